@@ -1,0 +1,12 @@
+//! The replicated heart of Conclave.
+//!
+//! Read in this order: [`state`] is the pure function of the log, [`wire`] carries frames between nodes, `raft`
+//! orders proposals and keeps them on disk, and [`Cluster`] is the handle that the rest of a node holds.
+
+pub mod state;
+pub mod wire;
+
+mod cluster;
+pub mod raft;
+
+pub use cluster::{AdminError, Cluster, Draft, Error, Hint, NodeStatus, Options, StartError, Status};

@@ -1,0 +1,1 @@
+//! Raft: the only place that names openraft.

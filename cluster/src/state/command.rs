@@ -1,0 +1,60 @@
+//! Everything that can be asked of the state, each about one key.
+
+use serde::{Deserialize, Serialize};
+
+use super::id::{Key, RequestId};
+use super::{allowance, device, exchange, mailbox, member, rendezvous, transfer};
+
+/// A wish about one key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Command {
+    /// Names this command over all its retries.
+    pub id: RequestId,
+    /// What it costs its client; spent in the same step that carries the command out, or nothing happens.
+    pub charge: Option<allowance::Charge>,
+    /// Under which name a caller may ask for the same outcome again.
+    pub memo: Option<Memo>,
+    /// What is wished.
+    pub ask: Ask,
+}
+
+/// A caller's own name for a command (`Idempotency-Key`, a job id), and how long its outcome is remembered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Memo {
+    /// Derived from the caller's key and from what it asks, so that a key used twice for two things is two memos.
+    pub key: Key,
+    /// For how many milliseconds from now the outcome is kept.
+    pub ttl_ms: u32,
+}
+
+/// What is wished of which part of the state. New kinds are added at the end: the order is the disk format.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Ask {
+    /// Nothing but the charge: how reads are paid, in bulk.
+    Spend,
+    /// About chunks.
+    Transfer(transfer::Ask),
+    /// About an offer and its answer.
+    Exchange(exchange::Ask),
+    /// About a peer's signals.
+    Mailbox(mailbox::Ask),
+    /// About an invite code.
+    Rendezvous(rendezvous::Ask),
+    /// About a user's devices.
+    Device(device::Ask),
+    /// About a node of the cluster itself.
+    Member(member::Ask),
+}
+
+/// A stamped batch of commands: what one log entry carries.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub struct Proposal {
+    /// The leader's clock when it made the batch, in milliseconds since the Unix epoch.
+    pub stamp_ms: u64,
+    /// The leader's bound on stored bytes; in the log so that every replica refuses alike.
+    pub storage_bytes_max: u64,
+    /// Per origin the lowest sequence number that may still be retried; outcomes below it are forgotten.
+    pub floors: Vec<(u64, u64)>,
+    /// In the order in which they are carried out.
+    pub commands: Vec<Command>,
+}

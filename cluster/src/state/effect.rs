@@ -1,0 +1,12 @@
+//! What apply asks the shell to do.
+
+use serde::{Deserialize, Serialize};
+
+use super::id::{Domain, Key};
+
+/// A hint to this node's actors. State is the truth: a lost hint costs time, never correctness.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Effect {
+    /// Something under this key changed; whoever waits for it should look again.
+    Wake(Domain, Key),
+}

@@ -1,0 +1,61 @@
+//! Answers to commands.
+
+use serde::{Deserialize, Serialize};
+
+use super::{allowance, device, exchange, mailbox, member, rendezvous, transfer};
+
+/// What a command came to, and what is left of its client's allowance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    /// What happened, or why nothing did.
+    pub outcome: Result<Outcome, Refusal>,
+    /// The window the command was charged to, after the charge.
+    pub balance: Option<allowance::Balance>,
+    /// Whether this is the remembered answer to an earlier command under the same memo.
+    pub replayed: bool,
+}
+
+/// What happened. One variant a family, in the order of [`Ask`](super::command::Ask).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// A bare charge was spent.
+    Spent,
+    /// About chunks.
+    Transfer(transfer::Outcome),
+    /// About an offer and its answer.
+    Exchange(exchange::Outcome),
+    /// About a peer's signals.
+    Mailbox(mailbox::Outcome),
+    /// About an invite code.
+    Rendezvous(rendezvous::Outcome),
+    /// About a user's devices.
+    Device(device::Outcome),
+    /// About a node of the cluster itself.
+    Member(member::Outcome),
+}
+
+/// Why nothing happened. A refused command changed nothing, except that its charge may have been spent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Refusal {
+    /// The client's window is spent; it opens again in this many milliseconds.
+    Allowance {
+        /// Milliseconds until the window ends.
+        retry_after_ms: u64,
+    },
+    /// The cluster stores as much as it may.
+    StorageFull,
+    /// The request id lies below its origin's floor: it was answered before and is never carried out again.
+    Stale,
+    /// About chunks.
+    Transfer(transfer::Refusal),
+    /// About an offer and its answer.
+    Exchange(exchange::Refusal),
+    /// About a peer's signals.
+    Mailbox(mailbox::Refusal),
+    /// About an invite code.
+    Rendezvous(rendezvous::Refusal),
+    /// About a user's devices.
+    Device(device::Refusal),
+    /// About a node of the cluster itself.
+    Member(member::Refusal),
+}

@@ -1,0 +1,1 @@
+//! Framed bytes between nodes.
