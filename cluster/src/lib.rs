@@ -1,12 +1,15 @@
 //! The replicated heart of Conclave.
 //!
-//! Read in this order: [`state`] is the pure function of the log, [`wire`] carries frames between nodes, `raft`
+//! Read in this order: [`state`] is the pure function of the log, [`wire`] carries frames between nodes, [`raft`]
 //! orders proposals and keeps them on disk, and [`Cluster`] is the handle that the rest of a node holds.
 
+pub mod raft;
 pub mod state;
 pub mod wire;
 
 mod cluster;
-pub mod raft;
 
-pub use cluster::{AdminError, Cluster, Draft, Error, Hint, NodeStatus, Options, StartError, Status};
+pub use cluster::{
+    AdminError, Clock, Cluster, Draft, Error, NodeStatus, Options, StartError, Status, SystemClock, World,
+};
+pub use raft::Hint;

@@ -1,1 +1,23 @@
 //! Raft: the only place that names openraft.
+//!
+//! [`Node`] writes proposals and finds read indices; [`Replica`] is what apply leaves behind on this node. What
+//! Raft needs of a disk is [`disk`]; [`files`] is the real one.
+
+pub mod disk;
+pub mod files;
+
+mod log;
+mod machine;
+pub(crate) mod message;
+mod network;
+mod node;
+mod peer;
+mod replica;
+mod runtime;
+#[cfg(test)]
+mod suite;
+mod types;
+
+pub use node::{Lead, MembershipError, Node, Position, Timing, WriteError};
+pub use replica::{Hint, Replica};
+pub use runtime::pin_randomness;

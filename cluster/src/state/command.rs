@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::codec::at_most;
 use super::id::{Key, RequestId};
+use super::limits::{COMMANDS_PER_PROPOSAL_MAX, FLOORS_PER_PROPOSAL_MAX};
 use super::{allowance, device, exchange, mailbox, member, rendezvous, transfer};
 
 /// A wish about one key.
@@ -54,7 +56,35 @@ pub struct Proposal {
     /// The leader's bound on stored bytes; in the log so that every replica refuses alike.
     pub storage_bytes_max: u64,
     /// Per origin the lowest sequence number that may still be retried; outcomes below it are forgotten.
+    #[serde(deserialize_with = "at_most::<_, _, { FLOORS_PER_PROPOSAL_MAX }>")]
     pub floors: Vec<(u64, u64)>,
     /// In the order in which they are carried out.
+    #[serde(deserialize_with = "at_most::<_, _, { COMMANDS_PER_PROPOSAL_MAX }>")]
     pub commands: Vec<Command>,
+}
+
+impl Ask {
+    /// Whether the wish frees, or hands out what is stored already. Such wishes are heard though the storage is
+    /// full, since they are what empties it; what they leave behind is bounded by what they found.
+    pub(super) fn relieves(&self) -> bool {
+        match self {
+            Self::Spend => true,
+            Self::Transfer(ask) => match ask.verb {
+                transfer::Verb::Open { .. } | transfer::Verb::Put { .. } => false,
+                transfer::Verb::Take
+                | transfer::Verb::Acknowledge { .. }
+                | transfer::Verb::Discard
+                | transfer::Verb::Touch => true,
+            },
+            Self::Exchange(ask) => match ask.verb {
+                exchange::Verb::Create { .. } | exchange::Verb::Put { .. } => false,
+                exchange::Verb::Delete => true,
+            },
+            Self::Mailbox(ask) => match ask.verb {
+                mailbox::Verb::Push { .. } => false,
+                mailbox::Verb::Drain { .. } => true,
+            },
+            Self::Rendezvous(_) | Self::Device(_) | Self::Member(_) => false,
+        }
+    }
 }

@@ -1,8 +1,13 @@
 //! Devices: registered endpoints of a user, each a lease.
 
+use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 
-use super::id::Key;
+use super::expiry::Thing;
+use super::ground::Ground;
+use super::id::{Domain, Key};
+use super::limits::{DEVICES_PER_USER_MAX, ENTRY_BYTES};
+use super::outcome;
 
 /// A wish about the devices under `key`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,4 +59,143 @@ pub enum Outcome {
 pub enum Refusal {
     /// The user has as many devices as one may.
     Full,
+}
+
+impl Device {
+    fn alive(&self, now_ms: u64) -> bool {
+        now_ms < self.expires_ms
+    }
+
+    fn weight(&self) -> u64 {
+        (self.device_id.len() + self.onion.len()) as u64
+    }
+}
+
+/// All users' devices.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Devices {
+    users: OrdMap<Key, User>,
+    len: usize,
+}
+
+/// One user's devices by id. They share one entry in the agenda.
+#[derive(Debug, Clone)]
+struct User {
+    devices: OrdMap<String, Device>,
+    due_ms: u64,
+}
+
+impl Devices {
+    pub(super) fn carry_out(&mut self, ask: Ask, ground: &mut Ground) -> Result<Outcome, outcome::Refusal> {
+        let Ask { key, verb: Verb::Register { device_id, onion, port, ttl_ms } } = ask;
+        if ground.overdue {
+            self.free_expired(&key, ground);
+        }
+        let device = Device { device_id, onion, port, expires_ms: ground.after(ttl_ms) };
+        let user = self.users.get(&key);
+        let old = user.and_then(|user| user.devices.get(&device.device_id)).map(Device::weight);
+        match old {
+            Some(old) => {
+                ground.storage.admit(device.weight().saturating_sub(old))?;
+                ground.storage.replace(old, device.weight());
+            }
+            None => {
+                if user.is_some_and(|user| user.devices.len() >= DEVICES_PER_USER_MAX) {
+                    return Err(Refusal::Full.into());
+                }
+                ground.storage.admit(ENTRY_BYTES + device.weight())?;
+                ground.storage.add_entry(device.weight());
+                self.len += 1;
+            }
+        }
+        self.insert(key, device, ground);
+        ground.wakes.wake(Domain::Devices, key);
+        Ok(Outcome::Registered)
+    }
+
+    fn insert(&mut self, key: Key, device: Device, ground: &mut Ground) {
+        let due_ms = device.expires_ms;
+        match self.users.get_mut(&key) {
+            Some(user) => {
+                if due_ms < user.due_ms {
+                    ground.agenda.strike(user.due_ms, Thing::Devices(key));
+                    ground.agenda.enter(due_ms, Thing::Devices(key));
+                    user.due_ms = due_ms;
+                }
+                user.devices.insert(device.device_id.clone(), device);
+            }
+            None => {
+                ground.agenda.enter(due_ms, Thing::Devices(key));
+                let devices = OrdMap::unit(device.device_id.clone(), device);
+                self.users.insert(key, User { devices, due_ms });
+            }
+        }
+    }
+
+    /// Drops a user's expired devices, and the user with the last; says how many that were.
+    fn free_expired(&mut self, key: &Key, ground: &mut Ground) -> usize {
+        let Some(user) = self.users.get_mut(key) else { return 0 };
+        let over = user.devices.values().filter(|device| !device.alive(ground.now_ms));
+        let over: Vec<String> = over.map(|device| device.device_id.clone()).collect();
+        for device_id in &over {
+            if let Some(device) = user.devices.remove(device_id) {
+                ground.storage.drop_entry(device.weight());
+                self.len -= 1;
+            }
+        }
+        if user.devices.is_empty() {
+            ground.agenda.strike(user.due_ms, Thing::Devices(*key));
+            self.users.remove(key);
+        }
+        over.len()
+    }
+
+    /// The agenda says that some device of a user may be due; returns how many things were looked at.
+    pub(super) fn lapse(&mut self, key: &Key, ground: &mut Ground) -> usize {
+        let freed = self.free_expired(key, ground);
+        if let Some(user) = self.users.get_mut(key)
+            && let Some(due_ms) = user.devices.values().map(|device| device.expires_ms).min()
+        {
+            user.due_ms = due_ms;
+            ground.agenda.enter(due_ms, Thing::Devices(*key));
+        }
+        freed.max(1)
+    }
+
+    /// A user's live devices, by id.
+    pub(super) fn of(&self, key: &Key, now_ms: u64) -> Vec<Device> {
+        let devices = self.users.get(key).into_iter().flat_map(|user| user.devices.values());
+        devices.filter(|device| device.alive(now_ms)).cloned().collect()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Every user with the due instant and the devices.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Key, u64, impl Iterator<Item = &Device>)> {
+        self.users.iter().map(|(key, user)| (key, user.due_ms, user.devices.values()))
+    }
+
+    /// Takes a user as a snapshot has it; false if that cannot be.
+    pub(super) fn restore(
+        &mut self,
+        key: Key,
+        due_ms: u64,
+        devices: Vec<Device>,
+        ground: &mut Ground,
+    ) -> bool {
+        let sound = (1..=DEVICES_PER_USER_MAX).contains(&devices.len())
+            && devices.iter().all(|device| due_ms <= device.expires_ms)
+            && ground.agenda.enter(due_ms, Thing::Devices(key));
+        for device in &devices {
+            ground.storage.add_entry(device.weight());
+        }
+        self.len += devices.len();
+        let user = User {
+            devices: devices.into_iter().map(|device| (device.device_id.clone(), device)).collect(),
+            due_ms,
+        };
+        sound && self.users.insert(key, user).is_none()
+    }
 }

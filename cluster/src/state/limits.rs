@@ -21,3 +21,21 @@ pub const ENTRY_BYTES: u64 = 256;
 pub const EXPIRED_PER_PROPOSAL_MAX: usize = 4096;
 /// For how long the outcomes of an origin that fell silent are kept, in milliseconds.
 pub const ORIGIN_SILENT_MS_MAX: u64 = 120_000;
+/// Bytes of one envelope as JSON text: 65,536 characters of at most four bytes, and the fields around them.
+pub const ENVELOPE_BYTES_MAX: usize = 4 * 65_536 + 1024;
+/// Bytes of one name that is kept as it came (a peer id, a device id, an address): 256 characters of four bytes.
+pub const NAME_BYTES_MAX: usize = 1024;
+/// Clients' open windows; at the bound a client not seen before waits until one closes.
+pub const WINDOWS_MAX: usize = 1 << 20;
+/// What a client refused at [`WINDOWS_MAX`] is told to wait, in milliseconds.
+pub const WINDOWS_FULL_RETRY_MS: u64 = 1000;
+/// For how long a mailbox's numbering is kept after its last signal expired, in milliseconds.
+pub const MAILBOX_HEAD_MS: u64 = 600_000;
+/// Commands in one proposal.
+pub const COMMANDS_PER_PROPOSAL_MAX: usize = 8192;
+/// Origins whose floors one proposal raises.
+pub const FLOORS_PER_PROPOSAL_MAX: usize = 1024;
+/// Bytes of an encoded proposal or list of answers, bodies apart.
+pub const HEADER_BYTES_MAX: usize = 64 << 20;
+/// Bytes of one record of a snapshot; the largest is the remembered answer that drained a full mailbox.
+pub const RECORD_BYTES_MAX: usize = 8 << 20;

@@ -1,9 +1,17 @@
 //! Mailboxes: a peer's waiting signals.
 
+use std::sync::Arc;
+
+use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 
 use super::body::Body;
-use super::id::Key;
+use super::codec::at_most;
+use super::expiry::Thing;
+use super::ground::Ground;
+use super::id::{Domain, Key};
+use super::limits::{ENTRY_BYTES, MAILBOX_BYTES_MAX, MAILBOX_HEAD_MS, MAILBOX_SIGNALS_MAX};
+use super::outcome;
 
 /// A wish about the mailbox under `key`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,7 +84,7 @@ pub enum Outcome {
         seq: u64,
     },
     /// What waited, oldest first.
-    Messages(Vec<Message>),
+    Messages(#[serde(deserialize_with = "at_most::<_, _, { MAILBOX_SIGNALS_MAX }>")] Vec<Message>),
 }
 
 /// Why nothing happened to a mailbox.
@@ -84,4 +92,208 @@ pub enum Outcome {
 pub enum Refusal {
     /// It holds as many signals, or bytes, as it may.
     Full,
+}
+
+impl Message {
+    fn alive(&self, now_ms: u64) -> bool {
+        now_ms < self.expires_ms
+    }
+
+    /// The bytes a stored message carries.
+    pub(super) fn weight(&self) -> u64 {
+        (self.from.len() + self.payload.len()) as u64
+    }
+}
+
+/// All mailboxes. Messages of all of them are in one map, so that a change copies a few small nodes.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Mailboxes {
+    heads: OrdMap<Key, Head>,
+    messages: OrdMap<(Key, u64), Arc<Message>>,
+}
+
+/// What is known of one mailbox beside its messages. The fields' order is the snapshot format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Head {
+    /// Never goes back while somebody may remember a number of this mailbox: see `keep_ms`.
+    next_seq: u64,
+    count: u32,
+    /// Of payload.
+    bytes: u32,
+    /// The head stays until then though nothing waits.
+    keep_ms: u64,
+    /// Where the mailbox stands in the agenda: not after the first expiry of a waiting message.
+    due_ms: u64,
+}
+
+/// What [`Verb::Push`] carries.
+struct Signal {
+    from: String,
+    kind: Kind,
+    payload: Body,
+    ttl_ms: u32,
+}
+
+impl Mailboxes {
+    pub(super) fn carry_out(&mut self, ask: Ask, ground: &mut Ground) -> Result<Outcome, outcome::Refusal> {
+        let Ask { key, verb } = ask;
+        if ground.overdue {
+            self.free_expired(&key, ground);
+        }
+        match verb {
+            Verb::Push { from, kind, payload, ttl_ms } => {
+                self.push(key, Signal { from, kind, payload, ttl_ms }, ground)
+            }
+            Verb::Drain { bytes_max } => Ok(self.drain(key, bytes_max, ground)),
+        }
+    }
+
+    fn push(&mut self, key: Key, signal: Signal, ground: &mut Ground) -> Result<Outcome, outcome::Refusal> {
+        let Signal { from, kind, payload, ttl_ms } = signal;
+        let expires_ms = ground.after(ttl_ms);
+        let weight = (from.len() + payload.len()) as u64;
+        let known = self.heads.get(&key);
+        let (count, waiting) = known.map_or((0, 0), |head| (head.count as usize, head.bytes as usize));
+        let bytes = waiting + payload.len();
+        if count >= MAILBOX_SIGNALS_MAX || bytes > MAILBOX_BYTES_MAX {
+            return Err(Refusal::Full.into());
+        }
+        let head_growth = if known.is_none() { ENTRY_BYTES } else { 0 };
+        ground.storage.admit(head_growth + ENTRY_BYTES + weight)?;
+        let head = self.heads.entry(key).or_insert_with(|| {
+            ground.storage.add_entry(0);
+            ground.agenda.enter(expires_ms, Thing::Mailbox(key));
+            Head { next_seq: 1, count: 0, bytes: 0, keep_ms: 0, due_ms: expires_ms }
+        });
+        let seq = head.next_seq;
+        head.next_seq += 1;
+        head.count += 1;
+        head.bytes = bytes as u32;
+        head.keep_ms = head.keep_ms.max(expires_ms.saturating_add(MAILBOX_HEAD_MS));
+        if expires_ms < head.due_ms {
+            ground.agenda.strike(head.due_ms, Thing::Mailbox(key));
+            ground.agenda.enter(expires_ms, Thing::Mailbox(key));
+            head.due_ms = expires_ms;
+        }
+        let at_ms = ground.now_ms;
+        // A body of its own: the one in the proposal is a slice of a whole batch's buffer.
+        let message = Message { seq, from, kind, payload: payload.detached(), at_ms, expires_ms };
+        self.messages.insert((key, seq), Arc::new(message));
+        ground.storage.add_entry(weight);
+        ground.wakes.wake(Domain::Mailbox, key);
+        Ok(Outcome::Queued { seq })
+    }
+
+    fn drain(&mut self, key: Key, bytes_max: u32, ground: &mut Ground) -> Outcome {
+        let waiting = self.heads.get(&key).map_or(0, |head| head.count);
+        if waiting == 0 {
+            return Outcome::Messages(Vec::new());
+        }
+        let mut bytes = 0;
+        let mut messages: Vec<Message> = Vec::with_capacity(waiting as usize);
+        for (_, message) in self.messages.range((key, 0)..=(key, u64::MAX)) {
+            bytes += message.payload.len();
+            if !messages.is_empty() && bytes > bytes_max as usize {
+                break;
+            }
+            messages.push(Message::clone(message));
+        }
+        for message in &messages {
+            self.forget(&key, message.seq, ground);
+        }
+        ground.wakes.wake(Domain::Mailbox, key);
+        Outcome::Messages(messages)
+    }
+
+    fn forget(&mut self, key: &Key, seq: u64, ground: &mut Ground) {
+        if let Some(message) = self.messages.remove(&(*key, seq))
+            && let Some(head) = self.heads.get_mut(key)
+        {
+            head.count -= 1;
+            head.bytes -= message.payload.len() as u32;
+            ground.storage.drop_entry(message.weight());
+        }
+    }
+
+    /// Drops a mailbox's expired messages; says how many that were.
+    fn free_expired(&mut self, key: &Key, ground: &mut Ground) -> usize {
+        let messages = self.messages.range((*key, 0)..=(*key, u64::MAX));
+        let over = messages.filter(|(_, message)| !message.alive(ground.now_ms));
+        let over: Vec<u64> = over.map(|(_, message)| message.seq).collect();
+        for seq in &over {
+            self.forget(key, *seq, ground);
+        }
+        over.len()
+    }
+
+    /// The agenda says that some message or the whole mailbox may be due; returns how many things were looked at.
+    pub(super) fn lapse(&mut self, key: &Key, ground: &mut Ground) -> usize {
+        let freed = self.free_expired(key, ground);
+        let messages = self.messages.range((*key, 0)..=(*key, u64::MAX));
+        let first_ms = messages.map(|(_, message)| message.expires_ms).min();
+        if let Some(head) = self.heads.get_mut(key) {
+            let due_ms = first_ms.unwrap_or(head.keep_ms);
+            if due_ms > ground.now_ms {
+                head.due_ms = due_ms;
+                ground.agenda.enter(due_ms, Thing::Mailbox(*key));
+            } else {
+                self.heads.remove(key);
+                ground.storage.drop_entry(0);
+            }
+        }
+        freed.max(1)
+    }
+
+    /// How many signals wait.
+    pub(super) fn waiting(&self, key: &Key, now_ms: u64) -> usize {
+        match self.heads.get(key) {
+            Some(head) if now_ms < head.due_ms || head.count == 0 => head.count as usize,
+            Some(_) => {
+                let messages = self.messages.range((*key, 0)..=(*key, u64::MAX));
+                messages.filter(|(_, message)| message.alive(now_ms)).count()
+            }
+            None => 0,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.heads.len()
+    }
+
+    pub(super) fn messages_len(&self) -> usize {
+        self.messages.len()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Key, &Head)> {
+        self.heads.iter()
+    }
+
+    pub(super) fn iter_messages(&self) -> impl Iterator<Item = (&Key, &Arc<Message>)> {
+        self.messages.iter().map(|((key, _), message)| (key, message))
+    }
+
+    /// Takes a head as a snapshot has it, before its messages; false if that cannot be. The sums in it are
+    /// counted anew from the messages.
+    pub(super) fn restore(&mut self, key: Key, head: Head, ground: &mut Ground) -> bool {
+        ground.storage.add_entry(0);
+        ground.agenda.enter(head.due_ms, Thing::Mailbox(key))
+            && self.heads.insert(key, Head { count: 0, bytes: 0, ..head }).is_none()
+    }
+
+    /// Takes a message as a snapshot has it; false if that cannot be.
+    pub(super) fn restore_message(&mut self, key: Key, message: Message, ground: &mut Ground) -> bool {
+        let Some(head) = self.heads.get_mut(&key) else { return false };
+        let bytes = head.bytes as usize + message.payload.len();
+        let sound = message.seq < head.next_seq
+            && head.due_ms <= message.expires_ms
+            && (head.count as usize) < MAILBOX_SIGNALS_MAX
+            && bytes <= MAILBOX_BYTES_MAX;
+        if !sound {
+            return false;
+        }
+        head.count += 1;
+        head.bytes = bytes as u32;
+        ground.storage.add_entry(message.weight());
+        self.messages.insert((key, message.seq), Arc::new(message)).is_none()
+    }
 }

@@ -1,6 +1,9 @@
 //! Members: which disk belongs to which node id.
 
+use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
+
+use super::outcome;
 
 /// A wish about a node of the cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,4 +29,36 @@ pub enum Outcome {
 pub enum Refusal {
     /// The id is bound to another disk.
     Reused,
+}
+
+/// Node ids and their disks. Only an operator adds nodes, so that this needs no bound of its own; it is never
+/// freed, since an id that was used once may not come back.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Members(OrdMap<u64, u128>);
+
+impl Members {
+    pub(super) fn carry_out(&mut self, ask: &Ask) -> Result<Outcome, outcome::Refusal> {
+        let Ask::Enroll { node, storage } = ask;
+        match self.0.get(node) {
+            Some(known) if known != storage => Err(Refusal::Reused.into()),
+            Some(_) => Ok(Outcome::Enrolled),
+            None => {
+                self.0.insert(*node, *storage);
+                Ok(Outcome::Enrolled)
+            }
+        }
+    }
+
+    pub(super) fn get(&self, node: u64) -> Option<u128> {
+        self.0.get(&node).copied()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&u64, &u128)> {
+        self.0.iter()
+    }
+
+    /// Takes a binding as a snapshot has it; false if that cannot be.
+    pub(super) fn restore(&mut self, node: u64, storage: u128) -> bool {
+        self.0.insert(node, storage).is_none()
+    }
 }

@@ -3,90 +3,267 @@
 //! [`State::apply`] takes a stamped proposal and returns answers and effects. No socket, no clock, no randomness,
 //! no hash map is in here; time and ids arrive with the proposal, maps are ordered and persistent, so that a
 //! clone is a cheap frozen view for readers and for the snapshot builder.
+//!
+//! This file only dispatches. Each noun has its file, with its words (what can be asked, what can come of it)
+//! above and the place where its things live below; all of them stand on the `ground`.
+#![deny(clippy::disallowed_types, clippy::disallowed_methods)]
 
 pub mod allowance;
+mod bits;
+mod bodies;
 pub mod body;
+pub mod codec;
 pub mod command;
 pub mod device;
 pub mod effect;
 pub mod exchange;
+mod expiry;
+mod ground;
 pub mod id;
 pub mod limits;
 pub mod mailbox;
 pub mod member;
+mod memo;
 pub mod outcome;
 pub mod rendezvous;
+pub mod replay;
+pub mod snapshot;
 pub mod transfer;
 
+use std::sync::Arc;
+
 use body::Body;
-use command::Proposal;
+use command::{Ask, Command, Proposal};
 use effect::Effect;
+use expiry::Thing;
+use ground::Ground;
 use id::{Digest, Key};
-use outcome::Answer;
+use limits::{ENTRY_BYTES, EXPIRED_PER_PROPOSAL_MAX};
+use outcome::{Answer, Outcome, Refusal};
+use replay::Known;
 
 /// Everything the cluster remembers.
 #[derive(Debug, Clone, Default)]
-pub struct State {}
+pub struct State {
+    ground: Ground,
+    replay: replay::Replay,
+    memos: memo::Memos,
+    windows: allowance::Windows,
+    transfers: transfer::Transfers,
+    exchanges: exchange::Exchanges,
+    mailboxes: mailbox::Mailboxes,
+    register: rendezvous::Register,
+    devices: device::Devices,
+    members: member::Members,
+}
 
-#[allow(unused_variables, missing_docs)]
 impl State {
-    /// Carries out a proposal: expires what is due, then each command in order.
+    /// Carries out a proposal: expires what is due, then each command in order. One answer a command.
     pub fn apply(&mut self, proposal: Proposal) -> (Vec<Answer>, Vec<Effect>) {
-        unimplemented!()
+        let Proposal { stamp_ms, storage_bytes_max, floors, commands } = proposal;
+        self.ground.now_ms = self.ground.now_ms.max(stamp_ms);
+        self.ground.storage.bytes_max = storage_bytes_max;
+        for (origin, floor) in floors {
+            self.replay.raise(origin, floor, &mut self.ground);
+        }
+        self.expire();
+        let answers = commands.into_iter().map(|command| self.answer(command)).collect();
+        (answers, self.ground.wakes.take())
     }
+
+    /// Frees what is due, so much at a time that no proposal holds up the ones behind it.
+    fn expire(&mut self) {
+        let ground = &mut self.ground;
+        let mut looked_at = 0;
+        while looked_at < EXPIRED_PER_PROPOSAL_MAX
+            && let Some(thing) = ground.agenda.pop(ground.now_ms)
+        {
+            looked_at += match thing {
+                Thing::Transfer(key) => self.transfers.lapse(&key, ground),
+                Thing::Acknowledgement(key) => self.transfers.lapse_acknowledgement(&key, ground),
+                Thing::Exchange(key) => self.exchanges.lapse(&key, ground),
+                Thing::Pin(key) => self.exchanges.lapse_pin(&key, ground),
+                Thing::Mailbox(key) => self.mailboxes.lapse(&key, ground),
+                Thing::Rendezvous(key) => self.register.lapse(&key, ground),
+                Thing::Devices(key) => self.devices.lapse(&key, ground),
+                Thing::Window(client, tier) => self.windows.lapse(&client, tier, ground),
+                Thing::Memo(key) => self.memos.lapse(&key, ground),
+                Thing::Origin(number) => self.replay.lapse(number, ground),
+            };
+        }
+        ground.overdue = ground.agenda.next_ms().is_some_and(|next_ms| next_ms <= ground.now_ms);
+    }
+
+    /// Finds a command's answer, or carries it out and remembers what came of it.
+    fn answer(&mut self, command: Command) -> Answer {
+        let id = command.id;
+        match self.replay.look_up(&id) {
+            Known::Answered(answer) => return Answer::clone(&answer),
+            Known::Stale => return Answer::refused(Refusal::Stale),
+            Known::New => {}
+        }
+        let memo = command.memo;
+        if let Some(answer) = memo.and_then(|memo| self.memos.get(&memo.key, self.ground.now_ms)) {
+            self.replay.remember(id, Arc::new(answer.clone()), &mut self.ground);
+            return answer;
+        }
+        let transfer = match &command.ask {
+            Ask::Transfer(ask) => Some(ask.key),
+            Ask::Spend
+            | Ask::Exchange(_)
+            | Ask::Mailbox(_)
+            | Ask::Rendezvous(_)
+            | Ask::Device(_)
+            | Ask::Member(_) => None,
+        };
+        let answer = self.charge_and_carry_out(command);
+        let shared = Arc::new(answer.clone());
+        if let Some(memo) = memo
+            && !matches!(answer.outcome, Err(Refusal::Allowance { .. } | Refusal::StorageFull))
+        {
+            let digest = match (&answer.outcome, transfer) {
+                (Ok(Outcome::Transfer(transfer::Outcome::Chunk { index, .. })), Some(key)) => {
+                    self.transfers.chunk(&key, *index, self.ground.now_ms).map(|(_, digest)| digest)
+                }
+                _ => None,
+            };
+            self.memos.remember(&memo, shared.clone(), digest, &mut self.ground);
+        }
+        self.replay.remember(id, shared, &mut self.ground);
+        answer
+    }
+
+    fn charge_and_carry_out(&mut self, command: Command) -> Answer {
+        let Command { charge, memo, ask, .. } = command;
+        let ground = &mut self.ground;
+        let balance = match (&ask, charge) {
+            (_, None) => None,
+            (Ask::Spend, Some(charge)) => Some(self.windows.spend_afterwards(&charge, ground)),
+            (_, Some(charge)) => match self.windows.spend(&charge, ground) {
+                Ok(balance) => Some(balance),
+                Err((balance, refusal)) => {
+                    return Answer { outcome: Err(refusal), balance: Some(balance), replayed: false };
+                }
+            },
+        };
+        let outcome = self.carry_out(ask, memo.is_some());
+        Answer { outcome, balance, replayed: false }
+    }
+
+    fn carry_out(&mut self, ask: Ask, memo: bool) -> Result<Outcome, Refusal> {
+        let ground = &mut self.ground;
+        if memo {
+            if self.memos.is_full() {
+                return Err(Refusal::StorageFull);
+            }
+            if !ask.relieves() {
+                ground.storage.admit(ENTRY_BYTES)?;
+            }
+        }
+        ground.storage.reserved = if memo { ENTRY_BYTES } else { 0 };
+        match ask {
+            Ask::Spend => Ok(Outcome::Spent),
+            Ask::Transfer(ask) => self.transfers.carry_out(ask, ground).map(Into::into),
+            Ask::Exchange(ask) => self.exchanges.carry_out(ask, ground).map(Into::into),
+            Ask::Mailbox(ask) => self.mailboxes.carry_out(ask, ground).map(Into::into),
+            Ask::Rendezvous(ask) => self.register.carry_out(ask, ground).map(Into::into),
+            Ask::Device(ask) => self.devices.carry_out(ask, ground).map(Into::into),
+            Ask::Member(ask) => self.members.carry_out(&ask).map(Into::into),
+        }
+    }
+}
+
+/// Readers. `now_ms` is the reader's clock, at least [`State::now_ms`]; what expired by then is not seen, whether
+/// it was freed or not.
+impl State {
     /// The clock of the log: the highest stamp applied so far, in milliseconds since the Unix epoch.
     pub fn now_ms(&self) -> u64 {
-        unimplemented!()
+        self.ground.now_ms
     }
-    /// When the next thing may be freed.
+
+    /// When the next thing may be freed, in milliseconds since the Unix epoch. Until a proposal comes that is
+    /// stamped so late, it stays where it is, hidden.
     pub fn next_expiry_ms(&self) -> Option<u64> {
-        unimplemented!()
+        self.ground.agenda.next_ms()
     }
+
+    /// What is stored, as the storage bound counts it: [`ENTRY_BYTES`] a thing, and its bytes, a body once.
     pub fn stored_bytes(&self) -> u64 {
-        unimplemented!()
+        self.ground.storage.bytes
     }
+
+    /// How much of everything there is, what is over but not freed yet included.
     pub fn counts(&self) -> Counts {
-        unimplemented!()
+        Counts {
+            transfers: self.transfers.len(),
+            chunks: self.transfers.chunks_len(),
+            bodies: self.ground.bodies.len(),
+            exchanges: self.exchanges.len(),
+            mailboxes: self.mailboxes.len(),
+            signals: self.mailboxes.messages_len(),
+            rendezvous: self.register.len(),
+            devices: self.devices.len(),
+            windows: self.windows.len(),
+            memos: self.memos.len(),
+            outcomes: self.replay.outcomes(),
+        }
     }
-    // Readers: `now_ms` is the reader's clock, at least `self.now_ms()`; what expired by then is not seen.
+
+    /// A transfer, without its chunks.
     pub fn transfer(&self, key: &Key, now_ms: u64) -> Option<transfer::View> {
-        unimplemented!()
+        self.transfers.view(key, now_ms)
     }
+
+    /// One stored chunk, delivered or not; `None` once it was freed.
     pub fn chunk(&self, key: &Key, index: u16, now_ms: u64) -> Option<(transfer::Encoding, Digest, Body)> {
-        unimplemented!()
+        let (encoding, digest) = self.transfers.chunk(key, index, now_ms)?;
+        let body = self.ground.bodies.get(&digest)?.clone();
+        Some((encoding, digest, body))
     }
+
     /// Whether an acknowledgement is remembered under a transfer's key.
     pub fn acknowledged(&self, key: &Key, now_ms: u64) -> bool {
-        unimplemented!()
+        self.transfers.acknowledged(key, now_ms)
     }
+
+    /// One side's envelope.
     pub fn envelope(&self, key: &Key, role: exchange::Role, now_ms: u64) -> exchange::Envelope {
-        unimplemented!()
+        self.exchanges.envelope(key, role, now_ms)
     }
+
+    /// What a pin resolves to.
     pub fn resolve(&self, pin: &Key, now_ms: u64) -> exchange::Resolved {
-        unimplemented!()
+        self.exchanges.resolve(pin, now_ms)
     }
+
     /// How many signals wait in a mailbox.
     pub fn waiting(&self, key: &Key, now_ms: u64) -> usize {
-        unimplemented!()
+        self.mailboxes.waiting(key, now_ms)
     }
+
     /// The peer an invite code resolves to.
     pub fn peer(&self, key: &Key, now_ms: u64) -> Option<String> {
-        unimplemented!()
+        self.register.peer(key, now_ms)
     }
+
+    /// A user's live devices, by id.
     pub fn devices(&self, key: &Key, now_ms: u64) -> Vec<device::Device> {
-        unimplemented!()
+        self.devices.of(key, now_ms)
     }
+
     /// A client's window as it would be seen by a charge at `now_ms`.
     pub fn balance(&self, charge: &allowance::Charge, now_ms: u64) -> allowance::Balance {
-        unimplemented!()
+        self.windows.balance(charge, now_ms)
     }
-    /// The remembered answer under a caller's own name.
+
+    /// The remembered answer under a caller's own name, marked as a repeated one.
     pub fn memo(&self, key: &Key, now_ms: u64) -> Option<Answer> {
-        unimplemented!()
+        self.memos.get(key, now_ms)
     }
+
     /// The disk a node id is bound to.
     pub fn member(&self, node: u64) -> Option<u128> {
-        unimplemented!()
+        self.members.get(node)
     }
 }
 

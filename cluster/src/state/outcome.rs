@@ -59,3 +59,36 @@ pub enum Refusal {
     /// About a node of the cluster itself.
     Member(member::Refusal),
 }
+
+impl Answer {
+    /// The answer of a command that nothing was charged for.
+    pub(super) fn refused(refusal: Refusal) -> Self {
+        Self { outcome: Err(refusal), balance: None, replayed: false }
+    }
+}
+
+/// Lets each noun say its own words and be heard as one.
+macro_rules! families {
+    ($($noun:ident => $variant:ident),*) => {$(
+        impl From<$noun::Outcome> for Outcome {
+            fn from(outcome: $noun::Outcome) -> Self {
+                Self::$variant(outcome)
+            }
+        }
+
+        impl From<$noun::Refusal> for Refusal {
+            fn from(refusal: $noun::Refusal) -> Self {
+                Self::$variant(refusal)
+            }
+        }
+    )*};
+}
+
+families!(
+    transfer => Transfer,
+    exchange => Exchange,
+    mailbox => Mailbox,
+    rendezvous => Rendezvous,
+    device => Device,
+    member => Member
+);

@@ -1,8 +1,15 @@
 //! Rendezvous: invite codes that resolve to peers.
 
+use std::sync::Arc;
+
+use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 
-use super::id::Key;
+use super::expiry::{Lease, Thing};
+use super::ground::Ground;
+use super::id::{Domain, Key};
+use super::limits::ENTRY_BYTES;
+use super::outcome;
 
 /// A wish about the invite code under `key`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,4 +44,77 @@ pub enum Outcome {
 pub enum Refusal {
     /// Another peer holds it.
     InUse,
+}
+
+/// What one invite code resolves to. The fields' order is the snapshot format.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Registration {
+    peer: Arc<str>,
+    lease: Lease,
+}
+
+/// All invite codes that resolve to a peer.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Register(OrdMap<Key, Registration>);
+
+impl Register {
+    pub(super) fn carry_out(&mut self, ask: Ask, ground: &mut Ground) -> Result<Outcome, outcome::Refusal> {
+        let Ask { key, verb: Verb::Register { peer, ttl_ms } } = ask;
+        if ground.overdue && self.0.get(&key).is_some_and(|it| !it.lease.alive(ground.now_ms)) {
+            self.free(&key, ground);
+        }
+        let expires_ms = ground.after(ttl_ms);
+        let thing = Thing::Rendezvous(key);
+        match self.0.get_mut(&key) {
+            Some(registration) if *registration.peer != *peer => return Err(Refusal::InUse.into()),
+            Some(registration) => ground.agenda.renew(&mut registration.lease, thing, expires_ms),
+            None => {
+                let len = peer.len() as u64;
+                ground.storage.admit(ENTRY_BYTES + len)?;
+                ground.storage.add_entry(len);
+                let lease = ground.agenda.begin(thing, expires_ms);
+                self.0.insert(key, Registration { peer: peer.into(), lease });
+            }
+        }
+        ground.wakes.wake(Domain::Rendezvous, key);
+        Ok(Outcome::Registered)
+    }
+
+    fn free(&mut self, key: &Key, ground: &mut Ground) {
+        if let Some(registration) = self.0.remove(key) {
+            ground.agenda.end(&registration.lease, Thing::Rendezvous(*key));
+            ground.storage.drop_entry(registration.peer.len() as u64);
+        }
+    }
+
+    /// The agenda says that a registration is due.
+    pub(super) fn lapse(&mut self, key: &Key, ground: &mut Ground) -> usize {
+        match self.0.get_mut(key) {
+            Some(registration) if registration.lease.alive(ground.now_ms) => {
+                ground.agenda.keep(&mut registration.lease, Thing::Rendezvous(*key));
+            }
+            _ => self.free(key, ground),
+        }
+        1
+    }
+
+    pub(super) fn peer(&self, key: &Key, now_ms: u64) -> Option<String> {
+        let registration = self.0.get(key).filter(|registration| registration.lease.alive(now_ms))?;
+        Some(registration.peer.to_string())
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Key, &Registration)> {
+        self.0.iter()
+    }
+
+    /// Takes a registration as a snapshot has it; false if that cannot be.
+    pub(super) fn restore(&mut self, key: Key, registration: Registration, ground: &mut Ground) -> bool {
+        ground.storage.add_entry(registration.peer.len() as u64);
+        ground.agenda.restore(&registration.lease, Thing::Rendezvous(key))
+            && self.0.insert(key, registration).is_none()
+    }
 }

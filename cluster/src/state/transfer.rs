@@ -5,6 +5,10 @@ use serde::{Deserialize, Serialize};
 use super::body::Body;
 use super::id::{Digest, Key};
 
+mod store;
+
+pub(super) use store::{Chunk, Transfer, Transfers};
+
 /// A wish about the transfer under `key`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ask {

@@ -1,1 +1,76 @@
-//! Framed bytes between nodes.
+//! Framed bytes between nodes: requests and their answers, over links that stay up.
+//!
+//! A node dials its peers and answers those who dial it; a connection carries requests one way only. Every peer
+//! has two links, one a [`Lane`], so that heartbeats never queue behind chunks. Nothing in here knows what the
+//! bytes mean. Time comes from tokio's clock, chance from [`Options::seed`] and connections from a [`Transport`],
+//! so that whole clusters run in simulation.
+//!
+//! Guarantees: requests of one connection reach [`Service::serve`] in the order in which they were sent, and are
+//! carried out at most once each; nothing is sent again by this module. A handler's future is dropped when the
+//! connection it came by ends. After [`Error::TimedOut`] or [`Error::Closed`] a request may have been carried
+//! out; after every other error it was not.
+
+mod breaker;
+mod connection;
+mod error;
+mod frame;
+mod handshake;
+mod health;
+mod hello;
+mod inbound;
+mod limits;
+mod link;
+mod links;
+mod listener;
+mod meters;
+mod queue;
+mod reader;
+mod tls;
+mod transport;
+mod warnings;
+
+use futures_util::future::BoxFuture;
+
+pub use breaker::Breaker;
+pub use error::{Error, Reason};
+pub use frame::{Frame, Outgoing};
+pub use health::{Note, PeerHealth, Phase};
+pub use limits::Limits;
+pub use links::{Links, Options};
+pub use meters::{METERS, Meter, describe};
+pub use tls::{Tls, TlsError};
+pub use transport::{Listener, Stream, Tcp, Transport};
+
+/// A node's id.
+pub type PeerId = u64;
+
+/// Which of a peer's two links a request takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Lane {
+    /// Small and urgent: votes, heartbeats, read-index requests.
+    Control,
+    /// Large: entries, forwarded batches, snapshot fragments.
+    Bulk,
+}
+
+impl Lane {
+    /// The lane's name in logs and metric labels.
+    pub fn name(self) -> &'static str {
+        match self {
+            Lane::Control => "control",
+            Lane::Bulk => "bulk",
+        }
+    }
+}
+
+/// What answers the requests of other nodes.
+pub trait Service: Send + Sync + 'static {
+    /// Answers one request. Called in the order of arrival, and must return its future without delay; the futures
+    /// then run side by side, and are dropped when the connection ends.
+    fn serve(&self, from: PeerId, request: Frame) -> BoxFuture<'static, Outgoing>;
+
+    /// Eight bytes handed to every peer that asks whether this node is alive, about once a second.
+    fn note(&self) -> u64 {
+        0
+    }
+}

@@ -1,0 +1,100 @@
+//! How a node comes into its cluster: as one of the first members, as a learner added later, or back from a restart.
+//!
+//! A node id is bound to one disk for ever (`state::member`). A node that comes with an empty directory under an
+//! id that the cluster already bound is refused, because the votes and entries it once promised to keep are gone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::proposer::Proposer;
+use super::{Draft, Error, StartError};
+use crate::raft::Node;
+use crate::raft::disk::Member;
+use crate::raft::message::{self, kind};
+use crate::state::command::Ask;
+use crate::state::member;
+use crate::state::outcome::{Outcome, Refusal};
+use crate::wire::{Lane, Links, Outgoing};
+
+const ASK_EVERY: Duration = Duration::from_millis(100);
+const ASK_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// Waits until enough of the other first members say that they know no other disk under this node's id.
+///
+/// The binding was committed on a majority, of which this node's lost disk may have been one; so a majority of
+/// all must be asked besides this node, or all others where there are fewer.
+pub(super) async fn ask_others(
+    links: &Links,
+    node_id: u64,
+    storage: u128,
+    members: &BTreeMap<u64, String>,
+) -> Result<(), StartError> {
+    let others: BTreeMap<u64, String> =
+        members.iter().filter(|(id, _)| **id != node_id).map(|(id, at)| (*id, at.clone())).collect();
+    let needed = (members.len() / 2 + 1).min(others.len());
+    let mut clear = BTreeSet::new();
+    let mut last_word = Instant::now();
+    while clear.len() < needed {
+        for (id, address) in &others {
+            if clear.contains(id) {
+                continue;
+            }
+            let request = Outgoing {
+                kind: kind::ENROLLED,
+                group: 0,
+                header: message::encode(&node_id),
+                payload: Vec::new(),
+            };
+            let Ok(reply) = links.call(*id, address, Lane::Control, request, ASK_TIMEOUT).await else {
+                continue;
+            };
+            match message::decode::<Option<u128>>(&reply.header) {
+                Ok(Some(bound)) if bound != storage => return Err(StartError::Reused(node_id)),
+                Ok(_) => clear.insert(*id),
+                Err(_) => continue,
+            };
+        }
+        if clear.len() < needed {
+            if last_word.elapsed() >= Duration::from_secs(5) {
+                last_word = Instant::now();
+                tracing::info!(heard = clear.len(), needed, "waiting for the other first members");
+            }
+            tokio::time::sleep(ASK_EVERY).await;
+        }
+    }
+    Ok(())
+}
+
+/// The first members as Raft wants them.
+pub(super) fn first_members(members: &BTreeMap<u64, String>) -> BTreeMap<u64, Member> {
+    members.iter().map(|(id, peer)| (*id, Member { peer: peer.clone() })).collect()
+}
+
+/// Binds this node's id to its disk, as soon as there is a leader; fails if it is bound to another.
+pub(super) async fn enroll(
+    proposer: &Proposer,
+    node: &Node,
+    node_id: u64,
+    storage: u128,
+) -> Result<(), StartError> {
+    loop {
+        match node.replica().look(|state| state.member(node_id)) {
+            Some(bound) if bound == storage => return Ok(()),
+            Some(_) => return Err(StartError::Reused(node_id)),
+            None => {}
+        }
+        let ask = Ask::Member(member::Ask::Enroll { node: node_id, storage });
+        match proposer.propose(Draft { charge: None, memo: None, ask }).await {
+            Ok(answer) => match answer.outcome {
+                Ok(Outcome::Member(member::Outcome::Enrolled)) => return Ok(()),
+                Err(Refusal::Member(member::Refusal::Reused)) => return Err(StartError::Reused(node_id)),
+                Ok(_) | Err(_) => {}
+            },
+            Err(Error::ShuttingDown) => return Ok(()),
+            Err(Error::NoLeader | Error::Overloaded) => {}
+        }
+        tokio::time::sleep(ASK_EVERY).await;
+    }
+}

@@ -1,0 +1,39 @@
+//! Every bound between the edge and the log, in one place.
+
+use std::time::Duration;
+
+/// Commands that wait on this node for their batch; beyond, a wish is refused as overloaded.
+pub(super) const PENDING_MAX: usize = 32_768;
+/// Their bytes.
+pub(super) const PENDING_BYTES_MAX: usize = 64 << 20;
+/// Bytes of one batch from a node to the leader.
+pub(super) const BATCH_BYTES_MAX: usize = 512 << 10;
+/// Commands of one batch.
+pub(super) const BATCH_COMMANDS_MAX: usize = 2048;
+/// Batches of one node in flight, if they are full; a small one waits and grows.
+pub(super) const BATCHES_IN_FLIGHT_MAX: usize = 4;
+/// Parcels that wait at the leader.
+pub(super) const PARCELS_MAX: usize = 4096;
+/// Their bytes.
+pub(super) const SEQUENCER_BYTES_MAX: usize = 64 << 20;
+/// Bytes of one proposal; a single larger batch still goes.
+pub(super) const PROPOSAL_BYTES_MAX: usize = 1 << 20;
+/// Commands of one proposal.
+pub(super) const PROPOSAL_COMMANDS_MAX: usize = 4096;
+/// Waiting bytes from which on a further proposal, or batch, is sent while others are in flight.
+pub(super) const PIPELINE_BYTES: usize = 256 << 10;
+/// Proposals in flight at the leader.
+pub(super) const PROPOSALS_IN_FLIGHT_MAX: usize = 4;
+/// Readers that wait for one read index; beyond, overloaded.
+pub(super) const READERS_MAX: usize = 65_536;
+/// Clients whose reads wait to be charged; beyond, all are charged at once.
+pub(super) const SPENDERS_MAX: usize = 65_536;
+/// Charges that ride on one batch.
+pub(super) const SPENDS_PER_BATCH_MAX: usize = 256;
+/// For how long any wish may be tried. An origin's outcomes are remembered for far longer
+/// (`state::limits::ORIGIN_SILENT_MS_MAX`), so no retry can outlive the memory of its first try.
+pub(super) const DEADLINE_MAX: Duration = Duration::from_secs(15);
+/// Between two tries of the same batch.
+pub(super) const RETRY_EVERY: Duration = Duration::from_millis(20);
+/// For how long a wish is tried while nobody leads.
+pub(super) const PATIENCE: Duration = Duration::from_millis(900);

@@ -1,0 +1,341 @@
+//! The handle: what the rest of a node may do with the cluster.
+
+mod admin;
+mod clock;
+mod entrance;
+mod limits;
+mod options;
+mod proposer;
+mod reads;
+mod sequencer;
+mod service;
+mod spend;
+mod status;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+pub use admin::AdminError;
+pub use clock::{Clock, SystemClock};
+pub use options::{Options, StartError, World};
+pub use status::{NodeStatus, Status};
+
+use crate::raft::message::{self, kind};
+use crate::raft::{Hint, Node};
+use crate::state::State;
+use crate::state::allowance::{Balance, Charge};
+use crate::state::command::{Ask, Memo};
+use crate::state::outcome::Answer;
+use crate::wire::{self, Lane, Links, Outgoing, PeerHealth};
+use clock::Consensus;
+use proposer::Proposer;
+use sequencer::Sequencer;
+use spend::Spending;
+
+/// A command without a name yet.
+#[derive(Debug, Clone)]
+pub struct Draft {
+    /// What it costs its client.
+    pub charge: Option<Charge>,
+    /// Under which name the caller may ask for the same outcome again.
+    pub memo: Option<Memo>,
+    /// What is wished.
+    pub ask: Ask,
+}
+
+/// Why a wish got no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// A queue is full. The wish was not carried out and will not be.
+    #[error("overloaded")]
+    Overloaded,
+    /// No leader, or none with a quorum, within the wish's time. If a leader had accepted the wish before it was
+    /// lost, it may have been carried out; whether it was, a memo tells.
+    #[error("no leader")]
+    NoLeader,
+    /// This node is going away. The wish was not carried out and will not be.
+    #[error("shutting down")]
+    ShuttingDown,
+}
+
+/// How often a node looks after its clock, its due expiries and its uncharged reads.
+const TICK: Duration = Duration::from_millis(250);
+/// How long a peer may take over a word on its status.
+const STATUS_TIMEOUT: Duration = Duration::from_millis(500);
+/// How far apply may lag behind commit in a node that calls itself ready.
+const LAG_MAX: u64 = 512;
+/// How long a node that goes away waits for the wishes it took on.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// One node's part of the cluster. Cheap to clone; all clones are the same node.
+///
+/// Every method may be called on any node. A wish or a read is retried inside, under one request id, over lost
+/// connections and changes of leadership until its time is over, so what it reports happened exactly once.
+#[derive(Clone)]
+pub struct Cluster {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    options: Options,
+    node: Node,
+    links: Links,
+    clock: Arc<Consensus>,
+    sequencer: Arc<Sequencer>,
+    spending: Arc<Spending>,
+    proposer: Arc<Proposer>,
+    gate: Arc<reads::Gate>,
+    stop: CancellationToken,
+}
+
+impl Cluster {
+    /// Starts a node: listens for peers, opens its log, and finds or founds its cluster.
+    ///
+    /// Returns once the node takes part. It may have no leader yet: see [`Cluster::ready`].
+    pub async fn start(mut options: Options, world: World) -> Result<Self, StartError> {
+        let World { transport, clock, disk, seed } = world;
+        let listener = transport.listen(&options.listen).await;
+        let listener =
+            listener.map_err(|error| StartError::Listen { address: options.listen.clone(), error })?;
+        options.bind_port(&*listener)?;
+        let clock = Arc::new(Consensus::new(clock));
+        let mut wire = wire::Options::new(options.node_id, options.cluster_name.clone(), seed);
+        wire.tls = options.tls.clone();
+        let links = Links::new(wire, transport);
+        let service = service::Service::new(options.node_id, clock.clone());
+        links.serve(listener, service.clone());
+
+        let (storage, fresh) = (disk.storage, disk.fresh);
+        if fresh && options.members.len() > 1 {
+            entrance::ask_others(&links, options.node_id, storage, &options.members).await?;
+        }
+        let node = Node::start(options.node_id, options.timing, disk, links.clone()).await;
+        let node = node.map_err(StartError::Raft)?;
+        let stop = CancellationToken::new();
+        let sequencer = Arc::new(Sequencer::new(node.clone(), clock.clone(), options.storage_bytes_max));
+        let spending = Arc::new(Spending::new(node.replica().clone(), clock.clone()));
+        let proposer = Arc::new(Proposer::new(
+            seed,
+            options.deadline,
+            links.clone(),
+            node.lead(),
+            sequencer.clone(),
+            spending.clone(),
+        ));
+        let gate = Arc::new(reads::Gate::new(node.clone(), links.clone(), clock.clone(), options.deadline));
+        let inner =
+            Arc::new(Inner { options, node, links, clock, sequencer, spending, proposer, gate, stop });
+        service.open(&inner);
+        tokio::spawn(inner.sequencer.clone().run(inner.stop.clone()));
+        tokio::spawn(inner.proposer.clone().run(inner.stop.clone()));
+        tokio::spawn(inner.gate.clone().run(inner.stop.clone()));
+        tokio::spawn(inner.clone().tick());
+
+        let this = Self { inner };
+        let inner = &this.inner;
+        if !inner.options.members.is_empty() && !inner.node.is_initialized().await {
+            let members = entrance::first_members(&inner.options.members);
+            inner.node.initialize(members).await.map_err(StartError::Raft)?;
+        }
+        let id = inner.options.node_id;
+        if let Err(error) = entrance::enroll(&inner.proposer, &inner.node, id, storage).await {
+            this.stop().await;
+            return Err(error);
+        }
+        Ok(this)
+    }
+
+    /// This node's id.
+    pub fn node_id(&self) -> u64 {
+        self.inner.options.node_id
+    }
+
+    /// Has the wish carried out once, on a quorum, and returns its answer.
+    pub async fn propose(&self, draft: Draft) -> Result<Answer, Error> {
+        self.inner.proposer.propose(draft).await
+    }
+
+    /// Looks at the state, linearizably: what was answered anywhere before this call is seen. `look` gets the
+    /// state and the clock to read it by, in milliseconds since the Unix epoch.
+    pub async fn read<R>(&self, look: impl FnOnce(&State, u64) -> R) -> Result<R, Error> {
+        let now_ms = self.inner.gate.pass().await?;
+        Ok(self.inner.node.replica().look(|state| look(state, now_ms.max(state.now_ms()))))
+    }
+
+    /// Looks at this node's replica as it is, perhaps stale; good for deciding whether to ask at all.
+    pub fn glance<R>(&self, look: impl FnOnce(&State, u64) -> R) -> R {
+        let now_ms = self.inner.clock.now_ms();
+        self.inner.node.replica().look(|state| look(state, now_ms.max(state.now_ms())))
+    }
+
+    /// Charges a read by what this node knows; the log learns of it in bulk. `Err` is a refusal.
+    pub fn charge_read(&self, charge: Charge) -> Result<Balance, Balance> {
+        self.inner.spending.charge(charge)
+    }
+
+    /// Whether this node would admit the charge; a flood is refused here, before consensus.
+    pub fn admits(&self, charge: &Charge) -> Result<Balance, Balance> {
+        self.inner.spending.admits(charge)
+    }
+
+    /// What changed on this node from now on. Bounded: a reader that lags gets one `WakeAll`. There is one
+    /// reader at a time; the last to call is it.
+    pub fn hints(&self) -> mpsc::Receiver<Hint> {
+        self.inner.node.replica().hints()
+    }
+
+    /// The leader, if one is known that can be relied on.
+    pub fn leader(&self) -> Option<u64> {
+        self.inner.node.lead().borrow().as_ref().map(|lead| lead.id)
+    }
+
+    /// Whether this node can serve now; else which checks fail.
+    pub fn ready(&self) -> Result<(), Vec<&'static str>> {
+        let position = self.inner.node.position();
+        let failing: Vec<_> = [
+            (self.leader().is_none(), "no_leader"),
+            (position.committed.saturating_sub(position.applied) > LAG_MAX, "applying"),
+            (position.role == "stopped", "stopped"),
+        ]
+        .into_iter()
+        .filter_map(|(fails, name)| fails.then_some(name))
+        .collect();
+        if failing.is_empty() { Ok(()) } else { Err(failing) }
+    }
+
+    /// Who belongs to the cluster and where everybody stands. Members that do not answer within half a second
+    /// are listed as unreachable.
+    pub async fn status(&self) -> Status {
+        let inner = &self.inner;
+        let (voters, nodes) = inner.node.members();
+        let words = nodes.into_iter().map(|(id, member)| {
+            let voter = voters.contains(&id);
+            async move {
+                let word = if id == inner.options.node_id {
+                    Some(inner.word())
+                } else {
+                    let ask =
+                        Outgoing { kind: kind::STATUS, group: 0, header: Vec::new(), payload: Vec::new() };
+                    let reply = inner.links.call(id, &member.peer, Lane::Control, ask, STATUS_TIMEOUT).await;
+                    reply.ok().and_then(|reply| message::decode(&reply.header).ok())
+                };
+                match word {
+                    Some(word) => NodeStatus::heard(id, member.peer, voter, word),
+                    None => NodeStatus::unreachable(id, member.peer, voter),
+                }
+            }
+        });
+        let nodes = futures_util::future::join_all(words).await;
+        Status { leader: self.leader(), term: inner.node.position().term, nodes }
+    }
+
+    /// Adds a node that was started without first members, as a learner; returns when it has caught up.
+    pub async fn add(&self, id: u64, peer: String) -> Result<(), AdminError> {
+        self.inner.administer(admin::Request::Add { id, peer }).await
+    }
+
+    /// Makes a learner a voter.
+    pub async fn promote(&self, id: u64) -> Result<(), AdminError> {
+        self.inner.administer(admin::Request::Promote { id }).await
+    }
+
+    /// Removes a voter or a learner. Its process goes on until it is stopped, but takes no part.
+    pub async fn remove(&self, id: u64) -> Result<(), AdminError> {
+        self.inner.administer(admin::Request::Remove { id }).await
+    }
+
+    /// Hands leadership to `to`, or to the voter that is the furthest along.
+    pub async fn transfer_leader(&self, to: Option<u64>) -> Result<(), AdminError> {
+        self.inner.administer(admin::Request::TransferLeader { to }).await
+    }
+
+    /// Takes a snapshot on this node now, as it does by itself when the log has grown.
+    pub async fn snapshot(&self) {
+        // A node that stopped has nothing to save.
+        let _ = self.inner.node.snapshot().await;
+    }
+
+    /// The state of the links to the peers.
+    pub fn peers(&self) -> Vec<PeerHealth> {
+        self.inner.links.peers()
+    }
+
+    /// Publishes what has no event of its own: positions and counts.
+    pub fn record_metrics(&self) {
+        self.inner.record_metrics();
+    }
+
+    /// Waits until the node cannot go on, as when its disk failed, and says why.
+    pub async fn failed(&self) -> String {
+        self.inner.node.failed().await
+    }
+
+    /// Leaves in good order: refuses new wishes, answers those it took on, hands leadership over, stops.
+    pub async fn shutdown(&self) {
+        let inner = &self.inner;
+        inner.proposer.close();
+        let drained = async {
+            while !inner.proposer.is_idle() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        if tokio::time::timeout(DRAIN_TIMEOUT, drained).await.is_err() {
+            tracing::warn!("some wishes were still unanswered when the node stopped");
+        }
+        let leads = inner.node.lead().borrow().as_ref().is_some_and(|lead| lead.local);
+        let (voters, _) = inner.node.members();
+        if leads && voters.len() > 1 {
+            match admin::transfer(&inner.node, None, &voters).await {
+                Ok(()) => tracing::info!("handed leadership over"),
+                Err(error) => tracing::warn!(%error, "could not hand leadership over"),
+            }
+        }
+        self.stop().await;
+    }
+
+    async fn stop(&self) {
+        self.inner.stop.cancel();
+        self.inner.node.shutdown().await;
+        self.inner.links.shutdown().await;
+    }
+}
+
+impl Inner {
+    async fn tick(self: Arc<Self>) {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return,
+                _ = tick.tick() => {}
+            }
+            self.clock.correct(&self.links);
+            self.sequencer.tick();
+            self.proposer.nudge();
+        }
+    }
+
+    fn word(&self) -> status::Word {
+        status::Word {
+            http: self.options.http_url.clone(),
+            admin: self.options.admin_url.clone(),
+            pid: std::process::id(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            position: self.node.position(),
+        }
+    }
+
+    fn record_metrics(&self) {
+        let position = self.node.position();
+        metrics::gauge!("conclave_raft_term").set(position.term as f64);
+        metrics::gauge!("conclave_raft_is_leader").set(f64::from(u8::from(position.role == "leader")));
+        metrics::gauge!("conclave_raft_applied_index").set(position.applied as f64);
+        metrics::gauge!("conclave_raft_committed_index").set(position.committed as f64);
+        metrics::gauge!("conclave_raft_last_log_index").set(position.last_log as f64);
+        metrics::gauge!("conclave_raft_log_bytes").set(position.log_bytes as f64);
+    }
+}

@@ -1,0 +1,286 @@
+//! A node's side of a proposal: what arrives while the last batch is in flight becomes the next batch.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use tokio::sync::{Notify, oneshot, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::sequencer::{Parcel, Sequencer};
+use super::spend::Spending;
+use super::{Draft, Error, limits};
+use crate::raft::message::kind;
+use crate::raft::{Lead, WriteError};
+use crate::state::codec;
+use crate::state::command::{Ask, Command, Proposal};
+use crate::state::id::RequestId;
+use crate::state::outcome::Answer;
+use crate::wire::{self, Frame, Lane, Links, Outgoing};
+
+struct Pending {
+    command: Command,
+    bytes: usize,
+    since: Instant,
+    /// Nobody waits for a bare charge.
+    reply: Option<oneshot::Sender<Result<Answer, Error>>>,
+}
+
+#[derive(Default)]
+struct Queue {
+    pending: VecDeque<Pending>,
+    bytes: usize,
+    next_seq: u64,
+    /// Sequence numbers given out and not yet answered, or given up.
+    open: BTreeSet<u64>,
+    closed: bool,
+}
+
+/// Gathers commands, names them, and has them sequenced by whoever leads, as often as it takes.
+pub(super) struct Proposer {
+    origin: u64,
+    deadline: Duration,
+    links: Links,
+    lead: watch::Receiver<Option<Lead>>,
+    sequencer: Arc<Sequencer>,
+    spending: Arc<Spending>,
+    queue: Mutex<Queue>,
+    filled: Notify,
+}
+
+impl Proposer {
+    pub(super) fn new(
+        origin: u64,
+        deadline: Duration,
+        links: Links,
+        lead: watch::Receiver<Option<Lead>>,
+        sequencer: Arc<Sequencer>,
+        spending: Arc<Spending>,
+    ) -> Self {
+        let deadline = deadline.min(limits::DEADLINE_MAX);
+        let queue = Mutex::default();
+        Self { origin, deadline, links, lead, sequencer, spending, queue, filled: Notify::new() }
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().expect("nothing panics while this is held")
+    }
+
+    /// Has a wish carried out once.
+    pub(super) async fn propose(&self, draft: Draft) -> Result<Answer, Error> {
+        let (reply, answer) = oneshot::channel();
+        self.push(draft, Some(reply))?;
+        self.filled.notify_one();
+        answer.await.unwrap_or(Err(Error::ShuttingDown))
+    }
+
+    fn push(&self, draft: Draft, reply: Option<oneshot::Sender<Result<Answer, Error>>>) -> Result<(), Error> {
+        let mut queue = self.queue();
+        if queue.closed {
+            return Err(Error::ShuttingDown);
+        }
+        let seq = queue.next_seq + 1;
+        let Draft { charge, memo, ask } = draft;
+        let command = Command { id: RequestId { origin: self.origin, seq }, charge, memo, ask };
+        let bytes = command.size();
+        if queue.pending.len() >= limits::PENDING_MAX || queue.bytes + bytes > limits::PENDING_BYTES_MAX {
+            return Err(Error::Overloaded);
+        }
+        queue.next_seq = seq;
+        queue.open.insert(seq);
+        queue.bytes += bytes;
+        queue.pending.push_back(Pending { command, bytes, since: Instant::now(), reply });
+        Ok(())
+    }
+
+    /// Sends charges of reads on their way although no wish is.
+    pub(super) fn nudge(&self) {
+        if self.spending.is_urgent() {
+            self.add_spends();
+            self.filled.notify_one();
+        }
+    }
+
+    fn add_spends(&self) {
+        for charge in self.spending.take(limits::SPENDS_PER_BATCH_MAX) {
+            // Charges that find no place are forgiven: the node is overloaded with wishes that pay for themselves.
+            let _ = self.push(Draft { charge: Some(charge), memo: None, ask: Ask::Spend }, None);
+        }
+    }
+
+    /// Refuses what comes from now on.
+    pub(super) fn close(&self) {
+        self.queue().closed = true;
+        self.filled.notify_one();
+    }
+
+    /// Whether everything was answered.
+    pub(super) fn is_idle(&self) -> bool {
+        self.queue().open.is_empty()
+    }
+
+    pub(super) async fn run(self: Arc<Self>, stop: CancellationToken) {
+        let mut in_flight = FuturesUnordered::new();
+        loop {
+            while let Some(batch) = self.take(in_flight.len()) {
+                in_flight.push(self.clone().send(batch));
+            }
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                Some(()) = in_flight.next() => {}
+                () = self.filled.notified() => {}
+            }
+        }
+    }
+
+    fn take(&self, in_flight: usize) -> Option<Vec<Pending>> {
+        {
+            let queue = self.queue();
+            let full = queue.bytes >= limits::PIPELINE_BYTES;
+            if queue.pending.is_empty()
+                || (in_flight > 0 && !(full && in_flight < limits::BATCHES_IN_FLIGHT_MAX))
+            {
+                return None;
+            }
+        }
+        self.add_spends();
+        let mut queue = self.queue();
+        let mut batch: Vec<Pending> = Vec::new();
+        let mut bytes = 0;
+        while let Some(next) = queue.pending.front() {
+            bytes += next.bytes;
+            if (bytes > limits::BATCH_BYTES_MAX && !batch.is_empty())
+                || batch.len() >= limits::BATCH_COMMANDS_MAX
+            {
+                break;
+            }
+            batch.extend(queue.pending.pop_front());
+        }
+        queue.bytes -= batch.iter().map(|pending| pending.bytes).sum::<usize>();
+        Some(batch)
+    }
+
+    /// Tries a batch until it is answered or its commands' time is over.
+    async fn send(self: Arc<Self>, mut batch: Vec<Pending>) {
+        let mut lead = self.lead.clone();
+        loop {
+            let known = lead.borrow_and_update().clone();
+            let tried = match known {
+                None => None,
+                Some(known) => tokio::select! {
+                    biased;
+                    tried = self.attempt(&batch, &known) => tried,
+                    // A new leader, or none: whatever became of the attempt, the retry will find out.
+                    _ = lead.changed() => continue,
+                    () = tokio::time::sleep_until(batch_deadline(&batch, self.deadline)) => None,
+                },
+            };
+            if let Some(answers) = tried {
+                self.close_batch(&batch);
+                for (pending, answer) in batch.into_iter().zip(answers) {
+                    if let Some(reply) = pending.reply {
+                        // Whoever hung up has no use for the answer.
+                        let _ = reply.send(Ok(answer));
+                    }
+                }
+                return;
+            }
+            let leaderless = lead.borrow().is_none();
+            self.give_up(&mut batch, leaderless);
+            if batch.is_empty() {
+                return;
+            }
+            // Wakes early when there is a leader.
+            let _ = tokio::time::timeout(limits::RETRY_EVERY, lead.changed()).await;
+        }
+    }
+
+    /// Refuses the commands whose time is over.
+    fn give_up(&self, batch: &mut Vec<Pending>, leaderless: bool) {
+        let patience = if leaderless { limits::PATIENCE.min(self.deadline) } else { self.deadline };
+        let (over, rest): (Vec<_>, Vec<_>) =
+            std::mem::take(batch).into_iter().partition(|pending| pending.since.elapsed() >= patience);
+        *batch = rest;
+        self.close_batch(&over);
+        for reply in over.into_iter().filter_map(|pending| pending.reply) {
+            let _ = reply.send(Err(Error::NoLeader));
+        }
+    }
+
+    /// These sequence numbers will not be tried again.
+    fn close_batch(&self, batch: &[Pending]) {
+        let mut queue = self.queue();
+        for pending in batch {
+            queue.open.remove(&pending.command.id.seq);
+        }
+    }
+
+    fn floor(&self) -> u64 {
+        let queue = self.queue();
+        queue.open.first().copied().unwrap_or(queue.next_seq + 1)
+    }
+
+    /// One try: the answers, or nothing if there are none to be had from this leader now.
+    async fn attempt(&self, batch: &[Pending], lead: &Lead) -> Option<Vec<Answer>> {
+        let commands: Vec<Command> = batch.iter().map(|pending| pending.command.clone()).collect();
+        let floor = (self.origin, self.floor());
+        let answers = if lead.local {
+            let (reply, answers) = oneshot::channel();
+            let bytes = batch.iter().map(|pending| pending.bytes).sum();
+            let parcel = Parcel { commands, bytes, floor: Some(floor), since: Instant::now(), reply };
+            self.sequencer.enqueue(parcel).ok()?;
+            answers.await.ok()?.ok()?
+        } else {
+            let proposal = Proposal { floors: vec![floor], commands, ..Proposal::default() };
+            let encoded = proposal.encode();
+            let request =
+                Outgoing { kind: kind::FORWARD, group: 0, header: encoded.header, payload: encoded.bodies };
+            let reply = self.links.call(lead.id, &lead.address, Lane::Bulk, request, self.deadline).await;
+            answers_of(reply)?
+        };
+        // Anything else is a peer that answers something else than it was asked.
+        (answers.len() == batch.len()).then_some(answers)
+    }
+}
+
+fn batch_deadline(batch: &[Pending], deadline: Duration) -> Instant {
+    batch.iter().map(|pending| pending.since).min().unwrap_or_else(Instant::now) + deadline
+}
+
+fn answers_of(reply: Result<Frame, wire::Error>) -> Option<Vec<Answer>> {
+    let frame = reply.ok()?;
+    if frame.kind != kind::FORWARD {
+        return None;
+    }
+    codec::decode_answers(&frame.header, frame.payload).ok()
+}
+
+/// The leader's reply to a forwarded batch. Nothing is said of a failure: the sender looks for the leader anew.
+pub(super) async fn serve_forward(sequencer: Arc<Sequencer>, frame: Frame) -> Outgoing {
+    let failed = Outgoing { kind: kind::FAILED, group: 0, header: Vec::new(), payload: Vec::<Bytes>::new() };
+    let Ok(proposal) = Proposal::decode(&frame.header, frame.payload) else {
+        return failed;
+    };
+    let (reply, answers) = oneshot::channel();
+    let parcel = Parcel {
+        bytes: proposal.size(),
+        commands: proposal.commands,
+        floor: proposal.floors.first().copied(),
+        since: Instant::now(),
+        reply,
+    };
+    if sequencer.enqueue(parcel).is_err() {
+        return failed;
+    }
+    match answers.await.unwrap_or(Err(WriteError::Stopped)) {
+        Ok(answers) => {
+            let encoded = codec::encode_answers(&answers);
+            Outgoing { kind: kind::FORWARD, group: 0, header: encoded.header, payload: encoded.bodies }
+        }
+        Err(_) => failed,
+    }
+}

@@ -1,0 +1,89 @@
+//! What is told of the cluster and its nodes.
+
+use serde::{Deserialize, Serialize};
+
+use crate::raft::Position;
+
+/// The cluster, as one node sees it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Status {
+    /// The leader, if one is known that can be relied on.
+    pub leader: Option<u64>,
+    /// The term this node is in.
+    pub term: u64,
+    /// All members, by id.
+    pub nodes: Vec<NodeStatus>,
+}
+
+/// One member.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct NodeStatus {
+    /// Its id.
+    pub id: u64,
+    /// The URL of its HTTP API; empty while it cannot be reached.
+    pub http: String,
+    /// The URL of its admin API.
+    pub admin: String,
+    /// The address its peers use.
+    pub peer: String,
+    /// Its process id.
+    pub pid: u32,
+    /// `leader`, `follower`, `learner`, `candidate`, `stopped` or `unreachable`.
+    pub role: String,
+    /// Whether it votes.
+    pub voter: bool,
+    /// The index of the last entry it applied.
+    pub applied: u64,
+    /// The index of the last entry it knows to be committed.
+    pub committed: u64,
+    /// The index of its last entry.
+    pub last_log: u64,
+    /// The index up to which its snapshot reaches.
+    pub snapshot: u64,
+    /// Bytes of its log on disk.
+    pub log_bytes: u64,
+    /// The version of its binary.
+    pub version: String,
+}
+
+/// What a node says of itself.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Word {
+    pub(super) http: String,
+    pub(super) admin: String,
+    pub(super) pid: u32,
+    pub(super) version: String,
+    pub(super) position: Position,
+}
+
+impl NodeStatus {
+    pub(super) fn heard(id: u64, peer: String, voter: bool, word: Word) -> Self {
+        let Word { http, admin, pid, version, position } = word;
+        Self {
+            id,
+            http,
+            admin,
+            peer,
+            pid,
+            role: position.role,
+            voter,
+            applied: position.applied,
+            committed: position.committed,
+            last_log: position.last_log,
+            snapshot: position.snapshot,
+            log_bytes: position.log_bytes,
+            version,
+        }
+    }
+
+    pub(super) fn unreachable(id: u64, peer: String, voter: bool) -> Self {
+        let word = Word {
+            http: String::new(),
+            admin: String::new(),
+            pid: 0,
+            version: String::new(),
+            position: Position { role: "unreachable".to_owned(), ..Position::default() },
+        };
+        Self::heard(id, peer, voter, word)
+    }
+}

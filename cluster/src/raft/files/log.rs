@@ -1,0 +1,286 @@
+//! The log on disk: the `raft-log` crate, with our records inside.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use raft_log::api::raft_log_writer::RaftLogWriter as _;
+use raft_log::codeq::{Decode, Encode};
+use raft_log::{Callback, RaftLog, Types};
+
+use super::{Error, io_error};
+use crate::raft::disk::{Flushed, LogDisk, LogId, Payload, Record, Vote};
+use crate::raft::message;
+
+/// Bytes of one file of the log.
+const FILE_BYTES: usize = 64 << 20;
+/// Entries of one file of the log.
+const FILE_RECORDS: usize = 1 << 18;
+/// Recent entries kept in memory, for replication and apply.
+const CACHE_BYTES: usize = 16 << 20;
+const CACHE_ITEMS: usize = 4096;
+/// Largest record that is believed when the log is read back.
+const RECORD_BYTES_MAX: u32 = 64 << 20;
+
+pub(super) struct FileLog {
+    log: RaftLog<Records>,
+    /// Set by the first failed write or flush; from then on nothing more is accepted.
+    failed: Arc<std::sync::atomic::AtomicBool>,
+}
+
+impl FileLog {
+    pub(super) fn open(dir: &Path) -> Result<Self, Error> {
+        std::fs::create_dir_all(dir).map_err(io_error(dir))?;
+        let mut config = raft_log::Config::new(dir.display());
+        config.log_cache_capacity = Some(CACHE_BYTES);
+        config.log_cache_max_items = Some(CACHE_ITEMS);
+        config.wal.chunk_max_size = Some(FILE_BYTES);
+        config.wal.chunk_max_records = Some(FILE_RECORDS);
+        config.wal.read_buffer_size = Some(1 << 20);
+        config.wal.flush_batch_wait = Some(Duration::ZERO);
+        config.wal.truncate_incomplete_record = Some(true);
+        let log = RaftLog::open(Arc::new(config)).map_err(|error| match error.kind() {
+            io::ErrorKind::PermissionDenied | io::ErrorKind::WouldBlock | io::ErrorKind::StorageFull => {
+                io_error(dir)(error)
+            }
+            _ => Error::Damaged { path: dir.display().to_string(), error: error.to_string() },
+        })?;
+        Ok(Self { log, failed: Arc::default() })
+    }
+
+    /// Runs a write unless one failed before, and remembers if this one does.
+    fn write<T>(&mut self, write: impl FnOnce(&mut RaftLog<Records>) -> io::Result<T>) -> io::Result<T> {
+        use std::sync::atomic::Ordering::Relaxed;
+        if self.failed.load(Relaxed) {
+            return Err(io::Error::other("the log's disk failed before; what it holds is unknown"));
+        }
+        let result = write(&mut self.log);
+        if result.is_err() {
+            self.failed.store(true, Relaxed);
+        }
+        result
+    }
+}
+
+impl LogDisk for FileLog {
+    fn vote(&self) -> Option<Vote> {
+        self.log.log_state().vote().map(|vote| vote.0)
+    }
+
+    fn committed(&self) -> Option<LogId> {
+        self.log.log_state().committed().map(|id| id.0)
+    }
+
+    fn purged(&self) -> Option<LogId> {
+        self.log.log_state().purged().map(|id| id.0)
+    }
+
+    fn last(&self) -> Option<LogId> {
+        self.log.log_state().last().map(|id| id.0)
+    }
+
+    fn read(&self, range: Range<u64>, bytes_max: usize) -> io::Result<Vec<Record>> {
+        let mut records = Vec::new();
+        let mut bytes = 0;
+        for record in self.log.read(range.start, range.end) {
+            let (id, StoredPayload(payload)) = record?;
+            bytes += payload.size();
+            if bytes > bytes_max && !records.is_empty() {
+                break;
+            }
+            records.push(Record { id: id.0, payload });
+        }
+        Ok(records)
+    }
+
+    fn save_vote(&mut self, vote: Vote) -> io::Result<()> {
+        self.write(|log| log.save_vote(StoredVote(vote)).map(drop))
+    }
+
+    fn save_committed(&mut self, committed: LogId) -> io::Result<()> {
+        self.write(|log| log.commit(StoredId(committed)).map(drop))
+    }
+
+    fn append(&mut self, records: Vec<Record>) -> io::Result<()> {
+        let records = records.into_iter().map(|record| (StoredId(record.id), StoredPayload(record.payload)));
+        self.write(|log| log.append(records).map(drop))
+    }
+
+    fn truncate_after(&mut self, last: Option<LogId>) -> io::Result<()> {
+        if last >= self.last() {
+            // Nothing lies behind it; the crate takes that for a mistake.
+            return Ok(());
+        }
+        self.write(|log| log.truncate(last.map_or(0, |id| id.index + 1)).map(drop))
+    }
+
+    fn purge(&mut self, upto: LogId) -> io::Result<()> {
+        self.write(|log| log.purge(StoredId(upto)).map(drop))
+    }
+
+    fn flush(&mut self, done: Flushed) -> io::Result<()> {
+        let failed = self.failed.clone();
+        let done = Done(Box::new(move |result: io::Result<()>| {
+            if result.is_err() {
+                failed.store(true, std::sync::atomic::Ordering::Relaxed);
+            }
+            done(result);
+        }));
+        self.write(|log| log.flush(true, Some(done)))
+    }
+
+    fn size(&self) -> u64 {
+        self.log.on_disk_size()
+    }
+}
+
+struct Done(Flushed);
+
+impl Callback for Done {
+    fn send(self, result: io::Result<()>) {
+        (self.0)(result);
+    }
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Records;
+
+impl Types for Records {
+    type LogId = StoredId;
+    type LogPayload = StoredPayload;
+    type Vote = StoredVote;
+    type Callback = Done;
+    type UserData = String;
+
+    fn log_index(log_id: &StoredId) -> u64 {
+        log_id.0.index
+    }
+
+    fn payload_size(payload: &StoredPayload) -> u64 {
+        payload.0.size() as u64 + 64
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct StoredId(LogId);
+
+impl Encode for StoredId {
+    fn encode<W: Write>(&self, mut out: W) -> io::Result<usize> {
+        out.write_all(&self.0.term.to_be_bytes())?;
+        out.write_all(&self.0.index.to_be_bytes())?;
+        Ok(16)
+    }
+}
+
+impl Decode for StoredId {
+    fn decode<R: Read>(mut input: R) -> io::Result<Self> {
+        let term = u64::from_be_bytes(take(&mut input)?);
+        let index = u64::from_be_bytes(take(&mut input)?);
+        Ok(Self(LogId { term, index }))
+    }
+}
+
+impl fmt::Display for StoredId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.0.term, self.0.index)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd)]
+struct StoredVote(Vote);
+
+impl Encode for StoredVote {
+    fn encode<W: Write>(&self, mut out: W) -> io::Result<usize> {
+        out.write_all(&self.0.term.to_be_bytes())?;
+        out.write_all(&self.0.node.to_be_bytes())?;
+        out.write_all(&[u8::from(self.0.committed)])?;
+        Ok(17)
+    }
+}
+
+impl Decode for StoredVote {
+    fn decode<R: Read>(mut input: R) -> io::Result<Self> {
+        let term = u64::from_be_bytes(take(&mut input)?);
+        let node = u64::from_be_bytes(take(&mut input)?);
+        let [committed] = take(&mut input)?;
+        Ok(Self(Vote { term, node, committed: committed != 0 }))
+    }
+}
+
+/// On disk: a tag, the lengths of header and bodies, and the bytes. The crate puts a checksum behind each record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct StoredPayload(Payload);
+
+const BLANK: u8 = 0;
+const MEMBERSHIP: u8 = 1;
+const PROPOSAL: u8 = 2;
+
+impl Encode for StoredPayload {
+    fn encode<W: Write>(&self, mut out: W) -> io::Result<usize> {
+        let membership;
+        let (tag, header, bodies): (u8, &[u8], &[Bytes]) = match &self.0 {
+            Payload::Blank => (BLANK, &[], &[]),
+            Payload::Membership(members) => {
+                membership = message::encode(members);
+                (MEMBERSHIP, &membership, &[])
+            }
+            Payload::Proposal { header, bodies } => (PROPOSAL, header, bodies),
+        };
+        let bodies_len: usize = bodies.iter().map(Bytes::len).sum();
+        out.write_all(&[tag])?;
+        out.write_all(&(header.len() as u32).to_be_bytes())?;
+        out.write_all(&(bodies_len as u32).to_be_bytes())?;
+        out.write_all(header)?;
+        for body in bodies {
+            out.write_all(body)?;
+        }
+        Ok(9 + header.len() + bodies_len)
+    }
+}
+
+impl Decode for StoredPayload {
+    fn decode<R: Read>(mut input: R) -> io::Result<Self> {
+        let [tag] = take(&mut input)?;
+        let header = u32::from_be_bytes(take(&mut input)?);
+        let bodies = u32::from_be_bytes(take(&mut input)?);
+        let header = take_bytes(&mut input, header)?;
+        let bodies = take_bytes(&mut input, bodies)?;
+        Ok(Self(match tag {
+            BLANK => Payload::Blank,
+            MEMBERSHIP => Payload::Membership(
+                message::decode(&header)
+                    .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?,
+            ),
+            PROPOSAL => Payload::Proposal { header, bodies: vec![bodies] },
+            _ => {
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    "an entry of a kind this version cannot read",
+                ));
+            }
+        }))
+    }
+}
+
+fn take<const N: usize>(input: &mut impl Read) -> io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    input.read_exact(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Reads as far as the input goes before it believes a length.
+fn take_bytes(input: &mut impl Read, len: u32) -> io::Result<Bytes> {
+    if len > RECORD_BYTES_MAX {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "a record longer than any that was written"));
+    }
+    let mut bytes = Vec::with_capacity(len.min(1 << 20) as usize);
+    input.take(u64::from(len)).read_to_end(&mut bytes)?;
+    if bytes.len() < len as usize {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(bytes.into())
+}

@@ -1,0 +1,71 @@
+//! The real disk: a directory with an identity, a log and snapshots.
+//!
+//! ```text
+//! identity          which node of which cluster this is, and the number that binds the id to this disk
+//! log/r-….wal       the log, in files of 64 MiB
+//! snapshot/<index>-<term>.snapshot
+//! snapshot/*.part   what was being written when the node died; removed at the next start
+//! ```
+
+mod identity;
+mod log;
+mod snapshot;
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::disk::Disk;
+
+/// Why a directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file system refused.
+    #[error("{path}: {error}")]
+    Io {
+        /// Which file.
+        path: String,
+        /// Why.
+        error: io::Error,
+    },
+    /// The directory belongs to another node or cluster.
+    #[error(
+        "{path} belongs to node {node} of cluster {cluster:?}, not to node {wanted} of {wanted_cluster:?}"
+    )]
+    Foreign {
+        /// Which directory.
+        path: String,
+        /// Whose it is.
+        node: u64,
+        /// Whose it is.
+        cluster: String,
+        /// Who wants it.
+        wanted: u64,
+        /// Who wants it.
+        wanted_cluster: String,
+    },
+    /// The log or the snapshot fails its checksum. This node must not serve or vote with it.
+    #[error(
+        "{path} is damaged ({error}). Nothing acknowledged is lost as long as a majority of the other nodes is whole: \
+         remove this node from the cluster, empty the directory and add the node again under a fresh id"
+    )]
+    Damaged {
+        /// Which file.
+        path: String,
+        /// How it shows.
+        error: String,
+    },
+}
+
+fn io_error(path: &Path) -> impl FnOnce(io::Error) -> Error + '_ {
+    move |error| Error::Io { path: path.display().to_string(), error }
+}
+
+/// Opens a node's directory, or makes it.
+pub fn open(dir: &Path, node_id: u64, cluster: &str) -> Result<Disk, Error> {
+    std::fs::create_dir_all(dir).map_err(io_error(dir))?;
+    let (storage, fresh) = identity::open(dir, node_id, cluster)?;
+    let log = log::FileLog::open(&dir.join("log"))?;
+    let snapshots = snapshot::FileSnapshots::open(&dir.join("snapshot"))?;
+    Ok(Disk { storage, fresh, log: Box::new(log), snapshots: Arc::new(snapshots) })
+}

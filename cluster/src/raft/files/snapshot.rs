@@ -1,0 +1,259 @@
+//! Snapshots on disk: one file each, written aside and renamed when it is complete.
+//!
+//! A file is `length of the meta | meta | content`; the content ends with its own SHA-256.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+
+use super::{Error, io_error};
+use crate::raft::disk::{Drain, Fill, SnapshotDisk, SnapshotFile, SnapshotMeta, SnapshotSink};
+use crate::raft::message;
+
+/// Bytes of an encoded meta; a cluster of a hundred nodes needs a hundredth.
+const META_BYTES_MAX: u32 = 1 << 20;
+/// Written bytes after which a long snapshot is flushed, so that it never floods the disk the log shares.
+const FLUSH_BYTES: u64 = 4 << 20;
+
+pub(super) struct FileSnapshots {
+    dir: PathBuf,
+    current: Mutex<Option<Arc<dyn SnapshotFile>>>,
+}
+
+impl FileSnapshots {
+    /// Finds the newest complete snapshot and removes everything else.
+    pub(super) fn open(dir: &Path) -> Result<Self, Error> {
+        fs::create_dir_all(dir).map_err(io_error(dir))?;
+        let mut newest: Option<Stored> = None;
+        for entry in fs::read_dir(dir).map_err(io_error(dir))? {
+            let path = entry.map_err(io_error(dir))?.path();
+            if path.extension().is_none_or(|extension| extension != "snapshot") {
+                fs::remove_file(&path).map_err(io_error(&path))?;
+                continue;
+            }
+            let stored = Stored::open(&path).map_err(|error| Error::Damaged {
+                path: path.display().to_string(),
+                error: error.to_string(),
+            })?;
+            let older = match newest.take() {
+                Some(other) if other.meta.last >= stored.meta.last => {
+                    newest = Some(other);
+                    Some(stored)
+                }
+                other => {
+                    newest = Some(stored);
+                    other
+                }
+            };
+            if let Some(older) = older {
+                fs::remove_file(&older.path).map_err(io_error(&older.path))?;
+            }
+        }
+        let current = newest.map(|stored| Arc::new(stored) as Arc<dyn SnapshotFile>);
+        Ok(Self { dir: dir.to_owned(), current: Mutex::new(current) })
+    }
+}
+
+/// Renames a complete file into its place and makes that durable.
+fn publish(dir: &Path, part: &Path, meta: &SnapshotMeta) -> io::Result<Stored> {
+    let (index, term) = meta.last.map_or((0, 0), |last| (last.index, last.term));
+    let path = dir.join(format!("{index:020}-{term:010}.snapshot"));
+    fs::rename(part, &path)?;
+    File::open(dir)?.sync_all()?;
+    Stored::open(&path)
+}
+
+/// Removes all snapshots but `keep`. A file that is being read stays readable until it is closed.
+fn remove_others(dir: &Path, keep: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path != keep && path.extension().is_some_and(|extension| extension == "snapshot") {
+            fs::remove_file(path)?;
+        }
+    }
+    Ok(())
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+}
+
+impl SnapshotDisk for FileSnapshots {
+    fn current(&self) -> Option<Arc<dyn SnapshotFile>> {
+        self.current.lock().expect("nothing panics while this is held").clone()
+    }
+
+    fn create<'a>(
+        &'a self,
+        meta: SnapshotMeta,
+        fill: Fill,
+    ) -> BoxFuture<'a, io::Result<Arc<dyn SnapshotFile>>> {
+        Box::pin(async move {
+            let dir = self.dir.clone();
+            let stored = blocking(move || {
+                let part = dir.join("built.part");
+                let mut out = Paced { file: begin(&part, &meta)?, unflushed: 0 };
+                fill(&mut out)?;
+                out.file.sync_all()?;
+                let stored = publish(&dir, &part, &meta)?;
+                remove_others(&dir, &stored.path)?;
+                Ok(stored)
+            })
+            .await?;
+            let stored: Arc<dyn SnapshotFile> = Arc::new(stored);
+            *self.current.lock().expect("nothing panics while this is held") = Some(stored.clone());
+            Ok(stored)
+        })
+    }
+
+    fn receive<'a>(&'a self, meta: SnapshotMeta) -> BoxFuture<'a, io::Result<Box<dyn SnapshotSink>>> {
+        Box::pin(async move {
+            let dir = self.dir.clone();
+            let sink = blocking(move || {
+                let part = dir.join("received.part");
+                // What is received is the content; the meta in front of it is written here.
+                let file = begin(&part, &meta)?;
+                Ok(Sink { dir, part, meta, out: Paced { file, unflushed: 0 } })
+            })
+            .await?;
+            Ok(Box::new(sink) as Box<dyn SnapshotSink>)
+        })
+    }
+
+    fn install<'a>(&'a self, snapshot: Arc<dyn SnapshotFile>) -> BoxFuture<'a, io::Result<()>> {
+        Box::pin(async move {
+            let dir = self.dir.clone();
+            let meta = snapshot.meta().clone();
+            let (index, term) = meta.last.map_or((0, 0), |last| (last.index, last.term));
+            let keep = dir.join(format!("{index:020}-{term:010}.snapshot"));
+            blocking(move || remove_others(&dir, &keep)).await?;
+            *self.current.lock().expect("nothing panics while this is held") = Some(snapshot);
+            Ok(())
+        })
+    }
+}
+
+/// Makes the file and writes what comes before the content.
+fn begin(path: &Path, meta: &SnapshotMeta) -> io::Result<File> {
+    let mut file = File::create(path)?;
+    let meta = message::encode(meta);
+    file.write_all(&(meta.len() as u32).to_be_bytes())?;
+    file.write_all(&meta)?;
+    Ok(file)
+}
+
+/// Flushes as it goes: a gigabyte of dirty pages would make every fsync of the log wait for it.
+struct Paced {
+    file: File,
+    unflushed: u64,
+}
+
+impl io::Write for Paced {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        self.unflushed += written as u64;
+        if self.unflushed >= FLUSH_BYTES {
+            self.unflushed = 0;
+            self.file.sync_data()?;
+        }
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+struct Sink {
+    dir: PathBuf,
+    part: PathBuf,
+    meta: SnapshotMeta,
+    out: Paced,
+}
+
+impl SnapshotSink for Sink {
+    fn write<'a>(&'a mut self, piece: Bytes) -> BoxFuture<'a, io::Result<()>> {
+        Box::pin(async move {
+            let file = self.out.file.try_clone()?;
+            let mut out = Paced { file, unflushed: self.out.unflushed };
+            self.out.unflushed = blocking(move || {
+                out.write_all(&piece)?;
+                Ok(out.unflushed)
+            })
+            .await?;
+            Ok(())
+        })
+    }
+
+    fn finish(self: Box<Self>) -> BoxFuture<'static, io::Result<Arc<dyn SnapshotFile>>> {
+        Box::pin(blocking(move || {
+            self.out.file.sync_all()?;
+            let stored = publish(&self.dir, &self.part, &self.meta)?;
+            Ok(Arc::new(stored) as Arc<dyn SnapshotFile>)
+        }))
+    }
+}
+
+/// A complete snapshot file.
+struct Stored {
+    path: PathBuf,
+    file: Arc<File>,
+    meta: SnapshotMeta,
+    start: u64,
+    len: u64,
+}
+
+impl Stored {
+    fn open(path: &Path) -> io::Result<Self> {
+        let mut file = File::open(path)?;
+        let mut len = [0; 4];
+        file.read_exact(&mut len)?;
+        let len = u32::from_be_bytes(len);
+        if len > META_BYTES_MAX {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the length of its meta is absurd"));
+        }
+        let mut meta = vec![0; len as usize];
+        file.read_exact(&mut meta)?;
+        let meta =
+            message::decode(&meta).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        let start = file.stream_position()?;
+        let len = file.metadata()?.len() - start;
+        Ok(Self { path: path.to_owned(), file: Arc::new(file), meta, start, len })
+    }
+}
+
+impl SnapshotFile for Stored {
+    fn meta(&self) -> &SnapshotMeta {
+        &self.meta
+    }
+
+    fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn read_at<'a>(&'a self, offset: u64, bytes_max: usize) -> BoxFuture<'a, io::Result<Bytes>> {
+        let file = self.file.clone();
+        let start = self.start + offset;
+        let wanted = self.len.saturating_sub(offset).min(bytes_max as u64) as usize;
+        Box::pin(blocking(move || {
+            let mut piece = vec![0; wanted];
+            file.read_exact_at(&mut piece, start)?;
+            Ok(piece.into())
+        }))
+    }
+
+    fn drain<'a>(&'a self, drain: Drain) -> BoxFuture<'a, io::Result<()>> {
+        let path = self.path.clone();
+        let start = self.start;
+        Box::pin(blocking(move || {
+            let mut file = File::open(path)?;
+            file.seek(io::SeekFrom::Start(start))?;
+            drain(&mut file)
+        }))
+    }
+}

@@ -1,0 +1,165 @@
+//! What Raft nodes say to each other, as structs of our own. Their layout is versioned by the link's handshake.
+
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::disk::{LogId, Membership, Payload, Record, SnapshotMeta, Vote};
+
+/// The kinds of frames that nodes exchange.
+pub(crate) mod kind {
+    pub(crate) const APPEND: u8 = 1;
+    pub(crate) const VOTE: u8 = 2;
+    pub(crate) const PRE_VOTE: u8 = 3;
+    pub(crate) const SNAPSHOT: u8 = 4;
+    pub(crate) const TRANSFER: u8 = 5;
+    pub(crate) const FORWARD: u8 = 6;
+    pub(crate) const READ_INDEX: u8 = 7;
+    pub(crate) const STATUS: u8 = 8;
+    pub(crate) const ENROLLED: u8 = 9;
+    pub(crate) const ADMIN: u8 = 10;
+    pub(crate) const FAILED: u8 = 255;
+}
+
+/// Bytes of one decoded header.
+const HEADER_BYTES_MAX: usize = 1 << 20;
+
+/// A frame that does not mean anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("malformed frame")]
+pub(crate) struct Malformed;
+
+pub(crate) fn encode<T: Serialize>(message: &T) -> Vec<u8> {
+    bincode::serde::encode_to_vec(message, bincode::config::standard())
+        .expect("our messages have no unserializable part")
+}
+
+pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Malformed> {
+    let config = bincode::config::standard().with_limit::<HEADER_BYTES_MAX>();
+    match bincode::serde::decode_from_slice(bytes, config) {
+        Ok((message, read)) if read == bytes.len() => Ok(message),
+        Ok(_) | Err(_) => Err(Malformed),
+    }
+}
+
+/// Entries to append, or none: a heartbeat.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Append {
+    pub(super) vote: Vote,
+    pub(super) previous: Option<LogId>,
+    pub(super) commit: Option<LogId>,
+    pub(super) entries: Vec<EntryHead>,
+}
+
+/// An entry without its bytes.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct EntryHead {
+    id: LogId,
+    content: Content,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+enum Content {
+    Blank,
+    Membership(Membership),
+    /// Lengths of the header and of the bodies, which follow in the frame's payload.
+    Proposal(u32, u32),
+}
+
+/// Splits entries into their heads and the bytes that follow.
+pub(super) fn split(records: Vec<Record>) -> (Vec<EntryHead>, Vec<Bytes>) {
+    let mut payload = Vec::new();
+    let heads = records
+        .into_iter()
+        .map(|record| {
+            let content = match record.payload {
+                Payload::Blank => Content::Blank,
+                Payload::Membership(membership) => Content::Membership(membership),
+                Payload::Proposal { header, bodies } => {
+                    let lengths = (header.len() as u32, bodies.iter().map(Bytes::len).sum::<usize>() as u32);
+                    payload.push(header);
+                    payload.extend(bodies);
+                    Content::Proposal(lengths.0, lengths.1)
+                }
+            };
+            EntryHead { id: record.id, content }
+        })
+        .collect();
+    (heads, payload)
+}
+
+/// Puts entries together again; the bytes stay slices of `payload`.
+pub(super) fn join(heads: Vec<EntryHead>, mut payload: Bytes) -> Result<Vec<Record>, Malformed> {
+    let mut take = |len: u32| {
+        let len = len as usize;
+        (payload.len() >= len).then(|| payload.split_to(len)).ok_or(Malformed)
+    };
+    heads
+        .into_iter()
+        .map(|head| {
+            let payload = match head.content {
+                Content::Blank => Payload::Blank,
+                Content::Membership(membership) => Payload::Membership(membership),
+                Content::Proposal(header, bodies) => {
+                    Payload::Proposal { header: take(header)?, bodies: vec![take(bodies)?] }
+                }
+            };
+            Ok(Record { id: head.id, payload })
+        })
+        .collect()
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum AppendReply {
+    Success,
+    Partial(Option<LogId>),
+    Conflict,
+    HigherVote(Vote),
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Ballot {
+    pub(super) vote: Vote,
+    pub(super) last: Option<LogId>,
+    pub(super) transfer: bool,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct BallotReply {
+    pub(super) vote: Vote,
+    pub(super) granted: bool,
+    pub(super) last: Option<LogId>,
+}
+
+/// One piece of a snapshot; the bytes are the frame's payload.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct SnapshotPart {
+    pub(super) vote: Vote,
+    pub(super) meta: SnapshotMeta,
+    pub(super) offset: u64,
+    pub(super) last: bool,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum SnapshotReply {
+    /// The next piece, please.
+    More,
+    /// The offset was not the expected one.
+    Restart,
+    /// It is installed, or refused by this higher vote.
+    Done(Vote),
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Transfer {
+    pub(super) from: Vote,
+    pub(super) to: u64,
+    pub(super) last: Option<LogId>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum TransferReply {
+    Accepted,
+    VoteChanged { expected: Vote, actual: Vote },
+    LogNotFlushed { expected: Option<LogId>, actual: Option<LogId> },
+}

@@ -1,0 +1,229 @@
+//! openraft's network, on top of the links: this node as a caller.
+
+use std::future::Future;
+use std::pin::pin;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::{Either, select};
+use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable};
+use openraft::network::v2::RaftNetworkV2;
+use openraft::network::{RPCOption, RPCTypes, RaftNetworkFactory};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderError,
+    TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
+};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::disk::Member;
+use super::machine::{RaftSnapshot, SnapshotData};
+use super::message::{self, kind};
+use super::types::{
+    TypeConfig, Vote, entry_to_disk, log_id_from_disk, log_id_to_disk, meta_to_disk, vote_from_disk,
+    vote_to_disk,
+};
+use crate::wire::{Error, Frame, Lane, Links, Outgoing};
+
+/// How long a peer may take over appended entries. openraft's own time is a hint only: a follower whose disk is
+/// slow must be waited for, or it would be sent the same entries for ever.
+const APPEND_STALL: Duration = Duration::from_secs(5);
+/// How long a peer may take over one piece of a snapshot, the last of which it also installs.
+const PIECE_STALL: Duration = Duration::from_secs(10);
+const INSTALL_STALL: Duration = Duration::from_secs(60);
+/// Bytes of one piece.
+const PIECE_BYTES: usize = 512 << 10;
+
+type Rpc<T> = Result<T, RPCError<TypeConfig>>;
+
+#[derive(Clone)]
+pub(super) struct Network {
+    pub(super) node_id: u64,
+    pub(super) links: Links,
+}
+
+impl RaftNetworkFactory<TypeConfig> for Network {
+    type Network = Peer;
+
+    async fn new_client(&mut self, target: u64, node: &Member) -> Peer {
+        Peer { network: self.clone(), id: target, address: node.peer.clone() }
+    }
+}
+
+/// One peer, to be called.
+pub(super) struct Peer {
+    network: Network,
+    id: u64,
+    address: String,
+}
+
+impl Peer {
+    async fn call<Request: Serialize, Reply: DeserializeOwned>(
+        &self,
+        lane: Lane,
+        kind: u8,
+        request: &Request,
+        payload: Vec<Bytes>,
+        time: Duration,
+    ) -> Rpc<Reply> {
+        let outgoing = Outgoing { kind, group: 0, header: message::encode(request), payload };
+        let frame = self.network.links.call(self.id, &self.address, lane, outgoing, time).await;
+        let frame: Frame = frame.map_err(|error| self.failed(kind, time, error))?;
+        if frame.kind != kind {
+            return Err(RPCError::Unreachable(Unreachable::from_string(
+                "the peer could not serve the request",
+            )));
+        }
+        message::decode(&frame.header).map_err(|error| RPCError::Unreachable(Unreachable::new(&error)))
+    }
+
+    fn failed(&self, kind: u8, time: Duration, error: Error) -> RPCError<TypeConfig> {
+        match error {
+            Error::TimedOut => RPCError::Timeout(Timeout {
+                action: if kind == kind::APPEND { RPCTypes::AppendEntries } else { RPCTypes::Vote },
+                id: self.network.node_id,
+                target: self.id,
+                timeout: time,
+            }),
+            error => RPCError::Unreachable(Unreachable::new(&error)),
+        }
+    }
+
+    async fn ballot(
+        &self,
+        kind: u8,
+        rpc: VoteRequest<TypeConfig>,
+        time: Duration,
+    ) -> Rpc<VoteResponse<TypeConfig>> {
+        let ballot = message::Ballot {
+            vote: vote_to_disk(&rpc.vote),
+            last: rpc.last_log_id.as_ref().map(log_id_to_disk),
+            transfer: rpc.leadership_transfer,
+        };
+        let reply: message::BallotReply = self.call(Lane::Control, kind, &ballot, Vec::new(), time).await?;
+        Ok(VoteResponse {
+            vote: vote_from_disk(reply.vote),
+            vote_granted: reply.granted,
+            last_log_id: reply.last.map(log_id_from_disk),
+        })
+    }
+
+    async fn send_snapshot(
+        &self,
+        vote: Vote,
+        snapshot: RaftSnapshot,
+    ) -> Result<Vote, StreamingError<TypeConfig>> {
+        let file = snapshot.snapshot;
+        let meta = meta_to_disk(&snapshot.meta);
+        let mut offset = 0;
+        loop {
+            let piece = file.read_at(offset, PIECE_BYTES).await.map_err(|error| {
+                StreamingError::Unreachable(Unreachable::from_string(format!("snapshot unreadable: {error}")))
+            })?;
+            let next = offset + piece.len() as u64;
+            let last = next >= file.len();
+            let part = message::SnapshotPart { vote: vote_to_disk(&vote), meta: meta.clone(), offset, last };
+            let time = if last { INSTALL_STALL } else { PIECE_STALL };
+            let reply: message::SnapshotReply =
+                self.call(Lane::Bulk, kind::SNAPSHOT, &part, vec![piece], time).await?;
+            match reply {
+                message::SnapshotReply::More if !last => offset = next,
+                message::SnapshotReply::Done(vote) => return Ok(vote_from_disk(vote)),
+                message::SnapshotReply::More | message::SnapshotReply::Restart => {
+                    let error = Unreachable::from_string("the peer lost its place in the snapshot");
+                    return Err(StreamingError::Unreachable(error));
+                }
+            }
+        }
+    }
+}
+
+impl RaftNetworkV2<TypeConfig> for Peer {
+    type SnapshotData = SnapshotData;
+
+    async fn append_entries(
+        &mut self,
+        rpc: AppendEntriesRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Rpc<AppendEntriesResponse<TypeConfig>> {
+        let (lane, time) = if rpc.entries.is_empty() {
+            (Lane::Control, option.soft_ttl())
+        } else {
+            (Lane::Bulk, APPEND_STALL)
+        };
+        let (entries, payload) = message::split(rpc.entries.iter().map(entry_to_disk).collect());
+        let append = message::Append {
+            vote: vote_to_disk(&rpc.vote),
+            previous: rpc.prev_log_id.as_ref().map(log_id_to_disk),
+            commit: rpc.leader_commit.as_ref().map(log_id_to_disk),
+            entries,
+        };
+        Ok(match self.call(lane, kind::APPEND, &append, payload, time).await? {
+            message::AppendReply::Success => AppendEntriesResponse::Success,
+            message::AppendReply::Partial(id) => {
+                AppendEntriesResponse::PartialSuccess(id.map(log_id_from_disk))
+            }
+            message::AppendReply::Conflict => AppendEntriesResponse::Conflict,
+            message::AppendReply::HigherVote(vote) => AppendEntriesResponse::HigherVote(vote_from_disk(vote)),
+        })
+    }
+
+    async fn vote(
+        &mut self,
+        rpc: VoteRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Rpc<VoteResponse<TypeConfig>> {
+        self.ballot(kind::VOTE, rpc, option.soft_ttl()).await
+    }
+
+    async fn pre_vote(
+        &mut self,
+        rpc: VoteRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Rpc<VoteResponse<TypeConfig>> {
+        self.ballot(kind::PRE_VOTE, rpc, option.soft_ttl()).await
+    }
+
+    async fn full_snapshot(
+        &mut self,
+        vote: Vote,
+        snapshot: RaftSnapshot,
+        cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
+        _option: RPCOption,
+    ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
+        tracing::info!(peer = self.id, bytes = snapshot.snapshot.len(), "sending a snapshot");
+        let sending = pin!(self.send_snapshot(vote, snapshot));
+        match select(sending, pin!(cancel)).await {
+            Either::Left((sent, _)) => sent.map(SnapshotResponse::new),
+            Either::Right((closed, _)) => Err(StreamingError::Closed(closed)),
+        }
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        request: TransferLeaderRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Rpc<TransferLeaderResponse<TypeConfig>> {
+        let transfer = message::Transfer {
+            from: vote_to_disk(request.from_leader()),
+            to: *request.to_node_id(),
+            last: request.last_log_id().map(log_id_to_disk),
+        };
+        let time = option.soft_ttl();
+        Ok(match self.call(Lane::Control, kind::TRANSFER, &transfer, Vec::new(), time).await? {
+            message::TransferReply::Accepted => Ok(()),
+            message::TransferReply::VoteChanged { expected, actual } => {
+                Err(TransferLeaderError::VoteChanged {
+                    expected: vote_from_disk(expected),
+                    actual: vote_from_disk(actual),
+                })
+            }
+            message::TransferReply::LogNotFlushed { expected, actual } => {
+                Err(TransferLeaderError::LogNotFlushed {
+                    expected: expected.map(log_id_from_disk),
+                    actual: actual.map(log_id_from_disk),
+                })
+            }
+        })
+    }
+}

@@ -1,0 +1,405 @@
+//! One Raft member: starts openraft, writes proposals, finds read indices, changes members.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use openraft::async_runtime::watch::WatchReceiver as _;
+use openraft::errors::{ClientWriteError, ForwardToLeader, LinearizableReadError, RaftError};
+use openraft::raft::ReadPolicy;
+use openraft::{Config, ServerState, SnapshotPolicy};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::disk::{Disk, Member};
+use super::log::Log;
+use super::machine::Machine;
+use super::message::kind;
+use super::network::Network;
+use super::peer::{Raft, Served};
+use super::replica::Replica;
+use super::types::{Answers, Batch};
+use crate::state::command::Proposal;
+use crate::state::outcome::Answer;
+use crate::wire::{Frame, Links, Outgoing};
+
+/// How Raft paces itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timing {
+    /// Between a leader's heartbeats.
+    pub heartbeat: Duration,
+    /// A follower stands for election after a silence between this and [`election_max`](Self::election_max).
+    pub election_min: Duration,
+    /// See [`election_min`](Self::election_min).
+    pub election_max: Duration,
+    /// Log bytes after which a snapshot is taken and the log cut.
+    pub snapshot_log_bytes: u64,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            heartbeat: Duration::from_millis(200),
+            election_min: Duration::from_millis(600),
+            election_max: Duration::from_millis(1000),
+            snapshot_log_bytes: 64 << 20,
+        }
+    }
+}
+
+/// Entries kept behind a snapshot, so that a follower that is a little late need not be sent the whole of it.
+const ENTRIES_KEPT: u64 = 128;
+/// How often leadership is looked at besides when it changes, and log growth is measured.
+const WATCH_EVERY: Duration = Duration::from_millis(100);
+
+/// Who leads, as far as this node may rely on it: a leader that fell silent, or lost its quorum, does not count.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lead {
+    /// The leader's id.
+    pub id: u64,
+    /// Its peer address.
+    pub address: String,
+    /// Its term.
+    pub term: u64,
+    /// Whether it is this node.
+    pub local: bool,
+}
+
+/// Why a proposal has no answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum WriteError {
+    /// This node does not lead; the proposal was not appended.
+    #[error("not the leader")]
+    NotLeader,
+    /// Leadership was lost on the way: the proposal may or may not come to be applied.
+    #[error("outcome unknown")]
+    Unknown,
+    /// This node's Raft stopped.
+    #[error("stopped")]
+    Stopped,
+}
+
+/// Why a change of members did not happen.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, serde::Serialize, serde::Deserialize)]
+pub enum MembershipError {
+    /// This node does not lead.
+    #[error("not the leader")]
+    NotLeader,
+    /// The node is no member.
+    #[error("node {0} is not a member")]
+    UnknownNode(u64),
+    /// Another change is under way.
+    #[error("another change of members is under way")]
+    Busy,
+    /// Raft refuses the change.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// A member's place in the log and its part in the cluster.
+#[derive(Debug, Clone, Default, serde::Serialize, serde::Deserialize)]
+pub struct Position {
+    /// Its term.
+    pub term: u64,
+    /// Whom it takes for the leader.
+    pub leader: Option<u64>,
+    /// `leader`, `follower`, `learner`, `candidate` or `stopped`.
+    pub role: String,
+    /// The index of the last applied entry.
+    pub applied: u64,
+    /// The index of the last committed entry it knows of.
+    pub committed: u64,
+    /// The index of its last entry.
+    pub last_log: u64,
+    /// The index up to which its snapshot reaches.
+    pub snapshot: u64,
+    /// Bytes of its log on disk.
+    pub log_bytes: u64,
+}
+
+/// Cheap to clone; all clones are the same member.
+#[derive(Clone)]
+pub struct Node {
+    id: u64,
+    raft: Raft,
+    served: Served,
+    log: Log,
+    replica: Arc<Replica>,
+    lead: watch::Receiver<Option<Lead>>,
+    heard: Arc<Heard>,
+    stop: CancellationToken,
+}
+
+/// When the leader was last heard of. A plain mutex around a number.
+struct Heard(Mutex<Instant>);
+
+impl Node {
+    /// Starts Raft on this disk. It votes from now on.
+    pub async fn start(id: u64, timing: Timing, disk: Disk, links: Links) -> Result<Self, String> {
+        let config = Config {
+            cluster_name: "conclave".to_owned(),
+            heartbeat_interval: timing.heartbeat.as_millis() as u64,
+            election_timeout_min: timing.election_min.as_millis() as u64,
+            election_timeout_max: timing.election_max.as_millis() as u64,
+            install_snapshot_timeout: 60_000,
+            max_payload_entries: 256,
+            max_append_entries: Some(256),
+            replication_lag_threshold: u64::MAX,
+            snapshot_policy: SnapshotPolicy::Never,
+            max_in_snapshot_log_to_keep: ENTRIES_KEPT,
+            api_channel_size: Some(1024),
+            api_batch_capacity: 128,
+            notification_channel_size: Some(16_384),
+            enable_pre_vote: Some(true),
+            backoff: "50ms 100ms 200ms ..400ms".to_owned(),
+            ..Config::default()
+        };
+        let config = Arc::new(config.validate().map_err(|error| error.to_string())?);
+        let log = Log::new(disk.log);
+        let replica = Arc::new(Replica::new());
+        let machine = Machine::new(replica.clone(), disk.snapshots.clone(), log.clone());
+        let network = Network { node_id: id, links };
+        let raft =
+            Raft::new(id, config, network, log.clone(), machine).await.map_err(|error| error.to_string())?;
+        let (sender, lead) = watch::channel(None);
+        let node = Self {
+            id,
+            served: Served::new(raft.clone(), disk.snapshots),
+            raft,
+            log,
+            replica,
+            lead,
+            heard: Arc::new(Heard(Mutex::new(Instant::now()))),
+            stop: CancellationToken::new(),
+        };
+        tokio::spawn(node.clone().watch(timing, sender));
+        Ok(node)
+    }
+
+    /// Keeps [`Node::lead`] true, and takes snapshots when the log has grown.
+    async fn watch(self, timing: Timing, sender: watch::Sender<Option<Lead>>) {
+        let mut metrics = self.raft.metrics();
+        // Longer than a few lost heartbeats, shorter than an election.
+        let silence_max = timing.heartbeat * 3 + timing.heartbeat / 2;
+        let mut tick = tokio::time::interval(WATCH_EVERY);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut changes = 0_u64;
+        loop {
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return,
+                changed = metrics.changed() => if changed.is_err() { return },
+                _ = tick.tick() => if self.log.appended() >= timing.snapshot_log_bytes {
+                    self.log.snapshot_taken();
+                    if self.raft.trigger().snapshot().await.is_err() { return }
+                },
+            }
+            let lead = self.current_lead(silence_max);
+            sender.send_if_modified(|known| {
+                let modified = *known != lead;
+                if modified {
+                    changes += 1;
+                    metrics::counter!("conclave_raft_leader_changes_total").absolute(changes);
+                    tracing::info!(leader = lead.as_ref().map(|lead| lead.id), "leadership changed");
+                    *known = lead;
+                }
+                modified
+            });
+        }
+    }
+
+    fn current_lead(&self, silence_max: Duration) -> Option<Lead> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        metrics.running_state.as_ref().ok()?;
+        let id = metrics.current_leader?;
+        let local = id == self.id;
+        let fresh = if local {
+            let alone = metrics.membership_config.voter_ids().eq([self.id]);
+            let acked = metrics.last_quorum_acked.as_deref();
+            metrics.state == ServerState::Leader
+                && (alone || acked.is_some_and(|at| openraft::Instant::elapsed(at) <= silence_max))
+        } else {
+            self.heard.0.lock().expect("nothing panics while this is held").elapsed() <= silence_max
+        };
+        let address = metrics.membership_config.get_node(&id)?.peer.clone();
+        fresh.then_some(Lead { id, address, term: metrics.current_term, local })
+    }
+
+    /// Who leads, and its changes.
+    pub fn lead(&self) -> watch::Receiver<Option<Lead>> {
+        self.lead.clone()
+    }
+
+    /// This node's copy of the state.
+    pub fn replica(&self) -> &Arc<Replica> {
+        &self.replica
+    }
+
+    /// Serves a peer's frame, if its kind is one of Raft's.
+    pub fn serve(&self, from: u64, frame: Frame) -> Option<BoxFuture<'static, Outgoing>> {
+        if frame.kind == kind::APPEND {
+            *self.heard.0.lock().expect("nothing panics while this is held") = Instant::now();
+        }
+        self.served.serve(from, frame)
+    }
+
+    /// Appends a proposal, waits until it is committed and applied here, and returns its answers.
+    ///
+    /// Only the leader can; what a lost leadership leaves behind is [`WriteError::Unknown`].
+    pub async fn write(&self, proposal: Proposal) -> Result<Vec<Answer>, WriteError> {
+        match self.raft.client_write(Batch::new(proposal)).await {
+            Ok(response) => {
+                let Answers(answers) = response.data;
+                Ok(answers)
+            }
+            Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_))) => Err(WriteError::NotLeader),
+            Err(RaftError::APIError(ClientWriteError::LogEntryDiscarded(_))) => Err(WriteError::Unknown),
+            Err(RaftError::APIError(
+                ClientWriteError::ChangeMembershipError(_) | ClientWriteError::PreconditionFailed(_),
+            )) => Err(WriteError::NotLeader),
+            Err(RaftError::Fatal(_)) => Err(WriteError::Stopped),
+        }
+    }
+
+    /// Confirms with a quorum that this node leads, and returns how many entries a reader must see applied.
+    pub async fn read_index(&self) -> Result<u64, WriteError> {
+        match self.raft.get_read_log_id(ReadPolicy::ReadIndex).await {
+            Ok((id, _)) => Ok(id.index() + 1),
+            Err(RaftError::APIError(
+                LinearizableReadError::ForwardToLeader(_) | LinearizableReadError::QuorumNotEnough(_),
+            )) => Err(WriteError::NotLeader),
+            Err(RaftError::Fatal(_)) => Err(WriteError::Stopped),
+        }
+    }
+
+    /// Makes this node and the other first members a cluster. Harmless if it is one already.
+    pub async fn initialize(&self, members: BTreeMap<u64, Member>) -> Result<(), String> {
+        match self.raft.initialize(members).await {
+            Ok(()) => Ok(()),
+            Err(RaftError::APIError(openraft::errors::InitializeError::NotAllowed(_))) => Ok(()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// Whether this node ever was part of a cluster.
+    pub async fn is_initialized(&self) -> bool {
+        self.raft.is_initialized().await.unwrap_or(false)
+    }
+
+    /// Adds a learner, or tells a known member's new address.
+    pub async fn add_learner(&self, id: u64, member: Member) -> Result<(), MembershipError> {
+        self.raft.add_learner(id, member, true).await.map(drop).map_err(membership_error)
+    }
+
+    /// Makes the voters exactly these.
+    pub async fn set_voters(&self, voters: BTreeSet<u64>) -> Result<(), MembershipError> {
+        self.raft.change_membership(voters, false).await.map(drop).map_err(membership_error)
+    }
+
+    /// Forgets a learner.
+    pub async fn remove_learner(&self, id: u64) -> Result<(), MembershipError> {
+        let change = openraft::ChangeMembers::RemoveNodes([id].into());
+        self.raft.change_membership(change, false).await.map(drop).map_err(membership_error)
+    }
+
+    /// The voters, and everybody's address.
+    pub fn members(&self) -> (BTreeSet<u64>, BTreeMap<u64, Member>) {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let membership = metrics.membership_config.membership();
+        let nodes = membership.nodes().map(|(id, member)| (*id, member.clone())).collect();
+        (membership.voter_ids().collect(), nodes)
+    }
+
+    /// Asks a follower to take over. Does nothing unless this node leads.
+    pub async fn transfer_leader(&self, to: u64) -> Result<(), WriteError> {
+        self.raft.trigger().transfer_leader(to).await.map_err(|_| WriteError::Stopped)
+    }
+
+    /// The voter that is the furthest along besides this node, if this node leads.
+    pub fn best_successor(&self) -> Option<u64> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let replication = metrics.replication.as_ref()?;
+        let voters: BTreeSet<u64> = metrics.membership_config.voter_ids().collect();
+        replication
+            .iter()
+            .filter(|(id, _)| **id != self.id && voters.contains(id))
+            .max_by_key(|(_, matched)| matched.as_ref().map(|id| id.index()))
+            .map(|(id, _)| *id)
+    }
+
+    /// Takes a snapshot now.
+    pub async fn snapshot(&self) -> Result<(), WriteError> {
+        self.raft.trigger().snapshot().await.map_err(|_| WriteError::Stopped)
+    }
+
+    /// Where this member stands.
+    pub fn position(&self) -> Position {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let role = match (&metrics.running_state, metrics.state) {
+            (Err(_), _) | (_, ServerState::Shutdown) => "stopped",
+            (_, ServerState::Leader) => "leader",
+            (_, ServerState::Follower) => "follower",
+            (_, ServerState::Learner) => "learner",
+            (_, ServerState::Candidate) => "candidate",
+        };
+        let index = |id: &Option<super::types::LogId>| id.as_ref().map_or(0, |id| id.index());
+        Position {
+            term: metrics.current_term,
+            leader: metrics.current_leader,
+            role: role.to_owned(),
+            applied: index(&metrics.last_applied),
+            committed: index(&metrics.local_committed),
+            last_log: metrics.last_log_index.unwrap_or(0),
+            snapshot: index(&metrics.snapshot),
+            log_bytes: self.log.size(),
+        }
+    }
+
+    /// Waits until Raft stopped by itself, as it does when its disk fails, and says why.
+    pub async fn failed(&self) -> String {
+        let mut metrics = self.raft.metrics();
+        loop {
+            if let Err(fatal) = &metrics.borrow_watched().running_state {
+                return fatal.to_string();
+            }
+            if metrics.changed().await.is_err() {
+                return "raft went away".to_owned();
+            }
+        }
+    }
+
+    /// Stops Raft. What was acknowledged is on disk already.
+    pub async fn shutdown(&self) {
+        self.stop.cancel();
+        if let Err(error) = self.raft.shutdown().await {
+            tracing::warn!(%error, "raft did not stop in good order");
+        }
+    }
+}
+
+fn membership_error(
+    error: RaftError<super::types::TypeConfig, ClientWriteError<super::types::TypeConfig>>,
+) -> MembershipError {
+    use openraft::errors::ChangeMembershipError as Change;
+    match error {
+        RaftError::APIError(
+            ClientWriteError::ForwardToLeader(ForwardToLeader { .. })
+            | ClientWriteError::LogEntryDiscarded(_),
+        )
+        | RaftError::Fatal(_) => MembershipError::NotLeader,
+        RaftError::APIError(ClientWriteError::ChangeMembershipError(Change::InProgress(_))) => {
+            MembershipError::Busy
+        }
+        RaftError::APIError(ClientWriteError::ChangeMembershipError(Change::LearnerNotFound(missing))) => {
+            MembershipError::UnknownNode(missing.node_id)
+        }
+        RaftError::APIError(error) => MembershipError::Refused(error.to_string()),
+    }
+}

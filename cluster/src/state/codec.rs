@@ -1,0 +1,290 @@
+//! Proposals and answers as bytes, for the log and for the links between nodes.
+//!
+//! A value becomes a header and its bodies. The header is a version byte and the value in bincode, in which a
+//! body is only its length; the bodies follow in the order of the value, untouched. So chunk bytes pass from the
+//! socket to the disk without being copied by a codec. Decoding trusts nobody: every bound of
+//! [`limits`](super::limits) is checked before anything is allocated by it.
+
+use bincode::config::{Configuration, Limit, LittleEndian, Varint};
+use bytes::Bytes;
+use serde::de::{DeserializeOwned, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::body::Body;
+use super::command::{Ask, Command, Proposal};
+use super::limits::{
+    CHUNK_BYTES_MAX, COMMANDS_PER_PROPOSAL_MAX, ENVELOPE_BYTES_MAX, HEADER_BYTES_MAX, NAME_BYTES_MAX,
+    PAYLOAD_BYTES_MAX,
+};
+use super::outcome::{Answer, Outcome};
+use super::{exchange, mailbox, transfer};
+
+/// The format written, and the highest one read. It is raised when a change is not one that an older reader
+/// would refuse by itself (a new variant at the end of an enum is); the readers of older ones stay.
+pub const VERSION: u8 = 1;
+
+pub(super) const CONFIG: Configuration<LittleEndian, Varint, Limit<HEADER_BYTES_MAX>> =
+    bincode::config::standard().with_limit::<HEADER_BYTES_MAX>();
+
+/// Why bytes are not a proposal or answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// Written in a format that is not known here.
+    #[error("unknown format version {0}")]
+    Version(u8),
+    /// There is no header at all, or it says what can't be.
+    #[error("malformed header")]
+    Malformed,
+    /// The payload is shorter than the header promises.
+    #[error("payload too short")]
+    Short,
+    /// Bytes are left over in the header or the payload.
+    #[error("trailing bytes")]
+    Trailing,
+    /// A body or a name is longer than it may be.
+    #[error("over a limit")]
+    Limit,
+}
+
+/// A value ready for the wire or the disk.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Encoded {
+    /// The version byte and the value without its bodies.
+    pub header: Vec<u8>,
+    /// What follows the header, in order; slices of what came in, not copies.
+    pub bodies: Vec<Bytes>,
+}
+
+impl Encoded {
+    /// The bodies as one run of bytes, as `decode` takes it. Copies, unless there is at most one.
+    pub fn payload(&self) -> Bytes {
+        match self.bodies.as_slice() {
+            [] => Bytes::new(),
+            [body] => body.clone(),
+            bodies => bodies.concat().into(),
+        }
+    }
+}
+
+impl Proposal {
+    /// The proposal as bytes.
+    pub fn encode(&self) -> Encoded {
+        let bodies = self.commands.iter().filter_map(|command| command.ask.body());
+        Encoded { header: header(self), bodies: bodies.map(|(body, _)| body.bytes().clone()).collect() }
+    }
+
+    /// The proposal that was encoded. The bodies become slices of `payload`.
+    pub fn decode(header: &[u8], mut payload: Bytes) -> Result<Self, Error> {
+        let mut proposal: Self = parse(header)?;
+        for command in &mut proposal.commands {
+            if command.ask.names().into_iter().flatten().any(|name| name.len() > NAME_BYTES_MAX) {
+                return Err(Error::Limit);
+            }
+            if let Some((body, len_max)) = command.ask.body_mut() {
+                fill(body, len_max, &mut payload)?;
+            }
+        }
+        if payload.is_empty() { Ok(proposal) } else { Err(Error::Trailing) }
+    }
+
+    /// About how many bytes the proposal takes encoded; never less.
+    pub fn size(&self) -> usize {
+        32 + 20 * self.floors.len() + self.commands.iter().map(Command::size).sum::<usize>()
+    }
+}
+
+impl Command {
+    /// About how many bytes the command takes encoded, its body included; never less.
+    pub fn size(&self) -> usize {
+        let body = self.ask.body().map_or(0, |(body, _)| body.len());
+        let names = self.ask.names().into_iter().flatten().map(str::len);
+        COMMAND_BYTES + names.sum::<usize>() + body
+    }
+}
+
+/// What a command takes encoded beside its body and its names: two keys, a digest, a charge, numbers.
+const COMMAND_BYTES: usize = 224;
+
+/// Answers as bytes.
+pub fn encode_answers(answers: &[Answer]) -> Encoded {
+    let mut bodies = Vec::new();
+    for answer in answers {
+        answer.each_body(&mut |body| bodies.push(body.bytes().clone()));
+    }
+    Encoded { header: header(answers), bodies }
+}
+
+/// The answers that were encoded. Their bodies become slices of `payload`.
+pub fn decode_answers(header: &[u8], mut payload: Bytes) -> Result<Vec<Answer>, Error> {
+    let Answers(mut answers) = parse(header)?;
+    for answer in &mut answers {
+        answer.each_body_mut(&mut |body, len_max| fill(body, len_max, &mut payload))?;
+    }
+    if payload.is_empty() { Ok(answers) } else { Err(Error::Trailing) }
+}
+
+#[derive(Deserialize)]
+struct Answers(#[serde(deserialize_with = "at_most::<_, _, { COMMANDS_PER_PROPOSAL_MAX }>")] Vec<Answer>);
+
+fn header<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
+    let mut header = vec![VERSION];
+    bincode::serde::encode_into_std_write(value, &mut header, CONFIG)
+        .expect("the words of the state are plain data, and a vector takes all that is written");
+    header
+}
+
+fn parse<T: DeserializeOwned>(header: &[u8]) -> Result<T, Error> {
+    let (&version, rest) = header.split_first().ok_or(Error::Malformed)?;
+    if version != VERSION {
+        return Err(Error::Version(version));
+    }
+    let (value, read) = bincode::serde::decode_from_slice(rest, CONFIG).map_err(|_| Error::Malformed)?;
+    if read == rest.len() { Ok(value) } else { Err(Error::Trailing) }
+}
+
+/// Keeps a body's promise with the next bytes of `payload`.
+pub(super) fn fill(body: &mut Body, len_max: usize, payload: &mut Bytes) -> Result<(), Error> {
+    if body.len() > len_max {
+        return Err(Error::Limit);
+    }
+    if body.fill(payload) { Ok(()) } else { Err(Error::Short) }
+}
+
+/// Reads a list that may not be longer than `MAX`, and allocates nothing for one that says it is.
+pub(super) fn at_most<'de, D, T, const MAX: usize>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    struct AtMost<T, const MAX: usize>(std::marker::PhantomData<T>);
+
+    impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for AtMost<T, MAX> {
+        type Value = Vec<T>;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            write!(f, "a list of at most {MAX}")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Vec<T>, A::Error> {
+            let promised = items.size_hint().unwrap_or(0);
+            if promised > MAX {
+                return Err(serde::de::Error::invalid_length(promised, &self));
+            }
+            // A list may promise more than the header holds; what is there decides how much is allocated.
+            let mut list = Vec::with_capacity(promised.min(256));
+            while let Some(item) = items.next_element()? {
+                list.push(item);
+            }
+            Ok(list)
+        }
+    }
+
+    deserializer.deserialize_seq(AtMost::<T, MAX>(std::marker::PhantomData))
+}
+
+impl Ask {
+    /// The one body a wish may carry, and how long it may be.
+    pub fn body(&self) -> Option<(&Body, usize)> {
+        match self {
+            Self::Transfer(ask) => match &ask.verb {
+                transfer::Verb::Put { body, .. } => Some((body, CHUNK_BYTES_MAX)),
+                transfer::Verb::Open { .. }
+                | transfer::Verb::Take
+                | transfer::Verb::Acknowledge { .. }
+                | transfer::Verb::Discard
+                | transfer::Verb::Touch => None,
+            },
+            Self::Exchange(ask) => match &ask.verb {
+                exchange::Verb::Put { envelope, .. } => Some((envelope, ENVELOPE_BYTES_MAX)),
+                exchange::Verb::Create { .. } | exchange::Verb::Delete => None,
+            },
+            Self::Mailbox(ask) => match &ask.verb {
+                mailbox::Verb::Push { payload, .. } => Some((payload, PAYLOAD_BYTES_MAX)),
+                mailbox::Verb::Drain { .. } => None,
+            },
+            Self::Spend | Self::Rendezvous(_) | Self::Device(_) | Self::Member(_) => None,
+        }
+    }
+
+    /// [`Ask::body`], to be filled.
+    pub fn body_mut(&mut self) -> Option<(&mut Body, usize)> {
+        match self {
+            Self::Transfer(ask) => match &mut ask.verb {
+                transfer::Verb::Put { body, .. } => Some((body, CHUNK_BYTES_MAX)),
+                transfer::Verb::Open { .. }
+                | transfer::Verb::Take
+                | transfer::Verb::Acknowledge { .. }
+                | transfer::Verb::Discard
+                | transfer::Verb::Touch => None,
+            },
+            Self::Exchange(ask) => match &mut ask.verb {
+                exchange::Verb::Put { envelope, .. } => Some((envelope, ENVELOPE_BYTES_MAX)),
+                exchange::Verb::Create { .. } | exchange::Verb::Delete => None,
+            },
+            Self::Mailbox(ask) => match &mut ask.verb {
+                mailbox::Verb::Push { payload, .. } => Some((payload, PAYLOAD_BYTES_MAX)),
+                mailbox::Verb::Drain { .. } => None,
+            },
+            Self::Spend | Self::Rendezvous(_) | Self::Device(_) | Self::Member(_) => None,
+        }
+    }
+
+    /// The names a wish carries as they came; each is bounded by [`NAME_BYTES_MAX`].
+    pub fn names(&self) -> [Option<&str>; 2] {
+        match self {
+            Self::Mailbox(ask) => match &ask.verb {
+                mailbox::Verb::Push { from, .. } => [Some(from), None],
+                mailbox::Verb::Drain { .. } => [None, None],
+            },
+            Self::Rendezvous(ask) => {
+                let super::rendezvous::Verb::Register { peer, .. } = &ask.verb;
+                [Some(peer), None]
+            }
+            Self::Device(ask) => {
+                let super::device::Verb::Register { device_id, onion, .. } = &ask.verb;
+                [Some(device_id), Some(onion)]
+            }
+            Self::Spend | Self::Transfer(_) | Self::Exchange(_) | Self::Member(_) => [None, None],
+        }
+    }
+}
+
+impl Answer {
+    /// About how many bytes the answer takes encoded, its bodies included; never less.
+    pub fn size(&self) -> usize {
+        let mut bodies = 0;
+        self.each_body(&mut |body| bodies += body.len());
+        let messages = match &self.outcome {
+            Ok(Outcome::Mailbox(mailbox::Outcome::Messages(messages))) => {
+                messages.iter().map(|message| 48 + message.from.len()).sum()
+            }
+            Ok(_) | Err(_) => 0,
+        };
+        48 + messages + bodies
+    }
+
+    /// Shows every body, in order.
+    pub(super) fn each_body<'a>(&'a self, visit: &mut dyn FnMut(&'a Body)) {
+        match &self.outcome {
+            Ok(Outcome::Transfer(transfer::Outcome::Chunk { body, .. })) => visit(body),
+            Ok(Outcome::Mailbox(mailbox::Outcome::Messages(messages))) => {
+                messages.iter().for_each(|message| visit(&message.payload));
+            }
+            Ok(_) | Err(_) => {}
+        }
+    }
+
+    /// Shows every body, in order, with how long it may be, until one is refused.
+    pub(super) fn each_body_mut(
+        &mut self,
+        visit: &mut dyn FnMut(&mut Body, usize) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        match &mut self.outcome {
+            Ok(Outcome::Transfer(transfer::Outcome::Chunk { body, .. })) => visit(body, CHUNK_BYTES_MAX),
+            Ok(Outcome::Mailbox(mailbox::Outcome::Messages(messages))) => {
+                messages.iter_mut().try_for_each(|message| visit(&mut message.payload, PAYLOAD_BYTES_MAX))
+            }
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+}

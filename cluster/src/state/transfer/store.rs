@@ -1,0 +1,403 @@
+//! Where transfers live.
+
+use imbl::OrdMap;
+use serde::{Deserialize, Serialize};
+
+use super::super::bits::Bits;
+use super::super::body::Body;
+use super::super::expiry::{Lease, Thing};
+use super::super::ground::Ground;
+use super::super::id::{Digest, Domain, Key};
+use super::super::limits::{ENTRY_BYTES, TRANSFER_CHUNKS_MAX};
+use super::super::outcome;
+use super::{Ask, Encoding, Outcome, Refusal, Verb, View};
+
+/// All transfers. The maps are flat, so that a change copies a few small nodes whatever a transfer's size.
+#[derive(Debug, Clone, Default)]
+pub(in crate::state) struct Transfers {
+    transfers: OrdMap<Key, Transfer>,
+    chunks: OrdMap<(Key, u16), Chunk>,
+    /// Kept apart, because an acknowledgement may come before its transfer and outlives it.
+    acknowledgements: OrdMap<Key, Lease>,
+}
+
+/// One transfer. The fields' order is the snapshot format.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::state) struct Transfer {
+    total: u16,
+    acknowledged: bool,
+    /// Whether the chunks are gone though the record stays, to say that all was delivered.
+    freed: bool,
+    received: Bits,
+    delivered: Bits,
+    lease: Lease,
+}
+
+/// One stored chunk. The fields' order is the snapshot format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::state) struct Chunk {
+    digest: Digest,
+    encoding: Encoding,
+}
+
+impl Transfer {
+    fn is_delivered(&self) -> bool {
+        self.delivered.count() == self.total
+    }
+}
+
+/// What [`Verb::Put`] carries.
+struct Upload<'a> {
+    index: u16,
+    total: Option<u16>,
+    chunk: Chunk,
+    body: &'a Body,
+}
+
+impl Transfers {
+    pub(in crate::state) fn carry_out(
+        &mut self,
+        ask: Ask,
+        ground: &mut Ground,
+    ) -> Result<Outcome, outcome::Refusal> {
+        let Ask { key, ttl_ms, verb } = ask;
+        if ground.overdue && self.transfers.get(&key).is_some_and(|it| !it.lease.alive(ground.now_ms)) {
+            self.free(&key, ground);
+        }
+        match verb {
+            Verb::Open { total } => self.open(key, ttl_ms, total, ground),
+            Verb::Put { index, total, digest, encoding, body } => {
+                let upload = Upload { index, total, chunk: Chunk { digest, encoding }, body: &body };
+                self.put(key, ttl_ms, &upload, ground)
+            }
+            Verb::Take => Ok(self.take(key, ttl_ms, ground)),
+            Verb::Acknowledge { existing } => self.acknowledge(key, ttl_ms, existing, ground),
+            Verb::Discard => self.discard(key, ground),
+            Verb::Touch => Ok(self.touch(key, ttl_ms, ground)),
+        }
+    }
+
+    fn open(
+        &mut self,
+        key: Key,
+        ttl_ms: u32,
+        total: u16,
+        ground: &mut Ground,
+    ) -> Result<Outcome, outcome::Refusal> {
+        if !is_total(total) {
+            return Err(Refusal::OutOfRange.into());
+        }
+        if let Some(transfer) = self.transfers.get_mut(&key) {
+            if transfer.total != total {
+                return Err(Refusal::TotalMismatch.into());
+            }
+            renew(transfer, key, ttl_ms, ground);
+            return Ok(Outcome::Opened { created: false });
+        }
+        ground.storage.admit(ENTRY_BYTES)?;
+        self.begin(key, ttl_ms, total, ground);
+        ground.wakes.wake(Domain::Transfer, key);
+        Ok(Outcome::Opened { created: true })
+    }
+
+    fn put(
+        &mut self,
+        key: Key,
+        ttl_ms: u32,
+        upload: &Upload<'_>,
+        ground: &mut Ground,
+    ) -> Result<Outcome, outcome::Refusal> {
+        let &Upload { index, total, chunk, body } = upload;
+        if total.is_some_and(|total| !is_total(total) || index >= total) {
+            return Err(Refusal::OutOfRange.into());
+        }
+        match (self.transfers.get_mut(&key), total) {
+            (Some(transfer), _) => {
+                if total.is_some_and(|total| total != transfer.total) {
+                    return Err(Refusal::TotalMismatch.into());
+                }
+                if index >= transfer.total {
+                    return Err(Refusal::OutOfRange.into());
+                }
+                if transfer.delivered.get(index) {
+                    return Err(Refusal::Delivered.into());
+                }
+                if transfer.received.get(index) {
+                    renew_if_same(
+                        transfer,
+                        key,
+                        ttl_ms,
+                        self.chunks.get(&(key, index)) == Some(&chunk),
+                        ground,
+                    )?;
+                    return Ok(Outcome::Duplicate);
+                }
+                ground.bodies.keep(chunk.digest, body, ENTRY_BYTES, &mut ground.storage)?;
+                transfer.received.set(index);
+                renew(transfer, key, ttl_ms, ground);
+            }
+            (None, Some(total)) => {
+                ground.bodies.keep(chunk.digest, body, 2 * ENTRY_BYTES, &mut ground.storage)?;
+                self.begin(key, ttl_ms, total, ground).received.set(index);
+            }
+            (None, None) => return Err(Refusal::Absent.into()),
+        }
+        self.chunks.insert((key, index), chunk);
+        ground.storage.add_entry(0);
+        ground.wakes.wake(Domain::Transfer, key);
+        Ok(Outcome::Stored)
+    }
+
+    fn take(&mut self, key: Key, ttl_ms: u32, ground: &mut Ground) -> Outcome {
+        let Some(transfer) = self.transfers.get_mut(&key) else { return Outcome::Absent };
+        let Some(index) = transfer.received.lowest_not_in(&transfer.delivered) else {
+            if !transfer.is_delivered() {
+                renew(transfer, key, ttl_ms, ground);
+                return Outcome::Waiting;
+            }
+            if transfer.acknowledged {
+                self.free(&key, ground);
+                ground.wakes.wake(Domain::Transfer, key);
+            } else {
+                renew(transfer, key, ttl_ms, ground);
+            }
+            return Outcome::Done;
+        };
+        transfer.delivered.set(index);
+        renew(transfer, key, ttl_ms, ground);
+        ground.wakes.wake(Domain::Transfer, key);
+        let total = transfer.total;
+        let chunk = self.chunks.get(&(key, index)).expect("an undelivered received chunk is stored");
+        let body = ground.bodies.get(&chunk.digest).expect("a stored chunk refers to its body").clone();
+        Outcome::Chunk { index, total, encoding: chunk.encoding, body }
+    }
+
+    fn acknowledge(
+        &mut self,
+        key: Key,
+        ttl_ms: u32,
+        existing: bool,
+        ground: &mut Ground,
+    ) -> Result<Outcome, outcome::Refusal> {
+        match self.transfers.get_mut(&key) {
+            Some(transfer) => {
+                transfer.acknowledged = true;
+                // A reader of the transfers API reads what it likes and never takes: its word ends the reading.
+                if existing && transfer.received.count() == transfer.total {
+                    transfer.delivered = Bits::all(transfer.total);
+                }
+                renew(transfer, key, ttl_ms, ground);
+                if transfer.is_delivered() && !transfer.freed {
+                    transfer.freed = true;
+                    let received = transfer.received.clone();
+                    self.free_chunks(&key, &received, ground);
+                }
+            }
+            None if existing => return Err(Refusal::Absent.into()),
+            // Where nothing lives nothing bounds the acknowledgements but the storage.
+            None if !self.acknowledgements.contains_key(&key) => ground.storage.admit(ENTRY_BYTES)?,
+            None => {}
+        }
+        let expires_ms = ground.after(ttl_ms);
+        let thing = Thing::Acknowledgement(key);
+        match self.acknowledgements.get_mut(&key) {
+            Some(lease) => ground.agenda.renew(lease, thing, expires_ms),
+            None => {
+                self.acknowledgements.insert(key, ground.agenda.begin(thing, expires_ms));
+                ground.storage.add_entry(0);
+            }
+        }
+        ground.wakes.wake(Domain::Transfer, key);
+        Ok(Outcome::Acknowledged)
+    }
+
+    fn discard(&mut self, key: Key, ground: &mut Ground) -> Result<Outcome, outcome::Refusal> {
+        if !self.transfers.contains_key(&key) {
+            return Err(Refusal::Absent.into());
+        }
+        self.free(&key, ground);
+        self.free_acknowledgement(&key, ground);
+        ground.wakes.wake(Domain::Transfer, key);
+        Ok(Outcome::Discarded)
+    }
+
+    fn touch(&mut self, key: Key, ttl_ms: u32, ground: &mut Ground) -> Outcome {
+        match self.transfers.get_mut(&key) {
+            Some(transfer) => {
+                renew(transfer, key, ttl_ms, ground);
+                Outcome::Touched
+            }
+            None => Outcome::Absent,
+        }
+    }
+
+    fn begin(&mut self, key: Key, ttl_ms: u32, total: u16, ground: &mut Ground) -> &mut Transfer {
+        let lease = ground.agenda.begin(Thing::Transfer(key), ground.after(ttl_ms));
+        let (received, delivered) = (Bits::none(total), Bits::none(total));
+        let transfer = Transfer { total, acknowledged: false, freed: false, received, delivered, lease };
+        ground.storage.add_entry(0);
+        self.transfers.entry(key).or_insert(transfer)
+    }
+
+    /// Drops a transfer with its chunks; says how many things that were.
+    fn free(&mut self, key: &Key, ground: &mut Ground) -> usize {
+        let Some(transfer) = self.transfers.remove(key) else { return 0 };
+        ground.agenda.end(&transfer.lease, Thing::Transfer(*key));
+        ground.storage.drop_entry(0);
+        if transfer.freed { 1 } else { 1 + self.free_chunks(key, &transfer.received, ground) }
+    }
+
+    fn free_chunks(&mut self, key: &Key, received: &Bits, ground: &mut Ground) -> usize {
+        let mut freed = 0;
+        for index in received.iter() {
+            if let Some(chunk) = self.chunks.remove(&(*key, index)) {
+                ground.bodies.release(&chunk.digest, &mut ground.storage);
+                ground.storage.drop_entry(0);
+                freed += 1;
+            }
+        }
+        freed
+    }
+
+    fn free_acknowledgement(&mut self, key: &Key, ground: &mut Ground) {
+        if let Some(lease) = self.acknowledgements.remove(key) {
+            ground.agenda.end(&lease, Thing::Acknowledgement(*key));
+            ground.storage.drop_entry(0);
+        }
+    }
+
+    /// The agenda says that a transfer is due; returns how many things were looked at.
+    pub(in crate::state) fn lapse(&mut self, key: &Key, ground: &mut Ground) -> usize {
+        match self.transfers.get_mut(key) {
+            Some(transfer) if transfer.lease.alive(ground.now_ms) => {
+                ground.agenda.keep(&mut transfer.lease, Thing::Transfer(*key));
+                1
+            }
+            _ => {
+                ground.wakes.wake(Domain::Transfer, *key);
+                self.free(key, ground)
+            }
+        }
+    }
+
+    /// The agenda says that an acknowledgement is due.
+    pub(in crate::state) fn lapse_acknowledgement(&mut self, key: &Key, ground: &mut Ground) -> usize {
+        match self.acknowledgements.get_mut(key) {
+            Some(lease) if lease.alive(ground.now_ms) => {
+                ground.agenda.keep(lease, Thing::Acknowledgement(*key));
+            }
+            _ => self.free_acknowledgement(key, ground),
+        }
+        1
+    }
+
+    pub(in crate::state) fn view(&self, key: &Key, now_ms: u64) -> Option<View> {
+        let transfer = self.transfers.get(key).filter(|transfer| transfer.lease.alive(now_ms))?;
+        Some(View {
+            total: transfer.total,
+            received: transfer.received.ranges(),
+            delivered: transfer.delivered.count(),
+            available: transfer.received.lowest_not_in(&transfer.delivered).is_some(),
+            acknowledged: transfer.acknowledged,
+            expires_ms: transfer.lease.expires_ms,
+        })
+    }
+
+    pub(in crate::state) fn chunk(&self, key: &Key, index: u16, now_ms: u64) -> Option<(Encoding, Digest)> {
+        self.transfers.get(key).filter(|transfer| transfer.lease.alive(now_ms))?;
+        self.chunks.get(&(*key, index)).map(|chunk| (chunk.encoding, chunk.digest))
+    }
+
+    pub(in crate::state) fn acknowledged(&self, key: &Key, now_ms: u64) -> bool {
+        self.acknowledgements.get(key).is_some_and(|lease| lease.alive(now_ms))
+    }
+
+    pub(in crate::state) fn len(&self) -> usize {
+        self.transfers.len()
+    }
+
+    pub(in crate::state) fn chunks_len(&self) -> usize {
+        self.chunks.len()
+    }
+
+    pub(in crate::state) fn iter(&self) -> impl Iterator<Item = (&Key, &Transfer)> {
+        self.transfers.iter()
+    }
+
+    pub(in crate::state) fn iter_chunks(&self) -> impl Iterator<Item = (&(Key, u16), &Chunk)> {
+        self.chunks.iter()
+    }
+
+    pub(in crate::state) fn iter_acknowledgements(&self) -> impl Iterator<Item = (&Key, &Lease)> {
+        self.acknowledgements.iter()
+    }
+
+    /// Takes a transfer as a snapshot has it; false if that cannot be.
+    pub(in crate::state) fn restore(&mut self, key: Key, transfer: Transfer, ground: &mut Ground) -> bool {
+        let Transfer { total, received, delivered, lease, .. } = &transfer;
+        let sound = is_total(*total)
+            && received.fits(*total)
+            && delivered.fits(*total)
+            && delivered.lowest_not_in(received).is_none()
+            && ground.agenda.restore(lease, Thing::Transfer(key));
+        ground.storage.add_entry(0);
+        sound && self.transfers.insert(key, transfer).is_none()
+    }
+
+    /// Takes a chunk as a snapshot has it, after its transfer and its body; false if that cannot be.
+    pub(in crate::state) fn restore_chunk(
+        &mut self,
+        key: Key,
+        index: u16,
+        chunk: Chunk,
+        ground: &mut Ground,
+    ) -> bool {
+        let belongs = self.transfers.get(&key).is_some_and(|transfer| {
+            index < transfer.total && transfer.received.get(index) && !transfer.freed
+        });
+        ground.storage.add_entry(0);
+        belongs && ground.bodies.refer(&chunk.digest) && self.chunks.insert((key, index), chunk).is_none()
+    }
+
+    /// Takes an acknowledgement as a snapshot has it; false if that cannot be.
+    pub(in crate::state) fn restore_acknowledgement(
+        &mut self,
+        key: Key,
+        lease: Lease,
+        ground: &mut Ground,
+    ) -> bool {
+        ground.storage.add_entry(0);
+        ground.agenda.restore(&lease, Thing::Acknowledgement(key))
+            && self.acknowledgements.insert(key, lease).is_none()
+    }
+
+    /// Whether every transfer has the chunks it says it received.
+    pub(in crate::state) fn is_whole(&self) -> bool {
+        let transfers = self.transfers.values().filter(|transfer| !transfer.freed);
+        transfers.map(|transfer| usize::from(transfer.received.count())).sum::<usize>() == self.chunks.len()
+    }
+}
+
+fn is_total(total: u16) -> bool {
+    (1..=TRANSFER_CHUNKS_MAX).contains(&total)
+}
+
+fn renew(transfer: &mut Transfer, key: Key, ttl_ms: u32, ground: &mut Ground) {
+    let expires_ms = ground.after(ttl_ms);
+    ground.agenda.renew(&mut transfer.lease, Thing::Transfer(key), expires_ms);
+}
+
+/// The sender may say a chunk again, but not otherwise.
+fn renew_if_same(
+    transfer: &mut Transfer,
+    key: Key,
+    ttl_ms: u32,
+    same: bool,
+    ground: &mut Ground,
+) -> Result<(), Refusal> {
+    if !same {
+        return Err(Refusal::Conflict);
+    }
+    renew(transfer, key, ttl_ms, ground);
+    Ok(())
+}

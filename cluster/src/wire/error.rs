@@ -1,0 +1,73 @@
+//! Why a call got no answer, and why a connection was refused.
+
+use std::fmt;
+
+/// Why a call got no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// There is no connection to the peer, and the next attempt is not due yet. Nothing was sent.
+    #[error("peer unreachable")]
+    Unreachable,
+    /// No answer came in time. The request may have been carried out.
+    #[error("no answer in time")]
+    TimedOut,
+    /// Too many calls in a row failed; the peer is left alone for a moment. Nothing was sent.
+    #[error("circuit open")]
+    CircuitOpen,
+    /// Too many calls, or too many bytes, wait for this peer. Nothing was sent.
+    #[error("link queue full")]
+    QueueFull,
+    /// The connection was refused, by the peer or by this node. Nothing was sent.
+    #[error("connection refused: {0}")]
+    Refused(Reason),
+    /// The request (nothing was sent) or its answer (it was carried out) is larger than the lane's frames may be.
+    #[error("frame too large")]
+    TooLarge,
+    /// The connection, the handler or this node's links ended before the answer. The request may have been
+    /// carried out.
+    #[error("link closed")]
+    Closed,
+}
+
+/// Why a connection was refused. The numbers are the wire format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Reason {
+    /// What came first was not a greeting of this protocol.
+    Garbage = 1,
+    /// The two nodes have no version of the protocol in common.
+    Version = 2,
+    /// The dialer belongs to another cluster.
+    Cluster = 3,
+    /// The dialer wanted another node, or claims an id it cannot have.
+    Identity = 4,
+    /// The certificate is missing, expired, of another authority, or does not carry the id claimed.
+    Certificate = 5,
+    /// Too many connections.
+    Busy = 6,
+    /// No complete greeting came in time.
+    Slow = 7,
+}
+
+impl Reason {
+    pub(super) fn from_code(code: u8) -> Option<Self> {
+        use Reason::*;
+        [Garbage, Version, Cluster, Identity, Certificate, Busy, Slow].into_iter().find(|r| *r as u8 == code)
+    }
+}
+
+impl std::error::Error for Reason {}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Reason::Garbage => "not a greeting of this protocol",
+            Reason::Version => "no common protocol version",
+            Reason::Cluster => "another cluster",
+            Reason::Identity => "wrong node id",
+            Reason::Certificate => "certificate not accepted",
+            Reason::Busy => "too many connections",
+            Reason::Slow => "no greeting in time",
+        })
+    }
+}

@@ -1,0 +1,181 @@
+//! An accepted connection: requests in, answers out.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tokio::io::AsyncRead;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
+
+use super::connection::{FAILURE_PANIC, FAILURE_TOO_LARGE};
+use super::frame::{Encoded, Frame, Malformed, Outgoing, Parsed, Role, encode};
+use super::handshake::Greeted;
+use super::links::Core;
+use super::queue::{self, Parcel, Pulse};
+use super::reader::{ReadError, Reader};
+use super::{PeerId, Service};
+
+/// Pongs that may wait for a slow writer.
+const PONGS_MAX: usize = 8;
+
+/// Serves a connection until it ends, then drops what its requests still do.
+pub(super) async fn run(core: Arc<Core>, service: Arc<dyn Service>, greeted: Greeted) {
+    let limits = &core.options.limits;
+    let Greeted { stream, buffer, hello } = greeted;
+    let frame_bytes_max = limits.frame_bytes_max(hello.lane);
+    let queue_bytes_max = limits.queue_bytes_max(hello.lane);
+    let (read, write) = tokio::io::split(stream);
+    let (parcels, queue) = mpsc::channel(limits.in_flight_max + PONGS_MAX);
+    let pulse = Arc::new(Pulse::default());
+    let mut writer = JoinSet::new();
+    writer.spawn(core.tracker.track_future(queue::write(queue, write, pulse.clone(), limits.silence_max())));
+    let mut serving = Serving {
+        from: hello.from,
+        service,
+        parcels,
+        slots: Arc::new(Semaphore::new(limits.in_flight_max)),
+        request_bytes: Arc::new(Semaphore::new(queue_bytes_max)),
+        answer_bytes: Arc::new(Semaphore::new(queue_bytes_max)),
+        frame_bytes_max,
+        handlers: JoinSet::new(),
+        tracker: core.tracker.clone(),
+    };
+    let mut reader = Reader::new(read, buffer, frame_bytes_max, pulse);
+    let error = tokio::select! {
+        error = read_requests(&mut reader, &mut serving, limits.silence_max()) => Some(error),
+        _ = writer.join_next() => None,
+    };
+    serving.handlers.shutdown().await;
+    writer.shutdown().await;
+    match error {
+        Some(ReadError::Malformed(error)) => {
+            tracing::warn!(peer = hello.from, lane = hello.lane.name(), %error, "peer sent a malformed frame");
+        }
+        Some(ReadError::Io(_)) | None => {
+            tracing::debug!(peer = hello.from, lane = hello.lane.name(), "peer disconnected");
+        }
+    }
+}
+
+async fn read_requests<R: AsyncRead + Unpin>(
+    reader: &mut Reader<R>,
+    serving: &mut Serving,
+    silence_max: std::time::Duration,
+) -> ReadError {
+    loop {
+        // Only waiting for bytes counts as silence; waiting for handlers below is this node's own slowness.
+        let parsed = match timeout(silence_max, reader.next()).await {
+            Ok(Ok(parsed)) => parsed,
+            Ok(Err(error)) => return error,
+            Err(elapsed) => return std::io::Error::from(elapsed).into(),
+        };
+        if let Err(error) = serving.take(parsed).await {
+            return error;
+        }
+    }
+}
+
+struct Serving {
+    from: PeerId,
+    service: Arc<dyn Service>,
+    parcels: mpsc::Sender<Parcel>,
+    /// Requests at work, or answered and not yet written.
+    slots: Arc<Semaphore>,
+    /// Bytes of requests at work.
+    request_bytes: Arc<Semaphore>,
+    /// Bytes of answers not yet written.
+    answer_bytes: Arc<Semaphore>,
+    frame_bytes_max: usize,
+    handlers: JoinSet<()>,
+    tracker: TaskTracker,
+}
+
+impl Serving {
+    async fn take(&mut self, parsed: Parsed) -> Result<(), ReadError> {
+        while self.handlers.try_join_next().is_some() {}
+        match parsed.role {
+            Role::Request => self.dispatch(parsed.id, parsed.frame).await,
+            Role::Ping => {
+                let header = self.service.note().to_be_bytes().to_vec();
+                let pong = encode(Role::Pong, parsed.id, Outgoing { header, ..Outgoing::default() });
+                // A full queue of answers says as well that this node is alive.
+                let _ = self.parcels.try_send(Parcel::uncounted(pong));
+            }
+            Role::Hello | Role::Refusal | Role::Response | Role::Failure | Role::Pong => {
+                return Err(Malformed::Role.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands a request to the service, once there is room for it. Until then nothing more is read: the peer's
+    /// writes stall, then its callers find their queue full.
+    async fn dispatch(&mut self, id: u64, request: Frame) {
+        let size = request.header.len() + request.payload.len();
+        let slot = acquire(&self.slots, 1).await;
+        let request_bytes = acquire(&self.request_bytes, size).await;
+        // Behind the handlers that wait to queue their answers, so that these do not pile up.
+        drop(acquire(&self.answer_bytes, 1).await);
+        let answering = Answering {
+            parcels: self.parcels.clone(),
+            answer_bytes: self.answer_bytes.clone(),
+            frame_bytes_max: self.frame_bytes_max,
+            from: self.from,
+            id,
+        };
+        let handler = self.service.serve(self.from, request);
+        let handling = answering.run(handler, request_bytes, slot);
+        self.handlers.spawn(self.tracker.track_future(handling));
+    }
+}
+
+/// One request at work.
+struct Answering {
+    parcels: mpsc::Sender<Parcel>,
+    answer_bytes: Arc<Semaphore>,
+    frame_bytes_max: usize,
+    from: PeerId,
+    id: u64,
+}
+
+impl Answering {
+    async fn run(
+        self,
+        handler: BoxFuture<'static, Outgoing>,
+        request_bytes: OwnedSemaphorePermit,
+        slot: OwnedSemaphorePermit,
+    ) {
+        let answer = AssertUnwindSafe(handler).catch_unwind().await;
+        drop(request_bytes);
+        let (encoded, size) = match answer {
+            Ok(answer) if answer.frame_bytes() <= self.frame_bytes_max => {
+                let size = answer.frame_bytes();
+                (encode(Role::Response, self.id, answer), size)
+            }
+            Ok(answer) => {
+                tracing::error!(peer = self.from, kind = answer.kind, "answer too large for its lane");
+                (self.failure(FAILURE_TOO_LARGE), 0)
+            }
+            Err(_) => {
+                tracing::error!(peer = self.from, "handler of a peer's request panicked");
+                (self.failure(FAILURE_PANIC), 0)
+            }
+        };
+        let bytes = Some(acquire(&self.answer_bytes, size).await);
+        // Fails when the connection has ended, and the answer has nowhere to go.
+        let _ = self.parcels.send(Parcel { encoded, bytes, slot: Some(slot) }).await;
+    }
+
+    fn failure(&self, kind: u8) -> Encoded {
+        encode(Role::Failure, self.id, Outgoing { kind, ..Outgoing::default() })
+    }
+}
+
+async fn acquire(semaphore: &Arc<Semaphore>, count: usize) -> OwnedSemaphorePermit {
+    let count = u32::try_from(count).expect("frame limits are far below 4 GiB");
+    semaphore.clone().acquire_many_owned(count).await.expect("never closed")
+}

@@ -1,0 +1,364 @@
+//! A link: one peer's one lane, over all its connections.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use tokio::sync::{Notify, Semaphore, watch};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use super::breaker::Pass;
+use super::connection::{self, Connection};
+use super::handshake::{self, Fault, Greeted};
+use super::health::{Note, PeerHealth, Phase};
+use super::limits::UNUSED_AFTER;
+use super::links::Core;
+use super::meters::Meters;
+use super::{Breaker, Error, Frame, Lane, Outgoing, PeerId, Reason};
+
+/// What the link is doing; [`Phase`] with the connection in it.
+#[derive(Clone)]
+enum State {
+    Connecting,
+    Connected(Arc<Connection>),
+    Waiting(Option<Reason>),
+    Unused,
+    Closed,
+}
+
+pub(super) struct Link {
+    pub(super) core: Arc<Core>,
+    pub(super) peer: PeerId,
+    pub(super) lane: Lane,
+    pub(super) meters: Meters,
+    token: CancellationToken,
+    state: watch::Sender<State>,
+    /// A call found the link unused.
+    called: Notify,
+    /// The peer has another address now.
+    moved: Notify,
+    /// Calls under way.
+    slots: Semaphore,
+    /// Bytes not yet written.
+    bytes: Arc<Semaphore>,
+    /// A std mutex: nothing awaits while it is held.
+    facts: Mutex<Facts>,
+}
+
+struct Facts {
+    address: String,
+    breaker: Breaker,
+    connects: u64,
+    last_call: Instant,
+    rtt: Option<Duration>,
+    note: Option<Note>,
+    run: Option<u64>,
+}
+
+impl Link {
+    /// Makes the link and starts to connect.
+    pub(super) fn start(core: Arc<Core>, peer: PeerId, lane: Lane, address: &str) -> Arc<Self> {
+        let limits = core.options.limits;
+        let facts = Facts {
+            address: address.to_owned(),
+            breaker: Breaker::new(),
+            connects: 0,
+            last_call: Instant::now(),
+            rtt: None,
+            note: None,
+            run: None,
+        };
+        let link = Arc::new(Self {
+            peer,
+            lane,
+            meters: Meters::new(peer, lane),
+            token: core.token.child_token(),
+            state: watch::Sender::new(State::Connecting),
+            called: Notify::new(),
+            moved: Notify::new(),
+            slots: Semaphore::new(limits.in_flight_max),
+            bytes: Arc::new(Semaphore::new(limits.queue_bytes_max(lane))),
+            facts: Mutex::new(facts),
+            core,
+        });
+        link.core.tracker.spawn(link.clone().live());
+        link
+    }
+
+    /// Ends the link, its connection and its calls.
+    pub(super) fn stop(&self) {
+        self.token.cancel();
+    }
+
+    pub(super) async fn call(
+        &self,
+        address: &str,
+        request: Outgoing,
+        within: Duration,
+    ) -> Result<Frame, Error> {
+        let now = Instant::now();
+        let mut attempt = Attempt { link: self, begun: now, probe: false, result: None };
+        attempt.result = Some(self.attempt(&mut attempt.probe, address, request, now, now + within).await);
+        attempt.settle()
+    }
+
+    async fn attempt(
+        &self,
+        probe: &mut bool,
+        address: &str,
+        request: Outgoing,
+        now: Instant,
+        deadline: Instant,
+    ) -> Result<Frame, Error> {
+        let size = request.frame_bytes();
+        if size > self.core.options.limits.frame_bytes_max(self.lane) {
+            return Err(Error::TooLarge);
+        }
+        let _slot = self.slots.try_acquire().map_err(|_| Error::QueueFull)?;
+        *probe = self.admit(address, now)? == Pass::Probe;
+        let connection = timeout_at(deadline, self.connection()).await.map_err(|_| Error::TimedOut)??;
+        let bytes = self.bytes.clone().try_acquire_many_owned(size as u32).map_err(|_| Error::QueueFull)?;
+        let waiting = connection.send(request, bytes)?;
+        timeout_at(deadline, waiting.answer()).await.map_err(|_| Error::TimedOut)?
+    }
+
+    fn admit(&self, address: &str, now: Instant) -> Result<Pass, Error> {
+        let mut facts = self.facts();
+        facts.last_call = now;
+        if facts.address != address {
+            address.clone_into(&mut facts.address);
+            self.moved.notify_one();
+        }
+        facts.breaker.admit(now).ok_or(Error::CircuitOpen)
+    }
+
+    /// The connection, waiting for an attempt under way but not for the next one.
+    async fn connection(&self) -> Result<Arc<Connection>, Error> {
+        let mut states = self.state.subscribe();
+        loop {
+            match &*states.borrow_and_update() {
+                State::Connected(connection) => return Ok(connection.clone()),
+                State::Connecting => {}
+                State::Unused => self.called.notify_one(),
+                State::Waiting(None) => return Err(Error::Unreachable),
+                State::Waiting(Some(reason)) => return Err(Error::Refused(*reason)),
+                State::Closed => return Err(Error::Closed),
+            }
+            states.changed().await.expect("the link itself holds the sender");
+        }
+    }
+
+    /// Keeps the link connected until it is stopped.
+    async fn live(self: Arc<Self>) {
+        self.token.run_until_cancelled(self.clone().keep_connected()).await;
+        self.state.send_replace(State::Closed);
+    }
+
+    async fn keep_connected(self: Arc<Self>) {
+        let options = &self.core.options;
+        let seed = options.seed ^ self.peer.rotate_left(1) ^ (self.lane as u64);
+        let mut backoff = Backoff::new(seed, options.limits.backoff_min, options.limits.backoff_max);
+        loop {
+            self.state.send_replace(State::Connecting);
+            let refused = match self.dial().await {
+                Ok(greeted) => {
+                    let begun = Instant::now();
+                    self.run(greeted).await;
+                    // One that ends at once is no better than a failed attempt.
+                    if begun.elapsed() >= options.limits.backoff_max {
+                        backoff.reset();
+                    }
+                    None
+                }
+                Err(fault) => self.failed(fault),
+            };
+            self.state.send_replace(State::Waiting(refused));
+            tokio::select! {
+                () = sleep(backoff.next()) => {}
+                () = self.moved.notified() => {}
+            }
+            if self.facts().last_call.elapsed() >= UNUSED_AFTER {
+                self.state.send_replace(State::Unused);
+                self.called.notified().await;
+            }
+        }
+    }
+
+    async fn dial(&self) -> Result<Greeted, Fault> {
+        let limits = &self.core.options.limits;
+        let address = self.facts().address.clone();
+        let connecting = self.core.transport.connect(&address);
+        let stream = timeout(limits.connect_timeout, connecting).await.map_err(std::io::Error::from)??;
+        let greeting = handshake::dial(&self.core, stream, self.peer, self.lane);
+        timeout(limits.handshake_timeout, greeting).await.map_err(std::io::Error::from)?
+    }
+
+    async fn run(self: &Arc<Self>, greeted: Greeted) {
+        {
+            let mut facts = self.facts();
+            facts.connects += 1;
+            facts.run = Some(greeted.hello.run);
+            facts.breaker.succeed();
+        }
+        self.meters.connects.increment(1);
+        self.meters.circuit.set(0.0);
+        tracing::debug!(peer = self.peer, lane = self.lane.name(), "link connected");
+        let (connection, parcels) = Connection::new(2 * self.core.options.limits.in_flight_max);
+        self.state.send_replace(State::Connected(connection.clone()));
+        connection::run(self.clone(), connection, parcels, greeted).await;
+        self.meters.queue.set(0.0);
+    }
+
+    /// Notes a failed attempt to connect; returns the reason if it was a refusal.
+    fn failed(&self, fault: Fault) -> Option<Reason> {
+        self.break_circuit(Instant::now());
+        match fault {
+            Fault::Refused(reason) => {
+                let address = self.facts().address.clone();
+                if self.core.warnings.first(&address, reason, Instant::now()) {
+                    tracing::warn!(peer = self.peer, %address, %reason, "peer link refused");
+                }
+                Some(reason)
+            }
+            Fault::Io(error) => {
+                tracing::debug!(peer = self.peer, %error, "peer not reached");
+                None
+            }
+        }
+    }
+
+    fn break_circuit(&self, now: Instant) {
+        let limits = &self.core.options.limits;
+        let mut facts = self.facts();
+        facts.breaker.fail(now, limits.failures_max, limits.cool_down);
+        self.meters.circuit.set(if facts.breaker.is_open() { 1.0 } else { 0.0 });
+    }
+
+    pub(super) fn ponged(&self, rtt: Duration, note: u64) {
+        let mut facts = self.facts();
+        facts.rtt = Some(rtt);
+        facts.note = Some(Note { value: note, at: Instant::now() });
+    }
+
+    pub(super) fn queued_bytes(&self) -> usize {
+        self.core.options.limits.queue_bytes_max(self.lane) - self.bytes.available_permits()
+    }
+
+    pub(super) fn health(&self) -> PeerHealth {
+        let phase = match &*self.state.borrow() {
+            State::Connecting => Phase::Connecting,
+            State::Connected(_) => Phase::Connected,
+            State::Waiting(reason) => Phase::Waiting(*reason),
+            State::Unused => Phase::Unused,
+            State::Closed => Phase::Closed,
+        };
+        let facts = self.facts();
+        PeerHealth {
+            peer: self.peer,
+            lane: self.lane,
+            address: facts.address.clone(),
+            phase,
+            breaker: facts.breaker,
+            connects: facts.connects,
+            queued_bytes: self.queued_bytes(),
+            in_flight: self.core.options.limits.in_flight_max - self.slots.available_permits(),
+            rtt: facts.rtt,
+            note: facts.note,
+            run: facts.run,
+        }
+    }
+
+    fn facts(&self) -> MutexGuard<'_, Facts> {
+        self.facts.lock().expect("no panic while this is held")
+    }
+}
+
+/// A call under way. Settled or dropped, it tells the breaker and the meters.
+struct Attempt<'a> {
+    link: &'a Link,
+    begun: Instant,
+    probe: bool,
+    result: Option<Result<Frame, Error>>,
+}
+
+impl Attempt<'_> {
+    fn settle(mut self) -> Result<Frame, Error> {
+        self.tell();
+        self.result.take().expect("settled with a result")
+    }
+
+    fn tell(&self) {
+        let (link, now) = (self.link, Instant::now());
+        link.meters.call(self.result.as_ref(), now.duration_since(self.begun).as_secs_f64());
+        match &self.result {
+            Some(Ok(_)) => {
+                link.facts().breaker.succeed();
+                if self.probe {
+                    link.meters.circuit.set(0.0);
+                }
+            }
+            Some(Err(Error::TimedOut)) => link.break_circuit(now),
+            // Failed attempts to connect are counted where they are made; here they only decide a probe.
+            Some(Err(Error::Unreachable | Error::Refused(_) | Error::Closed)) if self.probe => {
+                link.break_circuit(now);
+            }
+            Some(Err(_)) | None if self.probe => link.facts().breaker.abandon(now),
+            Some(Err(_)) | None => {}
+        }
+    }
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        if self.result.is_none() {
+            self.tell();
+        }
+    }
+}
+
+/// Pauses between attempts: doubling, with jitter from a seed.
+struct Backoff {
+    chance: SmallRng,
+    next: Duration,
+    min: Duration,
+    max: Duration,
+}
+
+impl Backoff {
+    fn new(seed: u64, min: Duration, max: Duration) -> Self {
+        Self { chance: SmallRng::seed_from_u64(seed), next: min, min, max }
+    }
+
+    /// Between half of the pause and all of it.
+    fn next(&mut self) -> Duration {
+        let pause = self.next.mul_f64(self.chance.random_range(0.5..=1.0));
+        self.next = (self.next * 2).min(self.max);
+        pause
+    }
+
+    fn reset(&mut self) {
+        self.next = self.min;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_the_longest_and_repeat_with_the_seed() {
+        let pauses = |seed| {
+            let mut backoff = Backoff::new(seed, Duration::from_millis(20), Duration::from_secs(1));
+            (0..10).map(|_| backoff.next()).collect::<Vec<_>>()
+        };
+        let mut longest = Duration::from_millis(20);
+        for pause in pauses(1) {
+            assert!(pause >= longest / 2 && pause <= longest, "{pause:?} of {longest:?}");
+            longest = (longest * 2).min(Duration::from_secs(1));
+        }
+        assert_eq!(pauses(1), pauses(1));
+        assert_ne!(pauses(1), pauses(2));
+    }
+}

@@ -1,0 +1,155 @@
+//! The handle: all links of a node.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+
+use super::limits::LINKS_MAX;
+use super::link::Link;
+use super::warnings::Warnings;
+use super::{
+    Error, Frame, Lane, Limits, Listener, Outgoing, PeerHealth, PeerId, Service, Tls, Transport, listener,
+};
+
+/// What the links of a node need to know.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// This node.
+    pub node_id: PeerId,
+    /// Nodes of another name are refused. At most 900 bytes.
+    pub cluster: String,
+    /// Where all chance comes from: jitter, and the number that names this run. Another one every run, except
+    /// in simulation.
+    pub seed: u64,
+    /// Mutual TLS; without it anybody who reaches the peer port can claim to be a node.
+    pub tls: Option<Tls>,
+    /// Bounds.
+    pub limits: Limits,
+}
+
+impl Options {
+    /// Options without TLS and with the usual limits.
+    pub fn new(node_id: PeerId, cluster: impl Into<String>, seed: u64) -> Self {
+        Self { node_id, cluster: cluster.into(), seed, tls: None, limits: Limits::default() }
+    }
+}
+
+/// What every task of the links shares.
+pub(super) struct Core {
+    pub(super) options: Options,
+    pub(super) transport: Arc<dyn Transport>,
+    /// Names this run of the node.
+    pub(super) run: u64,
+    pub(super) warnings: Warnings,
+    pub(super) tracker: TaskTracker,
+    pub(super) token: CancellationToken,
+}
+
+/// All links of a node. Cheap to clone; the last clone to go ends all tasks.
+#[derive(Clone)]
+pub struct Links(Arc<Inner>);
+
+struct Inner {
+    core: Arc<Core>,
+    /// A std mutex: nothing awaits while it is held.
+    links: Mutex<BTreeMap<(PeerId, Lane), Arc<Link>>>,
+    _end: DropGuard,
+}
+
+impl Links {
+    /// Starts nothing yet. A metrics recorder should be installed before.
+    pub fn new(options: Options, transport: Arc<dyn Transport>) -> Self {
+        let token = CancellationToken::new();
+        let core = Arc::new(Core {
+            run: SmallRng::seed_from_u64(options.seed).random(),
+            options,
+            transport,
+            warnings: Warnings::default(),
+            tracker: TaskTracker::new(),
+            token: token.clone(),
+        });
+        Self(Arc::new(Inner { core, links: Mutex::default(), _end: token.drop_guard() }))
+    }
+
+    /// Accepts connections from peers and has `service` answer them, until shutdown. Returns at once.
+    pub fn serve(&self, listener: Box<dyn Listener>, service: Arc<dyn Service>) {
+        let core = self.0.core.clone();
+        let token = core.token.clone();
+        let accepting = listener::accept(core, listener, service);
+        self.0.core.tracker.spawn(async move {
+            token.run_until_cancelled(accepting).await;
+        });
+    }
+
+    /// Sends a request to `peer`, reached at `address`, and waits for its answer.
+    ///
+    /// The first call connects. Calls on a connected link are sent in the order in which they are first polled.
+    /// Dropping the future gives the wait up, not the request.
+    pub async fn call(
+        &self,
+        peer: PeerId,
+        address: &str,
+        lane: Lane,
+        request: Outgoing,
+        timeout: Duration,
+    ) -> Result<Frame, Error> {
+        let link = self.link(peer, lane, address)?;
+        link.call(address, request, timeout).await
+    }
+
+    fn link(&self, peer: PeerId, lane: Lane, address: &str) -> Result<Arc<Link>, Error> {
+        let core = &self.0.core;
+        let mut links = self.links();
+        if let Some(link) = links.get(&(peer, lane)) {
+            return Ok(link.clone());
+        }
+        if core.token.is_cancelled() {
+            return Err(Error::Closed);
+        }
+        if links.len() >= LINKS_MAX {
+            return Err(Error::QueueFull);
+        }
+        let link = Link::start(core.clone(), peer, lane, address);
+        links.insert((peer, lane), link.clone());
+        Ok(link)
+    }
+
+    /// Ends both links to a peer. A later call begins anew.
+    pub fn forget(&self, peer: PeerId) {
+        let mut links = self.links();
+        for lane in [Lane::Control, Lane::Bulk] {
+            if let Some(link) = links.remove(&(peer, lane)) {
+                link.stop();
+            }
+        }
+    }
+
+    /// How each link is, by peer and lane.
+    pub fn peers(&self) -> Vec<PeerHealth> {
+        self.links().values().map(|link| link.health()).collect()
+    }
+
+    /// Ends everything and waits until it has ended. Calls under way get [`Error::Closed`].
+    pub async fn shutdown(&self) {
+        let core = &self.0.core;
+        core.token.cancel();
+        core.tracker.close();
+        core.tracker.wait().await;
+    }
+
+    fn links(&self) -> MutexGuard<'_, BTreeMap<(PeerId, Lane), Arc<Link>>> {
+        self.0.links.lock().expect("no panic while this is held")
+    }
+}
+
+impl fmt::Debug for Links {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Links").field("node_id", &self.0.core.options.node_id).finish_non_exhaustive()
+    }
+}
