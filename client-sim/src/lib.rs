@@ -1,1 +1,15 @@
-//! placeholder
+//! Load for Conclave, or for any server with the same HTTP contract.
+//!
+//! It speaks only HTTP and knows nothing of the server's insides, so that what it measures and verifies is what a
+//! client would see. Modules in reading order: [`content`] makes and checks bytes, [`client`] talks, [`pace`] says
+//! when, [`workload`] says what, [`sample`] looks at the servers' processes and metrics, [`report`] tells,
+//! [`command`] holds one file per subcommand.
+
+pub mod client;
+pub mod command;
+pub mod content;
+pub mod fleet;
+pub mod pace;
+pub mod report;
+pub mod sample;
+pub mod workload;

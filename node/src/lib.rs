@@ -1,1 +1,22 @@
-//! placeholder
+//! A Conclave node: the HTTP edge in front of the replicated state, the actors between the two, and the command line
+//! that starts them.
+//!
+//! Read in this order: [`cli`] says what was asked for, [`config`] with what values, [`serve`] runs one node and
+//! [`dev`] several; [`http`] meets the public, [`actors`] wait for it, [`access`] and [`edition`] say who may what;
+//! [`admin`] and [`telemetry`] are for operators.
+
+pub mod config;
+pub mod exit;
+
+pub mod dev;
+pub mod serve;
+
+pub mod access;
+pub mod actors;
+pub mod edition;
+pub mod http;
+
+pub mod admin;
+pub mod telemetry;
+
+pub mod cli;

@@ -1,1 +1,7 @@
-fn main() {}
+//! The `conclave` command; everything is in the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    conclave_node::cli::run().into()
+}

@@ -247,9 +247,9 @@ impl Cluster {
         self.inner.administer(admin::Request::Remove { id }).await
     }
 
-    /// Hands leadership to `to`, or to the voter that is the furthest along.
-    pub async fn transfer_leader(&self, to: Option<u64>) -> Result<(), AdminError> {
-        self.inner.administer(admin::Request::TransferLeader { to }).await
+    /// Hands leadership to the voter `to`; returns when it leads.
+    pub async fn transfer_leader(&self, to: u64) -> Result<(), AdminError> {
+        self.inner.administer(admin::Request::TransferLeader { to: Some(to) }).await
     }
 
     /// Takes a snapshot on this node now, as it does by itself when the log has grown.

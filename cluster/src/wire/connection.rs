@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use bytes::Buf;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
@@ -10,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::Error;
-use super::frame::{Frame, Malformed, Outgoing, Parsed, Role, encode};
+use super::frame::{Frame, Malformed, Outgoing, Parsed, Role, TOO_LARGE, encode};
 use super::handshake::Greeted;
 use super::limits::SILENT_TICKS_MAX;
 use super::link::Link;
@@ -131,7 +132,7 @@ pub(super) async fn run(
     let limits = &link.core.options.limits;
     let (read, write) = tokio::io::split(greeted.stream);
     let pulse = connection.pulse.clone();
-    let reader = Reader::new(read, greeted.buffer, limits.frame_bytes_max(link.lane), pulse.clone());
+    let reader = Reader::new(read, greeted.buffer, limits.frame_bytes_max(link.lane), None, pulse.clone());
     let tracker = &link.core.tracker;
     let mut tasks = JoinSet::new();
     let writing = queue::write(parcels, write, pulse, limits.silence_max());
@@ -171,23 +172,18 @@ fn take(link: &Link, connection: &Connection, parsed: Parsed) -> Result<(), Read
     match role {
         Role::Response => connection.answer(id, Ok(frame)),
         Role::Failure => {
-            let error = if frame.kind == FAILURE_TOO_LARGE { Error::TooLarge } else { Error::Closed };
+            let error = if frame.kind == TOO_LARGE { Error::TooLarge } else { Error::Closed };
             connection.answer(id, Err(error));
         }
         Role::Pong => {
             let value = frame.header.try_get_u64().map_err(|_| Malformed::TooShort)?;
             let nanos = (connection.born.elapsed().as_nanos() as u64).saturating_sub(id);
-            link.ponged(std::time::Duration::from_nanos(nanos), value);
+            link.ponged(Duration::from_nanos(nanos), value);
         }
         Role::Hello | Role::Refusal | Role::Request | Role::Ping => return Err(Malformed::Role.into()),
     }
     Ok(())
 }
-
-/// The handler panicked.
-pub(super) const FAILURE_PANIC: u8 = 1;
-/// The handler's answer did not fit the lane.
-pub(super) const FAILURE_TOO_LARGE: u8 = 2;
 
 /// Pings, and returns when nothing moved for three ticks: nothing was read, and no backlog was being written.
 async fn silence(link: &Link, connection: &Connection) {

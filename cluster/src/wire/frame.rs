@@ -62,6 +62,11 @@ impl Role {
     }
 }
 
+/// The kind of a [`Role::Failure`]: the handler panicked.
+pub(super) const PANICKED: u8 = 1;
+/// The kind of a [`Role::Failure`]: the handler's answer did not fit the lane.
+pub(super) const TOO_LARGE: u8 = 2;
+
 /// A frame with its role and request id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Parsed {

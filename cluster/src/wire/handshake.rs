@@ -42,7 +42,8 @@ pub(super) async fn dial(
     };
     let options = &core.options;
     let hello = Hello::new(&options.cluster, options.node_id, peer, lane, core.run);
-    send(&mut stream, Role::Hello, 0, hello.encode()).await?;
+    // Even if this fails a refusal may lie there to be read.
+    let _ = send(&mut stream, Role::Hello, 0, hello.encode()).await;
     let mut buffer = BytesMut::new();
     let parsed = receive(&mut stream, &mut buffer).await?;
     match parsed.role {

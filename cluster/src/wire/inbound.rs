@@ -8,11 +8,9 @@ use futures_util::future::BoxFuture;
 use tokio::io::AsyncRead;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
-use super::connection::{FAILURE_PANIC, FAILURE_TOO_LARGE};
-use super::frame::{Encoded, Frame, Malformed, Outgoing, Parsed, Role, encode};
+use super::frame::{Encoded, Frame, Malformed, Outgoing, PANICKED, Parsed, Role, TOO_LARGE, encode};
 use super::handshake::Greeted;
 use super::links::Core;
 use super::queue::{self, Parcel, Pulse};
@@ -44,9 +42,10 @@ pub(super) async fn run(core: Arc<Core>, service: Arc<dyn Service>, greeted: Gre
         handlers: JoinSet::new(),
         tracker: core.tracker.clone(),
     };
-    let mut reader = Reader::new(read, buffer, frame_bytes_max, pulse);
+    // The dialer pings, so silence means that it is gone. Only waiting for bytes counts, not waiting for handlers.
+    let mut reader = Reader::new(read, buffer, frame_bytes_max, Some(limits.silence_max()), pulse);
     let error = tokio::select! {
-        error = read_requests(&mut reader, &mut serving, limits.silence_max()) => Some(error),
+        error = read_requests(&mut reader, &mut serving) => Some(error),
         _ = writer.join_next() => None,
     };
     serving.handlers.shutdown().await;
@@ -61,19 +60,13 @@ pub(super) async fn run(core: Arc<Core>, service: Arc<dyn Service>, greeted: Gre
     }
 }
 
-async fn read_requests<R: AsyncRead + Unpin>(
-    reader: &mut Reader<R>,
-    serving: &mut Serving,
-    silence_max: std::time::Duration,
-) -> ReadError {
+async fn read_requests<R: AsyncRead + Unpin>(reader: &mut Reader<R>, serving: &mut Serving) -> ReadError {
     loop {
-        // Only waiting for bytes counts as silence; waiting for handlers below is this node's own slowness.
-        let parsed = match timeout(silence_max, reader.next()).await {
-            Ok(Ok(parsed)) => parsed,
-            Ok(Err(error)) => return error,
-            Err(elapsed) => return std::io::Error::from(elapsed).into(),
+        let taken = match reader.next().await {
+            Ok(parsed) => serving.take(parsed).await,
+            Err(error) => Err(error),
         };
-        if let Err(error) = serving.take(parsed).await {
+        if let Err(error) = taken {
             return error;
         }
     }
@@ -158,11 +151,11 @@ impl Answering {
             }
             Ok(answer) => {
                 tracing::error!(peer = self.from, kind = answer.kind, "answer too large for its lane");
-                (self.failure(FAILURE_TOO_LARGE), 0)
+                (self.failure(TOO_LARGE), 0)
             }
             Err(_) => {
                 tracing::error!(peer = self.from, "handler of a peer's request panicked");
-                (self.failure(FAILURE_PANIC), 0)
+                (self.failure(PANICKED), 0)
             }
         };
         let bytes = Some(acquire(&self.answer_bytes, size).await);

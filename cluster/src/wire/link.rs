@@ -99,9 +99,10 @@ impl Link {
         within: Duration,
     ) -> Result<Frame, Error> {
         let now = Instant::now();
-        let mut attempt = Attempt { link: self, begun: now, probe: false, result: None };
-        attempt.result = Some(self.attempt(&mut attempt.probe, address, request, now, now + within).await);
-        attempt.settle()
+        let mut attempt = Attempt { link: self, begun: now, probe: false, settled: false };
+        let result = self.attempt(&mut attempt.probe, address, request, now, now + within).await;
+        attempt.settle(&result);
+        result
     }
 
     async fn attempt(
@@ -136,6 +137,9 @@ impl Link {
 
     /// The connection, waiting for an attempt under way but not for the next one.
     async fn connection(&self) -> Result<Arc<Connection>, Error> {
+        if let State::Connected(connection) = &*self.state.borrow() {
+            return Ok(connection.clone());
+        }
         let mut states = self.state.subscribe();
         loop {
             match &*states.borrow_and_update() {
@@ -177,7 +181,7 @@ impl Link {
             self.state.send_replace(State::Waiting(refused));
             tokio::select! {
                 () = sleep(backoff.next()) => {}
-                () = self.moved.notified() => {}
+                () = self.moved.notified() => sleep(options.limits.backoff_min).await,
             }
             if self.facts().last_call.elapsed() >= UNUSED_AFTER {
                 self.state.send_replace(State::Unused);
@@ -200,10 +204,9 @@ impl Link {
             let mut facts = self.facts();
             facts.connects += 1;
             facts.run = Some(greeted.hello.run);
-            facts.breaker.succeed();
         }
+        self.succeeded();
         self.meters.connects.increment(1);
-        self.meters.circuit.set(0.0);
         tracing::debug!(peer = self.peer, lane = self.lane.name(), "link connected");
         let (connection, parcels) = Connection::new(2 * self.core.options.limits.in_flight_max);
         self.state.send_replace(State::Connected(connection.clone()));
@@ -213,7 +216,7 @@ impl Link {
 
     /// Notes a failed attempt to connect; returns the reason if it was a refusal.
     fn failed(&self, fault: Fault) -> Option<Reason> {
-        self.break_circuit(Instant::now());
+        self.fail(Instant::now());
         match fault {
             Fault::Refused(reason) => {
                 let address = self.facts().address.clone();
@@ -229,11 +232,23 @@ impl Link {
         }
     }
 
-    fn break_circuit(&self, now: Instant) {
+    fn succeeded(&self) {
+        self.breaker(Breaker::succeed);
+    }
+
+    fn fail(&self, now: Instant) {
         let limits = &self.core.options.limits;
+        self.breaker(|breaker| breaker.fail(now, limits.failures_max, limits.cool_down));
+    }
+
+    fn breaker(&self, change: impl FnOnce(&mut Breaker)) {
         let mut facts = self.facts();
-        facts.breaker.fail(now, limits.failures_max, limits.cool_down);
-        self.meters.circuit.set(if facts.breaker.is_open() { 1.0 } else { 0.0 });
+        let before = facts.breaker.is_open();
+        change(&mut facts.breaker);
+        let open = facts.breaker.is_open();
+        if open != before {
+            self.meters.circuit.set(if open { 1.0 } else { 0.0 });
+        }
     }
 
     pub(super) fn ponged(&self, rtt: Duration, note: u64) {
@@ -280,31 +295,25 @@ struct Attempt<'a> {
     link: &'a Link,
     begun: Instant,
     probe: bool,
-    result: Option<Result<Frame, Error>>,
+    settled: bool,
 }
 
 impl Attempt<'_> {
-    fn settle(mut self) -> Result<Frame, Error> {
-        self.tell();
-        self.result.take().expect("settled with a result")
+    fn settle(mut self, result: &Result<Frame, Error>) {
+        self.settled = true;
+        self.tell(Some(result));
     }
 
-    fn tell(&self) {
+    /// `None`: the caller went away.
+    fn tell(&self, result: Option<&Result<Frame, Error>>) {
         let (link, now) = (self.link, Instant::now());
-        link.meters.call(self.result.as_ref(), now.duration_since(self.begun).as_secs_f64());
-        match &self.result {
-            Some(Ok(_)) => {
-                link.facts().breaker.succeed();
-                if self.probe {
-                    link.meters.circuit.set(0.0);
-                }
-            }
-            Some(Err(Error::TimedOut)) => link.break_circuit(now),
+        link.meters.call(result, now.duration_since(self.begun).as_secs_f64());
+        match result {
+            Some(Ok(_)) => link.succeeded(),
+            Some(Err(Error::TimedOut)) => link.fail(now),
             // Failed attempts to connect are counted where they are made; here they only decide a probe.
-            Some(Err(Error::Unreachable | Error::Refused(_) | Error::Closed)) if self.probe => {
-                link.break_circuit(now);
-            }
-            Some(Err(_)) | None if self.probe => link.facts().breaker.abandon(now),
+            Some(Err(Error::Unreachable | Error::Refused(_) | Error::Closed)) if self.probe => link.fail(now),
+            Some(Err(_)) | None if self.probe => link.breaker(|breaker| breaker.abandon(now)),
             Some(Err(_)) | None => {}
         }
     }
@@ -312,8 +321,8 @@ impl Attempt<'_> {
 
 impl Drop for Attempt<'_> {
     fn drop(&mut self) {
-        if self.result.is_none() {
-            self.tell();
+        if !self.settled {
+            self.tell(None);
         }
     }
 }

@@ -3,9 +3,11 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::time::timeout;
 
 use super::frame::{Malformed, Parsed, decode, frame_length};
 use super::limits::READ_BYTES;
@@ -25,13 +27,20 @@ pub(super) struct Reader<R> {
     stream: R,
     buffer: BytesMut,
     frame_bytes_max: usize,
+    silence_max: Option<Duration>,
     pulse: Arc<Pulse>,
 }
 
 impl<R: AsyncRead + Unpin> Reader<R> {
-    /// `buffer` is what was read beyond the greeting.
-    pub(super) fn new(stream: R, buffer: BytesMut, frame_bytes_max: usize, pulse: Arc<Pulse>) -> Self {
-        Self { stream, buffer, frame_bytes_max, pulse }
+    /// `buffer` is what was read beyond the greeting. With `silence_max`, waiting that long for a byte is an error.
+    pub(super) fn new(
+        stream: R,
+        buffer: BytesMut,
+        frame_bytes_max: usize,
+        silence_max: Option<Duration>,
+        pulse: Arc<Pulse>,
+    ) -> Self {
+        Self { stream, buffer, frame_bytes_max, silence_max, pulse }
     }
 
     /// The next frame. Dropping the future loses nothing.
@@ -53,7 +62,11 @@ impl<R: AsyncRead + Unpin> Reader<R> {
             }
             _ => {}
         }
-        let read = self.stream.read_buf(&mut self.buffer).await?;
+        let reading = self.stream.read_buf(&mut self.buffer);
+        let read = match self.silence_max {
+            Some(silence_max) => timeout(silence_max, reading).await.map_err(io::Error::from)??,
+            None => reading.await?,
+        };
         if read == 0 {
             return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
         }

@@ -1,0 +1,112 @@
+//! The subcommands, one file each.
+
+mod failover;
+mod load;
+mod memory;
+mod transfer;
+
+use std::future::Future;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+
+/// Load, checks and measurements for Conclave, or for any server with the same HTTP contract.
+#[derive(Debug, Parser)]
+#[command(name = "conclave-sim", version)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a workload and measure it, verifying every received byte.
+    Load(Box<load::Args>),
+    /// Send one transfer over all nodes and verify it elsewhere.
+    Transfer(transfer::Args),
+    /// Kill the leader again and again and measure when writes resume.
+    Failover(failover::Args),
+    /// Fill the servers with live transfers and watch their memory until all have expired.
+    Memory(memory::Args),
+}
+
+/// Everything verified and nothing unexpected.
+const GOOD: u8 = 0;
+/// Something was wrong with the servers' answers.
+const BAD: u8 = 1;
+/// It could not be measured at all.
+const BROKEN: u8 = 3;
+
+impl Cli {
+    /// Runs the chosen subcommand; 0 is success, 1 a failed check, 2 bad usage, 3 a run that could not be made.
+    pub fn run(self) -> ExitCode {
+        let code = match self.command {
+            Command::Load(args) => on_runtime(args.threads, args.run()),
+            Command::Transfer(args) => on_runtime(args.threads, args.run()),
+            Command::Failover(args) => on_runtime(1, args.run()),
+            Command::Memory(args) => on_runtime(args.threads, args.run()),
+        };
+        ExitCode::from(code)
+    }
+}
+
+/// With one thread there is no hand-over between threads, which leaves the most of two cores to the servers.
+fn on_runtime(threads: usize, command: impl Future<Output = u8>) -> u8 {
+    let mut builder = match threads {
+        0 | 1 => tokio::runtime::Builder::new_current_thread(),
+        more => {
+            let mut builder = tokio::runtime::Builder::new_multi_thread();
+            builder.worker_threads(more);
+            builder
+        }
+    };
+    match builder.enable_all().build() {
+        Ok(runtime) => runtime.block_on(command),
+        Err(error) => {
+            eprintln!("no runtime: {error}");
+            BROKEN
+        }
+    }
+}
+
+/// `500ms`, `30s`, `2m`, or seconds without a unit.
+fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
+    let unit = match &text[digits.len()..] {
+        "ms" => 1e-3,
+        "s" | "" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        other => return Err(format!("unknown unit {other:?}; one of ms, s, m, h")),
+    };
+    let number: f64 = digits.parse().map_err(|_| "not a number".to_owned())?;
+    Duration::try_from_secs_f64(number * unit).map_err(|error| error.to_string())
+}
+
+/// One line of JSON.
+fn print_json(report: &impl serde::Serialize) {
+    match serde_json::to_string(report) {
+        Ok(json) => println!("{json}"),
+        Err(error) => eprintln!("the report does not serialize: {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_units() {
+        assert_eq!(duration("30"), Ok(Duration::from_secs(30)));
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("1.5m"), Ok(Duration::from_secs(90)));
+        assert!(duration("3d").is_err() && duration("").is_err() && duration("-1s").is_err());
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory as _;
+        Cli::command().debug_assert();
+    }
+}

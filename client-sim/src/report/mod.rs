@@ -1,0 +1,182 @@
+//! What a run found, for people and for machines.
+
+mod kind;
+mod recorder;
+mod table;
+
+use std::collections::BTreeMap;
+
+use hdrhistogram::Histogram;
+use serde::Serialize;
+
+use crate::client::Tried;
+
+pub use kind::Kind;
+pub use recorder::{ErrorCount, Meter, Recorder, Recording};
+pub use table::{failures, summary};
+
+/// Everything measured in one run of `load`.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// Whether every received byte was verified and nothing unexpected happened.
+    pub ok: bool,
+    /// Which workload ran.
+    pub workload: String,
+    /// Against which nodes.
+    pub targets: Vec<String>,
+    /// How many workers.
+    pub concurrency: usize,
+    /// Planned operations per second; 0 is a closed loop.
+    pub rate: f64,
+    /// Length of the measured window in seconds, without the warm-up.
+    pub duration_s: f64,
+    /// Bytes of data per chunk or payload.
+    pub size: usize,
+    /// Chunks per transfer.
+    pub chunks: u32,
+    /// What all content is derived from.
+    pub seed: u64,
+    /// Operations completed within the window.
+    pub operations: u64,
+    /// The same per second.
+    pub ops_per_s: f64,
+    /// Latency of all operations that were to start within the window.
+    pub all: Latency,
+    /// Rate and latency by kind of operation.
+    pub kinds: BTreeMap<&'static str, KindReport>,
+    /// Failures over the whole run, warm-up included.
+    pub errors: Vec<ErrorCount>,
+    /// What it took beyond one try per request, over the whole run.
+    pub retries: Tried,
+    /// Replies by status over the whole run, retried ones included.
+    pub statuses: BTreeMap<u16, u64>,
+    /// Bytes over the whole run.
+    pub bytes: Bytes,
+    /// Only in an open loop.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub open_loop: Option<OpenLoop>,
+    /// Flows begun in time and not brought to their end within the grace time.
+    pub unfinished: usize,
+    /// What generating the load cost.
+    pub generator: Cost,
+    /// What serving it cost, where pids were given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub servers: Option<Servers>,
+    /// What the counter of fsyncs says, where metrics were given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fsyncs: Option<Fsyncs>,
+}
+
+/// One kind of operation.
+#[derive(Debug, Clone, Serialize)]
+pub struct KindReport {
+    /// Completed within the window.
+    pub operations: u64,
+    /// The same per second.
+    pub per_s: f64,
+    /// Of those that were to start within the window.
+    pub latency: Latency,
+}
+
+/// Microseconds, three significant digits.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Latency {
+    /// How many values it is of.
+    pub count: u64,
+    /// The arithmetic mean.
+    pub mean_us: f64,
+    /// The median.
+    pub p50_us: u64,
+    /// 90 % are no slower.
+    pub p90_us: u64,
+    /// 99 % are no slower.
+    pub p99_us: u64,
+    /// 99.9 % are no slower.
+    pub p999_us: u64,
+    /// The slowest.
+    pub max_us: u64,
+}
+
+impl Latency {
+    /// Reads the usual points off a histogram of microseconds.
+    pub fn of(histogram: &Histogram<u64>) -> Self {
+        Self {
+            count: histogram.len(),
+            mean_us: (histogram.mean() * 10.0).round() / 10.0,
+            p50_us: histogram.value_at_quantile(0.5),
+            p90_us: histogram.value_at_quantile(0.9),
+            p99_us: histogram.value_at_quantile(0.99),
+            p999_us: histogram.value_at_quantile(0.999),
+            max_us: histogram.max(),
+        }
+    }
+}
+
+/// Bytes over the whole run.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Bytes {
+    /// Bodies of answered requests.
+    pub sent: u64,
+    /// Bodies of replies.
+    pub received: u64,
+    /// Data and payload bytes compared with what was sent.
+    pub verified: u64,
+}
+
+/// How well the plan of an open loop was kept.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct OpenLoop {
+    /// Starts in the plan, warm-up included.
+    pub planned: u64,
+    /// Starts a worker took.
+    pub started: u64,
+    /// How late the workers began, which is part of the latencies.
+    pub lag: Latency,
+}
+
+/// CPU time of one process or several.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Cost {
+    /// Seconds of user and system time within the window.
+    pub cpu_s: f64,
+    /// Microseconds per completed operation.
+    pub cpu_us_per_op: f64,
+}
+
+/// What the servers took.
+#[derive(Debug, Clone, Serialize)]
+pub struct Servers {
+    /// All nodes together.
+    #[serde(flatten)]
+    pub cost: Cost,
+    /// Each node.
+    pub nodes: Vec<ServerReport>,
+}
+
+/// One server process.
+#[derive(Debug, Clone, Serialize)]
+pub struct ServerReport {
+    /// Its process id.
+    pub pid: u32,
+    /// Seconds of CPU time within the window; `None` if it was not there all the time.
+    pub cpu_s: Option<f64>,
+    /// Resident bytes when the window closed.
+    pub rss_bytes: Option<u64>,
+    /// The most there ever were.
+    pub rss_peak_bytes: Option<u64>,
+    /// Write system calls within the window.
+    pub write_calls: Option<u64>,
+    /// Bytes given to the block layer within the window.
+    pub written_bytes: Option<u64>,
+}
+
+/// What the counter of fsyncs says.
+#[derive(Debug, Clone, Serialize)]
+pub struct Fsyncs {
+    /// The counter's name.
+    pub metric: String,
+    /// Its growth over all nodes within the window.
+    pub count: f64,
+    /// The same per completed operation.
+    pub per_op: f64,
+}

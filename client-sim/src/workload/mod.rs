@@ -1,0 +1,262 @@
+//! What is done: one flow after the other, by many workers at once.
+
+mod exchange;
+mod relay;
+mod signaling;
+pub mod transfer;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::client::{self, Client, Error, Tally, Target, Transfer};
+use crate::content::{Content, mix};
+use crate::pace::Pacer;
+use crate::report::{Bytes, Kind, KindReport, Latency, Meter, OpenLoop, Recorder, Report};
+use crate::sample::{Plan, Sample};
+
+/// Which flows are run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Workload {
+    /// Chunks from a sender to a receiver.
+    Relay,
+    /// Invite codes and signals between two peers.
+    Signaling,
+    /// An offer and an answer under a pin.
+    Exchange,
+    /// All of them by weight.
+    Mixed,
+}
+
+impl Workload {
+    /// As on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Relay => "relay",
+            Self::Signaling => "signaling",
+            Self::Exchange => "exchange",
+            Self::Mixed => "mixed",
+        }
+    }
+}
+
+/// Which transfers are received and verified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Verify {
+    /// Every one.
+    All,
+    /// One in eight; the others expire.
+    Sample,
+    /// None: sends only, and everything expires.
+    None,
+}
+
+/// One run.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The nodes.
+    pub targets: Vec<Target>,
+    /// Which flows.
+    pub workload: Workload,
+    /// How many workers, each with one request in flight.
+    pub concurrency: usize,
+    /// Operations a second over all workers; 0 is a closed loop.
+    pub rate: f64,
+    /// Before the window opens.
+    pub warmup: Duration,
+    /// Length of the window.
+    pub duration: Duration,
+    /// Bytes of data per chunk, payload or ciphertext.
+    pub size: usize,
+    /// Chunks per transfer.
+    pub chunks: u32,
+    /// Which transfers are received.
+    pub verify: Verify,
+    /// For how long polls and reads may wait on the server; zero for servers that can't.
+    pub wait: Duration,
+    /// Weights of relay, signaling and exchange flows in the mixed workload.
+    pub mix: [u32; 3],
+    /// What all content is derived from.
+    pub seed: u64,
+    /// Codes of failures that don't fail the run.
+    pub allow: Vec<String>,
+    /// How patient clients are.
+    pub client: client::Options,
+}
+
+/// One of many; runs flow after flow.
+struct Worker {
+    options: Arc<Options>,
+    content: Content,
+    meter: Meter,
+    /// Two parties, so that both can have a request in flight at once.
+    here: Client,
+    there: Client,
+    home: usize,
+    run: u64,
+    flows: Arc<AtomicU64>,
+}
+
+/// After the end, flows that have begun get this long, beside one request's patience, to be brought to theirs.
+const GRACE: Duration = Duration::from_secs(20);
+
+/// Runs to the end. `watch` is told, a few times a second, how long the run has lasted and how much was done.
+pub async fn run(options: Options, plan: &Plan, mut watch: impl FnMut(Duration, u64)) -> Report {
+    let origin = Instant::now();
+    let from = origin + options.warmup;
+    let to = from + options.duration;
+    let meter = Meter {
+        pacer: Arc::new(Pacer::new(origin, to, options.rate)),
+        recorder: Arc::new(Recorder::new(from, to)),
+    };
+    let tally = Arc::new(Tally::default());
+    let mut workers = spawn(Arc::new(options.clone()), &meter, &tally);
+
+    let mut wait = async |until: Instant| {
+        while Instant::now() < until {
+            watch(origin.elapsed(), meter.recorder.completed());
+            tokio::time::sleep_until(until.min(Instant::now() + Duration::from_millis(250))).await;
+        }
+    };
+    wait(from).await;
+    let before = plan.take().await;
+    wait(to).await;
+    let after = plan.take().await;
+
+    let finish = async { while workers.join_next().await.is_some() {} };
+    let _ = tokio::time::timeout(options.client.patience + GRACE, finish).await;
+    let unfinished = workers.len();
+    drop(workers);
+    report(options, plan, &meter, &tally, (&before, &after), unfinished)
+}
+
+fn spawn(options: Arc<Options>, meter: &Meter, tally: &Arc<Tally>) -> JoinSet<()> {
+    // Two runs must never share a pin, even with the same seed.
+    let run: u64 = rand::random();
+    let content = Content::new(options.seed);
+    let flows = Arc::new(AtomicU64::new(0));
+    let mut workers = JoinSet::new();
+    for number in 0..options.concurrency {
+        let client = |party: &str| {
+            let name = format!("{run:x}-{number:x}{party}");
+            Client::new(&options.targets, options.client.clone(), tally.clone(), name)
+        };
+        let worker = Worker {
+            content: content.clone(),
+            meter: meter.clone(),
+            here: client("a"),
+            there: client("b"),
+            home: number % options.targets.len(),
+            run,
+            flows: flows.clone(),
+            options: options.clone(),
+        };
+        workers.spawn(worker.work());
+    }
+    workers
+}
+
+impl Worker {
+    async fn work(mut self) {
+        while !self.meter.pacer.over() {
+            let flow = self.flows.fetch_add(1, Ordering::Relaxed);
+            let outcome = match self.options.workload {
+                Workload::Relay => self.relay(flow).await,
+                Workload::Signaling => self.signaling(flow).await,
+                Workload::Exchange => self.exchange(flow).await,
+                Workload::Mixed => self.mixed(flow).await,
+            };
+            if let Err(Error::Unreachable(_)) = outcome {
+                // Every target is away; trying again at once would only burn the servers' processor.
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+
+    async fn mixed(&mut self, flow: u64) -> Result<(), Error> {
+        let [relay, signaling, exchange] = self.options.mix.map(u64::from);
+        let sum = (relay + signaling + exchange).max(1);
+        let dice = mix(self.options.seed ^ mix(flow)) % sum;
+        if dice < relay {
+            self.relay(flow).await
+        } else if dice < relay + signaling {
+            self.signaling(flow).await
+        } else {
+            self.exchange(flow).await
+        }
+    }
+
+    /// The node where a worker's other half works.
+    fn away(&self) -> usize {
+        self.home + 1
+    }
+
+    fn pair(&self, flow: u64) -> Transfer {
+        transfer(self.run, flow)
+    }
+}
+
+/// A pin and hash no other run or flow has.
+pub fn transfer(run: u64, flow: u64) -> Transfer {
+    Transfer {
+        pin: format!("sim-{run:016x}-{flow:x}"),
+        password_hash: format!("{:016x}{:016x}", mix(run), mix(flow)),
+    }
+}
+
+fn report(
+    options: Options,
+    plan: &Plan,
+    meter: &Meter,
+    tally: &Tally,
+    (before, after): (&Sample, &Sample),
+    unfinished: usize,
+) -> Report {
+    let recording = meter.recorder.recording();
+    let seconds = options.duration.as_secs_f64();
+    let per_s = |count: u64| count as f64 / seconds;
+    let operations: u64 = recording.completed.iter().sum();
+    let kinds: BTreeMap<_, _> = Kind::ALL
+        .into_iter()
+        .map(|kind| (kind, recording.completed[kind as usize], &recording.latency[kind as usize]))
+        .filter(|(_, completed, latency)| *completed > 0 || !latency.is_empty())
+        .map(|(kind, operations, latency)| {
+            let latency = Latency::of(latency);
+            (kind.name(), KindReport { operations, per_s: per_s(operations), latency })
+        })
+        .collect();
+    let errors = recording.errors(&options.allow);
+    let (sent, received) = tally.bytes();
+    Report {
+        ok: operations > 0 && unfinished == 0 && errors.iter().all(|error| error.allowed),
+        workload: options.workload.name().to_owned(),
+        targets: options.targets.iter().map(ToString::to_string).collect(),
+        concurrency: options.concurrency,
+        rate: options.rate,
+        duration_s: seconds,
+        size: options.size,
+        chunks: options.chunks,
+        seed: options.seed,
+        operations,
+        ops_per_s: per_s(operations),
+        all: Latency::of(&recording.all()),
+        kinds,
+        errors,
+        retries: tally.tried(),
+        statuses: tally.statuses(),
+        bytes: Bytes { sent, received, verified: meter.recorder.verified_bytes() },
+        open_loop: meter.pacer.slots().map(|(planned, started)| OpenLoop {
+            planned,
+            started,
+            lag: Latency::of(&recording.lag),
+        }),
+        unfinished,
+        generator: plan.generator(before, after, operations),
+        servers: plan.servers(before, after, operations),
+        fsyncs: plan.fsyncs(before, after, operations),
+    }
+}

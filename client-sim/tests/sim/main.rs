@@ -1,0 +1,47 @@
+//! The binary as its users see it, against a stand-in server that keeps the contract or breaks it on purpose.
+// All of this is test code, helpers outside `#[test]` functions included.
+#![allow(clippy::unwrap_used)]
+
+mod failover;
+mod load;
+mod stand_in;
+mod transfer;
+
+use std::process::Stdio;
+
+use serde_json::Value;
+use tokio::process::Command;
+
+/// What the binary printed and how it ended.
+struct Ran {
+    code: Option<i32>,
+    report: Value,
+}
+
+/// Runs the binary to its end.
+async fn sim(args: &[&str]) -> Ran {
+    let output = Command::new(env!("CARGO_BIN_EXE_conclave-sim"))
+        .args(args)
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output()
+        .await
+        .unwrap();
+    let report = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| {
+        panic!("no JSON in {:?}, errors {:?}", output.stdout, String::from_utf8_lossy(&output.stderr))
+    });
+    Ran { code: output.status.code(), report }
+}
+
+impl Ran {
+    fn number(&self, pointer: &str) -> f64 {
+        let value = self.report.pointer(pointer).and_then(Value::as_f64);
+        value.unwrap_or_else(|| panic!("no {pointer} in {}", self.report))
+    }
+
+    /// The codes of all failures.
+    fn codes(&self) -> Vec<&str> {
+        let errors = self.report["errors"].as_array().unwrap();
+        errors.iter().map(|error| error["code"].as_str().unwrap()).collect()
+    }
+}

@@ -1,0 +1,177 @@
+//! Mutual TLS: who gets in and who does not.
+
+use std::path::Path;
+
+use conclave_cluster::wire::{Error, Lane, Options, Reason, Tls};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
+use tempfile::TempDir;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
+use crate::logs::Logs;
+use crate::support::{Node, echo, large, options, request, until};
+
+/// An authority, with a folder for its files.
+struct Authority {
+    folder: TempDir,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        std::fs::write(folder.path().join("authority.pem"), certificate.pem()).unwrap();
+        Self { folder, issuer: Issuer::new(params, key) }
+    }
+
+    fn file(&self) -> std::path::PathBuf {
+        self.folder.path().join("authority.pem")
+    }
+
+    /// A certificate of this name, trusting the authority in `trusted`.
+    fn tls(&self, name: &str, expired: bool, trusted: &Path) -> Tls {
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        if expired {
+            params.not_after = date_time_ymd(2020, 1, 1);
+        }
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let (certificate_file, key_file) =
+            (self.folder.path().join("node.pem"), self.folder.path().join("node.key"));
+        std::fs::write(&certificate_file, certificate.pem()).unwrap();
+        std::fs::write(&key_file, key.serialize_pem()).unwrap();
+        Tls::from_files(trusted, &certificate_file, &key_file).unwrap()
+    }
+
+    fn node(&self, id: u64) -> Options {
+        Options { tls: Some(self.tls(&format!("node-{id}.conclave"), false, &self.file())), ..options(id) }
+    }
+}
+
+/// A good node, and what comes of a call to it from one with these options. It must be logged once.
+async fn refused_by_the_good(authority: &Authority, bad: Options) -> Error {
+    let (logs, _guard) = Logs::listen();
+    let good = Node::start(authority.node(1), echo()).await;
+    let bad = Node::start(bad, echo()).await;
+    let error = bad.call(&good, Lane::Control, request(1)).await.unwrap_err();
+    for _ in 0..3 {
+        assert!(bad.call(&good, Lane::Control, request(1)).await.is_err());
+    }
+    until(async || logs.count("peer connection refused") > 0).await;
+    assert_eq!(logs.count("peer connection refused"), 1);
+    error
+}
+
+#[tokio::test]
+async fn nodes_with_certificates_of_their_authority_meet() {
+    let authority = Authority::new();
+    let one = Node::start(authority.node(1), echo()).await;
+    let two = Node::start(authority.node(2), echo()).await;
+    for (caller, other) in [(&one, &two), (&two, &one)] {
+        let asked = large(3, 3_000_000);
+        let sent = asked.payload[0].clone();
+        assert!(caller.call(other, Lane::Bulk, asked).await.unwrap().payload == sent);
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_of_another_authority_is_refused() {
+    let (ours, theirs) = (Authority::new(), Authority::new());
+    // It trusts ours, so that only its own certificate is wrong.
+    let tls = theirs.tls("node-2.conclave", false, &ours.file());
+    let error = refused_by_the_good(&ours, Options { tls: Some(tls), ..options(2) }).await;
+    assert_eq!(error, Error::Refused(Reason::Certificate));
+}
+
+#[tokio::test]
+async fn an_expired_certificate_is_refused() {
+    let authority = Authority::new();
+    let tls = authority.tls("node-2.conclave", true, &authority.file());
+    let error = refused_by_the_good(&authority, Options { tls: Some(tls), ..options(2) }).await;
+    assert_eq!(error, Error::Refused(Reason::Certificate));
+}
+
+#[tokio::test]
+async fn the_certificate_of_another_node_is_refused() {
+    let authority = Authority::new();
+    let tls = authority.tls("node-3.conclave", false, &authority.file());
+    let error = refused_by_the_good(&authority, Options { tls: Some(tls), ..options(2) }).await;
+    assert_eq!(error, Error::Refused(Reason::Certificate));
+}
+
+#[tokio::test]
+async fn the_certificate_of_a_client_is_refused() {
+    let authority = Authority::new();
+    let tls = authority.tls("alice.example.org", false, &authority.file());
+    let error = refused_by_the_good(&authority, Options { tls: Some(tls), ..options(2) }).await;
+    assert_eq!(error, Error::Refused(Reason::Certificate));
+}
+
+#[tokio::test]
+async fn a_dialer_without_tls_is_refused() {
+    let authority = Authority::new();
+    let error = refused_by_the_good(&authority, options(2)).await;
+    assert_ne!(error, Error::TimedOut);
+}
+
+#[tokio::test]
+async fn garbage_before_tls_is_refused_and_logged_once() {
+    let (logs, _guard) = Logs::listen();
+    let authority = Authority::new();
+    let node = Node::start(authority.node(1), echo()).await;
+    for _ in 0..3 {
+        let mut stream = TcpStream::connect(&node.address).await.unwrap();
+        stream.write_all(&[0xff; 64]).await.unwrap();
+    }
+    until(async || logs.count("not a greeting") == 1).await;
+    let friend = Node::start(authority.node(2), echo()).await;
+    friend.call(&node, Lane::Control, request(1)).await.unwrap();
+    assert_eq!(logs.count("not a greeting"), 1);
+}
+
+/// The other way round: the good node dials, the one it reaches is not what it should be.
+async fn refused_by_the_dialer(authority: &Authority, bad: Options) -> Error {
+    let (logs, _guard) = Logs::listen();
+    let good = Node::start(authority.node(1), echo()).await;
+    let bad = Node::start(bad, echo()).await;
+    let error = good.call(&bad, Lane::Control, request(1)).await.unwrap_err();
+    for _ in 0..3 {
+        assert!(good.call(&bad, Lane::Control, request(1)).await.is_err());
+    }
+    assert!(logs.count("peer link refused") <= 1);
+    error
+}
+
+#[tokio::test]
+async fn a_dialer_does_not_speak_with_an_impostor() {
+    let (ours, theirs) = (Authority::new(), Authority::new());
+    let impostors = [
+        theirs.tls("node-2.conclave", false, &ours.file()),
+        ours.tls("node-2.conclave", true, &ours.file()),
+        ours.tls("node-3.conclave", false, &ours.file()),
+    ];
+    for tls in impostors {
+        let error = refused_by_the_dialer(&ours, Options { tls: Some(tls), ..options(2) }).await;
+        assert_eq!(error, Error::Refused(Reason::Certificate));
+    }
+}
+
+#[tokio::test]
+async fn a_dialer_with_tls_does_not_fall_back_to_none() {
+    let authority = Authority::new();
+    let error = refused_by_the_dialer(&authority, options(2)).await;
+    assert!(matches!(error, Error::Refused(_) | Error::Unreachable), "{error:?}");
+}
+
+#[test]
+fn files_that_are_no_certificates_are_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("empty.pem");
+    std::fs::write(&file, "nothing").unwrap();
+    assert!(Tls::from_files(&file, &file, &file).is_err());
+    assert!(Tls::from_files(&folder.path().join("none"), &file, &file).is_err());
+}

@@ -1,0 +1,97 @@
+//! Which client a request comes from, as allowances count it.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+use conclave_cluster::state::id::{Domain, Key};
+
+use super::network::Network;
+
+/// How many forwarded hops are looked at; a longer chain is nobody's honest proxy.
+const HOPS_MAX: usize = 32;
+
+/// The address a request comes from.
+///
+/// That is the peer, unless the peer is a trusted proxy; then it is the rightmost address of `X-Forwarded-For`
+/// that is not itself a trusted proxy. What stands left of it was written by the client and proves nothing.
+/// `forwarded` are the header's lines in the order of arrival.
+pub fn address<'a>(
+    peer: IpAddr,
+    forwarded: impl DoubleEndedIterator<Item = &'a str>,
+    trusted: &[Network],
+) -> IpAddr {
+    let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(address));
+    let mut nearest = peer.to_canonical();
+    if !is_trusted(nearest) {
+        return nearest;
+    }
+    let hops = forwarded.rev().flat_map(|line| line.rsplit(',')).take(HOPS_MAX);
+    for hop in hops {
+        // A hop that is no address ends what can be believed.
+        let Some(address) = hop_address(hop.trim()) else { break };
+        nearest = address;
+        if !is_trusted(nearest) {
+            break;
+        }
+    }
+    nearest
+}
+
+/// Proxies write an address, or an address and a port.
+fn hop_address(hop: &str) -> Option<IpAddr> {
+    let bare = hop.strip_prefix('[').and_then(|hop| hop.strip_suffix(']')).unwrap_or(hop);
+    bare.parse::<IpAddr>()
+        .or_else(|_| hop.parse::<SocketAddr>().map(|socket| socket.ip()))
+        .ok()
+        .map(|address| address.to_canonical())
+}
+
+/// The key under which the address is counted. IPv6 is counted by /64: that is what one customer is given.
+pub fn key(address: IpAddr) -> Key {
+    match address.to_canonical() {
+        IpAddr::V4(address) => Key::derive(Domain::Client, &[&address.octets()]),
+        IpAddr::V6(address) => {
+            let network = Ipv6Addr::from_bits(address.to_bits() >> 64 << 64);
+            Key::derive(Domain::Client, &[&network.octets()])
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(peer: &str, forwarded: &[&str], trusted: &[&str]) -> String {
+        let trusted: Vec<Network> = trusted.iter().map(|network| network.parse().unwrap()).collect();
+        address(peer.parse().unwrap(), forwarded.iter().copied(), &trusted).to_string()
+    }
+
+    #[test]
+    fn a_stranger_may_claim_what_it_likes() {
+        assert_eq!(seen("203.0.113.7", &["198.51.100.1"], &["10.0.0.0/8"]), "203.0.113.7");
+        assert_eq!(seen("203.0.113.7", &["198.51.100.1"], &[]), "203.0.113.7");
+    }
+
+    #[test]
+    fn the_rightmost_untrusted_hop_counts() {
+        let trusted = ["10.0.0.0/8"];
+        assert_eq!(seen("10.0.0.1", &["1.1.1.1, 203.0.113.7, 10.0.0.2"], &trusted), "203.0.113.7");
+        assert_eq!(seen("10.0.0.1", &["1.1.1.1", "203.0.113.7"], &trusted), "203.0.113.7");
+        assert_eq!(seen("10.0.0.1", &["203.0.113.7:4711"], &trusted), "203.0.113.7");
+        assert_eq!(seen("10.0.0.1", &["[2001:db8::9]:4711"], &trusted), "2001:db8::9");
+    }
+
+    #[test]
+    fn garbage_ends_the_chain() {
+        assert_eq!(seen("10.0.0.1", &["203.0.113.7, unknown, 10.0.0.2"], &["10.0.0.0/8"]), "10.0.0.2");
+        assert_eq!(seen("10.0.0.1", &[""], &["10.0.0.0/8"]), "10.0.0.1");
+    }
+
+    #[test]
+    fn neighbours_in_one_ipv6_network_are_one_client() {
+        let of = |address: &str| key(address.parse().unwrap());
+        assert_eq!(of("2001:db8::1"), of("2001:db8::ffff"));
+        assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));
+        assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
+        assert_eq!(of("192.0.2.1"), of("::ffff:192.0.2.1"));
+    }
+}

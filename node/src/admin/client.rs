@@ -1,0 +1,241 @@
+//! The admin API's client: one connection a call, a deadline for each, errors that say what to do.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::header::{CONTENT_TYPE, HOST};
+use hyper::{Method, Request, StatusCode, Uri};
+use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use tokio::net::TcpStream;
+
+use super::report::{Add, Failure, Status, Transfer};
+
+/// Bytes of an answer; a status of a thousand nodes is far shorter.
+const ANSWER_BYTES_MAX: usize = 4 << 20;
+
+/// Why there is no answer, or not the wished one.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Not a URL that can be called.
+    #[error("`{0}` is not an admin URL such as http://127.0.0.1:9400")]
+    Url(String),
+    /// Nobody listens there.
+    #[error(
+        "cannot reach {url}: {error}; is the node running, and is this its admin listener (admin.listen)?"
+    )]
+    Connect {
+        /// The URL.
+        url: String,
+        /// What the connection says.
+        error: std::io::Error,
+    },
+    /// The connection broke.
+    #[error("the connection to {0} broke before the answer was complete")]
+    Broken(String),
+    /// No answer in time.
+    #[error("{url} gave no answer within {}", crate::config::unit::print_span(*.after))]
+    TimedOut {
+        /// The URL.
+        url: String,
+        /// The time it had.
+        after: Duration,
+    },
+    /// The node says no.
+    #[error("{message} ({code})")]
+    Refused {
+        /// The HTTP status.
+        status: StatusCode,
+        /// The code, for machines.
+        code: String,
+        /// The sentence, for people.
+        message: String,
+    },
+    /// Something else answers there.
+    #[error("{0} does not answer like a Conclave admin listener")]
+    Stranger(String),
+}
+
+/// A client for one node's admin API.
+#[derive(Debug, Clone)]
+pub struct Client {
+    host: String,
+    port: u16,
+    url: String,
+    timeout: Duration,
+}
+
+impl Client {
+    /// A client for the node at `url`, every call of which may take `timeout`.
+    pub fn new(url: &str, timeout: Duration) -> Result<Self, Error> {
+        let wrong = || Error::Url(url.to_owned());
+        let uri: Uri = url.trim_end_matches('/').parse().map_err(|_| wrong())?;
+        let plain = uri.scheme_str() == Some("http") && matches!(uri.path(), "" | "/");
+        let host = uri.host().filter(|_| plain).ok_or_else(wrong)?;
+        let port = uri.port_u16().unwrap_or(80);
+        let bare = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        Ok(Self { host: bare, port, url: format!("http://{host}:{port}"), timeout })
+    }
+
+    /// The cluster, as this node sees it.
+    pub async fn status(&self) -> Result<Status, Error> {
+        let body = self.call(Method::GET, "/cluster/status", Bytes::new()).await?;
+        serde_json::from_slice(&body).map_err(|_| Error::Stranger(self.url.clone()))
+    }
+
+    /// The same, as the node words it.
+    pub async fn status_as_sent(&self) -> Result<serde_json::Value, Error> {
+        let body = self.call(Method::GET, "/cluster/status", Bytes::new()).await?;
+        serde_json::from_slice(&body).map_err(|_| Error::Stranger(self.url.clone()))
+    }
+
+    /// `Ok` once the node is ready to serve.
+    pub async fn ready(&self) -> Result<(), Error> {
+        self.call(Method::GET, "/readyz", Bytes::new()).await.map(drop)
+    }
+
+    /// Adds a learner and returns once it has caught up.
+    pub async fn add(&self, id: u64, peer: &str) -> Result<(), Error> {
+        let body = body(&Add { id, peer: peer.to_owned() });
+        self.call(Method::POST, "/cluster/members", body).await.map(drop)
+    }
+
+    /// Makes a learner a voter.
+    pub async fn promote(&self, id: u64) -> Result<(), Error> {
+        self.call(Method::POST, &format!("/cluster/members/{id}/promote"), Bytes::new()).await.map(drop)
+    }
+
+    /// Removes a node for ever.
+    pub async fn remove(&self, id: u64) -> Result<(), Error> {
+        self.call(Method::DELETE, &format!("/cluster/members/{id}"), Bytes::new()).await.map(drop)
+    }
+
+    /// Hands leadership over, to the node that is furthest if none is named; says to whom.
+    pub async fn transfer_leader(&self, to: Option<u64>) -> Result<u64, Error> {
+        #[derive(serde::Deserialize)]
+        struct Led {
+            leader: u64,
+        }
+        let answer = self.call(Method::POST, "/cluster/leader", body(&Transfer { to })).await?;
+        serde_json::from_slice(&answer)
+            .map(|led: Led| led.leader)
+            .map_err(|_| Error::Stranger(self.url.clone()))
+    }
+
+    async fn call(&self, method: Method, path: &str, body: Bytes) -> Result<Bytes, Error> {
+        match tokio::time::timeout(self.timeout, self.exchange(method, path, body)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(Error::TimedOut { url: self.url.clone(), after: self.timeout }),
+        }
+    }
+
+    async fn exchange(&self, method: Method, path: &str, body: Bytes) -> Result<Bytes, Error> {
+        let broken = |_| Error::Broken(self.url.clone());
+        let stream = TcpStream::connect((self.host.as_str(), self.port))
+            .await
+            .map_err(|error| Error::Connect { url: self.url.clone(), error })?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+        // Ends with the sender; its error shows in the answer.
+        let driver = tokio::spawn(connection);
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(HOST, self.url.trim_start_matches("http://"))
+            .header(CONTENT_TYPE, "application/json")
+            .body(Full::new(body))
+            .map_err(|_| Error::Url(self.url.clone()))?;
+        let response = sender.send_request(request).await.map_err(broken)?;
+        let status = response.status();
+        let answer = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
+        driver.abort();
+        let answer = answer.map_err(|_| Error::Broken(self.url.clone()))?.to_bytes();
+        if status.is_success() { Ok(answer) } else { Err(self.refusal(status, &answer)) }
+    }
+
+    fn refusal(&self, status: StatusCode, answer: &[u8]) -> Error {
+        match serde_json::from_slice::<Failure>(answer) {
+            Ok(failure) => {
+                let checks = failure.checks.join(", ");
+                let message =
+                    if checks.is_empty() { failure.message } else { format!("{} {checks}", failure.message) };
+                Error::Refused { status, code: failure.error, message }
+            }
+            Err(_) => Error::Stranger(self.url.clone()),
+        }
+    }
+}
+
+fn body(wish: &impl Serialize) -> Bytes {
+    Bytes::from(serde_json::to_vec(wish).expect("a wish of plain fields is JSON"))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// A server that reads one request and answers `answer`.
+    async fn answering(status: &str, body: &str) -> (Client, tokio::task::JoinHandle<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let answer = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        let server = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = vec![0; 4096];
+            let read = stream.read(&mut request).await.unwrap();
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            String::from_utf8_lossy(&request[..read]).into_owned()
+        });
+        (Client::new(&url, Duration::from_secs(5)).unwrap(), server)
+    }
+
+    #[tokio::test]
+    async fn a_status_is_read_and_unknown_fields_are_passed_over() {
+        let (client, _) = answering(
+            "200 OK",
+            r#"{"leader":1,"term":2,"nodes":[{"id":1,"http":"h","admin":"a","pid":3,"role":"leader","applied":4,"last_log":5,"mood":"good"}]}"#,
+        )
+        .await;
+        let status = client.status().await.unwrap();
+        assert_eq!((status.leader, status.term, status.nodes[0].last_log), (Some(1), 2, 5));
+    }
+
+    #[tokio::test]
+    async fn a_refusal_keeps_its_code_and_sentence() {
+        let (client, server) = answering(
+            "409 Conflict",
+            r#"{"error":"busy","message":"Another change is on.","requestId":"0190"}"#,
+        )
+        .await;
+        let error = client.add(4, "host:1").await.unwrap_err();
+        assert_eq!(error.to_string(), "Another change is on. (busy)");
+        let request = server.await.unwrap();
+        assert!(request.starts_with("POST /cluster/members HTTP/1.1\r\n"), "{request}");
+        assert!(request.ends_with(r#"{"id":4,"peer":"host:1"}"#), "{request}");
+    }
+
+    #[tokio::test]
+    async fn strangers_and_silence_are_told_apart() {
+        let (client, _) = answering("500 No", "no").await;
+        assert!(matches!(client.status().await, Err(Error::Stranger(_))));
+
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let silent = Client::new(&url, Duration::from_millis(50)).unwrap();
+        assert!(matches!(silent.status().await, Err(Error::TimedOut { .. })));
+        drop(listener);
+        assert!(matches!(silent.status().await, Err(Error::Connect { .. })));
+    }
+
+    #[test]
+    fn urls_are_checked() {
+        for url in ["", "127.0.0.1:9400", "https://127.0.0.1:9400", "http://", "http://host/path"] {
+            assert!(Client::new(url, Duration::from_secs(1)).is_err(), "{url}");
+        }
+        assert_eq!(Client::new("http://[::1]:9400/", Duration::from_secs(1)).unwrap().host, "::1");
+    }
+}

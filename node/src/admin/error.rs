@@ -1,0 +1,90 @@
+//! Refusals of the admin API, in the node's one error format.
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::RETRY_AFTER;
+use actix_web::{HttpResponse, ResponseError};
+use conclave_cluster::AdminError;
+use uuid::Uuid;
+
+use super::report::Failure;
+
+/// Why an operator got no yes.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    #[error("There is nothing at this address.")]
+    NotFound,
+    #[error("This address does not answer to this method.")]
+    Method(&'static str),
+    #[error("The body is not the JSON that belongs here: {0}.")]
+    Json(&'static str),
+    #[error("Pages may not call the admin API.")]
+    Page,
+    #[error("The node is starting.")]
+    Starting,
+    #[error("The node is not ready.")]
+    Unready(Vec<&'static str>),
+    #[error("There is no other voter to lead.")]
+    NoSuccessor,
+    #[error("{}", sentence(.0))]
+    Cluster(#[from] AdminError),
+}
+
+fn sentence(error: &AdminError) -> String {
+    let text = error.to_string();
+    let mut letters = text.chars();
+    let first = letters.next().map(|letter| letter.to_uppercase().to_string()).unwrap_or_default();
+    format!("{first}{}.", letters.as_str().trim_end_matches('.'))
+}
+
+impl Error {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::NotFound => "not_found",
+            Self::Method(_) => "method_not_allowed",
+            Self::Json(_) => "invalid_json",
+            Self::Page => "forbidden",
+            Self::Starting => "starting",
+            Self::Unready(_) => "not_ready",
+            Self::NoSuccessor => "no_successor",
+            Self::Cluster(AdminError::NoLeader) => "no_leader",
+            Self::Cluster(AdminError::UnknownNode(_)) => "unknown_node",
+            Self::Cluster(AdminError::Busy) => "busy",
+            Self::Cluster(AdminError::Refused(_)) => "refused",
+        }
+    }
+}
+
+impl ResponseError for Error {
+    fn status_code(&self) -> StatusCode {
+        match self {
+            Self::NotFound | Self::Cluster(AdminError::UnknownNode(_)) => StatusCode::NOT_FOUND,
+            Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Json(_) => StatusCode::BAD_REQUEST,
+            Self::Page => StatusCode::FORBIDDEN,
+            Self::Starting | Self::Unready(_) | Self::Cluster(AdminError::NoLeader) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            Self::NoSuccessor | Self::Cluster(AdminError::Busy | AdminError::Refused(_)) => {
+                StatusCode::CONFLICT
+            }
+        }
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let request_id = Uuid::now_v7().to_string();
+        let mut response = HttpResponse::build(self.status_code());
+        response.insert_header(("X-Request-ID", request_id.as_str()));
+        if let Self::Method(allow) = self {
+            response.insert_header(("Allow", *allow));
+        }
+        if self.status_code() == StatusCode::SERVICE_UNAVAILABLE {
+            response.insert_header((RETRY_AFTER, "1"));
+        }
+        let checks = match self {
+            Self::Unready(checks) => checks.iter().map(ToString::to_string).collect(),
+            _ => Vec::new(),
+        };
+        let (error, message) = (self.code().to_owned(), self.to_string());
+        response.json(Failure { error, message, request_id, checks })
+    }
+}

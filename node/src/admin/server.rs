@@ -1,0 +1,218 @@
+//! The admin listener's routes.
+
+use std::net::TcpListener;
+
+use actix_web::body::MessageBody;
+use actix_web::dev::{Server, ServiceRequest, ServiceResponse};
+use actix_web::http::header::{ContentType, ORIGIN};
+use actix_web::middleware::{Next, from_fn};
+use actix_web::{App, HttpResponse, HttpServer, web};
+
+use conclave_cluster::Cluster;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+
+use super::door::Door;
+use super::error::Error;
+use super::report::{Add, Node, Status, Transfer};
+
+/// Bytes of a body; the longest wish is far shorter.
+const BODY_BYTES_MAX: usize = 4096;
+/// Operators and scrapers are few.
+const CONNECTIONS_MAX: usize = 256;
+
+/// A server that answers on `listener` until it is stopped.
+pub fn listen(listener: TcpListener, door: Door) -> std::io::Result<Server> {
+    let server = HttpServer::new(move || {
+        App::new()
+            .app_data(web::Data::new(door.clone()))
+            .app_data(web::PayloadConfig::new(BODY_BYTES_MAX))
+            .wrap(from_fn(refuse_pages))
+            .configure(routes)
+    });
+    Ok(server
+        .workers(1)
+        .max_connections(CONNECTIONS_MAX)
+        .shutdown_timeout(1)
+        .disable_signals()
+        .listen(listener)?
+        .run())
+}
+
+fn routes(app: &mut web::ServiceConfig) {
+    app.service(web::resource("/metrics").get(metrics).default_service(only("GET")))
+        .service(web::resource("/livez").get(live).default_service(only("GET")))
+        .service(web::resource("/readyz").get(ready).default_service(only("GET")))
+        .service(web::resource("/cluster/status").get(status).default_service(only("GET")))
+        .service(web::resource("/cluster/members").post(add).default_service(only("POST")))
+        .service(web::resource("/cluster/members/{id}").delete(remove).default_service(only("DELETE")))
+        .service(web::resource("/cluster/members/{id}/promote").post(promote).default_service(only("POST")))
+        .service(web::resource("/cluster/leader").post(lead).default_service(only("POST")))
+        .default_service(web::to(async || Err::<HttpResponse, _>(Error::NotFound)));
+}
+
+fn only(allow: &'static str) -> actix_web::Route {
+    web::to(move || async move { Err::<HttpResponse, _>(Error::Method(allow)) })
+}
+
+/// A page in an operator's browser can send requests to loopback. Browsers mark those with `Origin`, tools do not.
+async fn refuse_pages(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
+    if request.headers().contains_key(ORIGIN) {
+        return Err(Error::Page.into());
+    }
+    next.call(request).await
+}
+
+async fn metrics(door: web::Data<Door>) -> HttpResponse {
+    HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(door.metrics())
+}
+
+async fn live() -> HttpResponse {
+    HttpResponse::Ok().json(json!({"status": "ok"}))
+}
+
+async fn ready(door: web::Data<Door>) -> Result<HttpResponse, Error> {
+    let failing = door.failing();
+    if failing.is_empty() {
+        Ok(HttpResponse::Ok().json(json!({"status": "ok"})))
+    } else {
+        Err(Error::Unready(failing))
+    }
+}
+
+async fn status(door: web::Data<Door>) -> Result<HttpResponse, Error> {
+    Ok(HttpResponse::Ok().json(cluster(&door)?.status().await))
+}
+
+async fn add(door: web::Data<Door>, body: web::Bytes) -> Result<HttpResponse, Error> {
+    let Add { id, peer } = parse(&body, "{\"id\": 4, \"peer\": \"host:port\"} is asked for")?;
+    cluster(&door)?.add(id, peer).await?;
+    tracing::info!(id, "added a learner");
+    Ok(done())
+}
+
+async fn promote(door: web::Data<Door>, id: web::Path<String>) -> Result<HttpResponse, Error> {
+    let id = node_id(&id)?;
+    cluster(&door)?.promote(id).await?;
+    tracing::info!(id, "made a learner a voter");
+    Ok(done())
+}
+
+async fn remove(door: web::Data<Door>, id: web::Path<String>) -> Result<HttpResponse, Error> {
+    let id = node_id(&id)?;
+    cluster(&door)?.remove(id).await?;
+    tracing::info!(id, "removed a node");
+    Ok(done())
+}
+
+async fn lead(door: web::Data<Door>, body: web::Bytes) -> Result<HttpResponse, Error> {
+    let Transfer { to } = if body.is_empty() {
+        Transfer::default()
+    } else {
+        parse(&body, "{\"to\": 2} or nothing is asked for")?
+    };
+    let cluster = cluster(&door)?;
+    let to = match to {
+        Some(to) => to,
+        None => seen(cluster.status().await).successor().ok_or(Error::NoSuccessor)?,
+    };
+    cluster.transfer_leader(to).await?;
+    tracing::info!(to, "handed leadership over");
+    Ok(HttpResponse::Ok().json(json!({"status": "ok", "leader": to})))
+}
+
+fn cluster(door: &Door) -> Result<&Cluster, Error> {
+    door.cluster().ok_or(Error::Starting)
+}
+
+fn done() -> HttpResponse {
+    HttpResponse::Ok().insert_header(ContentType::json()).json(json!({"status": "ok"}))
+}
+
+fn node_id(text: &str) -> Result<u64, Error> {
+    text.parse().map_err(|_| Error::NotFound)
+}
+
+fn parse<T: DeserializeOwned>(body: &[u8], asked: &'static str) -> Result<T, Error> {
+    serde_json::from_slice(body).map_err(|_| Error::Json(asked))
+}
+
+fn seen(status: conclave_cluster::Status) -> Status {
+    let conclave_cluster::Status { leader, term, nodes } = status;
+    let nodes = nodes.into_iter().map(|node| Node {
+        id: node.id,
+        http: node.http,
+        admin: node.admin,
+        pid: node.pid,
+        role: node.role,
+        applied: node.applied,
+        last_log: node.last_log,
+    });
+    Status { leader, term, nodes: nodes.collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::http::StatusCode;
+    use actix_web::test::{TestRequest, init_service, read_body};
+
+    use super::super::report::Failure;
+    use super::*;
+    use crate::telemetry::metrics::{About, Metrics};
+
+    async fn ask(request: TestRequest) -> (StatusCode, Vec<u8>) {
+        let about = About { id: 1, name: "one".to_owned(), edition: "consumer" };
+        let door = Door::new(Metrics::detached().unwrap(), about);
+        let app = App::new().app_data(web::Data::new(door)).wrap(from_fn(refuse_pages)).configure(routes);
+        let app = init_service(app).await;
+        let response = match actix_web::dev::Service::call(&app, request.to_request()).await {
+            Ok(response) => response,
+            Err(error) => return (error.as_response_error().status_code(), Vec::new()),
+        };
+        (response.status(), read_body(response).await.to_vec())
+    }
+
+    fn failure(body: &[u8]) -> Failure {
+        serde_json::from_slice(body).unwrap()
+    }
+
+    #[actix_web::test]
+    async fn a_node_that_starts_lives_but_is_not_ready() {
+        assert_eq!(ask(TestRequest::get().uri("/livez")).await.0, StatusCode::OK);
+        let (status, body) = ask(TestRequest::get().uri("/readyz")).await;
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(failure(&body).checks, ["starting"]);
+        let (status, body) = ask(TestRequest::get().uri("/cluster/status")).await;
+        assert_eq!((status, failure(&body).error.as_str()), (StatusCode::SERVICE_UNAVAILABLE, "starting"));
+    }
+
+    #[actix_web::test]
+    async fn metrics_are_served_as_text() {
+        let (status, body) = ask(TestRequest::get().uri("/metrics")).await;
+        assert_eq!(status, StatusCode::OK);
+        assert!(String::from_utf8(body).unwrap().contains("conclave_build_info"));
+    }
+
+    #[actix_web::test]
+    async fn errors_have_the_one_format() {
+        let (status, body) = ask(TestRequest::get().uri("/nothing")).await;
+        assert_eq!((status, failure(&body).error.as_str()), (StatusCode::NOT_FOUND, "not_found"));
+        let (status, body) = ask(TestRequest::get().uri("/cluster/members")).await;
+        assert_eq!(
+            (status, failure(&body).error.as_str()),
+            (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed")
+        );
+        let (status, body) = ask(TestRequest::post().uri("/cluster/members").set_payload("{\"id\":1}")).await;
+        assert_eq!((status, failure(&body).error.as_str()), (StatusCode::BAD_REQUEST, "invalid_json"));
+        assert!(!failure(&body).request_id.is_empty());
+    }
+
+    #[actix_web::test]
+    async fn pages_are_refused() {
+        let page = TestRequest::post().uri("/cluster/leader").insert_header((ORIGIN, "http://evil.example"));
+        assert_eq!(ask(page).await.0, StatusCode::FORBIDDEN);
+    }
+}

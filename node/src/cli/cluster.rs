@@ -1,0 +1,137 @@
+//! `conclave cluster`.
+
+use std::time::Duration;
+
+use clap::Subcommand;
+
+use crate::admin::client::{Client, Error};
+use crate::config::unit::parse_span;
+use crate::exit::Exit;
+
+use super::{complain, print, table};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  conclave cluster status
+  conclave cluster status --json --url http://10.0.0.1:9400
+  conclave cluster add 4 10.0.0.4:7400      a node started with --join becomes a learner
+  conclave cluster promote 4                … and then votes
+  conclave cluster remove 2                 for ever: its id is not used again
+  conclave cluster transfer-leader 3        before work on the leader's machine
+
+The URL is that of any node's admin listener (admin.listen).
+Exit code 3 if the cluster refuses, 1 if it does not answer.")]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    wish: Wish,
+    /// A node's admin listener
+    #[arg(
+        long,
+        value_name = "ADMIN_URL",
+        global = true,
+        env = "CONCLAVE_ADMIN_URL",
+        default_value = "http://127.0.0.1:9400"
+    )]
+    url: String,
+    /// How long to wait for the answer
+    #[arg(long, value_name = "DURATION", global = true, default_value = "60s", value_parser = parse_span)]
+    timeout: Duration,
+}
+
+#[derive(Debug, Subcommand)]
+enum Wish {
+    /// Show who leads and how far each node is
+    Status {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Add a node that was started with --join, as a learner; returns when it has caught up
+    Add {
+        /// The node's id
+        id: u64,
+        /// Where its peers reach it
+        #[arg(value_name = "HOST:PORT")]
+        peer: String,
+    },
+    /// Make a learner a voter
+    Promote {
+        /// The node's id
+        id: u64,
+    },
+    /// Remove a node for ever
+    Remove {
+        /// The node's id
+        id: u64,
+    },
+    /// Hand leadership over
+    TransferLeader {
+        /// To this node; without it, to the one that is furthest
+        id: Option<u64>,
+    },
+}
+
+pub(super) fn run(arguments: &Arguments) -> Exit {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return complain(error, Exit::Failed),
+    };
+    match runtime.block_on(ask(arguments)) {
+        Ok(answer) => print(&answer),
+        Err(error) => {
+            let exit = exit(&error);
+            complain(error, exit)
+        }
+    }
+}
+
+async fn ask(arguments: &Arguments) -> Result<String, Error> {
+    let client = Client::new(&arguments.url, arguments.timeout)?;
+    Ok(match &arguments.wish {
+        Wish::Status { json: true } => format!("{}\n", client.status_as_sent().await?),
+        Wish::Status { json: false } => table::render(&client.status().await?, table::wants_colour()),
+        Wish::Add { id, peer } => {
+            client.add(*id, peer).await?;
+            format!("node {id} is a learner now; `conclave cluster promote {id}` lets it vote\n")
+        }
+        Wish::Promote { id } => {
+            client.promote(*id).await?;
+            format!("node {id} votes now\n")
+        }
+        Wish::Remove { id } => {
+            client.remove(*id).await?;
+            format!("node {id} is removed; its id is not used again\n")
+        }
+        Wish::TransferLeader { id } => {
+            format!("node {} leads now\n", client.transfer_leader(*id).await?)
+        }
+    })
+}
+
+fn exit(error: &Error) -> Exit {
+    match error {
+        Error::Url(_) => Exit::Usage,
+        Error::Refused { status, .. } if status.is_client_error() => Exit::Refused,
+        Error::Refused { .. }
+        | Error::Connect { .. }
+        | Error::Broken(_)
+        | Error::TimedOut { .. }
+        | Error::Stranger(_) => Exit::Failed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::StatusCode;
+
+    use super::*;
+
+    #[test]
+    fn refusals_and_failures_have_their_own_codes() {
+        let refused = |status| Error::Refused { status, code: String::new(), message: String::new() };
+        assert_eq!(exit(&refused(StatusCode::CONFLICT)), Exit::Refused);
+        assert_eq!(exit(&refused(StatusCode::SERVICE_UNAVAILABLE)), Exit::Failed);
+        assert_eq!(exit(&Error::Url(String::new())), Exit::Usage);
+        assert_eq!(exit(&Error::Stranger(String::new())), Exit::Failed);
+    }
+}

@@ -1,0 +1,139 @@
+//! The command line: what can be asked for, and with which words it is explained.
+
+mod cluster;
+mod config;
+mod dev;
+mod serve;
+mod sources;
+pub(crate) mod table;
+mod version;
+
+use clap::{Parser, Subcommand};
+
+use crate::exit::Exit;
+
+/// Everything the command line says.
+#[derive(Debug, Parser)]
+#[command(
+    name = "conclave",
+    version,
+    about = "A zero-knowledge signaling and relay server, alone or as a Raft cluster without a database",
+    arg_required_else_help = true,
+    after_help = "Examples:
+  conclave serve                         one node on http://127.0.0.1:3000
+  conclave dev                           three nodes on this machine, to try things out
+  conclave cluster status                who leads, and how far each node is
+  conclave default-config > node.toml    every setting with its default and its meaning
+
+Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 refused by the cluster."
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a node
+    Serve(serve::Arguments),
+    /// Run a cluster on this machine, to try things out
+    Dev(dev::Arguments),
+    /// Look at a running cluster, or change who belongs to it
+    Cluster(cluster::Arguments),
+    /// Check a configuration and show what is in force
+    CheckConfig(config::Check),
+    /// Print every setting with its default and its meaning, as TOML
+    DefaultConfig,
+    /// Print the version
+    Version(version::Arguments),
+}
+
+/// Reads the command line and does what it says.
+pub fn run() -> Exit {
+    // A wrong command line ends here with exit code 2, `--help` with 0.
+    match Arguments::parse().command {
+        Command::Serve(arguments) => serve::run(&arguments),
+        Command::Dev(arguments) => dev::run(&arguments),
+        Command::Cluster(arguments) => cluster::run(&arguments),
+        Command::CheckConfig(arguments) => config::check(&arguments),
+        Command::DefaultConfig => config::print_default(),
+        Command::Version(arguments) => version::run(&arguments),
+    }
+}
+
+/// Writes to standard output; whether the reader closed its end, as `head` does, is no failure of ours.
+fn print(text: &str) -> Exit {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => Exit::Done,
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Exit::Done,
+        Err(error) => complain(error, Exit::Failed),
+    }
+}
+
+/// Says something on standard output, whether or not somebody still listens.
+pub(crate) fn say(text: &str) {
+    let _ = print(text);
+}
+
+/// Writes why to standard error.
+fn complain(why: impl std::fmt::Display, exit: Exit) -> Exit {
+    for line in why.to_string().lines() {
+        eprintln!("conclave: {line}");
+    }
+    exit
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn the_words_of_the_guide_parse() {
+        for line in [
+            "conclave serve",
+            "conclave serve --config a.toml --set ttl.chunk=5s --set log.level=debug --http 0.0.0.0:80",
+            "conclave serve --node-id 2 --data-dir /data --peer 0.0.0.0:7400 --member 1=a:1 --member 2=b:2",
+            "conclave serve --node-id 4 --peer 10.0.0.4:7400 --join",
+            "conclave dev",
+            "conclave dev --nodes 5 --base-port 4000 --json --no-restart --set ttl.chunk=5s",
+            "conclave dev --open",
+            "conclave cluster status --json",
+            "conclave cluster --url http://10.0.0.1:9400 status",
+            "conclave cluster add 4 10.0.0.4:7400 --url http://10.0.0.1:9400",
+            "conclave cluster promote 4",
+            "conclave cluster remove 4 --timeout 5s",
+            "conclave cluster transfer-leader",
+            "conclave cluster transfer-leader 2",
+            "conclave check-config --json",
+            "conclave default-config",
+            "conclave version --json",
+        ] {
+            if let Err(error) = Arguments::try_parse_from(line.split(' ')) {
+                panic!("{line}: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn wrong_words_are_usage_errors() {
+        for line in [
+            "conclave",
+            "conclave sreve",
+            "conclave cluster add",
+            "conclave dev --nodes 0",
+            "conclave cluster promote x",
+        ] {
+            let error = Arguments::try_parse_from(line.split(' ')).unwrap_err();
+            assert_eq!(error.exit_code(), Exit::Usage as i32, "{line}");
+        }
+    }
+}

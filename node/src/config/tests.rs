@@ -1,0 +1,280 @@
+//! The layers, the mistakes and the defaults.
+
+use std::io::Write;
+use std::time::Duration;
+
+use super::schema::{Schema, defaults, leaves};
+use super::*;
+
+/// A file, variables and flags, put together for one load.
+#[derive(Default)]
+struct Given {
+    file: Option<tempfile::NamedTempFile>,
+    variables: Vec<(String, String)>,
+    flags: Vec<(String, String, String)>,
+}
+
+impl Given {
+    fn file(mut self, text: &str) -> Self {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+        self.file = Some(file);
+        self
+    }
+    fn variable(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.to_owned(), value.to_owned()));
+        self
+    }
+    fn flag(mut self, key: &str, value: &str) -> Self {
+        self.flags.push(("--set".to_owned(), key.to_owned(), value.to_owned()));
+        self
+    }
+    fn load(&self) -> Result<Effective, Problems> {
+        load(&Sources {
+            file: self.file.as_ref().map(|file| file.path().to_owned()),
+            environment: self.variables.iter().cloned().collect(),
+            flags: self.flags.clone(),
+        })
+    }
+    fn config(&self) -> Config {
+        self.load().unwrap_or_else(|problems| panic!("{problems}")).config
+    }
+    fn complaint(&self) -> String {
+        self.load().expect_err("this configuration is wrong").to_string()
+    }
+}
+
+fn given() -> Given {
+    Given::default()
+}
+
+#[test]
+fn nothing_given_is_the_defaults() {
+    let effective = given().load().unwrap();
+    assert_eq!(effective.config, Config::default());
+    assert_eq!(effective.origin("http.listen"), DEFAULT);
+}
+
+#[test]
+fn each_layer_overrides_the_one_below() {
+    let file = given().file("[ttl]\nchunk = \"10s\"\n");
+    assert_eq!(file.config().ttl.chunk, Duration::from_secs(10));
+    let variable = file.variable("CONCLAVE_TTL__CHUNK", "20s");
+    assert_eq!(variable.config().ttl.chunk, Duration::from_secs(20));
+    let flag = variable.flag("ttl.chunk", "30s");
+    assert_eq!(flag.config().ttl.chunk, Duration::from_secs(30));
+    let later_flag = flag.flag("ttl.chunk", "40s");
+    assert_eq!(later_flag.config().ttl.chunk, Duration::from_secs(40));
+}
+
+#[test]
+fn every_value_knows_its_origin() {
+    let effective = given()
+        .file("[http]\nbacklog = 7\n\n[ttl]\n# a comment\nsignal = \"5s\"\n")
+        .variable("CONCLAVE_NODE__ID", "3")
+        .flag("log.level", "debug")
+        .load()
+        .unwrap();
+    assert!(effective.origin("ttl.signal").ends_with(", line 6"), "{}", effective.origin("ttl.signal"));
+    assert_eq!(effective.origin("node.id"), "environment variable CONCLAVE_NODE__ID");
+    assert_eq!(effective.origin("log.level"), "flag --set");
+    assert_eq!(effective.origin("ttl.chunk"), DEFAULT);
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_the_nearest_known_one() {
+    let complaint = given().file("[http]\n\nworkerz = 3\n").complaint();
+    assert!(
+        complaint.contains("line 3: there is no key `http.workerz`; did you mean `http.workers`?"),
+        "{complaint}"
+    );
+    let complaint = given().variable("CONCLAVE_HTPP__LISTEN", "127.0.0.1:1").complaint();
+    assert!(complaint.contains("CONCLAVE_HTPP__LISTEN: there is no key `htpp.listen`"), "{complaint}");
+    assert!(complaint.contains("`http.listen`?"), "{complaint}");
+    let complaint = given().flag("grace", "3s").complaint();
+    assert!(complaint.contains("did you mean `shutdown.grace`?"), "{complaint}");
+    let complaint = given().file("[nonsense]\n").complaint();
+    assert!(complaint.contains("there is no key `nonsense`"), "{complaint}");
+}
+
+#[test]
+fn a_section_where_a_key_belongs_is_explained() {
+    let complaint = given().flag("allowance.tiers.create", "5").complaint();
+    assert!(complaint.contains("`allowance.tiers.create` is a section"), "{complaint}");
+}
+
+#[test]
+fn a_single_underscore_is_noticed_but_strangers_are_not() {
+    let complaint = given().variable("CONCLAVE_HTTP_LISTEN", "127.0.0.1:1").complaint();
+    assert!(complaint.contains("did you mean `CONCLAVE_HTTP__LISTEN`?"), "{complaint}");
+    let kubernetes = given()
+        .variable("CONCLAVE_SERVICE_HOST", "10.0.0.1")
+        .variable("CONCLAVE_PORT_3000_TCP", "tcp://10.0.0.1:3000");
+    assert_eq!(kubernetes.config(), Config::default());
+}
+
+#[test]
+fn all_mistakes_are_reported_at_once() {
+    let complaint =
+        given().file("[http]\nworkerz = 3\nlisten = \"nowhere\"\n").flag("ttl.chunk", "soon").complaint();
+    assert!(
+        complaint.contains("workerz") && complaint.contains("http.listen") && complaint.contains("ttl.chunk")
+    );
+    assert!(complaint.contains("flag --set: `ttl.chunk`"), "{complaint}");
+}
+
+#[test]
+fn text_is_read_as_the_kind_of_value_the_key_takes() {
+    let config = given()
+        .variable("CONCLAVE_CLUSTER__NAME", "123")
+        .variable("CONCLAVE_HTTP__COMPRESSION", "off")
+        .variable("CONCLAVE_HTTP__TRUSTED_PROXIES", "10.0.0.0/8, 192.168.0.0/16")
+        .variable("CONCLAVE_STORAGE__BYTES_MAX", "2GiB")
+        .flag("cluster.members", r#"["1=a:1","2=b:2"]"#)
+        .config();
+    assert_eq!(config.cluster.name, "123");
+    assert!(!config.http.compression);
+    assert_eq!(config.http.trusted_proxies, ["10.0.0.0/8", "192.168.0.0/16"]);
+    assert_eq!(config.storage.bytes_max, 2 << 30);
+    assert_eq!(config.cluster.members, ["1=a:1", "2=b:2"]);
+}
+
+#[test]
+fn wrong_kinds_are_refused() {
+    for (key, value) in [
+        ("http.workers", "many"),
+        ("http.compression", "perhaps"),
+        ("http.listen", "3000"),
+        ("edition.name", "premium"),
+        ("log.format", "xml"),
+        ("log.level", "conclave=loud"),
+        ("cluster.members", "[1, 2]"),
+        ("storage.bytes_max", "-1"),
+    ] {
+        let complaint = given().flag(key, value).complaint();
+        assert!(complaint.contains(&format!("flag --set: `{key}`")), "{key}: {complaint}");
+    }
+    assert!(given().file("[http]\nworkers = \"four\"\n").complaint().contains("line 2: `http.workers`"));
+    assert!(given().file("[http]\nworkers = -4\n").complaint().contains("line 2: `http.workers`"));
+}
+
+#[test]
+fn broken_toml_names_its_line() {
+    let complaint = given().file("[http]\nlisten = \"127.0.0.1:1\"\nworkers = = 3\n").complaint();
+    assert!(complaint.contains(", line 3: "), "{complaint}");
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let sources = Sources { file: Some("/nowhere/conclave.toml".into()), ..Sources::default() };
+    assert!(load(&sources).unwrap_err().to_string().contains("cannot read /nowhere/conclave.toml"));
+}
+
+#[test]
+fn a_value_may_be_kept_in_a_file() {
+    let secret = given().file("vault\n");
+    let path = secret.file.as_ref().unwrap().path().to_str().unwrap();
+    assert_eq!(given().variable("CONCLAVE_CLUSTER__NAME_FILE", path).config().cluster.name, "vault");
+    let complaint = given()
+        .variable("CONCLAVE_CLUSTER__NAME_FILE", path)
+        .variable("CONCLAVE_CLUSTER__NAME", "other")
+        .complaint();
+    assert!(complaint.contains("CONCLAVE_CLUSTER__NAME and CONCLAVE_CLUSTER__NAME_FILE"), "{complaint}");
+    let complaint = given().variable("CONCLAVE_CLUSTER__NAME_FILE", "/nowhere/secret").complaint();
+    assert!(complaint.contains("/nowhere/secret (named by environment variable"), "{complaint}");
+}
+
+#[test]
+fn the_originals_variables_are_understood() {
+    let original = given()
+        .variable("PORT", "8080")
+        .variable("ALLOWED_ORIGINS", "https://a.example, https://b.example")
+        .variable("SIGNAL_TTL_MS", "1500")
+        .variable("CHUNK_TTL_MS", "90000")
+        .variable("QSAFEVAULT_EDITION", " Enterprise ")
+        .variable("QSAFEVAULT_ENTERPRISE_ACKNOWLEDGED", "true");
+    let config = original.config();
+    assert_eq!(config.http.listen.to_string(), "0.0.0.0:8080");
+    assert_eq!(config.http.allowed_origins, ["https://a.example", "https://b.example"]);
+    assert_eq!(config.ttl.signal, Duration::from_millis(1500));
+    assert_eq!(config.ttl.register, Duration::from_millis(1500));
+    assert_eq!(config.ttl.chunk, Duration::from_secs(90));
+    assert_eq!(config.edition.name, crate::edition::Edition::Enterprise);
+    let ours = original.variable("CONCLAVE_HTTP__LISTEN", "127.0.0.1:9").config();
+    assert_eq!(ours.http.listen.to_string(), "127.0.0.1:9");
+}
+
+#[test]
+fn enterprise_wants_acknowledgement() {
+    let complaint = given().variable("QSAFEVAULT_EDITION", "enterprise").complaint();
+    assert!(complaint.contains("QSAFEVAULT_ENTERPRISE_ACKNOWLEDGED=true"), "{complaint}");
+    let denied = given()
+        .variable("QSAFEVAULT_EDITION", "enterprise")
+        .variable("QSAFEVAULT_ENTERPRISE_ACKNOWLEDGED", "false");
+    assert!(denied.load().is_err());
+}
+
+#[test]
+fn enterprise_refuses_managed_platforms() {
+    let enterprise = || {
+        given()
+            .variable("QSAFEVAULT_EDITION", "enterprise")
+            .variable("QSAFEVAULT_ENTERPRISE_ACKNOWLEDGED", "true")
+            .variable("AWS_LAMBDA_FUNCTION_NAME", "relay")
+    };
+    let complaint = enterprise().complaint();
+    assert!(complaint.contains("AWS Lambda"), "{complaint}");
+    let allowed = enterprise().variable("QSAFEVAULT_ENTERPRISE_ALLOW_MANAGED", "true");
+    assert!(allowed.config().edition.allow_managed);
+    assert!(given().variable("VERCEL", "1").load().is_ok(), "consumer runs anywhere");
+}
+
+#[test]
+fn rules_across_values_hold() {
+    for (flags, part) in [
+        (&[("node.id", "0")][..], "ids count from 1"),
+        (&[("admin.listen", "127.0.0.1:3000")], "has this address already"),
+        (&[("http.allowed_origins", "https://a.example/path")], "not an origin"),
+        (&[("http.allowed_origins", "*,https://a.example")], "stands alone"),
+        (&[("http.trusted_proxies", "10.0.0.0/99")], "not a network"),
+        (&[("cluster.members", "1=a:1,1=b:2")], "named twice"),
+        (&[("cluster.members", "2=a:1")], "not among them"),
+        (&[("cluster.members", "1=a")], "not a member"),
+        (&[("cluster.join", "true")], "must say where"),
+        (&[("cluster.members", "1=a:1"), ("cluster.join", "true")], "either first members or join"),
+        (&[("cluster.tls.ca", "ca.pem")], "all three or none"),
+        (&[("raft.election_min", "300ms")], "two heartbeats"),
+        (&[("raft.election_max", "500ms")], "longer than raft.election_min"),
+        (&[("ttl.device", "1s")], "not between 30s and 1d"),
+        (&[("allowance.tiers.poll.limit", "0")], "at least 1"),
+        (&[("allowance.tiers.poll.window", "0s")], "not between"),
+        (&[("limits.waits_max", "0")], "at least 1"),
+    ] {
+        let complaint = flags.iter().fold(given(), |given, (key, value)| given.flag(key, value)).complaint();
+        assert!(complaint.contains(part), "{flags:?}: {complaint}");
+    }
+}
+
+#[test]
+fn the_printed_default_names_every_key_and_reads_back() {
+    let text = commented(&Config::default());
+    assert_eq!(given().file(&text).config(), Config::default());
+    let described: Vec<&str> = KEYS.iter().map(|(key, _)| *key).collect();
+    let mut sorted = described.clone();
+    sorted.sort_unstable();
+    assert_eq!(sorted, Schema::of_defaults().keys().collect::<Vec<_>>(), "keys.rs describes each key once");
+    let printed: toml::Table = text.parse().unwrap();
+    assert_eq!(leaves(&printed).len(), described.len(), "every key is printed");
+    assert_eq!(printed, defaults());
+    for (section, _) in SECTIONS {
+        assert!(text.contains(&format!("[{section}]")), "{section}");
+    }
+}
+
+#[test]
+fn the_guide_names_every_key() {
+    let guide = include_str!("../../../docs/configuration.md");
+    for (key, _) in KEYS {
+        assert!(guide.contains(&format!("`{key}`")), "docs/configuration.md says nothing of `{key}`");
+    }
+}

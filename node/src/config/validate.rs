@@ -1,0 +1,252 @@
+//! The rules that a type alone does not keep.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use super::problem::Problem;
+use super::{Config, Environment, Rule};
+use crate::access::Network;
+
+/// A member as `cluster.members` writes it: `1=host:port`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// The node id.
+    pub id: u64,
+    /// Where its peers reach it.
+    pub peer: String,
+}
+
+impl std::str::FromStr for Member {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("`{text}` is not a member such as \"1=10.0.0.1:7400\"");
+        let (id, peer) = text.split_once('=').ok_or_else(wrong)?;
+        let id = id.trim().parse::<u64>().ok().filter(|id| *id > 0).ok_or_else(wrong)?;
+        let peer = peer.trim();
+        peer_address(peer).map_err(|_| wrong())?;
+        Ok(Self { id, peer: peer.to_owned() })
+    }
+}
+
+/// The members by id, or what is wrong with the list.
+pub fn members(list: &[String]) -> Result<BTreeMap<u64, String>, String> {
+    let mut members = BTreeMap::new();
+    for text in list {
+        let Member { id, peer } = text.parse()?;
+        if members.insert(id, peer).is_some() {
+            return Err(format!("node {id} is named twice"));
+        }
+    }
+    Ok(members)
+}
+
+/// Adds everything that is wrong with `config`.
+pub(super) fn check(
+    config: &Config,
+    environment: &Environment,
+    origin: impl Fn(&str) -> String,
+    problems: &mut Vec<Problem>,
+) {
+    let mut rules = Rules { origin, problems };
+    for (key, why) in environment.edition_rules(&config.edition) {
+        rules.broken(key, why);
+    }
+    node(config, &mut rules);
+    http(config, &mut rules);
+    cluster(config, &mut rules);
+    raft(config, &mut rules);
+    quantities(config, &mut rules);
+    if let Err(error) = tracing_subscriber::EnvFilter::try_new(&config.log.level) {
+        rules.broken("log.level", error.to_string());
+    }
+}
+
+struct Rules<'a, O> {
+    origin: O,
+    problems: &'a mut Vec<Problem>,
+}
+
+impl<O: Fn(&str) -> String> Rules<'_, O> {
+    fn broken(&mut self, key: &str, why: impl Into<String>) {
+        self.problems.push(Problem::Value {
+            key: key.to_owned(),
+            origin: (self.origin)(key),
+            why: why.into(),
+        });
+    }
+
+    fn unless(&mut self, holds: bool, key: &str, why: &str) {
+        if !holds {
+            self.broken(key, why);
+        }
+    }
+}
+
+fn node<O: Fn(&str) -> String>(config: &Config, rules: &mut Rules<'_, O>) {
+    rules.unless(config.node.id > 0, "node.id", "ids count from 1");
+    let clash = config.http.listen == config.admin.listen && config.http.listen.port() != 0;
+    rules.unless(!clash, "admin.listen", "http.listen has this address already");
+    for (key, url) in [("http.url", &config.http.url), ("admin.url", &config.admin.url)] {
+        let fits = url.is_empty() || url.starts_with("http://") || url.starts_with("https://");
+        rules.unless(fits, key, "a URL starts with http:// or https://");
+    }
+}
+
+fn http<O: Fn(&str) -> String>(config: &Config, rules: &mut Rules<'_, O>) {
+    for origin in &config.http.allowed_origins {
+        if origin != "*" && !is_origin(origin.trim_end_matches('/')) {
+            rules.broken(
+                "http.allowed_origins",
+                format!("`{origin}` is not an origin such as https://app.example"),
+            );
+        }
+    }
+    let alone =
+        config.http.allowed_origins.len() == 1 || !config.http.allowed_origins.iter().any(|o| o == "*");
+    rules.unless(alone, "http.allowed_origins", "`*` stands alone: with it, no other origin means anything");
+    for network in &config.http.trusted_proxies {
+        if network.parse::<Network>().is_err() {
+            rules.broken("http.trusted_proxies", format!("`{network}` is not a network such as 10.0.0.0/8"));
+        }
+    }
+    rules.unless(config.http.workers <= 1024, "http.workers", "more than 1024 threads help nobody");
+    rules.unless(config.http.backlog > 0, "http.backlog", "at least 1");
+    rules.unless(config.http.connections_max > 0, "http.connections_max", "at least 1");
+    let body = config.http.body_bytes_max;
+    // A signal of 64 KiB whose every character is escaped, and a chunk, must fit.
+    rules.unless((65_536..=64 << 20).contains(&body), "http.body_bytes_max", "between 64KiB and 64MiB");
+}
+
+fn cluster<O: Fn(&str) -> String>(config: &Config, rules: &mut Rules<'_, O>) {
+    let cluster = &config.cluster;
+    let name = &cluster.name;
+    rules.unless(!name.is_empty() && name.len() <= 64, "cluster.name", "1 to 64 characters");
+    for (key, address) in [("cluster.listen", &cluster.listen), ("cluster.advertise", &cluster.advertise)] {
+        if !address.is_empty()
+            && let Err(why) = peer_address(address)
+        {
+            rules.broken(key, why);
+        }
+    }
+    match members(&cluster.members) {
+        Err(why) => rules.broken("cluster.members", why),
+        Ok(members) if members.is_empty() => {
+            let reachable = !cluster.join || !cluster.listen.is_empty();
+            rules.unless(reachable, "cluster.listen", "a node that joins must say where its peers reach it");
+        }
+        Ok(members) => {
+            let id = config.node.id;
+            rules.unless(
+                !cluster.join,
+                "cluster.join",
+                "either first members or join: a node that joins is told them",
+            );
+            let named = members.contains_key(&id);
+            rules.unless(
+                named,
+                "cluster.members",
+                &format!("node {id}, this one (node.id), is not among them"),
+            );
+        }
+    }
+    let tls = [&cluster.tls.ca, &cluster.tls.cert, &cluster.tls.key];
+    let given = tls.iter().filter(|path| !path.as_os_str().is_empty()).count();
+    rules.unless(
+        given == 0 || given == 3,
+        "cluster.tls.ca",
+        "ca, cert and key belong together: all three or none",
+    );
+    for (key, path) in ["cluster.tls.ca", "cluster.tls.cert", "cluster.tls.key"].into_iter().zip(tls) {
+        if !path.as_os_str().is_empty() && !Path::new(path).is_file() {
+            rules.broken(key, format!("there is no file {}", path.display()));
+        }
+    }
+    between(rules, "cluster.deadline", cluster.deadline, ms(100), Duration::from_secs(60));
+}
+
+fn raft<O: Fn(&str) -> String>(config: &Config, rules: &mut Rules<'_, O>) {
+    let raft = &config.raft;
+    between(rules, "raft.heartbeat", raft.heartbeat, ms(10), Duration::from_secs(10));
+    rules.unless(
+        raft.election_min >= raft.heartbeat * 2,
+        "raft.election_min",
+        "at least two heartbeats, or one lost frame is taken for a dead leader",
+    );
+    rules.unless(raft.election_max > raft.election_min, "raft.election_max", "longer than raft.election_min");
+    rules.unless(raft.snapshot_log_bytes >= 1 << 20, "raft.snapshot_log_bytes", "at least 1MiB");
+}
+
+fn quantities<O: Fn(&str) -> String>(config: &Config, rules: &mut Rules<'_, O>) {
+    let (day, second) = (Duration::from_secs(86_400), Duration::from_secs(1));
+    rules.unless(config.storage.bytes_max >= 1 << 20, "storage.bytes_max", "at least 1MiB");
+    let tiers = &config.allowance.tiers;
+    for (name, rule) in [
+        ("create", tiers.create),
+        ("lookup", tiers.lookup),
+        ("chunk", tiers.chunk),
+        ("signal", tiers.signal),
+        ("poll", tiers.poll),
+    ] {
+        let Rule { limit, window } = rule;
+        let key = format!("allowance.tiers.{name}.limit");
+        rules.unless(limit > 0, &key, "at least 1; allowance.enabled = false switches all of them off");
+        between(rules, &format!("allowance.tiers.{name}.window"), window, ms(100), day);
+    }
+    let ttl = &config.ttl;
+    for (key, span) in [
+        ("ttl.chunk", ttl.chunk),
+        ("ttl.signal", ttl.signal),
+        ("ttl.register", ttl.register),
+        ("ttl.session", ttl.session),
+        ("ttl.memo", ttl.memo),
+    ] {
+        between(rules, key, span, ms(100), day);
+    }
+    // The contract's own bounds for a lease.
+    between(rules, "ttl.device", ttl.device, Duration::from_secs(30), day);
+    between(rules, "http.request_timeout", config.http.request_timeout, second, Duration::from_secs(300));
+    between(rules, "http.keep_alive", config.http.keep_alive, second, Duration::from_secs(3600));
+    between(rules, "shutdown.grace", config.shutdown.grace, Duration::ZERO, Duration::from_secs(3600));
+    for (key, bound) in [
+        ("limits.sessions_max", config.limits.sessions_max),
+        ("limits.calls_per_session_max", config.limits.calls_per_session_max),
+        ("limits.waits_max", config.limits.waits_max),
+    ] {
+        rules.unless(bound > 0, key, "at least 1");
+    }
+}
+
+fn between<O: Fn(&str) -> String>(
+    rules: &mut Rules<'_, O>,
+    key: &str,
+    span: Duration,
+    least: Duration,
+    most: Duration,
+) {
+    if span < least || span > most {
+        let (least, most) = (super::unit::print_span(least), super::unit::print_span(most));
+        rules.broken(key, format!("{} is not between {least} and {most}", super::unit::print_span(span)));
+    }
+}
+
+const fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+/// `scheme://host` or `scheme://host:port`, as browsers send it (RFC 6454, section 6.2): no path, no blanks.
+fn is_origin(text: &str) -> bool {
+    let Some((scheme, host)) = text.split_once("://") else { return false };
+    let scheme_fits =
+        !scheme.is_empty() && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));
+    scheme_fits && !host.is_empty() && !host.contains(['/', '?', '#', '@', '*', ' '])
+}
+
+/// `host:port`; the host may be a name, since containers have no fixed addresses.
+fn peer_address(text: &str) -> Result<(), String> {
+    let wrong = || format!("`{text}` is not host:port");
+    let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
+    let host_fits = !host.is_empty() && !host.contains([' ', '/', '=']);
+    if host_fits && port.parse::<u16>().is_ok() { Ok(()) } else { Err(wrong()) }
+}

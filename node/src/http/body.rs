@@ -1,0 +1,177 @@
+//! Request bodies: read once, bounded while they are read.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use actix_web::HttpRequest;
+use actix_web::error::PayloadError;
+use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use bytes::{Bytes, BytesMut};
+use futures_util::{FutureExt as _, Stream, StreamExt as _};
+use serde::Deserialize;
+
+use super::error::{Code, Error, Extra};
+
+/// For how long a body may be under way.
+const ARRIVAL_MAX: Duration = Duration::from_secs(15);
+
+/// Reads a body of at most `bytes_max` bytes.
+pub(super) async fn read<S>(request: &HttpRequest, payload: S, bytes_max: usize) -> Result<Bytes, Error>
+where
+    S: Stream<Item = Result<Bytes, PayloadError>> + Unpin,
+{
+    let announced = request
+        .headers()
+        .get(CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.parse::<u64>().ok());
+    if announced.is_some_and(|len| len > bytes_max as u64) {
+        return Err(too_large(bytes_max));
+    }
+    within(ARRIVAL_MAX, gather(payload, bytes_max)).await
+}
+
+async fn within(time: Duration, body: impl Future<Output = Result<Bytes, Error>>) -> Result<Bytes, Error> {
+    let mut body = pin!(body);
+    // Most bodies are here already; a timer is armed only for the others.
+    match body.as_mut().now_or_never() {
+        Some(body) => body,
+        None => match tokio::time::timeout(time, body).await {
+            Ok(body) => body,
+            Err(_) => Err(Code::BodyTimeout.into()),
+        },
+    }
+}
+
+async fn gather<S>(mut payload: S, bytes_max: usize) -> Result<Bytes, Error>
+where
+    S: Stream<Item = Result<Bytes, PayloadError>> + Unpin,
+{
+    let Some(first) = payload.next().await else { return Ok(Bytes::new()) };
+    let first = first.map_err(broken)?;
+    if first.len() > bytes_max {
+        return Err(too_large(bytes_max));
+    }
+    let Some(mut next) = payload.next().await else { return Ok(first) };
+    let mut body = BytesMut::with_capacity((2 * first.len()).min(bytes_max));
+    body.extend_from_slice(&first);
+    loop {
+        let part = next.map_err(broken)?;
+        if body.len() + part.len() > bytes_max {
+            return Err(too_large(bytes_max));
+        }
+        body.extend_from_slice(&part);
+        next = match payload.next().await {
+            Some(next) => next,
+            None => return Ok(body.freeze()),
+        };
+    }
+}
+
+/// As [`read`], for paths that take JSON.
+pub(super) async fn read_json<S>(request: &HttpRequest, payload: S, bytes_max: usize) -> Result<Bytes, Error>
+where
+    S: Stream<Item = Result<Bytes, PayloadError>> + Unpin,
+{
+    let named = request.headers().get(CONTENT_TYPE).map(|value| value.to_str().unwrap_or_default());
+    if named.is_some_and(|named| !may_be_json(named)) {
+        return Err(Code::UnsupportedMediaType.into());
+    }
+    read(request, payload, bytes_max).await
+}
+
+/// Existing clients send JSON under several names, or none; what is clearly something else is refused.
+fn may_be_json(content_type: &str) -> bool {
+    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    essence.is_empty()
+        || essence == "application/json"
+        || essence.starts_with("text/")
+        || (essence.starts_with("application/") && essence.ends_with("+json"))
+}
+
+/// Parses a JSON object; any other JSON is refused too.
+pub(super) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Error> {
+    // A derived struct would also take an array, field by field.
+    let first = body.iter().find(|byte| !matches!(byte, b' ' | b'\t' | b'\r' | b'\n'));
+    if first != Some(&b'{') {
+        return Err(Code::InvalidJson.into());
+    }
+    serde_json::from_slice(body).map_err(|_| Code::InvalidJson.into())
+}
+
+fn too_large(bytes_max: usize) -> Error {
+    Error::from(Code::PayloadTooLarge).with(Extra::Limit(bytes_max))
+}
+
+/// The client broke off, or broke the rules of its own encoding; nobody is likely to read the answer.
+fn broken(_: PayloadError) -> Error {
+    Code::InvalidInput.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::test::TestRequest;
+    use futures_util::stream;
+
+    use super::*;
+
+    type Part = Result<Bytes, PayloadError>;
+
+    async fn gathered(parts: &'static [&'static str], bytes_max: usize) -> Result<Bytes, Code> {
+        let parts = parts.iter().map(|part| -> Part { Ok(Bytes::from_static(part.as_bytes())) });
+        gather(stream::iter(parts), bytes_max).await.map_err(|error| error.code)
+    }
+
+    #[actix_web::test]
+    async fn a_body_is_what_its_parts_are() {
+        assert_eq!(gathered(&[], 4).await, Ok(Bytes::new()));
+        assert_eq!(gathered(&["abcd"], 4).await, Ok(Bytes::from_static(b"abcd")));
+        assert_eq!(gathered(&["ab", "c", "d"], 4).await, Ok(Bytes::from_static(b"abcd")));
+    }
+
+    #[actix_web::test]
+    async fn the_bound_holds_while_reading() {
+        assert_eq!(gathered(&["abcde"], 4).await, Err(Code::PayloadTooLarge));
+        assert_eq!(gathered(&["abc", "de"], 4).await, Err(Code::PayloadTooLarge));
+    }
+
+    #[actix_web::test]
+    async fn an_announced_length_is_refused_unread() {
+        let request = TestRequest::default().insert_header((CONTENT_LENGTH, "5")).to_http_request();
+        let never = stream::pending::<Part>();
+        let error = read(&request, never, 4).await.unwrap_err();
+        assert_eq!((error.code, error.extra), (Code::PayloadTooLarge, Extra::Limit(4)));
+    }
+
+    #[actix_web::test]
+    async fn a_body_that_never_comes_is_given_up() {
+        let never = gather(stream::pending::<Part>(), 4);
+        let error = within(Duration::from_millis(1), never).await.unwrap_err();
+        assert_eq!(error.code, Code::BodyTimeout);
+    }
+
+    #[test]
+    fn only_objects_are_requests() {
+        #[derive(Deserialize, Debug)]
+        struct Request {
+            #[serde(default)]
+            _a: u8,
+        }
+        assert!(parse::<Request>(b" {\"b\":1}").is_ok());
+        for bad in ["", "[]", "[1]", "1", "null", "{", "{\"a\":1}x", "\"{\"", "{\"a\":'1'}"] {
+            assert_eq!(parse::<Request>(bad.as_bytes()).unwrap_err().code, Code::InvalidJson, "{bad}");
+        }
+    }
+
+    #[test]
+    fn content_types_are_taken_generously() {
+        for good in
+            ["application/json", "application/json; charset=utf-8", "text/plain", "application/a+json", ""]
+        {
+            assert!(may_be_json(good), "{good}");
+        }
+        for bad in ["multipart/form-data; boundary=x", "application/octet-stream", "image/png"] {
+            assert!(!may_be_json(bad), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! What a handler works with: one request, its client's allowance, and the cluster.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use actix_web::http::header::{HeaderName, HeaderValue, X_FORWARDED_FOR};
+use actix_web::{HttpRequest, HttpResponse};
+use conclave_cluster::Draft;
+use conclave_cluster::state::State;
+use conclave_cluster::state::allowance::{Balance, Charge, Tier};
+use conclave_cluster::state::command::{Ask, Memo};
+use conclave_cluster::state::id::Key;
+use conclave_cluster::state::outcome::{Answer, Outcome, Refusal};
+
+use super::error::{Code, Error, Extra};
+use super::keys;
+use super::notes::{self, Notes};
+use super::shared::Shared;
+use crate::access::allowance::millis;
+use crate::access::client;
+use crate::actors::Place;
+
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// One request on its way through a handler.
+pub(super) struct Call<'a> {
+    pub(super) shared: &'a Shared,
+    pub(super) request: &'a HttpRequest,
+    notes: Notes,
+    waiting: bool,
+}
+
+impl<'a> Call<'a> {
+    pub(super) fn new(shared: &'a Shared, request: &'a HttpRequest) -> Self {
+        Self { shared, request, notes: Notes::default(), waiting: false }
+    }
+
+    /// This is one of relay's chunk actions: its errors keep their `status`.
+    pub(super) fn keep_waiting_status(&mut self) {
+        self.waiting = true;
+    }
+
+    /// This request is about that key.
+    pub(super) fn about(&mut self, place: &Place) {
+        self.notes.affinity = Some(notes::affinity(place));
+    }
+
+    /// The charge for a change, if the allowance is not surely spent. It is paid with the change itself.
+    pub(super) fn admit(&mut self, tier: Tier) -> Result<Option<Charge>, Error> {
+        let Some(charge) = self.charge(tier, 1) else { return Ok(None) };
+        match self.shared.cluster.admits(&charge) {
+            Ok(balance) => {
+                self.notes.spent = Some((tier, balance));
+                Ok(Some(charge))
+            }
+            Err(balance) => Err(self.limited(tier, balance)),
+        }
+    }
+
+    /// Pays for a read.
+    pub(super) fn pay(&mut self, tier: Tier) -> Result<(), Error> {
+        let Some(charge) = self.charge(tier, 1) else { return Ok(()) };
+        match self.shared.cluster.charge_read(charge) {
+            Ok(balance) => {
+                self.notes.spent = Some((tier, balance));
+                Ok(())
+            }
+            Err(balance) => Err(self.limited(tier, balance)),
+        }
+    }
+
+    /// Pays up to `count` more for a read that has its answer already: a miss costs more than a hit.
+    pub(super) fn surcharge(&mut self, tier: Tier, count: u32) {
+        let Some(charge) = self.charge(tier, count) else { return };
+        let paid = self.shared.cluster.charge_read(charge).or_else(|left| match left.remaining {
+            0 => Err(left),
+            remaining => self.shared.cluster.charge_read(Charge { count: remaining.min(count), ..charge }),
+        });
+        let (Ok(balance) | Err(balance)) = paid;
+        self.notes.spent = Some((tier, balance));
+    }
+
+    /// Has a change carried out. What concerns every kind of change alike becomes an error here; the rest is the
+    /// handler's.
+    pub(super) async fn change(
+        &mut self,
+        place: Place,
+        charge: Option<Charge>,
+        memo: Option<Memo>,
+        ask: Ask,
+    ) -> Result<Result<Outcome, Refusal>, Error> {
+        let tier = charge.as_ref().map(|charge| charge.tier);
+        let answer = self.shared.registry.carry(place, Draft { charge, memo, ask }).await?;
+        self.settle(tier, answer)
+    }
+
+    /// Takes note of an answer's balance and of the refusals that concern every kind of change.
+    pub(super) fn settle(
+        &mut self,
+        tier: Option<Tier>,
+        answer: Answer,
+    ) -> Result<Result<Outcome, Refusal>, Error> {
+        if let (Some(tier), Some(balance)) = (tier, answer.balance) {
+            self.notes.spent = Some((tier, balance));
+        }
+        match answer.outcome {
+            Err(Refusal::Allowance { retry_after_ms }) => {
+                if let Some(tier) = tier {
+                    self.shared.metrics.limited(tier);
+                }
+                Err(too_many(retry_after_ms))
+            }
+            Err(Refusal::StorageFull) => Err(Code::StorageFull.into()),
+            // No request id is used twice, so this is never seen while a node works; if it is, trying again is right.
+            Err(Refusal::Stale) => Err(Code::NoLeader.into()),
+            outcome => Ok(outcome),
+        }
+    }
+
+    /// Looks at the state, linearizably.
+    pub(super) async fn look<R>(&self, look: impl FnOnce(&State, u64) -> R) -> Result<R, Error> {
+        Ok(self.shared.cluster.read(look).await?)
+    }
+
+    /// The memo that the client's `Idempotency-Key` names, if it sent one.
+    pub(super) fn memo(&self, action: &str, target: &Place) -> Result<Option<Memo>, Error> {
+        let Some(name) = self.request.headers().get(IDEMPOTENCY_KEY) else { return Ok(None) };
+        if !is_idempotency_key(name) {
+            return Err(Code::InvalidInput.into());
+        }
+        Ok(Some(self.remember(keys::memo(name.as_bytes(), action, target))))
+    }
+
+    /// A memo under `key`, for as long as memos are kept.
+    pub(super) fn remember(&self, key: Key) -> Memo {
+        Memo { key, ttl_ms: millis(self.shared.options.ttl.memo) }
+    }
+
+    /// Whether the client asked for an answer before the outcome (RFC 7240, section 4.1).
+    pub(super) fn prefers_async(&self) -> bool {
+        self.request.headers().get_all("prefer").filter_map(|value| value.to_str().ok()).any(|value| {
+            value.split(',').any(|preference| {
+                let token = preference.split(';').next().unwrap_or_default();
+                token.trim().eq_ignore_ascii_case("respond-async")
+            })
+        })
+    }
+
+    /// Adds the notes to whatever the handler came to.
+    pub(super) fn finish(self, result: Result<HttpResponse, Error>) -> Result<HttpResponse, Error> {
+        match result {
+            Ok(mut response) => {
+                let shared = self.shared;
+                let headers = response.headers_mut();
+                self.notes.write(headers, |tier| shared.policy(tier), || shared.now_ms());
+                Ok(response)
+            }
+            Err(error) => Err(Error { notes: self.notes, waiting: self.waiting, ..error }),
+        }
+    }
+
+    fn charge(&self, tier: Tier, count: u32) -> Option<Charge> {
+        let tiers = self.shared.options.allowance.as_ref()?;
+        Some(tiers.charge(self.client(), tier, count))
+    }
+
+    fn client(&self) -> Key {
+        let peer = self.request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
+        let forwarded = self.request.headers().get_all(X_FORWARDED_FOR);
+        let lines = forwarded.map(|line| line.to_str().unwrap_or_default());
+        client::key(client::address(peer, lines, &self.shared.options.trusted_proxies))
+    }
+
+    fn limited(&mut self, tier: Tier, balance: Balance) -> Error {
+        self.shared.metrics.limited(tier);
+        self.notes.spent = Some((tier, balance));
+        too_many(balance.reset_ms.saturating_sub(self.shared.now_ms()))
+    }
+}
+
+fn too_many(retry_after_ms: u64) -> Error {
+    Error::from(Code::RateLimitExceeded).with(Extra::RetryAfter(retry_after_ms.div_ceil(1000).max(1)))
+}
+
+fn is_idempotency_key(name: &HeaderValue) -> bool {
+    (1..=128).contains(&name.len()) && name.as_bytes().iter().all(u8::is_ascii_graphic)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idempotency_key_is_short_and_visible() {
+        let long = "k".repeat(128);
+        for good in ["k", "a-b_c.9!", long.as_str()] {
+            assert!(is_idempotency_key(&HeaderValue::from_str(good).unwrap()), "{good}");
+        }
+        let longer = "k".repeat(129);
+        for bad in ["", "a b", longer.as_str()] {
+            assert!(!is_idempotency_key(&HeaderValue::from_str(bad).unwrap()), "{bad}");
+        }
+    }
+}

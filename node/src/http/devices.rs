@@ -1,0 +1,195 @@
+//! Devices: registered endpoints of a user. Enterprise edition only.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use conclave_cluster::state::allowance::Tier;
+use conclave_cluster::state::command::Ask;
+use conclave_cluster::state::device::{self, Verb};
+use conclave_cluster::state::outcome::{Outcome, Refusal};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::call::Call;
+use super::error::{Code, Error};
+use super::field::{Integer, Raw, Text};
+use super::reply::{fixed, ok};
+use super::shared::Shared;
+use super::{body, keys};
+use crate::access::allowance::millis;
+
+const USER_CHARS_MAX: usize = 256;
+const DEVICE_CHARS_MAX: usize = 256;
+const TTL_SECONDS_MIN: i64 = 30;
+const TTL_SECONDS_MAX: i64 = 86_400;
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Register<'a> {
+    #[serde(borrow, default)]
+    user_id: Text<'a>,
+    #[serde(borrow, default)]
+    device_id: Text<'a>,
+    #[serde(borrow, default)]
+    onion: Text<'a>,
+    #[serde(borrow, default)]
+    port: Raw<'a>,
+    #[serde(borrow, default)]
+    ttl_sec: Raw<'a>,
+}
+
+impl Register<'_> {
+    /// The user, and what to do.
+    fn check(&self, default_ttl_ms: u32) -> Result<(&str, Verb), Code> {
+        let user = self.user_id.bounded(USER_CHARS_MAX).ok_or(Code::InvalidInput)?;
+        let device_id = self.device_id.bounded(DEVICE_CHARS_MAX).ok_or(Code::InvalidInput)?;
+        let onion = self.onion.filled().filter(|onion| is_onion(onion)).ok_or(Code::InvalidInput)?;
+        let port = match self.port.integer() {
+            Integer::Absent => None,
+            Integer::Is(port @ 1..=65_535) => Some(port as u16),
+            Integer::Is(_) | Integer::Unfit | Integer::Other => return Err(Code::InvalidInput),
+        };
+        let ttl_ms = match seconds(self.ttl_sec)? {
+            Some(seconds) => seconds.clamp(TTL_SECONDS_MIN, TTL_SECONDS_MAX) as u32 * 1000,
+            None => default_ttl_ms,
+        };
+        let (device_id, onion) = (device_id.to_owned(), onion.to_owned());
+        Ok((user, Verb::Register { device_id, onion, port, ttl_ms }))
+    }
+}
+
+/// Any number is a time to live, since it is clamped anyway; a fraction of a second is cut.
+fn seconds(field: Raw<'_>) -> Result<Option<i64>, Code> {
+    match field.integer() {
+        Integer::Absent => Ok(None),
+        Integer::Is(seconds) => Ok(Some(seconds)),
+        Integer::Unfit => {
+            let float = field.0.and_then(|raw| raw.get().parse::<f64>().ok()).unwrap_or(0.0);
+            Ok(Some(float as i64))
+        }
+        Integer::Other => Err(Code::InvalidInput),
+    }
+}
+
+/// `^[a-z2-7]{16,56}\.onion$`
+fn is_onion(address: &str) -> bool {
+    address.strip_suffix(".onion").is_some_and(|name| {
+        (16..=56).contains(&name.len()) && name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'2'..=b'7'))
+    })
+}
+
+/// `POST /api/v1/devices`.
+pub(super) async fn register(
+    request: HttpRequest,
+    payload: web::Payload,
+    shared: web::Data<Shared>,
+) -> Result<HttpResponse, Error> {
+    let mut call = Call::new(&shared, &request);
+    let result = lease(&mut call, payload).await;
+    call.finish(result)
+}
+
+async fn lease(call: &mut Call<'_>, payload: web::Payload) -> Result<HttpResponse, Error> {
+    enterprise(call.shared)?;
+    let charge = call.admit(Tier::Create)?;
+    let body = body::read_json(call.request, payload, call.shared.options.body_bytes_max).await?;
+    let wish: Register<'_> = body::parse(&body)?;
+    let (user, verb) = wish.check(millis(call.shared.options.ttl.device_default))?;
+    let place = keys::devices(user);
+    let ask = Ask::Device(device::Ask { key: place.key, verb });
+    match call.change(place, charge, None, ask).await? {
+        Ok(Outcome::Device(device::Outcome::Registered)) => Ok(fixed(r#"{"status":"ok"}"#)),
+        Err(Refusal::Device(device::Refusal::Full)) => Err(Code::InvalidInput.into()),
+        Ok(_) | Err(_) => Err(Code::Internal.into()),
+    }
+}
+
+/// `GET /api/v1/devices/{userId}`.
+pub(super) async fn list(
+    request: HttpRequest,
+    user: web::Path<String>,
+    shared: web::Data<Shared>,
+) -> Result<HttpResponse, Error> {
+    let mut call = Call::new(&shared, &request);
+    let result = look_up(&mut call, &user).await;
+    call.finish(result)
+}
+
+async fn look_up(call: &mut Call<'_>, user: &str) -> Result<HttpResponse, Error> {
+    enterprise(call.shared)?;
+    call.pay(Tier::Poll)?;
+    let place = keys::devices(user);
+    let devices = call.look(|state, now_ms| state.devices(&place.key, now_ms)).await?;
+    let devices: Vec<Value> = devices
+        .iter()
+        .map(|device| {
+            json!({
+                "deviceId": device.device_id,
+                "onion": device.onion,
+                "port": device.port,
+                "expires": device.expires_ms,
+            })
+        })
+        .collect();
+    Ok(ok(&json!({ "devices": devices })))
+}
+
+fn enterprise(shared: &Shared) -> Result<(), Error> {
+    if shared.options.edition.is_enterprise() { Ok(()) } else { Err(Code::EnterpriseRequired.into()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONION: &str = "abcdefghij234567.onion";
+
+    fn check(more: &str) -> Result<(Option<u16>, u32), Code> {
+        let body = format!(r#"{{"userId":"u","deviceId":"d","onion":"{ONION}"{more}}}"#);
+        let register: Register<'_> = serde_json::from_str(&body).unwrap();
+        let (user, Verb::Register { port, ttl_ms, .. }) = register.check(180_000)?;
+        assert_eq!(user, "u");
+        Ok((port, ttl_ms))
+    }
+
+    #[test]
+    fn a_time_to_live_is_clamped() {
+        assert_eq!(check(""), Ok((None, 180_000)));
+        assert_eq!(check(r#","ttlSec":60"#), Ok((None, 60_000)));
+        assert_eq!(check(r#","ttlSec":60.9"#), Ok((None, 60_000)));
+        for low in ["1", "0", "-5", "0.5", "-1e99"] {
+            assert_eq!(check(&format!(r#","ttlSec":{low}"#)), Ok((None, 30_000)), "{low}");
+        }
+        for high in ["86401", "1e99"] {
+            assert_eq!(check(&format!(r#","ttlSec":{high}"#)), Ok((None, 86_400_000)), "{high}");
+        }
+        assert_eq!(check(r#","ttlSec":"60""#), Err(Code::InvalidInput));
+    }
+
+    #[test]
+    fn a_port_is_one_of_them() {
+        assert_eq!(check(r#","port":65535"#), Ok((Some(65_535), 180_000)));
+        assert_eq!(check(r#","port":null"#), Ok((None, 180_000)));
+        for bad in ["0", "65536", "1.5", "\"80\"", "-1"] {
+            assert_eq!(check(&format!(r#","port":{bad}"#)), Err(Code::InvalidInput), "{bad}");
+        }
+    }
+
+    #[test]
+    fn onions_are_onions() {
+        assert!(is_onion(ONION));
+        assert!(is_onion(&format!("{}.onion", "a".repeat(56))));
+        let long = format!("{}.onion", "a".repeat(57));
+        for bad in
+            ["abc.onion", "ABCDEFGHIJ234567.onion", "abcdefghij234561.onion", "abcdefghij234567", &long]
+        {
+            assert!(!is_onion(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn names_are_required() {
+        for body in ["{}", r#"{"userId":"u","onion":"abcdefghij234567.onion"}"#, r#"{"userId":1}"#] {
+            let register: Register<'_> = serde_json::from_str(body).unwrap();
+            assert_eq!(register.check(1).unwrap_err(), Code::InvalidInput, "{body}");
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! The one error of the HTTP edge, and its one shape.
+
+use std::fmt;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{ALLOW, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use actix_web::{HttpResponse, ResponseError};
+
+use super::notes::Notes;
+use super::reply::JSON;
+
+/// Media type of a problem document (RFC 9457).
+const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
+
+/// Why a request got no success.
+#[derive(Debug)]
+pub struct Error {
+    pub(super) code: Code,
+    pub(super) extra: Extra,
+    /// Whether the body keeps `"status": "waiting"`, which clients of the chunk actions read.
+    pub(super) waiting: bool,
+    pub(super) notes: Notes,
+}
+
+/// A field that some errors have beside the usual ones.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Extra {
+    None,
+    /// The signal types there are.
+    ValidTypes(&'static [&'static str]),
+    /// The bound that was passed, in bytes.
+    Limit(usize),
+    /// Seconds until it makes sense to come back.
+    RetryAfter(u64),
+    /// The methods that the path has.
+    Allow(&'static str),
+    /// The checks that failed.
+    Failed(Vec<&'static str>),
+}
+
+macro_rules! codes {
+    ($($variant:ident $status:literal $name:literal $message:literal;)*) => {
+        /// What went wrong: a status, a name that programs read, and a sentence that people read.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[allow(clippy::enum_variant_names, reason = "the names are the contract's")]
+        pub(super) enum Code { $($variant),* }
+
+        impl Code {
+            /// All codes, for whatever keeps one thing per code.
+            pub(super) const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            fn spec(self) -> (u16, &'static str, &'static str) {
+                match self { $(Self::$variant => ($status, $name, $message)),* }
+            }
+        }
+    };
+}
+
+codes! {
+    MissingAction 400 "missing_action" "The request names no action.";
+    MissingFields 400 "missing_fields" "A required field is absent or of the wrong type.";
+    MissingPinOrPasswordHash 400 "missing_pin_or_passwordHash" "Both pin and passwordHash are required.";
+    MissingInviteCode 400 "missing_invite_code" "An invite code is required.";
+    MissingPeerId 400 "missing_peer_id" "A peer id is required.";
+    MissingPin 400 "missing_pin" "A pin is required.";
+    InvalidJson 400 "invalid_json" "The body is not a JSON object.";
+    InvalidEnvelope 400 "invalid_envelope" "The envelope is malformed or belongs to another session.";
+    InvalidInviteCode 400 "invalid_invite_code" "An invite code is eight letters or digits.";
+    InviteCodeInUse 400 "invite_code_in_use" "Another peer holds this invite code.";
+    InvalidSignalType 400 "invalid_signal_type" "There is no such type of signal.";
+    InvalidInput 400 "invalid_input" "A field, header or parameter is malformed or out of range.";
+    OriginNotAllowed 403 "origin_not_allowed" "Pages of this origin may not call this server.";
+    EnterpriseRequired 403 "enterprise_required" "This is part of the enterprise edition.";
+    NotFound 404 "not_found" "There is nothing here.";
+    UnknownAction 404 "unknown_action" "There is no such action.";
+    PeerNotFound 404 "peer_not_found" "No peer is registered under this invite code.";
+    PinNotFound 404 "pin_not_found" "No session is known under this pin.";
+    PinExpired 404 "session_expired" "The session of this pin is gone.";
+    MethodNotAllowed 405 "method_not_allowed" "This path has no such method.";
+    BodyTimeout 408 "request_timeout" "The body took too long to arrive.";
+    PinInUse 409 "pin_in_use" "Another live session holds this pin.";
+    ChunkConflict 409 "chunk_conflict" "Other bytes are stored at this index.";
+    TotalMismatch 409 "total_mismatch" "The transfer was begun with another number of chunks.";
+    SessionExpired 410 "session_expired" "The session is gone.";
+    PayloadTooLarge 413 "payload_too_large" "The body is larger than allowed.";
+    UnsupportedMediaType 415 "unsupported_media_type" "This path takes JSON.";
+    DigestMismatch 422 "digest_mismatch" "The body does not match its digest.";
+    RateLimitExceeded 429 "rate_limit_exceeded" "Too many requests; come back later.";
+    MailboxFull 429 "mailbox_full" "Too many signals wait for this peer.";
+    Overloaded 503 "overloaded" "The server has too much to do; try again.";
+    NoLeader 503 "no_leader" "The cluster has no leader at the moment; try again.";
+    ShuttingDown 503 "shutting_down" "This node is going away; try again, perhaps elsewhere.";
+    StorageFull 507 "storage_full" "The cluster stores as much as it may.";
+    Internal 500 "internal_error" "Something went wrong on our side.";
+    InvalidChunk 200 "invalid_chunk" "The chunk is malformed or out of range.";
+    DuplicateChunk 200 "duplicate_chunk" "This index holds another chunk, or was delivered.";
+    TotalChunksMismatch 200 "totalChunks_mismatch" "The transfer was begun with another number of chunks.";
+}
+
+impl Code {
+    /// The HTTP status. Three refusals of chunks are successes to HTTP, because existing clients expect it.
+    pub(super) fn status(self) -> StatusCode {
+        StatusCode::from_u16(self.spec().0).expect("the table holds valid statuses only")
+    }
+
+    /// The name that programs read.
+    pub(super) fn name(self) -> &'static str {
+        self.spec().1
+    }
+}
+
+impl From<Code> for Error {
+    fn from(code: Code) -> Self {
+        let extra = match code {
+            Code::Overloaded | Code::NoLeader | Code::ShuttingDown => Extra::RetryAfter(1),
+            _ => Extra::None,
+        };
+        Self { code, extra, waiting: false, notes: Notes::default() }
+    }
+}
+
+impl From<conclave_cluster::Error> for Error {
+    fn from(error: conclave_cluster::Error) -> Self {
+        match error {
+            conclave_cluster::Error::Overloaded => Code::Overloaded.into(),
+            conclave_cluster::Error::NoLeader => Code::NoLeader.into(),
+            conclave_cluster::Error::ShuttingDown => Code::ShuttingDown.into(),
+        }
+    }
+}
+
+impl Error {
+    pub(super) fn with(mut self, extra: Extra) -> Self {
+        self.extra = extra;
+        self
+    }
+
+    /// The response, under the request's id; a problem document if the client asked for one.
+    pub(super) fn render(&self, request_id: &str, problem: bool) -> HttpResponse {
+        let status = self.code.status();
+        let problem = problem && status.as_u16() >= 400;
+        let mut response = HttpResponse::build(status).body(self.body(request_id, problem));
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, if problem { PROBLEM } else { JSON });
+        self.write_headers(headers);
+        response
+    }
+
+    fn write_headers(&self, headers: &mut HeaderMap) {
+        match self.extra {
+            Extra::RetryAfter(seconds) => {
+                headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+            }
+            Extra::Failed(_) => {
+                headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+            }
+            Extra::Allow(methods) => {
+                headers.insert(ALLOW, HeaderValue::from_static(methods));
+            }
+            Extra::None | Extra::ValidTypes(_) | Extra::Limit(_) => {}
+        }
+    }
+
+    /// Nothing in here needs escaping: codes and sentences are ours, and a request id is checked letter by letter.
+    fn body(&self, request_id: &str, problem: bool) -> String {
+        let (status, name, message) = self.code.spec();
+        let mut body = String::with_capacity(256);
+        if problem {
+            body.push_str(&format!(
+                r#"{{"type":"urn:conclave:error:{name}","title":"{message}","status":{status},"#
+            ));
+        } else {
+            body.push('{');
+        }
+        if self.waiting && !problem {
+            body.push_str(r#""status":"waiting","#);
+        }
+        body.push_str(&format!(r#""error":"{name}","message":"{message}","requestId":"{request_id}""#));
+        match self.extra {
+            Extra::None | Extra::Allow(_) => {}
+            Extra::ValidTypes(types) => {
+                body.push_str(&format!(r#","validTypes":["{}"]"#, types.join(r#"",""#)));
+            }
+            Extra::Limit(bytes) => body.push_str(&format!(r#","limit":{bytes}"#)),
+            Extra::RetryAfter(seconds) => body.push_str(&format!(r#","retryAfter":{seconds}"#)),
+            Extra::Failed(ref checks) => {
+                body.push_str(&format!(r#","failed":["{}"]"#, checks.join(r#"",""#)));
+            }
+        }
+        body.push('}');
+        body
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code.name())
+    }
+}
+
+/// The guard writes the body, because it knows the request's id; until then only the status matters.
+impl ResponseError for Error {
+    fn status_code(&self) -> StatusCode {
+        self.code.status()
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        HttpResponse::new(self.code.status())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn body(error: &Error, problem: bool) -> Value {
+        serde_json::from_str(&error.body("id-1", problem)).unwrap()
+    }
+
+    #[test]
+    fn every_code_has_a_body_that_parses() {
+        for code in Code::ALL {
+            let error = Error::from(*code);
+            let parsed = body(&error, false);
+            assert_eq!(parsed["error"], code.name());
+            assert_eq!(parsed["requestId"], "id-1");
+            assert!(parsed["message"].as_str().unwrap().ends_with('.'));
+            assert_eq!(body(&error, true)["status"], code.status().as_u16());
+        }
+    }
+
+    #[test]
+    fn extra_fields_stand_beside_the_code() {
+        let types = Error::from(Code::InvalidSignalType).with(Extra::ValidTypes(&["offer", "answer"]));
+        assert_eq!(body(&types, false)["validTypes"], json!(["offer", "answer"]));
+        let limit = Error::from(Code::PayloadTooLarge).with(Extra::Limit(10));
+        assert_eq!(body(&limit, false)["limit"], 10);
+        let failed = Error::from(Code::NoLeader).with(Extra::Failed(vec!["no_leader", "applying"]));
+        assert_eq!(body(&failed, false)["failed"], json!(["no_leader", "applying"]));
+    }
+
+    #[test]
+    fn chunk_actions_keep_their_status() {
+        let mut error = Error::from(Code::MissingPinOrPasswordHash);
+        error.waiting = true;
+        assert_eq!(body(&error, false)["status"], "waiting");
+        assert_eq!(body(&error, true)["status"], 400);
+    }
+
+    #[test]
+    fn unavailable_always_says_when_to_come_back() {
+        for code in [Code::Overloaded, Code::NoLeader, Code::ShuttingDown] {
+            let response = Error::from(code).render("id-1", false);
+            assert_eq!(response.status(), 503);
+            assert_eq!(response.headers().get(RETRY_AFTER).unwrap(), "1");
+        }
+    }
+
+    #[test]
+    fn a_problem_document_is_only_for_errors() {
+        let error = Error::from(Code::NotFound).render("id-1", true);
+        assert_eq!(error.headers().get(CONTENT_TYPE).unwrap(), "application/problem+json");
+        let refusal = Error::from(Code::InvalidChunk).render("id-1", true);
+        assert_eq!(refusal.status(), 200);
+        assert_eq!(refusal.headers().get(CONTENT_TYPE).unwrap(), "application/json; charset=utf-8");
+    }
+}

@@ -1,0 +1,196 @@
+//! Fields of JSON requests, read once and without failing on a wrong type: which error a wrong type is, each
+//! action decides.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+
+/// A field that should be a string.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) enum Text<'a> {
+    /// It isn't there, or is `null`.
+    #[default]
+    Absent,
+    /// It is a string.
+    String(Cow<'a, str>),
+    /// It is something else.
+    Other,
+}
+
+impl<'a> Text<'a> {
+    /// The string, if there is one and it isn't empty.
+    pub(super) fn filled(&self) -> Option<&str> {
+        match self {
+            Self::String(text) if !text.is_empty() => Some(text),
+            Self::String(_) | Self::Absent | Self::Other => None,
+        }
+    }
+
+    /// As [`Text::filled`], and no longer than `chars_max`.
+    pub(super) fn bounded(&self, chars_max: usize) -> Option<&str> {
+        self.filled().filter(|text| chars(text) <= chars_max)
+    }
+}
+
+/// How many characters, as JavaScript counts none of them more than once.
+pub(super) fn chars(text: &str) -> usize {
+    if text.is_ascii() { text.len() } else { text.chars().count() }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Any;
+
+        impl<'de> Visitor<'de> for Any {
+            type Value = Text<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("any value")
+            }
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(Text::String(Cow::Borrowed(text)))
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Text::String(Cow::Owned(text.to_owned())))
+            }
+            fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
+                Ok(Text::Other)
+            }
+            fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
+                Ok(Text::Other)
+            }
+            fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
+                Ok(Text::Other)
+            }
+            fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
+                Ok(Text::Other)
+            }
+            fn visit_unit<E>(self) -> Result<Self::Value, E> {
+                Ok(Text::Absent)
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+                while seq.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(Text::Other)
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(Text::Other)
+            }
+        }
+
+        deserializer.deserialize_any(Any)
+    }
+}
+
+/// A field of any JSON value, kept byte for byte; `null` is a value too.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Raw<'a>(pub(super) Option<&'a RawValue>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Raw<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        <&RawValue>::deserialize(deserializer).map(|raw| Self(Some(raw)))
+    }
+}
+
+/// What a field that should be an integer turned out to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Integer {
+    /// It isn't there, or is `null`.
+    Absent,
+    /// It is no number.
+    Other,
+    /// It is a number, but none that fits an `i64`.
+    Unfit,
+    /// It is this.
+    Is(i64),
+}
+
+impl Raw<'_> {
+    /// Reads an integer the way JSON's numbers are meant: `3`, `3.0` and `30e-1` are the same.
+    pub(super) fn integer(self) -> Integer {
+        let Some(raw) = self.0 else { return Integer::Absent };
+        let text = raw.get();
+        match text.as_bytes() {
+            [b'-' | b'0'..=b'9', ..] => {}
+            b"null" => return Integer::Absent,
+            _ => return Integer::Other,
+        }
+        if let Ok(integer) = text.parse() {
+            return Integer::Is(integer);
+        }
+        match text.parse::<f64>() {
+            // Up to 2⁵³ a float is exact.
+            Ok(float) if float.fract() == 0.0 && float.abs() <= 9_007_199_254_740_992.0 => {
+                Integer::Is(float as i64)
+            }
+            Ok(_) | Err(_) => Integer::Unfit,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Deserialize)]
+    struct Request<'a> {
+        #[serde(borrow, default)]
+        text: Text<'a>,
+        #[serde(borrow, default)]
+        raw: Raw<'a>,
+    }
+
+    fn text(json: &str) -> Option<String> {
+        let body = format!("{{\"text\":{json},\"unknown\":[1,{{}}]}}");
+        serde_json::from_str::<Request<'_>>(&body).unwrap().text.filled().map(str::to_owned)
+    }
+
+    fn integer(json: &str) -> Integer {
+        let body = format!("{{\"raw\":{json}}}");
+        serde_json::from_str::<Request<'_>>(&body).unwrap().raw.integer()
+    }
+
+    #[test]
+    fn only_a_filled_string_is_text() {
+        assert_eq!(text("\"abc\"").as_deref(), Some("abc"));
+        assert_eq!(text("\"a\\n\\u00e4\"").as_deref(), Some("a\nä"));
+        for other in ["\"\"", "null", "1", "-1", "1.5", "true", "[\"a\"]", "{\"a\":\"b\"}"] {
+            assert_eq!(text(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn integers_are_numbers_without_a_fraction() {
+        assert_eq!(integer("0"), Integer::Is(0));
+        assert_eq!(integer("-0"), Integer::Is(0));
+        assert_eq!(integer("7.0"), Integer::Is(7));
+        assert_eq!(integer("70e-1"), Integer::Is(7));
+        assert_eq!(integer("-3"), Integer::Is(-3));
+        for unfit in ["1.5", "1e999", "99999999999999999999", "-1e300"] {
+            assert_eq!(integer(unfit), Integer::Unfit, "{unfit}");
+        }
+        for other in ["\"1\"", "true", "[1]", "{}"] {
+            assert_eq!(integer(other), Integer::Other, "{other}");
+        }
+        assert_eq!(integer("null"), Integer::Absent);
+    }
+
+    #[test]
+    fn a_raw_value_is_kept_byte_for_byte() {
+        let body = r#"{"raw": { "b" : 1.0,"a":"\u0041" } }"#;
+        let request: Request<'_> = serde_json::from_str(body).unwrap();
+        assert_eq!(request.raw.0.unwrap().get(), r#"{ "b" : 1.0,"a":"\u0041" }"#);
+        assert!(serde_json::from_str::<Request<'_>>(r#"{"raw":null}"#).unwrap().raw.0.is_some());
+        assert!(serde_json::from_str::<Request<'_>>("{}").unwrap().raw.0.is_none());
+    }
+
+    #[test]
+    fn long_text_is_bounded_by_characters() {
+        let text = Text::String("ää".into());
+        assert_eq!(text.bounded(2), Some("ää"));
+        assert_eq!(text.bounded(1), None);
+    }
+}

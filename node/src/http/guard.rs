@@ -1,0 +1,241 @@
+//! What happens to every request: an id, a span, the origin check, the headers, the shape of errors, the counts.
+
+use actix_web::body::BoxBody;
+use actix_web::dev::{Service, ServiceRequest, ServiceResponse};
+use actix_web::http::header::{
+    ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderMap, HeaderName, HeaderValue,
+    REFERRER_POLICY, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+};
+use actix_web::http::{ConnectionType, Method, StatusCode};
+use actix_web::{HttpResponse, web};
+use futures_util::future::Either;
+use tokio::time::Instant;
+use tracing::{Instrument as _, field};
+
+use super::cors::{self, Verdict};
+use super::error::{Code, Error};
+use super::options::Options;
+use super::request_id::{self, REQUEST_ID};
+use super::routes::Route;
+use super::shared::Shared;
+
+/// The policy of answers that no browser should ever render.
+const API_POLICY: &str = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
+     report-uri /api/v1/csp-reports; report-to csp";
+const PERMISSIONS: &str = "accelerometer=(), autoplay=(), camera=(), display-capture=(), encrypted-media=(), \
+     fullscreen=(), geolocation=(), gyroscope=(), magnetometer=(), microphone=(), midi=(), payment=(), \
+     picture-in-picture=(), publickey-credentials-get=(), screen-wake-lock=(), usb=(), web-share=(), \
+     xr-spatial-tracking=()";
+
+/// The headers of every response. A handler that sets one of them itself keeps its own.
+pub(super) struct Dress(Vec<(HeaderName, HeaderValue)>);
+
+impl Dress {
+    pub(super) fn new(options: &Options) -> Self {
+        let mut headers = vec![
+            (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+            (X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
+            (REFERRER_POLICY, HeaderValue::from_static("strict-origin-when-cross-origin")),
+            (HeaderName::from_static("permissions-policy"), HeaderValue::from_static(PERMISSIONS)),
+            (CONTENT_SECURITY_POLICY, HeaderValue::from_static(API_POLICY)),
+            (
+                HeaderName::from_static("reporting-endpoints"),
+                HeaderValue::from_static("csp=\"/api/v1/csp-reports\""),
+            ),
+            (HeaderName::from_static("cross-origin-opener-policy"), HeaderValue::from_static("same-origin")),
+            (
+                HeaderName::from_static("cross-origin-resource-policy"),
+                HeaderValue::from_static("cross-origin"),
+            ),
+            (CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        ];
+        if options.tls {
+            let year = HeaderValue::from_static("max-age=31536000; includeSubDomains");
+            headers.push((STRICT_TRANSPORT_SECURITY, year));
+        }
+        Self(headers)
+    }
+
+    fn put_on(&self, headers: &mut HeaderMap) {
+        headers.reserve(self.0.len() + 12);
+        for (name, value) in &self.0 {
+            if !headers.contains_key(name) {
+                headers.insert(name.clone(), value.clone());
+            }
+        }
+    }
+}
+
+/// Takes a request through the service and sends its answer out properly dressed.
+pub(super) fn pass<S>(
+    shared: &web::Data<Shared>,
+    request: ServiceRequest,
+    service: &S,
+) -> impl Future<Output = Result<ServiceResponse<BoxBody>, actix_web::Error>> + use<S>
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<BoxBody>, Error = actix_web::Error>,
+{
+    let shared = shared.clone();
+    let began = Instant::now();
+    let id = request_id::of(request.headers());
+    let route = Route::of(request.path());
+    let method = request.method().clone();
+    let verdict = Verdict::of(request.headers(), &shared.options.allowed_origins);
+    let span = tracing::info_span!(
+        "request",
+        request_id = id.to_str().unwrap_or_default(),
+        route = route.template(),
+        method = method_name(&method),
+        status = field::Empty,
+        duration_us = field::Empty,
+    );
+    shared.metrics.in_flight.increment(1.0);
+    let in_flight = InFlight(shared.clone());
+
+    let answer = match turned_away(&shared, route, &method, &verdict) {
+        Some(answer) => Either::Left(std::future::ready(Ok(match answer {
+            Ok(response) => request.into_response(response),
+            Err(error) => request.error_response(error),
+        }))),
+        None => Either::Right(service.call(request)),
+    };
+    async move {
+        let mut response = answer.await?;
+        if response.response().error().is_some() {
+            response = explain(&shared, response, &id);
+        }
+        let headers = response.headers_mut();
+        shared.dress.put_on(headers);
+        headers.insert(REQUEST_ID, id);
+        let origins = &shared.options.allowed_origins;
+        verdict.write(headers, origins, method == Method::OPTIONS);
+        if shared.is_draining() {
+            response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+        }
+        drop(in_flight);
+        let (status, took) = (response.status(), began.elapsed());
+        shared.metrics.answered(route, &method, status, took);
+        let span = tracing::Span::current();
+        span.record("status", status.as_u16()).record("duration_us", took.as_micros() as u64);
+        if status.is_server_error() {
+            tracing::warn!("request failed");
+        } else {
+            tracing::debug!("request answered");
+        }
+        Ok(response)
+    }
+    .instrument(span)
+}
+
+/// Counts a request out, also when its client went away before the answer.
+struct InFlight(web::Data<Shared>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.metrics.in_flight.decrement(1.0);
+    }
+}
+
+/// What is answered without looking at the route.
+fn turned_away(
+    shared: &Shared,
+    route: Route,
+    method: &Method,
+    verdict: &Verdict,
+) -> Option<Result<HttpResponse, Error>> {
+    // Browsers send reports from wherever our pages are shown; a report is only counted.
+    if *verdict == Verdict::Refused && route != Route::Reports {
+        return Some(Err(Code::OriginNotAllowed.into()));
+    }
+    if *method == Method::OPTIONS {
+        let mut response = HttpResponse::with_body(StatusCode::NO_CONTENT, BoxBody::new(()));
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static(cors::METHODS));
+        return Some(Ok(response));
+    }
+    (shared.is_draining() && !route.outlives_drain()).then(|| Err(Code::ShuttingDown.into()))
+}
+
+/// Gives an error its body.
+fn explain(
+    shared: &Shared,
+    response: ServiceResponse<BoxBody>,
+    id: &HeaderValue,
+) -> ServiceResponse<BoxBody> {
+    let id = id.to_str().unwrap_or_default();
+    let problem = response
+        .request()
+        .headers()
+        .get(ACCEPT)
+        .and_then(|accept| accept.to_str().ok())
+        .is_some_and(|accept| accept.contains("application/problem+json"));
+    let rendered = match response.response().error().and_then(|error| error.as_error::<Error>()) {
+        Some(error) => {
+            shared.metrics.failed(error.code);
+            let mut rendered = error.render(id, problem);
+            let headers = rendered.headers_mut();
+            error.notes.write(headers, |tier| shared.policy(tier), || shared.now_ms());
+            rendered
+        }
+        None => {
+            let code = code_of(response.status());
+            shared.metrics.failed(code);
+            Error::from(code).render(id, problem)
+        }
+    };
+    response.into_response(rendered)
+}
+
+/// Errors of the framework say nothing about themselves but their status.
+fn code_of(status: StatusCode) -> Code {
+    match status {
+        StatusCode::NOT_FOUND => Code::NotFound,
+        StatusCode::METHOD_NOT_ALLOWED => Code::MethodNotAllowed,
+        StatusCode::PAYLOAD_TOO_LARGE => Code::PayloadTooLarge,
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => Code::UnsupportedMediaType,
+        status if status.is_client_error() => Code::InvalidInput,
+        _ => Code::Internal,
+    }
+}
+
+fn method_name(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        Method::HEAD => "HEAD",
+        _ => "other",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tls_is_insisted_on_only_where_it_is_spoken() {
+        let headers = |tls| {
+            let mut headers = HeaderMap::new();
+            Dress::new(&Options { tls, ..Options::default() }).put_on(&mut headers);
+            headers
+        };
+        assert!(headers(true).contains_key(STRICT_TRANSPORT_SECURITY));
+        assert!(!headers(false).contains_key(STRICT_TRANSPORT_SECURITY));
+        assert_eq!(headers(false).get(X_FRAME_OPTIONS).unwrap(), "DENY");
+    }
+
+    #[test]
+    fn a_handler_keeps_the_headers_it_chose() {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'self'"));
+        Dress::new(&Options::default()).put_on(&mut headers);
+        assert_eq!(headers.get(CONTENT_SECURITY_POLICY).unwrap(), "default-src 'self'");
+    }
+
+    #[test]
+    fn the_policy_is_strict_and_reports() {
+        assert!(API_POLICY.starts_with("default-src 'none'"));
+        assert!(API_POLICY.contains("report-to csp"));
+    }
+}

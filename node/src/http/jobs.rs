@@ -1,0 +1,132 @@
+//! Jobs: an answer before the outcome (`Prefer: respond-async`), and the outcome later, from any node.
+//!
+//! A job's outcome is what the cluster remembers under the job's id. The id is a UUIDv7, so that its age tells a job
+//! that is still under way from one that is forgotten, or never was, without a table of jobs.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
+use actix_web::{HttpRequest, HttpResponse, web};
+use conclave_cluster::state::allowance::{Charge, Tier};
+use conclave_cluster::state::command::Ask;
+use conclave_cluster::{Draft, Error as ClusterError};
+use tokio::time::{Instant, sleep};
+use uuid::Uuid;
+
+use super::call::Call;
+use super::error::{Code, Error};
+use super::reply::json;
+use super::shared::Shared;
+use super::{keys, relay, request_id};
+use crate::actors::Place;
+
+/// Jobs under way on this node.
+const JOBS_MAX: usize = 10_000;
+/// For how long a job is tried; after that it is as if it had never been.
+const JOB_TIME_MAX: Duration = Duration::from_secs(30);
+/// How long a job rests after it was refused for lack of a leader or of room.
+const JOB_REST: Duration = Duration::from_millis(250);
+/// How far another node's clock may be ahead.
+const CLOCK_LEAD_MAX: Duration = Duration::from_secs(60);
+
+/// Begins a job and answers 202.
+pub(super) fn begin(
+    call: &Call<'_>,
+    place: Place,
+    charge: Option<Charge>,
+    ask: Ask,
+) -> Result<HttpResponse, Error> {
+    let shared = call.request.app_data::<web::Data<Shared>>().ok_or(Code::Internal)?.clone();
+    if shared.jobs.fetch_add(1, Ordering::Relaxed) >= JOBS_MAX {
+        shared.jobs.fetch_sub(1, Ordering::Relaxed);
+        return Err(Code::Overloaded.into());
+    }
+    let id = request_id::fresh();
+    let draft = Draft { charge, memo: Some(call.remember(keys::job(id))), ask };
+    actix_rt::spawn(async move {
+        work(&shared, place, draft).await;
+        shared.jobs.fetch_sub(1, Ordering::Relaxed);
+    });
+
+    let mut response = pending(id);
+    let headers = response.headers_mut();
+    let location = format!("/api/v1/jobs/{id}");
+    headers.insert(LOCATION, HeaderValue::try_from(location).expect("a UUID in a path is a header value"));
+    headers.insert(HeaderName::from_static("preference-applied"), HeaderValue::from_static("respond-async"));
+    Ok(response)
+}
+
+/// Tries until there is an outcome. Trying again is safe: the memo remembers an outcome that got lost on its way.
+async fn work(shared: &Shared, place: Place, draft: Draft) {
+    let until = Instant::now() + JOB_TIME_MAX;
+    loop {
+        match shared.registry.carry(place, draft.clone()).await {
+            Ok(_) | Err(ClusterError::ShuttingDown) => return,
+            Err(ClusterError::Overloaded | ClusterError::NoLeader) if Instant::now() < until => {
+                sleep(JOB_REST).await;
+            }
+            Err(ClusterError::Overloaded | ClusterError::NoLeader) => {
+                tracing::warn!("a job was given up");
+                return;
+            }
+        }
+    }
+}
+
+/// `GET /api/v1/jobs/{id}`.
+pub(super) async fn get(request: HttpRequest, shared: web::Data<Shared>) -> Result<HttpResponse, Error> {
+    let mut call = Call::new(&shared, &request);
+    let result = look_up(&mut call).await;
+    call.finish(result)
+}
+
+async fn look_up(call: &mut Call<'_>) -> Result<HttpResponse, Error> {
+    let id = call.request.match_info().query("id").parse::<Uuid>().map_err(|_| Code::NotFound)?;
+    call.pay(Tier::Poll)?;
+    let key = keys::job(id);
+    let (remembered, now_ms) = call.look(|state, now_ms| (state.memo(&key, now_ms), now_ms)).await?;
+    match remembered {
+        Some(remembered) => {
+            let outcome = call.settle(None, remembered)?;
+            relay::answer(outcome, call.shared)
+        }
+        None if may_be_under_way(id, now_ms) => Ok(pending(id)),
+        None => Err(Code::NotFound.into()),
+    }
+}
+
+fn pending(id: Uuid) -> HttpResponse {
+    let mut response = json(StatusCode::ACCEPTED, format!(r#"{{"status":"pending","jobId":"{id}"}}"#));
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    response
+}
+
+/// Whether the id is young enough for its job to be tried still.
+fn may_be_under_way(id: Uuid, now_ms: u64) -> bool {
+    let Some((seconds, nanos)) =
+        id.get_timestamp().filter(|_| id.get_version_num() == 7).map(|at| at.to_unix())
+    else {
+        return false;
+    };
+    let begun_ms = seconds * 1000 + u64::from(nanos / 1_000_000);
+    let patience_ms = (JOB_TIME_MAX + CLOCK_LEAD_MAX).as_millis() as u64;
+    begun_ms + patience_ms >= now_ms && begun_ms <= now_ms + CLOCK_LEAD_MAX.as_millis() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_young_id_may_be_a_job_under_way() {
+        let begun_ms = 1_800_000_000_000;
+        let id = uuid::Builder::from_unix_timestamp_millis(begun_ms, &[7; 10]).into_uuid();
+        assert!(may_be_under_way(id, begun_ms));
+        assert!(may_be_under_way(id, begun_ms + 90_000));
+        assert!(!may_be_under_way(id, begun_ms + 90_001));
+        assert!(!may_be_under_way(id, begun_ms - 60_001));
+        assert!(!may_be_under_way(Uuid::new_v4(), begun_ms));
+    }
+}

@@ -1,0 +1,96 @@
+//! How the words of requests become storage keys. Sockets use the same ones.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use conclave_cluster::state::id::{Domain, Key};
+use uuid::Uuid;
+
+use crate::actors::Place;
+
+/// The transfer of a pin and a password hash.
+pub fn transfer(pin: &str, password_hash: &str) -> Place {
+    place(Domain::Transfer, &[pin.as_bytes(), password_hash.as_bytes()])
+}
+
+/// The exchange of a session id.
+pub fn exchange(session: Uuid) -> Place {
+    place(Domain::Exchange, &[session.as_bytes()])
+}
+
+/// What a pin resolves by.
+pub fn pin(pin: &str) -> Key {
+    Key::derive(Domain::Pin, &[pin.as_bytes()])
+}
+
+/// A peer's mailbox.
+pub fn mailbox(peer: &str) -> Place {
+    place(Domain::Mailbox, &[peer.as_bytes()])
+}
+
+/// What an invite code resolves by.
+pub fn rendezvous(invite_code: &str) -> Place {
+    place(Domain::Rendezvous, &[invite_code.as_bytes()])
+}
+
+/// A user's devices.
+pub fn devices(user: &str) -> Place {
+    place(Domain::Devices, &[user.as_bytes()])
+}
+
+/// A caller's own name for what it asks of `target`: the same name for something else is another memo.
+pub fn memo(name: &[u8], action: &str, target: &Place) -> Key {
+    Key::derive(Domain::Memo, &[name, action.as_bytes(), target.key.as_bytes()])
+}
+
+/// The memo of a job.
+pub fn job(id: Uuid) -> Key {
+    Key::derive(Domain::Memo, &[b"job", id.as_bytes()])
+}
+
+/// Spells a transfer's key as its id, which is the capability to use it.
+pub fn transfer_id(place: &Place) -> String {
+    URL_SAFE_NO_PAD.encode(place.key.as_bytes())
+}
+
+/// Reads a transfer id.
+pub fn transfer_of_id(id: &str) -> Option<Place> {
+    if id.len() != 43 {
+        return None;
+    }
+    let mut bytes = [0; 32];
+    let len = URL_SAFE_NO_PAD.decode_slice(id, &mut bytes).ok()?;
+    (len == bytes.len()).then(|| Place { domain: Domain::Transfer, key: Key::from_bytes(bytes) })
+}
+
+fn place(domain: Domain, parts: &[&[u8]]) -> Place {
+    Place { domain, key: Key::derive(domain, parts) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_transfer_id_leads_back_to_its_transfer() {
+        let place = transfer("pin", "hash");
+        let id = transfer_id(&place);
+        assert_eq!(id.len(), 43);
+        assert_eq!(transfer_of_id(&id), Some(place));
+    }
+
+    #[test]
+    fn a_malformed_transfer_id_leads_nowhere() {
+        let id = transfer_id(&transfer("pin", "hash"));
+        assert_eq!(transfer_of_id(&id[1..]), None);
+        assert_eq!(transfer_of_id(&format!("{id}=")), None);
+        assert_eq!(transfer_of_id(&format!("{}+", &id[1..])), None);
+    }
+
+    #[test]
+    fn a_memo_belongs_to_one_action_on_one_target() {
+        let (one, other) = (transfer("a", "b"), transfer("ab", ""));
+        assert_ne!(memo(b"k", "receive", &one), memo(b"k", "receive", &other));
+        assert_ne!(memo(b"k", "receive", &one), memo(b"k", "ack", &one));
+        assert_eq!(memo(b"k", "receive", &one), memo(b"k", "receive", &transfer("a", "b")));
+    }
+}

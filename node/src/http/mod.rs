@@ -1,0 +1,35 @@
+//! The HTTP edge: requests become drafts for the cluster, answers become responses.
+//!
+//! Read [`app`] first, then `guard` (what happens to every request), `call` (what a handler works with), and one of the
+//! handlers. The contract they keep is the HTTP API; errors have one shape, in [`error`].
+
+mod app;
+mod body;
+mod call;
+mod cors;
+mod devices;
+pub mod error;
+mod field;
+mod guard;
+mod jobs;
+pub mod keys;
+mod lease;
+pub mod metrics;
+mod notes;
+pub mod options;
+mod query;
+mod relay;
+mod reply;
+mod reports;
+mod request_id;
+mod routes;
+mod server;
+mod sessions;
+mod shared;
+mod transfers;
+mod wait;
+
+pub use app::{app, configure};
+pub use error::Error;
+pub use options::Options;
+pub use shared::Shared;

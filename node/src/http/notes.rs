@@ -1,0 +1,89 @@
+//! What a handler leaves for the headers of its response, success or not.
+
+use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
+use conclave_cluster::state::allowance::{Balance, Tier};
+
+use crate::access::allowance;
+use crate::actors::Place;
+
+const AFFINITY: HeaderName = HeaderName::from_static("x-session-affinity");
+const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+const X_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+const X_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+const X_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+
+/// What is left of the client's allowance, and which key the request was about.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Notes {
+    pub(super) spent: Option<(Tier, Balance)>,
+    pub(super) affinity: Option<u32>,
+}
+
+/// A token that a load balancer can route by. It is short on purpose: enough to spread load, and next to nothing
+/// of a key that is itself a capability.
+pub(super) fn affinity(place: &Place) -> u32 {
+    let [a, b, c, d, ..] = *place.key.as_bytes();
+    u32::from_be_bytes([a, b, c, d])
+}
+
+impl Notes {
+    /// Writes the headers. `policy` gives a tier's `RateLimit-Policy`, `now_ms` is the clock of the balance.
+    pub(super) fn write(
+        &self,
+        headers: &mut HeaderMap,
+        policy: impl FnOnce(Tier) -> Option<HeaderValue>,
+        now_ms: impl FnOnce() -> u64,
+    ) {
+        if let Some(affinity) = self.affinity {
+            headers.insert(AFFINITY, ascii(format!("{affinity:08x}")));
+        }
+        let Some((tier, balance)) = self.spent else { return };
+        let seconds = seconds_until(&balance, now_ms());
+        if let Some(policy) = policy(tier) {
+            headers.insert(RATE_LIMIT_POLICY, policy);
+        }
+        let name = allowance::name(tier);
+        headers.insert(RATE_LIMIT, ascii(format!("\"{name}\";r={};t={seconds}", balance.remaining)));
+        headers.insert(X_LIMIT, HeaderValue::from(balance.limit));
+        headers.insert(X_REMAINING, HeaderValue::from(balance.remaining));
+        headers.insert(X_RESET, HeaderValue::from(seconds));
+    }
+}
+
+/// Whole seconds until the window ends, rounded up.
+pub(super) fn seconds_until(balance: &Balance, now_ms: u64) -> u64 {
+    balance.reset_ms.saturating_sub(now_ms).div_ceil(1000)
+}
+
+fn ascii(text: String) -> HeaderValue {
+    HeaderValue::try_from(text).expect("digits, letters and a few signs are a header value")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_allowance_is_told_in_both_dialects() {
+        let balance = Balance { limit: 100, remaining: 42, reset_ms: 31_500 };
+        let notes = Notes { spent: Some((Tier::Chunk, balance)), affinity: Some(0xab) };
+        let mut headers = HeaderMap::new();
+        let policy = HeaderValue::from_static("\"chunk\";q=100;w=60");
+        notes.write(&mut headers, |_| Some(policy), || 1_000);
+        let text = |name: &str| headers.get(name).unwrap().to_str().unwrap().to_owned();
+        assert_eq!(text("RateLimit"), "\"chunk\";r=42;t=31");
+        assert_eq!(text("RateLimit-Policy"), "\"chunk\";q=100;w=60");
+        assert_eq!(text("X-RateLimit-Limit"), "100");
+        assert_eq!(text("X-RateLimit-Remaining"), "42");
+        assert_eq!(text("X-RateLimit-Reset"), "31");
+        assert_eq!(text("X-Session-Affinity"), "000000ab");
+    }
+
+    #[test]
+    fn a_window_that_ended_is_open_now() {
+        let balance = Balance { limit: 1, remaining: 0, reset_ms: 10 };
+        assert_eq!(seconds_until(&balance, 11), 0);
+        assert_eq!(seconds_until(&balance, 9), 1);
+    }
+}

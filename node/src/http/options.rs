@@ -1,0 +1,145 @@
+//! What the HTTP edge needs to know.
+
+use std::time::Duration;
+
+use crate::access::{Network, Tiers};
+use crate::actors;
+use crate::edition::Edition;
+
+/// What the HTTP edge needs to know, validated before.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Which features are offered.
+    pub edition: Edition,
+    /// Which web pages may call.
+    pub allowed_origins: Origins,
+    /// Forwarded headers are believed only from these.
+    pub trusted_proxies: Vec<Network>,
+    /// How much each client may ask; `None`: as much as it likes.
+    pub allowance: Option<Tiers>,
+    /// How long things live.
+    pub ttl: Ttl,
+    /// Bytes of a JSON request body.
+    pub body_bytes_max: usize,
+    /// Whether clients speak TLS to this node, so that they may be told to insist on it.
+    pub tls: bool,
+    /// Whether responses that hold nothing secret are compressed.
+    pub compression: bool,
+    /// Actors on this node.
+    pub sessions_max: usize,
+    /// Calls in flight for one key on this node.
+    pub calls_per_session_max: usize,
+    /// Requests that wait for a change on this node.
+    pub waits_max: usize,
+}
+
+impl Options {
+    /// The bounds that the actors keep.
+    pub fn limits(&self) -> actors::Limits {
+        actors::Limits {
+            sessions_max: self.sessions_max,
+            calls_per_session_max: self.calls_per_session_max,
+            waits_max: self.waits_max,
+        }
+    }
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            edition: Edition::default(),
+            allowed_origins: Origins::Any,
+            trusted_proxies: Vec::new(),
+            allowance: None,
+            ttl: Ttl::default(),
+            body_bytes_max: 256 * 1024,
+            tls: false,
+            compression: true,
+            sessions_max: 200_000,
+            calls_per_session_max: 4096,
+            waits_max: 20_000,
+        }
+    }
+}
+
+/// Which origins (RFC 6454) may call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origins {
+    /// Every origin, without credentials.
+    Any,
+    /// These, letter by letter, with credentials.
+    Listed(Vec<String>),
+}
+
+impl Origins {
+    /// Reads a configured list; `*` anywhere in it means all.
+    pub fn of<S: AsRef<str>>(list: impl IntoIterator<Item = S>) -> Self {
+        let list: Vec<String> = list
+            .into_iter()
+            .map(|origin| origin.as_ref().trim().trim_end_matches('/').to_ascii_lowercase())
+            .filter(|origin| !origin.is_empty())
+            .collect();
+        if list.iter().any(|origin| origin == "*") { Self::Any } else { Self::Listed(list) }
+    }
+
+    /// Whether a page of `origin` may call.
+    pub fn allow(&self, origin: &str) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Listed(list) => list.iter().any(|listed| listed == origin),
+        }
+    }
+}
+
+/// How long things live, from their last touch on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ttl {
+    /// Chunks and acknowledgements.
+    pub chunk: Duration,
+    /// Signals.
+    pub signal: Duration,
+    /// Invite codes.
+    pub register: Duration,
+    /// Offers and answers.
+    pub session: Duration,
+    /// Devices that ask for no other time.
+    pub device_default: Duration,
+    /// Outcomes remembered under an `Idempotency-Key` or as a job.
+    pub memo: Duration,
+}
+
+impl Default for Ttl {
+    fn default() -> Self {
+        Self {
+            chunk: Duration::from_secs(60),
+            signal: Duration::from_secs(30),
+            register: Duration::from_secs(30),
+            session: Duration::from_secs(180),
+            device_default: Duration::from_secs(180),
+            memo: Duration::from_secs(120),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn origins_are_compared_letter_by_letter() {
+        let origins = Origins::of(["https://app.example/", " https://Other.example "]);
+        assert!(origins.allow("https://app.example"));
+        assert!(origins.allow("https://other.example"));
+        for evil in
+            ["https://app.example.evil.test", "https://evilapp.example", "http://app.example", "null", ""]
+        {
+            assert!(!origins.allow(evil), "{evil}");
+        }
+    }
+
+    #[test]
+    fn a_star_is_everybody_and_nothing_is_nobody() {
+        assert_eq!(Origins::of(["https://a.example", "*"]), Origins::Any);
+        assert!(!Origins::of(Vec::<String>::new()).allow("https://a.example"));
+    }
+}

@@ -1,0 +1,181 @@
+//! Outcomes in relay's words. A job's outcome is told in the same ones.
+
+use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use conclave_cluster::state::mailbox::{self, Kind, Message};
+use conclave_cluster::state::outcome::{Outcome, Refusal};
+use conclave_cluster::state::rendezvous;
+use conclave_cluster::state::transfer::{self, Encoding};
+
+use super::super::error::{Code, Error};
+use super::super::reply::{fixed, json, push_string};
+use super::super::shared::Shared;
+
+/// The response to an outcome of a relay action.
+pub(in crate::http) fn answer(
+    outcome: Result<Outcome, Refusal>,
+    shared: &Shared,
+) -> Result<HttpResponse, Error> {
+    match outcome {
+        Ok(Outcome::Transfer(outcome)) => {
+            if outcome == transfer::Outcome::Stored {
+                shared.metrics.chunks_stored.increment(1);
+            }
+            Ok(transferred(outcome))
+        }
+        Ok(Outcome::Mailbox(mailbox::Outcome::Queued { .. })) => Ok(fixed(r#"{"status":"queued"}"#)),
+        Ok(Outcome::Mailbox(mailbox::Outcome::Messages(messages))) => {
+            Ok(json(StatusCode::OK, messages_body(&messages)))
+        }
+        Ok(Outcome::Rendezvous(rendezvous::Outcome::Registered)) => {
+            let seconds = shared.options.ttl.register.as_secs();
+            Ok(json(StatusCode::OK, format!(r#"{{"status":"registered","ttlSec":{seconds}}}"#)))
+        }
+        // None of relay's actions comes to one of these.
+        Ok(Outcome::Spent | Outcome::Exchange(_) | Outcome::Device(_) | Outcome::Member(_)) => {
+            Err(Code::Internal.into())
+        }
+        Err(refusal) => Err(refused(refusal).into()),
+    }
+}
+
+fn transferred(outcome: transfer::Outcome) -> HttpResponse {
+    use transfer::Outcome as O;
+    match outcome {
+        O::Opened { .. } | O::Stored | O::Waiting | O::Touched => fixed(r#"{"status":"waiting"}"#),
+        O::Duplicate => fixed(r#"{"status":"waiting","duplicate":true}"#),
+        O::Chunk { index, total, encoding, body } => {
+            json(StatusCode::OK, chunk_body(index, total, encoding, body.bytes()))
+        }
+        O::Done => fixed(r#"{"status":"done"}"#),
+        O::Absent => fixed(r#"{"status":"expired"}"#),
+        O::Acknowledged | O::Discarded => fixed(r#"{"ok":true}"#),
+    }
+}
+
+/// What each refusal is called.
+fn refused(refusal: Refusal) -> Code {
+    match refusal {
+        Refusal::Transfer(refusal) => match refusal {
+            transfer::Refusal::Conflict | transfer::Refusal::Delivered => Code::DuplicateChunk,
+            transfer::Refusal::TotalMismatch => Code::TotalChunksMismatch,
+            transfer::Refusal::OutOfRange | transfer::Refusal::Absent => Code::InvalidChunk,
+        },
+        Refusal::Mailbox(mailbox::Refusal::Full) => Code::MailboxFull,
+        Refusal::Rendezvous(rendezvous::Refusal::InUse) => Code::InviteCodeInUse,
+        Refusal::Allowance { .. } => Code::RateLimitExceeded,
+        Refusal::StorageFull => Code::StorageFull,
+        Refusal::Stale => Code::NoLeader,
+        Refusal::Exchange(_) | Refusal::Device(_) | Refusal::Member(_) => Code::Internal,
+    }
+}
+
+/// Written by hand, since a chunk is most of a response and is copied only once this way.
+fn chunk_body(index: u16, total: u16, encoding: Encoding, bytes: &[u8]) -> Vec<u8> {
+    let mut body = Vec::with_capacity(96 + bytes.len().div_ceil(3) * 4);
+    let head = format!(
+        r#"{{"status":"chunkAvailable","chunk":{{"chunkIndex":{index},"totalChunks":{total},"data":"#
+    );
+    body.extend_from_slice(head.as_bytes());
+    match encoding {
+        Encoding::Base64 => {
+            body.push(b'"');
+            let start = body.len();
+            body.resize(start + bytes.len().div_ceil(3) * 4, 0);
+            STANDARD.encode_slice(bytes, &mut body[start..]).expect("the room was measured for it");
+            body.push(b'"');
+        }
+        Encoding::Text => push_string(&mut body, &String::from_utf8_lossy(bytes)),
+    }
+    body.extend_from_slice(b"}}");
+    body
+}
+
+fn messages_body(messages: &[Message]) -> Vec<u8> {
+    let payloads: usize = messages.iter().map(|message| message.payload.len()).sum();
+    let mut body = Vec::with_capacity(16 + payloads + 128 * messages.len());
+    body.extend_from_slice(br#"{"messages":["#);
+    for (place, message) in messages.iter().enumerate() {
+        if place > 0 {
+            body.push(b',');
+        }
+        body.extend_from_slice(br#"{"from":"#);
+        push_string(&mut body, &message.from);
+        body.extend_from_slice(br#","type":""#);
+        body.extend_from_slice(kind_name(message.kind).as_bytes());
+        body.extend_from_slice(br#"","payload":"#);
+        body.extend_from_slice(message.payload.bytes());
+        body.extend_from_slice(format!(r#","timestamp":{}}}"#, message.at_ms).as_bytes());
+    }
+    body.extend_from_slice(b"]}");
+    body
+}
+
+/// The signal types, as clients spell them.
+pub(super) const KINDS: [&str; 5] = ["offer", "answer", "ice-candidate", "ready", "bye"];
+
+fn kind_name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Offer => KINDS[0],
+        Kind::Answer => KINDS[1],
+        Kind::IceCandidate => KINDS[2],
+        Kind::Ready => KINDS[3],
+        Kind::Bye => KINDS[4],
+    }
+}
+
+/// The signal type of that name.
+pub(super) fn kind_of(name: &str) -> Option<Kind> {
+    [Kind::Offer, Kind::Answer, Kind::IceCandidate, Kind::Ready, Kind::Bye]
+        .into_iter()
+        .find(|kind| kind_name(*kind) == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use conclave_cluster::state::body::Body;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn a_chunk_is_spelled_as_it_was_sent() {
+        let spelled = |encoding, bytes: &[u8]| -> Value {
+            serde_json::from_slice(&chunk_body(3, 9, encoding, bytes)).unwrap()
+        };
+        let expected = |data: &str| json!({"status": "chunkAvailable", "chunk": {"chunkIndex": 3, "totalChunks": 9, "data": data}});
+        assert_eq!(spelled(Encoding::Base64, b"\x00\xff"), expected("AP8="));
+        assert_eq!(spelled(Encoding::Base64, b"abc"), expected("YWJj"));
+        assert_eq!(spelled(Encoding::Text, "\"ä\n".as_bytes()), expected("\"ä\n"));
+    }
+
+    #[test]
+    fn payloads_come_back_byte_for_byte() {
+        let message = |kind, payload: &'static str| Message {
+            seq: 1,
+            from: "a\"b".to_owned(),
+            kind,
+            payload: Body::new(Bytes::from_static(payload.as_bytes())),
+            at_ms: 1_700_000_000_123,
+            expires_ms: 0,
+        };
+        let body =
+            messages_body(&[message(Kind::Offer, "{ \"x\":1.0 }"), message(Kind::IceCandidate, "null")]);
+        assert_eq!(
+            String::from_utf8(body).unwrap(),
+            r#"{"messages":[{"from":"a\"b","type":"offer","payload":{ "x":1.0 },"timestamp":1700000000123},{"from":"a\"b","type":"ice-candidate","payload":null,"timestamp":1700000000123}]}"#
+        );
+        assert_eq!(messages_body(&[]), br#"{"messages":[]}"#);
+    }
+
+    #[test]
+    fn kinds_are_known_by_their_names() {
+        for name in KINDS {
+            assert_eq!(kind_name(kind_of(name).unwrap()), name);
+        }
+        assert_eq!(kind_of("Offer"), None);
+    }
+}

@@ -1,0 +1,197 @@
+//! `POST /api/relay`: one path, and the body's `action` selects.
+
+mod answer;
+mod chunks;
+mod signals;
+
+pub(super) use answer::answer;
+pub(super) use signals::MISS_SURCHARGE;
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use bytes::Bytes;
+use conclave_cluster::state::allowance::{Charge, Tier};
+use conclave_cluster::state::command::Ask;
+use serde::Deserialize;
+
+use super::body;
+use super::call::Call;
+use super::error::{Code, Error};
+use super::field::{Raw, Text};
+use super::jobs;
+use super::shared::Shared;
+use crate::actors::Place;
+
+/// Everything that any action reads. Other fields are ignored.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Request<'a> {
+    #[serde(borrow, default)]
+    action: Text<'a>,
+    #[serde(borrow, default)]
+    pin: Text<'a>,
+    #[serde(borrow, default)]
+    password_hash: Text<'a>,
+    #[serde(borrow, default)]
+    chunk_index: Raw<'a>,
+    #[serde(borrow, default)]
+    total_chunks: Raw<'a>,
+    #[serde(borrow, default)]
+    data: Text<'a>,
+    #[serde(borrow, default)]
+    invite_code: Text<'a>,
+    #[serde(borrow, default)]
+    peer_id: Text<'a>,
+    #[serde(borrow, default)]
+    from: Text<'a>,
+    #[serde(borrow, default)]
+    to: Text<'a>,
+    #[serde(borrow, default, rename = "type")]
+    kind: Text<'a>,
+    #[serde(borrow, default)]
+    payload: Raw<'a>,
+    #[serde(borrow, default)]
+    wait_ms: Raw<'a>,
+}
+
+/// What can be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Action {
+    Send,
+    Receive,
+    Ack,
+    AckStatus,
+    Register,
+    Lookup,
+    Signal,
+    Poll,
+}
+
+impl Action {
+    fn of(request: &Request<'_>) -> Result<Self, Error> {
+        Ok(match request.action.filled().ok_or(Code::MissingAction)? {
+            "send" => Self::Send,
+            "receive" => Self::Receive,
+            "ack" => Self::Ack,
+            "ack-status" => Self::AckStatus,
+            "register" => Self::Register,
+            "lookup" => Self::Lookup,
+            "signal" => Self::Signal,
+            "poll" => Self::Poll,
+            _ => return Err(Code::UnknownAction.into()),
+        })
+    }
+
+    fn tier(self) -> Tier {
+        match self {
+            Self::Send => Tier::Chunk,
+            Self::Register => Tier::Create,
+            Self::Lookup => Tier::Lookup,
+            Self::Signal => Tier::Signal,
+            Self::Receive | Self::Ack | Self::AckStatus | Self::Poll => Tier::Poll,
+        }
+    }
+
+    fn is_about_chunks(self) -> bool {
+        match self {
+            Self::Send | Self::Receive | Self::Ack | Self::AckStatus => true,
+            Self::Register | Self::Lookup | Self::Signal | Self::Poll => false,
+        }
+    }
+}
+
+/// The handler.
+pub(super) async fn relay(
+    request: HttpRequest,
+    payload: web::Payload,
+    shared: web::Data<Shared>,
+) -> Result<HttpResponse, Error> {
+    let mut call = Call::new(&shared, &request);
+    let result = act(&mut call, payload).await;
+    call.finish(result)
+}
+
+async fn act(call: &mut Call<'_>, payload: web::Payload) -> Result<HttpResponse, Error> {
+    let body = body::read_json(call.request, payload, call.shared.options.body_bytes_max).await?;
+    let request: Request<'_> = body::parse(&body)?;
+    let action = match Action::of(&request) {
+        Ok(action) => action,
+        Err(error) => {
+            call.pay(Tier::Poll)?;
+            return Err(error);
+        }
+    };
+    if action.is_about_chunks() {
+        call.keep_waiting_status();
+    }
+    let charge = call.admit(action.tier())?;
+    match action {
+        Action::Send => chunks::send(call, charge, &request, &body).await,
+        Action::Receive => chunks::receive(call, charge, &request).await,
+        Action::Ack => chunks::ack(call, charge, &request).await,
+        Action::AckStatus => chunks::ack_status(call, &request).await,
+        Action::Register => signals::register(call, charge, &request).await,
+        Action::Lookup => signals::lookup(call, &request).await,
+        Action::Signal => signals::signal(call, charge, &request, &body).await,
+        Action::Poll => signals::poll(call, charge, &request).await,
+    }
+}
+
+/// Has a change carried out and answers with its outcome, or with a job if the client prefers that. With an
+/// `Idempotency-Key` it waits in any case: a retry under the same key must find the outcome itself.
+async fn change(
+    call: &mut Call<'_>,
+    action: &str,
+    place: Place,
+    charge: Option<Charge>,
+    ask: Ask,
+) -> Result<HttpResponse, Error> {
+    call.about(&place);
+    let memo = call.memo(action, &place)?;
+    if memo.is_none() && call.prefers_async() {
+        return jobs::begin(call, place, charge, ask);
+    }
+    let outcome = call.change(place, charge, memo, ask).await?;
+    answer(outcome, call.shared)
+}
+
+/// A string of the body as bytes: a slice of the body where the string stands in it as it is, else a copy.
+fn bytes_of(body: &Bytes, text: &Text<'_>) -> Bytes {
+    match text {
+        Text::String(std::borrow::Cow::Borrowed(text)) => body.slice_ref(text.as_bytes()),
+        Text::String(std::borrow::Cow::Owned(text)) => Bytes::copy_from_slice(text.as_bytes()),
+        Text::Absent | Text::Other => Bytes::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn action(body: &str) -> Result<Action, Code> {
+        let request: Request<'_> = serde_json::from_str(body).unwrap();
+        Action::of(&request).map_err(|error| error.code)
+    }
+
+    #[test]
+    fn the_action_selects() {
+        assert_eq!(action(r#"{"action":"ack-status"}"#), Ok(Action::AckStatus));
+        assert_eq!(action(r#"{"action":"\u0073end"}"#), Ok(Action::Send));
+        for missing in ["{}", r#"{"action":null}"#, r#"{"action":""}"#, r#"{"action":1}"#, r#"{"action":{}}"#]
+        {
+            assert_eq!(action(missing), Err(Code::MissingAction), "{missing}");
+        }
+        for unknown in [r#"{"action":"Send"}"#, r#"{"action":"delete"}"#] {
+            assert_eq!(action(unknown), Err(Code::UnknownAction), "{unknown}");
+        }
+    }
+
+    #[test]
+    fn a_string_without_escapes_is_not_copied() {
+        let body = Bytes::from_static(br#"{"data":"plain","pin":"\u0061"}"#);
+        let request: Request<'_> = body::parse(&body).unwrap();
+        let data = bytes_of(&body, &request.data);
+        assert_eq!(data, "plain");
+        assert_eq!(data.as_ptr(), body[9..].as_ptr());
+        assert_eq!(bytes_of(&body, &request.pin), "a");
+    }
+}

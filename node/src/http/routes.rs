@@ -1,0 +1,111 @@
+//! The names of the routes, for labels and spans. A label never carries what a client wrote.
+
+macro_rules! routes {
+    ($($variant:ident $template:literal;)*) => {
+        /// A route's name.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(super) enum Route { $($variant),* }
+
+        impl Route {
+            /// How many there are.
+            pub(super) const COUNT: usize = [$(Self::$variant),*].len();
+
+            /// The path with its parameters named.
+            pub(super) fn template(self) -> &'static str {
+                match self { $(Self::$variant => $template),* }
+            }
+        }
+    };
+}
+
+routes! {
+    Relay "/api/relay";
+    Sessions "/api/v1/sessions";
+    Resolve "/api/v1/sessions/resolve";
+    Session "/api/v1/sessions/{id}";
+    Offer "/api/v1/sessions/{id}/offer";
+    Answer "/api/v1/sessions/{id}/answer";
+    Transfers "/api/v1/transfers";
+    Transfer "/api/v1/transfers/{id}";
+    Chunk "/api/v1/transfers/{id}/chunks/{n}";
+    TransferAck "/api/v1/transfers/{id}/ack";
+    Devices "/api/v1/devices";
+    UserDevices "/api/v1/devices/{userId}";
+    Job "/api/v1/jobs/{id}";
+    Edition "/api/v1/edition";
+    Reports "/api/v1/csp-reports";
+    Health "/health";
+    Livez "/livez";
+    Readyz "/readyz";
+    Other "other";
+}
+
+impl Route {
+    /// Which route a path belongs to.
+    pub(super) fn of(path: &str) -> Self {
+        match path {
+            "/api/relay" => return Self::Relay,
+            "/health" => return Self::Health,
+            "/livez" => return Self::Livez,
+            "/readyz" => return Self::Readyz,
+            _ => {}
+        }
+        let Some(rest) = path.strip_prefix("/api/v1/").or_else(|| path.strip_prefix("/v1/")) else {
+            return Self::Other;
+        };
+        let mut parts = rest.split('/');
+        match (parts.next(), parts.next(), parts.next(), parts.next(), parts.next()) {
+            (Some("relay"), None, ..) => Self::Relay,
+            (Some("sessions"), None, ..) => Self::Sessions,
+            (Some("sessions"), Some("resolve"), None, ..) => Self::Resolve,
+            (Some("sessions"), Some(_), None, ..) => Self::Session,
+            (Some("sessions"), Some(_), Some("offer"), None, _) => Self::Offer,
+            (Some("sessions"), Some(_), Some("answer"), None, _) => Self::Answer,
+            (Some("transfers"), None, ..) => Self::Transfers,
+            (Some("transfers"), Some(_), None, ..) => Self::Transfer,
+            (Some("transfers"), Some(_), Some("ack"), None, _) => Self::TransferAck,
+            (Some("transfers"), Some(_), Some("chunks"), Some(_), None) => Self::Chunk,
+            (Some("devices"), None, ..) => Self::Devices,
+            (Some("devices"), Some(_), None, ..) => Self::UserDevices,
+            (Some("jobs"), Some(_), None, ..) => Self::Job,
+            (Some("edition"), None, ..) => Self::Edition,
+            (Some("csp-reports"), None, ..) => Self::Reports,
+            _ => Self::Other,
+        }
+    }
+
+    /// Whether the route is answered while the node drains: these say how the node is, and cost nothing.
+    pub(super) fn outlives_drain(self) -> bool {
+        matches!(self, Self::Health | Self::Livez | Self::Readyz | Self::Edition)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_path_has_the_template_that_names_it() {
+        for (path, template) in [
+            ("/api/relay", "/api/relay"),
+            ("/v1/relay", "/api/relay"),
+            ("/v1/sessions", "/api/v1/sessions"),
+            ("/api/v1/sessions/resolve", "/api/v1/sessions/resolve"),
+            ("/api/v1/sessions/1", "/api/v1/sessions/{id}"),
+            ("/v1/sessions/1/offer", "/api/v1/sessions/{id}/offer"),
+            ("/api/v1/transfers/x/chunks/7", "/api/v1/transfers/{id}/chunks/{n}"),
+            ("/api/v1/transfers/x/ack", "/api/v1/transfers/{id}/ack"),
+            ("/api/v1/devices/bob", "/api/v1/devices/{userId}"),
+            ("/readyz", "/readyz"),
+        ] {
+            assert_eq!(Route::of(path).template(), template, "{path}");
+        }
+    }
+
+    #[test]
+    fn what_a_client_invents_has_no_label_of_its_own() {
+        for path in ["/", "/api/v1/secret", "/api/v1/sessions/1/offer/2", "/v2/sessions", "/api/relay/x"] {
+            assert_eq!(Route::of(path), Route::Other, "{path}");
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! What the server says about itself.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use actix_web::{HttpResponse, web};
+use serde_json::{Map, Value, json};
+
+use super::error::{Code, Error, Extra};
+use super::options::Options;
+use super::reply::{fixed, ok};
+use super::shared::Shared;
+
+/// `GET /api/v1/edition`.
+pub(super) async fn edition(shared: web::Data<Shared>) -> HttpResponse {
+    ok(&edition_body(&shared.options))
+}
+
+fn edition_body(options: &Options) -> Value {
+    let edition = options.edition;
+    let features: Map<String, Value> =
+        edition.features().iter().map(|feature| ((*feature).to_owned(), Value::Bool(true))).collect();
+    json!({
+        "edition": edition.as_str(),
+        "isEnterprise": edition.is_enterprise(),
+        "version": env!("CARGO_PKG_VERSION"),
+        "features": features,
+        "timestamp": timestamp(),
+    })
+}
+
+/// `GET /health`.
+pub(super) async fn health(shared: web::Data<Shared>) -> HttpResponse {
+    ok(&json!({
+        "status": "ok",
+        "edition": shared.options.edition.as_str(),
+        "uptime": shared.started.elapsed().as_millis() as f64 / 1000.0,
+        "timestamp": timestamp(),
+    }))
+}
+
+/// `GET /livez`: that it is answered is the answer.
+pub(super) async fn livez() -> HttpResponse {
+    fixed(r#"{"status":"ok"}"#)
+}
+
+/// `GET /readyz`: whether clients should be sent here.
+pub(super) async fn readyz(shared: web::Data<Shared>) -> Result<HttpResponse, Error> {
+    if shared.is_draining() {
+        return Err(Error::from(Code::ShuttingDown).with(Extra::Failed(vec!["draining"])));
+    }
+    match shared.cluster.ready() {
+        Ok(()) => Ok(fixed(r#"{"status":"ready"}"#)),
+        Err(checks) => Err(Error::from(Code::NoLeader).with(Extra::Failed(checks))),
+    }
+}
+
+/// Milliseconds since the Unix epoch.
+fn timestamp() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::edition::Edition;
+
+    #[test]
+    fn an_edition_lists_what_it_has() {
+        let body = edition_body(&Options::default());
+        assert_eq!(body["edition"], "consumer");
+        assert_eq!(body["isEnterprise"], false);
+        assert_eq!(
+            body["features"],
+            json!({ "relay": true, "ephemeralChunks": true, "webrtcSignaling": true })
+        );
+        let options = Options { edition: Edition::Enterprise, ..Options::default() };
+        let body = edition_body(&options);
+        assert_eq!(body["isEnterprise"], true);
+        assert_eq!(body["features"].as_object().unwrap().len(), 9);
+    }
+}

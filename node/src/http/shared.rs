@@ -1,0 +1,73 @@
+//! What all workers of one node share.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use actix_web::http::header::HeaderValue;
+use conclave_cluster::Cluster;
+use conclave_cluster::state::allowance::Tier;
+use tokio::time::Instant;
+
+use super::guard::Dress;
+use super::metrics::Metrics;
+use super::options::Options;
+use crate::access::allowance::{self, TIERS};
+use crate::actors::Registry;
+
+/// What all workers of one node share. Make one, wrap it in `web::Data`, give it to every [`app`](super::app()).
+pub struct Shared {
+    pub(super) cluster: Cluster,
+    pub(super) options: Options,
+    pub(super) registry: Registry,
+    pub(super) metrics: Metrics,
+    pub(super) dress: Dress,
+    pub(super) started: Instant,
+    pub(super) jobs: AtomicUsize,
+    policies: [Option<HeaderValue>; TIERS.len()],
+    draining: AtomicBool,
+}
+
+impl Shared {
+    /// Install the metrics recorder before.
+    pub fn new(cluster: Cluster, options: Options, registry: Registry) -> Self {
+        let policies = TIERS.map(|tier| policy(&options, tier));
+        Self {
+            cluster,
+            registry,
+            metrics: Metrics::new(),
+            dress: Dress::new(&options),
+            started: Instant::now(),
+            jobs: AtomicUsize::new(0),
+            policies,
+            draining: AtomicBool::new(false),
+            options,
+        }
+    }
+
+    /// Refuses new work from now on with 503 `shutting_down`, and lets whoever waits here go with what there is.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::SeqCst);
+        self.registry.wake_all();
+    }
+
+    /// Whether [`Shared::drain`] was called.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::SeqCst)
+    }
+
+    /// The clock by which the state is read.
+    pub(super) fn now_ms(&self) -> u64 {
+        self.cluster.glance(|_, now_ms| now_ms)
+    }
+
+    /// What `RateLimit-Policy` says of a tier.
+    pub(super) fn policy(&self, tier: Tier) -> Option<HeaderValue> {
+        let place = TIERS.iter().position(|other| *other == tier)?;
+        self.policies[place].clone()
+    }
+}
+
+fn policy(options: &Options, tier: Tier) -> Option<HeaderValue> {
+    let rule = options.allowance?.rule(tier);
+    let (name, limit, window) = (allowance::name(tier), rule.limit, rule.window.as_secs().max(1));
+    HeaderValue::try_from(format!("\"{name}\";q={limit};w={window}")).ok()
+}

@@ -1,0 +1,49 @@
+//! Waiting for a change without polling.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
+
+use super::error::Error;
+use super::shared::Shared;
+use crate::actors::{Place, Watch};
+
+/// A request's patience: none, or a registered watcher and the instant until which it waits.
+pub(super) struct Patience<'a> {
+    shared: &'a Shared,
+    place: Place,
+    watch: Option<(Watch, Instant)>,
+}
+
+impl<'a> Patience<'a> {
+    /// Registers the watcher, if there is any patience at all. Look at the state after this.
+    pub(super) async fn new(shared: &'a Shared, place: Place, wait: Duration) -> Result<Self, Error> {
+        let watch = if wait.is_zero() {
+            None
+        } else {
+            let until = Instant::now() + wait;
+            Some((shared.registry.watch(place).await?, until))
+        };
+        Ok(Self { shared, place, watch })
+    }
+
+    /// Waits until it makes sense to look again; false once patience is at its end.
+    pub(super) async fn another_look(&mut self) -> bool {
+        let Some((watch, until)) = &mut self.watch else { return false };
+        if self.shared.is_draining() {
+            return false;
+        }
+        match timeout_at(*until, watch.changed()).await {
+            Ok(true) => true,
+            // The actor is gone; whoever comes next has another one.
+            Ok(false) => match self.shared.registry.watch(self.place).await {
+                Ok(fresh) => {
+                    *watch = fresh;
+                    true
+                }
+                Err(_) => false,
+            },
+            Err(_) => false,
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! One node, from its first socket to its last flush.
+//!
+//! The order matters. Both listeners are bound first, so that a taken port is told before anything is written; the
+//! admin listener answers while the cluster part still looks for its peers; the public is let in last. On the way out
+//! it is the reverse: the public is turned away, what runs is finished, leadership is handed over, the log is flushed.
+
+mod options;
+mod running;
+pub(crate) mod signals;
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use actix_web::dev::ServerHandle;
+use actix_web::middleware::from_fn;
+use actix_web::{HttpServer, rt, web};
+use conclave_cluster::raft::files;
+use conclave_cluster::wire::TlsError;
+use conclave_cluster::{Cluster, StartError, World};
+use tokio::time::Instant;
+
+use crate::actors::{self, Registry};
+use crate::admin::{self, Door, Phase};
+use crate::config::{Config, Environment};
+use crate::exit::Exit;
+use crate::http::{self, Shared};
+use crate::telemetry::metrics::{About, Metrics, UPKEEP};
+use running::Running;
+use signals::Signals;
+
+/// Of the grace time, what is kept for handing leadership over and flushing.
+const FAREWELL: Duration = Duration::from_secs(3);
+/// For how long a client that reads slowly may keep its connection after its answer, when the node goes.
+const LINGER_SECONDS: u64 = 1;
+
+/// Why a node does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No place for the data.
+    #[error("node.data_dir is empty, and neither XDG_DATA_HOME nor HOME says where the data belongs")]
+    Homeless,
+    /// A listener's address cannot be had.
+    #[error("cannot listen on {address} ({key}): {error}")]
+    Listen {
+        /// The configured address.
+        address: SocketAddr,
+        /// The key that says so.
+        key: &'static str,
+        /// What the system says.
+        error: std::io::Error,
+    },
+    /// The cluster part does not start.
+    #[error("cannot start: {0}")]
+    Start(#[from] StartError),
+    /// The data directory cannot be used.
+    #[error("cannot start: {0}")]
+    Disk(#[from] files::Error),
+    /// The certificates for links between nodes cannot be used.
+    #[error("cluster.tls: {0}")]
+    Tls(#[from] TlsError),
+    /// The cluster part cannot go on.
+    #[error("the node cannot go on: {0}")]
+    Failed(String),
+    /// Metrics cannot be kept.
+    #[error(transparent)]
+    Metrics(#[from] crate::telemetry::metrics::Error),
+    /// The system refuses threads, signals or sockets.
+    #[error("the system refuses: {0}")]
+    System(#[from] std::io::Error),
+    /// A server ended by itself.
+    #[error("the {0} listener ended by itself")]
+    Ended(&'static str),
+    /// The way out took longer than `shutdown.grace`.
+    #[error("the log could not be closed within shutdown.grace")]
+    Unflushed,
+}
+
+impl Error {
+    /// The exit code that fits.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Homeless => Exit::Usage,
+            Self::Start(StartError::Reused(_)) | Self::Disk(files::Error::Foreign { .. }) => Exit::Refused,
+            Self::Tls(_) => Exit::Usage,
+            Self::Start(StartError::Listen { .. } | StartError::Raft(_))
+            | Self::Disk(files::Error::Io { .. } | files::Error::Damaged { .. })
+            | Self::Failed(_)
+            | Self::Listen { .. }
+            | Self::Metrics(_)
+            | Self::System(_)
+            | Self::Ended(_)
+            | Self::Unflushed => Exit::Failed,
+        }
+    }
+}
+
+/// Runs a node until a signal ends it.
+pub fn run(config: &Config, environment: &Environment) -> Result<(), Error> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("node").build()?;
+    // `System` takes a function that cannot fail; the runtime is made before, where it may.
+    let mut runtime = Some(runtime);
+    let system = actix_rt::System::with_tokio_rt(move || runtime.take().expect("it is called once"));
+    system.block_on(live(config, environment))
+}
+
+async fn live(config: &Config, environment: &Environment) -> Result<(), Error> {
+    let data_dir = data_dir(config, environment)?;
+    let mut signals = Signals::new()?;
+    let public = bind(config.http.listen, config.http.backlog, "http.listen")?;
+    let private = bind(config.admin.listen, 128, "admin.listen")?;
+    let (http_url, admin_url) =
+        (url(&config.http.url, public.local_addr()?), url(&config.admin.url, private.local_addr()?));
+
+    let metrics = Metrics::install()?;
+    rt::spawn(upkeep(metrics.clone()));
+    let door = Door::new(metrics, about(config));
+    let admin = admin::listen(private, door.clone())?;
+    let admin_handle = admin.handle();
+    let mut admin = rt::spawn(admin);
+
+    tracing::info!(node = config.node.id, version = env!("CARGO_PKG_VERSION"), admin = admin_url, "starting");
+    let options = options::cluster(config, http_url.clone(), admin_url)?;
+    let world = World::real(data_dir, &options)?;
+    let cluster = tokio::select! {
+        started = Cluster::start(options, world) => started?,
+        signal = signals.next() => {
+            tracing::info!(signal, "asked to stop before the cluster was up");
+            return Ok(());
+        }
+    };
+    door.attach(cluster.clone());
+
+    let options = options::edge(config);
+    let registry = Registry::new(cluster.clone(), options.limits());
+    rt::spawn(actors::dispatch::run(cluster.hints(), registry.clone()));
+    let shared = web::Data::new(Shared::new(cluster.clone(), options, registry));
+    let running = Running::new();
+    let server = serve_public(config, public, shared.clone(), running.clone())?;
+    let public_handle = server.handle();
+    let mut server = rt::spawn(server);
+    door.enter(Phase::Serving);
+    tracing::info!(node = config.node.id, http = http_url, edition = %config.edition.name, "serving");
+
+    let ended = tokio::select! {
+        signal = signals.next() => {
+            tracing::info!(signal, grace = ?config.shutdown.grace, "going away; a second signal ends at once");
+            Ok(())
+        }
+        why = cluster.failed() => return Err(Error::Failed(why)),
+        _ = &mut server => Err(Error::Ended("public")),
+        _ = &mut admin => Err(Error::Ended("admin")),
+    };
+    rt::spawn(signals.second_ends_at_once());
+    door.enter(Phase::Draining);
+    let left = leave(config.shutdown.grace, &shared, &running, &public_handle, &cluster).await;
+    admin_handle.stop(false).await;
+    ended.and(left)
+}
+
+/// Turns the public away, finishes what runs, and closes the log.
+async fn leave(
+    grace: Duration,
+    shared: &Shared,
+    running: &Running,
+    public: &ServerHandle,
+    cluster: &Cluster,
+) -> Result<(), Error> {
+    let end = Instant::now() + grace;
+    let farewell = FAREWELL.min(grace / 4);
+    shared.drain();
+    public.pause().await;
+    // Idle connections are no reason to wait, and the server cannot tell them from busy ones: requests are counted.
+    if tokio::time::timeout_at(end - farewell, running.none()).await.is_err() {
+        tracing::warn!(requests = running.count(), "the grace time is over: these requests are cut off");
+    }
+    public.stop(true).await;
+    let least = Instant::now() + FAREWELL;
+    match tokio::time::timeout_at(end.max(least), cluster.shutdown()).await {
+        Ok(()) => {
+            tracing::info!("left in good order");
+            Ok(())
+        }
+        Err(_) => Err(Error::Unflushed),
+    }
+}
+
+fn serve_public(
+    config: &Config,
+    listener: TcpListener,
+    shared: web::Data<Shared>,
+    running: Running,
+) -> std::io::Result<actix_web::dev::Server> {
+    let workers = options::workers(config);
+    let app = move || {
+        let running = running.clone();
+        http::app(shared.clone()).wrap(from_fn(move |request, next| running.clone().count_in(request, next)))
+    };
+    let server = HttpServer::new(app)
+        .workers(workers)
+        .keep_alive(config.http.keep_alive)
+        .client_request_timeout(config.http.request_timeout)
+        .max_connections(config.http.connections_max.div_ceil(workers))
+        .shutdown_timeout(LINGER_SECONDS)
+        .disable_signals()
+        .listen(listener)?;
+    Ok(server.run())
+}
+
+async fn upkeep(metrics: Metrics) {
+    let mut ticks = tokio::time::interval(UPKEEP);
+    loop {
+        ticks.tick().await;
+        metrics.upkeep();
+    }
+}
+
+fn about(config: &Config) -> About {
+    let name = match config.node.name.as_str() {
+        "" => format!("node-{}", config.node.id),
+        name => name.to_owned(),
+    };
+    About { id: config.node.id, name, edition: config.edition.name.as_str() }
+}
+
+/// Binds through tokio's socket, which takes a backlog; the standard library's does not.
+fn bind(address: SocketAddr, backlog: u32, key: &'static str) -> Result<TcpListener, Error> {
+    let bound = || {
+        let socket = if address.is_ipv4() {
+            tokio::net::TcpSocket::new_v4()?
+        } else {
+            tokio::net::TcpSocket::new_v6()?
+        };
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(backlog)?.into_std()
+    };
+    bound().map_err(|error| Error::Listen { address, key, error })
+}
+
+/// What others call: as configured, or the address that was bound.
+fn url(configured: &str, bound: SocketAddr) -> String {
+    if configured.is_empty() {
+        format!("http://{bound}")
+    } else {
+        configured.trim_end_matches('/').to_owned()
+    }
+}
+
+/// Where the data is: as configured, or under the user's data home (XDG Base Directory Specification 0.8).
+fn data_dir(config: &Config, environment: &Environment) -> Result<PathBuf, Error> {
+    if !config.node.data_dir.as_os_str().is_empty() {
+        return Ok(config.node.data_dir.clone());
+    }
+    let absolute = |path: &&str| path.starts_with('/');
+    let home = match environment.get("XDG_DATA_HOME").filter(absolute) {
+        Some(data_home) => PathBuf::from(data_home),
+        None => PathBuf::from(environment.get("HOME").ok_or(Error::Homeless)?).join(".local/share"),
+    };
+    Ok(home.join("conclave"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn environment(variables: &[(&str, &str)]) -> Environment {
+        variables.iter().map(|(name, value)| (*name, *value)).collect()
+    }
+
+    #[test]
+    fn data_has_a_home() {
+        let mut config = Config::default();
+        let both = environment(&[("XDG_DATA_HOME", "/data"), ("HOME", "/home/me")]);
+        assert_eq!(data_dir(&config, &both).unwrap(), PathBuf::from("/data/conclave"));
+        let relative = environment(&[("XDG_DATA_HOME", "data"), ("HOME", "/home/me")]);
+        assert_eq!(data_dir(&config, &relative).unwrap(), PathBuf::from("/home/me/.local/share/conclave"));
+        assert!(matches!(data_dir(&config, &environment(&[])), Err(Error::Homeless)));
+        config.node.data_dir = "/elsewhere".into();
+        assert_eq!(data_dir(&config, &both).unwrap(), PathBuf::from("/elsewhere"));
+    }
+
+    #[tokio::test]
+    async fn a_taken_port_names_its_key() {
+        let taken = bind("127.0.0.1:0".parse().unwrap(), 16, "http.listen").unwrap();
+        let error = bind(taken.local_addr().unwrap(), 16, "admin.listen").unwrap_err();
+        assert!(error.to_string().contains("admin.listen"), "{error}");
+        assert_eq!(error.exit(), Exit::Failed);
+    }
+
+    #[test]
+    fn a_reused_id_is_a_refusal() {
+        assert_eq!(Error::Start(StartError::Reused(3)).exit(), Exit::Refused);
+    }
+}

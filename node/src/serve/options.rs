@@ -1,0 +1,154 @@
+//! From the configuration to what each part is told.
+
+use std::collections::BTreeMap;
+
+use conclave_cluster as cluster_part;
+use conclave_cluster::raft::Timing;
+use conclave_cluster::wire::{Tls, TlsError};
+
+use crate::access;
+use crate::config::{self, Config};
+use crate::http::options::{Options, Origins, Ttl};
+
+/// A single node's peers are nobody: it listens on loopback, on whatever port is free.
+const NOBODY: &str = "127.0.0.1:0";
+
+/// What the cluster part is told.
+pub(super) fn cluster(
+    config: &Config,
+    http_url: String,
+    admin_url: String,
+) -> Result<cluster_part::Options, TlsError> {
+    let id = config.node.id;
+    let named = config::members(&config.cluster.members).expect("the members were validated");
+    let own = named.get(&id).map_or(NOBODY, String::as_str);
+    let listen = given(&config.cluster.listen).unwrap_or(own).to_owned();
+    let advertise = match (given(&config.cluster.advertise), named.get(&id)) {
+        (Some(advertise), _) => advertise.to_owned(),
+        (None, Some(own)) => own.clone(),
+        (None, None) => listen.clone(),
+    };
+    let members = match (config.cluster.join, named.is_empty()) {
+        (true, _) => BTreeMap::new(),
+        (false, true) => BTreeMap::from([(id, advertise.clone())]),
+        (false, false) => named,
+    };
+    let files = &config.cluster.tls;
+    let tls = if files.ca.as_os_str().is_empty() {
+        None
+    } else {
+        Some(Tls::from_files(&files.ca, &files.cert, &files.key)?)
+    };
+    Ok(cluster_part::Options {
+        node_id: id,
+        cluster_name: config.cluster.name.clone(),
+        listen,
+        advertise,
+        members,
+        storage_bytes_max: config.storage.bytes_max,
+        deadline: config.cluster.deadline,
+        http_url,
+        admin_url,
+        timing: Timing {
+            heartbeat: config.raft.heartbeat,
+            election_min: config.raft.election_min,
+            election_max: config.raft.election_max,
+            snapshot_log_bytes: config.raft.snapshot_log_bytes,
+        },
+        tls,
+    })
+}
+
+fn given(text: &str) -> Option<&str> {
+    Some(text).filter(|text| !text.is_empty())
+}
+
+/// What the HTTP edge is told.
+pub(super) fn edge(config: &Config) -> Options {
+    let proxies = config.http.trusted_proxies.iter();
+    Options {
+        edition: config.edition.name,
+        allowed_origins: Origins::of(&config.http.allowed_origins),
+        trusted_proxies: proxies
+            .map(|network| network.parse().expect("the networks were validated"))
+            .collect(),
+        allowance: config.allowance.enabled.then(|| tiers(&config.allowance.tiers)),
+        ttl: Ttl {
+            chunk: config.ttl.chunk,
+            signal: config.ttl.signal,
+            register: config.ttl.register,
+            session: config.ttl.session,
+            device_default: config.ttl.device,
+            memo: config.ttl.memo,
+        },
+        body_bytes_max: usize::try_from(config.http.body_bytes_max).unwrap_or(usize::MAX),
+        tls: config.http.behind_tls,
+        compression: config.http.compression,
+        sessions_max: config.limits.sessions_max,
+        calls_per_session_max: config.limits.calls_per_session_max,
+        waits_max: config.limits.waits_max,
+    }
+}
+
+fn tiers(tiers: &config::Tiers) -> access::Tiers {
+    let rule = |rule: config::Rule| access::Rule { limit: rule.limit, window: rule.window };
+    access::Tiers {
+        create: rule(tiers.create),
+        lookup: rule(tiers.lookup),
+        chunk: rule(tiers.chunk),
+        signal: rule(tiers.signal),
+        poll: rule(tiers.poll),
+    }
+}
+
+/// How many threads serve the public: as configured, or half of the cores.
+pub(super) fn workers(config: &Config) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    if config.http.workers == 0 { (cores / 2).max(1) } else { config.http.workers }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(cluster: config::Cluster) -> cluster_part::Options {
+        let config = Config { cluster, ..Config::default() };
+        super::cluster(&config, "http://h".into(), "http://a".into()).unwrap()
+    }
+
+    #[test]
+    fn a_node_alone_listens_to_nobody() {
+        let alone = options(config::Cluster::default());
+        assert_eq!((alone.listen.as_str(), alone.advertise.as_str()), (NOBODY, NOBODY));
+        assert_eq!(alone.members, BTreeMap::from([(1, NOBODY.to_owned())]));
+    }
+
+    #[test]
+    fn a_member_finds_its_own_address() {
+        let members = vec!["1=a:1".to_owned(), "2=b:2".to_owned()];
+        let member = options(config::Cluster { members: members.clone(), ..config::Cluster::default() });
+        assert_eq!(
+            (member.listen.as_str(), member.advertise.as_str(), member.members.len()),
+            ("a:1", "a:1", 2)
+        );
+        let listen = "0.0.0.0:1".to_owned();
+        let behind = options(config::Cluster { members, listen, ..config::Cluster::default() });
+        assert_eq!((behind.listen.as_str(), behind.advertise.as_str()), ("0.0.0.0:1", "a:1"));
+    }
+
+    #[test]
+    fn a_node_that_joins_is_told_its_members_later() {
+        let listen = "10.0.0.4:7400".to_owned();
+        let joining = options(config::Cluster { join: true, listen, ..config::Cluster::default() });
+        assert!(joining.members.is_empty());
+        assert_eq!(joining.advertise, "10.0.0.4:7400");
+    }
+
+    #[test]
+    fn no_allowance_means_no_rules() {
+        let mut config = Config::default();
+        assert_eq!(edge(&config).allowance.unwrap().poll.limit, 120_000);
+        config.allowance.enabled = false;
+        assert!(edge(&config).allowance.is_none());
+    }
+}

@@ -1,0 +1,6 @@
+//! What a node tells about itself: log lines on standard error, and metrics.
+
+pub mod log;
+pub mod metrics;
+mod process;
+mod writer;
