@@ -1,6 +1,12 @@
 //! The chunk store: every body once, however many chunks hold it.
+//!
+//! Bodies lie in numbered slots, in the order in which they came, so that what arrives and expires together lies
+//! together, and a change copies few nodes of the persistent map. Only a new chunk asks for a body by its digest.
+
+use std::collections::BTreeMap;
 
 use imbl::OrdMap;
+use serde::{Deserialize, Serialize};
 
 use super::body::Body;
 use super::ground::Storage;
@@ -8,14 +14,40 @@ use super::id::Digest;
 use super::limits::ENTRY_BYTES;
 use super::outcome::Refusal;
 
-/// Bodies by digest, each with the number of chunks and memos that refer to it.
+/// Where a body lies. Never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+pub(super) struct Slot(u64);
+
+/// All bodies, each with the number of chunks and memos that refer to it.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Bodies(OrdMap<Digest, Stored>);
+pub(super) struct Bodies {
+    slots: OrdMap<Slot, Stored>,
+    next: Slot,
+    finder: Finder,
+}
 
 #[derive(Debug, Clone)]
 struct Stored {
+    digest: Digest,
     body: Body,
     refs: u32,
+}
+
+/// Finds a slot by its body's digest. A clone leaves it behind, because views for readers are cloned all the time
+/// and never ask; should something be applied to a clone, it is built anew.
+#[derive(Debug, Default)]
+struct Finder(Option<BTreeMap<Digest, Slot>>);
+
+impl Clone for Finder {
+    fn clone(&self) -> Self {
+        Self(None)
+    }
+}
+
+impl Finder {
+    fn ready(&mut self, slots: &OrdMap<Slot, Stored>) -> &mut BTreeMap<Digest, Slot> {
+        self.0.get_or_insert_with(|| slots.iter().map(|(slot, stored)| (stored.digest, *slot)).collect())
+    }
 }
 
 impl Bodies {
@@ -27,23 +59,27 @@ impl Bodies {
         body: &Body,
         growth: u64,
         storage: &mut Storage,
-    ) -> Result<(), Refusal> {
-        if let Some(stored) = self.0.get_mut(&digest) {
+    ) -> Result<Slot, Refusal> {
+        let finder = self.finder.ready(&self.slots);
+        if let Some(slot) = finder.get(&digest) {
             storage.admit(growth)?;
-            stored.refs += 1;
-            return Ok(());
+            self.slots.get_mut(slot).expect("what the finder finds is stored").refs += 1;
+            return Ok(*slot);
         }
         let len = body.len() as u64;
         storage.admit(growth + ENTRY_BYTES + len)?;
+        let slot = self.next;
+        self.next.0 += 1;
+        finder.insert(digest, slot);
         // A body of its own: the one in the proposal is a slice of a whole batch's buffer.
-        self.0.insert(digest, Stored { body: body.detached(), refs: 1 });
+        self.slots.insert(slot, Stored { digest, body: body.detached(), refs: 1 });
         storage.add_entry(len);
-        Ok(())
+        Ok(slot)
     }
 
     /// Adds one reference to a body that is there; false if it is not.
-    pub(super) fn refer(&mut self, digest: &Digest) -> bool {
-        match self.0.get_mut(digest) {
+    pub(super) fn refer(&mut self, slot: Slot) -> bool {
+        match self.slots.get_mut(&slot) {
             Some(stored) => {
                 stored.refs += 1;
                 true
@@ -53,42 +89,55 @@ impl Bodies {
     }
 
     /// Drops one reference, and the body with the last.
-    pub(super) fn release(&mut self, digest: &Digest, storage: &mut Storage) {
-        let Some(stored) = self.0.get_mut(digest) else { return };
+    pub(super) fn release(&mut self, slot: Slot, storage: &mut Storage) {
+        let Some(stored) = self.slots.get_mut(&slot) else { return };
         stored.refs -= 1;
         if stored.refs == 0 {
-            let len = stored.body.len() as u64;
-            self.0.remove(digest);
-            storage.drop_entry(len);
+            storage.drop_entry(stored.body.len() as u64);
+            let digest = stored.digest;
+            self.finder.ready(&self.slots).remove(&digest);
+            self.slots.remove(&slot);
         }
     }
 
-    pub(super) fn get(&self, digest: &Digest) -> Option<&Body> {
-        self.0.get(digest).map(|stored| &stored.body)
+    pub(super) fn get(&self, slot: Slot) -> Option<(Digest, &Body)> {
+        self.slots.get(&slot).map(|stored| (stored.digest, &stored.body))
     }
 
     pub(super) fn len(&self) -> usize {
-        self.0.len()
+        self.slots.len()
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&Digest, &Body)> {
-        self.0.iter().map(|(digest, stored)| (digest, &stored.body))
+    /// The slot that the next body takes; part of the state, since all replicas must number alike.
+    pub(super) fn next(&self) -> Slot {
+        self.next
     }
 
-    /// Stores a body as a snapshot has it, without a reference yet; false if it was there.
-    pub(super) fn restore(&mut self, digest: Digest, body: Body, storage: &mut Storage) -> bool {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Slot, Digest, &Body)> {
+        self.slots.iter().map(|(slot, stored)| (*slot, stored.digest, &stored.body))
+    }
+
+    /// Begins as a snapshot does, before its bodies.
+    pub(super) fn restore_next(&mut self, next: Slot) {
+        self.next = next;
+    }
+
+    /// Stores a body as a snapshot has it, without a reference yet; false if that cannot be.
+    pub(super) fn restore(&mut self, slot: Slot, digest: Digest, body: Body, storage: &mut Storage) -> bool {
         storage.add_entry(body.len() as u64);
-        self.0.insert(digest, Stored { body, refs: 0 }).is_none()
+        slot < self.next
+            && self.finder.ready(&self.slots).insert(digest, slot).is_none()
+            && self.slots.insert(slot, Stored { digest, body, refs: 0 }).is_none()
     }
 
     /// Whether nothing is kept that nobody refers to.
     pub(super) fn all_referred(&self) -> bool {
-        self.0.values().all(|stored| stored.refs > 0)
+        self.slots.values().all(|stored| stored.refs > 0)
     }
 
     /// The references as counted, for tests that count them anew.
     #[cfg(test)]
-    pub(super) fn refs(&self) -> std::collections::BTreeMap<Digest, u32> {
-        self.0.iter().map(|(digest, stored)| (*digest, stored.refs)).collect()
+    pub(super) fn refs(&self) -> BTreeMap<Digest, u32> {
+        self.slots.values().map(|stored| (stored.digest, stored.refs)).collect()
     }
 }

@@ -7,7 +7,7 @@
 
 use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 use bytes::Bytes;
-use serde::de::{DeserializeOwned, SeqAccess, Visitor};
+use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::body::Body;
@@ -133,12 +133,13 @@ fn header<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
     header
 }
 
-fn parse<T: DeserializeOwned>(header: &[u8]) -> Result<T, Error> {
+fn parse<'a, T: Deserialize<'a>>(header: &'a [u8]) -> Result<T, Error> {
     let (&version, rest) = header.split_first().ok_or(Error::Malformed)?;
     if version != VERSION {
         return Err(Error::Version(version));
     }
-    let (value, read) = bincode::serde::decode_from_slice(rest, CONFIG).map_err(|_| Error::Malformed)?;
+    let (value, read) =
+        bincode::serde::borrow_decode_from_slice(rest, CONFIG).map_err(|_| Error::Malformed)?;
     if read == rest.len() { Ok(value) } else { Err(Error::Trailing) }
 }
 

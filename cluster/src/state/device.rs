@@ -12,7 +12,7 @@ use super::outcome;
 /// A wish about the devices under `key`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ask {
-    /// Derived from the user id ([`Domain::Devices`](super::id::Domain::Devices)).
+    /// Derived from the user id ([`Domain::Devices`]).
     pub key: Key,
     /// What is wished.
     pub verb: Verb,

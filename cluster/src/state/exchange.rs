@@ -15,7 +15,7 @@ use super::outcome;
 /// A wish about the exchange under `key`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ask {
-    /// Derived from the session id ([`Domain::Exchange`](super::id::Domain::Exchange)).
+    /// Derived from the session id ([`Domain::Exchange`]).
     pub key: Key,
     /// How long the exchange lives from this touch on.
     pub ttl_ms: u32,
@@ -30,7 +30,7 @@ pub enum Verb {
     Create {
         /// The session id, a UUID as a number.
         id: u128,
-        /// Derived from the pin ([`Domain::Pin`](super::id::Domain::Pin)).
+        /// Derived from the pin ([`Domain::Pin`]).
         pin: Option<Key>,
     },
     /// Store one side's envelope, over an earlier one.

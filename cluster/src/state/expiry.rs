@@ -43,7 +43,7 @@ impl Lease {
 }
 
 /// All entries, earliest first.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Agenda(OrdSet<(u64, Thing)>);
 
 impl Agenda {
@@ -102,11 +102,5 @@ impl Agenda {
     /// The earliest entry's instant.
     pub(super) fn next_ms(&self) -> Option<u64> {
         self.0.get_min().map(|&(due_ms, _)| due_ms)
-    }
-
-    /// How many entries there are.
-    #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
-        self.0.len()
     }
 }

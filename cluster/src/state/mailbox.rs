@@ -16,7 +16,7 @@ use super::outcome;
 /// A wish about the mailbox under `key`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ask {
-    /// Derived from the peer id ([`Domain::Mailbox`](super::id::Domain::Mailbox)).
+    /// Derived from the peer id ([`Domain::Mailbox`]).
     pub key: Key,
     /// What is wished.
     pub verb: Verb,

@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use imbl::OrdMap;
 
+use super::bodies::Slot;
 use super::command::Memo;
 use super::expiry::{Lease, Thing};
 use super::ground::Ground;
-use super::id::{Digest, Key};
+use super::id::Key;
 use super::limits::MEMOS_MAX;
 use super::outcome::{Answer, Outcome};
 use super::{mailbox, transfer};
@@ -25,7 +26,7 @@ pub(super) struct Memos(OrdMap<Key, Remembered>);
 pub(super) struct Remembered {
     pub(super) answer: Arc<Answer>,
     /// Where the answer hands out a chunk: whose body this refers to, so that it is stored and counted once.
-    pub(super) digest: Option<Digest>,
+    pub(super) slot: Option<Slot>,
     pub(super) lease: Lease,
 }
 
@@ -45,14 +46,14 @@ impl Memos {
         &mut self,
         memo: &Memo,
         answer: Arc<Answer>,
-        digest: Option<Digest>,
+        slot: Option<Slot>,
         ground: &mut Ground,
     ) {
         // One that is over but not freed yet would be in the way.
         self.free(&memo.key, ground);
-        let digest = digest.filter(|digest| ground.bodies.refer(digest));
+        let slot = slot.filter(|slot| ground.bodies.refer(*slot));
         let lease = ground.agenda.begin(Thing::Memo(memo.key), ground.after(memo.ttl_ms));
-        let known = Remembered { answer, digest, lease };
+        let known = Remembered { answer, slot, lease };
         ground.storage.add_entry(known.weight());
         self.0.insert(memo.key, known);
     }
@@ -61,8 +62,8 @@ impl Memos {
         if let Some(known) = self.0.remove(key) {
             ground.agenda.end(&known.lease, Thing::Memo(*key));
             ground.storage.drop_entry(known.weight());
-            if let Some(digest) = &known.digest {
-                ground.bodies.release(digest, &mut ground.storage);
+            if let Some(slot) = known.slot {
+                ground.bodies.release(slot, &mut ground.storage);
             }
         }
     }
@@ -85,7 +86,7 @@ impl Memos {
     pub(super) fn restore(&mut self, key: Key, known: Remembered, ground: &mut Ground) -> bool {
         ground.storage.add_entry(known.weight());
         ground.agenda.restore(&known.lease, Thing::Memo(key))
-            && known.digest.is_none_or(|digest| ground.bodies.refer(&digest))
+            && known.slot.is_none_or(|slot| ground.bodies.refer(slot))
             && self.0.insert(key, known).is_none()
     }
 }
@@ -93,7 +94,7 @@ impl Memos {
 impl Remembered {
     /// The bytes it carries itself.
     fn weight(&self) -> u64 {
-        match (&self.answer.outcome, self.digest) {
+        match (&self.answer.outcome, self.slot) {
             (Ok(Outcome::Transfer(transfer::Outcome::Chunk { body, .. })), None) => body.len() as u64,
             (Ok(Outcome::Mailbox(mailbox::Outcome::Messages(messages))), _) => {
                 messages.iter().map(mailbox::Message::weight).sum()

@@ -14,7 +14,7 @@ use super::outcome;
 /// A wish about the invite code under `key`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ask {
-    /// Derived from the invite code ([`Domain::Rendezvous`](super::id::Domain::Rendezvous)).
+    /// Derived from the invite code ([`Domain::Rendezvous`]).
     pub key: Key,
     /// What is wished.
     pub verb: Verb,

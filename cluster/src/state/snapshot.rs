@@ -2,7 +2,7 @@
 //!
 //! A magic word and a version byte; then records, each its length in four bytes (little-endian), its header in
 //! bincode and its bodies; the last one counts those before it; then the SHA-256 of everything so far. Records
-//! come in the order of [`Record`] and within a kind in the order of the maps, so equal states make equal bytes.
+//! come in the order of `Record` and within a kind in the order of the maps, so equal states make equal bytes.
 //! What can be derived is not written but rebuilt on reading: references to bodies, stored bytes, the agenda.
 
 use std::io::{self, Read, Write};
@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::allowance::{self, Tier};
+use super::bodies::Slot;
 use super::body::Body;
 use super::codec::{self, CONFIG, fill};
 use super::expiry::Lease;
@@ -49,8 +50,10 @@ pub enum Error {
 enum Record {
     Clock {
         now_ms: u64,
+        next_slot: Slot,
     },
     Body {
+        slot: Slot,
         digest: Digest,
         body: Body,
     },
@@ -68,7 +71,7 @@ enum Record {
         #[serde(deserialize_with = "codec::at_most::<_, _, { DEVICES_PER_USER_MAX }>")] Vec<device::Device>,
     ),
     Window(Key, Tier, allowance::Window),
-    Memo(Key, Lease, Option<Digest>, Answer),
+    Memo(Key, Lease, Option<Slot>, Answer),
     Origin(u64, replay::Head),
     Outcome(RequestId, Answer),
     Member(u64, u128),
@@ -120,9 +123,9 @@ impl State {
         let mut writer = Writer { out, hash: Sha256::new(), scratch: Vec::new(), records: 0 };
         writer.write(&MAGIC)?;
         writer.write(&[VERSION])?;
-        writer.record(Record::Clock { now_ms: self.ground.now_ms })?;
-        for (digest, body) in self.ground.bodies.iter() {
-            writer.record(Record::Body { digest: *digest, body: body.clone() })?;
+        writer.record(Record::Clock { now_ms: self.ground.now_ms, next_slot: self.ground.bodies.next() })?;
+        for (slot, digest, body) in self.ground.bodies.iter() {
+            writer.record(Record::Body { slot, digest, body: body.clone() })?;
         }
         for (key, transfer) in self.transfers.iter() {
             writer.record(Record::Transfer(*key, transfer.clone()))?;
@@ -156,7 +159,7 @@ impl State {
         }
         for (key, known) in self.memos.iter() {
             let answer = Answer::clone(&known.answer);
-            writer.record(Record::Memo(*key, known.lease, known.digest, answer))?;
+            writer.record(Record::Memo(*key, known.lease, known.slot, answer))?;
         }
         for (number, head) in self.replay.iter() {
             writer.record(Record::Origin(*number, *head))?;
@@ -175,12 +178,13 @@ impl State {
     fn restore(&mut self, record: Record) -> Result<(), Error> {
         let ground = &mut self.ground;
         let (what, sound) = match record {
-            Record::Clock { now_ms } => {
+            Record::Clock { now_ms, next_slot } => {
                 ground.now_ms = now_ms;
+                ground.bodies.restore_next(next_slot);
                 ("clock", true)
             }
-            Record::Body { digest, body } => {
-                ("body", ground.bodies.restore(digest, body, &mut ground.storage))
+            Record::Body { slot, digest, body } => {
+                ("body", ground.bodies.restore(slot, digest, body, &mut ground.storage))
             }
             Record::Transfer(key, transfer) => ("transfer", self.transfers.restore(key, transfer, ground)),
             Record::Chunk(key, index, chunk) => {
@@ -202,14 +206,14 @@ impl State {
             Record::Window(client, tier, window) => {
                 ("window", self.windows.restore(client, tier, window, ground))
             }
-            Record::Memo(key, lease, digest, mut answer) => {
-                if let (Some(digest), Ok(Outcome::Transfer(transfer::Outcome::Chunk { body, .. }))) =
-                    (&digest, &mut answer.outcome)
+            Record::Memo(key, lease, slot, mut answer) => {
+                if let (Some(slot), Ok(Outcome::Transfer(transfer::Outcome::Chunk { body, .. }))) =
+                    (slot, &mut answer.outcome)
                 {
                     *body =
-                        ground.bodies.get(digest).ok_or(Error::Corrupt("a memo without its body"))?.clone();
+                        ground.bodies.get(slot).ok_or(Error::Corrupt("a memo without its body"))?.1.clone();
                 }
-                let known = memo::Remembered { answer: answer.into(), digest, lease };
+                let known = memo::Remembered { answer: answer.into(), slot, lease };
                 ("memo", self.memos.restore(key, known, ground))
             }
             Record::Origin(number, head) => ("origin", self.replay.restore(number, head, ground)),
@@ -319,7 +323,7 @@ impl<R: Read> Reader<'_, R> {
         let mut bytes = vec![0; len];
         self.read(&mut bytes)?;
         let mut bytes = Bytes::from(bytes);
-        let (mut record, read): (Record, usize) = bincode::serde::decode_from_slice(&bytes, CONFIG)
+        let (mut record, read): (Record, usize) = bincode::serde::borrow_decode_from_slice(&bytes, CONFIG)
             .map_err(|_| Error::Corrupt("malformed record"))?;
         let mut payload = bytes.split_off(read);
         record

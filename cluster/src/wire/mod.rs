@@ -7,9 +7,9 @@
 //!
 //! Guarantees: requests of one connection reach [`Service::serve`] in the order in which they were sent, and are
 //! carried out at most once each; nothing is sent again by this module. A handler's future is dropped when the
-//! connection it came by ends. After [`Error::TimedOut`] or [`Error::Closed`] a request may have been carried
-//! out; after every other error it was not.
+//! connection it came by ends. Each [`Error`] says whether the request may have been carried out.
 
+mod backoff;
 mod breaker;
 mod connection;
 mod error;

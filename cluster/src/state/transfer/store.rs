@@ -4,6 +4,7 @@ use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 
 use super::super::bits::Bits;
+use super::super::bodies::Slot;
 use super::super::body::Body;
 use super::super::expiry::{Lease, Thing};
 use super::super::ground::Ground;
@@ -36,7 +37,7 @@ pub(in crate::state) struct Transfer {
 /// One stored chunk. The fields' order is the snapshot format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::state) struct Chunk {
-    digest: Digest,
+    slot: Slot,
     encoding: Encoding,
 }
 
@@ -50,7 +51,8 @@ impl Transfer {
 struct Upload<'a> {
     index: u16,
     total: Option<u16>,
-    chunk: Chunk,
+    digest: Digest,
+    encoding: Encoding,
     body: &'a Body,
 }
 
@@ -67,7 +69,7 @@ impl Transfers {
         match verb {
             Verb::Open { total } => self.open(key, ttl_ms, total, ground),
             Verb::Put { index, total, digest, encoding, body } => {
-                let upload = Upload { index, total, chunk: Chunk { digest, encoding }, body: &body };
+                let upload = Upload { index, total, digest, encoding, body: &body };
                 self.put(key, ttl_ms, &upload, ground)
             }
             Verb::Take => Ok(self.take(key, ttl_ms, ground)),
@@ -107,11 +109,11 @@ impl Transfers {
         upload: &Upload<'_>,
         ground: &mut Ground,
     ) -> Result<Outcome, outcome::Refusal> {
-        let &Upload { index, total, chunk, body } = upload;
+        let &Upload { index, total, digest, encoding, body } = upload;
         if total.is_some_and(|total| !is_total(total) || index >= total) {
             return Err(Refusal::OutOfRange.into());
         }
-        match (self.transfers.get_mut(&key), total) {
+        let slot = match (self.transfers.get_mut(&key), total) {
             (Some(transfer), _) => {
                 if total.is_some_and(|total| total != transfer.total) {
                     return Err(Refusal::TotalMismatch.into());
@@ -123,26 +125,28 @@ impl Transfers {
                     return Err(Refusal::Delivered.into());
                 }
                 if transfer.received.get(index) {
-                    renew_if_same(
-                        transfer,
-                        key,
-                        ttl_ms,
-                        self.chunks.get(&(key, index)) == Some(&chunk),
-                        ground,
-                    )?;
+                    // A sender may say a chunk again, but not otherwise.
+                    let known = self.chunks.get(&(key, index)).expect("a received chunk is stored");
+                    let stored = ground.bodies.get(known.slot).map(|(digest, _)| digest);
+                    if known.encoding != encoding || stored != Some(digest) {
+                        return Err(Refusal::Conflict.into());
+                    }
+                    renew(transfer, key, ttl_ms, ground);
                     return Ok(Outcome::Duplicate);
                 }
-                ground.bodies.keep(chunk.digest, body, ENTRY_BYTES, &mut ground.storage)?;
+                let slot = ground.bodies.keep(digest, body, ENTRY_BYTES, &mut ground.storage)?;
                 transfer.received.set(index);
                 renew(transfer, key, ttl_ms, ground);
+                slot
             }
             (None, Some(total)) => {
-                ground.bodies.keep(chunk.digest, body, 2 * ENTRY_BYTES, &mut ground.storage)?;
+                let slot = ground.bodies.keep(digest, body, 2 * ENTRY_BYTES, &mut ground.storage)?;
                 self.begin(key, ttl_ms, total, ground).received.set(index);
+                slot
             }
             (None, None) => return Err(Refusal::Absent.into()),
-        }
-        self.chunks.insert((key, index), chunk);
+        };
+        self.chunks.insert((key, index), Chunk { slot, encoding });
         ground.storage.add_entry(0);
         ground.wakes.wake(Domain::Transfer, key);
         Ok(Outcome::Stored)
@@ -168,7 +172,7 @@ impl Transfers {
         ground.wakes.wake(Domain::Transfer, key);
         let total = transfer.total;
         let chunk = self.chunks.get(&(key, index)).expect("an undelivered received chunk is stored");
-        let body = ground.bodies.get(&chunk.digest).expect("a stored chunk refers to its body").clone();
+        let body = ground.bodies.get(chunk.slot).expect("a stored chunk refers to its body").1.clone();
         Outcome::Chunk { index, total, encoding: chunk.encoding, body }
     }
 
@@ -251,7 +255,7 @@ impl Transfers {
         let mut freed = 0;
         for index in received.iter() {
             if let Some(chunk) = self.chunks.remove(&(*key, index)) {
-                ground.bodies.release(&chunk.digest, &mut ground.storage);
+                ground.bodies.release(chunk.slot, &mut ground.storage);
                 ground.storage.drop_entry(0);
                 freed += 1;
             }
@@ -303,9 +307,9 @@ impl Transfers {
         })
     }
 
-    pub(in crate::state) fn chunk(&self, key: &Key, index: u16, now_ms: u64) -> Option<(Encoding, Digest)> {
+    pub(in crate::state) fn chunk(&self, key: &Key, index: u16, now_ms: u64) -> Option<(Encoding, Slot)> {
         self.transfers.get(key).filter(|transfer| transfer.lease.alive(now_ms))?;
-        self.chunks.get(&(*key, index)).map(|chunk| (chunk.encoding, chunk.digest))
+        self.chunks.get(&(*key, index)).map(|chunk| (chunk.encoding, chunk.slot))
     }
 
     pub(in crate::state) fn acknowledged(&self, key: &Key, now_ms: u64) -> bool {
@@ -356,7 +360,7 @@ impl Transfers {
             index < transfer.total && transfer.received.get(index) && !transfer.freed
         });
         ground.storage.add_entry(0);
-        belongs && ground.bodies.refer(&chunk.digest) && self.chunks.insert((key, index), chunk).is_none()
+        belongs && ground.bodies.refer(chunk.slot) && self.chunks.insert((key, index), chunk).is_none()
     }
 
     /// Takes an acknowledgement as a snapshot has it; false if that cannot be.
@@ -385,19 +389,4 @@ fn is_total(total: u16) -> bool {
 fn renew(transfer: &mut Transfer, key: Key, ttl_ms: u32, ground: &mut Ground) {
     let expires_ms = ground.after(ttl_ms);
     ground.agenda.renew(&mut transfer.lease, Thing::Transfer(key), expires_ms);
-}
-
-/// The sender may say a chunk again, but not otherwise.
-fn renew_if_same(
-    transfer: &mut Transfer,
-    key: Key,
-    ttl_ms: u32,
-    same: bool,
-    ground: &mut Ground,
-) -> Result<(), Refusal> {
-    if !same {
-        return Err(Refusal::Conflict);
-    }
-    renew(transfer, key, ttl_ms, ground);
-    Ok(())
 }

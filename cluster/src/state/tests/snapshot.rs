@@ -1,0 +1,174 @@
+//! Snapshots, and the golden files of both formats.
+//!
+//! `cluster/tests/golden/` holds one file per format version, as that version wrote it, and each stays readable.
+//! When a version is raised, run the tests once with `CONCLAVE_GOLDEN=write`: the new version's files are written
+//! next to the old ones. A file that exists is never written over.
+
+use std::path::PathBuf;
+
+use super::super::snapshot::{self, Error};
+use super::super::transfer::Verb;
+use super::super::{codec, device, exchange, mailbox, member, rendezvous};
+use super::transfer::{about, put};
+use super::*;
+
+/// A proposal with every family in it and some of everything left over.
+fn sample() -> Proposal {
+    let mut lab = Lab::new();
+    let key = Key::derive(Domain::Exchange, &[b"golden"]);
+    let exchange = |verb| Ask::Exchange(exchange::Ask { key, ttl_ms: 180_000, verb });
+    let (from, kind, payload) = ("alice".to_owned(), mailbox::Kind::IceCandidate, body("{}"));
+    let push = mailbox::Verb::Push { from, kind, payload, ttl_ms: 30_000 };
+    let charge = Charge {
+        client: Key::derive(Domain::Client, &[b"golden"]),
+        tier: super::super::allowance::Tier::Chunk,
+        count: 2,
+        limit: 600,
+        window_ms: 60_000,
+    };
+    let register = rendezvous::Verb::Register { peer: "bob".into(), ttl_ms: 30_000 };
+    let (device_id, onion, port) = ("phone".into(), "abc.onion".into(), Some(443));
+    let device = device::Verb::Register { device_id, onion, port, ttl_ms: 180_000 };
+    let commands = vec![
+        lab.charged(charge, put("small", 0, 2, "same")),
+        lab.command(put("large", 99, 2048, "same")),
+        lab.command(about("small", Verb::Acknowledge { existing: false })),
+        lab.memoed("golden", about("small", Verb::Take)),
+        lab.memoed("golden", about("small", Verb::Take)),
+        lab.command(exchange(exchange::Verb::Create {
+            id: 7,
+            pin: Some(Key::derive(Domain::Pin, &[b"rose"])),
+        })),
+        lab.command(exchange(exchange::Verb::Put {
+            role: exchange::Role::Offer,
+            envelope: body("{\"ct\":1}"),
+        })),
+        lab.command(mailbox::Ask { key, verb: push.clone() }),
+        lab.memoed("drained", mailbox::Ask { key, verb: mailbox::Verb::Drain { bytes_max: 1000 } }),
+        lab.command(mailbox::Ask { key, verb: push }),
+        lab.command(Ask::Rendezvous(rendezvous::Ask { key, verb: register })),
+        lab.command(Ask::Device(device::Ask { key, verb: device })),
+        lab.command(Ask::Member(member::Ask::Enroll { node: 1, storage: 42 })),
+        lab.charged(charge, Ask::Spend),
+    ];
+    let floors = vec![(1, 1), (9, 3)];
+    Proposal { stamp_ms: MORNING_MS, storage_bytes_max: 1 << 40, floors, commands }
+}
+
+fn sample_state() -> State {
+    let mut state = State::default();
+    let (answers, _) = state.apply(sample());
+    assert!(answers.iter().all(|answer| answer.outcome.is_ok()));
+    state
+}
+
+fn written(state: &State) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    state.write_to(&mut bytes).unwrap();
+    bytes
+}
+
+#[test]
+fn a_snapshot_comes_back_whole() {
+    let state = sample_state();
+    audit(&state);
+    assert_eq!(written(&reread(&state)), written(&state));
+    audit(&State::default());
+}
+
+#[test]
+fn a_snapshot_of_a_clone_is_not_disturbed() {
+    let mut state = sample_state();
+    let view = state.clone();
+    let before = written(&view);
+    state.apply(Proposal { stamp_ms: u64::MAX / 2, ..Proposal::default() });
+    assert_ne!(written(&state), before);
+    assert_eq!(written(&view), before);
+}
+
+#[test]
+fn a_body_is_written_once_however_often_it_is_stored() {
+    let mut lab = Lab::new();
+    let text = "a body that is stored thrice";
+    lab.ask(put("a", 0, 2, text)).unwrap();
+    lab.ask(put("b", 0, 1, text)).unwrap();
+    let take = lab.memoed("mine", about("a", Verb::Take));
+    lab.carry_out(take);
+    lab.apply(vec![(1, 99)], Vec::new());
+    let bytes = written(&lab.state);
+    let times = bytes.windows(text.len()).filter(|it| *it == text.as_bytes()).count();
+    assert_eq!(times, 1);
+}
+
+#[test]
+fn no_flipped_bit_and_no_missing_byte_goes_unnoticed() {
+    let bytes = written(&sample_state());
+    for place in 0..bytes.len() {
+        let mut flipped = bytes.clone();
+        flipped[place] ^= 1 << (place % 8);
+        assert!(State::read_from(&mut flipped.as_slice()).is_err(), "byte {place}");
+        assert!(State::read_from(&mut &bytes[..place]).is_err(), "cut at {place}");
+    }
+}
+
+#[test]
+fn a_false_checksum_and_a_foreign_file_are_told_apart() {
+    let mut bytes = written(&sample_state());
+    *bytes.last_mut().unwrap() ^= 1;
+    assert!(matches!(State::read_from(&mut bytes.as_slice()), Err(Error::Checksum)));
+    bytes[7] += 1;
+    assert!(matches!(State::read_from(&mut bytes.as_slice()), Err(Error::Version)));
+    assert!(matches!(State::read_from(&mut &bytes[..3]), Err(Error::Io(_))));
+}
+
+#[test]
+fn reading_stops_where_the_snapshot_ends() {
+    let bytes = [written(&sample_state()), b"more".to_vec()].concat();
+    let mut rest = bytes.as_slice();
+    State::read_from(&mut rest).unwrap();
+    assert_eq!(rest, b"more");
+}
+
+/// The golden file of a version; written first if it is the newest one's and was asked for.
+fn golden(kind: &str, version: u8, newest: (u8, &[u8])) -> Vec<u8> {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let path = folder.join(format!("{kind}-v{version}.bin"));
+    let asked = std::env::var("CONCLAVE_GOLDEN").is_ok_and(|it| it == "write");
+    if asked && version == newest.0 && !path.exists() {
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(&path, newest.1).unwrap();
+    }
+    std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+#[test]
+fn golden_snapshots_stay_readable() {
+    let state = sample_state();
+    let bytes = written(&state);
+    for version in 1..=snapshot::VERSION {
+        let file = golden("snapshot", version, (snapshot::VERSION, &bytes));
+        let read = State::read_from(&mut file.as_slice()).unwrap();
+        assert_eq!(read.counts(), state.counts(), "version {version}");
+        assert_eq!(read.stored_bytes(), state.stored_bytes(), "version {version}");
+        assert_eq!(read.fingerprint(), state.fingerprint(), "version {version}");
+    }
+    assert!(
+        golden("snapshot", snapshot::VERSION, (snapshot::VERSION, &bytes)) == bytes,
+        "the format changed"
+    );
+}
+
+#[test]
+fn golden_proposals_stay_readable() {
+    let encoded = sample().encode();
+    let len = u32::try_from(encoded.header.len()).unwrap().to_le_bytes();
+    let bytes = [&len[..], &encoded.header, &encoded.payload()].concat();
+    for version in 1..=codec::VERSION {
+        let file = golden("proposal", version, (codec::VERSION, &bytes));
+        let (len, rest) = file.split_first_chunk().unwrap();
+        let (header, payload) = rest.split_at(u32::from_le_bytes(*len) as usize);
+        let read = Proposal::decode(header, Bytes::copy_from_slice(payload)).unwrap();
+        assert_eq!(read, sample(), "version {version}");
+    }
+    assert!(golden("proposal", codec::VERSION, (codec::VERSION, &bytes)) == bytes, "the format changed");
+}

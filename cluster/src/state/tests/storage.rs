@@ -1,0 +1,104 @@
+use super::super::limits::ENTRY_BYTES;
+use super::super::transfer::Verb;
+use super::super::{device, mailbox, rendezvous};
+use super::transfer::{about, chunk, put};
+use super::*;
+
+fn full(lab: &mut Lab) {
+    lab.storage_bytes_max = lab.state.stored_bytes();
+}
+
+#[test]
+fn what_is_stored_is_counted_to_the_byte() {
+    let mut lab = Lab::new();
+    lab.ask(put("t", 0, 2, "four")).unwrap();
+    assert_eq!(lab.state.stored_bytes(), 3 * ENTRY_BYTES + 4, "a transfer, a chunk, a body");
+    lab.ask(put("t", 1, 2, "four")).unwrap();
+    assert_eq!(lab.state.stored_bytes(), 4 * ENTRY_BYTES + 4, "one more chunk, the same body");
+    lab.ask(about("u", Verb::Acknowledge { existing: false })).unwrap();
+    assert_eq!(lab.state.stored_bytes(), 5 * ENTRY_BYTES + 4);
+    lab.ask(about("t", Verb::Discard)).unwrap();
+    assert_eq!(lab.state.stored_bytes(), ENTRY_BYTES);
+}
+
+#[test]
+fn the_bound_is_reached_exactly_and_not_passed() {
+    let mut lab = Lab::new();
+    lab.storage_bytes_max = 3 * ENTRY_BYTES + 4;
+    assert_eq!(lab.ask(put("t", 0, 2, "five!")), Err(Refusal::StorageFull));
+    assert_eq!((lab.state.stored_bytes(), lab.state.counts().transfers), (0, 0));
+    assert!(lab.ask(put("t", 0, 2, "four")).is_ok());
+    assert_eq!(lab.ask(put("t", 1, 2, "four")), Err(Refusal::StorageFull));
+    assert_eq!(lab.ask(about("u", Verb::Open { total: 1 })), Err(Refusal::StorageFull));
+    assert_eq!(lab.ask(about("u", Verb::Acknowledge { existing: false })), Err(Refusal::StorageFull));
+}
+
+#[test]
+fn every_noun_keeps_to_the_bound() {
+    let key = Key::derive(Domain::Mailbox, &[b"x"]);
+    let (from, kind, payload) = ("a".to_owned(), mailbox::Kind::Bye, body("p"));
+    let asks = [
+        Ask::Mailbox(mailbox::Ask { key, verb: mailbox::Verb::Push { from, kind, payload, ttl_ms: 1 } }),
+        Ask::Rendezvous(rendezvous::Ask {
+            key,
+            verb: rendezvous::Verb::Register { peer: "p".into(), ttl_ms: 1 },
+        }),
+        Ask::Device(device::Ask {
+            key,
+            verb: device::Verb::Register { device_id: "d".into(), onion: "o".into(), port: None, ttl_ms: 1 },
+        }),
+        Ask::Exchange(super::super::exchange::Ask {
+            key,
+            ttl_ms: 1,
+            verb: super::super::exchange::Verb::Create { id: 1, pin: Some(key) },
+        }),
+    ];
+    for ask in asks {
+        let mut lab = Lab::new();
+        lab.ask(ask.clone()).unwrap();
+        let needed = lab.state.stored_bytes();
+        let mut lab = Lab::new();
+        lab.storage_bytes_max = needed - 1;
+        assert_eq!(lab.ask(ask.clone()), Err(Refusal::StorageFull), "{ask:?}");
+        assert_eq!(lab.state.stored_bytes(), 0);
+        lab.storage_bytes_max = needed;
+        lab.ask(ask).unwrap();
+    }
+}
+
+#[test]
+fn whatever_empties_the_storage_is_heard_when_it_is_full() {
+    let mut lab = Lab::new();
+    lab.ask(put("t", 0, 1, "zero")).unwrap();
+    full(&mut lab);
+    assert!(lab.ask(put("t", 0, 1, "zero")).is_ok(), "a duplicate stores nothing");
+    let take = lab.memoed("mine", about("t", Verb::Take));
+    assert_eq!(lab.carry_out(take).outcome, chunk(0, 1, "zero"));
+    assert!(lab.ask(about("t", Verb::Touch)).is_ok());
+    assert!(lab.ask(about("t", Verb::Acknowledge { existing: false })).is_ok());
+    assert!(lab.ask(about("t", Verb::Discard)).is_ok());
+}
+
+#[test]
+fn a_memo_is_stored_within_the_bound_and_its_refusal_is_not_kept() {
+    let mut lab = Lab::new();
+    lab.storage_bytes_max = 3 * ENTRY_BYTES + 4;
+    let put_one = lab.memoed("mine", put("t", 0, 1, "four"));
+    assert_eq!(lab.carry_out(put_one).outcome, Err(Refusal::StorageFull));
+    assert_eq!((lab.state.counts().memos, lab.state.stored_bytes()), (0, 0));
+    lab.storage_bytes_max += ENTRY_BYTES;
+    let put_one = lab.memoed("mine", put("t", 0, 1, "four"));
+    assert!(lab.carry_out(put_one).outcome.is_ok());
+    assert_eq!(lab.state.stored_bytes(), lab.storage_bytes_max);
+}
+
+#[test]
+fn drained_signals_stay_counted_while_a_memo_holds_them() {
+    let mut lab = Lab::new();
+    let key = Key::derive(Domain::Mailbox, &[b"x"]);
+    let (from, kind, payload) = ("a".to_owned(), mailbox::Kind::Bye, body("payload"));
+    lab.ask(mailbox::Ask { key, verb: mailbox::Verb::Push { from, kind, payload, ttl_ms: 1000 } }).unwrap();
+    let drain = lab.memoed("mine", mailbox::Ask { key, verb: mailbox::Verb::Drain { bytes_max: 99 } });
+    lab.carry_out(drain);
+    assert_eq!(lab.state.stored_bytes(), 2 * ENTRY_BYTES + 8, "the head, and the memo with its signal");
+}
