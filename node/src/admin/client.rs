@@ -8,6 +8,7 @@ use hyper::header::{CONTENT_TYPE, HOST};
 use hyper::{Method, Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
+use serde_json::value::RawValue;
 use tokio::net::TcpStream;
 
 use super::report::{Add, Failure, Status, Transfer};
@@ -84,8 +85,8 @@ impl Client {
         serde_json::from_slice(&body).map_err(|_| Error::Stranger(self.url.clone()))
     }
 
-    /// The same, as the node words it.
-    pub async fn status_as_sent(&self) -> Result<serde_json::Value, Error> {
+    /// The same as the JSON that the node sent, with fields that this program may not know.
+    pub async fn status_as_sent(&self) -> Result<Box<RawValue>, Error> {
         let body = self.call(Method::GET, "/cluster/status", Bytes::new()).await?;
         serde_json::from_slice(&body).map_err(|_| Error::Stranger(self.url.clone()))
     }

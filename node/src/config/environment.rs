@@ -111,14 +111,14 @@ impl Environment {
             let key = rest.to_ascii_lowercase().replace("__", ".");
             let origin = format!("environment variable {name}");
             Some(match key.strip_suffix("_file").filter(|_| schema.kind(&key).is_none()) {
-                Some(key) => self.from_file(schema, name, key, value, origin),
+                Some(key) => self.held_by_file(schema, name, key, value, origin),
                 None => Setting::typed(schema, &key, value, origin),
             })
         })
         .collect()
     }
 
-    fn from_file(
+    fn held_by_file(
         &self,
         schema: &Schema,
         name: &str,

@@ -17,7 +17,13 @@ pub(crate) struct Running {
 
 /// One line for machines.
 pub(super) fn json(nodes: &[Running], leader: Option<u64>) -> String {
-    format!("{}\n", serde_json::json!({"nodes": nodes, "leader": leader}))
+    #[derive(Serialize)]
+    struct Line<'a> {
+        nodes: &'a [Running],
+        leader: Option<u64>,
+    }
+    let line = serde_json::to_string(&Line { nodes, leader }).expect("plain fields are JSON");
+    format!("{line}\n")
 }
 
 /// The same for people, with something to try.

@@ -12,7 +12,7 @@ use crate::config::{Log, LogFormat};
 pub fn start(log: &Log) -> Flush {
     let (lines, flush) = Lines::to(std::io::stderr());
     // Checked with the configuration already; a default keeps logging from ever being the reason not to start.
-    let filter = EnvFilter::try_new(&log.level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_new(filter(&log.level)).unwrap_or_else(|_| EnvFilter::new("info"));
     let builder =
         tracing_subscriber::fmt().with_env_filter(filter).with_span_events(FmtSpan::NONE).with_writer(lines);
     let terminal = std::io::stderr().is_terminal();
@@ -31,6 +31,11 @@ pub fn start(log: &Log) -> Flush {
     flush
 }
 
+/// The level, with the web server's own chatter about its threads left out unless it is asked for.
+fn filter(level: &str) -> String {
+    format!("actix_server=warn,{level}")
+}
+
 /// Makes a panic a log line. Only a text that stands in the source is shown: a formatted one may carry a caller's
 /// data, since slicing a string panics with the string in the message.
 fn log_panics() {
@@ -40,4 +45,15 @@ fn log_panics() {
         let thread = std::thread::current();
         tracing::error!(place, thread = thread.name().unwrap_or("unnamed"), text, "panicked");
     }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chatter_can_be_asked_for() {
+        assert_eq!(EnvFilter::new(filter("info")).to_string(), "actix_server=warn,info");
+        assert_eq!(EnvFilter::new(filter("info,actix_server=debug")).to_string(), "actix_server=debug,info");
+    }
 }

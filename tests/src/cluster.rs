@@ -1,0 +1,318 @@
+//! Clusters of real `conclave serve` processes on loopback.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::process::Command;
+use std::time::Duration;
+use std::{fs, thread};
+
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use crate::binary;
+use crate::builder::Builder;
+use crate::http::Api;
+use crate::net::Net;
+use crate::node::Node;
+use crate::ports::Ports;
+use crate::roam::Roamer;
+use crate::scratch::Scratch;
+use crate::status::Status;
+use crate::wait::eventually;
+
+/// For a cluster to elect a leader and everybody to catch up, on a busy machine.
+pub const READY: Duration = Duration::from_secs(30);
+/// For a process to end, or to refuse to start.
+pub const END: Duration = Duration::from_secs(30);
+
+/// How many clusters of its own a test run has at once: elections are timed, and a crowded machine upsets them.
+static SLOTS: Semaphore = Semaphore::const_new(2);
+
+const LOG_TAIL_LINES: usize = 40;
+
+/// Running nodes. All of them end when this is dropped; if that is because a test failed, their last words are shown.
+#[derive(Debug)]
+pub struct Cluster {
+    // Before the folder they write to: fields are dropped in order.
+    nodes: BTreeMap<u64, Node>,
+    plan: Builder,
+    net: Option<Net>,
+    ports: Ports,
+    scratch: Scratch,
+    _slot: Option<SemaphorePermit<'static>>,
+}
+
+impl Cluster {
+    /// A cluster of three with nothing set.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// Gives every node its addresses and its disk; nothing runs yet.
+    pub(crate) async fn place(plan: Builder) -> Self {
+        let slot = match plan.shared {
+            true => None,
+            false => Some(SLOTS.acquire().await.expect("the semaphore is never closed")),
+        };
+        let (ports, scratch) = (Ports::take(), Scratch::new());
+        let mut nodes: BTreeMap<u64, Node> =
+            (1..=plan.nodes).map(|id| (id, Node::new(id, &ports, scratch.path()))).collect();
+        let mut net = None;
+        if plan.intercepted {
+            let opened = Net::open(nodes.values().map(|node| (node.id, node.listen)).collect()).await;
+            for node in nodes.values_mut() {
+                node.advertise = opened.door(node.id);
+            }
+            net = Some(opened);
+        }
+        Self { nodes, plan, net, ports, scratch, _slot: slot }
+    }
+
+    /// Starts every node.
+    pub(crate) fn spawn_all(&mut self) {
+        for id in 1..=self.plan.nodes {
+            self.spawn(id);
+        }
+    }
+
+    /// One node's place.
+    pub fn node(&self, id: u64) -> &Node {
+        self.nodes.get(&id).expect("the test knows which nodes there are")
+    }
+
+    /// The ids of the nodes whose process runs and is not frozen.
+    pub fn running(&self) -> Vec<u64> {
+        self.nodes
+            .values()
+            .filter(|node| node.process.is_some() && !node.frozen)
+            .map(|node| node.id)
+            .collect()
+    }
+
+    /// What stands between the nodes.
+    pub fn net(&self) -> &Net {
+        self.net.as_ref().expect("built with `intercepted`")
+    }
+
+    /// One node's API.
+    pub fn api(&self, id: u64) -> Api {
+        Api::new(&self.node(id).http)
+    }
+
+    /// Every node's API, in the order of their ids.
+    pub fn apis(&self) -> Vec<Api> {
+        self.nodes.keys().map(|id| self.api(*id)).collect()
+    }
+
+    /// A client that knows every node.
+    pub fn roamer(&self) -> Roamer {
+        Roamer::new(self.apis())
+    }
+
+    /// What one node says of the cluster, if it answers at all.
+    pub async fn status_from(&self, id: u64) -> Option<Status> {
+        let admin = Api::new(&self.node(id).admin);
+        let reply = admin.get("/cluster/status").patience(Duration::from_secs(2)).attempt().await.ok()?;
+        (reply.status == 200).then(|| serde_json::from_slice(&reply.body).ok()).flatten()
+    }
+
+    /// What the leader says of the cluster; waits until there is one, among the nodes that run.
+    pub async fn status(&self) -> Status {
+        eventually(READY, "a leader is known", async || {
+            let mut best: Option<Status> = None;
+            for id in self.running() {
+                if let Some(status) = self.status_from(id).await
+                    && best.as_ref().is_none_or(|best| status.term > best.term)
+                {
+                    best = Some(status);
+                }
+            }
+            let leader = best?.leader.filter(|leader| self.running().contains(leader))?;
+            self.status_from(leader).await.filter(|status| status.leader == Some(leader))
+        })
+        .await
+    }
+
+    /// Who leads; waits until somebody does.
+    pub async fn leader(&self) -> u64 {
+        self.status().await.leader.expect("`status` waits for a leader")
+    }
+
+    /// The running nodes that do not lead.
+    pub async fn followers(&self) -> Vec<u64> {
+        let leader = self.leader().await;
+        self.running().into_iter().filter(|id| *id != leader).collect()
+    }
+
+    /// The API of a node that does not lead.
+    pub async fn follower(&self) -> Api {
+        self.two_followers().await.0
+    }
+
+    /// The APIs of two nodes that do not lead.
+    pub async fn two_followers(&self) -> (Api, Api) {
+        match self.followers().await[..] {
+            [first, second, ..] => (self.api(first), self.api(second)),
+            _ => panic!("a cluster of three has two followers"),
+        }
+    }
+
+    /// The number of the last entry in the log.
+    pub async fn last_log(&self) -> u64 {
+        let status = self.status().await;
+        let leader = status.leader.and_then(|id| status.node(id)).expect("`status` waits for a leader");
+        leader.last_log
+    }
+
+    /// Waits until every running node says it is ready.
+    pub async fn wait_ready(&mut self) {
+        for id in self.running() {
+            self.wait_ready_at(id).await;
+        }
+    }
+
+    /// Waits until one node says it is ready.
+    pub async fn wait_ready_at(&mut self, id: u64) {
+        let api = self.api(id);
+        let process = self.node_mut(id).process();
+        eventually(READY, &format!("node {id} is ready"), async || {
+            if let Some(status) = process.ended() {
+                panic!("node {id} ended before it was ready: {status}");
+            }
+            let reply = api.get("/readyz").patience(Duration::from_secs(2)).attempt().await.ok()?;
+            (reply.status == 200).then_some(())
+        })
+        .await;
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self, id: u64) {
+        let node = self.node_mut(id);
+        node.process().kill();
+        node.process = None;
+        node.frozen = false;
+    }
+
+    /// SIGKILL to all, as much at once as can be.
+    pub fn kill_all(&mut self) {
+        for node in self.nodes.values() {
+            if let Some(process) = &node.process {
+                process.signal("KILL");
+            }
+        }
+        for id in self.nodes.keys().copied().collect::<Vec<_>>() {
+            if self.node(id).process.is_some() {
+                self.kill(id);
+            }
+        }
+    }
+
+    /// SIGTERM; waits for the end and returns the exit code, which is absent if a signal ended it.
+    pub async fn terminate(&mut self, id: u64) -> Option<i32> {
+        self.node_mut(id).process().signal("TERM");
+        self.exit_code(id).await
+    }
+
+    /// Waits for the end of a node that is about to exit by itself, and returns its exit code.
+    pub async fn exit_code(&mut self, id: u64) -> Option<i32> {
+        let node = self.node_mut(id);
+        let status = node.process().end(END).await;
+        node.process = None;
+        status.code()
+    }
+
+    /// SIGSTOP: the process keeps its sockets and does nothing.
+    pub fn freeze(&mut self, id: u64) {
+        let node = self.node_mut(id);
+        node.process().signal("STOP");
+        node.frozen = true;
+    }
+
+    /// SIGCONT.
+    pub fn thaw(&mut self, id: u64) {
+        let node = self.node_mut(id);
+        node.process().signal("CONT");
+        node.frozen = false;
+    }
+
+    /// Starts a node again that was killed or ended, on the same disk and addresses. It may not be ready yet.
+    pub fn restart(&mut self, id: u64) {
+        self.spawn(id);
+    }
+
+    /// Loses the disk of a node that is not running.
+    pub fn wipe(&mut self, id: u64) {
+        assert!(self.node(id).process.is_none(), "node {id} still runs");
+        fs::remove_dir_all(&self.node(id).data_dir).expect("the node left a data directory");
+    }
+
+    /// Starts a node under an id of its own, which waits to be added to the cluster.
+    pub async fn join(&mut self, id: u64) {
+        assert!(self.net.is_none(), "a node that joins is not intercepted");
+        self.nodes.insert(id, Node::new(id, &self.ports, self.scratch.path()));
+        self.spawn(id);
+        let admin = Api::new(&self.node(id).admin);
+        eventually(READY, "the new node answers", async || admin.get("/cluster/status").attempt().await.ok())
+            .await;
+    }
+
+    /// Runs the `conclave` command line to its end, and returns its exit code and all it printed.
+    pub async fn command(&self, args: &[&str]) -> (Option<i32>, String) {
+        let mut command = Command::new(binary::conclave());
+        command.args(args).env("HOME", self.scratch.path());
+        let output = tokio::task::spawn_blocking(move || command.output())
+            .await
+            .expect("running a command does not panic")
+            .expect("the binary can be run");
+        let printed = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8_lossy(&printed).into_owned())
+    }
+
+    /// Shows the end of each node's log, for a test that failed.
+    pub fn show_logs(&self) {
+        let mut err = std::io::stderr().lock();
+        for node in self.nodes.values() {
+            let printed = node.printed();
+            let lines: Vec<&str> = printed.lines().collect();
+            let tail = &lines[lines.len().saturating_sub(LOG_TAIL_LINES)..];
+            // Written past libtest's capture, in one piece: there is nowhere to report a failure to.
+            let _ = writeln!(
+                err,
+                "── node {} ({} lines, the last of them:)\n{}",
+                node.id,
+                lines.len(),
+                tail.join("\n")
+            );
+        }
+    }
+
+    fn node_mut(&mut self, id: u64) -> &mut Node {
+        self.nodes.get_mut(&id).expect("the test knows which nodes there are")
+    }
+
+    fn spawn(&mut self, id: u64) {
+        let joins = id > self.plan.nodes;
+        let first = (1..=self.plan.nodes).filter(|_| !joins);
+        let members: Vec<String> =
+            first.map(|member| format!("\"{member}={}\"", self.node(member).advertise)).collect();
+        let mut settings = vec![
+            // A stray node of another test's cluster is refused by its name.
+            ("cluster.name".to_owned(), format!("tests-{}", self.ports.get(0))),
+            ("cluster.members".to_owned(), format!("[{}]", members.join(", "))),
+            ("cluster.join".to_owned(), joins.to_string()),
+        ];
+        settings.extend(self.plan.settings.iter().cloned());
+        let variables = self.plan.variables.clone();
+        let pid = self.node_mut(id).spawn(&settings, &variables);
+        if let Some(net) = &self.net {
+            net.belongs_to(id, pid);
+        }
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.show_logs();
+        }
+    }
+}
