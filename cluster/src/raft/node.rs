@@ -154,6 +154,8 @@ impl Node {
             api_batch_capacity: 128,
             notification_channel_size: Some(16_384),
             enable_pre_vote: Some(true),
+            // A disk that lost a flushed tail is sent it again; without this the leader would stop instead.
+            allow_log_reversion: Some(true),
             backoff: "50ms 100ms 200ms ..400ms".to_owned(),
             ..Config::default()
         };

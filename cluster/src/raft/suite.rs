@@ -88,6 +88,36 @@ async fn zeros_behind_the_end_are_cut() {
 }
 
 #[tokio::test]
+async fn garbage_behind_the_end_is_cut() {
+    let dir = tempfile::tempdir().unwrap();
+    three_entries(dir.path()).await;
+    let path = log_file(dir.path());
+    let mut bytes = fs::read(&path).unwrap();
+    bytes.extend((0..3_000_u32).map(|byte| (byte * 7 % 251) as u8));
+    fs::write(&path, bytes).unwrap();
+    let (mut log, _) = stores(files::open(dir.path(), 1, "suite").unwrap());
+    assert_eq!(log.try_get_log_entries(0..9).await.unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn a_bit_flipped_anywhere_but_in_the_last_record_is_found_and_nothing_is_cut() {
+    let dir = tempfile::tempdir().unwrap();
+    three_entries(dir.path()).await;
+    let path = log_file(dir.path());
+    let whole = fs::read(&path).unwrap();
+    // The last record is one blank entry: kind, id, payload of nine bytes, checksum.
+    let last = whole.len() - (4 + 16 + 9 + 8);
+    for at in 0..last {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1 << (at % 8);
+        fs::write(&path, &bytes).unwrap();
+        let error = files::open(dir.path(), 1, "suite").map(drop).unwrap_err();
+        assert!(matches!(error, files::Error::Damaged { .. }), "byte {at}: {error}");
+        assert_eq!(fs::read(&path).unwrap(), bytes, "byte {at}");
+    }
+}
+
+#[tokio::test]
 async fn a_flipped_bit_in_the_middle_is_found_and_the_log_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     three_entries(dir.path()).await;

@@ -10,8 +10,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use raft_log::api::raft_log_writer::RaftLogWriter as _;
 use raft_log::codeq::{Decode, Encode};
-use raft_log::{Callback, RaftLog, Types};
+use raft_log::{Callback, RaftLog, RaftLogRecord, Types};
 
+use super::torn::{self, Tail};
 use super::{Error, io_error};
 use crate::raft::disk::{Flushed, LogDisk, LogId, Payload, Record, Vote};
 use crate::raft::message;
@@ -42,7 +43,16 @@ impl FileLog {
         config.wal.chunk_max_records = Some(FILE_RECORDS);
         config.wal.read_buffer_size = Some(1 << 20);
         config.wal.flush_batch_wait = Some(Duration::ZERO);
-        config.wal.truncate_incomplete_record = Some(true);
+        // What there is to cut is cut here, by a rule that tells a torn write from damage.
+        config.wal.truncate_incomplete_record = Some(false);
+        match torn::mend::<RaftLogRecord<Records>>(dir).map_err(io_error(dir))? {
+            Tail::Whole => {}
+            Tail::Cut(bytes) => tracing::warn!(bytes, "cut off what a torn write left at the end of the log"),
+            Tail::Damaged(offset) => {
+                let error = format!("a record at offset {offset} of the newest file fails its checksum");
+                return Err(Error::Damaged { path: dir.display().to_string(), error });
+            }
+        }
         let log = RaftLog::open(Arc::new(config)).map_err(|error| match error.kind() {
             io::ErrorKind::PermissionDenied | io::ErrorKind::WouldBlock | io::ErrorKind::StorageFull => {
                 io_error(dir)(error)

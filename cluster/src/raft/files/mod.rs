@@ -10,6 +10,7 @@
 mod identity;
 mod log;
 mod snapshot;
+mod torn;
 
 use std::io;
 use std::path::Path;
