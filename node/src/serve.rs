@@ -97,7 +97,11 @@ impl Error {
 
 /// Runs a node until a signal ends it.
 pub fn run(config: &Config, environment: &Environment) -> Result<(), Error> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("node").build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(options::workers(config))
+        .enable_all()
+        .thread_name("node")
+        .build()?;
     // `System` takes a function that cannot fail; the runtime is made before, where it may.
     let mut runtime = Some(runtime);
     let system = actix_rt::System::with_tokio_rt(move || runtime.take().expect("it is called once"));
