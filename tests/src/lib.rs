@@ -1,1 +1,23 @@
-//! placeholder
+//! The harness: whole clusters of real processes, and what a test needs to talk to them and to hurt them.
+//!
+//! Read in this order: [`cluster`] starts and kills `conclave serve` processes, [`http`] asks them, [`relay`] spells
+//! the relay's actions, [`roam`] is a client that follows connection errors and `Retry-After` from node to node,
+//! [`net`] stands between the nodes' peer ports, and [`shared`] holds the clusters that contract tests have in common.
+//!
+//! Everything here panics with a readable message instead of returning errors: its only callers are tests.
+//!
+//! The harness is made for `cargo test`, which runs all tests in one process. Under a runner that gives each test a
+//! process of its own, every contract test starts its own cluster: correct, only slower.
+
+pub mod binary;
+pub mod cluster;
+pub mod http;
+pub mod net;
+pub mod ports;
+pub mod relay;
+pub mod roam;
+pub mod scratch;
+pub mod shared;
+pub mod wait;
+
+mod process;

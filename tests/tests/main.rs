@@ -1,1 +1,5 @@
-fn main() {}
+//! Contract, failure and simulation tests of whole clusters, in one binary.
+
+mod arrows;
+mod contract;
+mod failure;

@@ -1,0 +1,97 @@
+//! Clusters that all contract tests of one run have in common.
+//!
+//! Each is started by the first test that needs it and lives until the test process ends: then the pipes that are its
+//! nodes' standard inputs close, and the nodes exit. Tests share them by using names nobody else uses.
+
+use std::ops::Deref;
+use std::thread;
+
+use tokio::sync::OnceCell;
+
+use crate::cluster::{Builder, Cluster};
+
+/// The origins that the clusters' browsers may come from.
+pub const ORIGINS: [&str; 2] = ["https://app.example", "https://desk.example"];
+
+/// How long things live in [`brief`], in milliseconds.
+pub const BRIEF_TTL_MS: u64 = 1_500;
+
+/// How many requests each tier of [`metered`] admits.
+pub const METERED_LIMIT: u32 = 5;
+
+/// How long a window of [`metered`]'s signal tier stays open, in milliseconds. All others stay open for a minute.
+pub const METERED_BRIEF_WINDOW_MS: u64 = 2_000;
+
+/// All tiers of requests.
+pub const TIERS: [&str; 5] = ["create", "lookup", "chunk", "signal", "poll"];
+
+/// A loan of a shared cluster. Shows the nodes' logs if the test that holds it fails.
+#[derive(Debug)]
+pub struct Lease(&'static Cluster);
+
+impl Deref for Lease {
+    type Target = Cluster;
+
+    fn deref(&self) -> &Cluster {
+        self.0
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.show_logs();
+        }
+    }
+}
+
+/// Defaults, with allowances no test can spend.
+pub async fn standard() -> Lease {
+    static CLUSTER: OnceCell<Cluster> = OnceCell::const_new();
+    lease(&CLUSTER, generous(Cluster::builder()).env("ALLOWED_ORIGINS", &ORIGINS.join(","))).await
+}
+
+/// The enterprise edition.
+pub async fn enterprise() -> Lease {
+    static CLUSTER: OnceCell<Cluster> = OnceCell::const_new();
+    let edition = generous(Cluster::builder())
+        .env("QSAFEVAULT_EDITION", "enterprise")
+        .env("QSAFEVAULT_ENTERPRISE_ACKNOWLEDGED", "true");
+    lease(&CLUSTER, edition).await
+}
+
+/// Everything expires after [`BRIEF_TTL_MS`].
+pub async fn brief() -> Lease {
+    static CLUSTER: OnceCell<Cluster> = OnceCell::const_new();
+    let brief = ["chunk", "signal", "register", "session"]
+        .iter()
+        .fold(generous(Cluster::builder()), |builder, kind| {
+            builder.set(&format!("ttl.{kind}"), &format!("{BRIEF_TTL_MS}ms"))
+        });
+    lease(&CLUSTER, brief).await
+}
+
+/// Each tier admits [`METERED_LIMIT`] requests. Tests take a client address of their own.
+pub async fn metered() -> Lease {
+    static CLUSTER: OnceCell<Cluster> = OnceCell::const_new();
+    let metered = limits(Cluster::builder(), METERED_LIMIT, "60s")
+        .set("allowance.tiers.signal.window", &format!("{METERED_BRIEF_WINDOW_MS}ms"));
+    lease(&CLUSTER, metered).await
+}
+
+async fn lease(cell: &'static OnceCell<Cluster>, builder: Builder) -> Lease {
+    Lease(cell.get_or_init(|| builder.shared().start()).await)
+}
+
+fn generous(builder: Builder) -> Builder {
+    limits(builder, 1_000_000, "60s")
+}
+
+/// The same limit and window in every tier.
+pub fn limits(builder: Builder, limit: u32, window: &str) -> Builder {
+    TIERS.iter().fold(builder, |builder, tier| {
+        builder
+            .set(&format!("allowance.tiers.{tier}.limit"), &limit.to_string())
+            .set(&format!("allowance.tiers.{tier}.window"), window)
+    })
+}

@@ -1,0 +1,162 @@
+//! Allowances as one client meets them. That they are exact over the cluster is among the failure tests.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use conclave_tests::http::{Api, Call};
+use conclave_tests::relay::{Pair, invite_code, lookup, peer_id, poll, register, signal};
+use conclave_tests::shared::{self, METERED_BRIEF_WINDOW_MS, METERED_LIMIT};
+use conclave_tests::wait::eventually;
+use serde_json::json;
+
+/// A client address of the loopback network that no other test uses.
+fn somebody() -> IpAddr {
+    static LAST: AtomicU8 = AtomicU8::new(1);
+    Ipv4Addr::new(127, 0, 9, LAST.fetch_add(1, Ordering::Relaxed)).into()
+}
+
+async fn client() -> (shared::Lease, Api) {
+    let cluster = shared::metered().await;
+    let node = cluster.follower().await.seen_from(somebody());
+    (cluster, node)
+}
+
+/// Asserts that a fresh client may make as many of these calls as the limit says, and not one more.
+async fn admits_exactly_the_limit(call: impl Fn(&Api) -> Call) {
+    let (_cluster, node) = client().await;
+    for turn in 0..METERED_LIMIT {
+        let reply = call(&node).send().await;
+        assert_ne!(reply.status, 429, "call {turn} of {METERED_LIMIT}: {}", reply.text());
+        assert_eq!(reply.header("x-ratelimit-limit"), Some(METERED_LIMIT.to_string().as_str()));
+        let left = (METERED_LIMIT - turn - 1).to_string();
+        assert_eq!(reply.header("x-ratelimit-remaining"), Some(left.as_str()), "after call {turn}");
+    }
+    let reply = call(&node).send().await;
+    let body = reply.refused(429, "rate_limit_exceeded");
+    let seconds = body["retryAfter"].as_u64().expect("a number of seconds");
+    assert!((1..=60).contains(&seconds), "{seconds}");
+    assert_eq!(reply.retry_after(), Some(Duration::from_secs(seconds)));
+    assert_eq!(reply.header("x-ratelimit-remaining"), Some("0"));
+}
+
+#[tokio::test]
+async fn sessions_are_create() {
+    admits_exactly_the_limit(|node| node.post("/api/v1/sessions", &json!({}))).await;
+}
+
+#[tokio::test]
+async fn registrations_are_create() {
+    admits_exactly_the_limit(|node| node.relay(&register(&invite_code(), &peer_id()))).await;
+}
+
+#[tokio::test]
+async fn opened_transfers_are_create() {
+    admits_exactly_the_limit(|node| node.post("/api/v1/transfers", &Pair::fresh().open(1))).await;
+}
+
+#[tokio::test]
+async fn sends_are_chunk() {
+    admits_exactly_the_limit(|node| node.relay(&Pair::fresh().send(0, 1, "AAEC"))).await;
+}
+
+#[tokio::test]
+async fn lookups_are_lookup() {
+    admits_exactly_the_limit(|node| node.relay(&lookup(&invite_code()))).await;
+}
+
+#[tokio::test]
+async fn resolving_is_lookup() {
+    admits_exactly_the_limit(|node| node.get(&format!("/api/v1/sessions/resolve?pin={}", invite_code())))
+        .await;
+}
+
+#[tokio::test]
+async fn polls_are_poll() {
+    admits_exactly_the_limit(|node| node.relay(&poll(&peer_id()))).await;
+}
+
+#[tokio::test]
+async fn receives_are_poll() {
+    admits_exactly_the_limit(|node| node.relay(&Pair::fresh().receive())).await;
+}
+
+#[tokio::test]
+async fn a_spent_tier_leaves_the_others_alone() {
+    let (_cluster, node) = client().await;
+    for _ in 0..METERED_LIMIT {
+        node.relay(&Pair::fresh().send(0, 1, "AAEC")).send().await.ok();
+    }
+    node.relay(&Pair::fresh().send(0, 1, "AAEC")).send().await.refused(429, "rate_limit_exceeded");
+    node.relay(&register(&invite_code(), &peer_id())).send().await.ok();
+    node.relay(&poll(&peer_id())).send().await.ok();
+    node.relay(&signal(&peer_id(), &peer_id(), "offer", json!({}))).send().await.ok();
+    node.relay(&lookup(&invite_code())).send().await.refused(404, "peer_not_found");
+}
+
+#[tokio::test]
+async fn a_client_that_spent_its_allowance_spent_nobody_elses() {
+    let (_cluster, node) = client().await;
+    for _ in 0..METERED_LIMIT {
+        node.post("/api/v1/sessions", &json!({})).send().await.ok();
+    }
+    node.post("/api/v1/sessions", &json!({})).send().await.refused(429, "rate_limit_exceeded");
+    node.seen_from(somebody()).post("/api/v1/sessions", &json!({})).send().await.ok();
+}
+
+#[tokio::test]
+async fn a_refused_request_is_not_carried_out() {
+    let (_cluster, node) = client().await;
+    let pair = Pair::fresh();
+    for index in 0..METERED_LIMIT {
+        node.relay(&pair.send(index, 9, "AAEC")).send().await.ok();
+    }
+    node.relay(&pair.send(METERED_LIMIT, 9, "AAEC")).send().await.refused(429, "rate_limit_exceeded");
+    let view = node.seen_from(somebody()).post("/api/v1/transfers", &pair.open(9)).send().await.ok();
+    let at = format!("/api/v1/transfers/{}", view["transferId"].as_str().expect("an id"));
+    let view = node.seen_from(somebody()).get(&at).send().await.ok();
+    assert_eq!(view["received"], json!([[0, METERED_LIMIT - 1]]));
+}
+
+#[tokio::test]
+async fn a_window_opens_again() {
+    let (_cluster, node) = client().await;
+    let wish = signal(&peer_id(), &peer_id(), "offer", json!({}));
+    for round in 0..2 {
+        for _ in 0..METERED_LIMIT {
+            assert_eq!(node.relay(&wish).send().await.ok()["status"], "queued", "round {round}");
+        }
+        node.relay(&wish).send().await.refused(429, "rate_limit_exceeded");
+        if round == 0 {
+            // Knocking does not keep it shut: refused requests are not charged. The first that gets through counts, so
+            // the last of the next round would be refused; hence another client looks whether time has passed.
+            let window = Duration::from_millis(METERED_BRIEF_WINDOW_MS);
+            let opened = tokio::time::Instant::now() + window;
+            eventually(window * 3, "the window has passed", async || {
+                (tokio::time::Instant::now() > opened).then_some(())
+            })
+            .await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_forwarded_address_from_a_stranger_is_not_believed() {
+    let (_cluster, node) = client().await;
+    for turn in 0..METERED_LIMIT {
+        let forged = format!("203.0.113.{turn}");
+        node.post("/api/v1/sessions", &json!({})).header("x-forwarded-for", &forged).send().await.ok();
+    }
+    let call = node.post("/api/v1/sessions", &json!({})).header("x-forwarded-for", "203.0.113.99");
+    call.send().await.refused(429, "rate_limit_exceeded");
+}
+
+#[tokio::test]
+async fn health_costs_nothing() {
+    let (_cluster, node) = client().await;
+    for _ in 0..METERED_LIMIT * 3 {
+        for path in ["/health", "/livez", "/readyz"] {
+            node.get(path).send().await.ok();
+        }
+    }
+}

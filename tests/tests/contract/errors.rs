@@ -1,0 +1,137 @@
+//! One shape for every error.
+
+use conclave_tests::cluster::Cluster;
+use conclave_tests::relay::{Pair, word};
+use conclave_tests::shared;
+use hyper::Method;
+use serde_json::{Value, json};
+
+#[tokio::test]
+async fn a_path_that_does_not_exist_is_not_found() {
+    let cluster = shared::standard().await;
+    let node = cluster.follower().await;
+    for path in ["/", "/api", "/api/v1", "/api/v1/nothing", "/api/v2/sessions", "/api/relay/more"] {
+        node.get(path).send().await.refused(404, "not_found");
+    }
+}
+
+#[tokio::test]
+async fn a_method_that_does_not_fit_is_refused_with_those_that_do() {
+    let cluster = shared::standard().await;
+    let node = cluster.follower().await;
+    let cases = [
+        (Method::GET, "/api/relay", "POST"),
+        (Method::DELETE, "/api/relay", "POST"),
+        (Method::PUT, "/api/v1/sessions", "POST"),
+        (Method::DELETE, "/api/v1/edition", "GET"),
+        (Method::POST, "/health", "GET"),
+    ];
+    for (method, path, allowed) in cases {
+        let reply = node.call(method, path).send().await;
+        reply.refused(405, "method_not_allowed");
+        let allow = reply.header("allow").expect("405 says what is allowed").to_owned();
+        assert!(allow.split(',').any(|method| method.trim() == allowed), "{path}: {allow}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_over_the_limit_is_refused_with_the_limit() {
+    let cluster = shared::standard().await;
+    let node = cluster.follower().await;
+    let body = format!("{{\"action\":\"send\",\"data\":\"{}\"}}", "A".repeat(4 << 20));
+    let refusal =
+        node.post("/api/relay", &Value::Null).json(body).send().await.refused(413, "payload_too_large");
+    let limit = refusal["limit"].as_u64().expect("a number of bytes");
+    assert!((65_536..4 << 20).contains(&limit), "{limit}");
+}
+
+#[tokio::test]
+async fn a_body_of_another_media_type_is_refused() {
+    let cluster = shared::standard().await;
+    let node = cluster.follower().await;
+    let call =
+        node.call(Method::POST, "/api/v1/transfers").header("content-type", "application/xml").body("<x/>");
+    call.send().await.refused(415, "unsupported_media_type");
+}
+
+#[tokio::test]
+async fn who_asks_for_a_problem_document_gets_one() {
+    let cluster = shared::standard().await;
+    let node = cluster.follower().await;
+    let reply = node.get("/api/v1/nothing").header("accept", "application/problem+json").send().await;
+    assert_eq!(reply.header("content-type"), Some("application/problem+json"));
+    let problem = reply.status(404);
+    assert_eq!(problem["status"], 404);
+    assert!(problem["title"].is_string(), "RFC 9457, section 3.1: {problem}");
+    assert!(problem.to_string().contains("not_found"), "it is the same error: {problem}");
+}
+
+#[tokio::test]
+async fn an_answer_is_json_in_utf_8() {
+    let cluster = shared::standard().await;
+    let node = cluster.follower().await;
+    for reply in [node.get("/api/v1/edition").send().await, node.get("/api/v1/nothing").send().await] {
+        assert_eq!(reply.header("content-type"), Some("application/json; charset=utf-8"));
+    }
+}
+
+#[tokio::test]
+async fn an_error_tells_nothing_of_the_inside_and_repeats_no_secret() {
+    let cluster = shared::standard().await;
+    let node = cluster.follower().await;
+    let secret = word("secret");
+    let calls = [
+        node.post("/api/relay", &Value::Null).json(format!("{{\"action\":\"send\",\"pin\":\"{secret}\",}}")),
+        node.relay(&json!({"action": secret})),
+        node.relay(&json!({"action": "receive", "pin": secret})),
+        node.relay(&json!({"action": "register", "inviteCode": secret, "peerId": secret})),
+        node.relay(
+            &json!({"action": "signal", "from": secret, "to": secret, "type": secret, "payload": secret}),
+        ),
+        node.get(&format!("/api/v1/sessions/resolve?pin={secret}")),
+        node.get(&format!("/api/v1/transfers/{secret}")),
+        node.post(
+            "/api/v1/transfers",
+            &json!({"pin": secret, "passwordHash": secret, "totalChunks": "many"}),
+        ),
+    ];
+    for call in calls {
+        let reply = call.send().await;
+        let text = reply.text();
+        assert!((400..500).contains(&reply.status), "{text}");
+        assert!(!text.contains(&secret), "{text}");
+        for inside in ["serde", "actix", "line 1", "column", ".rs", "127.0.0.1"] {
+            assert!(!text.contains(inside), "`{inside}` in {text}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_cluster_that_stores_as_much_as_it_may_says_so() {
+    const CHUNKS: u32 = 64;
+    let cluster = Cluster::builder().unmetered().set("storage.bytes_max", "1048576").start().await;
+    let node = cluster.follower().await;
+    let pair = Pair::fresh();
+    let mut stored = 0;
+    let refused = loop {
+        assert!(stored < CHUNKS, "{CHUNKS} chunks of 48 KiB are over 1 MiB");
+        let data = format!("{stored:A<49152}");
+        let reply = node.relay(&pair.send(stored, CHUNKS, &data)).send().await;
+        if reply.status != 200 {
+            break reply;
+        }
+        stored += 1;
+    };
+    refused.refused(507, "storage_full");
+    for index in 0..stored {
+        assert_eq!(
+            node.relay(&pair.receive()).send().await.ok()["chunk"]["chunkIndex"],
+            index,
+            "what is in stays"
+        );
+    }
+    node.relay(&pair.ack()).send().await.ok();
+    node.relay(&pair.receive()).send().await.ok();
+    let again = Pair::fresh();
+    node.relay(&again.send(0, 1, "AAEC")).send().await.ok();
+}

@@ -1,0 +1,78 @@
+//! What a node says of itself.
+
+use conclave_tests::shared;
+use serde_json::json;
+
+const CONSUMER: [&str; 3] = ["relay", "ephemeralChunks", "webrtcSignaling"];
+const ENTERPRISE: [&str; 6] = [
+    "deviceRegistry",
+    "deviceApproval",
+    "deviceRevocation",
+    "auditLogging",
+    "policyEnforcement",
+    "organizationNamespace",
+];
+
+#[tokio::test]
+async fn the_consumer_edition_says_what_it_can() {
+    let cluster = shared::standard().await;
+    let node = cluster.follower().await;
+    let edition = node.get("/api/v1/edition").send().await.ok();
+    assert_eq!((&edition["edition"], &edition["isEnterprise"]), (&json!("consumer"), &json!(false)));
+    assert!(edition["version"].is_string() && !edition["timestamp"].is_null(), "{edition}");
+    for feature in CONSUMER {
+        assert_eq!(edition["features"][feature], true, "{feature}");
+    }
+    for feature in ENTERPRISE {
+        assert_ne!(edition["features"][feature], true, "{feature}");
+    }
+}
+
+#[tokio::test]
+async fn the_enterprise_edition_adds_to_that() {
+    let cluster = shared::enterprise().await;
+    let node = cluster.follower().await;
+    let edition = node.get("/api/v1/edition").send().await.ok();
+    assert_eq!((&edition["edition"], &edition["isEnterprise"]), (&json!("enterprise"), &json!(true)));
+    for feature in CONSUMER.iter().chain(&ENTERPRISE) {
+        assert_eq!(edition["features"][feature], true, "{feature}");
+    }
+}
+
+#[tokio::test]
+async fn health_is_ok_with_edition_and_uptime() {
+    let cluster = shared::standard().await;
+    let node = cluster.follower().await;
+    let health = node.get("/health").send().await.ok();
+    assert_eq!((&health["status"], &health["edition"]), (&json!("ok"), &json!("consumer")));
+    assert!(health["uptime"].is_number() && !health["timestamp"].is_null(), "{health}");
+}
+
+#[tokio::test]
+async fn a_node_of_a_healthy_cluster_is_alive_and_ready() {
+    let cluster = shared::standard().await;
+    for node in cluster.apis() {
+        assert_eq!(node.get("/livez").send().await.status, 200);
+        assert_eq!(node.get("/readyz").send().await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn every_node_names_the_same_leader() {
+    let cluster = shared::standard().await;
+    let leader = cluster.leader().await;
+    for id in cluster.running() {
+        let status = cluster.status_from(id).await.expect("the admin API answers");
+        assert_eq!(status.leader, Some(leader));
+        let mut known: Vec<_> = status.nodes.iter().map(|node| node.id).collect();
+        known.sort_unstable();
+        assert_eq!(known, [1, 2, 3]);
+        for node in &status.nodes {
+            assert_eq!(node.role, if node.id == leader { "leader" } else { "follower" });
+            assert_eq!(
+                (&node.http, &node.admin),
+                (&cluster.node(node.id).http, &cluster.node(node.id).admin)
+            );
+        }
+    }
+}
