@@ -363,10 +363,13 @@ impl Cluster {
     }
 
     /// Starts a node under an id of its own, which waits to be added to the cluster.
-    pub fn join(&mut self, id: u64) {
+    pub async fn join(&mut self, id: u64) {
         assert!(self.net.is_none(), "a node that joins is not intercepted");
         self.place(id);
         self.spawn(id);
+        let admin = Api::new(&self.node(id).admin);
+        eventually(READY, "the new node answers", async || admin.get("/cluster/status").attempt().await.ok())
+            .await;
     }
 
     /// Runs the `conclave` command line to its end, and returns its exit code and all it printed.

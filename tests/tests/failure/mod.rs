@@ -1,1 +1,14 @@
-//! x
+//! Real processes, really hurt: what was acknowledged is there, and nothing happens twice.
+
+mod all_killed;
+mod allowance;
+mod damaged_log;
+mod dev;
+mod empty_poll;
+mod frozen_leader;
+mod leader_killed;
+mod lost_disk;
+mod membership;
+mod partition;
+mod shutdown;
+mod slow_links;

@@ -1,0 +1,104 @@
+//! A log that does not read as it was written.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use conclave_tests::cluster::{Cluster, log_files};
+use conclave_tests::relay::Pair;
+use futures_util::future::join_all;
+
+const CHUNKS: u32 = 200;
+
+/// A cluster that has written about a megabyte of log, the transfer it wrote, and one follower that was killed since.
+async fn after_some_traffic() -> (Cluster, Pair, u64) {
+    let mut cluster = Cluster::builder().unmetered().set("ttl.chunk", "10m").start().await;
+    let nodes = cluster.apis();
+    let pair = Pair::fresh();
+    let sends = (0..CHUNKS).map(|index| {
+        let data = format!("{index:A<4096}");
+        nodes[index as usize % nodes.len()].relay(&pair.send(index, CHUNKS, &data)).send()
+    });
+    for reply in join_all(sends).await {
+        reply.ok();
+    }
+    let victim = cluster.followers().await[0];
+    cluster.kill(victim);
+    (cluster, pair, victim)
+}
+
+fn newest(data_dir: &Path) -> PathBuf {
+    log_files(data_dir).pop().expect("`log_files` finds at least one")
+}
+
+/// Asserts that a node has all chunks.
+async fn has_everything(cluster: &Cluster, id: u64, pair: &Pair) {
+    let node = cluster.api(id);
+    for index in 0..CHUNKS {
+        let got = node.relay(&pair.receive()).send().await.ok();
+        assert_eq!(got["chunk"]["chunkIndex"], index, "{got}");
+    }
+}
+
+async fn rejoins(cluster: &mut Cluster, pair: &Pair, victim: u64) {
+    cluster.restart(victim);
+    cluster.wait_ready_at(victim).await;
+    has_everything(cluster, victim, pair).await;
+}
+
+#[tokio::test]
+async fn garbage_behind_the_last_entry_is_cut_off() {
+    let (mut cluster, pair, victim) = after_some_traffic().await;
+    let log = newest(&cluster.node(victim).data_dir);
+    let mut file = OpenOptions::new().append(true).open(log).expect("the log can be opened");
+    // As a torn write leaves it: the beginning of a record, and then something else.
+    let garbage: Vec<u8> = (0..1_000_u32).map(|byte| (byte * 7 % 251) as u8).collect();
+    file.write_all(&garbage).expect("the log can be written");
+    rejoins(&mut cluster, &pair, victim).await;
+}
+
+#[tokio::test]
+async fn zeros_behind_the_last_entry_are_cut_off() {
+    let (mut cluster, pair, victim) = after_some_traffic().await;
+    let log = newest(&cluster.node(victim).data_dir);
+    let mut file = OpenOptions::new().append(true).open(log).expect("the log can be opened");
+    // As a file system leaves it that had extended the file and not yet written it.
+    file.write_all(&[0; 8_192]).expect("the log can be written");
+    rejoins(&mut cluster, &pair, victim).await;
+}
+
+#[tokio::test]
+async fn a_last_entry_that_is_torn_is_fetched_again() {
+    let (mut cluster, pair, victim) = after_some_traffic().await;
+    let log = newest(&cluster.node(victim).data_dir);
+    let file = OpenOptions::new().write(true).open(log).expect("the log can be opened");
+    let length = file.metadata().expect("the log has a length").len();
+    file.set_len(length - 5).expect("the log can be cut");
+    rejoins(&mut cluster, &pair, victim).await;
+}
+
+#[tokio::test]
+async fn a_node_with_a_flipped_bit_refuses_to_start_and_the_others_go_on() {
+    let (mut cluster, pair, victim) = after_some_traffic().await;
+    let largest = log_files(&cluster.node(victim).data_dir)
+        .into_iter()
+        .max_by_key(|path| fs::metadata(path).expect("the log is there").len())
+        .expect("`log_files` finds at least one");
+    let mut bytes = fs::read(&largest).expect("the log can be read");
+    // In the middle of what was written, not in space that was set aside.
+    let written = bytes.iter().rposition(|byte| *byte != 0).expect("something was written");
+    bytes[written / 2] ^= 0b0001_0000;
+    fs::write(&largest, bytes).expect("the log can be written");
+
+    cluster.restart(victim);
+    let code = cluster.exit_code(victim).await;
+    assert!(code.is_some_and(|code| code != 0), "exit code {code:?}");
+    let printed = cluster.node(victim).printed().to_lowercase();
+    let clear = ["damaged", "corrupt", "checksum"].iter().any(|word| printed.contains(word));
+    assert!(clear, "the message says what is wrong: {printed}");
+
+    let leader = cluster.leader().await;
+    has_everything(&cluster, leader, &pair).await;
+    let other = cluster.followers().await[0];
+    cluster.api(other).relay(&Pair::fresh().send(0, 1, "AAEC")).send().await.ok();
+}

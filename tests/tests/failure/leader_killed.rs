@@ -1,0 +1,105 @@
+//! A large transfer goes on while the leader is killed, twice.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use conclave_tests::cluster::Cluster;
+use conclave_tests::relay::{Pair, word};
+use conclave_tests::roam::{Roamer, within};
+use conclave_tests::wait::eventually;
+use futures_util::{StreamExt as _, stream};
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+use serde_json::Value;
+
+const CHUNKS: u32 = 2048;
+/// 49,152 characters of `data`: the largest chunk there is.
+const CHUNK_BYTES: usize = 36_864;
+const AT_ONCE: usize = 32;
+
+/// Chunk number `index`, of which no two are alike.
+fn chunk(index: u32) -> Vec<u8> {
+    let mut bytes = vec![0; CHUNK_BYTES];
+    StdRng::seed_from_u64(index.into()).fill(&mut bytes[..]);
+    bytes
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_byte_of_a_transfer_arrives_though_the_leader_is_killed_twice() {
+    let mut cluster = Cluster::builder().unmetered().set("ttl.chunk", "10m").start().await;
+    let client = cluster.roamer();
+    let pair = Pair::fresh();
+    let uploaded = Arc::new(AtomicU32::new(0));
+    let upload = tokio::spawn(upload(client.clone(), pair.clone(), uploaded.clone()));
+    let receiver = *cluster.followers().await.last().expect("a cluster of three has followers");
+    let download = tokio::spawn(download(client, pair, receiver as usize - 1));
+
+    for kill_at in [CHUNKS / 4, CHUNKS / 2] {
+        eventually(Duration::from_secs(120), "the upload goes on", async || {
+            (uploaded.load(Ordering::Relaxed) >= kill_at).then_some(())
+        })
+        .await;
+        let leader = cluster.leader().await;
+        cluster.kill(leader);
+        assert_ne!(cluster.leader().await, leader, "the others elect one of them");
+        cluster.restart(leader);
+        cluster.wait_ready().await;
+    }
+    assert!(uploaded.load(Ordering::Relaxed) < CHUNKS, "both kills happened during the transfer");
+    let both = async { (upload.await, download.await) };
+    let (uploaded, downloaded) = within(Duration::from_secs(180), "the transfer ends", both).await;
+    uploaded.expect("every chunk is uploaded");
+    downloaded.expect("every chunk is downloaded");
+}
+
+/// Uploads all chunks, many at once, over all nodes in turn.
+async fn upload(client: Roamer, pair: Pair, uploaded: Arc<AtomicU32>) {
+    stream::iter(0..CHUNKS)
+        .for_each_concurrent(AT_ONCE, |index| {
+            let (client, pair, uploaded) = (&client, &pair, &uploaded);
+            async move {
+                let body = pair.send(index, CHUNKS, &BASE64.encode(chunk(index)));
+                let sent = client.relay(index as usize, &body).await;
+                // A chunk whose first reply was lost may have been delivered by the time it is sent again.
+                let error = &sent["error"];
+                assert!(
+                    sent["status"] == "waiting" && (error.is_null() || error == "duplicate_chunk"),
+                    "{sent}"
+                );
+                uploaded.fetch_add(1, Ordering::Relaxed);
+            }
+        })
+        .await;
+}
+
+/// Receives until all is done, under a key for each wish, and checks that each chunk came once and whole.
+async fn download(client: Roamer, pair: Pair, node: usize) {
+    let mut seen = vec![false; CHUNKS as usize];
+    loop {
+        let mut body = pair.receive();
+        body["waitMs"] = Value::from(1_000);
+        let got = client.relay_once(node, &word("wish"), &body).await;
+        match got["status"].as_str() {
+            // Before the first chunk there is nothing under the pair.
+            Some("waiting") => {}
+            Some("expired") if !seen.contains(&true) => {}
+            Some("done") => break,
+            Some("chunkAvailable") => {
+                let index = got["chunk"]["chunkIndex"].as_u64().expect("an index") as u32;
+                let data = got["chunk"]["data"].as_str().expect("base64");
+                assert!(
+                    BASE64.decode(data).expect("base64") == chunk(index),
+                    "chunk {index} is not what was sent"
+                );
+                assert!(!seen[index as usize], "chunk {index} was delivered twice");
+                seen[index as usize] = true;
+            }
+            _ => panic!("{got}"),
+        }
+    }
+    assert!(seen.iter().all(|seen| *seen), "done before every chunk was delivered");
+    assert_eq!(client.relay(node, &pair.ack()).await["ok"], true);
+}

@@ -1,0 +1,35 @@
+//! A node whose disk is gone may not vote again under its old name: it has forgotten what it promised.
+
+use conclave_tests::cluster::Cluster;
+use conclave_tests::relay::{Pair, peer_id, poll, signal};
+use serde_json::json;
+
+use super::membership::grow;
+
+#[tokio::test]
+async fn a_node_whose_disk_was_lost_is_refused_and_joins_under_a_fresh_id() {
+    let mut cluster = Cluster::builder().unmetered().start().await;
+    let (pair, peer) = (Pair::fresh(), peer_id());
+    let node = cluster.follower().await;
+    node.relay(&pair.send(0, 1, "before")).send().await.ok();
+
+    let lost = cluster.followers().await[0];
+    cluster.kill(lost);
+    cluster.wipe(lost);
+    cluster.restart(lost);
+    let code = cluster.exit_code(lost).await;
+    assert!(code.is_some_and(|code| code != 0), "exit code {code:?}");
+    let printed = cluster.node(lost).printed();
+    assert!(printed.contains("fresh id"), "the message says what to do: {printed}");
+
+    let admin = cluster.node(cluster.leader().await).admin.clone();
+    let (code, printed) = cluster.command(&["cluster", "remove", &lost.to_string(), "--url", &admin]).await;
+    assert_eq!(code, Some(0), "{printed}");
+    grow(&mut cluster, 4).await;
+    let fresh = cluster.api(4);
+    assert_eq!(fresh.relay(&pair.receive()).send().await.ok()["chunk"]["data"], "before", "it has caught up");
+    fresh.relay(&signal(&peer_id(), &peer, "offer", json!({}))).send().await.ok();
+    let leader = cluster.leader().await;
+    let polled = cluster.api(leader).relay(&poll(&peer)).send().await.ok();
+    assert_eq!(polled["messages"].as_array().map(Vec::len), Some(1), "and takes part");
+}

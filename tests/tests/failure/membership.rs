@@ -1,0 +1,97 @@
+//! Nodes come and go while the cluster works.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use conclave_tests::cluster::{Cluster, READY};
+use conclave_tests::http::Api;
+use conclave_tests::relay::Pair;
+use conclave_tests::wait::eventually;
+
+/// Starts node `id`, adds it, and makes it a voter.
+pub(super) async fn grow(cluster: &mut Cluster, id: u64) {
+    cluster.join(id).await;
+    let peer = cluster.node(id).advertise.to_string();
+    let name = id.to_string();
+    for args in [&["add", &name, &peer][..], &["promote", &name]] {
+        command(cluster, args).await;
+    }
+    cluster.wait_ready_at(id).await;
+    role(cluster, id, Some("follower")).await;
+}
+
+/// Runs `conclave cluster …` against the leader; it has to succeed.
+async fn command(cluster: &Cluster, args: &[&str]) {
+    let admin = cluster.node(cluster.leader().await).admin.clone();
+    let all = [&["cluster"], args, &["--url", &admin]].concat();
+    let (code, printed) = cluster.command(&all).await;
+    assert_eq!(code, Some(0), "{args:?}: {printed}");
+}
+
+/// Waits until the leader knows a node in this role, or does not know it.
+async fn role(cluster: &Cluster, id: u64, role: Option<&str>) {
+    eventually(READY, &format!("node {id} has the role {role:?}"), async || {
+        let status = cluster.status().await;
+        (status.node(id).map(|node| node.role.as_str()) == role).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn from_three_to_four_and_back_nothing_is_lost() {
+    let mut cluster = Cluster::builder().unmetered().start().await;
+    let leaving = cluster.followers().await[0];
+    let staying: Vec<Api> =
+        cluster.running().into_iter().filter(|id| *id != leaving).map(|id| cluster.api(id)).collect();
+    let stop = Arc::new(AtomicBool::new(false));
+    let load = tokio::spawn(write(staying, stop.clone()));
+
+    grow(&mut cluster, 4).await;
+    command(&cluster, &["remove", &leaving.to_string()]).await;
+    role(&cluster, leaving, None).await;
+    cluster.kill(leaving);
+
+    stop.store(true, Ordering::Relaxed);
+    let written = load.await.expect("the cluster works all the while");
+    assert!(!written.is_empty(), "something was written meanwhile");
+    let newcomer = cluster.api(4);
+    for (turn, pair) in written.iter().enumerate() {
+        let got = newcomer.relay(&pair.receive()).send().await.ok();
+        assert_eq!(got["chunk"]["data"], format!("turn {turn}"), "{got}");
+    }
+}
+
+/// Writes until it is told to stop.
+async fn write(nodes: Vec<Api>, stop: Arc<AtomicBool>) -> Vec<Pair> {
+    let client = conclave_tests::roam::Roamer::new(nodes);
+    let mut written = Vec::new();
+    while !stop.load(Ordering::Relaxed) {
+        let (turn, pair) = (written.len(), Pair::fresh());
+        client.relay(turn, &pair.send(0, 2, &format!("turn {turn}"))).await;
+        written.push(pair);
+    }
+    written
+}
+
+#[tokio::test]
+async fn leadership_is_handed_over_on_request() {
+    let cluster = Cluster::builder().unmetered().start().await;
+    let heir = cluster.followers().await[0];
+    command(&cluster, &["transfer-leader", &heir.to_string()]).await;
+    eventually(READY, "the heir leads", async || (cluster.leader().await == heir).then_some(())).await;
+    let follower = cluster.follower().await;
+    follower.relay(&Pair::fresh().send(0, 1, "AAEC")).send().await.ok();
+}
+
+#[tokio::test]
+async fn the_status_command_says_what_the_admin_api_says() {
+    let cluster = Cluster::builder().unmetered().start().await;
+    let leader = cluster.leader().await;
+    let admin = &cluster.node(leader).admin;
+    let (code, printed) = cluster.command(&["cluster", "status", "--json", "--url", admin]).await;
+    assert_eq!(code, Some(0), "{printed}");
+    let status: conclave_tests::cluster::Status =
+        serde_json::from_str(printed.trim()).expect("JSON and nothing else");
+    assert_eq!(status.leader, Some(leader));
+    assert_eq!(status.nodes.len(), 3);
+}

@@ -1,0 +1,139 @@
+//! The leader loses the others, in both directions or in one.
+
+use std::time::{Duration, Instant};
+
+use conclave_tests::cluster::{Cluster, READY};
+use conclave_tests::http::{Api, NoAnswer};
+use conclave_tests::net::Net;
+use conclave_tests::relay::{Pair, invite_code, lookup, peer_id, register};
+use conclave_tests::wait::eventually;
+use serde_json::json;
+
+/// The guarantee is one second; the rest is this machine, which runs other tests beside.
+const REFUSAL: Duration = Duration::from_millis(2_500);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_minority_refuses_within_a_second_and_the_majority_goes_on() {
+    let mut cluster = Cluster::builder().unmetered().intercepted().start().await;
+    let old = cluster.leader().await;
+    let others = cluster.followers().await;
+    let (minority, majority) = (cluster.api(old), cluster.api(others[0]));
+
+    cluster.net().isolate(old);
+    let refused: Vec<Pair> = refuses(&minority, 5).await;
+    elects(&cluster, &others).await;
+    let pair = Pair::fresh();
+    majority.relay(&pair.send(0, 2, "by the majority")).send().await.ok();
+    refuses(&minority, 3).await;
+    let readyz = minority.get("/readyz").send().await;
+    assert_eq!(readyz.status, 503, "a node without a quorum is not ready: {}", readyz.text());
+    assert_eq!(minority.get("/livez").send().await.status, 200, "but it is alive");
+
+    cluster.net().heal();
+    cluster.wait_ready().await;
+    let got = minority.relay(&pair.receive()).send().await.ok();
+    assert_eq!(got["chunk"]["data"], "by the majority", "the old leader has caught up");
+    for pair in refused {
+        // Refused is "outcome unknown": at most once, then, and in any case the same on every node.
+        let here = minority.relay(&pair.ack_status()).send().await.ok();
+        let there = majority.relay(&pair.ack_status()).send().await.ok();
+        assert_eq!(here, there);
+    }
+}
+
+/// Asserts that a node acknowledges nothing and says so soon, several times over; reads are refused likewise.
+async fn refuses(node: &Api, times: u32) -> Vec<Pair> {
+    let mut asked = Vec::new();
+    for _ in 0..times {
+        let pair = Pair::fresh();
+        for call in
+            [node.relay(&pair.ack()), node.relay(&pair.ack_status()), node.relay(&lookup(&invite_code()))]
+        {
+            let began = Instant::now();
+            let reply = call.send().await;
+            let took = began.elapsed();
+            reply.refused(503, "no_leader");
+            assert!(reply.retry_after().is_some(), "every 503 says when to come back");
+            assert!(took < REFUSAL, "refused only after {took:?}");
+        }
+        asked.push(pair);
+    }
+    asked
+}
+
+/// Waits until one of the nodes leads and acknowledges.
+async fn elects(cluster: &Cluster, nodes: &[u64]) {
+    eventually(READY, "the majority elects a leader", async || {
+        let status = cluster.status_from(nodes[0]).await?;
+        status.leader.filter(|leader| nodes.contains(leader))
+    })
+    .await;
+    acknowledges(&cluster.api(nodes[0])).await;
+}
+
+/// Waits until a node acknowledges a write.
+async fn acknowledges(node: &Api) {
+    eventually(READY, "writes resume", async || {
+        match node.relay(&register(&invite_code(), &peer_id())).attempt().await {
+            Ok(reply) if reply.status == 503 => None,
+            Ok(reply) => Some(reply.ok()),
+            Err(NoAnswer(why)) => panic!("{why}"),
+        }
+    })
+    .await;
+}
+
+/// Cuts the leader off as `cut` does, and checks that the rest goes on and that all agree after healing.
+async fn leader_lost_one_way(cut: impl FnOnce(&Net, u64)) {
+    let mut cluster = Cluster::builder().unmetered().intercepted().start().await;
+    let old = cluster.leader().await;
+    let others = cluster.followers().await;
+    cut(cluster.net(), old);
+    elects(&cluster, &others).await;
+    let term = cluster.status_from(others[0]).await.expect("the admin API answers").term;
+    let pair = Pair::fresh();
+    for index in 0..50 {
+        let node = cluster.api(others[index as usize % 2]);
+        node.relay(&pair.send(index, 50, &format!("chunk {index}"))).send().await.ok();
+    }
+    let now = cluster.status_from(others[0]).await.expect("the admin API answers").term;
+    assert!(now <= term + 2, "an election storm: term {term} became {now}");
+
+    cluster.net().heal();
+    cluster.wait_ready().await;
+    for index in 0..50 {
+        let got = cluster.api(old).relay(&pair.receive()).send().await.ok();
+        assert_eq!(got["chunk"]["data"], format!("chunk {index}"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_is_not_heard_is_replaced() {
+    leader_lost_one_way(Net::mute).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_hears_nobody_is_replaced() {
+    leader_lost_one_way(Net::deafen).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_that_is_cut_off_disturbs_nobody() {
+    let mut cluster = Cluster::builder().unmetered().intercepted().start().await;
+    let before = cluster.status().await;
+    let leader = before.leader.expect("there is one");
+    let [away, with_us] = cluster.followers().await[..] else {
+        panic!("a cluster of three has two followers")
+    };
+    cluster.net().isolate(away);
+    refuses(&cluster.api(away), 3).await;
+    let pair = Pair::fresh();
+    cluster.api(with_us).relay(&pair.send(0, 1, "meanwhile")).send().await.ok();
+
+    cluster.net().heal();
+    cluster.wait_ready().await;
+    let after = cluster.status().await;
+    assert_eq!((after.leader, after.term), (Some(leader), before.term), "its return costs no election");
+    let got = cluster.api(away).relay(&pair.receive()).send().await.ok();
+    assert_eq!(got["chunk"], json!({"chunkIndex": 0, "totalChunks": 1, "data": "meanwhile"}));
+}

@@ -1,0 +1,36 @@
+//! Far apart: every message between nodes takes its time.
+
+use std::time::Duration;
+
+use conclave_tests::cluster::Cluster;
+use conclave_tests::relay::Pair;
+use futures_util::{StreamExt as _, stream};
+use serde_json::json;
+
+const CHUNKS: u32 = 256;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transfer_over_slow_links_is_slower_and_whole_and_costs_no_election() {
+    let cluster = Cluster::builder().unmetered().intercepted().start().await;
+    let before = cluster.status().await;
+    cluster.net().slow(Duration::from_millis(75));
+    let nodes = cluster.apis();
+    let pair = Pair::fresh();
+    stream::iter(0..CHUNKS)
+        .for_each_concurrent(64, |index| {
+            let call = nodes[index as usize % nodes.len()].relay(&pair.send(
+                index,
+                CHUNKS,
+                &format!("chunk {index}"),
+            ));
+            async move { assert_eq!(call.send().await.ok(), json!({"status": "waiting"})) }
+        })
+        .await;
+    let receiver = cluster.follower().await;
+    for index in 0..16 {
+        let got = receiver.relay(&pair.receive()).send().await.ok();
+        assert_eq!(got["chunk"]["data"], format!("chunk {index}"));
+    }
+    let after = cluster.status().await;
+    assert_eq!((after.leader, after.term), (before.leader, before.term));
+}
