@@ -1,6 +1,7 @@
 //! The harness: whole clusters of real processes, and what a test needs to talk to them and to hurt them.
 //!
-//! Read in this order: [`cluster`] starts and kills `conclave serve` processes, [`http`] asks them, [`relay`] spells
+//! Read in this order: [`builder`] says what a cluster should be like, [`cluster`] starts and kills its `conclave serve`
+//! processes, each at its [`node`]'s place; [`http`] asks them, [`relay`] spells
 //! the relay's actions, [`roam`] is a client that follows connection errors and `Retry-After` from node to node,
 //! [`net`] stands between the nodes' peer ports, and [`shared`] holds the clusters that contract tests have in common.
 //!
@@ -9,15 +10,20 @@
 //! The harness is made for `cargo test`, which runs all tests in one process. Under a runner that gives each test a
 //! process of its own, every contract test starts its own cluster: correct, only slower.
 
-pub mod binary;
+pub mod builder;
 pub mod cluster;
+pub mod node;
+pub mod status;
+
 pub mod http;
-pub mod net;
-pub mod ports;
 pub mod relay;
 pub mod roam;
-pub mod scratch;
-pub mod shared;
 pub mod wait;
 
+pub mod net;
+pub mod shared;
+
+pub mod binary;
+pub mod ports;
 mod process;
+pub mod scratch;

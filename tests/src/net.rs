@@ -232,3 +232,74 @@ fn kernel_spelling(address: SocketAddr) -> String {
     let SocketAddr::V4(address) = address else { panic!("tests use IPv4 on loopback") };
     format!("{:08X}:{:04X}", u32::from_ne_bytes(address.ip().octets()), address.port())
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::timeout;
+
+    use super::*;
+
+    const BRIEFLY: Duration = Duration::from_millis(200);
+
+    /// Node 1 behind a door, and a connection of node 2 to it, which this process plays both.
+    async fn connected() -> (Net, TcpStream, TcpStream) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let behind = [(1, listener.local_addr().unwrap()), (2, listener.local_addr().unwrap())];
+        let net = Net::open(behind.into()).await;
+        net.belongs_to(2, std::process::id());
+        let here = TcpStream::connect(net.door(1)).await.unwrap();
+        let (there, _) = listener.accept().await.unwrap();
+        (net, here, there)
+    }
+
+    async fn arrives(at: &mut TcpStream, expected: &[u8]) {
+        let mut got = vec![0; expected.len()];
+        at.read_exact(&mut got).await.unwrap();
+        assert_eq!(got, expected);
+    }
+
+    #[tokio::test]
+    async fn a_cut_direction_is_silent_until_it_is_healed_and_the_other_is_not() {
+        let (net, mut here, mut there) = connected().await;
+        here.write_all(b"before").await.unwrap();
+        arrives(&mut there, b"before").await;
+
+        net.cut(2, 1);
+        here.write_all(b"held back").await.unwrap();
+        timeout(BRIEFLY, there.read_u8()).await.expect_err("nothing arrives");
+        there.write_all(b"the other way").await.unwrap();
+        arrives(&mut here, b"the other way").await;
+
+        net.heal();
+        arrives(&mut there, b"held back").await;
+    }
+
+    #[tokio::test]
+    async fn an_isolated_node_neither_speaks_nor_hears() {
+        let (net, mut here, mut there) = connected().await;
+        net.isolate(1);
+        here.write_all(b"to it").await.unwrap();
+        there.write_all(b"from it").await.unwrap();
+        timeout(BRIEFLY, there.read_u8()).await.expect_err("nothing arrives");
+        timeout(BRIEFLY, here.read_u8()).await.expect_err("nothing arrives");
+    }
+
+    #[tokio::test]
+    async fn slow_pieces_arrive_late_and_in_order() {
+        let (net, mut here, mut there) = connected().await;
+        net.slow(BRIEFLY);
+        let began = Instant::now();
+        for piece in [b"one", b"two"] {
+            here.write_all(piece).await.unwrap();
+        }
+        arrives(&mut there, b"onetwo").await;
+        assert!(began.elapsed() >= BRIEFLY);
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_ends_on_one_side_ends_on_the_other() {
+        let (_net, here, mut there) = connected().await;
+        drop(here);
+        there.read_u8().await.expect_err("the end of the stream");
+    }
+}

@@ -45,3 +45,17 @@ impl Ports {
 fn bind(port: u16) -> Option<TcpListener> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_blocks_have_no_port_in_common_and_each_port_is_free() {
+        let (one, other) = (Ports::take(), Ports::take());
+        assert!(one.first.abs_diff(other.first) >= BLOCK);
+        for ports in [one, other] {
+            assert!((0..Ports::COUNT).all(|index| bind(ports.get(index)).is_some()));
+        }
+    }
+}

@@ -8,7 +8,8 @@ use std::thread;
 
 use tokio::sync::OnceCell;
 
-use crate::cluster::{Builder, Cluster};
+use crate::builder::Builder;
+use crate::cluster::Cluster;
 
 /// The origins that the clusters' browsers may come from.
 pub const ORIGINS: [&str; 2] = ["https://app.example", "https://desk.example"];

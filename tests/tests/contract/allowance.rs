@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
-use conclave_tests::http::{Api, Call};
-use conclave_tests::relay::{Pair, invite_code, lookup, peer_id, poll, register, signal};
+use conclave_tests::http::{Api, Call, Reply};
+use conclave_tests::relay::{Pair, invite_code, lookup, peer_id, poll, register, signal, word};
 use conclave_tests::shared::{self, METERED_BRIEF_WINDOW_MS, METERED_LIMIT};
 use conclave_tests::wait::eventually;
 use serde_json::json;
@@ -62,13 +62,32 @@ async fn sends_are_chunk() {
 
 #[tokio::test]
 async fn lookups_are_lookup() {
-    admits_exactly_the_limit(|node| node.relay(&lookup(&invite_code()))).await;
+    let (_cluster, somebody_else) = client().await;
+    let code = invite_code();
+    somebody_else.relay(&register(&code, &peer_id())).send().await.ok();
+    admits_exactly_the_limit(|node| node.relay(&lookup(&code))).await;
 }
 
 #[tokio::test]
 async fn resolving_is_lookup() {
-    admits_exactly_the_limit(|node| node.get(&format!("/api/v1/sessions/resolve?pin={}", invite_code())))
-        .await;
+    let (_cluster, somebody_else) = client().await;
+    let pin = word("pin");
+    somebody_else.post("/api/v1/sessions", &json!({"pin": pin})).send().await.ok();
+    admits_exactly_the_limit(|node| node.get(&format!("/api/v1/sessions/resolve?pin={pin}"))).await;
+}
+
+#[tokio::test]
+async fn a_lookup_that_misses_costs_more_than_one_that_hits() {
+    let (_cluster, node) = client().await;
+    let code = invite_code();
+    node.relay(&register(&code, &peer_id())).send().await.ok();
+    let left =
+        |reply: &Reply| reply.header("x-ratelimit-remaining").and_then(|left| left.parse::<u32>().ok());
+    let hit = node.relay(&lookup(&code)).send().await;
+    assert_eq!(left(&hit), Some(METERED_LIMIT - 1));
+    let miss = node.relay(&lookup(&invite_code())).send().await;
+    miss.refused(404, "peer_not_found");
+    assert!(left(&miss) < Some(METERED_LIMIT - 2), "{:?} left", left(&miss));
 }
 
 #[tokio::test]

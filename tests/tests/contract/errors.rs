@@ -36,13 +36,15 @@ async fn a_method_that_does_not_fit_is_refused_with_those_that_do() {
 
 #[tokio::test]
 async fn a_body_over_the_limit_is_refused_with_the_limit() {
+    // Little enough for the kernel to take it all: a server may answer and close before it has read everything.
+    const OVER: usize = 400_000;
     let cluster = shared::standard().await;
     let node = cluster.follower().await;
-    let body = format!("{{\"action\":\"send\",\"data\":\"{}\"}}", "A".repeat(4 << 20));
+    let body = format!("{{\"action\":\"send\",\"data\":\"{}\"}}", "A".repeat(OVER));
     let refusal =
         node.post("/api/relay", &Value::Null).json(body).send().await.refused(413, "payload_too_large");
     let limit = refusal["limit"].as_u64().expect("a number of bytes");
-    assert!((65_536..4 << 20).contains(&limit), "{limit}");
+    assert!((65_536..OVER as u64).contains(&limit), "{limit}");
 }
 
 #[tokio::test]
@@ -130,8 +132,9 @@ async fn a_cluster_that_stores_as_much_as_it_may_says_so() {
             "what is in stays"
         );
     }
-    node.relay(&pair.ack()).send().await.ok();
-    node.relay(&pair.receive()).send().await.ok();
+    let found = node.post("/api/v1/transfers", &pair.open(CHUNKS)).send().await.ok();
+    let at = format!("/api/v1/transfers/{}", found["transferId"].as_str().expect("an id"));
+    node.delete(&at).send().await.ok();
     let again = Pair::fresh();
     node.relay(&again.send(0, 1, "AAEC")).send().await.ok();
 }

@@ -71,7 +71,7 @@ async fn a_peer_id_has_at_most_256_characters() {
     let longest = format!("{:x<256}", peer_id());
     node.relay(&register(&invite_code(), &longest)).send().await.ok();
     let longer = format!("{longest}x");
-    node.relay(&register(&invite_code(), &longer)).send().await.refused(400, "missing_fields");
+    node.relay(&register(&invite_code(), &longer)).send().await.refused(400, "invalid_input");
 }
 
 #[tokio::test]

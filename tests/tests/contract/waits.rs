@@ -124,3 +124,15 @@ async fn what_is_there_already_is_given_at_once() {
     assert_eq!(receiver.relay(&wish).send().await.ok()["status"], "done", "nothing is left to wait for");
     assert!(began.elapsed() < SOON);
 }
+
+#[tokio::test]
+async fn a_wait_has_its_bounds() {
+    let cluster = shared::standard().await;
+    let node = cluster.follower().await;
+    for wait in [json!(-1), json!(25_001), json!(0.5), json!("100")] {
+        for wish in [Pair::fresh().receive(), poll(&peer_id())] {
+            node.relay(&with(&wish, "waitMs", Some(wait.clone()))).send().await.refused(400, "invalid_input");
+        }
+    }
+    assert_eq!(node.relay(&with(&poll(&peer_id()), "waitMs", Some(json!(0)))).send().await.status, 200);
+}

@@ -61,6 +61,9 @@ async fn write(node: Api, ledger: Ledger) {
             2 => Acknowledged::Registration { code: invite_code(), peer: peer_id() },
             _ => {
                 let Ok(reply) = node.post("/api/v1/sessions", &json!({})).attempt().await else { return };
+                if reply.status == 503 {
+                    continue;
+                }
                 let session = reply.ok()["sessionId"].as_str().expect("an id").to_owned();
                 let envelope = json!({"version": 1, "sessionId": session, "nonce": "0123456789ab", "ct": word("ciphertext")});
                 Acknowledged::Offer { session, envelope }

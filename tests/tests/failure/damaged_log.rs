@@ -2,9 +2,9 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use conclave_tests::cluster::{Cluster, log_files};
+use conclave_tests::cluster::Cluster;
 use conclave_tests::relay::Pair;
 use futures_util::future::join_all;
 
@@ -27,8 +27,8 @@ async fn after_some_traffic() -> (Cluster, Pair, u64) {
     (cluster, pair, victim)
 }
 
-fn newest(data_dir: &Path) -> PathBuf {
-    log_files(data_dir).pop().expect("`log_files` finds at least one")
+fn newest(cluster: &Cluster, id: u64) -> PathBuf {
+    cluster.node(id).log_files().pop().expect("`log_files` finds at least one")
 }
 
 /// Asserts that a node has all chunks.
@@ -49,7 +49,7 @@ async fn rejoins(cluster: &mut Cluster, pair: &Pair, victim: u64) {
 #[tokio::test]
 async fn garbage_behind_the_last_entry_is_cut_off() {
     let (mut cluster, pair, victim) = after_some_traffic().await;
-    let log = newest(&cluster.node(victim).data_dir);
+    let log = newest(&cluster, victim);
     let mut file = OpenOptions::new().append(true).open(log).expect("the log can be opened");
     // As a torn write leaves it: the beginning of a record, and then something else.
     let garbage: Vec<u8> = (0..1_000_u32).map(|byte| (byte * 7 % 251) as u8).collect();
@@ -60,7 +60,7 @@ async fn garbage_behind_the_last_entry_is_cut_off() {
 #[tokio::test]
 async fn zeros_behind_the_last_entry_are_cut_off() {
     let (mut cluster, pair, victim) = after_some_traffic().await;
-    let log = newest(&cluster.node(victim).data_dir);
+    let log = newest(&cluster, victim);
     let mut file = OpenOptions::new().append(true).open(log).expect("the log can be opened");
     // As a file system leaves it that had extended the file and not yet written it.
     file.write_all(&[0; 8_192]).expect("the log can be written");
@@ -70,7 +70,7 @@ async fn zeros_behind_the_last_entry_are_cut_off() {
 #[tokio::test]
 async fn a_last_entry_that_is_torn_is_fetched_again() {
     let (mut cluster, pair, victim) = after_some_traffic().await;
-    let log = newest(&cluster.node(victim).data_dir);
+    let log = newest(&cluster, victim);
     let file = OpenOptions::new().write(true).open(log).expect("the log can be opened");
     let length = file.metadata().expect("the log has a length").len();
     file.set_len(length - 5).expect("the log can be cut");
@@ -80,7 +80,9 @@ async fn a_last_entry_that_is_torn_is_fetched_again() {
 #[tokio::test]
 async fn a_node_with_a_flipped_bit_refuses_to_start_and_the_others_go_on() {
     let (mut cluster, pair, victim) = after_some_traffic().await;
-    let largest = log_files(&cluster.node(victim).data_dir)
+    let largest = cluster
+        .node(victim)
+        .log_files()
         .into_iter()
         .max_by_key(|path| fs::metadata(path).expect("the log is there").len())
         .expect("`log_files` finds at least one");

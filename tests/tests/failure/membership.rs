@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use conclave_tests::cluster::{Cluster, READY};
 use conclave_tests::http::Api;
 use conclave_tests::relay::Pair;
+use conclave_tests::roam::Roamer;
+use conclave_tests::status::Status;
 use conclave_tests::wait::eventually;
 
 /// Starts node `id`, adds it, and makes it a voter.
@@ -63,7 +65,7 @@ async fn from_three_to_four_and_back_nothing_is_lost() {
 
 /// Writes until it is told to stop.
 async fn write(nodes: Vec<Api>, stop: Arc<AtomicBool>) -> Vec<Pair> {
-    let client = conclave_tests::roam::Roamer::new(nodes);
+    let client = Roamer::new(nodes);
     let mut written = Vec::new();
     while !stop.load(Ordering::Relaxed) {
         let (turn, pair) = (written.len(), Pair::fresh());
@@ -90,8 +92,7 @@ async fn the_status_command_says_what_the_admin_api_says() {
     let admin = &cluster.node(leader).admin;
     let (code, printed) = cluster.command(&["cluster", "status", "--json", "--url", admin]).await;
     assert_eq!(code, Some(0), "{printed}");
-    let status: conclave_tests::cluster::Status =
-        serde_json::from_str(printed.trim()).expect("JSON and nothing else");
+    let status: Status = serde_json::from_str(printed.trim()).expect("JSON and nothing else");
     assert_eq!(status.leader, Some(leader));
     assert_eq!(status.nodes.len(), 3);
 }

@@ -1,0 +1,65 @@
+//! What a cluster should be like.
+
+use crate::cluster::Cluster;
+
+/// A cluster to be.
+#[derive(Debug, Clone)]
+pub struct Builder {
+    pub(crate) nodes: u64,
+    pub(crate) settings: Vec<(String, String)>,
+    pub(crate) variables: Vec<(String, String)>,
+    pub(crate) intercepted: bool,
+    pub(crate) shared: bool,
+}
+
+impl Default for Builder {
+    /// Three nodes with nothing set.
+    fn default() -> Self {
+        Self { nodes: 3, settings: Vec::new(), variables: Vec::new(), intercepted: false, shared: false }
+    }
+}
+
+impl Builder {
+    /// How many nodes it begins with, ids from 1 up. Three if nothing is said.
+    pub fn nodes(mut self, nodes: u64) -> Self {
+        self.nodes = nodes;
+        self
+    }
+
+    /// Sets a key of every node's configuration, as `--set KEY=VALUE` does.
+    pub fn set(mut self, key: &str, value: &str) -> Self {
+        self.settings.push((key.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Switches allowances off: for tests that ask more than any client should.
+    pub fn unmetered(self) -> Self {
+        self.set("allowance.enabled", "false")
+    }
+
+    /// Sets an environment variable of every node.
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Lets all traffic between the nodes pass through a [`Net`].
+    pub fn intercepted(mut self) -> Self {
+        self.intercepted = true;
+        self
+    }
+
+    /// Does not count as a cluster of one test's own.
+    pub(crate) fn shared(mut self) -> Self {
+        self.shared = true;
+        self
+    }
+
+    /// Starts it, and waits until every node is ready.
+    pub async fn start(self) -> Cluster {
+        let mut cluster = Cluster::place(self).await;
+        cluster.spawn_all();
+        cluster.wait_ready().await;
+        cluster
+    }
+}
