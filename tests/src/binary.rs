@@ -7,6 +7,9 @@ use std::sync::OnceLock;
 
 use serde_json::Value;
 
+/// How the variables begin that cargo sets for a test.
+const OF_THIS_TEST: [&str; 4] = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_CRATE_", "CARGO_BIN_"];
+
 /// Where the `conclave` binary is.
 ///
 /// Cargo builds a package's binaries only for that package's own tests, so the harness asks for this one. Asking is
@@ -26,7 +29,15 @@ fn build() -> PathBuf {
         Some(other) => other,
     };
     // Of the whole workspace, so that the features of shared dependencies are those the tests were built with.
-    let output = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    // What cargo tells this test about itself would look like a change to build scripts that watch it, and make them
+    // run again now and again with the next `cargo test`.
+    for (name, _) in env::vars_os() {
+        if name.to_str().is_some_and(|name| OF_THIS_TEST.iter().any(|start| name.starts_with(start))) {
+            cargo.env_remove(name);
+        }
+    }
+    let output = cargo
         .args(["build", "--workspace", "--bin", "conclave", "--message-format=json-render-diagnostics"])
         .args(["--profile", profile, "--target-dir"])
         .arg(target_dir)

@@ -24,6 +24,9 @@ pub const READY: Duration = Duration::from_secs(30);
 /// For a process to end, or to refuse to start.
 pub const END: Duration = Duration::from_secs(30);
 
+/// For a node to say how it is.
+const ANSWER: Duration = Duration::from_secs(2);
+
 /// How many clusters of its own a test run has at once: elections are timed, and a crowded machine upsets them.
 static SLOTS: Semaphore = Semaphore::const_new(2);
 
@@ -111,7 +114,7 @@ impl Cluster {
     /// What one node says of the cluster, if it answers at all.
     pub async fn status_from(&self, id: u64) -> Option<Status> {
         let admin = Api::new(&self.node(id).admin);
-        let reply = admin.get("/cluster/status").patience(Duration::from_secs(2)).attempt().await.ok()?;
+        let reply = admin.get("/cluster/status").patience(ANSWER).attempt().await.ok()?;
         (reply.status == 200).then(|| serde_json::from_slice(&reply.body).ok()).flatten()
     }
 
@@ -172,16 +175,27 @@ impl Cluster {
 
     /// Waits until one node says it is ready.
     pub async fn wait_ready_at(&mut self, id: u64) {
+        if let Some(code) = self.ready_or_ended(id).await {
+            panic!("node {id} ended before it was ready, with exit code {code}");
+        }
+    }
+
+    /// Waits until a node is ready, or until it ends: then it returns the exit code.
+    pub async fn ready_or_ended(&mut self, id: u64) -> Option<i32> {
         let api = self.api(id);
-        let process = self.node_mut(id).process();
-        eventually(READY, &format!("node {id} is ready"), async || {
-            if let Some(status) = process.ended() {
-                panic!("node {id} ended before it was ready: {status}");
+        let node = self.node_mut(id);
+        let ended = eventually(READY, &format!("node {id} is ready, or ends"), async || {
+            if let Some(status) = node.process().ended() {
+                return Some(Some(status.code().expect("nobody killed it")));
             }
-            let reply = api.get("/readyz").patience(Duration::from_secs(2)).attempt().await.ok()?;
-            (reply.status == 200).then_some(())
+            let reply = api.get("/readyz").patience(ANSWER).attempt().await.ok()?;
+            (reply.status == 200).then_some(None)
         })
         .await;
+        if ended.is_some() {
+            node.process = None;
+        }
+        ended
     }
 
     /// SIGKILL.

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use conclave_tests::cluster::Cluster;
-use conclave_tests::relay::Pair;
+use conclave_tests::relay::{Pair, word};
 use futures_util::future::join_all;
 
 const CHUNKS: u32 = 200;
@@ -36,7 +36,7 @@ async fn has_everything(cluster: &Cluster, id: u64, pair: &Pair) {
     let node = cluster.api(id);
     for index in 0..CHUNKS {
         let got = node.relay(&pair.receive()).send().await.ok();
-        assert_eq!(got["chunk"]["chunkIndex"], index, "{got}");
+        assert_eq!(got["chunk"]["chunkIndex"], index, "{}", got["status"]);
     }
 }
 
@@ -46,35 +46,78 @@ async fn rejoins(cluster: &mut Cluster, pair: &Pair, victim: u64) {
     has_everything(cluster, victim, pair).await;
 }
 
+/// Appends to a node's log, as a write may have left it that was under way when the power failed.
+fn append(cluster: &Cluster, id: u64, bytes: &[u8]) {
+    let mut file = OpenOptions::new().append(true).open(newest(cluster, id)).expect("the log can be opened");
+    file.write_all(bytes).expect("the log can be written");
+}
+
+/// How a record of a node's log begins, too short to be a whole one.
+fn beginning(cluster: &Cluster, id: u64) -> Vec<u8> {
+    let log = fs::read(newest(cluster, id)).expect("the log can be read");
+    log[..10].to_vec()
+}
+
 #[tokio::test]
-async fn garbage_behind_the_last_entry_is_cut_off() {
+async fn an_entry_of_which_only_the_beginning_was_written_is_cut_off() {
     let (mut cluster, pair, victim) = after_some_traffic().await;
-    let log = newest(&cluster, victim);
-    let mut file = OpenOptions::new().append(true).open(log).expect("the log can be opened");
-    // As a torn write leaves it: the beginning of a record, and then something else.
+    append(&cluster, victim, &beginning(&cluster, victim));
+    rejoins(&mut cluster, &pair, victim).await;
+}
+
+#[tokio::test]
+async fn space_that_was_set_aside_and_never_written_is_cut_off() {
+    let (mut cluster, pair, victim) = after_some_traffic().await;
+    append(&cluster, victim, &[0; 8_192]);
+    rejoins(&mut cluster, &pair, victim).await;
+}
+
+#[tokio::test]
+async fn an_entry_begun_in_space_that_was_set_aside_is_cut_off() {
+    let (mut cluster, pair, victim) = after_some_traffic().await;
+    let mut torn = beginning(&cluster, victim);
+    torn.resize(8_192, 0);
+    append(&cluster, victim, &torn);
+    rejoins(&mut cluster, &pair, victim).await;
+}
+
+#[tokio::test]
+async fn garbage_behind_the_last_entry_is_cut_off_or_refused() {
+    let (mut cluster, pair, victim) = after_some_traffic().await;
+    // No power cut leaves this behind; somebody else wrote into the file.
     let garbage: Vec<u8> = (0..1_000_u32).map(|byte| (byte * 7 % 251) as u8).collect();
-    file.write_all(&garbage).expect("the log can be written");
-    rejoins(&mut cluster, &pair, victim).await;
+    append(&cluster, victim, &garbage);
+    cluster.restart(victim);
+    match cluster.ready_or_ended(victim).await {
+        None => has_everything(&cluster, victim, &pair).await,
+        Some(code) => refused(&cluster, victim, code),
+    }
 }
 
 #[tokio::test]
-async fn zeros_behind_the_last_entry_are_cut_off() {
+async fn a_node_that_lost_the_end_of_its_log_takes_nobody_with_it() {
     let (mut cluster, pair, victim) = after_some_traffic().await;
-    let log = newest(&cluster, victim);
-    let mut file = OpenOptions::new().append(true).open(log).expect("the log can be opened");
-    // As a file system leaves it that had extended the file and not yet written it.
-    file.write_all(&[0; 8_192]).expect("the log can be written");
-    rejoins(&mut cluster, &pair, victim).await;
-}
-
-#[tokio::test]
-async fn a_last_entry_that_is_torn_is_fetched_again() {
-    let (mut cluster, pair, victim) = after_some_traffic().await;
-    let log = newest(&cluster, victim);
-    let file = OpenOptions::new().write(true).open(log).expect("the log can be opened");
+    // More than a crash does: what is missing had been flushed, and acknowledged to the leader.
+    let file = OpenOptions::new().write(true).open(newest(&cluster, victim)).expect("the log can be opened");
     let length = file.metadata().expect("the log has a length").len();
     file.set_len(length - 5).expect("the log can be cut");
-    rejoins(&mut cluster, &pair, victim).await;
+    cluster.restart(victim);
+    cluster.ready_or_ended(victim).await;
+    let client = cluster.roamer();
+    for index in 0..CHUNKS {
+        let got = client.relay_once(0, &word("wish"), &pair.receive()).await;
+        assert_eq!(got["chunk"]["chunkIndex"], index, "{}", got["status"]);
+    }
+    cluster.wait_ready().await;
+    assert!(cluster.running().len() >= 2, "only {:?} still run", cluster.running());
+}
+
+/// Asserts that a node ended with a failure, and said what is wrong.
+fn refused(cluster: &Cluster, id: u64, code: i32) {
+    assert_ne!(code, 0);
+    let printed = cluster.node(id).printed().to_lowercase();
+    let clear = ["damaged", "corrupt", "checksum"].iter().any(|word| printed.contains(word));
+    assert!(clear, "the message says what is wrong: {printed}");
 }
 
 #[tokio::test]
@@ -93,11 +136,8 @@ async fn a_node_with_a_flipped_bit_refuses_to_start_and_the_others_go_on() {
     fs::write(&largest, bytes).expect("the log can be written");
 
     cluster.restart(victim);
-    let code = cluster.exit_code(victim).await;
-    assert!(code.is_some_and(|code| code != 0), "exit code {code:?}");
-    let printed = cluster.node(victim).printed().to_lowercase();
-    let clear = ["damaged", "corrupt", "checksum"].iter().any(|word| printed.contains(word));
-    assert!(clear, "the message says what is wrong: {printed}");
+    let code = cluster.exit_code(victim).await.expect("it exits by itself");
+    refused(&cluster, victim, code);
 
     let leader = cluster.leader().await;
     has_everything(&cluster, leader, &pair).await;
