@@ -171,6 +171,12 @@ impl Cluster {
         self.inner.node.replica().look(|state| look(state, now_ms.max(state.now_ms())))
     }
 
+    /// Looks at this node's replica and at how many entries are applied to it: two nodes at the same number hold
+    /// the same state, which is what audits compare.
+    pub fn inspect<R>(&self, look: impl FnOnce(&State, u64) -> R) -> R {
+        self.inner.node.replica().inspect(look)
+    }
+
     /// Charges a read by what this node knows; the log learns of it in bulk. `Err` is a refusal.
     pub fn charge_read(&self, charge: Charge) -> Result<Balance, Balance> {
         self.inner.spending.charge(charge)

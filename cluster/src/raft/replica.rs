@@ -61,6 +61,12 @@ impl Replica {
         look(&self.lock().state)
     }
 
+    /// Looks at the state and at how many entries are applied to it, the two as they belong together.
+    pub fn inspect<R>(&self, look: impl FnOnce(&State, u64) -> R) -> R {
+        let inner = self.lock();
+        look(&inner.state, inner.meta.last.map_or(0, |last| last.index + 1))
+    }
+
     /// Looks at the state unless apply is at work on it.
     pub fn try_look<R>(&self, look: impl FnOnce(&State) -> R) -> Option<R> {
         self.inner.try_lock().ok().map(|inner| look(&inner.state))
