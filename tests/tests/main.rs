@@ -1,1 +1,3 @@
-fn main() {}
+//! One binary of everything that tests whole clusters.
+
+mod simulation;

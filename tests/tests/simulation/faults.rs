@@ -1,0 +1,395 @@
+//! What goes wrong, and how it is mended.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
+use std::rc::Rc;
+use std::time::Duration;
+
+use rand::RngExt as _;
+use rand::rngs::SmallRng;
+use turmoil::Sim;
+
+use super::machine::{Condition, Machine, address, name};
+use super::plan::{FIRST, NODES, Plan};
+
+/// Something that goes wrong, or that an operator does at a bad time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    CrashOne,
+    CrashLeader,
+    CrashAll,
+    CutLeaderOff,
+    CutPair,
+    CutOneWay,
+    CutEverybody,
+    Hold,
+    Slow,
+    Flaky,
+    StallDisk,
+    FailFlush,
+    TransferLeader,
+    Snapshot,
+    ShutDown,
+    ChangeMembers,
+}
+
+const FAULTS: [(u32, Fault); 16] = [
+    (10, Fault::CrashOne),
+    (12, Fault::CrashLeader),
+    (4, Fault::CrashAll),
+    (10, Fault::CutLeaderOff),
+    (8, Fault::CutPair),
+    (6, Fault::CutOneWay),
+    (3, Fault::CutEverybody),
+    (8, Fault::Hold),
+    (5, Fault::Slow),
+    (5, Fault::Flaky),
+    (6, Fault::StallDisk),
+    (4, Fault::FailFlush),
+    (8, Fault::TransferLeader),
+    (10, Fault::Snapshot),
+    (5, Fault::ShutDown),
+    (10, Fault::ChangeMembers),
+];
+
+/// What ends a fault.
+#[derive(Debug, Clone, Copy)]
+enum Mend {
+    Start(u64),
+    Repair(u64, u64),
+    Release(u64, u64),
+    Quicken(u64, u64),
+    Steady(u64, u64),
+}
+
+/// How far the machine that is no member at first has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Spare {
+    Unused,
+    Joining,
+    Member,
+    Gone,
+}
+
+/// Breaks and mends.
+pub(crate) struct Faults {
+    rng: SmallRng,
+    every: Duration,
+    latency_max: Duration,
+    hold_ms_max: u64,
+    next: Duration,
+    mends: Vec<(Duration, Mend)>,
+    spare: Rc<Cell<Spare>>,
+    /// Nodes that were removed and are switched off for good.
+    pub(crate) removed: Rc<RefCell<BTreeSet<u64>>>,
+    /// What happened, for the reader of a failure.
+    pub(crate) log: Vec<(Duration, String)>,
+}
+
+impl Faults {
+    pub(crate) fn new(plan: &Plan) -> Self {
+        Self {
+            rng: plan.rng(&[4]),
+            every: plan.fault_every,
+            latency_max: plan.latency_max,
+            hold_ms_max: plan.hold_ms_max,
+            next: Duration::ZERO,
+            mends: Vec::new(),
+            spare: Rc::new(Cell::new(Spare::Unused)),
+            removed: Rc::default(),
+            log: Vec::new(),
+        }
+    }
+
+    /// Begins to count from now.
+    pub(crate) fn begin(&mut self, now: Duration) {
+        self.next = now + self.every / 2;
+    }
+
+    /// Does what is due.
+    pub(crate) fn step(&mut self, sim: &mut Sim<'_>, machines: &[Rc<Machine>]) {
+        let now = sim.elapsed();
+        if now >= self.next {
+            self.next = now + self.every.mul_f64(self.rng.random_range(0.2..1.8));
+            let fault = self.choose();
+            self.inflict(fault, sim, machines);
+        }
+        self.mend_due(sim, machines);
+        self.restart_failed(sim, machines);
+    }
+
+    fn choose(&mut self) -> Fault {
+        let total = FAULTS.iter().map(|(weight, _)| weight).sum();
+        let mut at = self.rng.random_range(0..total);
+        for (weight, fault) in FAULTS {
+            if at < weight {
+                return fault;
+            }
+            at -= weight;
+        }
+        Fault::CrashOne
+    }
+
+    fn some_time(&mut self, from_ms: u64, to_ms: u64) -> Duration {
+        Duration::from_millis(self.rng.random_range(from_ms..=to_ms))
+    }
+
+    fn pair(&mut self) -> (u64, u64) {
+        let first = self.rng.random_range(0..FIRST.len());
+        let second = (first + self.rng.random_range(1..FIRST.len())) % FIRST.len();
+        (FIRST[first], FIRST[second])
+    }
+
+    fn note(&mut self, now: Duration, what: String) {
+        self.log.push((now, what));
+    }
+
+    fn inflict(&mut self, fault: Fault, sim: &mut Sim<'_>, machines: &[Rc<Machine>]) {
+        let now = sim.elapsed();
+        let up: Vec<u64> = machines.iter().filter(|it| it.is_up()).map(|it| it.id).collect();
+        let Some(&one) = up.get(self.rng.random_range(0..up.len().max(1))) else { return };
+        let leader = machines.iter().find(|it| it.leads()).map_or(one, |it| it.id);
+        let machine = |id: u64| machines.iter().find(|it| it.id == id).expect("every id has a machine");
+        let mut whom = String::new();
+        match fault {
+            Fault::CrashOne => self.crash(one, sim, machines),
+            Fault::CrashLeader => self.crash(leader, sim, machines),
+            Fault::CrashAll => {
+                for id in NODES {
+                    self.crash(id, sim, machines);
+                }
+            }
+            Fault::CutLeaderOff => {
+                for other in NODES.into_iter().filter(|id| *id != leader) {
+                    sim.partition(name(leader), name(other));
+                    let time = self.some_time(500, 4000);
+                    self.mends.push((now + time, Mend::Repair(leader, other)));
+                }
+                whom = format!("{leader}");
+            }
+            Fault::CutPair => {
+                let (a, b) = self.pair();
+                sim.partition(name(a), name(b));
+                let time = self.some_time(300, 4000);
+                self.mends.push((now + time, Mend::Repair(a, b)));
+                whom = format!("{a} {b}");
+            }
+            Fault::CutOneWay => {
+                let (from, to) = self.pair();
+                sim.partition_oneway(name(from), name(to));
+                let time = self.some_time(300, 4000);
+                self.mends.push((now + time, Mend::Repair(from, to)));
+                whom = format!("{from} → {to}");
+            }
+            Fault::CutEverybody => {
+                for (a, b) in pairs() {
+                    sim.partition(name(a), name(b));
+                    let time = self.some_time(300, 2500);
+                    self.mends.push((now + time, Mend::Repair(a, b)));
+                }
+            }
+            Fault::Hold => {
+                let (a, b) = self.pair();
+                sim.hold(name(a), name(b));
+                let time = self.some_time(50, self.hold_ms_max);
+                self.mends.push((now + time, Mend::Release(a, b)));
+                whom = format!("{a} {b}");
+            }
+            Fault::Slow => {
+                let (a, b) = self.pair();
+                let latency = self.some_time(50, 150);
+                sim.set_link_latency(name(a), name(b), latency);
+                let time = self.some_time(500, 3000);
+                self.mends.push((now + time, Mend::Quicken(a, b)));
+                whom = format!("{a} {b}");
+            }
+            Fault::Flaky => {
+                let (a, b) = self.pair();
+                sim.set_link_fail_rate(name(a), name(b), 0.02);
+                let time = self.some_time(300, 2000);
+                self.mends.push((now + time, Mend::Steady(a, b)));
+                whom = format!("{a} {b}");
+            }
+            Fault::StallDisk => {
+                let time = self.some_time(500, 4000);
+                machine(one).platter.stall(time);
+                whom = format!("{one} for {time:?}");
+            }
+            Fault::FailFlush => {
+                machine(one).platter.fail();
+                whom = format!("{one}");
+            }
+            Fault::TransferLeader => machine(one).post(Box::new(|cluster| {
+                Box::pin(async move {
+                    // It may well be refused in the middle of other faults.
+                    let _ = cluster.transfer_leader(None).await;
+                })
+            })),
+            Fault::Snapshot => {
+                machine(one).post(Box::new(|cluster| Box::pin(async move { cluster.snapshot().await })));
+                whom = format!("{one}");
+            }
+            Fault::ShutDown => {
+                let machine = machine(one).clone();
+                let leaving = machine.clone();
+                machine.post(Box::new(|cluster| {
+                    Box::pin(async move {
+                        *leaving.condition.borrow_mut() = Condition::Left;
+                        cluster.shutdown().await;
+                    })
+                }));
+                whom = format!("{one}");
+            }
+            Fault::ChangeMembers => whom = self.change_members(sim, machine(one)),
+        }
+        self.note(now, format!("{fault:?} {whom}"));
+    }
+
+    fn crash(&mut self, id: u64, sim: &mut Sim<'_>, machines: &[Rc<Machine>]) {
+        let now = sim.elapsed();
+        let machine = machines.iter().find(|it| it.id == id).expect("every id has a machine");
+        if *machine.condition.borrow() == Condition::Down {
+            return;
+        }
+        sim.crash(name(id));
+        machine.switched_off();
+        let time = self.some_time(100, 3000);
+        self.mends.push((now + time, Mend::Start(id)));
+        self.note(now, format!("node {id} is down"));
+    }
+
+    /// The next step in the life of the fourth machine: join and vote, or make a place and go.
+    fn change_members(&mut self, sim: &mut Sim<'_>, at: &Rc<Machine>) -> String {
+        match self.spare.get() {
+            Spare::Unused => {
+                self.spare.set(Spare::Joining);
+                sim.bounce(name(4));
+                let spare = self.spare.clone();
+                at.post(Box::new(move |cluster| {
+                    Box::pin(async move {
+                        // Whatever fails is tried again by the operator until it is done.
+                        for _ in 0..3 {
+                            if cluster.add(4, address(4)).await.is_ok() && cluster.promote(4).await.is_ok() {
+                                spare.set(Spare::Member);
+                                return;
+                            }
+                            tokio::time::sleep(Duration::from_millis(200)).await;
+                        }
+                    })
+                }));
+                "node 4 joins".to_owned()
+            }
+            Spare::Joining => {
+                let spare = self.spare.clone();
+                at.post(Box::new(move |cluster| {
+                    Box::pin(async move {
+                        if cluster.add(4, address(4)).await.is_ok() && cluster.promote(4).await.is_ok() {
+                            spare.set(Spare::Member);
+                        }
+                    })
+                }));
+                "node 4 joins still".to_owned()
+            }
+            Spare::Member => {
+                let goes = [1, 2, 3, 4][self.rng.random_range(0..4_usize)];
+                self.spare.set(Spare::Gone);
+                let removed = self.removed.clone();
+                at.post(Box::new(move |cluster| {
+                    Box::pin(async move {
+                        if cluster.remove(goes).await.is_ok() {
+                            removed.borrow_mut().insert(goes);
+                        }
+                    })
+                }));
+                format!("node {goes} goes")
+            }
+            Spare::Gone => "none".to_owned(),
+        }
+    }
+
+    fn mend_due(&mut self, sim: &mut Sim<'_>, machines: &[Rc<Machine>]) {
+        let now = sim.elapsed();
+        let (due, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut self.mends).into_iter().partition(|(at, _)| *at <= now);
+        self.mends = rest;
+        for (_, mend) in due {
+            self.mend(mend, sim, machines);
+        }
+    }
+
+    fn mend(&mut self, mend: Mend, sim: &mut Sim<'_>, machines: &[Rc<Machine>]) {
+        let now = sim.elapsed();
+        match mend {
+            Mend::Start(id) => {
+                let machine = machines.iter().find(|it| it.id == id).expect("every id has a machine");
+                if *machine.condition.borrow() == Condition::Down && !self.removed.borrow().contains(&id) {
+                    sim.bounce(name(id));
+                    self.note(now, format!("node {id} starts"));
+                }
+            }
+            Mend::Repair(a, b) => {
+                sim.repair(name(a), name(b));
+                self.note(now, format!("{a} {b} repaired"));
+            }
+            Mend::Release(a, b) => {
+                sim.release(name(a), name(b));
+                self.note(now, format!("{a} {b} released"));
+            }
+            Mend::Quicken(a, b) => {
+                // A minimum that was set can only be set again.
+                sim.set_link_latency(name(a), name(b), self.latency_max / 2);
+            }
+            Mend::Steady(a, b) => sim.set_link_fail_rate(name(a), name(b), 0.0),
+        }
+    }
+
+    /// A node that gave up or left is started again, as an operator's supervisor does; one that was removed is not.
+    fn restart_failed(&mut self, sim: &mut Sim<'_>, machines: &[Rc<Machine>]) {
+        for machine in machines {
+            let condition = machine.condition.borrow().clone();
+            let removed = self.removed.borrow().contains(&machine.id);
+            let over = match &condition {
+                Condition::Failed(why) => Some(format!("node {} failed: {why}", machine.id)),
+                Condition::Left => has_left(machine).then(|| format!("node {} left", machine.id)),
+                Condition::Up | Condition::Starting => removed.then(|| format!("node {} removed", machine.id)),
+                Condition::Down | Condition::Refused(_) => None,
+            };
+            if let Some(why) = over {
+                self.note(sim.elapsed(), why);
+                self.crash(machine.id, sim, machines);
+            }
+        }
+    }
+
+    /// Ends all faults. What was removed stays away.
+    pub(crate) fn heal(&mut self, sim: &mut Sim<'_>, machines: &[Rc<Machine>]) {
+        self.note(sim.elapsed(), "all is mended".to_owned());
+        for (a, b) in pairs() {
+            sim.set_link_fail_rate(name(a), name(b), 0.0);
+            sim.set_link_latency(name(a), name(b), Duration::from_millis(2));
+            sim.repair(name(a), name(b));
+            sim.release(name(a), name(b));
+        }
+        let spare = self.spare.get() != Spare::Unused;
+        for (_, mend) in std::mem::take(&mut self.mends) {
+            if let Mend::Start(id) = mend
+                && (id != 4 || spare)
+            {
+                self.mend(mend, sim, machines);
+            }
+        }
+    }
+
+    /// Goes on with starting what failed, after [`Faults::heal`].
+    pub(crate) fn supervise(&mut self, sim: &mut Sim<'_>, machines: &[Rc<Machine>]) {
+        self.mend_due(sim, machines);
+        self.restart_failed(sim, machines);
+    }
+}
+
+fn has_left(machine: &Machine) -> bool {
+    machine.cluster.borrow().as_ref().is_none_or(|cluster| cluster.ready().is_err_and(|why| why.contains(&"stopped")))
+}
+
+fn pairs() -> impl Iterator<Item = (u64, u64)> {
+    NODES.into_iter().flat_map(|a| NODES.into_iter().filter(move |b| a < *b).map(move |b| (a, b)))
+}

@@ -1,0 +1,197 @@
+//! Who wished what when, and what came of it.
+
+use conclave_cluster::Error;
+use conclave_cluster::state::outcome::{Answer, Outcome, Refusal};
+use conclave_cluster::state::{mailbox, transfer};
+
+/// Something that a client asks of the cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Wish {
+    /// Store a chunk; two variants of its bytes are in use.
+    Put { transfer: u8, index: u16, variant: u8 },
+    /// Consume the next chunk.
+    Take { transfer: u8 },
+    /// Say that all was received.
+    Acknowledge { transfer: u8, existing: bool },
+    /// Read a transfer.
+    View { transfer: u8 },
+    /// Queue a signal that no other push carries.
+    Push { mailbox: u8, value: u64 },
+    /// Consume what waits.
+    Drain { mailbox: u8, bytes_max: u32 },
+    /// Put a value that nobody else writes.
+    Write { register: u8, value: u64 },
+    /// Read it back.
+    Read { register: u8 },
+    /// Make something that lives for a short while, under a name of its own.
+    Plant { kind: Kind, name: u64, ttl_ms: u32 },
+    /// See whether it is there.
+    Probe { kind: Kind, name: u64 },
+    /// Have a request charged.
+    Charge { client: u8 },
+    /// Have a read charged, by this node alone.
+    ChargeRead { client: u8 },
+}
+
+/// What a short-lived thing is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    Rendezvous,
+    Exchange,
+    Device,
+    Chunk,
+    Signal,
+}
+
+impl Wish {
+    /// Whether the answer hands something out for the last time.
+    pub(crate) fn consumes(&self) -> bool {
+        matches!(self, Self::Take { .. } | Self::Drain { .. })
+    }
+
+    /// Whether nothing is changed by it.
+    pub(crate) fn reads(&self) -> bool {
+        matches!(
+            self,
+            Self::View { .. } | Self::Read { .. } | Self::Probe { .. } | Self::ChargeRead { .. }
+        )
+    }
+}
+
+/// What a reader saw.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Sight {
+    Value(Option<u64>),
+    Present(bool),
+    Transfer(Option<TransferSight>),
+    Admitted(bool),
+}
+
+/// The parts of a transfer's view that do not depend on the time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TransferSight {
+    /// A bit for each stored index.
+    pub(crate) received: u16,
+    pub(crate) delivered: u16,
+    pub(crate) acknowledged: bool,
+}
+
+/// What came of a wish.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// It was not answered, perhaps because its node died; it may be carried out at any time from its start on.
+    Unknown,
+    /// The cluster promised that it was not and will not be carried out.
+    Never,
+    Answered(Answer),
+    Saw(Sight),
+}
+
+impl From<Result<Answer, Error>> for Fate {
+    fn from(result: Result<Answer, Error>) -> Self {
+        match result {
+            Ok(answer) => Self::Answered(answer),
+            Err(Error::NoLeader) => Self::Unknown,
+            Err(Error::Overloaded | Error::ShuttingDown) => Self::Never,
+        }
+    }
+}
+
+/// One wish, from its first asking to its last answer. Times are microseconds of virtual time.
+#[derive(Debug, Clone)]
+pub(crate) struct Event {
+    pub(crate) node: u64,
+    pub(crate) wish: Wish,
+    /// Under which name it may be asked again.
+    pub(crate) memo: Option<u64>,
+    pub(crate) start: u64,
+    pub(crate) end: u64,
+    pub(crate) fate: Fate,
+}
+
+impl Event {
+    /// What was handed out or done, unless it was refused or is not known.
+    pub(crate) fn outcome(&self) -> Option<&Outcome> {
+        match &self.fate {
+            Fate::Answered(Answer { outcome: Ok(outcome), .. }) => Some(outcome),
+            _ => None,
+        }
+    }
+
+    /// Why it was refused.
+    pub(crate) fn refusal(&self) -> Option<&Refusal> {
+        match &self.fate {
+            Fate::Answered(Answer { outcome: Err(refusal), .. }) => Some(refusal),
+            _ => None,
+        }
+    }
+
+    /// The index and the variant of the chunk that a take handed out.
+    pub(crate) fn chunk(&self) -> Option<(u16, u8)> {
+        match self.outcome() {
+            Some(Outcome::Transfer(transfer::Outcome::Chunk { index, body, .. })) => {
+                Some((*index, body.bytes().last().copied().unwrap_or_default()))
+            }
+            _ => None,
+        }
+    }
+
+    /// The numbers and values of the signals that a drain handed out.
+    pub(crate) fn signals(&self) -> Option<Vec<(u64, u64)>> {
+        match self.outcome() {
+            Some(Outcome::Mailbox(mailbox::Outcome::Messages(messages))) => {
+                Some(messages.iter().map(|message| (message.seq, number(message.payload.bytes()))).collect())
+            }
+            _ => None,
+        }
+    }
+
+    /// The number that a pushed signal got.
+    pub(crate) fn seq(&self) -> Option<u64> {
+        match self.outcome() {
+            Some(Outcome::Mailbox(mailbox::Outcome::Queued { seq })) => Some(*seq),
+            _ => None,
+        }
+    }
+
+    /// One line for a report.
+    pub(crate) fn line(&self) -> String {
+        let end = if self.end == u64::MAX { "…".to_owned() } else { format!("{:.3}", self.end as f64 / 1e6) };
+        let start = self.start as f64 / 1e6;
+        format!("{start:.3}–{end} s on node {}: {:?} (memo {:?}): {:?}", self.node, self.wish, self.memo, self.fate)
+    }
+}
+
+/// The number that is written in a body's first eight bytes.
+pub(crate) fn number(bytes: &[u8]) -> u64 {
+    bytes.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
+}
+
+/// Everything that was wished, in the order of asking.
+#[derive(Debug, Default)]
+pub(crate) struct History(Vec<Event>);
+
+impl History {
+    /// Notes a wish that is about to be made.
+    pub(crate) fn begin(&mut self, node: u64, wish: Wish, memo: Option<u64>, start: u64) -> usize {
+        self.0.push(Event { node, wish, memo, start, end: u64::MAX, fate: Fate::Unknown });
+        self.0.len() - 1
+    }
+
+    /// Notes its end. Without one it stays open for ever.
+    pub(crate) fn end(&mut self, number: usize, fate: Fate, end: u64) {
+        let event = &mut self.0[number];
+        event.end = if fate == Fate::Unknown { u64::MAX } else { end };
+        event.fate = fate;
+    }
+
+    pub(crate) fn events(&self) -> &[Event] {
+        &self.0
+    }
+
+    /// The wishes whose fate a memo can tell.
+    pub(crate) fn unsettled(&self) -> Vec<usize> {
+        let open = self.0.iter().enumerate().filter(|(_, event)| event.fate == Fate::Unknown);
+        open.filter(|(_, event)| event.memo.is_some()).map(|(number, _)| number).collect()
+    }
+}

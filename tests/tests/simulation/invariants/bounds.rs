@@ -1,0 +1,50 @@
+//! Nothing grows beyond its bound.
+
+use std::rc::Rc;
+
+use conclave_cluster::state::id::Domain;
+use conclave_cluster::state::limits::{ENTRY_BYTES, MAILBOX_SIGNALS_MAX};
+use conclave_cluster::wire::{Lane, Limits};
+
+use super::Violation;
+use crate::simulation::machine::Machine;
+use crate::simulation::plan::Plan;
+use crate::simulation::workload::{FLOODED, MAILBOXES, lasting};
+
+/// Looks at what every node that is up stores and has queued.
+pub(crate) fn look(plan: &Plan, machines: &[Rc<Machine>]) -> Result<(), Violation> {
+    let limits = Limits::default();
+    for machine in machines {
+        let cluster = machine.cluster.borrow();
+        let Some(cluster) = &*cluster else { continue };
+        cluster.inspect(|state, applied| {
+            // Whoever empties a full storage is heard; the memo of that is all that comes on top.
+            let most = plan.storage_bytes_max + state.counts().memos as u64 * ENTRY_BYTES;
+            let stored = state.stored_bytes();
+            if stored > most {
+                let what = format!("node {} stores {stored} of {most} bytes after {applied} entries", machine.id);
+                return Err(Violation::new("bounds", what));
+            }
+            for mailbox in (0..MAILBOXES).chain([FLOODED]) {
+                let waiting = state.waiting(&lasting(Domain::Mailbox, mailbox), state.now_ms());
+                if waiting > MAILBOX_SIGNALS_MAX {
+                    let what = format!("{waiting} signals wait in mailbox {mailbox} after {applied} entries");
+                    return Err(Violation::new("bounds", what));
+                }
+            }
+            Ok(())
+        })?;
+        for link in cluster.peers() {
+            let most = match link.lane {
+                Lane::Control => limits.control_queue_bytes_max,
+                Lane::Bulk => limits.bulk_queue_bytes_max,
+            };
+            if link.queued_bytes > most || link.in_flight > limits.in_flight_max {
+                let (bytes, calls) = (link.queued_bytes, link.in_flight);
+                let what = format!("node {} → {}: {bytes} bytes queued, {calls} calls", machine.id, link.peer);
+                return Err(Violation::new("bounds", what));
+            }
+        }
+    }
+    Ok(())
+}

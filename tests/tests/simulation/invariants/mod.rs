@@ -1,0 +1,46 @@
+//! What must be true whatever goes wrong.
+
+pub(crate) mod allowance;
+pub(crate) mod bounds;
+pub(crate) mod consumed_once;
+pub(crate) mod linearizable;
+pub(crate) mod nothing_acknowledged_is_lost;
+pub(crate) mod nothing_applied_twice;
+pub(crate) mod replicas_agree;
+pub(crate) mod ttl;
+
+use super::history::Event;
+use super::plan::Plan;
+
+/// An invariant that does not hold, and the least that shows it.
+#[derive(Debug, Clone)]
+pub(crate) struct Violation {
+    pub(crate) invariant: &'static str,
+    pub(crate) context: String,
+}
+
+impl Violation {
+    pub(crate) fn new(invariant: &'static str, context: impl Into<String>) -> Self {
+        Self { invariant, context: context.into() }
+    }
+
+    /// With the lines of the events that show it.
+    pub(crate) fn shown_by<'a>(
+        invariant: &'static str,
+        what: impl Into<String>,
+        events: impl IntoIterator<Item = &'a Event>,
+    ) -> Self {
+        let lines = events.into_iter().map(|event| format!("\n    {}", event.line()));
+        Self::new(invariant, what.into() + &lines.take(24).collect::<String>())
+    }
+}
+
+/// Checks the whole history, once everything was read back.
+pub(crate) fn check_history(plan: &Plan, events: &[Event]) -> Result<(), Violation> {
+    nothing_applied_twice::check(events)?;
+    consumed_once::check(events)?;
+    nothing_acknowledged_is_lost::check(events)?;
+    allowance::check(plan, events)?;
+    ttl::check(plan, events)?;
+    linearizable::check(events)
+}

@@ -1,0 +1,37 @@
+//! Nothing outlives its TTL, and nothing dies before it.
+
+use std::collections::BTreeMap;
+
+use super::Violation;
+use crate::simulation::history::{Event, Fate, Sight, Wish};
+use crate::simulation::plan::Plan;
+
+const NAME: &str = "ttl";
+
+pub(crate) fn check(plan: &Plan, events: &[Event]) -> Result<(), Violation> {
+    let error = plan.clock_error_ms * 1000;
+    let mut planted = BTreeMap::new();
+    for event in events {
+        if let Wish::Plant { name, ttl_ms, .. } = event.wish {
+            planted.insert(name, (event, u64::from(ttl_ms) * 1000));
+        }
+    }
+    for probe in events {
+        let (Wish::Probe { name, .. }, Fate::Saw(Sight::Present(present))) = (&probe.wish, &probe.fate) else {
+            continue;
+        };
+        let Some(&(plant, ttl)) = planted.get(name) else { continue };
+        // What is not known to have been made may be made late, or never.
+        if *present && plant.fate != Fate::Unknown && probe.start > plant.end + ttl + error {
+            return Err(Violation::shown_by(NAME, "it outlives its TTL", [plant, probe]));
+        }
+        let was_there = plant.outcome().is_some() && probe.start > plant.end;
+        if !present && was_there && probe.end + error < plant.start + ttl {
+            return Err(Violation::shown_by(NAME, "it died before its TTL", [plant, probe]));
+        }
+        if *present && plant.refusal().is_some() {
+            return Err(Violation::shown_by(NAME, "it was refused, and is there", [plant, probe]));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,162 @@
+//! A simulated machine: a disk, a clock, and a node with its clients whenever the machine is up.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use conclave_cluster::raft::Timing;
+use conclave_cluster::{Cluster, Options, World};
+use rand::RngExt as _;
+use tokio::sync::mpsc;
+use tokio::task::spawn_local;
+
+use super::disk::Platter;
+use super::net::Net;
+use super::plan::{FIRST, Plan};
+use super::workload::Desk;
+
+/// Something to be done on a machine, with its node, while the machine stays up.
+pub(crate) type Job = Box<dyn FnOnce(Cluster) -> Pin<Box<dyn Future<Output = ()>>>>;
+
+/// How a machine is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Condition {
+    /// Switched off.
+    Down,
+    /// Its node looks for its cluster.
+    Starting,
+    /// Its node takes part.
+    Up,
+    /// Its node gave up: its disk failed. Somebody should start it again.
+    Failed(String),
+    /// Its node was refused. That should not happen here.
+    Refused(String),
+    /// Its node left in good order.
+    Left,
+}
+
+pub(crate) struct Machine {
+    pub(crate) id: u64,
+    pub(crate) platter: Platter,
+    pub(crate) condition: RefCell<Condition>,
+    pub(crate) cluster: RefCell<Option<Cluster>>,
+    /// Counts the starts.
+    run: Cell<u64>,
+    jobs: RefCell<Option<mpsc::UnboundedSender<Job>>>,
+    desk: Rc<Desk>,
+}
+
+/// A machine's name in the network.
+pub(crate) fn name(id: u64) -> String {
+    format!("node-{id}")
+}
+
+/// Where its node is reached by its peers.
+pub(crate) fn address(id: u64) -> String {
+    format!("node-{id}:7000")
+}
+
+impl Machine {
+    pub(crate) fn new(id: u64, desk: Rc<Desk>) -> Rc<Self> {
+        let plan = &desk.plan;
+        let platter = Platter::new(plan.rng(&[1, id]).random(), plan.honesty(), plan.flush_ms_max);
+        Rc::new(Self {
+            id,
+            platter,
+            condition: RefCell::new(Condition::Down),
+            cluster: RefCell::default(),
+            run: Cell::new(0),
+            jobs: RefCell::default(),
+            desk,
+        })
+    }
+
+    pub(crate) fn is_up(&self) -> bool {
+        *self.condition.borrow() == Condition::Up
+    }
+
+    /// Whether its node leads, by its own account.
+    pub(crate) fn leads(&self) -> bool {
+        self.cluster.borrow().as_ref().is_some_and(|cluster| cluster.leader() == Some(self.id))
+    }
+
+    /// Has something done on it, if it is up.
+    pub(crate) fn post(&self, job: Job) {
+        if let Some(jobs) = &*self.jobs.borrow() {
+            // One that is going down takes its jobs with it.
+            let _ = jobs.send(job);
+        }
+    }
+
+    /// Forgets the run that is over. Its tasks must be gone already.
+    pub(crate) fn switched_off(&self) {
+        *self.condition.borrow_mut() = Condition::Down;
+        self.jobs.borrow_mut().take();
+        self.cluster.borrow_mut().take();
+        self.platter.crash();
+    }
+
+    /// What runs on it from when it is switched on.
+    pub(crate) async fn run(self: Rc<Self>) -> turmoil::Result {
+        let run = self.run.replace(self.run.get() + 1);
+        *self.condition.borrow_mut() = Condition::Starting;
+        let (sender, mut jobs) = mpsc::unbounded_channel();
+        *self.jobs.borrow_mut() = Some(sender);
+        let world = World {
+            transport: Arc::new(Net),
+            clock: Arc::new(self.desk.plan.clocks[&self.id]),
+            disk: self.platter.open(),
+            seed: self.desk.plan.rng(&[2, self.id, run]).random(),
+        };
+        let cluster = match Cluster::start(self.options(), world).await {
+            Ok(cluster) => cluster,
+            Err(error) => {
+                *self.condition.borrow_mut() = Condition::Refused(error.to_string());
+                return std::future::pending().await;
+            }
+        };
+        *self.cluster.borrow_mut() = Some(cluster.clone());
+        *self.condition.borrow_mut() = Condition::Up;
+        for number in 0..self.desk.plan.clients {
+            let rng = self.desk.plan.rng(&[3, self.id, run, number]);
+            spawn_local(self.desk.clone().client(cluster.clone(), rng));
+        }
+        let failed = cluster.failed();
+        tokio::pin!(failed);
+        loop {
+            tokio::select! {
+                biased;
+                why = &mut failed => {
+                    if *self.condition.borrow() == Condition::Up {
+                        *self.condition.borrow_mut() = Condition::Failed(why);
+                    }
+                    return std::future::pending().await;
+                }
+                Some(job) = jobs.recv() => {
+                    spawn_local(job(cluster.clone()));
+                }
+            }
+        }
+    }
+
+    fn options(&self) -> Options {
+        let plan = &self.desk.plan;
+        let members: BTreeMap<u64, String> = FIRST.into_iter().map(|id| (id, address(id))).collect();
+        Options {
+            node_id: self.id,
+            cluster_name: "simulated".to_owned(),
+            listen: "0.0.0.0:7000".to_owned(),
+            advertise: address(self.id),
+            members: if FIRST.contains(&self.id) { members } else { BTreeMap::new() },
+            storage_bytes_max: plan.storage_bytes_max,
+            deadline: plan.deadline,
+            http_url: String::new(),
+            admin_url: String::new(),
+            timing: Timing { snapshot_log_bytes: plan.snapshot_log_bytes, ..Timing::default() },
+            tls: None,
+        }
+    }
+}

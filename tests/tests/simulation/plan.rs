@@ -1,0 +1,119 @@
+//! What a seed decides before the simulation begins.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rand::rngs::SmallRng;
+use rand::{RngExt as _, SeedableRng as _};
+
+use super::clock::Skewed;
+use super::disk::Honesty;
+
+/// The machines; the last one is no member at first.
+pub(crate) const NODES: [u64; 4] = [1, 2, 3, 4];
+/// The first members.
+pub(crate) const FIRST: [u64; 3] = [1, 2, 3];
+
+/// What is broken on purpose, to see whether the invariants notice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Double {
+    /// Nothing.
+    None,
+    /// Disks say that a flush is done when it is not.
+    FlushesNothing,
+    /// Disks forget the vote in a crash.
+    ForgetsVotes,
+    /// Reads are answered from the nearest replica as it is.
+    StaleReads,
+    /// A wish that takes long is wished again under another name.
+    AsksTwice,
+    /// A consumer's wish is asked again without its memo.
+    TakesTwice,
+    /// Every node has its own opinion of the allowance and nobody asks the log.
+    SpendsAnywhere,
+    /// One replica forgets things on its own.
+    LivesShort,
+}
+
+/// Everything that differs from seed to seed, besides the faults.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    pub(crate) seed: u64,
+    pub(crate) double: Double,
+    /// For how long faults happen.
+    pub(crate) chaos: Duration,
+    /// The mean time between two faults.
+    pub(crate) fault_every: Duration,
+    /// Messages take up to this long.
+    pub(crate) latency_max: Duration,
+    /// The slowest flush, unless the disk stalls.
+    pub(crate) flush_ms_max: u64,
+    pub(crate) clocks: BTreeMap<u64, Skewed>,
+    /// How wrong an instant may be that a correct cluster stamps.
+    pub(crate) clock_error_ms: u64,
+    /// The longest time for which messages are held back.
+    pub(crate) hold_ms_max: u64,
+    pub(crate) storage_bytes_max: u64,
+    pub(crate) snapshot_log_bytes: u64,
+    pub(crate) deadline: Duration,
+    /// Clients on each node, and how long one thinks between two wishes at most.
+    pub(crate) clients: u64,
+    pub(crate) think_ms_max: u64,
+    /// Whether somebody pushes more signals at once than a mailbox holds.
+    pub(crate) flood: bool,
+}
+
+impl Plan {
+    pub(crate) fn new(seed: u64, double: Double) -> Self {
+        let mut rng = SmallRng::seed_from_u64(seed ^ 0x70_6c61_6e00);
+        // Clocks are never quite right. On every other seed one of the first three is wrong by an hour.
+        let mut clocks: BTreeMap<u64, Skewed> = NODES
+            .into_iter()
+            .map(|id| {
+                let skew_ms = rng.random_range(-20..=20);
+                (id, Skewed { skew_ms, drift_ppm: rng.random_range(-200..=200) })
+            })
+            .collect();
+        if rng.random_bool(0.5) {
+            let wrong = FIRST[rng.random_range(0..FIRST.len())];
+            let hour = if rng.random_bool(0.5) { 3_600_000 } else { -3_600_000 };
+            clocks.insert(wrong, Skewed { skew_ms: hour, drift_ppm: rng.random_range(-2000..=2000) });
+        }
+        let latency_ms = rng.random_range(1..=40);
+        let hold_ms_max = rng.random_range(200..=1500);
+        Self {
+            seed,
+            double,
+            chaos: Duration::from_millis(rng.random_range(7_000..=11_000)),
+            fault_every: Duration::from_millis(rng.random_range(500..=2000)),
+            latency_max: Duration::from_millis(latency_ms),
+            flush_ms_max: rng.random_range(1..=15),
+            clocks,
+            clock_error_ms: 250 + 2 * latency_ms + hold_ms_max,
+            hold_ms_max,
+            storage_bytes_max: if rng.random_bool(0.2) { 48 << 10 } else { 64 << 20 },
+            snapshot_log_bytes: if rng.random_bool(0.5) { 8 << 10 } else { 1 << 20 },
+            deadline: Duration::from_millis(rng.random_range(1500..=4000)),
+            clients: rng.random_range(2..=4),
+            think_ms_max: rng.random_range(60..=200),
+            flood: rng.random_bool(0.06),
+        }
+    }
+
+    /// Whether the disks of this plan keep their word.
+    pub(crate) fn honesty(&self) -> Honesty {
+        match self.double {
+            Double::FlushesNothing => Honesty::FlushesNothing,
+            Double::ForgetsVotes => Honesty::ForgetsVotes,
+            _ => Honesty::Honest,
+        }
+    }
+
+    /// Randomness for one purpose, the same for the same seed.
+    pub(crate) fn rng(&self, purpose: &[u64]) -> SmallRng {
+        let seed = purpose.iter().fold(self.seed ^ 0x5eed, |seed, part| {
+            (seed ^ part.wrapping_mul(0x9e37_79b9_7f4a_7c15)).rotate_left(23).wrapping_mul(0x2545_f491_4f6c_dd1d)
+        });
+        SmallRng::seed_from_u64(seed)
+    }
+}

@@ -1,0 +1,346 @@
+//! One simulation from its seed to its verdict.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::rc::Rc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use conclave_cluster::state::id::Digest;
+use conclave_cluster::state::outcome::Outcome;
+use conclave_cluster::{Cluster, Status};
+use turmoil::{Builder, Sim};
+
+use super::clock;
+use super::faults::Faults;
+use super::history::{Fate, Wish};
+use super::invariants::{Violation, bounds, check_history, replicas_agree};
+use super::machine::{Condition, Machine, name};
+use super::plan::{Double, FIRST, NODES, Plan};
+use super::workload::{Desk, EXCHANGES, FLOODED, MAILBOXES, REGISTERS, TRANSFERS, found};
+
+/// The grain of virtual time.
+const TICK: Duration = Duration::from_millis(2);
+/// How often replicas are compared and bounds are looked at.
+const LOOK_EVERY: u32 = 25;
+/// For how long a cluster in good health may take to do what is asked of it. Virtual time.
+const PATIENCE: Duration = Duration::from_secs(40);
+
+/// What is left of a simulation in which nothing was violated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Report {
+    /// Of everything that happened: equal for two runs of one seed.
+    pub(crate) digest: Digest,
+    pub(crate) wishes: usize,
+    pub(crate) answered: usize,
+    pub(crate) leaders: usize,
+}
+
+/// A violation, and what had been done to the cluster before it.
+#[derive(Debug, Clone)]
+pub(crate) struct Failure {
+    pub(crate) violation: Violation,
+    pub(crate) faults: Vec<String>,
+}
+
+/// Runs a seed.
+pub(crate) fn run(seed: u64, double: Double) -> Result<Report, Failure> {
+    let plan = Plan::new(seed, double);
+    conclave_cluster::raft::pin_randomness(seed);
+    clock::stepped(Duration::ZERO);
+    let sim = Builder::new()
+        .rng_seed(seed)
+        .epoch(UNIX_EPOCH + Duration::from_millis(clock::EPOCH_MS))
+        .tick_duration(TICK)
+        .simulation_duration(Duration::from_secs(3600))
+        .min_message_latency(Duration::ZERO)
+        .max_message_latency(plan.latency_max)
+        .tcp_capacity(1024)
+        .build();
+    let desk = Desk::new(plan);
+    let machines: Vec<Rc<Machine>> = NODES.into_iter().map(|id| Machine::new(id, desk.clone())).collect();
+    let faults = Faults::new(&desk.plan);
+    let mut stage = Stage { sim, desk, machines, faults, seen: Default::default(), leaders: Vec::new(), steps: 0 };
+    let result = stage.play();
+    stage.close();
+    match result {
+        Ok(()) => Ok(stage.report()),
+        Err(violation) => {
+            let faults = stage.faults.log.iter().map(|(at, what)| format!("{:.3} s: {what}", at.as_secs_f64()));
+            Err(Failure { violation, faults: faults.collect() })
+        }
+    }
+}
+
+struct Stage {
+    sim: Sim<'static>,
+    desk: Rc<Desk>,
+    machines: Vec<Rc<Machine>>,
+    faults: Faults,
+    seen: replicas_agree::Seen,
+    /// Who led from when on, by the leaders' own account.
+    leaders: Vec<(Duration, u64)>,
+    steps: u32,
+}
+
+impl Stage {
+    fn play(&mut self) -> Result<(), Violation> {
+        self.switch_on();
+        self.wait("the cluster does not come up", |stage| {
+            FIRST.iter().all(|id| stage.machine(*id).is_up())
+        })?;
+        self.found_registers()?;
+        self.chaos()?;
+        self.faults.heal(&mut self.sim, &self.machines);
+        self.settle_members()?;
+        self.converge()?;
+        self.audit()?;
+        check_history(&self.desk.plan, self.desk.history.borrow().events())
+    }
+
+    fn machine(&self, id: u64) -> Rc<Machine> {
+        self.machines.iter().find(|it| it.id == id).expect("every id has a machine").clone()
+    }
+
+    fn switch_on(&mut self) {
+        for machine in &self.machines {
+            let waiting = Cell::new(machine.id == 4);
+            let machine = machine.clone();
+            self.sim.host(name(machine.id), move || {
+                let machine = machine.clone();
+                // The fourth machine stands by until it is switched on.
+                let stands_by = waiting.replace(false);
+                async move { if stands_by { Ok(()) } else { machine.run().await } }
+            });
+        }
+    }
+
+    /// One step of virtual time, and what is looked at after it.
+    fn step(&mut self) -> Result<(), Violation> {
+        if let Err(error) = self.sim.step() {
+            return Err(Violation::new("no node panics", error.to_string()));
+        }
+        clock::stepped(self.sim.elapsed());
+        self.steps += 1;
+        if let Some(leader) = self.machines.iter().find(|it| it.leads())
+            && self.leaders.last().is_none_or(|(_, id)| *id != leader.id)
+        {
+            self.leaders.push((self.sim.elapsed(), leader.id));
+        }
+        for machine in &self.machines {
+            if let Condition::Refused(why) = &*machine.condition.borrow() {
+                return Err(Violation::new("liveness", format!("node {} was refused: {why}", machine.id)));
+            }
+        }
+        if self.steps.is_multiple_of(LOOK_EVERY) {
+            self.seen.look(&self.machines)?;
+            bounds::look(&self.desk.plan, &self.machines)?;
+        }
+        Ok(())
+    }
+
+    /// Goes on, in good health, until something is so.
+    fn wait(&mut self, else_what: &str, so: impl Fn(&Self) -> bool) -> Result<(), Violation> {
+        let deadline = self.sim.elapsed() + PATIENCE;
+        while !so(self) {
+            if self.sim.elapsed() >= deadline {
+                let nodes = self.machines.iter().map(|it| {
+                    let applied = it.cluster.borrow().as_ref().map(|cluster| cluster.inspect(|_, applied| applied));
+                    let leader = it.cluster.borrow().as_ref().and_then(Cluster::leader);
+                    format!("\n    node {}: {:?}, applied {applied:?}, leader {leader:?}", it.id, it.condition.borrow())
+                });
+                let context = format!("{else_what} within {PATIENCE:?}{}", nodes.collect::<String>());
+                return Err(Violation::new("liveness", context));
+            }
+            self.step()?;
+            self.faults.supervise(&mut self.sim, &self.machines);
+        }
+        Ok(())
+    }
+
+    /// Does something on a node and waits for its result.
+    fn on<F, T>(&mut self, id: u64, what: &str, job: impl FnOnce(Rc<Desk>, Cluster) -> F + 'static) -> Result<T, Violation>
+    where
+        F: Future<Output = T> + 'static,
+        T: 'static,
+    {
+        let result = Rc::new(RefCell::new(None));
+        let (slot, desk) = (result.clone(), self.desk.clone());
+        self.machine(id).post(Box::new(move |cluster| {
+            Box::pin(async move {
+                let done = job(desk, cluster).await;
+                *slot.borrow_mut() = Some(done);
+            })
+        }));
+        self.wait(what, |_| result.borrow().is_some())?;
+        let done = result.borrow_mut().take();
+        Ok(done.expect("it was waited for"))
+    }
+
+    fn found_registers(&mut self) -> Result<(), Violation> {
+        self.on(1, "the registers cannot be founded", |_, cluster| async move {
+            for number in 0..EXCHANGES {
+                while cluster.propose(found(number)).await.is_err() {}
+            }
+        })
+    }
+
+    fn chaos(&mut self) -> Result<(), Violation> {
+        let end = self.sim.elapsed() + self.desk.plan.chaos;
+        self.faults.begin(self.sim.elapsed());
+        if self.desk.plan.flood {
+            self.flood();
+        }
+        while self.sim.elapsed() < end {
+            self.step()?;
+            self.faults.step(&mut self.sim, &self.machines);
+        }
+        Ok(())
+    }
+
+    /// More signals at once than a mailbox holds.
+    fn flood(&mut self) {
+        let desk = self.desk.clone();
+        self.machine(2).post(Box::new(move |cluster| {
+            Box::pin(async move {
+                let pushes = (0..560).map(|number| {
+                    let wish = Wish::Push { mailbox: FLOODED, value: u64::MAX / 2 + number };
+                    desk.carry_out(&cluster, wish, None)
+                });
+                futures_util::future::join_all(pushes).await;
+            })
+        }));
+    }
+
+    /// Finds out who the members are after all; whoever is none is switched off for good.
+    fn settle_members(&mut self) -> Result<(), Violation> {
+        let asked: Rc<RefCell<Option<Status>>> = Rc::default();
+        self.wait("no leader is found", |stage| stage.machines.iter().any(|it| it.is_up() && it.leads()))?;
+        let leader = self.machines.iter().find(|it| it.is_up() && it.leads()).map_or(1, |it| it.id);
+        let slot = asked.clone();
+        self.machine(leader).post(Box::new(move |cluster| {
+            Box::pin(async move { *slot.borrow_mut() = Some(cluster.status().await) })
+        }));
+        self.wait("the leader does not tell who the members are", |_| asked.borrow().is_some())?;
+        let members: BTreeSet<u64> =
+            asked.take().into_iter().flat_map(|status| status.nodes).map(|node| node.id).collect();
+        self.faults.removed.borrow_mut().extend(NODES.into_iter().filter(|id| !members.contains(id)));
+        Ok(())
+    }
+
+    fn members(&self) -> Vec<Rc<Machine>> {
+        let removed = self.faults.removed.borrow();
+        self.machines.iter().filter(|it| !removed.contains(&it.id)).cloned().collect()
+    }
+
+    /// All members are up, know a leader and have applied the same.
+    fn converge(&mut self) -> Result<(), Violation> {
+        self.desk.closed.set(true);
+        self.wait("the members do not come to agree", |stage| {
+            let members = stage.members();
+            let applied: BTreeSet<Option<u64>> = members
+                .iter()
+                .map(|it| {
+                    let cluster = it.cluster.borrow();
+                    let cluster = cluster.as_ref().filter(|cluster| cluster.leader().is_some())?;
+                    Some(cluster.inspect(|_, applied| applied))
+                })
+                .collect();
+            applied.len() == 1 && !applied.contains(&None) && members.iter().all(|it| it.is_up())
+        })
+    }
+
+    /// Settles what can be settled and reads everything back, on every node.
+    fn audit(&mut self) -> Result<(), Violation> {
+        let members: Vec<u64> = self.members().iter().map(|it| it.id).collect();
+        // Whoever still waits for an answer gets one before its deadline.
+        let deadline = self.sim.elapsed() + self.desk.plan.deadline * 3 + Duration::from_secs(1);
+        while self.sim.elapsed() < deadline && self.desk.has_waiting() {
+            self.step()?;
+        }
+        let one = members[0];
+        self.on(one, "unsettled wishes stay unsettled", |desk, cluster| async move {
+            loop {
+                let unsettled = desk.history.borrow().unsettled();
+                if unsettled.is_empty() {
+                    return;
+                }
+                for number in unsettled {
+                    desk.settle(&cluster, number).await;
+                }
+            }
+        })?;
+        for id in members {
+            self.on(id, "a node in good health cannot read", |desk, cluster| async move {
+                for register in 0..REGISTERS {
+                    read(&desk, &cluster, Wish::Read { register }).await;
+                }
+                for transfer in 0..TRANSFERS {
+                    read(&desk, &cluster, Wish::View { transfer }).await;
+                }
+                desk.probe_all(&cluster).await;
+            })?;
+        }
+        self.on(one, "mailboxes cannot be emptied", |desk, cluster| async move {
+            for mailbox in (0..MAILBOXES).chain([FLOODED]) {
+                drain(&desk, &cluster, mailbox).await;
+            }
+        })
+    }
+
+    /// Ends the simulation in an order in which every part still finds what it needs.
+    fn close(&mut self) {
+        for machine in &self.machines {
+            if *machine.condition.borrow() != Condition::Down {
+                self.sim.crash(name(machine.id));
+                machine.switched_off();
+            }
+        }
+    }
+
+    fn report(&self) -> Report {
+        let history = self.desk.history.borrow();
+        let events = history.events();
+        let mut trace = String::new();
+        for event in events {
+            trace += &format!("{} {} {:?}\n", event.start, event.end, event.line());
+        }
+        for (at, leader) in &self.leaders {
+            trace += &format!("{at:?} {leader}\n");
+        }
+        for (at, fault) in &self.faults.log {
+            trace += &format!("{at:?} {fault}\n");
+        }
+        for line in self.seen.lines() {
+            trace += &line;
+        }
+        Report {
+            digest: Digest::of(trace.as_bytes()),
+            wishes: events.len(),
+            answered: events.iter().filter(|event| matches!(event.fate, Fate::Answered(_) | Fate::Saw(_))).count(),
+            leaders: self.leaders.len(),
+        }
+    }
+}
+
+async fn read(desk: &Desk, cluster: &Cluster, wish: Wish) {
+    while !matches!(desk.carry_out(cluster, wish.clone(), None).await, Fate::Saw(_)) {}
+}
+
+async fn drain(desk: &Desk, cluster: &Cluster, mailbox: u8) {
+    loop {
+        let wish = Wish::Drain { mailbox, bytes_max: 100_000 };
+        let memo = Some(desk.fresh());
+        match desk.carry_out(cluster, wish, memo).await {
+            Fate::Answered(answer) => match answer.outcome {
+                Ok(Outcome::Mailbox(conclave_cluster::state::mailbox::Outcome::Messages(messages)))
+                    if messages.is_empty() =>
+                {
+                    return;
+                }
+                _ => {}
+            },
+            Fate::Unknown | Fate::Never | Fate::Saw(_) => {}
+        }
+    }
+}
