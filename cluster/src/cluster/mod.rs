@@ -15,7 +15,7 @@ mod status;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 pub use admin::AdminError;
@@ -24,7 +24,7 @@ pub use options::{Options, StartError, World};
 pub use status::{NodeStatus, Status};
 
 use crate::raft::message::{self, kind};
-use crate::raft::{Hint, Node};
+use crate::raft::{Hint, Lead, Node};
 use crate::state::State;
 use crate::state::allowance::{Balance, Charge};
 use crate::state::command::{Ask, Memo};
@@ -306,6 +306,13 @@ impl Cluster {
         self.inner.stop.cancel();
         self.inner.node.shutdown().await;
         self.inner.links.shutdown().await;
+    }
+}
+
+/// Waits until leadership changes; for ever once it cannot any more.
+async fn changed(lead: &mut watch::Receiver<Option<Lead>>) {
+    if lead.changed().await.is_err() {
+        std::future::pending::<()>().await;
     }
 }
 
