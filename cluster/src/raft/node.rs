@@ -154,6 +154,9 @@ impl Node {
             api_batch_capacity: 128,
             notification_channel_size: Some(16_384),
             enable_pre_vote: Some(true),
+            // Entries go to the followers before they are flushed here. A leader that comes back may have lost the
+            // last of them; if it went on leading in the same term it would give their places away a second time.
+            enable_leader_restore: Some(false),
             backoff: "50ms 100ms 200ms ..400ms".to_owned(),
             ..Config::default()
         };
