@@ -9,6 +9,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use conclave_cluster::state::id::Digest;
 use conclave_cluster::state::outcome::Outcome;
 use conclave_cluster::{Cluster, Status};
+use tokio::time::sleep;
 use turmoil::{Builder, Sim};
 
 use super::clock;
@@ -25,6 +26,9 @@ const TICK: Duration = Duration::from_millis(2);
 const LOOK_EVERY: u32 = 25;
 /// For how long a cluster in good health may take to do what is asked of it. Virtual time.
 const PATIENCE: Duration = Duration::from_secs(40);
+
+/// Between two tries of what an audit needs.
+const RETRY_AFTER: Duration = Duration::from_millis(20);
 
 /// What is left of a simulation in which nothing was violated.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -180,7 +184,9 @@ impl Stage {
     fn found_registers(&mut self) -> Result<(), Violation> {
         self.on(1, "the registers cannot be founded", |_, cluster| async move {
             for number in 0..EXCHANGES {
-                while cluster.propose(found(number)).await.is_err() {}
+                while cluster.propose(found(number)).await.is_err() {
+                    sleep(RETRY_AFTER).await;
+                }
             }
         })
     }
@@ -268,6 +274,7 @@ impl Stage {
                 for number in unsettled {
                     desk.settle(&cluster, number).await;
                 }
+                sleep(RETRY_AFTER).await;
             }
         })?;
         for id in members {
@@ -324,7 +331,9 @@ impl Stage {
 }
 
 async fn read(desk: &Desk, cluster: &Cluster, wish: Wish) {
-    while !matches!(desk.carry_out(cluster, wish.clone(), None).await, Fate::Saw(_)) {}
+    while !matches!(desk.carry_out(cluster, wish.clone(), None).await, Fate::Saw(_)) {
+        sleep(RETRY_AFTER).await;
+    }
 }
 
 async fn drain(desk: &Desk, cluster: &Cluster, mailbox: u8) {
@@ -340,7 +349,7 @@ async fn drain(desk: &Desk, cluster: &Cluster, mailbox: u8) {
                 }
                 _ => {}
             },
-            Fate::Unknown | Fate::Never | Fate::Saw(_) => {}
+            Fate::Unknown | Fate::Never | Fate::Saw(_) => sleep(RETRY_AFTER).await,
         }
     }
 }
