@@ -61,7 +61,7 @@ pub enum Error {
     ShuttingDown,
 }
 
-/// How often a node looks after its clock, its due expiries and its uncharged reads.
+/// How often a node looks after its due expiries and its uncharged reads.
 const TICK: Duration = Duration::from_millis(250);
 /// How long a peer may take over a word on its status.
 const STATUS_TIMEOUT: Duration = Duration::from_millis(500);
@@ -128,6 +128,7 @@ impl Cluster {
         let gate = Arc::new(reads::Gate::new(node.clone(), links.clone(), clock.clone(), options.deadline));
         let inner =
             Arc::new(Inner { options, node, links, clock, sequencer, spending, proposer, gate, stop });
+        inner.clock.open(&inner);
         service.open(&inner);
         tokio::spawn(inner.sequencer.clone().run(inner.stop.clone()));
         tokio::spawn(inner.proposer.clone().run(inner.stop.clone()));
@@ -326,7 +327,6 @@ impl Inner {
                 () = self.stop.cancelled() => return,
                 _ = tick.tick() => {}
             }
-            self.clock.correct(&self.links);
             self.sequencer.tick();
             self.proposer.nudge();
         }
