@@ -70,6 +70,9 @@ pub(crate) fn run(seed: u64, double: Double) -> Result<Report, Failure> {
     match result {
         Ok(()) => Ok(stage.report()),
         Err(violation) => {
+            if std::env::var_os("CONCLAVE_HISTORY").is_some() {
+                stage.desk.history.borrow().events().iter().for_each(|event| println!("{}", event.line()));
+            }
             let faults = stage.faults.log.iter().map(|(at, what)| format!("{:.3} s: {what}", at.as_secs_f64()));
             Err(Failure { violation, faults: faults.collect() })
         }
