@@ -3,3 +3,4 @@
 mod arrows;
 mod contract;
 mod failure;
+mod simulation;

@@ -15,7 +15,7 @@ mod status;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 pub use admin::AdminError;
@@ -24,7 +24,7 @@ pub use options::{Options, StartError, World};
 pub use status::{NodeStatus, Status};
 
 use crate::raft::message::{self, kind};
-use crate::raft::{Hint, Node};
+use crate::raft::{Hint, Lead, Node};
 use crate::state::State;
 use crate::state::allowance::{Balance, Charge};
 use crate::state::command::{Ask, Memo};
@@ -61,7 +61,7 @@ pub enum Error {
     ShuttingDown,
 }
 
-/// How often a node looks after its clock, its due expiries and its uncharged reads.
+/// How often a node looks after its due expiries and its uncharged reads.
 const TICK: Duration = Duration::from_millis(250);
 /// How long a peer may take over a word on its status.
 const STATUS_TIMEOUT: Duration = Duration::from_millis(500);
@@ -128,6 +128,7 @@ impl Cluster {
         let gate = Arc::new(reads::Gate::new(node.clone(), links.clone(), clock.clone(), options.deadline));
         let inner =
             Arc::new(Inner { options, node, links, clock, sequencer, spending, proposer, gate, stop });
+        inner.clock.open(&inner);
         service.open(&inner);
         tokio::spawn(inner.sequencer.clone().run(inner.stop.clone()));
         tokio::spawn(inner.proposer.clone().run(inner.stop.clone()));
@@ -309,6 +310,13 @@ impl Cluster {
     }
 }
 
+/// Waits until leadership changes; for ever once it cannot any more.
+async fn changed(lead: &mut watch::Receiver<Option<Lead>>) {
+    if lead.changed().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
 impl Inner {
     async fn tick(self: Arc<Self>) {
         let mut tick = tokio::time::interval(TICK);
@@ -319,7 +327,6 @@ impl Inner {
                 () = self.stop.cancelled() => return,
                 _ = tick.tick() => {}
             }
-            self.clock.correct(&self.links);
             self.sequencer.tick();
             self.proposer.nudge();
         }

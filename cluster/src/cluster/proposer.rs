@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::sequencer::{Parcel, Sequencer};
 use super::spend::Spending;
-use super::{Draft, Error, limits};
+use super::{Draft, Error, changed, limits};
 use crate::raft::message::kind;
 use crate::raft::{Lead, WriteError};
 use crate::state::codec;
@@ -74,7 +74,8 @@ impl Proposer {
         let (reply, answer) = oneshot::channel();
         self.push(draft, Some(reply))?;
         self.filled.notify_one();
-        answer.await.unwrap_or(Err(Error::ShuttingDown))
+        // Dropped in flight: a leader may have it already.
+        answer.await.unwrap_or(Err(Error::NoLeader))
     }
 
     fn push(&self, draft: Draft, reply: Option<oneshot::Sender<Result<Answer, Error>>>) -> Result<(), Error> {
@@ -117,6 +118,21 @@ impl Proposer {
         self.filled.notify_one();
     }
 
+    /// Refuses what comes from now on, and what waits and was never sent.
+    fn refuse_waiting(&self) {
+        let mut queue = self.queue();
+        queue.closed = true;
+        queue.bytes = 0;
+        let waiting = std::mem::take(&mut queue.pending);
+        for pending in waiting {
+            queue.open.remove(&pending.command.id.seq);
+            if let Some(reply) = pending.reply {
+                // Whoever hung up has no use for the answer.
+                let _ = reply.send(Err(Error::ShuttingDown));
+            }
+        }
+    }
+
     /// Whether everything was answered.
     pub(super) fn is_idle(&self) -> bool {
         self.queue().open.is_empty()
@@ -130,7 +146,7 @@ impl Proposer {
             }
             tokio::select! {
                 biased;
-                () = stop.cancelled() => return,
+                () = stop.cancelled() => return self.refuse_waiting(),
                 Some(()) = in_flight.next() => {}
                 () = self.filled.notified() => {}
             }
@@ -175,7 +191,7 @@ impl Proposer {
                     biased;
                     tried = self.attempt(&batch, &known) => tried,
                     // A new leader, or none: whatever became of the attempt, the retry will find out.
-                    _ = lead.changed() => continue,
+                    () = changed(&mut lead) => continue,
                     () = tokio::time::sleep_until(batch_deadline(&batch, self.deadline)) => None,
                 },
             };
@@ -195,7 +211,7 @@ impl Proposer {
                 return;
             }
             // Wakes early when there is a leader.
-            let _ = tokio::time::timeout(limits::RETRY_EVERY, lead.changed()).await;
+            let _ = tokio::time::timeout(limits::RETRY_EVERY, changed(&mut lead)).await;
         }
     }
 

@@ -4,12 +4,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::clock::Consensus;
-use super::{Error, limits};
+use super::{Error, changed, limits};
 use crate::raft::message::{self, kind};
 use crate::raft::{Lead, Node};
 use crate::wire::{Lane, Links, Outgoing};
@@ -26,13 +26,14 @@ pub(super) struct Gate {
     links: Links,
     clock: Arc<Consensus>,
     deadline: Duration,
-    waiting: Mutex<Vec<Waiting>>,
+    /// `None` once nobody is let through any more.
+    waiting: Mutex<Option<Vec<Waiting>>>,
     filled: Notify,
 }
 
 impl Gate {
     pub(super) fn new(node: Node, links: Links, clock: Arc<Consensus>, deadline: Duration) -> Self {
-        Self { node, links, clock, deadline, waiting: Mutex::default(), filled: Notify::new() }
+        Self { node, links, clock, deadline, waiting: Mutex::new(Some(Vec::new())), filled: Notify::new() }
     }
 
     /// Waits to be let through.
@@ -40,6 +41,7 @@ impl Gate {
         let (waiting, passed) = oneshot::channel();
         {
             let mut all = self.waiting.lock().expect("nothing panics while this is held");
+            let all = all.as_mut().ok_or(Error::ShuttingDown)?;
             if all.len() >= limits::READERS_MAX {
                 return Err(Error::Overloaded);
             }
@@ -49,7 +51,14 @@ impl Gate {
         passed.await.unwrap_or(Err(Error::ShuttingDown))
     }
 
+    /// Lets readers through until this node stops; whoever waits then, or comes later, is refused.
     pub(super) async fn run(self: Arc<Self>, stop: CancellationToken) {
+        self.clone().let_through(stop).await;
+        let refused = self.waiting.lock().expect("nothing panics while this is held").take();
+        drop(refused);
+    }
+
+    async fn let_through(self: Arc<Self>, stop: CancellationToken) {
         let mut rounds = FuturesUnordered::new();
         loop {
             tokio::select! {
@@ -58,7 +67,8 @@ impl Gate {
                 Some(()) = rounds.next() => continue,
                 () = self.filled.notified(), if rounds.len() < ROUNDS_MAX => {}
             }
-            let round = std::mem::take(&mut *self.waiting.lock().expect("nothing panics while this is held"));
+            let round = self.waiting.lock().expect("nothing panics while this is held").as_mut().map(std::mem::take);
+            let round = round.unwrap_or_default();
             if round.is_empty() {
                 continue;
             }
@@ -108,7 +118,7 @@ impl Gate {
                 tokio::select! {
                     biased;
                     index = self.ask(&known) => if let Some(index) = index { return Ok(index) },
-                    _ = changed(&mut lead) => continue,
+                    () = changed(&mut lead) => continue,
                 }
             }
             let patience = if leaderless { limits::PATIENCE } else { self.deadline };
@@ -116,7 +126,7 @@ impl Gate {
                 return Err(Error::NoLeader);
             }
             // Wakes early when there is a leader.
-            let _ = tokio::time::timeout(limits::RETRY_EVERY, lead.changed()).await;
+            let _ = tokio::time::timeout(limits::RETRY_EVERY, changed(&mut lead)).await;
         }
     }
 
@@ -128,12 +138,6 @@ impl Gate {
         let reply =
             self.links.call(lead.id, &lead.address, Lane::Control, request, self.deadline).await.ok()?;
         (reply.kind == kind::READ_INDEX).then(|| message::decode(&reply.header).ok()).flatten()
-    }
-}
-
-async fn changed(lead: &mut watch::Receiver<Option<Lead>>) {
-    if lead.changed().await.is_err() {
-        std::future::pending::<()>().await;
     }
 }
 

@@ -156,6 +156,9 @@ impl Node {
             enable_pre_vote: Some(true),
             // A disk that lost a flushed tail is sent it again; without this the leader would stop instead.
             allow_log_reversion: Some(true),
+            // Entries go to the followers before they are flushed here. A leader that comes back may have lost the
+            // last of them; if it went on leading in the same term it would give their places away a second time.
+            enable_leader_restore: Some(false),
             backoff: "50ms 100ms 200ms ..400ms".to_owned(),
             ..Config::default()
         };
@@ -181,8 +184,16 @@ impl Node {
         Ok(node)
     }
 
-    /// Keeps [`Node::lead`] true, and takes snapshots when the log has grown.
+    /// Keeps [`Node::lead`] true for as long as somebody may ask. A Raft that stopped by itself leaves no leader
+    /// behind; the channel stays open, since whoever waits for a change would spin on a closed one.
     async fn watch(self, timing: Timing, sender: watch::Sender<Option<Lead>>) {
+        self.watch_raft(timing, &sender).await;
+        sender.send_replace(None);
+        self.stop.cancelled().await;
+    }
+
+    /// Tells changes of leadership, and takes snapshots when the log has grown, until Raft stops.
+    async fn watch_raft(&self, timing: Timing, sender: &watch::Sender<Option<Lead>>) {
         let mut metrics = self.raft.metrics();
         // Longer than a few lost heartbeats, shorter than an election.
         let silence_max = timing.heartbeat * 3 + timing.heartbeat / 2;
@@ -231,7 +242,7 @@ impl Node {
         fresh.then_some(Lead { id, address, term: metrics.current_term, local })
     }
 
-    /// Who leads, and its changes.
+    /// Who leads, and its changes. Once the node was shut down there are no more changes, and the channel is closed.
     pub fn lead(&self) -> watch::Receiver<Option<Lead>> {
         self.lead.clone()
     }

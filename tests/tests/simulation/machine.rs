@@ -15,7 +15,7 @@ use tokio::task::spawn_local;
 
 use super::disk::Platter;
 use super::net::Net;
-use super::plan::{FIRST, Plan};
+use super::plan::FIRST;
 use super::workload::Desk;
 
 /// Something to be done on a machine, with its node, while the machine stays up.

@@ -9,6 +9,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use conclave_cluster::state::id::Digest;
 use conclave_cluster::state::outcome::Outcome;
 use conclave_cluster::{Cluster, Status};
+use tokio::time::sleep;
 use turmoil::{Builder, Sim};
 
 use super::clock;
@@ -25,6 +26,9 @@ const TICK: Duration = Duration::from_millis(2);
 const LOOK_EVERY: u32 = 25;
 /// For how long a cluster in good health may take to do what is asked of it. Virtual time.
 const PATIENCE: Duration = Duration::from_secs(40);
+
+/// Between two tries of what an audit needs.
+const RETRY_AFTER: Duration = Duration::from_millis(20);
 
 /// What is left of a simulation in which nothing was violated.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,6 +70,9 @@ pub(crate) fn run(seed: u64, double: Double) -> Result<Report, Failure> {
     match result {
         Ok(()) => Ok(stage.report()),
         Err(violation) => {
+            if std::env::var_os("CONCLAVE_HISTORY").is_some() {
+                stage.desk.history.borrow().events().iter().for_each(|event| println!("{}", event.line()));
+            }
             let faults = stage.faults.log.iter().map(|(at, what)| format!("{:.3} s: {what}", at.as_secs_f64()));
             Err(Failure { violation, faults: faults.collect() })
         }
@@ -180,7 +187,9 @@ impl Stage {
     fn found_registers(&mut self) -> Result<(), Violation> {
         self.on(1, "the registers cannot be founded", |_, cluster| async move {
             for number in 0..EXCHANGES {
-                while cluster.propose(found(number)).await.is_err() {}
+                while cluster.propose(found(number)).await.is_err() {
+                    sleep(RETRY_AFTER).await;
+                }
             }
         })
     }
@@ -268,6 +277,7 @@ impl Stage {
                 for number in unsettled {
                     desk.settle(&cluster, number).await;
                 }
+                sleep(RETRY_AFTER).await;
             }
         })?;
         for id in members {
@@ -324,7 +334,9 @@ impl Stage {
 }
 
 async fn read(desk: &Desk, cluster: &Cluster, wish: Wish) {
-    while !matches!(desk.carry_out(cluster, wish.clone(), None).await, Fate::Saw(_)) {}
+    while !matches!(desk.carry_out(cluster, wish.clone(), None).await, Fate::Saw(_)) {
+        sleep(RETRY_AFTER).await;
+    }
 }
 
 async fn drain(desk: &Desk, cluster: &Cluster, mailbox: u8) {
@@ -340,7 +352,7 @@ async fn drain(desk: &Desk, cluster: &Cluster, mailbox: u8) {
                 }
                 _ => {}
             },
-            Fate::Unknown | Fate::Never | Fate::Saw(_) => {}
+            Fate::Unknown | Fate::Never | Fate::Saw(_) => sleep(RETRY_AFTER).await,
         }
     }
 }

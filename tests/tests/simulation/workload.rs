@@ -159,7 +159,7 @@ impl Desk {
             if fate != Fate::Unknown || memo.is_none() {
                 break;
             }
-            fate = self.ask(cluster, &wish, memo).await;
+            fate = self.ask_again(cluster, &wish, memo).await;
         }
         self.history.borrow_mut().end(number, fate.clone(), now());
         fate
@@ -176,7 +176,7 @@ impl Desk {
     /// Asks for a wish's fate that only its memo knows.
     pub(crate) async fn settle(&self, cluster: &Cluster, number: usize) {
         let event = self.history.borrow().events()[number].clone();
-        let fate = self.ask(cluster, &event.wish, event.memo).await;
+        let fate = self.ask_again(cluster, &event.wish, event.memo).await;
         self.history.borrow_mut().end(number, fate, now());
     }
 
@@ -198,6 +198,14 @@ impl Desk {
                 }
             }
             _ => cluster.propose(draft).await.into(),
+        }
+    }
+
+    /// That the second asking is refused says nothing of the first.
+    async fn ask_again(&self, cluster: &Cluster, wish: &Wish, memo: Option<u64>) -> Fate {
+        match self.ask(cluster, wish, memo).await {
+            Fate::Never => Fate::Unknown,
+            fate => fate,
         }
     }
 

@@ -10,7 +10,14 @@ use crate::simulation::machine::Machine;
 
 /// What the state was after so many entries, wherever it was seen.
 #[derive(Default)]
-pub(crate) struct Seen(BTreeMap<u64, (Digest, u64)>);
+pub(crate) struct Seen(BTreeMap<u64, Sight>);
+
+struct Sight {
+    fingerprint: Digest,
+    node: u64,
+    /// What a person may compare.
+    gist: String,
+}
 
 /// Fingerprints remembered; a replica further behind than that is not compared until it has caught up.
 const REMEMBERED_MAX: usize = 4096;
@@ -21,13 +28,21 @@ impl Seen {
         for machine in machines {
             let cluster = machine.cluster.borrow();
             let Some(cluster) = &*cluster else { continue };
-            let (applied, fingerprint) = cluster.inspect(|state, applied| (applied, state.fingerprint()));
-            let &mut (known, whose) = self.0.entry(applied).or_insert((fingerprint, machine.id));
-            if known != fingerprint {
-                return Err(Violation::new(
-                    "replicas_agree",
-                    format!("after {applied} entries node {whose} held {known:?} and node {} {fingerprint:?}", machine.id),
-                ));
+            let (applied, sight) = cluster.inspect(|state, applied| {
+                let fingerprint = state.fingerprint();
+                let (now_ms, bytes) = (state.now_ms(), state.stored_bytes());
+                let gist = format!("at {now_ms} {bytes} bytes, next {:?}, {:?}", state.next_expiry_ms(), state.counts());
+                (applied, Sight { fingerprint, node: machine.id, gist })
+            });
+            let (fingerprint, gist) = (sight.fingerprint, sight.gist.clone());
+            let known = self.0.entry(applied).or_insert(sight);
+            if known.fingerprint != fingerprint {
+                let Sight { node, gist: known, .. } = known;
+                let what = format!(
+                    "after {applied} entries\n    node {node} held {known},\n    node {} {gist}",
+                    machine.id
+                );
+                return Err(Violation::new("replicas_agree", what));
             }
             if self.0.len() > REMEMBERED_MAX {
                 self.0.pop_first();
@@ -38,6 +53,6 @@ impl Seen {
 
     /// What was seen, for the trace of a run.
     pub(crate) fn lines(&self) -> impl Iterator<Item = String> {
-        self.0.iter().map(|(applied, (fingerprint, _))| format!("{applied} {fingerprint:?}"))
+        self.0.iter().map(|(applied, sight)| format!("{applied} {:?}", sight.fingerprint))
     }
 }
