@@ -221,8 +221,9 @@ impl Faults {
             }
             Fault::TransferLeader => machine(one).post(Box::new(|cluster| {
                 Box::pin(async move {
+                    let next = cluster.leader().unwrap_or(1) % 3 + 1;
                     // It may well be refused in the middle of other faults.
-                    let _ = cluster.transfer_leader(None).await;
+                    let _ = cluster.transfer_leader(next).await;
                 })
             })),
             Fault::Snapshot => {
