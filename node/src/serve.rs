@@ -137,7 +137,8 @@ async fn live(config: &Config, environment: &Environment) -> Result<(), Error> {
 
     let options = options::edge(config);
     let registry = Registry::new(cluster.clone(), options.limits());
-    rt::spawn(actors::dispatch::run(cluster.hints(), registry.clone()));
+    // Beside apply, which makes the hints, and not on the threads that serve.
+    tokio::spawn(actors::dispatch::run(cluster.hints(), registry.clone()));
     let shared = web::Data::new(Shared::new(cluster.clone(), options, registry));
     let running = Running::new();
     let server = serve_public(config, public, shared.clone(), running.clone())?;

@@ -29,6 +29,17 @@ pub(super) struct Parcel {
 struct Queue {
     parcels: VecDeque<Parcel>,
     bytes: usize,
+    commands: usize,
+}
+
+/// What to do about the queue now.
+enum Next {
+    /// Write these.
+    Write(Vec<Parcel>),
+    /// There is less than experience promises: wait a moment for the other nodes' parcels.
+    Linger,
+    /// Wait for a parcel, or for an entry in flight.
+    Wait,
 }
 
 /// Merges parcels into proposals. Runs on every node; only the leader's succeeds.
@@ -58,6 +69,7 @@ impl Sequencer {
             return Err(parcel);
         }
         queue.bytes += parcel.bytes;
+        queue.commands += parcel.commands.len();
         queue.parcels.push_back(parcel);
         metrics::gauge!("conclave_sequencer_queue_bytes").set(queue.bytes as f64);
         drop(queue);
@@ -84,28 +96,42 @@ impl Sequencer {
 
     pub(super) async fn run(self: Arc<Self>, stop: CancellationToken) {
         let mut in_flight = FuturesUnordered::new();
+        // An entry's answers make every node send its next parcel, this one at once and the others a network's
+        // way later. Without a moment's patience they would take turns, each in an entry, and a flush, of its own.
+        let mut expected = 0;
+        let mut patience = Instant::now();
         loop {
-            while let Some(parcels) = self.take(in_flight.len()) {
-                in_flight.push(self.clone().write(parcels));
-            }
+            let lingering = match self.next(in_flight.len(), expected) {
+                Next::Write(parcels) => {
+                    expected = parcels.iter().map(|parcel| parcel.commands.len()).sum::<usize>() / 2;
+                    in_flight.push(self.clone().write(parcels));
+                    continue;
+                }
+                Next::Linger => true,
+                Next::Wait => false,
+            };
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
-                Some(()) = in_flight.next() => {}
+                Some(()) = in_flight.next() => patience = Instant::now() + limits::LINGER,
                 () = self.filled.notified() => {}
+                () = tokio::time::sleep_until(patience), if lingering => expected = 0,
             }
         }
     }
 
     /// The parcels of the next proposal, if it is time for one: nothing is in flight, or a whole proposal waits
     /// and the disk can be kept busy with it meanwhile.
-    fn take(&self, in_flight: usize) -> Option<Vec<Parcel>> {
+    fn next(&self, in_flight: usize, expected: usize) -> Next {
         let mut queue = self.queue();
         let full = queue.bytes >= limits::PIPELINE_BYTES;
         if queue.parcels.is_empty()
             || (in_flight > 0 && !(full && in_flight < limits::PROPOSALS_IN_FLIGHT_MAX))
         {
-            return None;
+            return Next::Wait;
+        }
+        if !full && queue.commands < expected {
+            return Next::Linger;
         }
         let mut parcels: Vec<Parcel> = Vec::new();
         let (mut bytes, mut commands) = (0, 0);
@@ -119,7 +145,8 @@ impl Sequencer {
             parcels.extend(queue.parcels.pop_front());
         }
         queue.bytes -= parcels.iter().map(|parcel| parcel.bytes).sum::<usize>();
-        Some(parcels)
+        queue.commands -= parcels.iter().map(|parcel| parcel.commands.len()).sum::<usize>();
+        Next::Write(parcels)
     }
 
     async fn write(self: Arc<Self>, mut parcels: Vec<Parcel>) {
