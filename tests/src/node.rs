@@ -81,7 +81,7 @@ impl Node {
     pub(crate) fn spawn(&mut self, settings: &[(String, String)], variables: &[(String, String)]) -> u32 {
         assert!(self.process.is_none(), "node {} still runs", self.id);
         let home = self.data_dir.parent().expect("a disk lies in the cluster's folder");
-        let kept = ["PATH", "RUST_LOG", "RUST_BACKTRACE"];
+        let kept = ["PATH", "CONCLAVE_LOG__LEVEL", "RUST_BACKTRACE"];
         let mut command = Command::new(binary::conclave());
         command
             .args(["serve", "--exit-with-stdin"])
