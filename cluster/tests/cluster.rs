@@ -1,4 +1,5 @@
 //! Three nodes of the real thing on loopback, in one process: what is acknowledged anywhere is seen everywhere.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::collections::BTreeMap;
 use std::net::TcpListener;
@@ -63,7 +64,11 @@ fn put(key: Key, index: u16, total: u16, bytes: &'static [u8]) -> Draft {
 }
 
 fn take(key: Key) -> Draft {
-    Draft { charge: None, memo: None, ask: Ask::Transfer(transfer::Ask { key, ttl_ms: 60_000, verb: Verb::Take }) }
+    Draft {
+        charge: None,
+        memo: None,
+        ask: Ask::Transfer(transfer::Ask { key, ttl_ms: 60_000, verb: Verb::Take }),
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -310,7 +310,8 @@ impl Faults {
 
     fn mend_due(&mut self, sim: &mut Sim<'_>, machines: &[Rc<Machine>]) {
         let now = sim.elapsed();
-        let (due, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut self.mends).into_iter().partition(|(at, _)| *at <= now);
+        let (due, rest): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.mends).into_iter().partition(|(at, _)| *at <= now);
         self.mends = rest;
         for (_, mend) in due {
             self.mend(mend, sim, machines);
@@ -351,7 +352,9 @@ impl Faults {
             let over = match &condition {
                 Condition::Failed(why) => Some(format!("node {} failed: {why}", machine.id)),
                 Condition::Left => has_left(machine).then(|| format!("node {} left", machine.id)),
-                Condition::Up | Condition::Starting => removed.then(|| format!("node {} removed", machine.id)),
+                Condition::Up | Condition::Starting => {
+                    removed.then(|| format!("node {} removed", machine.id))
+                }
                 Condition::Down | Condition::Refused(_) => None,
             };
             if let Some(why) = over {
@@ -388,7 +391,11 @@ impl Faults {
 }
 
 fn has_left(machine: &Machine) -> bool {
-    machine.cluster.borrow().as_ref().is_none_or(|cluster| cluster.ready().is_err_and(|why| why.contains(&"stopped")))
+    machine
+        .cluster
+        .borrow()
+        .as_ref()
+        .is_none_or(|cluster| cluster.ready().is_err_and(|why| why.contains(&"stopped")))
 }
 
 fn pairs() -> impl Iterator<Item = (u64, u64)> {

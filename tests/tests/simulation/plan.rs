@@ -112,7 +112,9 @@ impl Plan {
     /// Randomness for one purpose, the same for the same seed.
     pub(crate) fn rng(&self, purpose: &[u64]) -> SmallRng {
         let seed = purpose.iter().fold(self.seed ^ 0x5eed, |seed, part| {
-            (seed ^ part.wrapping_mul(0x9e37_79b9_7f4a_7c15)).rotate_left(23).wrapping_mul(0x2545_f491_4f6c_dd1d)
+            (seed ^ part.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+                .rotate_left(23)
+                .wrapping_mul(0x2545_f491_4f6c_dd1d)
         });
         SmallRng::seed_from_u64(seed)
     }

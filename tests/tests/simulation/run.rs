@@ -64,7 +64,8 @@ pub(crate) fn run(seed: u64, double: Double) -> Result<Report, Failure> {
     let desk = Desk::new(plan);
     let machines: Vec<Rc<Machine>> = NODES.into_iter().map(|id| Machine::new(id, desk.clone())).collect();
     let faults = Faults::new(&desk.plan);
-    let mut stage = Stage { sim, desk, machines, faults, seen: Default::default(), leaders: Vec::new(), steps: 0 };
+    let mut stage =
+        Stage { sim, desk, machines, faults, seen: Default::default(), leaders: Vec::new(), steps: 0 };
     let result = stage.play();
     stage.close();
     match result {
@@ -73,7 +74,8 @@ pub(crate) fn run(seed: u64, double: Double) -> Result<Report, Failure> {
             if std::env::var_os("CONCLAVE_HISTORY").is_some() {
                 stage.desk.history.borrow().events().iter().for_each(|event| println!("{}", event.line()));
             }
-            let faults = stage.faults.log.iter().map(|(at, what)| format!("{:.3} s: {what}", at.as_secs_f64()));
+            let faults =
+                stage.faults.log.iter().map(|(at, what)| format!("{:.3} s: {what}", at.as_secs_f64()));
             Err(Failure { violation, faults: faults.collect() })
         }
     }
@@ -93,9 +95,7 @@ struct Stage {
 impl Stage {
     fn play(&mut self) -> Result<(), Violation> {
         self.switch_on();
-        self.wait("the cluster does not come up", |stage| {
-            FIRST.iter().all(|id| stage.machine(*id).is_up())
-        })?;
+        self.wait("the cluster does not come up", |stage| FIRST.iter().all(|id| stage.machine(*id).is_up()))?;
         self.found_registers()?;
         self.chaos()?;
         self.faults.heal(&mut self.sim, &self.machines);
@@ -152,9 +152,14 @@ impl Stage {
         while !so(self) {
             if self.sim.elapsed() >= deadline {
                 let nodes = self.machines.iter().map(|it| {
-                    let applied = it.cluster.borrow().as_ref().map(|cluster| cluster.inspect(|_, applied| applied));
+                    let applied =
+                        it.cluster.borrow().as_ref().map(|cluster| cluster.inspect(|_, applied| applied));
                     let leader = it.cluster.borrow().as_ref().and_then(Cluster::leader);
-                    format!("\n    node {}: {:?}, applied {applied:?}, leader {leader:?}", it.id, it.condition.borrow())
+                    format!(
+                        "\n    node {}: {:?}, applied {applied:?}, leader {leader:?}",
+                        it.id,
+                        it.condition.borrow()
+                    )
                 });
                 let context = format!("{else_what} within {PATIENCE:?}{}", nodes.collect::<String>());
                 return Err(Violation::new("liveness", context));
@@ -166,7 +171,12 @@ impl Stage {
     }
 
     /// Does something on a node and waits for its result.
-    fn on<F, T>(&mut self, id: u64, what: &str, job: impl FnOnce(Rc<Desk>, Cluster) -> F + 'static) -> Result<T, Violation>
+    fn on<F, T>(
+        &mut self,
+        id: u64,
+        what: &str,
+        job: impl FnOnce(Rc<Desk>, Cluster) -> F + 'static,
+    ) -> Result<T, Violation>
     where
         F: Future<Output = T> + 'static,
         T: 'static,
@@ -327,7 +337,10 @@ impl Stage {
         Report {
             digest: Digest::of(trace.as_bytes()),
             wishes: events.len(),
-            answered: events.iter().filter(|event| matches!(event.fate, Fate::Answered(_) | Fate::Saw(_))).count(),
+            answered: events
+                .iter()
+                .filter(|event| matches!(event.fate, Fate::Answered(_) | Fate::Saw(_)))
+                .count(),
             leaders: self.leaders.len(),
         }
     }

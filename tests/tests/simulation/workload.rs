@@ -186,10 +186,12 @@ impl Desk {
         }
         let draft = self.draft(wish, memo);
         match self.plan.double {
-            Double::AsksTwice => match timeout(Duration::from_millis(40), cluster.propose(draft.clone())).await {
-                Ok(result) => result.into(),
-                Err(_) => cluster.propose(draft).await.into(),
-            },
+            Double::AsksTwice => {
+                match timeout(Duration::from_millis(40), cluster.propose(draft.clone())).await {
+                    Ok(result) => result.into(),
+                    Err(_) => cluster.propose(draft).await.into(),
+                }
+            }
             Double::TakesTwice if wish.consumes() => {
                 let draft = Draft { memo: None, ..draft };
                 match timeout(Duration::from_millis(40), cluster.propose(draft.clone())).await {
@@ -226,10 +228,8 @@ impl Desk {
 
     /// The words of a wish.
     fn draft(&self, wish: &Wish, memo: Option<u64>) -> Draft {
-        let memo = memo.map(|name| Memo {
-            key: Key::derive(Domain::Memo, &[&name.to_be_bytes()]),
-            ttl_ms: FOREVER_MS,
-        });
+        let memo = memo
+            .map(|name| Memo { key: Key::derive(Domain::Memo, &[&name.to_be_bytes()]), ttl_ms: FOREVER_MS });
         let charge = match wish {
             Wish::Charge { client } => Some(charge(*client)),
             _ => None,
@@ -302,9 +302,8 @@ fn words(wish: &Wish) -> Ask {
         let key = lasting(Domain::Transfer, transfer);
         Ask::Transfer(transfer::Ask { key, ttl_ms: FOREVER_MS, verb })
     };
-    let about_mailbox = |mailbox: u8, verb| {
-        Ask::Mailbox(mailbox::Ask { key: lasting(Domain::Mailbox, mailbox), verb })
-    };
+    let about_mailbox =
+        |mailbox: u8, verb| Ask::Mailbox(mailbox::Ask { key: lasting(Domain::Mailbox, mailbox), verb });
     match *wish {
         Wish::Put { transfer, index, variant } => {
             about_transfer(transfer, put(chunk(transfer, index, variant), index, CHUNKS))
@@ -360,10 +359,16 @@ fn sight(wish: &Wish, state: &State, now_ms: u64) -> Sight {
     match *wish {
         Wish::View { transfer } => {
             let view = state.transfer(&lasting(Domain::Transfer, transfer), now_ms);
-            Sight::Transfer(view.map(|view| TransferSight {
-                received: view.received.iter().flat_map(|&(first, last)| first..=last).fold(0, |bits, index| bits | 1 << index),
-                delivered: view.delivered,
-                acknowledged: view.acknowledged,
+            Sight::Transfer(view.map(|view| {
+                TransferSight {
+                    received: view
+                        .received
+                        .iter()
+                        .flat_map(|&(first, last)| first..=last)
+                        .fold(0, |bits, index| bits | 1 << index),
+                    delivered: view.delivered,
+                    acknowledged: view.acknowledged,
+                }
             }))
         }
         Wish::Read { register } if register < EXCHANGES => {
