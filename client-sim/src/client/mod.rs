@@ -32,11 +32,14 @@ pub struct Options {
     pub timeout: Duration,
     /// For one request with all its tries.
     pub patience: Duration,
+    /// Whether `receive` and `poll` carry an `Idempotency-Key`, so that a lost reply is given again. The server
+    /// remembers each for two minutes, and only so many of them.
+    pub idempotent: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { timeout: Duration::from_secs(10), patience: Duration::from_secs(20) }
+        Self { timeout: Duration::from_secs(10), patience: Duration::from_secs(20), idempotent: true }
     }
 }
 
@@ -197,10 +200,12 @@ impl Client {
         (prefer..prefer + count).find(up).unwrap_or(prefer) % count
     }
 
-    /// A fresh idempotency key.
-    fn key(&mut self) -> HeaderValue {
-        self.keys += 1;
-        let key = format!("{}-{:x}", self.name, self.keys);
-        HeaderValue::from_maybe_shared(Bytes::from(key)).expect("names are letters, digits and dashes")
+    /// A fresh idempotency key, if this client uses any.
+    fn key(&mut self) -> Option<HeaderValue> {
+        self.options.idempotent.then(|| {
+            self.keys += 1;
+            let key = format!("{}-{:x}", self.name, self.keys);
+            HeaderValue::from_maybe_shared(Bytes::from(key)).expect("names are letters, digits and dashes")
+        })
     }
 }

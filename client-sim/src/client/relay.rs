@@ -166,7 +166,7 @@ impl Client {
         wait: Duration,
     ) -> Result<Received, Error> {
         let mut request = relay(pair("receive", transfer, wait));
-        request.idempotency_key = Some(self.key());
+        request.idempotency_key = self.key();
         request.wait = wait;
         let reply = self.exchange(at, &request).await?;
         let parsed = parse(&reply)?;
@@ -227,7 +227,7 @@ impl Client {
         let mut body = format!(r#"{{"action":"poll","peerId":"{peer}""#);
         push_wait(&mut body, wait);
         let mut request = relay(body);
-        request.idempotency_key = Some(self.key());
+        request.idempotency_key = self.key();
         request.wait = wait;
         let reply = self.exchange(at, &request).await?;
         let messages = parse(&reply)?.messages.ok_or(Error::Malformed("poll without messages"))?;

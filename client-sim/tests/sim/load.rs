@@ -89,7 +89,7 @@ async fn retry_after_is_followed_and_counted() {
 async fn lost_replies_lose_nothing() {
     for workload in ["relay", "signaling", "exchange"] {
         let stand_in = StandIn::start(2, Manner::LoseReplies { every: 13 }).await;
-        let ran = load(&stand_in, &["--workload", workload]).await;
+        let ran = load(&stand_in, &["--workload", workload, "--idempotent"]).await;
         assert_eq!(ran.code, Some(0), "{workload}: {}", ran.report);
         assert!(ran.number("/retries/failovers") > 0.0, "{workload}: {}", ran.report);
     }
@@ -98,7 +98,7 @@ async fn lost_replies_lose_nothing() {
 #[tokio::test]
 async fn a_server_that_forgets_idempotency_keys_is_found_out() {
     let stand_in = StandIn::start(2, Manner::LoseRepliesForgetfully { every: 13 }).await;
-    let ran = load(&stand_in, &[]).await;
+    let ran = load(&stand_in, &["--idempotent"]).await;
     assert_eq!(ran.code, Some(1), "{}", ran.report);
     assert!(ran.codes()[0].starts_with("wrong: "), "{}", ran.report);
 }

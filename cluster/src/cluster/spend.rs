@@ -19,7 +19,8 @@ struct Spent {
 ///
 /// They ride on the next batch that goes anyway, so polling alone writes nothing. Only a client that used up an
 /// eighth of its limit in silence gets a charge of its own, within 250 ms. Hence a client that polls one node
-/// alone is held to its limit there; one that spreads its reads over n nodes may exceed it by n/8 at most.
+/// alone is held to its limit there; one that spreads its reads over n nodes may exceed it by an eighth of the limit
+/// on each of them, and by what it reads between such a charge's leaving and its being applied.
 pub(super) struct Spending {
     replica: Arc<Replica>,
     clock: Arc<Consensus>,
@@ -36,15 +37,13 @@ impl Spending {
     pub(super) fn admits(&self, charge: &Charge) -> Result<Balance, Balance> {
         let now_ms = self.clock.now_ms();
         let known = self.replica.try_look(|state| state.balance(charge, now_ms.max(state.now_ms())));
-        let fresh = Balance {
-            limit: charge.limit,
-            remaining: charge.limit,
-            reset_ms: now_ms + u64::from(charge.window_ms),
-        };
-        let mut balance = known.unwrap_or(fresh);
+        self.admit(charge, known.unwrap_or_else(|| fresh(charge, now_ms)), now_ms)
+    }
+
+    /// Takes what was read here and is not in the log yet off a balance.
+    fn admit(&self, charge: &Charge, mut balance: Balance, now_ms: u64) -> Result<Balance, Balance> {
         let spent = self.spent.lock().expect("nothing panics while this is held");
-        if let Some(spent) = spent.get(&(charge.client, charge.tier)).filter(|spent| spent.until_ms > now_ms)
-        {
+        if let Some(spent) = spent.get(&(charge.client, charge.tier)).filter(|spent| spent.until_ms > now_ms) {
             balance.remaining = balance.remaining.saturating_sub(spent.charge.count);
             balance.reset_ms = balance.reset_ms.min(spent.until_ms);
         }
@@ -53,9 +52,10 @@ impl Spending {
 
     /// Admits a read, or refuses it.
     pub(super) fn charge(&self, charge: Charge) -> Result<Balance, Balance> {
-        let mut balance = self.admits(&charge)?;
-        balance.remaining -= charge.count;
         let now_ms = self.clock.now_ms();
+        let known = self.replica.look(|state| state.balance(&charge, now_ms.max(state.now_ms())));
+        let mut balance = self.admit(&charge, known, now_ms)?;
+        balance.remaining -= charge.count;
         let mut all = self.spent.lock().expect("nothing panics while this is held");
         let key = (charge.client, charge.tier);
         if all.len() >= limits::SPENDERS_MAX && !all.contains_key(&key) {
@@ -87,4 +87,9 @@ impl Spending {
         let mut all = self.spent.lock().expect("nothing panics while this is held");
         std::iter::from_fn(|| all.pop_first()).take(most).map(|(_, spent)| spent.charge).collect()
     }
+}
+
+/// A window nobody has opened yet.
+fn fresh(charge: &Charge, now_ms: u64) -> Balance {
+    Balance { limit: charge.limit, remaining: charge.limit, reset_ms: now_ms + u64::from(charge.window_ms) }
 }

@@ -3,6 +3,9 @@
 //! [`Node`] writes proposals and finds read indices; [`Replica`] is what apply leaves behind on this node. What
 //! Raft needs of a disk is [`disk`]; [`files`] is the real one.
 
+/// A log filter under which the libraries below say what an operator can use, and not fifty lines a start.
+pub const QUIET: &str = "chunked_wal=error,openraft=error,raft_log=warn";
+
 pub mod disk;
 pub mod files;
 

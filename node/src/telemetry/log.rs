@@ -33,10 +33,8 @@ pub fn start(log: &Log) -> Flush {
 
 /// The level, with the libraries' own chatter left out unless it is asked for. Raft's is fifty lines a start.
 fn filter(level: &str) -> String {
-    format!("{QUIET},{level}")
+    format!("actix_server=warn,{},{level}", conclave_cluster::raft::QUIET)
 }
-
-const QUIET: &str = "actix_server=warn,chunked_wal=error,openraft=error,raft_log=warn";
 
 /// Makes a panic a log line. Only a text that stands in the source is shown: a formatted one may carry a caller's
 /// data, since slicing a string panics with the string in the message.
@@ -56,8 +54,8 @@ mod tests {
     #[test]
     fn chatter_can_be_asked_for() {
         let shown = |level| EnvFilter::new(filter(level)).to_string();
-        assert!(shown("info").contains("openraft=error") && shown("info").ends_with("info"), "{}", shown("info"));
-        let asked = shown("info,openraft=debug");
-        assert!(asked.contains("openraft=debug") && !asked.contains("openraft=error"), "{asked}");
+        assert!(shown("info").contains("actix_server=warn") && shown("info").ends_with("info"));
+        let asked = shown("info,actix_server=debug");
+        assert!(asked.contains("actix_server=debug") && !asked.contains("actix_server=warn"), "{asked}");
     }
 }
