@@ -63,7 +63,11 @@ fn put(key: Key, index: u16, total: u16, bytes: &'static [u8]) -> Draft {
 }
 
 fn take(key: Key) -> Draft {
-    Draft { charge: None, memo: None, ask: Ask::Transfer(transfer::Ask { key, ttl_ms: 60_000, verb: Verb::Take }) }
+    Draft {
+        charge: None,
+        memo: None,
+        ask: Ask::Transfer(transfer::Ask { key, ttl_ms: 60_000, verb: Verb::Take }),
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -67,7 +67,8 @@ impl Gate {
                 Some(()) = rounds.next() => continue,
                 () = self.filled.notified(), if rounds.len() < ROUNDS_MAX => {}
             }
-            let round = self.waiting.lock().expect("nothing panics while this is held").as_mut().map(std::mem::take);
+            let round =
+                self.waiting.lock().expect("nothing panics while this is held").as_mut().map(std::mem::take);
             let round = round.unwrap_or_default();
             if round.is_empty() {
                 continue;

@@ -51,10 +51,7 @@ impl Wish {
 
     /// Whether nothing is changed by it.
     pub(crate) fn reads(&self) -> bool {
-        matches!(
-            self,
-            Self::View { .. } | Self::Read { .. } | Self::Probe { .. } | Self::ChargeRead { .. }
-        )
+        matches!(self, Self::View { .. } | Self::Read { .. } | Self::Probe { .. } | Self::ChargeRead { .. })
     }
 }
 
@@ -156,9 +153,13 @@ impl Event {
 
     /// One line for a report.
     pub(crate) fn line(&self) -> String {
-        let end = if self.end == u64::MAX { "…".to_owned() } else { format!("{:.3}", self.end as f64 / 1e6) };
+        let end =
+            if self.end == u64::MAX { "…".to_owned() } else { format!("{:.3}", self.end as f64 / 1e6) };
         let start = self.start as f64 / 1e6;
-        format!("{start:.3}–{end} s on node {}: {:?} (memo {:?}): {:?}", self.node, self.wish, self.memo, self.fate)
+        format!(
+            "{start:.3}–{end} s on node {}: {:?} (memo {:?}): {:?}",
+            self.node, self.wish, self.memo, self.fate
+        )
     }
 }
 

@@ -47,9 +47,9 @@ pub(crate) struct Failure {
     pub(crate) faults: Vec<String>,
 }
 
-/// Runs a seed.
-pub(crate) fn run(seed: u64, double: Double) -> Result<Report, Failure> {
-    let plan = Plan::new(seed, double);
+/// Runs a plan.
+pub(crate) fn run(plan: Plan) -> Result<Report, Failure> {
+    let seed = plan.seed;
     conclave_cluster::raft::pin_randomness(seed);
     clock::stepped(Duration::ZERO);
     let sim = Builder::new()
@@ -64,16 +64,18 @@ pub(crate) fn run(seed: u64, double: Double) -> Result<Report, Failure> {
     let desk = Desk::new(plan);
     let machines: Vec<Rc<Machine>> = NODES.into_iter().map(|id| Machine::new(id, desk.clone())).collect();
     let faults = Faults::new(&desk.plan);
-    let mut stage = Stage { sim, desk, machines, faults, seen: Default::default(), leaders: Vec::new(), steps: 0 };
+    let mut stage =
+        Stage { sim, desk, machines, faults, seen: Default::default(), leaders: Vec::new(), steps: 0 };
     let result = stage.play();
     stage.close();
+    if std::env::var_os("CONCLAVE_TRACE").is_some() {
+        println!("{}", stage.trace());
+    }
     match result {
         Ok(()) => Ok(stage.report()),
         Err(violation) => {
-            if std::env::var_os("CONCLAVE_HISTORY").is_some() {
-                stage.desk.history.borrow().events().iter().for_each(|event| println!("{}", event.line()));
-            }
-            let faults = stage.faults.log.iter().map(|(at, what)| format!("{:.3} s: {what}", at.as_secs_f64()));
+            let faults =
+                stage.faults.log.iter().map(|(at, what)| format!("{:.3} s: {what}", at.as_secs_f64()));
             Err(Failure { violation, faults: faults.collect() })
         }
     }
@@ -93,9 +95,7 @@ struct Stage {
 impl Stage {
     fn play(&mut self) -> Result<(), Violation> {
         self.switch_on();
-        self.wait("the cluster does not come up", |stage| {
-            FIRST.iter().all(|id| stage.machine(*id).is_up())
-        })?;
+        self.wait("the cluster does not come up", |stage| FIRST.iter().all(|id| stage.machine(*id).is_up()))?;
         self.found_registers()?;
         self.chaos()?;
         self.faults.heal(&mut self.sim, &self.machines);
@@ -140,8 +140,8 @@ impl Stage {
             }
         }
         if self.steps.is_multiple_of(LOOK_EVERY) {
-            self.seen.look(&self.machines)?;
-            bounds::look(&self.desk.plan, &self.machines)?;
+            self.desk.plan.mind(self.seen.look(&self.machines))?;
+            self.desk.plan.mind(bounds::look(&self.desk.plan, &self.machines))?;
         }
         Ok(())
     }
@@ -152,9 +152,14 @@ impl Stage {
         while !so(self) {
             if self.sim.elapsed() >= deadline {
                 let nodes = self.machines.iter().map(|it| {
-                    let applied = it.cluster.borrow().as_ref().map(|cluster| cluster.inspect(|_, applied| applied));
+                    let applied =
+                        it.cluster.borrow().as_ref().map(|cluster| cluster.inspect(|_, applied| applied));
                     let leader = it.cluster.borrow().as_ref().and_then(Cluster::leader);
-                    format!("\n    node {}: {:?}, applied {applied:?}, leader {leader:?}", it.id, it.condition.borrow())
+                    format!(
+                        "\n    node {}: {:?}, applied {applied:?}, leader {leader:?}",
+                        it.id,
+                        it.condition.borrow()
+                    )
                 });
                 let context = format!("{else_what} within {PATIENCE:?}{}", nodes.collect::<String>());
                 return Err(Violation::new("liveness", context));
@@ -166,7 +171,12 @@ impl Stage {
     }
 
     /// Does something on a node and waits for its result.
-    fn on<F, T>(&mut self, id: u64, what: &str, job: impl FnOnce(Rc<Desk>, Cluster) -> F + 'static) -> Result<T, Violation>
+    fn on<F, T>(
+        &mut self,
+        id: u64,
+        what: &str,
+        job: impl FnOnce(Rc<Desk>, Cluster) -> F + 'static,
+    ) -> Result<T, Violation>
     where
         F: Future<Output = T> + 'static,
         T: 'static,
@@ -197,6 +207,9 @@ impl Stage {
     fn chaos(&mut self) -> Result<(), Violation> {
         let end = self.sim.elapsed() + self.desk.plan.chaos;
         self.faults.begin(self.sim.elapsed());
+        if self.desk.plan.double == Double::FlushesNothing {
+            self.machines.iter().for_each(|it| it.platter.lie());
+        }
         if self.desk.plan.flood {
             self.flood();
         }
@@ -302,32 +315,42 @@ impl Stage {
     fn close(&mut self) {
         for machine in &self.machines {
             if *machine.condition.borrow() != Condition::Down {
+                machine.unplug();
                 self.sim.crash(name(machine.id));
                 machine.switched_off();
             }
         }
     }
 
-    fn report(&self) -> Report {
-        let history = self.desk.history.borrow();
-        let events = history.events();
+    /// Everything that happened, line by line.
+    fn trace(&self) -> String {
         let mut trace = String::new();
-        for event in events {
-            trace += &format!("{} {} {:?}\n", event.start, event.end, event.line());
+        for event in self.desk.history.borrow().events() {
+            trace += &format!("{} {} {}\n", event.start, event.end, event.line());
         }
         for (at, leader) in &self.leaders {
-            trace += &format!("{at:?} {leader}\n");
+            trace += &format!("{at:?} node {leader} leads\n");
         }
         for (at, fault) in &self.faults.log {
             trace += &format!("{at:?} {fault}\n");
         }
         for line in self.seen.lines() {
             trace += &line;
+            trace += "\n";
         }
+        trace
+    }
+
+    fn report(&self) -> Report {
+        let history = self.desk.history.borrow();
+        let events = history.events();
         Report {
-            digest: Digest::of(trace.as_bytes()),
+            digest: Digest::of(self.trace().as_bytes()),
             wishes: events.len(),
-            answered: events.iter().filter(|event| matches!(event.fate, Fate::Answered(_) | Fate::Saw(_))).count(),
+            answered: events
+                .iter()
+                .filter(|event| matches!(event.fate, Fate::Answered(_) | Fate::Saw(_)))
+                .count(),
             leaders: self.leaders.len(),
         }
     }

@@ -27,7 +27,9 @@ pub(crate) fn check(plan: &Plan, events: &[Event]) -> Result<(), Violation> {
 /// The balance of a request that was admitted, whatever became of the wish itself.
 fn admitted(event: &Event, client: u8) -> Option<Balance> {
     match (&event.wish, &event.fate) {
-        (Wish::Charge { client: charged }, Fate::Answered(Answer { outcome, balance, .. })) if *charged == client => {
+        (Wish::Charge { client: charged }, Fate::Answered(Answer { outcome, balance, .. }))
+            if *charged == client =>
+        {
             let refused = matches!(outcome, Err(Refusal::Allowance { .. }));
             balance.filter(|_| !refused)
         }
@@ -87,7 +89,8 @@ fn measure_windows(plan: &Plan, window_ms: u32, admitted: &[(&Event, Balance)]) 
         let latest = balance.reset_ms + plan.clock_error_ms;
         if EPOCH_MS + event.end / 1000 < soonest || EPOCH_MS + event.start / 1000 > latest {
             let (from, to) = (opened_ms as i64 - EPOCH_MS as i64, balance.reset_ms as i64 - EPOCH_MS as i64);
-            let what = format!("a request was charged to a window from {from} to {to} ms, which is another time");
+            let what =
+                format!("a request was charged to a window from {from} to {to} ms, which is another time");
             return Err(Violation::shown_by(NAME, what, [*event]));
         }
     }

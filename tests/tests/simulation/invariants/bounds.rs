@@ -22,7 +22,8 @@ pub(crate) fn look(plan: &Plan, machines: &[Rc<Machine>]) -> Result<(), Violatio
             let most = plan.storage_bytes_max + state.counts().memos as u64 * ENTRY_BYTES;
             let stored = state.stored_bytes();
             if stored > most {
-                let what = format!("node {} stores {stored} of {most} bytes after {applied} entries", machine.id);
+                let what =
+                    format!("node {} stores {stored} of {most} bytes after {applied} entries", machine.id);
                 return Err(Violation::new("bounds", what));
             }
             for mailbox in (0..MAILBOXES).chain([FLOODED]) {
@@ -41,7 +42,8 @@ pub(crate) fn look(plan: &Plan, machines: &[Rc<Machine>]) -> Result<(), Violatio
             };
             if link.queued_bytes > most || link.in_flight > limits.in_flight_max {
                 let (bytes, calls) = (link.queued_bytes, link.in_flight);
-                let what = format!("node {} → {}: {bytes} bytes queued, {calls} calls", machine.id, link.peer);
+                let what =
+                    format!("node {} → {}: {bytes} bytes queued, {calls} calls", machine.id, link.peer);
                 return Err(Violation::new("bounds", what));
             }
         }

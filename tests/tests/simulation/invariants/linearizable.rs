@@ -63,7 +63,8 @@ fn judge<'a, M: Model<Metadata = ()>>(
         CheckResult::Illegal => {
             let shortest = shortest_illegal(&events, |events| verdict(events) == CheckResult::Illegal);
             let last = shortest.len().saturating_sub(8);
-            let what = format!("{what}: no order explains the first {} answers, of which the last", shortest.len());
+            let what =
+                format!("{what}: no order explains the first {} answers, of which the last", shortest.len());
             Err(Violation::shown_by("linearizable", what, shortest[last..].iter().copied()))
         }
     }
@@ -193,7 +194,10 @@ impl TransferState {
             Wish::Acknowledge { existing, .. } => {
                 if !self.lives {
                     let absent = Expected::Refused(transfer::Refusal::Absent);
-                    return (if existing { absent } else { Expected::Done(transfer::Outcome::Acknowledged) }, self);
+                    return (
+                        if existing { absent } else { Expected::Done(transfer::Outcome::Acknowledged) },
+                        self,
+                    );
                 }
                 self.acknowledged = true;
                 if existing && self.received == ALL {
@@ -245,9 +249,10 @@ enum Expected {
 impl Expected {
     fn is(&self, answer: &Result<Outcome, Refusal>) -> bool {
         match (self, answer) {
-            (Self::Chunk(index, variant), Ok(Outcome::Transfer(transfer::Outcome::Chunk { index: it, body, .. }))) => {
-                index == it && body.bytes().last() == Some(variant)
-            }
+            (
+                Self::Chunk(index, variant),
+                Ok(Outcome::Transfer(transfer::Outcome::Chunk { index: it, body, .. })),
+            ) => index == it && body.bytes().last() == Some(variant),
             (Self::Done(outcome), Ok(Outcome::Transfer(it))) => outcome == it,
             (Self::Refused(refusal), Err(Refusal::Transfer(it))) => refusal == it,
             _ => false,

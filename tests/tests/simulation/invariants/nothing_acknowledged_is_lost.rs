@@ -24,7 +24,10 @@ fn check_signals(events: &[Event]) -> Result<(), Violation> {
             if event.fate == Fate::Unknown {
                 unsure.insert(mailbox);
             }
-            drained.entry(mailbox).or_default().extend(event.signals().unwrap_or_default().iter().map(|it| it.0));
+            drained
+                .entry(mailbox)
+                .or_default()
+                .extend(event.signals().unwrap_or_default().iter().map(|it| it.0));
         }
     }
     for event in events {
@@ -55,7 +58,8 @@ fn check_chunks(events: &[Event]) -> Result<(), Violation> {
             continue;
         }
         for view in events.iter().filter(|view| view.start > event.end) {
-            if let (Wish::View { transfer: seen }, Fate::Saw(Sight::Transfer(sight))) = (&view.wish, &view.fate)
+            if let (Wish::View { transfer: seen }, Fate::Saw(Sight::Transfer(sight))) =
+                (&view.wish, &view.fate)
                 && *seen == transfer
                 && !sight.as_ref().is_some_and(|sight| sight.received & (1 << index) != 0)
             {

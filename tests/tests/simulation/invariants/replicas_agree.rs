@@ -31,7 +31,11 @@ impl Seen {
             let (applied, sight) = cluster.inspect(|state, applied| {
                 let fingerprint = state.fingerprint();
                 let (now_ms, bytes) = (state.now_ms(), state.stored_bytes());
-                let gist = format!("at {now_ms} {bytes} bytes, next {:?}, {:?}", state.next_expiry_ms(), state.counts());
+                let gist = format!(
+                    "at {now_ms} {bytes} bytes, next {:?}, {:?}",
+                    state.next_expiry_ms(),
+                    state.counts()
+                );
                 (applied, Sight { fingerprint, node: machine.id, gist })
             });
             let (fingerprint, gist) = (sight.fingerprint, sight.gist.clone());

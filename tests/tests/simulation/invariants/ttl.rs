@@ -17,7 +17,8 @@ pub(crate) fn check(plan: &Plan, events: &[Event]) -> Result<(), Violation> {
         }
     }
     for probe in events {
-        let (Wish::Probe { name, .. }, Fate::Saw(Sight::Present(present))) = (&probe.wish, &probe.fate) else {
+        let (Wish::Probe { name, .. }, Fate::Saw(Sight::Present(present))) = (&probe.wish, &probe.fate)
+        else {
             continue;
         };
         let Some(&(plant, ttl)) = planted.get(name) else { continue };
