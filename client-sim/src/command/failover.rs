@@ -227,7 +227,8 @@ fn probers(
     for node in &fleet.nodes {
         let target: Target = node.http.parse().map_err(fleet::Error::Url)?;
         for number in 0..PROBERS {
-            let options = client::Options { timeout: PROBE_TIMEOUT, patience: PROBE_TIMEOUT, idempotent: false };
+            let options =
+                client::Options { timeout: PROBE_TIMEOUT, patience: PROBE_TIMEOUT, idempotent: false };
             let client = Client::new(std::slice::from_ref(&target), options, tally.clone(), String::new());
             let (offset, period) = (every * number, every * PROBERS);
             probers.spawn(probe(client, node.id, offset, period, content.clone(), acks.clone()));

@@ -43,7 +43,8 @@ impl Spending {
     /// Takes what was read here and is not in the log yet off a balance.
     fn admit(&self, charge: &Charge, mut balance: Balance, now_ms: u64) -> Result<Balance, Balance> {
         let spent = self.spent.lock().expect("nothing panics while this is held");
-        if let Some(spent) = spent.get(&(charge.client, charge.tier)).filter(|spent| spent.until_ms > now_ms) {
+        if let Some(spent) = spent.get(&(charge.client, charge.tier)).filter(|spent| spent.until_ms > now_ms)
+        {
             balance.remaining = balance.remaining.saturating_sub(spent.charge.count);
             balance.reset_ms = balance.reset_ms.min(spent.until_ms);
         }

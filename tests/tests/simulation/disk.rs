@@ -20,24 +20,14 @@ use rand::{RngExt as _, SeedableRng as _};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
-/// Whether the disk keeps its word. All but the first are doubles for tests of the tests.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Honesty {
-    /// What it says is flushed survives.
-    Honest,
-    /// It says so of what only lies in a cache that a crash empties.
-    FlushesNothing,
-    /// It forgets the vote in a crash.
-    ForgetsVotes,
-}
-
 /// One node's disk, shared by its successive runs and by whoever breaks it.
 #[derive(Clone)]
 pub(crate) struct Platter(Arc<Mutex<Inner>>);
 
 struct Inner {
     rng: SmallRng,
-    honesty: Honesty,
+    /// Whether what is said to be flushed only lies in a cache, which survives the node but not a loss of power.
+    lies: bool,
     storage: u128,
     opened: bool,
     written: Contents,
@@ -100,12 +90,12 @@ impl Contents {
 }
 
 impl Platter {
-    pub(crate) fn new(seed: u64, honesty: Honesty, flush_ms_max: u64) -> Self {
+    pub(crate) fn new(seed: u64, flush_ms_max: u64) -> Self {
         let mut rng = SmallRng::seed_from_u64(seed);
         Self(Arc::new(Mutex::new(Inner {
             storage: rng.random(),
             rng,
-            honesty,
+            lies: false,
             opened: false,
             written: Contents::default(),
             durable: Contents::default(),
@@ -143,28 +133,38 @@ impl Platter {
         }
     }
 
-    /// The power went. To be called once no run of the node is left.
+    /// From now on nothing reaches the disk that is said to. Ends with the next loss of power.
+    pub(crate) fn lie(&self) {
+        self.lock().lies = true;
+    }
+
+    /// The power went; an honest disk has nothing more to lose by that than by a crash.
+    pub(crate) fn cut_power(&self) {
+        let mut inner = self.lock();
+        if std::mem::take(&mut inner.lies) {
+            inner.unflushed.clear();
+            let last = inner.durable.last();
+            inner.snapshots.retain(|stored| stored.meta.last <= last);
+        }
+    }
+
+    /// The node is gone. To be called once nothing of its run is left.
     pub(crate) fn crash(&self) {
         let mut inner = self.lock();
-        let kept = match inner.honesty {
-            Honesty::Honest | Honesty::ForgetsVotes => {
-                let most = inner.unflushed.len();
-                inner.rng.random_range(0..=most)
-            }
-            Honesty::FlushesNothing => 0,
-        };
+        inner.failed = false;
+        inner.fail_next = false;
+        inner.stall_ms = 0;
+        if inner.lies {
+            return;
+        }
+        let most = inner.unflushed.len();
+        let kept = inner.rng.random_range(0..=most);
         for _ in 0..kept {
             inner.settle_one();
-        }
-        if inner.honesty == Honesty::ForgetsVotes {
-            inner.durable.vote = None;
         }
         inner.unflushed.clear();
         inner.written = inner.durable.clone();
         inner.written_count = inner.durable_count;
-        inner.failed = false;
-        inner.fail_next = false;
-        inner.stall_ms = 0;
     }
 
     /// The next flush takes so much longer.
@@ -192,12 +192,8 @@ impl Platter {
             inner.failed = true;
             return Err(io::Error::other("the simulated disk failed to flush"));
         }
-        if inner.honesty == Honesty::FlushesNothing {
-            // Now and then the cache reaches the disk after all.
-            let backlog = inner.unflushed.len();
-            if backlog < 40 {
-                return Ok(());
-            }
+        if inner.lies {
+            return Ok(());
         }
         while inner.durable_count < upto {
             inner.settle_one();

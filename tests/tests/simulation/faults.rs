@@ -55,6 +55,8 @@ const FAULTS: [(u32, Fault); 16] = [
 /// What ends a fault.
 #[derive(Debug, Clone, Copy)]
 enum Mend {
+    /// The end of a process that was killed, a moment after its connections.
+    Bury(u64),
     Start(u64),
     Repair(u64, u64),
     Release(u64, u64),
@@ -155,8 +157,10 @@ impl Faults {
             Fault::CrashOne => self.crash(one, sim, machines),
             Fault::CrashLeader => self.crash(leader, sim, machines),
             Fault::CrashAll => {
-                for id in NODES {
-                    self.crash(id, sim, machines);
+                for it in machines {
+                    it.platter.cut_power();
+                    self.switch_off(it.id, sim, machines);
+                    it.platter.crash();
                 }
             }
             Fault::CutLeaderOff => {
@@ -221,8 +225,8 @@ impl Faults {
             }
             Fault::TransferLeader => machine(one).post(Box::new(|cluster| {
                 Box::pin(async move {
-                    let next = cluster.leader().unwrap_or(1) % 3 + 1;
                     // It may well be refused in the middle of other faults.
+                    let next = cluster.leader().unwrap_or(1) % 3 + 1;
                     let _ = cluster.transfer_leader(next).await;
                 })
             })),
@@ -246,12 +250,24 @@ impl Faults {
         self.note(now, format!("{fault:?} {whom}"));
     }
 
+    /// Kills a node's process, of which its peers hear, or cuts its power, of which they do not.
     fn crash(&mut self, id: u64, sim: &mut Sim<'_>, machines: &[Rc<Machine>]) {
+        let machine = machines.iter().find(|it| it.id == id).expect("every id has a machine");
+        if machine.is_up() && self.rng.random_bool(0.6) {
+            machine.hang_up();
+            self.mends.push((sim.elapsed() + Duration::from_nanos(1), Mend::Bury(id)));
+        } else {
+            self.switch_off(id, sim, machines);
+        }
+    }
+
+    fn switch_off(&mut self, id: u64, sim: &mut Sim<'_>, machines: &[Rc<Machine>]) {
         let now = sim.elapsed();
         let machine = machines.iter().find(|it| it.id == id).expect("every id has a machine");
         if *machine.condition.borrow() == Condition::Down {
             return;
         }
+        machine.unplug();
         sim.crash(name(id));
         machine.switched_off();
         let time = self.some_time(100, 3000);
@@ -321,6 +337,7 @@ impl Faults {
     fn mend(&mut self, mend: Mend, sim: &mut Sim<'_>, machines: &[Rc<Machine>]) {
         let now = sim.elapsed();
         match mend {
+            Mend::Bury(id) => self.switch_off(id, sim, machines),
             Mend::Start(id) => {
                 let machine = machines.iter().find(|it| it.id == id).expect("every id has a machine");
                 if *machine.condition.borrow() == Condition::Down && !self.removed.borrow().contains(&id) {
@@ -359,7 +376,7 @@ impl Faults {
             };
             if let Some(why) = over {
                 self.note(sim.elapsed(), why);
-                self.crash(machine.id, sim, machines);
+                self.switch_off(machine.id, sim, machines);
             }
         }
     }
@@ -375,10 +392,14 @@ impl Faults {
         }
         let spare = self.spare.get() != Spare::Unused;
         for (_, mend) in std::mem::take(&mut self.mends) {
-            if let Mend::Start(id) = mend
-                && (id != 4 || spare)
-            {
-                self.mend(mend, sim, machines);
+            match mend {
+                Mend::Bury(_) => self.mends.push((sim.elapsed(), mend)),
+                Mend::Start(id) if id != 4 || spare => self.mend(mend, sim, machines),
+                Mend::Start(_)
+                | Mend::Repair(..)
+                | Mend::Release(..)
+                | Mend::Quicken(..)
+                | Mend::Steady(..) => {}
             }
         }
     }

@@ -15,7 +15,7 @@ use tokio::task::spawn_local;
 
 use super::disk::Platter;
 use super::net::Net;
-use super::plan::FIRST;
+use super::plan::{Double, FIRST};
 use super::workload::Desk;
 
 /// Something to be done on a machine, with its node, while the machine stays up.
@@ -46,6 +46,8 @@ pub(crate) struct Machine {
     /// Counts the starts.
     run: Cell<u64>,
     jobs: RefCell<Option<mpsc::UnboundedSender<Job>>>,
+    /// Of the run under way.
+    net: RefCell<Net>,
     desk: Rc<Desk>,
 }
 
@@ -62,7 +64,7 @@ pub(crate) fn address(id: u64) -> String {
 impl Machine {
     pub(crate) fn new(id: u64, desk: Rc<Desk>) -> Rc<Self> {
         let plan = &desk.plan;
-        let platter = Platter::new(plan.rng(&[1, id]).random(), plan.honesty(), plan.flush_ms_max);
+        let platter = Platter::new(plan.rng(&[1, id]).random(), plan.flush_ms_max);
         Rc::new(Self {
             id,
             platter,
@@ -70,6 +72,7 @@ impl Machine {
             cluster: RefCell::default(),
             run: Cell::new(0),
             jobs: RefCell::default(),
+            net: RefCell::default(),
             desk,
         })
     }
@@ -91,6 +94,17 @@ impl Machine {
         }
     }
 
+    /// Ends its connections and tells the peers, as when its process is killed.
+    pub(crate) fn hang_up(&self) {
+        let net = self.net.borrow().clone();
+        self.post(Box::new(move |_| Box::pin(async move { net.cut() })));
+    }
+
+    /// Ends what connections it has left, without a word to anybody. To be called before its runtime is torn down.
+    pub(crate) fn unplug(&self) {
+        self.net.borrow().cut();
+    }
+
     /// Forgets the run that is over. Its tasks must be gone already.
     pub(crate) fn switched_off(&self) {
         *self.condition.borrow_mut() = Condition::Down;
@@ -105,8 +119,10 @@ impl Machine {
         *self.condition.borrow_mut() = Condition::Starting;
         let (sender, mut jobs) = mpsc::unbounded_channel();
         *self.jobs.borrow_mut() = Some(sender);
+        let net = Net::default();
+        *self.net.borrow_mut() = net.clone();
         let world = World {
-            transport: Arc::new(Net),
+            transport: Arc::new(net),
             clock: Arc::new(self.desk.plan.clocks[&self.id]),
             disk: self.platter.open(),
             seed: self.desk.plan.rng(&[2, self.id, run]).random(),
@@ -151,7 +167,10 @@ impl Machine {
             listen: "0.0.0.0:7000".to_owned(),
             advertise: address(self.id),
             members: if FIRST.contains(&self.id) { members } else { BTreeMap::new() },
-            storage_bytes_max: plan.storage_bytes_max,
+            storage_bytes_max: match plan.double {
+                Double::StoresAnything => u64::MAX,
+                _ => plan.storage_bytes_max,
+            },
             deadline: plan.deadline,
             http_url: String::new(),
             admin_url: String::new(),

@@ -5,6 +5,7 @@
 
 mod clock;
 mod disk;
+mod doubles;
 mod faults;
 mod history;
 mod invariants;
@@ -14,12 +15,13 @@ mod plan;
 mod run;
 mod workload;
 
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, Once};
 
 use invariants::Violation;
-use plan::Double;
+use plan::{Double, Plan};
 use run::{Failure, Report, run};
 
 /// Seeds of an ordinary test run; CI sets `CONCLAVE_SEEDS` to more.
@@ -32,9 +34,28 @@ fn number(variable: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{variable} is no number: {text}")))
 }
 
-/// Runs a seed; a panic inside it is a violation, too.
-fn caught(seed: u64, double: Double) -> Result<Report, Failure> {
-    catch_unwind(AssertUnwindSafe(|| run(seed, double))).unwrap_or_else(|panic| {
+thread_local! {
+    /// What runs on this thread.
+    static RUNNING: Cell<Option<u64>> = const { Cell::new(None) };
+}
+
+/// Runs a plan; a panic inside it is a violation, too.
+fn caught(plan: Plan) -> Result<Report, Failure> {
+    static HOOK: Once = Once::new();
+    // A panic in the middle of a simulated runtime may end the process before anybody can catch it.
+    HOOK.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            if let Some(seed) = RUNNING.get() {
+                eprintln!("a node panics on seed {seed}: {}", replay_command(seed));
+            }
+            before(panic);
+        }));
+    });
+    RUNNING.set(Some(plan.seed));
+    let result = catch_unwind(AssertUnwindSafe(|| run(plan)));
+    RUNNING.set(None);
+    result.unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
         let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
         let violation = Violation::new("no node panics", text.unwrap_or_default());
@@ -42,13 +63,24 @@ fn caught(seed: u64, double: Double) -> Result<Report, Failure> {
     })
 }
 
+/// The real thing, all invariants minded.
+fn simulated(seed: u64) -> Result<Report, Failure> {
+    caught(Plan::new(seed, Double::None, None))
+}
+
+fn replay_command(seed: u64) -> String {
+    format!("CONCLAVE_SEED={seed} cargo test -p conclave-tests simulation::replay -- --nocapture")
+}
+
 /// What a person needs who wants to know what happened.
 fn describe(seed: u64, failure: &Failure) -> String {
     let Failure { violation, faults } = failure;
     let before: String = faults.iter().rev().take(30).rev().map(|line| format!("\n    {line}")).collect();
     format!(
-        "seed {seed} violates {}: {}\n  what was done:{before}\n  replay it: CONCLAVE_SEED={seed} cargo test -p conclave-tests simulation::replay -- --nocapture",
-        violation.invariant, violation.context
+        "seed {seed} violates {}: {}\n  what was done:{before}\n  replay it: {}",
+        violation.invariant,
+        violation.context,
+        replay_command(seed)
     )
 }
 
@@ -70,7 +102,7 @@ fn seeds() {
                         number if number == count => surprise,
                         _ => return,
                     };
-                    if let Err(failure) = caught(seed, Double::None) {
+                    if let Err(failure) = simulated(seed) {
                         let text = describe(seed, &failure);
                         println!("{text}");
                         failures.lock().expect("nobody panics while holding it").push(text);
@@ -92,17 +124,24 @@ fn replay() {
         // Another test may have set one up.
         let _ = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).try_init();
     }
-    match caught(seed, Double::None) {
+    match simulated(seed) {
         Ok(report) => println!("seed {seed}: {report:?}"),
         Err(failure) => panic!("{}", describe(seed, &failure)),
     }
 }
 
+/// Whatever ran before in this process, and beside it.
 #[test]
 fn a_seed_is_a_simulation() {
-    for seed in [3, 4] {
-        let once = run(seed, Double::None).unwrap_or_else(|failure| panic!("{}", describe(seed, &failure)));
-        let again = run(seed, Double::None).unwrap_or_else(|failure| panic!("{}", describe(seed, &failure)));
-        assert_eq!(once, again, "seed {seed} does not replay");
-    }
+    let digest = |seed| match simulated(seed) {
+        Ok(report) => report.digest,
+        Err(failure) => panic!("{}", describe(seed, &failure)),
+    };
+    let seeds = [3, 4, 5, 6];
+    let once = seeds.map(digest);
+    let again = std::thread::scope(|scope| {
+        let threads = seeds.map(|seed| scope.spawn(move || digest(seed)));
+        threads.map(|thread| thread.join().expect("a seed that passed once passes again"))
+    });
+    assert_eq!(once, again, "seeds {seeds:?} do not replay");
 }

@@ -7,7 +7,6 @@ use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
 
 use super::clock::Skewed;
-use super::disk::Honesty;
 
 /// The machines; the last one is no member at first.
 pub(crate) const NODES: [u64; 4] = [1, 2, 3, 4];
@@ -21,18 +20,18 @@ pub(crate) enum Double {
     None,
     /// Disks say that a flush is done when it is not.
     FlushesNothing,
-    /// Disks forget the vote in a crash.
-    ForgetsVotes,
     /// Reads are answered from the nearest replica as it is.
     StaleReads,
     /// A wish that takes long is wished again under another name.
     AsksTwice,
     /// A consumer's wish is asked again without its memo.
     TakesTwice,
-    /// Every node has its own opinion of the allowance and nobody asks the log.
+    /// Every node admits by its own count and nobody asks the log.
     SpendsAnywhere,
-    /// One replica forgets things on its own.
-    LivesShort,
+    /// What is to live for a while lives half as long.
+    HalvesTtls,
+    /// Nodes store as much as they are given.
+    StoresAnything,
 }
 
 /// Everything that differs from seed to seed, besides the faults.
@@ -40,6 +39,8 @@ pub(crate) enum Double {
 pub(crate) struct Plan {
     pub(crate) seed: u64,
     pub(crate) double: Double,
+    /// The one invariant that is minded; all of them if there is none.
+    pub(crate) only: Option<&'static str>,
     /// For how long faults happen.
     pub(crate) chaos: Duration,
     /// The mean time between two faults.
@@ -64,7 +65,7 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    pub(crate) fn new(seed: u64, double: Double) -> Self {
+    pub(crate) fn new(seed: u64, double: Double, only: Option<&'static str>) -> Self {
         let mut rng = SmallRng::seed_from_u64(seed ^ 0x70_6c61_6e00);
         // Clocks are never quite right. On every other seed one of the first three is wrong by an hour.
         let mut clocks: BTreeMap<u64, Skewed> = NODES
@@ -84,6 +85,7 @@ impl Plan {
         Self {
             seed,
             double,
+            only,
             chaos: Duration::from_millis(rng.random_range(7_000..=11_000)),
             fault_every: Duration::from_millis(rng.random_range(500..=2000)),
             latency_max: Duration::from_millis(latency_ms),
@@ -97,15 +99,6 @@ impl Plan {
             clients: rng.random_range(2..=4),
             think_ms_max: rng.random_range(60..=200),
             flood: rng.random_bool(0.06),
-        }
-    }
-
-    /// Whether the disks of this plan keep their word.
-    pub(crate) fn honesty(&self) -> Honesty {
-        match self.double {
-            Double::FlushesNothing => Honesty::FlushesNothing,
-            Double::ForgetsVotes => Honesty::ForgetsVotes,
-            _ => Honesty::Honest,
         }
     }
 

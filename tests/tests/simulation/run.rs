@@ -47,9 +47,9 @@ pub(crate) struct Failure {
     pub(crate) faults: Vec<String>,
 }
 
-/// Runs a seed.
-pub(crate) fn run(seed: u64, double: Double) -> Result<Report, Failure> {
-    let plan = Plan::new(seed, double);
+/// Runs a plan.
+pub(crate) fn run(plan: Plan) -> Result<Report, Failure> {
+    let seed = plan.seed;
     conclave_cluster::raft::pin_randomness(seed);
     clock::stepped(Duration::ZERO);
     let sim = Builder::new()
@@ -68,12 +68,12 @@ pub(crate) fn run(seed: u64, double: Double) -> Result<Report, Failure> {
         Stage { sim, desk, machines, faults, seen: Default::default(), leaders: Vec::new(), steps: 0 };
     let result = stage.play();
     stage.close();
+    if std::env::var_os("CONCLAVE_TRACE").is_some() {
+        println!("{}", stage.trace());
+    }
     match result {
         Ok(()) => Ok(stage.report()),
         Err(violation) => {
-            if std::env::var_os("CONCLAVE_HISTORY").is_some() {
-                stage.desk.history.borrow().events().iter().for_each(|event| println!("{}", event.line()));
-            }
             let faults =
                 stage.faults.log.iter().map(|(at, what)| format!("{:.3} s: {what}", at.as_secs_f64()));
             Err(Failure { violation, faults: faults.collect() })
@@ -140,8 +140,8 @@ impl Stage {
             }
         }
         if self.steps.is_multiple_of(LOOK_EVERY) {
-            self.seen.look(&self.machines)?;
-            bounds::look(&self.desk.plan, &self.machines)?;
+            self.desk.plan.mind(self.seen.look(&self.machines))?;
+            self.desk.plan.mind(bounds::look(&self.desk.plan, &self.machines))?;
         }
         Ok(())
     }
@@ -207,6 +207,9 @@ impl Stage {
     fn chaos(&mut self) -> Result<(), Violation> {
         let end = self.sim.elapsed() + self.desk.plan.chaos;
         self.faults.begin(self.sim.elapsed());
+        if self.desk.plan.double == Double::FlushesNothing {
+            self.machines.iter().for_each(|it| it.platter.lie());
+        }
         if self.desk.plan.flood {
             self.flood();
         }
@@ -312,30 +315,37 @@ impl Stage {
     fn close(&mut self) {
         for machine in &self.machines {
             if *machine.condition.borrow() != Condition::Down {
+                machine.unplug();
                 self.sim.crash(name(machine.id));
                 machine.switched_off();
             }
         }
     }
 
-    fn report(&self) -> Report {
-        let history = self.desk.history.borrow();
-        let events = history.events();
+    /// Everything that happened, line by line.
+    fn trace(&self) -> String {
         let mut trace = String::new();
-        for event in events {
-            trace += &format!("{} {} {:?}\n", event.start, event.end, event.line());
+        for event in self.desk.history.borrow().events() {
+            trace += &format!("{} {} {}\n", event.start, event.end, event.line());
         }
         for (at, leader) in &self.leaders {
-            trace += &format!("{at:?} {leader}\n");
+            trace += &format!("{at:?} node {leader} leads\n");
         }
         for (at, fault) in &self.faults.log {
             trace += &format!("{at:?} {fault}\n");
         }
         for line in self.seen.lines() {
             trace += &line;
+            trace += "\n";
         }
+        trace
+    }
+
+    fn report(&self) -> Report {
+        let history = self.desk.history.borrow();
+        let events = history.events();
         Report {
-            digest: Digest::of(trace.as_bytes()),
+            digest: Digest::of(self.trace().as_bytes()),
             wishes: events.len(),
             answered: events
                 .iter()

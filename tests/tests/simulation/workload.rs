@@ -9,6 +9,7 @@ use conclave_cluster::state::allowance::{Charge, Tier};
 use conclave_cluster::state::body::Body;
 use conclave_cluster::state::command::{Ask, Memo};
 use conclave_cluster::state::id::{Digest, Domain, Key};
+use conclave_cluster::state::outcome::{Answer, Refusal};
 use conclave_cluster::state::{State, device, exchange, mailbox, rendezvous, transfer};
 use conclave_cluster::{Cluster, Draft, Error};
 use rand::RngExt as _;
@@ -186,19 +187,11 @@ impl Desk {
         }
         let draft = self.draft(wish, memo);
         match self.plan.double {
-            Double::AsksTwice => {
-                match timeout(Duration::from_millis(40), cluster.propose(draft.clone())).await {
-                    Ok(result) => result.into(),
-                    Err(_) => cluster.propose(draft).await.into(),
-                }
-            }
+            Double::AsksTwice => impatient(cluster, draft).await.into(),
             Double::TakesTwice if wish.consumes() => {
-                let draft = Draft { memo: None, ..draft };
-                match timeout(Duration::from_millis(40), cluster.propose(draft.clone())).await {
-                    Ok(result) => result.into(),
-                    Err(_) => cluster.propose(draft).await.into(),
-                }
+                impatient(cluster, Draft { memo: None, ..draft }).await.into()
             }
+            Double::SpendsAnywhere if draft.charge.is_some() => admitted_here(cluster, draft).await.into(),
             _ => cluster.propose(draft).await.into(),
         }
     }
@@ -234,8 +227,37 @@ impl Desk {
             Wish::Charge { client } => Some(charge(*client)),
             _ => None,
         };
-        Draft { charge, memo, ask: words(wish) }
+        Draft { charge, memo, ask: self.words(wish) }
     }
+
+    fn words(&self, wish: &Wish) -> Ask {
+        match (self.plan.double, wish) {
+            (Double::HalvesTtls, Wish::Plant { kind, name, ttl_ms }) => plant(*kind, *name, ttl_ms / 2),
+            _ => words(wish),
+        }
+    }
+}
+
+/// Asks again, as if for the first time, what takes long.
+async fn impatient(cluster: &Cluster, draft: Draft) -> Result<Answer, Error> {
+    match timeout(Duration::from_millis(40), cluster.propose(draft.clone())).await {
+        Ok(answer) => answer,
+        Err(_) => cluster.propose(draft).await,
+    }
+}
+
+/// Lets the node at hand decide what the log should.
+async fn admitted_here(cluster: &Cluster, draft: Draft) -> Result<Answer, Error> {
+    let charge = draft.charge.expect("only charged wishes come here");
+    let admitted = cluster.charge_read(charge);
+    let answer = cluster.propose(Draft { charge: None, ..draft }).await?;
+    Ok(match admitted {
+        Ok(balance) => Answer { balance: Some(balance), ..answer },
+        Err(balance) => {
+            let outcome = Err(Refusal::Allowance { retry_after_ms: 1 });
+            Answer { outcome, balance: Some(balance), ..answer }
+        }
+    })
 }
 
 fn charge(client: u8) -> Charge {

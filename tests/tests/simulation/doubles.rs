@@ -1,0 +1,73 @@
+//! Tests of the tests: what is broken on purpose is noticed, by the invariant it breaks, with a seed that shows it
+//! again.
+
+use super::caught;
+use super::plan::{Double, Plan};
+
+/// Seeds that are tried until the violation shows.
+const SEEDS: u64 = 60;
+
+/// Finds a seed whose simulation violates `invariant`, and runs it again.
+fn breaks(double: Double, invariant: &'static str) {
+    let run = |seed| caught(Plan::new(seed, double, Some(invariant)));
+    let mut others = Vec::new();
+    let found = (0..SEEDS).find_map(|seed| {
+        let violation = run(seed).err()?.violation;
+        if violation.invariant == invariant {
+            return Some((seed, violation));
+        }
+        others.push(violation.invariant);
+        None
+    });
+    let Some((seed, violation)) = found else {
+        panic!("{double:?} does not violate {invariant} in {SEEDS} seeds, but {others:?}");
+    };
+    println!("{double:?} on seed {seed}: {}", violation.context);
+    let again = run(seed).expect_err("the same seed shows the same violation").violation;
+    assert_eq!((again.invariant, again.context), (violation.invariant, violation.context));
+}
+
+#[test]
+fn a_disk_that_lies_about_its_flushes_loses_what_was_acknowledged() {
+    breaks(Double::FlushesNothing, "nothing_acknowledged_is_lost");
+}
+
+#[test]
+fn a_disk_that_lies_about_its_flushes_makes_replicas_differ() {
+    breaks(Double::FlushesNothing, "replicas_agree");
+}
+
+#[test]
+fn a_disk_that_lies_about_its_flushes_hands_out_again_what_was_consumed() {
+    breaks(Double::FlushesNothing, "consumed_once");
+}
+
+#[test]
+fn a_node_that_reads_its_own_replica_is_not_linearizable() {
+    breaks(Double::StaleReads, "linearizable");
+}
+
+#[test]
+fn a_wish_that_is_repeated_under_another_name_is_applied_twice() {
+    breaks(Double::AsksTwice, "nothing_applied_twice");
+}
+
+#[test]
+fn a_consumer_that_asks_again_without_its_memo_loses_signals() {
+    breaks(Double::TakesTwice, "nothing_acknowledged_is_lost");
+}
+
+#[test]
+fn nodes_that_count_for_themselves_admit_too_much() {
+    breaks(Double::SpendsAnywhere, "allowance");
+}
+
+#[test]
+fn what_lives_half_as_long_dies_before_its_ttl() {
+    breaks(Double::HalvesTtls, "ttl");
+}
+
+#[test]
+fn a_node_that_stores_anything_exceeds_its_bound() {
+    breaks(Double::StoresAnything, "bounds");
+}
