@@ -11,6 +11,7 @@ pub mod files;
 
 mod log;
 mod machine;
+mod members;
 pub(crate) mod message;
 mod network;
 mod node;
@@ -21,6 +22,7 @@ mod runtime;
 mod suite;
 mod types;
 
-pub use node::{Lead, MembershipError, Node, Position, Timing, WriteError};
+pub use members::MembershipError;
+pub use node::{Lead, Node, Position, Timing, WriteError};
 pub use replica::{Hint, Replica};
 pub use runtime::pin_randomness;

@@ -1,13 +1,13 @@
 //! One Raft member: starts openraft, writes proposals, finds read indices, changes members.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use openraft::async_runtime::watch::WatchReceiver as _;
-use openraft::errors::{ClientWriteError, ForwardToLeader, LinearizableReadError, RaftError};
+use openraft::errors::{ClientWriteError, LinearizableReadError, RaftError};
 use openraft::raft::ReadPolicy;
 use openraft::{Config, ServerState, SnapshotPolicy};
 use tokio::sync::watch;
@@ -82,23 +82,6 @@ pub enum WriteError {
     Stopped,
 }
 
-/// Why a change of members did not happen.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, serde::Serialize, serde::Deserialize)]
-pub enum MembershipError {
-    /// This node does not lead.
-    #[error("not the leader")]
-    NotLeader,
-    /// The node is no member.
-    #[error("node {0} is not a member")]
-    UnknownNode(u64),
-    /// Another change is under way.
-    #[error("another change of members is under way")]
-    Busy,
-    /// Raft refuses the change.
-    #[error("{0}")]
-    Refused(String),
-}
-
 /// A member's place in the log and its part in the cluster.
 #[derive(Debug, Clone, Default, serde::Serialize, serde::Deserialize)]
 pub struct Position {
@@ -123,8 +106,8 @@ pub struct Position {
 /// Cheap to clone; all clones are the same member.
 #[derive(Clone)]
 pub struct Node {
-    id: u64,
-    raft: Raft,
+    pub(super) id: u64,
+    pub(super) raft: Raft,
     served: Served,
     log: Log,
     replica: Arc<Replica>,
@@ -303,47 +286,9 @@ impl Node {
         self.raft.is_initialized().await.unwrap_or(false)
     }
 
-    /// Adds a learner, or tells a known member's new address.
-    pub async fn add_learner(&self, id: u64, member: Member) -> Result<(), MembershipError> {
-        self.raft.add_learner(id, member, true).await.map(drop).map_err(membership_error)
-    }
-
-    /// Makes the voters exactly these.
-    pub async fn set_voters(&self, voters: BTreeSet<u64>) -> Result<(), MembershipError> {
-        self.raft.change_membership(voters, false).await.map(drop).map_err(membership_error)
-    }
-
-    /// Forgets a learner.
-    pub async fn remove_learner(&self, id: u64) -> Result<(), MembershipError> {
-        let change = openraft::ChangeMembers::RemoveNodes([id].into());
-        self.raft.change_membership(change, false).await.map(drop).map_err(membership_error)
-    }
-
-    /// The voters, and everybody's address.
-    pub fn members(&self) -> (BTreeSet<u64>, BTreeMap<u64, Member>) {
-        let metrics = self.raft.metrics();
-        let metrics = metrics.borrow_watched();
-        let membership = metrics.membership_config.membership();
-        let nodes = membership.nodes().map(|(id, member)| (*id, member.clone())).collect();
-        (membership.voter_ids().collect(), nodes)
-    }
-
     /// Asks a follower to take over. Does nothing unless this node leads.
     pub async fn transfer_leader(&self, to: u64) -> Result<(), WriteError> {
         self.raft.trigger().transfer_leader(to).await.map_err(|_| WriteError::Stopped)
-    }
-
-    /// The voter that is the furthest along besides this node, if this node leads.
-    pub fn best_successor(&self) -> Option<u64> {
-        let metrics = self.raft.metrics();
-        let metrics = metrics.borrow_watched();
-        let replication = metrics.replication.as_ref()?;
-        let voters: BTreeSet<u64> = metrics.membership_config.voter_ids().collect();
-        replication
-            .iter()
-            .filter(|(id, _)| **id != self.id && voters.contains(id))
-            .max_by_key(|(_, matched)| matched.as_ref().map(|id| id.index()))
-            .map(|(id, _)| *id)
     }
 
     /// Takes a snapshot now.
@@ -394,25 +339,5 @@ impl Node {
         if let Err(error) = self.raft.shutdown().await {
             tracing::warn!(%error, "raft did not stop in good order");
         }
-    }
-}
-
-fn membership_error(
-    error: RaftError<super::types::TypeConfig, ClientWriteError<super::types::TypeConfig>>,
-) -> MembershipError {
-    use openraft::errors::ChangeMembershipError as Change;
-    match error {
-        RaftError::APIError(
-            ClientWriteError::ForwardToLeader(ForwardToLeader { .. })
-            | ClientWriteError::LogEntryDiscarded(_),
-        )
-        | RaftError::Fatal(_) => MembershipError::NotLeader,
-        RaftError::APIError(ClientWriteError::ChangeMembershipError(Change::InProgress(_))) => {
-            MembershipError::Busy
-        }
-        RaftError::APIError(ClientWriteError::ChangeMembershipError(Change::LearnerNotFound(missing))) => {
-            MembershipError::UnknownNode(missing.node_id)
-        }
-        RaftError::APIError(error) => MembershipError::Refused(error.to_string()),
     }
 }

@@ -1,0 +1,86 @@
+//! Who belongs to the cluster, and changes of that.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use openraft::async_runtime::watch::WatchReceiver as _;
+use openraft::errors::{ClientWriteError, ForwardToLeader, RaftError};
+
+use super::disk::Member;
+use super::node::Node;
+
+/// Why a change of members did not happen.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, serde::Serialize, serde::Deserialize)]
+pub enum MembershipError {
+    /// This node does not lead.
+    #[error("not the leader")]
+    NotLeader,
+    /// The node is no member.
+    #[error("node {0} is not a member")]
+    UnknownNode(u64),
+    /// Another change is under way.
+    #[error("another change of members is under way")]
+    Busy,
+    /// Raft refuses the change.
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl Node {
+    /// Adds a learner, or tells a known member's new address.
+    pub async fn add_learner(&self, id: u64, member: Member) -> Result<(), MembershipError> {
+        self.raft.add_learner(id, member, true).await.map(drop).map_err(membership_error)
+    }
+
+    /// Makes the voters exactly these.
+    pub async fn set_voters(&self, voters: BTreeSet<u64>) -> Result<(), MembershipError> {
+        self.raft.change_membership(voters, false).await.map(drop).map_err(membership_error)
+    }
+
+    /// Forgets a learner.
+    pub async fn remove_learner(&self, id: u64) -> Result<(), MembershipError> {
+        let change = openraft::ChangeMembers::RemoveNodes([id].into());
+        self.raft.change_membership(change, false).await.map(drop).map_err(membership_error)
+    }
+
+    /// The voters, and everybody's address.
+    pub fn members(&self) -> (BTreeSet<u64>, BTreeMap<u64, Member>) {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let membership = metrics.membership_config.membership();
+        let nodes = membership.nodes().map(|(id, member)| (*id, member.clone())).collect();
+        (membership.voter_ids().collect(), nodes)
+    }
+
+    /// The voter that is the furthest along besides this node, if this node leads.
+    pub fn best_successor(&self) -> Option<u64> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let replication = metrics.replication.as_ref()?;
+        let voters: BTreeSet<u64> = metrics.membership_config.voter_ids().collect();
+        replication
+            .iter()
+            .filter(|(id, _)| **id != self.id && voters.contains(id))
+            .max_by_key(|(_, matched)| matched.as_ref().map(|id| id.index()))
+            .map(|(id, _)| *id)
+    }
+}
+
+fn membership_error(
+    error: RaftError<super::types::TypeConfig, ClientWriteError<super::types::TypeConfig>>,
+) -> MembershipError {
+    use openraft::errors::ChangeMembershipError as Change;
+    match error {
+        RaftError::APIError(
+            ClientWriteError::ForwardToLeader(ForwardToLeader { .. })
+            | ClientWriteError::LogEntryDiscarded(_),
+        )
+        | RaftError::Fatal(_) => MembershipError::NotLeader,
+        RaftError::APIError(ClientWriteError::ChangeMembershipError(Change::InProgress(_))) => {
+            MembershipError::Busy
+        }
+        RaftError::APIError(ClientWriteError::ChangeMembershipError(Change::LearnerNotFound(missing))) => {
+            MembershipError::UnknownNode(missing.node_id)
+        }
+        RaftError::APIError(error) => MembershipError::Refused(error.to_string()),
+    }
+}
