@@ -133,6 +133,13 @@ impl Platter {
         }
     }
 
+    /// Takes back a stall or a failure that has not come about yet.
+    pub(crate) fn mend(&self) {
+        let mut inner = self.lock();
+        inner.stall_ms = 0;
+        inner.fail_next = false;
+    }
+
     /// From now on nothing reaches the disk that is said to. Ends with the next loss of power.
     pub(crate) fn lie(&self) {
         self.lock().lies = true;

@@ -384,6 +384,7 @@ impl Faults {
     /// Ends all faults. What was removed stays away.
     pub(crate) fn heal(&mut self, sim: &mut Sim<'_>, machines: &[Rc<Machine>]) {
         self.note(sim.elapsed(), "all is mended".to_owned());
+        machines.iter().for_each(|it| it.platter.mend());
         for (a, b) in pairs() {
             sim.set_link_fail_rate(name(a), name(b), 0.0);
             sim.set_link_latency(name(a), name(b), Duration::from_millis(2));

@@ -61,7 +61,7 @@ fn check_chunks(events: &[Event]) -> Result<(), Violation> {
             if let (Wish::View { transfer: seen }, Fate::Saw(Sight::Transfer(sight))) =
                 (&view.wish, &view.fate)
                 && *seen == transfer
-                && !sight.as_ref().is_some_and(|sight| sight.received & (1 << index) != 0)
+                && sight.as_ref().is_none_or(|sight| sight.received & (1 << index) == 0)
             {
                 let what = format!("chunk {index} of transfer {transfer} was stored and is not there");
                 return Err(Violation::shown_by("nothing_acknowledged_is_lost", what, [event, view]));
