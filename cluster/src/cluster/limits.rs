@@ -24,8 +24,8 @@ pub(super) const PROPOSAL_COMMANDS_MAX: usize = 4096;
 pub(super) const PIPELINE_BYTES: usize = 256 << 10;
 /// Proposals in flight at the leader.
 pub(super) const PROPOSALS_IN_FLIGHT_MAX: usize = 4;
-/// How long the leader waits, with nothing in flight, for half as many commands as its last entry had.
-pub(super) const LINGER: Duration = Duration::from_millis(1);
+/// How long the leader waits, with nothing in flight, for three quarters as many commands as its last entry had.
+pub(super) const LINGER: Duration = Duration::from_millis(2);
 /// Readers that wait for one read index; beyond, overloaded.
 pub(super) const READERS_MAX: usize = 65_536;
 /// Clients whose reads wait to be charged; beyond, all are charged at once.

@@ -103,7 +103,7 @@ impl Sequencer {
         loop {
             let lingering = match self.next(in_flight.len(), expected) {
                 Next::Write(parcels) => {
-                    expected = parcels.iter().map(|parcel| parcel.commands.len()).sum::<usize>() / 2;
+                    expected = parcels.iter().map(|parcel| parcel.commands.len()).sum::<usize>() * 3 / 4;
                     in_flight.push(self.clone().write(parcels));
                     continue;
                 }

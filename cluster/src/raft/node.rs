@@ -31,7 +31,8 @@ use crate::wire::{Frame, Links, Outgoing};
 pub struct Timing {
     /// Between a leader's heartbeats.
     pub heartbeat: Duration,
-    /// A follower stands for election after a silence between this and [`election_max`](Self::election_max).
+    /// A follower trusts a silent leader for [`election_max`](Self::election_max), then stands for election after a
+    /// time between this and that. So writes resume after about a second and a quarter at most.
     pub election_min: Duration,
     /// See [`election_min`](Self::election_min).
     pub election_max: Duration,
@@ -42,9 +43,9 @@ pub struct Timing {
 impl Default for Timing {
     fn default() -> Self {
         Self {
-            heartbeat: Duration::from_millis(200),
-            election_min: Duration::from_millis(600),
-            election_max: Duration::from_millis(1000),
+            heartbeat: Duration::from_millis(120),
+            election_min: Duration::from_millis(400),
+            election_max: Duration::from_millis(650),
             snapshot_log_bytes: 64 << 20,
         }
     }
@@ -178,8 +179,8 @@ impl Node {
     /// Tells changes of leadership, and takes snapshots when the log has grown, until Raft stops.
     async fn watch_raft(&self, timing: Timing, sender: &watch::Sender<Option<Lead>>) {
         let mut metrics = self.raft.metrics();
-        // Longer than a few lost heartbeats, shorter than an election.
-        let silence_max = timing.heartbeat * 3 + timing.heartbeat / 2;
+        // Longer than a few lost heartbeats; shorter than a caller's patience, so that a minority says so in time.
+        let silence_max = timing.election_min + timing.heartbeat * 2;
         let mut tick = tokio::time::interval(WATCH_EVERY);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut changes = 0_u64;

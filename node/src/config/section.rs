@@ -237,9 +237,9 @@ impl Default for Cluster {
 impl Default for Raft {
     fn default() -> Self {
         Self {
-            heartbeat: Duration::from_millis(200),
-            election_min: Duration::from_millis(600),
-            election_max: Duration::from_millis(1000),
+            heartbeat: Duration::from_millis(120),
+            election_min: Duration::from_millis(400),
+            election_max: Duration::from_millis(650),
             snapshot_log_bytes: 256 << 20,
         }
     }
