@@ -36,7 +36,7 @@ pub struct Timing {
     pub election_min: Duration,
     /// See [`election_min`](Self::election_min).
     pub election_max: Duration,
-    /// Log bytes after which a snapshot is taken and the log cut.
+    /// Log bytes after which a snapshot is taken and the log cut; twice the stored bytes, if that is more.
     pub snapshot_log_bytes: u64,
 }
 
@@ -189,7 +189,7 @@ impl Node {
                 biased;
                 () = self.stop.cancelled() => return,
                 changed = metrics.changed() => if changed.is_err() { return },
-                _ = tick.tick() => if self.log.appended() >= timing.snapshot_log_bytes {
+                _ = tick.tick() => if self.log.appended() >= self.snapshot_due(timing) {
                     self.log.snapshot_taken();
                     if self.raft.trigger().snapshot().await.is_err() { return }
                 },
@@ -206,6 +206,12 @@ impl Node {
                 modified
             });
         }
+    }
+
+    /// Log bytes after which a snapshot is worth its writing: as configured, and no less than twice what there is to
+    /// write, so that snapshots never write more than half of what the log does.
+    fn snapshot_due(&self, timing: Timing) -> u64 {
+        timing.snapshot_log_bytes.max(2 * self.replica.look(|state| state.stored_bytes()))
     }
 
     fn current_lead(&self, silence_max: Duration) -> Option<Lead> {

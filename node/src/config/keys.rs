@@ -82,7 +82,7 @@ pub const KEYS: &[(&str, &str)] = &[
     ("raft.election_max", "… and for this long at the most; each picks a time between."),
     (
         "raft.snapshot_log_bytes",
-        "After so many bytes of log a snapshot is taken and the log before it dropped.",
+        "After so many bytes of log, or twice what is stored if that is more, a snapshot is taken and the log before it dropped.",
     ),
     (
         "storage.bytes_max",
