@@ -43,7 +43,7 @@ impl Builder {
         self
     }
 
-    /// Lets all traffic between the nodes pass through a [`Net`].
+    /// Lets all traffic between the nodes pass through a [`Net`](crate::net::Net).
     pub fn intercepted(mut self) -> Self {
         self.intercepted = true;
         self
