@@ -24,8 +24,8 @@ const HINTS_MAX: usize = 16_384;
 
 /// The state and how far the log has been applied to it.
 ///
-/// One plain mutex: apply holds it for one entry at a time, readers for one look, and nobody awaits inside. That
-/// was measured to be cheaper than publishing a persistent copy after each entry; see the ADR on reads.
+/// One plain mutex: apply holds it for one entry at a time, readers for one look, and nobody awaits inside. A copy
+/// published after each entry would make apply copy a path through every map it touches; see the ADR on reads.
 pub struct Replica {
     inner: Mutex<Inner>,
     applied: watch::Sender<u64>,
