@@ -18,8 +18,10 @@ pub(crate) fn look(plan: &Plan, machines: &[Rc<Machine>]) -> Result<(), Violatio
         let cluster = machine.cluster.borrow();
         let Some(cluster) = &*cluster else { continue };
         cluster.inspect(|state, applied| {
-            // Whoever empties a full storage is heard; the memo of that is all that comes on top.
-            let most = plan.storage_bytes_max + state.counts().memos as u64 * ENTRY_BYTES;
+            // Whoever empties a full storage is heard. The memo of that, and the acknowledgement of a live transfer,
+            // are all that comes on top.
+            let counts = state.counts();
+            let most = plan.storage_bytes_max + (counts.memos + counts.transfers) as u64 * ENTRY_BYTES;
             let stored = state.stored_bytes();
             if stored > most {
                 let what =
