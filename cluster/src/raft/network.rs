@@ -147,7 +147,8 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         option: RPCOption,
     ) -> Rpc<AppendEntriesResponse<TypeConfig>> {
         let (lane, time) = if rpc.entries.is_empty() {
-            (Lane::Control, option.soft_ttl())
+            // All the time there is: openraft itself gives up on a heartbeat then.
+            (Lane::Control, option.hard_ttl())
         } else {
             (Lane::Bulk, APPEND_STALL)
         };

@@ -43,7 +43,7 @@ pub struct Timing {
 impl Default for Timing {
     fn default() -> Self {
         Self {
-            heartbeat: Duration::from_millis(120),
+            heartbeat: Duration::from_millis(200),
             election_min: Duration::from_millis(400),
             election_max: Duration::from_millis(650),
             snapshot_log_bytes: 64 << 20,

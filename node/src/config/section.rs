@@ -237,7 +237,7 @@ impl Default for Cluster {
 impl Default for Raft {
     fn default() -> Self {
         Self {
-            heartbeat: Duration::from_millis(120),
+            heartbeat: Duration::from_millis(200),
             election_min: Duration::from_millis(400),
             election_max: Duration::from_millis(650),
             snapshot_log_bytes: 256 << 20,

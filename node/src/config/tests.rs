@@ -243,7 +243,7 @@ fn rules_across_values_hold() {
         (&[("cluster.join", "true")], "must say where"),
         (&[("cluster.members", "1=a:1"), ("cluster.join", "true")], "either first members or join"),
         (&[("cluster.tls.ca", "ca.pem")], "all three or none"),
-        (&[("raft.election_min", "200ms")], "two heartbeats"),
+        (&[("raft.election_min", "300ms")], "two heartbeats"),
         (&[("raft.election_max", "300ms")], "longer than raft.election_min"),
         (&[("ttl.device", "1s")], "not between 30s and 1d"),
         (&[("allowance.tiers.poll.limit", "0")], "at least 1"),
