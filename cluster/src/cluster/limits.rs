@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 /// Commands that wait on this node for their batch; beyond, a wish is refused as overloaded.
 pub(super) const PENDING_MAX: usize = 32_768;
 /// Their bytes.
@@ -39,3 +41,15 @@ pub(super) const DEADLINE_MAX: Duration = Duration::from_secs(15);
 pub(super) const RETRY_EVERY: Duration = Duration::from_millis(20);
 /// For how long a wish is tried while nobody leads.
 pub(super) const PATIENCE: Duration = Duration::from_millis(900);
+/// For how long nobody must have led before that counts: a wish that is older already, as on a slow disk, sees a
+/// leader that hands over to another through. A node that is cut off refuses within a second all the same, because it
+/// takes its leader for lost after 800 ms of silence.
+pub(super) const INTERREGNUM: Duration = Duration::from_millis(150);
+
+/// For how long a wish may be tried that nobody leads for since `leaderless`.
+pub(super) fn patience(leaderless: Option<Instant>, deadline: Duration) -> Duration {
+    match leaderless {
+        Some(since) if since.elapsed() >= INTERREGNUM => PATIENCE.min(deadline),
+        Some(_) | None => deadline,
+    }
+}
