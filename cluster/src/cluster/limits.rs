@@ -53,3 +53,24 @@ pub(super) fn patience(leaderless: Option<Instant>, deadline: Duration) -> Durat
         Some(_) | None => deadline,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DEADLINE: Duration = Duration::from_secs(5);
+
+    #[test]
+    fn a_leader_that_hands_over_leaves_a_wish_all_its_time() {
+        assert_eq!(patience(None, DEADLINE), DEADLINE);
+        assert_eq!(patience(Some(Instant::now()), DEADLINE), DEADLINE);
+    }
+
+    #[test]
+    fn while_nobody_leads_a_wish_hears_so_within_a_second() {
+        let lost = Instant::now() - INTERREGNUM;
+        assert_eq!(patience(Some(lost), DEADLINE), PATIENCE);
+        let brief = PATIENCE / 2;
+        assert_eq!(patience(Some(lost), brief), brief);
+    }
+}
