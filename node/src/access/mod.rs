@@ -1,8 +1,20 @@
-//! Who asks, and how much they may ask.
+//! Who asks, how much they may ask, and what they may touch.
+//!
+//! [`client`] and [`network`] tell addresses apart, [`allowance`] says how much each may ask. [`auth`] makes a
+//! [`Credential`] of a token, which [`bearer`] found in a request; [`admission`] counts long-lived connections.
 
+pub mod admission;
 pub mod allowance;
+pub mod auth;
+pub mod bearer;
 pub mod client;
+pub mod credential;
+mod files;
+pub mod grant;
 pub mod network;
 
 pub use allowance::{Rule, Tiers};
+pub use auth::Auth;
+pub use credential::{Credential, Scope};
+pub use grant::Grant;
 pub use network::Network;
