@@ -25,6 +25,19 @@ pub struct Rules {
     pub clients_max: usize,
 }
 
+/// For one office behind one address, and a machine of moderate size.
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            connections_max: 20_000,
+            per_client_max: 1_000,
+            opens: 1_200,
+            window: Duration::from_secs(60),
+            clients_max: 100_000,
+        }
+    }
+}
+
 /// Why a connection was not let in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {

@@ -18,3 +18,20 @@ pub use auth::Auth;
 pub use credential::{Credential, Scope};
 pub use grant::Grant;
 pub use network::Network;
+
+/// Who may come in, and with what. Cheap to clone; all clones are the same.
+#[derive(Debug, Clone)]
+pub struct Access {
+    /// Judges tokens.
+    pub auth: Auth,
+    /// Lets long-lived connections in.
+    pub door: admission::Door,
+}
+
+/// Everybody may come in.
+impl Default for Access {
+    fn default() -> Self {
+        let auth = Auth::new(auth::Options::default()).expect("there is no file to read");
+        Self { auth, door: admission::Door::new(admission::Rules::default()) }
+    }
+}

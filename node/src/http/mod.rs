@@ -8,6 +8,7 @@ mod body;
 mod call;
 mod cors;
 mod devices;
+pub mod entrance;
 pub mod error;
 mod field;
 mod guard;
@@ -26,6 +27,7 @@ mod routes;
 mod server;
 mod sessions;
 mod shared;
+mod tickets;
 mod transfers;
 mod wait;
 
