@@ -4,7 +4,7 @@ use std::fmt;
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{
-    ALLOW, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, UPGRADE, WWW_AUTHENTICATE,
+    ALLOW, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use actix_web::{HttpResponse, ResponseError};
 
@@ -45,8 +45,6 @@ pub(super) enum Extra {
     Failed(Vec<&'static str>),
     /// What would have been accepted: the value of `WWW-Authenticate`.
     Challenge(&'static str),
-    /// What the client must change to: the value of `Upgrade`.
-    Upgrade(&'static str),
 }
 
 macro_rules! codes {
@@ -98,7 +96,6 @@ codes! {
     PayloadTooLarge 413 "payload_too_large" "The body is larger than allowed.";
     UnsupportedMediaType 415 "unsupported_media_type" "This path takes JSON.";
     DigestMismatch 422 "digest_mismatch" "The body does not match its digest.";
-    UpgradeRequired 426 "tls_required" "This server is spoken to over TLS only.";
     RateLimitExceeded 429 "rate_limit_exceeded" "Too many requests; come back later.";
     MailboxFull 429 "mailbox_full" "Too many signals wait for this peer.";
     Overloaded 503 "overloaded" "The server has too much to do; try again.";
@@ -128,7 +125,6 @@ impl From<Code> for Error {
         let extra = match code {
             Code::Overloaded | Code::NoLeader | Code::ShuttingDown => Extra::RetryAfter(1),
             Code::Unauthorized => Extra::Challenge(CHALLENGE),
-            Code::UpgradeRequired => Extra::Upgrade("TLS/1.3"),
             _ => Extra::None,
         };
         Self { code, extra, waiting: false, notes: Notes::default() }
@@ -197,9 +193,6 @@ impl Error {
             Extra::Challenge(challenge) => {
                 headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
             }
-            Extra::Upgrade(protocol) => {
-                headers.insert(UPGRADE, HeaderValue::from_static(protocol));
-            }
             Extra::None | Extra::ValidTypes(_) | Extra::Limit(_) => {}
         }
     }
@@ -220,7 +213,7 @@ impl Error {
         }
         body.push_str(&format!(r#""error":"{name}","message":"{message}","requestId":"{request_id}""#));
         match self.extra {
-            Extra::None | Extra::Allow(_) | Extra::Challenge(_) | Extra::Upgrade(_) => {}
+            Extra::None | Extra::Allow(_) | Extra::Challenge(_) => {}
             Extra::ValidTypes(types) => {
                 body.push_str(&format!(r#","validTypes":["{}"]"#, types.join(r#"",""#)));
             }

@@ -12,6 +12,7 @@ pub mod entrance;
 pub mod error;
 mod field;
 mod guard;
+mod ice;
 mod jobs;
 pub mod keys;
 mod lease;

@@ -67,7 +67,7 @@ pub(super) async fn redeem(shared: &Shared, text: &str) -> Result<Credential, Er
     let answer = shared.registry.carry(place, Draft { charge: None, memo: None, ask }).await?;
     match answer.outcome {
         Ok(Outcome::Ticket(ticket::Outcome::Redeemed { grant })) => {
-            serde_json::from_slice(grant.as_ref()).map_err(|_| Code::Unauthorized.into())
+            serde_json::from_slice(grant.bytes()).map_err(|_| Code::Unauthorized.into())
         }
         Err(Refusal::Ticket(ticket::Refusal::Unknown)) => Err(Code::Unauthorized.into()),
         // No request id is used twice; trying again with a new ticket is right.
