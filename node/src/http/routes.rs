@@ -13,6 +13,10 @@ macro_rules! routes {
             /// How many there are.
             pub(super) const COUNT: usize = [$(Self::$variant),*].len();
 
+            /// All of them.
+            #[cfg(test)]
+            pub(super) const ALL: [Self; Self::COUNT] = [$(Self::$variant),*];
+
             /// The path with its parameters named.
             pub(super) fn template(self) -> &'static str {
                 match self { $(Self::$variant => $template),* }
@@ -141,6 +145,20 @@ mod tests {
             ("/readyz", "/readyz"),
         ] {
             assert_eq!(Route::of(path).template(), template, "{path}");
+        }
+    }
+
+    #[test]
+    fn every_route_is_in_the_openapi_document() {
+        let document = include_str!("../../../docs/openapi.yaml");
+        let shape = |path: &str| {
+            let part = |part: &'_ str| if part.starts_with('{') { "{}".to_owned() } else { part.to_owned() };
+            path.split('/').map(part).collect::<Vec<_>>().join("/")
+        };
+        let paths = document.lines().filter_map(|line| line.strip_prefix("  /")?.strip_suffix(':'));
+        let documented: Vec<String> = paths.map(|path| shape(&format!("/{path}"))).collect();
+        for route in Route::ALL.into_iter().filter(|route| *route != Route::Other) {
+            assert!(documented.contains(&shape(route.template())), "{}", route.template());
         }
     }
 
