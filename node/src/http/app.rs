@@ -8,7 +8,7 @@ use actix_web::{App, HttpResponse, Resource};
 
 use super::error::{Code, Error, Extra};
 use super::shared::Shared;
-use super::{devices, guard, jobs, relay, reports, server, sessions, transfers};
+use super::{devices, guard, jobs, nodes, relay, reports, server, sessions, transfers};
 
 /// The whole edge: routes and what happens to every request. For `HttpServer::new` as well as for
 /// `actix_web::test::init_service` and for a simulation that serves it through `actix_http` alone.
@@ -45,6 +45,9 @@ pub fn configure(shared: web::Data<Shared>) -> impl Fn(&mut ServiceConfig) + Clo
                 probe("/readyz").route(web::get().to(server::readyz)).route(web::head().to(server::readyz)),
             )
             .default_service(web::to(nothing));
+        if shared.options.page {
+            super::web::configure(config);
+        }
     }
 }
 
@@ -80,8 +83,9 @@ fn versioned(prefix: &str, compression: bool) -> actix_web::Scope {
         .service(resource("/devices/{userId}", "GET").route(web::get().to(devices::list)))
         .service(resource("/jobs/{id}", "GET").route(web::get().to(jobs::get)))
         .service(resource("/csp-reports", "POST").route(web::post().to(reports::sink)))
-        // The only answer here that is compressed: no other is free of secrets and of what a client wrote, and
+        // The only answer of the API that is compressed: no other is free of secrets and of what a client wrote, and
         // compressing those together tells one by the other's length.
+        .service(probe("/nodes").route(web::get().to(nodes::list)).route(web::head().to(nodes::list)))
         .service(
             probe("/edition")
                 .route(web::get().to(server::edition))
@@ -98,7 +102,7 @@ fn resource(path: &str, allow: &'static str) -> Resource {
 }
 
 /// A path that is read only.
-fn probe(path: &str) -> Resource {
+pub(super) fn probe(path: &str) -> Resource {
     resource(path, "GET, HEAD")
 }
 

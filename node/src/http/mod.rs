@@ -15,6 +15,7 @@ mod jobs;
 pub mod keys;
 mod lease;
 pub mod metrics;
+mod nodes;
 mod notes;
 pub mod options;
 mod query;
@@ -28,6 +29,7 @@ mod sessions;
 mod shared;
 mod transfers;
 mod wait;
+mod web;
 
 pub use app::{app, configure};
 pub use error::Error;

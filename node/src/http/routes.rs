@@ -33,10 +33,12 @@ routes! {
     UserDevices "/api/v1/devices/{userId}";
     Job "/api/v1/jobs/{id}";
     Edition "/api/v1/edition";
+    Nodes "/api/v1/nodes";
     Reports "/api/v1/csp-reports";
     Health "/health";
     Livez "/livez";
     Readyz "/readyz";
+    Page "/";
     Other "other";
 }
 
@@ -51,7 +53,8 @@ impl Route {
             _ => {}
         }
         let Some(rest) = path.strip_prefix("/api/v1/").or_else(|| path.strip_prefix("/v1/")) else {
-            return Self::Other;
+            // The page and all that belongs to it count as one.
+            return if super::web::paths().any(|file| file == path) { Self::Page } else { Self::Other };
         };
         let mut parts = rest.split('/');
         match (parts.next(), parts.next(), parts.next(), parts.next(), parts.next()) {
@@ -69,6 +72,7 @@ impl Route {
             (Some("devices"), Some(_), None, ..) => Self::UserDevices,
             (Some("jobs"), Some(_), None, ..) => Self::Job,
             (Some("edition"), None, ..) => Self::Edition,
+            (Some("nodes"), None, ..) => Self::Nodes,
             (Some("csp-reports"), None, ..) => Self::Reports,
             _ => Self::Other,
         }
@@ -97,6 +101,8 @@ mod tests {
             ("/api/v1/transfers/x/ack", "/api/v1/transfers/{id}/ack"),
             ("/api/v1/devices/bob", "/api/v1/devices/{userId}"),
             ("/readyz", "/readyz"),
+            ("/v1/nodes", "/api/v1/nodes"),
+            ("/conclave.js", "/"),
         ] {
             assert_eq!(Route::of(path).template(), template, "{path}");
         }
@@ -104,7 +110,7 @@ mod tests {
 
     #[test]
     fn what_a_client_invents_has_no_label_of_its_own() {
-        for path in ["/", "/api/v1/secret", "/api/v1/sessions/1/offer/2", "/v2/sessions", "/api/relay/x"] {
+        for path in ["/api/v1/secret", "/api/v1/sessions/1/offer/2", "/v2/sessions", "/api/relay/x"] {
             assert_eq!(Route::of(path), Route::Other, "{path}");
         }
     }
