@@ -6,7 +6,7 @@ use conclave_cluster as cluster_part;
 use conclave_cluster::raft::Timing;
 use conclave_cluster::wire::{Tls, TlsError};
 
-use crate::access;
+use crate::access::{self, Access};
 use crate::config::{self, Config};
 use crate::http::options::{Options, Origins, Ttl};
 
@@ -64,9 +64,10 @@ fn given(text: &str) -> Option<&str> {
 }
 
 /// What the HTTP edge is told.
-pub(super) fn edge(config: &Config) -> Options {
+pub(super) fn edge(config: &Config, access: Access) -> Options {
     let proxies = config.http.trusted_proxies.iter();
     Options {
+        access,
         edition: config.edition.name,
         allowed_origins: Origins::of(&config.http.allowed_origins),
         trusted_proxies: proxies
@@ -88,6 +89,29 @@ pub(super) fn edge(config: &Config) -> Options {
         calls_per_session_max: config.limits.calls_per_session_max,
         waits_max: config.limits.waits_max,
     }
+}
+
+/// Who may come in. Reads the keys.
+pub(super) fn access(config: &Config) -> Result<Access, access::Error> {
+    let auth = &config.auth;
+    let keys = auth.keys.iter().map(|key| key.parse().expect("the keys were validated")).collect();
+    let auth = access::Auth::new(access::auth::Options {
+        required: auth.required,
+        keys,
+        issuer: given(&auth.issuer).map(str::to_owned),
+        audience: given(&auth.audience).map(str::to_owned),
+        leeway: auth.leeway,
+        revoked: Some(auth.revoked.clone()).filter(|path| !path.as_os_str().is_empty()),
+    })?;
+    let config::Admission { connections_max, per_client_max, opens, window, clients_max } = config.admission;
+    let rules = access::admission::Rules { connections_max, per_client_max, opens, window, clients_max };
+    let ice = access::Ice::new(access::ice::Options {
+        stun: config.ice.stun.clone(),
+        turn: config.ice.turn.clone(),
+        secrets: config.ice.secrets.iter().map(Into::into).collect(),
+        ttl: config.ice.ttl,
+    })?;
+    Ok(Access { auth, door: access::admission::Door::new(rules), ice })
 }
 
 fn tiers(tiers: &config::Tiers) -> access::Tiers {
@@ -147,8 +171,8 @@ mod tests {
     #[test]
     fn no_allowance_means_no_rules() {
         let mut config = Config::default();
-        assert_eq!(edge(&config).allowance.unwrap().poll.limit, 120_000);
+        assert_eq!(edge(&config, Access::default()).allowance.unwrap().poll.limit, 120_000);
         config.allowance.enabled = false;
-        assert!(edge(&config).allowance.is_none());
+        assert!(edge(&config, Access::default()).allowance.is_none());
     }
 }

@@ -326,7 +326,7 @@ impl Stage {
     fn trace(&self) -> String {
         let mut trace = String::new();
         for event in self.desk.history.borrow().events() {
-            trace += &format!("{} {} {}\n", event.start, event.end, event.line());
+            trace += &format!("{} {} {}\n", event.asked, event.answered, event.line());
         }
         for (at, leader) in &self.leaders {
             trace += &format!("{at:?} node {leader} leads\n");
