@@ -18,6 +18,7 @@ mod jobs;
 pub mod keys;
 mod lease;
 pub mod metrics;
+mod nodes;
 mod notes;
 pub mod options;
 mod query;
@@ -32,6 +33,7 @@ mod shared;
 mod tickets;
 mod transfers;
 mod wait;
+mod web;
 
 pub use app::{app, configure};
 pub use error::Error;

@@ -43,10 +43,12 @@ routes! {
     Ice "/api/v1/ice";
     Events "/api/v1/events";
     Edition "/api/v1/edition";
+    Nodes "/api/v1/nodes";
     Reports "/api/v1/csp-reports";
     Health "/health";
     Livez "/livez";
     Readyz "/readyz";
+    Page "/";
     Other "other";
 }
 
@@ -72,7 +74,8 @@ impl Route {
             _ => {}
         }
         let Some(rest) = path.strip_prefix("/api/v1/").or_else(|| path.strip_prefix("/v1/")) else {
-            return Self::Other;
+            // The page and all that belongs to it count as one.
+            return if super::web::paths().any(|file| file == path) { Self::Page } else { Self::Other };
         };
         let mut parts = rest.split('/');
         match (parts.next(), parts.next(), parts.next(), parts.next(), parts.next()) {
@@ -93,6 +96,7 @@ impl Route {
             (Some("ice"), None, ..) => Self::Ice,
             (Some("events"), None, ..) => Self::Events,
             (Some("edition"), None, ..) => Self::Edition,
+            (Some("nodes"), None, ..) => Self::Nodes,
             (Some("csp-reports"), None, ..) => Self::Reports,
             _ => Self::Other,
         }
@@ -145,6 +149,8 @@ mod tests {
             ("/v1/events", "/api/v1/events"),
             ("/v1/ice", "/api/v1/ice"),
             ("/readyz", "/readyz"),
+            ("/v1/nodes", "/api/v1/nodes"),
+            ("/conclave.js", "/"),
         ] {
             assert_eq!(Route::of(path).template(), template, "{path}");
         }
@@ -166,7 +172,7 @@ mod tests {
 
     #[test]
     fn what_a_client_invents_has_no_label_of_its_own() {
-        for path in ["/", "/api/v1/secret", "/api/v1/sessions/1/offer/2", "/v2/sessions", "/api/relay/x"] {
+        for path in ["/api/v1/secret", "/api/v1/sessions/1/offer/2", "/v2/sessions", "/api/relay/x"] {
             assert_eq!(Route::of(path), Route::Other, "{path}");
         }
     }
