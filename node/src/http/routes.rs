@@ -106,7 +106,7 @@ impl Route {
     pub(super) fn entry(self) -> Entry {
         match self {
             // What is asked for stands in the body.
-            Self::Relay | Self::Job => Entry::Checked(None),
+            Self::Relay | Self::Job | Self::Nodes => Entry::Checked(None),
             Self::Sessions | Self::Resolve | Self::Session | Self::Offer | Self::Answer => {
                 Entry::Checked(Some(Scope::Signal))
             }
@@ -117,9 +117,13 @@ impl Route {
             Self::Tickets => Entry::Checked(Some(Scope::Socket)),
             Self::Ice => Entry::Checked(Some(Scope::Ice)),
             Self::Events => Entry::Own,
-            Self::Edition | Self::Reports | Self::Health | Self::Livez | Self::Readyz | Self::Other => {
-                Entry::Open
-            }
+            Self::Page
+            | Self::Edition
+            | Self::Reports
+            | Self::Health
+            | Self::Livez
+            | Self::Readyz
+            | Self::Other => Entry::Open,
         }
     }
 
