@@ -1,4 +1,7 @@
-//! The names of the routes, for labels and spans. A label never carries what a client wrote.
+//! The names of the routes, for labels and spans, and how each is entered. A label never carries what a client
+//! wrote.
+
+use crate::access::Scope;
 
 macro_rules! routes {
     ($($variant:ident $template:literal;)*) => {
@@ -54,9 +57,9 @@ routes! {
 pub(super) enum Entry {
     /// By anybody.
     Open,
-    /// With a token, looked at before the handler.
-    Checked,
-    /// The handler looks itself.
+    /// With a token, looked at before the handler; a credential must be for things of this kind.
+    Checked(Option<Scope>),
+    /// The handler looks itself: it takes tickets, too, which only the cluster can redeem.
     Own,
 }
 
@@ -99,25 +102,20 @@ impl Route {
         }
     }
 
-    /// Who must have shown a credential where one is required. Handlers see to what it covers.
+    /// What must have been shown where a credential is required.
     pub(super) fn entry(self) -> Entry {
         match self {
-            Self::Relay
-            | Self::Sessions
-            | Self::Resolve
-            | Self::Session
-            | Self::Offer
-            | Self::Answer
-            | Self::Transfers
-            | Self::Transfer
-            | Self::Chunk
-            | Self::TransferAck
-            | Self::Devices
-            | Self::UserDevices
-            | Self::Job
-            | Self::Tickets
-            | Self::Ice => Entry::Checked,
-            // It takes tickets, too, which only the cluster can redeem.
+            // What is asked for stands in the body.
+            Self::Relay | Self::Job => Entry::Checked(None),
+            Self::Sessions | Self::Resolve | Self::Session | Self::Offer | Self::Answer => {
+                Entry::Checked(Some(Scope::Signal))
+            }
+            Self::Transfers | Self::Transfer | Self::Chunk | Self::TransferAck => {
+                Entry::Checked(Some(Scope::Relay))
+            }
+            Self::Devices | Self::UserDevices => Entry::Checked(Some(Scope::Devices)),
+            Self::Tickets => Entry::Checked(Some(Scope::Socket)),
+            Self::Ice => Entry::Checked(Some(Scope::Ice)),
             Self::Events => Entry::Own,
             Self::Edition | Self::Reports | Self::Health | Self::Livez | Self::Readyz | Self::Other => Entry::Open,
         }
