@@ -23,6 +23,7 @@ use super::nodes::Origins;
 use super::shared::Shared;
 
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
+/// TypeScript reads it from disk; whoever opens it in a browser reads it there.
 const TYPES: &str = "text/plain; charset=utf-8";
 
 /// Every file: its path, its media type, its bytes.

@@ -9,6 +9,7 @@ mod idempotency;
 mod jobs;
 mod mailbox;
 mod openapi;
+mod page;
 mod relay;
 mod rendezvous;
 mod server;
