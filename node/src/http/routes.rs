@@ -117,9 +117,14 @@ impl Route {
             Self::Tickets => Entry::Checked(Some(Scope::Socket)),
             Self::Ice => Entry::Checked(Some(Scope::Ice)),
             Self::Events => Entry::Own,
-            Self::Edition | Self::Reports | Self::Health | Self::Livez | Self::Readyz | Self::Other => {
-                Entry::Open
-            }
+            Self::Edition
+            | Self::Nodes
+            | Self::Reports
+            | Self::Health
+            | Self::Livez
+            | Self::Readyz
+            | Self::Page
+            | Self::Other => Entry::Open,
         }
     }
 
