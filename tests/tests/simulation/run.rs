@@ -210,6 +210,9 @@ impl Stage {
         if self.desk.plan.double == Double::FlushesNothing {
             self.machines.iter().for_each(|it| it.platter.lie());
         }
+        if self.desk.plan.double == Double::ForgetsVotes {
+            self.machines.iter().for_each(|it| it.platter.forget_votes());
+        }
         if self.desk.plan.flood {
             self.flood();
         }
