@@ -12,6 +12,7 @@ const SOCKET_TRIED_AGAIN_AFTER_MS = 30000;
 const POLL_MS = 20000;
 const RENEW_MS = 10000;
 const BACK_OFF_MAX_MS = 8000;
+const STEADY_MS = 5000;
 const NODES_MAX = 64;
 // Closed for good: refused by policy, or taken over by another connection.
 const FINAL_CLOSES = { 1008: "refused", 4009: "replaced" };
@@ -135,13 +136,15 @@ export class Client extends Emitter {
 
   async #live() {
     for (let failures = 0; !this.#closed; ) {
+      const began = Date.now();
       const end = await this.#attempt();
       if (this.#closed) return;
       this.#socket = null;
       if (FINAL_CLOSES[end.code]) return this.close(new ConclaveError(FINAL_CLOSES[end.code], end.reason));
-      failures = end.welcome ? 0 : failures + 1;
+      // One that broke at once counts like one that never was.
+      failures = end.welcome && Date.now() - began > STEADY_MS ? 0 : failures + 1;
       this.#move(end.url);
-      if (failures > this.#urls.length) this.#poll();
+      if (!end.welcome && failures > this.#urls.length) this.#poll();
       else if (end.welcome) void this.emit("state", { state: "reconnecting" });
       const pause = this.#polling ? SOCKET_TRIED_AGAIN_AFTER_MS * (0.5 + Math.random()) : backOff(failures);
       await sleep(end.retryAfterMs ?? pause, this.#stop.signal).catch(() => {});
