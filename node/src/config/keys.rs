@@ -115,7 +115,10 @@ pub const KEYS: &[(&str, &str)] = &[
     ("admission.per_client_max", "How many one client holds on this node; more are refused with 429."),
     ("admission.opens", "How many one client may open within admission.window."),
     ("admission.window", "See admission.opens."),
-    ("admission.clients_max", "Clients whose pace is remembered; then the half not heard of for longest is forgotten."),
+    (
+        "admission.clients_max",
+        "Clients whose pace is remembered; then the half not heard of for longest is forgotten.",
+    ),
     ("ice.stun", "STUN servers: [\"stun:turn.example:3478\"]."),
     ("ice.turn", "TURN servers: [\"turn:turn.example:3478?transport=udp\"]."),
     (

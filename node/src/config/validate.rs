@@ -249,7 +249,8 @@ fn access<O: Fn(&str) -> String>(config: &Config, rules: &mut Rules<'_, O>) {
     {
         for url in urls {
             let named = schemes.iter().find_map(|scheme| url.strip_prefix(scheme));
-            if !named.is_some_and(|host| !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_graphic())) {
+            if !named.is_some_and(|host| !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_graphic()))
+            {
                 rules.broken(key, format!("`{url}` is not a URL such as {}turn.example:3478", schemes[0]));
             }
         }

@@ -3,9 +3,7 @@
 use std::fmt;
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{
-    ALLOW, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
-};
+use actix_web::http::header::{ALLOW, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpResponse, ResponseError};
 
 use super::notes::Notes;
@@ -152,7 +150,8 @@ impl From<admission::Refused> for Error {
         match refused {
             admission::Refused::Client { retry_after } => {
                 let seconds = retry_after.as_millis().div_ceil(1000).max(1);
-                Self::from(Code::RateLimitExceeded).with(Extra::RetryAfter(u64::try_from(seconds).unwrap_or(u64::MAX)))
+                Self::from(Code::RateLimitExceeded)
+                    .with(Extra::RetryAfter(u64::try_from(seconds).unwrap_or(u64::MAX)))
             }
             // Those who were turned away together shall not come back together.
             admission::Refused::Full => {

@@ -115,7 +115,9 @@ impl Route {
             | Self::Ice => Entry::Checked,
             // It takes tickets, too, which only the cluster can redeem.
             Self::Events => Entry::Own,
-            Self::Edition | Self::Reports | Self::Health | Self::Livez | Self::Readyz | Self::Other => Entry::Open,
+            Self::Edition | Self::Reports | Self::Health | Self::Livez | Self::Readyz | Self::Other => {
+                Entry::Open
+            }
         }
     }
 
