@@ -32,6 +32,16 @@ pub(super) const READERS_MAX: usize = 65_536;
 pub(super) const SPENDERS_MAX: usize = 65_536;
 /// Charges that ride on one batch.
 pub(super) const SPENDS_PER_BATCH_MAX: usize = 256;
+/// Bytes of one cast.
+pub(super) const CAST_BYTES_MAX: usize = 80 << 10;
+/// Bytes of casts that wait for one peer; beyond, casts are dropped.
+pub(super) const CASTS_BYTES_MAX: usize = 4 << 20;
+/// Bytes of casts that go to a peer as one frame.
+pub(super) const CAST_FRAME_BYTES_MAX: usize = 256 << 10;
+/// For how long a frame of casts may be on its way.
+pub(super) const CAST_TIMEOUT: Duration = Duration::from_secs(1);
+/// Casts that wait on this node for their reader; beyond, they are dropped.
+pub(super) const CASTS_MAX: usize = 16_384;
 /// For how long any wish may be tried. An origin's outcomes are remembered for far longer
 /// (`state::limits::ORIGIN_SILENT_MS_MAX`), so no retry can outlive the memory of its first try.
 pub(super) const DEADLINE_MAX: Duration = Duration::from_secs(15);

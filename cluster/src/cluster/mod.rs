@@ -1,6 +1,7 @@
 //! The handle: what the rest of a node may do with the cluster.
 
 mod admin;
+mod cast;
 mod clock;
 mod entrance;
 mod limits;
@@ -15,6 +16,7 @@ mod status;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -30,6 +32,7 @@ use crate::state::allowance::{Balance, Charge};
 use crate::state::command::{Ask, Memo};
 use crate::state::outcome::Answer;
 use crate::wire::{self, Lane, Links, Outgoing, PeerHealth};
+use cast::Caster;
 use clock::Consensus;
 use proposer::Proposer;
 use sequencer::Sequencer;
@@ -88,6 +91,7 @@ struct Inner {
     spending: Arc<Spending>,
     proposer: Arc<Proposer>,
     gate: Arc<reads::Gate>,
+    caster: Caster,
     stop: CancellationToken,
 }
 
@@ -126,8 +130,9 @@ impl Cluster {
             spending.clone(),
         ));
         let gate = Arc::new(reads::Gate::new(node.clone(), links.clone(), clock.clone(), options.deadline));
-        let inner =
-            Arc::new(Inner { options, node, links, clock, sequencer, spending, proposer, gate, stop });
+        let caster = Caster::new(links.clone(), stop.clone());
+        let inner = Inner { options, node, links, clock, sequencer, spending, proposer, gate, caster, stop };
+        let inner = Arc::new(inner);
         inner.clock.open(&inner);
         service.open(&inner);
         tokio::spawn(inner.sequencer.clone().run(inner.stop.clone()));
@@ -192,6 +197,28 @@ impl Cluster {
     /// reader at a time; the last to call is it.
     pub fn hints(&self) -> mpsc::Receiver<Hint> {
         self.inner.node.replica().hints()
+    }
+
+    /// Sends bytes to other nodes past the log: at most once, in order from one node to another while nothing is
+    /// lost, and dropped where a queue is full or a peer is not reached. Costs no consensus and promises nothing.
+    pub fn cast(&self, nodes: &[u64], cast: &Bytes) {
+        let inner = &self.inner;
+        if cast.len() > limits::CAST_BYTES_MAX {
+            metrics::counter!(cast::DROPPED).increment(nodes.len() as u64);
+            return;
+        }
+        let (_, members) = inner.node.members();
+        for node in nodes.iter().filter(|node| **node != inner.options.node_id) {
+            if let Some(member) = members.get(node) {
+                inner.caster.send(*node, &member.peer, cast.clone());
+            }
+        }
+    }
+
+    /// What other nodes cast to this one from now on, and who did. Bounded: what a slow reader leaves behind is
+    /// dropped. There is one reader at a time; the last to call is it.
+    pub fn casts(&self) -> mpsc::Receiver<(u64, Bytes)> {
+        self.inner.caster.receive()
     }
 
     /// The leader, if one is known that can be relied on.

@@ -58,6 +58,7 @@ impl wire::Service for Service {
                 header: message::encode(&inner.word()),
                 payload: Vec::new(),
             }),
+            kind::CAST => ready(inner.caster.deliver(from, request)),
             kind::ADMIN => Box::pin(async move { admin::serve(inner, &request.header).await }),
             _ => inner.node.serve(from, request).unwrap_or_else(|| {
                 tracing::warn!(node = self.0.node_id, peer = from, "a peer asked for something unknown");

@@ -18,6 +18,7 @@ pub(crate) mod kind {
     pub(crate) const STATUS: u8 = 8;
     pub(crate) const ENROLLED: u8 = 9;
     pub(crate) const ADMIN: u8 = 10;
+    pub(crate) const CAST: u8 = 11;
     pub(crate) const FAILED: u8 = 255;
 }
 

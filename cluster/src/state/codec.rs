@@ -13,11 +13,11 @@ use serde::{Deserialize, Deserializer, Serialize};
 use super::body::Body;
 use super::command::{Ask, Command, Proposal};
 use super::limits::{
-    CHUNK_BYTES_MAX, COMMANDS_PER_PROPOSAL_MAX, ENVELOPE_BYTES_MAX, HEADER_BYTES_MAX, NAME_BYTES_MAX,
-    PAYLOAD_BYTES_MAX,
+    CHUNK_BYTES_MAX, COMMANDS_PER_PROPOSAL_MAX, ENVELOPE_BYTES_MAX, GRANT_BYTES_MAX, HEADER_BYTES_MAX,
+    MESSAGE_BYTES_MAX, NAME_BYTES_MAX, PAYLOAD_BYTES_MAX,
 };
 use super::outcome::{Answer, Outcome};
-use super::{exchange, mailbox, transfer};
+use super::{exchange, mailbox, room, ticket, transfer};
 
 /// The format written, and the highest one read. It is raised when a change is not one that an older reader
 /// would refuse by itself (a new variant at the end of an enum is); the readers of older ones stay.
@@ -103,7 +103,7 @@ impl Command {
 }
 
 /// What a command takes encoded beside its body and its names: two keys, a digest, a charge, numbers.
-const COMMAND_BYTES: usize = 224;
+const COMMAND_BYTES: usize = 256;
 
 /// Answers as bytes.
 pub fn encode_answers(answers: &[Answer]) -> Encoded {
@@ -201,9 +201,23 @@ impl Ask {
             },
             Self::Mailbox(ask) => match &ask.verb {
                 mailbox::Verb::Push { payload, .. } => Some((payload, PAYLOAD_BYTES_MAX)),
-                mailbox::Verb::Drain { .. } => None,
+                mailbox::Verb::Drain { .. } | mailbox::Verb::Acknowledge { .. } => None,
             },
-            Self::Spend | Self::Rendezvous(_) | Self::Device(_) | Self::Member(_) => None,
+            Self::Room(ask) => match &ask.verb {
+                room::Verb::Publish { data, .. } => Some((data, MESSAGE_BYTES_MAX)),
+                room::Verb::Join { .. } | room::Verb::Detach { .. } | room::Verb::Leave { .. } => None,
+            },
+            Self::Ticket(ask) => match &ask.verb {
+                ticket::Verb::Issue { grant, .. } => Some((grant, GRANT_BYTES_MAX)),
+                ticket::Verb::Redeem => None,
+            },
+            Self::Spend
+            | Self::Rendezvous(_)
+            | Self::Device(_)
+            | Self::Member(_)
+            | Self::Host(_)
+            | Self::Socket(_)
+            | Self::Claim(_) => None,
         }
     }
 
@@ -224,9 +238,23 @@ impl Ask {
             },
             Self::Mailbox(ask) => match &mut ask.verb {
                 mailbox::Verb::Push { payload, .. } => Some((payload, PAYLOAD_BYTES_MAX)),
-                mailbox::Verb::Drain { .. } => None,
+                mailbox::Verb::Drain { .. } | mailbox::Verb::Acknowledge { .. } => None,
             },
-            Self::Spend | Self::Rendezvous(_) | Self::Device(_) | Self::Member(_) => None,
+            Self::Room(ask) => match &mut ask.verb {
+                room::Verb::Publish { data, .. } => Some((data, MESSAGE_BYTES_MAX)),
+                room::Verb::Join { .. } | room::Verb::Detach { .. } | room::Verb::Leave { .. } => None,
+            },
+            Self::Ticket(ask) => match &mut ask.verb {
+                ticket::Verb::Issue { grant, .. } => Some((grant, GRANT_BYTES_MAX)),
+                ticket::Verb::Redeem => None,
+            },
+            Self::Spend
+            | Self::Rendezvous(_)
+            | Self::Device(_)
+            | Self::Member(_)
+            | Self::Host(_)
+            | Self::Socket(_)
+            | Self::Claim(_) => None,
         }
     }
 
@@ -235,7 +263,7 @@ impl Ask {
         match self {
             Self::Mailbox(ask) => match &ask.verb {
                 mailbox::Verb::Push { from, .. } => [Some(from), None],
-                mailbox::Verb::Drain { .. } => [None, None],
+                mailbox::Verb::Drain { .. } | mailbox::Verb::Acknowledge { .. } => [None, None],
             },
             Self::Rendezvous(ask) => {
                 let super::rendezvous::Verb::Register { peer, .. } = &ask.verb;
@@ -245,7 +273,15 @@ impl Ask {
                 let super::device::Verb::Register { device_id, onion, .. } = &ask.verb;
                 [Some(device_id), Some(onion)]
             }
-            Self::Spend | Self::Transfer(_) | Self::Exchange(_) | Self::Member(_) => [None, None],
+            Self::Spend
+            | Self::Transfer(_)
+            | Self::Exchange(_)
+            | Self::Member(_)
+            | Self::Host(_)
+            | Self::Socket(_)
+            | Self::Room(_)
+            | Self::Claim(_)
+            | Self::Ticket(_) => [None, None],
         }
     }
 }
@@ -271,6 +307,7 @@ impl Answer {
             Ok(Outcome::Mailbox(mailbox::Outcome::Messages(messages))) => {
                 messages.iter().for_each(|message| visit(&message.payload));
             }
+            Ok(Outcome::Ticket(ticket::Outcome::Redeemed { grant })) => visit(grant),
             Ok(_) | Err(_) => {}
         }
     }
@@ -285,6 +322,7 @@ impl Answer {
             Ok(Outcome::Mailbox(mailbox::Outcome::Messages(messages))) => {
                 messages.iter_mut().try_for_each(|message| visit(&mut message.payload, PAYLOAD_BYTES_MAX))
             }
+            Ok(Outcome::Ticket(ticket::Outcome::Redeemed { grant })) => visit(grant, GRANT_BYTES_MAX),
             Ok(_) | Err(_) => Ok(()),
         }
     }

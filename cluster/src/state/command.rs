@@ -5,7 +5,9 @@ use serde::{Deserialize, Serialize};
 use super::codec::at_most;
 use super::id::{Key, RequestId};
 use super::limits::{COMMANDS_PER_PROPOSAL_MAX, FLOORS_PER_PROPOSAL_MAX};
-use super::{allowance, device, exchange, mailbox, member, rendezvous, transfer};
+use super::{
+    allowance, claim, device, exchange, host, mailbox, member, rendezvous, room, socket, ticket, transfer,
+};
 
 /// A wish about one key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,6 +48,16 @@ pub enum Ask {
     Device(device::Ask),
     /// About a node of the cluster itself.
     Member(member::Ask),
+    /// About a run of a node that holds sockets.
+    Host(host::Ask),
+    /// About a socket session.
+    Socket(socket::Ask),
+    /// About a room.
+    Room(room::Ask),
+    /// About who a mailbox is pushed to.
+    Claim(claim::Ask),
+    /// About a one-time ticket.
+    Ticket(ticket::Ask),
 }
 
 /// A stamped batch of commands: what one log entry carries.
@@ -82,9 +94,29 @@ impl Ask {
             },
             Self::Mailbox(ask) => match ask.verb {
                 mailbox::Verb::Push { .. } => false,
-                mailbox::Verb::Drain { .. } => true,
+                mailbox::Verb::Drain { .. } | mailbox::Verb::Acknowledge { .. } => true,
             },
-            Self::Rendezvous(_) | Self::Device(_) | Self::Member(_) => false,
+            Self::Socket(ask) => match ask.verb {
+                socket::Verb::Open { .. } => false,
+                socket::Verb::Resume { .. }
+                | socket::Verb::Enter { .. }
+                | socket::Verb::Hold { .. }
+                | socket::Verb::Detach { .. }
+                | socket::Verb::Close { .. } => true,
+            },
+            Self::Room(ask) => match ask.verb {
+                room::Verb::Join { .. } | room::Verb::Publish { .. } => false,
+                room::Verb::Detach { .. } | room::Verb::Leave { .. } => true,
+            },
+            Self::Claim(ask) => match ask.verb {
+                claim::Verb::Take { .. } => false,
+                claim::Verb::Detach { .. } | claim::Verb::Release { .. } => true,
+            },
+            Self::Ticket(ask) => match ask.verb {
+                ticket::Verb::Issue { .. } => false,
+                ticket::Verb::Redeem => true,
+            },
+            Self::Rendezvous(_) | Self::Device(_) | Self::Member(_) | Self::Host(_) => false,
         }
     }
 }

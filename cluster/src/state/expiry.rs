@@ -10,6 +10,7 @@ use imbl::OrdSet;
 use serde::{Deserialize, Serialize};
 
 use super::allowance::Tier;
+use super::host::Host;
 use super::id::Key;
 
 /// Something that expires.
@@ -25,6 +26,12 @@ pub(super) enum Thing {
     Window(Key, Tier),
     Memo(Key),
     Origin(u64),
+    Host(Host),
+    Socket(Key),
+    Room(Key),
+    Member(Key, Key),
+    Claim(Key),
+    Ticket(Key),
 }
 
 /// How long a thing lives, and where its entry stands in the agenda.

@@ -1,11 +1,12 @@
 //! The ground all nouns stand on while a proposal is carried out: the clock of the log, the storage bound, the
-//! agenda, the bodies and the effects gathered so far.
+//! agenda, the bodies, the hosts and the effects gathered so far.
 
 use std::collections::BTreeSet;
 
 use super::bodies::Bodies;
 use super::effect::Effect;
 use super::expiry::Agenda;
+use super::host::Hosts;
 use super::id::{Domain, Key};
 use super::limits::ENTRY_BYTES;
 use super::outcome::Refusal;
@@ -19,6 +20,7 @@ pub(super) struct Ground {
     pub(super) storage: Storage,
     pub(super) agenda: Agenda,
     pub(super) bodies: Bodies,
+    pub(super) hosts: Hosts,
     pub(super) wakes: Wakes,
 }
 

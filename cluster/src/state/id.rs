@@ -26,6 +26,12 @@ pub enum Domain {
     Client,
     /// A remembered outcome, named by a caller's `Idempotency-Key`.
     Memo,
+    /// A socket session, named by its id.
+    Socket,
+    /// A room, named by its name.
+    Room,
+    /// A one-time ticket, named by its text.
+    Ticket,
 }
 
 /// A storage key: SHA-256 over a domain and the words that name the thing.

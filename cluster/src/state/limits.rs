@@ -31,6 +31,20 @@ pub const WINDOWS_MAX: usize = 1 << 20;
 pub const WINDOWS_FULL_RETRY_MS: u64 = 1000;
 /// For how long a mailbox's numbering is kept after its last signal expired, in milliseconds.
 pub const MAILBOX_HEAD_MS: u64 = 600_000;
+/// Runs of nodes that hold sockets.
+pub const HOSTS_MAX: usize = 4096;
+/// Members of one room.
+pub const ROOM_MEMBERS_MAX: usize = 10_000;
+/// Messages in one room's history, whatever is asked for.
+pub const ROOM_MESSAGES_MAX: usize = 10_000;
+/// Their bytes.
+pub const ROOM_BYTES_MAX: usize = 16 << 20;
+/// Bytes of one message: 64 KiB and a byte that says what they are.
+pub const MESSAGE_BYTES_MAX: usize = 65_536 + 1;
+/// For how long a room's numbering is kept after the last of its members and messages, in milliseconds.
+pub const ROOM_HEAD_MS: u64 = 600_000;
+/// Bytes of what a ticket grants, in the edge's own words.
+pub const GRANT_BYTES_MAX: usize = 4096;
 /// Commands in one proposal.
 pub const COMMANDS_PER_PROPOSAL_MAX: usize = 8192;
 /// Origins whose floors one proposal raises.

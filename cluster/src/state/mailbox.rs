@@ -6,6 +6,7 @@ use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 
 use super::body::Body;
+use super::claim::Claims;
 use super::codec::at_most;
 use super::expiry::Thing;
 use super::ground::Ground;
@@ -40,6 +41,13 @@ pub enum Verb {
     Drain {
         /// Bound on the payload bytes of one answer.
         bytes_max: u32,
+    },
+    /// Forget what was pushed to a socket, up to and with the signal numbered `seq`.
+    Acknowledge {
+        /// The session the mailbox is pushed to.
+        session: Key,
+        /// The last signal that arrived there.
+        seq: u64,
     },
 }
 
@@ -85,6 +93,11 @@ pub enum Outcome {
     },
     /// What waited, oldest first.
     Messages(#[serde(deserialize_with = "at_most::<_, _, { MAILBOX_SIGNALS_MAX }>")] Vec<Message>),
+    /// So many were forgotten.
+    Acknowledged {
+        /// How many.
+        count: u32,
+    },
 }
 
 /// Why nothing happened to a mailbox.
@@ -92,6 +105,8 @@ pub enum Outcome {
 pub enum Refusal {
     /// It holds as many signals, or bytes, as it may.
     Full,
+    /// The session does not hold the peer id.
+    NotHeld,
 }
 
 impl Message {
@@ -135,7 +150,12 @@ struct Signal {
 }
 
 impl Mailboxes {
-    pub(super) fn carry_out(&mut self, ask: Ask, ground: &mut Ground) -> Result<Outcome, outcome::Refusal> {
+    pub(super) fn carry_out(
+        &mut self,
+        ask: Ask,
+        claims: &Claims,
+        ground: &mut Ground,
+    ) -> Result<Outcome, outcome::Refusal> {
         let Ask { key, verb } = ask;
         if ground.overdue {
             self.free_expired(&key, ground);
@@ -144,7 +164,17 @@ impl Mailboxes {
             Verb::Push { from, kind, payload, ttl_ms } => {
                 self.push(key, Signal { from, kind, payload, ttl_ms }, ground)
             }
+            Verb::Drain { .. } if claims.is_attached(&key, &ground.hosts, ground.now_ms) => {
+                Ok(Outcome::Messages(Vec::new()))
+            }
             Verb::Drain { bytes_max } => Ok(self.drain(key, bytes_max, ground)),
+            Verb::Acknowledge { session, seq } => {
+                let holder = claims.holder(&key, &ground.hosts, ground.now_ms);
+                if holder.is_none_or(|(holder, _)| holder != session) {
+                    return Err(Refusal::NotHeld.into());
+                }
+                Ok(self.acknowledge(key, seq, ground))
+            }
         }
     }
 
@@ -205,6 +235,15 @@ impl Mailboxes {
         Outcome::Messages(messages)
     }
 
+    fn acknowledge(&mut self, key: Key, seq: u64, ground: &mut Ground) -> Outcome {
+        let arrived = self.messages.range((key, 0)..=(key, seq)).map(|((_, seq), _)| *seq);
+        let arrived: Vec<u64> = arrived.collect();
+        for seq in &arrived {
+            self.forget(&key, *seq, ground);
+        }
+        Outcome::Acknowledged { count: arrived.len() as u32 }
+    }
+
     fn forget(&mut self, key: &Key, seq: u64, ground: &mut Ground) {
         if let Some(message) = self.messages.remove(&(*key, seq))
             && let Some(head) = self.heads.get_mut(key)
@@ -254,6 +293,28 @@ impl Mailboxes {
             }
             None => 0,
         }
+    }
+
+    /// What waits above a number, oldest first, up to `count_max` and `bytes_max` of payload (at least one).
+    pub(super) fn signals(
+        &self,
+        key: &Key,
+        after: u64,
+        count_max: usize,
+        bytes_max: usize,
+        now_ms: u64,
+    ) -> Vec<Arc<Message>> {
+        let mut bytes = 0;
+        let mut found: Vec<Arc<Message>> = Vec::new();
+        let messages = self.messages.range((*key, after.saturating_add(1))..=(*key, u64::MAX));
+        for (_, message) in messages.filter(|(_, message)| message.alive(now_ms)).take(count_max) {
+            bytes += message.payload.len();
+            if !found.is_empty() && bytes > bytes_max {
+                break;
+            }
+            found.push(message.clone());
+        }
+        found
     }
 
     pub(super) fn len(&self) -> usize {

@@ -15,7 +15,7 @@ use super::ground::Ground;
 use super::id::Key;
 use super::limits::MEMOS_MAX;
 use super::outcome::{Answer, Outcome};
-use super::{mailbox, transfer};
+use super::{mailbox, ticket, transfer};
 
 /// All remembered outcomes.
 #[derive(Debug, Clone, Default)]
@@ -99,6 +99,7 @@ impl Remembered {
             (Ok(Outcome::Mailbox(mailbox::Outcome::Messages(messages))), _) => {
                 messages.iter().map(mailbox::Message::weight).sum()
             }
+            (Ok(Outcome::Ticket(ticket::Outcome::Redeemed { grant })), _) => grant.len() as u64,
             (Ok(_) | Err(_), _) => 0,
         }
     }

@@ -12,6 +12,7 @@ pub mod allowance;
 mod bits;
 mod bodies;
 pub mod body;
+pub mod claim;
 pub mod codec;
 pub mod command;
 pub mod device;
@@ -19,6 +20,7 @@ pub mod effect;
 pub mod exchange;
 mod expiry;
 mod ground;
+pub mod host;
 pub mod id;
 pub mod limits;
 pub mod mailbox;
@@ -27,9 +29,13 @@ mod memo;
 pub mod outcome;
 pub mod rendezvous;
 pub mod replay;
+pub mod room;
 pub mod snapshot;
+pub mod socket;
 #[cfg(test)]
 mod tests;
+mod tether;
+pub mod ticket;
 pub mod transfer;
 
 use std::sync::Arc;
@@ -39,6 +45,7 @@ use command::{Ask, Command, Proposal};
 use effect::Effect;
 use expiry::Thing;
 use ground::Ground;
+use host::Attachment;
 use id::{Digest, Key};
 use limits::{ENTRY_BYTES, EXPIRED_PER_PROPOSAL_MAX};
 use outcome::{Answer, Outcome, Refusal};
@@ -61,6 +68,10 @@ pub struct State {
     register: rendezvous::Register,
     devices: device::Devices,
     members: member::Members,
+    sockets: socket::Sessions,
+    rooms: room::Rooms,
+    claims: claim::Claims,
+    tickets: ticket::Tickets,
 }
 
 impl State {
@@ -95,6 +106,12 @@ impl State {
                 Thing::Window(client, tier) => self.windows.lapse(&client, tier, ground),
                 Thing::Memo(key) => self.memos.lapse(&key, ground),
                 Thing::Origin(number) => self.replay.lapse(number, ground),
+                Thing::Host(host) => host::lapse(&host, ground),
+                Thing::Socket(key) => self.sockets.lapse(&key, ground),
+                Thing::Room(key) => self.rooms.lapse(&key, ground),
+                Thing::Member(key, member) => self.rooms.lapse_member(&key, &member, ground),
+                Thing::Claim(key) => self.claims.lapse(&key, ground),
+                Thing::Ticket(key) => self.tickets.lapse(&key, ground),
             };
         }
         ground.overdue = ground.agenda.next_ms().is_some_and(|next_ms| next_ms <= ground.now_ms);
@@ -120,7 +137,12 @@ impl State {
             | Ask::Mailbox(_)
             | Ask::Rendezvous(_)
             | Ask::Device(_)
-            | Ask::Member(_) => None,
+            | Ask::Member(_)
+            | Ask::Host(_)
+            | Ask::Socket(_)
+            | Ask::Room(_)
+            | Ask::Claim(_)
+            | Ask::Ticket(_) => None,
         };
         let answer = self.charge_and_carry_out(command);
         let shared = Arc::new(answer.clone());
@@ -171,10 +193,15 @@ impl State {
             Ask::Spend => Ok(Outcome::Spent),
             Ask::Transfer(ask) => self.transfers.carry_out(ask, ground).map(Into::into),
             Ask::Exchange(ask) => self.exchanges.carry_out(ask, ground).map(Into::into),
-            Ask::Mailbox(ask) => self.mailboxes.carry_out(ask, ground).map(Into::into),
+            Ask::Mailbox(ask) => self.mailboxes.carry_out(ask, &self.claims, ground).map(Into::into),
             Ask::Rendezvous(ask) => self.register.carry_out(ask, ground).map(Into::into),
             Ask::Device(ask) => self.devices.carry_out(ask, ground).map(Into::into),
             Ask::Member(ask) => self.members.carry_out(&ask).map(Into::into),
+            Ask::Host(ask) => host::carry_out(&ask, ground).map(Into::into),
+            Ask::Socket(ask) => self.sockets.carry_out(&ask, ground).map(Into::into),
+            Ask::Room(ask) => self.rooms.carry_out(ask, ground).map(Into::into),
+            Ask::Claim(ask) => self.claims.carry_out(&ask, ground).map(Into::into),
+            Ask::Ticket(ask) => self.tickets.carry_out(ask, ground).map(Into::into),
         }
     }
 }
@@ -210,6 +237,13 @@ impl State {
             rendezvous: self.register.len(),
             devices: self.devices.len(),
             windows: self.windows.len(),
+            hosts: self.ground.hosts.len(),
+            sockets: self.sockets.len(),
+            rooms: self.rooms.len(),
+            room_members: self.rooms.members_len(),
+            room_messages: self.rooms.messages_len(),
+            claims: self.claims.len(),
+            tickets: self.tickets.len(),
             memos: self.memos.len(),
             outcomes: self.replay.outcomes(),
         }
@@ -242,9 +276,62 @@ impl State {
         self.exchanges.resolve(pin, now_ms)
     }
 
-    /// How many signals wait in a mailbox.
+    /// How many signals wait in a mailbox for a poll; none while it is pushed to a socket.
     pub fn waiting(&self, key: &Key, now_ms: u64) -> usize {
+        if self.claims.is_attached(key, &self.ground.hosts, now_ms) {
+            return 0;
+        }
         self.mailboxes.waiting(key, now_ms)
+    }
+
+    /// Signals with numbers above `after`, oldest first, up to `count_max` and `bytes_max` of payload (at least
+    /// one): what is pushed to the socket that holds the mailbox.
+    pub fn signals(
+        &self,
+        key: &Key,
+        after: u64,
+        count_max: usize,
+        bytes_max: usize,
+        now_ms: u64,
+    ) -> Vec<Arc<mailbox::Message>> {
+        self.mailboxes.signals(key, after, count_max, bytes_max, now_ms)
+    }
+
+    /// The session that holds a mailbox's peer id, and the connection its signals go to, if the host of that lives.
+    pub fn holder(&self, key: &Key, now_ms: u64) -> Option<(Key, Option<Attachment>)> {
+        self.claims.holder(key, &self.ground.hosts, now_ms)
+    }
+
+    /// A socket session.
+    pub fn socket(&self, key: &Key, now_ms: u64) -> Option<socket::View> {
+        self.sockets.view(key, &self.ground.hosts, now_ms)
+    }
+
+    /// A room.
+    pub fn room(&self, key: &Key, now_ms: u64) -> Option<room::View> {
+        self.rooms.view(key, now_ms)
+    }
+
+    /// A room's messages after an offset, oldest first, up to `count_max` and `bytes_max` (at least one).
+    pub fn room_messages(
+        &self,
+        key: &Key,
+        after: u64,
+        count_max: usize,
+        bytes_max: usize,
+        now_ms: u64,
+    ) -> Vec<Arc<room::Message>> {
+        self.rooms.messages(key, after, count_max, bytes_max, now_ms)
+    }
+
+    /// A room's members: the keys of their socket sessions, in order.
+    pub fn room_members(&self, key: &Key) -> Vec<Key> {
+        self.rooms.members(key).copied().collect()
+    }
+
+    /// The nodes that hold a connection of one of a room's members, in order.
+    pub fn room_nodes(&self, key: &Key, now_ms: u64) -> Vec<u64> {
+        self.rooms.nodes(key, &self.ground.hosts, now_ms)
     }
 
     /// The peer an invite code resolves to.
@@ -286,6 +373,13 @@ pub struct Counts {
     pub rendezvous: usize,
     pub devices: usize,
     pub windows: usize,
+    pub hosts: usize,
+    pub sockets: usize,
+    pub rooms: usize,
+    pub room_members: usize,
+    pub room_messages: usize,
+    pub claims: usize,
+    pub tickets: usize,
     pub memos: usize,
     pub outcomes: usize,
 }

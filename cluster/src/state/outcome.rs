@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{allowance, device, exchange, mailbox, member, rendezvous, transfer};
+use super::{
+    allowance, claim, device, exchange, host, mailbox, member, rendezvous, room, socket, ticket, transfer,
+};
 
 /// What a command came to, and what is left of its client's allowance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +34,16 @@ pub enum Outcome {
     Device(device::Outcome),
     /// About a node of the cluster itself.
     Member(member::Outcome),
+    /// About a run of a node that holds sockets.
+    Host(host::Outcome),
+    /// About a socket session.
+    Socket(socket::Outcome),
+    /// About a room.
+    Room(room::Outcome),
+    /// About who a mailbox is pushed to.
+    Claim(claim::Outcome),
+    /// About a one-time ticket.
+    Ticket(ticket::Outcome),
 }
 
 /// Why nothing happened. A refused command changed nothing, except that its charge may have been spent.
@@ -58,6 +70,16 @@ pub enum Refusal {
     Device(device::Refusal),
     /// About a node of the cluster itself.
     Member(member::Refusal),
+    /// About a run of a node that holds sockets.
+    Host(host::Refusal),
+    /// About a socket session.
+    Socket(socket::Refusal),
+    /// About a room.
+    Room(room::Refusal),
+    /// About who a mailbox is pushed to.
+    Claim(claim::Refusal),
+    /// About a one-time ticket.
+    Ticket(ticket::Refusal),
 }
 
 impl Answer {
@@ -90,5 +112,10 @@ families!(
     mailbox => Mailbox,
     rendezvous => Rendezvous,
     device => Device,
-    member => Member
+    member => Member,
+    host => Host,
+    socket => Socket,
+    room => Room,
+    claim => Claim,
+    ticket => Ticket
 );

@@ -2,7 +2,7 @@
 //!
 //! A magic word and a version byte; then records, each its length in four bytes (little-endian), its header in
 //! bincode and its bodies; the last one counts those before it; then the SHA-256 of everything so far. Records
-//! come in the order of `Record` and within a kind in the order of the maps, so equal states make equal bytes.
+//! come kind by kind in one order, and within a kind in the order of the maps, so equal states make equal bytes.
 //! What can be derived is not written but rebuilt on reading: references to bodies, stored bytes, the agenda.
 
 use std::io::{self, Read, Write};
@@ -16,12 +16,17 @@ use super::bodies::Slot;
 use super::body::Body;
 use super::codec::{self, CONFIG, fill};
 use super::expiry::Lease;
+use super::host::Host;
 use super::id::{Digest, Key, RequestId};
 use super::limits::{
-    CHUNK_BYTES_MAX, DEVICES_PER_USER_MAX, ENVELOPE_BYTES_MAX, PAYLOAD_BYTES_MAX, RECORD_BYTES_MAX,
+    CHUNK_BYTES_MAX, DEVICES_PER_USER_MAX, ENVELOPE_BYTES_MAX, GRANT_BYTES_MAX, MESSAGE_BYTES_MAX,
+    PAYLOAD_BYTES_MAX, RECORD_BYTES_MAX,
 };
 use super::outcome::{Answer, Outcome};
-use super::{State, device, exchange, mailbox, memo, rendezvous, replay, transfer};
+use super::tether::Tether;
+use super::{
+    State, claim, device, exchange, host, mailbox, memo, rendezvous, replay, room, socket, ticket, transfer,
+};
 
 /// The format written, and the highest one read.
 pub const VERSION: u8 = 1;
@@ -45,7 +50,7 @@ pub enum Error {
     Corrupt(&'static str),
 }
 
-/// One record. New kinds are added at the end: the order is the format.
+/// One record. New kinds are added at the end, behind the one that ends the stream: the numbers are the format.
 #[derive(Debug, Serialize, Deserialize)]
 enum Record {
     Clock {
@@ -78,6 +83,13 @@ enum Record {
     End {
         records: u64,
     },
+    Host(Host, Lease),
+    Socket(Key, socket::Session),
+    Room(Key, room::Head),
+    RoomMember(Key, Key, Tether),
+    RoomMessage(Key, room::Message),
+    Claim(Key, claim::Claim),
+    Ticket(Key, ticket::Ticket),
 }
 
 impl State {
@@ -170,6 +182,27 @@ impl State {
         for (node, storage) in self.members.iter() {
             writer.record(Record::Member(*node, *storage))?;
         }
+        for (host, lease) in self.ground.hosts.iter() {
+            writer.record(Record::Host(*host, *lease))?;
+        }
+        for (key, session) in self.sockets.iter() {
+            writer.record(Record::Socket(*key, session.clone()))?;
+        }
+        for (key, head) in self.rooms.iter() {
+            writer.record(Record::Room(*key, *head))?;
+        }
+        for ((key, member), tether) in self.rooms.iter_members() {
+            writer.record(Record::RoomMember(*key, *member, *tether))?;
+        }
+        for (key, message) in self.rooms.iter_messages() {
+            writer.record(Record::RoomMessage(*key, room::Message::clone(message)))?;
+        }
+        for (key, claim) in self.claims.iter() {
+            writer.record(Record::Claim(*key, claim.clone()))?;
+        }
+        for (key, ticket) in self.tickets.iter() {
+            writer.record(Record::Ticket(*key, ticket.clone()))?;
+        }
         let records = writer.records;
         writer.record(Record::End { records })?;
         writer.finish()
@@ -220,6 +253,17 @@ impl State {
             Record::Outcome(id, answer) => ("outcome", self.replay.restore_answer(id, answer)),
             Record::Member(node, storage) => ("member", self.members.restore(node, storage)),
             Record::End { .. } => ("end", false),
+            Record::Host(host, lease) => ("host", host::restore(host, lease, ground)),
+            Record::Socket(key, session) => ("socket", self.sockets.restore(key, session, ground)),
+            Record::Room(key, head) => ("room", self.rooms.restore(key, head, ground)),
+            Record::RoomMember(key, member, tether) => {
+                ("room member", self.rooms.restore_member(key, member, tether, ground))
+            }
+            Record::RoomMessage(key, message) => {
+                ("room message", self.rooms.restore_message(key, message, ground))
+            }
+            Record::Claim(key, claim) => ("claim", self.claims.restore(key, claim, ground)),
+            Record::Ticket(key, ticket) => ("ticket", self.tickets.restore(key, ticket, ground)),
         };
         if sound { Ok(()) } else { Err(Error::Corrupt(what)) }
     }
@@ -239,6 +283,8 @@ impl Record {
                 bodies.try_for_each(|body| visit(body, ENVELOPE_BYTES_MAX))
             }
             Self::Message(_, message) => visit(&mut message.payload, PAYLOAD_BYTES_MAX),
+            Self::RoomMessage(_, message) => visit(&mut message.data, MESSAGE_BYTES_MAX),
+            Self::Ticket(_, ticket) => visit(&mut ticket.grant, GRANT_BYTES_MAX),
             // The chunk that a memo refers to has its own record.
             Self::Memo(_, _, Some(_), _) => Ok(()),
             Self::Memo(_, _, None, answer) | Self::Outcome(_, answer) => answer.each_body_mut(visit),
@@ -253,6 +299,11 @@ impl Record {
             | Self::Window(..)
             | Self::Origin(..)
             | Self::Member(..)
+            | Self::Host(..)
+            | Self::Socket(..)
+            | Self::Room(..)
+            | Self::RoomMember(..)
+            | Self::Claim(..)
             | Self::End { .. } => Ok(()),
         }
     }

@@ -264,7 +264,10 @@ fn side(domain: Domain) -> Side {
         | Domain::Rendezvous
         | Domain::Devices
         | Domain::Client
-        | Domain::Memo => Side::Session,
+        | Domain::Memo
+        | Domain::Socket
+        | Domain::Room
+        | Domain::Ticket => Side::Session,
     }
 }
 

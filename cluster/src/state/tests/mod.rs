@@ -12,7 +12,9 @@ mod model;
 mod names;
 mod once;
 mod properties;
+mod room;
 mod snapshot;
+mod socket;
 mod storage;
 mod transfer;
 
@@ -127,5 +129,35 @@ impl From<super::exchange::Ask> for Ask {
 impl From<super::mailbox::Ask> for Ask {
     fn from(ask: super::mailbox::Ask) -> Self {
         Self::Mailbox(ask)
+    }
+}
+
+impl From<super::host::Ask> for Ask {
+    fn from(ask: super::host::Ask) -> Self {
+        Self::Host(ask)
+    }
+}
+
+impl From<super::socket::Ask> for Ask {
+    fn from(ask: super::socket::Ask) -> Self {
+        Self::Socket(ask)
+    }
+}
+
+impl From<super::room::Ask> for Ask {
+    fn from(ask: super::room::Ask) -> Self {
+        Self::Room(ask)
+    }
+}
+
+impl From<super::claim::Ask> for Ask {
+    fn from(ask: super::claim::Ask) -> Self {
+        Self::Claim(ask)
+    }
+}
+
+impl From<super::ticket::Ask> for Ask {
+    fn from(ask: super::ticket::Ask) -> Self {
+        Self::Ticket(ask)
     }
 }

@@ -185,6 +185,7 @@ impl Model {
                 }
                 mailbox::Outcome::Messages(mailbox.messages.drain(..given).collect())
             }
+            mailbox::Verb::Acknowledge { .. } => panic!("not modelled: sockets"),
         }
     }
 

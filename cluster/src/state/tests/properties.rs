@@ -4,7 +4,9 @@ use proptest::prelude::*;
 
 use super::super::allowance::{Charge, Tier};
 use super::super::transfer::Encoding;
-use super::super::{device, exchange, mailbox, member, rendezvous, transfer};
+use super::super::{
+    claim, device, exchange, host, mailbox, member, rendezvous, room, socket, ticket, transfer,
+};
 use super::*;
 
 /// One proposal of a history: how long after the one before, and what is asked.
@@ -77,6 +79,77 @@ pub(super) fn charge() -> impl Strategy<Value = Charge> {
         .prop_map(|(client, tier, count, limit, window_ms)| Charge { client, tier, count, limit, window_ms })
 }
 
+fn attachment() -> impl Strategy<Value = host::Attachment> {
+    (host(), 0_u64..3).prop_map(|(host, connection)| host::Attachment { host, connection })
+}
+
+fn host() -> impl Strategy<Value = host::Host> {
+    (0_u64..2, 0_u64..2).prop_map(|(node, run)| host::Host { node, run })
+}
+
+fn host_ask() -> impl Strategy<Value = host::Ask> {
+    prop_oneof![
+        3 => (host(), ttl()).prop_map(|(host, ttl_ms)| host::Ask::Renew { host, ttl_ms }),
+        1 => host().prop_map(|host| host::Ask::Leave { host }),
+    ]
+}
+
+fn socket_ask() -> impl Strategy<Value = socket::Ask> {
+    use socket::Verb;
+    let subject = || prop::option::of(key(Domain::Client));
+    let verb = prop_oneof![
+        3 => (subject(), attachment(), ttl())
+            .prop_map(|(subject, at, lease_ms)| Verb::Open { subject, at, lease_ms }),
+        2 => (subject(), attachment(), ttl())
+            .prop_map(|(subject, at, lease_ms)| Verb::Resume { subject, at, lease_ms }),
+        1 => (0_u64..3, prop::option::of(key(Domain::Room)))
+            .prop_map(|(connection, room)| Verb::Enter { connection, room }),
+        1 => (0_u64..3, prop::option::of(key(Domain::Mailbox)))
+            .prop_map(|(connection, peer)| Verb::Hold { connection, peer }),
+        2 => (0_u64..3).prop_map(|connection| Verb::Detach { connection }),
+        1 => (0_u64..3).prop_map(|connection| Verb::Close { connection }),
+    ];
+    (key(Domain::Socket), verb).prop_map(|(key, verb)| socket::Ask { key, verb })
+}
+
+fn room_ask() -> impl Strategy<Value = room::Ask> {
+    use room::Verb;
+    let member = || key(Domain::Socket);
+    let keep =
+        (0_u32..4, 0_u32..8, ttl()).prop_map(|(count, bytes, age_ms)| room::Keep { count, bytes, age_ms });
+    let verb = prop_oneof![
+        3 => (member(), attachment(), ttl())
+            .prop_map(|(member, at, grace_ms)| Verb::Join { member, at, grace_ms }),
+        1 => (member(), 0_u64..3).prop_map(|(member, connection)| Verb::Detach { member, connection }),
+        1 => (member(), 0_u64..3).prop_map(|(member, connection)| Verb::Leave { member, connection }),
+        6 => (member(), prop::option::of(0_u64..4), text(), keep).prop_map(
+            |(member, message_id, text, keep)| Verb::Publish { member, message_id, data: body(&text), keep }
+        ),
+    ];
+    (key(Domain::Room), verb).prop_map(|(key, verb)| room::Ask { key, verb })
+}
+
+fn claim_ask() -> impl Strategy<Value = claim::Ask> {
+    use claim::Verb;
+    let session = || key(Domain::Socket);
+    let verb = prop_oneof![
+        3 => (session(), attachment(), ttl(), prop::bool::weighted(0.2)).prop_map(
+            |(session, at, lease_ms, seize)| Verb::Take { session, at, lease_ms, seize }
+        ),
+        1 => (session(), 0_u64..3).prop_map(|(session, connection)| Verb::Detach { session, connection }),
+        1 => (session(), 0_u64..3).prop_map(|(session, connection)| Verb::Release { session, connection }),
+    ];
+    (key(Domain::Mailbox), verb).prop_map(|(key, verb)| claim::Ask { key, verb })
+}
+
+fn ticket_ask() -> impl Strategy<Value = ticket::Ask> {
+    let verb = prop_oneof![
+        (text(), ttl()).prop_map(|(text, ttl_ms)| ticket::Verb::Issue { grant: body(&text), ttl_ms }),
+        Just(ticket::Verb::Redeem),
+    ];
+    (key(Domain::Ticket), verb).prop_map(|(key, verb)| ticket::Ask { key, verb })
+}
+
 fn ask() -> impl Strategy<Value = Ask> {
     let register = (key(Domain::Rendezvous), text(), ttl()).prop_map(|(key, peer, ttl_ms)| {
         Ask::Rendezvous(rendezvous::Ask { key, verb: rendezvous::Verb::Register { peer, ttl_ms } })
@@ -87,6 +160,10 @@ fn ask() -> impl Strategy<Value = Ask> {
             Ask::Device(device::Ask { key, verb })
         },
     );
+    let acknowledge =
+        (key(Domain::Mailbox), key(Domain::Socket), 0_u64..4).prop_map(|(key, session, seq)| {
+            Ask::Mailbox(mailbox::Ask { key, verb: mailbox::Verb::Acknowledge { session, seq } })
+        });
     let member =
         (0_u64..3, 0_u128..2).prop_map(|(node, storage)| Ask::Member(member::Ask::Enroll { node, storage }));
     prop_oneof![
@@ -96,6 +173,12 @@ fn ask() -> impl Strategy<Value = Ask> {
         2 => register,
         2 => device,
         1 => member,
+        2 => host_ask().prop_map(Ask::Host),
+        3 => socket_ask().prop_map(Ask::Socket),
+        4 => room_ask().prop_map(Ask::Room),
+        2 => claim_ask().prop_map(Ask::Claim),
+        1 => acknowledge,
+        1 => ticket_ask().prop_map(Ask::Ticket),
         1 => Just(Ask::Spend),
     ]
 }

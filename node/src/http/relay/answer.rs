@@ -34,9 +34,18 @@ pub(in crate::http) fn answer(
             Ok(json(StatusCode::OK, format!(r#"{{"status":"registered","ttlSec":{seconds}}}"#)))
         }
         // None of relay's actions comes to one of these.
-        Ok(Outcome::Spent | Outcome::Exchange(_) | Outcome::Device(_) | Outcome::Member(_)) => {
-            Err(Code::Internal.into())
-        }
+        Ok(
+            Outcome::Mailbox(mailbox::Outcome::Acknowledged { .. })
+            | Outcome::Spent
+            | Outcome::Exchange(_)
+            | Outcome::Device(_)
+            | Outcome::Member(_)
+            | Outcome::Host(_)
+            | Outcome::Socket(_)
+            | Outcome::Room(_)
+            | Outcome::Claim(_)
+            | Outcome::Ticket(_),
+        ) => Err(Code::Internal.into()),
         Err(refusal) => Err(refused(refusal).into()),
     }
 }
@@ -68,7 +77,15 @@ fn refused(refusal: Refusal) -> Code {
         Refusal::Allowance { .. } => Code::RateLimitExceeded,
         Refusal::StorageFull => Code::StorageFull,
         Refusal::Stale => Code::NoLeader,
-        Refusal::Exchange(_) | Refusal::Device(_) | Refusal::Member(_) => Code::Internal,
+        Refusal::Mailbox(mailbox::Refusal::NotHeld)
+        | Refusal::Exchange(_)
+        | Refusal::Device(_)
+        | Refusal::Member(_)
+        | Refusal::Host(_)
+        | Refusal::Socket(_)
+        | Refusal::Room(_)
+        | Refusal::Claim(_)
+        | Refusal::Ticket(_) => Code::Internal,
     }
 }
 

@@ -1,0 +1,125 @@
+//! Casts: bytes from node to node past the log, at most once.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::limits;
+use crate::raft::message::kind;
+use crate::wire::{Frame, Lane, Links, Outgoing};
+
+/// Counts casts that were not delivered because a queue was full or a peer was not reached.
+pub(super) const DROPPED: &str = "conclave_casts_dropped_total";
+
+/// Gathers casts per peer: what comes while the last frame is on its way becomes the next.
+pub(super) struct Caster {
+    links: Links,
+    stop: CancellationToken,
+    queues: Mutex<BTreeMap<u64, Arc<Queue>>>,
+    reader: Mutex<Option<mpsc::Sender<(u64, Bytes)>>>,
+}
+
+/// What waits for one peer. A std mutex: nothing awaits while it is held.
+struct Queue(Mutex<Waiting>);
+
+#[derive(Default)]
+struct Waiting {
+    casts: VecDeque<Bytes>,
+    bytes: usize,
+    /// Whether a task is sending.
+    busy: bool,
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.0.lock().expect("nothing panics while this is held")
+    }
+
+    /// The next frame; the task that gets none has to end.
+    fn next(&self) -> Option<(Bytes, u64)> {
+        let mut waiting = self.lock();
+        let mut frame = BytesMut::new();
+        let mut count = 0;
+        while let Some(cast) = waiting.casts.front()
+            && (count == 0 || frame.len() + cast.len() <= limits::CAST_FRAME_BYTES_MAX)
+        {
+            frame.put_u32_le(cast.len() as u32);
+            frame.put_slice(cast);
+            waiting.bytes -= cast.len();
+            waiting.casts.pop_front();
+            count += 1;
+        }
+        waiting.busy = count > 0;
+        (count > 0).then(|| (frame.freeze(), count))
+    }
+}
+
+impl Caster {
+    pub(super) fn new(links: Links, stop: CancellationToken) -> Self {
+        metrics::describe_counter!(DROPPED, "volatile messages that did not reach another node");
+        Self { links, stop, queues: Mutex::default(), reader: Mutex::default() }
+    }
+
+    /// Queues a cast for a peer, and sends what is queued unless that is under way.
+    pub(super) fn send(&self, peer: u64, address: &str, cast: Bytes) {
+        let queue = {
+            let mut queues = self.queues.lock().expect("nothing panics while this is held");
+            queues.entry(peer).or_insert_with(|| Arc::new(Queue(Mutex::default()))).clone()
+        };
+        {
+            let mut waiting = queue.lock();
+            if waiting.bytes + cast.len() > limits::CASTS_BYTES_MAX {
+                metrics::counter!(DROPPED).increment(1);
+                return;
+            }
+            waiting.bytes += cast.len();
+            waiting.casts.push_back(cast);
+            if std::mem::replace(&mut waiting.busy, true) {
+                return;
+            }
+        }
+        let (links, stop, address) = (self.links.clone(), self.stop.clone(), address.to_owned());
+        tokio::spawn(async move {
+            while let Some((frame, count)) = queue.next() {
+                let cast = Outgoing { kind: kind::CAST, group: 0, header: Vec::new(), payload: vec![frame] };
+                let sent = links.call(peer, &address, Lane::Bulk, cast, limits::CAST_TIMEOUT);
+                match stop.run_until_cancelled(sent).await {
+                    None => return,
+                    Some(Ok(_)) => {}
+                    Some(Err(_)) => metrics::counter!(DROPPED).increment(count),
+                }
+            }
+        });
+    }
+
+    /// The casts from now on.
+    pub(super) fn receive(&self) -> mpsc::Receiver<(u64, Bytes)> {
+        let (sender, receiver) = mpsc::channel(limits::CASTS_MAX);
+        *self.reader.lock().expect("nothing panics while this is held") = Some(sender);
+        receiver
+    }
+
+    /// Takes a peer's frame.
+    pub(super) fn deliver(&self, from: u64, request: Frame) -> Outgoing {
+        let reader = self.reader.lock().expect("nothing panics while this is held").clone();
+        let mut frame = request.payload;
+        let mut dropped = 0;
+        while frame.len() >= 4 {
+            let len = frame.get_u32_le() as usize;
+            if len > frame.len() {
+                break;
+            }
+            let cast = frame.split_to(len);
+            if reader.as_ref().is_none_or(|reader| reader.try_send((from, cast)).is_err()) {
+                dropped += 1;
+            }
+        }
+        if dropped > 0 {
+            metrics::counter!(DROPPED).increment(dropped);
+        }
+        Outgoing { kind: kind::CAST, group: 0, header: Vec::new(), payload: Vec::new() }
+    }
+}

@@ -1,0 +1,452 @@
+//! Rooms: an ordered, bounded history that every member hears.
+//!
+//! Messages are numbered by offsets that grow by one. The epoch names the numbering: a room that was forgotten and
+//! comes back has another, so that nobody takes an offset of the one for an offset of the other.
+
+mod history;
+
+use std::sync::Arc;
+
+use imbl::OrdMap;
+use serde::{Deserialize, Serialize};
+
+use super::body::Body;
+use super::expiry::Thing;
+use super::ground::Ground;
+use super::host::{Attachment, Hosts};
+use super::id::{Domain, Key};
+use super::limits::{ENTRY_BYTES, ROOM_HEAD_MS, ROOM_MEMBERS_MAX};
+use super::outcome;
+use super::tether::Tether;
+use history::History;
+
+/// A wish about the room under `key`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ask {
+    /// Derived from the room's name ([`Domain::Room`]).
+    pub key: Key,
+    /// What is wished.
+    pub verb: Verb,
+}
+
+/// What can be done to a room. A member is the key of a socket session. New verbs are added at the end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Verb {
+    /// Be a member, or be one on another connection.
+    Join {
+        /// Who.
+        member: Key,
+        /// By which connection.
+        at: Attachment,
+        /// For how long a member stays whose connection is lost.
+        grace_ms: u32,
+    },
+    /// The connection is lost: the grace begins. Nothing if another connection took over.
+    Detach {
+        /// Who.
+        member: Key,
+        /// Which connection.
+        connection: u64,
+    },
+    /// Be no member any more. Nothing if another connection took over.
+    Leave {
+        /// Who.
+        member: Key,
+        /// Its connection.
+        connection: u64,
+    },
+    /// Say something to every other member.
+    Publish {
+        /// Who.
+        member: Key,
+        /// The member's own number for it: the same number again, while the first is in the history, is the same
+        /// message.
+        message_id: Option<u64>,
+        /// What is said.
+        data: Body,
+        /// How much history stays.
+        keep: Keep,
+    },
+}
+
+/// How much of a room's history stays after a publish: what goes beyond any of these goes. At the end of the day the
+/// bounds of [`limits`](super::limits) hold, whatever is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Keep {
+    /// Messages.
+    pub count: u32,
+    /// Their bytes.
+    pub bytes: u32,
+    /// Milliseconds from the publish on.
+    pub age_ms: u32,
+}
+
+/// One message of a room.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    /// Its number in the room; grows by one.
+    pub offset: u64,
+    /// Who said it.
+    pub member: Key,
+    /// That member's own number for it.
+    pub message_id: Option<u64>,
+    /// What was said.
+    pub data: Body,
+    /// When, in milliseconds since the Unix epoch.
+    pub at_ms: u64,
+    /// When it is forgotten.
+    pub expires_ms: u64,
+}
+
+/// What happened to a room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// The member is in.
+    Joined {
+        /// Names the numbering.
+        epoch: u64,
+        /// The last offset given.
+        offset: u64,
+        /// Whether it was in already.
+        again: bool,
+    },
+    /// The member is out, or was not in by that connection.
+    Left,
+    /// The message is in the history.
+    Published {
+        /// Names the numbering.
+        epoch: u64,
+        /// Its number.
+        offset: u64,
+        /// When it was said, in milliseconds since the Unix epoch.
+        at_ms: u64,
+        /// Whether it was there already.
+        repeated: bool,
+    },
+}
+
+/// Why nothing happened to a room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Refusal {
+    /// It has as many members as it may.
+    Full,
+    /// Whoever publishes is not in.
+    NotAMember,
+}
+
+/// A room as a reader sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct View {
+    /// Names the numbering.
+    pub epoch: u64,
+    /// The lowest offset that is still there; one above the last if there is none.
+    pub first: u64,
+    /// The last offset given; 0 if none was.
+    pub last: u64,
+    /// Moves with every change of who is a member, and where.
+    pub members_version: u64,
+    /// How many members there are.
+    pub members: usize,
+}
+
+/// What is known of one room beside its messages and members. The fields' order is the snapshot format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Head {
+    epoch: u64,
+    last: u64,
+    members_version: u64,
+    members: u32,
+    /// The room stays until then though nobody is in and nothing is left of its history.
+    keep_ms: u64,
+    /// Where the room stands in the agenda.
+    due_ms: u64,
+}
+
+/// All rooms.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Rooms {
+    heads: OrdMap<Key, Head>,
+    members: OrdMap<(Key, Key), Tether>,
+    history: History,
+}
+
+impl Rooms {
+    pub(super) fn carry_out(&mut self, ask: Ask, ground: &mut Ground) -> Result<Outcome, outcome::Refusal> {
+        let Ask { key, verb } = ask;
+        if ground.overdue {
+            self.history.expire(&key, ground);
+        }
+        match verb {
+            Verb::Join { member, at, grace_ms } => self.join(key, member, at, grace_ms, ground),
+            Verb::Detach { member, connection } => {
+                if let Some(tether) = self.members.get_mut(&(key, member)).filter(|it| it.is_at(connection)) {
+                    tether.detach(Thing::Member(key, member), ground);
+                    self.members_changed(key, ground);
+                }
+                Ok(Outcome::Left)
+            }
+            Verb::Leave { member, connection } => {
+                if let Some(tether) = self.members.get(&(key, member)).filter(|it| it.is_at(connection)) {
+                    tether.end(Thing::Member(key, member), ground);
+                    self.forget_member(key, member, ground);
+                }
+                Ok(Outcome::Left)
+            }
+            Verb::Publish { member, message_id, data, keep } => {
+                if !self.members.contains_key(&(key, member)) {
+                    return Err(Refusal::NotAMember.into());
+                }
+                self.publish(key, member, message_id, &data, &keep, ground)
+            }
+        }
+    }
+
+    fn join(
+        &mut self,
+        key: Key,
+        member: Key,
+        at: Attachment,
+        grace_ms: u32,
+        ground: &mut Ground,
+    ) -> Result<Outcome, outcome::Refusal> {
+        let head = self.heads.get(&key);
+        let thing = Thing::Member(key, member);
+        let again = match self.members.get_mut(&(key, member)) {
+            Some(tether) => {
+                tether.attach(at, grace_ms, thing, ground);
+                true
+            }
+            None => {
+                if head.is_some_and(|head| head.members as usize >= ROOM_MEMBERS_MAX) {
+                    return Err(Refusal::Full.into());
+                }
+                ground.storage.admit(if head.is_none() { 2 * ENTRY_BYTES } else { ENTRY_BYTES })?;
+                if head.is_none() {
+                    self.found(key, ground);
+                }
+                ground.storage.add_entry(0);
+                let tether = Tether::begin(at, grace_ms, thing, ground);
+                self.members.insert((key, member), tether);
+                if let Some(head) = self.heads.get_mut(&key) {
+                    head.members += 1;
+                }
+                false
+            }
+        };
+        self.members_changed(key, ground);
+        let (epoch, offset) = self.heads.get(&key).map_or((0, 0), |head| (head.epoch, head.last));
+        Ok(Outcome::Joined { epoch, offset, again })
+    }
+
+    /// A new room. It cannot have had a namesake within the same millisecond, since that would still be kept.
+    fn found(&mut self, key: Key, ground: &mut Ground) {
+        let keep_ms = ground.now_ms.saturating_add(ROOM_HEAD_MS);
+        ground.storage.add_entry(0);
+        ground.agenda.enter(keep_ms, Thing::Room(key));
+        let head =
+            Head { epoch: ground.now_ms, last: 0, members_version: 0, members: 0, keep_ms, due_ms: keep_ms };
+        self.heads.insert(key, head);
+    }
+
+    fn members_changed(&mut self, key: Key, ground: &mut Ground) {
+        if let Some(head) = self.heads.get_mut(&key) {
+            head.members_version += 1;
+            head.keep_ms = head.keep_ms.max(ground.now_ms.saturating_add(ROOM_HEAD_MS));
+        }
+        ground.wakes.wake(Domain::Room, key);
+    }
+
+    fn forget_member(&mut self, key: Key, member: Key, ground: &mut Ground) {
+        if self.members.remove(&(key, member)).is_some() {
+            ground.storage.drop_entry(0);
+            if let Some(head) = self.heads.get_mut(&key) {
+                head.members -= 1;
+            }
+            self.members_changed(key, ground);
+        }
+    }
+
+    fn publish(
+        &mut self,
+        key: Key,
+        member: Key,
+        message_id: Option<u64>,
+        data: &Body,
+        keep: &Keep,
+        ground: &mut Ground,
+    ) -> Result<Outcome, outcome::Refusal> {
+        let Some(head) = self.heads.get_mut(&key) else { return Err(Refusal::NotAMember.into()) };
+        let epoch = head.epoch;
+        if let Some(known) = message_id.and_then(|id| self.history.find(&key, &member, id)) {
+            return Ok(Outcome::Published {
+                epoch,
+                offset: known.offset,
+                at_ms: known.at_ms,
+                repeated: true,
+            });
+        }
+        ground.storage.admit(ENTRY_BYTES + data.len() as u64)?;
+        let (offset, at_ms) = (head.last + 1, ground.now_ms);
+        head.last = offset;
+        // A body of its own: the one in the proposal is a slice of a whole batch's buffer.
+        let data = data.detached();
+        let message =
+            Message { offset, member, message_id, data, at_ms, expires_ms: ground.after(keep.age_ms) };
+        let first_expires_ms = self.history.push(key, message, keep, ground);
+        head.keep_ms = head.keep_ms.max(ground.now_ms.saturating_add(ROOM_HEAD_MS));
+        if first_expires_ms < head.due_ms {
+            ground.agenda.strike(head.due_ms, Thing::Room(key));
+            ground.agenda.enter(first_expires_ms, Thing::Room(key));
+            head.due_ms = first_expires_ms;
+        }
+        ground.wakes.wake(Domain::Room, key);
+        Ok(Outcome::Published { epoch, offset, at_ms, repeated: false })
+    }
+
+    /// The agenda says that some message or the whole room may be due; returns how many things were looked at.
+    pub(super) fn lapse(&mut self, key: &Key, ground: &mut Ground) -> usize {
+        let freed = self.history.expire(key, ground);
+        if let Some(head) = self.heads.get_mut(key) {
+            if head.members > 0 {
+                head.keep_ms = head.keep_ms.max(ground.now_ms.saturating_add(ROOM_HEAD_MS));
+            }
+            let due_ms = self.history.first(key).map_or(head.keep_ms, |message| message.expires_ms);
+            if due_ms > ground.now_ms {
+                head.due_ms = due_ms;
+                ground.agenda.enter(due_ms, Thing::Room(*key));
+            } else {
+                // With members in it a room is kept, unless the clock is at its very end.
+                let members: Vec<Key> = self.members(key).copied().collect();
+                for member in members {
+                    if let Some(tether) = self.members.remove(&(*key, member)) {
+                        tether.end(Thing::Member(*key, member), ground);
+                        ground.storage.drop_entry(0);
+                    }
+                }
+                self.heads.remove(key);
+                ground.storage.drop_entry(0);
+            }
+        }
+        freed.max(1)
+    }
+
+    /// The agenda says that a member is due.
+    pub(super) fn lapse_member(&mut self, key: &Key, member: &Key, ground: &mut Ground) -> usize {
+        if let Some(tether) = self.members.get_mut(&(*key, *member)) {
+            let was = tether.attachment(&ground.hosts, ground.now_ms);
+            if !tether.lapse(Thing::Member(*key, *member), ground) {
+                self.forget_member(*key, *member, ground);
+            } else if was.is_none() {
+                self.members_changed(*key, ground);
+            }
+        }
+        1
+    }
+
+    pub(super) fn view(&self, key: &Key, now_ms: u64) -> Option<View> {
+        let head = self.heads.get(key)?;
+        let first = self.history.alive(key, 0, now_ms).next().map_or(head.last + 1, |message| message.offset);
+        Some(View {
+            epoch: head.epoch,
+            first,
+            last: head.last,
+            members_version: head.members_version,
+            members: head.members as usize,
+        })
+    }
+
+    /// Messages after an offset, oldest first, up to `count_max` and `bytes_max` (at least one).
+    pub(super) fn messages(
+        &self,
+        key: &Key,
+        after: u64,
+        count_max: usize,
+        bytes_max: usize,
+        now_ms: u64,
+    ) -> Vec<Arc<Message>> {
+        let mut bytes = 0;
+        let mut found: Vec<Arc<Message>> = Vec::new();
+        for message in self.history.alive(key, after.saturating_add(1), now_ms).take(count_max) {
+            bytes += message.data.len();
+            if !found.is_empty() && bytes > bytes_max {
+                break;
+            }
+            found.push(message.clone());
+        }
+        found
+    }
+
+    pub(super) fn members(&self, key: &Key) -> impl Iterator<Item = &Key> {
+        self.tethers(key).map(|((_, member), _)| member)
+    }
+
+    /// The nodes that hold a member's connection, each once, in order.
+    pub(super) fn nodes(&self, key: &Key, hosts: &Hosts, now_ms: u64) -> Vec<u64> {
+        let at = self.tethers(key).filter_map(|(_, tether)| tether.attachment(hosts, now_ms));
+        let mut nodes: Vec<u64> = at.map(|at| at.host.node).collect();
+        nodes.sort_unstable();
+        nodes.dedup();
+        nodes
+    }
+
+    fn tethers(&self, key: &Key) -> impl Iterator<Item = (&(Key, Key), &Tether)> {
+        self.members.range((*key, Key::from_bytes([0; 32]))..=(*key, Key::from_bytes([255; 32])))
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.heads.len()
+    }
+
+    pub(super) fn members_len(&self) -> usize {
+        self.members.len()
+    }
+
+    pub(super) fn messages_len(&self) -> usize {
+        self.history.len()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Key, &Head)> {
+        self.heads.iter()
+    }
+
+    pub(super) fn iter_members(&self) -> impl Iterator<Item = (&(Key, Key), &Tether)> {
+        self.members.iter()
+    }
+
+    pub(super) fn iter_messages(&self) -> impl Iterator<Item = (&Key, &Arc<Message>)> {
+        self.history.iter()
+    }
+
+    /// Takes a head as a snapshot has it, before its members and messages; false if that cannot be. The members
+    /// are counted anew.
+    pub(super) fn restore(&mut self, key: Key, head: Head, ground: &mut Ground) -> bool {
+        ground.storage.add_entry(0);
+        ground.agenda.enter(head.due_ms, Thing::Room(key))
+            && self.heads.insert(key, Head { members: 0, ..head }).is_none()
+    }
+
+    /// Takes a member as a snapshot has it; false if that cannot be.
+    pub(super) fn restore_member(
+        &mut self,
+        key: Key,
+        member: Key,
+        tether: Tether,
+        ground: &mut Ground,
+    ) -> bool {
+        let Some(head) = self.heads.get_mut(&key) else { return false };
+        head.members += 1;
+        ground.storage.add_entry(0);
+        head.members as usize <= ROOM_MEMBERS_MAX
+            && tether.restore(Thing::Member(key, member), ground)
+            && self.members.insert((key, member), tether).is_none()
+    }
+
+    /// Takes a message as a snapshot has it; false if that cannot be.
+    pub(super) fn restore_message(&mut self, key: Key, message: Message, ground: &mut Ground) -> bool {
+        let sound = self
+            .heads
+            .get(&key)
+            .is_some_and(|head| message.offset <= head.last && head.due_ms <= message.expires_ms);
+        sound && self.history.restore(key, message, ground)
+    }
+}

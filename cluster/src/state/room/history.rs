@@ -1,0 +1,116 @@
+//! The histories of all rooms.
+
+use std::sync::Arc;
+
+use imbl::OrdMap;
+
+use super::{Keep, Message};
+use crate::state::ground::Ground;
+use crate::state::id::Key;
+use crate::state::limits::{ROOM_BYTES_MAX, ROOM_MESSAGES_MAX};
+
+/// Messages of all rooms in one map, so that a change copies a few small nodes.
+#[derive(Debug, Clone, Default)]
+pub(super) struct History {
+    messages: OrdMap<(Key, u64), Arc<Message>>,
+    /// Where a member's own number for a message leads.
+    named: OrdMap<(Key, Key, u64), u64>,
+    sums: OrdMap<Key, Sum>,
+}
+
+/// What one room's messages come to.
+#[derive(Debug, Clone, Copy, Default)]
+struct Sum {
+    count: usize,
+    bytes: usize,
+    /// The latest expiry: no message expires before an older one.
+    expires_ms: u64,
+}
+
+impl History {
+    /// Adds a message and lets go what is beyond the bounds. Returns when the oldest that is left expires.
+    pub(super) fn push(&mut self, key: Key, mut message: Message, keep: &Keep, ground: &mut Ground) -> u64 {
+        let sum = self.sums.entry(key).or_default();
+        message.expires_ms = message.expires_ms.max(sum.expires_ms);
+        self.insert(key, message, ground);
+        let count_max = (keep.count as usize).clamp(1, ROOM_MESSAGES_MAX);
+        let bytes_max = (keep.bytes as usize).min(ROOM_BYTES_MAX);
+        while let Some(sum) = self.sums.get(&key)
+            && sum.count > 1
+            && (sum.count > count_max || sum.bytes > bytes_max)
+        {
+            self.drop_first(&key, ground);
+        }
+        self.first(&key).map_or(u64::MAX, |message| message.expires_ms)
+    }
+
+    fn insert(&mut self, key: Key, message: Message, ground: &mut Ground) -> bool {
+        let sum = self.sums.entry(key).or_default();
+        sum.count += 1;
+        sum.bytes += message.data.len();
+        sum.expires_ms = message.expires_ms;
+        ground.storage.add_entry(message.data.len() as u64);
+        if let Some(id) = message.message_id {
+            self.named.insert((key, message.member, id), message.offset);
+        }
+        self.messages.insert((key, message.offset), Arc::new(message)).is_none()
+    }
+
+    fn drop_first(&mut self, key: &Key, ground: &mut Ground) {
+        let Some(offset) = self.first(key).map(|message| message.offset) else { return };
+        let Some(message) = self.messages.remove(&(*key, offset)) else { return };
+        ground.storage.drop_entry(message.data.len() as u64);
+        if let Some(id) = message.message_id {
+            self.named.remove(&(*key, message.member, id));
+        }
+        if let Some(sum) = self.sums.get_mut(key) {
+            sum.count -= 1;
+            sum.bytes -= message.data.len();
+            if sum.count == 0 {
+                self.sums.remove(key);
+            }
+        }
+    }
+
+    /// Drops a room's expired messages; says how many that were.
+    pub(super) fn expire(&mut self, key: &Key, ground: &mut Ground) -> usize {
+        let mut dropped = 0;
+        while self.first(key).is_some_and(|message| message.expires_ms <= ground.now_ms) {
+            self.drop_first(key, ground);
+            dropped += 1;
+        }
+        dropped
+    }
+
+    /// The oldest message, over or not.
+    pub(super) fn first(&self, key: &Key) -> Option<&Arc<Message>> {
+        self.messages.range((*key, 0)..=(*key, u64::MAX)).next().map(|(_, message)| message)
+    }
+
+    /// The message that a member named so.
+    pub(super) fn find(&self, key: &Key, member: &Key, message_id: u64) -> Option<&Arc<Message>> {
+        let offset = self.named.get(&(*key, *member, message_id))?;
+        self.messages.get(&(*key, *offset))
+    }
+
+    /// From an offset on, what is not over.
+    pub(super) fn alive(&self, key: &Key, from: u64, now_ms: u64) -> impl Iterator<Item = &Arc<Message>> {
+        let messages = self.messages.range((*key, from)..=(*key, u64::MAX)).map(|(_, message)| message);
+        messages.filter(move |message| now_ms < message.expires_ms)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.messages.len()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Key, &Arc<Message>)> {
+        self.messages.iter().map(|((key, _), message)| (key, message))
+    }
+
+    /// Takes a message as a snapshot has it; false if that cannot be.
+    pub(super) fn restore(&mut self, key: Key, message: Message, ground: &mut Ground) -> bool {
+        let before = self.sums.get(&key).copied().unwrap_or_default();
+        let sound = before.count < ROOM_MESSAGES_MAX && before.expires_ms <= message.expires_ms;
+        sound && self.insert(key, message, ground)
+    }
+}

@@ -1,0 +1,239 @@
+//! Socket sessions: what of a socket outlives its connection and its node.
+
+use imbl::OrdMap;
+use serde::{Deserialize, Serialize};
+
+use super::expiry::Thing;
+use super::ground::Ground;
+use super::host::{Attachment, Host, Hosts};
+use super::id::{Domain, Key};
+use super::limits::ENTRY_BYTES;
+use super::outcome;
+use super::tether::Tether;
+
+/// A wish about the socket session under `key`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ask {
+    /// Derived from the session id ([`Domain::Socket`]).
+    pub key: Key,
+    /// What is wished.
+    pub verb: Verb,
+}
+
+/// What can be done to a socket session. New verbs are added at the end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Verb {
+    /// Begin it. One that is there, detached and of the same subject is begun anew.
+    Open {
+        /// Who opens it; `None` is an anonymous client.
+        subject: Option<Key>,
+        /// By which connection.
+        at: Attachment,
+        /// How long it stays after its connection.
+        lease_ms: u32,
+    },
+    /// Go on with it on this connection, whichever held it before.
+    Resume {
+        /// Who resumes; must be who opened it.
+        subject: Option<Key>,
+        /// By which connection.
+        at: Attachment,
+        /// How long it stays after its connection.
+        lease_ms: u32,
+    },
+    /// Remember the room, for a resume.
+    Enter {
+        /// The connection that says so.
+        connection: u64,
+        /// The room's key; `None`: in no room any more.
+        room: Option<Key>,
+    },
+    /// Remember the mailbox, for a resume.
+    Hold {
+        /// The connection that says so.
+        connection: u64,
+        /// The mailbox's key; `None`: holds none any more.
+        peer: Option<Key>,
+    },
+    /// The connection is lost: the lease begins. Nothing if another connection took over.
+    Detach {
+        /// Which one.
+        connection: u64,
+    },
+    /// End it for good. Nothing if another connection took over.
+    Close {
+        /// The connection that says so.
+        connection: u64,
+    },
+}
+
+/// What happened to a socket session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// It begins.
+    Opened,
+    /// It goes on.
+    Resumed {
+        /// The room it was in.
+        room: Option<Key>,
+        /// The mailbox it held.
+        peer: Option<Key>,
+    },
+    /// So it is.
+    Noted,
+    /// It is over.
+    Closed,
+}
+
+/// Why nothing happened to a socket session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Refusal {
+    /// Another connection has it, or it is somebody else's.
+    InUse,
+    /// There is none, or it is somebody else's.
+    Unknown,
+    /// Another connection took over.
+    Replaced,
+}
+
+/// A socket session as a reader sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct View {
+    /// Who opened it.
+    pub subject: Option<Key>,
+    /// The room it is in.
+    pub room: Option<Key>,
+    /// The mailbox it holds.
+    pub peer: Option<Key>,
+    /// The host of its connection, if that lives.
+    pub host: Option<Host>,
+    /// Its connection, if the host of that lives.
+    pub connection: Option<u64>,
+}
+
+/// One socket session. The fields' order is the snapshot format.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Session {
+    subject: Option<Key>,
+    room: Option<Key>,
+    peer: Option<Key>,
+    tether: Tether,
+}
+
+/// All socket sessions.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Sessions(OrdMap<Key, Session>);
+
+impl Sessions {
+    pub(super) fn carry_out(&mut self, ask: &Ask, ground: &mut Ground) -> Result<Outcome, outcome::Refusal> {
+        let key = ask.key;
+        if ground.overdue && self.0.get(&key).is_some_and(|session| !session.tether.alive(ground.now_ms)) {
+            self.free(&key, ground);
+        }
+        match ask.verb {
+            Verb::Open { subject, at, lease_ms } => self.open(key, subject, at, lease_ms, ground),
+            Verb::Resume { subject, at, lease_ms } => {
+                let session = self.0.get_mut(&key).filter(|session| session.subject == subject);
+                let Some(session) = session else { return Err(Refusal::Unknown.into()) };
+                session.tether.attach(at, lease_ms, Thing::Socket(key), ground);
+                ground.wakes.wake(Domain::Socket, key);
+                Ok(Outcome::Resumed { room: session.room, peer: session.peer })
+            }
+            Verb::Enter { connection, room } => {
+                self.held_by(&key, connection)?.room = room;
+                Ok(Outcome::Noted)
+            }
+            Verb::Hold { connection, peer } => {
+                self.held_by(&key, connection)?.peer = peer;
+                Ok(Outcome::Noted)
+            }
+            Verb::Detach { connection } => {
+                if let Ok(session) = self.held_by(&key, connection) {
+                    session.tether.detach(Thing::Socket(key), ground);
+                    ground.wakes.wake(Domain::Socket, key);
+                }
+                Ok(Outcome::Noted)
+            }
+            Verb::Close { connection } => {
+                if self.held_by(&key, connection).is_ok() {
+                    self.free(&key, ground);
+                    ground.wakes.wake(Domain::Socket, key);
+                }
+                Ok(Outcome::Closed)
+            }
+        }
+    }
+
+    fn open(
+        &mut self,
+        key: Key,
+        subject: Option<Key>,
+        at: Attachment,
+        lease_ms: u32,
+        ground: &mut Ground,
+    ) -> Result<Outcome, outcome::Refusal> {
+        let thing = Thing::Socket(key);
+        match self.0.get_mut(&key) {
+            Some(session) => {
+                let taken = session.tether.attachment(&ground.hosts, ground.now_ms).is_some();
+                if taken || session.subject != subject {
+                    return Err(Refusal::InUse.into());
+                }
+                session.tether.attach(at, lease_ms, thing, ground);
+                (session.room, session.peer) = (None, None);
+            }
+            None => {
+                ground.storage.admit(ENTRY_BYTES)?;
+                ground.storage.add_entry(0);
+                let tether = Tether::begin(at, lease_ms, thing, ground);
+                self.0.insert(key, Session { subject, room: None, peer: None, tether });
+            }
+        }
+        ground.wakes.wake(Domain::Socket, key);
+        Ok(Outcome::Opened)
+    }
+
+    fn held_by(&mut self, key: &Key, connection: u64) -> Result<&mut Session, Refusal> {
+        let session = self.0.get_mut(key);
+        session.filter(|session| session.tether.is_at(connection)).ok_or(Refusal::Replaced)
+    }
+
+    fn free(&mut self, key: &Key, ground: &mut Ground) {
+        if let Some(session) = self.0.remove(key) {
+            session.tether.end(Thing::Socket(*key), ground);
+            ground.storage.drop_entry(0);
+        }
+    }
+
+    /// The agenda says that a session is due.
+    pub(super) fn lapse(&mut self, key: &Key, ground: &mut Ground) -> usize {
+        if let Some(session) = self.0.get_mut(key)
+            && !session.tether.lapse(Thing::Socket(*key), ground)
+        {
+            self.0.remove(key);
+            ground.storage.drop_entry(0);
+        }
+        1
+    }
+
+    pub(super) fn view(&self, key: &Key, hosts: &Hosts, now_ms: u64) -> Option<View> {
+        let session = self.0.get(key).filter(|session| session.tether.alive(now_ms))?;
+        let at = session.tether.attachment(hosts, now_ms);
+        let Session { subject, room, peer, .. } = *session;
+        Some(View { subject, room, peer, host: at.map(|at| at.host), connection: at.map(|at| at.connection) })
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Key, &Session)> {
+        self.0.iter()
+    }
+
+    /// Takes a session as a snapshot has it; false if that cannot be.
+    pub(super) fn restore(&mut self, key: Key, session: Session, ground: &mut Ground) -> bool {
+        ground.storage.add_entry(0);
+        session.tether.restore(Thing::Socket(key), ground) && self.0.insert(key, session).is_none()
+    }
+}

@@ -1,0 +1,168 @@
+use super::super::host::{self, Attachment, Host};
+use super::super::limits::ROOM_HEAD_MS;
+use super::super::outcome;
+use super::super::room::{Ask, Keep, Outcome, Refusal, Verb, View};
+use super::*;
+
+const KEEP: Keep = Keep { count: 100, bytes: 1 << 20, age_ms: 60_000 };
+const GRACE_MS: u32 = 5_000;
+
+fn key() -> Key {
+    Key::derive(Domain::Room, &[b"lobby"])
+}
+
+fn member(name: &str) -> Key {
+    Key::derive(Domain::Socket, &[name.as_bytes()])
+}
+
+fn at(connection: u64) -> Attachment {
+    Attachment { host: Host { node: 1, run: 7 }, connection }
+}
+
+fn room(verb: Verb) -> Ask {
+    Ask { key: key(), verb }
+}
+
+fn join(name: &str, connection: u64) -> Ask {
+    room(Verb::Join { member: member(name), at: at(connection), grace_ms: GRACE_MS })
+}
+
+fn publish(name: &str, message_id: Option<u64>, text: &str, keep: Keep) -> Ask {
+    room(Verb::Publish { member: member(name), message_id, data: body(text), keep })
+}
+
+fn say(lab: &mut Lab, text: &str) -> (u64, bool) {
+    said(lab.ask(publish("alice", None, text, KEEP)))
+}
+
+fn said(outcome: Result<outcome::Outcome, super::super::outcome::Refusal>) -> (u64, bool) {
+    match outcome {
+        Ok(outcome::Outcome::Room(Outcome::Published { offset, repeated, .. })) => (offset, repeated),
+        other => panic!("not published: {other:?}"),
+    }
+}
+
+/// A host that lives, and alice in the room.
+fn lab() -> Lab {
+    let mut lab = Lab::new();
+    lab.ask(host::Ask::Renew { host: at(0).host, ttl_ms: 10_000 }).unwrap();
+    lab.ask(join("alice", 1)).unwrap();
+    lab
+}
+
+fn view(lab: &Lab) -> View {
+    lab.state.room(&key(), lab.now_ms).unwrap()
+}
+
+fn heard(lab: &Lab, after: u64) -> Vec<(u64, String)> {
+    let messages = lab.state.room_messages(&key(), after, 100, 1 << 20, lab.now_ms);
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    messages.iter().map(|message| (message.offset, text(message.data.bytes()))).collect()
+}
+
+#[test]
+fn offsets_grow_by_one_and_everybody_hears_the_same() {
+    let mut lab = lab();
+    assert_eq!(view(&lab).last, 0);
+    assert_eq!((say(&mut lab, "one"), say(&mut lab, "two")), ((1, false), (2, false)));
+    assert_eq!(lab.effects, vec![Effect::Wake(Domain::Room, key())]);
+    assert_eq!(heard(&lab, 0), vec![(1, "one".to_owned()), (2, "two".to_owned())]);
+    assert_eq!(heard(&lab, 1), vec![(2, "two".to_owned())]);
+    assert_eq!((view(&lab).first, view(&lab).last), (1, 2));
+}
+
+#[test]
+fn the_same_message_id_of_one_member_is_one_message() {
+    let mut lab = lab();
+    lab.ask(join("bob", 2)).unwrap();
+    let mut tell = |name, id, text| said(lab.ask(publish(name, Some(id), text, KEEP)));
+    assert_eq!(tell("alice", 9, "once"), (1, false));
+    assert_eq!(tell("alice", 9, "once"), (1, true));
+    assert_eq!(tell("bob", 9, "another's"), (2, false));
+    assert_eq!(tell("alice", 10, "next"), (3, false));
+    assert_eq!(heard(&lab, 0).len(), 3);
+}
+
+#[test]
+fn history_is_bounded_by_count_bytes_and_age() {
+    let mut lab = lab();
+    for text in ["a", "b", "c"] {
+        say(&mut lab, text);
+    }
+    lab.ask(publish("alice", None, "d", Keep { count: 2, ..KEEP })).unwrap();
+    assert_eq!((view(&lab).first, view(&lab).last), (3, 4));
+    lab.ask(publish("alice", None, "eeee", Keep { bytes: 5, ..KEEP })).unwrap();
+    assert_eq!(heard(&lab, 0), vec![(4, "d".to_owned()), (5, "eeee".to_owned())]);
+    // The newest stays, however large.
+    lab.ask(publish("alice", None, "ffffff", Keep { bytes: 5, ..KEEP })).unwrap();
+    assert_eq!(view(&lab).first, 6);
+    lab.wait(60_000);
+    assert_eq!(view(&lab), View { first: 7, last: 6, ..view(&lab) });
+    lab.tick();
+    assert_eq!(lab.state.counts().room_messages, 0);
+}
+
+#[test]
+fn who_is_not_in_cannot_speak() {
+    let mut lab = lab();
+    let refused = Err(Refusal::NotAMember.into());
+    assert_eq!(lab.ask(publish("mallory", None, "hi", KEEP)), refused);
+    lab.ask(room(Verb::Leave { member: member("alice"), connection: 1 })).unwrap();
+    assert_eq!(lab.ask(publish("alice", None, "hi", KEEP)), refused);
+    assert_eq!(lab.state.room_members(&key()), vec![]);
+}
+
+#[test]
+fn a_lost_connection_leaves_after_its_grace_unless_it_comes_back() {
+    let mut lab = lab();
+    lab.ask(room(Verb::Detach { member: member("alice"), connection: 1 })).unwrap();
+    lab.wait(GRACE_MS as u64 - 1);
+    lab.tick();
+    assert_eq!(view(&lab).members, 1);
+    assert_eq!(lab.state.room_nodes(&key(), lab.now_ms), Vec::<u64>::new());
+    lab.ask(join("alice", 2)).unwrap();
+    // Word of the old connection comes late.
+    lab.ask(room(Verb::Detach { member: member("alice"), connection: 1 })).unwrap();
+    lab.ask(room(Verb::Leave { member: member("alice"), connection: 1 })).unwrap();
+    assert_eq!(lab.state.room_nodes(&key(), lab.now_ms), vec![1]);
+    lab.ask(room(Verb::Detach { member: member("alice"), connection: 2 })).unwrap();
+    lab.wait(GRACE_MS.into());
+    lab.tick();
+    assert_eq!(view(&lab).members, 0);
+    assert_eq!(lab.effects, vec![Effect::Wake(Domain::Room, key())]);
+}
+
+#[test]
+fn members_of_a_dead_node_leave_and_those_of_a_living_one_stay() {
+    let mut lab = lab();
+    let other = Host { node: 2, run: 8 };
+    lab.ask(host::Ask::Renew { host: other, ttl_ms: 10_000 }).unwrap();
+    let bob = Verb::Join {
+        member: member("bob"),
+        at: Attachment { host: other, connection: 3 },
+        grace_ms: GRACE_MS,
+    };
+    lab.ask(room(bob)).unwrap();
+    for _ in 0..6 {
+        lab.wait(3_000);
+        lab.ask(host::Ask::Renew { host: at(0).host, ttl_ms: 10_000 }).unwrap();
+    }
+    assert_eq!(lab.state.room_members(&key()), vec![member("alice")]);
+    assert_eq!(lab.state.room_nodes(&key(), lab.now_ms), vec![1]);
+}
+
+#[test]
+fn a_room_that_was_forgotten_comes_back_under_another_epoch() {
+    let mut lab = lab();
+    say(&mut lab, "one");
+    let before = view(&lab);
+    lab.ask(room(Verb::Leave { member: member("alice"), connection: 1 })).unwrap();
+    lab.wait(ROOM_HEAD_MS - 1);
+    lab.tick();
+    assert_eq!(view(&lab).epoch, before.epoch);
+    lab.wait(1);
+    lab.tick();
+    assert_eq!(lab.state.room(&key(), lab.now_ms), None);
+    lab.ask(join("alice", 2)).unwrap();
+    assert!(view(&lab).epoch > before.epoch && view(&lab).last == 0);
+}
