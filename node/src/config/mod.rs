@@ -26,7 +26,7 @@ pub use print::commented;
 pub use problem::{Problem, Problems};
 pub use section::{
     Admin, Allowance, Cluster, Config, Edition, Http, Limits, Log, LogFormat, Node, PeerTls, Raft, Rule,
-    Shutdown, Storage, Tiers, Ttl,
+    Shutdown, Socket, Storage, Tiers, Ttl,
 };
 pub use validate::{Member, members};
 

@@ -9,6 +9,7 @@ use actix_web::{App, HttpResponse, Resource};
 use super::error::{Code, Error, Extra};
 use super::shared::Shared;
 use super::{devices, guard, jobs, relay, reports, server, sessions, transfers};
+use crate::socket::upgrade;
 
 /// The whole edge: routes and what happens to every request. For `HttpServer::new` as well as for
 /// `actix_web::test::init_service` and for a simulation that serves it through `actix_http` alone.
@@ -44,6 +45,12 @@ pub fn configure(shared: web::Data<Shared>) -> impl Fn(&mut ServiceConfig) + Clo
             .service(
                 probe("/readyz").route(web::get().to(server::readyz)).route(web::head().to(server::readyz)),
             )
+            .configure(|config| {
+                let echo = shared.sockets.options.echo.as_str();
+                if !echo.is_empty() {
+                    config.service(resource(echo, "GET").route(web::get().to(upgrade::echo)));
+                }
+            })
             .default_service(web::to(nothing));
     }
 }

@@ -3,7 +3,9 @@
 use std::fmt;
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{ALLOW, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use actix_web::http::header::{
+    ALLOW, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE,
+};
 use actix_web::{HttpResponse, ResponseError};
 
 use super::notes::Notes;
@@ -15,7 +17,7 @@ const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json"
 /// Why a request got no success.
 #[derive(Debug)]
 pub struct Error {
-    pub(super) code: Code,
+    pub(crate) code: Code,
     pub(super) extra: Extra,
     /// Whether the body keeps `"status": "waiting"`, which clients of the chunk actions read.
     pub(super) waiting: bool,
@@ -24,7 +26,7 @@ pub struct Error {
 
 /// A field that some errors have beside the usual ones.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Extra {
+pub(crate) enum Extra {
     None,
     /// The signal types there are.
     ValidTypes(&'static [&'static str]),
@@ -36,6 +38,8 @@ pub(super) enum Extra {
     Allow(&'static str),
     /// The checks that failed.
     Failed(Vec<&'static str>),
+    /// The protocol that the path speaks.
+    Upgrade,
 }
 
 macro_rules! codes {
@@ -43,11 +47,11 @@ macro_rules! codes {
         /// What went wrong: a status, a name that programs read, and a sentence that people read.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         #[allow(clippy::enum_variant_names, reason = "the names are the contract's")]
-        pub(super) enum Code { $($variant),* }
+        pub(crate) enum Code { $($variant),* }
 
         impl Code {
             /// All codes, for whatever keeps one thing per code.
-            pub(super) const ALL: &'static [Self] = &[$(Self::$variant),*];
+            pub(crate) const ALL: &'static [Self] = &[$(Self::$variant),*];
 
             fn spec(self) -> (u16, &'static str, &'static str) {
                 match self { $(Self::$variant => ($status, $name, $message)),* }
@@ -85,6 +89,7 @@ codes! {
     PayloadTooLarge 413 "payload_too_large" "The body is larger than allowed.";
     UnsupportedMediaType 415 "unsupported_media_type" "This path takes JSON.";
     DigestMismatch 422 "digest_mismatch" "The body does not match its digest.";
+    UpgradeRequired 426 "upgrade_required" "This path speaks WebSocket, version 13.";
     RateLimitExceeded 429 "rate_limit_exceeded" "Too many requests; come back later.";
     MailboxFull 429 "mailbox_full" "Too many signals wait for this peer.";
     Overloaded 503 "overloaded" "The server has too much to do; try again.";
@@ -99,12 +104,12 @@ codes! {
 
 impl Code {
     /// The HTTP status. Three refusals of chunks are successes to HTTP, because existing clients expect it.
-    pub(super) fn status(self) -> StatusCode {
+    pub(crate) fn status(self) -> StatusCode {
         StatusCode::from_u16(self.spec().0).expect("the table holds valid statuses only")
     }
 
     /// The name that programs read.
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         self.spec().1
     }
 }
@@ -130,7 +135,7 @@ impl From<conclave_cluster::Error> for Error {
 }
 
 impl Error {
-    pub(super) fn with(mut self, extra: Extra) -> Self {
+    pub(crate) fn with(mut self, extra: Extra) -> Self {
         self.extra = extra;
         self
     }
@@ -157,6 +162,10 @@ impl Error {
             Extra::Allow(methods) => {
                 headers.insert(ALLOW, HeaderValue::from_static(methods));
             }
+            Extra::Upgrade => {
+                headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+                headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+            }
             Extra::None | Extra::ValidTypes(_) | Extra::Limit(_) => {}
         }
     }
@@ -177,7 +186,7 @@ impl Error {
         }
         body.push_str(&format!(r#""error":"{name}","message":"{message}","requestId":"{request_id}""#));
         match self.extra {
-            Extra::None | Extra::Allow(_) => {}
+            Extra::None | Extra::Allow(_) | Extra::Upgrade => {}
             Extra::ValidTypes(types) => {
                 body.push_str(&format!(r#","validTypes":["{}"]"#, types.join(r#"",""#)));
             }

@@ -8,14 +8,13 @@ use std::time::Duration;
 use actix::{Actor, ActorContext, AsyncContext, SpawnHandle, StreamHandler};
 use actix_web_actors::ws::{self, WebsocketContext};
 use futures_util::Stream;
-use rand::Rng as _;
 use tokio::time::Instant;
 
 use super::close::{Code, Reason};
 use super::inlet::{Event, Inlet};
 use super::outbox::{Frame, Out, Outbox};
 use super::quality::Quality;
-use super::seats::Seat;
+use super::seats::{Pass, Seat};
 
 /// For how long the client may answer our close frame.
 const PARTING: Duration = Duration::from_secs(1);
@@ -26,6 +25,7 @@ const BURST_MAX: usize = 64;
 /// sends and when there is room to write, and ends with the connection.
 pub(super) struct Connection {
     seat: Arc<Seat>,
+    _pass: Pass,
     outbox: Outbox,
     inlet: Option<Inlet>,
     quality: Quality,
@@ -39,10 +39,12 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(seat: Arc<Seat>, inlet: Inlet, quality: Quality, hello_timeout: Duration) -> Self {
+    pub(super) fn new(pass: Pass, inlet: Inlet, quality: Quality, hello_timeout: Duration) -> Self {
+        let seat = pass.seat().clone();
         let outbox = seat.outbox().clone();
         Self {
             seat,
+            _pass: pass,
             outbox,
             inlet: Some(inlet),
             quality,
@@ -71,7 +73,7 @@ impl Connection {
                 return self.outbox.end(Reason::new(Code::AWAY, "no answer to pings"));
             }
         }
-        let id: u64 = rand::rng().random();
+        let id: u64 = rand::random();
         self.ping = Some((id, Instant::now()));
         self.heard = false;
         ctx.ping(&id.to_be_bytes());

@@ -10,7 +10,6 @@ use actix_web_actors::ws::{self, WebsocketContext};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::stream;
-use rand::Rng as _;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -63,7 +62,7 @@ pub(super) fn open(
     if let Some(hangup) = &hangup {
         hangup.expect_acknowledgements();
     }
-    let connection = rand::rng().random();
+    let connection = rand::random();
     let pass = sockets.seats.take(connection, hangup.clone());
     let pass = pass.ok_or_else(|| Error::from(Code::Overloaded).with(Extra::RetryAfter(5)))?;
     let seat = pass.seat().clone();
