@@ -20,6 +20,7 @@ use conclave_cluster::wire::TlsError;
 use conclave_cluster::{Cluster, StartError, World};
 use tokio::time::Instant;
 
+use crate::access;
 use crate::actors::{self, Registry};
 use crate::admin::{self, Door, Phase};
 use crate::config::{Config, Environment};
@@ -64,6 +65,9 @@ pub enum Error {
     /// The cluster part cannot go on.
     #[error("the node cannot go on: {0}")]
     Failed(String),
+    /// The files that say who may come in cannot be used.
+    #[error(transparent)]
+    Access(#[from] access::Error),
     /// Metrics cannot be kept.
     #[error(transparent)]
     Metrics(#[from] crate::telemetry::metrics::Error),
@@ -84,7 +88,7 @@ impl Error {
         match self {
             Self::Homeless => Exit::Usage,
             Self::Start(StartError::Reused(_)) | Self::Disk(files::Error::Foreign { .. }) => Exit::Refused,
-            Self::Tls(_) => Exit::Usage,
+            Self::Tls(_) | Self::Access(_) => Exit::Usage,
             Self::Start(StartError::Listen { .. } | StartError::Raft(_))
             | Self::Disk(files::Error::Io { .. } | files::Error::Damaged { .. })
             | Self::Failed(_)
@@ -112,6 +116,7 @@ pub fn run(config: &Config, environment: &Environment) -> Result<(), Error> {
 
 async fn live(config: &Config, environment: &Environment) -> Result<(), Error> {
     let data_dir = data_dir(config, environment)?;
+    let access = options::access(config)?;
     let mut signals = Signals::new()?;
     let public = bind(config.http.listen, config.http.backlog, "http.listen")?;
     let private = bind(config.admin.listen, 128, "admin.listen")?;
@@ -137,7 +142,8 @@ async fn live(config: &Config, environment: &Environment) -> Result<(), Error> {
     };
     door.attach(cluster.clone());
 
-    let options = options::edge(config);
+    rt::spawn(access.auth.clone().keep_current());
+    let options = options::edge(config, access);
     let registry = Registry::new(cluster.clone(), options.limits());
     let sockets = Sockets::new(options::sockets(config));
     // Beside apply, which makes the hints, and not on the threads that serve.

@@ -25,7 +25,7 @@ pub use keys::{KEYS, SECTIONS};
 pub use print::commented;
 pub use problem::{Problem, Problems};
 pub use section::{
-    Admin, Allowance, Cluster, Config, Edition, Http, Limits, Log, LogFormat, Node, PeerTls, Raft, Rule,
+    Admin, Admission, Allowance, Auth, Cluster, Config, Edition, Http, Ice, Limits, Log, LogFormat, Node, PeerTls, Raft, Rule,
     Shutdown, Socket, Storage, Tiers, Ttl,
 };
 pub use validate::{Member, members};

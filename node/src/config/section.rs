@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::unit::{size, span};
+use crate::access::admission;
 use crate::edition;
 
 /// Everything that can be configured.
@@ -25,6 +26,9 @@ pub struct Config {
     pub raft: Raft,
     pub storage: Storage,
     pub allowance: Allowance,
+    pub auth: Auth,
+    pub admission: Admission,
+    pub ice: Ice,
     pub ttl: Ttl,
     pub limits: Limits,
     pub socket: Socket,
@@ -143,6 +147,39 @@ pub struct Rule {
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+pub struct Auth {
+    pub required: bool,
+    pub keys: Vec<String>,
+    pub issuer: String,
+    pub audience: String,
+    #[serde(with = "span")]
+    pub leeway: Duration,
+    pub revoked: PathBuf,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Admission {
+    pub connections_max: usize,
+    pub per_client_max: usize,
+    pub opens: u32,
+    #[serde(with = "span")]
+    pub window: Duration,
+    pub clients_max: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ice {
+    pub stun: Vec<String>,
+    pub turn: Vec<String>,
+    pub secrets: Vec<String>,
+    #[serde(with = "span")]
+    pub ttl: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Ttl {
     #[serde(with = "span")]
     pub chunk: Duration,
@@ -169,7 +206,6 @@ pub struct Limits {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Socket {
-    pub connections_max: usize,
     #[serde(with = "size")]
     pub frame_bytes_max: u64,
     #[serde(with = "size")]
@@ -303,6 +339,33 @@ impl Default for Tiers {
     }
 }
 
+impl Default for Auth {
+    fn default() -> Self {
+        Self {
+            required: false,
+            keys: Vec::new(),
+            issuer: String::new(),
+            audience: String::new(),
+            leeway: Duration::from_secs(30),
+            revoked: PathBuf::new(),
+        }
+    }
+}
+
+impl Default for Admission {
+    fn default() -> Self {
+        let admission::Rules { connections_max, per_client_max, opens, window, clients_max } =
+            admission::Rules::default();
+        Self { connections_max, per_client_max, opens, window, clients_max }
+    }
+}
+
+impl Default for Ice {
+    fn default() -> Self {
+        Self { stun: Vec::new(), turn: Vec::new(), secrets: Vec::new(), ttl: Duration::from_secs(3600) }
+    }
+}
+
 impl Default for Ttl {
     fn default() -> Self {
         Self {
@@ -325,7 +388,6 @@ impl Default for Limits {
 impl Default for Socket {
     fn default() -> Self {
         Self {
-            connections_max: 20_000,
             frame_bytes_max: 64 << 10,
             message_bytes_max: 128 << 10,
             messages_per_second: 100,

@@ -249,6 +249,12 @@ fn rules_across_values_hold() {
         (&[("allowance.tiers.poll.limit", "0")], "at least 1"),
         (&[("allowance.tiers.poll.window", "0s")], "not between"),
         (&[("limits.waits_max", "0")], "at least 1"),
+        (&[("auth.required", "true")], "needs auth.keys"),
+        (&[("auth.keys", "HS256")], "a key is written as"),
+        (&[("auth.leeway", "61s")], "not between"),
+        (&[("admission.opens", "0")], "at least 1"),
+        (&[("ice.turn", "turn:turn.example")], "needs ice.secrets"),
+        (&[("ice.stun", "http://turn.example")], "is not a URL"),
     ] {
         let complaint = flags.iter().fold(given(), |given, (key, value)| given.flag(key, value)).complaint();
         assert!(complaint.contains(part), "{flags:?}: {complaint}");

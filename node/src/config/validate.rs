@@ -8,6 +8,7 @@ use super::problem::Problem;
 use super::{Config, Environment, Rule};
 use conclave_cluster::state::limits::{ROOM_BYTES_MAX, ROOM_MESSAGES_MAX};
 use crate::access::Network;
+use crate::access::auth::Source;
 
 /// A member as `cluster.members` writes it: `1=host:port`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,6 +61,7 @@ pub(super) fn check(
     raft(config, &mut rules);
     quantities(config, &mut rules);
     socket(config, &mut rules);
+    access(config, &mut rules);
     if let Err(error) = tracing_subscriber::EnvFilter::try_new(&config.log.level) {
         rules.broken("log.level", error.to_string());
     }
@@ -223,7 +225,6 @@ fn quantities<O: Fn(&str) -> String>(config: &Config, rules: &mut Rules<'_, O>) 
 fn socket<O: Fn(&str) -> String>(config: &Config, rules: &mut Rules<'_, O>) {
     let socket = &config.socket;
     for (key, count) in [
-        ("socket.connections_max", socket.connections_max),
         ("socket.messages_per_second", socket.messages_per_second as usize),
         ("socket.queue_messages_max", socket.queue_messages_max),
         ("socket.drain_per_second", socket.drain_per_second as usize),
@@ -255,6 +256,46 @@ fn socket<O: Fn(&str) -> String>(config: &Config, rules: &mut Rules<'_, O>) {
     let echo = &socket.echo;
     let path = echo.is_empty() || (echo.starts_with('/') && !echo.contains(['{', '}', '?', '#', ' ']));
     rules.unless(path, "socket.echo", "a path such as \"/echo\"");
+}
+
+fn access<O: Fn(&str) -> String>(config: &Config, rules: &mut Rules<'_, O>) {
+    let auth = &config.auth;
+    for key in &auth.keys {
+        if let Err(error) = key.parse::<Source>() {
+            // Not the text: somebody may have written a secret there.
+            rules.broken("auth.keys", error.to_string());
+        }
+    }
+    let keyed = !auth.keys.is_empty();
+    rules.unless(!auth.required || keyed, "auth.required", "needs auth.keys, or nobody could get in");
+    between(rules, "auth.leeway", auth.leeway, Duration::ZERO, Duration::from_secs(60));
+
+    let admission = &config.admission;
+    for (key, bound) in [
+        ("admission.connections_max", admission.connections_max),
+        ("admission.per_client_max", admission.per_client_max),
+        ("admission.opens", admission.opens as usize),
+        ("admission.clients_max", admission.clients_max),
+    ] {
+        rules.unless(bound > 0, key, "at least 1");
+    }
+    between(rules, "admission.window", admission.window, ms(100), Duration::from_secs(3600));
+
+    let ice = &config.ice;
+    for (key, urls, schemes) in
+        [("ice.stun", &ice.stun, ["stun:", "stuns:"]), ("ice.turn", &ice.turn, ["turn:", "turns:"])]
+    {
+        for url in urls {
+            let named = schemes.iter().find_map(|scheme| url.strip_prefix(scheme));
+            if !named.is_some_and(|host| !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_graphic())) {
+                rules.broken(key, format!("`{url}` is not a URL such as {}turn.example:3478", schemes[0]));
+            }
+        }
+        rules.unless(urls.len() <= 16, key, "at most 16");
+    }
+    let secret = !ice.secrets.is_empty();
+    rules.unless(ice.turn.is_empty() || secret, "ice.turn", "needs ice.secrets, or nobody could use it");
+    between(rules, "ice.ttl", ice.ttl, Duration::from_secs(60), Duration::from_secs(86_400));
 }
 
 fn between<O: Fn(&str) -> String>(

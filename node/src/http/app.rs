@@ -8,7 +8,7 @@ use actix_web::{App, HttpResponse, Resource};
 
 use super::error::{Code, Error, Extra};
 use super::shared::Shared;
-use super::{devices, guard, jobs, relay, reports, server, sessions, transfers};
+use super::{devices, guard, ice, jobs, relay, reports, server, sessions, tickets, transfers};
 use crate::socket::upgrade;
 
 /// The whole edge: routes and what happens to every request. For `HttpServer::new` as well as for
@@ -86,6 +86,8 @@ fn versioned(prefix: &str, compression: bool) -> actix_web::Scope {
         .service(resource("/devices", "POST").route(web::post().to(devices::register)))
         .service(resource("/devices/{userId}", "GET").route(web::get().to(devices::list)))
         .service(resource("/jobs/{id}", "GET").route(web::get().to(jobs::get)))
+        .service(resource("/tickets", "POST").route(web::post().to(tickets::issue)))
+        .service(resource("/ice", "GET").route(web::get().to(ice::get)))
         .service(resource("/csp-reports", "POST").route(web::post().to(reports::sink)))
         // The only answer here that is compressed: no other is free of secrets and of what a client wrote, and
         // compressing those together tells one by the other's length.

@@ -1,8 +1,6 @@
 //! What a handler works with: one request, its client's allowance, and the cluster.
 
-use std::net::{IpAddr, Ipv4Addr};
-
-use actix_web::http::header::{HeaderName, HeaderValue, X_FORWARDED_FOR};
+use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse};
 use conclave_cluster::Draft;
 use conclave_cluster::state::State;
@@ -12,11 +10,11 @@ use conclave_cluster::state::id::Key;
 use conclave_cluster::state::outcome::{Answer, Outcome, Refusal};
 
 use super::error::{Code, Error, Extra};
-use super::keys;
+use super::{entrance, keys};
 use super::notes::{self, Notes};
 use super::shared::Shared;
 use crate::access::allowance::millis;
-use crate::access::client;
+use crate::access::{Credential, Scope};
 use crate::actors::Place;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -42,6 +40,21 @@ impl<'a> Call<'a> {
     /// This request is about that key.
     pub(super) fn about(&mut self, place: &Place) {
         self.notes.affinity = Some(notes::affinity(place));
+    }
+
+    /// Whether the client's credential covers this kind of thing.
+    pub(super) fn require(&self, scope: Scope) -> Result<(), Error> {
+        entrance::shown(self.request, |credential| credential.may(scope))
+    }
+
+    /// Whether the client's credential covers acting as `peer`.
+    pub(super) fn require_peer(&self, peer: &str) -> Result<(), Error> {
+        entrance::shown(self.request, |credential| credential.may_claim(peer))
+    }
+
+    /// What the client may touch.
+    pub(super) fn credential(&self) -> Credential {
+        entrance::credential(self.request)
     }
 
     /// The charge for a change, if the allowance is not surely spent. It is paid with the change itself.
@@ -160,15 +173,9 @@ impl<'a> Call<'a> {
 
     fn charge(&self, tier: Tier, count: u32) -> Option<Charge> {
         let tiers = self.shared.options.allowance.as_ref()?;
-        Some(tiers.charge(self.client(), tier, count))
+        Some(tiers.charge(entrance::client(self.shared, self.request), tier, count))
     }
 
-    fn client(&self) -> Key {
-        let peer = self.request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
-        let forwarded = self.request.headers().get_all(X_FORWARDED_FOR);
-        let lines = forwarded.map(|line| line.to_str().unwrap_or_default());
-        client::key(client::address(peer, lines, &self.shared.options.trusted_proxies))
-    }
 
     fn limited(&mut self, tier: Tier, balance: Balance) -> Error {
         self.shared.metrics.limited(tier);

@@ -4,13 +4,18 @@ use std::fmt;
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{
-    ALLOW, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE,
+    ALLOW, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE, WWW_AUTHENTICATE,
 };
 use actix_web::{HttpResponse, ResponseError};
 
 use super::notes::Notes;
 use super::reply::JSON;
+use crate::access::admission;
+use crate::access::auth::Unauthorized;
 
+/// What a client is told that showed no credential, or one that is worth nothing (RFC 6750, section 3). Which of the
+/// two, and why, is not said: it would help only somebody who tries.
+const CHALLENGE: &str = "Bearer realm=\"conclave\", error=\"invalid_token\"";
 /// Media type of a problem document (RFC 9457).
 const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
 
@@ -40,6 +45,8 @@ pub(crate) enum Extra {
     Failed(Vec<&'static str>),
     /// The protocol that the path speaks.
     Upgrade,
+    /// What would have been accepted: the value of `WWW-Authenticate`.
+    Challenge(&'static str),
 }
 
 macro_rules! codes {
@@ -73,6 +80,8 @@ codes! {
     InviteCodeInUse 400 "invite_code_in_use" "Another peer holds this invite code.";
     InvalidSignalType 400 "invalid_signal_type" "There is no such type of signal.";
     InvalidInput 400 "invalid_input" "A field, header or parameter is malformed or out of range.";
+    Unauthorized 401 "unauthorized" "A valid credential is required.";
+    Forbidden 403 "forbidden" "The credential does not cover this.";
     OriginNotAllowed 403 "origin_not_allowed" "Pages of this origin may not call this server.";
     EnterpriseRequired 403 "enterprise_required" "This is part of the enterprise edition.";
     NotFound 404 "not_found" "There is nothing here.";
@@ -118,6 +127,7 @@ impl From<Code> for Error {
     fn from(code: Code) -> Self {
         let extra = match code {
             Code::Overloaded | Code::NoLeader | Code::ShuttingDown => Extra::RetryAfter(1),
+            Code::Unauthorized => Extra::Challenge(CHALLENGE),
             _ => Extra::None,
         };
         Self { code, extra, waiting: false, notes: Notes::default() }
@@ -130,6 +140,27 @@ impl From<conclave_cluster::Error> for Error {
             conclave_cluster::Error::Overloaded => Code::Overloaded.into(),
             conclave_cluster::Error::NoLeader => Code::NoLeader.into(),
             conclave_cluster::Error::ShuttingDown => Code::ShuttingDown.into(),
+        }
+    }
+}
+
+impl From<Unauthorized> for Error {
+    fn from(_: Unauthorized) -> Self {
+        Code::Unauthorized.into()
+    }
+}
+
+impl From<admission::Refused> for Error {
+    fn from(refused: admission::Refused) -> Self {
+        match refused {
+            admission::Refused::Client { retry_after } => {
+                let seconds = retry_after.as_millis().div_ceil(1000).max(1);
+                Self::from(Code::RateLimitExceeded).with(Extra::RetryAfter(u64::try_from(seconds).unwrap_or(u64::MAX)))
+            }
+            // Those who were turned away together shall not come back together.
+            admission::Refused::Full => {
+                Self::from(Code::Overloaded).with(Extra::RetryAfter(rand::random_range(1..=5)))
+            }
         }
     }
 }
@@ -166,6 +197,9 @@ impl Error {
                 headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
                 headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
             }
+            Extra::Challenge(challenge) => {
+                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+            }
             Extra::None | Extra::ValidTypes(_) | Extra::Limit(_) => {}
         }
     }
@@ -186,7 +220,7 @@ impl Error {
         }
         body.push_str(&format!(r#""error":"{name}","message":"{message}","requestId":"{request_id}""#));
         match self.extra {
-            Extra::None | Extra::Allow(_) | Extra::Upgrade => {}
+            Extra::None | Extra::Allow(_) | Extra::Challenge(_) | Extra::Upgrade => {}
             Extra::ValidTypes(types) => {
                 body.push_str(&format!(r#","validTypes":["{}"]"#, types.join(r#"",""#)));
             }

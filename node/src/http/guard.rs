@@ -7,16 +7,17 @@ use actix_web::http::header::{
     REFERRER_POLICY, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use actix_web::http::{ConnectionType, Method, StatusCode};
-use actix_web::{HttpResponse, web};
+use actix_web::{HttpMessage as _, HttpResponse, web};
 use futures_util::future::Either;
 use tokio::time::Instant;
 use tracing::{Instrument as _, field};
 
 use super::cors::{self, Verdict};
+use super::entrance;
 use super::error::{Code, Error};
 use super::options::Options;
 use super::request_id::{self, REQUEST_ID};
-use super::routes::Route;
+use super::routes::{Entry, Route};
 use super::shared::Shared;
 use crate::socket::hangup::Spare;
 
@@ -99,7 +100,9 @@ where
     shared.metrics.in_flight.increment(1.0);
     let in_flight = InFlight(shared.clone());
 
-    let answer = match turned_away(&shared, route, &method, &verdict) {
+    let turned_away =
+        turned_away(&shared, route, &method, &verdict).or_else(|| stranger(&shared, route, &request).map(Err));
+    let answer = match turned_away {
         Some(answer) => Either::Left(std::future::ready(Ok(match answer {
             Ok(response) => request.into_response(response),
             Err(error) => request.error_response(error),
@@ -163,6 +166,21 @@ fn turned_away(
     (shared.is_draining() && !route.outlives_drain()).then(|| Err(Code::ShuttingDown.into()))
 }
 
+/// Looks at the credential of a request, and leaves it for the handler. `Some` if the request may not go on.
+fn stranger(shared: &Shared, route: Route, request: &ServiceRequest) -> Option<Error> {
+    match route.entry() {
+        Entry::Open | Entry::Own => None,
+        Entry::Checked => match entrance::check(shared, request.headers()) {
+            Ok(Some(credential)) => {
+                request.extensions_mut().insert(credential);
+                None
+            }
+            Ok(None) => None,
+            Err(error) => Some(error),
+        },
+    }
+}
+
 /// Gives an error its body.
 fn explain(
     shared: &Shared,
@@ -196,6 +214,7 @@ fn explain(
 /// Errors of the framework say nothing about themselves but their status.
 fn code_of(status: StatusCode) -> Code {
     match status {
+        StatusCode::UNAUTHORIZED => Code::Unauthorized,
         StatusCode::NOT_FOUND => Code::NotFound,
         StatusCode::METHOD_NOT_ALLOWED => Code::MethodNotAllowed,
         StatusCode::PAYLOAD_TOO_LARGE => Code::PayloadTooLarge,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::access::{Network, Tiers};
+use crate::access::{Access, Network, Tiers};
 use crate::actors;
 use crate::edition::Edition;
 
@@ -15,6 +15,8 @@ pub struct Options {
     pub allowed_origins: Origins,
     /// Forwarded headers are believed only from these.
     pub trusted_proxies: Vec<Network>,
+    /// Who may come in, and with what.
+    pub access: Access,
     /// How much each client may ask; `None`: as much as it likes.
     pub allowance: Option<Tiers>,
     /// How long things live.
@@ -50,6 +52,7 @@ impl Default for Options {
             edition: Edition::default(),
             allowed_origins: Origins::Any,
             trusted_proxies: Vec::new(),
+            access: Access::default(),
             allowance: None,
             ttl: Ttl::default(),
             body_bytes_max: 256 * 1024,

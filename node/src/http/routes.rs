@@ -10,6 +10,10 @@ macro_rules! routes {
             /// How many there are.
             pub(super) const COUNT: usize = [$(Self::$variant),*].len();
 
+            /// All of them.
+            #[cfg(test)]
+            pub(super) const ALL: [Self; Self::COUNT] = [$(Self::$variant),*];
+
             /// The path with its parameters named.
             pub(super) fn template(self) -> &'static str {
                 match self { $(Self::$variant => $template),* }
@@ -32,12 +36,26 @@ routes! {
     Devices "/api/v1/devices";
     UserDevices "/api/v1/devices/{userId}";
     Job "/api/v1/jobs/{id}";
+    Tickets "/api/v1/tickets";
+    Ice "/api/v1/ice";
+    Events "/api/v1/events";
     Edition "/api/v1/edition";
     Reports "/api/v1/csp-reports";
     Health "/health";
     Livez "/livez";
     Readyz "/readyz";
     Other "other";
+}
+
+/// How a route is entered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Entry {
+    /// By anybody.
+    Open,
+    /// With a token, looked at before the handler.
+    Checked,
+    /// The handler looks itself.
+    Own,
 }
 
 impl Route {
@@ -68,9 +86,36 @@ impl Route {
             (Some("devices"), None, ..) => Self::Devices,
             (Some("devices"), Some(_), None, ..) => Self::UserDevices,
             (Some("jobs"), Some(_), None, ..) => Self::Job,
+            (Some("tickets"), None, ..) => Self::Tickets,
+            (Some("ice"), None, ..) => Self::Ice,
+            (Some("events"), None, ..) => Self::Events,
             (Some("edition"), None, ..) => Self::Edition,
             (Some("csp-reports"), None, ..) => Self::Reports,
             _ => Self::Other,
+        }
+    }
+
+    /// Who must have shown a credential where one is required. Handlers see to what it covers.
+    pub(super) fn entry(self) -> Entry {
+        match self {
+            Self::Relay
+            | Self::Sessions
+            | Self::Resolve
+            | Self::Session
+            | Self::Offer
+            | Self::Answer
+            | Self::Transfers
+            | Self::Transfer
+            | Self::Chunk
+            | Self::TransferAck
+            | Self::Devices
+            | Self::UserDevices
+            | Self::Job
+            | Self::Tickets
+            | Self::Ice => Entry::Checked,
+            // It takes tickets, too, which only the cluster can redeem.
+            Self::Events => Entry::Own,
+            Self::Edition | Self::Reports | Self::Health | Self::Livez | Self::Readyz | Self::Other => Entry::Open,
         }
     }
 
@@ -96,9 +141,26 @@ mod tests {
             ("/api/v1/transfers/x/chunks/7", "/api/v1/transfers/{id}/chunks/{n}"),
             ("/api/v1/transfers/x/ack", "/api/v1/transfers/{id}/ack"),
             ("/api/v1/devices/bob", "/api/v1/devices/{userId}"),
+            ("/api/v1/tickets", "/api/v1/tickets"),
+            ("/v1/events", "/api/v1/events"),
+            ("/v1/ice", "/api/v1/ice"),
             ("/readyz", "/readyz"),
         ] {
             assert_eq!(Route::of(path).template(), template, "{path}");
+        }
+    }
+
+    #[test]
+    fn every_route_is_in_the_openapi_document() {
+        let document = include_str!("../../../docs/openapi.yaml");
+        let shape = |path: &str| {
+            let part = |part: &'_ str| if part.starts_with('{') { "{}".to_owned() } else { part.to_owned() };
+            path.split('/').map(part).collect::<Vec<_>>().join("/")
+        };
+        let paths = document.lines().filter_map(|line| line.strip_prefix("  /")?.strip_suffix(':'));
+        let documented: Vec<String> = paths.map(|path| shape(&format!("/{path}"))).collect();
+        for route in Route::ALL.into_iter().filter(|route| *route != Route::Other) {
+            assert!(documented.contains(&shape(route.template())), "{}", route.template());
         }
     }
 

@@ -6,7 +6,7 @@ use conclave_cluster as cluster_part;
 use conclave_cluster::raft::Timing;
 use conclave_cluster::wire::{Tls, TlsError};
 
-use crate::access;
+use crate::access::{self, Access};
 use crate::config::{self, Config};
 use crate::http::options::{Options, Origins, Ttl};
 use crate::socket;
@@ -66,9 +66,10 @@ fn given(text: &str) -> Option<&str> {
 }
 
 /// What the HTTP edge is told.
-pub(super) fn edge(config: &Config) -> Options {
+pub(super) fn edge(config: &Config, access: Access) -> Options {
     let proxies = config.http.trusted_proxies.iter();
     Options {
+        access,
         edition: config.edition.name,
         allowed_origins: Origins::of(&config.http.allowed_origins),
         trusted_proxies: proxies
@@ -99,7 +100,6 @@ pub(super) fn sockets(config: &Config) -> socket::Options {
     let short = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
     socket::Options {
         echo: socket.echo.clone(),
-        connections_max: socket.connections_max,
         syntax: SyntaxBounds {
             frame_bytes_max: bytes(socket.frame_bytes_max),
             message_bytes_max: bytes(socket.message_bytes_max),
@@ -122,6 +122,29 @@ pub(super) fn sockets(config: &Config) -> socket::Options {
         },
         drain_per_second: socket.drain_per_second,
     }
+}
+
+/// Who may come in. Reads the keys.
+pub(super) fn access(config: &Config) -> Result<Access, access::Error> {
+    let auth = &config.auth;
+    let keys = auth.keys.iter().map(|key| key.parse().expect("the keys were validated")).collect();
+    let auth = access::Auth::new(access::auth::Options {
+        required: auth.required,
+        keys,
+        issuer: given(&auth.issuer).map(str::to_owned),
+        audience: given(&auth.audience).map(str::to_owned),
+        leeway: auth.leeway,
+        revoked: Some(auth.revoked.clone()).filter(|path| !path.as_os_str().is_empty()),
+    })?;
+    let config::Admission { connections_max, per_client_max, opens, window, clients_max } = config.admission;
+    let rules = access::admission::Rules { connections_max, per_client_max, opens, window, clients_max };
+    let ice = access::Ice::new(access::ice::Options {
+        stun: config.ice.stun.clone(),
+        turn: config.ice.turn.clone(),
+        secrets: config.ice.secrets.iter().map(Into::into).collect(),
+        ttl: config.ice.ttl,
+    })?;
+    Ok(Access { auth, door: access::admission::Door::new(rules), ice })
 }
 
 fn tiers(tiers: &config::Tiers) -> access::Tiers {
@@ -181,8 +204,8 @@ mod tests {
     #[test]
     fn no_allowance_means_no_rules() {
         let mut config = Config::default();
-        assert_eq!(edge(&config).allowance.unwrap().poll.limit, 120_000);
+        assert_eq!(edge(&config, Access::default()).allowance.unwrap().poll.limit, 120_000);
         config.allowance.enabled = false;
-        assert!(edge(&config).allowance.is_none());
+        assert!(edge(&config, Access::default()).allowance.is_none());
     }
 }

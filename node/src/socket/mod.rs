@@ -35,7 +35,7 @@ pub struct Sockets {
 impl Sockets {
     /// No sockets yet. Install the metrics recorder before.
     pub fn new(options: Options) -> Self {
-        let seats = Seats::new(options.connections_max, options.queue, Metrics::new());
+        let seats = Seats::new(options.queue, Metrics::new());
         Self { options: std::sync::Arc::new(options), seats }
     }
 }

@@ -12,8 +12,6 @@ pub use super::syntax::Bounds as SyntaxBounds;
 pub struct Options {
     /// Where every message is given back as it came, for conformance tests; empty: nowhere.
     pub echo: String,
-    /// Sockets on this node.
-    pub connections_max: usize,
     /// How large what arrives may be.
     pub syntax: SyntaxBounds,
     /// How fast it may come.
@@ -47,7 +45,6 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             echo: String::new(),
-            connections_max: 20_000,
             syntax: SyntaxBounds { frame_bytes_max: 64 << 10, message_bytes_max: 128 << 10 },
             rates: Rates { messages_per_second: 100, bytes_per_second: 1 << 20 },
             queue: QueueBounds { frames_max: 256, bytes_max: 1 << 20 },

@@ -12,13 +12,13 @@ use super::hangup::Hangup;
 use super::metrics::Metrics;
 use super::outbox::{self, Outbox};
 use super::quality::Report;
+use crate::access::admission;
 
 /// Every connection of this node. Clones are the same.
 #[derive(Clone)]
 pub struct Seats(Arc<Inner>);
 
 struct Inner {
-    connections_max: usize,
     queue: outbox::Bounds,
     metrics: Metrics,
     // A std mutex: nothing is awaited while it is held.
@@ -78,20 +78,17 @@ pub struct Listed {
 pub(super) struct Pass {
     seats: Seats,
     seat: Arc<Seat>,
+    _admitted: admission::Pass,
 }
 
 impl Seats {
-    pub(super) fn new(connections_max: usize, queue: outbox::Bounds, metrics: Metrics) -> Self {
-        Self(Arc::new(Inner { connections_max, queue, metrics, taken: Mutex::default() }))
+    pub(super) fn new(queue: outbox::Bounds, metrics: Metrics) -> Self {
+        Self(Arc::new(Inner { queue, metrics, taken: Mutex::default() }))
     }
 
-    /// Takes a seat; `None` if the node has as many as it may.
-    pub(super) fn take(&self, connection: u64, hangup: Option<Hangup>) -> Option<Pass> {
+    /// Takes a seat. `admitted` is kept as long: how many there may be was decided at the door.
+    pub(super) fn take(&self, connection: u64, hangup: Option<Hangup>, admitted: admission::Pass) -> Pass {
         let metrics = self.0.metrics.clone();
-        let mut taken = self.lock();
-        if taken.len() >= self.0.connections_max {
-            return None;
-        }
         let seat = Arc::new(Seat {
             connection,
             began: Instant::now(),
@@ -100,9 +97,9 @@ impl Seats {
             encoding: AtomicU8::new(Encoding::Undecided as u8),
             notes: Mutex::default(),
         });
-        taken.insert(connection, seat.clone());
+        self.lock().insert(connection, seat.clone());
         self.0.metrics.opened();
-        Some(Pass { seats: self.clone(), seat })
+        Pass { seats: self.clone(), seat, _admitted: admitted }
     }
 
     /// How many there are.

@@ -8,6 +8,7 @@ mod headers;
 mod idempotency;
 mod jobs;
 mod mailbox;
+mod openapi;
 mod relay;
 mod rendezvous;
 mod server;

@@ -1,6 +1,6 @@
 //! Snapshots, and the golden files of both formats.
 //!
-//! `cluster/tests/golden/` holds one file per format version, as that version wrote it, and each stays readable.
+//! `cluster/tests/golden/` holds files per format version, as that version wrote them, and each stays readable.
 //! When a version is raised, run the tests once with `CONCLAVE_GOLDEN=write`: the new version's files are written
 //! next to the old ones. A file that exists is never written over.
 
@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use super::super::snapshot::{self, Error};
 use super::super::transfer::Verb;
-use super::super::{codec, device, exchange, mailbox, member, rendezvous};
+use super::super::{claim, codec, device, exchange, host, mailbox, member, rendezvous, room, socket, ticket};
 use super::transfer::{about, put};
 use super::*;
 
@@ -55,9 +55,47 @@ fn sample() -> Proposal {
     Proposal { stamp_ms: MORNING_MS, storage_bytes_max: 1 << 40, floors, commands }
 }
 
+/// The same of what sockets brought.
+fn sockets() -> Proposal {
+    let mut lab = Lab::new();
+    let key = |domain| Key::derive(domain, &[b"golden"]);
+    let host = host::Host { node: 1, run: 7 };
+    let at = host::Attachment { host, connection: 9 };
+    let session = key(Domain::Socket);
+    let keep = room::Keep { count: 10, bytes: 1000, age_ms: 60_000 };
+    let room = |verb| room::Ask { key: key(Domain::Room), verb };
+    let socket = |verb| socket::Ask { key: session, verb };
+    let claim = claim::Verb::Take { session, at, lease_ms: 300_000, seize: false };
+    let publish =
+        |text: &str| room::Verb::Publish { member: session, message_id: Some(3), data: body(text), keep };
+    let ticket = ticket::Verb::Issue { grant: body("grant"), ttl_ms: 30_000 };
+    let commands = vec![
+        lab.command(host::Ask::Renew { host, ttl_ms: 10_000 }),
+        lab.command(socket(socket::Verb::Open { subject: Some(key(Domain::Client)), at, lease_ms: 300_000 })),
+        lab.command(room(room::Verb::Join { member: session, at, grace_ms: 5_000 })),
+        lab.command(socket(socket::Verb::Enter { connection: 9, room: Some(key(Domain::Room)) })),
+        lab.command(room(publish("Jfirst"))),
+        lab.command(room(publish("Jfirst"))),
+        lab.command(claim::Ask { key: key(Domain::Mailbox), verb: claim }),
+        lab.command(socket(socket::Verb::Hold { connection: 9, peer: Some(key(Domain::Mailbox)) })),
+        lab.command(mailbox::Ask {
+            key: key(Domain::Mailbox),
+            verb: mailbox::Verb::Acknowledge { session, seq: 4 },
+        }),
+        lab.command(ticket::Ask { key: key(Domain::Ticket), verb: ticket }),
+        lab.command(room(room::Verb::Detach { member: session, connection: 9 })),
+        lab.command(socket(socket::Verb::Detach { connection: 9 })),
+    ];
+    Proposal { stamp_ms: MORNING_MS, storage_bytes_max: 1 << 40, floors: vec![], commands }
+}
+
 fn sample_state() -> State {
+    state_of(sample())
+}
+
+fn state_of(proposal: Proposal) -> State {
     let mut state = State::default();
-    let (answers, _) = state.apply(sample());
+    let (answers, _) = state.apply(proposal);
     assert!(answers.iter().all(|answer| answer.outcome.is_ok()));
     state
 }
@@ -143,32 +181,38 @@ fn golden(kind: &str, version: u8, newest: (u8, &[u8])) -> Vec<u8> {
 
 #[test]
 fn golden_snapshots_stay_readable() {
-    let state = sample_state();
-    let bytes = written(&state);
+    snapshot_stays_readable("snapshot", &sample_state());
+    snapshot_stays_readable("snapshot-sockets", &state_of(sockets()));
+}
+
+fn snapshot_stays_readable(kind: &str, state: &State) {
+    let bytes = written(state);
     for version in 1..=snapshot::VERSION {
-        let file = golden("snapshot", version, (snapshot::VERSION, &bytes));
+        let file = golden(kind, version, (snapshot::VERSION, &bytes));
         let read = State::read_from(&mut file.as_slice()).unwrap();
         assert_eq!(read.counts(), state.counts(), "version {version}");
         assert_eq!(read.stored_bytes(), state.stored_bytes(), "version {version}");
         assert_eq!(read.fingerprint(), state.fingerprint(), "version {version}");
     }
-    assert!(
-        golden("snapshot", snapshot::VERSION, (snapshot::VERSION, &bytes)) == bytes,
-        "the format changed"
-    );
+    assert!(golden(kind, snapshot::VERSION, (snapshot::VERSION, &bytes)) == bytes, "the format changed");
 }
 
 #[test]
 fn golden_proposals_stay_readable() {
-    let encoded = sample().encode();
+    proposal_stays_readable("proposal", &sample());
+    proposal_stays_readable("proposal-sockets", &sockets());
+}
+
+fn proposal_stays_readable(kind: &str, proposal: &Proposal) {
+    let encoded = proposal.encode();
     let len = u32::try_from(encoded.header.len()).unwrap().to_le_bytes();
     let bytes = [&len[..], &encoded.header, &encoded.payload()].concat();
     for version in 1..=codec::VERSION {
-        let file = golden("proposal", version, (codec::VERSION, &bytes));
+        let file = golden(kind, version, (codec::VERSION, &bytes));
         let (len, rest) = file.split_first_chunk().unwrap();
         let (header, payload) = rest.split_at(u32::from_le_bytes(*len) as usize);
         let read = Proposal::decode(header, Bytes::copy_from_slice(payload)).unwrap();
-        assert_eq!(read, sample(), "version {version}");
+        assert_eq!(read, *proposal, "version {version}");
     }
-    assert!(golden("proposal", codec::VERSION, (codec::VERSION, &bytes)) == bytes, "the format changed");
+    assert!(golden(kind, codec::VERSION, (codec::VERSION, &bytes)) == bytes, "the format changed");
 }

@@ -1,0 +1,159 @@
+//! Bearer tokens: JSON Web Tokens (RFC 7519) signed by keys that the operator configured.
+//!
+//! The key decides which algorithm is used; what the token says about algorithms and keys is only ever compared.
+//! [`Auth::verify`] takes the time as an argument, so that the cluster's clock decides and not this machine's.
+
+mod backend;
+mod key;
+mod revoked;
+mod token;
+mod watch;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::watch as channel;
+
+pub use key::{Algorithm, KeyError, Source};
+pub use revoked::RevokedError;
+
+use super::credential::Credential;
+use key::Key;
+use revoked::Revoked;
+use token::Rules;
+
+/// How tokens are judged.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Whether a credential is needed at all.
+    pub required: bool,
+    /// The keys that sign tokens. None: tokens mean nothing here.
+    pub keys: Vec<Source>,
+    /// Who must have issued a token; `None`: anybody with the key.
+    pub issuer: Option<String>,
+    /// For whom a token must be meant. `None`: for nobody in particular, and one that names somebody is refused.
+    pub audience: Option<String>,
+    /// By how much clocks may differ.
+    pub leeway: Duration,
+    /// A file that lists what was revoked.
+    pub revoked: Option<PathBuf>,
+}
+
+/// The token proves nothing. Why is nobody's business: it would tell a forger how near it came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the credential is absent, malformed, not ours, over, or revoked")]
+pub struct Unauthorized;
+
+/// Why the configured files cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A key.
+    #[error("auth.keys: {0}")]
+    Key(#[from] KeyError),
+    /// The list of what was revoked.
+    #[error("auth.revoked: {0}")]
+    Revoked(#[from] RevokedError),
+}
+
+/// Judges tokens. Cheap to clone; all clones share keys and revocations.
+#[derive(Debug, Clone)]
+pub struct Auth(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    options: Options,
+    rules: Rules,
+    files: ArcSwap<Files>,
+    /// Counts how often the files changed.
+    changes: channel::Sender<u64>,
+}
+
+/// What the files held when they were last read.
+#[derive(Debug, Default)]
+struct Files {
+    keys: Vec<Key>,
+    revoked: Revoked,
+}
+
+impl Files {
+    fn read(options: &Options) -> Result<Self, Error> {
+        let keys = options.keys.iter().map(Key::read).collect::<Result<_, _>>()?;
+        let revoked = options.revoked.as_deref().map(Revoked::read).transpose()?.unwrap_or_default();
+        Ok(Self { keys, revoked })
+    }
+}
+
+impl Auth {
+    /// Reads the keys.
+    ///
+    /// # Errors
+    /// If a file cannot be read or holds something else.
+    pub fn new(options: Options) -> Result<Self, Error> {
+        backend::install();
+        let files = Files::read(&options)?;
+        let rules = Rules {
+            issuer: options.issuer.clone(),
+            audience: options.audience.clone(),
+            leeway_ms: u64::try_from(options.leeway.as_millis()).unwrap_or(u64::MAX),
+        };
+        let changes = channel::Sender::new(0);
+        Ok(Self(Arc::new(Inner { options, rules, files: ArcSwap::from_pointee(files), changes })))
+    }
+
+    /// Whether a credential is needed.
+    pub fn is_required(&self) -> bool {
+        self.0.options.required
+    }
+
+    /// Whether tokens mean anything here.
+    pub fn is_enabled(&self) -> bool {
+        !self.0.options.keys.is_empty()
+    }
+
+    /// Makes a credential of a token. `now_ms` is the cluster's clock.
+    ///
+    /// # Errors
+    /// If the token is anything but in order.
+    pub fn verify(&self, token: &str, now_ms: u64) -> Result<Credential, Unauthorized> {
+        let files = self.0.files.load();
+        let credential = token::verify(token, &files.keys, &self.0.rules, now_ms)?;
+        if files.revoked.covers(&credential) { Err(Unauthorized) } else { Ok(credential) }
+    }
+
+    /// Whether a credential that was in order is still worth something. Ask again whenever [`Auth::changes`] says so,
+    /// and when `expires_ms` comes.
+    pub fn holds(&self, credential: &Credential, now_ms: u64) -> bool {
+        !credential.is_expired(now_ms) && !self.0.files.load().revoked.covers(credential)
+    }
+
+    /// Changes whenever keys or revocations were read anew.
+    pub fn changes(&self) -> channel::Receiver<u64> {
+        self.0.changes.subscribe()
+    }
+
+    /// Reads the files anew; what cannot be read leaves everything as it was.
+    ///
+    /// # Errors
+    /// If a file cannot be read or holds something else.
+    pub fn reload(&self) -> Result<(), Error> {
+        let files = Files::read(&self.0.options)?;
+        self.0.files.store(Arc::new(files));
+        self.0.changes.send_modify(|count| *count += 1);
+        Ok(())
+    }
+
+    /// Reads the files anew whenever one of them changes. Runs until it is dropped.
+    pub async fn keep_current(self) {
+        watch::run(&self).await;
+    }
+
+    fn paths(&self) -> Vec<PathBuf> {
+        let options = &self.0.options;
+        options.keys.iter().filter_map(Source::path).chain(options.revoked.as_deref()).map(Into::into).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,117 @@
+//! From a token's text to a credential.
+
+use jsonwebtoken::{Header, Validation, decode, decode_header};
+use serde::Deserialize;
+
+use super::Unauthorized;
+use super::key::Key;
+use crate::access::credential::{self, CREDENTIAL_BYTES_MAX, Credential, Scopes};
+use crate::access::grant::Grant;
+
+/// Longer tokens are not looked at.
+const TOKEN_BYTES_MAX: usize = 8 * 1024;
+/// Characters of a subject or of a token's id.
+const NAME_CHARS_MAX: usize = 256;
+
+/// What every token must keep, beside its signature.
+#[derive(Debug)]
+pub(super) struct Rules {
+    pub(super) issuer: Option<String>,
+    pub(super) audience: Option<String>,
+    pub(super) leeway_ms: u64,
+}
+
+/// The claims that mean something here. Issuer and audience are looked at before.
+#[derive(Deserialize)]
+struct Claims {
+    sub: String,
+    #[serde(default)]
+    jti: Option<String>,
+    /// Seconds since the Unix epoch, perhaps with a fraction (RFC 7519, section 2).
+    exp: f64,
+    #[serde(default)]
+    nbf: Option<f64>,
+    #[serde(default)]
+    peers: Grant,
+    #[serde(default)]
+    rooms: Grant,
+    #[serde(default)]
+    scope: String,
+}
+
+pub(super) fn verify(token: &str, keys: &[Key], rules: &Rules, now_ms: u64) -> Result<Credential, Unauthorized> {
+    if token.len() > TOKEN_BYTES_MAX {
+        return Err(Unauthorized);
+    }
+    let header = decode_header(token).map_err(|_| Unauthorized)?;
+    if names_foreign_keys(&header) {
+        return Err(Unauthorized);
+    }
+    // Several keys may have one name while they are exchanged for each other.
+    let mut candidates =
+        keys.iter().filter(|key| key.kid == header.kid && key.algorithm == header.alg);
+    let claims = candidates
+        .find_map(|key| decode::<Claims>(token, &key.decoding, &rules.validation(key)).ok())
+        .ok_or(Unauthorized)?
+        .claims;
+    rules.judge(claims, now_ms)
+}
+
+/// Whether the token brings its own key along, or wants something understood that is not (RFC 7515, section 4.1).
+fn names_foreign_keys(header: &Header) -> bool {
+    header.jku.is_some()
+        || header.jwk.is_some()
+        || header.x5u.is_some()
+        || header.x5c.is_some()
+        || header.crit.is_some()
+        || header.enc.is_some()
+        || header.zip.is_some()
+}
+
+impl Rules {
+    /// Signature, issuer and audience. The times are judged here, by another clock than the machine's.
+    fn validation(&self, key: &Key) -> Validation {
+        let mut validation = Validation::new(key.algorithm);
+        validation.validate_exp = false;
+        validation.validate_nbf = false;
+        let mut required = vec!["exp", "sub"];
+        if let Some(issuer) = &self.issuer {
+            validation.set_issuer(&[issuer]);
+            required.push("iss");
+        }
+        if let Some(audience) = &self.audience {
+            validation.set_audience(&[audience]);
+            required.push("aud");
+        }
+        validation.set_required_spec_claims(&required);
+        validation
+    }
+
+    fn judge(&self, claims: Claims, now_ms: u64) -> Result<Credential, Unauthorized> {
+        let expires_ms = millis(claims.exp).saturating_add(self.leeway_ms);
+        let begins_ms = claims.nbf.map_or(0, millis).saturating_sub(self.leeway_ms);
+        if now_ms >= expires_ms || now_ms < begins_ms {
+            return Err(Unauthorized);
+        }
+        let is_name = |name: &str| (1..=NAME_CHARS_MAX).contains(&name.chars().count());
+        if !is_name(&claims.sub) || !claims.jti.as_deref().is_none_or(is_name) {
+            return Err(Unauthorized);
+        }
+        let credential = Credential {
+            subject: Some(credential::subject(&claims.sub)),
+            token: claims.jti.as_deref().map(credential::token),
+            peers: claims.peers,
+            rooms: claims.rooms,
+            scope: Scopes::of(&claims.scope),
+            expires_ms: Some(expires_ms),
+        };
+        // So that every credential fits a ticket.
+        let json = serde_json::to_vec(&credential).map_err(|_| Unauthorized)?;
+        if json.len() > CREDENTIAL_BYTES_MAX { Err(Unauthorized) } else { Ok(credential) }
+    }
+}
+
+/// A date of a token. What is before the epoch is at it, what is beyond all calendars is never.
+fn millis(seconds: f64) -> u64 {
+    (seconds * 1000.0) as u64
+}

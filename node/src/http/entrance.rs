@@ -1,0 +1,93 @@
+//! What stands between a request and the handlers: who it comes from, and what it may touch.
+//!
+//! Whoever opens a long-lived connection calls, before the upgrade and in this order:
+//!
+//! 1. [`enter`], which counts it: keep the [`Pass`] as long as the connection;
+//! 2. [`authenticate`], which looks at the credential and redeems a ticket.
+//!
+//! The origin has been looked at before any handler runs.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Instant;
+
+use actix_web::http::header::{HeaderMap, X_FORWARDED_FOR};
+use actix_web::{HttpMessage as _, HttpRequest};
+use conclave_cluster::state::id::Key;
+
+use super::error::{Code, Error};
+use super::shared::Shared;
+use super::tickets;
+use crate::access::admission::Pass;
+use crate::access::bearer::{self, Shown};
+use crate::access::{Credential, client};
+
+/// The client, as allowances and admission count it.
+pub fn client(shared: &Shared, request: &HttpRequest) -> Key {
+    let peer = request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
+    let forwarded = request.headers().get_all(X_FORWARDED_FOR);
+    let lines = forwarded.map(|line| line.to_str().unwrap_or_default());
+    client::key(client::address(peer, lines, &shared.options.trusted_proxies))
+}
+
+/// Counts a long-lived connection in.
+///
+/// # Errors
+/// 429 `rate_limit_exceeded` if the client opens or holds too many, 503 `overloaded` if this node does; both say when
+/// to come back.
+pub fn enter(shared: &Shared, request: &HttpRequest) -> Result<Pass, Error> {
+    Ok(shared.options.access.door.enter(client(shared, request), Instant::now())?)
+}
+
+/// The credential of whoever opens a long-lived connection, wherever the request carries it: a token in `Authorization`,
+/// among the offered protocols or in `?token=`, or a ticket in `?ticket=`, which is used up by this. Without one it is
+/// [`Credential::anonymous`], unless credentials are required.
+///
+/// # Errors
+/// 401 `unauthorized` if it is missing or worth nothing; 503 if the cluster cannot redeem a ticket now.
+pub async fn authenticate(shared: &Shared, request: &HttpRequest) -> Result<Credential, Error> {
+    let access = &shared.options.access;
+    let credential = match bearer::anywhere(request) {
+        Shown::Ticket(ticket) => tickets::redeem(shared, &ticket).await?,
+        shown => match token(shared, shown)? {
+            Some(credential) => return Ok(credential),
+            None => Credential::anonymous(),
+        },
+    };
+    // A ticket outlives neither its credential nor the word of who revoked it.
+    let worthless = !access.auth.holds(&credential, shared.now_ms());
+    if worthless || (access.auth.is_required() && credential.is_anonymous()) {
+        return Err(Code::Unauthorized.into());
+    }
+    Ok(credential)
+}
+
+/// The credential of a single request, if it shows one or must.
+pub(super) fn check(shared: &Shared, headers: &HeaderMap) -> Result<Option<Credential>, Error> {
+    token(shared, bearer::header(headers))
+}
+
+fn token(shared: &Shared, shown: Shown) -> Result<Option<Credential>, Error> {
+    let auth = &shared.options.access.auth;
+    if !auth.is_enabled() {
+        // Clients of servers that ask for credentials may send theirs everywhere.
+        return Ok(None);
+    }
+    match shown {
+        Shown::Nothing if !auth.is_required() => Ok(None),
+        Shown::Nothing | Shown::Unclear | Shown::Ticket(_) => Err(Code::Unauthorized.into()),
+        Shown::Token(token) => Ok(Some(auth.verify(&token, shared.now_ms())?)),
+    }
+}
+
+/// The credential that was looked at before the handler ran.
+pub(super) fn credential(request: &HttpRequest) -> Credential {
+    request.extensions().get::<Credential>().cloned().unwrap_or_else(Credential::anonymous)
+}
+
+/// Refuses unless the credential covers it. Nobody in particular may do everything.
+pub(super) fn shown(request: &HttpRequest, covers: impl FnOnce(&Credential) -> bool) -> Result<(), Error> {
+    match request.extensions().get::<Credential>() {
+        Some(credential) if !covers(credential) => Err(Code::Forbidden.into()),
+        Some(_) | None => Ok(()),
+    }
+}
