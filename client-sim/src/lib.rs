@@ -1,7 +1,7 @@
 //! Load for Conclave, or for any server with the same HTTP contract.
 //!
-//! It speaks only HTTP and knows nothing of the server's insides, so that what it measures and verifies is what a
-//! client would see. Modules in reading order: [`content`] makes and checks bytes, [`client`] talks, [`pace`] says
+//! It speaks only HTTP and WebSocket and knows nothing of the server's insides, so that what it measures and verifies is what a
+//! client would see. Modules in reading order: [`content`] makes and checks bytes, [`client`] talks HTTP and [`socket`] the realtime endpoint's frames, [`pace`] says
 //! when, [`workload`] says what, [`sample`] looks at the servers' processes and metrics, [`report`] tells,
 //! [`command`] holds one file per subcommand.
 
@@ -12,4 +12,5 @@ pub mod fleet;
 pub mod pace;
 pub mod report;
 pub mod sample;
+pub mod socket;
 pub mod workload;

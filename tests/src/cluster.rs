@@ -32,6 +32,15 @@ static SLOTS: Semaphore = Semaphore::const_new(2);
 
 const LOG_TAIL_LINES: usize = 40;
 
+/// Where the leader's log ends, and in which term: each election adds an entry of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogEnd {
+    /// The leader's term.
+    pub term: u64,
+    /// The number of the last entry.
+    pub index: u64,
+}
+
 /// Running nodes. All of them end when this is dropped; if that is because a test failed, their last words are shown.
 #[derive(Debug)]
 pub struct Cluster {
@@ -159,11 +168,11 @@ impl Cluster {
         }
     }
 
-    /// The number of the last entry in the log.
-    pub async fn last_log(&self) -> u64 {
+    /// Where the log ends.
+    pub async fn log_end(&self) -> LogEnd {
         let status = self.status().await;
         let leader = status.leader.and_then(|id| status.node(id)).expect("`status` waits for a leader");
-        leader.last_log
+        LogEnd { term: status.term, index: leader.last_log }
     }
 
     /// Waits until every running node says it is ready.

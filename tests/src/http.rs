@@ -1,4 +1,5 @@
-//! A small HTTP/1.1 client: one request, one reply, and the difference between no answer and a bad one.
+//! A small HTTP/1.1 client: one request, one reply, and the difference between no answer and a bad one. It comes again
+//! after a 503, as the contract asks of clients, unless a test wants to see that 503.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -13,10 +14,15 @@ use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::TcpSocket;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
+use uuid::Uuid;
 
 /// Longer than the longest wait a request may ask for (25 s): a reply later than this is a defect.
 const PATIENCE: Duration = Duration::from_secs(40);
+
+/// For how long a request comes again after 503. A busy machine may hold an election at any time; one that takes this
+/// long is a defect.
+const PURSUIT: Duration = Duration::from_secs(30);
 
 /// No reply came: the connection was refused, broke, or stayed silent. Whether the request was carried out is unknown.
 #[derive(Debug)]
@@ -146,8 +152,28 @@ impl Call {
         self
     }
 
-    /// Makes the request; panics where no answer comes.
+    /// Puts the request under an `Idempotency-Key` of its own, so that what a lost answer held is not lost.
+    pub fn keyed(self) -> Self {
+        self.header("idempotency-key", &Uuid::new_v4().to_string())
+    }
+
+    /// Makes the request, and the very same again for as long as the node asks for that by 503 and `Retry-After`;
+    /// panics where no answer comes.
+    ///
+    /// After a 503 the outcome is unknown: what consumes should be [`keyed`](Self::keyed).
     pub async fn send(self) -> Reply {
+        let began = Instant::now();
+        loop {
+            let reply = self.clone().once().await;
+            match reply.retry_after() {
+                Some(pause) if reply.status == 503 && began.elapsed() + pause < PURSUIT => sleep(pause).await,
+                Some(_) | None => return reply,
+            }
+        }
+    }
+
+    /// Makes the request once, whatever the answer; panics where none comes.
+    pub async fn once(self) -> Reply {
         let what = format!("{} {}", self.method, self.path);
         match self.attempt().await {
             Ok(reply) => reply,
@@ -155,7 +181,7 @@ impl Call {
         }
     }
 
-    /// Makes the request.
+    /// Makes the request once.
     pub async fn attempt(self) -> Result<Reply, NoAnswer> {
         let patience = self.patience;
         match timeout(patience, self.exchange()).await {

@@ -5,13 +5,18 @@ use std::time::Duration;
 
 use hyper::Uri;
 use indicatif::{ProgressBar, ProgressStyle};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::{BAD, GOOD, duration, print_json};
+use super::{BAD, BROKEN, GOOD, duration, print_json};
 use crate::client::{self, Target};
 use crate::content::LENGTH_MAX;
 use crate::report::summary;
 use crate::sample::{Plan, metrics_url};
-use crate::workload::{self, Verify, Workload};
+use crate::socket::Encoding;
+use crate::workload::{self, PAYLOAD_BYTES_MIN, Verify, Workload};
+
+/// Files beside sockets: standard streams, the runtime's, metrics.
+const FILES_BESIDE: u64 = 64;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -21,7 +26,7 @@ pub(super) struct Args {
     /// What to do
     #[arg(long, value_enum, default_value = "relay")]
     workload: Workload,
-    /// Workers, each with one request in flight
+    /// Workers, each with one request in flight; pairs, rooms, mailboxes or sockets where there are sockets
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=65_536))]
     concurrency: u64,
     /// Operations a second over all workers, latency counted from the planned start; 0 is a closed loop
@@ -33,9 +38,24 @@ pub(super) struct Args {
     /// Load before the window opens
     #[arg(long, default_value = "2s", value_parser = duration)]
     warmup: Duration,
-    /// Bytes of data per chunk, payload or ciphertext
-    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u64).range(1..=LENGTH_MAX as u64))]
-    size: u64,
+    /// Bytes of data per chunk, payload, ciphertext or message; 256, or 1024 over sockets
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=LENGTH_MAX as u64))]
+    size: Option<u64>,
+    /// How frames of sockets are written; mailbox knows json only
+    #[arg(long, value_enum, default_value = "json")]
+    encoding: Encoding,
+    /// Publish what is kept nowhere and may be lost
+    #[arg(long)]
+    volatile: bool,
+    /// Messages of one sender that may be on the way; 8 in a closed loop, 4096 in an open one
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=65_536))]
+    window: Option<u64>,
+    /// Receivers in each room
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    members: u64,
+    /// Where the realtime endpoint is
+    #[arg(long, default_value = "/api/v1/socket")]
+    socket_path: String,
     /// Chunks per transfer
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=2048))]
     chunks: u32,
@@ -83,6 +103,10 @@ pub(super) struct Args {
 
 impl Args {
     pub(super) async fn run(self) -> u8 {
+        if let Err(why) = self.prepare() {
+            eprintln!("{why}");
+            return BROKEN;
+        }
         let plan = Plan {
             pids: self.pid.clone(),
             metrics: self.metrics.clone(),
@@ -105,7 +129,34 @@ impl Args {
         if report.ok { GOOD } else { BAD }
     }
 
+    /// Looks at what depends on more than one argument, and makes room for sockets.
+    fn prepare(&self) -> Result<(), String> {
+        match self.workload {
+            Workload::Mailbox if self.encoding != Encoding::Json => {
+                return Err("signals are pushed in JSON only".to_owned());
+            }
+            Workload::Socket | Workload::Room | Workload::Mailbox if self.size() < PAYLOAD_BYTES_MIN => {
+                return Err(format!("messages have {PAYLOAD_BYTES_MIN} bytes at least"));
+            }
+            _ => {}
+        }
+        let sockets = match self.workload {
+            Workload::Socket => 2 * self.concurrency,
+            Workload::Room => (1 + self.members) * self.concurrency,
+            Workload::Mailbox => (1 + self.target.len() as u64) * self.concurrency,
+            Workload::Idle => self.concurrency,
+            _ => return Ok(()),
+        };
+        raise_open_files(sockets + FILES_BESIDE)
+    }
+
+    fn size(&self) -> usize {
+        let default = if self.workload.has_sockets() { 1024 } else { 256 };
+        self.size.map_or(default, |size| size as usize)
+    }
+
     fn options(self) -> workload::Options {
+        let size = self.size();
         workload::Options {
             targets: self.target,
             workload: self.workload,
@@ -113,7 +164,7 @@ impl Args {
             rate: self.rate,
             warmup: self.warmup,
             duration: self.duration,
-            size: self.size as usize,
+            size,
             chunks: self.chunks,
             verify: if self.sends_only { Verify::None } else { self.verify },
             wait: Duration::from_millis(self.wait_ms),
@@ -125,8 +176,28 @@ impl Args {
                 idempotent: self.idempotent,
                 ..client::Options::default()
             },
+            sockets: workload::SocketOptions {
+                path: self.socket_path,
+                encoding: self.encoding,
+                volatile: self.volatile,
+                window: self.window.map(|window| window as usize),
+                members: self.members as usize,
+            },
         }
     }
+}
+
+/// Lets this process have so many files open, up to what it may allow itself.
+fn raise_open_files(wanted: u64) -> Result<(), String> {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_none_or(|current| current >= wanted) {
+        return Ok(());
+    }
+    if limit.maximum.is_some_and(|maximum| maximum < wanted) {
+        return Err(format!("{wanted} files are needed, and no more than {:?} allowed", limit.maximum));
+    }
+    let raised = Rlimit { current: Some(wanted), ..limit };
+    setrlimit(Resource::Nofile, raised).map_err(|error| format!("the limit of open files stays: {error}"))
 }
 
 /// A bar on a terminal, nothing elsewhere.

@@ -31,11 +31,21 @@ pub enum Kind {
     GetAnswer,
     /// Ending a session.
     Delete,
+    /// Opening a socket until its session, and its place in a room, is there.
+    Connect,
+    /// Taking a session up again on another connection.
+    Resume,
+    /// Publishing in a room; only its failures, since what counts is its delivery.
+    Publish,
+    /// From publishing to the receipt by one member.
+    Deliver,
+    /// From the request that posts a signal to the frame that brings it.
+    Push,
 }
 
 impl Kind {
     /// All of them, in the order of their discriminants.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 19] = [
         Self::Send,
         Self::Receive,
         Self::Ack,
@@ -50,6 +60,11 @@ impl Kind {
         Self::PutAnswer,
         Self::GetAnswer,
         Self::Delete,
+        Self::Connect,
+        Self::Resume,
+        Self::Publish,
+        Self::Deliver,
+        Self::Push,
     ];
 
     /// How reports call it.
@@ -69,6 +84,11 @@ impl Kind {
             Self::PutAnswer => "put-answer",
             Self::GetAnswer => "get-answer",
             Self::Delete => "delete",
+            Self::Connect => "connect",
+            Self::Resume => "resume",
+            Self::Publish => "publish",
+            Self::Deliver => "deliver",
+            Self::Push => "push",
         }
     }
 }

@@ -10,6 +10,7 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use crate::client::Tried;
+use crate::socket::Sockets;
 
 pub use kind::Kind;
 pub use recorder::{ErrorCount, Meter, Recorder, Recording};
@@ -55,6 +56,9 @@ pub struct Report {
     /// Only in an open loop.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub open_loop: Option<OpenLoop>,
+    /// What sockets went through, where there are any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sockets: Option<Sockets>,
     /// Flows begun in time and not brought to their end within the grace time.
     pub unfinished: usize,
     /// What generating the load cost.
@@ -115,9 +119,9 @@ impl Latency {
 /// Bytes over the whole run.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Bytes {
-    /// Bodies of answered requests.
+    /// Bodies of answered requests, and frames.
     pub sent: u64,
-    /// Bodies of replies.
+    /// Bodies of replies, and frames.
     pub received: u64,
     /// Data and payload bytes compared with what was sent.
     pub verified: u64,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -168,6 +169,14 @@ pub struct Meter {
 }
 
 impl Meter {
+    /// Starts at a rate from `origin` until the end of the window, and records what is of the window.
+    pub fn new(rate: f64, origin: Instant, window: Range<Instant>) -> Self {
+        Self {
+            pacer: Arc::new(Pacer::new(origin, window.end, rate)),
+            recorder: Arc::new(Recorder::new(window.start, window.end)),
+        }
+    }
+
     /// Waits for its start, carries out one operation and records it.
     pub async fn measure<T>(
         &self,
@@ -212,10 +221,7 @@ mod tests {
     async fn latency_counts_from_the_planned_start() {
         let origin = Instant::now();
         let end = origin + 1000 * MS;
-        let meter = Meter {
-            pacer: Arc::new(Pacer::new(origin, end, 100.0)),
-            recorder: Arc::new(Recorder::new(origin, end)),
-        };
+        let meter = Meter::new(100.0, origin, origin..end);
         // One worker, one stall of 200 ms, then instant answers: the delayed starts are charged 190, 180, … ms.
         for at in 0..40 {
             let stall = if at == 0 { 200 * MS } else { Duration::ZERO };

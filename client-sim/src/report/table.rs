@@ -4,6 +4,7 @@ use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, Table};
 
 use super::{ErrorCount, Latency, Report};
+use crate::socket::Sockets;
 
 fn table<const N: usize>(header: [&str; N]) -> Table {
     let mut table = Table::new();
@@ -57,6 +58,9 @@ pub fn summary(report: &Report) -> String {
         "retries: {} at another node, {} after Retry-After; {} flows unfinished\n",
         report.retries.failovers, report.retries.retry_afters, report.unfinished
     );
+    if let Some(sockets) = &report.sockets {
+        out += &of_sockets(sockets);
+    }
     out += &format!(
         "generator: {:.2} s of CPU, {:.1} µs per operation\n",
         report.generator.cpu_s, report.generator.cpu_us_per_op
@@ -84,6 +88,36 @@ pub fn summary(report: &Report) -> String {
         out += &format!("fsyncs: {:.0}, {:.4} per operation\n", fsyncs.count, fsyncs.per_op);
     }
     out + &failures(&report.errors)
+}
+
+fn of_sockets(sockets: &Sockets) -> String {
+    let mut out = format!(
+        "sockets: {}, {} opened, {} resumed, {} not recovered; {} published, {} volatile ones lost, {} came again\n",
+        sockets.encoding,
+        sockets.opened,
+        sockets.resumed,
+        sockets.unrecovered,
+        sockets.published,
+        sockets.lost_volatile,
+        sockets.redelivered
+    );
+    for (code, count) in &sockets.lost {
+        out += &format!("connections lost with close code {code}: {count}\n");
+    }
+    if let Some(idle) = &sockets.idle {
+        let kib = |bytes: Option<f64>| bytes.map_or("?".to_owned(), |bytes| format!("{:.1}", bytes / 1024.0));
+        out += &format!(
+            "idle: {} of {} held {:.1} s after the first try, {} in the end; {} KiB each over all servers, {} in the end; {} % of a core\n",
+            idle.held,
+            idle.sockets,
+            idle.open_s,
+            idle.left,
+            kib(idle.rss_bytes_per_socket),
+            kib(idle.rss_bytes_per_socket_after),
+            idle.cpu_percent.map_or("?".to_owned(), |percent| format!("{percent:.1}"))
+        );
+    }
+    out
 }
 
 /// Failures as a table; nothing where there are none.

@@ -30,6 +30,15 @@ pub struct Sample {
     fsyncs: Option<f64>,
 }
 
+impl Sample {
+    /// Resident bytes of all processes together; `None` without any, or if one is gone.
+    pub fn rss_bytes(&self) -> Option<u64> {
+        let one = |process: &Option<Process>| Some(process.as_ref()?.rss_bytes);
+        let all: Option<Vec<u64>> = self.processes.iter().map(one).collect();
+        all.filter(|all| !all.is_empty()).map(|all| all.into_iter().sum())
+    }
+}
+
 /// Reads a metrics URL; without a path it is `/metrics`.
 pub fn metrics_url(url: &str) -> Result<(Target, Uri), BadTarget> {
     let (target, path) = Target::with_path(url)?;

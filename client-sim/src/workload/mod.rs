@@ -3,6 +3,7 @@
 mod exchange;
 mod relay;
 mod signaling;
+mod socket;
 pub mod transfer;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,10 @@ use crate::content::{Content, mix};
 use crate::pace::Pacer;
 use crate::report::{Bytes, Kind, KindReport, Latency, Meter, OpenLoop, Recorder, Report};
 use crate::sample::{Plan, Sample};
+use crate::socket::{Idle, SocketTally, Sockets};
+
+pub(crate) use socket::PAYLOAD_BYTES_MIN;
+pub use socket::SocketOptions;
 
 /// Which flows are run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -28,8 +33,16 @@ pub enum Workload {
     Signaling,
     /// An offer and an answer under a pin.
     Exchange,
-    /// All of them by weight.
+    /// Relay, signaling and exchange by weight.
     Mixed,
+    /// Pairs of sockets that publish to one another, each pair in a room of its own.
+    Socket,
+    /// Rooms with one who publishes and many who receive.
+    Room,
+    /// Signals posted over HTTP and pushed to sockets.
+    Mailbox,
+    /// Sockets that do nothing.
+    Idle,
 }
 
 impl Workload {
@@ -40,6 +53,18 @@ impl Workload {
             Self::Signaling => "signaling",
             Self::Exchange => "exchange",
             Self::Mixed => "mixed",
+            Self::Socket => "socket",
+            Self::Room => "room",
+            Self::Mailbox => "mailbox",
+            Self::Idle => "idle",
+        }
+    }
+
+    /// Whether sockets are opened.
+    pub const fn has_sockets(self) -> bool {
+        match self {
+            Self::Relay | Self::Signaling | Self::Exchange | Self::Mixed => false,
+            Self::Socket | Self::Room | Self::Mailbox | Self::Idle => true,
         }
     }
 }
@@ -62,7 +87,7 @@ pub struct Options {
     pub targets: Vec<Target>,
     /// Which flows.
     pub workload: Workload,
-    /// How many workers, each with one request in flight.
+    /// How many workers, each with one request in flight; pairs, rooms, mailboxes or sockets where there are sockets.
     pub concurrency: usize,
     /// Operations a second over all workers; 0 is a closed loop.
     pub rate: f64,
@@ -86,6 +111,8 @@ pub struct Options {
     pub allow: Vec<String>,
     /// How patient clients are.
     pub client: client::Options,
+    /// What only workloads over sockets have.
+    pub sockets: SocketOptions,
 }
 
 /// One of many; runs flow after flow.
@@ -103,43 +130,76 @@ struct Worker {
 
 /// After the end, flows that have begun get this long, beside one request's patience, to be brought to theirs.
 const GRACE: Duration = Duration::from_secs(20);
+/// Longer than any run.
+const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// What was looked at around a run.
+struct Looks {
+    before: Sample,
+    after: Sample,
+    /// What rates are by.
+    seconds: f64,
+    unfinished: usize,
+    idle: Option<Idle>,
+}
 
 /// Runs to the end. `watch` is told, a few times a second, how long the run has lasted and how much was done.
 pub async fn run(options: Options, plan: &Plan, mut watch: impl FnMut(Duration, u64)) -> Report {
     let origin = Instant::now();
     let from = origin + options.warmup;
     let to = from + options.duration;
-    let meter = Meter {
-        pacer: Arc::new(Pacer::new(origin, to, options.rate)),
-        recorder: Arc::new(Recorder::new(from, to)),
-    };
-    let tally = Arc::new(Tally::default());
-    let mut workers = spawn(Arc::new(options.clone()), &meter, &tally);
-
-    let mut wait = async |until: Instant| {
-        while Instant::now() < until {
-            watch(origin.elapsed(), meter.recorder.completed());
-            tokio::time::sleep_until(until.min(Instant::now() + Duration::from_millis(250))).await;
+    let meter = match options.workload {
+        // All is measured, and as many starts are planned as there are sockets.
+        Workload::Idle => {
+            let storm = Duration::from_secs_f64(options.concurrency as f64 / options.rate.max(1.0));
+            Meter {
+                pacer: Arc::new(Pacer::new(origin, origin + storm, options.rate)),
+                recorder: Arc::new(Recorder::new(origin, origin + FOREVER)),
+            }
         }
+        _ => Meter::new(options.rate, origin, from..to),
     };
-    wait(from).await;
-    let before = plan.take().await;
-    wait(to).await;
-    let after = plan.take().await;
-
+    let (tally, sockets) = (Arc::new(Tally::default()), Arc::new(SocketTally::default()));
+    let shared = Arc::new(options.clone());
+    let ground = socket::Ground::new(&shared, &meter, &sockets);
+    let mut workers = JoinSet::new();
+    match options.workload {
+        Workload::Relay | Workload::Signaling | Workload::Exchange | Workload::Mixed => {
+            spawn(shared.clone(), &meter, &tally, &mut workers);
+        }
+        Workload::Socket => ground.pairs(&mut workers),
+        Workload::Room => ground.rooms(&mut workers),
+        Workload::Mailbox => ground.mailboxes(&tally, &mut workers),
+        Workload::Idle => {}
+    }
+    let (before, after, seconds, idle) = if options.workload == Workload::Idle {
+        let held = socket::hold(&ground, plan, &mut workers, watch).await;
+        let open_s = held.idle.open_s;
+        (held.full, held.end, open_s, Some(held.idle))
+    } else {
+        let mut wait = async |until: Instant| {
+            while Instant::now() < until {
+                watch(origin.elapsed(), meter.recorder.completed());
+                tokio::time::sleep_until(until.min(Instant::now() + Duration::from_millis(250))).await;
+            }
+        };
+        wait(from).await;
+        let before = plan.take().await;
+        wait(to).await;
+        (before, plan.take().await, options.duration.as_secs_f64(), None)
+    };
     let finish = async { while workers.join_next().await.is_some() {} };
     let _ = tokio::time::timeout(options.client.patience + GRACE, finish).await;
     let unfinished = workers.len();
     drop(workers);
-    report(options, plan, &meter, &tally, (&before, &after), unfinished)
+    report(options, plan, &meter, (&tally, &sockets), Looks { before, after, seconds, unfinished, idle })
 }
 
-fn spawn(options: Arc<Options>, meter: &Meter, tally: &Arc<Tally>) -> JoinSet<()> {
+fn spawn(options: Arc<Options>, meter: &Meter, tally: &Arc<Tally>, workers: &mut JoinSet<()>) {
     // Two runs must never share a pin, even with the same seed.
     let run: u64 = rand::random();
     let content = Content::new(options.seed);
     let flows = Arc::new(AtomicU64::new(0));
-    let mut workers = JoinSet::new();
     for number in 0..options.concurrency {
         let client = |party: &str| {
             let name = format!("{run:x}-{number:x}{party}");
@@ -157,7 +217,6 @@ fn spawn(options: Arc<Options>, meter: &Meter, tally: &Arc<Tally>) -> JoinSet<()
         };
         workers.spawn(worker.work());
     }
-    workers
 }
 
 impl Worker {
@@ -169,6 +228,9 @@ impl Worker {
                 Workload::Signaling => self.signaling(flow).await,
                 Workload::Exchange => self.exchange(flow).await,
                 Workload::Mixed => self.mixed(flow).await,
+                Workload::Socket | Workload::Room | Workload::Mailbox | Workload::Idle => {
+                    unreachable!("sockets have workers of their own")
+                }
             };
             if let Err(Error::Unreachable(_)) = outcome {
                 // Every target is away; trying again at once would only burn the servers' processor.
@@ -212,12 +274,12 @@ fn report(
     options: Options,
     plan: &Plan,
     meter: &Meter,
-    tally: &Tally,
-    (before, after): (&Sample, &Sample),
-    unfinished: usize,
+    (tally, sockets): (&Tally, &SocketTally),
+    looks: Looks,
 ) -> Report {
+    let Looks { before, after, seconds, unfinished, idle } = looks;
+    let (before, after) = (&before, &after);
     let recording = meter.recorder.recording();
-    let seconds = options.duration.as_secs_f64();
     let per_s = |count: u64| count as f64 / seconds;
     let operations: u64 = recording.completed.iter().sum();
     let kinds: BTreeMap<_, _> = Kind::ALL
@@ -230,14 +292,19 @@ fn report(
         })
         .collect();
     let errors = recording.errors(&options.allow);
-    let (sent, received) = tally.bytes();
+    let ((sent, received), (framed, deframed)) = (tally.bytes(), sockets.bytes());
+    let held = idle.as_ref().is_none_or(|idle| idle.left == idle.sockets);
+    let sockets = options.workload.has_sockets().then(|| {
+        let name = options.sockets.encoding.name();
+        Sockets { idle, ..sockets.read(name) }
+    });
     Report {
-        ok: operations > 0 && unfinished == 0 && errors.iter().all(|error| error.allowed),
+        ok: operations > 0 && unfinished == 0 && held && errors.iter().all(|error| error.allowed),
         workload: options.workload.name().to_owned(),
         targets: options.targets.iter().map(ToString::to_string).collect(),
         concurrency: options.concurrency,
         rate: options.rate,
-        duration_s: seconds,
+        duration_s: options.duration.as_secs_f64(),
         size: options.size,
         chunks: options.chunks,
         seed: options.seed,
@@ -248,12 +315,17 @@ fn report(
         errors,
         retries: tally.tried(),
         statuses: tally.statuses(),
-        bytes: Bytes { sent, received, verified: meter.recorder.verified_bytes() },
+        bytes: Bytes {
+            sent: sent + framed,
+            received: received + deframed,
+            verified: meter.recorder.verified_bytes(),
+        },
         open_loop: meter.pacer.slots().map(|(planned, started)| OpenLoop {
             planned,
             started,
             lag: Latency::of(&recording.lag),
         }),
+        sockets,
         unfinished,
         generator: plan.generator(before, after, operations),
         servers: plan.servers(before, after, operations),

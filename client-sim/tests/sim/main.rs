@@ -4,6 +4,8 @@
 
 mod failover;
 mod load;
+mod realtime;
+mod sockets;
 mod stand_in;
 mod transfer;
 

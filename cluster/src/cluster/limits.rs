@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 /// Commands that wait on this node for their batch; beyond, a wish is refused as overloaded.
 pub(super) const PENDING_MAX: usize = 32_768;
 /// Their bytes.
@@ -49,3 +51,36 @@ pub(super) const DEADLINE_MAX: Duration = Duration::from_secs(15);
 pub(super) const RETRY_EVERY: Duration = Duration::from_millis(20);
 /// For how long a wish is tried while nobody leads.
 pub(super) const PATIENCE: Duration = Duration::from_millis(900);
+/// For how long nobody must have led before that counts: a wish that is older already, as on a slow disk, sees a
+/// leader that hands over to another through. A node that is cut off refuses within a second all the same, because it
+/// takes its leader for lost after 800 ms of silence.
+pub(super) const INTERREGNUM: Duration = Duration::from_millis(150);
+
+/// For how long a wish may be tried that nobody leads for since `leaderless`.
+pub(super) fn patience(leaderless: Option<Instant>, deadline: Duration) -> Duration {
+    match leaderless {
+        Some(since) if since.elapsed() >= INTERREGNUM => PATIENCE.min(deadline),
+        Some(_) | None => deadline,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DEADLINE: Duration = Duration::from_secs(5);
+
+    #[test]
+    fn a_leader_that_hands_over_leaves_a_wish_all_its_time() {
+        assert_eq!(patience(None, DEADLINE), DEADLINE);
+        assert_eq!(patience(Some(Instant::now()), DEADLINE), DEADLINE);
+    }
+
+    #[test]
+    fn while_nobody_leads_a_wish_hears_so_within_a_second() {
+        let lost = Instant::now() - INTERREGNUM;
+        assert_eq!(patience(Some(lost), DEADLINE), PATIENCE);
+        let brief = PATIENCE / 2;
+        assert_eq!(patience(Some(lost), brief), brief);
+    }
+}

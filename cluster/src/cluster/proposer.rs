@@ -183,6 +183,7 @@ impl Proposer {
     /// Tries a batch until it is answered or its commands' time is over.
     async fn send(self: Arc<Self>, mut batch: Vec<Pending>) {
         let mut lead = self.lead.clone();
+        let mut leaderless = None;
         loop {
             let known = lead.borrow_and_update().clone();
             let tried = match known {
@@ -205,7 +206,7 @@ impl Proposer {
                 }
                 return;
             }
-            let leaderless = lead.borrow().is_none();
+            leaderless = lead.borrow().is_none().then(|| leaderless.unwrap_or_else(Instant::now));
             self.give_up(&mut batch, leaderless);
             if batch.is_empty() {
                 return;
@@ -216,8 +217,8 @@ impl Proposer {
     }
 
     /// Refuses the commands whose time is over.
-    fn give_up(&self, batch: &mut Vec<Pending>, leaderless: bool) {
-        let patience = if leaderless { limits::PATIENCE.min(self.deadline) } else { self.deadline };
+    fn give_up(&self, batch: &mut Vec<Pending>, leaderless: Option<Instant>) {
+        let patience = limits::patience(leaderless, self.deadline);
         let (over, rest): (Vec<_>, Vec<_>) =
             std::mem::take(batch).into_iter().partition(|pending| pending.since.elapsed() >= patience);
         *batch = rest;

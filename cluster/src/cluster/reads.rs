@@ -112,9 +112,10 @@ impl Gate {
     /// How many entries must be applied, and the leader's clock.
     async fn index(&self, asked: Instant) -> Result<(u64, u64), Error> {
         let mut lead = self.node.lead();
+        let mut leaderless = None;
         loop {
             let known = lead.borrow_and_update().clone();
-            let leaderless = known.is_none();
+            leaderless = known.is_none().then(|| leaderless.unwrap_or_else(Instant::now));
             if let Some(known) = known {
                 tokio::select! {
                     biased;
@@ -122,8 +123,7 @@ impl Gate {
                     () = changed(&mut lead) => continue,
                 }
             }
-            let patience = if leaderless { limits::PATIENCE } else { self.deadline };
-            if asked.elapsed() >= patience.min(self.deadline) {
+            if asked.elapsed() >= limits::patience(leaderless, self.deadline) {
                 return Err(Error::NoLeader);
             }
             // Wakes early when there is a leader.

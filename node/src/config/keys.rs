@@ -52,6 +52,7 @@ pub const KEYS: &[(&str, &str)] = &[
     ("http.request_timeout", "Within this time a request's headers must have arrived."),
     ("http.body_bytes_max", "Bytes of one request's body; enforced while reading."),
     ("http.compression", "Answers with gzip or brotli where that is safe."),
+    ("http.page", "Serves a page that sends files from device to device at /, and the JavaScript client."),
     ("http.behind_tls", "Clients come over TLS that a proxy in front ends: sends Strict-Transport-Security."),
     (
         "http.allowed_origins",

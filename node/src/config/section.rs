@@ -67,6 +67,7 @@ pub struct Http {
     #[serde(with = "size")]
     pub body_bytes_max: u64,
     pub compression: bool,
+    pub page: bool,
     pub behind_tls: bool,
     pub allowed_origins: Vec<String>,
     pub trusted_proxies: Vec<String>,
@@ -275,6 +276,7 @@ impl Default for Http {
             request_timeout: Duration::from_secs(10),
             body_bytes_max: 1 << 18,
             compression: true,
+            page: true,
             behind_tls: false,
             allowed_origins: vec!["*".to_owned()],
             trusted_proxies: Vec::new(),

@@ -8,7 +8,7 @@ use actix_web::{App, HttpResponse, Resource};
 
 use super::error::{Code, Error, Extra};
 use super::shared::Shared;
-use super::{devices, guard, ice, jobs, relay, reports, server, sessions, tickets, transfers};
+use super::{devices, guard, ice, jobs, nodes, relay, reports, server, sessions, tickets, transfers};
 use crate::socket::upgrade;
 
 /// The whole edge: routes and what happens to every request. For `HttpServer::new` as well as for
@@ -52,6 +52,9 @@ pub fn configure(shared: web::Data<Shared>) -> impl Fn(&mut ServiceConfig) + Clo
                 }
             })
             .default_service(web::to(nothing));
+        if shared.options.page {
+            super::web::configure(config);
+        }
     }
 }
 
@@ -89,7 +92,8 @@ fn versioned(prefix: &str, compression: bool) -> actix_web::Scope {
         .service(resource("/tickets", "POST").route(web::post().to(tickets::issue)))
         .service(resource("/ice", "GET").route(web::get().to(ice::get)))
         .service(resource("/csp-reports", "POST").route(web::post().to(reports::sink)))
-        // The only answer here that is compressed: no other is free of secrets and of what a client wrote, and
+        .service(probe("/nodes").route(web::get().to(nodes::list)).route(web::head().to(nodes::list)))
+        // The only answer of the API that is compressed: no other is free of secrets and of what a client wrote, and
         // compressing those together tells one by the other's length.
         .service(
             probe("/edition")
@@ -107,7 +111,7 @@ fn resource(path: &str, allow: &'static str) -> Resource {
 }
 
 /// A path that is read only.
-fn probe(path: &str) -> Resource {
+pub(super) fn probe(path: &str) -> Resource {
     resource(path, "GET, HEAD")
 }
 

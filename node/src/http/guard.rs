@@ -168,16 +168,17 @@ fn turned_away(
 
 /// Looks at the credential of a request, and leaves it for the handler. `Some` if the request may not go on.
 fn stranger(shared: &Shared, route: Route, request: &ServiceRequest) -> Option<Error> {
-    match route.entry() {
-        Entry::Open | Entry::Own => None,
-        Entry::Checked => match entrance::check(shared, request.headers()) {
-            Ok(Some(credential)) => {
-                request.extensions_mut().insert(credential);
-                None
-            }
-            Ok(None) => None,
-            Err(error) => Some(error),
-        },
+    let Entry::Checked(scope) = route.entry() else { return None };
+    match entrance::check(shared, request.headers()) {
+        Ok(Some(credential)) if scope.is_some_and(|scope| !credential.may(scope)) => {
+            Some(Code::Forbidden.into())
+        }
+        Ok(Some(credential)) => {
+            request.extensions_mut().insert(credential);
+            None
+        }
+        Ok(None) => None,
+        Err(error) => Some(error),
     }
 }
 

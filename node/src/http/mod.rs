@@ -17,6 +17,7 @@ mod jobs;
 pub mod keys;
 mod lease;
 pub mod metrics;
+mod nodes;
 mod notes;
 pub mod options;
 mod query;
@@ -31,6 +32,7 @@ mod shared;
 mod tickets;
 mod transfers;
 mod wait;
+mod web;
 
 pub use app::{app, configure};
 pub use error::Error;

@@ -27,6 +27,8 @@ pub struct Options {
     pub tls: bool,
     /// Whether responses that hold nothing secret are compressed.
     pub compression: bool,
+    /// Whether the page at `/` and the JavaScript client are served.
+    pub page: bool,
     /// Actors on this node.
     pub sessions_max: usize,
     /// Calls in flight for one key on this node.
@@ -58,6 +60,7 @@ impl Default for Options {
             body_bytes_max: 256 * 1024,
             tls: false,
             compression: true,
+            page: true,
             sessions_max: 200_000,
             calls_per_session_max: 4096,
             waits_max: 20_000,

@@ -1,4 +1,7 @@
-//! The names of the routes, for labels and spans. A label never carries what a client wrote.
+//! The names of the routes, for labels and spans, and how each is entered. A label never carries what a client
+//! wrote.
+
+use crate::access::Scope;
 
 macro_rules! routes {
     ($($variant:ident $template:literal;)*) => {
@@ -40,10 +43,12 @@ routes! {
     Ice "/api/v1/ice";
     Events "/api/v1/events";
     Edition "/api/v1/edition";
+    Nodes "/api/v1/nodes";
     Reports "/api/v1/csp-reports";
     Health "/health";
     Livez "/livez";
     Readyz "/readyz";
+    Page "/";
     Other "other";
 }
 
@@ -52,9 +57,9 @@ routes! {
 pub(super) enum Entry {
     /// By anybody.
     Open,
-    /// With a token, looked at before the handler.
-    Checked,
-    /// The handler looks itself.
+    /// With a token, looked at before the handler; a credential must be for things of this kind.
+    Checked(Option<Scope>),
+    /// The handler looks itself: it takes tickets, too, which only the cluster can redeem.
     Own,
 }
 
@@ -69,7 +74,8 @@ impl Route {
             _ => {}
         }
         let Some(rest) = path.strip_prefix("/api/v1/").or_else(|| path.strip_prefix("/v1/")) else {
-            return Self::Other;
+            // The page and all that belongs to it count as one.
+            return if super::web::paths().any(|file| file == path) { Self::Page } else { Self::Other };
         };
         let mut parts = rest.split('/');
         match (parts.next(), parts.next(), parts.next(), parts.next(), parts.next()) {
@@ -90,30 +96,26 @@ impl Route {
             (Some("ice"), None, ..) => Self::Ice,
             (Some("events"), None, ..) => Self::Events,
             (Some("edition"), None, ..) => Self::Edition,
+            (Some("nodes"), None, ..) => Self::Nodes,
             (Some("csp-reports"), None, ..) => Self::Reports,
             _ => Self::Other,
         }
     }
 
-    /// Who must have shown a credential where one is required. Handlers see to what it covers.
+    /// What must have been shown where a credential is required.
     pub(super) fn entry(self) -> Entry {
         match self {
-            Self::Relay
-            | Self::Sessions
-            | Self::Resolve
-            | Self::Session
-            | Self::Offer
-            | Self::Answer
-            | Self::Transfers
-            | Self::Transfer
-            | Self::Chunk
-            | Self::TransferAck
-            | Self::Devices
-            | Self::UserDevices
-            | Self::Job
-            | Self::Tickets
-            | Self::Ice => Entry::Checked,
-            // It takes tickets, too, which only the cluster can redeem.
+            // What is asked for stands in the body.
+            Self::Relay | Self::Job => Entry::Checked(None),
+            Self::Sessions | Self::Resolve | Self::Session | Self::Offer | Self::Answer => {
+                Entry::Checked(Some(Scope::Signal))
+            }
+            Self::Transfers | Self::Transfer | Self::Chunk | Self::TransferAck => {
+                Entry::Checked(Some(Scope::Relay))
+            }
+            Self::Devices | Self::UserDevices => Entry::Checked(Some(Scope::Devices)),
+            Self::Tickets => Entry::Checked(Some(Scope::Socket)),
+            Self::Ice => Entry::Checked(Some(Scope::Ice)),
             Self::Events => Entry::Own,
             Self::Edition | Self::Reports | Self::Health | Self::Livez | Self::Readyz | Self::Other => Entry::Open,
         }
@@ -145,6 +147,8 @@ mod tests {
             ("/v1/events", "/api/v1/events"),
             ("/v1/ice", "/api/v1/ice"),
             ("/readyz", "/readyz"),
+            ("/v1/nodes", "/api/v1/nodes"),
+            ("/conclave.js", "/"),
         ] {
             assert_eq!(Route::of(path).template(), template, "{path}");
         }
@@ -166,7 +170,7 @@ mod tests {
 
     #[test]
     fn what_a_client_invents_has_no_label_of_its_own() {
-        for path in ["/", "/api/v1/secret", "/api/v1/sessions/1/offer/2", "/v2/sessions", "/api/relay/x"] {
+        for path in ["/api/v1/secret", "/api/v1/sessions/1/offer/2", "/v2/sessions", "/api/relay/x"] {
             assert_eq!(Route::of(path), Route::Other, "{path}");
         }
     }

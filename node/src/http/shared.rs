@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::guard::Dress;
 use super::metrics::Metrics;
+use super::nodes::Nodes;
 use super::options::Options;
 use crate::access::allowance::{self, TIERS};
 use crate::actors::Registry;
@@ -24,6 +25,7 @@ pub struct Shared {
     pub(super) dress: Dress,
     pub(super) started: Instant,
     pub(super) jobs: AtomicUsize,
+    pub(super) nodes: Nodes,
     policies: [Option<HeaderValue>; TIERS.len()],
     draining: AtomicBool,
 }
@@ -40,6 +42,7 @@ impl Shared {
             dress: Dress::new(&options),
             started: Instant::now(),
             jobs: AtomicUsize::new(0),
+            nodes: Nodes::default(),
             policies,
             draining: AtomicBool::new(false),
             options,

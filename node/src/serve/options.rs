@@ -87,6 +87,7 @@ pub(super) fn edge(config: &Config, access: Access) -> Options {
         body_bytes_max: usize::try_from(config.http.body_bytes_max).unwrap_or(usize::MAX),
         tls: config.http.behind_tls,
         compression: config.http.compression,
+        page: config.http.page,
         sessions_max: config.limits.sessions_max,
         calls_per_session_max: config.limits.calls_per_session_max,
         waits_max: config.limits.waits_max,

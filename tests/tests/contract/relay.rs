@@ -266,21 +266,29 @@ async fn two_thousand_and_forty_eight_sends_at_once_over_all_nodes_all_succeed()
     const TOTAL: u32 = 2048;
     let cluster = shared::standard().await;
     let nodes = cluster.apis();
-    let pair = Pair::fresh();
     let data = |index: u32| BASE64.encode(format!("chunk number {index}"));
-    let sends = (0..TOTAL).map(|index| {
-        let node = &nodes[index as usize % nodes.len()];
-        node.relay(&pair.send(index, TOTAL, &data(index))).send()
-    });
-    for reply in join_all(sends).await {
-        assert_eq!(reply.ok(), json!({"status": "waiting"}), "no conflict, no duplicate");
+    // No client has to come again, unless there is an election in the midst; a busy machine may hold one at any time.
+    for round in 1.. {
+        let (pair, before) = (Pair::fresh(), cluster.status().await.term);
+        let sends = (0..TOTAL).map(|index| {
+            let node = &nodes[index as usize % nodes.len()];
+            node.relay(&pair.send(index, TOTAL, &data(index))).once()
+        });
+        let replies = join_all(sends).await;
+        let elected = cluster.status().await.term != before;
+        if elected && round < 3 && replies.iter().any(|reply| reply.status == 503) {
+            continue;
+        }
+        for reply in replies {
+            assert_eq!(reply.ok(), json!({"status": "waiting"}), "no conflict, no duplicate");
+        }
+        return receive_all(&cluster.follower().await, &pair, TOTAL, data).await;
     }
-    receive_all(&cluster.follower().await, &pair, TOTAL, data).await;
 }
 
 async fn receive_all(node: &Api, pair: &Pair, total: u32, data: impl Fn(u32) -> String) {
     for index in 0..total {
-        let got = node.relay(&pair.receive()).send().await.ok();
+        let got = node.relay(&pair.receive()).keyed().send().await.ok();
         assert_eq!(got["chunk"]["chunkIndex"], index, "{got}");
         assert_eq!(got["chunk"]["data"], data(index));
     }

@@ -1,6 +1,8 @@
 //! What a node says of itself.
 
+use conclave_tests::cluster::READY;
 use conclave_tests::shared;
+use conclave_tests::wait::eventually;
 use serde_json::json;
 
 const CONSUMER: [&str; 3] = ["relay", "ephemeralChunks", "webrtcSignaling"];
@@ -60,10 +62,16 @@ async fn a_node_of_a_healthy_cluster_is_alive_and_ready() {
 #[tokio::test]
 async fn every_node_names_the_same_leader() {
     let cluster = shared::standard().await;
-    let leader = cluster.leader().await;
     for id in cluster.running() {
-        let status = cluster.status_from(id).await.expect("the admin API answers");
-        assert_eq!(status.leader, Some(leader));
+        // In the midst of an election they may differ for a moment.
+        let (leader, status) = eventually(READY, "all know the same leader", async || {
+            let leader = cluster.leader().await;
+            let status = cluster.status_from(id).await?;
+            let agreed = status.leader == Some(leader)
+                && status.nodes.iter().all(|node| node.id == leader || node.role == "follower");
+            agreed.then_some((leader, status))
+        })
+        .await;
         let mut known: Vec<_> = status.nodes.iter().map(|node| node.id).collect();
         known.sort_unstable();
         assert_eq!(known, [1, 2, 3]);

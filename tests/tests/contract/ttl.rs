@@ -21,6 +21,17 @@ async fn expires(began: Instant, call: impl Fn() -> Call, gone: impl Fn(u16, &Va
     assert!(began.elapsed() >= TTL, "gone after {:?}", began.elapsed());
 }
 
+/// Asserts that something is still there, which `story` tells with how long it may have gone untouched. Where that is
+/// a TTL, because the machine was busy, there is nothing to see and the story is told again.
+async fn in_time(mut story: impl AsyncFnMut() -> (Duration, bool)) {
+    eventually(TTL * 40, "the machine has time for the story", async || {
+        let (untouched, still_there) = story().await;
+        assert!(still_there || untouched >= TTL, "gone after {untouched:?}");
+        still_there.then_some(())
+    })
+    .await;
+}
+
 /// Lets a TTL pass on the cluster's own clock: a registration made now is gone afterwards.
 async fn one_ttl(node: &Api) {
     let (code, began) = (invite_code(), Instant::now());
@@ -56,17 +67,21 @@ async fn a_transfer_expires_with_its_chunks() {
 async fn a_chunk_prolongs_the_life_of_its_transfer() {
     let cluster = shared::brief().await;
     let node = cluster.follower().await;
-    let pair = Pair::fresh();
-    let mut pace = tokio::time::interval(TTL / 4);
-    for index in 0..8 {
-        pace.tick().await;
-        node.relay(&pair.send(index, 8, "AAEC")).send().await.ok();
-    }
-    assert_eq!(
-        node.relay(&pair.receive()).send().await.ok()["chunk"]["chunkIndex"],
-        0,
-        "the first is still there"
-    );
+    in_time(async || {
+        let pair = Pair::fresh();
+        let mut pace = tokio::time::interval(TTL / 4);
+        let (mut touched, mut longest) = (Instant::now(), Duration::ZERO);
+        for index in 0..8 {
+            pace.tick().await;
+            let began = Instant::now();
+            node.relay(&pair.send(index, 8, "AAEC")).send().await.ok();
+            longest = longest.max(touched.elapsed());
+            touched = began;
+        }
+        let first = node.relay(&pair.receive()).send().await.ok();
+        (longest.max(touched.elapsed()), first["chunk"]["chunkIndex"] == 0)
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -74,8 +89,13 @@ async fn an_acknowledgement_is_forgotten() {
     let cluster = shared::brief().await;
     let node = cluster.follower().await;
     let pair = Pair::fresh();
-    node.relay(&pair.ack()).send().await.ok();
-    assert_eq!(node.relay(&pair.ack_status()).send().await.ok(), json!({"acknowledged": true}));
+    in_time(async || {
+        let began = Instant::now();
+        node.relay(&pair.ack()).send().await.ok();
+        let status = node.relay(&pair.ack_status()).send().await.ok();
+        (began.elapsed(), status == json!({"acknowledged": true}))
+    })
+    .await;
     one_ttl(&node).await;
     assert_eq!(node.relay(&pair.ack_status()).send().await.ok(), json!({"acknowledged": false}));
 }

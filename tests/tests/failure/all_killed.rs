@@ -94,11 +94,11 @@ async fn write(node: Api, ledger: Ledger) {
 async fn audit(client: &Roamer, turn: usize, thing: &Acknowledged) {
     match thing {
         Acknowledged::Chunk { pair, data } => {
-            let got = client.relay(turn, &pair.receive()).await;
+            let got = client.relay_once(turn, &word("wish"), &pair.receive()).await;
             assert_eq!(got["chunk"]["data"], json!(data), "lost: {thing:?}");
         }
         Acknowledged::Signal { to, payload } => {
-            let got = client.relay(turn, &poll(to)).await;
+            let got = client.relay_once(turn, &word("wish"), &poll(to)).await;
             assert_eq!(
                 got["messages"].as_array().map(Vec::len),
                 Some(1),

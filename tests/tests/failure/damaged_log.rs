@@ -35,7 +35,7 @@ fn newest(cluster: &Cluster, id: u64) -> PathBuf {
 async fn has_everything(cluster: &Cluster, id: u64, pair: &Pair) {
     let node = cluster.api(id);
     for index in 0..CHUNKS {
-        let got = node.relay(&pair.receive()).send().await.ok();
+        let got = node.relay(&pair.receive()).keyed().send().await.ok();
         assert_eq!(got["chunk"]["chunkIndex"], index, "{}", got["status"]);
     }
 }

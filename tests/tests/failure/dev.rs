@@ -61,7 +61,7 @@ async fn three_nodes_come_up_serve_and_go_together() {
     assert!((1..=3).contains(&cluster["leader"].as_u64().expect("a leader")), "{cluster}");
     let pair = Pair::fresh();
     nodes[0].relay(&pair.send(0, 1, "AAEC")).send().await.ok();
-    assert_eq!(nodes[2].relay(&pair.receive()).send().await.ok()["chunk"]["data"], "AAEC");
+    assert_eq!(nodes[2].relay(&pair.receive()).keyed().send().await.ok()["chunk"]["data"], "AAEC");
 
     signal(child.id().expect("it runs").into(), "TERM");
     let status = timeout(LIMIT, child.wait()).await.expect("it ends in time").expect("it can be waited for");

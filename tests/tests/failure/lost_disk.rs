@@ -4,7 +4,7 @@ use conclave_tests::cluster::Cluster;
 use conclave_tests::relay::{Pair, peer_id, poll, signal};
 use serde_json::json;
 
-use super::membership::grow;
+use super::membership::{grow, remove};
 
 #[tokio::test]
 async fn a_node_whose_disk_was_lost_is_refused_and_joins_under_a_fresh_id() {
@@ -22,14 +22,16 @@ async fn a_node_whose_disk_was_lost_is_refused_and_joins_under_a_fresh_id() {
     let printed = cluster.node(lost).printed();
     assert!(printed.contains("fresh id"), "the message says what to do: {printed}");
 
-    let admin = cluster.node(cluster.leader().await).admin.clone();
-    let (code, printed) = cluster.command(&["cluster", "remove", &lost.to_string(), "--url", &admin]).await;
-    assert_eq!(code, Some(0), "{printed}");
+    remove(&cluster, lost).await;
     grow(&mut cluster, 4).await;
     let fresh = cluster.api(4);
-    assert_eq!(fresh.relay(&pair.receive()).send().await.ok()["chunk"]["data"], "before", "it has caught up");
-    fresh.relay(&signal(&peer_id(), &peer, "offer", json!({}))).send().await.ok();
+    assert_eq!(
+        fresh.relay(&pair.receive()).keyed().send().await.ok()["chunk"]["data"],
+        "before",
+        "it has caught up"
+    );
+    fresh.relay(&signal(&peer_id(), &peer, "offer", json!({}))).keyed().send().await.ok();
     let leader = cluster.leader().await;
-    let polled = cluster.api(leader).relay(&poll(&peer)).send().await.ok();
+    let polled = cluster.api(leader).relay(&poll(&peer)).keyed().send().await.ok();
     assert_eq!(polled["messages"].as_array().map(Vec::len), Some(1), "and takes part");
 }

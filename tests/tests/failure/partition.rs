@@ -26,14 +26,14 @@ async fn a_minority_refuses_within_a_second_and_the_majority_goes_on() {
     majority.relay(&pair.send(0, 2, "by the majority")).send().await.ok();
     refuses(&minority, 3).await;
     eventually(READY, "a node without a quorum is not ready", async || {
-        (minority.get("/readyz").send().await.status == 503).then_some(())
+        (minority.get("/readyz").once().await.status == 503).then_some(())
     })
     .await;
     assert_eq!(minority.get("/livez").send().await.status, 200, "but it is alive");
 
     cluster.net().heal();
     cluster.wait_ready().await;
-    let got = minority.relay(&pair.receive()).send().await.ok();
+    let got = minority.relay(&pair.receive()).keyed().send().await.ok();
     assert_eq!(got["chunk"]["data"], "by the majority", "the old leader has caught up");
     for pair in refused {
         // Refused is "outcome unknown": at most once, then, and in any case the same on every node.
@@ -52,7 +52,7 @@ async fn refuses(node: &Api, times: u32) -> Vec<Pair> {
             [node.relay(&pair.ack()), node.relay(&pair.ack_status()), node.relay(&lookup(&invite_code()))]
         {
             let began = Instant::now();
-            let reply = call.send().await;
+            let reply = call.once().await;
             let took = began.elapsed();
             reply.refused(503, "no_leader");
             assert!(reply.retry_after().is_some(), "every 503 says when to come back");
@@ -85,6 +85,12 @@ async fn acknowledges(node: &Api) {
     .await;
 }
 
+/// Of an operation under way while nodes are cut off, how often they may elect: each election is a second without a
+/// leader, so twice that is no storm, whatever the machine is doing beside.
+fn elections_max(took: Duration) -> u64 {
+    2 + took.as_secs() / 2
+}
+
 /// Cuts the leader off as `cut` does, and checks that the rest goes on and that all agree after healing.
 async fn leader_lost_one_way(cut: impl FnOnce(&Net, u64)) {
     let mut cluster = Cluster::builder().unmetered().intercepted().start().await;
@@ -93,18 +99,19 @@ async fn leader_lost_one_way(cut: impl FnOnce(&Net, u64)) {
     cut(cluster.net(), old);
     elects(&cluster, &others).await;
     let term = cluster.status_from(others[0]).await.expect("the admin API answers").term;
-    let pair = Pair::fresh();
+    let (pair, began) = (Pair::fresh(), Instant::now());
     for index in 0..50 {
         let node = cluster.api(others[index as usize % 2]);
         node.relay(&pair.send(index, 50, &format!("chunk {index}"))).send().await.ok();
     }
     let now = cluster.status_from(others[0]).await.expect("the admin API answers").term;
-    assert!(now <= term + 2, "an election storm: term {term} became {now}");
+    let took = began.elapsed();
+    assert!(now <= term + elections_max(took), "an election storm: term {term} became {now} in {took:?}");
 
     cluster.net().heal();
     cluster.wait_ready().await;
     for index in 0..50 {
-        let got = cluster.api(old).relay(&pair.receive()).send().await.ok();
+        let got = cluster.api(old).relay(&pair.receive()).keyed().send().await.ok();
         assert_eq!(got["chunk"]["data"], format!("chunk {index}"));
     }
 }
@@ -122,20 +129,27 @@ async fn a_leader_that_hears_nobody_is_replaced() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_follower_that_is_cut_off_disturbs_nobody() {
     let mut cluster = Cluster::builder().unmetered().intercepted().start().await;
-    let before = cluster.status().await;
-    let leader = before.leader.expect("there is one");
-    let [away, with_us] = cluster.followers().await[..] else {
-        panic!("a cluster of three has two followers")
-    };
-    cluster.net().isolate(away);
-    refuses(&cluster.api(away), 3).await;
-    let pair = Pair::fresh();
-    cluster.api(with_us).relay(&pair.send(0, 1, "meanwhile")).send().await.ok();
+    // A busy machine may hold an election of its own; one that a return costs, it costs every time.
+    for round in 1.. {
+        let before = cluster.status().await;
+        let leader = before.leader.expect("there is one");
+        let followers = cluster.followers().await;
+        let (away, with_us) = (followers[0], followers[1]);
+        cluster.net().isolate(away);
+        refuses(&cluster.api(away), 3).await;
+        let pair = Pair::fresh();
+        cluster.api(with_us).relay(&pair.send(0, 1, "meanwhile")).send().await.ok();
+        let term = cluster.status_from(away).await.expect("the admin API answers").term;
+        assert!(term <= before.term, "alone it stands for no election: term {} became {term}", before.term);
 
-    cluster.net().heal();
-    cluster.wait_ready().await;
-    let after = cluster.status().await;
-    assert_eq!((after.leader, after.term), (Some(leader), before.term), "its return costs no election");
-    let got = cluster.api(away).relay(&pair.receive()).send().await.ok();
-    assert_eq!(got["chunk"], json!({"chunkIndex": 0, "totalChunks": 1, "data": "meanwhile"}));
+        cluster.net().heal();
+        cluster.wait_ready().await;
+        let after = cluster.status().await;
+        let got = cluster.api(away).relay(&pair.receive()).keyed().send().await.ok();
+        assert_eq!(got["chunk"], json!({"chunkIndex": 0, "totalChunks": 1, "data": "meanwhile"}));
+        if (after.leader, after.term) == (Some(leader), before.term) {
+            return;
+        }
+        assert!(round < 3, "its return costs an election, from term {} to {}", before.term, after.term);
+    }
 }

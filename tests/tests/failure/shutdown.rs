@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use conclave_tests::cluster::Cluster;
-use conclave_tests::relay::{Pair, peer_id, poll, with};
+use conclave_tests::relay::{Pair, peer_id, poll, with, word};
 use serde_json::json;
 
 #[tokio::test]
@@ -14,12 +14,11 @@ async fn a_leader_that_is_told_to_go_hands_over_and_exits_0() {
     cluster.api(leader).relay(&pair.send(0, 1, "before")).send().await.ok();
 
     assert_eq!(cluster.terminate(leader).await, Some(0));
-    // It was handed over, not lost: the heir leads before an election timeout could have passed.
-    let began = Instant::now();
+    let printed = cluster.node(leader).printed();
+    assert!(printed.contains("handed leadership over"), "it was handed over, not lost: {printed}");
     let heir = cluster.leader().await;
-    assert!(began.elapsed() < Duration::from_millis(600), "an heir only after {:?}", began.elapsed());
     assert_ne!(heir, leader);
-    assert_eq!(cluster.api(heir).relay(&pair.receive()).send().await.ok()["chunk"]["data"], "before");
+    assert_eq!(cluster.api(heir).relay(&pair.receive()).keyed().send().await.ok()["chunk"]["data"], "before");
 
     cluster.restart(leader);
     cluster.wait_ready_at(leader).await;
@@ -62,7 +61,7 @@ async fn all_nodes_can_be_told_to_go_and_come_back() {
         cluster.restart(id);
     }
     cluster.wait_ready().await;
-    let got = cluster.follower().await.relay(&pair.receive()).send().await.ok();
+    let got = cluster.follower().await.relay(&pair.receive()).keyed().send().await.ok();
     assert_eq!(got["chunk"]["data"], "before");
 }
 
@@ -76,14 +75,15 @@ async fn a_rolling_restart_is_not_seen_by_a_client_that_follows_retry_after() {
         assert_eq!(cluster.terminate(id).await, Some(0));
         for _ in 0..5 {
             let sent = client.relay(id as usize - 1, &pair.send(index, 30, &format!("chunk {index}"))).await;
-            assert_eq!(sent, json!({"status": "waiting"}));
+            // It says `duplicate`, too, if it was stored before a 503.
+            assert!(sent["status"] == "waiting" && sent["error"].is_null(), "{sent}");
             index += 1;
         }
         cluster.restart(id);
         cluster.wait_ready_at(id).await;
     }
     for expected in 0..index {
-        let got = client.relay(0, &pair.receive()).await;
+        let got = client.relay_once(0, &word("wish"), &pair.receive()).await;
         assert_eq!(got["chunk"]["data"], format!("chunk {expected}"), "{got}");
     }
 }

@@ -28,6 +28,8 @@ struct Inner {
     rng: SmallRng,
     /// Whether what is said to be flushed only lies in a cache, which survives the node but not a loss of power.
     lies: bool,
+    /// Whether a vote of the last term is lost with every run.
+    forgets: bool,
     storage: u128,
     opened: bool,
     written: Contents,
@@ -56,6 +58,8 @@ enum Op {
 #[derive(Debug, Clone, Default)]
 struct Contents {
     vote: Option<Vote>,
+    /// The last vote of an earlier term.
+    older_vote: Option<Vote>,
     committed: Option<LogId>,
     purged: Option<LogId>,
     entries: BTreeMap<u64, Record>,
@@ -65,7 +69,12 @@ struct Contents {
 impl Contents {
     fn carry_out(&mut self, op: &Op) {
         match op {
-            Op::Vote(vote) => self.vote = Some(*vote),
+            Op::Vote(vote) => {
+                if self.vote.is_some_and(|last| last.term < vote.term) {
+                    self.older_vote = self.vote;
+                }
+                self.vote = Some(*vote);
+            }
             Op::Committed(id) => self.committed = Some(*id),
             Op::Append(record) => {
                 self.bytes += record.payload.size() as u64;
@@ -96,6 +105,7 @@ impl Platter {
             storage: rng.random(),
             rng,
             lies: false,
+            forgets: false,
             opened: false,
             written: Contents::default(),
             durable: Contents::default(),
@@ -145,6 +155,11 @@ impl Platter {
         self.lock().lies = true;
     }
 
+    /// From now on, whenever its node goes down, the vote is again what it was before the last term.
+    pub(crate) fn forget_votes(&self) {
+        self.lock().forgets = true;
+    }
+
     /// The power went; an honest disk has nothing more to lose by that than by a crash.
     pub(crate) fn cut_power(&self) {
         let mut inner = self.lock();
@@ -170,6 +185,9 @@ impl Platter {
             inner.settle_one();
         }
         inner.unflushed.clear();
+        if inner.forgets {
+            inner.durable.vote = inner.durable.older_vote;
+        }
         inner.written = inner.durable.clone();
         inner.written_count = inner.durable_count;
     }

@@ -43,6 +43,11 @@ fn a_disk_that_lies_about_its_flushes_hands_out_again_what_was_consumed() {
 }
 
 #[test]
+fn a_disk_that_forgets_its_vote_makes_replicas_differ() {
+    breaks(Double::ForgetsVotes, "replicas_agree");
+}
+
+#[test]
 fn a_node_that_reads_its_own_replica_is_not_linearizable() {
     breaks(Double::StaleReads, "linearizable");
 }

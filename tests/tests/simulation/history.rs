@@ -94,7 +94,11 @@ impl From<Result<Answer, Error>> for Fate {
     }
 }
 
-/// One wish, from its first asking to its last answer. Times are microseconds of virtual time.
+/// One wish, from its first asking to its last answer.
+///
+/// What came before what is counted, not timed. Within one step of the simulation the nodes take turns, and each has
+/// the whole step's time to itself: what happens at 0.987 s on the node whose turn is first comes before what happens
+/// at 0.986 s on the next. Times, in microseconds of virtual time, are for comparing with a time to live.
 #[derive(Debug, Clone)]
 pub(crate) struct Event {
     pub(crate) node: u64,
@@ -103,6 +107,10 @@ pub(crate) struct Event {
     pub(crate) memo: Option<u64>,
     pub(crate) start: u64,
     pub(crate) end: u64,
+    /// Its first asking's place among all askings and answers.
+    pub(crate) asked: u64,
+    /// Its last answer's.
+    pub(crate) answered: u64,
     pub(crate) fate: Fate,
 }
 
@@ -151,6 +159,11 @@ impl Event {
         }
     }
 
+    /// Whether it was over when the other began, so that the other has to see what came of it.
+    pub(crate) fn precedes(&self, other: &Event) -> bool {
+        self.answered < other.asked
+    }
+
     /// One line for a report.
     pub(crate) fn line(&self) -> String {
         let end =
@@ -170,29 +183,49 @@ pub(crate) fn number(bytes: &[u8]) -> u64 {
 
 /// Everything that was wished, in the order of asking.
 #[derive(Debug, Default)]
-pub(crate) struct History(Vec<Event>);
+pub(crate) struct History {
+    events: Vec<Event>,
+    /// Askings and answers so far.
+    count: u64,
+}
 
 impl History {
     /// Notes a wish that is about to be made.
     pub(crate) fn begin(&mut self, node: u64, wish: Wish, memo: Option<u64>, start: u64) -> usize {
-        self.0.push(Event { node, wish, memo, start, end: u64::MAX, fate: Fate::Unknown });
-        self.0.len() - 1
+        let (asked, answered) = (self.next(), u64::MAX);
+        self.events.push(Event {
+            node,
+            wish,
+            memo,
+            start,
+            end: u64::MAX,
+            asked,
+            answered,
+            fate: Fate::Unknown,
+        });
+        self.events.len() - 1
     }
 
     /// Notes its end. Without one it stays open for ever.
     pub(crate) fn end(&mut self, number: usize, fate: Fate, end: u64) {
-        let event = &mut self.0[number];
-        event.end = if fate == Fate::Unknown { u64::MAX } else { end };
+        let next = self.next();
+        let event = &mut self.events[number];
+        (event.end, event.answered) = if fate == Fate::Unknown { (u64::MAX, u64::MAX) } else { (end, next) };
         event.fate = fate;
     }
 
+    fn next(&mut self) -> u64 {
+        self.count += 1;
+        self.count
+    }
+
     pub(crate) fn events(&self) -> &[Event] {
-        &self.0
+        &self.events
     }
 
     /// The wishes whose fate a memo can tell.
     pub(crate) fn unsettled(&self) -> Vec<usize> {
-        let open = self.0.iter().enumerate().filter(|(_, event)| event.fate == Fate::Unknown);
+        let open = self.events.iter().enumerate().filter(|(_, event)| event.fate == Fate::Unknown);
         open.filter(|(_, event)| event.memo.is_some()).map(|(number, _)| number).collect()
     }
 }

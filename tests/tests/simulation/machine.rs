@@ -6,10 +6,8 @@ use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use conclave_cluster::raft::Timing;
-
 use conclave_cluster::{Cluster, Options, World};
 use rand::RngExt as _;
 use tokio::sync::mpsc;
@@ -176,13 +174,7 @@ impl Machine {
             deadline: plan.deadline,
             http_url: String::new(),
             admin_url: String::new(),
-            // A known defect hides behind the shorter heartbeat: with the product's 200 ms, seed 9 reads a lease as
-            // expired in a new cluster's first second (docs/guarantees.md, "Not promised").
-            timing: Timing {
-                heartbeat: Duration::from_millis(120),
-                snapshot_log_bytes: plan.snapshot_log_bytes,
-                ..Timing::default()
-            },
+            timing: Timing { snapshot_log_bytes: plan.snapshot_log_bytes, ..Timing::default() },
             tls: None,
         }
     }

@@ -20,6 +20,8 @@ pub(crate) enum Double {
     None,
     /// Disks say that a flush is done when it is not.
     FlushesNothing,
+    /// Disks forget whom their node voted for in its last term whenever it goes down.
+    ForgetsVotes,
     /// Reads are answered from the nearest replica as it is.
     StaleReads,
     /// A wish that takes long is wished again under another name.

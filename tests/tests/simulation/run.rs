@@ -210,6 +210,9 @@ impl Stage {
         if self.desk.plan.double == Double::FlushesNothing {
             self.machines.iter().for_each(|it| it.platter.lie());
         }
+        if self.desk.plan.double == Double::ForgetsVotes {
+            self.machines.iter().for_each(|it| it.platter.forget_votes());
+        }
         if self.desk.plan.flood {
             self.flood();
         }
@@ -326,7 +329,7 @@ impl Stage {
     fn trace(&self) -> String {
         let mut trace = String::new();
         for event in self.desk.history.borrow().events() {
-            trace += &format!("{} {} {}\n", event.start, event.end, event.line());
+            trace += &format!("{} {} {}\n", event.asked, event.answered, event.line());
         }
         for (at, leader) in &self.leaders {
             trace += &format!("{at:?} node {leader} leads\n");

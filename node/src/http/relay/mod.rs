@@ -19,6 +19,7 @@ use super::error::{Code, Error};
 use super::field::{Raw, Text};
 use super::jobs;
 use super::shared::Shared;
+use crate::access::Scope;
 use crate::actors::Place;
 
 /// Everything that any action reads. Other fields are ignored.
@@ -91,6 +92,13 @@ impl Action {
         }
     }
 
+    fn scope(self) -> Scope {
+        match self {
+            Self::Send | Self::Receive | Self::Ack | Self::AckStatus => Scope::Relay,
+            Self::Register | Self::Lookup | Self::Signal | Self::Poll => Scope::Signal,
+        }
+    }
+
     fn is_about_chunks(self) -> bool {
         match self {
             Self::Send | Self::Receive | Self::Ack | Self::AckStatus => true,
@@ -123,6 +131,7 @@ async fn act(call: &mut Call<'_>, payload: web::Payload) -> Result<HttpResponse,
     if action.is_about_chunks() {
         call.keep_waiting_status();
     }
+    call.require(action.scope())?;
     let charge = call.admit(action.tier())?;
     match action {
         Action::Send => chunks::send(call, charge, &request, &body).await,

@@ -41,6 +41,7 @@ pub(super) async fn register(
         return Err(Code::InvalidInviteCode.into());
     }
     check_peer(peer)?;
+    call.require_peer(peer)?;
     let place = keys::rendezvous(code);
     let ttl_ms = millis(call.shared.options.ttl.register);
     let verb = rendezvous::Verb::Register { peer: peer.to_owned(), ttl_ms };
@@ -76,6 +77,7 @@ pub(super) async fn signal(
     body: &Bytes,
 ) -> Result<HttpResponse, Error> {
     let signal = Signal::of(request)?;
+    call.require_peer(signal.from)?;
     let place = keys::mailbox(signal.to);
     let verb = mailbox::Verb::Push {
         from: signal.from.to_owned(),
@@ -121,6 +123,7 @@ pub(super) async fn poll(
 ) -> Result<HttpResponse, Error> {
     let peer = request.peer_id.filled().ok_or(Code::MissingPeerId)?;
     check_peer(peer)?;
+    call.require_peer(peer)?;
     let wait = query::wait_field(request.wait_ms)?;
     let place = keys::mailbox(peer);
     call.about(&place);

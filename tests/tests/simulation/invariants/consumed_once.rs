@@ -42,7 +42,7 @@ pub(crate) fn check(events: &[Event]) -> Result<(), Violation> {
     }
     for drains in drains.values() {
         for (one, _, last) in drains {
-            let later = drains.iter().filter(|(other, _, _)| other.start > one.end);
+            let later = drains.iter().filter(|(other, _, _)| one.precedes(other));
             if let Some((other, _, _)) = later.into_iter().find(|(_, first, _)| first < last) {
                 let what = "an older signal was handed out after a newer one";
                 return Err(Violation::shown_by("consumed_once", what, [*one, *other]));

@@ -46,8 +46,8 @@ fn judge<'a, M: Model<Metadata = ()>>(
             .filter_map(|event| {
                 Some(Operation {
                     client_id: None,
-                    call_time: event.start as i64,
-                    return_time: event.end.min(i64::MAX as u64) as i64,
+                    call_time: event.asked as i64,
+                    return_time: event.answered.min(i64::MAX as u64) as i64,
                     op: op(event)?,
                     metadata: None,
                 })
@@ -73,15 +73,20 @@ fn judge<'a, M: Model<Metadata = ()>>(
 /// The shortest illegal beginning of a history, by end; what had not ended by then is left open.
 fn shortest_illegal<'a>(events: &[&'a Event], illegal: impl Fn(&[&Event]) -> bool) -> Vec<&'a Event> {
     let mut sorted = events.to_vec();
-    sorted.sort_by_key(|event| event.end);
+    sorted.sort_by_key(|event| event.answered);
     let (mut legal, mut found) = (0, sorted.len());
     while legal + 1 < found {
         let middle = (legal + found) / 2;
-        let cut = sorted[middle - 1].end;
+        let cut = sorted[middle - 1].answered;
         let open: Vec<Event> = sorted[middle..]
             .iter()
-            .filter(|event| event.start <= cut && !event.wish.reads())
-            .map(|event| Event { end: u64::MAX, fate: Fate::Unknown, ..Event::clone(event) })
+            .filter(|event| event.asked <= cut && !event.wish.reads())
+            .map(|event| Event {
+                end: u64::MAX,
+                answered: u64::MAX,
+                fate: Fate::Unknown,
+                ..Event::clone(event)
+            })
             .collect();
         let beginning: Vec<&Event> = sorted[..middle].iter().copied().chain(&open).collect();
         if illegal(&beginning) { found = middle } else { legal = middle }
@@ -278,5 +283,45 @@ impl Model for Transfer {
                 (fits, next)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use conclave_cluster::state::outcome::Answer;
+
+    use super::*;
+    use crate::simulation::history::History;
+
+    /// A read that finds nothing, asked before or after the write is answered, by nodes with these times.
+    fn write_and_read(read_at: u64, write_answered_at: u64, read_is_first: bool) -> History {
+        let mut history = History::default();
+        let write = history.begin(3, Wish::Write { register: 0, value: 6 }, None, 0);
+        let asks = |history: &mut History| history.begin(1, Wish::Read { register: 0 }, None, read_at);
+        let answers = |history: &mut History| {
+            let answer = Answer { outcome: Ok(Outcome::Spent), balance: None, replayed: false };
+            history.end(write, Fate::Answered(answer), write_answered_at);
+        };
+        let read = if read_is_first {
+            let read = asks(&mut history);
+            answers(&mut history);
+            read
+        } else {
+            answers(&mut history);
+            asks(&mut history)
+        };
+        history.end(read, Fate::Saw(Sight::Value(None)), 1000);
+        history
+    }
+
+    #[test]
+    fn what_was_asked_before_an_answer_need_not_see_it_whatever_its_nodes_time() {
+        assert!(check(write_and_read(987, 986, true).events()).is_ok());
+    }
+
+    #[test]
+    fn what_was_asked_after_an_answer_must_see_it_whatever_its_nodes_time() {
+        let violation = check(write_and_read(986, 987, false).events()).expect_err("it is stale");
+        assert_eq!(violation.invariant, "linearizable");
     }
 }

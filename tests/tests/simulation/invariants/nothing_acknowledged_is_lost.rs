@@ -57,7 +57,7 @@ fn check_chunks(events: &[Event]) -> Result<(), Violation> {
         if !stored || is_acknowledged(transfer) {
             continue;
         }
-        for view in events.iter().filter(|view| view.start > event.end) {
+        for view in events.iter().filter(|view| event.precedes(view)) {
             if let (Wish::View { transfer: seen }, Fate::Saw(Sight::Transfer(sight))) =
                 (&view.wish, &view.fate)
                 && *seen == transfer

@@ -26,7 +26,7 @@ pub(crate) fn check(plan: &Plan, events: &[Event]) -> Result<(), Violation> {
         if *present && plant.fate != Fate::Unknown && probe.start > plant.end + ttl + error {
             return Err(Violation::shown_by(NAME, "it outlives its TTL", [plant, probe]));
         }
-        let was_there = plant.outcome().is_some() && probe.start > plant.end;
+        let was_there = plant.outcome().is_some() && plant.precedes(probe);
         if !present && was_there && probe.end + error < plant.start + ttl {
             return Err(Violation::shown_by(NAME, "it died before its TTL", [plant, probe]));
         }

@@ -1,0 +1,126 @@
+//! One WebSocket connection (RFC 6455).
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{SinkExt as _, StreamExt as _};
+use tokio::net::TcpStream;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
+
+use crate::client::{Fault, Target};
+
+/// The largest frame read, as [`conclave_sigma::Limits::FROM_SERVER`] plus what JSON adds.
+const FRAME_BYTES_MAX: usize = 128 << 10;
+/// What may wait to be written before writing is given up.
+const WRITE_BYTES_MAX: usize = 8 << 20;
+
+/// An open connection. Pings are answered as they are read.
+pub struct Connection {
+    stream: WebSocketStream<TcpStream>,
+    unflushed: bool,
+}
+
+/// A frame from the server.
+#[derive(Debug, Clone)]
+pub enum Incoming {
+    /// A text frame: JSON.
+    Text(Bytes),
+    /// A binary frame: FlatBuffers.
+    Binary(Bytes),
+}
+
+/// Why there is no connection any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Closed {
+    /// The close code; 1006 where the connection broke without one (RFC 6455 §7.1.5).
+    pub code: u16,
+}
+
+/// Why there is no connection at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoUpgrade {
+    /// Nobody answered.
+    Fault(Fault),
+    /// The server answered with something other than 101.
+    Refused {
+        /// The HTTP status.
+        status: u16,
+        /// Where the server says so.
+        retry_after: Option<Duration>,
+    },
+}
+
+const BROKEN: Closed = Closed { code: 1006 };
+
+impl Connection {
+    /// Connects and upgrades. `buffer_bytes` is what is read at once, kept as long as the connection is.
+    pub async fn open(target: &Target, path: &str, buffer_bytes: usize) -> Result<Self, NoUpgrade> {
+        let fault = |_| NoUpgrade::Fault(Fault::Connect);
+        let stream = TcpStream::connect(target.address()).await.map_err(fault)?;
+        stream.set_nodelay(true).map_err(fault)?;
+        let config = WebSocketConfig::default()
+            .read_buffer_size(buffer_bytes)
+            .write_buffer_size(buffer_bytes)
+            .max_write_buffer_size(WRITE_BYTES_MAX)
+            .max_message_size(Some(FRAME_BYTES_MAX))
+            .max_frame_size(Some(FRAME_BYTES_MAX));
+        let url = format!("ws://{}{path}", target.address());
+        match tokio_tungstenite::client_async_with_config(url, stream, Some(config)).await {
+            Ok((stream, _)) => Ok(Self { stream, unflushed: false }),
+            Err(Error::Http(response)) => {
+                let header = response.headers().get("retry-after");
+                let seconds = header.and_then(|value| value.to_str().ok()?.parse().ok());
+                let status = response.status().as_u16();
+                Err(NoUpgrade::Refused { status, retry_after: seconds.map(Duration::from_secs) })
+            }
+            Err(_) => Err(NoUpgrade::Fault(Fault::Io)),
+        }
+    }
+
+    /// Puts a text frame where the next [`next`](Self::next) sends it from, together with what else is there.
+    pub async fn text(&mut self, text: String) -> Result<(), Closed> {
+        self.feed(Message::Text(Utf8Bytes::from(text))).await
+    }
+
+    /// The same with a binary frame.
+    pub async fn binary(&mut self, bytes: Bytes) -> Result<(), Closed> {
+        self.feed(Message::Binary(bytes)).await
+    }
+
+    async fn feed(&mut self, message: Message) -> Result<(), Closed> {
+        self.unflushed = true;
+        self.stream.feed(message).await.map_err(|_| BROKEN)
+    }
+
+    /// Sends what is to be sent, then waits for a frame. Loses nothing if it is dropped while it waits.
+    pub async fn next(&mut self) -> Result<Incoming, Closed> {
+        loop {
+            if self.unflushed {
+                self.stream.flush().await.map_err(|_| BROKEN)?;
+                self.unflushed = false;
+            }
+            match self.stream.next().await {
+                Some(Ok(Message::Text(text))) => return Ok(Incoming::Text(text.into())),
+                Some(Ok(Message::Binary(bytes))) => return Ok(Incoming::Binary(bytes)),
+                Some(Ok(Message::Close(frame))) => {
+                    // 1005 stands for a close frame without a code.
+                    let closed = Closed { code: frame.map_or(1005, |frame| frame.code.into()) };
+                    // The answer to the close; that the server is gone already is no news.
+                    let _ = self.stream.flush().await;
+                    return Err(closed);
+                }
+                Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {
+                    self.unflushed = true;
+                }
+                Some(Err(_)) | None => return Err(BROKEN),
+            }
+        }
+    }
+
+    /// Says good-bye, and does not wait for the answer.
+    pub async fn close(mut self) {
+        let _ = self.stream.close(None).await;
+    }
+}

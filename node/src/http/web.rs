@@ -1,0 +1,269 @@
+//! The page at `/` and the JavaScript client: files of `node/web/`, built into the binary.
+//!
+//! None of them holds a secret or repeats what a client wrote, so they may be compressed; that is done once, when the
+//! first one is asked for.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::sync::LazyLock;
+
+use actix_web::body::BoxBody;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{
+    AcceptEncoding, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, Encoding,
+    EntityTag, Header as _, HeaderValue, IfNoneMatch, VARY,
+};
+use actix_web::web::{self, ServiceConfig};
+use actix_web::{HttpRequest, HttpResponse};
+use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
+
+use super::app::probe;
+use super::nodes::Origins;
+use super::shared::Shared;
+
+const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
+
+/// Every file: its path, its media type, its bytes.
+const FILES: [(&str, &str, &[u8]); 16] = [
+    ("/", "text/html; charset=utf-8", include_bytes!("../../web/index.html")),
+    ("/style.css", "text/css; charset=utf-8", include_bytes!("../../web/style.css")),
+    ("/icon.svg", "image/svg+xml", include_bytes!("../../web/icon.svg")),
+    ("/conclave.d.ts", "text/plain; charset=utf-8", include_bytes!("../../web/conclave.d.ts")),
+    ("/app.js", JAVASCRIPT, include_bytes!("../../web/app.js")),
+    ("/code.js", JAVASCRIPT, include_bytes!("../../web/code.js")),
+    ("/conclave.js", JAVASCRIPT, include_bytes!("../../web/conclave.js")),
+    ("/pairing.js", JAVASCRIPT, include_bytes!("../../web/pairing.js")),
+    ("/qr.js", JAVASCRIPT, include_bytes!("../../web/qr.js")),
+    ("/records.js", JAVASCRIPT, include_bytes!("../../web/records.js")),
+    ("/seal.js", JAVASCRIPT, include_bytes!("../../web/seal.js")),
+    ("/sha256.js", JAVASCRIPT, include_bytes!("../../web/sha256.js")),
+    ("/sink.js", JAVASCRIPT, include_bytes!("../../web/sink.js")),
+    ("/transfers.js", JAVASCRIPT, include_bytes!("../../web/transfers.js")),
+    ("/ways.js", JAVASCRIPT, include_bytes!("../../web/ways.js")),
+    ("/words.js", JAVASCRIPT, include_bytes!("../../web/words.js")),
+];
+
+static ASSETS: LazyLock<Vec<Asset>> = LazyLock::new(|| FILES.map(Asset::of).into());
+
+/// The paths that are answered here.
+pub(super) fn paths() -> impl Iterator<Item = &'static str> {
+    FILES.iter().map(|(path, _, _)| *path)
+}
+
+/// A file in all its encodings.
+struct Asset {
+    media: HeaderValue,
+    is_page: bool,
+    digest: [u8; 32],
+    plain: Bytes,
+    gzip: Bytes,
+    brotli: Bytes,
+}
+
+impl Asset {
+    fn of((path, media, bytes): (&'static str, &'static str, &'static [u8])) -> Self {
+        Self {
+            media: HeaderValue::from_static(media),
+            is_page: path == "/",
+            digest: Sha256::digest(bytes).into(),
+            plain: Bytes::from_static(bytes),
+            gzip: gzip(bytes).into(),
+            brotli: brotli(bytes).into(),
+        }
+    }
+
+    fn encoded(&self, coding: Coding) -> Bytes {
+        match coding {
+            Coding::Plain => self.plain.clone(),
+            Coding::Gzip => self.gzip.clone(),
+            Coding::Brotli => self.brotli.clone(),
+        }
+    }
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    encoder.write_all(bytes).and_then(|()| encoder.finish()).expect("a vector takes all writes")
+}
+
+fn brotli(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = brotli::CompressorWriter::new(Vec::new(), 4096, 11, 22);
+    encoder.write_all(bytes).expect("a vector takes all writes");
+    encoder.into_inner()
+}
+
+/// How a body is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Coding {
+    Plain,
+    Gzip,
+    Brotli,
+}
+
+impl Coding {
+    fn wished(request: &HttpRequest, compression: bool) -> Self {
+        let Ok(accepted) = AcceptEncoding::parse(request) else { return Self::Plain };
+        if !compression || request.headers().get("accept-encoding").is_none() {
+            return Self::Plain;
+        }
+        let offered = [Encoding::brotli(), Encoding::gzip(), Encoding::identity()];
+        match accepted.negotiate(offered.iter()) {
+            Some(coding) if coding == Encoding::brotli() => Self::Brotli,
+            Some(coding) if coding == Encoding::gzip() => Self::Gzip,
+            Some(_) | None => Self::Plain,
+        }
+    }
+
+    fn name(self) -> Option<&'static str> {
+        match self {
+            Self::Plain => None,
+            Self::Gzip => Some("gzip"),
+            Self::Brotli => Some("br"),
+        }
+    }
+}
+
+/// Adds a route for every file.
+pub(super) fn configure(config: &mut ServiceConfig) {
+    for (index, path) in paths().enumerate() {
+        let serve = move |request: HttpRequest, shared: web::Data<Shared>| async move {
+            serve(&ASSETS[index], &request, &shared).await
+        };
+        config.service(probe(path).route(web::get().to(serve)).route(web::head().to(serve)));
+    }
+}
+
+async fn serve(asset: &Asset, request: &HttpRequest, shared: &Shared) -> HttpResponse {
+    let policy =
+        if asset.is_page { Some(page_policy(&*shared.nodes.origins(&shared.cluster).await)) } else { None };
+    let coding = Coding::wished(request, shared.options.compression);
+    let tag = tag(asset, coding, policy.as_deref());
+    let mut response = if unchanged(request, &tag) {
+        HttpResponse::with_body(StatusCode::NOT_MODIFIED, BoxBody::new(()))
+    } else {
+        let mut response = HttpResponse::with_body(StatusCode::OK, BoxBody::new(asset.encoded(coding)));
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, asset.media.clone());
+        if let Some(name) = coding.name() {
+            headers.insert(CONTENT_ENCODING, HeaderValue::from_static(name));
+        }
+        response
+    };
+    let headers = response.headers_mut();
+    // Names carry no version, so a copy is kept but asked about each time: an upgraded node is noticed at once.
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
+    headers
+        .insert(ETAG, HeaderValue::try_from(tag.to_string()).expect("hexadecimal digits are a header value"));
+    if let Some(policy) = policy {
+        let policy = HeaderValue::try_from(policy).expect("origins were checked letter by letter");
+        headers.insert(CONTENT_SECURITY_POLICY, policy);
+    }
+    response
+}
+
+/// Names the bytes that are sent. The page's tag names its policy, too: a browser that revalidates keeps the policy it
+/// has, so a changed one needs the page anew.
+fn tag(asset: &Asset, coding: Coding, policy: Option<&str>) -> EntityTag {
+    let mut hash = Sha256::new();
+    hash.update(asset.digest);
+    hash.update([coding as u8]);
+    hash.update(policy.unwrap_or_default());
+    let mut text = String::with_capacity(32);
+    for byte in &hash.finalize()[..16] {
+        let _ = write!(text, "{byte:02x}");
+    }
+    EntityTag::new_strong(text)
+}
+
+fn unchanged(request: &HttpRequest, tag: &EntityTag) -> bool {
+    match IfNoneMatch::parse(request) {
+        Ok(IfNoneMatch::Any) => true,
+        Ok(IfNoneMatch::Items(tags)) => tags.iter().any(|other| other.weak_eq(tag)),
+        Err(_) => false,
+    }
+}
+
+/// What the page may do: run and show what came with it, and talk to the nodes of this cluster.
+fn page_policy(origins: &Origins) -> String {
+    let mut policy =
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'"
+            .to_owned();
+    for origin in origins.values() {
+        // Both schemes differ from their socket's by the same letters: http and ws, https and wss.
+        let socket = origin.replacen("http", "ws", 1);
+        let _ = write!(policy, " {origin} {socket}");
+    }
+    policy.push_str(
+        "; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; \
+         trusted-types 'none'; report-uri /api/v1/csp-reports; report-to csp",
+    );
+    policy
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+
+    use actix_web::http::header::{ACCEPT_ENCODING, IF_NONE_MATCH};
+    use actix_web::test::TestRequest;
+
+    use super::*;
+
+    #[test]
+    fn every_encoding_holds_the_same_bytes() {
+        for ((path, _, bytes), asset) in FILES.iter().zip(ASSETS.iter()) {
+            let mut unzipped = Vec::new();
+            flate2::read::GzDecoder::new(&asset.gzip[..]).read_to_end(&mut unzipped).unwrap();
+            assert_eq!(unzipped, *bytes, "{path}");
+            let mut unpacked = Vec::new();
+            brotli::Decompressor::new(&asset.brotli[..], 4096).read_to_end(&mut unpacked).unwrap();
+            assert_eq!(unpacked, *bytes, "{path}");
+        }
+    }
+
+    #[test]
+    fn the_best_encoding_that_is_wished_for_is_sent() {
+        let wished = |accepted: &'static str, compression| {
+            let request = TestRequest::default().insert_header((ACCEPT_ENCODING, accepted)).to_http_request();
+            Coding::wished(&request, compression)
+        };
+        assert_eq!(wished("gzip, deflate, br, zstd", true), Coding::Brotli);
+        assert_eq!(wished("gzip", true), Coding::Gzip);
+        assert_eq!(wished("identity", true), Coding::Plain);
+        assert_eq!(wished("gzip, br", false), Coding::Plain);
+        assert_eq!(Coding::wished(&TestRequest::default().to_http_request(), true), Coding::Plain);
+    }
+
+    #[test]
+    fn a_copy_is_good_until_the_bytes_or_the_policy_change() {
+        let page = &ASSETS[0];
+        let (one, other) = (tag(page, Coding::Gzip, Some("a")), tag(page, Coding::Gzip, Some("b")));
+        assert_ne!(one, other);
+        assert_ne!(one, tag(page, Coding::Brotli, Some("a")));
+        let request =
+            TestRequest::default().insert_header((IF_NONE_MATCH, one.to_string())).to_http_request();
+        assert!(unchanged(&request, &one));
+        assert!(!unchanged(&request, &other));
+        assert!(!unchanged(&TestRequest::default().to_http_request(), &one));
+    }
+
+    #[test]
+    fn the_page_may_talk_to_the_nodes_and_to_nobody_else() {
+        let policy = page_policy(&Origins::from([(1, "http://a:1".to_owned()), (2, "https://b".to_owned())]));
+        assert!(policy.contains("connect-src 'self' http://a:1 ws://a:1 https://b wss://b;"), "{policy}");
+        assert!(!policy.contains("unsafe"), "{policy}");
+    }
+
+    #[test]
+    fn the_page_names_only_files_that_are_served_and_runs_nothing_inline() {
+        let page = std::str::from_utf8(FILES[0].2).unwrap();
+        for part in page.split(['"', '\'']).filter(|part| part.starts_with('/') && part.len() > 1) {
+            assert!(paths().any(|path| path == part), "{part}");
+        }
+        for inline in ["<style", "style=", "onclick=", "javascript:", "<script>"] {
+            assert!(!page.contains(inline), "{inline}");
+        }
+    }
+}

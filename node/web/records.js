@@ -1,0 +1,138 @@
+// Files as a row of records, counted alike on both sides. From any position on, record i holds the same bytes however
+// it travels, so a run can begin where another one broke off.
+
+import { RECORD_OVERHEAD } from "./seal.js";
+import { Sha256 } from "./sha256.js";
+import { CHUNK_BYTES } from "./transfers.js";
+
+const DATA = 0;
+const END = 1;
+/** File bytes in one record, so that a sealed record fills one chunk. */
+const DATA_BYTES = CHUNK_BYTES - RECORD_OVERHEAD - 1;
+
+const recordsFrom = (size, offset) => Math.ceil((size - offset) / DATA_BYTES) + 1;
+
+/** How many records there are from `at` (a file's number and an offset in it) to the end. */
+export const count = (sizes, at) =>
+  sizes.slice(at.file).reduce((sum, size, i) => sum + recordsFrom(size, i ? 0 : at.offset), 0);
+
+/** How many bytes of all files the other side has, `number` records into the run from `at` on. */
+export function bytesBefore(sizes, at, number) {
+  let bytes = sizes.slice(0, at.file).reduce((sum, size) => sum + size, at.offset);
+  for (let { file, offset } = at, left = number; file < sizes.length && left > 0; file++, offset = 0) {
+    bytes += Math.min(left * DATA_BYTES, sizes[file] - offset);
+    left -= recordsFrom(sizes[file], offset);
+  }
+  return bytes;
+}
+
+/** Reads files as records. One for a pairing: it remembers the digests over several runs. */
+export class Reader {
+  #files;
+  // Of each file: the digest of its first `done` bytes.
+  #digests;
+
+  constructor(files) {
+    this.#files = files;
+    this.#digests = files.map(() => ({ hash: new Sha256(), done: 0, hex: null }));
+  }
+
+  /** Record `number` of the run from `at` on. Within a run, to be asked for in ascending order, one by one. */
+  async read(at, number) {
+    let { file, offset } = at;
+    for (let left = number; ; file++, offset = 0) {
+      const records = recordsFrom(this.#files[file].size, offset);
+      if (left < records) return this.#record(file, offset + left * DATA_BYTES, left === records - 1);
+      left -= records;
+    }
+  }
+
+  async #record(file, offset, last) {
+    const digest = this.#digests[file];
+    if (last) {
+      await this.#digestTo(file, this.#files[file].size);
+      digest.hex ??= digest.hash.hex();
+      const text = new TextEncoder().encode(JSON.stringify({ sha256: digest.hex }));
+      return Uint8Array.of(END, ...text);
+    }
+    await this.#digestTo(file, offset);
+    const bytes = await this.#slice(file, offset);
+    if (digest.done === offset) {
+      digest.hash.update(bytes);
+      digest.done += bytes.length;
+    }
+    const record = new Uint8Array(bytes.length + 1);
+    record[0] = DATA;
+    record.set(bytes, 1);
+    return record;
+  }
+
+  /** The other side may be further than this one remembers having read. */
+  async #digestTo(file, offset) {
+    const digest = this.#digests[file];
+    while (digest.done < offset) {
+      const bytes = await this.#slice(file, digest.done, offset);
+      digest.hash.update(bytes);
+      digest.done += bytes.length;
+    }
+  }
+
+  async #slice(file, offset, end = Infinity) {
+    const slice = this.#files[file].slice(offset, Math.min(offset + DATA_BYTES, end));
+    return new Uint8Array(await slice.arrayBuffer());
+  }
+}
+
+/** Writes records into files, and knows how far it is. */
+export class Writer {
+  #files;
+  #sinks;
+  #hash = new Sha256();
+
+  /** `files` are `{ name, size }`; `open(file)` makes a sink for one. */
+  constructor(files, open) {
+    this.#files = files;
+    this.#sinks = { open, now: null };
+    /** Where the next run must begin. */
+    this.at = { file: 0, offset: 0 };
+    /** Bytes written over all files. */
+    this.done = 0;
+    /** What became of the files so far: `{ name, size, sha256, blob }`. */
+    this.finished = [];
+  }
+
+  get complete() {
+    return this.at.file === this.#files.length;
+  }
+
+  async write(record) {
+    const file = this.#files[this.at.file];
+    const body = record.subarray(1);
+    this.#sinks.now ??= await this.#sinks.open(file);
+    if (record[0] === DATA) {
+      if (this.at.offset + body.length > file.size) throw new Error("a file is longer than was announced");
+      await this.#sinks.now.write(body);
+      this.#hash.update(body);
+      this.at = { file: this.at.file, offset: this.at.offset + body.length };
+      this.done += body.length;
+      return;
+    }
+    const { sha256 } = JSON.parse(new TextDecoder().decode(body));
+    if (this.at.offset !== file.size || this.#hash.hex() !== sha256) throw new Damaged(file.name);
+    this.finished.push({ ...file, sha256, blob: await this.#sinks.now.finish() });
+    this.#hash = new Sha256();
+    this.#sinks.now = null;
+    this.at = { file: this.at.file + 1, offset: 0 };
+  }
+
+  async abandon() {
+    await this.#sinks.now?.abandon();
+  }
+}
+
+/** What arrived is not what was sent. */
+export class Damaged extends Error {
+  constructor(name) {
+    super(`${name} did not arrive as it was sent`);
+  }
+}

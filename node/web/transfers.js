@@ -1,0 +1,173 @@
+// Transfers: up to 2,048 chunks of up to 48 KiB, uploaded and downloaded over HTTP, several at a time, each checked
+// against its SHA-256, resumed after a break on whatever node answers.
+//
+//   const transfers = new Transfers(await connect({ urls }));
+//   const id = await transfers.upload({ pin, passwordHash, data: blob });
+//
+// Types and the meaning of each field: conclave.d.ts.
+
+import { ConclaveError, sleep } from "./conclave.js";
+
+/** Bytes of one chunk at most. */
+export const CHUNK_BYTES = 49152;
+/** Chunks of one transfer at most. */
+export const CHUNKS_MAX = 2048;
+
+const LOOK_AGAIN_AFTER_MS = 100;
+const DAMAGED_MAX = 3;
+
+const contentDigest = async (bytes) => {
+  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
+  return `sha-256=:${btoa(String.fromCharCode(...digest))}:`;
+};
+
+const among = (ranges, i) => ranges.some(([first, last]) => first <= i && i <= last);
+
+/** The transfers that one client takes part in. */
+export class Transfers {
+  #client;
+
+  constructor(client) {
+    this.#client = client;
+  }
+
+  async #call(method, path, options) {
+    const reply = await this.#client.http(method, `/api/v1/transfers${path}`, options);
+    if (reply.ok) return reply;
+    const answer = await reply.json().catch(() => ({}));
+    throw new ConclaveError(answer.error ?? "unknown", answer.message, reply.status);
+  }
+
+  /** Makes a transfer, or finds the one that lives under these words; its id is the right to use it. */
+  async open({ pin, passwordHash, total, signal }) {
+    const body = JSON.stringify({ pin, passwordHash, totalChunks: total });
+    return (await (await this.#call("POST", "", { body, signal })).json()).transferId;
+  }
+
+  /** How a transfer is: `received` chunks out of `total`, in `ranges`. */
+  async state(id, { signal } = {}) {
+    const reply = await this.#call("GET", `/${id}`, { signal });
+    const { totalChunks: total, received: ranges, ...rest } = await reply.json();
+    const received = ranges.reduce((sum, [first, last]) => sum + last - first + 1, 0);
+    return { ...rest, transfer: id, total, received, ranges, done: received === total };
+  }
+
+  /** Everything arrived: frees the chunks. */
+  async acknowledge(id, { signal } = {}) {
+    await this.#call("POST", `/${id}/ack`, { signal });
+  }
+
+  /** Waits until the other side has acknowledged a transfer: true, or false if it is gone before. */
+  async acknowledged(id, { signal } = {}) {
+    for (;;) {
+      const state = await this.state(id, { signal }).catch((error) => {
+        if (error.status !== 404) throw error;
+      });
+      if (!state || state.acknowledged) return Boolean(state);
+      await this.#news(state, 1000, signal);
+    }
+  }
+
+  /** Uploads what is not there yet. Returns the transfer's id. */
+  async upload({ pin, passwordHash, data, total, chunk, concurrency = 6, onprogress, signal }) {
+    if (data !== undefined) {
+      const blob = new Blob([data]);
+      total = Math.ceil(blob.size / CHUNK_BYTES);
+      chunk = (i) => blob.slice(i * CHUNK_BYTES, (i + 1) * CHUNK_BYTES).arrayBuffer();
+    }
+    if (!(total >= 1 && total <= CHUNKS_MAX)) {
+      throw new ConclaveError("invalid_input", `a transfer has 1 to ${CHUNKS_MAX} chunks`);
+    }
+    const id = await this.open({ pin, passwordHash, total, signal });
+    const { ranges, received } = await this.state(id, { signal });
+    // One failure ends them all.
+    const stop = new AbortController();
+    const within = signal ? AbortSignal.any([signal, stop.signal]) : stop.signal;
+    let next = 0;
+    let done = received;
+    const work = async () => {
+      for (;;) {
+        while (next < total && among(ranges, next)) next++;
+        if (next >= total) return;
+        const i = next++;
+        const body = await chunk(i);
+        within.throwIfAborted();
+        const headers = { "content-digest": await contentDigest(body) };
+        await this.#call("PUT", `/${id}/chunks/${i}`, { body, headers, signal: within });
+        onprogress?.({ done: ++done, total });
+      }
+    };
+    try {
+      await Promise.all(Array.from({ length: concurrency }, work));
+    } catch (error) {
+      stop.abort(error);
+      throw error;
+    }
+    return id;
+  }
+
+  /**
+   * Fetches a transfer's chunks as they come and hands them to `sink` in their order, never more than `concurrency`
+   * ahead of it. Without a sink, returns a Blob.
+   */
+  async download({ id, pin, passwordHash, total, sink, concurrency = 6, onprogress, signal, ack = true }) {
+    const parts = [];
+    sink ??= (bytes) => void parts.push(bytes);
+    id ??= await this.open({ pin, passwordHash, total, signal });
+    let state = await this.state(id, { signal });
+    const coming = new Map();
+    let [asked, looked, looking] = [0, 0, null];
+    for (let next = 0; next < state.total; ) {
+      while (coming.size < concurrency && asked < state.total && among(state.ranges, asked)) {
+        const fetching = this.#fetch(id, asked, signal);
+        fetching.catch(() => {});
+        coming.set(asked++, fetching);
+      }
+      // Looked for ahead of time, so that the next chunks are known before these are all fetched.
+      if (!looking && coming.size < concurrency && asked < state.total && Date.now() - looked > LOOK_AGAIN_AFTER_MS) {
+        looked = Date.now();
+        looking = this.state(id, { signal }).then((now) => ((state = now), (looking = null)));
+        looking.catch(() => {});
+      }
+      if (coming.has(next)) {
+        await sink(await coming.get(next), next);
+        coming.delete(next++);
+        onprogress?.({ done: next, total: state.total });
+      } else if (looking) await looking;
+      else await this.#news(state, 500, signal);
+    }
+    if (ack) await this.acknowledge(id, { signal });
+    return new Blob(parts);
+  }
+
+  async #fetch(id, i, signal) {
+    for (let tries = 0; tries < DAMAGED_MAX; tries++) {
+      const reply = await this.#call("GET", `/${id}/chunks/${i}`, { signal });
+      // A body that breaks off is fetched again, like one that is damaged.
+      const bytes = await reply.arrayBuffer().catch(() => null);
+      signal?.throwIfAborted();
+      if (bytes && (await contentDigest(bytes)) === reply.headers.get("content-digest")) return new Uint8Array(bytes);
+    }
+    throw new ConclaveError("digest_mismatch", "a chunk arrived damaged again and again");
+  }
+
+  /** Waits until a transfer is not as it was, where that is pushed, and no longer than `ms`. */
+  async #news(was, ms, signal) {
+    if (this.#client.via !== "socket") return sleep(ms / 3, signal);
+    const quiet = new AbortController();
+    let stop;
+    const news = new Promise((resolve) => {
+      stop = this.#client.watch({ transfer: was.transfer }, (now) => {
+        if (now.gone || now.received !== was.received || now.acknowledged !== was.acknowledged) resolve();
+      });
+    });
+    const patience = sleep(ms, signal ? AbortSignal.any([signal, quiet.signal]) : quiet.signal);
+    patience.catch(() => {});
+    try {
+      await Promise.race([news, patience]);
+    } finally {
+      stop();
+      quiet.abort();
+    }
+  }
+}
