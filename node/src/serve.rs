@@ -145,9 +145,11 @@ async fn live(config: &Config, environment: &Environment) -> Result<(), Error> {
     rt::spawn(access.auth.clone().keep_current());
     let options = options::edge(config, access);
     let registry = Registry::new(cluster.clone(), options.limits());
-    let sockets = Sockets::new(options::sockets(config));
+    let sockets = Sockets::new(options::sockets(config), cluster.clone());
+    rt::spawn(sockets.clone().keep());
     // Beside apply, which makes the hints, and not on the threads that serve.
     tokio::spawn(actors::dispatch::run(cluster.hints(), registry.clone()));
+    tokio::spawn(actors::room::run(cluster.casts(), registry.clone()));
     let shared = web::Data::new(Shared::new(cluster.clone(), options, registry, sockets));
     let running = Running::new();
     let server = serve_public(config, public, shared.clone(), running.clone())?;

@@ -45,6 +45,7 @@ pub fn configure(shared: web::Data<Shared>) -> impl Fn(&mut ServiceConfig) + Clo
             .service(
                 probe("/readyz").route(web::get().to(server::readyz)).route(web::head().to(server::readyz)),
             )
+            .service(resource("/ws", "GET").route(web::get().to(upgrade::socket)))
             .configure(|config| {
                 let echo = shared.sockets.options.echo.as_str();
                 if !echo.is_empty() {
@@ -88,6 +89,7 @@ fn versioned(prefix: &str, compression: bool) -> actix_web::Scope {
         )
         .service(resource("/devices", "POST").route(web::post().to(devices::register)))
         .service(resource("/devices/{userId}", "GET").route(web::get().to(devices::list)))
+        .service(resource("/socket", "GET").route(web::get().to(upgrade::socket)))
         .service(resource("/jobs/{id}", "GET").route(web::get().to(jobs::get)))
         .service(resource("/tickets", "POST").route(web::post().to(tickets::issue)))
         .service(resource("/ice", "GET").route(web::get().to(ice::get)))

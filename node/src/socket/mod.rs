@@ -8,34 +8,64 @@ mod body;
 mod bucket;
 pub mod close;
 mod connection;
+mod dialogue;
+mod drain;
 mod echo;
+mod frame;
 pub mod hangup;
+mod host;
 mod inlet;
+mod json;
+mod member;
 mod metrics;
 pub mod options;
 mod outbox;
 mod quality;
 mod seats;
+mod session;
+mod sigma;
 mod syntax;
 pub(crate) mod upgrade;
+mod watches;
 
 pub use options::Options;
 pub use seats::Listed;
 
+use std::sync::Arc;
+
+use conclave_cluster::Cluster;
+
+use host::Keeper;
 use metrics::Metrics;
 use seats::Seats;
 
 /// The sockets of one node. Cheap to clone; all clones are the same.
 #[derive(Clone)]
 pub struct Sockets {
-    pub(crate) options: std::sync::Arc<Options>,
-    pub(crate) seats: Seats,
+    pub(crate) options: Arc<Options>,
+    seats: Seats,
+    keeper: Keeper,
 }
 
 impl Sockets {
     /// No sockets yet. Install the metrics recorder before.
-    pub fn new(options: Options) -> Self {
+    pub fn new(options: Options, cluster: Cluster) -> Self {
         let seats = Seats::new(options.queue, Metrics::new());
-        Self { options: std::sync::Arc::new(options), seats }
+        Self { options: Arc::new(options), seats, keeper: Keeper::new(cluster) }
+    }
+
+    /// Keeps the lease of this node's sockets. Runs until dropped.
+    pub async fn keep(self) {
+        self.keeper.run(self.seats).await;
+    }
+
+    /// Sockets as operators see them, up to so many.
+    pub fn list(&self, max: usize) -> Vec<Listed> {
+        self.seats.list(max)
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.seats.count()
     }
 }

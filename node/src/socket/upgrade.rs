@@ -21,7 +21,11 @@ use super::inlet::{Inlet, Message, WAITING_MAX};
 use super::quality::Quality;
 use super::seats::{Encoding, Seat};
 use super::syntax::Reader;
+use super::json::ROOM_CHARS_MAX;
+use super::session::{self, Context};
 use super::{Sockets, echo};
+use crate::access::{Scope, admission};
+use crate::http::entrance;
 use crate::http::error::{Code, Extra};
 use crate::http::{Error, Shared};
 
@@ -44,9 +48,56 @@ pub(crate) async fn echo(
     payload: Payload,
     shared: web::Data<Shared>,
 ) -> Result<HttpResponse, Error> {
-    let (response, ends) = open(&shared.sockets, &request, payload)?;
+    let admitted = entrance::enter(&shared, &request)?;
+    let (response, ends) = open(&shared.sockets, &request, payload, admitted)?;
     actix_web::rt::spawn(echo::run(ends));
     Ok(response)
+}
+
+/// `GET /api/v1/socket`.
+pub(crate) async fn socket(
+    request: HttpRequest,
+    payload: Payload,
+    shared: web::Data<Shared>,
+) -> Result<HttpResponse, Error> {
+    // In the order of what it costs: a ticket is used up only by who would get in.
+    check(&request)?;
+    let asked = Asked::of(&request)?;
+    let admitted = entrance::enter(&shared, &request)?;
+    let credential = entrance::authenticate(&shared, &request).await?;
+    if !credential.may(Scope::Socket) || asked.room.as_deref().is_some_and(|room| !credential.may_join(room)) {
+        return Err(Code::Forbidden.into());
+    }
+    let client = entrance::client(&shared, &request);
+    let (response, ends) = open(&shared.sockets, &request, payload, admitted)?;
+    let context = Context { credential, client, room: asked.room, volatile: asked.volatile };
+    actix_web::rt::spawn(session::run(ends, shared, context));
+    Ok(response)
+}
+
+/// What the URL asks for.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Asked {
+    room: Option<String>,
+    volatile: bool,
+}
+
+impl Asked {
+    fn of(request: &HttpRequest) -> Result<Self, Error> {
+        let query = web::Query::<Vec<(String, String)>>::from_query(request.query_string());
+        let mut asked = Self::default();
+        for (name, value) in query.map_err(|_| Code::InvalidInput)?.into_inner() {
+            match name.as_str() {
+                "room" if asked.room.is_none() && (1..=ROOM_CHARS_MAX).contains(&value.chars().count()) => {
+                    asked.room = Some(value);
+                }
+                "room" => return Err(Code::InvalidInput.into()),
+                "volatile" => asked.volatile = value == "1",
+                _ => {}
+            }
+        }
+        Ok(asked)
+    }
 }
 
 /// Accepts the connection, if the request is a proper handshake (RFC 6455, section 4.2.1).
@@ -54,6 +105,7 @@ pub(super) fn open(
     sockets: &Sockets,
     request: &HttpRequest,
     payload: Payload,
+    admitted: admission::Pass,
 ) -> Result<(HttpResponse, Ends), Error> {
     check(request)?;
     let protocol = protocol(request.headers());
@@ -63,8 +115,7 @@ pub(super) fn open(
         hangup.expect_acknowledgements();
     }
     let connection = rand::random();
-    let pass = sockets.seats.take(connection, hangup.clone());
-    let pass = pass.ok_or_else(|| Error::from(Code::Overloaded).with(Extra::RetryAfter(5)))?;
+    let pass = sockets.seats.take(connection, hangup.clone(), admitted);
     let seat = pass.seat().clone();
     match protocol {
         Some(JSON) => seat.decide(Encoding::Json),
