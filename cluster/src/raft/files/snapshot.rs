@@ -167,7 +167,6 @@ impl Flushing {
     fn new(file: File) -> Self {
         Self { file, unflushed: 0 }
     }
-
 }
 
 impl io::Write for Flushing {
@@ -328,7 +327,8 @@ mod tests {
     const BYTES: usize = 3 << 20;
 
     async fn create(snapshots: &FileSnapshots, index: u64) -> Arc<dyn SnapshotFile> {
-        let meta = SnapshotMeta { last: Some(crate::raft::disk::LogId { term: 1, index }), ..Default::default() };
+        let meta =
+            SnapshotMeta { last: Some(crate::raft::disk::LogId { term: 1, index }), ..Default::default() };
         let fill: Fill = Box::new(move |out| out.write_all(&vec![index as u8; BYTES]));
         snapshots.create(meta, fill).await.unwrap()
     }
