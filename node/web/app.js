@@ -186,7 +186,8 @@ function sending(state, files) {
   } else if (state.phase === "done") {
     retire();
     at("done-title").textContent = "Sent";
-    at("done-text").textContent = `${manyFiles(files.length)}, ${bytes(total(files))}: arrived and checked on the other device.`;
+    const arrived = state.checked ? "arrived and checked on the other device" : "arrived on the other device";
+    at("done-text").textContent = `${manyFiles(files.length)}, ${bytes(total(files))}: ${arrived}.`;
     at("save-all").hidden = true;
     list("done-files", files);
     show("done");

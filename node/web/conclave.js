@@ -445,8 +445,12 @@ export class Client extends Emitter {
     const claim = this.#claim;
     const loop = async (every, step) => {
       while (!signal.aborted && this.#claim === claim) {
-        await step().catch((error) => (signal.aborted ? null : this.emit("error", error)));
-        await sleep(every, signal).catch(() => {});
+        let pause = every;
+        await step().catch((error) => {
+          pause = Math.max(every, AFTER_POLICY_MS);
+          if (!signal.aborted) void this.emit("error", error);
+        });
+        await sleep(pause, signal).catch(() => {});
       }
     };
     void loop(0, async () => {
