@@ -100,7 +100,10 @@ export class Client {
   /** Enters a room; the one entered before is left. Needs a WebSocket. */
   join(name: string, handlers?: RoomHandlers): Promise<Room>;
 
-  /** Calls `handler` with how a transfer or an exchange is, now and after every change. Returns what ends it. */
+  /**
+   * Calls `handler` with how a transfer or an exchange is, now and after every change. Returns what ends it. A second
+   * watch of the same thing takes the first one's place; a socket has 16 at most.
+   */
   watch(what: { transfer: string }, handler: (state: TransferState) => void): () => void;
   watch(what: { session: string }, handler: (state: ExchangeState) => void): () => void;
 

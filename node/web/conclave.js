@@ -14,8 +14,13 @@ const RENEW_MS = 10000;
 const BACK_OFF_MAX_MS = 8000;
 const STEADY_MS = 5000;
 const NODES_MAX = 64;
-// Closed for good: refused by policy, or taken over by another connection.
-const FINAL_CLOSES = { 1008: "refused", 4009: "replaced" };
+const WATCH_MS = 300;
+const PING_MAX_MS = 20000;
+// What a server closes with: too much at once, taken over by another connection; and our own, refused for good.
+const POLICY = 1008;
+const REPLACED = 4009;
+const REFUSED = -1;
+const AFTER_POLICY_MS = 5000;
 
 /** A refusal or a failure; `code` is what programs read. */
 export class ConclaveError extends Error {
@@ -140,7 +145,10 @@ export class Client extends Emitter {
       const end = await this.#attempt();
       if (this.#closed) return;
       this.#socket = null;
-      if (FINAL_CLOSES[end.code]) return this.close(new ConclaveError(FINAL_CLOSES[end.code], end.reason));
+      if (end.code === REPLACED || end.code === REFUSED) {
+        return this.close(new ConclaveError(end.code === REFUSED ? "refused" : "replaced", end.reason));
+      }
+      if (end.code === POLICY) end.retryAfterMs = AFTER_POLICY_MS;
       // One that broke at once counts like one that never was.
       failures = end.welcome && Date.now() - began > STEADY_MS ? 0 : failures + 1;
       this.#move(end.url);
@@ -181,7 +189,7 @@ export class Client extends Emitter {
     try {
       ticket = await this.#ticket();
     } catch (error) {
-      return { code: error.status === 401 || error.status === 403 ? 1008 : 0, reason: error.message };
+      return { code: error.status === 401 || error.status === 403 ? REFUSED : 0, reason: error.message };
     }
     return new Promise((resolve) => {
       const end = { code: 0 };
@@ -210,15 +218,16 @@ export class Client extends Emitter {
       };
       socket.onopen = async () => {
         try {
-          const room = this.#room;
-          const resume = this.#session && { session: this.#session, epoch: room?.epoch, offset: room?.offset };
+          // The cluster keeps names as hashes: what it is to call them again, it must be told.
+          const known = { session: this.#session, peerId: this.#claim?.peerId, ...this.#room?.position() };
+          const resume = this.#session && known;
           const welcome = await this.#ask("hello", { resume }, socket);
           clearTimeout(patience);
           end.welcome = true;
-          timer = this.#keepAlive(welcome.pingMs ?? 20000, socket, () => over(0, "silent"));
+          timer = this.#keepAlive(Math.min(welcome.pingMs, PING_MAX_MS), socket, () => over(0, "silent"));
           await this.#restore(welcome, socket);
         } catch (error) {
-          over(error.code === "forbidden" ? 1008 : 0, error.message);
+          over(error.code === "forbidden" ? REFUSED : 0, error.message);
         }
       };
     });
@@ -236,15 +245,14 @@ export class Client extends Emitter {
 
   /** Puts a fresh connection where the last one was. */
   async #restore(welcome, socket) {
-    const attached = welcome.recovered === true;
-    this.recovered = this.#session ? attached : null;
+    this.recovered = this.#session ? welcome.recovered : null;
     this.#session = welcome.session;
-    if (this.#claim && !attached) await this.#claimAgain(socket);
+    // Also where the session is the same: with it the invite code is renewed.
+    if (this.#claim) await this.#claimAgain(socket);
     const room = this.#room;
     // One that was never entered is asked for below, with whatever else has no answer yet.
     if (room?.epoch !== undefined) {
-      const there = attached && welcome.room === room.name;
-      room.welcomed(there ? welcome : await this.#ask("join", room.position(), socket));
+      room.welcomed(welcome.room === room.name ? welcome : await this.#ask("join", room.position(), socket));
     }
     for (const watch of this.#watches.values()) await this.#ask("watch", watch.what, socket).catch(watch.lost);
     this.#polling?.abort();
@@ -391,7 +399,7 @@ export class Client extends Emitter {
         const received = ranges.reduce((sum, [first, last]) => sum + last - first + 1, 0);
         watch.tell({ ...rest, transfer: key, received, total, done: received === total, gone: false });
       }, watch.lost);
-      await sleep(500);
+      await sleep(WATCH_MS);
     }
   }
 
@@ -437,8 +445,12 @@ export class Client extends Emitter {
     const claim = this.#claim;
     const loop = async (every, step) => {
       while (!signal.aborted && this.#claim === claim) {
-        await step().catch((error) => (signal.aborted ? null : this.emit("error", error)));
-        await sleep(every, signal).catch(() => {});
+        let pause = every;
+        await step().catch((error) => {
+          pause = Math.max(every, AFTER_POLICY_MS);
+          if (!signal.aborted) void this.emit("error", error);
+        });
+        await sleep(pause, signal).catch(() => {});
       }
     };
     void loop(0, async () => {
@@ -495,6 +507,7 @@ class Room {
     this.#left = left;
   }
 
+  /** What was seen last; nothing of it before the room was entered. */
   position() {
     return { room: this.name, epoch: this.epoch, offset: this.offset };
   }

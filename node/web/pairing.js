@@ -24,7 +24,7 @@ const FAILURES_MAX = 6;
 const UNREADABLE_MAX = 20;
 const LIST_CHARS_MAX = 40000;
 /** After the last record the receiver checks and saves. */
-const CHECKED_WITHIN_MS = 30000;
+const CHECKED_WITHIN_MS = 120000;
 
 /** What a person should be told; `code` says which. */
 export class Trouble extends Error {
@@ -145,7 +145,7 @@ export class Sender extends Side {
     if (from !== this.peer) return;
     if (letter.kind === "rtc") this.negotiated(type, letter.payload);
     else if (letter.kind === "start") void this.#send(letter);
-    else if (letter.kind === "done") this.#finish({ phase: "done" });
+    else if (letter.kind === "done") this.#finish({ phase: "done", checked: true });
     else if (letter.kind === "bye") this.#finish({ phase: "failed", trouble: new Trouble(`other_${letter.why}`) });
   }
 
@@ -189,7 +189,7 @@ export class Sender extends Side {
       else await sendRelayed(this.transfers, { root: this.root, salt, run, total, seal, onreceived, signal });
       this.on({ phase: "checking" });
       await sleep(CHECKED_WITHIN_MS, signal);
-      this.#finish({ phase: "done" });
+      this.#finish({ phase: "done", checked: false });
     } catch (error) {
       if (error instanceof Trouble && error.code !== "cancelled") {
         await this.cancel("unreadable_file");
@@ -249,7 +249,7 @@ export class Receiver extends Side {
 
   async hear({ from, type, payload }) {
     if (from !== this.peer) return;
-    if (payload.unreadable) return this.#welcomed.reject(new Trouble("wrong_secret"));
+    if (payload?.unreadable) return this.#welcomed.reject(new Trouble("wrong_secret"));
     const letter = await this.letters.open(from, this.id, type, payload).catch(() => null);
     if (!letter) return;
     if (letter.kind === "rtc") this.negotiated(type, letter.payload);
@@ -258,6 +258,8 @@ export class Receiver extends Side {
   }
 
   #paired({ a, files }) {
+    const sound = ({ name, size }) => typeof name === "string" && Number.isSafeInteger(size) && size >= 0;
+    if (!Array.isArray(files) || !files.length || !files.every(sound)) return this.#end(new Trouble("no_answer"));
     this.#salt = salted(a, this.#b);
     this.files = files;
     this.connect(true);
