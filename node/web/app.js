@@ -184,8 +184,15 @@ function offer(code, files) {
   const spelled = codes.spell(code);
   const address = `${location.origin}/#${spelled}`;
   at("place").textContent = location.host;
-  const groups = spelled.split("-").map((group, i) => element("span", { textContent: group, className: i > 1 ? "key" : "" }));
-  at("offer-code").replaceChildren(...groups.flatMap((group, i) => (i ? [element("span", { className: "unseen", textContent: "-" }), group] : [group])));
+  // Two halves, each of which stays on one line: what the server knows, and what it never learns.
+  const groups = spelled.split("-").map((textContent) => element("span", { textContent }));
+  const dash = () => element("span", { className: "unseen", textContent: "-" });
+  const half = (groups) => groups.flatMap((group, i) => (i ? [dash(), group] : [group]));
+  at("offer-code").replaceChildren(
+    element("span", {}, ...half(groups.slice(0, 2))),
+    dash(),
+    element("span", { className: "key" }, ...half(groups.slice(2))),
+  );
   at("qr").replaceChildren(picture(address));
   list("offer-files", files);
   const copies = { "copy-link": ["Copy link", address], "copy-code": ["Copy code", spelled] };

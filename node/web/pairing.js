@@ -4,7 +4,8 @@
 // here on, this way". When a way breaks it asks for another run from where it is. The sender obeys the latest run. All
 // of it travels as sealed letters inside signals, so neither the server nor anybody on the way can take part.
 
-import { negotiate, sleep } from "./conclave.js";
+import { answer, sleep } from "./conclave.js";
+import { negotiate } from "./negotiate.js";
 import { bytesBefore, count, Damaged, Reader, Writer } from "./records.js";
 import { fromBase64, key, Letters, Records, root, toBase64 } from "./seal.js";
 import { TooLarge } from "./sink.js";
@@ -58,6 +59,8 @@ class Side {
   async start(code) {
     this.root = await root(code);
     this.letters = await Letters.between(this.root, ...this.names);
+    const none = { iceServers: [] };
+    this.ice = this.direct ? await answer(this.client.http("GET", "/api/v1/ice")).catch(() => none) : none;
     this.off = this.client.on("signal", (signal) => this.hear(signal));
   }
 
@@ -75,7 +78,7 @@ class Side {
     const send = async (type, payload) => {
       if (peer === this.peer) await this.tell("rtc", { payload }, type);
     };
-    this.link = negotiate(send, { polite, config: { iceServers: [] } });
+    this.link = negotiate(send, { polite, config: { iceServers: this.ice.iceServers } });
   }
 
   negotiated(type, payload) {

@@ -6,7 +6,7 @@
 //
 // Types and the meaning of each field: conclave.d.ts.
 
-import { ConclaveError, sleep } from "./conclave.js";
+import { answer, ConclaveError, sleep } from "./conclave.js";
 
 /** Bytes of one chunk at most. */
 export const CHUNK_BYTES = 49152;
@@ -33,21 +33,19 @@ export class Transfers {
 
   async #call(method, path, options) {
     const reply = await this.#client.http(method, `/api/v1/transfers${path}`, options);
-    if (reply.ok) return reply;
-    const answer = await reply.json().catch(() => ({}));
-    throw new ConclaveError(answer.error ?? "unknown", answer.message, reply.status);
+    return reply.ok ? reply : answer(reply);
   }
 
   /** Makes a transfer, or finds the one that lives under these words; its id is the right to use it. */
   async open({ pin, passwordHash, total, signal }) {
     const body = JSON.stringify({ pin, passwordHash, totalChunks: total });
-    return (await (await this.#call("POST", "", { body, signal })).json()).transferId;
+    return (await answer(this.#call("POST", "", { body, signal }))).transferId;
   }
 
   /** How a transfer is: `received` chunks out of `total`, in `ranges`. */
   async state(id, { signal } = {}) {
-    const reply = await this.#call("GET", `/${id}`, { signal });
-    const { totalChunks: total, received: ranges, ...rest } = await reply.json();
+    const state = await answer(this.#call("GET", `/${id}`, { signal }));
+    const { totalChunks: total, received: ranges, ...rest } = state;
     const received = ranges.reduce((sum, [first, last]) => sum + last - first + 1, 0);
     return { ...rest, transfer: id, total, received, ranges, done: received === total };
   }
