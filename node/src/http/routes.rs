@@ -120,7 +120,14 @@ impl Route {
             Self::Tickets => Entry::Checked(Some(Scope::Socket)),
             Self::Ice => Entry::Checked(Some(Scope::Ice)),
             Self::Events | Self::Socket => Entry::Own,
-            Self::Edition | Self::Reports | Self::Health | Self::Livez | Self::Readyz | Self::Other => Entry::Open,
+            Self::Edition
+            | Self::Nodes
+            | Self::Page
+            | Self::Reports
+            | Self::Health
+            | Self::Livez
+            | Self::Readyz
+            | Self::Other => Entry::Open,
         }
     }
 
