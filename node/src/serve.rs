@@ -26,6 +26,8 @@ use crate::admin::{self, Door, Phase};
 use crate::config::{Config, Environment};
 use crate::exit::Exit;
 use crate::http::{self, Shared};
+use crate::socket::Sockets;
+use crate::socket::hangup::Spare;
 use crate::telemetry::metrics::{About, Metrics, UPKEEP};
 use running::Running;
 use signals::Signals;
@@ -143,9 +145,12 @@ async fn live(config: &Config, environment: &Environment) -> Result<(), Error> {
     rt::spawn(access.auth.clone().keep_current());
     let options = options::edge(config, access);
     let registry = Registry::new(cluster.clone(), options.limits());
+    let sockets = Sockets::new(options::sockets(config), cluster.clone());
+    rt::spawn(sockets.clone().keep());
     // Beside apply, which makes the hints, and not on the threads that serve.
     tokio::spawn(actors::dispatch::run(cluster.hints(), registry.clone()));
-    let shared = web::Data::new(Shared::new(cluster.clone(), options, registry));
+    tokio::spawn(actors::room::run(cluster.casts(), registry.clone()));
+    let shared = web::Data::new(Shared::new(cluster.clone(), options, registry, sockets));
     let running = Running::new();
     let server = serve_public(config, public, shared.clone(), running.clone())?;
     let public_handle = server.handle();
@@ -182,7 +187,9 @@ async fn leave(
     shared.drain();
     public.pause().await;
     // Idle connections are no reason to wait, and the server cannot tell them from busy ones: requests are counted.
-    if tokio::time::timeout_at(end - farewell, running.none()).await.is_err() {
+    let (requests, ()) =
+        tokio::join!(tokio::time::timeout_at(end - farewell, running.none()), shared.drain_sockets(end - farewell));
+    if requests.is_err() {
         tracing::warn!(requests = running.count(), "the grace time is over: these requests are cut off");
     }
     public.stop(true).await;
@@ -208,6 +215,7 @@ fn serve_public(
         http::app(shared.clone()).wrap(from_fn(move |request, next| running.clone().count_in(request, next)))
     };
     let server = HttpServer::new(app)
+        .on_connect(Spare::keep)
         .workers(workers)
         .keep_alive(config.http.keep_alive)
         .client_request_timeout(config.http.request_timeout)

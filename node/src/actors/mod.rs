@@ -1,7 +1,7 @@
 //! Who waits here.
 //!
 //! Actors hold no truth: what is so is in the replicated state. A [`SessionActor`] fronts one transfer, exchange or
-//! other key in use on this node, a [`DeviceActor`] one peer's mailbox. They order and bound the calls to the cluster
+//! other key in use on this node, a [`DeviceActor`] one peer's mailbox, a [`RoomActor`](room::RoomActor) one room. They order and bound the calls to the cluster
 //! for their key, and wake whoever waits when [`dispatch`] says that the key changed. [`Registry`] finds or starts them.
 //!
 //! No wake-up is lost: a watcher is registered first, then looks at the state, then waits. An effect that was
@@ -12,6 +12,7 @@ mod device;
 pub mod dispatch;
 mod line;
 mod registry;
+pub mod room;
 mod session;
 
 pub use device::DeviceActor;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use actix::{Actor, Addr, Arbiter, Context, Handler};
-use conclave_cluster::state::id::Domain;
+use conclave_cluster::state::id::{Domain, Key};
 use conclave_cluster::state::outcome::Answer;
 use conclave_cluster::{Cluster, Draft, Error};
 use metrics::Gauge;
@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 use super::desk::{Carry, Listen, Refresh, Wake};
 use super::line::{Line, Seat};
+use super::room::{Presence, RoomActor};
 use super::{DeviceActor, Place, SessionActor};
 
 /// In how many parts the map is locked.
@@ -44,6 +45,7 @@ struct Inner {
     limits: Limits,
     sessions: Shelf<SessionActor>,
     devices: Shelf<DeviceActor>,
+    rooms: Shelf<RoomActor>,
     live: AtomicUsize,
     waits: AtomicUsize,
     live_gauge: Gauge,
@@ -67,6 +69,7 @@ impl Registry {
             limits,
             sessions: Shelf::new(),
             devices: Shelf::new(),
+            rooms: Shelf::new(),
             live: AtomicUsize::new(0),
             waits: AtomicUsize::new(0),
             live_gauge: metrics::gauge!(ACTORS),
@@ -82,6 +85,7 @@ impl Registry {
         match side(place.domain) {
             Side::Device => self.carry_by(&self.0.devices, place, draft).await,
             Side::Session => self.carry_by(&self.0.sessions, place, draft).await,
+            Side::Room => self.carry_by(&self.0.rooms, place, draft).await,
         }
     }
 
@@ -112,17 +116,45 @@ impl Registry {
     /// # Errors
     /// `Overloaded` if too many wait or live here.
     pub async fn watch(&self, place: Place) -> Result<Watch, Error> {
+        let ticket = Ticket::take(self).ok_or(Error::Overloaded)?;
+        let watch = self.attend(place).await?;
+        Ok(Watch { _ticket: Some(ticket), ..watch })
+    }
+
+    /// As [`Registry::watch`], for a socket: those are bounded at the door, and not counted among the waits.
+    ///
+    /// # Errors
+    /// `Overloaded` if too many live here.
+    pub async fn attend(&self, place: Place) -> Result<Watch, Error> {
         match side(place.domain) {
             Side::Device => self.watch_at(&self.0.devices, place).await,
             Side::Session => self.watch_at(&self.0.sessions, place).await,
+            Side::Room => self.watch_at(&self.0.rooms, place).await,
         }
     }
 
+    /// A place in a room for a member that is connected here. It hears nothing before it attaches.
+    ///
+    /// # Errors
+    /// `Overloaded` if too many live here.
+    pub fn enter(&self, room: Key, member: Key, connection: u64) -> Result<Presence, Error> {
+        let place = Place { domain: Domain::Room, key: room };
+        let (address, seat) = self.find(&self.0.rooms, place, Line::seat)?;
+        Ok(Presence::new(address, seat, member, connection))
+    }
+
+    /// The actor of a room that has members here, if there is one.
+    pub(super) fn room(&self, room: &Key) -> Option<Addr<RoomActor>> {
+        let place = Place { domain: Domain::Room, key: *room };
+        let shard = self.0.rooms.shard(&place);
+        let entry = shard.get(&place).filter(|entry| entry.line.is_watched())?;
+        Some(entry.address.clone())
+    }
+
     async fn watch_at<A: Front>(&self, shelf: &Shelf<A>, place: Place) -> Result<Watch, Error> {
-        let ticket = Ticket::take(self).ok_or(Error::Overloaded)?;
         let (address, seat) = self.find(shelf, place, Line::seat)?;
         let bell = address.send(Listen).await.map_err(|_| Error::Overloaded)?;
-        Ok(Watch { bell, _seat: seat, _ticket: ticket })
+        Ok(Watch { bell, _seat: seat, _ticket: None })
     }
 
     /// Wakes whoever waits for a key here.
@@ -130,6 +162,7 @@ impl Registry {
         match side(place.domain) {
             Side::Device => self.0.devices.wake(place),
             Side::Session => self.0.sessions.wake(place),
+            Side::Room => self.0.rooms.wake(place),
         }
     }
 
@@ -137,6 +170,7 @@ impl Registry {
     pub fn wake_all(&self) {
         self.0.sessions.wake_all();
         self.0.devices.wake_all();
+        self.0.rooms.wake_all();
     }
 
     /// How many actors live here.
@@ -149,6 +183,7 @@ impl Registry {
         let out = match side(place.domain) {
             Side::Device => self.0.devices.remove_idle(place, line),
             Side::Session => self.0.sessions.remove_idle(place, line),
+            Side::Room => self.0.rooms.remove_idle(place, line),
         };
         match out {
             Removal::Removed => {
@@ -208,7 +243,7 @@ impl Registry {
 pub struct Watch {
     bell: watch::Receiver<()>,
     _seat: Seat,
-    _ticket: Ticket,
+    _ticket: Option<Ticket>,
 }
 
 impl Watch {
@@ -253,11 +288,13 @@ struct Entry<A: Actor> {
 enum Side {
     Session,
     Device,
+    Room,
 }
 
 fn side(domain: Domain) -> Side {
     match domain {
         Domain::Mailbox => Side::Device,
+        Domain::Room => Side::Room,
         Domain::Transfer
         | Domain::Exchange
         | Domain::Pin
@@ -266,7 +303,6 @@ fn side(domain: Domain) -> Side {
         | Domain::Client
         | Domain::Memo
         | Domain::Socket
-        | Domain::Room
         | Domain::Ticket => Side::Session,
     }
 }

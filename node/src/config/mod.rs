@@ -26,7 +26,7 @@ pub use print::commented;
 pub use problem::{Problem, Problems};
 pub use section::{
     Admin, Admission, Allowance, Auth, Cluster, Config, Edition, Http, Ice, Limits, Log, LogFormat, Node,
-    PeerTls, Raft, Rule, Shutdown, Storage, Tiers, Ttl,
+    PeerTls, Raft, Rule, Shutdown, Socket, Storage, Tiers, Ttl,
 };
 pub use validate::{Member, members};
 

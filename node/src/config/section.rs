@@ -31,6 +31,7 @@ pub struct Config {
     pub ice: Ice,
     pub ttl: Ttl,
     pub limits: Limits,
+    pub socket: Socket,
     pub shutdown: Shutdown,
     pub log: Log,
 }
@@ -205,6 +206,36 @@ pub struct Limits {
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+pub struct Socket {
+    #[serde(with = "size")]
+    pub frame_bytes_max: u64,
+    #[serde(with = "size")]
+    pub message_bytes_max: u64,
+    pub messages_per_second: u32,
+    #[serde(with = "size")]
+    pub bytes_per_second: u64,
+    pub queue_messages_max: usize,
+    #[serde(with = "size")]
+    pub queue_bytes_max: u64,
+    #[serde(with = "span")]
+    pub hello_timeout: Duration,
+    #[serde(with = "span")]
+    pub ping_interval_min: Duration,
+    #[serde(with = "span")]
+    pub ping_interval_max: Duration,
+    #[serde(with = "span")]
+    pub lease: Duration,
+    pub history_messages_max: u32,
+    #[serde(with = "size")]
+    pub history_bytes_max: u64,
+    #[serde(with = "span")]
+    pub history_age_max: Duration,
+    pub drain_per_second: u32,
+    pub echo: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Shutdown {
     #[serde(with = "span")]
     pub grace: Duration,
@@ -353,6 +384,28 @@ impl Default for Ttl {
 impl Default for Limits {
     fn default() -> Self {
         Self { sessions_max: 200_000, calls_per_session_max: 4096, waits_max: 20_000 }
+    }
+}
+
+impl Default for Socket {
+    fn default() -> Self {
+        Self {
+            frame_bytes_max: 64 << 10,
+            message_bytes_max: 128 << 10,
+            messages_per_second: 100,
+            bytes_per_second: 1 << 20,
+            queue_messages_max: 256,
+            queue_bytes_max: 1 << 20,
+            hello_timeout: Duration::from_secs(10),
+            ping_interval_min: Duration::from_secs(5),
+            ping_interval_max: Duration::from_secs(60),
+            lease: Duration::from_secs(300),
+            history_messages_max: 1000,
+            history_bytes_max: 1 << 20,
+            history_age_max: Duration::from_secs(300),
+            drain_per_second: 500,
+            echo: String::new(),
+        }
     }
 }
 

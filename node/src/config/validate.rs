@@ -8,6 +8,7 @@ use super::problem::Problem;
 use super::{Config, Environment, Rule};
 use crate::access::Network;
 use crate::access::auth::Source;
+use conclave_cluster::state::limits::{ROOM_BYTES_MAX, ROOM_MESSAGES_MAX};
 
 /// A member as `cluster.members` writes it: `1=host:port`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +60,7 @@ pub(super) fn check(
     cluster(config, &mut rules);
     raft(config, &mut rules);
     quantities(config, &mut rules);
+    socket(config, &mut rules);
     access(config, &mut rules);
     if let Err(error) = tracing_subscriber::EnvFilter::try_new(&config.log.level) {
         rules.broken("log.level", error.to_string());
@@ -218,6 +220,42 @@ fn quantities<O: Fn(&str) -> String>(config: &Config, rules: &mut Rules<'_, O>) 
     ] {
         rules.unless(bound > 0, key, "at least 1");
     }
+}
+
+fn socket<O: Fn(&str) -> String>(config: &Config, rules: &mut Rules<'_, O>) {
+    let socket = &config.socket;
+    for (key, count) in [
+        ("socket.messages_per_second", socket.messages_per_second as usize),
+        ("socket.queue_messages_max", socket.queue_messages_max),
+        ("socket.drain_per_second", socket.drain_per_second as usize),
+    ] {
+        rules.unless(count > 0, key, "at least 1");
+    }
+    let largest = 64 << 20;
+    for (key, bytes, least) in [
+        ("socket.frame_bytes_max", socket.frame_bytes_max, 1 << 10),
+        ("socket.message_bytes_max", socket.message_bytes_max, socket.frame_bytes_max),
+        // The largest signal must fit, with what is around it.
+        ("socket.queue_bytes_max", socket.queue_bytes_max, 128 << 10),
+    ] {
+        let least_text = super::unit::print_size(least);
+        rules.unless((least..=largest).contains(&bytes), key, &format!("between {least_text} and 64MiB"));
+    }
+    let fits = (1 << 10..=u64::from(u32::MAX)).contains(&socket.bytes_per_second);
+    rules.unless(fits, "socket.bytes_per_second", "between 1KiB and 4GiB");
+    let history = u64::from(socket.history_messages_max) <= ROOM_MESSAGES_MAX as u64;
+    rules.unless(history, "socket.history_messages_max", "no more than 10000");
+    let history = socket.history_bytes_max <= ROOM_BYTES_MAX as u64;
+    rules.unless(history, "socket.history_bytes_max", "no more than 16MiB");
+    let (second, hour) = (Duration::from_secs(1), Duration::from_secs(3600));
+    between(rules, "socket.hello_timeout", socket.hello_timeout, ms(100), Duration::from_secs(60));
+    between(rules, "socket.ping_interval_min", socket.ping_interval_min, ms(50), hour);
+    between(rules, "socket.ping_interval_max", socket.ping_interval_max, socket.ping_interval_min, hour);
+    between(rules, "socket.lease", socket.lease, second, hour * 24);
+    between(rules, "socket.history_age_max", socket.history_age_max, second, hour * 24);
+    let echo = &socket.echo;
+    let path = echo.is_empty() || (echo.starts_with('/') && !echo.contains(['{', '}', '?', '#', ' ']));
+    rules.unless(path, "socket.echo", "a path such as \"/echo\"");
 }
 
 fn access<O: Fn(&str) -> String>(config: &Config, rules: &mut Rules<'_, O>) {

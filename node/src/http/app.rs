@@ -9,6 +9,7 @@ use actix_web::{App, HttpResponse, Resource};
 use super::error::{Code, Error, Extra};
 use super::shared::Shared;
 use super::{devices, events, guard, ice, jobs, nodes, relay, reports, server, sessions, tickets, transfers};
+use crate::socket::upgrade;
 
 /// The whole edge: routes and what happens to every request. For `HttpServer::new` as well as for
 /// `actix_web::test::init_service` and for a simulation that serves it through `actix_http` alone.
@@ -44,6 +45,13 @@ pub fn configure(shared: web::Data<Shared>) -> impl Fn(&mut ServiceConfig) + Clo
             .service(
                 probe("/readyz").route(web::get().to(server::readyz)).route(web::head().to(server::readyz)),
             )
+            .service(resource("/ws", "GET").route(web::get().to(upgrade::socket)))
+            .configure(|config| {
+                let echo = shared.sockets.options.echo.as_str();
+                if !echo.is_empty() {
+                    config.service(resource(echo, "GET").route(web::get().to(upgrade::echo)));
+                }
+            })
             .default_service(web::to(nothing));
         if shared.options.page {
             super::web::configure(config);
@@ -81,6 +89,7 @@ fn versioned(prefix: &str, compression: bool) -> actix_web::Scope {
         )
         .service(resource("/devices", "POST").route(web::post().to(devices::register)))
         .service(resource("/devices/{userId}", "GET").route(web::get().to(devices::list)))
+        .service(resource("/socket", "GET").route(web::get().to(upgrade::socket)))
         .service(resource("/jobs/{id}", "GET").route(web::get().to(jobs::get)))
         .service(resource("/tickets", "POST").route(web::post().to(tickets::issue)))
         .service(resource("/ice", "GET").route(web::get().to(ice::get)))

@@ -3,7 +3,10 @@
 use std::fmt;
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{ALLOW, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use actix_web::http::header::{
+    ALLOW, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE,
+    WWW_AUTHENTICATE,
+};
 use actix_web::{HttpResponse, ResponseError};
 
 use super::notes::Notes;
@@ -20,7 +23,7 @@ const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json"
 /// Why a request got no success.
 #[derive(Debug)]
 pub struct Error {
-    pub(super) code: Code,
+    pub(crate) code: Code,
     pub(super) extra: Extra,
     /// Whether the body keeps `"status": "waiting"`, which clients of the chunk actions read.
     pub(super) waiting: bool,
@@ -29,7 +32,7 @@ pub struct Error {
 
 /// A field that some errors have beside the usual ones.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Extra {
+pub(crate) enum Extra {
     None,
     /// The signal types there are.
     ValidTypes(&'static [&'static str]),
@@ -41,6 +44,8 @@ pub(super) enum Extra {
     Allow(&'static str),
     /// The checks that failed.
     Failed(Vec<&'static str>),
+    /// The protocol that the path speaks.
+    Upgrade,
     /// What would have been accepted: the value of `WWW-Authenticate`.
     Challenge(&'static str),
 }
@@ -50,11 +55,11 @@ macro_rules! codes {
         /// What went wrong: a status, a name that programs read, and a sentence that people read.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         #[allow(clippy::enum_variant_names, reason = "the names are the contract's")]
-        pub(super) enum Code { $($variant),* }
+        pub(crate) enum Code { $($variant),* }
 
         impl Code {
             /// All codes, for whatever keeps one thing per code.
-            pub(super) const ALL: &'static [Self] = &[$(Self::$variant),*];
+            pub(crate) const ALL: &'static [Self] = &[$(Self::$variant),*];
 
             fn spec(self) -> (u16, &'static str, &'static str) {
                 match self { $(Self::$variant => ($status, $name, $message)),* }
@@ -94,6 +99,7 @@ codes! {
     PayloadTooLarge 413 "payload_too_large" "The body is larger than allowed.";
     UnsupportedMediaType 415 "unsupported_media_type" "This path takes JSON.";
     DigestMismatch 422 "digest_mismatch" "The body does not match its digest.";
+    UpgradeRequired 426 "upgrade_required" "This path speaks WebSocket, version 13.";
     RateLimitExceeded 429 "rate_limit_exceeded" "Too many requests; come back later.";
     MailboxFull 429 "mailbox_full" "Too many signals wait for this peer.";
     Overloaded 503 "overloaded" "The server has too much to do; try again.";
@@ -108,12 +114,12 @@ codes! {
 
 impl Code {
     /// The HTTP status. Three refusals of chunks are successes to HTTP, because existing clients expect it.
-    pub(super) fn status(self) -> StatusCode {
+    pub(crate) fn status(self) -> StatusCode {
         StatusCode::from_u16(self.spec().0).expect("the table holds valid statuses only")
     }
 
     /// The name that programs read.
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         self.spec().1
     }
 }
@@ -162,7 +168,7 @@ impl From<admission::Refused> for Error {
 }
 
 impl Error {
-    pub(super) fn with(mut self, extra: Extra) -> Self {
+    pub(crate) fn with(mut self, extra: Extra) -> Self {
         self.extra = extra;
         self
     }
@@ -189,6 +195,10 @@ impl Error {
             Extra::Allow(methods) => {
                 headers.insert(ALLOW, HeaderValue::from_static(methods));
             }
+            Extra::Upgrade => {
+                headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+                headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+            }
             Extra::Challenge(challenge) => {
                 headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
             }
@@ -212,7 +222,7 @@ impl Error {
         }
         body.push_str(&format!(r#""error":"{name}","message":"{message}","requestId":"{request_id}""#));
         match self.extra {
-            Extra::None | Extra::Allow(_) | Extra::Challenge(_) => {}
+            Extra::None | Extra::Allow(_) | Extra::Challenge(_) | Extra::Upgrade => {}
             Extra::ValidTypes(types) => {
                 body.push_str(&format!(r#","validTypes":["{}"]"#, types.join(r#"",""#)));
             }

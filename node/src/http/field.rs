@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 /// A field that should be a string.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) enum Text<'a> {
+pub(crate) enum Text<'a> {
     /// It isn't there, or is `null`.
     #[default]
     Absent,
@@ -22,7 +22,7 @@ pub(super) enum Text<'a> {
 
 impl<'a> Text<'a> {
     /// The string, if there is one and it isn't empty.
-    pub(super) fn filled(&self) -> Option<&str> {
+    pub(crate) fn filled(&self) -> Option<&str> {
         match self {
             Self::String(text) if !text.is_empty() => Some(text),
             Self::String(_) | Self::Absent | Self::Other => None,
@@ -30,13 +30,13 @@ impl<'a> Text<'a> {
     }
 
     /// As [`Text::filled`], and no longer than `chars_max`.
-    pub(super) fn bounded(&self, chars_max: usize) -> Option<&str> {
+    pub(crate) fn bounded(&self, chars_max: usize) -> Option<&str> {
         self.filled().filter(|text| chars(text) <= chars_max)
     }
 }
 
 /// How many characters, as JavaScript counts none of them more than once.
-pub(super) fn chars(text: &str) -> usize {
+pub(crate) fn chars(text: &str) -> usize {
     if text.is_ascii() { text.len() } else { text.chars().count() }
 }
 
@@ -87,7 +87,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
 
 /// A field of any JSON value, kept byte for byte; `null` is a value too.
 #[derive(Debug, Default, Clone, Copy)]
-pub(super) struct Raw<'a>(pub(super) Option<&'a RawValue>);
+pub(crate) struct Raw<'a>(pub(crate) Option<&'a RawValue>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Raw<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -97,7 +97,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Raw<'a> {
 
 /// What a field that should be an integer turned out to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Integer {
+pub(crate) enum Integer {
     /// It isn't there, or is `null`.
     Absent,
     /// It is no number.
@@ -110,7 +110,7 @@ pub(super) enum Integer {
 
 impl Raw<'_> {
     /// Reads an integer the way JSON's numbers are meant: `3`, `3.0` and `30e-1` are the same.
-    pub(super) fn integer(self) -> Integer {
+    pub(crate) fn integer(self) -> Integer {
         let Some(raw) = self.0 else { return Integer::Absent };
         let text = raw.get();
         match text.as_bytes() {

@@ -19,6 +19,7 @@ use super::options::Options;
 use super::request_id::{self, REQUEST_ID};
 use super::routes::{Entry, Route};
 use super::shared::Shared;
+use crate::socket::hangup::Spare;
 
 /// The policy of answers that no browser should ever render.
 const API_POLICY: &str = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
@@ -80,6 +81,10 @@ where
     let began = Instant::now();
     let id = request_id::of(request.headers());
     let route = Route::of(request.path());
+    if !request.head().upgrade() {
+        // What a socket would need for its end.
+        request.conn_data::<Spare>().map(Spare::take);
+    }
     let method = request.method().clone();
     let verdict = Verdict::of(request.headers(), &shared.options.allowed_origins);
     // A span costs a tenth of a small request. It is there when debug lines are; what is logged of a request above

@@ -42,6 +42,7 @@ routes! {
     Tickets "/api/v1/tickets";
     Ice "/api/v1/ice";
     Events "/api/v1/events";
+    Socket "/api/v1/socket";
     Edition "/api/v1/edition";
     Nodes "/api/v1/nodes";
     Reports "/api/v1/csp-reports";
@@ -70,6 +71,7 @@ impl Route {
             "/api/relay" => return Self::Relay,
             "/health" => return Self::Health,
             "/livez" => return Self::Livez,
+            "/ws" => return Self::Socket,
             "/readyz" => return Self::Readyz,
             _ => {}
         }
@@ -95,6 +97,7 @@ impl Route {
             (Some("tickets"), None, ..) => Self::Tickets,
             (Some("ice"), None, ..) => Self::Ice,
             (Some("events"), None, ..) => Self::Events,
+            (Some("socket"), None, ..) => Self::Socket,
             (Some("edition"), None, ..) => Self::Edition,
             (Some("nodes"), None, ..) => Self::Nodes,
             (Some("csp-reports"), None, ..) => Self::Reports,
@@ -106,7 +109,7 @@ impl Route {
     pub(super) fn entry(self) -> Entry {
         match self {
             // What is asked for stands in the body.
-            Self::Relay | Self::Job | Self::Nodes => Entry::Checked(None),
+            Self::Relay | Self::Job => Entry::Checked(None),
             Self::Sessions | Self::Resolve | Self::Session | Self::Offer | Self::Answer => {
                 Entry::Checked(Some(Scope::Signal))
             }
@@ -116,13 +119,14 @@ impl Route {
             Self::Devices | Self::UserDevices => Entry::Checked(Some(Scope::Devices)),
             Self::Tickets => Entry::Checked(Some(Scope::Socket)),
             Self::Ice => Entry::Checked(Some(Scope::Ice)),
-            Self::Events => Entry::Own,
-            Self::Page
-            | Self::Edition
+            Self::Events | Self::Socket => Entry::Own,
+            Self::Edition
+            | Self::Nodes
             | Self::Reports
             | Self::Health
             | Self::Livez
             | Self::Readyz
+            | Self::Page
             | Self::Other => Entry::Open,
         }
     }

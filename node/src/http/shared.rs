@@ -13,12 +13,14 @@ use super::nodes::Nodes;
 use super::options::Options;
 use crate::access::allowance::{self, TIERS};
 use crate::actors::Registry;
+use crate::socket::Sockets;
 
 /// What all workers of one node share. Make one, wrap it in `web::Data`, give it to every [`app`](super::app()).
 pub struct Shared {
-    pub(super) cluster: Cluster,
-    pub(super) options: Options,
-    pub(super) registry: Registry,
+    pub(crate) cluster: Cluster,
+    pub(crate) options: Options,
+    pub(crate) registry: Registry,
+    pub(crate) sockets: Sockets,
     pub(super) metrics: Metrics,
     pub(super) dress: Dress,
     pub(super) started: Instant,
@@ -30,11 +32,12 @@ pub struct Shared {
 
 impl Shared {
     /// Install the metrics recorder before.
-    pub fn new(cluster: Cluster, options: Options, registry: Registry) -> Self {
+    pub fn new(cluster: Cluster, options: Options, registry: Registry, sockets: Sockets) -> Self {
         let policies = TIERS.map(|tier| policy(&options, tier));
         Self {
             cluster,
             registry,
+            sockets,
             metrics: Metrics::new(),
             dress: Dress::new(&options),
             started: Instant::now(),
@@ -52,13 +55,21 @@ impl Shared {
         self.registry.wake_all();
     }
 
+    /// Sends the sockets of this node elsewhere; everything about them is over by `end`. Call [`Shared::drain`] before.
+    pub async fn drain_sockets(&self, end: Instant) {
+        let origins = self.nodes.origins(&self.cluster).await;
+        let others = origins.iter().filter(|(id, _)| **id != self.cluster.node_id());
+        let urls: Vec<String> = others.map(|(_, url)| url.clone()).collect();
+        self.sockets.drain(&urls, end).await;
+    }
+
     /// Whether [`Shared::drain`] was called.
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::SeqCst)
     }
 
     /// The clock by which the state is read.
-    pub(super) fn now_ms(&self) -> u64 {
+    pub(crate) fn now_ms(&self) -> u64 {
         self.cluster.glance(|_, now_ms| now_ms)
     }
 

@@ -9,6 +9,8 @@ use conclave_cluster::wire::{Tls, TlsError};
 use crate::access::{self, Access};
 use crate::config::{self, Config};
 use crate::http::options::{Options, Origins, Ttl};
+use crate::socket;
+use crate::socket::options::{History, Interval, QueueBounds, Rates, SyntaxBounds};
 
 /// A single node's peers are nobody: it listens on loopback, on whatever port is free.
 const NOBODY: &str = "127.0.0.1:0";
@@ -89,6 +91,37 @@ pub(super) fn edge(config: &Config, access: Access) -> Options {
         sessions_max: config.limits.sessions_max,
         calls_per_session_max: config.limits.calls_per_session_max,
         waits_max: config.limits.waits_max,
+    }
+}
+
+/// What the sockets are told.
+pub(super) fn sockets(config: &Config) -> socket::Options {
+    let socket = &config.socket;
+    let bytes = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+    let short = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+    socket::Options {
+        echo: socket.echo.clone(),
+        syntax: SyntaxBounds {
+            frame_bytes_max: bytes(socket.frame_bytes_max),
+            message_bytes_max: bytes(socket.message_bytes_max),
+        },
+        rates: Rates {
+            messages_per_second: socket.messages_per_second,
+            bytes_per_second: short(socket.bytes_per_second),
+        },
+        queue: QueueBounds {
+            frames_max: socket.queue_messages_max,
+            bytes_max: bytes(socket.queue_bytes_max),
+        },
+        hello_timeout: socket.hello_timeout,
+        ping_interval: Interval { min: socket.ping_interval_min, max: socket.ping_interval_max },
+        lease: socket.lease,
+        history: History {
+            messages_max: socket.history_messages_max,
+            bytes_max: short(socket.history_bytes_max),
+            age_max: socket.history_age_max,
+        },
+        drain_per_second: socket.drain_per_second,
     }
 }
 

@@ -13,6 +13,7 @@ mod idempotency;
 mod jobs;
 mod mailbox;
 mod openapi;
+mod page;
 mod relay;
 mod rendezvous;
 mod server;

@@ -133,7 +133,7 @@ fn messages_body(messages: &[Message]) -> Vec<u8> {
 /// The signal types, as clients spell them.
 pub(super) const KINDS: [&str; 5] = ["offer", "answer", "ice-candidate", "ready", "bye"];
 
-fn kind_name(kind: Kind) -> &'static str {
+pub(crate) fn kind_name(kind: Kind) -> &'static str {
     match kind {
         Kind::Offer => KINDS[0],
         Kind::Answer => KINDS[1],
@@ -144,7 +144,7 @@ fn kind_name(kind: Kind) -> &'static str {
 }
 
 /// The signal type of that name.
-pub(super) fn kind_of(name: &str) -> Option<Kind> {
+pub(crate) fn kind_of(name: &str) -> Option<Kind> {
     [Kind::Offer, Kind::Answer, Kind::IceCandidate, Kind::Ready, Kind::Bye]
         .into_iter()
         .find(|kind| kind_name(*kind) == name)

@@ -5,6 +5,7 @@ mod chunks;
 mod signals;
 
 pub(super) use answer::answer;
+pub(crate) use answer::{kind_name, kind_of};
 pub(super) use signals::MISS_SURCHARGE;
 
 use actix_web::{HttpRequest, HttpResponse, web};

@@ -1,0 +1,224 @@
+//! One connection: its syntax and its heartbeat, and nothing of what the messages mean.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use actix::{Actor, ActorContext, AsyncContext, SpawnHandle, StreamHandler};
+use actix_web_actors::ws::{self, WebsocketContext};
+use futures_util::Stream;
+use tokio::time::Instant;
+
+use super::close::{Code, Reason};
+use super::inlet::{Event, Inlet};
+use super::outbox::{Frame, Out, Outbox};
+use super::quality::Quality;
+use super::seats::{Pass, Seat};
+
+/// For how long the client may answer our close frame.
+const PARTING: Duration = Duration::from_secs(1);
+/// Messages written before the connection looks at what else there is.
+const BURST_MAX: usize = 64;
+
+/// The actor of one connection. It lives in the body of the response that upgraded it, so that it runs when the client
+/// sends and when there is room to write, and ends with the connection.
+pub(super) struct Connection {
+    seat: Arc<Seat>,
+    _pass: Pass,
+    outbox: Outbox,
+    inlet: Option<Inlet>,
+    quality: Quality,
+    /// The ping under way, and when it was sent.
+    ping: Option<(u64, Instant)>,
+    /// Whether anything was heard since then.
+    heard: bool,
+    hello_timeout: Duration,
+    first: Option<SpawnHandle>,
+    ending: Option<Code>,
+}
+
+impl Connection {
+    pub(super) fn new(pass: Pass, inlet: Inlet, quality: Quality, hello_timeout: Duration) -> Self {
+        let seat = pass.seat().clone();
+        let outbox = seat.outbox().clone();
+        Self {
+            seat,
+            _pass: pass,
+            outbox,
+            inlet: Some(inlet),
+            quality,
+            ping: None,
+            heard: false,
+            hello_timeout,
+            first: None,
+            ending: None,
+        }
+    }
+
+    fn heartbeat(&mut self, ctx: &mut WebsocketContext<Self>) {
+        ctx.run_later(self.quality.interval(), |connection, ctx| connection.beat(ctx));
+    }
+
+    fn beat(&mut self, ctx: &mut WebsocketContext<Self>) {
+        if self.ending.is_some() {
+            return;
+        }
+        if self.ping.is_some() {
+            self.seat.metrics().missed();
+            if self.heard {
+                self.quality.heard();
+            }
+            if self.quality.missed() {
+                return self.outbox.end(Reason::new(Code::AWAY, "no answer to pings"));
+            }
+        }
+        let id: u64 = rand::random();
+        self.ping = Some((id, Instant::now()));
+        self.heard = false;
+        ctx.ping(&id.to_be_bytes());
+        self.heartbeat(ctx);
+    }
+
+    fn pong(&mut self, payload: &[u8]) {
+        let Some((id, sent)) = self.ping else { return };
+        if payload == id.to_be_bytes() {
+            let took = sent.elapsed();
+            self.ping = None;
+            self.quality.answered(took);
+            let report = self.quality.report();
+            self.seat.metrics().answered(took, report.score);
+            self.seat.note_quality(report);
+        }
+    }
+
+    /// Something came from the client.
+    fn was_heard(&mut self, ctx: &mut WebsocketContext<Self>) {
+        self.heard = true;
+        if let Some(first) = self.first.take() {
+            ctx.cancel_future(first);
+        }
+    }
+
+    fn close(&mut self, reason: Reason, ctx: &mut WebsocketContext<Self>) {
+        self.ending = Some(reason.code);
+        self.seat.note_end(reason.code);
+        self.outbox.abandon();
+        let Reason { code, text } = reason;
+        let description = (!text.is_empty()).then(|| text.to_string());
+        ctx.close(Some(ws::CloseReason { code: ws::CloseCode::from(code.0), description }));
+    }
+}
+
+impl Actor for Connection {
+    type Context = WebsocketContext<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        if let Some(inlet) = self.inlet.take() {
+            ctx.add_stream(inlet);
+        }
+        ctx.add_stream(Outlet { outbox: self.outbox.clone(), burst: 0 });
+        self.first = Some(ctx.run_later(self.hello_timeout, |connection, _| {
+            connection.outbox.end(Reason::new(Code::POLICY, "nothing was said"));
+        }));
+        self.heartbeat(ctx);
+    }
+
+    fn stopped(&mut self, _: &mut Self::Context) {
+        self.outbox.abandon();
+    }
+}
+
+impl StreamHandler<Event> for Connection {
+    fn handle(&mut self, event: Event, ctx: &mut Self::Context) {
+        match (event, self.ending) {
+            // After our close frame only the client's is waited for (RFC 6455, section 7.1.1).
+            (Event::Close(_) | Event::Breach(_) | Event::Lost, Some(_)) => ctx.stop(),
+            (_, Some(_)) => {}
+            (Event::Heard, None) => self.was_heard(ctx),
+            (Event::Ping(payload), None) => {
+                self.heard = true;
+                ctx.pong(&payload);
+            }
+            (Event::Pong(payload), None) => {
+                self.heard = true;
+                self.pong(&payload);
+            }
+            (Event::Close(reason), None) => {
+                let code = reason.as_ref().map_or(Code::NORMAL, |reason| reason.code);
+                match reason {
+                    Some(Reason { code, .. }) => self.close(code.into(), ctx),
+                    None => {
+                        self.ending = Some(code);
+                        self.seat.note_end(code);
+                        ctx.close(None);
+                    }
+                }
+                ctx.stop();
+            }
+            (Event::Breach(reason), None) => {
+                self.close(reason, ctx);
+                ctx.stop();
+            }
+            (Event::Lost, None) => ctx.stop(),
+        }
+    }
+
+    fn finished(&mut self, _: &mut Self::Context) {
+        // Whatever ended the stream said so before.
+    }
+}
+
+impl StreamHandler<Out> for Connection {
+    fn handle(&mut self, out: Out, ctx: &mut Self::Context) {
+        match out {
+            _ if self.ending.is_some() => {}
+            Out::Frame(Frame::Text(text)) => {
+                self.seat.metrics().sent(false);
+                ctx.text(text);
+            }
+            Out::Frame(Frame::Binary(bytes)) => {
+                self.seat.metrics().sent(true);
+                ctx.binary(bytes);
+            }
+            Out::End(reason) => {
+                self.close(reason, ctx);
+                ctx.run_later(PARTING, |_, ctx| ctx.stop());
+            }
+        }
+    }
+
+    fn finished(&mut self, _: &mut Self::Context) {
+        // The close frame is on its way; the client's answer is waited for.
+    }
+}
+
+/// actix-web-actors feeds an actor from its own codec. This one is given nothing to read: see [`Inlet`].
+impl StreamHandler<Result<ws::Message, ws::ProtocolError>> for Connection {
+    fn handle(&mut self, _: Result<ws::Message, ws::ProtocolError>, _: &mut Self::Context) {}
+
+    fn finished(&mut self, _: &mut Self::Context) {}
+}
+
+/// The outbox as a stream. It pauses after a burst, so that what is written leaves the process before more is taken
+/// out of the bounded queue.
+struct Outlet {
+    outbox: Outbox,
+    burst: usize,
+}
+
+impl Stream for Outlet {
+    type Item = Out;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Out>> {
+        let this = self.get_mut();
+        if this.burst == BURST_MAX {
+            this.burst = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let next = this.outbox.poll_next(cx);
+        this.burst = if next.is_pending() { 0 } else { this.burst + 1 };
+        next
+    }
+}

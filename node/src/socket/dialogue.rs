@@ -1,0 +1,286 @@
+//! JSON requests and their answers.
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use bytestring::ByteString;
+use conclave_cluster::state::id::{Domain, Key};
+
+use super::frame::{Code, Id, Op, Resume, TEXT, public_name};
+use super::json::{self, Writer};
+use super::outbox::Frame;
+use super::session::{Entry, Session};
+use crate::access::Scope;
+use crate::actors::Place;
+use crate::http::keys;
+
+/// Takes one message.
+pub(super) async fn hear(session: &mut Session, text: &ByteString) {
+    let (id, op) = json::read(text);
+    let done = match op {
+        Ok(op) => carry_out(session, &id, op).await,
+        Err(code) => {
+            session.land().await;
+            if code == Code::InvalidJson {
+                session.violation();
+            }
+            Err(code)
+        }
+    };
+    match done {
+        Ok(Some(answer)) => session.say(Some(Frame::Text(answer.done()))),
+        Ok(None) => {}
+        Err(code) => session.say(Some(Frame::Text(json::error(&id, code)))),
+    }
+}
+
+/// Carries a request out. The answer, unless it was given or will be.
+async fn carry_out(session: &mut Session, id: &Id, op: Op) -> Result<Option<Writer>, Code> {
+    match op {
+        // What is said does not wait for what was said before.
+        Op::Publish { room, data, volatile: false, message_id } if session.identity.is_some() => {
+            in_room(session, room.as_deref())?;
+            let published = session.publish(tagged(&data), message_id)?;
+            let id = id.clone();
+            session.launch(Box::pin(async move {
+                let text = match published.await {
+                    Ok((epoch, offset)) => {
+                        Writer::ok(&id).value("epoch", epoch).value("offset", offset).done()
+                    }
+                    Err(code) => json::error(&id, code),
+                };
+                Some(Frame::Text(text))
+            }));
+            return Ok(None);
+        }
+        Op::Signal { to, kind, payload } if session.identity.is_some() => {
+            let queued = session.signal(&to, kind, payload)?;
+            let id = id.clone();
+            session.launch(Box::pin(async move {
+                let text = match queued.await {
+                    Ok(seq) => Writer::ok(&id).value("seq", seq).done(),
+                    Err(code) => json::error(&id, code),
+                };
+                Some(Frame::Text(text))
+            }));
+            return Ok(None);
+        }
+        _ => session.land().await,
+    }
+    if let Op::Hello { token, resume } = op {
+        return hello(session, id, token, resume).await;
+    }
+    if session.identity.is_none() {
+        let welcome = begin(session).await?;
+        session.say(Some(Frame::Text(welcome.fill(Writer::push("welcome")).done())));
+    }
+    match op {
+        Op::Hello { .. } | Op::Publish { volatile: false, .. } | Op::Signal { .. } => {
+            // As the very first message: nothing is claimed and no room entered.
+            Err(if matches!(op, Op::Signal { .. }) { Code::NotClaimed } else { Code::NotInRoom })
+        }
+        Op::Claim { peer, invite_code } => {
+            session.claim(peer.clone(), invite_code).await?;
+            Ok(Some(Writer::ok(id).text("peerId", &peer)))
+        }
+        Op::Lookup { invite_code } => {
+            let peer = session.look_up(&invite_code).await?;
+            Ok(Some(Writer::ok(id).text("peerId", &peer)))
+        }
+        Op::Ack { seq } => {
+            session.acknowledge(seq).await?;
+            Ok(Some(Writer::ok(id)))
+        }
+        Op::Join { room, from } => {
+            if !session.context.credential.may_join(&room) {
+                return Err(Code::Forbidden);
+            }
+            let member = session.identity.as_ref().map(|identity| public_name(&identity.key));
+            let (id, name) = (id.clone(), room.clone());
+            let greet = move |entry: Entry| -> super::member::Greeting {
+                Box::new(move |members| {
+                    let writer = Writer::ok(&id).text("room", &name);
+                    let writer = entered(writer, &entry).text("member", &member.unwrap_or_default());
+                    vec![Frame::Text(writer.members(members).done())]
+                })
+            };
+            session.enter(key(&room), Some(&room), from, greet).await?;
+            Ok(None)
+        }
+        Op::Leave { room } => {
+            in_room(session, room.as_deref())?;
+            session.leave().await?;
+            Ok(Some(Writer::ok(id)))
+        }
+        Op::Publish { room, data, volatile: true, .. } => {
+            in_room(session, room.as_deref())?;
+            session.cast(tagged(&data))?;
+            Ok(Some(Writer::ok(id).value("volatile", true)))
+        }
+        Op::Members { room } => {
+            let name = in_room(session, room.as_deref())?;
+            let members = session.members().await?;
+            Ok(Some(Writer::ok(id).text("room", &name).members(&members)))
+        }
+        Op::Watch(target) => {
+            let (registry, cluster) = (session.shared.registry.clone(), session.shared.cluster.clone());
+            let first = session.watches.add(target, &registry, &cluster).await?;
+            session.say(Some(Frame::Text(Writer::ok(id).done())));
+            session.say(Some(Frame::Text(first)));
+            Ok(None)
+        }
+        Op::Unwatch(target) => {
+            if session.watches.remove(&target) {
+                Ok(Some(Writer::ok(id)))
+            } else {
+                Err(Code::NotWatched)
+            }
+        }
+        Op::Ping => Ok(Some(Writer::ok(id).value("at", session.shared.now_ms()))),
+    }
+}
+
+/// What a client is told of its session.
+struct Welcome {
+    session: String,
+    node: u64,
+    recovered: bool,
+    lease_ms: u128,
+    ping_ms: u128,
+    room: Option<(String, Entry)>,
+}
+
+impl Welcome {
+    fn fill(&self, writer: Writer) -> Writer {
+        let writer = writer
+            .text("session", &self.session)
+            .value("node", self.node)
+            .value("recovered", self.recovered)
+            .value("leaseMs", self.lease_ms)
+            .value("pingMs", self.ping_ms);
+        match &self.room {
+            Some((name, entry)) => {
+                writer.text("room", name).value("epoch", entry.epoch).value("offset", entry.offset)
+            }
+            None => writer,
+        }
+    }
+}
+
+fn welcome(session: &Session, id: String, recovered: bool) -> Welcome {
+    let options = &session.shared.sockets.options;
+    Welcome {
+        session: id,
+        node: session.shared.cluster.node_id(),
+        recovered,
+        lease_ms: options.lease.as_millis(),
+        ping_ms: options.ping_interval.max.as_millis(),
+        room: None,
+    }
+}
+
+/// Begins a session under a fresh id.
+async fn begin(session: &mut Session) -> Result<Welcome, Code> {
+    if !session.context.credential.may(Scope::Socket) {
+        return Err(Code::Forbidden);
+    }
+    let id = format!("{:032x}", rand::random::<u128>());
+    if session.open(&id).await? { Ok(welcome(session, id, false)) } else { Err(Code::Internal) }
+}
+
+async fn hello(
+    session: &mut Session,
+    id: &Id,
+    token: Option<String>,
+    resume: Option<Resume>,
+) -> Result<Option<Writer>, Code> {
+    if session.identity.is_some() {
+        return Err(Code::AlreadyOpen);
+    }
+    let auth = &session.shared.options.access.auth;
+    // Where tokens mean nothing, clients of servers that ask for them may send theirs all the same.
+    if let Some(token) = token
+        && auth.is_enabled()
+    {
+        let now_ms = session.shared.now_ms();
+        session.context.credential = auth.verify(&token, now_ms).map_err(|_| Code::Unauthorized)?;
+    }
+    let Some(resume) = resume else {
+        let welcome = begin(session).await?;
+        greet(session, id, &welcome);
+        return Ok(None);
+    };
+    let Some((room, peer)) = session.resume(&resume.session).await? else {
+        let welcome = begin(session).await?;
+        greet(session, id, &welcome);
+        return Ok(None);
+    };
+    let name = resume.room.filter(|name| room == Some(key(name)));
+    let welcome = welcome(session, resume.session, true);
+    match name {
+        Some(name) if session.context.credential.may_join(&name) => {
+            let (id, room) = (id.clone(), name.clone());
+            let greet = move |entry: Entry| -> super::member::Greeting {
+                Box::new(move |_| {
+                    let recovered = entry.recovered.unwrap_or(true);
+                    let welcome = Welcome { recovered, room: Some((room, entry)), ..welcome };
+                    twice(&id, &welcome).to_vec()
+                })
+            };
+            session.enter(key(&name), Some(&name), resume.from, greet).await?;
+        }
+        // A room whose name the client did not say: it joins again, under the name by which it knows the room.
+        _ => greet(session, id, &welcome),
+    }
+    if let Some(peer) = peer {
+        let place = Place { domain: Domain::Mailbox, key: peer };
+        match session.take_mailbox(place, false).await {
+            Ok(()) => {
+                let name = resume.peer.filter(|name| keys::mailbox(name) == place);
+                if let Some(held) = &mut session.peer {
+                    held.name = name;
+                }
+            }
+            // Its lease was over, and somebody else was faster.
+            Err(Code::PeerInUse) => {}
+            Err(code) => return Err(code),
+        }
+    }
+    Ok(None)
+}
+
+/// The welcome twice: as an event, for whoever waits for those, and as the answer.
+fn greet(session: &mut Session, id: &Id, welcome: &Welcome) {
+    for frame in twice(id, welcome) {
+        session.say(Some(frame));
+    }
+}
+
+fn twice(id: &Id, welcome: &Welcome) -> [Frame; 2] {
+    [Writer::push("welcome"), Writer::ok(id)].map(|writer| Frame::Text(welcome.fill(writer).done()))
+}
+
+/// A room's name, if the client is in it; without a name any room will do.
+fn in_room(session: &Session, name: Option<&str>) -> Result<String, Code> {
+    let room = session.room.as_ref().ok_or(Code::NotInRoom)?;
+    let own = room.name.as_deref().unwrap_or_default();
+    if name.is_none_or(|name| name == own) { Ok(own.to_owned()) } else { Err(Code::NotInRoom) }
+}
+
+fn entered(writer: Writer, entry: &Entry) -> Writer {
+    let writer = writer.value("epoch", entry.epoch).value("offset", entry.offset);
+    match entry.recovered {
+        Some(recovered) => writer.value("recovered", recovered),
+        None => writer,
+    }
+}
+
+fn tagged(json: &[u8]) -> Bytes {
+    let mut data = BytesMut::with_capacity(json.len() + 1);
+    data.put_u8(TEXT);
+    data.put_slice(json);
+    data.freeze()
+}
+
+/// What a room's name names.
+pub(super) fn key(room: &str) -> Key {
+    Key::derive(Domain::Room, &[room.as_bytes()])
+}

@@ -1,0 +1,78 @@
+//! Sending everybody elsewhere when the node goes away.
+
+use std::time::Duration;
+
+use bytestring::ByteString;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
+
+use super::Sockets;
+use super::close::{Code, Reason};
+use super::json::Writer;
+use super::outbox::Frame;
+use super::seats::{Encoding, Seat};
+
+/// How often some sockets are closed.
+const STEP: Duration = Duration::from_millis(50);
+/// At the end, for how long clients may answer their close frames.
+const PARTING: Duration = Duration::from_millis(1200);
+
+impl Sockets {
+    /// Tells every client where to go, closes their connections at the configured pace, or faster if they would not be
+    /// closed by `end`, and ends the lease of this node's sockets. `urls` are those of other nodes.
+    pub async fn drain(&self, urls: &[String], end: Instant) {
+        let seats = self.seats.all();
+        let count = seats.len();
+        if count > 0 {
+            tracing::info!(sockets = count, "sending sockets elsewhere");
+            let rate = f64::from(self.options.drain_per_second);
+            let spread = Duration::from_secs_f64(count as f64 / rate);
+            let left = end.saturating_duration_since(Instant::now()).saturating_sub(PARTING);
+            let spread = spread.min(left);
+            for (turn, seat) in seats.iter().enumerate() {
+                tell(seat, urls.get(turn % urls.len().max(1)), spread);
+            }
+            self.close_all(&seats, spread).await;
+            let _ = timeout_at(end, self.gone()).await;
+        }
+        self.keeper.leave().await;
+    }
+
+    async fn close_all(&self, seats: &[std::sync::Arc<Seat>], spread: Duration) {
+        let steps = (spread.as_secs_f64() / STEP.as_secs_f64()).ceil().max(1.0);
+        let at_once = (seats.len() as f64 / steps).ceil().max(1.0) as usize;
+        let mut ticks = interval(STEP);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
+        for some in seats.chunks(at_once) {
+            ticks.tick().await;
+            for seat in some {
+                seat.outbox().end(Reason::new(Code::RESTART, "this node is going away"));
+            }
+        }
+    }
+
+    /// Waits until nobody is connected.
+    async fn gone(&self) {
+        let mut ticks = interval(STEP);
+        while self.count() > 0 {
+            ticks.tick().await;
+        }
+    }
+}
+
+/// FlatBuffers has no word for it; those clients learn it from the close code.
+fn tell(seat: &Seat, url: Option<&String>, spread: Duration) {
+    if seat.encoding() == Encoding::FlatBuffers {
+        return;
+    }
+    // Those who are sent away together shall not arrive together.
+    let latest = u64::try_from(spread.as_millis()).unwrap_or(u64::MAX).clamp(250, 5_000);
+    seat.outbox().push(Frame::Text(drain(rand::random_range(0..latest), url.map(String::as_str))));
+}
+
+fn drain(retry_after_ms: u64, url: Option<&str>) -> ByteString {
+    let writer = Writer::push("drain").value("retryAfterMs", retry_after_ms);
+    match url {
+        Some(url) => writer.text("url", url).done(),
+        None => writer.done(),
+    }
+}

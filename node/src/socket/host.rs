@@ -1,0 +1,94 @@
+//! Keeps this run's lease: while it lives, everything that is attached here counts as attached.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use conclave_cluster::state::command::Ask;
+use conclave_cluster::state::host::{self, Attachment, Host};
+use conclave_cluster::{Cluster, Draft, Error};
+use tokio::sync::{Mutex, watch};
+use tokio::time::Instant;
+
+use super::seats::Seats;
+
+/// How long the lease is.
+const TTL: Duration = Duration::from_secs(10);
+/// How often it is renewed.
+const PERIOD: Duration = Duration::from_secs(3);
+
+/// The keeper. Cheap to clone; all clones are the same.
+#[derive(Clone)]
+pub(super) struct Keeper(Arc<Inner>);
+
+struct Inner {
+    host: Host,
+    cluster: Cluster,
+    /// When the last renewal that came back was sent. Held while one is under way, so that a crowd of newcomers waits
+    /// for one renewal together.
+    renewed: Mutex<Option<Instant>>,
+    /// Counts the times that the lease may have lapsed although sockets are here.
+    lapses: watch::Sender<u64>,
+}
+
+impl Keeper {
+    pub(super) fn new(cluster: Cluster) -> Self {
+        let host = Host { node: cluster.node_id(), run: rand::random() };
+        Self(Arc::new(Inner { host, cluster, renewed: Mutex::default(), lapses: watch::Sender::new(0) }))
+    }
+
+    /// What a connection here is attached by, once the lease lives.
+    pub(super) async fn attachment(&self, connection: u64) -> Result<Attachment, Error> {
+        let mut renewed = self.0.renewed.lock().await;
+        if !renewed.is_some_and(|at| at.elapsed() < PERIOD + Duration::from_secs(1)) {
+            self.renew(&mut renewed).await?;
+        }
+        Ok(Attachment { host: self.0.host, connection })
+    }
+
+    /// Rings when whatever was attached here may count as detached: attach it anew.
+    pub(super) fn lapses(&self) -> watch::Receiver<u64> {
+        self.0.lapses.subscribe()
+    }
+
+    /// Renews the lease while there are sockets. Runs until dropped.
+    pub(super) async fn run(self, seats: Seats) {
+        let mut ticks = tokio::time::interval(PERIOD);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            if seats.count() == 0 {
+                continue;
+            }
+            let mut renewed = self.0.renewed.lock().await;
+            if let Err(error) = self.renew(&mut renewed).await {
+                tracing::warn!(%error, sockets = seats.count(), "the lease of this node's sockets was not renewed");
+            }
+        }
+    }
+
+    /// Ends the lease: everything that is attached here counts as detached at once.
+    pub(super) async fn leave(&self) {
+        let ask = Ask::Host(host::Ask::Leave { host: self.0.host });
+        if self.0.renewed.lock().await.take().is_some()
+            && let Err(error) = self.0.cluster.propose(Draft { charge: None, memo: None, ask }).await
+        {
+            tracing::debug!(%error, "the lease of this node's sockets runs out by itself");
+        }
+    }
+
+    async fn renew(&self, renewed: &mut Option<Instant>) -> Result<(), Error> {
+        let sent = Instant::now();
+        let ttl_ms = u32::try_from(TTL.as_millis()).unwrap_or(u32::MAX);
+        let ask = Ask::Host(host::Ask::Renew { host: self.0.host, ttl_ms });
+        let answer = self.0.cluster.propose(Draft { charge: None, memo: None, ask }).await?;
+        if answer.outcome.is_err() {
+            return Err(Error::Overloaded);
+        }
+        // By the cluster's clock the lease may have lapsed if more than its length passed between two that came back.
+        if renewed.is_some_and(|last| last.elapsed() >= TTL) {
+            self.0.lapses.send_modify(|count| *count += 1);
+        }
+        *renewed = Some(sent);
+        Ok(())
+    }
+}

@@ -1,0 +1,71 @@
+//! Sockets: one WebSocket endpoint, two encodings, one meaning.
+//!
+//! Read in this order: `upgrade` makes a socket of a request; `syntax` reads RFC 6455 to the letter, `inlet` and
+//! `outbox` bound what goes in and out, `connection` is the actor in between, with the heartbeat (`quality`); `seats`
+//! knows who is connected here.
+
+mod body;
+mod bucket;
+pub mod close;
+mod connection;
+mod dialogue;
+mod drain;
+mod echo;
+mod frame;
+pub mod hangup;
+mod host;
+mod inlet;
+mod json;
+mod member;
+mod metrics;
+pub mod options;
+mod outbox;
+mod quality;
+mod seats;
+mod session;
+mod sigma;
+mod syntax;
+pub(crate) mod upgrade;
+mod watches;
+
+pub use options::Options;
+pub use seats::Listed;
+
+use std::sync::Arc;
+
+use conclave_cluster::Cluster;
+
+use host::Keeper;
+use metrics::Metrics;
+use seats::Seats;
+
+/// The sockets of one node. Cheap to clone; all clones are the same.
+#[derive(Clone)]
+pub struct Sockets {
+    pub(crate) options: Arc<Options>,
+    seats: Seats,
+    keeper: Keeper,
+}
+
+impl Sockets {
+    /// No sockets yet. Install the metrics recorder before.
+    pub fn new(options: Options, cluster: Cluster) -> Self {
+        let seats = Seats::new(options.queue, Metrics::new());
+        Self { options: Arc::new(options), seats, keeper: Keeper::new(cluster) }
+    }
+
+    /// Keeps the lease of this node's sockets. Runs until dropped.
+    pub async fn keep(self) {
+        self.keeper.run(self.seats).await;
+    }
+
+    /// Sockets as operators see them, up to so many.
+    pub fn list(&self, max: usize) -> Vec<Listed> {
+        self.seats.list(max)
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.seats.count()
+    }
+}

@@ -1,0 +1,220 @@
+//! What waits to be written to one connection: bounded, and filled from any thread.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::poll_fn;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use bytestring::ByteString;
+
+use super::close::{Code, Reason};
+use super::hangup::Hangup;
+use super::metrics::Metrics;
+
+/// A slow consumer that does not even read its close frame is cut off after this.
+const PARTING: Duration = Duration::from_secs(5);
+
+/// How much may wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// Messages.
+    pub frames_max: usize,
+    /// Their bytes.
+    pub bytes_max: usize,
+}
+
+/// A message on its way out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Frame {
+    /// JSON.
+    Text(ByteString),
+    /// FlatBuffers.
+    Binary(Bytes),
+}
+
+impl Frame {
+    fn len(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Binary(bytes) => bytes.len(),
+        }
+    }
+}
+
+/// The next thing to write.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Out {
+    /// A message.
+    Frame(Frame),
+    /// The close frame; nothing comes after it.
+    End(Reason),
+}
+
+/// The queue of one connection. Clones are the same queue.
+///
+/// Over its bound the connection is lost: what waited is dropped, the client is told 4008, and catches up from history
+/// on its next connection. So one slow reader costs the bound and nothing more.
+#[derive(Clone)]
+pub struct Outbox(Arc<Inner>);
+
+struct Inner {
+    bounds: Bounds,
+    hangup: Option<Hangup>,
+    metrics: Metrics,
+    // A std mutex: nothing is awaited while it is held.
+    queue: Mutex<Queue>,
+}
+
+#[derive(Default)]
+struct Queue {
+    frames: VecDeque<Frame>,
+    bytes: usize,
+    end: Option<Reason>,
+    closed: bool,
+    slow: bool,
+    reader: Option<Waker>,
+    writers: Vec<Waker>,
+}
+
+impl Outbox {
+    pub(super) fn new(bounds: Bounds, hangup: Option<Hangup>, metrics: Metrics) -> Self {
+        Self(Arc::new(Inner { bounds, hangup, metrics, queue: Mutex::default() }))
+    }
+
+    /// Queues a message. False if the connection is ending, this message being what ended it perhaps.
+    pub fn push(&self, frame: Frame) -> bool {
+        let mut queue = self.lock();
+        if queue.closed {
+            return false;
+        }
+        queue.bytes += frame.len();
+        queue.frames.push_back(frame);
+        let Bounds { frames_max, bytes_max } = self.0.bounds;
+        let fits = queue.frames.len() <= frames_max && queue.bytes <= bytes_max;
+        if !fits {
+            self.0.metrics.dropped(queue.frames.len());
+            queue.frames = VecDeque::new();
+            queue.bytes = 0;
+            queue.slow = true;
+            queue.end(Reason::new(Code::SLOW, "too much waits to be read"));
+            self.cut_off_later();
+        }
+        queue.wake_reader();
+        fits
+    }
+
+    /// Ends the connection once what waits is written. The first reason stays.
+    pub fn end(&self, reason: impl Into<Reason>) {
+        let mut queue = self.lock();
+        if !queue.closed {
+            queue.end(reason.into());
+            queue.wake_reader();
+        }
+    }
+
+    /// Whether the queue is at most half full, so that history may be read into it.
+    pub fn has_room(&self) -> bool {
+        self.lock().has_room(&self.0.bounds)
+    }
+
+    /// Waits until the queue is at most half full; false if the connection ends before.
+    pub async fn room(&self) -> bool {
+        poll_fn(|cx| {
+            let mut queue = self.lock();
+            if queue.closed {
+                return Poll::Ready(false);
+            }
+            if queue.has_room(&self.0.bounds) {
+                return Poll::Ready(true);
+            }
+            if !queue.writers.iter().any(|waker| waker.will_wake(cx.waker())) {
+                queue.writers.push(cx.waker().clone());
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Whether nothing is taken in any more.
+    pub fn is_ending(&self) -> bool {
+        self.lock().closed
+    }
+
+    /// Whether the client read too slowly: then its close frame waits until it reads on.
+    pub(super) fn was_slow(&self) -> bool {
+        self.lock().slow
+    }
+
+    /// The next thing to write; `None` after the end.
+    pub(super) fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Option<Out>> {
+        let mut queue = self.lock();
+        if let Some(frame) = queue.frames.pop_front() {
+            queue.bytes -= frame.len();
+            if queue.has_room(&self.0.bounds) {
+                queue.wake_writers();
+            }
+            return Poll::Ready(Some(Out::Frame(frame)));
+        }
+        match queue.end.take() {
+            Some(reason) => Poll::Ready(Some(Out::End(reason))),
+            None if queue.closed => Poll::Ready(None),
+            None => {
+                queue.reader = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+
+    /// The connection is gone: nobody will read this.
+    pub(super) fn abandon(&self) {
+        let mut queue = self.lock();
+        queue.closed = true;
+        queue.frames = VecDeque::new();
+        queue.bytes = 0;
+        queue.wake_writers();
+    }
+
+    /// A connection that is stuck in a write is not looked at until it can write; this ends it all the same.
+    fn cut_off_later(&self) {
+        let Some(hangup) = self.0.hangup.clone() else { return };
+        tokio::spawn(async move {
+            tokio::time::sleep(PARTING).await;
+            hangup.cut();
+        });
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.0.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Queue {
+    fn has_room(&self, bounds: &Bounds) -> bool {
+        self.frames.len() <= bounds.frames_max / 2 && self.bytes <= bounds.bytes_max / 2
+    }
+
+    fn end(&mut self, reason: Reason) {
+        self.closed = true;
+        self.end = Some(reason);
+        self.wake_writers();
+    }
+
+    fn wake_reader(&mut self) {
+        if let Some(waker) = self.reader.take() {
+            waker.wake();
+        }
+    }
+
+    fn wake_writers(&mut self) {
+        self.writers.drain(..).for_each(Waker::wake);
+    }
+}
+
+impl fmt::Debug for Outbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Outbox")
+    }
+}

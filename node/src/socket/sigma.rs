@@ -1,0 +1,185 @@
+//! FlatBuffers: binary messages to requests, answers and events to binary messages, and the rules that need a clock.
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use conclave_sigma::{Frame as Sigma, Limits, decode_within, encode};
+
+use super::close::{Code as Close, Reason};
+use super::dialogue;
+use super::frame::{BYTES, Code, Position};
+use super::outbox::Frame;
+use super::session::{Entry, Session};
+use crate::access::Scope;
+use crate::actors::room::{Event, Note};
+
+/// By how much a message's timestamp may differ from the cluster's clock.
+const DATA_SKEW_MS_MAX: u64 = 5 * 60_000;
+/// As for a heartbeat's.
+const HEARTBEAT_SKEW_MS_MAX: u64 = 60_000;
+
+/// An error for the client.
+pub(super) fn error(code: u32, message: &str) -> Frame {
+    Frame::Binary(encode(&Sigma::Error { code, message: message.to_owned() }))
+}
+
+/// What happened in a room; `None` if the schema has no word for it.
+pub(super) fn room_event(note: &Note) -> Option<Bytes> {
+    let (message_id, timestamp, data) = match &note.event {
+        Event::Message(message) => (message.offset, message.at_ms, message.data.bytes()),
+        Event::Volatile { data, at_ms, .. } => (0, *at_ms, data),
+        Event::Joined(_) | Event::Left(_) => return None,
+    };
+    // The first byte says what the rest is; here text and bytes are the same.
+    let payload = data.slice(1.min(data.len())..);
+    Some(encode(&Sigma::Data { payload, message_id, timestamp }))
+}
+
+/// Takes one message.
+pub(super) async fn hear(session: &mut Session, bytes: &Bytes) {
+    let frame = match decode_within(bytes, &Limits::FROM_CLIENT) {
+        Ok(frame) => frame,
+        Err(malformed) => return breach(session, &malformed.to_string()),
+    };
+    match frame {
+        Sigma::Data { payload, message_id, timestamp } => data(session, &payload, message_id, timestamp),
+        Sigma::Heartbeat { timestamp } => {
+            let now_ms = session.shared.now_ms();
+            if timestamp.abs_diff(now_ms) > HEARTBEAT_SKEW_MS_MAX {
+                return breach(session, "the heartbeat is not of this minute");
+            }
+            session.say(Some(Frame::Binary(encode(&Sigma::Heartbeat { timestamp: now_ms }))));
+        }
+        Sigma::Connect { session_id, .. } => {
+            session.land().await;
+            if let Err((code, message)) = connect(session, &session_id).await {
+                session.say(Some(error(code, message)));
+            }
+        }
+        Sigma::Reconnect { session_id, last_message_id } => {
+            session.land().await;
+            if let Err((code, message)) = reconnect(session, &session_id, last_message_id).await {
+                session.say(Some(error(code, message)));
+            }
+        }
+        Sigma::Disconnect { .. } => {
+            session.land().await;
+            if session.close().await.is_err() {
+                tracing::debug!("a session could not be ended at once; its lease will");
+            }
+            session.end(Reason::from(Close::NORMAL));
+        }
+        Sigma::Error { .. } => breach(session, "only the server says what went wrong"),
+    }
+}
+
+fn breach(session: &mut Session, message: &str) {
+    session.say(Some(error(400, message)));
+    session.violation();
+}
+
+/// Why something was not done, as the schema's clients know it.
+type Refused = (u32, &'static str);
+
+async fn connect(session: &mut Session, id: &str) -> Result<(), Refused> {
+    if session.identity.is_some() {
+        return Err((409, "this connection has a session"));
+    }
+    admitted(session)?;
+    let room = room(session)?;
+    match session.open(id).await {
+        Ok(true) => {}
+        Ok(false) => return Err((409, "the session is in use")),
+        Err(code) => return Err(refused(code)),
+    }
+    if let Some(room) = room {
+        let greet = |_: Entry| -> super::member::Greeting { Box::new(|_| Vec::new()) };
+        session.enter(dialogue::key(&room), Some(&room), None, greet).await.map_err(refused)?;
+    }
+    Ok(())
+}
+
+async fn reconnect(session: &mut Session, id: &str, last: u64) -> Result<(), Refused> {
+    if session.identity.is_some() {
+        return Err((409, "this connection has a session"));
+    }
+    admitted(session)?;
+    let named = room(session)?;
+    let Some((remembered, _)) = session.resume(id).await.map_err(refused)? else {
+        return Err((404, "there is no such session"));
+    };
+    let Some(key) = named.as_deref().map(dialogue::key).or(remembered) else { return Ok(()) };
+    // The schema has no word for the epoch: the last number is taken for one of the present numbering.
+    let epoch = session
+        .shared
+        .cluster
+        .read(|state, now_ms| state.room(&key, now_ms).map_or(0, |view| view.epoch))
+        .await
+        .map_err(|error| refused(error.into()))?;
+    let greet = |entry: Entry| -> super::member::Greeting {
+        Box::new(move |_| match entry.recovered {
+            Some(false) => vec![error(410, "what was missed is in the history no more")],
+            Some(true) | None => Vec::new(),
+        })
+    };
+    let from = Some(Position { epoch, offset: last });
+    session.enter(key, named.as_deref(), from, greet).await.map_err(refused)?;
+    Ok(())
+}
+
+fn admitted(session: &Session) -> Result<(), Refused> {
+    if session.context.credential.may(Scope::Socket) { Ok(()) } else { Err((403, "not granted")) }
+}
+
+/// The room of the URL, if the client may enter it.
+fn room(session: &Session) -> Result<Option<String>, Refused> {
+    match &session.context.room {
+        Some(room) if !session.context.credential.may_join(room) => Err((403, "not granted")),
+        room => Ok(room.clone()),
+    }
+}
+
+fn data(session: &mut Session, payload: &Bytes, message_id: u64, timestamp: u64) {
+    if timestamp.abs_diff(session.shared.now_ms()) > DATA_SKEW_MS_MAX {
+        return breach(session, "the timestamp is not of these minutes");
+    }
+    if session.identity.is_none() {
+        return session.say(Some(error(401, "not connected")));
+    }
+    if session.room.is_none() {
+        return session.say(Some(error(403, "in no room")));
+    }
+    let mut data = BytesMut::with_capacity(payload.len() + 1);
+    data.put_u8(BYTES);
+    data.put_slice(payload);
+    let data = data.freeze();
+    if session.context.volatile {
+        if let Err(code) = session.cast(data) {
+            let (code, message) = refused(code);
+            session.say(Some(error(code, message)));
+        }
+        return;
+    }
+    // A client that does not number its messages leaves the field out, which reads as 0.
+    match session.publish(data, (message_id != 0).then_some(message_id)) {
+        Ok(published) => session.launch(Box::pin(async move {
+            let (code, message) = refused(published.await.err()?);
+            Some(error(code, message))
+        })),
+        Err(code) => {
+            let (code, message) = refused(code);
+            session.say(Some(error(code, message)));
+        }
+    }
+}
+
+fn refused(code: Code) -> Refused {
+    let (_, message) = code.spec();
+    let status = match code {
+        Code::Unauthorized => 401,
+        Code::Forbidden | Code::NotInRoom | Code::RoomFull => 403,
+        Code::RateLimited => 429,
+        Code::StorageFull => 507,
+        Code::Overloaded | Code::NoLeader | Code::ShuttingDown => 503,
+        _ => 500,
+    };
+    (status, message)
+}

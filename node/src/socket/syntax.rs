@@ -1,0 +1,248 @@
+//! From bytes to messages, as RFC 6455 has it to the letter.
+//!
+//! No socket and no clock: bytes go in, messages and control frames come out. actix-http's own codec waits for a whole
+//! frame before it looks at the frame's length, so that a client decides how much is buffered; it does not put
+//! fragments together, and it looks at text only once it is complete. This one judges each byte as it comes.
+
+use bytes::{Bytes, BytesMut};
+use bytestring::ByteString;
+
+use super::close::{Code, Reason};
+
+/// Bytes of a control frame's payload (RFC 6455, section 5.5).
+const CONTROL_BYTES_MAX: usize = 125;
+/// Two bytes, eight of length, four of mask.
+const HEAD_BYTES_MAX: usize = 14;
+
+/// What one connection may send at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// Payload bytes of one frame.
+    pub frame_bytes_max: usize,
+    /// Bytes of one message, however many frames it comes in.
+    pub message_bytes_max: usize,
+}
+
+/// What a client sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Incoming {
+    /// A text message.
+    Text(ByteString),
+    /// A binary message.
+    Binary(Bytes),
+    /// Answer it with a pong of the same bytes.
+    Ping(Bytes),
+    /// An answer to a ping, or said unasked.
+    Pong(Bytes),
+    /// The end, perhaps with a reason.
+    Close(Option<Reason>),
+}
+
+/// Why the connection must fail, as the code of its close frame.
+pub(super) type Breach = Code;
+
+/// Reads one connection.
+#[derive(Debug)]
+pub(super) struct Reader {
+    bounds: Bounds,
+    /// What arrived and was not looked at.
+    input: BytesMut,
+    frame: Option<Frame>,
+    message: Option<Message>,
+    control: BytesMut,
+    frames: u64,
+}
+
+/// A frame whose payload is arriving.
+#[derive(Debug, Clone, Copy)]
+struct Frame {
+    last: bool,
+    kind: Kind,
+    left: usize,
+    mask: [u8; 4],
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Data,
+    Ping,
+    Pong,
+    Close,
+}
+
+/// A message whose frames are arriving.
+#[derive(Debug)]
+struct Message {
+    text: bool,
+    bytes: BytesMut,
+    /// So many bytes of a text were found to be UTF-8.
+    checked: usize,
+}
+
+impl Reader {
+    pub(super) fn new(bounds: Bounds) -> Self {
+        let (input, control) = (BytesMut::new(), BytesMut::new());
+        Self { bounds, input, frame: None, message: None, control, frames: 0 }
+    }
+
+    /// Takes bytes in as they came. Call [`Reader::next`] until it has nothing more before the next ones.
+    pub(super) fn feed(&mut self, bytes: &[u8]) {
+        self.input.extend_from_slice(bytes);
+    }
+
+    /// How many frames have begun since this was last asked, of whatever kind.
+    pub(super) fn take_frames(&mut self) -> u64 {
+        std::mem::take(&mut self.frames)
+    }
+
+    /// The next thing that is complete. After a breach nothing more may be asked.
+    pub(super) fn next(&mut self) -> Result<Option<Incoming>, Breach> {
+        loop {
+            let frame = match self.frame.take() {
+                Some(frame) => frame,
+                None => match self.begin()? {
+                    Some(frame) => frame,
+                    None => return Ok(None),
+                },
+            };
+            let (frame, done) = self.take_payload(frame);
+            if !done {
+                self.check_text(false)?;
+                self.frame = Some(frame);
+                return Ok(None);
+            }
+            match frame.kind {
+                Kind::Data if frame.last => return self.finish().map(Some),
+                Kind::Data => self.check_text(false)?,
+                Kind::Ping => return Ok(Some(Incoming::Ping(self.control.split().freeze()))),
+                Kind::Pong => return Ok(Some(Incoming::Pong(self.control.split().freeze()))),
+                Kind::Close => {
+                    let payload = self.control.split();
+                    return Reason::parse(&payload).map(|reason| Some(Incoming::Close(reason)));
+                }
+            }
+        }
+    }
+
+    /// Reads a frame's head (RFC 6455, section 5.2), if all of it is there.
+    fn begin(&mut self) -> Result<Option<Frame>, Breach> {
+        let &[first, second, ..] = &self.input[..] else { return Ok(None) };
+        let (last, reserved, opcode) = (first & 0x80 != 0, first & 0x70, first & 0x0f);
+        let (masked, short) = (second & 0x80 != 0, usize::from(second & 0x7f));
+        // No extension is negotiated that would give the reserved bits a meaning, and a client masks.
+        if reserved != 0 || !masked {
+            return Err(Code::PROTOCOL);
+        }
+        let kind = match (opcode, self.message.is_some()) {
+            (0x0, true) | (0x1 | 0x2, false) => Kind::Data,
+            (0x8, _) => Kind::Close,
+            (0x9, _) => Kind::Ping,
+            (0xa, _) => Kind::Pong,
+            _ => return Err(Code::PROTOCOL),
+        };
+        if kind != Kind::Data && (!last || short > CONTROL_BYTES_MAX) {
+            return Err(Code::PROTOCOL);
+        }
+        let extended = match short {
+            126 => 2,
+            127 => 8,
+            _ => 0,
+        };
+        let Some(length) = self.input.get(2..2 + extended) else { return Ok(None) };
+        let length = if extended == 0 {
+            short as u64
+        } else {
+            length.iter().fold(0, |length, byte| length << 8 | u64::from(*byte))
+        };
+        // The shortest spelling is a must, and the highest bit is not a length's (section 5.2).
+        let spelled = match extended {
+            0 => true,
+            2 => length > 125,
+            _ => length > 0xffff && length >> 63 == 0,
+        };
+        if !spelled {
+            return Err(Code::PROTOCOL);
+        }
+        // Judged before a byte of it is waited for.
+        let gathered = self.message.as_ref().map_or(0, |message| message.bytes.len());
+        let room = self.bounds.frame_bytes_max.min(self.bounds.message_bytes_max.saturating_sub(gathered));
+        let left = usize::try_from(length).map_err(|_| Code::TOO_BIG)?;
+        if kind == Kind::Data && left > room {
+            return Err(Code::TOO_BIG);
+        }
+        let Some(mask) = self.input.get(2 + extended..6 + extended) else { return Ok(None) };
+        let mask = mask.try_into().expect("four bytes were asked for");
+        let _ = self.input.split_to(6 + extended);
+        self.frames += 1;
+        if kind == Kind::Data && self.message.is_none() {
+            let (text, bytes) = (opcode == 0x1, BytesMut::new());
+            self.message = Some(Message { text, bytes, checked: 0 });
+        }
+        Ok(Some(Frame { last, kind, left, mask }))
+    }
+
+    /// Unmasks what is there of a frame's payload and puts it where it belongs; says whether that was all of it.
+    fn take_payload(&mut self, mut frame: Frame) -> (Frame, bool) {
+        let mut payload = self.input.split_to(frame.left.min(self.input.len()));
+        unmask(&mut payload, frame.mask);
+        frame.left -= payload.len();
+        frame.mask.rotate_left(payload.len() % 4);
+        match (&mut self.message, frame.kind) {
+            // A message that is there at once stays where it lies.
+            (Some(message), Kind::Data) if message.bytes.is_empty() => message.bytes = payload,
+            (Some(message), Kind::Data) => message.bytes.extend_from_slice(&payload),
+            _ => self.control.extend_from_slice(&payload),
+        }
+        (frame, frame.left == 0)
+    }
+
+    /// Fails a text at the first byte that can't belong to one (RFC 6455, section 8.1).
+    fn check_text(&mut self, whole: bool) -> Result<(), Breach> {
+        let Some(message) = self.message.as_mut().filter(|message| message.text) else { return Ok(()) };
+        match std::str::from_utf8(&message.bytes[message.checked..]) {
+            Ok(_) => message.checked = message.bytes.len(),
+            Err(error) if error.error_len().is_none() && !whole => message.checked += error.valid_up_to(),
+            Err(_) => return Err(Code::INVALID),
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<Incoming, Breach> {
+        self.check_text(true)?;
+        let Some(Message { text, bytes, .. }) = self.message.take() else { return Err(Code::PROTOCOL) };
+        // Input that shares its buffer with a message would keep the message's bytes from being freed for long.
+        if self.input.is_empty() {
+            self.input = BytesMut::new();
+        }
+        let bytes = bytes.freeze();
+        if text {
+            let text = ByteString::try_from(bytes).map_err(|_| Code::INVALID)?;
+            Ok(Incoming::Text(text))
+        } else {
+            Ok(Incoming::Binary(bytes))
+        }
+    }
+
+    /// Whether nothing is under way, and how much is held if something is.
+    #[cfg(test)]
+    fn held(&self) -> usize {
+        self.input.len() + self.control.len() + self.message.as_ref().map_or(0, |m| m.bytes.len())
+    }
+}
+
+/// Bytes of input worth gathering before another look: enough for any head.
+pub(super) const INPUT_BYTES_MIN: usize = HEAD_BYTES_MAX;
+
+/// RFC 6455, section 5.3, eight bytes at a time.
+fn unmask(payload: &mut [u8], mask: [u8; 4]) {
+    let [a, b, c, d] = mask;
+    let wide = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
+    let mut words = payload.chunks_exact_mut(8);
+    for word in &mut words {
+        let masked = u64::from_ne_bytes((&*word).try_into().expect("a chunk has eight bytes"));
+        word.copy_from_slice(&(masked ^ wide).to_ne_bytes());
+    }
+    for (place, byte) in words.into_remainder().iter_mut().enumerate() {
+        *byte ^= mask[place % 4];
+    }
+}
