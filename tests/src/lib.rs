@@ -2,7 +2,7 @@
 //!
 //! Read in this order: [`builder`] says what a cluster should be like, [`cluster`] starts and kills its `conclave serve`
 //! processes, each at its [`node`]'s place; [`http`] asks them, [`relay`] spells
-//! the relay's actions, [`roam`] is a client that follows connection errors and `Retry-After` from node to node,
+//! the relay's actions, [`socket`] keeps a WebSocket, [`roam`] is a client that follows connection errors and `Retry-After` from node to node,
 //! [`net`] stands between the nodes' peer ports, and [`shared`] holds the clusters that contract tests have in common.
 //!
 //! Everything here panics with a readable message instead of returning errors: its only callers are tests.
@@ -18,6 +18,7 @@ pub mod status;
 pub mod http;
 pub mod relay;
 pub mod roam;
+pub mod socket;
 pub mod wait;
 
 pub mod net;

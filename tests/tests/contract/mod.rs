@@ -13,6 +13,7 @@ mod relay;
 mod rendezvous;
 mod server;
 mod sessions;
+mod sockets;
 mod transfers;
 mod ttl;
 mod waits;
