@@ -16,9 +16,12 @@ const WAYS = {
 };
 
 const relayOnly = new URLSearchParams(location.search).get("relay") === "1";
+/** A promise of the client of this moment. One serves one sending or receiving: closing it lets go of the code. */
 let client = null;
 /** The sender or receiver of this moment. */
 let side = null;
+/** Counts what was begun and ended, so that news of what is over is not shown. */
+let turn = 0;
 let shown = null;
 
 // ---- small helpers
@@ -54,10 +57,8 @@ function list(place, files) {
 }
 
 function failed(error) {
-  // Set off by the end that a person asked for.
-  if (!side || error.code === "cancelled") return;
-  side.end();
-  side = null;
+  side?.end();
+  retire();
   const { title, text } = words(error);
   at("trouble-title").textContent = title;
   at("trouble-text").textContent = text;
@@ -65,7 +66,6 @@ function failed(error) {
 }
 
 function home() {
-  side = null;
   at("files").value = "";
   at("code").value = "";
   hint("");
@@ -79,13 +79,15 @@ function hint(text, bad = false) {
 
 // ---- the connection
 
-async function session() {
+function session() {
   if (client) return client;
-  const mine = await connect({ urls: location.origin, discover: true });
-  mine.on("state", link);
+  const mine = connect({ urls: location.origin, discover: true });
   client = mine;
-  link({ state: "open" });
-  return client;
+  mine.then((opened) => {
+    opened.on("state", (state) => mine === client && link(state));
+    if (mine === client) link({ state: "open" });
+  }, () => mine === client && link({ state: "closed" }));
+  return mine;
 }
 
 function link({ state }) {
@@ -95,7 +97,17 @@ function link({ state }) {
   if (state === "closed") client = null;
 }
 
+/** What was begun is over, `last` words apart. */
+function retire(last = Promise.resolve()) {
+  const old = client;
+  turn++;
+  side = client = null;
+  void last.catch(() => {}).then(async () => (await old)?.close()).catch(() => {});
+  session().catch(() => {});
+}
+
 async function begin(Kind, options) {
+  if (!globalThis.crypto?.subtle || !AbortSignal.any) throw new Trouble(isSecureContext ? "old_browser" : "insecure");
   const transport = await session();
   return new Kind({ client: transport, transfers: new Transfers(transport), relayOnly, ...options });
 }
@@ -146,15 +158,16 @@ function stalled() {
 async function send(files) {
   if (!files.length) return;
   const code = codes.fresh();
+  const mine = turn;
   offer(code, files);
   try {
-    const on = (state) => side === mine && sending(state, files);
-    const mine = await begin(Sender, { files, on });
-    side = mine;
-    await mine.offer(code);
+    const on = (state) => mine === turn && sending(state, files);
+    const sender = await begin(Sender, { files, on });
+    if (mine !== turn) return;
+    side = sender;
+    await sender.offer(code);
   } catch (error) {
-    side ??= { end() {} };
-    failed(error);
+    if (mine === turn) failed(error);
   }
 }
 
@@ -171,9 +184,10 @@ function sending(state, files) {
     at("way").textContent = "Everything is over there and is being checked.";
     at("rate").textContent = at("left").textContent = "";
   } else if (state.phase === "done") {
-    side = null;
+    retire();
     at("done-title").textContent = "Sent";
-    at("done-text").textContent = `${manyFiles(files.length)}, ${bytes(total(files))}: arrived and checked on the other device.`;
+    const arrived = state.checked ? "arrived and checked on the other device" : "arrived on the other device";
+    at("done-text").textContent = `${manyFiles(files.length)}, ${bytes(total(files))}: ${arrived}.`;
     at("save-all").hidden = true;
     list("done-files", files);
     show("done");
@@ -184,8 +198,15 @@ function offer(code, files) {
   const spelled = codes.spell(code);
   const address = `${location.origin}/#${spelled}`;
   at("place").textContent = location.host;
-  const groups = spelled.split("-").map((group, i) => element("span", { textContent: group, className: i > 1 ? "key" : "" }));
-  at("offer-code").replaceChildren(...groups.flatMap((group, i) => (i ? [element("span", { className: "unseen", textContent: "-" }), group] : [group])));
+  // Two halves, each of which stays on one line: what the server knows, and what it never learns.
+  const groups = spelled.split("-").map((textContent) => element("span", { textContent }));
+  const dash = () => element("span", { className: "unseen", textContent: "-" });
+  const half = (groups) => groups.flatMap((group, i) => (i ? [dash(), group] : [group]));
+  at("offer-code").replaceChildren(
+    element("span", {}, ...half(groups.slice(0, 2))),
+    dash(),
+    element("span", { className: "key" }, ...half(groups.slice(2))),
+  );
   at("qr").replaceChildren(picture(address));
   list("offer-files", files);
   const copies = { "copy-link": ["Copy link", address], "copy-code": ["Copy code", spelled] };
@@ -217,29 +238,30 @@ function picture(text) {
 // ---- receiving
 
 async function receive(code) {
-  at("finding-text").textContent = "This takes a moment.";
+  const mine = turn;
   show("finding");
   try {
-    const on = (state) => side === mine && (state.phase === "stalled" ? stalled() : progress(state));
-    const mine = await begin(Receiver, { on });
-    side = mine;
-    const files = (await mine.find(code)).map((file) => ({ ...file, name: plainName(file.name) }));
+    const on = (state) => mine === turn && (state.phase === "stalled" ? stalled() : progress(state));
+    const receiver = await begin(Receiver, { on });
+    if (mine !== turn) return;
+    side = receiver;
+    const files = (await receiver.find(code)).map((file) => ({ ...file, name: plainName(file.name) }));
+    if (mine !== turn) return;
     list("accept-files", files);
     at("accept-title").textContent = files.length === 1 ? "Receive this file?" : `Receive these ${files.length} files?`;
     at("accept-yes").textContent = `Receive ${bytes(total(files))}`;
     show("accept");
     await new Promise((resolve, reject) => {
       at("accept-yes").onclick = resolve;
-      mine.stop.signal.addEventListener("abort", () => reject(mine.stop.signal.reason));
+      receiver.stop.signal.addEventListener("abort", () => reject(receiver.stop.signal.reason));
     });
     startMeter(`Receiving ${manyFiles(files.length)}`, files);
     progress({ done: 0, via: "direct" });
     at("way").textContent = "Looking for the shortest way.";
     show("moving");
-    received(await mine.accept(sink.open));
+    received(await receiver.accept(sink.open));
   } catch (error) {
-    side ??= { end() {} };
-    failed(error);
+    if (mine === turn) failed(error);
   }
 }
 
@@ -252,7 +274,7 @@ function save({ name, blob }) {
 }
 
 function received(files) {
-  side = null;
+  retire();
   at("done-title").textContent = "Received";
   at("done-text").textContent = `${manyFiles(files.length)}, ${bytes(total(files))}: checked, exactly as sent.`;
   at("done-files").replaceChildren(...files.map((file) => element("li", {},
@@ -305,9 +327,8 @@ at("receive").addEventListener("submit", (event) => {
 document.addEventListener("click", ({ target }) => {
   const action = target.closest?.("[data-do]")?.dataset.do;
   if (action === "cancel") {
-    const leaving = side;
+    retire(side?.cancel());
     home();
-    void leaving?.cancel();
   } else if (action === "again") home();
 });
 
@@ -327,13 +348,8 @@ addEventListener("hashchange", () => {
   if (code && !side) void receive(code);
 });
 
-if (!globalThis.crypto?.subtle || !AbortSignal.any) {
-  side = { end() {} };
-  failed(new Trouble(isSecureContext ? "old_browser" : "insecure"));
-} else {
-  void sink.sweep();
-  const code = fromAddress();
-  if (code) void receive(code);
-  else show("home");
-  session().catch(() => link({ state: "closed" }));
-}
+void sink.sweep();
+const code = fromAddress();
+if (code) void receive(code);
+else show("home");
+session().catch(() => {});

@@ -4,7 +4,7 @@
 //   const client = await connect({ urls: ["https://one.example", "https://two.example"] });
 //
 // One WebSocket, resumed on another node when one goes away; where no WebSocket gets through, signals travel by HTTP.
-// Types and the meaning of each field: conclave.d.ts. Transfers: transfers.js.
+// Types and the meaning of each field: conclave.d.ts. Beside it: transfers.js and negotiate.js.
 
 const SOCKET_OPENS_WITHIN_MS = 5000;
 const ANSWERS_WITHIN_MS = 8000;
@@ -12,9 +12,15 @@ const SOCKET_TRIED_AGAIN_AFTER_MS = 30000;
 const POLL_MS = 20000;
 const RENEW_MS = 10000;
 const BACK_OFF_MAX_MS = 8000;
+const STEADY_MS = 5000;
 const NODES_MAX = 64;
-// Closed for good: refused by policy, or taken over by another connection.
-const FINAL_CLOSES = { 1008: "refused", 4009: "replaced" };
+const WATCH_MS = 300;
+const PING_MAX_MS = 20000;
+// What a server closes with: too much at once, taken over by another connection; and our own, refused for good.
+const POLICY = 1008;
+const REPLACED = 4009;
+const REFUSED = -1;
+const AFTER_POLICY_MS = 5000;
 
 /** A refusal or a failure; `code` is what programs read. */
 export class ConclaveError extends Error {
@@ -41,6 +47,14 @@ export const sleep = (ms, signal) =>
 
 /** Full jitter: anything up to a bound that doubles, so that clients of a dead node do not come back all at once. */
 const backOff = (failures) => Math.random() * Math.min(BACK_OFF_MAX_MS, 200 * 2 ** failures);
+
+/** The JSON of a success; a refusal is thrown. */
+export async function answer(request) {
+  const reply = await request;
+  const body = await reply.json().catch(() => ({}));
+  if (!reply.ok) throw new ConclaveError(body.error ?? "unknown", body.message, reply.status);
+  return body;
+}
 
 const origin = (url) => url.replace(/\/+$/, "");
 
@@ -127,13 +141,18 @@ export class Client extends Emitter {
 
   async #live() {
     for (let failures = 0; !this.#closed; ) {
+      const began = Date.now();
       const end = await this.#attempt();
       if (this.#closed) return;
       this.#socket = null;
-      if (FINAL_CLOSES[end.code]) return this.close(new ConclaveError(FINAL_CLOSES[end.code], end.reason));
-      failures = end.welcome ? 0 : failures + 1;
+      if (end.code === REPLACED || end.code === REFUSED) {
+        return this.close(new ConclaveError(end.code === REFUSED ? "refused" : "replaced", end.reason));
+      }
+      if (end.code === POLICY) end.retryAfterMs = AFTER_POLICY_MS;
+      // One that broke at once counts like one that never was.
+      failures = end.welcome && Date.now() - began > STEADY_MS ? 0 : failures + 1;
       this.#move(end.url);
-      if (failures > this.#urls.length) this.#poll();
+      if (!end.welcome && failures > this.#urls.length) this.#poll();
       else if (end.welcome) void this.emit("state", { state: "reconnecting" });
       const pause = this.#polling ? SOCKET_TRIED_AGAIN_AFTER_MS * (0.5 + Math.random()) : backOff(failures);
       await sleep(end.retryAfterMs ?? pause, this.#stop.signal).catch(() => {});
@@ -156,28 +175,38 @@ export class Client extends Emitter {
     }
   }
 
+  /** A ticket for one use in place of the token, which must not stand in a URL. */
+  async #ticket() {
+    if (!this.#token) return "";
+    const { ticket } = await answer(this.http("POST", "/api/v1/tickets", { timeoutMs: SOCKET_OPENS_WITHIN_MS }));
+    return `?ticket=${ticket}`;
+  }
+
   /** One connection, from its beginning to its end. */
-  #attempt() {
+  async #attempt() {
+    const base = this.#urls[this.#at].replace(/^http/, "ws");
+    let ticket;
+    try {
+      ticket = await this.#ticket();
+    } catch (error) {
+      return { code: error.status === 401 || error.status === 403 ? REFUSED : 0, reason: error.message };
+    }
     return new Promise((resolve) => {
       const end = { code: 0 };
-      let socket, timer;
+      const socket = new WebSocket(`${base}/api/v1/socket${ticket}`);
+      let timer;
       const over = (code, reason) => {
         clearInterval(timer);
         clearTimeout(patience);
         this.#stop.signal.removeEventListener("abort", leave);
         if (this.#socket === socket) this.#socket = null;
-        if (socket) socket.onclose = socket.onmessage = socket.onopen = null;
-        socket?.close();
+        socket.onclose = socket.onmessage = socket.onopen = null;
+        socket.close();
         for (const { reject } of this.#now.values()) reject(new ConclaveError("disconnected"));
         resolve(Object.assign(end, { code, reason }));
       };
       const leave = () => over(1000);
       const patience = setTimeout(() => over(0, "no answer"), SOCKET_OPENS_WITHIN_MS);
-      try {
-        socket = new WebSocket(`${this.#urls[this.#at].replace(/^http/, "ws")}/api/v1/socket`);
-      } catch (error) {
-        return over(0, error.message);
-      }
       this.#stop.signal.addEventListener("abort", leave);
       socket.onclose = ({ code, reason }) => over(code, reason);
       socket.onmessage = ({ data }) => {
@@ -189,15 +218,16 @@ export class Client extends Emitter {
       };
       socket.onopen = async () => {
         try {
-          const room = this.#room;
-          const resume = this.#session && { session: this.#session, epoch: room?.epoch, offset: room?.offset };
-          const welcome = await this.#ask("hello", { token: this.#token, resume }, socket);
+          // The cluster keeps names as hashes: what it is to call them again, it must be told.
+          const known = { session: this.#session, peerId: this.#claim?.peerId, ...this.#room?.position() };
+          const resume = this.#session && known;
+          const welcome = await this.#ask("hello", { resume }, socket);
           clearTimeout(patience);
           end.welcome = true;
-          timer = this.#keepAlive(welcome.pingMs ?? 20000, socket, () => over(0, "silent"));
+          timer = this.#keepAlive(Math.min(welcome.pingMs, PING_MAX_MS), socket, () => over(0, "silent"));
           await this.#restore(welcome, socket);
         } catch (error) {
-          over(error.code === "unauthorized" || error.code === "forbidden" ? 1008 : 0, error.message);
+          over(error.code === "forbidden" ? REFUSED : 0, error.message);
         }
       };
     });
@@ -215,16 +245,14 @@ export class Client extends Emitter {
 
   /** Puts a fresh connection where the last one was. */
   async #restore(welcome, socket) {
-    const first = !this.#session;
+    this.recovered = this.#session ? welcome.recovered : null;
     this.#session = welcome.session;
-    this.recovered = first ? null : welcome.recovered;
-    const attached = welcome.recovered === true;
-    if (this.#claim && !attached) await this.#claimAgain(socket);
+    // Also where the session is the same: with it the invite code is renewed.
+    if (this.#claim) await this.#claimAgain(socket);
     const room = this.#room;
     // One that was never entered is asked for below, with whatever else has no answer yet.
     if (room?.epoch !== undefined) {
-      const there = attached && welcome.room === room.name;
-      room.welcomed(there ? welcome : await this.#ask("join", room.position(), socket));
+      room.welcomed(welcome.room === room.name ? welcome : await this.#ask("join", room.position(), socket));
     }
     for (const watch of this.#watches.values()) await this.#ask("watch", watch.what, socket).catch(watch.lost);
     this.#polling?.abort();
@@ -233,7 +261,7 @@ export class Client extends Emitter {
     for (const { text } of this.#asked.values()) socket.send(text);
     this.#opened.resolve();
     if (this.#discover) this.#discoverNodes();
-    void this.emit("state", { state: "open", via: "socket", recovered: first ? null : this.recovered });
+    void this.emit("state", { state: "open", via: "socket", recovered: this.recovered });
   }
 
   /** A claim of the session before may stand until its lease ends. */
@@ -249,8 +277,8 @@ export class Client extends Emitter {
   }
 
   async #discoverNodes() {
-    const reply = await this.http("GET", "/api/v1/nodes").catch(() => null);
-    if (reply?.ok) this.#learn((await reply.json()).nodes.map((node) => node.url));
+    const { nodes } = await answer(this.http("GET", "/api/v1/nodes")).catch(() => ({ nodes: [] }));
+    this.#learn(nodes.map((node) => node.url));
   }
 
   /** Ends the session. */
@@ -367,13 +395,11 @@ export class Client extends Emitter {
 
   async #look(what, key, watch) {
     while (this.#watches.get(key) === watch && this.#polling && what.transfer) {
-      const reply = await this.http("GET", `/api/v1/transfers/${key}`).catch(() => null);
-      if (reply?.ok) {
-        const { totalChunks: total, received: ranges, acknowledged } = await reply.json();
+      await answer(this.http("GET", `/api/v1/transfers/${key}`)).then(({ totalChunks: total, received: ranges, ...rest }) => {
         const received = ranges.reduce((sum, [first, last]) => sum + last - first + 1, 0);
-        watch.tell({ transfer: key, received, total, done: received === total, acknowledged, gone: false });
-      } else if (reply) watch.lost();
-      await sleep(500);
+        watch.tell({ ...rest, transfer: key, received, total, done: received === total, gone: false });
+      }, watch.lost);
+      await sleep(WATCH_MS);
     }
   }
 
@@ -411,10 +437,7 @@ export class Client extends Emitter {
     // The key makes a repetition after a lost answer harmless.
     const headers = { "idempotency-key": crypto.randomUUID() };
     const body = JSON.stringify({ action, ...fields });
-    const reply = await this.http("POST", "/api/relay", { headers, body, signal });
-    const answer = await reply.json();
-    if (!reply.ok) throw new ConclaveError(answer.error, answer.message, reply.status);
-    return answer;
+    return answer(this.http("POST", "/api/relay", { headers, body, signal }));
   }
 
   #pollFor() {
@@ -422,8 +445,12 @@ export class Client extends Emitter {
     const claim = this.#claim;
     const loop = async (every, step) => {
       while (!signal.aborted && this.#claim === claim) {
-        await step().catch((error) => (signal.aborted ? null : this.emit("error", error)));
-        await sleep(every, signal).catch(() => {});
+        let pause = every;
+        await step().catch((error) => {
+          pause = Math.max(every, AFTER_POLICY_MS);
+          if (!signal.aborted) void this.emit("error", error);
+        });
+        await sleep(pause, signal).catch(() => {});
       }
     };
     void loop(0, async () => {
@@ -480,6 +507,7 @@ class Room {
     this.#left = left;
   }
 
+  /** What was seen last; nothing of it before the room was entered. */
   position() {
     return { room: this.name, epoch: this.epoch, offset: this.offset };
   }
@@ -524,43 +552,4 @@ class Room {
     this.#left();
     await this.#call("leave", {});
   }
-}
-
-/**
- * Perfect negotiation (the pattern of the WebRTC specification): either side may change the connection at any time;
- * where two offers meet, the polite one gives way. `send(type, payload)` carries a signal to the other side; hand
- * what comes from there to `receive`.
- */
-export function negotiate(send, { polite, config } = {}) {
-  const pc = new RTCPeerConnection(config);
-  let making = false, ignoring = false, answering = false;
-  const tell = (type, payload) => Promise.resolve(send(type, payload)).catch(() => {});
-  pc.onnegotiationneeded = async () => {
-    try {
-      making = true;
-      await pc.setLocalDescription();
-      await tell(pc.localDescription.type, pc.localDescription.toJSON());
-    } finally {
-      making = false;
-    }
-  };
-  pc.onicecandidate = ({ candidate }) => candidate && tell("ice-candidate", candidate.toJSON());
-  pc.addEventListener("iceconnectionstatechange", () => pc.iceConnectionState === "failed" && pc.restartIce());
-  const receive = async (type, payload) => {
-    if (type === "ice-candidate") {
-      return pc.addIceCandidate(payload).catch((error) => {
-        if (!ignoring) throw error;
-      });
-    }
-    const ready = !making && (pc.signalingState === "stable" || answering);
-    ignoring = !polite && type === "offer" && !ready;
-    if (ignoring) return;
-    answering = type === "answer";
-    await pc.setRemoteDescription(payload);
-    answering = false;
-    if (type !== "offer") return;
-    await pc.setLocalDescription();
-    await tell(pc.localDescription.type, pc.localDescription.toJSON());
-  };
-  return { pc, receive, close: () => pc.close() };
 }

@@ -4,7 +4,8 @@
 // here on, this way". When a way breaks it asks for another run from where it is. The sender obeys the latest run. All
 // of it travels as sealed letters inside signals, so neither the server nor anybody on the way can take part.
 
-import { negotiate, sleep } from "./conclave.js";
+import { answer, sleep } from "./conclave.js";
+import { negotiate } from "./negotiate.js";
 import { bytesBefore, count, Damaged, Reader, Writer } from "./records.js";
 import { fromBase64, key, Letters, Records, root, toBase64 } from "./seal.js";
 import { TooLarge } from "./sink.js";
@@ -23,7 +24,7 @@ const FAILURES_MAX = 6;
 const UNREADABLE_MAX = 20;
 const LIST_CHARS_MAX = 40000;
 /** After the last record the receiver checks and saves. */
-const CHECKED_WITHIN_MS = 30000;
+const CHECKED_WITHIN_MS = 120000;
 
 /** What a person should be told; `code` says which. */
 export class Trouble extends Error {
@@ -58,6 +59,8 @@ class Side {
   async start(code) {
     this.root = await root(code);
     this.letters = await Letters.between(this.root, ...this.names);
+    const none = { iceServers: [] };
+    this.ice = this.direct ? await answer(this.client.http("GET", "/api/v1/ice")).catch(() => none) : none;
     this.off = this.client.on("signal", (signal) => this.hear(signal));
   }
 
@@ -75,7 +78,7 @@ class Side {
     const send = async (type, payload) => {
       if (peer === this.peer) await this.tell("rtc", { payload }, type);
     };
-    this.link = negotiate(send, { polite, config: { iceServers: [] } });
+    this.link = negotiate(send, { polite, config: { iceServers: this.ice.iceServers } });
   }
 
   negotiated(type, payload) {
@@ -142,7 +145,7 @@ export class Sender extends Side {
     if (from !== this.peer) return;
     if (letter.kind === "rtc") this.negotiated(type, letter.payload);
     else if (letter.kind === "start") void this.#send(letter);
-    else if (letter.kind === "done") this.#finish({ phase: "done" });
+    else if (letter.kind === "done") this.#finish({ phase: "done", checked: true });
     else if (letter.kind === "bye") this.#finish({ phase: "failed", trouble: new Trouble(`other_${letter.why}`) });
   }
 
@@ -186,7 +189,7 @@ export class Sender extends Side {
       else await sendRelayed(this.transfers, { root: this.root, salt, run, total, seal, onreceived, signal });
       this.on({ phase: "checking" });
       await sleep(CHECKED_WITHIN_MS, signal);
-      this.#finish({ phase: "done" });
+      this.#finish({ phase: "done", checked: false });
     } catch (error) {
       if (error instanceof Trouble && error.code !== "cancelled") {
         await this.cancel("unreadable_file");
@@ -246,7 +249,7 @@ export class Receiver extends Side {
 
   async hear({ from, type, payload }) {
     if (from !== this.peer) return;
-    if (payload.unreadable) return this.#welcomed.reject(new Trouble("wrong_secret"));
+    if (payload?.unreadable) return this.#welcomed.reject(new Trouble("wrong_secret"));
     const letter = await this.letters.open(from, this.id, type, payload).catch(() => null);
     if (!letter) return;
     if (letter.kind === "rtc") this.negotiated(type, letter.payload);
@@ -255,6 +258,8 @@ export class Receiver extends Side {
   }
 
   #paired({ a, files }) {
+    const sound = ({ name, size }) => typeof name === "string" && Number.isSafeInteger(size) && size >= 0;
+    if (!Array.isArray(files) || !files.length || !files.every(sound)) return this.#end(new Trouble("no_answer"));
     this.#salt = salted(a, this.#b);
     this.files = files;
     this.connect(true);

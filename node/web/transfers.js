@@ -6,7 +6,7 @@
 //
 // Types and the meaning of each field: conclave.d.ts.
 
-import { ConclaveError, sleep } from "./conclave.js";
+import { answer, ConclaveError, sleep } from "./conclave.js";
 
 /** Bytes of one chunk at most. */
 export const CHUNK_BYTES = 49152;
@@ -14,6 +14,7 @@ export const CHUNK_BYTES = 49152;
 export const CHUNKS_MAX = 2048;
 
 const LOOK_AGAIN_AFTER_MS = 100;
+const ASK_EVERY_MS = 5000;
 const DAMAGED_MAX = 3;
 
 const contentDigest = async (bytes) => {
@@ -33,21 +34,19 @@ export class Transfers {
 
   async #call(method, path, options) {
     const reply = await this.#client.http(method, `/api/v1/transfers${path}`, options);
-    if (reply.ok) return reply;
-    const answer = await reply.json().catch(() => ({}));
-    throw new ConclaveError(answer.error ?? "unknown", answer.message, reply.status);
+    return reply.ok ? reply : answer(reply);
   }
 
   /** Makes a transfer, or finds the one that lives under these words; its id is the right to use it. */
   async open({ pin, passwordHash, total, signal }) {
     const body = JSON.stringify({ pin, passwordHash, totalChunks: total });
-    return (await (await this.#call("POST", "", { body, signal })).json()).transferId;
+    return (await answer(this.#call("POST", "", { body, signal }))).transferId;
   }
 
   /** How a transfer is: `received` chunks out of `total`, in `ranges`. */
   async state(id, { signal } = {}) {
-    const reply = await this.#call("GET", `/${id}`, { signal });
-    const { totalChunks: total, received: ranges, ...rest } = await reply.json();
+    const state = await answer(this.#call("GET", `/${id}`, { signal }));
+    const { totalChunks: total, received: ranges, ...rest } = state;
     const received = ranges.reduce((sum, [first, last]) => sum + last - first + 1, 0);
     return { ...rest, transfer: id, total, received, ranges, done: received === total };
   }
@@ -59,12 +58,17 @@ export class Transfers {
 
   /** Waits until the other side has acknowledged a transfer: true, or false if it is gone before. */
   async acknowledged(id, { signal } = {}) {
-    for (;;) {
-      const state = await this.state(id, { signal }).catch((error) => {
-        if (error.status !== 404) throw error;
-      });
-      if (!state || state.acknowledged) return Boolean(state);
-      await this.#news(state, 1000, signal);
+    const news = new News(this.#client, id);
+    try {
+      for (;;) {
+        const state = await this.state(id, { signal }).catch((error) => {
+          if (error.status !== 404) throw error;
+        });
+        if (!state || state.acknowledged) return Boolean(state);
+        await news.of((now) => now.gone || now.acknowledged, signal);
+      }
+    } finally {
+      news.end();
     }
   }
 
@@ -115,29 +119,44 @@ export class Transfers {
     sink ??= (bytes) => void parts.push(bytes);
     id ??= await this.open({ pin, passwordHash, total, signal });
     let state = await this.state(id, { signal });
+    const news = new News(this.#client, id);
+    try {
+      const again = async () => (state = await this.state(id, { signal }));
+      await this.#inOrder(id, { state: () => state, again, news, sink, concurrency, onprogress, signal });
+    } finally {
+      news.end();
+    }
+    if (ack) await this.acknowledge(id, { signal });
+    return new Blob(parts);
+  }
+
+  async #inOrder(id, { state, again, news, sink, concurrency, onprogress, signal }) {
+    const { total } = state();
     const coming = new Map();
     let [asked, looked, looking] = [0, 0, null];
-    for (let next = 0; next < state.total; ) {
-      while (coming.size < concurrency && asked < state.total && among(state.ranges, asked)) {
+    for (let next = 0; next < total; ) {
+      while (coming.size < concurrency && asked < total && among(state().ranges, asked)) {
         const fetching = this.#fetch(id, asked, signal);
         fetching.catch(() => {});
         coming.set(asked++, fetching);
       }
       // Looked for ahead of time, so that the next chunks are known before these are all fetched.
-      if (!looking && coming.size < concurrency && asked < state.total && Date.now() - looked > LOOK_AGAIN_AFTER_MS) {
+      if (!looking && coming.size < concurrency && asked < total && Date.now() - looked > LOOK_AGAIN_AFTER_MS) {
         looked = Date.now();
-        looking = this.state(id, { signal }).then((now) => ((state = now), (looking = null)));
+        looking = again().then(() => (looking = null));
         looking.catch(() => {});
       }
       if (coming.has(next)) {
         await sink(await coming.get(next), next);
         coming.delete(next++);
-        onprogress?.({ done: next, total: state.total });
+        onprogress?.({ done: next, total });
       } else if (looking) await looking;
-      else await this.#news(state, 500, signal);
+      else {
+        const { received } = state();
+        await news.of((now) => now.gone || now.received !== received, signal);
+        looked = 0;
+      }
     }
-    if (ack) await this.acknowledge(id, { signal });
-    return new Blob(parts);
   }
 
   async #fetch(id, i, signal) {
@@ -150,24 +169,34 @@ export class Transfers {
     }
     throw new ConclaveError("digest_mismatch", "a chunk arrived damaged again and again");
   }
+}
 
-  /** Waits until a transfer is not as it was, where that is pushed, and no longer than `ms`. */
-  async #news(was, ms, signal) {
-    if (this.#client.via !== "socket") return sleep(ms / 3, signal);
-    const quiet = new AbortController();
-    let stop;
-    const news = new Promise((resolve) => {
-      stop = this.#client.watch({ transfer: was.transfer }, (now) => {
-        if (now.gone || now.received !== was.received || now.acknowledged !== was.acknowledged) resolve();
-      });
+/** What is pushed of one transfer, while somebody waits for it. */
+class News {
+  #now = null;
+  #ring = () => {};
+  #stop;
+
+  constructor(client, id) {
+    this.#stop = client.watch({ transfer: id }, (now) => {
+      this.#now = now;
+      this.#ring();
     });
-    const patience = sleep(ms, signal ? AbortSignal.any([signal, quiet.signal]) : quiet.signal);
+  }
+
+  /** Waits for news that fit; not for ever, since asking is what keeps a transfer alive. */
+  async of(fits, signal) {
+    const quiet = new AbortController();
+    const patience = sleep(ASK_EVERY_MS, signal ? AbortSignal.any([signal, quiet.signal]) : quiet.signal);
+    const news = new Promise((resolve) => {
+      this.#ring = () => this.#now && fits(this.#now) && resolve();
+      this.#ring();
+    });
     patience.catch(() => {});
-    try {
-      await Promise.race([news, patience]);
-    } finally {
-      stop();
-      quiet.abort();
-    }
+    await Promise.race([news, patience]).finally(() => quiet.abort());
+  }
+
+  end() {
+    this.#stop();
   }
 }

@@ -16,6 +16,9 @@ const TROUBLES = {
   other_gone: ["The connection to the other device was lost", "It gave up after minutes without an answer."],
   insecure: ["This page needs a secure address", "Browsers encrypt only on pages that came by https:// (or from this very machine). Ask whoever runs this server for its https address."],
   old_browser: ["This browser is too old", "It lacks what the encryption needs. A current Firefox, Chrome, Edge or Safari has it."],
+  unauthorized: ["This server wants to know who you are", "It admits only clients with a credential, and this page has none. Ask whoever runs it."],
+  forbidden: ["This server does not allow it", "Ask whoever runs it."],
+  refused: ["This server does not let this page in", "Ask whoever runs it."],
   rate_limit_exceeded: ["Too many tries", "This network has asked too often. Wait a minute, then try again."],
   unreachable: ["The server can't be reached", "Check this device's connection, then try again."],
 };

@@ -13,9 +13,11 @@ use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use tokio::net::TcpSocket;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
+
+use crate::events::Events;
 
 /// Longer than the longest wait a request may ask for (25 s): a reply later than this is a defect.
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -35,6 +37,9 @@ pub struct Api {
     from: IpAddr,
     idle: Arc<Idle>,
 }
+
+/// A connection, and the task that drives it.
+type Dialed = (SendRequest<Full<Bytes>>, http1::Connection<TokioIo<TcpStream>, Full<Bytes>>);
 
 #[derive(Debug, Default)]
 struct Idle(Mutex<BTreeMap<SocketAddr, Vec<SendRequest<Full<Bytes>>>>>);
@@ -93,15 +98,19 @@ impl Api {
     }
 
     async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, NoAnswer> {
+        let (sender, connection) = self.dial().await?;
+        tokio::spawn(connection);
+        Ok(sender)
+    }
+
+    async fn dial(&self) -> Result<Dialed, NoAnswer> {
         let socket = TcpSocket::new_v4().map_err(no_answer)?;
         if self.from != IpAddr::V4(Ipv4Addr::LOCALHOST) {
             socket.bind(SocketAddr::new(self.from, 0)).map_err(no_answer)?;
         }
         let stream = socket.connect(self.base).await.map_err(no_answer)?;
         let _ = stream.set_nodelay(true);
-        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(no_answer)?;
-        tokio::spawn(connection);
-        Ok(sender)
+        http1::handshake(TokioIo::new(stream)).await.map_err(no_answer)
     }
 
     fn kept(&self) -> Option<SendRequest<Full<Bytes>>> {
@@ -195,18 +204,39 @@ impl Call {
         }
     }
 
-    async fn exchange(self) -> Result<Reply, NoAnswer> {
-        let Self { api, method, path, headers, body, .. } = self;
+    /// Makes the request on a connection of its own, and leaves the answer's body open.
+    ///
+    /// # Errors
+    /// The whole reply, if it is no success.
+    pub async fn open(self) -> Result<Events, Reply> {
+        let (mut sender, connection) = self.api.dial().await.expect("the node listens");
+        let driven = tokio::spawn(async {
+            let _ = connection.await;
+        });
+        let response = sender.send_request(self.into_request()).await.expect("an answer comes");
+        let (head, body) = response.into_parts();
+        if head.status.is_success() {
+            return Ok(Events::new(body, driven));
+        }
+        let body = body.collect().await.expect("the whole answer comes").to_bytes();
+        Err(Reply { status: head.status.as_u16(), headers: head.headers, body })
+    }
+
+    fn into_request(self) -> Request<Full<Bytes>> {
         let mut request = Request::builder()
-            .method(method)
-            .uri(path)
-            .body(Full::new(body))
+            .method(self.method)
+            .uri(self.path)
+            .body(Full::new(self.body))
             .expect("tests ask for valid paths");
-        *request.headers_mut() = headers;
-        request.headers_mut().insert(
-            "host",
-            HeaderValue::from_str(&api.base.to_string()).expect("an address is a valid header"),
-        );
+        *request.headers_mut() = self.headers;
+        let host = HeaderValue::from_str(&self.api.base.to_string()).expect("an address is a valid header");
+        request.headers_mut().insert("host", host);
+        request
+    }
+
+    async fn exchange(self) -> Result<Reply, NoAnswer> {
+        let api = self.api.clone();
+        let mut request = self.into_request();
 
         // A kept connection may have been closed by the server a moment ago. What was certainly not sent is sent again
         // on a new one; anything else is the caller's to judge.

@@ -4,12 +4,14 @@
 //! nodes' standard inputs close, and the nodes exit. Tests share them by using names nobody else uses.
 
 use std::ops::Deref;
+use std::sync::LazyLock;
 use std::thread;
 
 use tokio::sync::OnceCell;
 
 use crate::builder::Builder;
 use crate::cluster::Cluster;
+use crate::issuer::Issuer;
 
 /// The origins that the clusters' browsers may come from.
 pub const ORIGINS: [&str; 2] = ["https://app.example", "https://desk.example"];
@@ -78,6 +80,14 @@ pub async fn metered() -> Lease {
     let metered = limits(Cluster::builder(), METERED_LIMIT, "60s")
         .set("allowance.tiers.signal.window", &format!("{METERED_BRIEF_WINDOW_MS}ms"));
     lease(&CLUSTER, metered).await
+}
+
+/// Nobody gets in without a token of the issuer that comes with it.
+pub async fn guarded() -> (Lease, &'static Issuer) {
+    static CLUSTER: OnceCell<Cluster> = OnceCell::const_new();
+    static ISSUER: LazyLock<Issuer> = LazyLock::new(Issuer::new);
+    let guarded = ISSUER.guard(generous(Cluster::builder())).env("ALLOWED_ORIGINS", &ORIGINS.join(","));
+    (lease(&CLUSTER, guarded).await, &ISSUER)
 }
 
 async fn lease(cell: &'static OnceCell<Cluster>, builder: Builder) -> Lease {

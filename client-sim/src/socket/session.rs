@@ -40,6 +40,7 @@ pub struct Session {
     tally: Arc<SocketTally>,
     at: usize,
     room: Option<String>,
+    peer: Option<String>,
     id: Option<String>,
     place: Option<Place>,
     connection: Option<Connection>,
@@ -84,6 +85,7 @@ impl Session {
             tally,
             at,
             room,
+            peer: None,
             id: None,
             place: None,
             connection: None,
@@ -101,6 +103,11 @@ impl Session {
     /// The last place in the room that was given out by [`next`](Self::next), or where it was entered.
     pub fn place(&self) -> Option<&Place> {
         self.place.as_ref()
+    }
+
+    /// The peer id that was claimed, which a resume takes up again, too.
+    pub fn claimed(&mut self, peer: String) {
+        self.peer = Some(peer);
     }
 
     /// Opens the session, or takes it up again at the next target; says whether nothing was missed meanwhile.
@@ -164,12 +171,21 @@ impl Session {
     }
 
     async fn hello(&mut self) -> Result<bool, Failed> {
-        let resume = match (&self.id, &self.place) {
-            (None, _) => String::new(),
-            (Some(id), None) => format!(r#","resume":{{"session":"{id}"}}"#),
-            (Some(id), Some(Place { epoch, offset })) => {
-                format!(r#","resume":{{"session":"{id}","epoch":{epoch},"offset":{offset}}}"#)
+        let since = match &self.place {
+            Some(Place { epoch, offset }) => format!(r#","epoch":{epoch},"offset":{offset}"#),
+            None => String::new(),
+        };
+        let resume = match &self.id {
+            // The server remembers both names as hashes only.
+            Some(id) => {
+                let named = |field, name: &Option<String>| match name {
+                    Some(name) => format!(r#","{field}":"{name}""#),
+                    None => String::new(),
+                };
+                let (room, peer) = (named("room", &self.room), named("peerId", &self.peer));
+                format!(r#","resume":{{"session":"{id}"{room}{peer}{since}}}"#)
             }
+            None => String::new(),
         };
         self.text(format!(r#"{{"op":"hello","id":{HELLO}{resume}}}"#)).await?;
         let welcome = self.answer(Some(HELLO)).await?;
@@ -179,10 +195,6 @@ impl Session {
         if welcome.room.as_ref() == Some(room) && welcome.recovered == Some(true) {
             return Ok(true);
         }
-        let since = match &self.place {
-            Some(Place { epoch, offset }) => format!(r#","epoch":{epoch},"offset":{offset}"#),
-            None => String::new(),
-        };
         let join = format!(r#"{{"op":"join","id":{JOIN},"room":"{room}"{since}}}"#);
         self.text(join).await?;
         let joined = self.answer(Some(JOIN)).await?;

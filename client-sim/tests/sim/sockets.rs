@@ -10,9 +10,11 @@ const ENCODINGS: [&str; 2] = ["json", "flatbuffers"];
 async fn load(server: &Realtime, more: &[&str]) -> Ran {
     let targets = server.urls.join(",");
     let mut args = vec!["load", "--target", &targets, "--json", "--warmup", "0s", "--duration", "400ms"];
-    args.extend(["--size", "300", "--patience", "5s"]);
-    if !more.contains(&"--concurrency") {
-        args.extend(["--concurrency", "4"]);
+    args.extend(["--size", "300"]);
+    for (name, value) in [("--concurrency", "4"), ("--patience", "5s")] {
+        if !more.contains(&name) {
+            args.extend([name, value]);
+        }
     }
     args.extend(more);
     sim(&args).await
@@ -77,7 +79,8 @@ async fn a_message_lost_doubled_or_changed_fails_the_run() {
     ];
     for (manner, code) in manners {
         let server = Realtime::start(1, manner).await;
-        let ran = load(&server, &["--workload", "room", "--members", "1", "--concurrency", "1"]).await;
+        let more = ["--workload", "room", "--members", "1", "--concurrency", "1", "--patience", "1s"];
+        let ran = load(&server, &more).await;
         assert_eq!(ran.code, Some(1), "{manner:?}: {}", ran.report);
         assert!(ran.codes().contains(&code), "{manner:?}: {}", ran.report);
     }
@@ -100,7 +103,7 @@ async fn a_lost_connection_is_resumed_at_another_node_and_nothing_is_missing() {
 async fn a_session_that_was_forgotten_fails_the_run() {
     for encoding in ENCODINGS {
         let server = Realtime::start(2, Manner::CloseAndForget(20)).await;
-        let ran = load(&server, &["--workload", "socket", "--encoding", encoding]).await;
+        let ran = load(&server, &["--workload", "socket", "--encoding", encoding, "--patience", "1s"]).await;
         assert_eq!(ran.code, Some(1), "{encoding}: {}", ran.report);
         assert!(ran.codes().contains(&"wrong: the session was not recovered"), "{encoding}: {}", ran.report);
     }
@@ -125,7 +128,8 @@ async fn signals_lost_doubled_or_changed_fail_the_run() {
     ];
     for (manner, code) in manners {
         let server = Realtime::start(1, manner).await;
-        let ran = load(&server, &["--workload", "mailbox", "--concurrency", "1"]).await;
+        let more = ["--workload", "mailbox", "--concurrency", "1", "--patience", "1s"];
+        let ran = load(&server, &more).await;
         assert_eq!(ran.code, Some(1), "{manner:?}: {}", ran.report);
         assert!(ran.codes().contains(&code), "{manner:?}: {}", ran.report);
     }

@@ -176,6 +176,10 @@ pub trait SnapshotDisk: Send + Sync + 'static {
     ) -> BoxFuture<'a, io::Result<std::sync::Arc<dyn SnapshotFile>>>;
     /// Begins to receive one.
     fn receive<'a>(&'a self, meta: SnapshotMeta) -> BoxFuture<'a, io::Result<Box<dyn SnapshotSink>>>;
+    /// Drops something large, where that may take its time.
+    fn discard(&self, garbage: Box<dyn Send>) {
+        drop(garbage);
+    }
     /// Makes a received snapshot current.
     fn install<'a>(&'a self, snapshot: std::sync::Arc<dyn SnapshotFile>) -> BoxFuture<'a, io::Result<()>>;
 }

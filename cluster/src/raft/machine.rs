@@ -77,7 +77,8 @@ impl RaftStateMachine<TypeConfig> for Machine {
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotData) -> io::Result<()> {
         let state = read_state(&snapshot).await?;
         self.snapshots.install(snapshot).await?;
-        self.replica.install(state, meta_to_disk(meta));
+        let replaced = self.replica.install(state, meta_to_disk(meta));
+        self.snapshots.discard(Box::new(replaced));
         self.log.snapshot_taken();
         Ok(())
     }

@@ -15,6 +15,7 @@ use openraft::raft::{
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::time::{Instant, sleep};
 
 use super::disk::Member;
 use super::machine::{RaftSnapshot, SnapshotData};
@@ -31,8 +32,12 @@ const APPEND_STALL: Duration = Duration::from_secs(5);
 /// How long a peer may take over one piece of a snapshot, the last of which it also installs.
 const PIECE_STALL: Duration = Duration::from_secs(10);
 const INSTALL_STALL: Duration = Duration::from_secs(60);
-/// Bytes of one piece.
-const PIECE_BYTES: usize = 512 << 10;
+/// Bytes of one piece; one is on its way at a time.
+const PIECE_BYTES: usize = 256 << 10;
+/// The longest rest after a piece. The sender rests as long as the piece took, so that a snapshot has at most half of
+/// what it shares with the log, on either side; but a slow way is not made much slower. Much less than half would
+/// not do: while a snapshot is under way the log goes on, and it is cut again after twice the snapshot's length.
+const REST_MAX: Duration = Duration::from_millis(50);
 
 type Rpc<T> = Result<T, RPCError<TypeConfig>>;
 
@@ -117,6 +122,7 @@ impl Peer {
         let meta = meta_to_disk(&snapshot.meta);
         let mut offset = 0;
         loop {
+            let begun = Instant::now();
             let piece = file.read_at(offset, PIECE_BYTES).await.map_err(|error| {
                 StreamingError::Unreachable(Unreachable::from_string(format!("snapshot unreadable: {error}")))
             })?;
@@ -125,7 +131,7 @@ impl Peer {
             let part = message::SnapshotPart { vote: vote_to_disk(&vote), meta: meta.clone(), offset, last };
             let time = if last { INSTALL_STALL } else { PIECE_STALL };
             let reply: message::SnapshotReply =
-                self.call(Lane::Bulk, kind::SNAPSHOT, &part, vec![piece], time).await?;
+                self.call(Lane::Snapshot, kind::SNAPSHOT, &part, vec![piece], time).await?;
             match reply {
                 message::SnapshotReply::More if !last => offset = next,
                 message::SnapshotReply::Done(vote) => return Ok(vote_from_disk(vote)),
@@ -134,6 +140,7 @@ impl Peer {
                     return Err(StreamingError::Unreachable(error));
                 }
             }
+            sleep(begun.elapsed().min(REST_MAX)).await;
         }
     }
 }

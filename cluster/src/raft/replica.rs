@@ -114,16 +114,17 @@ impl Replica {
         answers
     }
 
-    /// Replaces everything by a snapshot's content.
-    pub(super) fn install(&self, state: State, meta: SnapshotMeta) {
+    /// Replaces everything by a snapshot's content, and returns what was there before.
+    pub(super) fn install(&self, state: State, meta: SnapshotMeta) -> State {
         let mut inner = self.lock();
         let applied = meta.last.map_or(0, |last| last.index + 1);
-        inner.state = state;
+        let replaced = std::mem::replace(&mut inner.state, state);
         inner.meta = meta;
         inner.lagging = true;
         inner.emit(Vec::new());
         drop(inner);
         self.applied.send_replace(applied);
+        replaced
     }
 }
 

@@ -11,7 +11,7 @@ use super::{Breaker, Lane, PeerId, Reason};
 pub struct PeerHealth {
     /// The peer.
     pub peer: PeerId,
-    /// Which of its two links.
+    /// Which of its links.
     pub lane: Lane,
     /// Where it was last called.
     pub address: String,

@@ -35,6 +35,7 @@ impl Hello {
         bytes.put_u8(match self.lane {
             Lane::Control => 0,
             Lane::Bulk => 1,
+            Lane::Snapshot => 2,
         });
         bytes.put_u64(self.run);
         bytes.put_slice(self.cluster.as_bytes());
@@ -59,6 +60,7 @@ impl Hello {
         let lane = match bytes.get_u8() {
             0 => Lane::Control,
             1 => Lane::Bulk,
+            2 => Lane::Snapshot,
             _ => return Err(Reason::Garbage),
         };
         let run = bytes.get_u64();

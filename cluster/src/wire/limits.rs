@@ -6,8 +6,8 @@ use super::Lane;
 
 /// Bytes of the first frame each way, whatever it claims.
 pub(super) const HELLO_BYTES_MAX: usize = 1024;
-/// Links, so peers times two, that a node dials.
-pub(super) const LINKS_MAX: usize = 512;
+/// Links, so peers times three, that a node dials.
+pub(super) const LINKS_MAX: usize = 768;
 /// Frames are gathered into one write up to this many bytes.
 pub(super) const COALESCE_BYTES: usize = 256 << 10;
 /// Parts of a frame up to this size are copied into the write buffer: cheaper than a segment of their own.
@@ -30,10 +30,14 @@ pub struct Limits {
     pub control_frame_bytes_max: usize,
     /// Bytes of a bulk frame.
     pub bulk_frame_bytes_max: usize,
+    /// Bytes of a frame with a piece of a snapshot.
+    pub snapshot_frame_bytes_max: usize,
     /// Bytes waiting to be written on a control link, and bytes of its requests at work.
     pub control_queue_bytes_max: usize,
     /// The same for a bulk link.
     pub bulk_queue_bytes_max: usize,
+    /// The same for a snapshot link.
+    pub snapshot_queue_bytes_max: usize,
     /// Calls under way on a link, and requests at work of a connection.
     pub in_flight_max: usize,
     /// Connections accepted and not yet greeted, of all remotes.
@@ -63,8 +67,10 @@ impl Default for Limits {
         Self {
             control_frame_bytes_max: 1 << 20,
             bulk_frame_bytes_max: 8 << 20,
+            snapshot_frame_bytes_max: 2 << 20,
             control_queue_bytes_max: 8 << 20,
             bulk_queue_bytes_max: 64 << 20,
+            snapshot_queue_bytes_max: 4 << 20,
             in_flight_max: 1024,
             handshakes_max: 64,
             handshakes_per_address_max: 16,
@@ -86,6 +92,7 @@ impl Limits {
         match lane {
             Lane::Control => self.control_frame_bytes_max,
             Lane::Bulk => self.bulk_frame_bytes_max,
+            Lane::Snapshot => self.snapshot_frame_bytes_max,
         }
     }
 
@@ -94,6 +101,7 @@ impl Limits {
         let bytes = match lane {
             Lane::Control => self.control_queue_bytes_max,
             Lane::Bulk => self.bulk_queue_bytes_max,
+            Lane::Snapshot => self.snapshot_queue_bytes_max,
         };
         bytes.max(self.frame_bytes_max(lane))
     }

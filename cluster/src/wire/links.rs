@@ -120,10 +120,10 @@ impl Links {
         Ok(link)
     }
 
-    /// Ends both links to a peer. A later call begins anew.
+    /// Ends all links to a peer. A later call begins anew.
     pub fn forget(&self, peer: PeerId) {
         let mut links = self.links();
-        for lane in [Lane::Control, Lane::Bulk] {
+        for lane in Lane::ALL {
             if let Some(link) = links.remove(&(peer, lane)) {
                 link.stop();
             }

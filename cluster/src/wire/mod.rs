@@ -1,8 +1,8 @@
 //! Framed bytes between nodes: requests and their answers, over links that stay up.
 //!
 //! A node dials its peers and answers those who dial it; a connection carries requests one way only. Every peer
-//! has two links, one a [`Lane`], so that heartbeats never queue behind chunks. Nothing in here knows what the
-//! bytes mean. Time comes from tokio's clock, chance from [`Options::seed`] and connections from a [`Transport`],
+//! has up to three links, one a [`Lane`], so that heartbeats never queue behind chunks, nor entries behind a
+//! snapshot. Nothing in here knows what the bytes mean. Time comes from tokio's clock, chance from [`Options::seed`] and connections from a [`Transport`],
 //! so that whole clusters run in simulation.
 //!
 //! Guarantees: requests of one connection reach [`Service::serve`] in the order in which they were sent, and are
@@ -44,13 +44,20 @@ pub use transport::{Listener, Stream, Tcp, Transport};
 /// A node's id.
 pub type PeerId = u64;
 
-/// Which of a peer's two links a request takes.
+/// Which of a peer's links a request takes. A link is made by its first request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Lane {
     /// Small and urgent: votes, heartbeats, read-index requests.
     Control,
-    /// Large: entries, forwarded batches, snapshot fragments.
+    /// Large: entries, forwarded batches.
     Bulk,
+    /// Large and in no hurry: the pieces of a snapshot.
+    Snapshot,
+}
+
+impl Lane {
+    /// All of them.
+    pub(crate) const ALL: [Self; 3] = [Self::Control, Self::Bulk, Self::Snapshot];
 }
 
 impl Lane {
@@ -59,6 +66,7 @@ impl Lane {
         match self {
             Lane::Control => "control",
             Lane::Bulk => "bulk",
+            Lane::Snapshot => "snapshot",
         }
     }
 }

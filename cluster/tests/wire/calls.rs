@@ -84,27 +84,37 @@ async fn requests_reach_the_service_in_the_order_sent() {
 
 #[tokio::test]
 async fn a_stuck_bulk_link_does_not_delay_control() {
-    let (gate, stuck) = gated();
+    stuck_without_delay(Lane::Bulk, 3_000_000, Lane::Control).await;
+}
+
+#[tokio::test]
+async fn a_stuck_snapshot_link_does_not_delay_entries() {
+    stuck_without_delay(Lane::Snapshot, 150_000, Lane::Bulk).await;
+}
+
+/// Twenty calls on one lane wait for an answer, and a hundred on the other do not.
+async fn stuck_without_delay(stuck: Lane, bytes: usize, free: Lane) {
+    let (gate, gated) = gated();
     let service = service(move |from, request| {
-        let bulk = (request.kind == 2).then(|| stuck.serve(from, request.clone()));
+        let waits = (request.kind == 2).then(|| gated.serve(from, request.clone()));
         async move {
-            match bulk {
-                Some(bulk) => bulk.await,
+            match waits {
+                Some(waits) => waits.await,
                 None => answer(request),
             }
         }
     });
     let (one, two) = pair(service).await;
-    let bulk = join_all((0..20).map(|_| one.call(&two, Lane::Bulk, large(2, 3_000_000))));
-    let control = async {
-        until(async || one.health(&two, Lane::Bulk).phase == Phase::Connected).await;
+    let waiting = join_all((0..20).map(|_| one.call(&two, stuck, large(2, bytes))));
+    let passing = async {
+        until(async || one.health(&two, stuck).phase == Phase::Connected).await;
         for _ in 0..100 {
-            one.call_within(Duration::from_secs(1), &two, Lane::Control, request(1)).await.unwrap();
+            one.call_within(Duration::from_secs(1), &two, free, request(1)).await.unwrap();
         }
         gate.add_permits(20);
     };
-    let (bulk, ()) = tokio::join!(bulk, control);
-    assert!(bulk.iter().all(Result::is_ok));
+    let (waiting, ()) = tokio::join!(waiting, passing);
+    assert!(waiting.iter().all(Result::is_ok));
 }
 
 #[tokio::test]

@@ -4,7 +4,9 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, Message, MessageResult, ResponseFuture};
+use actix::{
+    Actor, ActorContext, Addr, AsyncContext, Context, Handler, Message, MessageResult, ResponseFuture,
+};
 use bytes::Bytes;
 use conclave_cluster::state::id::Key;
 use conclave_cluster::state::outcome::Answer;
@@ -310,7 +312,9 @@ impl RoomActor {
             if gap.last().is_some_and(|last| last.offset < told) {
                 return false;
             }
-            for message in gap.into_iter().filter(|message| message.offset <= told && message.member != member) {
+            for message in
+                gap.into_iter().filter(|message| message.offset <= told && message.member != member)
+            {
                 local.listener.hear(&Note::new(self.epoch, Event::Message(message)));
             }
         }

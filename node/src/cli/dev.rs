@@ -1,5 +1,7 @@
 //! `conclave dev`.
 
+use std::io::{IsTerminal as _, stdout};
+
 use crate::config::Environment;
 use crate::dev::{self, Options};
 use crate::exit::Exit;
@@ -32,9 +34,25 @@ pub(super) struct Arguments {
     /// Print one line of JSON once all nodes are ready
     #[arg(long)]
     json: bool,
-    /// Open the cluster's status in a browser
+    /// Open the page in a browser, also where that does not seem to be possible
     #[arg(long, conflicts_with = "json")]
     open: bool,
+    /// Open no browser; else the page is opened if standard output is a terminal on a desktop
+    #[arg(long, conflicts_with = "open")]
+    no_open: bool,
+}
+
+impl Arguments {
+    fn opening(&self, page: bool) -> bool {
+        let wished = self.open || (!self.no_open && !self.json && stdout().is_terminal() && has_desktop());
+        page && wished
+    }
+}
+
+/// Whether a browser that is started here would be seen by whoever started this.
+fn has_desktop() -> bool {
+    let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    if cfg!(target_os = "macos") { !set("SSH_CONNECTION") } else { set("DISPLAY") || set("WAYLAND_DISPLAY") }
 }
 
 pub(super) fn run(arguments: &Arguments) -> Exit {
@@ -48,7 +66,8 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
         base_port: arguments.base_port,
         restart: !arguments.no_restart,
         json: arguments.json,
-        open: arguments.open,
+        page: effective.config.http.page,
+        open: arguments.opening(effective.config.http.page),
         config: arguments.sources.config.clone(),
         set: arguments.sources.set.clone(),
         grace: effective.config.shutdown.grace,

@@ -106,6 +106,7 @@ mod tests {
             "conclave dev",
             "conclave dev --nodes 5 --base-port 4000 --json --no-restart --set ttl.chunk=5s",
             "conclave dev --open",
+            "conclave dev --no-open",
             "conclave cluster status --json",
             "conclave cluster --url http://10.0.0.1:9400 status",
             "conclave cluster add 4 10.0.0.4:7400 --url http://10.0.0.1:9400",

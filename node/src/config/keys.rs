@@ -117,7 +117,10 @@ pub const KEYS: &[(&str, &str)] = &[
     ("admission.per_client_max", "How many one client holds on this node; more are refused with 429."),
     ("admission.opens", "How many one client may open within admission.window."),
     ("admission.window", "See admission.opens."),
-    ("admission.clients_max", "Clients whose pace is remembered; then the half not heard of for longest is forgotten."),
+    (
+        "admission.clients_max",
+        "Clients whose pace is remembered; then the half not heard of for longest is forgotten.",
+    ),
     ("ice.stun", "STUN servers: [\"stun:turn.example:3478\"]."),
     ("ice.turn", "TURN servers: [\"turn:turn.example:3478?transport=udp\"]."),
     (
@@ -143,7 +146,10 @@ pub const KEYS: &[(&str, &str)] = &[
         "Messages that may wait to be read by one client; beyond, it is closed with 4008 and catches up later.",
     ),
     ("socket.queue_bytes_max", "Their bytes."),
-    ("socket.hello_timeout", "A client that says nothing for so long after it connected is closed with 1008."),
+    (
+        "socket.hello_timeout",
+        "A client that says nothing for so long after it connected is closed with 1008.",
+    ),
     ("socket.ping_interval_min", "How often a bad connection is pinged. Three missed answers end it."),
     ("socket.ping_interval_max", "How often a good one is."),
     ("socket.lease", "For how long a session can be resumed after its connection was lost."),
@@ -151,7 +157,10 @@ pub const KEYS: &[(&str, &str)] = &[
     ("socket.history_bytes_max", "Their bytes."),
     ("socket.history_age_max", "Their age."),
     ("socket.drain_per_second", "Sockets a second that a node sends elsewhere when it goes away."),
-    ("socket.echo", "A path such as \"/echo\" that gives messages back as they came, to test conformance. Empty: none."),
+    (
+        "socket.echo",
+        "A path such as \"/echo\" that gives messages back as they came, to test conformance. Empty: none.",
+    ),
     ("shutdown.grace", "For how long running requests may finish after SIGTERM."),
     ("log.format", "json, pretty, or auto: pretty on a terminal, else json."),
     ("log.level", "error, warn, info, debug or trace; also per module: \"info,conclave_cluster=debug\"."),

@@ -25,8 +25,8 @@ pub use keys::{KEYS, SECTIONS};
 pub use print::commented;
 pub use problem::{Problem, Problems};
 pub use section::{
-    Admin, Admission, Allowance, Auth, Cluster, Config, Edition, Http, Ice, Limits, Log, LogFormat, Node, PeerTls, Raft, Rule,
-    Shutdown, Socket, Storage, Tiers, Ttl,
+    Admin, Admission, Allowance, Auth, Cluster, Config, Edition, Http, Ice, Limits, Log, LogFormat, Node,
+    PeerTls, Raft, Rule, Shutdown, Socket, Storage, Tiers, Ttl,
 };
 pub use validate::{Member, members};
 

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use super::problem::Problem;
 use super::{Config, Environment, Rule};
-use conclave_cluster::state::limits::{ROOM_BYTES_MAX, ROOM_MESSAGES_MAX};
 use crate::access::Network;
 use crate::access::auth::Source;
+use conclave_cluster::state::limits::{ROOM_BYTES_MAX, ROOM_MESSAGES_MAX};
 
 /// A member as `cluster.members` writes it: `1=host:port`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -287,7 +287,8 @@ fn access<O: Fn(&str) -> String>(config: &Config, rules: &mut Rules<'_, O>) {
     {
         for url in urls {
             let named = schemes.iter().find_map(|scheme| url.strip_prefix(scheme));
-            if !named.is_some_and(|host| !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_graphic())) {
+            if !named.is_some_and(|host| !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_graphic()))
+            {
                 rules.broken(key, format!("`{url}` is not a URL such as {}turn.example:3478", schemes[0]));
             }
         }

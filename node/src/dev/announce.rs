@@ -27,11 +27,23 @@ pub(super) fn json(nodes: &[Running], leader: Option<u64>) -> String {
 }
 
 /// The same for people, with something to try.
-pub(super) fn words(nodes: &[Running], leader: Option<u64>, plans: &[Plan], table: String) -> String {
+pub(super) fn words(
+    nodes: &[Running],
+    leader: Option<u64>,
+    plans: &[Plan],
+    table: String,
+    page: bool,
+) -> String {
     let leader = leader.map_or("nobody leads yet".to_owned(), |id| format!("node {id} leads"));
     let mut text = format!("\nThe cluster is ready: {leader}.\n{table}\n");
     let at = |i: usize| nodes[i % nodes.len()].http.as_str();
     let (first, second, third) = (at(0), at(1), at(2));
+    if page {
+        let _ = writeln!(
+            text,
+            "Send a file from device to device: open {first}/ here and {second}/ in another window.\n"
+        );
+    }
     let header = "-H 'content-type: application/json'";
     let _ = write!(
         text,
@@ -94,11 +106,12 @@ mod tests {
 
     #[test]
     fn the_lines_to_try_are_json_and_use_every_node() {
-        let text = words(&nodes(3), Some(1), &[], String::new());
+        let text = words(&nodes(3), Some(1), &[], String::new(), true);
         for node in nodes(3) {
             assert!(text.contains(&format!("curl -s {}/api/relay", node.http)), "{text}");
         }
         let bodies: Vec<&str> = text.lines().filter_map(|line| line.split(" -d '").nth(1)).collect();
+        assert!(text.contains("open http://127.0.0.1:3001/ here"), "{text}");
         assert_eq!(bodies.len(), 3);
         for body in bodies {
             let body: serde_json::Value = serde_json::from_str(body.trim_end_matches('\'')).unwrap();
@@ -108,6 +121,6 @@ mod tests {
 
     #[test]
     fn one_node_is_enough() {
-        assert!(words(&nodes(1), None, &[], String::new()).contains("nobody leads yet"));
+        assert!(words(&nodes(1), None, &[], String::new(), false).contains("nobody leads yet"));
     }
 }

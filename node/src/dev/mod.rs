@@ -46,7 +46,9 @@ pub struct Options {
     pub restart: bool,
     /// One line of JSON instead of words.
     pub json: bool,
-    /// Whether the status is opened in a browser.
+    /// Whether the nodes serve the page.
+    pub page: bool,
+    /// Whether the page is opened in a browser.
     pub open: bool,
     /// Passed on to each node.
     pub config: Option<PathBuf>,
@@ -191,13 +193,13 @@ async fn watch_over(
         announce::json(&running, leader)
     } else {
         let table = status.map(|status| table::render(&status, table::wants_colour())).unwrap_or_default();
-        announce::words(&running, leader, plans, table)
+        announce::words(&running, leader, plans, table, options.page)
     };
     crate::cli::say(&text);
     if options.open
         && let Some(node) = running.first()
     {
-        announce::open(&format!("{}/cluster/status", node.admin));
+        announce::open(&format!("{}/", node.http));
     }
     while let Some(event) = events.recv().await {
         tell(options, plans, event);

@@ -194,6 +194,7 @@ mod tests {
             base_port: None,
             restart: true,
             json: false,
+            page: true,
             open: false,
             config: Some("/etc/conclave.toml".into()),
             set: vec!["ttl.chunk=5s".to_owned()],

@@ -8,7 +8,7 @@ use actix_web::{App, HttpResponse, Resource};
 
 use super::error::{Code, Error, Extra};
 use super::shared::Shared;
-use super::{devices, guard, ice, jobs, nodes, relay, reports, server, sessions, tickets, transfers};
+use super::{devices, events, guard, ice, jobs, nodes, relay, reports, server, sessions, tickets, transfers};
 use crate::socket::upgrade;
 
 /// The whole edge: routes and what happens to every request. For `HttpServer::new` as well as for
@@ -93,6 +93,7 @@ fn versioned(prefix: &str, compression: bool) -> actix_web::Scope {
         .service(resource("/jobs/{id}", "GET").route(web::get().to(jobs::get)))
         .service(resource("/tickets", "POST").route(web::post().to(tickets::issue)))
         .service(resource("/ice", "GET").route(web::get().to(ice::get)))
+        .service(resource("/events", "GET").route(web::get().to(events::get)))
         .service(resource("/csp-reports", "POST").route(web::post().to(reports::sink)))
         .service(probe("/nodes").route(web::get().to(nodes::list)).route(web::head().to(nodes::list)))
         // The only answer of the API that is compressed: no other is free of secrets and of what a client wrote, and

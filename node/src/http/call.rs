@@ -10,9 +10,9 @@ use conclave_cluster::state::id::Key;
 use conclave_cluster::state::outcome::{Answer, Outcome, Refusal};
 
 use super::error::{Code, Error, Extra};
-use super::{entrance, keys};
 use super::notes::{self, Notes};
 use super::shared::Shared;
+use super::{entrance, keys};
 use crate::access::allowance::millis;
 use crate::access::{Credential, Scope};
 use crate::actors::Place;
@@ -175,7 +175,6 @@ impl<'a> Call<'a> {
         let tiers = self.shared.options.allowance.as_ref()?;
         Some(tiers.charge(entrance::client(self.shared, self.request), tier, count))
     }
-
 
     fn limited(&mut self, tier: Tier, balance: Balance) -> Error {
         self.shared.metrics.limited(tier);

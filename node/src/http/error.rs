@@ -4,7 +4,8 @@ use std::fmt;
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{
-    ALLOW, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE, WWW_AUTHENTICATE,
+    ALLOW, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE,
+    WWW_AUTHENTICATE,
 };
 use actix_web::{HttpResponse, ResponseError};
 
@@ -155,7 +156,8 @@ impl From<admission::Refused> for Error {
         match refused {
             admission::Refused::Client { retry_after } => {
                 let seconds = retry_after.as_millis().div_ceil(1000).max(1);
-                Self::from(Code::RateLimitExceeded).with(Extra::RetryAfter(u64::try_from(seconds).unwrap_or(u64::MAX)))
+                Self::from(Code::RateLimitExceeded)
+                    .with(Extra::RetryAfter(u64::try_from(seconds).unwrap_or(u64::MAX)))
             }
             // Those who were turned away together shall not come back together.
             admission::Refused::Full => {

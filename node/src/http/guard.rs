@@ -100,8 +100,8 @@ where
     shared.metrics.in_flight.increment(1.0);
     let in_flight = InFlight(shared.clone());
 
-    let turned_away =
-        turned_away(&shared, route, &method, &verdict).or_else(|| stranger(&shared, route, &request).map(Err));
+    let turned_away = turned_away(&shared, route, &method, &verdict)
+        .or_else(|| stranger(&shared, route, &request).map(Err));
     let answer = match turned_away {
         Some(answer) => Either::Left(std::future::ready(Ok(match answer {
             Ok(response) => request.into_response(response),

@@ -27,6 +27,11 @@ pub fn mailbox(peer: &str) -> Place {
     place(Domain::Mailbox, &[peer.as_bytes()])
 }
 
+/// A room, by its name.
+pub fn room(name: &str) -> Place {
+    place(Domain::Room, &[name.as_bytes()])
+}
+
 /// What an invite code resolves by.
 pub fn rendezvous(invite_code: &str) -> Place {
     place(Domain::Rendezvous, &[invite_code.as_bytes()])

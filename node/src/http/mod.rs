@@ -10,6 +10,7 @@ mod cors;
 mod devices;
 pub mod entrance;
 pub mod error;
+mod events;
 pub(crate) mod field;
 mod guard;
 mod ice;

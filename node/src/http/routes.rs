@@ -122,11 +122,11 @@ impl Route {
             Self::Events | Self::Socket => Entry::Own,
             Self::Edition
             | Self::Nodes
-            | Self::Page
             | Self::Reports
             | Self::Health
             | Self::Livez
             | Self::Readyz
+            | Self::Page
             | Self::Other => Entry::Open,
         }
     }

@@ -23,8 +23,8 @@ use super::call::Call;
 use super::error::{Code, Error};
 use super::reply::json;
 use super::shared::Shared;
-use crate::access::allowance::millis;
 use crate::access::Credential;
+use crate::access::allowance::millis;
 use crate::actors::Place;
 
 /// Within this time a ticket must be used.

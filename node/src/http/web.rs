@@ -23,16 +23,21 @@ use super::nodes::Origins;
 use super::shared::Shared;
 
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
+/// TypeScript reads it from disk; whoever opens it in a browser reads it there.
+const TYPES: &str = "text/plain; charset=utf-8";
 
 /// Every file: its path, its media type, its bytes.
-const FILES: [(&str, &str, &[u8]); 16] = [
+const FILES: [(&str, &str, &[u8]); 19] = [
     ("/", "text/html; charset=utf-8", include_bytes!("../../web/index.html")),
     ("/style.css", "text/css; charset=utf-8", include_bytes!("../../web/style.css")),
     ("/icon.svg", "image/svg+xml", include_bytes!("../../web/icon.svg")),
-    ("/conclave.d.ts", "text/plain; charset=utf-8", include_bytes!("../../web/conclave.d.ts")),
+    ("/conclave.d.ts", TYPES, include_bytes!("../../web/conclave.d.ts")),
+    ("/negotiate.d.ts", TYPES, include_bytes!("../../web/negotiate.d.ts")),
+    ("/transfers.d.ts", TYPES, include_bytes!("../../web/transfers.d.ts")),
     ("/app.js", JAVASCRIPT, include_bytes!("../../web/app.js")),
     ("/code.js", JAVASCRIPT, include_bytes!("../../web/code.js")),
     ("/conclave.js", JAVASCRIPT, include_bytes!("../../web/conclave.js")),
+    ("/negotiate.js", JAVASCRIPT, include_bytes!("../../web/negotiate.js")),
     ("/pairing.js", JAVASCRIPT, include_bytes!("../../web/pairing.js")),
     ("/qr.js", JAVASCRIPT, include_bytes!("../../web/qr.js")),
     ("/records.js", JAVASCRIPT, include_bytes!("../../web/records.js")),

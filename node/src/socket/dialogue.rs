@@ -128,7 +128,11 @@ async fn carry_out(session: &mut Session, id: &Id, op: Op) -> Result<Option<Writ
             Ok(None)
         }
         Op::Unwatch(target) => {
-            if session.watches.remove(&target) { Ok(Some(Writer::ok(id))) } else { Err(Code::NotWatched) }
+            if session.watches.remove(&target) {
+                Ok(Some(Writer::ok(id)))
+            } else {
+                Err(Code::NotWatched)
+            }
         }
         Op::Ping => Ok(Some(Writer::ok(id).value("at", session.shared.now_ms()))),
     }

@@ -207,7 +207,11 @@ impl Past<'_> {
 fn filled(text: Option<Text<'_>>, chars_max: usize) -> Result<String, Code> {
     match text {
         Some(Text::String(text)) if !text.is_empty() => {
-            if chars(&text) <= chars_max { Ok(text.into_owned()) } else { Err(Code::InvalidInput) }
+            if chars(&text) <= chars_max {
+                Ok(text.into_owned())
+            } else {
+                Err(Code::InvalidInput)
+            }
         }
         _ => Err(Code::MissingFields),
     }

@@ -86,8 +86,8 @@ impl Quality {
     pub(super) fn report(&self) -> Report {
         let rtt_ms = self.rtt_ms.unwrap_or(0.0);
         // Each falls from 1 towards 0: half at 300 ms of round trip, at 100 ms of jitter; loss counts twice.
-        let score = 1.0 / (1.0 + rtt_ms / 300.0) / (1.0 + self.jitter_ms / 100.0)
-            * (1.0 - 2.0 * self.loss).max(0.0);
+        let score =
+            1.0 / (1.0 + rtt_ms / 300.0) / (1.0 + self.jitter_ms / 100.0) * (1.0 - 2.0 * self.loss).max(0.0);
         Report { rtt_ms, jitter_ms: self.jitter_ms, loss: self.loss, score }
     }
 

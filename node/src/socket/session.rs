@@ -36,8 +36,8 @@ use super::seats::{Encoding, Seat};
 use super::upgrade::Ends;
 use super::watches::Watches;
 use super::{dialogue, sigma};
-use crate::access::allowance::millis;
 use crate::access::Credential;
+use crate::access::allowance::millis;
 use crate::actors::room::{Note, Presence, onward};
 use crate::actors::{Place, Watch};
 use crate::http::{Shared, keys};
@@ -576,7 +576,8 @@ impl Session {
 
     fn push_mail(&mut self) {
         let Some(held) = &mut self.peer else { return };
-        let (key, after, at) = (held.place.key, held.pushed, self.identity.as_ref().map(|it| (it.key, it.at)));
+        let (key, after, at) =
+            (held.place.key, held.pushed, self.identity.as_ref().map(|it| (it.key, it.at)));
         let (signals, holder) = self.shared.cluster.glance(|state, now_ms| {
             let signals = state.signals(&key, after, BATCH_MAX, BATCH_BYTES_MAX, now_ms);
             (signals, state.holder(&key, now_ms))
@@ -586,7 +587,8 @@ impl Session {
             held.dirty = false;
             return;
         }
-        held.dirty = signals.len() == BATCH_MAX || signals.iter().map(|it| it.payload.len()).sum::<usize>() > BATCH_BYTES_MAX / 2;
+        held.dirty = signals.len() == BATCH_MAX
+            || signals.iter().map(|it| it.payload.len()).sum::<usize>() > BATCH_BYTES_MAX / 2;
         for signal in &signals {
             if !self.outbox.push(Frame::Text(json::signal(signal))) {
                 self.over = true;

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use actix_web::http::header::{HeaderMap, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE};
+use actix_web::http::header::{
+    HeaderMap, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
+};
 use actix_web::http::{Method, Version};
 use actix_web::web::{self, Payload};
 use actix_web::{HttpRequest, HttpResponse};
@@ -18,11 +20,11 @@ use super::bucket::Throttle;
 use super::connection::Connection;
 use super::hangup::Spare;
 use super::inlet::{Inlet, Message, WAITING_MAX};
+use super::json::ROOM_CHARS_MAX;
 use super::quality::Quality;
 use super::seats::{Encoding, Seat};
-use super::syntax::Reader;
-use super::json::ROOM_CHARS_MAX;
 use super::session::{self, Context};
+use super::syntax::Reader;
 use super::{Sockets, echo};
 use crate::access::{Scope, admission};
 use crate::http::entrance;
@@ -65,7 +67,8 @@ pub(crate) async fn socket(
     let asked = Asked::of(&request)?;
     let admitted = entrance::enter(&shared, &request)?;
     let credential = entrance::authenticate(&shared, &request).await?;
-    if !credential.may(Scope::Socket) || asked.room.as_deref().is_some_and(|room| !credential.may_join(room)) {
+    if !credential.may(Scope::Socket) || asked.room.as_deref().is_some_and(|room| !credential.may_join(room))
+    {
         return Err(Code::Forbidden.into());
     }
     let client = entrance::client(&shared, &request);
@@ -193,7 +196,9 @@ mod tests {
         assert_eq!(refused(request().version(Version::HTTP_10)), upgrade);
         assert_eq!(refused(request().insert_header(("upgrade", "websockets"))), upgrade);
         assert_eq!(refused(request().insert_header(("sec-websocket-version", "8"))), upgrade);
-        for key in ["", "dGhl", "dGhlIHNhbXBsZSBub25jZQ", "dGhlIHNhbXBsZSBub25jZSE=", "!!!!!!!!!!!!!!!!!!!!!!=="] {
+        for key in
+            ["", "dGhl", "dGhlIHNhbXBsZSBub25jZQ", "dGhlIHNhbXBsZSBub25jZSE=", "!!!!!!!!!!!!!!!!!!!!!!=="]
+        {
             let refused = refused(request().insert_header(("sec-websocket-key", key)));
             assert_eq!(refused, Some(Code::InvalidInput), "{key}");
         }

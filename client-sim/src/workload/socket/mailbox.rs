@@ -82,7 +82,10 @@ impl Mailbox {
         self.session.text(claim).await.map_err(unreachable)?;
         loop {
             match self.session.next().await.map_err(unreachable)? {
-                Event::Done(reply) if reply.id == Some(CLAIM) => return Ok(()),
+                Event::Done(reply) if reply.id == Some(CLAIM) => {
+                    self.session.claimed(self.letters.peer.clone());
+                    return Ok(());
+                }
                 Event::Refused { id: Some(CLAIM), status, code } => {
                     return Err(Error::Refused { status, code });
                 }

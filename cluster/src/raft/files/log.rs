@@ -1,6 +1,8 @@
 //! The log on disk: the `raft-log` crate, with our records inside.
 
+use std::collections::BTreeSet;
 use std::fmt;
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::ops::Range;
 use std::path::Path;
@@ -10,8 +12,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use raft_log::api::raft_log_writer::RaftLogWriter as _;
 use raft_log::codeq::{Decode, Encode};
-use raft_log::{Callback, RaftLog, RaftLogRecord, Types};
+use raft_log::{Callback, ChunkId, RaftLog, RaftLogRecord, Types};
 
+use super::disposal::Disposal;
 use super::torn::{self, Tail};
 use super::{Error, io_error};
 use crate::raft::disk::{Flushed, LogDisk, LogId, Payload, Record, Vote};
@@ -31,10 +34,11 @@ pub(super) struct FileLog {
     log: RaftLog<Records>,
     /// Set by the first failed write or flush; from then on nothing more is accepted.
     failed: Arc<std::sync::atomic::AtomicBool>,
+    disposal: Disposal,
 }
 
 impl FileLog {
-    pub(super) fn open(dir: &Path) -> Result<Self, Error> {
+    pub(super) fn open(dir: &Path, disposal: Disposal) -> Result<Self, Error> {
         std::fs::create_dir_all(dir).map_err(io_error(dir))?;
         let mut config = raft_log::Config::new(dir.display());
         config.log_cache_capacity = Some(CACHE_BYTES);
@@ -59,7 +63,11 @@ impl FileLog {
             }
             _ => Error::Damaged { path: dir.display().to_string(), error: error.to_string() },
         })?;
-        Ok(Self { log, failed: Arc::default() })
+        Ok(Self { log, failed: Arc::default(), disposal })
+    }
+
+    fn closed_files(&self) -> BTreeSet<ChunkId> {
+        self.log.stat().closed_chunks.iter().map(|file| file.chunk_id).collect()
     }
 
     /// Runs a write unless one failed before, and remembers if this one does.
@@ -129,7 +137,17 @@ impl LogDisk for FileLog {
     }
 
     fn purge(&mut self, upto: LogId) -> io::Result<()> {
-        self.write(|log| log.purge(StoredId(upto)).map(drop))
+        let before = self.closed_files();
+        self.write(|log| log.purge(StoredId(upto)).map(drop))?;
+        // The next flush takes these files' names away, on the thread that writes the log. With a handle left, that
+        // is all it does.
+        for file in before.difference(&self.closed_files()) {
+            let path = self.log.config().wal.chunk_path(*file);
+            if let Ok(file) = File::options().write(true).open(path) {
+                self.disposal.take(file);
+            }
+        }
+        Ok(())
     }
 
     fn flush(&mut self, done: Flushed) -> io::Result<()> {
@@ -293,4 +311,46 @@ fn take_bytes(input: &mut impl Read, len: u32) -> io::Result<Bytes> {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
     Ok(bytes.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt as _;
+    use std::time::Instant;
+
+    use super::*;
+
+    #[test]
+    fn what_is_purged_is_freed_though_somebody_holds_it_open() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = FileLog::open(dir.path(), Disposal::start().unwrap()).unwrap();
+        let entries = 2 * (FILE_BYTES >> 20) as u64;
+        for index in 0..entries {
+            let id = LogId { term: 1, index };
+            let payload = Payload::Proposal { header: vec![0; 1 << 20].into(), bodies: Vec::new() };
+            log.append(vec![Record { id, payload }]).unwrap();
+        }
+        flushed(&mut log);
+        let closed: Vec<_> = log.closed_files().into_iter().collect();
+        let first = log.log.config().wal.chunk_path(closed[0]);
+        let held = File::open(&first).unwrap();
+        assert!(held.metadata().unwrap().len() > 1 << 20);
+
+        log.purge(LogId { term: 1, index: entries - 2 }).unwrap();
+        flushed(&mut log);
+
+        let begun = Instant::now();
+        while held.metadata().unwrap().len() > 0 {
+            assert!(begun.elapsed() < Duration::from_secs(60), "the file is not freed");
+            std::thread::yield_now();
+        }
+        assert_eq!(held.metadata().unwrap().nlink(), 0);
+        assert_eq!(log.read(entries - 1..entries, 1).unwrap().len(), 1);
+    }
+
+    fn flushed(log: &mut FileLog) {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        log.flush(Box::new(move |result| sender.send(result).unwrap())).unwrap();
+        receiver.recv().unwrap().unwrap();
+    }
 }

@@ -7,6 +7,7 @@
 //! snapshot/*.part   what was being written when the node died; removed at the next start
 //! ```
 
+mod disposal;
 mod identity;
 mod log;
 mod snapshot;
@@ -66,7 +67,8 @@ fn io_error(path: &Path) -> impl FnOnce(io::Error) -> Error + '_ {
 pub fn open(dir: &Path, node_id: u64, cluster: &str) -> Result<Disk, Error> {
     std::fs::create_dir_all(dir).map_err(io_error(dir))?;
     let (storage, fresh) = identity::open(dir, node_id, cluster)?;
-    let log = log::FileLog::open(&dir.join("log"))?;
-    let snapshots = snapshot::FileSnapshots::open(&dir.join("snapshot"))?;
+    let disposal = disposal::Disposal::start().map_err(io_error(dir))?;
+    let log = log::FileLog::open(&dir.join("log"), disposal.clone())?;
+    let snapshots = snapshot::FileSnapshots::open(&dir.join("snapshot"), disposal)?;
     Ok(Disk { storage, fresh, log: Box::new(log), snapshots: Arc::new(snapshots) })
 }

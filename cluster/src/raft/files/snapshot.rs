@@ -4,13 +4,15 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _, Write as _};
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
+use super::disposal::Disposal;
 use super::{Error, io_error};
 use crate::raft::disk::{Drain, Fill, SnapshotDisk, SnapshotFile, SnapshotMeta, SnapshotSink};
 use crate::raft::message;
@@ -20,14 +22,18 @@ const META_BYTES_MAX: u32 = 1 << 20;
 /// Written bytes after which a long snapshot is flushed, so that it never floods the disk the log shares.
 const FLUSH_BYTES: u64 = 4 << 20;
 
+/// The longest pause after that. A disk this slow needs no more protection, and the log must not outgrow it.
+const REST_MAX: Duration = Duration::from_millis(100);
+
 pub(super) struct FileSnapshots {
     dir: PathBuf,
+    disposal: Disposal,
     current: Mutex<Option<Arc<dyn SnapshotFile>>>,
 }
 
 impl FileSnapshots {
     /// Finds the newest complete snapshot and removes everything else.
-    pub(super) fn open(dir: &Path) -> Result<Self, Error> {
+    pub(super) fn open(dir: &Path, disposal: Disposal) -> Result<Self, Error> {
         fs::create_dir_all(dir).map_err(io_error(dir))?;
         let mut newest: Option<Stored> = None;
         for entry in fs::read_dir(dir).map_err(io_error(dir))? {
@@ -36,7 +42,7 @@ impl FileSnapshots {
                 fs::remove_file(&path).map_err(io_error(&path))?;
                 continue;
             }
-            let stored = Stored::open(&path).map_err(|error| Error::Damaged {
+            let stored = Stored::open(&path, disposal.clone()).map_err(|error| Error::Damaged {
                 path: path.display().to_string(),
                 error: error.to_string(),
             })?;
@@ -55,17 +61,17 @@ impl FileSnapshots {
             }
         }
         let current = newest.map(|stored| Arc::new(stored) as Arc<dyn SnapshotFile>);
-        Ok(Self { dir: dir.to_owned(), current: Mutex::new(current) })
+        Ok(Self { dir: dir.to_owned(), disposal, current: Mutex::new(current) })
     }
 }
 
 /// Renames a complete file into its place and makes that durable.
-fn publish(dir: &Path, part: &Path, meta: &SnapshotMeta) -> io::Result<Stored> {
+fn publish(dir: &Path, part: &Path, meta: &SnapshotMeta, disposal: Disposal) -> io::Result<Stored> {
     let (index, term) = meta.last.map_or((0, 0), |last| (last.index, last.term));
     let path = dir.join(format!("{index:020}-{term:010}.snapshot"));
     fs::rename(part, &path)?;
     File::open(dir)?.sync_all()?;
-    Stored::open(&path)
+    Stored::open(&path, disposal)
 }
 
 /// Removes all snapshots but `keep`. A file that is being read stays readable until it is closed.
@@ -94,13 +100,13 @@ impl SnapshotDisk for FileSnapshots {
         fill: Fill,
     ) -> BoxFuture<'a, io::Result<Arc<dyn SnapshotFile>>> {
         Box::pin(async move {
-            let dir = self.dir.clone();
+            let (dir, disposal) = (self.dir.clone(), self.disposal.clone());
             let stored = blocking(move || {
                 let part = dir.join("built.part");
-                let mut out = Paced { file: begin(&part, &meta)?, unflushed: 0 };
+                let mut out = Paced::new(begin(&part, &meta)?);
                 fill(&mut out)?;
-                out.file.sync_all()?;
-                let stored = publish(&dir, &part, &meta)?;
+                out.finish()?;
+                let stored = publish(&dir, &part, &meta, disposal)?;
                 remove_others(&dir, &stored.path)?;
                 Ok(stored)
             })
@@ -113,16 +119,20 @@ impl SnapshotDisk for FileSnapshots {
 
     fn receive<'a>(&'a self, meta: SnapshotMeta) -> BoxFuture<'a, io::Result<Box<dyn SnapshotSink>>> {
         Box::pin(async move {
-            let dir = self.dir.clone();
+            let (dir, disposal) = (self.dir.clone(), self.disposal.clone());
             let sink = blocking(move || {
                 let part = dir.join("received.part");
                 // What is received is the content; the meta in front of it is written here.
-                let file = begin(&part, &meta)?;
-                Ok(Sink { dir, part, meta, out: Paced { file, unflushed: 0 } })
+                let out = Flushing::new(begin(&part, &meta)?);
+                Ok(Sink { dir, part, meta, out, disposal })
             })
             .await?;
             Ok(Box::new(sink) as Box<dyn SnapshotSink>)
         })
+    }
+
+    fn discard(&self, garbage: Box<dyn Send>) {
+        tokio::task::spawn_blocking(move || drop(garbage));
     }
 
     fn install<'a>(&'a self, snapshot: Arc<dyn SnapshotFile>) -> BoxFuture<'a, io::Result<()>> {
@@ -148,12 +158,18 @@ fn begin(path: &Path, meta: &SnapshotMeta) -> io::Result<File> {
 }
 
 /// Flushes as it goes: a gigabyte of dirty pages would make every fsync of the log wait for it.
-struct Paced {
+struct Flushing {
     file: File,
     unflushed: u64,
 }
 
-impl io::Write for Paced {
+impl Flushing {
+    fn new(file: File) -> Self {
+        Self { file, unflushed: 0 }
+    }
+}
+
+impl io::Write for Flushing {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.file.write(bytes)?;
         self.unflushed += written as u64;
@@ -169,18 +185,52 @@ impl io::Write for Paced {
     }
 }
 
+/// Rests after each flush for as long as the work since the last rest took, so that writing a snapshot has at most half
+/// of a core and of the disk. Each node writes its own when its log has grown, which is when all others write theirs.
+struct Paced {
+    out: Flushing,
+    begun: Instant,
+}
+
+impl Paced {
+    fn new(file: File) -> Self {
+        Self { out: Flushing::new(file), begun: Instant::now() }
+    }
+
+    fn finish(self) -> io::Result<()> {
+        self.out.file.sync_all()
+    }
+}
+
+impl io::Write for Paced {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.out.write(bytes)?;
+        if self.out.unflushed == 0 {
+            std::thread::sleep(self.begun.elapsed().min(REST_MAX));
+            self.begun = Instant::now();
+        }
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What arrives is paced by its sender.
 struct Sink {
     dir: PathBuf,
     part: PathBuf,
     meta: SnapshotMeta,
-    out: Paced,
+    out: Flushing,
+    disposal: Disposal,
 }
 
 impl SnapshotSink for Sink {
     fn write<'a>(&'a mut self, piece: Bytes) -> BoxFuture<'a, io::Result<()>> {
         Box::pin(async move {
             let file = self.out.file.try_clone()?;
-            let mut out = Paced { file, unflushed: self.out.unflushed };
+            let mut out = Flushing { file, unflushed: self.out.unflushed };
             self.out.unflushed = blocking(move || {
                 out.write_all(&piece)?;
                 Ok(out.unflushed)
@@ -193,7 +243,7 @@ impl SnapshotSink for Sink {
     fn finish(self: Box<Self>) -> BoxFuture<'static, io::Result<Arc<dyn SnapshotFile>>> {
         Box::pin(blocking(move || {
             self.out.file.sync_all()?;
-            let stored = publish(&self.dir, &self.part, &self.meta)?;
+            let stored = publish(&self.dir, &self.part, &self.meta, self.disposal)?;
             Ok(Arc::new(stored) as Arc<dyn SnapshotFile>)
         }))
     }
@@ -206,11 +256,23 @@ struct Stored {
     meta: SnapshotMeta,
     start: u64,
     len: u64,
+    disposal: Disposal,
+}
+
+impl Drop for Stored {
+    /// The last reader is gone. If the name is too, the file is freed, and not on a thread that has better to do.
+    fn drop(&mut self) {
+        let nameless = self.file.metadata().is_ok_and(|metadata| metadata.nlink() == 0);
+        if nameless && let Ok(file) = self.file.try_clone() {
+            self.disposal.take(file);
+        }
+    }
 }
 
 impl Stored {
-    fn open(path: &Path) -> io::Result<Self> {
-        let mut file = File::open(path)?;
+    fn open(path: &Path, disposal: Disposal) -> io::Result<Self> {
+        // Writable for the disposal alone.
+        let mut file = File::options().read(true).write(true).open(path)?;
         let mut len = [0; 4];
         file.read_exact(&mut len)?;
         let len = u32::from_be_bytes(len);
@@ -223,7 +285,7 @@ impl Stored {
             message::decode(&meta).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
         let start = file.stream_position()?;
         let len = file.metadata()?.len() - start;
-        Ok(Self { path: path.to_owned(), file: Arc::new(file), meta, start, len })
+        Ok(Self { path: path.to_owned(), file: Arc::new(file), meta, start, len, disposal })
     }
 }
 
@@ -255,5 +317,40 @@ impl SnapshotFile for Stored {
             file.seek(io::SeekFrom::Start(start))?;
             drain(&mut file)
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BYTES: usize = 3 << 20;
+
+    async fn create(snapshots: &FileSnapshots, index: u64) -> Arc<dyn SnapshotFile> {
+        let meta =
+            SnapshotMeta { last: Some(crate::raft::disk::LogId { term: 1, index }), ..Default::default() };
+        let fill: Fill = Box::new(move |out| out.write_all(&vec![index as u8; BYTES]));
+        snapshots.create(meta, fill).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_replaced_snapshot_lasts_until_its_last_reader_is_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let snapshots = FileSnapshots::open(dir.path(), Disposal::start().unwrap()).unwrap();
+        let old = create(&snapshots, 1).await;
+        let handle = File::open(fs::read_dir(dir.path()).unwrap().next().unwrap().unwrap().path()).unwrap();
+        create(&snapshots, 2).await;
+        assert_eq!(handle.metadata().unwrap().nlink(), 0);
+        assert_eq!(old.read_at(BYTES as u64 - 10, 100).await.unwrap(), vec![1; 10]);
+
+        drop(old);
+
+        let begun = Instant::now();
+        while handle.metadata().unwrap().len() > 0 {
+            assert!(begun.elapsed() < Duration::from_secs(60), "the file is not freed");
+            tokio::task::yield_now().await;
+        }
+        let now = snapshots.current().unwrap();
+        assert_eq!(now.read_at(0, BYTES).await.unwrap(), vec![2; BYTES]);
     }
 }

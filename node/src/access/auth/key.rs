@@ -76,7 +76,9 @@ enum Place {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SourceError {
     /// Not of that form.
-    #[error("a key is written as \"kid=ES256:/path/to/key.pem\", the algorithm one of HS256, RS256, ES256, EdDSA")]
+    #[error(
+        "a key is written as \"kid=ES256:/path/to/key.pem\", the algorithm one of HS256, RS256, ES256, EdDSA"
+    )]
     Form,
     /// A secret in the configuration.
     #[error("a secret is kept in a file of its own, not in the configuration")]
@@ -239,7 +241,10 @@ mod tests {
         assert!(read("HS256", &[b'x'; 32]).is_ok());
         assert!(read("HS256", &[b'x'; 31]).unwrap_err().contains("at least 32 bytes"));
         let ended = [&[b'x'; 31][..], b"\n"].concat();
-        assert!(read("HS256", &ended).unwrap_err().contains("at least 32 bytes"), "a line's end is no secret");
+        assert!(
+            read("HS256", &ended).unwrap_err().contains("at least 32 bytes"),
+            "a line's end is no secret"
+        );
         let pem = b"-----BEGIN PUBLIC KEY-----\nAAAAAAAAAAAAAAAAAAAAAAAA\n-----END PUBLIC KEY-----\n";
         assert!(read("HS256", pem).unwrap_err().contains("no secret"));
     }

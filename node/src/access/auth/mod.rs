@@ -151,7 +151,13 @@ impl Auth {
 
     fn paths(&self) -> Vec<PathBuf> {
         let options = &self.0.options;
-        options.keys.iter().filter_map(Source::path).chain(options.revoked.as_deref()).map(Into::into).collect()
+        options
+            .keys
+            .iter()
+            .filter_map(Source::path)
+            .chain(options.revoked.as_deref())
+            .map(Into::into)
+            .collect()
     }
 }
 

@@ -43,8 +43,9 @@ impl Revoked {
     pub(super) fn read(path: &Path) -> Result<Self, RevokedError> {
         let unreadable = |error| RevokedError::Unreadable { path: path.to_owned(), error };
         let bytes = files::read(path, LIST_BYTES_MAX).map_err(unreadable)?;
-        let text = String::from_utf8(bytes)
-            .map_err(|_| unreadable(std::io::Error::new(std::io::ErrorKind::InvalidData, "it is not UTF-8")))?;
+        let text = String::from_utf8(bytes).map_err(|_| {
+            unreadable(std::io::Error::new(std::io::ErrorKind::InvalidData, "it is not UTF-8"))
+        })?;
         Self::parse(&text).map_err(|line| RevokedError::Line { path: path.to_owned(), line })
     }
 

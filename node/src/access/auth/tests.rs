@@ -202,7 +202,8 @@ fn a_token_meant_for_somebody_is_not_for_a_server_that_is_nobody() {
 fn the_key_decides_the_algorithm() {
     let issuer = Issuer::new();
     let auth = issuer.auth();
-    let refused = |what: &str, token: String| assert_eq!(auth.verify(&token, NOW_MS), Err(Unauthorized), "{what}");
+    let refused =
+        |what: &str, token: String| assert_eq!(auth.verify(&token, NOW_MS), Err(Unauthorized), "{what}");
     for none in ["none", "None", "NONE", ""] {
         let token = joined(&json!({"alg": none}), &claims(), |_| Vec::new());
         refused("no algorithm", token);
@@ -225,7 +226,8 @@ fn the_key_decides_the_algorithm() {
 fn unknown_keys_prove_nothing() {
     let issuer = Issuer::new();
     let auth = issuer.auth();
-    let refused = |what: &str, token: String| assert_eq!(auth.verify(&token, NOW_MS), Err(Unauthorized), "{what}");
+    let refused =
+        |what: &str, token: String| assert_eq!(auth.verify(&token, NOW_MS), Err(Unauthorized), "{what}");
     refused("a name nobody has", issuer.elliptic(&json!({"alg": "ES256", "kid": "other"}), &claims()));
     refused("no name where the key has one", issuer.elliptic(&json!({"alg": "ES256"}), &claims()));
     refused("a name where the key has none", hashed(SECRET, &json!({"alg": "HS256", "kid": "x"}), &claims()));

@@ -39,7 +39,12 @@ struct Claims {
     scope: String,
 }
 
-pub(super) fn verify(token: &str, keys: &[Key], rules: &Rules, now_ms: u64) -> Result<Credential, Unauthorized> {
+pub(super) fn verify(
+    token: &str,
+    keys: &[Key],
+    rules: &Rules,
+    now_ms: u64,
+) -> Result<Credential, Unauthorized> {
     if token.len() > TOKEN_BYTES_MAX {
         return Err(Unauthorized);
     }
@@ -48,8 +53,7 @@ pub(super) fn verify(token: &str, keys: &[Key], rules: &Rules, now_ms: u64) -> R
         return Err(Unauthorized);
     }
     // Several keys may have one name while they are exchanged for each other.
-    let mut candidates =
-        keys.iter().filter(|key| key.kid == header.kid && key.algorithm == header.alg);
+    let mut candidates = keys.iter().filter(|key| key.kid == header.kid && key.algorithm == header.alg);
     let claims = candidates
         .find_map(|key| decode::<Claims>(token, &key.decoding, &rules.validation(key)).ok())
         .ok_or(Unauthorized)?

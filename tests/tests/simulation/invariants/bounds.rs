@@ -41,6 +41,7 @@ pub(crate) fn look(plan: &Plan, machines: &[Rc<Machine>]) -> Result<(), Violatio
             let most = match link.lane {
                 Lane::Control => limits.control_queue_bytes_max,
                 Lane::Bulk => limits.bulk_queue_bytes_max,
+                Lane::Snapshot => limits.snapshot_queue_bytes_max,
             };
             if link.queued_bytes > most || link.in_flight > limits.in_flight_max {
                 let (bytes, calls) = (link.queued_bytes, link.in_flight);

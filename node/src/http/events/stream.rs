@@ -1,0 +1,137 @@
+//! One open stream: reads, waits, and knows when to end.
+
+use std::convert::Infallible;
+
+use actix_web::web;
+use bytes::Bytes;
+use futures_util::Stream;
+use futures_util::stream::unfold;
+use serde_json::json;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
+
+use super::super::error::Error;
+use super::super::shared::Shared;
+use super::HEARTBEAT;
+use super::frame::{COMMENT, Frames};
+use super::room::Reader;
+use crate::access::Credential;
+use crate::access::admission::Pass;
+use crate::actors::Watch;
+
+/// After how many milliseconds a client opens the next stream when this one breaks.
+const RETRY_MS: u64 = 1_000;
+/// Streams that end because the node goes away come back within this time, spread over it.
+const RETURN_MS_MAX: u64 = 3_000;
+
+/// An open stream.
+pub(super) struct Feed {
+    shared: web::Data<Shared>,
+    source: Reader,
+    watch: Watch,
+    credential: Credential,
+    revocations: watch::Receiver<u64>,
+    heartbeat: Instant,
+    stage: Stage,
+    _pass: Pass,
+}
+
+enum Stage {
+    Begins,
+    Runs,
+    Over,
+}
+
+impl Feed {
+    /// Registers the watcher: what changes from now on is not missed.
+    pub(super) async fn new(
+        shared: web::Data<Shared>,
+        source: Reader,
+        credential: Credential,
+        pass: Pass,
+    ) -> Result<Self, Error> {
+        let watch = shared.registry.watch(source.place()).await?;
+        let revocations = shared.options.access.auth.changes();
+        let heartbeat = Instant::now() + HEARTBEAT;
+        Ok(Self {
+            shared,
+            source,
+            watch,
+            credential,
+            revocations,
+            heartbeat,
+            stage: Stage::Begins,
+            _pass: pass,
+        })
+    }
+
+    pub(super) fn into_stream(self) -> impl Stream<Item = Result<Bytes, Infallible>> {
+        unfold(self, |mut feed| async move {
+            let bytes = feed.next().await?;
+            Some((Ok(bytes), feed))
+        })
+    }
+
+    /// The next bytes to write; `None` at the end.
+    async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            let mut frames = Frames::default();
+            match self.stage {
+                Stage::Over => return None,
+                Stage::Begins => {
+                    frames.retry(RETRY_MS);
+                    self.shared
+                        .cluster
+                        .glance(|state, now_ms| self.source.welcome(state, now_ms, &mut frames));
+                    self.stage = Stage::Runs;
+                }
+                Stage::Runs if self.shared.is_draining() => {
+                    let retry_ms = rand::random_range(0..=RETURN_MS_MAX);
+                    frames.retry(retry_ms);
+                    frames.event("drain", None, json!({ "retryAfterMs": retry_ms }).to_string().as_bytes());
+                    self.stage = Stage::Over;
+                }
+                // The next stream is refused, which tells the client enough.
+                Stage::Runs if !self.is_welcome() => return None,
+                Stage::Runs => {
+                    self.shared.cluster.glance(|state, now_ms| self.source.read(state, now_ms, &mut frames));
+                }
+            }
+            if !frames.is_empty() {
+                self.heartbeat = Instant::now() + HEARTBEAT;
+                return Some(frames.into_bytes());
+            }
+            if !self.wait().await? {
+                return Some(COMMENT);
+            }
+        }
+    }
+
+    fn is_welcome(&self) -> bool {
+        self.shared.options.access.auth.holds(&self.credential, self.shared.now_ms())
+    }
+
+    /// Waits until it makes sense to look again; false if a heartbeat is due first. `None` if nobody would wake it.
+    async fn wait(&mut self) -> Option<bool> {
+        let changed = async {
+            tokio::select! {
+                alive = self.watch.changed() => alive,
+                // The sender lives as long as the node.
+                _ = self.revocations.changed() => true,
+            }
+        };
+        match timeout_at(self.heartbeat, changed).await {
+            Ok(true) => Some(true),
+            // The actor is gone; whoever comes next has another one.
+            Ok(false) => {
+                self.watch = self.shared.registry.watch(self.source.place()).await.ok()?;
+                Some(true)
+            }
+            Err(_) => {
+                self.heartbeat = Instant::now() + HEARTBEAT;
+                // A credential that is over ends the stream no later than this.
+                self.is_welcome().then_some(false)
+            }
+        }
+    }
+}

@@ -1,0 +1,17 @@
+import type { SignalType } from "./conclave.js";
+
+export interface Options {
+  /** Of the two sides exactly one is polite: it gives way where two offers meet. */
+  polite?: boolean;
+  config?: RTCConfiguration;
+}
+
+export interface Negotiation {
+  pc: RTCPeerConnection;
+  /** Takes what the other side's `send` sent. */
+  receive(type: SignalType, payload: unknown): Promise<void>;
+  close(): void;
+}
+
+/** Perfect negotiation; `send` carries a signal to the other side. */
+export function negotiate(send: (type: SignalType, payload: unknown) => unknown, options?: Options): Negotiation;

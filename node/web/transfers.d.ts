@@ -1,0 +1,63 @@
+import type { Client } from "./conclave.js";
+
+/** Bytes of one chunk at most. */
+export const CHUNK_BYTES: 49152;
+/** Chunks of one transfer at most. */
+export const CHUNKS_MAX: 2048;
+
+export interface Progress {
+  /** Chunks. */
+  done: number;
+  total: number;
+}
+
+interface Common {
+  /** Chunks under way at once; 6 if absent. */
+  concurrency?: number;
+  onprogress?(progress: Progress): void;
+  signal?: AbortSignal;
+}
+
+/** Words that both sides know; together they are the right to the transfer. */
+export interface Words {
+  pin: string;
+  passwordHash: string;
+}
+
+export type Upload = Words & Common & ({ data: BlobPart } | { total: number; chunk(index: number): BufferSource | Promise<BufferSource> });
+
+export type Download = Common & {
+  /** Gets the chunks in their order, each once its promise for the last one is settled. Without it, a Blob is made. */
+  sink?(bytes: Uint8Array, index: number): unknown;
+  /** Whether the transfer is acknowledged, and so freed, at the end. Default: true. */
+  ack?: boolean;
+} & ({ id: string } | (Words & { total: number }));
+
+export interface State {
+  transfer: string;
+  total: number;
+  /** How many are there. */
+  received: number;
+  /** Which, as inclusive ranges. */
+  ranges: [number, number][];
+  done: boolean;
+  delivered: number;
+  acknowledged: boolean;
+  expiresAt: number;
+}
+
+/** The transfers that one client takes part in. */
+export class Transfers {
+  constructor(client: Client);
+  /** Makes a transfer, or finds the one that lives under these words; returns its id. */
+  open(options: Words & { total: number; signal?: AbortSignal }): Promise<string>;
+  state(id: string, options?: { signal?: AbortSignal }): Promise<State>;
+  /** Uploads what is not there yet. Called again after a failure, it goes on where it was. Returns the id. */
+  upload(options: Upload): Promise<string>;
+  /** Fetches chunks as they come, checks each against its digest. */
+  download(options: Download): Promise<Blob>;
+  /** Everything arrived: frees the chunks. */
+  acknowledge(id: string, options?: { signal?: AbortSignal }): Promise<void>;
+  /** Waits until the other side has acknowledged: true, or false if the transfer is gone before. */
+  acknowledged(id: string, options?: { signal?: AbortSignal }): Promise<boolean>;
+}

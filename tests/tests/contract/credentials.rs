@@ -1,0 +1,203 @@
+//! Tokens: who gets in, and what they may touch.
+
+use std::time::Duration;
+
+use conclave_tests::http::{Api, Call, Reply};
+use conclave_tests::issuer::{Issuer, now};
+use conclave_tests::relay::{Pair, invite_code, lookup, peer_id, poll, register, signal, word};
+use conclave_tests::shared;
+use conclave_tests::wait::eventually;
+use hyper::Method;
+use serde_json::{Value, json};
+
+const CHALLENGE: &str = "Bearer realm=\"conclave\", error=\"invalid_token\"";
+
+fn bearing(call: Call, token: &str) -> Call {
+    call.header("authorization", &format!("Bearer {token}"))
+}
+
+async fn sent(node: &Api, token: &str) -> Reply {
+    bearing(node.relay(&Pair::fresh().send(0, 1, "AAEC")), token).send().await
+}
+
+/// The refusal that tells nothing, but for the id of the request.
+fn told(reply: &Reply) -> Value {
+    let mut body = reply.refused(401, "unauthorized");
+    assert_eq!(reply.header("www-authenticate"), Some(CHALLENGE));
+    body.as_object_mut().expect("errors are objects").remove("requestId");
+    body
+}
+
+#[tokio::test]
+async fn where_credentials_are_required_nobody_gets_in_without() {
+    let (cluster, _) = shared::guarded().await;
+    let node = cluster.follower().await;
+    for (method, path) in [
+        (Method::POST, "/api/relay"),
+        (Method::POST, "/v1/relay"),
+        (Method::POST, "/api/v1/sessions"),
+        (Method::GET, "/api/v1/sessions/resolve?pin=1"),
+        (Method::GET, "/api/v1/sessions/7/offer"),
+        (Method::DELETE, "/api/v1/sessions/7"),
+        (Method::POST, "/api/v1/transfers"),
+        (Method::GET, "/api/v1/transfers/7"),
+        (Method::PUT, "/v1/transfers/7/chunks/0"),
+        (Method::POST, "/api/v1/transfers/7/ack"),
+        (Method::POST, "/api/v1/devices"),
+        (Method::GET, "/api/v1/devices/bob"),
+        (Method::GET, "/api/v1/jobs/7"),
+        (Method::POST, "/api/v1/tickets"),
+        (Method::GET, "/api/v1/ice"),
+        (Method::GET, "/api/v1/events?room=lobby"),
+    ] {
+        let reply = node.call(method.clone(), path).send().await;
+        assert_eq!(reply.status, 401, "{method} {path}: {}", reply.text());
+        told(&reply);
+    }
+    for path in ["/health", "/livez", "/readyz", "/api/v1/edition"] {
+        node.get(path).send().await.ok();
+    }
+    let report = node.post("/api/v1/csp-reports", &json!({})).send().await;
+    assert_eq!(report.status, 204);
+    node.get("/api/v1/nothing").send().await.refused(404, "not_found");
+}
+
+#[tokio::test]
+async fn a_token_in_order_opens_what_it_grants_on_every_node() {
+    let (cluster, issuer) = shared::guarded().await;
+    let token = issuer.token("alice", json!({"scope": "relay"}));
+    for node in cluster.apis() {
+        assert_eq!(sent(&node, &token).await.ok()["status"], "waiting");
+    }
+}
+
+#[tokio::test]
+async fn no_attack_on_a_token_gets_in_and_none_is_told_from_another() {
+    let (cluster, issuer) = shared::guarded().await;
+    let node = cluster.follower().await;
+    let scope = || json!({"scope": "relay"});
+    let good = Issuer::claims("alice", scope());
+    let with = |name: &str, value: Value| {
+        let mut claims = good.clone();
+        claims[name] = value;
+        issuer.token_of(&claims)
+    };
+    let unsigned = |header: Value| {
+        let token = issuer.token_under(&header, &good);
+        token.rsplit_once('.').expect("a token has three parts").0.to_owned() + "."
+    };
+    let header = |header: Value| issuer.token_under(&header, &good);
+    let stranger = b"what only a stranger knows, 32 bytes or more";
+    let attacks = [
+        ("nothing", String::new()),
+        ("garbage", "a.b.c".to_owned()),
+        ("none", unsigned(json!({"alg": "none"}))),
+        ("None", unsigned(json!({"alg": "None"}))),
+        ("no signature", unsigned(json!({"alg": "HS256"}))),
+        ("swapped algorithm", header(json!({"alg": "HS512"}))),
+        ("another algorithm", header(json!({"alg": "RS256"}))),
+        ("planted jku", header(json!({"alg": "HS256", "jku": "https://evil.test/keys"}))),
+        ("planted jwk", header(json!({"alg": "HS256", "jwk": {"kty": "oct", "k": "AAAA"}}))),
+        ("planted x5u", header(json!({"alg": "HS256", "x5u": "https://evil.test/chain"}))),
+        ("unknown key", header(json!({"alg": "HS256", "kid": "other"}))),
+        ("another secret", Issuer::sign(stranger, &json!({"alg": "HS256"}), &good)),
+        ("expired", with("exp", json!(now() - 120))),
+        ("early", with("nbf", json!(now() + 120))),
+        ("wrong audience", with("aud", json!("other"))),
+        ("wrong issuer", with("iss", json!("https://issuer.example.evil.test"))),
+        ("no subject", with("sub", Value::Null)),
+    ];
+    let expected = told(&node.relay(&Pair::fresh().send(0, 1, "AAEC")).send().await);
+    for (what, token) in attacks {
+        let reply = sent(&node, &token).await;
+        assert_eq!(told(&reply), expected, "{what}");
+    }
+    assert_eq!(sent(&node, &issuer.token_of(&good)).await.status, 200, "and the same in order gets in");
+}
+
+#[tokio::test]
+async fn a_scope_is_for_its_own_kind_of_requests() {
+    let (cluster, issuer) = shared::guarded().await;
+    let node = cluster.follower().await;
+    let all = |scope: &str| issuer.token("alice", json!({"scope": scope, "peers": "*", "rooms": "*"}));
+    let code = invite_code();
+    let (relay, signaling) = (all("relay"), all("signal"));
+    for (call, scope, other) in [
+        (node.relay(&Pair::fresh().send(0, 1, "AAEC")), &relay, &signaling),
+        (node.post("/api/v1/transfers", &Pair::fresh().open(1)), &relay, &signaling),
+        (node.relay(&register(&code, "alice")), &signaling, &relay),
+        (node.relay(&lookup(&code)), &signaling, &relay),
+        (node.relay(&poll("alice")), &signaling, &relay),
+        (node.post("/api/v1/sessions", &json!({})), &signaling, &relay),
+        (node.get("/api/v1/ice"), &all("ice"), &signaling),
+        (node.post("/api/v1/tickets", &json!({})), &all("socket"), &signaling),
+    ] {
+        bearing(call.clone(), other).send().await.refused(403, "forbidden");
+        let reply = bearing(call, scope).send().await;
+        assert!((200..300).contains(&reply.status), "{}: {}", reply.status, reply.text());
+    }
+}
+
+#[tokio::test]
+async fn nobody_acts_as_a_peer_that_its_token_does_not_grant() {
+    let (cluster, issuer) = shared::guarded().await;
+    let (here, there) = cluster.two_followers().await;
+    let (alice, mallory) = (peer_id(), peer_id());
+    let token = |peer: &str| issuer.token(peer, json!({"scope": "signal", "peers": [peer]}));
+    let (of_alice, of_mallory) = (token(&alice), token(&mallory));
+    let queued = signal(&mallory, &alice, "offer", json!({}));
+    bearing(here.relay(&queued), &of_mallory).send().await.ok();
+    for theft in
+        [poll(&alice), register(&invite_code(), &alice), signal(&alice, &mallory, "offer", json!({}))]
+    {
+        bearing(there.relay(&theft), &of_mallory).send().await.refused(403, "forbidden");
+    }
+    let polled = bearing(there.relay(&poll(&alice)), &of_alice).send().await.ok();
+    assert_eq!(polled["messages"].as_array().expect("a list").len(), 1, "and nothing was taken");
+}
+
+#[tokio::test]
+async fn what_is_revoked_is_refused_on_every_node_without_a_restart() {
+    let (cluster, issuer) = shared::guarded().await;
+    let (id, subject) = (word("token"), word("subject"));
+    let by_id = issuer.token("alice", json!({"scope": "relay", "jti": id}));
+    let by_subject = issuer.token(&subject, json!({"scope": "relay"}));
+    let other = issuer.token("alice", json!({"scope": "relay", "jti": word("token")}));
+    let node = cluster.follower().await;
+    for token in [&by_id, &by_subject, &other] {
+        sent(&node, token).await.ok();
+    }
+    issuer.revoke(&format!("jti {id}"));
+    issuer.revoke(&format!("sub {subject}"));
+    for node in cluster.apis() {
+        for token in [&by_id, &by_subject] {
+            eventually(Duration::from_secs(5), "the revocation is known", async || {
+                (sent(&node, token).await.status == 401).then_some(())
+            })
+            .await;
+        }
+        sent(&node, &other).await.ok();
+    }
+}
+
+#[tokio::test]
+async fn an_origin_that_is_not_listed_is_refused_before_its_token_is_looked_at() {
+    let (cluster, issuer) = shared::guarded().await;
+    let node = cluster.follower().await;
+    let token = issuer.token("alice", json!({"scope": "socket", "rooms": "*"}));
+    for origin in ["https://evil.example", "https://app.example.evil.example", "null"] {
+        let call = bearing(node.get("/api/v1/events?room=lobby"), &token).header("origin", origin);
+        call.open().await.expect_err("no stream").refused(403, "origin_not_allowed");
+    }
+    for origin in shared::ORIGINS {
+        let call = bearing(node.get("/api/v1/events?room=lobby"), &token).header("origin", origin);
+        call.open().await.expect("a stream").expect("welcome").await;
+    }
+}
+
+#[tokio::test]
+async fn where_no_keys_are_configured_a_token_means_nothing() {
+    let cluster = shared::standard().await;
+    let node = cluster.follower().await;
+    sent(&node, "whatever").await.ok();
+}

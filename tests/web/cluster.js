@@ -1,0 +1,34 @@
+// A real cluster on this machine, started as a person would: `conclave dev`.
+
+import { spawn } from "node:child_process";
+import { existsSync } from "node:fs";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+
+const UP_WITHIN_MS = 90_000;
+
+function binary() {
+  const root = new URL("../../", import.meta.url);
+  const target = process.env.CARGO_TARGET_DIR ? new URL(`file://${process.env.CARGO_TARGET_DIR}/`) : new URL("target/", root);
+  const path = process.env.CONCLAVE_BIN ?? fileURLToPath(new URL("debug/conclave", target));
+  if (!existsSync(path)) throw new Error(`there is no ${path}: build it first, with cargo build -p conclave-node`);
+  return path;
+}
+
+/** Starts three nodes; the test's end ends them. */
+export async function cluster(test, ...flags) {
+  const dev = spawn(binary(), ["dev", "--json", "--no-restart", ...flags], { stdio: ["ignore", "pipe", "inherit"] });
+  const ended = new Promise((resolve) => dev.once("exit", resolve));
+  test.after(async () => {
+    dev.kill("SIGTERM");
+    await ended;
+  });
+  const line = await Promise.race([
+    new Promise((resolve) => createInterface({ input: dev.stdout }).once("line", resolve)),
+    ended.then((code) => Promise.reject(new Error(`conclave dev ended with ${code}`))),
+    new Promise((_, reject) => setTimeout(reject, UP_WITHIN_MS, new Error("no cluster in time")).unref()),
+  ]);
+  const { nodes, leader } = JSON.parse(line);
+  const leading = nodes.find((node) => node.id === leader);
+  return { nodes, leading, others: nodes.filter((node) => node !== leading) };
+}

@@ -1,0 +1,133 @@
+// The parts of the page and of the client that need no cluster.
+
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { createHash, randomBytes, randomInt } from "node:crypto";
+import { fileURLToPath } from "node:url";
+import { it } from "node:test";
+
+import esbuild from "esbuild";
+import jsQR from "jsqr";
+
+import * as codes from "../../node/web/code.js";
+import { qr } from "../../node/web/qr.js";
+import { bytesBefore, count, Reader, Writer } from "../../node/web/records.js";
+import { key, Letters, Records, root } from "../../node/web/seal.js";
+import { Sha256 } from "../../node/web/sha256.js";
+
+const path = (name) => fileURLToPath(new URL(name, import.meta.url));
+
+it("the client is smaller than 10 kB", async () => {
+  const built = await esbuild.build({ entryPoints: [path("../../node/web/conclave.js")], minify: true, format: "esm", write: false });
+  assert.ok(built.outputFiles[0].contents.length < 10_000, `${built.outputFiles[0].contents.length} bytes`);
+});
+
+it("the types fit a program that uses all of the client", () => {
+  const tsc = path("node_modules/typescript/bin/tsc");
+  execFileSync(process.execPath, [tsc, "--noEmit", "--strict", "--target", "es2022", "--module", "nodenext", "--lib", "es2022,dom", path("types.mts")], { stdio: "inherit" });
+});
+
+it("a QR code of any length says what was put in", () => {
+  for (let length = 1; length <= 213; length += 7) {
+    const text = randomBytes(length).toString("base64url").slice(0, length);
+    const modules = qr(text);
+    const [margin, scale] = [4, 3];
+    const size = (modules.length + 2 * margin) * scale;
+    const pixels = new Uint8ClampedArray(size * size * 4).fill(255);
+    for (let y = 0; y < size; y++) {
+      for (let x = 0; x < size; x++) {
+        const dark = modules[Math.floor(y / scale) - margin]?.[Math.floor(x / scale) - margin];
+        if (dark) pixels.fill(0, (y * size + x) * 4, (y * size + x) * 4 + 3);
+      }
+    }
+    assert.equal(jsQR(pixels, size, size)?.data, text);
+  }
+  assert.equal(qr("x".repeat(214)), null);
+});
+
+it("a code is read however it is typed", () => {
+  const code = codes.fresh();
+  const spelled = codes.spell(code);
+  for (const typed of [spelled, spelled.toLowerCase(), spelled.replaceAll("-", " "), `https://a.example/#${spelled}`]) {
+    assert.deepEqual(codes.parse(typed), code);
+  }
+  assert.deepEqual(codes.parse("oOiI-lL11-0000-0000-0000"), { invite: "00111111", secret: "000000000000" });
+  for (const none of ["", "K7QM", spelled + "0", "https://a.example/"]) assert.equal(codes.parse(none), null);
+});
+
+it("SHA-256 of pieces is SHA-256 of the whole", () => {
+  for (const length of [0, 1, 55, 56, 63, 64, 65, 119, 120, 1000, 100_000]) {
+    const bytes = randomBytes(length);
+    const hash = new Sha256();
+    for (let at = 0; at < length; ) {
+      const next = Math.min(length, at + randomInt(1, 200));
+      hash.update(bytes.subarray(at, next));
+      at = next;
+    }
+    assert.equal(hash.hex(), createHash("sha256").update(bytes).digest("hex"));
+  }
+});
+
+/** A sink that keeps what it is given. */
+function memory() {
+  const parts = [];
+  return { write: async (bytes) => void parts.push(bytes.slice()), finish: async () => Buffer.concat(parts), abandon: async () => {} };
+}
+
+const named = (name, bytes) => Object.assign(new Blob([bytes]), { name });
+
+it("files come together again from runs that break anywhere", async () => {
+  const contents = [randomBytes(120_000), Buffer.alloc(0), randomBytes(49_135), randomBytes(7)];
+  const files = contents.map((bytes, i) => named(`file ${i}`, bytes));
+  const sizes = files.map((file) => file.size);
+  const reader = new Reader(files);
+  const writer = new Writer(files.map(({ name, size }) => ({ name, size })), async () => memory());
+  for (let runs = 0; !writer.complete; runs++) {
+    assert.ok(runs < 100);
+    const at = writer.at;
+    const total = count(sizes, at);
+    const breaksAfter = Math.min(total, 1 + (runs % 3));
+    // The sender may have read further than what arrived.
+    for (let i = 0; i < Math.min(total, breaksAfter + 2); i++) {
+      const record = await reader.read(at, i);
+      if (i < breaksAfter) await writer.write(record);
+    }
+    assert.equal(writer.done, bytesBefore(sizes, at, breaksAfter));
+  }
+  assert.deepEqual(writer.finished.map(({ blob }) => blob), contents);
+});
+
+it("a file that was changed on the way is refused", async () => {
+  const bytes = randomBytes(1000);
+  const reader = new Reader([named("a", bytes)]);
+  const writer = new Writer([{ name: "a", size: 1000 }], async () => memory());
+  const record = await reader.read({ file: 0, offset: 0 }, 0);
+  record[5] ^= 1;
+  await writer.write(record);
+  await assert.rejects(async () => writer.write(await reader.read({ file: 0, offset: 0 }, 1)), /did not arrive as it was sent/);
+});
+
+it("a letter opens once, for its addressee, with the whole code", async () => {
+  const code = codes.fresh();
+  const secret = await root(code);
+  const sender = await Letters.between(secret, "sender", "receiver");
+  const receiver = await Letters.between(secret, "receiver", "sender");
+  const letter = await receiver.seal("bob", "alice", "ready", { hello: 1 });
+  await assert.rejects(sender.open("bob", "carol", "ready", letter), "another addressee");
+  await assert.rejects(receiver.open("bob", "alice", "ready", letter), "thrown back");
+  const guessed = await Letters.between(await root({ ...code, secret: "000000000000" }), "sender", "receiver");
+  await assert.rejects(guessed.open("bob", "alice", "ready", letter), "another code");
+  assert.deepEqual(await sender.open("bob", "alice", "ready", letter), { hello: 1 });
+  assert.equal(await sender.open("bob", "alice", "ready", letter), null, "a second time");
+});
+
+it("a record opens under its own number and run alone", async () => {
+  const secret = await root(codes.fresh());
+  const salt = randomBytes(32);
+  const one = new Records(await key(secret, salt, "run 1"));
+  const two = new Records(await key(secret, salt, "run 2"));
+  const sealed = await one.seal(7, Buffer.from("hello"));
+  assert.equal(Buffer.from(await one.open(7, sealed)).toString(), "hello");
+  await assert.rejects(one.open(8, sealed));
+  await assert.rejects(two.open(7, sealed));
+});
