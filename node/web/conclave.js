@@ -16,11 +16,14 @@ const STEADY_MS = 5000;
 const NODES_MAX = 64;
 const WATCH_MS = 300;
 const PING_MAX_MS = 20000;
-// What a server closes with: too much at once, taken over by another connection; and our own, refused for good.
+// What a server closes with: too much at once, for example; taken over by another connection; and our own, refused.
 const POLICY = 1008;
-const REPLACED = 4009;
-const REFUSED = -1;
+const REFUSED = 4000;
+const FINAL = { [REFUSED]: "refused", 4009: "replaced" };
 const AFTER_POLICY_MS = 5000;
+// What passes: asked again.
+const BUSY = ["no_leader", "overloaded", "shutting_down"];
+const BUSY_MS = 300;
 
 /** A refusal or a failure; `code` is what programs read. */
 export class ConclaveError extends Error {
@@ -109,7 +112,7 @@ export class Client extends Emitter {
   constructor({ urls = globalThis.location?.origin, token, session, discover = false, socket = true } = {}) {
     super();
     this.#urls = [urls].flat().filter(Boolean).map(origin);
-    if (!this.#urls.length) fail("invalid_input", "connect needs the URL of at least one node");
+    if (!this.#urls.length) fail("invalid_input", "no urls");
     this.#token = token;
     this.#session = session;
     this.#discover = discover;
@@ -145,9 +148,7 @@ export class Client extends Emitter {
       const end = await this.#attempt();
       if (this.#closed) return;
       this.#socket = null;
-      if (end.code === REPLACED || end.code === REFUSED) {
-        return this.close(new ConclaveError(end.code === REFUSED ? "refused" : "replaced", end.reason));
-      }
+      if (FINAL[end.code]) return this.close(new ConclaveError(FINAL[end.code], end.reason));
       if (end.code === POLICY) end.retryAfterMs = AFTER_POLICY_MS;
       // One that broke at once counts like one that never was.
       failures = end.welcome && Date.now() - began > STEADY_MS ? 0 : failures + 1;
@@ -206,7 +207,7 @@ export class Client extends Emitter {
         resolve(Object.assign(end, { code, reason }));
       };
       const leave = () => over(1000);
-      const patience = setTimeout(() => over(0, "no answer"), SOCKET_OPENS_WITHIN_MS);
+      const patience = setTimeout(() => over(0), SOCKET_OPENS_WITHIN_MS);
       this.#stop.signal.addEventListener("abort", leave);
       socket.onclose = ({ code, reason }) => over(code, reason);
       socket.onmessage = ({ data }) => {
@@ -224,7 +225,7 @@ export class Client extends Emitter {
           const welcome = await this.#ask("hello", { resume }, socket);
           clearTimeout(patience);
           end.welcome = true;
-          timer = this.#keepAlive(Math.min(welcome.pingMs, PING_MAX_MS), socket, () => over(0, "silent"));
+          timer = this.#keepAlive(Math.min(welcome.pingMs, PING_MAX_MS), socket, () => over(0));
           await this.#restore(welcome, socket);
         } catch (error) {
           over(error.code === "forbidden" ? REFUSED : 0, error.message);
@@ -322,15 +323,16 @@ export class Client extends Emitter {
 
   #answer({ id, error, ...frame }) {
     const asked = this.#now.get(id) ?? this.#asked.get(id);
-    if (error) asked?.reject(new ConclaveError(error.code, error.message));
+    if (BUSY.includes(error?.code) && asked?.text) {
+      sleep(BUSY_MS).then(() => this.#asked.has(id) && this.#socket?.send(asked.text));
+    } else if (error) asked?.reject(new ConclaveError(error.code, error.message));
     else asked?.resolve(frame);
   }
 
   #push(frame) {
     if (frame.push === "signal") this.#hand(frame);
-    else if (frame.push === "transfer") this.#watches.get(frame.transfer)?.tell(frame);
-    else if (frame.push === "exchange") this.#watches.get(frame.session)?.tell(frame);
-    else if (frame.room === this.#room?.name) this.#room?.take(frame);
+    else if (!frame.room) this.#watches.get(frame.transfer ?? frame.session)?.tell(frame);
+    else if (frame.room === this.#room?.name) this.#room.take(frame);
   }
 
   /** Hands signals out one after the other, and acknowledges each once its handlers are done with it. */
@@ -382,12 +384,20 @@ export class Client extends Emitter {
   /** Calls `handler` whenever a transfer or an exchange changes, first with how it is now. */
   watch(what, handler) {
     const key = what.transfer ?? what.session;
-    const watch = { what, tell: handler, lost: () => handler({ gone: true }) };
-    this.#watches.set(key, watch);
-    if (!this.#polling) this.#call("watch", what).catch(watch.lost);
-    else void this.#look(what, key, watch);
+    let watch = this.#watches.get(key);
+    if (watch?.now) handler(watch.now);
+    if (!watch) {
+      const handlers = new Set();
+      const tell = (now) => ((watch.now = now), handlers.forEach((each) => each(now)));
+      watch = { what, handlers, tell, lost: () => tell({ gone: true }) };
+      this.#watches.set(key, watch);
+      if (this.#polling) void this.#look(what, key, watch);
+      else this.#call("watch", what).catch(watch.lost);
+    }
+    watch.handlers.add(handler);
     return () => {
-      if (this.#watches.get(key) !== watch) return;
+      watch.handlers.delete(handler);
+      if (watch.handlers.size || this.#watches.get(key) !== watch) return;
       this.#watches.delete(key);
       if (this.#socket) this.#ask("unwatch", what, this.#socket).catch(() => {});
     };
@@ -425,10 +435,10 @@ export class Client extends Emitter {
     } else if (op === "lookup") {
       return this.#relay("lookup", { inviteCode });
     } else if (op === "signal") {
-      const from = this.#claim?.peerId ?? fail("not_claimed", "claim a peer id first");
+      const from = this.#claim?.peerId ?? fail("not_claimed");
       await this.#relay("signal", { from, to, type, payload });
     } else if (op !== "watch" && op !== "unwatch") {
-      fail("unavailable", "rooms need a WebSocket, and none gets through");
+      fail("unavailable");
     }
     return {};
   }
@@ -473,7 +483,7 @@ export class Client extends Emitter {
       const url = this.#urls[at % this.#urls.length];
       let pause = backOff(failures);
       try {
-        const limit = AbortSignal.timeout(Math.min(timeoutMs, POLL_MS + ANSWERS_WITHIN_MS));
+        const limit = AbortSignal.timeout(POLL_MS + ANSWERS_WITHIN_MS);
         const within = signal ? AbortSignal.any([signal, limit]) : limit;
         const reply = await fetch(url + path, { method, headers, body, signal: within, cache: "no-store" });
         const busy = reply.status === 503 || reply.status === 429;

@@ -33,7 +33,7 @@ const until = (page, condition, argument) => page.waitForFunction(condition, arg
 describe("the client", { concurrency: 1 }, () => {
   it("pushes signals between nodes, once each and in order, though the receiver's node dies", async (test) => {
     const { nodes, leading, others } = await cluster(test);
-    const { a, b } = await clients(test, nodes, leading, others[0]);
+    const { a, b } = await clients(test, nodes, others[0], leading);
     const peer = await a.evaluate(async () => {
       const id = crypto.randomUUID();
       await client.claim(id, { inviteCode: "aB3dE6gH" });
@@ -44,13 +44,13 @@ describe("the client", { concurrency: 1 }, () => {
     await b.evaluate((peer) => client.signal(peer, "offer", 0), peer);
     await until(a, () => heard.length === 1);
 
-    process.kill(leading.pid, "SIGKILL");
+    process.kill(others[0].pid, "SIGKILL");
     await b.evaluate(async (peer) => {
       for (let i = 1; i <= 20; i++) await client.signal(peer, "ready", i);
     }, peer);
     await until(a, () => heard.length >= 21);
     const heard = await a.evaluate(() => heard.map(({ payload }) => payload));
-    // A signal whose answer was lost may have been sent twice; here the sender's node lives.
+    // A signal whose answer was lost may be sent twice; here the sender's node lives, and leads.
     assert.deepEqual(heard, [...Array(21).keys()]);
     assert.deepEqual(await a.evaluate(() => states.at(-1)), { state: "open", recovered: true });
   });
