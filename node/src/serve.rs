@@ -147,6 +147,7 @@ async fn live(config: &Config, environment: &Environment) -> Result<(), Error> {
     let registry = Registry::new(cluster.clone(), options.limits());
     let sockets = Sockets::new(options::sockets(config), cluster.clone());
     rt::spawn(sockets.clone().keep());
+    door.seat(sockets.clone());
     // Beside apply, which makes the hints, and not on the threads that serve.
     tokio::spawn(actors::dispatch::run(cluster.hints(), registry.clone()));
     tokio::spawn(actors::room::run(cluster.casts(), registry.clone()));
@@ -187,7 +188,9 @@ async fn leave(
     shared.drain();
     public.pause().await;
     // Idle connections are no reason to wait, and the server cannot tell them from busy ones: requests are counted.
-    if tokio::time::timeout_at(end - farewell, running.none()).await.is_err() {
+    let (requests, ()) =
+        tokio::join!(tokio::time::timeout_at(end - farewell, running.none()), shared.drain_sockets(end - farewell));
+    if requests.is_err() {
         tracing::warn!(requests = running.count(), "the grace time is over: these requests are cut off");
     }
     public.stop(true).await;

@@ -2,7 +2,7 @@
 //! draft-uberti-behave-turn-rest-00): the user name says until when, and the password is its HMAC under a secret that
 //! the TURN server has, too. No TURN server is ever asked, and nothing is kept.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -71,7 +71,7 @@ impl Ice {
     /// # Errors
     /// If a file cannot be read or holds a secret that is too short.
     pub fn new(options: Options) -> Result<Self, Error> {
-        let secrets = options.secrets.iter().map(secret).collect::<Result<Vec<_>, _>>()?;
+        let secrets = options.secrets.iter().map(|path| secret(path)).collect::<Result<Vec<_>, _>>()?;
         Ok(Self(Arc::new(Inner { options, signing: secrets.into_iter().next() })))
     }
 
@@ -99,12 +99,12 @@ impl Ice {
     }
 }
 
-fn secret(path: &PathBuf) -> Result<hmac::Key, Error> {
+fn secret(path: &Path) -> Result<hmac::Key, Error> {
     let bytes = files::read(path, SECRET_BYTES_MAX)
-        .map_err(|error| Error::Unreadable { path: path.clone(), error })?;
+        .map_err(|error| Error::Unreadable { path: path.to_owned(), error })?;
     let secret = files::without_line_end(&bytes);
     if secret.len() < SECRET_BYTES_MIN {
-        return Err(Error::Short(path.clone()));
+        return Err(Error::Short(path.to_owned()));
     }
     Ok(hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, secret))
 }

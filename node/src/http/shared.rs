@@ -55,6 +55,14 @@ impl Shared {
         self.registry.wake_all();
     }
 
+    /// Sends the sockets of this node elsewhere; everything about them is over by `end`. Call [`Shared::drain`] before.
+    pub async fn drain_sockets(&self, end: Instant) {
+        let origins = self.nodes.origins(&self.cluster).await;
+        let others = origins.iter().filter(|(id, _)| **id != self.cluster.node_id());
+        let urls: Vec<String> = others.map(|(_, url)| url.clone()).collect();
+        self.sockets.drain(&urls, end).await;
+    }
+
     /// Whether [`Shared::drain`] was called.
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::SeqCst)

@@ -18,6 +18,7 @@ mod relay;
 mod rendezvous;
 mod server;
 mod sessions;
+mod sockets;
 mod tickets;
 mod transfers;
 mod ttl;

@@ -1,7 +1,7 @@
 //! Notices when a file changed, by looking: there is no notification that holds for every file system and for the
 //! symbolic links by which container platforms swap secrets.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::Auth;
@@ -41,11 +41,11 @@ async fn reload(auth: &Auth) {
 }
 
 async fn look(paths: Vec<PathBuf>) -> Vec<Look> {
-    let looked = tokio::task::spawn_blocking(move || paths.iter().map(look_at).collect()).await;
+    let looked = tokio::task::spawn_blocking(move || paths.iter().map(|path| look_at(path)).collect()).await;
     looked.unwrap_or_default()
 }
 
-fn look_at(path: &PathBuf) -> Look {
+fn look_at(path: &Path) -> Look {
     let seen = std::fs::metadata(path).and_then(|metadata| Ok((metadata.modified()?, metadata.len())));
     Look(seen.ok())
 }
