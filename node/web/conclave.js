@@ -143,7 +143,7 @@ export class Client extends Emitter {
   // ---- the connection
 
   async #live() {
-    for (let failures = 0; !this.#closed; ) {
+    for (let failures = 0; !this.#closed;) {
       const began = Date.now();
       const end = await this.#attempt();
       if (this.#closed) return;
@@ -179,7 +179,9 @@ export class Client extends Emitter {
   /** A ticket for one use in place of the token, which must not stand in a URL. */
   async #ticket() {
     if (!this.#token) return "";
-    const { ticket } = await answer(this.http("POST", "/api/v1/tickets", { timeoutMs: SOCKET_OPENS_WITHIN_MS }));
+    const { ticket } = await answer(
+      this.http("POST", "/api/v1/tickets", { timeoutMs: SOCKET_OPENS_WITHIN_MS }),
+    );
     return `?ticket=${ticket}`;
   }
 
@@ -255,7 +257,8 @@ export class Client extends Emitter {
     if (room?.epoch !== undefined) {
       room.welcomed(welcome.room === room.name ? welcome : await this.#ask("join", room.position(), socket));
     }
-    for (const watch of this.#watches.values()) await this.#ask("watch", watch.what, socket).catch(watch.lost);
+    for (const watch of this.#watches.values())
+      await this.#ask("watch", watch.what, socket).catch(watch.lost);
     this.#polling?.abort();
     this.#polling = null;
     this.#socket = socket;
@@ -343,7 +346,10 @@ export class Client extends Emitter {
     this.#handing = this.#handing.then(async () => {
       if (!again) await this.emit("signal", signal).catch((error) => this.emit("error", error));
       if (seq === undefined || !this.#socket) return;
-      await this.#ask("ack", { seq }, this.#socket).then(() => this.#taken.delete(seq), () => {});
+      await this.#ask("ack", { seq }, this.#socket).then(
+        () => this.#taken.delete(seq),
+        () => {},
+      );
     });
   }
 
@@ -371,9 +377,14 @@ export class Client extends Emitter {
 
   /** Enters a room; the one entered before is left. */
   async join(name, handlers = {}) {
-    const room = new Room(name, handlers, (op, fields) => this.#call(op, { room: name, ...fields }), () => {
-      if (this.#room === room) this.#room = null;
-    });
+    const room = new Room(
+      name,
+      handlers,
+      (op, fields) => this.#call(op, { room: name, ...fields }),
+      () => {
+        if (this.#room === room) this.#room = null;
+      },
+    );
     this.#room = room;
     room.welcomed(await this.#call("join", room.position()));
     return room;
@@ -405,10 +416,13 @@ export class Client extends Emitter {
 
   async #look(what, key, watch) {
     while (this.#watches.get(key) === watch && this.#polling && what.transfer) {
-      await answer(this.http("GET", `/api/v1/transfers/${key}`)).then(({ totalChunks: total, received: ranges, ...rest }) => {
-        const received = ranges.reduce((sum, [first, last]) => sum + last - first + 1, 0);
-        watch.tell({ ...rest, transfer: key, received, total, done: received === total, gone: false });
-      }, watch.lost);
+      await answer(this.http("GET", `/api/v1/transfers/${key}`)).then(
+        ({ totalChunks: total, received: ranges, ...rest }) => {
+          const received = ranges.reduce((sum, [first, last]) => sum + last - first + 1, 0);
+          watch.tell({ ...rest, transfer: key, received, total, done: received === total, gone: false });
+        },
+        watch.lost,
+      );
       await sleep(WATCH_MS);
     }
   }

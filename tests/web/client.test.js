@@ -89,11 +89,14 @@ describe("the client", { concurrency: 1 }, () => {
     const { nodes } = await cluster(test);
     const { a, b } = await clients(test, nodes, nodes[0], nodes[1]);
     const session = await a.evaluate(() => client.session);
-    const taken = await b.evaluate(async ({ session, urls }) => {
-      const { connect } = await import("/conclave.js");
-      window.heir = await connect({ urls, session });
-      return { session: heir.session, recovered: heir.recovered };
-    }, { session, urls: nodes.map(({ http }) => http) });
+    const taken = await b.evaluate(
+      async ({ session, urls }) => {
+        const { connect } = await import("/conclave.js");
+        window.heir = await connect({ urls, session });
+        return { session: heir.session, recovered: heir.recovered };
+      },
+      { session, urls: nodes.map(({ http }) => http) },
+    );
     assert.deepEqual(taken, { session, recovered: true });
     await until(a, () => states.at(-1)?.state === "closed");
   });
@@ -112,7 +115,10 @@ describe("the client", { concurrency: 1 }, () => {
     }, id);
     await until(b, () => news.at(-1)?.received === 0);
     const sent = new Array(100_000).fill(7);
-    await a.evaluate((sent) => transfers.upload({ pin: "watched", passwordHash: "demo", data: new Uint8Array(sent) }), sent);
+    await a.evaluate(
+      (sent) => transfers.upload({ pin: "watched", passwordHash: "demo", data: new Uint8Array(sent) }),
+      sent,
+    );
     await until(b, () => news.at(-1).done);
     const received = await b.evaluate(async (id) => {
       const { Transfers } = await import("/transfers.js");
