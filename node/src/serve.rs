@@ -147,6 +147,7 @@ async fn live(config: &Config, environment: &Environment) -> Result<(), Error> {
     let registry = Registry::new(cluster.clone(), options.limits());
     let sockets = Sockets::new(options::sockets(config), cluster.clone());
     rt::spawn(sockets.clone().keep());
+    door.seat(sockets.clone());
     // Beside apply, which makes the hints, and not on the threads that serve.
     tokio::spawn(actors::dispatch::run(cluster.hints(), registry.clone()));
     tokio::spawn(actors::room::run(cluster.casts(), registry.clone()));

@@ -110,6 +110,11 @@ impl Cluster {
         Api::new(&self.node(id).http)
     }
 
+    /// One node's admin API.
+    pub fn admin(&self, id: u64) -> Api {
+        Api::new(&self.node(id).admin)
+    }
+
     /// Every node's API, in the order of their ids.
     pub fn apis(&self) -> Vec<Api> {
         self.nodes.keys().map(|id| self.api(*id)).collect()

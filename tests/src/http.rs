@@ -45,6 +45,11 @@ type Dialed = (SendRequest<Full<Bytes>>, http1::Connection<TokioIo<TcpStream>, F
 struct Idle(Mutex<BTreeMap<SocketAddr, Vec<SendRequest<Full<Bytes>>>>>);
 
 impl Api {
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.base
+    }
+
     /// The API under `url`, which is `http://ADDRESS:PORT`.
     pub fn new(url: &str) -> Self {
         Self { base: address(url), from: Ipv4Addr::LOCALHOST.into(), idle: Arc::default() }

@@ -193,8 +193,10 @@ fn raise_open_files(wanted: u64) -> Result<(), String> {
     if limit.current.is_none_or(|current| current >= wanted) {
         return Ok(());
     }
-    if limit.maximum.is_some_and(|maximum| maximum < wanted) {
-        return Err(format!("{wanted} files are needed, and no more than {:?} allowed", limit.maximum));
+    if let Some(maximum) = limit.maximum.filter(|maximum| *maximum < wanted) {
+        return Err(format!(
+            "{wanted} files have to be open, and no more than {maximum} may be: see ulimit -Hn"
+        ));
     }
     let raised = Rlimit { current: Some(wanted), ..limit };
     setrlimit(Resource::Nofile, raised).map_err(|error| format!("the limit of open files stays: {error}"))

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use conclave_cluster::Cluster;
 
+use crate::socket::Sockets;
 use crate::telemetry::metrics::{About, Glance, Metrics};
 
 /// Where the node is in its life.
@@ -22,6 +23,7 @@ pub enum Phase {
 struct Inside {
     phase: AtomicU8,
     cluster: OnceLock<Cluster>,
+    sockets: OnceLock<Sockets>,
     metrics: Metrics,
     about: About,
 }
@@ -34,12 +36,21 @@ impl Door {
     /// A door to a node that is about to start.
     pub fn new(metrics: Metrics, about: About) -> Self {
         let phase = AtomicU8::new(Phase::Starting as u8);
-        Self(Arc::new(Inside { phase, cluster: OnceLock::new(), metrics, about }))
+        Self(Arc::new(Inside { phase, cluster: OnceLock::new(), sockets: OnceLock::new(), metrics, about }))
     }
 
     /// The cluster part is up. Said once; a second time changes nothing.
     pub fn attach(&self, cluster: Cluster) {
         let _ = self.0.cluster.set(cluster);
+    }
+
+    /// The node takes sockets. Said once; a second time changes nothing.
+    pub fn seat(&self, sockets: Sockets) {
+        let _ = self.0.sockets.set(sockets);
+    }
+
+    pub(super) fn sockets(&self) -> Option<&Sockets> {
+        self.0.sockets.get()
     }
 
     /// The node has come to `phase`. It never goes back.

@@ -18,6 +18,8 @@ use super::report::{Add, Node, Status, Transfer};
 
 /// Bytes of a body; the longest wish is far shorter.
 const BODY_BYTES_MAX: usize = 4096;
+/// Sockets shown at once.
+const LISTED_MAX: usize = 1000;
 /// Operators and scrapers are few.
 const CONNECTIONS_MAX: usize = 256;
 
@@ -44,6 +46,7 @@ fn routes(app: &mut web::ServiceConfig) {
         .service(web::resource("/livez").get(live).default_service(only("GET")))
         .service(web::resource("/readyz").get(ready).default_service(only("GET")))
         .service(web::resource("/cluster/status").get(status).default_service(only("GET")))
+        .service(web::resource("/sockets").get(sockets).default_service(only("GET")))
         .service(web::resource("/cluster/members").post(add).default_service(only("POST")))
         .service(web::resource("/cluster/members/{id}").delete(remove).default_service(only("DELETE")))
         .service(web::resource("/cluster/members/{id}/promote").post(promote).default_service(only("POST")))
@@ -85,6 +88,12 @@ async fn ready(door: web::Data<Door>) -> Result<HttpResponse, Error> {
 
 async fn status(door: web::Data<Door>) -> Result<HttpResponse, Error> {
     Ok(HttpResponse::Ok().json(cluster(&door)?.status().await))
+}
+
+/// Who is connected to this node, without saying who it is.
+async fn sockets(door: web::Data<Door>) -> Result<HttpResponse, Error> {
+    let sockets = door.sockets().ok_or(Error::Starting)?;
+    Ok(HttpResponse::Ok().json(json!({"count": sockets.count(), "sockets": sockets.list(LISTED_MAX)})))
 }
 
 async fn add(door: web::Data<Door>, body: web::Bytes) -> Result<HttpResponse, Error> {

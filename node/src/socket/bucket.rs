@@ -1,7 +1,5 @@
 //! How fast one connection may send.
 
-use std::time::Duration;
-
 use tokio::time::Instant;
 
 /// How many refusals a client is forgiven, in seconds of its message rate.
@@ -96,12 +94,13 @@ impl Throttle {
     }
 }
 
-/// For how long a connection that was refused had better be silent.
-pub(super) const COOL_OFF: Duration = Duration::from_secs(1);
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+
+    const A_SECOND: Duration = Duration::from_secs(1);
 
     fn throttle(now: Instant) -> Throttle {
         Throttle::new(Rates { messages_per_second: 10, bytes_per_second: 1000 }, 2000, now)
@@ -124,7 +123,7 @@ mod tests {
         let mut throttle = throttle(now);
         assert_eq!(throttle.message(2000, now), Verdict::Pass);
         assert_eq!(throttle.message(1, now), Verdict::Refuse);
-        assert_eq!(throttle.message(900, now + COOL_OFF), Verdict::Pass);
+        assert_eq!(throttle.message(900, now + A_SECOND), Verdict::Pass);
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub struct Bounds {
 
 /// A message on its way out.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Frame {
+pub(super) enum Frame {
     /// JSON.
     Text(ByteString),
     /// FlatBuffers.
@@ -58,7 +58,7 @@ pub(super) enum Out {
 /// Over its bound the connection is lost: what waited is dropped, the client is told 4008, and catches up from history
 /// on its next connection. So one slow reader costs the bound and nothing more.
 #[derive(Clone)]
-pub struct Outbox(Arc<Inner>);
+pub(super) struct Outbox(Arc<Inner>);
 
 struct Inner {
     bounds: Bounds,
@@ -85,7 +85,7 @@ impl Outbox {
     }
 
     /// Queues a message. False if the connection is ending, this message being what ended it perhaps.
-    pub fn push(&self, frame: Frame) -> bool {
+    pub(super) fn push(&self, frame: Frame) -> bool {
         let mut queue = self.lock();
         if queue.closed {
             return false;
@@ -107,7 +107,7 @@ impl Outbox {
     }
 
     /// Ends the connection once what waits is written. The first reason stays.
-    pub fn end(&self, reason: impl Into<Reason>) {
+    pub(super) fn end(&self, reason: impl Into<Reason>) {
         let mut queue = self.lock();
         if !queue.closed {
             queue.end(reason.into());
@@ -115,13 +115,8 @@ impl Outbox {
         }
     }
 
-    /// Whether the queue is at most half full, so that history may be read into it.
-    pub fn has_room(&self) -> bool {
-        self.lock().has_room(&self.0.bounds)
-    }
-
     /// Waits until the queue is at most half full; false if the connection ends before.
-    pub async fn room(&self) -> bool {
+    pub(super) async fn room(&self) -> bool {
         poll_fn(|cx| {
             let mut queue = self.lock();
             if queue.closed {
@@ -139,7 +134,7 @@ impl Outbox {
     }
 
     /// Whether nothing is taken in any more.
-    pub fn is_ending(&self) -> bool {
+    pub(super) fn is_ending(&self) -> bool {
         self.lock().closed
     }
 
@@ -216,5 +211,65 @@ impl Queue {
 impl fmt::Debug for Outbox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Outbox")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use futures_util::FutureExt as _;
+    use futures_util::task::noop_waker;
+
+    use super::*;
+
+    fn outbox() -> Outbox {
+        Outbox::new(Bounds { frames_max: 4, bytes_max: 100 }, None, Metrics::new())
+    }
+
+    fn text(len: usize) -> Frame {
+        Frame::Text("x".repeat(len).into())
+    }
+
+    fn taken(outbox: &Outbox) -> Poll<Option<Out>> {
+        outbox.poll_next(&mut Context::from_waker(&noop_waker()))
+    }
+
+    #[test]
+    fn what_is_pushed_comes_out_before_the_end() {
+        let outbox = outbox();
+        assert!(outbox.push(text(1)) && outbox.push(text(2)));
+        outbox.end(Code::NORMAL);
+        outbox.end(Code::POLICY);
+        assert!(!outbox.push(text(3)));
+        assert_eq!(taken(&outbox), Poll::Ready(Some(Out::Frame(text(1)))));
+        assert_eq!(taken(&outbox), Poll::Ready(Some(Out::Frame(text(2)))));
+        assert_eq!(taken(&outbox), Poll::Ready(Some(Out::End(Code::NORMAL.into()))));
+        assert_eq!(taken(&outbox), Poll::Ready(None));
+    }
+
+    #[test]
+    fn over_the_bound_everything_goes_and_the_client_is_told() {
+        for (count, len) in [(5, 1), (2, 51)] {
+            let outbox = outbox();
+            let pushed: Vec<bool> = (0..count).map(|_| outbox.push(text(len))).collect();
+            assert_eq!(pushed.iter().filter(|fits| !**fits).count(), 1, "only the last was too much");
+            assert!(outbox.was_slow() && outbox.is_ending());
+            assert!(matches!(taken(&outbox), Poll::Ready(Some(Out::End(Reason { code: Code::SLOW, .. })))));
+        }
+    }
+
+    #[test]
+    fn a_writer_waits_until_half_of_it_is_read() {
+        let outbox = outbox();
+        (0..4).for_each(|_| assert!(outbox.push(text(1))));
+        let mut room = pin!(outbox.room());
+        assert_eq!(room.as_mut().now_or_never(), None);
+        assert!(taken(&outbox).is_ready());
+        assert_eq!(outbox.room().now_or_never(), None);
+        assert!(taken(&outbox).is_ready());
+        assert_eq!(outbox.room().now_or_never(), Some(true));
+        outbox.abandon();
+        assert_eq!(outbox.room().now_or_never(), Some(false));
     }
 }

@@ -11,8 +11,6 @@ use super::close::{Code, Reason};
 
 /// Bytes of a control frame's payload (RFC 6455, section 5.5).
 const CONTROL_BYTES_MAX: usize = 125;
-/// Two bytes, eight of length, four of mask.
-const HEAD_BYTES_MAX: usize = 14;
 
 /// What one connection may send at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -222,16 +220,7 @@ impl Reader {
             Ok(Incoming::Binary(bytes))
         }
     }
-
-    /// Whether nothing is under way, and how much is held if something is.
-    #[cfg(test)]
-    fn held(&self) -> usize {
-        self.input.len() + self.control.len() + self.message.as_ref().map_or(0, |m| m.bytes.len())
-    }
 }
-
-/// Bytes of input worth gathering before another look: enough for any head.
-pub(super) const INPUT_BYTES_MIN: usize = HEAD_BYTES_MAX;
 
 /// RFC 6455, section 5.3, eight bytes at a time.
 fn unmask(payload: &mut [u8], mask: [u8; 4]) {
@@ -244,5 +233,110 @@ fn unmask(payload: &mut [u8], mask: [u8; 4]) {
     }
     for (place, byte) in words.into_remainder().iter_mut().enumerate() {
         *byte ^= mask[place % 4];
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOUNDS: Bounds = Bounds { frame_bytes_max: 1000, message_bytes_max: 1500 };
+
+    /// A client's frame.
+    fn frame(head: u8, payload: &[u8]) -> Vec<u8> {
+        let mask = [0x11, 0x22, 0x33, 0x44];
+        let mut bytes = vec![head];
+        match payload.len() {
+            len @ 0..=125 => bytes.push(0x80 | len as u8),
+            len => bytes.extend([&[0x80 | 126][..], &(len as u16).to_be_bytes()].concat()),
+        }
+        bytes.extend(mask);
+        bytes.extend(payload.iter().enumerate().map(|(at, byte)| byte ^ mask[at % 4]));
+        bytes
+    }
+
+    fn read(bytes: &[u8], step: usize) -> Result<Vec<Incoming>, Code> {
+        let mut reader = Reader::new(BOUNDS);
+        let mut found = Vec::new();
+        for some in bytes.chunks(step) {
+            reader.feed(some);
+            while let Some(incoming) = reader.next()? {
+                found.push(incoming);
+            }
+        }
+        Ok(found)
+    }
+
+    fn text(text: &str) -> Incoming {
+        Incoming::Text(text.to_owned().into())
+    }
+
+    #[test]
+    fn it_does_not_matter_how_the_bytes_come() {
+        let whole = [
+            frame(0x81, "first".as_bytes()),
+            frame(0x01, "sec".as_bytes()),
+            frame(0x89, b"ping"),
+            frame(0x00, "ön".as_bytes()),
+            frame(0x80, b"d"),
+            frame(0x82, &[7; 300]),
+            frame(0x88, &[0x03, 0xe8]),
+        ]
+        .concat();
+        let expected = vec![
+            text("first"),
+            Incoming::Ping(Bytes::from_static(b"ping")),
+            text("secönd"),
+            Incoming::Binary(vec![7; 300].into()),
+            Incoming::Close(Some(Code::NORMAL.into())),
+        ];
+        for step in [1, 2, 3, 7, 64, whole.len()] {
+            assert_eq!(read(&whole, step), Ok(expected.clone()), "{step} bytes at a time");
+        }
+    }
+
+    #[test]
+    fn a_length_is_judged_before_its_bytes_come() {
+        let claims = |second: u8, length: &[u8]| read(&[&[0x82, second][..], length].concat(), 1);
+        assert_eq!(claims(0x80 | 126, &1001_u16.to_be_bytes()), Err(Code::TOO_BIG));
+        assert_eq!(claims(0x80 | 127, &(1_u64 << 40).to_be_bytes()), Err(Code::TOO_BIG));
+        assert_eq!(claims(0x80 | 127, &(1_u64 << 63).to_be_bytes()), Err(Code::PROTOCOL));
+        assert_eq!(claims(0x80 | 126, &125_u16.to_be_bytes()), Err(Code::PROTOCOL), "not the shortest spelling");
+        let fragments = [frame(0x02, &[0; 1000]), frame(0x80, &[0; 501])].concat();
+        assert_eq!(read(&fragments, 4096), Err(Code::TOO_BIG), "together");
+    }
+
+    #[test]
+    fn text_fails_at_its_first_wrong_byte() {
+        for wrong in [&b"ok\xff"[..], b"\xed\xa0\x80", b"\xf4\x90", b"\xc0\xaf"] {
+            let mut bytes = frame(0x01, wrong);
+            assert_eq!(read(&bytes, 1), Err(Code::INVALID), "{wrong:?}");
+            bytes.truncate(bytes.len() - 1);
+            bytes[1] += 5;
+            let early = read(&bytes, 1);
+            assert!(matches!(early, Err(Code::INVALID) | Ok(_)));
+        }
+        assert_eq!(read(&frame(0x81, b"\xc3"), 64), Err(Code::INVALID), "half a character at the end");
+    }
+
+    #[test]
+    fn the_protocol_is_kept_or_the_connection_fails() {
+        let mut unmasked = frame(0x81, b"x");
+        unmasked[1] &= 0x7f;
+        for (bytes, code) in [
+            (frame(0xc1, b"x"), Code::PROTOCOL),
+            (frame(0x83, b"x"), Code::PROTOCOL),
+            (frame(0x09, b"x"), Code::PROTOCOL),
+            (frame(0x80, b"x"), Code::PROTOCOL),
+            (frame(0x89, &[0; 126]), Code::PROTOCOL),
+            ([frame(0x01, b"x"), frame(0x81, b"y")].concat(), Code::PROTOCOL),
+            (unmasked, Code::PROTOCOL),
+            (frame(0x88, &[3]), Code::PROTOCOL),
+            (frame(0x88, &1005_u16.to_be_bytes()), Code::PROTOCOL),
+            (frame(0x88, &5000_u16.to_be_bytes()), Code::PROTOCOL),
+            (frame(0x88, &[3, 0xe8, 0xff]), Code::INVALID),
+        ] {
+            assert_eq!(read(&bytes, 64), Err(code), "{bytes:?}");
+        }
     }
 }

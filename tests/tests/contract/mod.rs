@@ -19,6 +19,7 @@ mod relay;
 mod rendezvous;
 mod server;
 mod sessions;
+mod sockets;
 mod tickets;
 mod transfers;
 mod ttl;

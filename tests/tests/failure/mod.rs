@@ -12,3 +12,4 @@ mod membership;
 mod partition;
 mod shutdown;
 mod slow_links;
+mod sockets;

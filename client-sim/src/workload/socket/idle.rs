@@ -13,8 +13,10 @@ use crate::report::{Kind, Meter};
 use crate::sample::{Plan, Sample};
 use crate::socket::{Idle, Session};
 
-/// One look at how many are open; also how long the run may overstay.
-const LOOK: Duration = Duration::from_millis(250);
+/// Between two looks at whether all are open, which is how exactly that is timed.
+const LOOK_OPENING: Duration = Duration::from_millis(20);
+/// Between two looks while they are held.
+const LOOK_HOLDING: Duration = Duration::from_millis(250);
 
 /// What all sockets of the run share.
 #[derive(Default)]
@@ -50,7 +52,7 @@ pub(crate) async fn hold(
     }
     while count.tried.load(Ordering::Relaxed) < sockets {
         watch(origin.elapsed(), count.open.load(Ordering::Relaxed));
-        tokio::time::sleep(LOOK.min(Duration::from_millis(20))).await;
+        tokio::time::sleep(LOOK_OPENING).await;
     }
     let open_s = origin.elapsed().as_secs_f64();
     tokio::time::sleep(options.warmup).await;
@@ -60,7 +62,7 @@ pub(crate) async fn hold(
     let from = Instant::now();
     while from.elapsed() < options.duration {
         watch(origin.elapsed(), count.open.load(Ordering::Relaxed));
-        tokio::time::sleep(LOOK.min(options.duration)).await;
+        tokio::time::sleep(LOOK_HOLDING.min(options.duration)).await;
     }
     let end = plan.take().await;
     let seconds = from.elapsed().as_secs_f64();

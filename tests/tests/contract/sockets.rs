@@ -1,0 +1,313 @@
+//! `GET /api/v1/socket`, JSON: sessions, mailboxes, rooms, watches, over all nodes.
+
+use conclave_tests::relay::{Pair, invite_code, lookup, peer_id, poll, signal, word};
+use conclave_tests::shared;
+use conclave_tests::socket::Socket;
+use serde_json::{Value, json};
+
+#[tokio::test]
+async fn a_hello_is_welcomed_twice() {
+    let cluster = shared::standard().await;
+    let mut socket = Socket::open(&cluster.follower().await).await;
+    let answer = socket.ok(json!({"op": "hello"})).await;
+    let welcome = socket.push("welcome").await;
+    let session = answer["session"].as_str().expect("a session id");
+    assert_eq!(session.len(), 32);
+    assert_eq!(welcome["session"], session);
+    assert_eq!(answer["recovered"], false);
+    assert_eq!(answer["leaseMs"], 300_000);
+    socket.refused(json!({"op": "hello"}), "already_open").await;
+}
+
+#[tokio::test]
+async fn a_signal_posted_on_one_node_arrives_on_a_socket_of_another_and_in_no_poll() {
+    let cluster = shared::standard().await;
+    let (here, there) = cluster.two_followers().await;
+    let (from, to) = (peer_id(), peer_id());
+    let mut socket = Socket::open(&there).await;
+    socket.ok(json!({"op": "claim", "peerId": to})).await;
+    for turn in 0..5 {
+        here.relay(&signal(&from, &to, "offer", json!({"turn": turn}))).send().await.ok();
+        let push = socket.push("signal").await;
+        assert_eq!((&push["from"], &push["type"]), (&json!(from), &json!("offer")));
+        assert_eq!(push["payload"], json!({"turn": turn}));
+        assert_eq!(here.relay(&poll(&to)).send().await.ok(), json!({"messages": []}));
+    }
+    // What was acknowledged is gone, what was not comes by poll once the socket is gone.
+    socket.ok(json!({"op": "ack", "seq": 3})).await;
+    socket.close().await;
+    let polled = conclave_tests::wait::eventually(conclave_tests::socket::PATIENCE, "the rest", async || {
+        let polled = here.relay(&poll(&to)).send().await.ok();
+        polled["messages"].as_array().filter(|messages| !messages.is_empty()).cloned()
+    })
+    .await;
+    let turns: Vec<_> = polled.iter().map(|message| message["payload"]["turn"].clone()).collect();
+    assert_eq!(turns, [json!(3), json!(4)]);
+}
+
+#[tokio::test]
+async fn signals_go_from_socket_to_socket_byte_for_byte() {
+    let cluster = shared::standard().await;
+    let (here, there) = cluster.two_followers().await;
+    let (alice, bob) = (peer_id(), peer_id());
+    let (mut one, mut other) = (Socket::open(&here).await, Socket::open(&there).await);
+    one.refused(json!({"op": "signal", "to": bob, "type": "offer", "payload": 1}), "not_claimed").await;
+    one.ok(json!({"op": "claim", "peerId": alice})).await;
+    let code = invite_code();
+    other.ok(json!({"op": "claim", "peerId": bob, "inviteCode": code})).await;
+    assert_eq!(one.ok(json!({"op": "lookup", "inviteCode": code})).await["peerId"], bob);
+    assert_eq!(here.relay(&lookup(&code)).send().await.ok()["peerId"], bob);
+    let payload = r#"{"sdp":"v=0\r\n" ,  "z":1.0e5,"z":2}"#;
+    let text = format!(r#"{{"op":"signal","to":"{bob}","type":"answer","payload":{payload}}}"#);
+    one.send(text).await;
+    let raw = other.next_text().await;
+    assert!(raw.contains(&format!("\"payload\":{payload}")), "{raw}");
+}
+
+#[tokio::test]
+async fn a_peer_id_is_one_session_s() {
+    let cluster = shared::standard().await;
+    let (here, there) = cluster.two_followers().await;
+    let peer = peer_id();
+    let (mut one, mut other) = (Socket::open(&here).await, Socket::open(&there).await);
+    one.ok(json!({"op": "claim", "peerId": peer})).await;
+    one.ok(json!({"op": "claim", "peerId": peer})).await;
+    other.refused(json!({"op": "claim", "peerId": peer}), "peer_in_use").await;
+    // A second claim moves, and frees the first.
+    one.ok(json!({"op": "claim", "peerId": peer_id()})).await;
+    other.ok(json!({"op": "claim", "peerId": peer})).await;
+}
+
+#[tokio::test]
+async fn a_room_has_one_order_for_all_its_members_on_all_nodes() {
+    let cluster = shared::standard().await;
+    let room = word("room");
+    let mut members = Vec::new();
+    for api in cluster.apis() {
+        let mut member = Socket::open(&api).await;
+        let joined = member.ok(json!({"op": "join", "room": room})).await;
+        assert_eq!(joined["members"].as_array().map(Vec::len), Some(members.len() + 1), "{joined}");
+        members.push(member);
+    }
+    for turn in 0..20 {
+        for (place, member) in members.iter_mut().enumerate() {
+            member.say(&json!({"op": "publish", "data": {"from": place, "turn": turn}})).await;
+        }
+    }
+    let mut heard = Vec::new();
+    for (place, member) in members.iter_mut().enumerate() {
+        let mut own = Vec::new();
+        for _ in 0..40 {
+            let event = member.push("message").await;
+            assert_eq!(event["room"], room);
+            own.push((event["offset"].as_u64().expect("an offset"), event["data"].clone()));
+        }
+        assert!(own.is_sorted_by_key(|(offset, _)| *offset), "in order");
+        assert!(own.iter().all(|(_, data)| data["from"] != place), "nobody hears itself");
+        for sender in (0..3).filter(|sender| *sender != place) {
+            let turns: Vec<_> =
+                own.iter().filter(|(_, data)| data["from"] == sender).map(|(_, data)| &data["turn"]).collect();
+            assert_eq!(turns, (0..20).map(Value::from).collect::<Vec<_>>().iter().collect::<Vec<_>>());
+        }
+        heard.extend(own);
+    }
+    heard.sort_by_key(|(offset, _)| *offset);
+    heard.dedup();
+    let offsets: Vec<_> = heard.iter().map(|(offset, _)| *offset).collect();
+    assert_eq!(offsets, (1..=60).collect::<Vec<_>>(), "one message an offset, the same for all");
+}
+
+#[tokio::test]
+async fn members_are_told_who_comes_and_goes() {
+    let cluster = shared::standard().await;
+    let (here, there) = cluster.two_followers().await;
+    let room = word("room");
+    let (mut one, mut other) = (Socket::open(&here).await, Socket::open(&there).await);
+    let first = one.ok(json!({"op": "join", "room": room})).await;
+    let second = other.ok(json!({"op": "join", "room": room})).await;
+    assert_eq!(one.push("join").await["member"], second["member"]);
+    let members = one.ok(json!({"op": "members"})).await;
+    let mut expected = [first["member"].clone(), second["member"].clone()];
+    expected.sort_by_key(ToString::to_string);
+    assert_eq!(members["members"], json!(expected));
+    other.ok(json!({"op": "leave"})).await;
+    assert_eq!(one.push("leave").await["member"], second["member"]);
+    other.refused(json!({"op": "publish", "data": 1}), "not_in_room").await;
+    other.refused(json!({"op": "members"}), "not_in_room").await;
+    // A second join leaves the first room.
+    one.ok(json!({"op": "join", "room": word("room")})).await;
+    let again = other.ok(json!({"op": "join", "room": room})).await;
+    assert_eq!(again["members"], json!([second["member"]]));
+}
+
+#[tokio::test]
+async fn a_published_number_is_published_once() {
+    let cluster = shared::standard().await;
+    let (here, there) = cluster.two_followers().await;
+    let room = word("room");
+    let (mut one, mut other) = (Socket::open(&here).await, Socket::open(&there).await);
+    one.ok(json!({"op": "join", "room": room})).await;
+    other.ok(json!({"op": "join", "room": room})).await;
+    let number = 12_345_678_901_234_567_890_u64;
+    let first = one.ok(json!({"op": "publish", "data": "x", "messageId": number})).await;
+    let again = one.ok(json!({"op": "publish", "data": "x", "messageId": number})).await;
+    assert_eq!((&first["offset"], &first["epoch"]), (&again["offset"], &again["epoch"]));
+    one.ok(json!({"op": "publish", "data": "y"})).await;
+    assert_eq!(other.push("message").await["data"], "x");
+    assert_eq!(other.push("message").await["data"], "y");
+}
+
+#[tokio::test]
+async fn a_volatile_message_reaches_who_is_there_on_every_node() {
+    let cluster = shared::standard().await;
+    let (here, there) = cluster.two_followers().await;
+    let room = word("room");
+    let (mut one, mut near, mut far) =
+        (Socket::open(&here).await, Socket::open(&here).await, Socket::open(&there).await);
+    for socket in [&mut one, &mut near, &mut far] {
+        socket.ok(json!({"op": "join", "room": room})).await;
+    }
+    // At most once is all it promises, so that one is sent until it arrives.
+    for socket in [&mut near, &mut far] {
+        let event = loop {
+            let said = one.ok(json!({"op": "publish", "data": [1, 2], "volatile": true})).await;
+            assert_eq!(said["volatile"], true);
+            let wait = std::time::Duration::from_millis(500);
+            if let Ok(event) = tokio::time::timeout(wait, socket.push("message")).await {
+                break event;
+            }
+        };
+        assert_eq!((&event["data"], &event["volatile"]), (&json!([1, 2]), &json!(true)));
+        assert!(event.get("offset").is_none() && event.get("epoch").is_none());
+    }
+    assert_eq!(one.ok(json!({"op": "publish", "data": 0})).await["offset"], 1, "nothing of it is kept");
+}
+
+#[tokio::test]
+async fn a_session_goes_on_on_another_node_where_it_was() {
+    let cluster = shared::standard().await;
+    let (here, there) = cluster.two_followers().await;
+    let (room, peer) = (word("room"), peer_id());
+    let (mut one, mut other) = (Socket::open(&here).await, Socket::open(&there).await);
+    let session = one.ok(json!({"op": "hello"})).await["session"].clone();
+    one.ok(json!({"op": "claim", "peerId": peer})).await;
+    let joined = one.ok(json!({"op": "join", "room": room})).await;
+    other.ok(json!({"op": "join", "room": room})).await;
+    other.ok(json!({"op": "publish", "data": 1})).await;
+    let seen = one.push("message").await;
+    one.close().await;
+    for turn in 2..=100 {
+        other.ok(json!({"op": "publish", "data": turn})).await;
+    }
+    here.relay(&signal("x", &peer, "ready", json!(7))).send().await.ok();
+
+    let mut again = Socket::open(&there).await;
+    let resume = json!({
+        "session": session, "room": room, "peerId": peer, "epoch": seen["epoch"], "offset": seen["offset"],
+    });
+    let welcome = again.ok(json!({"op": "hello", "resume": resume})).await;
+    assert_eq!((&welcome["recovered"], &welcome["room"]), (&json!(true), &json!(room)), "{welcome}");
+    assert_eq!(welcome["session"], session);
+    for turn in 2..=100 {
+        let event = again.push("message").await;
+        assert_eq!((&event["data"], &event["offset"]), (&json!(turn), &json!(turn)));
+    }
+    assert_eq!(again.push("signal").await["payload"], 7);
+    other.ok(json!({"op": "publish", "data": "live"})).await;
+    assert_eq!(again.push("message").await["data"], "live");
+    assert_eq!(again.ok(json!({"op": "members"})).await["members"].as_array().map(Vec::len), Some(2));
+    again.ok(json!({"op": "signal", "to": peer, "type": "bye", "payload": null})).await;
+    assert_eq!(again.push("signal").await["from"], peer);
+    assert_eq!(joined["epoch"], seen["epoch"]);
+}
+
+#[tokio::test]
+async fn what_is_lost_is_said_to_be_lost() {
+    let cluster = shared::standard().await;
+    let node = cluster.follower().await;
+    let room = word("room");
+    let mut socket = Socket::open(&node).await;
+    let joined = socket.ok(json!({"op": "join", "room": room})).await;
+    let epoch = joined["epoch"].as_u64().expect("an epoch");
+    for (epoch, offset, recovered) in [(epoch, 0, true), (epoch + 1, 0, false), (epoch, 7, false)] {
+        let again = socket.ok(json!({"op": "join", "room": room, "epoch": epoch, "offset": offset})).await;
+        assert_eq!(again["recovered"], recovered, "{epoch} {offset}");
+    }
+    let mut stranger = Socket::open(&node).await;
+    let resume = json!({"session": "0".repeat(32)});
+    let welcome = stranger.ok(json!({"op": "hello", "resume": resume})).await;
+    assert_eq!(welcome["recovered"], false);
+    assert_ne!(welcome["session"], "0".repeat(32));
+}
+
+#[tokio::test]
+async fn a_session_has_one_connection() {
+    let cluster = shared::standard().await;
+    let (here, there) = cluster.two_followers().await;
+    let mut first = Socket::open(&here).await;
+    let session = first.ok(json!({"op": "hello"})).await["session"].clone();
+    for api in [&there, &here] {
+        let mut next = Socket::open(api).await;
+        let welcome = next.ok(json!({"op": "hello", "resume": {"session": session}})).await;
+        assert_eq!(welcome["session"], session);
+        assert_eq!(first.end().await, Some(4009));
+        first = next;
+    }
+    first.ok(json!({"op": "ping"})).await;
+}
+
+#[tokio::test]
+async fn a_transfer_and_an_exchange_are_watched() {
+    let cluster = shared::standard().await;
+    let (here, there) = cluster.two_followers().await;
+    let pair = Pair::fresh();
+    let opened = here.post("/api/v1/transfers", &pair.open(2)).send().await.status(201);
+    let id = opened["transferId"].clone();
+    let mut socket = Socket::open(&there).await;
+    socket.ok(json!({"op": "watch", "transfer": id})).await;
+    let first = socket.push("transfer").await;
+    assert_eq!((&first["received"], &first["total"], &first["done"]), (&json!(0), &json!(2), &json!(false)));
+    for index in 0..2 {
+        here.relay(&pair.send(index, 2, "chunk")).send().await.ok();
+        let event = socket.push("transfer").await;
+        assert_eq!((&event["received"], &event["done"]), (&json!(index + 1), &json!(index == 1)));
+    }
+    here.relay(&pair.ack()).send().await.ok();
+    assert_eq!(socket.push("transfer").await["acknowledged"], true);
+    socket.ok(json!({"op": "unwatch", "transfer": id})).await;
+    socket.refused(json!({"op": "unwatch", "transfer": id}), "not_watched").await;
+
+    let session = here.post("/api/v1/sessions", &json!({})).send().await.ok()["sessionId"].clone();
+    let session = session.as_str().expect("an id");
+    socket.ok(json!({"op": "watch", "session": session})).await;
+    assert_eq!(socket.push("exchange").await["offer"], false);
+    let envelope = json!({"version": 1, "sessionId": session, "nonce": "n".repeat(12), "ct": "c".repeat(16)});
+    here.post(&format!("/api/v1/sessions/{session}/offer"), &envelope).send().await.ok();
+    let event = socket.push("exchange").await;
+    assert_eq!((&event["offer"], &event["answer"]), (&json!(true), &json!(false)));
+    here.delete(&format!("/api/v1/sessions/{session}")).send().await.ok();
+    assert_eq!(socket.push("exchange").await["gone"], true);
+}
+
+#[tokio::test]
+async fn what_is_wrong_is_answered_and_changes_nothing() {
+    let cluster = shared::standard().await;
+    let mut socket = Socket::open(&cluster.follower().await).await;
+    for (request, code) in [
+        (json!({"op": "fly"}), "unknown_op"),
+        (json!({"op": "ping", "wings": 2}), "unknown_field"),
+        (json!({"op": "ping", "room": "r"}), "unknown_field"),
+        (json!({"op": "join"}), "missing_fields"),
+        (json!({"op": "lookup", "inviteCode": "short"}), "invalid_invite_code"),
+        (json!({"op": "publish", "data": 1}), "not_in_room"),
+        (json!({"op": "ack", "seq": 1}), "not_claimed"),
+        (json!({"op": "watch", "transfer": "short"}), "invalid_input"),
+        (json!({"op": "lookup", "inviteCode": invite_code()}), "peer_not_found"),
+    ] {
+        socket.refused(request, code).await;
+    }
+    socket.send("[]").await;
+    let answer = socket.find("an error", |event| event["error"]["code"] == "invalid_json").await;
+    assert!(answer.get("id").is_none());
+    socket.ok(json!({"op": "ping"})).await;
+}

@@ -1,0 +1,277 @@
+//! Sockets whose node or client goes wrong.
+
+use std::time::{Duration, Instant};
+
+use conclave_tests::cluster::Cluster;
+use conclave_tests::relay::{peer_id, signal, word};
+use conclave_tests::socket::{PATIENCE, Socket};
+use conclave_tests::wait::eventually;
+use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::Message;
+
+/// Publishes this many a second for as long as it is told to.
+const RATE: u64 = 500;
+
+#[tokio::test]
+async fn a_member_misses_nothing_when_its_node_is_killed() {
+    let mut cluster = Cluster::builder()
+        .unmetered()
+        .set("socket.messages_per_second", "10000")
+        .set("socket.history_messages_max", "10000")
+        .set("socket.history_bytes_max", "8MiB")
+        .start()
+        .await;
+    let leader = cluster.leader().await;
+    let followers = cluster.followers().await;
+    let (victim, refuge) = (followers[0], followers[1]);
+    let room = word("room");
+    let mut speaker = Socket::open(&cluster.api(leader)).await;
+    speaker.ok(json!({"op": "join", "room": room})).await;
+    let mut listener = Socket::open(&cluster.api(victim)).await;
+    let session = listener.ok(json!({"op": "hello"})).await["session"].clone();
+    let peer = peer_id();
+    listener.ok(json!({"op": "claim", "peerId": peer})).await;
+    listener.ok(json!({"op": "join", "room": room})).await;
+
+    let poster = cluster.api(leader);
+    let (to, stop) = (peer.clone(), tokio_util::sync::CancellationToken::new());
+    let done = stop.clone();
+    let speaking = tokio::spawn(async move {
+        let mut ticks = tokio::time::interval(Duration::from_micros(1_000_000 / RATE));
+        let (mut said, mut posted) = (0_u64, 0_u64);
+        while !done.is_cancelled() {
+            ticks.tick().await;
+            speaker.say(&json!({"op": "publish", "data": said})).await;
+            said += 1;
+            if said % 25 == 0 {
+                poster.relay(&signal("x", &to, "offer", json!(posted))).send().await.ok();
+                posted += 1;
+            }
+        }
+        for _ in 0..said {
+            speaker.find("an answer", |answer| answer["ok"] == true).await;
+        }
+        (said, posted)
+    });
+
+    let mut heard = Heard::default();
+    while heard.messages.len() < 300 {
+        heard.take(&listener.read().await.expect("it is open"));
+    }
+    let kill = Instant::now();
+    cluster.kill(victim);
+    while let Ok(event) = listener.read().await {
+        heard.take(&event);
+    }
+    let mut listener = Socket::open(&cluster.api(refuge)).await;
+    let resume = json!({
+        "session": session, "room": room, "peerId": peer, "epoch": heard.epoch, "offset": heard.messages.len(),
+    });
+    let welcome = listener.ok(json!({"op": "hello", "resume": resume})).await;
+    assert_eq!(welcome["recovered"], true, "{welcome}");
+    let back = kill.elapsed();
+    listener.early().iter().for_each(|event| heard.take(event));
+    let more = heard.messages.len() + 300;
+    while heard.messages.len() < more {
+        heard.take(&listener.read().await.expect("it is open"));
+    }
+    stop.cancel();
+    let (said, posted) = speaking.await.expect("the speaker ends");
+    while (heard.messages.len() as u64) < said || (heard.signals.len() as u64) < posted {
+        let event = tokio::time::timeout(PATIENCE, listener.read()).await.expect("something comes");
+        heard.take(&event.expect("it is open"));
+    }
+    assert_eq!(heard.messages, (0..said).collect::<Vec<_>>(), "every offset once, in order");
+    // What was not acknowledged comes again on the next connection; nothing is missing.
+    let mut signals = heard.signals.clone();
+    signals.sort_unstable();
+    signals.dedup();
+    assert_eq!(signals, (0..posted).collect::<Vec<_>>());
+    assert!(back < Duration::from_secs(10), "the session went on only after {back:?}");
+}
+
+/// What one member was told.
+#[derive(Default)]
+struct Heard {
+    epoch: Value,
+    messages: Vec<u64>,
+    signals: Vec<u64>,
+}
+
+impl Heard {
+    fn take(&mut self, event: &Value) {
+        if event["push"] == "message" {
+            self.epoch = event["epoch"].clone();
+            let offset = event["offset"].as_u64().expect("an offset");
+            assert_eq!(offset, self.messages.len() as u64 + 1, "each offset once, in order");
+            self.messages.push(event["data"].as_u64().expect("a number"));
+        } else if event["push"] == "signal" {
+            self.signals.push(event["payload"].as_u64().expect("a number"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_node_that_goes_sends_its_sockets_elsewhere() {
+    let mut cluster = Cluster::builder().unmetered().start().await;
+    let leaving = cluster.followers().await[0];
+    let mut sockets = Vec::new();
+    for _ in 0..10 {
+        let mut socket = Socket::open(&cluster.api(leaving)).await;
+        socket.ok(json!({"op": "hello"})).await;
+        sockets.push(socket);
+    }
+    let others: Vec<String> = (1..=3)
+        .filter(|id| *id != leaving)
+        .map(|id| format!("http://{}", cluster.api(id).address()))
+        .collect();
+    let told = tokio::spawn(async move {
+        let mut told = Vec::new();
+        for socket in &mut sockets {
+            let drain = socket.push("drain").await;
+            told.push((drain, socket.end().await));
+        }
+        told
+    });
+    assert_eq!(cluster.terminate(leaving).await, Some(0));
+    for (drain, code) in told.await.expect("all are told") {
+        assert_eq!(code, Some(1012));
+        assert!(drain["retryAfterMs"].as_u64().is_some_and(|ms| ms <= 5_000), "{drain}");
+        assert!(others.iter().any(|url| drain["url"] == *url), "{drain} names none of {others:?}");
+    }
+}
+
+/// A socket that goes on as if nothing happened around it.
+async fn undisturbed(socket: &mut Socket) {
+    let began = Instant::now();
+    socket.ok(json!({"op": "ping"})).await;
+    assert!(began.elapsed() < Duration::from_secs(2), "others wait: {:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn whoever_misbehaves_goes_alone() {
+    let cluster = Cluster::builder()
+        .unmetered()
+        .set("socket.hello_timeout", "1s")
+        .set("socket.ping_interval_min", "200ms")
+        .set("socket.ping_interval_max", "400ms")
+        .start()
+        .await;
+    let api = cluster.follower().await;
+    let mut other = Socket::open(&api).await;
+    undisturbed(&mut other).await;
+
+    let mut silent = Socket::open(&api).await;
+    assert_eq!(silent.end().await, Some(1008), "nothing was said");
+    undisturbed(&mut other).await;
+
+    let mut large = Socket::open(&api).await;
+    large.send(Message::text("x".repeat(65_537))).await;
+    assert_eq!(large.end().await, Some(1009));
+    undisturbed(&mut other).await;
+
+    let mut wild = Socket::open(&api).await;
+    for _ in 0..10 {
+        wild.send("no JSON").await;
+    }
+    assert_eq!(wild.end().await, Some(1008), "ten violations");
+    undisturbed(&mut other).await;
+
+    let mut two = Socket::open(&api).await;
+    two.ok(json!({"op": "ping"})).await;
+    two.send(Message::binary(vec![1, 2, 3])).await;
+    assert_eq!(two.end().await, Some(1003));
+    undisturbed(&mut other).await;
+
+    let mut flood = Socket::open(&api).await;
+    for _ in 0..150 {
+        flood.say(&json!({"op": "ping"})).await;
+    }
+    flood.find("a refusal", |event| event["error"]["code"] == "rate_limited").await;
+    for _ in 0..300 {
+        flood.say(&json!({"op": "ping"})).await;
+    }
+    assert_eq!(flood.end().await, Some(1008), "it goes on");
+    undisturbed(&mut other).await;
+}
+
+#[tokio::test]
+async fn a_client_that_answers_no_ping_is_let_go_and_its_session_stays() {
+    let cluster = Cluster::builder()
+        .unmetered()
+        .set("socket.ping_interval_min", "200ms")
+        .set("socket.ping_interval_max", "200ms")
+        .start()
+        .await;
+    let node = cluster.followers().await[0];
+    let (api, admin) = (cluster.api(node), cluster.admin(node));
+    let mut socket = Socket::open(&api).await;
+    let session = socket.ok(json!({"op": "hello"})).await["session"].clone();
+    // Nobody reads, so that no ping is answered; the server has given up when the socket is not listed any more.
+    eventually(PATIENCE, "the connection ends", async || {
+        (admin.get("/sockets").send().await.ok()["count"] == 0).then_some(())
+    })
+    .await;
+    assert_eq!(socket.end().await, Some(1001));
+    let mut again = Socket::open(&api).await;
+    assert_eq!(again.ok(json!({"op": "hello", "resume": {"session": session}})).await["recovered"], true);
+}
+
+#[tokio::test]
+async fn a_slow_reader_is_closed_and_comes_back_complete() {
+    let cluster = Cluster::builder()
+        .unmetered()
+        .set("socket.messages_per_second", "10000")
+        .set("socket.bytes_per_second", "64MiB")
+        .set("socket.history_messages_max", "10000")
+        .set("socket.history_bytes_max", "16MiB")
+        .start()
+        .await;
+    let api = cluster.follower().await;
+    let room = word("room");
+    let mut slow = Socket::open(&api).await;
+    let session = slow.ok(json!({"op": "hello"})).await["session"].clone();
+    let joined = slow.ok(json!({"op": "join", "room": room})).await;
+    let mut quick = Socket::open(&api).await;
+    quick.ok(json!({"op": "join", "room": room})).await;
+    let mut speaker = Socket::open(&api).await;
+    speaker.ok(json!({"op": "join", "room": room})).await;
+    // More than the queue and the system's buffers hold.
+    let (count, data) = (250_u64, "x".repeat(60_000));
+    for turn in 1..=count {
+        let said = speaker.ok(json!({"op": "publish", "data": data})).await;
+        assert_eq!(said["offset"], turn);
+        assert_eq!(quick.push("message").await["offset"], turn, "others are not held up");
+    }
+    let mut last = 0;
+    let code = loop {
+        match slow.read().await {
+            Ok(event) if event["push"] == "message" => {
+                assert_eq!(event["offset"], last + 1);
+                last += 1;
+            }
+            Ok(_) => {}
+            Err(code) => break code,
+        }
+    };
+    assert_eq!(code, Some(4008), "after {last} messages");
+    assert!(last < count);
+    let mut again = Socket::open(&api).await;
+    let resume = json!({"session": session, "room": room, "epoch": joined["epoch"], "offset": last});
+    assert_eq!(again.ok(json!({"op": "hello", "resume": resume})).await["recovered"], true);
+    for turn in last + 1..=count {
+        assert_eq!(again.push("message").await["offset"], turn);
+    }
+}
+
+#[tokio::test]
+async fn a_stranger_s_page_gets_no_socket() {
+    let cluster = Cluster::builder().unmetered().env("ALLOWED_ORIGINS", "https://app.example").start().await;
+    let api = cluster.follower().await;
+    for origin in ["https://evil.example", "https://app.example.evil.example", "null"] {
+        let refused = Socket::try_at(&api, "/ws", &[("origin", origin)]).await.err();
+        assert_eq!(refused, Some(403), "{origin}");
+    }
+    let mut page = Socket::try_at(&api, "/ws", &[("origin", "https://app.example")]).await.expect("it is listed");
+    page.ok(json!({"op": "ping"})).await;
+}
