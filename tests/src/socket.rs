@@ -122,7 +122,9 @@ impl Socket {
     /// The next text as it is.
     pub async fn next_text(&mut self) -> String {
         loop {
-            if let Message::Text(text) = timeout(PATIENCE, self.next()).await.expect("a text").expect("it is open") {
+            if let Message::Text(text) =
+                timeout(PATIENCE, self.next()).await.expect("a text").expect("it is open")
+            {
                 return text.to_string();
             }
         }

@@ -16,7 +16,7 @@ use crate::access::admission;
 
 /// Every connection of this node. Clones are the same.
 #[derive(Clone)]
-pub struct Seats(Arc<Inner>);
+pub(super) struct Seats(Arc<Inner>);
 
 struct Inner {
     queue: outbox::Bounds,
@@ -28,7 +28,7 @@ struct Inner {
 /// How a connection's messages are spelled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Encoding {
+pub(super) enum Encoding {
     /// The first message decides.
     Undecided,
     /// JSON, in text messages.
@@ -38,7 +38,7 @@ pub enum Encoding {
 }
 
 /// One connection, as the rest of the node sees it.
-pub struct Seat {
+pub(super) struct Seat {
     connection: u64,
     began: Instant,
     outbox: Outbox,
@@ -103,7 +103,7 @@ impl Seats {
     }
 
     /// How many there are.
-    pub fn count(&self) -> usize {
+    pub(super) fn count(&self) -> usize {
         self.lock().len()
     }
 
@@ -113,7 +113,7 @@ impl Seats {
     }
 
     /// Up to `max` of them, for operators.
-    pub fn list(&self, max: usize) -> Vec<Listed> {
+    pub(super) fn list(&self, max: usize) -> Vec<Listed> {
         let seats: Vec<_> = self.lock().values().take(max).cloned().collect();
         seats.iter().map(|seat| seat.listed()).collect()
     }

@@ -105,8 +105,11 @@ async fn a_room_has_one_order_for_all_its_members_on_all_nodes() {
         assert!(own.is_sorted_by_key(|(offset, _)| *offset), "in order");
         assert!(own.iter().all(|(_, data)| data["from"] != place), "nobody hears itself");
         for sender in (0..3).filter(|sender| *sender != place) {
-            let turns: Vec<_> =
-                own.iter().filter(|(_, data)| data["from"] == sender).map(|(_, data)| &data["turn"]).collect();
+            let turns: Vec<_> = own
+                .iter()
+                .filter(|(_, data)| data["from"] == sender)
+                .map(|(_, data)| &data["turn"])
+                .collect();
             assert_eq!(turns, (0..20).map(Value::from).collect::<Vec<_>>().iter().collect::<Vec<_>>());
         }
         heard.extend(own);

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use conclave_tests::cluster::Cluster;
+use conclave_tests::issuer::Issuer;
 use conclave_tests::relay::{peer_id, signal, word};
 use conclave_tests::socket::{PATIENCE, Socket};
 use conclave_tests::wait::eventually;
@@ -272,6 +273,42 @@ async fn a_stranger_s_page_gets_no_socket() {
         let refused = Socket::try_at(&api, "/ws", &[("origin", origin)]).await.err();
         assert_eq!(refused, Some(403), "{origin}");
     }
-    let mut page = Socket::try_at(&api, "/ws", &[("origin", "https://app.example")]).await.expect("it is listed");
+    let mut page =
+        Socket::try_at(&api, "/ws", &[("origin", "https://app.example")]).await.expect("it is listed");
     page.ok(json!({"op": "ping"})).await;
+}
+
+#[tokio::test]
+async fn a_stolen_session_id_is_worth_nothing_and_a_revoked_token_no_longer() {
+    let issuer = Issuer::new();
+    let cluster = issuer.guard(Cluster::builder().unmetered()).start().await;
+    let (here, there) = cluster.two_followers().await;
+    let grants = json!({"peers": ["alice*"], "rooms": ["lobby"], "scope": "socket signal"});
+    let (alice, mallory) = (issuer.token("alice", grants.clone()), issuer.token("mallory", grants));
+    let bearer = |token: &str| format!("Bearer {token}");
+    assert_eq!(Socket::try_at(&here, "/ws", &[]).await.err(), Some(401));
+
+    let mut owner =
+        Socket::try_at(&here, "/ws", &[("authorization", &bearer(&alice))]).await.expect("it is granted");
+    let session = owner.ok(json!({"op": "hello"})).await["session"].clone();
+    let mut thief =
+        Socket::try_at(&there, "/ws", &[("authorization", &bearer(&mallory))]).await.expect("granted");
+    let welcome = thief.ok(json!({"op": "hello", "resume": {"session": session}})).await;
+    assert_eq!(welcome["recovered"], false, "as if it had never been");
+    assert_ne!(welcome["session"], session);
+    owner.ok(json!({"op": "ping"})).await;
+
+    owner.refused(json!({"op": "claim", "peerId": "bob"}), "forbidden").await;
+    owner.refused(json!({"op": "join", "room": "cellar"}), "forbidden").await;
+    assert_eq!(
+        Socket::try_at(&there, "/ws?room=cellar", &[("authorization", &bearer(&alice))]).await.err(),
+        Some(403)
+    );
+    owner.ok(json!({"op": "join", "room": "lobby"})).await;
+
+    issuer.revoke("sub alice");
+    let began = Instant::now();
+    assert_eq!(owner.end().await, Some(1008));
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    thief.ok(json!({"op": "ping"})).await;
 }
