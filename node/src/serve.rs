@@ -188,8 +188,10 @@ async fn leave(
     shared.drain();
     public.pause().await;
     // Idle connections are no reason to wait, and the server cannot tell them from busy ones: requests are counted.
-    let (requests, ()) =
-        tokio::join!(tokio::time::timeout_at(end - farewell, running.none()), shared.drain_sockets(end - farewell));
+    let (requests, ()) = tokio::join!(
+        tokio::time::timeout_at(end - farewell, running.none()),
+        shared.drain_sockets(end - farewell)
+    );
     if requests.is_err() {
         tracing::warn!(requests = running.count(), "the grace time is over: these requests are cut off");
     }

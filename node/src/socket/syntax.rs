@@ -301,7 +301,11 @@ mod tests {
         assert_eq!(claims(0x80 | 126, &1001_u16.to_be_bytes()), Err(Code::TOO_BIG));
         assert_eq!(claims(0x80 | 127, &(1_u64 << 40).to_be_bytes()), Err(Code::TOO_BIG));
         assert_eq!(claims(0x80 | 127, &(1_u64 << 63).to_be_bytes()), Err(Code::PROTOCOL));
-        assert_eq!(claims(0x80 | 126, &125_u16.to_be_bytes()), Err(Code::PROTOCOL), "not the shortest spelling");
+        assert_eq!(
+            claims(0x80 | 126, &125_u16.to_be_bytes()),
+            Err(Code::PROTOCOL),
+            "not the shortest spelling"
+        );
         let fragments = [frame(0x02, &[0; 1000]), frame(0x80, &[0; 501])].concat();
         assert_eq!(read(&fragments, 4096), Err(Code::TOO_BIG), "together");
     }
