@@ -35,7 +35,7 @@ struct Fields<'a> {
     #[serde(borrow)]
     token: Option<Text<'a>>,
     #[serde(borrow)]
-    resume: Option<Past<'a>>,
+    resume: Option<Raw<'a>>,
     #[serde(borrow)]
     peer_id: Option<Text<'a>>,
     #[serde(borrow)]
@@ -94,6 +94,10 @@ struct OnlyId<'a> {
 
 /// Reads a message. The id comes back also where the rest is wrong.
 pub(super) fn read(text: &ByteString) -> (Id, Result<Op, Code>) {
+    // A list of the fields' values would do for serde as well.
+    if !is_object(text) {
+        return (None, Err(Code::InvalidJson));
+    }
     match serde_json::from_str::<Fields<'_>>(text) {
         Ok(fields) => {
             let id = match id(text, fields.id) {
@@ -116,6 +120,10 @@ pub(super) fn read(text: &ByteString) -> (Id, Result<Op, Code>) {
             (id, Err(code))
         }
     }
+}
+
+fn is_object(json: &str) -> bool {
+    json.trim_start_matches([' ', '\t', '\r', '\n']).starts_with('{')
 }
 
 fn id(text: &ByteString, id: Raw<'_>) -> Result<Id, Code> {
@@ -194,12 +202,17 @@ impl Fields<'_> {
 }
 
 impl Past<'_> {
-    fn read(self) -> Result<Resume, Code> {
+    fn read(raw: Raw<'_>) -> Result<Resume, Code> {
+        let text = raw.0.map_or("", RawValue::get);
+        if !is_object(text) {
+            return Err(Code::InvalidInput);
+        }
+        let past: Past<'_> = serde_json::from_str(text).map_err(|_| Code::InvalidInput)?;
         Ok(Resume {
-            session: filled(Some(self.session), SESSION_CHARS_MAX)?,
-            room: optional(self.room, ROOM_CHARS_MAX)?,
-            peer: optional(self.peer_id, PEER_CHARS_MAX)?,
-            from: position(self.epoch, self.offset)?,
+            session: filled(Some(past.session), SESSION_CHARS_MAX)?,
+            room: optional(past.room, ROOM_CHARS_MAX)?,
+            peer: optional(past.peer_id, PEER_CHARS_MAX)?,
+            from: position(past.epoch, past.offset)?,
         })
     }
 }
@@ -427,6 +440,9 @@ mod tests {
             ("[]", Code::InvalidJson),
             ("{", Code::InvalidJson),
             ("7", Code::InvalidJson),
+            (r#"["x","ping"]"#, Code::InvalidJson),
+            (r#"{"op":"hello","resume":["s"]}"#, Code::InvalidInput),
+            (r#"{"op":"hello","resume":{"session":"s","x":1}}"#, Code::InvalidInput),
             ("{}", Code::MissingFields),
             (r#"{"op":7}"#, Code::MissingFields),
             (r#"{"op":"fly"}"#, Code::UnknownOp),
