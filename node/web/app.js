@@ -36,7 +36,9 @@ function element(name, properties = {}, ...children) {
 function show(name) {
   if (shown === name) return;
   for (const section of SECTIONS) at(section).hidden = section !== name;
-  document.title = { home: "Conclave: send a file to another device" }[name] ?? `${at(`${name}-title`).textContent} – Conclave`;
+  document.title =
+    { home: "Conclave: send a file to another device" }[name] ??
+    `${at(`${name}-title`).textContent} – Conclave`;
   if (shown) {
     scrollTo(0, 0);
     at(`${name}-title`).focus();
@@ -47,13 +49,22 @@ function show(name) {
 const say = (text) => (at("news").textContent = text);
 const total = (files) => files.reduce((sum, file) => sum + file.size, 0);
 /** A name is shown and saved without what could make it look like another one. */
-const plainName = (name) => String(name).replace(/[\p{Cc}\u202a-\u202e\u2066-\u2069/\\]/gu, "_").slice(-200) || "file";
+const plainName = (name) =>
+  String(name)
+    .replace(/[\p{Cc}\u202a-\u202e\u2066-\u2069/\\]/gu, "_")
+    .slice(-200) || "file";
 
 function list(place, files) {
-  at(place).replaceChildren(...files.map(({ name, size }) => element("li", {},
-    element("span", { className: "name", textContent: plainName(name), title: plainName(name) }),
-    element("span", { className: "size", textContent: bytes(size) }),
-  )));
+  at(place).replaceChildren(
+    ...files.map(({ name, size }) =>
+      element(
+        "li",
+        {},
+        element("span", { className: "name", textContent: plainName(name), title: plainName(name) }),
+        element("span", { className: "size", textContent: bytes(size) }),
+      ),
+    ),
+  );
 }
 
 function failed(error) {
@@ -83,10 +94,13 @@ function session() {
   if (client) return client;
   const mine = connect({ urls: location.origin, discover: true });
   client = mine;
-  mine.then((opened) => {
-    opened.on("state", (state) => mine === client && link(state));
-    if (mine === client) link({ state: "open" });
-  }, () => mine === client && link({ state: "closed" }));
+  mine.then(
+    (opened) => {
+      opened.on("state", (state) => mine === client && link(state));
+      if (mine === client) link({ state: "open" });
+    },
+    () => mine === client && link({ state: "closed" }),
+  );
   return mine;
 }
 
@@ -102,12 +116,16 @@ function retire(last = Promise.resolve()) {
   const old = client;
   turn++;
   side = client = null;
-  void last.catch(() => {}).then(async () => (await old)?.close()).catch(() => {});
+  void last
+    .catch(() => {})
+    .then(async () => (await old)?.close())
+    .catch(() => {});
   session().catch(() => {});
 }
 
 async function begin(Kind, options) {
-  if (!globalThis.crypto?.subtle || !AbortSignal.any) throw new Trouble(isSecureContext ? "old_browser" : "insecure");
+  if (!globalThis.crypto?.subtle || !AbortSignal.any)
+    throw new Trouble(isSecureContext ? "old_browser" : "insecure");
   const transport = await session();
   return new Kind({ client: transport, transfers: new Transfers(transport), relayOnly, ...options });
 }
@@ -148,7 +166,8 @@ function progress({ done, via }) {
 }
 
 function stalled() {
-  at("way").textContent = "Nothing arrives at the moment. Is the other device still there? This goes on by itself once it is.";
+  at("way").textContent =
+    "Nothing arrives at the moment. Is the other device still there? This goes on by itself once it is.";
   at("way").classList.add("bad");
   at("rate").textContent = at("left").textContent = "";
 }
@@ -213,7 +232,10 @@ function offer(code, files) {
   for (const [id, [label, text]] of Object.entries(copies)) {
     at(id).textContent = label;
     at(id).onclick = async () => {
-      const copied = await navigator.clipboard.writeText(text).then(() => true, () => false);
+      const copied = await navigator.clipboard.writeText(text).then(
+        () => true,
+        () => false,
+      );
       at(id).textContent = copied ? "Copied" : "Please copy by hand";
       say(at(id).textContent);
       setTimeout(() => (at(id).textContent = label), 2000);
@@ -248,7 +270,8 @@ async function receive(code) {
     const files = (await receiver.find(code)).map((file) => ({ ...file, name: plainName(file.name) }));
     if (mine !== turn) return;
     list("accept-files", files);
-    at("accept-title").textContent = files.length === 1 ? "Receive this file?" : `Receive these ${files.length} files?`;
+    at("accept-title").textContent =
+      files.length === 1 ? "Receive this file?" : `Receive these ${files.length} files?`;
     at("accept-yes").textContent = `Receive ${bytes(total(files))}`;
     show("accept");
     await new Promise((resolve, reject) => {
@@ -276,15 +299,33 @@ function save({ name, blob }) {
 function received(files) {
   retire();
   at("done-title").textContent = "Received";
-  at("done-text").textContent = `${manyFiles(files.length)}, ${bytes(total(files))}: checked, exactly as sent.`;
-  at("done-files").replaceChildren(...files.map((file) => element("li", {},
-    element("span", { className: "name", textContent: plainName(file.name), title: plainName(file.name) }),
-    element("button", { type: "button", textContent: "Save", onclick: () => save(file), ariaLabel: `Save ${plainName(file.name)}` }),
-    element("details", {},
-      element("summary", { textContent: bytes(file.size) + ", SHA-256" }),
-      element("span", { className: "digest", textContent: file.sha256 }),
+  at("done-text").textContent =
+    `${manyFiles(files.length)}, ${bytes(total(files))}: checked, exactly as sent.`;
+  at("done-files").replaceChildren(
+    ...files.map((file) =>
+      element(
+        "li",
+        {},
+        element("span", {
+          className: "name",
+          textContent: plainName(file.name),
+          title: plainName(file.name),
+        }),
+        element("button", {
+          type: "button",
+          textContent: "Save",
+          onclick: () => save(file),
+          ariaLabel: `Save ${plainName(file.name)}`,
+        }),
+        element(
+          "details",
+          {},
+          element("summary", { textContent: bytes(file.size) + ", SHA-256" }),
+          element("span", { className: "digest", textContent: file.sha256 }),
+        ),
+      ),
     ),
-  )));
+  );
   at("save-all").hidden = files.length < 2;
   at("save-all").onclick = () => files.forEach(save);
   show("done");
@@ -320,7 +361,12 @@ at("receive").addEventListener("submit", (event) => {
   if (code) return void receive(code);
   const wanted = codes.INVITE_CHARS + codes.SECRET_CHARS;
   const count = codes.tidy(typed).length;
-  hint(count ? `A code has ${wanted} letters and digits; this one has ${count}.` : "Enter the code that the other device shows.", true);
+  hint(
+    count
+      ? `A code has ${wanted} letters and digits; this one has ${count}.`
+      : "Enter the code that the other device shows.",
+    true,
+  );
   at("code").focus();
 });
 

@@ -17,7 +17,9 @@ export const spell = ({ invite, secret }) => `${invite}${secret}`.match(/.{4}/g)
 
 /** What was typed so far, read kindly: capitals or not, O for 0, I and L for 1, anything between the characters. */
 export const tidy = (text) =>
-  [...text.toUpperCase().replace(/O/g, "0").replace(/[IL]/g, "1")].filter((char) => ALPHABET.includes(char)).join("");
+  [...text.toUpperCase().replace(/O/g, "0").replace(/[IL]/g, "1")]
+    .filter((char) => ALPHABET.includes(char))
+    .join("");
 
 /** Reads a code, or the address with a code in it; null if it is none. */
 export const parse = (text) => {

@@ -92,8 +92,8 @@ export class Client {
   /** The peer that an invite code leads to; throws `peer_not_found`. */
   lookup(inviteCode: string): Promise<string>;
   /**
-   * Leaves a signal for a peer. Given at least once: over a socket, one whose answer was lost with the connection is
-   * sent again. By HTTP an `Idempotency-Key` makes it exactly once.
+   * Leaves a signal for a peer. Given at least once: over a socket, one whose answer was lost with the connection, or
+   * whose outcome a change of leader left open, is sent again. By HTTP an `Idempotency-Key` makes it exactly once.
    */
   signal(to: string, type: SignalType, payload: unknown): Promise<void>;
 
@@ -101,8 +101,8 @@ export class Client {
   join(name: string, handlers?: RoomHandlers): Promise<Room>;
 
   /**
-   * Calls `handler` with how a transfer or an exchange is, now and after every change. Returns what ends it. A second
-   * watch of the same thing takes the first one's place; a socket has 16 at most.
+   * Calls `handler` with how a transfer or an exchange is, now and after every change. Returns what ends it. A
+   * socket watches 16 things at most.
    */
   watch(what: { transfer: string }, handler: (state: TransferState) => void): () => void;
   watch(what: { session: string }, handler: (state: ExchangeState) => void): () => void;

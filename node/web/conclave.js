@@ -16,11 +16,14 @@ const STEADY_MS = 5000;
 const NODES_MAX = 64;
 const WATCH_MS = 300;
 const PING_MAX_MS = 20000;
-// What a server closes with: too much at once, taken over by another connection; and our own, refused for good.
+// What a server closes with: too much at once, for example; taken over by another connection; and our own, refused.
 const POLICY = 1008;
-const REPLACED = 4009;
-const REFUSED = -1;
+const REFUSED = 4000;
+const FINAL = { [REFUSED]: "refused", 4009: "replaced" };
 const AFTER_POLICY_MS = 5000;
+// What passes: asked again.
+const BUSY = ["no_leader", "overloaded", "shutting_down"];
+const BUSY_MS = 300;
 
 /** A refusal or a failure; `code` is what programs read. */
 export class ConclaveError extends Error {
@@ -109,7 +112,7 @@ export class Client extends Emitter {
   constructor({ urls = globalThis.location?.origin, token, session, discover = false, socket = true } = {}) {
     super();
     this.#urls = [urls].flat().filter(Boolean).map(origin);
-    if (!this.#urls.length) fail("invalid_input", "connect needs the URL of at least one node");
+    if (!this.#urls.length) fail("invalid_input", "no urls");
     this.#token = token;
     this.#session = session;
     this.#discover = discover;
@@ -140,14 +143,12 @@ export class Client extends Emitter {
   // ---- the connection
 
   async #live() {
-    for (let failures = 0; !this.#closed; ) {
+    for (let failures = 0; !this.#closed;) {
       const began = Date.now();
       const end = await this.#attempt();
       if (this.#closed) return;
       this.#socket = null;
-      if (end.code === REPLACED || end.code === REFUSED) {
-        return this.close(new ConclaveError(end.code === REFUSED ? "refused" : "replaced", end.reason));
-      }
+      if (FINAL[end.code]) return this.close(new ConclaveError(FINAL[end.code], end.reason));
       if (end.code === POLICY) end.retryAfterMs = AFTER_POLICY_MS;
       // One that broke at once counts like one that never was.
       failures = end.welcome && Date.now() - began > STEADY_MS ? 0 : failures + 1;
@@ -178,7 +179,9 @@ export class Client extends Emitter {
   /** A ticket for one use in place of the token, which must not stand in a URL. */
   async #ticket() {
     if (!this.#token) return "";
-    const { ticket } = await answer(this.http("POST", "/api/v1/tickets", { timeoutMs: SOCKET_OPENS_WITHIN_MS }));
+    const { ticket } = await answer(
+      this.http("POST", "/api/v1/tickets", { timeoutMs: SOCKET_OPENS_WITHIN_MS }),
+    );
     return `?ticket=${ticket}`;
   }
 
@@ -206,7 +209,7 @@ export class Client extends Emitter {
         resolve(Object.assign(end, { code, reason }));
       };
       const leave = () => over(1000);
-      const patience = setTimeout(() => over(0, "no answer"), SOCKET_OPENS_WITHIN_MS);
+      const patience = setTimeout(() => over(0), SOCKET_OPENS_WITHIN_MS);
       this.#stop.signal.addEventListener("abort", leave);
       socket.onclose = ({ code, reason }) => over(code, reason);
       socket.onmessage = ({ data }) => {
@@ -224,7 +227,7 @@ export class Client extends Emitter {
           const welcome = await this.#ask("hello", { resume }, socket);
           clearTimeout(patience);
           end.welcome = true;
-          timer = this.#keepAlive(Math.min(welcome.pingMs, PING_MAX_MS), socket, () => over(0, "silent"));
+          timer = this.#keepAlive(Math.min(welcome.pingMs, PING_MAX_MS), socket, () => over(0));
           await this.#restore(welcome, socket);
         } catch (error) {
           over(error.code === "forbidden" ? REFUSED : 0, error.message);
@@ -254,7 +257,8 @@ export class Client extends Emitter {
     if (room?.epoch !== undefined) {
       room.welcomed(welcome.room === room.name ? welcome : await this.#ask("join", room.position(), socket));
     }
-    for (const watch of this.#watches.values()) await this.#ask("watch", watch.what, socket).catch(watch.lost);
+    for (const watch of this.#watches.values())
+      await this.#ask("watch", watch.what, socket).catch(watch.lost);
     this.#polling?.abort();
     this.#polling = null;
     this.#socket = socket;
@@ -322,15 +326,16 @@ export class Client extends Emitter {
 
   #answer({ id, error, ...frame }) {
     const asked = this.#now.get(id) ?? this.#asked.get(id);
-    if (error) asked?.reject(new ConclaveError(error.code, error.message));
+    if (BUSY.includes(error?.code) && asked?.text) {
+      sleep(BUSY_MS).then(() => this.#asked.has(id) && this.#socket?.send(asked.text));
+    } else if (error) asked?.reject(new ConclaveError(error.code, error.message));
     else asked?.resolve(frame);
   }
 
   #push(frame) {
     if (frame.push === "signal") this.#hand(frame);
-    else if (frame.push === "transfer") this.#watches.get(frame.transfer)?.tell(frame);
-    else if (frame.push === "exchange") this.#watches.get(frame.session)?.tell(frame);
-    else if (frame.room === this.#room?.name) this.#room?.take(frame);
+    else if (!frame.room) this.#watches.get(frame.transfer ?? frame.session)?.tell(frame);
+    else if (frame.room === this.#room?.name) this.#room.take(frame);
   }
 
   /** Hands signals out one after the other, and acknowledges each once its handlers are done with it. */
@@ -341,7 +346,10 @@ export class Client extends Emitter {
     this.#handing = this.#handing.then(async () => {
       if (!again) await this.emit("signal", signal).catch((error) => this.emit("error", error));
       if (seq === undefined || !this.#socket) return;
-      await this.#ask("ack", { seq }, this.#socket).then(() => this.#taken.delete(seq), () => {});
+      await this.#ask("ack", { seq }, this.#socket).then(
+        () => this.#taken.delete(seq),
+        () => {},
+      );
     });
   }
 
@@ -369,9 +377,14 @@ export class Client extends Emitter {
 
   /** Enters a room; the one entered before is left. */
   async join(name, handlers = {}) {
-    const room = new Room(name, handlers, (op, fields) => this.#call(op, { room: name, ...fields }), () => {
-      if (this.#room === room) this.#room = null;
-    });
+    const room = new Room(
+      name,
+      handlers,
+      (op, fields) => this.#call(op, { room: name, ...fields }),
+      () => {
+        if (this.#room === room) this.#room = null;
+      },
+    );
     this.#room = room;
     room.welcomed(await this.#call("join", room.position()));
     return room;
@@ -382,12 +395,20 @@ export class Client extends Emitter {
   /** Calls `handler` whenever a transfer or an exchange changes, first with how it is now. */
   watch(what, handler) {
     const key = what.transfer ?? what.session;
-    const watch = { what, tell: handler, lost: () => handler({ gone: true }) };
-    this.#watches.set(key, watch);
-    if (!this.#polling) this.#call("watch", what).catch(watch.lost);
-    else void this.#look(what, key, watch);
+    let watch = this.#watches.get(key);
+    if (watch?.now) handler(watch.now);
+    if (!watch) {
+      const handlers = new Set();
+      const tell = (now) => ((watch.now = now), handlers.forEach((each) => each(now)));
+      watch = { what, handlers, tell, lost: () => tell({ gone: true }) };
+      this.#watches.set(key, watch);
+      if (this.#polling) void this.#look(what, key, watch);
+      else this.#call("watch", what).catch(watch.lost);
+    }
+    watch.handlers.add(handler);
     return () => {
-      if (this.#watches.get(key) !== watch) return;
+      watch.handlers.delete(handler);
+      if (watch.handlers.size || this.#watches.get(key) !== watch) return;
       this.#watches.delete(key);
       if (this.#socket) this.#ask("unwatch", what, this.#socket).catch(() => {});
     };
@@ -395,10 +416,13 @@ export class Client extends Emitter {
 
   async #look(what, key, watch) {
     while (this.#watches.get(key) === watch && this.#polling && what.transfer) {
-      await answer(this.http("GET", `/api/v1/transfers/${key}`)).then(({ totalChunks: total, received: ranges, ...rest }) => {
-        const received = ranges.reduce((sum, [first, last]) => sum + last - first + 1, 0);
-        watch.tell({ ...rest, transfer: key, received, total, done: received === total, gone: false });
-      }, watch.lost);
+      await answer(this.http("GET", `/api/v1/transfers/${key}`)).then(
+        ({ totalChunks: total, received: ranges, ...rest }) => {
+          const received = ranges.reduce((sum, [first, last]) => sum + last - first + 1, 0);
+          watch.tell({ ...rest, transfer: key, received, total, done: received === total, gone: false });
+        },
+        watch.lost,
+      );
       await sleep(WATCH_MS);
     }
   }
@@ -425,10 +449,10 @@ export class Client extends Emitter {
     } else if (op === "lookup") {
       return this.#relay("lookup", { inviteCode });
     } else if (op === "signal") {
-      const from = this.#claim?.peerId ?? fail("not_claimed", "claim a peer id first");
+      const from = this.#claim?.peerId ?? fail("not_claimed");
       await this.#relay("signal", { from, to, type, payload });
     } else if (op !== "watch" && op !== "unwatch") {
-      fail("unavailable", "rooms need a WebSocket, and none gets through");
+      fail("unavailable");
     }
     return {};
   }
@@ -473,7 +497,7 @@ export class Client extends Emitter {
       const url = this.#urls[at % this.#urls.length];
       let pause = backOff(failures);
       try {
-        const limit = AbortSignal.timeout(Math.min(timeoutMs, POLL_MS + ANSWERS_WITHIN_MS));
+        const limit = AbortSignal.timeout(POLL_MS + ANSWERS_WITHIN_MS);
         const within = signal ? AbortSignal.any([signal, limit]) : limit;
         const reply = await fetch(url + path, { method, headers, body, signal: within, cache: "no-store" });
         const busy = reply.status === 503 || reply.status === 429;

@@ -14,4 +14,7 @@ export interface Negotiation {
 }
 
 /** Perfect negotiation; `send` carries a signal to the other side. */
-export function negotiate(send: (type: SignalType, payload: unknown) => unknown, options?: Options): Negotiation;
+export function negotiate(
+  send: (type: SignalType, payload: unknown) => unknown,
+  options?: Options,
+): Negotiation;

@@ -10,7 +10,9 @@
  */
 export function negotiate(send, { polite, config } = {}) {
   const pc = new RTCPeerConnection(config);
-  let making = false, ignoring = false, answering = false;
+  let making = false,
+    ignoring = false,
+    answering = false;
   const tell = (type, payload) => Promise.resolve(send(type, payload)).catch(() => {});
   pc.onnegotiationneeded = async () => {
     try {
@@ -22,7 +24,10 @@ export function negotiate(send, { polite, config } = {}) {
     }
   };
   pc.onicecandidate = ({ candidate }) => candidate && tell("ice-candidate", candidate.toJSON());
-  pc.addEventListener("iceconnectionstatechange", () => pc.iceConnectionState === "failed" && pc.restartIce());
+  pc.addEventListener(
+    "iceconnectionstatechange",
+    () => pc.iceConnectionState === "failed" && pc.restartIce(),
+  );
   const receive = async (type, payload) => {
     if (type === "ice-candidate") {
       return pc.addIceCandidate(payload).catch((error) => {

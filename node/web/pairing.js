@@ -39,7 +39,8 @@ const freshPeer = () => [...random(16)].map((byte) => byte.toString(16).padStart
 
 /** The keys of one pairing: both sides bring randomness, so no key ever comes again. */
 const salted = (a, b) => Uint8Array.of(...fromBase64(a), ...fromBase64(b));
-const recordsOf = async (secret, salt, run, via) => new Records(await key(secret, salt, `records of run ${run}, ${via}`));
+const recordsOf = async (secret, salt, run, via) =>
+  new Records(await key(secret, salt, `records of run ${run}, ${via}`));
 
 /** What both sides have. */
 class Side {
@@ -146,7 +147,8 @@ export class Sender extends Side {
     if (letter.kind === "rtc") this.negotiated(type, letter.payload);
     else if (letter.kind === "start") void this.#send(letter);
     else if (letter.kind === "done") this.#finish({ phase: "done", checked: true });
-    else if (letter.kind === "bye") this.#finish({ phase: "failed", trouble: new Trouble(`other_${letter.why}`) });
+    else if (letter.kind === "bye")
+      this.#finish({ phase: "failed", trouble: new Trouble(`other_${letter.why}`) });
   }
 
   async #welcome(from, { b }) {
@@ -177,9 +179,13 @@ export class Sender extends Side {
     const [sizes, salt, reader] = [this.#sizes, this.#salt, this.#reader];
     const total = count(sizes, at);
     const records = await recordsOf(this.root, salt, run, via);
-    const seal = async (i) => records.seal(i, await reader.read(at, i).catch((cause) => {
-      throw Object.assign(new Trouble("unreadable_file"), { cause });
-    }));
+    const seal = async (i) =>
+      records.seal(
+        i,
+        await reader.read(at, i).catch((cause) => {
+          throw Object.assign(new Trouble("unreadable_file"), { cause });
+        }),
+      );
     const onreceived = (received) => {
       if (!signal.aborted) this.on({ phase: "sending", via, done: bytesBefore(sizes, at, received) });
     };
@@ -253,13 +259,15 @@ export class Receiver extends Side {
     const letter = await this.letters.open(from, this.id, type, payload).catch(() => null);
     if (!letter) return;
     if (letter.kind === "rtc") this.negotiated(type, letter.payload);
-    else if (letter.kind === "bye") this.#end(new Trouble(letter.why === "cancelled" ? "other_cancelled" : letter.why));
+    else if (letter.kind === "bye")
+      this.#end(new Trouble(letter.why === "cancelled" ? "other_cancelled" : letter.why));
     else if (letter.kind === "welcome" && letter.b === this.#b && !this.#salt) this.#paired(letter);
   }
 
   #paired({ a, files }) {
     const sound = ({ name, size }) => typeof name === "string" && Number.isSafeInteger(size) && size >= 0;
-    if (!Array.isArray(files) || !files.length || !files.every(sound)) return this.#end(new Trouble("no_answer"));
+    if (!Array.isArray(files) || !files.length || !files.every(sound))
+      return this.#end(new Trouble("no_answer"));
     this.#salt = salted(a, this.#b);
     this.files = files;
     this.connect(true);

@@ -3,10 +3,29 @@
 // Of each version: bytes of correction in a block, then the number of blocks and the data bytes in each, twice where
 // blocks differ by one byte.
 const VERSIONS = [
-  [10, 1, 16], [16, 1, 28], [26, 1, 44], [18, 2, 32], [24, 2, 43],
-  [16, 4, 27], [18, 4, 31], [22, 2, 38, 2, 39], [22, 3, 36, 2, 37], [26, 4, 43, 1, 44],
+  [10, 1, 16],
+  [16, 1, 28],
+  [26, 1, 44],
+  [18, 2, 32],
+  [24, 2, 43],
+  [16, 4, 27],
+  [18, 4, 31],
+  [22, 2, 38, 2, 39],
+  [22, 3, 36, 2, 37],
+  [26, 4, 43, 1, 44],
 ];
-const ALIGNED = [[], [6, 18], [6, 22], [6, 26], [6, 30], [6, 34], [6, 22, 38], [6, 24, 42], [6, 26, 46], [6, 28, 50]];
+const ALIGNED = [
+  [],
+  [6, 18],
+  [6, 22],
+  [6, 26],
+  [6, 30],
+  [6, 34],
+  [6, 22, 38],
+  [6, 24, 42],
+  [6, 26, 46],
+  [6, 28, 50],
+];
 
 // The field GF(256) modulo x^8 + x^4 + x^3 + x^2 + 1.
 const EXP = new Uint8Array(512);
@@ -63,7 +82,7 @@ const MASKS = [
   (x, y) => y % 2 === 0,
   (x) => x % 3 === 0,
   (x, y) => (x + y) % 3 === 0,
-  (x, y) => ((x / 3 | 0) + (y / 2 | 0)) % 2 === 0,
+  (x, y) => (((x / 3) | 0) + ((y / 2) | 0)) % 2 === 0,
   (x, y) => ((x * y) % 2) + ((x * y) % 3) === 0,
   (x, y) => (((x * y) % 2) + ((x * y) % 3)) % 2 === 0,
   (x, y) => (((x + y) % 2) + ((x * y) % 3)) % 2 === 0,
@@ -97,7 +116,11 @@ class Square {
       this.fix(i, 6, i % 2 === 0);
       this.fix(6, i, i % 2 === 0);
     }
-    for (const [cx, cy] of [[3, 3], [end - 3, 3], [3, end - 3]]) {
+    for (const [cx, cy] of [
+      [3, 3],
+      [end - 3, 3],
+      [3, end - 3],
+    ]) {
       for (let dy = -4; dy <= 4; dy++) {
         for (let dx = -4; dx <= 4; dx++) {
           const ring = Math.max(Math.abs(dx), Math.abs(dy));
@@ -107,12 +130,15 @@ class Square {
     }
     const centres = ALIGNED[this.version - 1];
     const last = centres.length - 1;
-    centres.forEach((cy, i) => centres.forEach((cx, j) => {
-      if ((i === 0 && (j === 0 || j === last)) || (i === last && j === 0)) return;
-      for (let dy = -2; dy <= 2; dy++) {
-        for (let dx = -2; dx <= 2; dx++) this.fix(cx + dx, cy + dy, Math.max(Math.abs(dx), Math.abs(dy)) !== 1);
-      }
-    }));
+    centres.forEach((cy, i) =>
+      centres.forEach((cx, j) => {
+        if ((i === 0 && (j === 0 || j === last)) || (i === last && j === 0)) return;
+        for (let dy = -2; dy <= 2; dy++) {
+          for (let dx = -2; dx <= 2; dx++)
+            this.fix(cx + dx, cy + dy, Math.max(Math.abs(dx), Math.abs(dy)) !== 1);
+        }
+      }),
+    );
     this.format(0);
     if (this.version < 7) return;
     const bits = guarded(this.version, 0x1f25, 12);
@@ -158,7 +184,9 @@ class Square {
   masked(mask) {
     const other = new Square(this.version);
     other.fixed = this.fixed.map((row) => [...row]);
-    other.dark = this.dark.map((row, y) => row.map((dark, x) => dark !== (!this.fixed[y][x] && MASKS[mask](x, y))));
+    other.dark = this.dark.map((row, y) =>
+      row.map((dark, x) => dark !== (!this.fixed[y][x] && MASKS[mask](x, y))),
+    );
     other.format(mask);
     return other;
   }
@@ -187,7 +215,8 @@ class Square {
 /** The modules of a text's QR code, as rows of booleans; null if it is too long. */
 export function qr(text) {
   const bytes = new TextEncoder().encode(text);
-  const fits = (spec, i) => sizesOf(spec).reduce((sum, size) => sum + size, 0) >= bytes.length + (i < 9 ? 2 : 3);
+  const fits = (spec, i) =>
+    sizesOf(spec).reduce((sum, size) => sum + size, 0) >= bytes.length + (i < 9 ? 2 : 3);
   const version = VERSIONS.findIndex(fits) + 1;
   if (!version) return null;
   const square = new Square(version);

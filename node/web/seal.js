@@ -7,7 +7,8 @@ const TAG_BYTES = 16;
 const utf8 = (text) => new TextEncoder().encode(text);
 export const toBase64 = (bytes) => {
   let text = "";
-  for (let at = 0; at < bytes.length; at += 8192) text += String.fromCharCode(...bytes.subarray(at, at + 8192));
+  for (let at = 0; at < bytes.length; at += 8192)
+    text += String.fromCharCode(...bytes.subarray(at, at + 8192));
   return btoa(text);
 };
 export const fromBase64 = (text) => Uint8Array.from(atob(text), (char) => char.charCodeAt(0));
@@ -16,7 +17,11 @@ export const fromBase64 = (text) => Uint8Array.from(atob(text), (char) => char.c
 export async function root({ invite, secret }) {
   const typed = await crypto.subtle.importKey("raw", utf8(secret), "PBKDF2", false, ["deriveBits"]);
   const salt = utf8(`conclave send 1 ${invite}`);
-  const bits = await crypto.subtle.deriveBits({ name: "PBKDF2", hash: "SHA-256", salt, iterations: ROUNDS }, typed, 256);
+  const bits = await crypto.subtle.deriveBits(
+    { name: "PBKDF2", hash: "SHA-256", salt, iterations: ROUNDS },
+    typed,
+    256,
+  );
   return crypto.subtle.importKey("raw", bits, "HKDF", false, ["deriveKey", "deriveBits"]);
 }
 
@@ -24,7 +29,10 @@ const hkdf = (salt, purpose) => ({ name: "HKDF", hash: "SHA-256", salt, info: ut
 
 /** A key for one purpose alone. */
 export const key = (root, salt, purpose) =>
-  crypto.subtle.deriveKey(hkdf(salt, purpose), root, { name: "AES-GCM", length: 256 }, false, ["encrypt", "decrypt"]);
+  crypto.subtle.deriveKey(hkdf(salt, purpose), root, { name: "AES-GCM", length: 256 }, false, [
+    "encrypt",
+    "decrypt",
+  ]);
 
 /** A name that nobody can guess and both sides know. */
 export const name = async (root, salt, purpose) =>

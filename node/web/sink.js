@@ -47,7 +47,11 @@ async function onDisk() {
       await stream.close();
       return handle.getFile();
     },
-    abandon: () => stream.abort().catch(() => {}).then(remove),
+    abandon: () =>
+      stream
+        .abort()
+        .catch(() => {})
+        .then(remove),
   };
 }
 

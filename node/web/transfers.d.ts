@@ -24,7 +24,9 @@ export interface Words {
   passwordHash: string;
 }
 
-export type Upload = Words & Common & ({ data: BlobPart } | { total: number; chunk(index: number): BufferSource | Promise<BufferSource> });
+export type Upload = Words &
+  Common &
+  ({ data: BlobPart } | { total: number; chunk(index: number): BufferSource | Promise<BufferSource> });
 
 export type Download = Common & {
   /** Gets the chunks in their order, each once its promise for the last one is settled. Without it, a Blob is made. */

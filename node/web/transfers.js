@@ -134,14 +134,19 @@ export class Transfers {
     const { total } = state();
     const coming = new Map();
     let [asked, looked, looking] = [0, 0, null];
-    for (let next = 0; next < total; ) {
+    for (let next = 0; next < total;) {
       while (coming.size < concurrency && asked < total && among(state().ranges, asked)) {
         const fetching = this.#fetch(id, asked, signal);
         fetching.catch(() => {});
         coming.set(asked++, fetching);
       }
       // Looked for ahead of time, so that the next chunks are known before these are all fetched.
-      if (!looking && coming.size < concurrency && asked < total && Date.now() - looked > LOOK_AGAIN_AFTER_MS) {
+      if (
+        !looking &&
+        coming.size < concurrency &&
+        asked < total &&
+        Date.now() - looked > LOOK_AGAIN_AFTER_MS
+      ) {
         looked = Date.now();
         looking = again().then(() => (looking = null));
         looking.catch(() => {});
@@ -165,7 +170,8 @@ export class Transfers {
       // A body that breaks off is fetched again, like one that is damaged.
       const bytes = await reply.arrayBuffer().catch(() => null);
       signal?.throwIfAborted();
-      if (bytes && (await contentDigest(bytes)) === reply.headers.get("content-digest")) return new Uint8Array(bytes);
+      if (bytes && (await contentDigest(bytes)) === reply.headers.get("content-digest"))
+        return new Uint8Array(bytes);
     }
     throw new ConclaveError("digest_mismatch", "a chunk arrived damaged again and again");
   }

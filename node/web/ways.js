@@ -86,7 +86,7 @@ export async function receiveDirect(channel, { run, total, take, signal }) {
   channel.addEventListener("message", hear);
   channel.addEventListener("close", gone);
   try {
-    for (let i = 0; i < total; ) {
+    for (let i = 0; i < total;) {
       while (!queue.length) await bell.wait(within);
       await take(i++, queue.shift());
       within.throwIfAborted();
@@ -119,7 +119,8 @@ export async function sendRelayed(transfers, { root, salt, run, total, seal, onr
   let reading = Promise.resolve();
   const inTurn = (i) => (reading = reading.then(() => seal(i)));
   const arrival = async (id, count) => {
-    if (!(await transfers.acknowledged(id, { signal: within }))) throw new Error("a part expired in the relay");
+    if (!(await transfers.acknowledged(id, { signal: within })))
+      throw new Error("a part expired in the relay");
     onreceived((received += count));
   };
   try {

@@ -1,22 +1,58 @@
 // What a person reads: errors, sizes, times.
 
 const TROUBLES = {
-  unknown_code: ["No device is waiting under this code", "Check the code, or ask for a new one: it ends when the sender's page is closed or the files have been fetched."],
-  wrong_secret: ["The code is not quite right", "Its first eight characters lead to a waiting device, the rest does not fit. Please compare it again."],
-  no_answer: ["The other device does not answer", "Its page may be asleep in the background. Bring it to the front there, then try again."],
-  gone: ["The other device is gone", "Nothing has come from it for minutes. Are both devices online, and both pages open?"],
-  damaged: ["A file arrived damaged", "Its checksum differs from the sender's, so it was thrown away. Please send it again."],
-  too_large: ["This browser can't hold a file of that size", "There is too little room here. Make some, or receive it on another device."],
+  unknown_code: [
+    "No device is waiting under this code",
+    "Check the code, or ask for a new one: it ends when the sender's page is closed or the files have been fetched.",
+  ],
+  wrong_secret: [
+    "The code is not quite right",
+    "Its first eight characters lead to a waiting device, the rest does not fit. Please compare it again.",
+  ],
+  no_answer: [
+    "The other device does not answer",
+    "Its page may be asleep in the background. Bring it to the front there, then try again.",
+  ],
+  gone: [
+    "The other device is gone",
+    "Nothing has come from it for minutes. Are both devices online, and both pages open?",
+  ],
+  damaged: [
+    "A file arrived damaged",
+    "Its checksum differs from the sender's, so it was thrown away. Please send it again.",
+  ],
+  too_large: [
+    "This browser can't hold a file of that size",
+    "There is too little room here. Make some, or receive it on another device.",
+  ],
   too_many_files: ["Too many files at once", "Pack them into one archive and send that."],
-  unreadable_file: ["A file can't be read any more", "It was changed, moved or deleted after it was chosen. Choose it again."],
-  other_unreadable_file: ["A file can't be read any more", "It was changed, moved or deleted after it was chosen. Choose it again."],
+  unreadable_file: [
+    "A file can't be read any more",
+    "It was changed, moved or deleted after it was chosen. Choose it again.",
+  ],
+  other_unreadable_file: [
+    "A file can't be read any more",
+    "It was changed, moved or deleted after it was chosen. Choose it again.",
+  ],
   other_cancelled: ["The other person cancelled", "Nothing is left behind on either side."],
-  other_damaged: ["A file arrived damaged", "The other device found a wrong checksum and threw the file away. Please send it again."],
+  other_damaged: [
+    "A file arrived damaged",
+    "The other device found a wrong checksum and threw the file away. Please send it again.",
+  ],
   other_too_large: ["The other device has too little room", "Its browser can't hold a file of that size."],
   other_gone: ["The connection to the other device was lost", "It gave up after minutes without an answer."],
-  insecure: ["This page needs a secure address", "Browsers encrypt only on pages that came by https:// (or from this very machine). Ask whoever runs this server for its https address."],
-  old_browser: ["This browser is too old", "It lacks what the encryption needs. A current Firefox, Chrome, Edge or Safari has it."],
-  unauthorized: ["This server wants to know who you are", "It admits only clients with a credential, and this page has none. Ask whoever runs it."],
+  insecure: [
+    "This page needs a secure address",
+    "Browsers encrypt only on pages that came by https:// (or from this very machine). Ask whoever runs this server for its https address.",
+  ],
+  old_browser: [
+    "This browser is too old",
+    "It lacks what the encryption needs. A current Firefox, Chrome, Edge or Safari has it.",
+  ],
+  unauthorized: [
+    "This server wants to know who you are",
+    "It admits only clients with a credential, and this page has none. Ask whoever runs it.",
+  ],
   forbidden: ["This server does not allow it", "Ask whoever runs it."],
   refused: ["This server does not let this page in", "Ask whoever runs it."],
   rate_limit_exceeded: ["Too many tries", "This network has asked too often. Wait a minute, then try again."],
@@ -25,7 +61,10 @@ const TROUBLES = {
 
 /** An error in words. */
 export function words(error) {
-  const [title, text] = TROUBLES[error.code] ?? ["That did not work", "Something unexpected happened. Please try again."];
+  const [title, text] = TROUBLES[error.code] ?? [
+    "That did not work",
+    "Something unexpected happened. Please try again.",
+  ];
   return { title, text };
 }
 

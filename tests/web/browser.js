@@ -18,7 +18,8 @@ export const PHONE = {
 
 /** A browser for one test. */
 export async function browser(test) {
-  if (!existsSync(CHROMIUM)) throw new Error(`there is no ${CHROMIUM}: install Chromium, or name one in CHROMIUM_BIN`);
+  if (!existsSync(CHROMIUM))
+    throw new Error(`there is no ${CHROMIUM}: install Chromium, or name one in CHROMIUM_BIN`);
   const started = await chromium.launch({
     executablePath: CHROMIUM,
     args: [
@@ -45,8 +46,10 @@ export async function device(browser, { name, url, look = WIDE, webrtc = true })
   page.on("pageerror", (error) => unforeseen.push(`${name}: ${error.stack}`));
   page.on("console", (message) => {
     // A node that is killed leaves failed requests behind; everything else, breaches of the policy above all, is news.
-    const lost = /ERR_CONNECTION|ERR_EMPTY_RESPONSE|ERR_INCOMPLETE|ERR_SOCKET|WebSocket connection|status of 404|status of 503/;
-    if (message.type() === "error" && !lost.test(message.text())) unforeseen.push(`${name}: ${message.text()}`);
+    const lost =
+      /ERR_CONNECTION|ERR_EMPTY_RESPONSE|ERR_INCOMPLETE|ERR_SOCKET|WebSocket connection|status of 404|status of 503/;
+    if (message.type() === "error" && !lost.test(message.text()))
+      unforeseen.push(`${name}: ${message.text()}`);
   });
   await context.addInitScript((webrtc) => {
     window.channelsOpened = 0;

@@ -9,15 +9,20 @@ const UP_WITHIN_MS = 90_000;
 
 function binary() {
   const root = new URL("../../", import.meta.url);
-  const target = process.env.CARGO_TARGET_DIR ? new URL(`file://${process.env.CARGO_TARGET_DIR}/`) : new URL("target/", root);
+  const target = process.env.CARGO_TARGET_DIR
+    ? new URL(`file://${process.env.CARGO_TARGET_DIR}/`)
+    : new URL("target/", root);
   const path = process.env.CONCLAVE_BIN ?? fileURLToPath(new URL("debug/conclave", target));
-  if (!existsSync(path)) throw new Error(`there is no ${path}: build it first, with cargo build -p conclave-node`);
+  if (!existsSync(path))
+    throw new Error(`there is no ${path}: build it first, with cargo build -p conclave-node`);
   return path;
 }
 
 /** Starts three nodes; the test's end ends them. */
 export async function cluster(test, ...flags) {
-  const dev = spawn(binary(), ["dev", "--json", "--no-restart", ...flags], { stdio: ["ignore", "pipe", "inherit"] });
+  const dev = spawn(binary(), ["dev", "--json", "--no-restart", ...flags], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
   const ended = new Promise((resolve) => dev.once("exit", resolve));
   test.after(async () => {
     dev.kill("SIGTERM");

@@ -18,13 +18,33 @@ import { Sha256 } from "../../node/web/sha256.js";
 const path = (name) => fileURLToPath(new URL(name, import.meta.url));
 
 it("the client is smaller than 10 kB", async () => {
-  const built = await esbuild.build({ entryPoints: [path("../../node/web/conclave.js")], minify: true, format: "esm", write: false });
+  const built = await esbuild.build({
+    entryPoints: [path("../../node/web/conclave.js")],
+    minify: true,
+    format: "esm",
+    write: false,
+  });
   assert.ok(built.outputFiles[0].contents.length < 10_000, `${built.outputFiles[0].contents.length} bytes`);
 });
 
 it("the types fit a program that uses all of the client", () => {
   const tsc = path("node_modules/typescript/bin/tsc");
-  execFileSync(process.execPath, [tsc, "--noEmit", "--strict", "--target", "es2022", "--module", "nodenext", "--lib", "es2022,dom", path("types.mts")], { stdio: "inherit" });
+  execFileSync(
+    process.execPath,
+    [
+      tsc,
+      "--noEmit",
+      "--strict",
+      "--target",
+      "es2022",
+      "--module",
+      "nodenext",
+      "--lib",
+      "es2022,dom",
+      path("types.mts"),
+    ],
+    { stdio: "inherit" },
+  );
 });
 
 it("a QR code of any length says what was put in", () => {
@@ -48,7 +68,12 @@ it("a QR code of any length says what was put in", () => {
 it("a code is read however it is typed", () => {
   const code = codes.fresh();
   const spelled = codes.spell(code);
-  for (const typed of [spelled, spelled.toLowerCase(), spelled.replaceAll("-", " "), `https://a.example/#${spelled}`]) {
+  for (const typed of [
+    spelled,
+    spelled.toLowerCase(),
+    spelled.replaceAll("-", " "),
+    `https://a.example/#${spelled}`,
+  ]) {
     assert.deepEqual(codes.parse(typed), code);
   }
   assert.deepEqual(codes.parse("oOiI-lL11-0000-0000-0000"), { invite: "00111111", secret: "000000000000" });
@@ -59,7 +84,7 @@ it("SHA-256 of pieces is SHA-256 of the whole", () => {
   for (const length of [0, 1, 55, 56, 63, 64, 65, 119, 120, 1000, 100_000]) {
     const bytes = randomBytes(length);
     const hash = new Sha256();
-    for (let at = 0; at < length; ) {
+    for (let at = 0; at < length;) {
       const next = Math.min(length, at + randomInt(1, 200));
       hash.update(bytes.subarray(at, next));
       at = next;
@@ -71,7 +96,11 @@ it("SHA-256 of pieces is SHA-256 of the whole", () => {
 /** A sink that keeps what it is given. */
 function memory() {
   const parts = [];
-  return { write: async (bytes) => void parts.push(bytes.slice()), finish: async () => Buffer.concat(parts), abandon: async () => {} };
+  return {
+    write: async (bytes) => void parts.push(bytes.slice()),
+    finish: async () => Buffer.concat(parts),
+    abandon: async () => {},
+  };
 }
 
 const named = (name, bytes) => Object.assign(new Blob([bytes]), { name });
@@ -81,7 +110,10 @@ it("files come together again from runs that break anywhere", async () => {
   const files = contents.map((bytes, i) => named(`file ${i}`, bytes));
   const sizes = files.map((file) => file.size);
   const reader = new Reader(files);
-  const writer = new Writer(files.map(({ name, size }) => ({ name, size })), async () => memory());
+  const writer = new Writer(
+    files.map(({ name, size }) => ({ name, size })),
+    async () => memory(),
+  );
   for (let runs = 0; !writer.complete; runs++) {
     assert.ok(runs < 100);
     const at = writer.at;
@@ -94,7 +126,10 @@ it("files come together again from runs that break anywhere", async () => {
     }
     assert.equal(writer.done, bytesBefore(sizes, at, breaksAfter));
   }
-  assert.deepEqual(writer.finished.map(({ blob }) => blob), contents);
+  assert.deepEqual(
+    writer.finished.map(({ blob }) => blob),
+    contents,
+  );
 });
 
 it("a file that was changed on the way is refused", async () => {
@@ -104,7 +139,10 @@ it("a file that was changed on the way is refused", async () => {
   const record = await reader.read({ file: 0, offset: 0 }, 0);
   record[5] ^= 1;
   await writer.write(record);
-  await assert.rejects(async () => writer.write(await reader.read({ file: 0, offset: 0 }, 1)), /did not arrive as it was sent/);
+  await assert.rejects(
+    async () => writer.write(await reader.read({ file: 0, offset: 0 }, 1)),
+    /did not arrive as it was sent/,
+  );
 });
 
 it("a letter opens once, for its addressee, with the whole code", async () => {
@@ -115,7 +153,11 @@ it("a letter opens once, for its addressee, with the whole code", async () => {
   const letter = await receiver.seal("bob", "alice", "ready", { hello: 1 });
   await assert.rejects(sender.open("bob", "carol", "ready", letter), "another addressee");
   await assert.rejects(receiver.open("bob", "alice", "ready", letter), "thrown back");
-  const guessed = await Letters.between(await root({ ...code, secret: "000000000000" }), "sender", "receiver");
+  const guessed = await Letters.between(
+    await root({ ...code, secret: "000000000000" }),
+    "sender",
+    "receiver",
+  );
   await assert.rejects(guessed.open("bob", "alice", "ready", letter), "another code");
   assert.deepEqual(await sender.open("bob", "alice", "ready", letter), { hello: 1 });
   assert.equal(await sender.open("bob", "alice", "ready", letter), null, "a second time");

@@ -27,7 +27,10 @@ function file(test, bytes, name = "photos of the garden.zip") {
 
 /** The sender chooses files and reads the code out; the receiver types it and accepts. */
 async function pair(sender, receiver, files) {
-  await sender.page.setInputFiles("#files", files.map(({ path }) => path));
+  await sender.page.setInputFiles(
+    "#files",
+    files.map(({ path }) => path),
+  );
   await sender.page.getByText("Waiting for the other device").waitFor();
   await sender.picture("offer");
   const code = await sender.page.locator("#offer-code").textContent();
@@ -52,7 +55,9 @@ async function accept(receiver, meanwhile = async () => {}) {
 }
 
 const halfWay = (device, share) =>
-  device.page.waitForFunction((share) => document.querySelector("#bar").value > share, share, { timeout: ARRIVES_WITHIN_MS });
+  device.page.waitForFunction((share) => document.querySelector("#bar").value > share, share, {
+    timeout: ARRIVES_WITHIN_MS,
+  });
 
 async function bothDone(sender, receiver) {
   await sender.page.getByRole("heading", { name: "Sent" }).waitFor();
@@ -87,7 +92,12 @@ describe("sending a file", { concurrency: 1 }, () => {
     const { nodes } = await cluster(test);
     const chromium = await browser(test);
     const sender = await device(chromium, { name: "sender", url: nodes[0].http, look: PHONE, webrtc: false });
-    const receiver = await device(chromium, { name: "receiver", url: nodes[1].http, look: WIDE, webrtc: false });
+    const receiver = await device(chromium, {
+      name: "receiver",
+      url: nodes[1].http,
+      look: WIDE,
+      webrtc: false,
+    });
     await receiver.picture("home");
     const sent = file(test, 20 * MEGABYTE);
     await pair(sender, receiver, [sent]);
@@ -126,8 +136,15 @@ describe("sending a file", { concurrency: 1 }, () => {
     const chromium = await browser(test);
     const sender = await device(chromium, { name: "sender", url: nodes[0].http });
     const receiver = await device(chromium, { name: "receiver", url: nodes[1].http });
-    const files = [file(test, 0, "empty"), file(test, 200_000, "two.bin"), file(test, 49_135, "one record.bin")];
-    await sender.page.setInputFiles("#files", files.map(({ path }) => path));
+    const files = [
+      file(test, 0, "empty"),
+      file(test, 200_000, "two.bin"),
+      file(test, 49_135, "one record.bin"),
+    ];
+    await sender.page.setInputFiles(
+      "#files",
+      files.map(({ path }) => path),
+    );
     await sender.page.getByText("Waiting for the other device").waitFor();
     const code = await sender.page.locator("#offer-code").textContent();
     await receiver.page.goto(`${nodes[1].http}/#${code}`);

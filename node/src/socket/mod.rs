@@ -39,6 +39,12 @@ use host::Keeper;
 use metrics::Metrics;
 use seats::Seats;
 
+/// Reads a text message as a connection does, and does nothing with it; the code of what is wrong with it otherwise. For
+/// those who look for texts that break the reader.
+pub fn read_text(text: &bytestring::ByteString) -> Result<(), &'static str> {
+    json::read(text).1.map(drop).map_err(|code| code.spec().0)
+}
+
 /// The sockets of one node. Cheap to clone; all clones are the same.
 #[derive(Clone)]
 pub struct Sockets {

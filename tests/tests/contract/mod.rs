@@ -5,6 +5,7 @@ mod allowance;
 mod cors;
 mod credentials;
 mod devices;
+mod entrance;
 mod errors;
 mod events;
 mod headers;
