@@ -140,8 +140,11 @@ pub(super) fn configure(config: &mut ServiceConfig) {
 }
 
 async fn serve(asset: &Asset, request: &HttpRequest, shared: &Shared) -> HttpResponse {
-    let policy =
-        if asset.is_page { Some(page_policy(&shared.nodes.origins(&shared.cluster).await)) } else { None };
+    let policy = if asset.is_page {
+        Some(page_policy(shared.nodes.origins(&shared.cluster).await.as_ref()))
+    } else {
+        None
+    };
     let coding = Coding::wished(request, shared.options.compression);
     let tag = tag(asset, coding, policy.as_deref());
     let mut response = if unchanged(request, &tag) {

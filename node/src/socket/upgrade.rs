@@ -149,7 +149,7 @@ fn check(request: &HttpRequest) -> Result<(), Error> {
         || request.version() != Version::HTTP_11
         || !upgrades
         || !request.head().upgrade()
-        || !headers.get(SEC_WEBSOCKET_VERSION).is_some_and(|version| version == "13")
+        || headers.get(SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13")
     {
         return Err(Error::from(Code::UpgradeRequired).with(Extra::Upgrade));
     }
