@@ -24,8 +24,8 @@ const BATCH_MESSAGES_MAX: usize = 256;
 const BATCH_BYTES_MAX: usize = 1 << 20;
 /// A member that lacks no more than this is caught up by the actor; one that lacks more reads by itself first, at the
 /// pace at which its client takes it.
-const GAP_MESSAGES_MAX: usize = 64;
-const GAP_BYTES_MAX: usize = 256 << 10;
+const GAP_MESSAGES_MAX: usize = 32;
+const GAP_BYTES_MAX: usize = 96 << 10;
 /// For how long the list of nodes that have members is good.
 const NODES_FRESH: Duration = Duration::from_millis(250);
 /// What may wait for the actor beside wakes; a cast that finds it full is dropped.
@@ -309,6 +309,12 @@ impl RoomActor {
             let gap = self.cluster.glance(|state, now_ms| {
                 state.room_messages(&key, after, GAP_MESSAGES_MAX, GAP_BYTES_MAX, now_ms)
             });
+            if gap.first().is_none_or(|first| first.offset != after + 1) {
+                // It went out of the history just now.
+                local.listener.lose();
+                self.local.remove(&member);
+                return true;
+            }
             if gap.last().is_some_and(|last| last.offset < told) {
                 return false;
             }

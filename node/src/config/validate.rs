@@ -226,7 +226,6 @@ fn socket<O: Fn(&str) -> String>(config: &Config, rules: &mut Rules<'_, O>) {
     let socket = &config.socket;
     for (key, count) in [
         ("socket.messages_per_second", socket.messages_per_second as usize),
-        ("socket.queue_messages_max", socket.queue_messages_max),
         ("socket.drain_per_second", socket.drain_per_second as usize),
     ] {
         rules.unless(count > 0, key, "at least 1");
@@ -235,12 +234,19 @@ fn socket<O: Fn(&str) -> String>(config: &Config, rules: &mut Rules<'_, O>) {
     for (key, bytes, least) in [
         ("socket.frame_bytes_max", socket.frame_bytes_max, 1 << 10),
         ("socket.message_bytes_max", socket.message_bytes_max, socket.frame_bytes_max),
-        // The largest signal must fit, with what is around it.
-        ("socket.queue_bytes_max", socket.queue_bytes_max, 128 << 10),
+        // Half of it takes what is read of a history at a time.
+        ("socket.queue_bytes_max", socket.queue_bytes_max, 1 << 20),
     ] {
         let least_text = super::unit::print_size(least);
         rules.unless((least..=largest).contains(&bytes), key, &format!("between {least_text} and 64MiB"));
     }
+    rules.unless(socket.queue_messages_max >= 128, "socket.queue_messages_max", "at least 128");
+    let history = socket.history_messages_max >= 64 && socket.history_bytes_max >= 128 << 10;
+    rules.unless(
+        history,
+        "socket.history_messages_max",
+        "at least 64, and 128KiB: live messages pass through it",
+    );
     let fits = (1 << 10..=u64::from(u32::MAX)).contains(&socket.bytes_per_second);
     rules.unless(fits, "socket.bytes_per_second", "between 1KiB and 4GiB");
     let history = u64::from(socket.history_messages_max) <= ROOM_MESSAGES_MAX as u64;

@@ -2,6 +2,7 @@
 
 use actix_web::body::BoxBody;
 use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
+use actix_web::guard::fn_guard;
 use actix_web::middleware::{Compress, Condition};
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{App, HttpResponse, Resource};
@@ -46,6 +47,10 @@ pub fn configure(shared: web::Data<Shared>) -> impl Fn(&mut ServiceConfig) + Clo
                 probe("/readyz").route(web::get().to(server::readyz)).route(web::head().to(server::readyz)),
             )
             .service(resource("/ws", "GET").route(web::get().to(upgrade::socket)))
+            // Clients that were given nothing but a host upgrade at the root, where the page is for all others.
+            .service(
+                web::resource("/").guard(fn_guard(upgrade::wished)).route(web::get().to(upgrade::socket)),
+            )
             .configure(|config| {
                 let echo = shared.sockets.options.echo.as_str();
                 if !echo.is_empty() {

@@ -268,8 +268,11 @@ mod tests {
     #[test]
     fn the_page_names_only_files_that_are_served_and_runs_nothing_inline() {
         let page = std::str::from_utf8(FILES[0].2).unwrap();
-        for part in page.split(['"', '\'']).filter(|part| part.starts_with('/') && part.len() > 1) {
-            assert!(paths().any(|path| path == part), "{part}");
+        let named = ["src=\"", "href=\""].into_iter().flat_map(|attribute| page.split(attribute).skip(1));
+        let named: Vec<&str> = named.filter_map(|rest| rest.split('"').next()).collect();
+        assert!(named.len() > 3, "{named:?}");
+        for file in named.into_iter().filter(|name| name.starts_with('/')) {
+            assert!(paths().any(|path| path == file), "{file}");
         }
         for inline in ["<style", "style=", "onclick=", "javascript:", "<script>"] {
             assert!(!page.contains(inline), "{inline}");

@@ -75,6 +75,7 @@ macro_rules! codes {
     ($($variant:ident $name:literal $message:literal;)*) => {
         /// Why something was not done.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[allow(clippy::enum_variant_names, reason = "the names are the protocol's")]
         pub(super) enum Code { $($variant),* }
 
         impl Code {

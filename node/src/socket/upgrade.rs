@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use actix_web::guard::GuardContext;
 use actix_web::http::header::{
     HeaderMap, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
@@ -138,18 +139,26 @@ pub(super) fn open(
     Ok((response.streaming(body), Ends { messages, seat }))
 }
 
-fn check(request: &HttpRequest) -> Result<(), Error> {
-    let headers = request.headers();
-    let upgrades = headers
+/// Whether a request wishes to become a socket, properly or not.
+pub(crate) fn wished(context: &GuardContext<'_>) -> bool {
+    upgrades(context.head().headers())
+}
+
+fn upgrades(headers: &HeaderMap) -> bool {
+    headers
         .get_all(UPGRADE)
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
-        .any(|product| product.trim().eq_ignore_ascii_case("websocket"));
+        .any(|product| product.trim().eq_ignore_ascii_case("websocket"))
+}
+
+fn check(request: &HttpRequest) -> Result<(), Error> {
+    let headers = request.headers();
     if *request.method() != Method::GET
         || request.version() != Version::HTTP_11
-        || !upgrades
+        || !upgrades(headers)
         || !request.head().upgrade()
-        || !headers.get(SEC_WEBSOCKET_VERSION).is_some_and(|version| version == "13")
+        || headers.get(SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13")
     {
         return Err(Error::from(Code::UpgradeRequired).with(Extra::Upgrade));
     }

@@ -19,6 +19,7 @@ mod relay;
 mod rendezvous;
 mod server;
 mod sessions;
+mod sigma_sockets;
 mod sockets;
 mod tickets;
 mod transfers;

@@ -1,0 +1,213 @@
+//! The mailbox of a socket: claimed, pushed as signals are committed, acknowledged.
+
+use std::future::Future;
+
+use bytes::Bytes;
+use conclave_cluster::Draft;
+use conclave_cluster::state::allowance::{Charge, Tier};
+use conclave_cluster::state::body::Body;
+use conclave_cluster::state::command::Ask;
+use conclave_cluster::state::id::Key;
+use conclave_cluster::state::mailbox::{self, Kind};
+use conclave_cluster::state::outcome::{Outcome, Refusal};
+use conclave_cluster::state::{claim, rendezvous, socket};
+use tokio::time::Instant;
+
+use super::super::close::{Code as Close, Reason};
+use super::super::frame::Code;
+use super::super::json;
+use super::super::outbox::Frame;
+use super::{BATCH_BYTES_MAX, BATCH_MAX, Held, Identity, Session, settle};
+use crate::access::allowance::millis;
+use crate::actors::Place;
+use crate::http::keys;
+
+/// What a lookup of a code that nobody holds costs beside the lookup itself, as over HTTP.
+const MISS_SURCHARGE: u32 = 4;
+
+impl Session {
+    /// Has a peer's signals pushed here. The invite code leads to the peer as long as the socket is here.
+    pub(in crate::socket) async fn claim(
+        &mut self,
+        peer: String,
+        invite: Option<String>,
+    ) -> Result<(), Code> {
+        let credential = &self.context.credential;
+        if !credential.may_claim(&peer) {
+            return Err(Code::Forbidden);
+        }
+        let seize = !credential.is_anonymous();
+        let place = keys::mailbox(&peer);
+        let known = self.peer.as_ref().is_some_and(|held| held.place == place);
+        if !known {
+            self.take_mailbox(place, seize).await?;
+        }
+        let Some(held) = &mut self.peer else { return Err(Code::Internal) };
+        held.name = Some(peer.clone());
+        if let Some(code) = invite {
+            if let Err(error) = self.register(&code, &peer).await {
+                if !known {
+                    self.release().await?;
+                }
+                return Err(error);
+            }
+            let next = Instant::now() + self.shared.options.ttl.register / 2;
+            if let Some(held) = &mut self.peer {
+                held.invite = Some((code, next));
+            }
+        }
+        Ok(())
+    }
+
+    /// Claims a mailbox, gives the one before up, and begins to push.
+    pub(in crate::socket) async fn take_mailbox(&mut self, place: Place, seize: bool) -> Result<(), Code> {
+        let Some(Identity { key: session, at, .. }) = self.identity else { return Err(Code::Internal) };
+        let bell = self.shared.registry.attend(place).await?;
+        let verb = claim::Verb::Take { session, at, lease_ms: self.lease_ms(), seize };
+        match self.wish(Ask::Claim(claim::Ask { key: place.key, verb })).await? {
+            Ok(Outcome::Claim(claim::Outcome::Taken)) => {}
+            Err(Refusal::Claim(claim::Refusal::Held)) => return Err(Code::PeerInUse),
+            Ok(_) | Err(_) => return Err(Code::Internal),
+        }
+        self.release().await?;
+        let verb = socket::Verb::Hold { connection: at.connection, peer: Some(place.key) };
+        self.note(session, verb).await?;
+        self.seat.note_peer(true);
+        self.peer = Some(Held { name: None, place, bell, pushed: 0, dirty: true, invite: None });
+        Ok(())
+    }
+
+    pub(super) async fn release(&mut self) -> Result<(), Code> {
+        let (Some(held), Some(identity)) = (self.peer.take(), &self.identity) else { return Ok(()) };
+        self.seat.note_peer(false);
+        let verb = claim::Verb::Release { session: identity.key, connection: identity.at.connection };
+        let _ = self.wish(Ask::Claim(claim::Ask { key: held.place.key, verb })).await?;
+        Ok(())
+    }
+
+    pub(super) async fn note(&mut self, key: Key, verb: socket::Verb) -> Result<(), Code> {
+        match self.wish(Ask::Socket(socket::Ask { key, verb })).await? {
+            Ok(_) => Ok(()),
+            Err(_) => {
+                self.end(Reason::new(Close::REPLACED, "another connection took the session over"));
+                Err(Code::Internal)
+            }
+        }
+    }
+
+    pub(super) async fn register(&self, code: &str, peer: &str) -> Result<(), Code> {
+        let ttl_ms = millis(self.shared.options.ttl.register);
+        let verb = rendezvous::Verb::Register { peer: peer.to_owned(), ttl_ms };
+        let ask = Ask::Rendezvous(rendezvous::Ask { key: keys::rendezvous(code).key, verb });
+        let charge = self.charge(Tier::Create, 1);
+        match settle(self.shared.cluster.propose(Draft { charge, memo: None, ask }).await)? {
+            Ok(_) => Ok(()),
+            Err(Refusal::Rendezvous(rendezvous::Refusal::InUse)) => Err(Code::InviteCodeInUse),
+            Err(_) => Err(Code::Internal),
+        }
+    }
+
+    pub(super) fn renewal(&self) -> Option<Instant> {
+        self.peer.as_ref()?.invite.as_ref().map(|(_, at)| *at).filter(|_| !self.over)
+    }
+
+    pub(super) async fn renew_invite(&mut self) {
+        let Some(Held { name: Some(peer), invite: Some((code, _)), .. }) = &self.peer else { return };
+        if let Err(code) = self.register(code, peer).await {
+            tracing::debug!(why = code.spec().0, "an invite code was not renewed");
+        }
+        let next = Instant::now() + self.shared.options.ttl.register / 2;
+        if let Some((_, at)) = self.peer.as_mut().and_then(|held| held.invite.as_mut()) {
+            *at = next;
+        }
+    }
+
+    /// The peer of an invite code.
+    pub(in crate::socket) async fn look_up(&self, code: &str) -> Result<String, Code> {
+        let cluster = &self.shared.cluster;
+        if let Some(charge) = self.charge(Tier::Lookup, 1)
+            && cluster.charge_read(charge).is_err()
+        {
+            return Err(Code::RateLimited);
+        }
+        let key = keys::rendezvous(code).key;
+        let peer = cluster.read(|state, now_ms| state.peer(&key, now_ms)).await?;
+        if peer.is_none()
+            && let Some(charge) = self.charge(Tier::Lookup, MISS_SURCHARGE)
+            && let Err(left) = cluster.charge_read(charge)
+            && left.remaining > 0
+        {
+            let _ = cluster.charge_read(Charge { count: left.remaining, ..charge });
+        }
+        peer.ok_or(Code::PeerNotFound)
+    }
+
+    /// Sends a signal from the claimed peer id.
+    pub(in crate::socket) fn signal(
+        &self,
+        to: &str,
+        kind: Kind,
+        payload: Bytes,
+    ) -> Result<impl Future<Output = Result<u64, Code>> + use<>, Code> {
+        let from = self.peer.as_ref().and_then(|held| held.name.clone()).ok_or(Code::NotClaimed)?;
+        let ttl_ms = millis(self.shared.options.ttl.signal);
+        let verb = mailbox::Verb::Push { from, kind, payload: Body::new(payload), ttl_ms };
+        let ask = Ask::Mailbox(mailbox::Ask { key: keys::mailbox(to).key, verb });
+        let draft = Draft { charge: self.charge(Tier::Signal, 1), memo: None, ask };
+        let cluster = self.shared.cluster.clone();
+        Ok(async move {
+            match settle(cluster.propose(draft).await)? {
+                Ok(Outcome::Mailbox(mailbox::Outcome::Queued { seq })) => Ok(seq),
+                Err(Refusal::Mailbox(mailbox::Refusal::Full)) => Err(Code::MailboxFull),
+                Ok(_) | Err(_) => Err(Code::Internal),
+            }
+        })
+    }
+
+    /// Everything up to `seq` arrived.
+    pub(in crate::socket) async fn acknowledge(&self, seq: u64) -> Result<(), Code> {
+        let (Some(held), Some(identity)) = (&self.peer, &self.identity) else { return Err(Code::NotClaimed) };
+        let verb = mailbox::Verb::Acknowledge { session: identity.key, seq };
+        match self.wish(Ask::Mailbox(mailbox::Ask { key: held.place.key, verb })).await? {
+            Ok(_) => Ok(()),
+            Err(Refusal::Mailbox(mailbox::Refusal::NotHeld)) => Err(Code::NotClaimed),
+            Err(_) => Err(Code::Internal),
+        }
+    }
+
+    /// The mailbox changed.
+    pub(super) async fn mail(&mut self, alive: bool) {
+        let Some(held) = &mut self.peer else { return };
+        held.dirty = true;
+        if !alive {
+            match self.shared.registry.attend(held.place).await {
+                Ok(bell) => held.bell = bell,
+                Err(_) => self.end(Reason::from(Close::LATER)),
+            }
+        }
+    }
+
+    pub(super) fn push_mail(&mut self) {
+        let Some(held) = &mut self.peer else { return };
+        let (key, after, at) =
+            (held.place.key, held.pushed, self.identity.as_ref().map(|it| (it.key, it.at)));
+        let (signals, holder) = self.shared.cluster.glance(|state, now_ms| {
+            let signals = state.signals(&key, after, BATCH_MAX, BATCH_BYTES_MAX, now_ms);
+            (signals, state.holder(&key, now_ms))
+        });
+        // Nothing is pushed before this node knows that the mailbox is pushed here, and nothing once it is not.
+        if holder != at.map(|(session, at)| (session, Some(at))) {
+            held.dirty = false;
+            return;
+        }
+        held.dirty = signals.len() == BATCH_MAX
+            || signals.iter().map(|it| it.payload.len()).sum::<usize>() > BATCH_BYTES_MAX / 2;
+        for signal in &signals {
+            if !self.outbox.push(Frame::Text(json::signal(signal))) {
+                self.over = true;
+                return;
+            }
+            held.pushed = signal.seq;
+        }
+    }
+}

@@ -1,0 +1,418 @@
+//! What a socket means, whatever its encoding: a session, a mailbox, a room, watches.
+//!
+//! One task a socket. It takes one message after another, so that a client's requests are carried out in the order in
+//! which they came; only what is said (publishes, signals) does not wait for what was said before, but goes to the
+//! cluster right behind it. The task does not belong to the connection's actor, and so ends a session properly though
+//! the connection broke.
+
+mod mail;
+mod place;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::web;
+use conclave_cluster::Draft;
+use conclave_cluster::state::allowance::{Charge, Tier};
+use conclave_cluster::state::command::Ask;
+use conclave_cluster::state::host::Attachment;
+use conclave_cluster::state::id::{Domain, Key};
+use conclave_cluster::state::outcome::{Outcome, Refusal};
+use conclave_cluster::state::{claim, room, socket};
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesOrdered;
+use tokio::time::{Instant, sleep_until};
+
+use super::close::{Code as Close, Reason};
+use super::frame::Code;
+use super::inlet::Message;
+use super::json;
+use super::member::Tongue;
+use super::outbox::{Frame, Outbox};
+use super::seats::{Encoding, Seat};
+use super::upgrade::Ends;
+use super::watches::Watches;
+use super::{dialogue, sigma};
+use crate::access::Credential;
+use crate::access::allowance::millis;
+use crate::actors::room::Presence;
+use crate::actors::{Place, Watch};
+use crate::http::Shared;
+
+/// Publishes and signals of one socket that are on their way.
+const FLIGHTS_MAX: usize = 32;
+/// Signals, or messages of history, that are taken from the replica at a time, and their bytes. They must fit into the
+/// second half of the smallest queue that can be configured, with what the room's actor adds when a member meets the
+/// others, and in the longest spelling.
+const BATCH_MAX: usize = 32;
+const BATCH_BYTES_MAX: usize = 96 << 10;
+/// Breaches of the encoding after which a client is no longer listened to.
+const VIOLATIONS_MAX: u32 = 10;
+
+/// How a socket came in.
+#[derive(Debug, Clone)]
+pub(super) struct Context {
+    /// What it may touch.
+    pub(super) credential: Credential,
+    /// As allowances count it.
+    pub(super) client: Key,
+    /// `?room=`.
+    pub(super) room: Option<String>,
+    /// `?volatile=1`.
+    pub(super) volatile: bool,
+}
+
+/// One socket's session.
+pub(super) struct Session {
+    pub(super) shared: web::Data<Shared>,
+    pub(super) seat: Arc<Seat>,
+    pub(super) outbox: Outbox,
+    pub(super) context: Context,
+    pub(super) identity: Option<Identity>,
+    pub(super) peer: Option<Held>,
+    pub(super) room: Option<Entered>,
+    pub(super) watches: Watches,
+    flights: FuturesOrdered<Flight>,
+    violations: u32,
+    over: bool,
+}
+
+/// Something on its way, and the answer that it will have, if it is answered.
+pub(super) type Flight = Pin<Box<dyn Future<Output = Option<Frame>>>>;
+
+/// Who this is.
+pub(super) struct Identity {
+    pub(super) key: Key,
+    pub(super) at: Attachment,
+    bell: Watch,
+}
+
+/// The mailbox that is pushed here.
+pub(super) struct Held {
+    /// The peer id, if the client said it on this connection.
+    pub(super) name: Option<String>,
+    place: Place,
+    bell: Watch,
+    pushed: u64,
+    /// Whether something may wait that was not pushed.
+    dirty: bool,
+    invite: Option<(String, Instant)>,
+}
+
+/// The room that this is in.
+pub(super) struct Entered {
+    /// The room's name, if the client said it on this connection.
+    pub(super) name: Option<Arc<str>>,
+    pub(super) key: Key,
+    pub(super) epoch: u64,
+    presence: Presence,
+    tongue: Tongue,
+    /// The last offset that was read, while the member still catches up by itself.
+    behind: Option<u64>,
+}
+
+/// What coming into a room amounts to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Entry {
+    pub(super) epoch: u64,
+    /// The last offset given.
+    pub(super) offset: u64,
+    /// Whether nothing is missing; `None` if nothing was asked for.
+    pub(super) recovered: Option<bool>,
+}
+
+/// Runs until the connection has ended, and lets the session go.
+pub(super) async fn run(ends: Ends, shared: web::Data<Shared>, context: Context) {
+    let Ends { mut messages, seat } = ends;
+    let outbox = seat.outbox().clone();
+    let mut lapses = shared.sockets.keeper.lapses();
+    let mut changes = shared.options.access.auth.changes();
+    let mut session = Session {
+        shared,
+        seat,
+        outbox,
+        context,
+        identity: None,
+        peer: None,
+        room: None,
+        watches: Watches::default(),
+        flights: FuturesOrdered::new(),
+        violations: 0,
+        over: false,
+    };
+    loop {
+        let expiry = session.expiry();
+        let renewal = session.renewal();
+        let wants_room = !session.over && session.wants_room();
+        tokio::select! {
+            biased;
+            alive = rung(session.identity.as_mut().map(|identity| &mut identity.bell)) => session.looked_up(alive).await,
+            Some(frame) = session.flights.next() => session.say(frame),
+            alive = rung(session.peer.as_mut().map(|peer| &mut peer.bell)) => session.mail(alive).await,
+            room = session.outbox.room(), if wants_room => match room {
+                true => session.refill().await,
+                false => session.over = true,
+            },
+            text = session.watches.next(&session.shared.registry, &session.shared.cluster), if !session.watches.is_empty() => {
+                session.say(text.map(Frame::Text));
+            }
+            () = until(expiry) => session.judge(),
+            Ok(()) = changes.changed() => session.judge(),
+            Ok(()) = lapses.changed() => session.attach_anew().await,
+            () = until(renewal) => session.renew_invite().await,
+            message = messages.recv(), if session.flights.len() < FLIGHTS_MAX => match message {
+                Some(message) => session.hear(message).await,
+                None => break,
+            },
+        }
+    }
+    session.let_go().await;
+}
+
+async fn rung(bell: Option<&mut Watch>) -> bool {
+    match bell {
+        Some(bell) => bell.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Taking turns.
+impl Session {
+    async fn hear(&mut self, message: Message) {
+        if self.over {
+            return;
+        }
+        let (encoding, binary) = match message {
+            Message::Text(_) | Message::Limited { binary: false } => (Encoding::Json, false),
+            Message::Binary(_) | Message::Limited { binary: true } => (Encoding::FlatBuffers, true),
+        };
+        match self.seat.encoding() {
+            Encoding::Undecided => self.seat.decide(encoding),
+            decided if decided == encoding => {}
+            _ => return self.end(Reason::new(Close(1003), "messages of the other kind were agreed on")),
+        }
+        match message {
+            Message::Text(text) => dialogue::hear(self, &text).await,
+            Message::Binary(bytes) => sigma::hear(self, &bytes).await,
+            Message::Limited { .. } if binary => self.say(Some(sigma::error(429, "too much at once"))),
+            Message::Limited { .. } => self.say(Some(Frame::Text(json::error(&None, Code::RateLimited)))),
+        }
+    }
+
+    /// Sends an answer or an event.
+    pub(super) fn say(&mut self, frame: Option<Frame>) {
+        if let Some(frame) = frame
+            && !self.outbox.push(frame)
+        {
+            self.over = true;
+        }
+    }
+
+    pub(super) fn end(&mut self, reason: Reason) {
+        self.over = true;
+        self.outbox.end(reason);
+    }
+
+    /// The client broke the encoding's rules once more.
+    pub(super) fn violation(&mut self) {
+        self.violations += 1;
+        if self.violations >= VIOLATIONS_MAX {
+            self.end(Reason::new(Close::POLICY, "too many violations"));
+        }
+    }
+
+    /// Lets something go its way, right behind what went before.
+    pub(super) fn launch(&mut self, flight: Flight) {
+        self.flights.push_back(flight);
+    }
+
+    /// Waits for everything that is on its way, so that answers keep the order of their questions.
+    pub(super) async fn land(&mut self) {
+        while let Some(frame) = self.flights.next().await {
+            self.say(frame);
+        }
+    }
+
+    /// Has something carried out. What concerns every kind of wish alike is an error here.
+    pub(super) async fn wish(&self, ask: Ask) -> Result<Result<Outcome, Refusal>, Code> {
+        settle(self.shared.cluster.propose(Draft { charge: None, memo: None, ask }).await)
+    }
+
+    pub(super) fn charge(&self, tier: Tier, count: u32) -> Option<Charge> {
+        let tiers = self.shared.options.allowance.as_ref()?;
+        Some(tiers.charge(self.context.client, tier, count))
+    }
+}
+
+/// An answer's outcome, or the error that concerns every kind of wish alike.
+pub(super) fn settle(
+    answer: Result<conclave_cluster::state::outcome::Answer, conclave_cluster::Error>,
+) -> Result<Result<Outcome, Refusal>, Code> {
+    match answer?.outcome {
+        Err(Refusal::Allowance { .. }) => Err(Code::RateLimited),
+        Err(Refusal::StorageFull) => Err(Code::StorageFull),
+        Err(Refusal::Stale) => Err(Code::NoLeader),
+        outcome => Ok(outcome),
+    }
+}
+
+/// The session itself.
+impl Session {
+    fn lease_ms(&self) -> u32 {
+        millis(self.shared.sockets.options.lease)
+    }
+
+    async fn attachment(&self) -> Result<Attachment, Code> {
+        Ok(self.shared.sockets.keeper.attachment(self.seat.connection()).await?)
+    }
+
+    /// Begins a session under a secret id. False: it is in use.
+    pub(super) async fn open(&mut self, id: &str) -> Result<bool, Code> {
+        let (key, at) = (key(id), self.attachment().await?);
+        let bell = self.bell(key).await?;
+        let subject = self.context.credential.subject;
+        let verb = socket::Verb::Open { subject, at, lease_ms: self.lease_ms() };
+        match self.wish(Ask::Socket(socket::Ask { key, verb })).await? {
+            Ok(Outcome::Socket(socket::Outcome::Opened)) => {
+                self.take_place(Identity { key, at, bell }).await?;
+                Ok(true)
+            }
+            Err(Refusal::Socket(socket::Refusal::InUse)) => Ok(false),
+            Ok(_) | Err(_) => Err(Code::Internal),
+        }
+    }
+
+    /// Goes on with a session: the room and the mailbox it had. `None`: there is none, or it is not the client's.
+    pub(super) async fn resume(&mut self, id: &str) -> Result<Option<(Option<Key>, Option<Key>)>, Code> {
+        let (key, at) = (key(id), self.attachment().await?);
+        let bell = self.bell(key).await?;
+        let subject = self.context.credential.subject;
+        let verb = socket::Verb::Resume { subject, at, lease_ms: self.lease_ms() };
+        match self.wish(Ask::Socket(socket::Ask { key, verb })).await? {
+            Ok(Outcome::Socket(socket::Outcome::Resumed { room, peer })) => {
+                self.take_place(Identity { key, at, bell }).await?;
+                Ok(Some((room, peer)))
+            }
+            Err(Refusal::Socket(socket::Refusal::Unknown)) => Ok(None),
+            Ok(_) | Err(_) => Err(Code::Internal),
+        }
+    }
+
+    async fn bell(&self, key: Key) -> Result<Watch, Code> {
+        Ok(self.shared.registry.attend(Place { domain: Domain::Socket, key }).await?)
+    }
+
+    async fn take_place(&mut self, identity: Identity) -> Result<(), Code> {
+        // From here on this node's replica knows that the session is here, so that a ring for an older change is not
+        // taken for another connection's.
+        self.shared.cluster.read(|_, _| ()).await?;
+        self.seat.note_session(&super::frame::public_name(&identity.key));
+        self.identity = Some(identity);
+        Ok(())
+    }
+
+    /// The session's entry changed: perhaps another connection took it over.
+    async fn looked_up(&mut self, alive: bool) {
+        let Some(identity) = &mut self.identity else { return };
+        let (key, own) = (identity.key, identity.at.connection);
+        if !alive {
+            match self.shared.registry.attend(Place { domain: Domain::Socket, key }).await {
+                Ok(bell) => identity.bell = bell,
+                Err(_) => return self.end(Reason::from(Close::LATER)),
+            }
+        }
+        let view = self.shared.cluster.glance(|state, now_ms| state.socket(&key, now_ms));
+        if view.and_then(|view| view.connection).is_some_and(|connection| connection != own) {
+            self.end(Reason::new(Close::REPLACED, "another connection took the session over"));
+        }
+    }
+
+    /// This node's lease may have lapsed, and with it all that was attached here.
+    async fn attach_anew(&mut self) {
+        let Some(Identity { key, at, .. }) = self.identity else { return };
+        let (subject, lease_ms) = (self.context.credential.subject, self.lease_ms());
+        let verb = socket::Verb::Resume { subject, at, lease_ms };
+        let mut asks = vec![Ask::Socket(socket::Ask { key, verb })];
+        if let Some(peer) = &self.peer {
+            let verb = claim::Verb::Take { session: key, at, lease_ms, seize: false };
+            asks.push(Ask::Claim(claim::Ask { key: peer.place.key, verb }));
+        }
+        if let Some(room) = &self.room {
+            let verb = room::Verb::Join { member: key, at, grace_ms: millis(place::GRACE) };
+            asks.push(Ask::Room(room::Ask { key: room.key, verb }));
+        }
+        for ask in asks {
+            if !matches!(self.wish(ask).await, Ok(Ok(_))) {
+                return self.end(Reason::new(Close::LATER, "the node was cut off"));
+            }
+        }
+    }
+
+    /// Whether the credential is still worth something.
+    fn judge(&mut self) {
+        let auth = &self.shared.options.access.auth;
+        if !auth.holds(&self.context.credential, self.shared.now_ms()) {
+            self.end(Reason::new(Close::POLICY, "the credential is over or revoked"));
+        }
+    }
+
+    fn expiry(&self) -> Option<Instant> {
+        if self.over {
+            return None;
+        }
+        let left_ms = self.context.credential.expires_ms?.saturating_sub(self.shared.now_ms());
+        Some(Instant::now() + Duration::from_millis(left_ms))
+    }
+
+    /// Ends the session for good.
+    pub(super) async fn close(&mut self) -> Result<(), Code> {
+        self.leave().await?;
+        self.release().await?;
+        if let Some(Identity { key, at, .. }) = self.identity.take() {
+            let verb = socket::Verb::Close { connection: at.connection };
+            let _ = self.wish(Ask::Socket(socket::Ask { key, verb })).await?;
+        }
+        Ok(())
+    }
+
+    /// The connection is gone: the leases begin. A node that goes away ends the lease of all its sockets at once.
+    async fn let_go(mut self) {
+        self.outbox.abandon();
+        let Some(Identity { key, at, .. }) = self.identity.take() else { return };
+        if self.shared.is_draining() {
+            return;
+        }
+        let connection = at.connection;
+        let mut asks = vec![Ask::Socket(socket::Ask { key, verb: socket::Verb::Detach { connection } })];
+        if let Some(peer) = self.peer.take() {
+            let verb = claim::Verb::Detach { session: key, connection };
+            asks.push(Ask::Claim(claim::Ask { key: peer.place.key, verb }));
+        }
+        if let Some(room) = self.room.take() {
+            let verb = room::Verb::Detach { member: key, connection };
+            asks.push(Ask::Room(room::Ask { key: room.key, verb }));
+        }
+        // What is on its way was proposed; nobody waits for its answer.
+        self.flights = FuturesOrdered::new();
+        let wishes: Vec<_> = asks.into_iter().map(|ask| self.wish(ask)).collect();
+        for outcome in futures_util::future::join_all(wishes).await {
+            if outcome.is_err() {
+                tracing::debug!("a socket was let go without the cluster hearing of it");
+            }
+        }
+    }
+}
+
+/// What a session id names.
+fn key(id: &str) -> Key {
+    Key::derive(Domain::Socket, &[id.as_bytes()])
+}

@@ -1,0 +1,187 @@
+//! The room of a socket: entered, caught up with, spoken in.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use conclave_cluster::Draft;
+use conclave_cluster::state::body::Body;
+use conclave_cluster::state::command::Ask;
+use conclave_cluster::state::id::Key;
+use conclave_cluster::state::outcome::{Outcome, Refusal};
+use conclave_cluster::state::{room, socket};
+use futures_util::future::join;
+
+use super::super::close::{Code as Close, Reason};
+use super::super::frame::{Code, Position};
+use super::super::member::{Ear, Greeting, Tongue};
+use super::super::seats::Encoding;
+use super::{BATCH_BYTES_MAX, BATCH_MAX, Entered, Entry, Identity, Session, settle};
+use crate::access::allowance::millis;
+use crate::actors::room::{Event, Note, onward};
+
+/// For how long a member stays in its room whose connection was lost.
+pub(super) const GRACE: Duration = Duration::from_secs(10);
+
+impl Session {
+    /// Whether there is something to read as soon as the client has taken what waits.
+    pub(super) fn wants_room(&self) -> bool {
+        self.peer.as_ref().is_some_and(|held| held.dirty)
+            || self.room.as_ref().is_some_and(|room| room.behind.is_some())
+    }
+
+    /// The client has room for more.
+    pub(super) async fn refill(&mut self) {
+        if self.peer.as_ref().is_some_and(|held| held.dirty) {
+            self.push_mail();
+        }
+        if self.room.as_ref().is_some_and(|room| room.behind.is_some()) {
+            self.read_on().await;
+        }
+    }
+
+    /// Enters a room and leaves the one before. `greet` makes what is said first, now that it is known who is there.
+    pub(in crate::socket) async fn enter(
+        &mut self,
+        key: Key,
+        name: Option<&str>,
+        from: Option<Position>,
+        greet: impl FnOnce(Entry) -> Greeting,
+    ) -> Result<Entry, Code> {
+        let Some(Identity { key: member, at, .. }) = self.identity else { return Err(Code::Internal) };
+        if self.room.as_ref().is_some_and(|room| room.key != key) {
+            self.leave().await?;
+        }
+        let verb = room::Verb::Join { member, at, grace_ms: millis(GRACE) };
+        let noted = socket::Verb::Enter { connection: at.connection, room: Some(key) };
+        let (joined, noted) = join(
+            self.wish(Ask::Room(room::Ask { key, verb })),
+            self.wish(Ask::Socket(socket::Ask { key: member, verb: noted })),
+        )
+        .await;
+        let (epoch, offset) = match (joined?, noted?) {
+            (Ok(Outcome::Room(room::Outcome::Joined { epoch, offset, .. })), Ok(_)) => (epoch, offset),
+            (Err(Refusal::Room(room::Refusal::Full)), _) => return Err(Code::RoomFull),
+            (_, Err(_)) => {
+                self.end(Reason::new(Close::REPLACED, "another connection took the session over"));
+                return Err(Code::Internal);
+            }
+            (Ok(_) | Err(_), Ok(_)) => return Err(Code::Internal),
+        };
+        // This node's replica has the membership after this.
+        let view = self.shared.cluster.read(|state, now_ms| state.room(&key, now_ms)).await?;
+        let complete = |from: &Position| {
+            from.epoch == epoch
+                && from.offset <= offset
+                && view.is_some_and(|view| view.epoch == epoch && view.first <= from.offset + 1)
+        };
+        let recovered = from.as_ref().map(complete);
+        let after = from.filter(complete).map_or(offset, |from| from.offset);
+        let entry = Entry { epoch, offset, recovered };
+        let tongue = match name {
+            _ if self.seat.encoding() == Encoding::FlatBuffers => Tongue::Sigma,
+            Some(name) => Tongue::Json(name.into()),
+            None => Tongue::Json("".into()),
+        };
+        // The place before is given up first, or the member would be told twice.
+        self.room = None;
+        let presence = self.shared.registry.enter(key, member, at.connection)?;
+        let ear = Ear::new(self.outbox.clone(), tongue.clone(), greet(entry));
+        let live = presence.attach(after, Box::new(ear)).await?;
+        self.seat.note_room(true);
+        let behind = (!live).then_some(after);
+        let name = name.map(Arc::from);
+        self.room = Some(Entered { name, key, epoch, presence, tongue, behind });
+        Ok(entry)
+    }
+
+    /// Leaves the room, if it is in one.
+    pub(in crate::socket) async fn leave(&mut self) -> Result<(), Code> {
+        let (Some(room), Some(identity)) = (self.room.take(), &self.identity) else { return Ok(()) };
+        self.seat.note_room(false);
+        let (member, connection) = (identity.key, identity.at.connection);
+        let key = room.key;
+        // Before the membership ends, so that this client is not told to come anew.
+        drop(room);
+        let left = Ask::Room(room::Ask { key, verb: room::Verb::Leave { member, connection } });
+        let noted = socket::Verb::Enter { connection, room: None };
+        let noted = Ask::Socket(socket::Ask { key: member, verb: noted });
+        let (left, noted) = join(self.wish(left), self.wish(noted)).await;
+        let (_, _) = (left?, noted?);
+        Ok(())
+    }
+
+    /// Says something in the room. `data` begins with the byte that says what it is.
+    pub(in crate::socket) fn publish(
+        &self,
+        data: Bytes,
+        message_id: Option<u64>,
+    ) -> Result<impl Future<Output = Result<(u64, u64), Code>> + use<>, Code> {
+        let (Some(room), Some(identity)) = (&self.room, &self.identity) else { return Err(Code::NotInRoom) };
+        let history = self.shared.sockets.options.history;
+        let keep = room::Keep {
+            count: history.messages_max,
+            bytes: history.bytes_max,
+            age_ms: millis(history.age_max),
+        };
+        let verb = room::Verb::Publish { member: identity.key, message_id, data: Body::new(data), keep };
+        let ask = Ask::Room(room::Ask { key: room.key, verb });
+        let cluster = self.shared.cluster.clone();
+        Ok(async move {
+            match settle(cluster.propose(Draft { charge: None, memo: None, ask }).await)? {
+                Ok(Outcome::Room(room::Outcome::Published { epoch, offset, .. })) => Ok((epoch, offset)),
+                Err(Refusal::Room(room::Refusal::NotAMember)) => Err(Code::NotInRoom),
+                Ok(_) | Err(_) => Err(Code::Internal),
+            }
+        })
+    }
+
+    /// Says something in the room to whoever is there now.
+    pub(in crate::socket) fn cast(&self, data: Bytes) -> Result<(), Code> {
+        let (Some(room), Some(identity)) = (&self.room, &self.identity) else { return Err(Code::NotInRoom) };
+        let onward = onward(&room.key, &identity.key, &data);
+        if room.presence.cast(data, onward) { Ok(()) } else { Err(Code::Overloaded) }
+    }
+
+    /// Who is in the room.
+    pub(in crate::socket) async fn members(&self) -> Result<Vec<Key>, Code> {
+        let key = self.room.as_ref().ok_or(Code::NotInRoom)?.key;
+        Ok(self.shared.cluster.read(|state, _| state.room_members(&key)).await?)
+    }
+
+    /// Reads more of the history that this member lacks, until it meets the others.
+    pub(super) async fn read_on(&mut self) {
+        let (Some(room), Some(identity)) = (&mut self.room, &self.identity) else { return };
+        let Some(after) = room.behind else { return };
+        let key = room.key;
+        let (view, messages) = self.shared.cluster.glance(|state, now_ms| {
+            let messages = state.room_messages(&key, after, BATCH_MAX, BATCH_BYTES_MAX, now_ms);
+            (state.room(&key, now_ms), messages)
+        });
+        let next = messages.first().map(|message| message.offset).or(view.map(|view| view.last + 1));
+        if view.is_none_or(|view| view.epoch != room.epoch) || next != Some(after + 1) {
+            // It went out of the history while the client was reading.
+            return self.end(Reason::new(Close::LATER, "the room has to be entered anew"));
+        }
+        let mut read = after;
+        for message in messages {
+            read = message.offset;
+            if message.member == identity.key {
+                continue;
+            }
+            let note = Note::new(room.epoch, Event::Message(message));
+            if let Some(frame) = room.tongue.spell(&note)
+                && !self.outbox.push(frame)
+            {
+                self.over = true;
+                return;
+            }
+        }
+        room.behind = match room.presence.meet(read).await {
+            Ok(true) => None,
+            Ok(false) => Some(read),
+            Err(_) => return self.end(Reason::from(Close::LATER)),
+        };
+    }
+}
