@@ -141,7 +141,8 @@ pub(super) fn configure(config: &mut ServiceConfig) {
 
 async fn serve(asset: &Asset, request: &HttpRequest, shared: &Shared) -> HttpResponse {
     let policy = if asset.is_page {
-        Some(page_policy(shared.nodes.origins(&shared.cluster).await.as_ref()))
+        let origins = shared.nodes.origins(&shared.cluster).await;
+        Some(page_policy(&origins))
     } else {
         None
     };
