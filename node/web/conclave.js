@@ -221,8 +221,8 @@ export class Client extends Emitter {
       };
       socket.onopen = async () => {
         try {
-          // The cluster keeps names as hashes: what it is to call them again, it must be told.
-          const known = { session: this.#session, peerId: this.#claim?.peerId, ...this.#room?.position() };
+          const { epoch, offset } = this.#room?.position() ?? {};
+          const known = { session: this.#session, epoch, offset };
           const resume = this.#session && known;
           const welcome = await this.#ask("hello", { resume }, socket);
           clearTimeout(patience);

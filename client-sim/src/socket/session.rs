@@ -176,15 +176,7 @@ impl Session {
             None => String::new(),
         };
         let resume = match &self.id {
-            // The server remembers both names as hashes only.
-            Some(id) => {
-                let named = |field, name: &Option<String>| match name {
-                    Some(name) => format!(r#","{field}":"{name}""#),
-                    None => String::new(),
-                };
-                let (room, peer) = (named("room", &self.room), named("peerId", &self.peer));
-                format!(r#","resume":{{"session":"{id}"{room}{peer}{since}}}"#)
-            }
+            Some(id) => format!(r#","resume":{{"session":"{id}"{since}}}"#),
             None => String::new(),
         };
         self.text(format!(r#"{{"op":"hello","id":{HELLO}{resume}}}"#)).await?;

@@ -17,7 +17,7 @@ use super::limits::{
     MESSAGE_BYTES_MAX, NAME_BYTES_MAX, PAYLOAD_BYTES_MAX,
 };
 use super::outcome::{Answer, Outcome};
-use super::{exchange, mailbox, room, ticket, transfer};
+use super::{exchange, mailbox, room, socket, ticket, transfer};
 
 /// The format written, and the highest one read. It is raised when a change is not one that an older reader
 /// would refuse by itself (a new variant at the end of an enum is); the readers of older ones stay.
@@ -265,6 +265,15 @@ impl Ask {
                 mailbox::Verb::Push { from, .. } => [Some(from), None],
                 mailbox::Verb::Drain { .. } | mailbox::Verb::Acknowledge { .. } => [None, None],
             },
+            Self::Socket(ask) => match &ask.verb {
+                socket::Verb::Enter { room: name, .. } | socket::Verb::Hold { peer: name, .. } => {
+                    [name.as_deref(), None]
+                }
+                socket::Verb::Open { .. }
+                | socket::Verb::Resume { .. }
+                | socket::Verb::Detach { .. }
+                | socket::Verb::Close { .. } => [None, None],
+            },
             Self::Rendezvous(ask) => {
                 let super::rendezvous::Verb::Register { peer, .. } = &ask.verb;
                 [Some(peer), None]
@@ -278,7 +287,6 @@ impl Ask {
             | Self::Exchange(_)
             | Self::Member(_)
             | Self::Host(_)
-            | Self::Socket(_)
             | Self::Room(_)
             | Self::Claim(_)
             | Self::Ticket(_) => [None, None],
@@ -297,7 +305,13 @@ impl Answer {
             }
             Ok(_) | Err(_) => 0,
         };
-        48 + messages + bodies
+        let names: usize = match &self.outcome {
+            Ok(Outcome::Socket(socket::Outcome::Resumed { room, peer })) => {
+                [room, peer].into_iter().flatten().map(String::len).sum()
+            }
+            Ok(_) | Err(_) => 0,
+        };
+        48 + messages + names + bodies
     }
 
     /// Shows every body, in order.

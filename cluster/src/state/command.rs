@@ -97,12 +97,10 @@ impl Ask {
                 mailbox::Verb::Drain { .. } | mailbox::Verb::Acknowledge { .. } => true,
             },
             Self::Socket(ask) => match ask.verb {
-                socket::Verb::Open { .. } => false,
-                socket::Verb::Resume { .. }
-                | socket::Verb::Enter { .. }
-                | socket::Verb::Hold { .. }
-                | socket::Verb::Detach { .. }
-                | socket::Verb::Close { .. } => true,
+                socket::Verb::Open { .. } | socket::Verb::Enter { .. } | socket::Verb::Hold { .. } => false,
+                socket::Verb::Resume { .. } | socket::Verb::Detach { .. } | socket::Verb::Close { .. } => {
+                    true
+                }
             },
             Self::Room(ask) => match ask.verb {
                 room::Verb::Join { .. } | room::Verb::Publish { .. } => false,

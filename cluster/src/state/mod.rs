@@ -198,7 +198,7 @@ impl State {
             Ask::Device(ask) => self.devices.carry_out(ask, ground).map(Into::into),
             Ask::Member(ask) => self.members.carry_out(&ask).map(Into::into),
             Ask::Host(ask) => host::carry_out(&ask, ground).map(Into::into),
-            Ask::Socket(ask) => self.sockets.carry_out(&ask, ground).map(Into::into),
+            Ask::Socket(ask) => self.sockets.carry_out(ask, ground).map(Into::into),
             Ask::Room(ask) => self.rooms.carry_out(ask, ground).map(Into::into),
             Ask::Claim(ask) => self.claims.carry_out(&ask, ground).map(Into::into),
             Ask::Ticket(ask) => self.tickets.carry_out(ask, ground).map(Into::into),

@@ -45,15 +45,15 @@ pub enum Verb {
     Enter {
         /// The connection that says so.
         connection: u64,
-        /// The room's key; `None`: in no room any more.
-        room: Option<Key>,
+        /// The room's name; `None`: in no room any more.
+        room: Option<String>,
     },
-    /// Remember the mailbox, for a resume.
+    /// Remember the peer id, for a resume.
     Hold {
         /// The connection that says so.
         connection: u64,
-        /// The mailbox's key; `None`: holds none any more.
-        peer: Option<Key>,
+        /// The peer id; `None`: holds none any more.
+        peer: Option<String>,
     },
     /// The connection is lost: the lease begins. Nothing if another connection took over.
     Detach {
@@ -68,16 +68,16 @@ pub enum Verb {
 }
 
 /// What happened to a socket session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
     /// It begins.
     Opened,
     /// It goes on.
     Resumed {
-        /// The room it was in.
-        room: Option<Key>,
-        /// The mailbox it held.
-        peer: Option<Key>,
+        /// The name of the room it was in.
+        room: Option<String>,
+        /// The peer id it held.
+        peer: Option<String>,
     },
     /// So it is.
     Noted,
@@ -101,10 +101,6 @@ pub enum Refusal {
 pub struct View {
     /// Who opened it.
     pub subject: Option<Key>,
-    /// The room it is in.
-    pub room: Option<Key>,
-    /// The mailbox it holds.
-    pub peer: Option<Key>,
     /// The host of its connection, if that lives.
     pub host: Option<Host>,
     /// Its connection, if the host of that lives.
@@ -115,9 +111,18 @@ pub struct View {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Session {
     subject: Option<Key>,
-    room: Option<Key>,
-    peer: Option<Key>,
+    /// As the client gave it: what is pushed after a resume names the room.
+    room: Option<String>,
+    /// As the client gave it: signals after a resume are in its name.
+    peer: Option<String>,
     tether: Tether,
+}
+
+impl Session {
+    /// The bytes it carries.
+    fn weight(&self) -> u64 {
+        [&self.room, &self.peer].into_iter().flatten().map(|name| name.len() as u64).sum()
+    }
 }
 
 /// All socket sessions.
@@ -125,27 +130,29 @@ pub(super) struct Session {
 pub(super) struct Sessions(OrdMap<Key, Session>);
 
 impl Sessions {
-    pub(super) fn carry_out(&mut self, ask: &Ask, ground: &mut Ground) -> Result<Outcome, outcome::Refusal> {
-        let key = ask.key;
+    pub(super) fn carry_out(&mut self, ask: Ask, ground: &mut Ground) -> Result<Outcome, outcome::Refusal> {
+        let Ask { key, verb } = ask;
         if ground.overdue && self.0.get(&key).is_some_and(|session| !session.tether.alive(ground.now_ms)) {
             self.free(&key, ground);
         }
-        match ask.verb {
+        match verb {
             Verb::Open { subject, at, lease_ms } => self.open(key, subject, at, lease_ms, ground),
             Verb::Resume { subject, at, lease_ms } => {
                 let session = self.0.get_mut(&key).filter(|session| session.subject == subject);
                 let Some(session) = session else { return Err(Refusal::Unknown.into()) };
                 session.tether.attach(at, lease_ms, Thing::Socket(key), ground);
                 ground.wakes.wake(Domain::Socket, key);
-                Ok(Outcome::Resumed { room: session.room, peer: session.peer })
+                Ok(Outcome::Resumed { room: session.room.clone(), peer: session.peer.clone() })
             }
             Verb::Enter { connection, room } => {
-                self.held_by(&key, connection)?.room = room;
-                Ok(Outcome::Noted)
+                let session = self.held_by(&key, connection)?;
+                let renamed = Session { room, ..session.clone() };
+                rename(session, renamed, ground)
             }
             Verb::Hold { connection, peer } => {
-                self.held_by(&key, connection)?.peer = peer;
-                Ok(Outcome::Noted)
+                let session = self.held_by(&key, connection)?;
+                let renamed = Session { peer, ..session.clone() };
+                rename(session, renamed, ground)
             }
             Verb::Detach { connection } => {
                 if let Ok(session) = self.held_by(&key, connection) {
@@ -180,6 +187,7 @@ impl Sessions {
                     return Err(Refusal::InUse.into());
                 }
                 session.tether.attach(at, lease_ms, thing, ground);
+                ground.storage.replace(session.weight(), 0);
                 (session.room, session.peer) = (None, None);
             }
             None => {
@@ -201,7 +209,7 @@ impl Sessions {
     fn free(&mut self, key: &Key, ground: &mut Ground) {
         if let Some(session) = self.0.remove(key) {
             session.tether.end(Thing::Socket(*key), ground);
-            ground.storage.drop_entry(0);
+            ground.storage.drop_entry(session.weight());
         }
     }
 
@@ -210,8 +218,8 @@ impl Sessions {
         if let Some(session) = self.0.get_mut(key)
             && !session.tether.lapse(Thing::Socket(*key), ground)
         {
+            ground.storage.drop_entry(session.weight());
             self.0.remove(key);
-            ground.storage.drop_entry(0);
         }
         1
     }
@@ -219,8 +227,11 @@ impl Sessions {
     pub(super) fn view(&self, key: &Key, hosts: &Hosts, now_ms: u64) -> Option<View> {
         let session = self.0.get(key).filter(|session| session.tether.alive(now_ms))?;
         let at = session.tether.attachment(hosts, now_ms);
-        let Session { subject, room, peer, .. } = *session;
-        Some(View { subject, room, peer, host: at.map(|at| at.host), connection: at.map(|at| at.connection) })
+        Some(View {
+            subject: session.subject,
+            host: at.map(|at| at.host),
+            connection: at.map(|at| at.connection),
+        })
     }
 
     pub(super) fn len(&self) -> usize {
@@ -233,7 +244,16 @@ impl Sessions {
 
     /// Takes a session as a snapshot has it; false if that cannot be.
     pub(super) fn restore(&mut self, key: Key, session: Session, ground: &mut Ground) -> bool {
-        ground.storage.add_entry(0);
+        ground.storage.add_entry(session.weight());
         session.tether.restore(Thing::Socket(key), ground) && self.0.insert(key, session).is_none()
     }
+}
+
+/// Has a session carry other names, if there is room for them.
+fn rename(session: &mut Session, renamed: Session, ground: &mut Ground) -> Result<Outcome, outcome::Refusal> {
+    let (old, new) = (session.weight(), renamed.weight());
+    ground.storage.admit(new.saturating_sub(old))?;
+    ground.storage.replace(old, new);
+    *session = renamed;
+    Ok(Outcome::Noted)
 }

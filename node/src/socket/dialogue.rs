@@ -9,8 +9,6 @@ use super::json::{self, Writer};
 use super::outbox::Frame;
 use super::session::{Entry, Session};
 use crate::access::Scope;
-use crate::actors::Place;
-use crate::http::keys;
 
 /// Takes one message.
 pub(super) async fn hear(session: &mut Session, text: &ByteString) {
@@ -102,7 +100,7 @@ async fn carry_out(session: &mut Session, id: &Id, op: Op) -> Result<Option<Writ
                     vec![Frame::Text(writer.members(members).done())]
                 })
             };
-            session.enter(key(&room), Some(&room), from, greet).await?;
+            session.enter(&room, from, greet).await?;
             Ok(None)
         }
         Op::Leave { room } => {
@@ -213,9 +211,8 @@ async fn hello(
         greet(session, id, &welcome);
         return Ok(None);
     };
-    let name = resume.room.filter(|name| room == Some(key(name)));
     let welcome = welcome(session, resume.session, true);
-    match name {
+    match room {
         Some(name) if session.context.credential.may_join(&name) => {
             let (id, room) = (id.clone(), name.clone());
             let greet = move |entry: Entry| -> super::member::Greeting {
@@ -225,20 +222,13 @@ async fn hello(
                     twice(&id, &welcome).to_vec()
                 })
             };
-            session.enter(key(&name), Some(&name), resume.from, greet).await?;
+            session.enter(&name, resume.from, greet).await?;
         }
-        // A room whose name the client did not say: it joins again, under the name by which it knows the room.
-        _ => greet(session, id, &welcome),
+        Some(_) | None => greet(session, id, &welcome),
     }
-    if let Some(peer) = peer {
-        let place = Place { domain: Domain::Mailbox, key: peer };
-        match session.take_mailbox(place, false).await {
-            Ok(()) => {
-                let name = resume.peer.filter(|name| keys::mailbox(name) == place);
-                if let Some(held) = &mut session.peer {
-                    held.name = name;
-                }
-            }
+    if let Some(peer) = peer.filter(|peer| session.context.credential.may_claim(peer)) {
+        match session.take_mailbox(&peer, false).await {
+            Ok(()) => {}
             // Its lease was over, and somebody else was faster.
             Err(Code::PeerInUse) => {}
             Err(code) => return Err(code),
@@ -261,7 +251,7 @@ fn twice(id: &Id, welcome: &Welcome) -> [Frame; 2] {
 /// A room's name, if the client is in it; without a name any room will do.
 fn in_room(session: &Session, name: Option<&str>) -> Result<String, Code> {
     let room = session.room.as_ref().ok_or(Code::NotInRoom)?;
-    let own = room.name.as_deref().unwrap_or_default();
+    let own = &*room.name;
     if name.is_none_or(|name| name == own) { Ok(own.to_owned()) } else { Err(Code::NotInRoom) }
 }
 

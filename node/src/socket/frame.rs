@@ -39,10 +39,6 @@ pub(super) enum Op {
 pub(super) struct Resume {
     /// The session's secret id.
     pub(super) session: String,
-    /// The room it was in; the server keeps only a hash of the name.
-    pub(super) room: Option<String>,
-    /// The peer id it held; likewise.
-    pub(super) peer: Option<String>,
     /// What it has of the room's history.
     pub(super) from: Option<Position>,
 }

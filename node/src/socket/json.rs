@@ -76,10 +76,6 @@ struct Past<'a> {
     #[serde(borrow, default)]
     session: Text<'a>,
     #[serde(borrow, default)]
-    room: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    peer_id: Option<Text<'a>>,
-    #[serde(borrow, default)]
     epoch: Option<Raw<'a>>,
     #[serde(borrow, default)]
     offset: Option<Raw<'a>>,
@@ -209,8 +205,6 @@ impl Past<'_> {
         let past: Past<'_> = serde_json::from_str(raw.get()).map_err(|error| wrong_field(&error))?;
         Ok(Resume {
             session: filled(Some(past.session), SESSION_CHARS_MAX)?,
-            room: optional(past.room, ROOM_CHARS_MAX)?,
-            peer: optional(past.peer_id, PEER_CHARS_MAX)?,
             from: position(past.epoch, past.offset)?,
         })
     }
@@ -411,7 +405,7 @@ mod tests {
         assert_eq!(op(r#"{"op":"ping"}"#), Ok(Op::Ping));
         assert_eq!(op(r#"{"op":"hello"}"#), Ok(Op::Hello { token: None, resume: None }));
         let Ok(Op::Hello { resume: Some(resume), .. }) =
-            op(r#"{"op":"hello","resume":{"session":"s","room":"r","epoch":1,"offset":2}}"#)
+            op(r#"{"op":"hello","resume":{"session":"s","epoch":1,"offset":2}}"#)
         else {
             panic!("a resume")
         };

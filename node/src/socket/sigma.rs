@@ -92,7 +92,7 @@ async fn connect(session: &mut Session, id: &str) -> Result<(), Refused> {
     }
     if let Some(room) = room {
         let greet = |_: Entry| -> super::member::Greeting { Box::new(|_| Vec::new()) };
-        session.enter(dialogue::key(&room), Some(&room), None, greet).await.map_err(refused)?;
+        session.enter(&room, None, greet).await.map_err(refused)?;
     }
     Ok(())
 }
@@ -106,7 +106,9 @@ async fn reconnect(session: &mut Session, id: &str, last: u64) -> Result<(), Ref
     let Some((remembered, _)) = session.resume(id).await.map_err(refused)? else {
         return Err((404, "there is no such session"));
     };
-    let Some(key) = named.as_deref().map(dialogue::key).or(remembered) else { return Ok(()) };
+    let may_join = |room: &String| session.context.credential.may_join(room);
+    let Some(room) = named.or(remembered.filter(may_join)) else { return Ok(()) };
+    let key = dialogue::key(&room);
     // The schema has no word for the epoch: the last number is taken for one of the present numbering.
     let epoch = session
         .shared
@@ -121,7 +123,7 @@ async fn reconnect(session: &mut Session, id: &str, last: u64) -> Result<(), Ref
         })
     };
     let from = Some(Position { epoch, offset: last });
-    session.enter(key, named.as_deref(), from, greet).await.map_err(refused)?;
+    session.enter(&room, from, greet).await.map_err(refused)?;
     Ok(())
 }
 

@@ -206,7 +206,7 @@ async fn a_session_goes_on_on_another_node_where_it_was() {
 
     let mut again = Socket::open(&there).await;
     let resume = json!({
-        "session": session, "room": room, "peerId": peer, "epoch": seen["epoch"], "offset": seen["offset"],
+        "session": session, "epoch": seen["epoch"], "offset": seen["offset"],
     });
     let welcome = again.ok(json!({"op": "hello", "resume": resume})).await;
     assert_eq!((&welcome["recovered"], &welcome["room"]), (&json!(true), &json!(room)), "{welcome}");

@@ -67,7 +67,7 @@ async fn a_member_misses_nothing_when_its_node_is_killed() {
     }
     let mut listener = Socket::open(&cluster.api(refuge)).await;
     let resume = json!({
-        "session": session, "room": room, "peerId": peer, "epoch": heard.epoch, "offset": heard.messages.len(),
+        "session": session, "epoch": heard.epoch, "offset": heard.messages.len(),
     });
     let welcome = listener.ok(json!({"op": "hello", "resume": resume})).await;
     assert_eq!(welcome["recovered"], true, "{welcome}");
@@ -260,7 +260,7 @@ async fn a_slow_reader_is_closed_and_comes_back_complete() {
     assert_eq!(code, Some(4008), "after {last} messages");
     assert!(last < count);
     let mut again = Socket::open(&api).await;
-    let resume = json!({"session": session, "room": room, "epoch": joined["epoch"], "offset": last});
+    let resume = json!({"session": session, "epoch": joined["epoch"], "offset": last});
     assert_eq!(again.ok(json!({"op": "hello", "resume": resume})).await["recovered"], true);
     for turn in last + 1..=count {
         assert_eq!(again.push("message").await["offset"], turn);

@@ -102,9 +102,9 @@ fn socket_ask() -> impl Strategy<Value = socket::Ask> {
             .prop_map(|(subject, at, lease_ms)| Verb::Open { subject, at, lease_ms }),
         2 => (subject(), attachment(), ttl())
             .prop_map(|(subject, at, lease_ms)| Verb::Resume { subject, at, lease_ms }),
-        1 => (0_u64..3, prop::option::of(key(Domain::Room)))
+        1 => (0_u64..3, prop::option::of(text()))
             .prop_map(|(connection, room)| Verb::Enter { connection, room }),
-        1 => (0_u64..3, prop::option::of(key(Domain::Mailbox)))
+        1 => (0_u64..3, prop::option::of(text()))
             .prop_map(|(connection, peer)| Verb::Hold { connection, peer }),
         2 => (0_u64..3).prop_map(|connection| Verb::Detach { connection }),
         1 => (0_u64..3).prop_map(|connection| Verb::Close { connection }),

@@ -73,11 +73,11 @@ fn sockets() -> Proposal {
         lab.command(host::Ask::Renew { host, ttl_ms: 10_000 }),
         lab.command(socket(socket::Verb::Open { subject: Some(key(Domain::Client)), at, lease_ms: 300_000 })),
         lab.command(room(room::Verb::Join { member: session, at, grace_ms: 5_000 })),
-        lab.command(socket(socket::Verb::Enter { connection: 9, room: Some(key(Domain::Room)) })),
+        lab.command(socket(socket::Verb::Enter { connection: 9, room: Some("lobby".into()) })),
         lab.command(room(publish("Jfirst"))),
         lab.command(room(publish("Jfirst"))),
         lab.command(claim::Ask { key: key(Domain::Mailbox), verb: claim }),
-        lab.command(socket(socket::Verb::Hold { connection: 9, peer: Some(key(Domain::Mailbox)) })),
+        lab.command(socket(socket::Verb::Hold { connection: 9, peer: Some("bob".into()) })),
         lab.command(mailbox::Ask {
             key: key(Domain::Mailbox),
             verb: mailbox::Verb::Acknowledge { session, seq: 4 },

@@ -61,11 +61,10 @@ fn a_live_session_is_not_opened_by_another_connection() {
 #[test]
 fn a_resume_takes_over_with_room_and_peer() {
     let mut lab = lab();
-    let room = Key::derive(Domain::Room, &[b"lobby"]);
     lab.ask(open("alice", 1)).unwrap();
-    lab.ask(socket(Verb::Enter { connection: 1, room: Some(room) })).unwrap();
-    lab.ask(socket(Verb::Hold { connection: 1, peer: Some(peer()) })).unwrap();
-    let resumed = Outcome::Resumed { room: Some(room), peer: Some(peer()) };
+    lab.ask(socket(Verb::Enter { connection: 1, room: Some("lobby".into()) })).unwrap();
+    lab.ask(socket(Verb::Hold { connection: 1, peer: Some("bob".into()) })).unwrap();
+    let resumed = Outcome::Resumed { room: Some("lobby".into()), peer: Some("bob".into()) };
     assert_eq!(lab.ask(resume("alice", 2)), Ok(resumed.into()));
     assert_eq!(lab.effects, vec![Effect::Wake(Domain::Socket, key())]);
     // The old connection has no say any more.

@@ -19,7 +19,6 @@ use super::super::json;
 use super::super::outbox::Frame;
 use super::{BATCH_BYTES_MAX, BATCH_MAX, Held, Identity, Session, settle};
 use crate::access::allowance::millis;
-use crate::actors::Place;
 use crate::http::keys;
 
 /// What a lookup of a code that nobody holds costs beside the lookup itself, as over HTTP.
@@ -40,10 +39,8 @@ impl Session {
         let place = keys::mailbox(&peer);
         let known = self.peer.as_ref().is_some_and(|held| held.place == place);
         if !known {
-            self.take_mailbox(place, seize).await?;
+            self.take_mailbox(&peer, seize).await?;
         }
-        let Some(held) = &mut self.peer else { return Err(Code::Internal) };
-        held.name = Some(peer.clone());
         if let Some(code) = invite {
             if let Err(error) = self.register(&code, &peer).await {
                 if !known {
@@ -60,7 +57,8 @@ impl Session {
     }
 
     /// Claims a mailbox, gives the one before up, and begins to push.
-    pub(in crate::socket) async fn take_mailbox(&mut self, place: Place, seize: bool) -> Result<(), Code> {
+    pub(in crate::socket) async fn take_mailbox(&mut self, peer: &str, seize: bool) -> Result<(), Code> {
+        let place = keys::mailbox(peer);
         let Some(Identity { key: session, at, .. }) = self.identity else { return Err(Code::Internal) };
         let bell = self.shared.registry.attend(place).await?;
         let verb = claim::Verb::Take { session, at, lease_ms: self.lease_ms(), seize };
@@ -70,10 +68,10 @@ impl Session {
             Ok(_) | Err(_) => return Err(Code::Internal),
         }
         self.release().await?;
-        let verb = socket::Verb::Hold { connection: at.connection, peer: Some(place.key) };
+        let verb = socket::Verb::Hold { connection: at.connection, peer: Some(peer.to_owned()) };
         self.note(session, verb).await?;
         self.seat.note_peer(true);
-        self.peer = Some(Held { name: None, place, bell, pushed: 0, dirty: true, invite: None });
+        self.peer = Some(Held { name: peer.to_owned(), place, bell, pushed: 0, dirty: true, invite: None });
         Ok(())
     }
 
@@ -112,7 +110,7 @@ impl Session {
     }
 
     pub(super) async fn renew_invite(&mut self) {
-        let Some(Held { name: Some(peer), invite: Some((code, _)), .. }) = &self.peer else { return };
+        let Some(Held { name: peer, invite: Some((code, _)), .. }) = &self.peer else { return };
         if let Err(code) = self.register(code, peer).await {
             tracing::debug!(why = code.spec().0, "an invite code was not renewed");
         }
@@ -149,7 +147,7 @@ impl Session {
         kind: Kind,
         payload: Bytes,
     ) -> Result<impl Future<Output = Result<u64, Code>> + use<>, Code> {
-        let from = self.peer.as_ref().and_then(|held| held.name.clone()).ok_or(Code::NotClaimed)?;
+        let from = self.peer.as_ref().map(|held| held.name.clone()).ok_or(Code::NotClaimed)?;
         let ttl_ms = millis(self.shared.options.ttl.signal);
         let verb = mailbox::Verb::Push { from, kind, payload: Body::new(payload), ttl_ms };
         let ask = Ask::Mailbox(mailbox::Ask { key: keys::mailbox(to).key, verb });

@@ -91,8 +91,8 @@ pub(super) struct Identity {
 
 /// The mailbox that is pushed here.
 pub(super) struct Held {
-    /// The peer id, if the client said it on this connection.
-    pub(super) name: Option<String>,
+    /// The peer id.
+    pub(super) name: String,
     place: Place,
     bell: Watch,
     pushed: u64,
@@ -103,8 +103,8 @@ pub(super) struct Held {
 
 /// The room that this is in.
 pub(super) struct Entered {
-    /// The room's name, if the client said it on this connection.
-    pub(super) name: Option<Arc<str>>,
+    /// The room's name.
+    pub(super) name: Arc<str>,
     pub(super) key: Key,
     pub(super) epoch: u64,
     presence: Presence,
@@ -292,7 +292,10 @@ impl Session {
     }
 
     /// Goes on with a session: the room and the mailbox it had. `None`: there is none, or it is not the client's.
-    pub(super) async fn resume(&mut self, id: &str) -> Result<Option<(Option<Key>, Option<Key>)>, Code> {
+    pub(super) async fn resume(
+        &mut self,
+        id: &str,
+    ) -> Result<Option<(Option<String>, Option<String>)>, Code> {
         let (key, at) = (key(id), self.attachment().await?);
         let bell = self.bell(key).await?;
         let subject = self.context.credential.subject;

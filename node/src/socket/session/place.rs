@@ -14,6 +14,7 @@ use conclave_cluster::state::{room, socket};
 use futures_util::future::join;
 
 use super::super::close::{Code as Close, Reason};
+use super::super::dialogue;
 use super::super::frame::{Code, Position};
 use super::super::member::{Ear, Greeting, Tongue};
 use super::super::seats::Encoding;
@@ -44,17 +45,17 @@ impl Session {
     /// Enters a room and leaves the one before. `greet` makes what is said first, now that it is known who is there.
     pub(in crate::socket) async fn enter(
         &mut self,
-        key: Key,
-        name: Option<&str>,
+        name: &str,
         from: Option<Position>,
         greet: impl FnOnce(Entry) -> Greeting,
     ) -> Result<Entry, Code> {
         let Some(Identity { key: member, at, .. }) = self.identity else { return Err(Code::Internal) };
+        let key = dialogue::key(name);
         if self.room.as_ref().is_some_and(|room| room.key != key) {
             self.leave().await?;
         }
         let verb = room::Verb::Join { member, at, grace_ms: millis(GRACE) };
-        let noted = socket::Verb::Enter { connection: at.connection, room: Some(key) };
+        let noted = socket::Verb::Enter { connection: at.connection, room: Some(name.to_owned()) };
         let (joined, noted) = join(
             self.wish(Ask::Room(room::Ask { key, verb })),
             self.wish(Ask::Socket(socket::Ask { key: member, verb: noted })),
@@ -79,10 +80,9 @@ impl Session {
         let recovered = from.as_ref().map(complete);
         let after = from.filter(complete).map_or(offset, |from| from.offset);
         let entry = Entry { epoch, offset, recovered };
-        let tongue = match name {
-            _ if self.seat.encoding() == Encoding::FlatBuffers => Tongue::Sigma,
-            Some(name) => Tongue::Json(name.into()),
-            None => Tongue::Json("".into()),
+        let tongue = match self.seat.encoding() {
+            Encoding::FlatBuffers => Tongue::Sigma,
+            Encoding::Json | Encoding::Undecided => Tongue::Json(name.into()),
         };
         // The place before is given up first, or the member would be told twice.
         self.room = None;
@@ -91,7 +91,7 @@ impl Session {
         let live = presence.attach(after, Box::new(ear)).await?;
         self.seat.note_room(true);
         let behind = (!live).then_some(after);
-        let name = name.map(Arc::from);
+        let name = Arc::from(name);
         self.room = Some(Entered { name, key, epoch, presence, tongue, behind });
         Ok(entry)
     }
