@@ -1,6 +1,6 @@
 //! Who may open a long-lived connection at all: so many in all, so many from one client, so many in so short a time.
 //!
-//! [`Admission`] decides, with the time passed in; [`Door`] is what the rest of the node holds.
+//! `Admission` decides, with the time passed in; [`Door`] is what the rest of the node holds.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
