@@ -52,6 +52,8 @@ describe("the client", { concurrency: 1 }, () => {
     const heard = await a.evaluate(() => heard.map(({ payload }) => payload));
     // A signal whose answer was lost may be sent twice; here the sender's node lives, and leads.
     assert.deepEqual(heard, [...Array(21).keys()]);
+    // Signals come as soon as the session goes on, the word that it does once all of it is restored.
+    await until(a, () => states.at(-1).state === "open");
     assert.deepEqual(await a.evaluate(() => states.at(-1)), { state: "open", recovered: true });
   });
 
