@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::Instant;
@@ -277,11 +278,33 @@ fn answers_of(reply: Result<Frame, wire::Error>) -> Option<Vec<Answer>> {
 }
 
 /// The leader's reply to a forwarded batch. Nothing is said of a failure: the sender looks for the leader anew.
-pub(super) async fn serve_forward(sequencer: Arc<Sequencer>, frame: Frame) -> Outgoing {
-    let failed = Outgoing { kind: kind::FAILED, group: 0, header: Vec::new(), payload: Vec::<Bytes>::new() };
-    let Ok(proposal) = Proposal::decode(&frame.header, frame.payload) else {
-        return failed;
-    };
+///
+/// The batch is queued before this returns, so that batches of one node are carried out in the order in which they
+/// came; only the answer is waited for in the future.
+pub(super) fn serve_forward(sequencer: &Sequencer, frame: Frame) -> BoxFuture<'static, Outgoing> {
+    let queued = queue_forwarded(sequencer, frame);
+    Box::pin(async move {
+        let answers = match queued {
+            Some(answers) => answers.await.unwrap_or(Err(WriteError::Stopped)),
+            None => Err(WriteError::Stopped),
+        };
+        match answers {
+            Ok(answers) => {
+                let encoded = codec::encode_answers(&answers);
+                Outgoing { kind: kind::FORWARD, group: 0, header: encoded.header, payload: encoded.bodies }
+            }
+            Err(_) => {
+                Outgoing { kind: kind::FAILED, group: 0, header: Vec::new(), payload: Vec::<Bytes>::new() }
+            }
+        }
+    })
+}
+
+fn queue_forwarded(
+    sequencer: &Sequencer,
+    frame: Frame,
+) -> Option<oneshot::Receiver<Result<Vec<Answer>, WriteError>>> {
+    let proposal = Proposal::decode(&frame.header, frame.payload).ok()?;
     let (reply, answers) = oneshot::channel();
     let parcel = Parcel {
         bytes: proposal.size(),
@@ -290,14 +313,5 @@ pub(super) async fn serve_forward(sequencer: Arc<Sequencer>, frame: Frame) -> Ou
         since: Instant::now(),
         reply,
     };
-    if sequencer.enqueue(parcel).is_err() {
-        return failed;
-    }
-    match answers.await.unwrap_or(Err(WriteError::Stopped)) {
-        Ok(answers) => {
-            let encoded = codec::encode_answers(&answers);
-            Outgoing { kind: kind::FORWARD, group: 0, header: encoded.header, payload: encoded.bodies }
-        }
-        Err(_) => failed,
-    }
+    sequencer.enqueue(parcel).ok().map(|()| answers)
 }
