@@ -69,8 +69,8 @@ pub enum Verb {
     },
 }
 
-/// How much of a room's history stays after a publish: what goes beyond any of these goes. At the end of the day the
-/// bounds of [`limits`](super::limits) hold, whatever is asked.
+/// How much of a room's history stays after a publish: what goes beyond any of these goes. Whatever is asked,
+/// the bounds of [`limits`](super::limits) hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Keep {
     /// Messages.

@@ -1,5 +1,5 @@
 use super::super::host::{self, Attachment, Host};
-use super::super::limits::ROOM_HEAD_MS;
+use super::super::limits::{HOSTS_MAX, ROOM_HEAD_MS, ROOM_MEMBERS_MAX};
 use super::super::outcome;
 use super::super::room::{Ask, Keep, Outcome, Refusal, Verb, View};
 use super::*;
@@ -165,4 +165,25 @@ fn a_room_that_was_forgotten_comes_back_under_another_epoch() {
     assert_eq!(lab.state.room(&key(), lab.now_ms), None);
     lab.ask(join("alice", 2)).unwrap();
     assert!(view(&lab).epoch > before.epoch && view(&lab).last == 0);
+}
+
+#[test]
+fn a_room_takes_so_many_members_and_no_more() {
+    let mut lab = lab();
+    let others = (1..ROOM_MEMBERS_MAX).map(|number| lab.command(join(&number.to_string(), 2)));
+    let others: Vec<Command> = others.collect();
+    assert!(lab.apply(Vec::new(), others).iter().all(|answer| answer.outcome.is_ok()));
+    assert_eq!(lab.ask(join("one too many", 3)), Err(Refusal::Full.into()));
+    assert!(lab.ask(join("alice", 4)).is_ok(), "who is in may come again");
+}
+
+#[test]
+fn there_are_so_many_hosts_and_no_more() {
+    let mut lab = lab();
+    let renew = |node| host::Ask::Renew { host: Host { node, run: 0 }, ttl_ms: 10_000 };
+    let others: Vec<Command> = (1..HOSTS_MAX as u64).map(|node| lab.command(renew(node))).collect();
+    assert!(lab.apply(Vec::new(), others).iter().all(|answer| answer.outcome.is_ok()));
+    assert_eq!(lab.ask(renew(u64::MAX)), Err(host::Refusal::Full.into()));
+    lab.ask(host::Ask::Leave { host: at(0).host }).unwrap();
+    assert!(lab.ask(renew(u64::MAX)).is_ok());
 }
