@@ -6,6 +6,7 @@ mod damaged_log;
 mod dev;
 mod empty_poll;
 mod frozen_leader;
+mod killed_sockets;
 mod leader_killed;
 mod lost_disk;
 mod membership;
