@@ -4,6 +4,7 @@ mod all_killed;
 mod allowance;
 mod damaged_log;
 mod dev;
+mod drain;
 mod empty_poll;
 mod frozen_leader;
 mod killed_sockets;

@@ -10,36 +10,6 @@ use conclave_tests::wait::eventually;
 use serde_json::json;
 use tokio_tungstenite::tungstenite::Message;
 
-#[tokio::test]
-async fn a_node_that_goes_sends_its_sockets_elsewhere() {
-    let mut cluster = Cluster::builder().unmetered().start().await;
-    let leaving = cluster.followers().await[0];
-    let mut sockets = Vec::new();
-    for _ in 0..10 {
-        let mut socket = Socket::open(&cluster.api(leaving)).await;
-        socket.ok(json!({"op": "hello"})).await;
-        sockets.push(socket);
-    }
-    let others: Vec<String> = (1..=3)
-        .filter(|id| *id != leaving)
-        .map(|id| format!("http://{}", cluster.api(id).address()))
-        .collect();
-    let told = tokio::spawn(async move {
-        let mut told = Vec::new();
-        for socket in &mut sockets {
-            let drain = socket.push("drain").await;
-            told.push((drain, socket.end().await));
-        }
-        told
-    });
-    assert_eq!(cluster.terminate(leaving).await, Some(0));
-    for (drain, code) in told.await.expect("all are told") {
-        assert_eq!(code, Some(1012));
-        assert!(drain["retryAfterMs"].as_u64().is_some_and(|ms| ms <= 5_000), "{drain}");
-        assert!(others.iter().any(|url| drain["url"] == *url), "{drain} names none of {others:?}");
-    }
-}
-
 /// A socket that goes on as if nothing happened around it.
 async fn undisturbed(socket: &mut Socket) {
     let began = Instant::now();
