@@ -131,6 +131,11 @@ impl Route {
         }
     }
 
+    /// Whether this says how the node is, to whoever looks after it on the node's own network.
+    pub(super) fn is_probe(self) -> bool {
+        matches!(self, Self::Health | Self::Livez | Self::Readyz)
+    }
+
     /// Whether the route is answered while the node drains: these say how the node is, and cost nothing.
     pub(super) fn outlives_drain(self) -> bool {
         matches!(self, Self::Health | Self::Livez | Self::Readyz | Self::Edition)
