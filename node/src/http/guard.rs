@@ -125,9 +125,6 @@ where
         verdict.write(headers, origins, method == Method::OPTIONS);
         if shared.is_draining() || refusal.is_some() {
             response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
-        } else if response.status() == StatusCode::UPGRADE_REQUIRED {
-            // Who names a protocol in `Upgrade` says so (RFC 9110, section 7.8).
-            response.response_mut().head_mut().set_connection_type(ConnectionType::Upgrade);
         }
         drop(in_flight);
         let (status, took) = (response.status(), began.elapsed());
