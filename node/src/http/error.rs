@@ -95,6 +95,7 @@ codes! {
     MethodNotAllowed 405 "method_not_allowed" "This path has no such method.";
     RequestTimeout 408 "request_timeout" "The request took too long to arrive.";
     PinInUse 409 "pin_in_use" "Another live session holds this pin.";
+    PeerInUse 409 "peer_in_use" "Somebody else holds this peer id.";
     ChunkConflict 409 "chunk_conflict" "Other bytes are stored at this index.";
     TotalMismatch 409 "total_mismatch" "The transfer was begun with another number of chunks.";
     SessionExpired 410 "session_expired" "The session is gone.";
