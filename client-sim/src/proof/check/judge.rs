@@ -25,6 +25,11 @@ pub(super) trait Judge {
     /// How long the thing lives from its first touch on, at least.
     fn ttl_ms(ttls: &Ttls) -> u64;
 
+    /// What is wrong at first sight, with fewer operations than a search would need to show it.
+    fn at_sight(_operations: &[Operation]) -> Option<Violation> {
+        None
+    }
+
     /// What the operation hangs together with.
     fn ties(operation: &Operation) -> Ties;
 
@@ -49,6 +54,9 @@ pub(super) struct Ties {
 
 /// Judges one key's operations.
 pub(super) fn linearizable<J: Judge>(operations: &[Operation], ttls: &Ttls) -> Option<Violation> {
+    if let Some(violation) = J::at_sight(operations) {
+        return Some(violation);
+    }
     let certain = before_expiry(operations, J::ttl_ms(ttls));
     match verdict::<J>(&certain) {
         CheckResult::Ok => None,

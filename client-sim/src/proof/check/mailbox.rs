@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use porcupine_rs::{Model, Operation as Timed};
 
+use super::Violation;
 use super::judge::{Judge, Ties, timed};
 use crate::proof::Ttls;
 use crate::proof::history::{Answer, Operation, Wish};
@@ -71,6 +72,32 @@ impl Judge for Mailbox {
             _ => Some(timed(operation, Asked::Strange)),
         });
         asked.collect()
+    }
+
+    /// A signal that was given twice, or that nobody sent.
+    fn at_sight(operations: &[Operation]) -> Option<Violation> {
+        let mut polls: Vec<&Operation> = operations.iter().filter(|it| !found(it).is_empty()).collect();
+        polls.sort_by_key(|poll| poll.end);
+        let sent = |number: u64| operations.iter().find(|it| it.wish == Wish::Signal { number });
+        let mut given: HashMap<u64, &Operation> = HashMap::new();
+        for poll in polls {
+            for number in found(poll) {
+                let show = |shown: &[Option<&Operation>], check, what| {
+                    let shown: Vec<Operation> = shown.iter().copied().flatten().cloned().collect();
+                    let last = shown.len() - 1;
+                    Some(Violation::new(check, what, shown, last))
+                };
+                let Some(signal) = sent(*number) else {
+                    return show(&[Some(poll)], "contract", format!("nobody sent signal {number}"));
+                };
+                if let Some(before) = given.insert(*number, poll) {
+                    let before = (before.id != poll.id).then_some(before);
+                    let what = format!("signal {number} was given twice");
+                    return show(&[Some(signal), before, Some(poll)], "once", what);
+                }
+            }
+        }
+        None
     }
 
     fn ttl_ms(ttls: &Ttls) -> u64 {
