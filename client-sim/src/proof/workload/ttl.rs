@@ -77,7 +77,8 @@ async fn touch_code(caller: &mut Caller) -> Option<Thing> {
 
 async fn touch_mailbox(caller: &mut Caller) -> Option<Thing> {
     let key = register::named(caller, "peer");
-    let outcome = mailbox::signal(caller, FAMILY, &key).await;
+    let number = caller.fresh();
+    let outcome = mailbox::signal(caller, FAMILY, &key, number).await;
     kept(caller, &key, &outcome).then(|| Thing::Letter(key))
 }
 
