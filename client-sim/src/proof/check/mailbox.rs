@@ -113,18 +113,13 @@ impl Judge for Mailbox {
         let mut given: HashMap<u64, &Operation> = HashMap::new();
         for poll in polls {
             for number in found(poll) {
-                let show = |shown: &[Option<&Operation>], check, what| {
-                    let shown: Vec<Operation> = shown.iter().copied().flatten().cloned().collect();
-                    let last = shown.len() - 1;
-                    Some(Violation::new(check, what, shown, last))
-                };
                 let Some(signal) = sent(*number) else {
-                    return show(&[Some(poll)], "contract", format!("nobody sent signal {number}"));
+                    let what = format!("nobody sent signal {number}");
+                    return Some(Violation::shown_by("contract", what, &[poll]));
                 };
                 if let Some(before) = given.insert(*number, poll) {
-                    let before = (before.id != poll.id).then_some(before);
                     let what = format!("signal {number} was given twice");
-                    return show(&[Some(signal), before, Some(poll)], "once", what);
+                    return Some(Violation::shown_by("once", what, &[signal, before, poll]));
                 }
             }
         }

@@ -43,12 +43,7 @@ struct Told<'a> {
 }
 
 fn show(check: &'static str, what: String, shown: &[&Operation]) -> Option<Violation> {
-    let mut sorted: Vec<Operation> = shown.iter().map(|operation| Operation::clone(operation)).collect();
-    let offender = shown.last().map_or(u64::MAX, |operation| operation.id);
-    sorted.sort_by_key(|operation| operation.start);
-    sorted.dedup_by_key(|operation| operation.id);
-    let place = sorted.iter().position(|operation| operation.id == offender).unwrap_or(usize::MAX);
-    Some(Violation::new(check, what, sorted, place))
+    Some(Violation::shown_by(check, what, shown))
 }
 
 impl<'a> Told<'a> {
