@@ -154,7 +154,6 @@ impl Args {
             allowance: self.allowance,
             socket_path: self.socket_path.clone(),
             history: self.history.clone(),
-            ..Options::default()
         });
         let bar = progress(self.duration);
         let begun = Instant::now();

@@ -123,7 +123,7 @@ async fn a_family_of_which_nothing_is_answered_is_not_proven() {
     let away = socket.local_addr().unwrap();
     let target = format!("http://{away}");
     let args = ["check", "--target", &target, "--duration", "300ms", "--json", "--family", "code,pin"];
-    let ran = sim(&[&args[..], &["--patience", "300ms"]].concat()).await;
+    let ran = sim(&[&args[..], &["--patience", "300ms", "--deadline", "300ms"]].concat()).await;
     assert_eq!(ran.code, Some(1), "{}", ran.report);
     assert_eq!(ran.report["unproven"], serde_json::json!(["code", "pin"]));
 }
