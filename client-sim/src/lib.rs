@@ -10,6 +10,7 @@ pub mod command;
 pub mod content;
 pub mod fleet;
 pub mod pace;
+pub mod proof;
 pub mod report;
 pub mod sample;
 pub mod socket;
