@@ -4,12 +4,16 @@ mod failover;
 mod load;
 mod memory;
 mod transfer;
+mod view;
+mod work;
 
 use std::future::Future;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+
+use view::{interrupt, print_json, progress, write_page};
 
 /// Load, checks and measurements for Conclave, or for any server with the same HTTP contract.
 #[derive(Debug, Parser)]
@@ -42,7 +46,7 @@ impl Cli {
     /// Runs the chosen subcommand; 0 is success, 1 a failed check, 2 bad usage, 3 a run that could not be made.
     pub fn run(self) -> ExitCode {
         let code = match self.command {
-            Command::Load(args) => on_runtime(args.threads, args.run()),
+            Command::Load(args) => on_runtime(args.work.threads, args.run()),
             Command::Transfer(args) => on_runtime(args.threads, args.run()),
             Command::Failover(args) => on_runtime(1, args.run()),
             Command::Memory(args) => on_runtime(args.threads, args.run()),
@@ -82,14 +86,6 @@ fn duration(text: &str) -> Result<Duration, String> {
     };
     let number: f64 = digits.parse().map_err(|_| "not a number".to_owned())?;
     Duration::try_from_secs_f64(number * unit).map_err(|error| error.to_string())
-}
-
-/// One line of JSON.
-fn print_json(report: &impl serde::Serialize) {
-    match serde_json::to_string(report) {
-        Ok(json) => println!("{json}"),
-        Err(error) => eprintln!("the report does not serialize: {error}"),
-    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 mod failover;
 mod load;
 mod realtime;
+mod report;
 mod sockets;
 mod stand_in;
 mod transfer;

@@ -79,7 +79,7 @@ impl<'a> Ground<'a> {
     }
 
     fn window(&self) -> usize {
-        let default = if self.options.rate > 0.0 { WINDOW_OPEN } else { WINDOW_CLOSED };
+        let default = if self.options.rate.is_open() { WINDOW_OPEN } else { WINDOW_CLOSED };
         self.options.sockets.window.unwrap_or(default)
     }
 
