@@ -115,11 +115,7 @@ impl Ranged {
             Scale::Log => (self.low as i32..=self.high as i32).map(|power| 10f64.powi(power)).collect(),
             Scale::Nines => {
                 let nines = (1..=6).map(|nines| 1.0 - 10f64.powi(-nines));
-                [0.0, 0.5]
-                    .into_iter()
-                    .chain(nines)
-                    .filter(|share| self.axis.scaled(*share) <= self.high)
-                    .collect()
+                [0.5].into_iter().chain(nines).filter(|share| self.axis.scaled(*share) <= self.high).collect()
             }
         };
         values.into_iter().map(|value| (value, (self.axis.write)(value))).collect()
@@ -209,7 +205,7 @@ mod tests {
         assert_eq!(texts(Axis::seconds(), &[0.0, 130.0]), ["0 s", "30 s", "1:00", "1:30", "2:00"]);
         assert_eq!(texts(Axis::seconds(), &[7200.0]), ["0 s", "30:00", "1:00 h", "1:30 h", "2:00 h"]);
         assert_eq!(texts(Axis::latency(""), &[0.0, 800.0, 20_000.0]), ["100 µs", "1 ms", "10 ms", "100 ms"]);
-        assert_eq!(texts(Axis::nines(""), &[0.0, 0.5, 0.999]), ["0 %", "50 %", "90 %", "99 %", "99.9 %"]);
+        assert_eq!(texts(Axis::nines(""), &[0.0, 0.5, 0.999]), ["50 %", "90 %", "99 %", "99.9 %"]);
     }
 
     #[test]

@@ -136,7 +136,11 @@ impl Page {
             ("failures", failed.to_string()),
         ]);
         self.section("Over time");
-        self.charts(&over_time(&report.timeline, report.warmup_s, marks));
+        self.charts(&over_time(
+            &report.timeline,
+            (report.warmup_s, report.warmup_s + report.duration_s),
+            marks,
+        ));
         self.marks(marks);
         self.section("Latency");
         self.charts(&[curve(report)]);
@@ -207,8 +211,8 @@ impl Page {
     }
 }
 
-/// Latency, throughput and, if there are any, failures over time.
-pub fn over_time(timeline: &[Moment], warmup_s: f64, marks: &[Mark]) -> Vec<Chart> {
+/// Latency, throughput and, if there are any, failures over time; `window` is what was measured, in seconds.
+pub fn over_time(timeline: &[Moment], window: (f64, f64), marks: &[Mark]) -> Vec<Chart> {
     let of = |name: &str, value: fn(&Moment) -> u64| Line {
         name: name.to_owned(),
         // In a step without any operation nothing was fast or slow.
@@ -226,12 +230,16 @@ pub fn over_time(timeline: &[Moment], warmup_s: f64, marks: &[Mark]) -> Vec<Char
         "Operations completed per second.",
         Axis::seconds(),
         Axis::count("per second"),
-        vec![Line::through("completed", timeline.iter().map(|m| (m.at_s, m.per_s)))],
+        // After the window, what has begun is brought to its end as fast as that goes.
+        vec![Line {
+            name: "completed".to_owned(),
+            points: timeline.iter().map(|m| (m.at_s, (m.at_s < window.1).then_some(m.per_s))).collect(),
+        }],
     );
     let mut charts = vec![latency, throughput];
     charts.extend(failures(timeline));
     for chart in &mut charts {
-        chart.warmup = Some(warmup_s);
+        chart.window = Some(window);
         chart.marks = marks.to_vec();
     }
     charts
@@ -313,7 +321,7 @@ mod tests {
         };
         page.text(&nasty).verdict(true, &nasty).section(&nasty).tiles(&[(&nasty, nasty.clone())]);
         page.grid(&nasty, &grid).folded(&nasty, &grid).marks(&[Mark { at_s: 1.0, text: nasty.clone() }]);
-        page.charts(&over_time(&[moment], 0.0, &[Mark { at_s: 1.0, text: nasty.clone() }]));
+        page.charts(&over_time(&[moment], (0.0, 1.0), &[Mark { at_s: 1.0, text: nasty.clone() }]));
         let html = page.finish();
         assert!(html.contains("&lt;script&gt;") && html.contains("&quot;&gt;&lt;img"));
         for raw in ["<script", "<img", "'1'", "\u{202e}", "\u{7}"] {
@@ -324,7 +332,7 @@ mod tests {
     #[test]
     fn a_page_loads_nothing() {
         let mut page = Page::new("t");
-        page.charts(&over_time(&[], 0.0, &[]));
+        page.charts(&over_time(&[], (0.0, 1.0), &[]));
         let html = page.finish();
         for word in ["http://", "https://", "src=", "url(", "@import", "<link"] {
             assert!(!html.contains(word), "{word}");

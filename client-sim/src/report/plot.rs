@@ -49,8 +49,8 @@ pub struct Chart {
     pub lines: Vec<Line>,
     /// Vertical lines.
     pub marks: Vec<Mark>,
-    /// Up to here, the run was not measured yet.
-    pub warmup: Option<f64>,
+    /// The part of a time axis that was measured; the rest is shaded.
+    pub window: Option<(f64, f64)>,
     /// A horizontal line that must not be crossed.
     pub bound: Option<f64>,
 }
@@ -70,17 +70,17 @@ const MARK_GAP: f64 = 14.0;
 const MARK_TEXTS_MAX: usize = 200;
 
 impl Chart {
-    /// Without marks, warm-up or bound.
+    /// Without marks, window or bound.
     pub fn new(title: &str, text: &str, x: Axis, y: Axis, lines: Vec<Line>) -> Self {
         let (title, text) = (title.to_owned(), text.to_owned());
-        Self { title, text, x, y, lines, marks: Vec::new(), warmup: None, bound: None }
+        Self { title, text, x, y, lines, marks: Vec::new(), window: None, bound: None }
     }
 
     /// The chart as an `svg` element; `id` must be its own on the page.
     pub fn svg(&self, id: &str) -> String {
         let lines = &self.lines[..self.lines.len().min(LINES_MAX)];
         let points = || lines.iter().flat_map(|line| &line.points);
-        let across = self.x.range(points().filter(|(_, y)| y.is_some()).map(|(x, _)| *x));
+        let across = self.x.range(points().map(|(x, _)| *x));
         let up = self.y.range(points().filter_map(|(_, y)| *y).chain(self.bound));
         let x = |value: f64| LEFT + (RIGHT - LEFT) * across.place(value);
         let y = |value: f64| BOTTOM - (BOTTOM - TOP) * up.place(value);
@@ -90,15 +90,18 @@ impl Chart {
             escape(&self.title),
             escape(&self.text)
         );
-        if let Some(end) = self.warmup.filter(|end| *end > 0.0) {
-            let width = x(end) - LEFT;
-            write(
-                &mut out,
-                format_args!(
-                    r#"<rect class="warm" x="{LEFT}" y="{TOP}" width="{width:.1}" height="{:.1}"><title>warm-up</title></rect>"#,
-                    BOTTOM - TOP
-                ),
-            );
+        if let Some((from, to)) = self.window {
+            for (begin, end) in [(LEFT, x(from)), (x(to), RIGHT)] {
+                let (width, height) = (end - begin, BOTTOM - TOP);
+                if width >= 1.0 {
+                    write(
+                        &mut out,
+                        format_args!(
+                            r#"<rect class="warm" x="{begin:.1}" y="{TOP}" width="{width:.1}" height="{height:.1}"><title>not measured</title></rect>"#
+                        ),
+                    );
+                }
+            }
         }
         for (value, label) in up.ticks() {
             let at = y(value);

@@ -74,7 +74,8 @@ async fn who_pauses_asks_in_vain_now_and_then_and_loses_nothing() {
 async fn an_interrupted_run_reports_what_it_has() {
     let stand_in = StandIn::start(1, Manner::Faultless).await;
     let targets = stand_in.targets();
-    let args = ["load", "--target", &targets, "--json", "--duration", "1h", "--warmup", "0s", "--rate", "200"];
+    let args =
+        ["load", "--target", &targets, "--json", "--duration", "1h", "--warmup", "0s", "--rate", "200"];
     let child = Command::new(env!("CARGO_BIN_EXE_conclave-sim"))
         .args(args)
         .stdin(Stdio::null())
@@ -90,7 +91,8 @@ async fn an_interrupted_run_reports_what_it_has() {
     let output = child.wait_with_output().await.unwrap();
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((output.status.code(), &report["interrupted"]), (Some(0), &Value::Bool(true)), "{report}");
-    let (operations, seconds) = (report["operations"].as_f64().unwrap(), report["duration_s"].as_f64().unwrap());
+    let (operations, seconds) =
+        (report["operations"].as_f64().unwrap(), report["duration_s"].as_f64().unwrap());
     assert!(operations >= 1.0 && seconds < 3600.0, "{report}");
     assert!((report["ops_per_s"].as_f64().unwrap() - operations / seconds).abs() < 1.0, "{report}");
 }
