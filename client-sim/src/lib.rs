@@ -9,6 +9,7 @@ pub mod client;
 pub mod command;
 pub mod content;
 pub mod fleet;
+pub mod overload;
 pub mod pace;
 pub mod report;
 pub mod sample;

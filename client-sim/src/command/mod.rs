@@ -3,6 +3,7 @@
 mod failover;
 mod load;
 mod memory;
+mod overload;
 mod transfer;
 mod view;
 mod work;
@@ -33,6 +34,8 @@ enum Command {
     Failover(failover::Args),
     /// Fill the servers with live transfers and watch their memory until all have expired.
     Memory(memory::Args),
+    /// Offer more than the servers can do, and see what they still do.
+    Overload(overload::Args),
 }
 
 /// Everything verified and nothing unexpected.
@@ -50,6 +53,7 @@ impl Cli {
             Command::Transfer(args) => on_runtime(args.threads, args.run()),
             Command::Failover(args) => on_runtime(1, args.run()),
             Command::Memory(args) => on_runtime(args.threads, args.run()),
+            Command::Overload(args) => on_runtime(args.threads, args.run()),
         };
         ExitCode::from(code)
     }

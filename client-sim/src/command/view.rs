@@ -75,3 +75,31 @@ pub(super) fn write_page(file: &Path, page: &str) -> bool {
     }
     written.is_ok()
 }
+
+/// `1MiB`, `64KiB`, `2GiB`, or bytes without a unit.
+pub(super) fn bytes(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
+    let unit = match &text[digits.len()..] {
+        "" | "B" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        other => return Err(format!("unknown unit {other:?}; one of B, KiB, MiB, GiB")),
+    };
+    let number: f64 = digits.parse().map_err(|_| "not a number".to_owned())?;
+    let bytes = number * f64::from(unit);
+    if (0.0..1e18).contains(&bytes) { Ok(bytes as u64) } else { Err("out of range".to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_have_units() {
+        assert_eq!(bytes("1MiB"), Ok(1 << 20));
+        assert_eq!(bytes("1.5KiB"), Ok(1536));
+        assert_eq!(bytes("7"), Ok(7));
+        assert!(bytes("1MB").is_err() && bytes("-1B").is_err() && bytes("").is_err());
+    }
+}
