@@ -7,6 +7,7 @@
 
 pub mod client;
 pub mod command;
+pub mod compare;
 pub mod content;
 pub mod fleet;
 pub mod overload;

@@ -1,5 +1,6 @@
 //! The subcommands, one file each.
 
+mod compare;
 mod failover;
 mod load;
 mod memory;
@@ -34,6 +35,8 @@ enum Command {
     Failover(failover::Args),
     /// Fill the servers with live transfers and watch their memory until all have expired.
     Memory(memory::Args),
+    /// Run the same workload against several systems in turn, and divide.
+    Compare(Box<compare::Args>),
     /// Offer more than the servers can do, and see what they still do.
     Overload(overload::Args),
 }
@@ -53,6 +56,7 @@ impl Cli {
             Command::Transfer(args) => on_runtime(args.threads, args.run()),
             Command::Failover(args) => on_runtime(1, args.run()),
             Command::Memory(args) => on_runtime(args.threads, args.run()),
+            Command::Compare(args) => on_runtime(args.work.threads, args.run()),
             Command::Overload(args) => on_runtime(args.threads, args.run()),
         };
         ExitCode::from(code)

@@ -164,6 +164,8 @@ pub async fn run_until(
     stop: &Stop,
     mut watch: impl FnMut(Duration, &Recorder),
 ) -> Report {
+    // Made before the clock starts: it is nobody's load.
+    let content = Content::new(options.seed);
     let origin = Instant::now();
     let from = origin + options.warmup;
     let to = from + options.duration;
@@ -180,11 +182,11 @@ pub async fn run_until(
     };
     let (tally, sockets) = (Arc::new(Tally::default()), Arc::new(SocketTally::default()));
     let shared = Arc::new(options.clone());
-    let ground = socket::Ground::new(&shared, &meter, &sockets);
+    let ground = socket::Ground::new(&shared, &meter, &sockets, &content);
     let mut workers = JoinSet::new();
     match options.workload {
         Workload::Relay | Workload::Signaling | Workload::Exchange | Workload::Mixed => {
-            spawn(shared.clone(), &meter, &tally, &mut workers);
+            spawn(shared.clone(), &meter, &tally, &content, &mut workers);
         }
         Workload::Socket => ground.pairs(&mut workers),
         Workload::Room => ground.rooms(&mut workers),
@@ -224,10 +226,15 @@ pub async fn run_until(
     )
 }
 
-fn spawn(options: Arc<Options>, meter: &Meter, tally: &Arc<Tally>, workers: &mut JoinSet<()>) {
+fn spawn(
+    options: Arc<Options>,
+    meter: &Meter,
+    tally: &Arc<Tally>,
+    content: &Content,
+    workers: &mut JoinSet<()>,
+) {
     // Two runs must never share a pin, even with the same seed.
     let run: u64 = rand::random();
-    let content = Content::new(options.seed);
     let flows = Arc::new(AtomicU64::new(0));
     for number in 0..options.concurrency {
         let client = |party: &str| {

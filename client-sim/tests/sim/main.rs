@@ -2,8 +2,10 @@
 // All of this is test code, helpers outside `#[test]` functions included.
 #![allow(clippy::unwrap_used)]
 
+mod compare;
 mod failover;
 mod load;
+mod overload;
 mod realtime;
 mod report;
 mod sockets;
