@@ -14,6 +14,7 @@ pub mod overload;
 pub mod pace;
 pub mod report;
 pub mod sample;
+pub mod soak;
 pub mod socket;
 pub mod stop;
 pub mod workload;

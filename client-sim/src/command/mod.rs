@@ -5,6 +5,7 @@ mod failover;
 mod load;
 mod memory;
 mod overload;
+mod soak;
 mod transfer;
 mod view;
 mod work;
@@ -37,6 +38,8 @@ enum Command {
     Memory(memory::Args),
     /// Run the same workload against several systems in turn, and divide.
     Compare(Box<compare::Args>),
+    /// Keep a rate for hours, and see whether memory, files or disk use grow.
+    Soak(Box<soak::Args>),
     /// Offer more than the servers can do, and see what they still do.
     Overload(overload::Args),
 }
@@ -57,6 +60,7 @@ impl Cli {
             Command::Failover(args) => on_runtime(1, args.run()),
             Command::Memory(args) => on_runtime(args.threads, args.run()),
             Command::Compare(args) => on_runtime(args.work.threads, args.run()),
+            Command::Soak(args) => on_runtime(args.work.threads, args.run()),
             Command::Overload(args) => on_runtime(args.threads, args.run()),
         };
         ExitCode::from(code)

@@ -78,6 +78,11 @@ pub(super) fn write_page(file: &Path, page: &str) -> bool {
 
 /// `1MiB`, `64KiB`, `2GiB`, or bytes without a unit.
 pub(super) fn bytes(text: &str) -> Result<u64, String> {
+    amount(text).map(|amount| amount as u64)
+}
+
+/// The same, where a part of one counts.
+pub(super) fn amount(text: &str) -> Result<f64, String> {
     let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
     let unit = match &text[digits.len()..] {
         "" | "B" => 1,
@@ -87,8 +92,8 @@ pub(super) fn bytes(text: &str) -> Result<u64, String> {
         other => return Err(format!("unknown unit {other:?}; one of B, KiB, MiB, GiB")),
     };
     let number: f64 = digits.parse().map_err(|_| "not a number".to_owned())?;
-    let bytes = number * f64::from(unit);
-    if (0.0..1e18).contains(&bytes) { Ok(bytes as u64) } else { Err("out of range".to_owned()) }
+    let amount = number * f64::from(unit);
+    if (0.0..1e18).contains(&amount) { Ok(amount) } else { Err("out of range".to_owned()) }
 }
 
 #[cfg(test)]
@@ -99,7 +104,7 @@ mod tests {
     fn bytes_have_units() {
         assert_eq!(bytes("1MiB"), Ok(1 << 20));
         assert_eq!(bytes("1.5KiB"), Ok(1536));
-        assert_eq!(bytes("7"), Ok(7));
+        assert_eq!((bytes("7"), amount("0.5")), (Ok(7), Ok(0.5)));
         assert!(bytes("1MB").is_err() && bytes("-1B").is_err() && bytes("").is_err());
     }
 }

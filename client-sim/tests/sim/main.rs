@@ -8,6 +8,7 @@ mod load;
 mod overload;
 mod realtime;
 mod report;
+mod soak;
 mod sockets;
 mod stand_in;
 mod transfer;
