@@ -5,10 +5,12 @@
 //! end. It knows `Content-Length` only; a reply in chunks counts as a failure of its own.
 
 use std::io::Write as _;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 use crate::client::Target;
 use crate::content::Content;
@@ -16,6 +18,8 @@ use crate::workload::transfer;
 
 /// A reply's head and body may not be longer.
 const REPLY_BYTES_MAX: usize = 64 << 10;
+/// A connection that was not used for so long is opened anew: servers close those that stay silent.
+const IDLE_MAX: Duration = Duration::from_secs(2);
 /// What a kept chunk is answered with.
 const STORED: &[u8] = b"\"status\":\"waiting\"";
 
@@ -46,6 +50,7 @@ pub(super) struct Uploads {
 pub(super) struct Lane {
     target: Target,
     stream: Option<TcpStream>,
+    used: Instant,
     uploads: Uploads,
     request: Vec<u8>,
     body: Vec<u8>,
@@ -74,12 +79,13 @@ impl Uploads {
 impl Lane {
     pub(super) fn new(target: Target, uploads: Uploads) -> Self {
         let (request, body, reply) = (Vec::new(), Vec::new(), BytesMut::with_capacity(2048));
-        Self { target, stream: None, uploads, request, body, reply }
+        Self { target, stream: None, used: Instant::now(), uploads, request, body, reply }
     }
 
-    /// Connects beforehand.
+    /// Connects, unless there is a connection that the server can't have closed meanwhile for being idle.
     pub(super) async fn open(&mut self) -> bool {
-        if self.stream.is_none() {
+        if self.stream.is_none() || self.used.elapsed() > IDLE_MAX {
+            self.used = Instant::now();
             self.stream = TcpStream::connect(self.target.address()).await.ok();
             self.stream.iter().for_each(|stream| {
                 // Without it small writes may wait, which shows in the figures; nothing else would come of it.
@@ -126,6 +132,7 @@ impl Lane {
                 Read::Strange => return Outcome::Failed("reply without length"),
                 Read::Whole { outcome, keep } => {
                     self.stream = keep.then_some(stream);
+                    self.used = Instant::now();
                     return outcome;
                 }
             }

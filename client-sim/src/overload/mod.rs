@@ -162,6 +162,7 @@ impl<W: FnMut(&'static str, Duration, u64)> Run<'_, W> {
             Lane::new(target, Uploads { content, run, lane: number as u64, size, chunks, sent: 0 })
         };
         let calm = open((0..options.concurrency).map(lane).collect()).await;
+        // Connected when they are needed: what stays silent is not kept by servers.
         let many = (options.concurrency..options.concurrency + options.lanes).map(lane).collect();
 
         let (calm, ledger) = self.alone("capacity", calm, Rate::Free, options.measure).await;
@@ -173,7 +174,6 @@ impl<W: FnMut(&'static str, Duration, u64)> Run<'_, W> {
         }
         tokio::time::sleep(SETTLE).await;
         let (calm, _) = self.alone("normal", calm, Rate::Even(normal_per_s), options.measure).await;
-        let many = open(many).await;
         if self.stop.is_said() {
             return None;
         }
@@ -264,9 +264,16 @@ impl<W: FnMut(&'static str, Duration, u64)> Run<'_, W> {
         let recovery_s = recovered
             .and_then(|(timeline, per_s)| verdict::recovery_s(&timeline.moments(), normal_p99_us, per_s));
         let bounds = self.options.bounds;
+        let offered = overload.map(|phase| share(phase.offered_per_s));
         let goodput = overload.map(|phase| share(phase.done_per_s));
-        let verdicts =
-            verdict::verdicts(&bounds, overload, goodput, of("recovery").map(|_| recovery_s), &self.servers);
+        let verdicts = verdict::verdicts(
+            &bounds,
+            overload,
+            (self.options.factor, offered),
+            goodput,
+            of("recovery").map(|_| recovery_s),
+            &self.servers,
+        );
         Report {
             ok: verdicts.iter().all(|verdict| verdict.ok) && of("recovery").is_some() && !self.stop.is_said(),
             interrupted: self.stop.is_said(),
@@ -277,7 +284,7 @@ impl<W: FnMut(&'static str, Duration, u64)> Run<'_, W> {
             bounds,
             capacity_per_s,
             goodput,
-            offered: overload.map(|phase| share(phase.offered_per_s)),
+            offered,
             recovery_s,
             verdicts,
             servers: self.servers,

@@ -32,15 +32,27 @@ pub(super) fn recovery_s(moments: &[Moment], normal_p99_us: u64, planned_per_s: 
     Some(moments[at].at_s + step_s)
 }
 
+/// Of what was to be offered, so much must have been: who does not come can't be turned away.
+const OFFERED_MIN: f64 = 0.9;
+
 /// `recovery` is what was found of it, if it came to that.
 pub(super) fn verdicts(
     bounds: &Bounds,
     overload: Option<&Phase>,
+    (factor, offered): (f64, Option<f64>),
     goodput: Option<f64>,
     recovery: Option<Option<f64>>,
     servers: &[Memory],
 ) -> Vec<Verdict> {
     let mut verdicts = Vec::new();
+    if let (Some(offered), Some(overload)) = (offered, overload) {
+        let planned = factor * OFFERED_MIN;
+        verdicts.push(Verdict {
+            what: format!("{planned:.2} times the capacity could be offered"),
+            found: format!("{offered:.2} times, {} requests not", overload.not_offered),
+            ok: offered >= planned,
+        });
+    }
     if let (Some(goodput), Some(overload)) = (goodput, overload) {
         verdicts.push(Verdict {
             what: format!("goodput of {:.0} % of capacity", bounds.goodput_min * 100.0),
