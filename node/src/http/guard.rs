@@ -126,7 +126,9 @@ where
         shared.metrics.answered(route, &method, status, took);
         let span = tracing::Span::current();
         span.record("status", status.as_u16()).record("duration_us", took.as_micros() as u64);
-        if status.is_server_error() {
+        // Refusals are answers like others: an overload must not become a flood of lines as well. Metrics count them.
+        let refused = matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::INSUFFICIENT_STORAGE);
+        if status.is_server_error() && !refused {
             let (request_id, route) = (id.to_str().unwrap_or_default(), route.template());
             tracing::warn!(request_id, route, status = status.as_u16(), "request failed");
         } else {
