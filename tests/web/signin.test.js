@@ -26,7 +26,7 @@ it("asks for a token where one is required", async (test) => {
   writeFileSync(secret, SECRET);
   const { nodes } = await cluster(test, "--set", "auth.required=true", "--set", `auth.keys=HS256:${secret}`);
   const chromium = await browser(test);
-  const { page, picture } = await device(chromium, { name: "signin", url: nodes[0].http });
+  const { page, picture } = await device(chromium, { name: "signin", url: nodes[0].http, begins: "#signin" });
 
   await page.getByRole("heading", { name: "Sign in" }).waitFor();
   await picture("signin");

@@ -1,6 +1,5 @@
 //! Sockets whose node or client goes wrong.
 
-use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use conclave_tests::cluster::Cluster;
@@ -8,141 +7,8 @@ use conclave_tests::issuer::Issuer;
 use conclave_tests::relay::{peer_id, poll, signal, word};
 use conclave_tests::socket::{PATIENCE, Socket};
 use conclave_tests::wait::eventually;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio_tungstenite::tungstenite::Message;
-
-/// Publishes this many a second for as long as it is told to.
-const RATE: u64 = 500;
-
-#[tokio::test]
-async fn a_member_misses_nothing_when_its_node_is_killed() {
-    let mut cluster = Cluster::builder()
-        .unmetered()
-        .set("socket.messages_per_second", "10000")
-        .set("socket.history_messages_max", "10000")
-        .set("socket.history_bytes_max", "8MiB")
-        .start()
-        .await;
-    let leader = cluster.leader().await;
-    let followers = cluster.followers().await;
-    let (victim, refuge) = (followers[0], followers[1]);
-    let room = word("room");
-    let mut speaker = Socket::open(&cluster.api(leader)).await;
-    speaker.ok(json!({"op": "join", "room": room})).await;
-    let mut listener = Socket::open(&cluster.api(victim)).await;
-    let session = listener.ok(json!({"op": "hello"})).await["session"].clone();
-    let peer = peer_id();
-    listener.ok(json!({"op": "claim", "peerId": peer})).await;
-    listener.ok(json!({"op": "join", "room": room})).await;
-
-    let poster = cluster.api(leader);
-    let (to, stop) = (peer.clone(), tokio_util::sync::CancellationToken::new());
-    let done = stop.clone();
-    let speaking = tokio::spawn(async move {
-        let mut ticks = tokio::time::interval(Duration::from_micros(1_000_000 / RATE));
-        let (mut said, mut posted) = (0_u64, 0_u64);
-        while !done.is_cancelled() {
-            ticks.tick().await;
-            speaker.say(&json!({"op": "publish", "data": said})).await;
-            said += 1;
-            if said % 25 == 0 {
-                poster.relay(&signal("x", &to, "offer", json!(posted))).send().await.ok();
-                posted += 1;
-            }
-        }
-        for _ in 0..said {
-            speaker.find("an answer", |answer| answer["ok"] == true).await;
-        }
-        (said, posted)
-    });
-
-    let mut heard = Heard::default();
-    while heard.messages.len() < 300 {
-        heard.take(&listener.read().await.expect("it is open"));
-    }
-    let kill = Instant::now();
-    cluster.kill(victim);
-    while let Ok(event) = listener.read().await {
-        heard.take(&event);
-    }
-    let mut listener = Socket::open(&cluster.api(refuge)).await;
-    let resume = json!({
-        "session": session, "epoch": heard.epoch, "offset": heard.messages.len(),
-    });
-    let welcome = listener.ok(json!({"op": "hello", "resume": resume})).await;
-    assert_eq!(welcome["recovered"], true, "{welcome}");
-    let back = kill.elapsed();
-    listener.early().iter().for_each(|event| heard.take(event));
-    let more = heard.messages.len() + 300;
-    while heard.messages.len() < more {
-        heard.take(&listener.read().await.expect("it is open"));
-    }
-    stop.cancel();
-    let (said, posted) = speaking.await.expect("the speaker ends");
-    while (heard.messages.len() as u64) < said || (heard.different_signals().len() as u64) < posted {
-        let event = tokio::time::timeout(PATIENCE, listener.read()).await.expect("something comes");
-        heard.take(&event.expect("it is open"));
-    }
-    assert_eq!(heard.messages, (0..said).collect::<Vec<_>>(), "every offset once, in order");
-    assert_eq!(heard.different_signals(), (0..posted).collect());
-    assert!(back < Duration::from_secs(10), "the session went on only after {back:?}");
-}
-
-/// What one member was told.
-#[derive(Default)]
-struct Heard {
-    epoch: Value,
-    messages: Vec<u64>,
-    signals: Vec<u64>,
-}
-
-impl Heard {
-    /// What was not acknowledged comes again on the next connection, and counts once.
-    fn different_signals(&self) -> BTreeSet<u64> {
-        self.signals.iter().copied().collect()
-    }
-
-    fn take(&mut self, event: &Value) {
-        if event["push"] == "message" {
-            self.epoch = event["epoch"].clone();
-            let offset = event["offset"].as_u64().expect("an offset");
-            assert_eq!(offset, self.messages.len() as u64 + 1, "each offset once, in order");
-            self.messages.push(event["data"].as_u64().expect("a number"));
-        } else if event["push"] == "signal" {
-            self.signals.push(event["payload"].as_u64().expect("a number"));
-        }
-    }
-}
-
-#[tokio::test]
-async fn a_node_that_goes_sends_its_sockets_elsewhere() {
-    let mut cluster = Cluster::builder().unmetered().start().await;
-    let leaving = cluster.followers().await[0];
-    let mut sockets = Vec::new();
-    for _ in 0..10 {
-        let mut socket = Socket::open(&cluster.api(leaving)).await;
-        socket.ok(json!({"op": "hello"})).await;
-        sockets.push(socket);
-    }
-    let others: Vec<String> = (1..=3)
-        .filter(|id| *id != leaving)
-        .map(|id| format!("http://{}", cluster.api(id).address()))
-        .collect();
-    let told = tokio::spawn(async move {
-        let mut told = Vec::new();
-        for socket in &mut sockets {
-            let drain = socket.push("drain").await;
-            told.push((drain, socket.end().await));
-        }
-        told
-    });
-    assert_eq!(cluster.terminate(leaving).await, Some(0));
-    for (drain, code) in told.await.expect("all are told") {
-        assert_eq!(code, Some(1012));
-        assert!(drain["retryAfterMs"].as_u64().is_some_and(|ms| ms <= 5_000), "{drain}");
-        assert!(others.iter().any(|url| drain["url"] == *url), "{drain} names none of {others:?}");
-    }
-}
 
 /// A socket that goes on as if nothing happened around it.
 async fn undisturbed(socket: &mut Socket) {
