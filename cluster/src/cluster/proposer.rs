@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::sequencer::{Parcel, Sequencer};
 use super::spend::Spending;
+use super::trace::{Trace, Traces};
 use super::{Draft, Error, changed, limits};
 use crate::raft::message::kind;
 use crate::raft::{Lead, WriteError};
@@ -24,6 +25,7 @@ use crate::wire::{self, Frame, Lane, Links, Outgoing};
 
 struct Pending {
     command: Command,
+    trace: Option<Trace>,
     bytes: usize,
     since: Instant,
     /// Nobody waits for a bare charge.
@@ -81,15 +83,20 @@ impl Proposer {
     }
 
     /// Has a wish carried out once.
-    pub(super) async fn propose(&self, draft: Draft) -> Result<Answer, Error> {
+    pub(super) async fn propose(&self, draft: Draft, trace: Option<Trace>) -> Result<Answer, Error> {
         let (reply, answer) = oneshot::channel();
-        self.push(draft, Some(reply))?;
+        self.push(draft, trace, Some(reply))?;
         self.filled.notify_one();
         // Dropped in flight: a leader may have it already.
         answer.await.unwrap_or(Err(Error::NoLeader))
     }
 
-    fn push(&self, draft: Draft, reply: Option<oneshot::Sender<Result<Answer, Error>>>) -> Result<(), Error> {
+    fn push(
+        &self,
+        draft: Draft,
+        trace: Option<Trace>,
+        reply: Option<oneshot::Sender<Result<Answer, Error>>>,
+    ) -> Result<(), Error> {
         let mut queue = self.queue();
         if queue.closed {
             return Err(Error::ShuttingDown);
@@ -105,7 +112,7 @@ impl Proposer {
         queue.next_seq = seq;
         queue.open.insert(seq, now);
         queue.bytes += bytes;
-        queue.pending.push_back(Pending { command, bytes, since: now, reply });
+        queue.pending.push_back(Pending { command, trace, bytes, since: now, reply });
         Ok(())
     }
 
@@ -120,7 +127,7 @@ impl Proposer {
     fn add_spends(&self) {
         for charge in self.spending.take(limits::SPENDS_PER_BATCH_MAX) {
             // Charges that find no place are forgiven: the node is overloaded with wishes that pay for themselves.
-            let _ = self.push(Draft { charge: Some(charge), memo: None, ask: Ask::Spend }, None);
+            let _ = self.push(Draft { charge: Some(charge), memo: None, ask: Ask::Spend }, None, None);
         }
     }
 
@@ -256,18 +263,23 @@ impl Proposer {
     /// One try: the answers, or nothing if there are none to be had from this leader now.
     async fn attempt(&self, batch: &[Pending], lead: &Lead) -> Option<Vec<Answer>> {
         let commands: Vec<Command> = batch.iter().map(|pending| pending.command.clone()).collect();
+        let traces = Traces::of(batch.iter().map(|pending| pending.trace.as_ref()));
         let floor = (self.origin, self.floor());
         let answers = if lead.local {
             let (reply, answers) = oneshot::channel();
             let bytes = batch.iter().map(|pending| pending.bytes).sum();
-            let parcel = Parcel { commands, bytes, floor: Some(floor), since: Instant::now(), reply };
+            let parcel = Parcel { commands, traces, bytes, floor: Some(floor), since: Instant::now(), reply };
             self.sequencer.enqueue(parcel).ok()?;
             answers.await.ok()?.ok()?
         } else {
             let proposal = Proposal { floors: vec![floor], commands, ..Proposal::default() };
             let encoded = proposal.encode();
-            let request =
-                Outgoing { kind: kind::FORWARD, group: 0, header: encoded.header, payload: encoded.bodies };
+            let (kind, header) = if traces.is_empty() {
+                (kind::FORWARD, encoded.header)
+            } else {
+                (kind::FORWARD_TRACED, traces.before(&encoded.header))
+            };
+            let request = Outgoing { kind, group: 0, header, payload: encoded.bodies };
             let reply = self.links.call(lead.id, &lead.address, Lane::Bulk, request, self.deadline).await;
             answers_of(reply)?
         };
@@ -315,11 +327,16 @@ fn queue_forwarded(
     sequencer: &Sequencer,
     frame: Frame,
 ) -> Option<oneshot::Receiver<Result<Vec<Answer>, WriteError>>> {
-    let proposal = Proposal::decode(&frame.header, frame.payload).ok()?;
+    let (traces, header) = match frame.kind {
+        kind::FORWARD_TRACED => Traces::split(&frame.header).ok()?,
+        _ => (Traces::default(), &frame.header[..]),
+    };
+    let proposal = Proposal::decode(header, frame.payload).ok()?;
     let (reply, answers) = oneshot::channel();
     let parcel = Parcel {
         bytes: proposal.size(),
         commands: proposal.commands,
+        traces,
         floor: proposal.floors.first().copied(),
         since: Instant::now(),
         reply,
