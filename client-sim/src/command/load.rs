@@ -188,7 +188,7 @@ impl Args {
 }
 
 /// Lets this process have so many files open, up to what it may allow itself.
-fn raise_open_files(wanted: u64) -> Result<(), String> {
+pub(crate) fn raise_open_files(wanted: u64) -> Result<(), String> {
     let limit = getrlimit(Resource::Nofile);
     if limit.current.is_none_or(|current| current >= wanted) {
         return Ok(());

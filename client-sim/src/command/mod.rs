@@ -1,5 +1,6 @@
 //! The subcommands, one file each.
 
+mod chaos;
 mod failover;
 mod load;
 mod memory;
@@ -10,6 +11,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+
+pub(crate) use load::raise_open_files;
 
 /// Load, checks and measurements for Conclave, or for any server with the same HTTP contract.
 #[derive(Debug, Parser)]
@@ -27,6 +30,8 @@ enum Command {
     Transfer(transfer::Args),
     /// Kill the leader again and again and measure when writes resume.
     Failover(failover::Args),
+    /// Break a cluster on purpose while load runs, and check every promise.
+    Chaos(Box<chaos::Args>),
     /// Fill the servers with live transfers and watch their memory until all have expired.
     Memory(memory::Args),
 }
@@ -45,6 +50,7 @@ impl Cli {
             Command::Load(args) => on_runtime(args.threads, args.run()),
             Command::Transfer(args) => on_runtime(args.threads, args.run()),
             Command::Failover(args) => on_runtime(1, args.run()),
+            Command::Chaos(args) => on_runtime(args.threads, args.run()),
             Command::Memory(args) => on_runtime(args.threads, args.run()),
         };
         ExitCode::from(code)
@@ -71,7 +77,7 @@ fn on_runtime(threads: usize, command: impl Future<Output = u8>) -> u8 {
 }
 
 /// `500ms`, `30s`, `2m`, or seconds without a unit.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
     let unit = match &text[digits.len()..] {
         "ms" => 1e-3,
