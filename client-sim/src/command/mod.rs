@@ -1,6 +1,7 @@
 //! The subcommands, one file each.
 
 mod chaos;
+mod check;
 mod failover;
 mod load;
 mod memory;
@@ -26,6 +27,8 @@ pub struct Cli {
 enum Command {
     /// Run a workload and measure it, verifying every received byte.
     Load(Box<load::Args>),
+    /// Ask a cluster many things at once and say whether it kept its promises.
+    Check(Box<check::Args>),
     /// Send one transfer over all nodes and verify it elsewhere.
     Transfer(transfer::Args),
     /// Kill the leader again and again and measure when writes resume.
@@ -48,6 +51,7 @@ impl Cli {
     pub fn run(self) -> ExitCode {
         let code = match self.command {
             Command::Load(args) => on_runtime(args.threads, args.run()),
+            Command::Check(args) => on_runtime(args.threads, args.run()),
             Command::Transfer(args) => on_runtime(args.threads, args.run()),
             Command::Failover(args) => on_runtime(1, args.run()),
             Command::Chaos(args) => on_runtime(args.threads, args.run()),

@@ -1,0 +1,188 @@
+//! `check`: asks a cluster many things at once and says whether it kept its promises; or judges what was taken down
+//! before.
+
+use std::io::IsTerminal as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::ArgGroup;
+use serde::Serialize;
+
+use super::{BAD, BROKEN, GOOD, duration, print_json};
+use crate::client::Target;
+use crate::proof::{Family, Findings, Options, Run, Ttls, Verdict, Violation, check_file};
+
+#[derive(Debug, clap::Args)]
+#[command(group(ArgGroup::new("what").required(true).multiple(true).args(["target", "history"])))]
+pub(super) struct Args {
+    /// Base URLs of the nodes
+    #[arg(long, value_delimiter = ',')]
+    target: Vec<Target>,
+    /// Write the history here; without --target, judge the one that is here
+    #[arg(long, value_name = "FILE")]
+    history: Option<PathBuf>,
+    /// Operations started a second
+    #[arg(long, default_value_t = 500.0, value_parser = positive)]
+    rate: f64,
+    /// Clients that ask about the same things
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u64).range(1..=4096))]
+    clients: u64,
+    /// How long to ask
+    #[arg(long, default_value = "60s", value_parser = duration)]
+    duration: Duration,
+    /// What is asked is derived from this; random if not given
+    #[arg(long)]
+    seed: Option<u64>,
+    /// What to ask about; all that every cluster can be asked about if not given
+    #[arg(long, value_enum, value_delimiter = ',')]
+    family: Vec<Family>,
+    /// How long a client waits for an answer
+    #[arg(long, default_value = "5s", value_parser = duration)]
+    deadline: Duration,
+    /// Where pictures of what went wrong are written
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Threads of the generator
+    #[arg(long, default_value_t = 1)]
+    pub(super) threads: usize,
+    /// Print the verdict as one line of JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What a history on disk came to.
+#[derive(Serialize)]
+struct Judged<'a> {
+    ok: bool,
+    operations: u64,
+    keys: u64,
+    violations: &'a [Violation],
+    violations_beyond: u64,
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    let rate: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if rate > 0.0 && rate.is_finite() { Ok(rate) } else { Err("more than 0 is needed".to_owned()) }
+}
+
+impl Args {
+    pub(super) async fn run(self) -> u8 {
+        match &self.history {
+            Some(history) if self.target.is_empty() => self.judge(history),
+            _ => self.ask().await,
+        }
+    }
+
+    fn judge(&self, history: &Path) -> u8 {
+        let (operations, mut findings) = match check_file(history) {
+            Ok(judged) => judged,
+            Err(error) => {
+                eprintln!("{}: {error}", history.display());
+                return BROKEN;
+            }
+        };
+        self.draw(&mut findings.violations);
+        let Findings { violations, beyond, keys } = &findings;
+        let keys = keys.values().sum();
+        let ok = violations.is_empty();
+        if self.json {
+            print_json(&Judged { ok, operations, keys, violations, violations_beyond: *beyond });
+        } else {
+            tell(violations, *beyond);
+            println!("{operations} operations about {keys} keys: {}", word(ok));
+        }
+        if ok { GOOD } else { BAD }
+    }
+
+    async fn ask(&self) -> u8 {
+        let families = if self.family.is_empty() { Family::DEFAULT.to_vec() } else { self.family.clone() };
+        let run = Run::start(Options {
+            targets: self.target.clone(),
+            rate: self.rate,
+            clients: self.clients as usize,
+            seed: self.seed.unwrap_or_else(rand::random),
+            families,
+            deadline: self.deadline,
+            ttls: Ttls::default(),
+            history: self.history.clone(),
+            ..Options::default()
+        });
+        tokio::select! {
+            () = tokio::time::sleep(self.duration) => {}
+            interrupted = tokio::signal::ctrl_c() => {
+                if interrupted.is_ok() && std::io::stderr().is_terminal() {
+                    eprintln!("interrupted: the verdict on what was asked so far follows");
+                }
+            }
+        }
+        let mut verdict = run.finish().await;
+        self.draw(&mut verdict.violations);
+        if self.json {
+            print_json(&verdict);
+        } else {
+            print!("{}", summary(&verdict));
+        }
+        if verdict.ok { GOOD } else { BAD }
+    }
+
+    /// Writes a picture of each violation, if that is wished.
+    fn draw(&self, violations: &mut [Violation]) {
+        let Some(out) = &self.out else { return };
+        for (number, violation) in violations.iter_mut().enumerate() {
+            let path = out.join(format!("violation-{number}.svg"));
+            let written = std::fs::create_dir_all(out).and_then(|()| std::fs::write(&path, violation.svg()));
+            match written {
+                Ok(()) => violation.picture = Some(path.display().to_string()),
+                Err(error) => eprintln!("{}: {error}", path.display()),
+            }
+        }
+    }
+}
+
+fn tell(violations: &[Violation], beyond: u64) {
+    for violation in violations {
+        println!("{}", violation.text());
+    }
+    if beyond > 0 {
+        println!("and {beyond} more");
+    }
+}
+
+const fn word(ok: bool) -> &'static str {
+    if ok { "every promise was kept" } else { "NOT every promise was kept" }
+}
+
+fn summary(verdict: &Verdict) -> String {
+    tell(&verdict.violations, verdict.violations_beyond);
+    let mut text = String::new();
+    for (family, told) in &verdict.families {
+        let outcomes = told.outcomes;
+        text += &format!(
+            "{:<10} {:>8} answered {:>6} refused {:>6} unknown {:>6} keys\n",
+            family.name(),
+            outcomes.answered,
+            outcomes.refused,
+            outcomes.unknown,
+            told.keys
+        );
+    }
+    for family in &verdict.unproven {
+        text += &format!("{}: nothing was answered, so nothing is proven\n", family.name());
+    }
+    if let Some(why) = &verdict.history_failed {
+        text += &format!("the history on disk is not whole: {why}\n");
+    }
+    let audit = &verdict.audit;
+    text += &format!(
+        "in the end {} things were looked at on every node, {} answers, {} without\n",
+        audit.things, audit.answers, audit.unanswered
+    );
+    text += &format!(
+        "{} operations in {:.1} s, seed {}: {}\n",
+        verdict.operations,
+        verdict.duration_s,
+        verdict.seed,
+        word(verdict.ok)
+    );
+    text
+}

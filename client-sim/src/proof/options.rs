@@ -1,0 +1,88 @@
+//! What is to be proven, and with how much load.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::client::Target;
+
+/// One run.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The nodes; at least one.
+    pub targets: Vec<Target>,
+    /// Operations started a second, over all families.
+    pub rate: f64,
+    /// Clients that ask about the same things; each waits for its answer before it asks again.
+    pub clients: usize,
+    /// What is asked is derived from this; what the servers answer and when is not.
+    pub seed: u64,
+    /// What is asked about.
+    pub families: Vec<Family>,
+    /// How long a client waits for an answer.
+    pub deadline: Duration,
+    /// How long the final look at every node tries to get answers.
+    pub audit_patience: Duration,
+    /// How long things live in the cluster.
+    pub ttls: Ttls,
+    /// Where the history is written, if anywhere.
+    pub history: Option<PathBuf>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            targets: Vec::new(),
+            rate: 500.0,
+            clients: 16,
+            seed: rand::random(),
+            families: Family::DEFAULT.to_vec(),
+            deadline: Duration::from_secs(5),
+            audit_patience: Duration::from_secs(20),
+            ttls: Ttls::default(),
+            history: None,
+        }
+    }
+}
+
+/// Things that are asked about, and promises about them.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, clap::ValueEnum,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Family {
+    /// A session's offer and answer, each a register that many write and read.
+    Register,
+}
+
+impl Family {
+    /// Those that every cluster can be asked about.
+    pub const DEFAULT: [Self; 1] = [Self::Register];
+
+    /// As on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Register => "register",
+        }
+    }
+}
+
+/// How long things live from their last touch on, as the cluster is configured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ttls {
+    /// A transfer, in milliseconds.
+    pub chunk_ms: u64,
+    /// A signal in its mailbox.
+    pub signal_ms: u64,
+    /// An invite code.
+    pub register_ms: u64,
+    /// A session.
+    pub session_ms: u64,
+}
+
+impl Default for Ttls {
+    fn default() -> Self {
+        Self { chunk_ms: 60_000, signal_ms: 30_000, register_ms: 30_000, session_ms: 180_000 }
+    }
+}
