@@ -14,4 +14,37 @@ macro_rules! schedules {
     };
 }
 
-schedules!["leader-killed"];
+schedules![
+    "all-killed",
+    "clock-ahead",
+    "clock-behind",
+    "disk-full",
+    "disk-lost",
+    "disk-slow",
+    "disk-stalls-10s",
+    "disk-stalls-2s",
+    "disk-stalls-30s",
+    "flush-fails",
+    "follower-away",
+    "follower-isolated",
+    "follower-killed",
+    "leader-deafened",
+    "leader-frozen",
+    "leader-isolated",
+    "leader-killed",
+    "leader-killed-often",
+    "leader-muted",
+    "links-lossy",
+    "links-narrow",
+    "links-slow",
+    "links-very-lossy",
+    "log-bit-flipped",
+    "members-3-5-3",
+    "overload",
+    "power-cut",
+    "power-cut-leader",
+    "rolling-restart",
+    "snapshot-bit-flipped",
+    "sockets-reconnect",
+    "tail-torn",
+];
