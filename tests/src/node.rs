@@ -59,6 +59,13 @@ impl Node {
 
     /// The files of its log of entries, oldest first.
     pub fn log_files(&self) -> Vec<PathBuf> {
+        let found = self.files("wal");
+        assert!(!found.is_empty(), "a node that was in a cluster has a log");
+        found
+    }
+
+    /// The files of its data directory with this ending, in the order of their names.
+    pub fn files(&self, ending: &str) -> Vec<PathBuf> {
         let mut found = Vec::new();
         let mut folders = vec![self.data_dir.clone()];
         while let Some(folder) = folders.pop() {
@@ -66,12 +73,11 @@ impl Node {
                 let path = entry.path();
                 if path.is_dir() {
                     folders.push(path);
-                } else if path.extension().is_some_and(|extension| extension == "wal") {
+                } else if path.extension().is_some_and(|extension| extension == ending) {
                     found.push(path);
                 }
             }
         }
-        assert!(!found.is_empty(), "a node that was in a cluster has a log");
         found.sort();
         found
     }

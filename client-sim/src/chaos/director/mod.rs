@@ -203,10 +203,9 @@ impl Director<'_> {
                 Action::Expect(expectation) => self.look(expectation).await?,
             }
         }
-        self.figures(stage);
-        let from = Instant::now();
+        let over = Instant::now();
         sleep(self.schedule.after.into()).await;
-        self.measured.insert("p99_after_ms", self.load.latency(from, Instant::now()).p99_ms);
+        self.figures(stage, over);
         Ok(())
     }
 

@@ -1,18 +1,20 @@
 //! Does what a step says.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
+use hyper::Uri;
 use rand::seq::IndexedRandom as _;
 use tokio::time::sleep;
 
 use super::Director;
 use crate::chaos::Error;
-use crate::chaos::cluster::READY;
+use crate::chaos::cluster::{READY, until};
 use crate::chaos::damage::damage;
 use crate::chaos::flood;
 use crate::chaos::net::Weather;
 use crate::chaos::schedule::{Fault, Which};
 use crate::chaos::sockets::Sockets;
+use crate::sample::get;
 
 /// How long a slow disk stands still, and how long it works in between.
 const SLOW: Duration = Duration::from_millis(50);
@@ -24,6 +26,16 @@ const SMALL_BYTES: usize = 256;
 /// Bulk is written in chunks of so many bytes, for so long at most.
 const LARGE_BYTES: usize = 44_000;
 const BULK: Duration = Duration::from_secs(300);
+
+/// How far a clock may be from where it was set, for the question to have its time.
+const CLOCK_MARGIN_MS: i64 = 5_000;
+
+/// What a node says of itself.
+#[derive(serde::Deserialize)]
+struct Health {
+    /// Milliseconds since 1970.
+    timestamp: i64,
+}
 
 impl Director<'_> {
     /// Does it; returns when it is done, and with a stall when that is over.
@@ -170,6 +182,8 @@ impl Director<'_> {
                     }
                     sleep(SLOW).await;
                 }
+                self.acted = Instant::now();
+                self.note(format!("the disk of {who} works again"));
             }
             Fault::CutPower { .. } => {
                 for id in &ids {
@@ -195,7 +209,10 @@ impl Director<'_> {
                 }
             }
             Fault::Clock { seconds, .. } => {
-                ids.iter().try_for_each(|id| self.cluster.set_clock(*id, *seconds))?;
+                for id in &ids {
+                    self.cluster.set_clock(*id, *seconds)?;
+                    self.clock_shows(*id, *seconds).await?;
+                }
                 self.note(format!("the clock of {who} is wrong by {seconds} s"));
             }
 
@@ -271,6 +288,23 @@ impl Director<'_> {
             self.broken(format!("node {id} was told to end and did not do so well: {code:?}"));
         }
         Ok(())
+    }
+
+    /// Waits until a node's own clock is off by so many seconds, as it says itself.
+    async fn clock_shows(&self, id: u64, seconds: i64) -> Result<(), Error> {
+        let target = &self.cluster.node(id)?.http;
+        until(
+            READY,
+            || format!("node {id}'s clock is wrong by {seconds} s"),
+            async || {
+                let reply = get(target, &Uri::from_static("/health")).await.ok();
+                let shown = reply.and_then(|reply| serde_json::from_slice::<Health>(&reply.body).ok());
+                let now = UNIX_EPOCH.elapsed().map_or(0, |now| now.as_millis() as i64);
+                let off = shown.map(|shown| shown.timestamp - now - 1_000 * seconds);
+                Ok(off.filter(|off| off.abs() < CLOCK_MARGIN_MS).map(|_| ()))
+            },
+        )
+        .await
     }
 
     /// Removes the leader first, then whoever was there longest.

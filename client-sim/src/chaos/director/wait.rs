@@ -73,8 +73,8 @@ impl Director<'_> {
                     if code == Some(0) || code.is_none() {
                         self.broken(format!("node {id} should have failed and ended with {code:?}"));
                     }
-                    if !printed.contains(&says.to_lowercase()) {
-                        self.broken(format!("node {id} did not say `{says}` before it ended"));
+                    for word in says.iter().filter(|word| !printed.contains(&word.to_lowercase())) {
+                        self.broken(format!("node {id} did not say `{word}` before it ended"));
                     }
                 }
             }

@@ -3,10 +3,9 @@
 //! A cut direction loses nothing, it delivers nothing: that is what a partition looks like from above TCP, which sends
 //! again until it gets through. Connections stay open, and after healing the bytes that were held back arrive late.
 //!
-//! Loss, likewise, is what TCP makes of it. A piece that is lost is sent again after a time-out that doubles with each
-//! try, and what was sent after it waits for it, since a stream has an order. The time-out begins with two round trips
-//! and the kernel's allowance for delayed acknowledgements, as a tail loss probe does (RFC 8985, 7.2); from then on it
-//! is that of RFC 6298 with the least value that Linux takes.
+//! Loss, likewise, is what TCP makes of it. A piece that is lost is sent again, and what was sent after it waits for it,
+//! since a stream has an order. The first try again comes after two round trips, as a tail loss probe does (RFC 8985,
+//! 7.2); those that follow after the time-out of RFC 6298, which doubles each time, with the least value that Linux takes.
 
 use std::time::Duration;
 
@@ -90,11 +89,13 @@ impl Weather {
 
     fn retransmissions(&self) -> Duration {
         let round_trip = 2 * self.delay;
-        let mut timeout = (2 * round_trip).max(PROBE_LEAST);
+        let mut pause = (2 * round_trip).max(PROBE_LEAST);
+        let mut timeout = (round_trip + 4 * self.jitter).max(TIMEOUT_LEAST);
         let mut late = Duration::ZERO;
         while self.loss > 0.0 && rand::random::<f64>() < self.loss.min(0.99) {
-            late += timeout;
-            timeout = (2 * timeout).clamp(TIMEOUT_LEAST, TIMEOUT_MOST);
+            late += pause;
+            pause = timeout;
+            timeout = (2 * timeout).min(TIMEOUT_MOST);
         }
         late
     }

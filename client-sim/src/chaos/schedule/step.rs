@@ -72,12 +72,12 @@ pub enum Expect {
         /// Which.
         node: Which,
     },
-    /// The node ends by itself, with a failure, having printed this.
+    /// The node ends by itself, with a failure, having printed all of these.
     Ends {
         /// Which.
         node: Which,
         /// In what it printed, whatever the case of its letters.
-        says: String,
+        says: Vec<String>,
         /// At the latest.
         #[serde(default = "Span::minute")]
         within: Span,
