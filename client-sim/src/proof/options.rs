@@ -54,16 +54,32 @@ impl Default for Options {
 pub enum Family {
     /// A session's offer and answer, each a register that many write and read.
     Register,
+    /// Sessions that are written once and read on every node in the end.
+    Ledger,
+    /// Invite codes: one peer holds one.
+    Code,
+    /// Pins: one live session has one.
+    Pin,
+    /// Signals that wait for their peer.
+    Mailbox,
+    /// Chunks on their way, by both doors.
+    Transfer,
 }
 
 impl Family {
     /// Those that every cluster can be asked about.
-    pub const DEFAULT: [Self; 1] = [Self::Register];
+    pub const DEFAULT: [Self; 6] =
+        [Self::Register, Self::Ledger, Self::Code, Self::Pin, Self::Mailbox, Self::Transfer];
 
     /// As on the command line.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Register => "register",
+            Self::Ledger => "ledger",
+            Self::Code => "code",
+            Self::Pin => "pin",
+            Self::Mailbox => "mailbox",
+            Self::Transfer => "transfer",
         }
     }
 }

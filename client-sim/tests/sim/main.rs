@@ -2,8 +2,10 @@
 // All of this is test code, helpers outside `#[test]` functions included.
 #![allow(clippy::unwrap_used)]
 
+mod check;
 mod failover;
 mod load;
+mod model;
 mod realtime;
 mod sockets;
 mod stand_in;

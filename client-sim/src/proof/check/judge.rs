@@ -18,11 +18,17 @@ pub(super) trait Judge {
     /// What the server should be.
     type Model: Model<Metadata = ()>;
 
-    /// The operation in the model's words; `None` for what says nothing.
-    fn op(operation: &Operation) -> Option<<Self::Model as Model>::Op>;
+    /// The operations in the model's words, without what says nothing. What may have happened and was not seen to may be
+    /// left out where that changes nothing; it only makes the search longer.
+    fn timed(operations: Vec<Operation>) -> Vec<Timed<Self::Model>>;
 
     /// How long the thing lives from its first touch on, at least.
     fn ttl_ms(ttls: &Ttls) -> u64;
+
+    /// What is wrong at first sight, with fewer operations than a search would need to show it.
+    fn at_sight(_operations: &[Operation]) -> Option<Violation> {
+        None
+    }
 
     /// What the operation hangs together with.
     fn ties(operation: &Operation) -> Ties;
@@ -30,11 +36,6 @@ pub(super) trait Judge {
     /// The operation without what belongs to some tokens; `None` if nothing is left of it.
     fn without(operation: &Operation, gone: &dyn Fn(u64) -> bool) -> Option<Operation> {
         (!Self::ties(operation).tokens.iter().any(|token| gone(*token))).then(|| operation.clone())
-    }
-
-    /// Makes the search easier without changing its result.
-    fn ease(operations: Vec<Operation>) -> Vec<Operation> {
-        operations
     }
 }
 
@@ -47,10 +48,15 @@ pub(super) struct Ties {
     pub(super) alone: bool,
     /// It says something about all tokens at once, and goes with the first of them.
     pub(super) about_all: bool,
+    /// It does something that depends on all tokens, which therefore all stay.
+    pub(super) needs_all: bool,
 }
 
 /// Judges one key's operations.
 pub(super) fn linearizable<J: Judge>(operations: &[Operation], ttls: &Ttls) -> Option<Violation> {
+    if let Some(violation) = J::at_sight(operations) {
+        return Some(violation);
+    }
     let certain = before_expiry(operations, J::ttl_ms(ttls));
     match verdict::<J>(&certain) {
         CheckResult::Ok => None,
@@ -71,20 +77,14 @@ pub(super) fn linearizable<J: Judge>(operations: &[Operation], ttls: &Ttls) -> O
 
 pub(super) fn verdict<J: Judge>(operations: &[Operation]) -> CheckResult {
     let telling = operations.iter().filter(|operation| !(operation.is_open() && operation.wish.reads()));
-    let eased = J::ease(telling.cloned().collect());
-    let timed: Vec<Timed<J::Model>> = eased
-        .iter()
-        .filter_map(|operation| {
-            Some(Timed {
-                client_id: None,
-                call_time: operation.start as i64,
-                return_time: returns(operation) as i64,
-                op: J::op(operation)?,
-                metadata: None,
-            })
-        })
-        .collect();
+    let timed = J::timed(telling.cloned().collect());
     check_operations_timeout(&timed, PATIENCE)
+}
+
+/// An operation as porcupine takes it.
+pub(super) fn timed<M: Model<Metadata = ()>>(operation: &Operation, op: M::Op) -> Timed<M> {
+    let (call_time, return_time) = (operation.start as i64, returns(operation) as i64);
+    Timed { client_id: None, call_time, return_time, op, metadata: None }
 }
 
 /// By when it has happened.

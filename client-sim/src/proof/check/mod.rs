@@ -4,16 +4,21 @@
 //! which all answers are true ([`judge`]); what is found wrong is made small ([`shrink`]) and drawn ([`picture`]).
 
 mod checker;
+mod code;
 mod judge;
+mod mailbox;
 mod picture;
+mod pin;
 mod register;
 mod shrink;
+mod transfer;
 mod violation;
 
 use crate::proof::history::{Answer, Operation, Outcome};
 use crate::proof::{Family, Ttls};
 
 pub use checker::{Checker, Findings, check_file};
+pub(super) use transfer::CHUNKS;
 pub use violation::Violation;
 
 /// Everything that is wrong with what was asked about one key. The operations may come in any order.
@@ -24,7 +29,11 @@ pub fn key(operations: &[Operation], ttls: &Ttls) -> Vec<Violation> {
         return wrong;
     }
     match first.family {
-        Family::Register => judge::linearizable::<register::Register>(operations, ttls),
+        Family::Register | Family::Ledger => judge::linearizable::<register::Register>(operations, ttls),
+        Family::Code => judge::linearizable::<code::Code>(operations, ttls),
+        Family::Pin => judge::linearizable::<pin::Pin>(operations, ttls),
+        Family::Mailbox => judge::linearizable::<mailbox::Mailbox>(operations, ttls),
+        Family::Transfer => judge::linearizable::<transfer::Transfer>(operations, ttls),
     }
     .into_iter()
     .collect()

@@ -1,8 +1,10 @@
 //! A session as two registers: many write an offer or an answer, many read it, one may end the session.
 
-use porcupine_rs::Model;
+use std::collections::HashSet;
 
-use super::judge::{Judge, Ties};
+use porcupine_rs::{Model, Operation as Timed};
+
+use super::judge::{Judge, Ties, timed};
 use crate::proof::Ttls;
 use crate::proof::history::{Answer, Operation, Side, Wish};
 
@@ -73,8 +75,15 @@ impl Model for Register {
 impl Judge for Register {
     type Model = Self;
 
-    fn op(operation: &Operation) -> Option<Asked> {
-        Some(Asked { wish: operation.wish.clone(), answer: operation.answer().cloned() })
+    /// An envelope that may have been stored and was never seen may as well never have been.
+    fn timed(operations: Vec<Operation>) -> Vec<Timed<Self>> {
+        let seen: HashSet<u64> = operations.iter().filter_map(value).collect();
+        let telling = operations.iter().filter(|operation| match operation.wish {
+            Wish::Put { value, .. } => !operation.is_open() || seen.contains(&value),
+            _ => true,
+        });
+        let op = |it: &Operation| Asked { wish: it.wish.clone(), answer: it.answer().cloned() };
+        telling.map(|operation| timed(operation, op(operation))).collect()
     }
 
     fn ttl_ms(ttls: &Ttls) -> u64 {
@@ -88,16 +97,14 @@ impl Judge for Register {
             (Wish::Put { value, .. }, _) | (_, Some(Answer::Value(value))) => Some(*value),
             _ => None,
         };
-        Ties { tokens: token.into_iter().collect(), alone: !changes, about_all: false }
+        Ties { tokens: token.into_iter().collect(), alone: !changes, ..Ties::default() }
     }
+}
 
-    /// An envelope that may have been stored and was never seen may as well never have been.
-    fn ease(operations: Vec<Operation>) -> Vec<Operation> {
-        let seen = |value: u64| operations.iter().any(|it| it.answer() == Some(&Answer::Value(value)));
-        let telling = |operation: &&Operation| match operation.wish {
-            Wish::Put { value, .. } => !operation.is_open() || seen(value),
-            _ => true,
-        };
-        operations.iter().filter(telling).cloned().collect()
+/// The envelope that a read saw.
+fn value(operation: &Operation) -> Option<u64> {
+    match operation.answer() {
+        Some(Answer::Value(value)) => Some(*value),
+        _ => None,
     }
 }

@@ -68,7 +68,9 @@ fn shortest_beginning<J: Judge>(operations: Vec<Operation>) -> (Vec<Operation>, 
 }
 
 fn pieces<J: Judge>(operations: &[Operation], offender: u64) -> Vec<Piece> {
-    let tokens: BTreeSet<u64> = operations.iter().flat_map(|operation| J::ties(operation).tokens).collect();
+    let whole = operations.iter().any(|operation| J::ties(operation).needs_all);
+    let parts = operations.iter().filter(|_| !whole);
+    let tokens: BTreeSet<u64> = parts.flat_map(|operation| J::ties(operation).tokens).collect();
     let alone = operations.iter().filter(|it| it.id != offender && J::ties(it).alone);
     tokens.into_iter().map(Piece::Token).chain(alone.map(|it| Piece::Alone(it.id))).collect()
 }

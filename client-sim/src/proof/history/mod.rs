@@ -7,6 +7,6 @@ mod samples;
 
 pub(crate) use file::VERSION;
 pub use file::{BadFile, Header, Writer, read};
-pub use operation::{Answer, Letter, Operation, Outcome, Side, Wish};
+pub use operation::{Answer, Operation, Outcome, Side, Wish};
 pub use recorder::{Begun, Closed, Recorder};
 pub use samples::{Latency, Second};

@@ -82,6 +82,60 @@ pub enum Wish {
     },
     /// End the exchange.
     Delete,
+    /// Hold the invite code for a peer.
+    Register {
+        /// Which.
+        peer: u64,
+    },
+    /// Ask who holds the invite code.
+    Lookup,
+    /// Open an exchange under the pin.
+    Acquire,
+    /// Ask which exchange the pin stands for.
+    Resolve,
+    /// End the exchange that was opened under the pin.
+    Release {
+        /// Its id.
+        session: Arc<str>,
+    },
+    /// Queue a signal in the mailbox.
+    Signal {
+        /// Unlike any other of the run.
+        number: u64,
+    },
+    /// Take what waits in the mailbox.
+    Poll,
+    /// Begin the transfer.
+    Open,
+    /// Store a chunk by the relay's door.
+    Send {
+        /// Which chunk.
+        index: u16,
+        /// Which of two possible contents.
+        variant: u8,
+    },
+    /// Store a chunk by the other door.
+    Store {
+        /// Which chunk.
+        index: u16,
+        /// Which of two possible contents.
+        variant: u8,
+    },
+    /// Take the next chunk.
+    Receive,
+    /// Read a chunk without taking it.
+    Read {
+        /// Which.
+        index: u16,
+    },
+    /// Look at the transfer.
+    View,
+    /// Say by the relay's door that everything arrived.
+    Ack,
+    /// Ask whether that was said.
+    AckStatus,
+    /// Say by the other door that everything arrived.
+    Finish,
 }
 
 /// What a server can say.
@@ -96,17 +150,40 @@ pub enum Answer {
     Gone,
     /// The envelope known by this number.
     Value(u64),
+    /// Somebody else holds it.
+    Taken,
+    /// This peer.
+    Peer(u64),
+    /// This session.
+    Session(Arc<str>),
+    /// These signals, in this order.
+    Letters(Vec<u64>),
+    /// It was there already.
+    Duplicate,
+    /// Something else is there already.
+    Conflict,
+    /// This chunk.
+    Chunk {
+        /// Which.
+        index: u16,
+        /// Which of two possible contents.
+        variant: u8,
+    },
+    /// Everything was taken.
+    Complete,
+    /// How a transfer looks.
+    Sight {
+        /// A bit for each stored chunk.
+        received: u64,
+        /// How many were taken.
+        delivered: u16,
+        /// Whether the receiver said that everything arrived.
+        acknowledged: bool,
+    },
+    /// Yes or no.
+    Flag(bool),
     /// Something that no server of the contract says; wrong whatever came before.
     Wrong(Box<str>),
-}
-
-/// A signal in a mailbox.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Letter {
-    /// Which client sent it.
-    pub from: u32,
-    /// Unlike any other of the run.
-    pub number: u64,
 }
 
 impl Operation {
@@ -128,10 +205,38 @@ impl Wish {
     /// Whether it changes nothing, whatever comes of it.
     pub const fn reads(&self) -> bool {
         match self {
-            Self::Get { .. } => true,
-            Self::Create | Self::Put { .. } | Self::Delete => false,
+            Self::Get { .. }
+            | Self::Lookup
+            | Self::Resolve
+            | Self::Read { .. }
+            | Self::View
+            | Self::AckStatus => true,
+            Self::Create
+            | Self::Put { .. }
+            | Self::Delete
+            | Self::Register { .. }
+            | Self::Acquire
+            | Self::Release { .. }
+            | Self::Signal { .. }
+            | Self::Poll
+            | Self::Open
+            | Self::Send { .. }
+            | Self::Store { .. }
+            | Self::Receive
+            | Self::Ack
+            | Self::Finish => false,
         }
     }
+}
+
+/// Enough of a UUID to tell it from others.
+fn short(session: &str) -> &str {
+    session.get(..8).unwrap_or(session)
+}
+
+/// How contents are told apart.
+fn letter(variant: u8) -> char {
+    char::from(b'a' + variant % 26)
 }
 
 impl fmt::Display for Wish {
@@ -141,6 +246,22 @@ impl fmt::Display for Wish {
             Self::Put { side, value } => write!(f, "put {} {value}", side.name()),
             Self::Get { side } => write!(f, "get {}", side.name()),
             Self::Delete => f.write_str("delete"),
+            Self::Register { peer } => write!(f, "register {peer}"),
+            Self::Lookup => f.write_str("lookup"),
+            Self::Acquire => f.write_str("acquire"),
+            Self::Resolve => f.write_str("resolve"),
+            Self::Release { session } => write!(f, "release {}", short(session)),
+            Self::Signal { number } => write!(f, "signal {number}"),
+            Self::Poll => f.write_str("poll"),
+            Self::Open => f.write_str("open"),
+            Self::Send { index, variant } => write!(f, "send {index}{}", letter(*variant)),
+            Self::Store { index, variant } => write!(f, "store {index}{}", letter(*variant)),
+            Self::Receive => f.write_str("receive"),
+            Self::Read { index } => write!(f, "read {index}"),
+            Self::View => f.write_str("view"),
+            Self::Ack => f.write_str("ack"),
+            Self::AckStatus => f.write_str("ack-status"),
+            Self::Finish => f.write_str("finish"),
         }
     }
 }
@@ -152,6 +273,19 @@ impl fmt::Display for Answer {
             Self::Nothing => f.write_str("nothing"),
             Self::Gone => f.write_str("gone"),
             Self::Value(value) => write!(f, "{value}"),
+            Self::Taken => f.write_str("taken"),
+            Self::Peer(peer) => write!(f, "{peer}"),
+            Self::Session(session) => f.write_str(short(session)),
+            Self::Letters(numbers) => write!(f, "{numbers:?}"),
+            Self::Duplicate => f.write_str("duplicate"),
+            Self::Conflict => f.write_str("conflict"),
+            Self::Chunk { index, variant } => write!(f, "{index}{}", letter(*variant)),
+            Self::Complete => f.write_str("complete"),
+            Self::Sight { received, delivered, acknowledged } => {
+                let said = if *acknowledged { ", acknowledged" } else { "" };
+                write!(f, "received {received:b}, {delivered} delivered{said}")
+            }
+            Self::Flag(flag) => write!(f, "{flag}"),
             Self::Wrong(what) => write!(f, "wrong: {what}"),
         }
     }

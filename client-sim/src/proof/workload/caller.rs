@@ -17,7 +17,7 @@ use crate::proof::history::{Answer, Begun, Outcome, Wish};
 
 /// A client and its connections.
 pub(super) struct Caller {
-    pub(super) workload: Arc<Workload>,
+    workload: Arc<Workload>,
     pub(super) rng: SmallRng,
     client: Client,
     number: u32,
@@ -53,8 +53,19 @@ impl Caller {
         Self { workload, rng, client, number, at: number as usize, resume: Instant::now() }
     }
 
-    pub(super) fn number(&self) -> u32 {
-        self.number
+    /// Makes names unlike those of other runs against the same servers.
+    pub(super) fn run(&self) -> u64 {
+        self.workload.run
+    }
+
+    /// A number unlike any other of this run.
+    pub(super) fn fresh(&self) -> u64 {
+        self.workload.number()
+    }
+
+    /// How many nodes there are.
+    pub(super) fn targets(&self) -> usize {
+        self.client.targets()
     }
 
     /// Waits for as long as a server asked for.
@@ -81,6 +92,16 @@ impl Caller {
         self.workload.recorder.begin(family, key, self.number, wish)
     }
 
+    /// The key of what was asked is known only now.
+    pub(super) fn name(&self, begun: &mut Begun, key: &Arc<str>) {
+        self.workload.recorder.name(begun, key);
+    }
+
+    /// Nothing more will be asked about this key.
+    pub(super) fn close(&self, key: &Arc<str>) {
+        self.workload.recorder.close(key);
+    }
+
     pub(super) fn end(&self, begun: Begun, outcome: Outcome) {
         self.workload.recorder.end(begun, self.at % self.client.targets(), outcome);
     }
@@ -92,7 +113,7 @@ impl Caller {
 
     /// A fresh name for a wish.
     pub(super) fn idempotency_key(&self) -> Option<HeaderValue> {
-        let name = format!("{:x}-{:x}", self.workload.run, self.workload.number());
+        let name = format!("{:x}-{:x}", self.run(), self.fresh());
         HeaderValue::from_str(&name).ok()
     }
 
@@ -157,7 +178,8 @@ impl Caller {
 /// Whether a server that gave this answer remembers nothing of the question.
 fn leaves_nothing(answer: &Answer) -> bool {
     match answer {
-        Answer::Nothing | Answer::Gone => true,
-        Answer::Done | Answer::Value(_) | Answer::Wrong(_) => false,
+        Answer::Nothing | Answer::Gone | Answer::Complete => true,
+        Answer::Letters(numbers) => numbers.is_empty(),
+        _ => false,
     }
 }

@@ -4,14 +4,21 @@
 //! fill up, so that the history of each stays short enough to be judged.
 
 mod caller;
+mod code;
+mod exchange;
 mod keyspace;
+mod ledger;
+mod mailbox;
+mod pin;
 mod register;
+mod relay;
 mod starts;
+mod subject;
+mod transfer;
 mod words;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rand::RngExt as _;
 use tokio::task::JoinSet;
@@ -19,6 +26,7 @@ use tokio::time::Instant;
 
 use self::caller::Caller;
 use self::starts::Starts;
+use self::subject::{Subject, Things};
 use super::history::Recorder;
 use super::{Family, Options};
 use crate::client::Tally;
@@ -33,9 +41,16 @@ pub(super) struct Workload {
     numbers: AtomicU64,
     over: AtomicBool,
     starts: Starts,
-    registers: register::Registers,
+    ledger: ledger::Ledger,
+    registers: Things<register::Registers>,
+    codes: Things<code::Codes>,
+    pins: Things<pin::Pins>,
+    mailboxes: Things<mailbox::Mailboxes>,
+    transfers: Things<transfer::Transfers>,
 }
 
+/// The ledger's share of all starts, where it is not alone.
+const LEDGER: f64 = 0.2;
 /// Clients that look at every node in the end.
 const AUDITORS: u32 = 16;
 /// Numbers of their clients begin here.
@@ -43,14 +58,25 @@ const FIRST_AUDITOR: u32 = 1_000_000;
 
 impl Workload {
     pub(super) fn new(options: Options, recorder: Arc<Recorder>) -> Self {
+        let ledger = match options.families.as_slice() {
+            [Family::Ledger] => 1.0,
+            families if families.contains(&Family::Ledger) => LEDGER,
+            _ => 0.0,
+        };
+        let shared = options.rate * (1.0 - ledger);
         Self {
             recorder,
             tally: Arc::default(),
             run: rand::random(),
             numbers: AtomicU64::new(1),
             over: AtomicBool::new(false),
-            starts: Starts::new(options.rate),
-            registers: register::Registers::new(),
+            starts: Starts::new(shared),
+            ledger: ledger::Ledger::new(options.rate - shared),
+            registers: Things::new(register::Registers),
+            codes: Things::new(code::Codes),
+            pins: Things::new(pin::Pins),
+            mailboxes: Things::new(mailbox::Mailboxes),
+            transfers: Things::new(transfer::Transfers),
             options,
         }
     }
@@ -58,6 +84,9 @@ impl Workload {
     /// Begins to ask; ends when [`stop`](Self::stop) was called and everything under way has its outcome.
     pub(super) fn start(self: &Arc<Self>) -> JoinSet<()> {
         let mut clients = JoinSet::new();
+        if self.options.families.contains(&Family::Ledger) {
+            clients.spawn(ledger::keep(self.clone()));
+        }
         for number in 0..self.options.clients {
             clients.spawn(self.clone().live(number as u32));
         }
@@ -75,16 +104,21 @@ impl Workload {
     /// One client's life.
     async fn live(self: Arc<Self>, number: u32) {
         let mut caller = Caller::new(self.clone(), number);
-        let families = &self.options.families;
+        let families = self.options.families.iter().filter(|family| **family != Family::Ledger);
+        let families: Vec<Family> = families.copied().collect();
         while !self.is_over() && !families.is_empty() {
             self.starts.next().await;
             caller.heed_pause().await;
             if self.is_over() {
                 break;
             }
-            let family = families[caller.rng.random_range(0..families.len())];
-            match family {
+            match families[caller.rng.random_range(0..families.len())] {
+                Family::Ledger => {}
                 Family::Register => self.registers.step(&mut caller).await,
+                Family::Code => self.codes.step(&mut caller).await,
+                Family::Pin => self.pins.step(&mut caller).await,
+                Family::Mailbox => self.mailboxes.step(&mut caller).await,
+                Family::Transfer => self.transfers.step(&mut caller).await,
             }
         }
     }
@@ -92,24 +126,40 @@ impl Workload {
     /// Looks at everything that must still be there, on every node. What is not answered until patience ends is left.
     pub(super) async fn audit(self: &Arc<Self>) -> Audit {
         let give_up = Instant::now() + self.options.audit_patience;
-        let work = Arc::new(tokio::sync::Mutex::new(self.registers.all()));
+        let mut audit = Audit::default();
+        // What lives shortest comes first.
+        self.look(|it| &it.codes, give_up, &mut audit).await;
+        self.look(|it| &it.mailboxes, give_up, &mut audit).await;
+        self.look(|it| &it.transfers, give_up, &mut audit).await;
+        self.look(|it| &it.pins, give_up, &mut audit).await;
+        self.look(|it| &it.registers, give_up, &mut audit).await;
+        self.look(|it| it.ledger.sessions(), give_up, &mut audit).await;
+        audit
+    }
+
+    async fn look<S: Subject>(
+        self: &Arc<Self>,
+        things: fn(&Self) -> &Things<S>,
+        give_up: Instant,
+        audit: &mut Audit,
+    ) {
+        let work = Arc::new(Mutex::new(things(self).all()));
         let mut auditors = JoinSet::new();
         for number in 0..AUDITORS {
             let (workload, work) = (self.clone(), work.clone());
             auditors.spawn(async move {
                 let mut caller = Caller::new(workload.clone(), FIRST_AUDITOR + number);
                 let mut audit = Audit::default();
-                while let Some(key) = { work.lock().await.pop() } {
-                    workload.registers.audit(&mut caller, &key, give_up, &mut audit).await;
+                let next = || work.lock().unwrap_or_else(PoisonError::into_inner).pop();
+                while let Some(thing) = next() {
+                    things(&workload).audit(&mut caller, &thing, give_up, &mut audit).await;
                 }
                 audit
             });
         }
-        let mut audit = Audit::default();
         while let Some(ended) = auditors.join_next().await {
             audit.add(ended.expect("an auditor does not panic"));
         }
-        audit
     }
 
     /// A number unlike any other of this run.
@@ -136,6 +186,3 @@ impl Audit {
         self.unanswered += other.unanswered;
     }
 }
-
-/// Between two questions to a node that does not answer.
-const AUDIT_PAUSE: Duration = Duration::from_millis(100);

@@ -14,6 +14,35 @@ pub(super) struct Words {
     pub(super) status: Option<String>,
     pub(super) session_id: Option<String>,
     pub(super) envelope: Option<Envelope>,
+    pub(super) peer_id: Option<String>,
+    pub(super) messages: Option<Vec<Message>>,
+    pub(super) chunk: Option<Chunk>,
+    pub(super) ok: bool,
+    pub(super) duplicate: bool,
+    pub(super) transfer_id: Option<String>,
+    pub(super) total_chunks: Option<u16>,
+    /// Inclusive ranges.
+    pub(super) received: Option<Vec<(u16, u16)>>,
+    pub(super) delivered: Option<u16>,
+    pub(super) acknowledged: Option<bool>,
+}
+
+/// A polled signal.
+#[derive(Debug, Deserialize)]
+pub(super) struct Message {
+    pub(super) from: String,
+    #[serde(rename = "type")]
+    pub(super) kind: String,
+    pub(super) payload: serde_json::Value,
+}
+
+/// A received chunk.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Chunk {
+    pub(super) chunk_index: u16,
+    pub(super) total_chunks: u16,
+    pub(super) data: String,
 }
 
 impl Words {
