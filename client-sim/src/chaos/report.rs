@@ -52,6 +52,8 @@ pub struct Report {
     pub folder: PathBuf,
 }
 
+/// Violations that are shown in full; all that were kept are in the JSON.
+const SHOWN: usize = 2;
 /// The figure below which a run shows nothing.
 const HEALTHY: &str = "acknowledged_per_s";
 
@@ -134,7 +136,7 @@ impl Report {
             if !unproven.is_empty() {
                 let _ = writeln!(text, "BROKEN: nothing is proven about {unproven:?}");
             }
-            for violation in violations {
+            for violation in violations.iter().take(SHOWN) {
                 text += &violation.text();
             }
         }

@@ -24,6 +24,7 @@ use super::report::{Outcome, Report};
 use super::schedule::{Action, Fault, Schedule};
 use super::sockets::Sockets;
 use super::witness::Witness;
+use crate::command::duration;
 use crate::fleet::Fleet;
 use crate::proof;
 
@@ -134,6 +135,7 @@ async fn run(
         targets: cluster.targets(),
         rate: schedule.rate.unwrap_or(options.rate),
         seed: options.seed,
+        ttls: ttls(schedule),
         ..proof::Options::default()
     });
     let patient = Patient::start(cluster.targets());
@@ -181,6 +183,22 @@ fn plan(schedule: &Schedule, options: &Options) -> Plan {
         failing_calls: schedule.faults().any(|fault| matches!(fault, Fault::FailFlushes { .. })),
         folder: options.folder.clone(),
     }
+}
+
+/// How long things live, as the schedule configures its nodes. What is not a length of time they refuse themselves.
+fn ttls(schedule: &Schedule) -> proof::Ttls {
+    let mut ttls = proof::Ttls::default();
+    for (key, value) in schedule.settings() {
+        let Ok(ms) = duration(&value).map(|ttl| ttl.as_millis() as u64) else { continue };
+        match key.as_str() {
+            "ttl.chunk" => ttls.chunk_ms = ms,
+            "ttl.signal" => ttls.signal_ms = ms,
+            "ttl.register" => ttls.register_ms = ms,
+            "ttl.session" => ttls.session_ms = ms,
+            _ => {}
+        }
+    }
+    ttls
 }
 
 impl Director<'_> {

@@ -81,6 +81,10 @@ pub enum Place {
 }
 
 /// Something done to the cluster.
+#[expect(
+    missing_docs,
+    reason = "a fault's fields are told with the fault, and `node` is always the nodes it is done to"
+)]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Fault {
@@ -115,7 +119,7 @@ pub enum Fault {
     Mute { node: Which },
     /// A node hears nobody.
     Deafen { node: Which },
-    /// Weather between all nodes.
+    /// Between all nodes, as [`Weather`](crate::chaos::net::Weather) has it.
     Weather {
         #[serde(default, skip_serializing_if = "Span::is_zero")]
         delay: Span,
@@ -135,13 +139,13 @@ pub enum Fault {
     FillDisk { node: Which },
     /// Makes room again.
     EmptyDisk { node: Which },
-    /// A node's disk stands still for a time.
+    /// A node's disk stands still `for` a time.
     StallDisk {
         node: Which,
         #[serde(rename = "for")]
         time: Span,
     },
-    /// A node's disk stands still half of the time, for so long in all.
+    /// A node's disk stands still half of the time, `for` so long in all.
     SlowDisk {
         node: Which,
         #[serde(rename = "for")]
@@ -161,7 +165,7 @@ pub enum Fault {
     HoldSockets { sockets: u64 },
     /// All sockets are lost and come back at once.
     DropSockets,
-    /// Load at so many times what the cluster was measured to carry.
+    /// Load at so many times what the cluster was measured to carry, `for` so long.
     Overload {
         factor: f64,
         #[serde(rename = "for")]
