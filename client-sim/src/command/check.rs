@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::{BAD, BROKEN, GOOD, duration, print_json};
 use crate::client::Target;
-use crate::proof::{Family, Findings, Options, Run, Ttls, Verdict, Violation, check_file};
+use crate::proof::{Allowance, Family, Findings, Options, Run, Ttls, Verdict, Violation, check_file};
 
 #[derive(Debug, clap::Args)]
 #[command(group(ArgGroup::new("what").required(true).multiple(true).args(["target", "history"])))]
@@ -39,6 +39,15 @@ pub(super) struct Args {
     /// How long a client waits for an answer
     #[arg(long, default_value = "5s", value_parser = duration)]
     deadline: Duration,
+    /// A time to live of the cluster, where it is not the default: chunk, signal, register, session
+    #[arg(long, value_name = "NAME=TIME", value_delimiter = ',', value_parser = ttl)]
+    ttl: Vec<(String, Duration)>,
+    /// How many sessions one client may open in which time, for the family of that name
+    #[arg(long, value_name = "LIMIT/TIME", default_value = "1200/60s", value_parser = allowance)]
+    allowance: Allowance,
+    /// Where the realtime endpoint is
+    #[arg(long, default_value = "/api/v1/socket")]
+    socket_path: String,
     /// Where pictures of what went wrong are written
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -65,7 +74,37 @@ fn positive(text: &str) -> Result<f64, String> {
     if rate > 0.0 && rate.is_finite() { Ok(rate) } else { Err("more than 0 is needed".to_owned()) }
 }
 
+const TTLS: [&str; 4] = ["chunk", "signal", "register", "session"];
+
+fn ttl(text: &str) -> Result<(String, Duration), String> {
+    let (name, time) = text.split_once('=').ok_or("NAME=TIME is needed")?;
+    if !TTLS.contains(&name) {
+        return Err(format!("unknown {name:?}; one of {}", TTLS.join(", ")));
+    }
+    Ok((name.to_owned(), duration(time)?))
+}
+
+fn allowance(text: &str) -> Result<Allowance, String> {
+    let (limit, time) = text.split_once('/').ok_or("LIMIT/TIME is needed")?;
+    let limit = limit.parse().map_err(|_| "the limit is not a number".to_owned())?;
+    Ok(Allowance { limit, window_ms: duration(time)?.as_millis() as u64 })
+}
+
 impl Args {
+    fn ttls(&self) -> Ttls {
+        let mut ttls = Ttls::default();
+        for (name, time) in &self.ttl {
+            let ms = time.as_millis() as u64;
+            match name.as_str() {
+                "chunk" => ttls.chunk_ms = ms,
+                "signal" => ttls.signal_ms = ms,
+                "register" => ttls.register_ms = ms,
+                _ => ttls.session_ms = ms,
+            }
+        }
+        ttls
+    }
+
     pub(super) async fn run(self) -> u8 {
         match &self.history {
             Some(history) if self.target.is_empty() => self.judge(history),
@@ -103,7 +142,9 @@ impl Args {
             seed: self.seed.unwrap_or_else(rand::random),
             families,
             deadline: self.deadline,
-            ttls: Ttls::default(),
+            ttls: self.ttls(),
+            allowance: self.allowance,
+            socket_path: self.socket_path.clone(),
             history: self.history.clone(),
             ..Options::default()
         });

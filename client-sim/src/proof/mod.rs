@@ -13,7 +13,7 @@ mod verdict;
 mod workload;
 
 pub use check::{Findings, Violation, check_file};
-pub use options::{Family, Options, Ttls};
+pub use options::{Allowance, Family, Options, Terms, Ttls};
 pub use run::Run;
 pub use verdict::{Event, FamilyVerdict, Outcomes, Verdict};
 pub use workload::Audit;

@@ -26,6 +26,10 @@ pub struct Options {
     pub audit_patience: Duration,
     /// How long things live in the cluster.
     pub ttls: Ttls,
+    /// How many sessions one client may open in which time, where the family is asked about.
+    pub allowance: Allowance,
+    /// Where the realtime endpoint is.
+    pub socket_path: String,
     /// Where the history is written, if anywhere.
     pub history: Option<PathBuf>,
 }
@@ -41,6 +45,8 @@ impl Default for Options {
             deadline: Duration::from_secs(5),
             audit_patience: Duration::from_secs(20),
             ttls: Ttls::default(),
+            allowance: Allowance::default(),
+            socket_path: "/api/v1/socket".to_owned(),
             history: None,
         }
     }
@@ -64,12 +70,29 @@ pub enum Family {
     Mailbox,
     /// Chunks on their way, by both doors.
     Transfer,
+    /// Messages in a room, over sockets that are resumed elsewhere.
+    Room,
+    /// Signals pushed to a socket that is resumed elsewhere.
+    Push,
+    /// That nothing is shown after its time.
+    Ttl,
+    /// That nobody gets more than the allowance; only where the limit is known.
+    Allowance,
 }
 
 impl Family {
     /// Those that every cluster can be asked about.
-    pub const DEFAULT: [Self; 6] =
-        [Self::Register, Self::Ledger, Self::Code, Self::Pin, Self::Mailbox, Self::Transfer];
+    pub const DEFAULT: [Self; 9] = [
+        Self::Register,
+        Self::Ledger,
+        Self::Code,
+        Self::Pin,
+        Self::Mailbox,
+        Self::Transfer,
+        Self::Room,
+        Self::Push,
+        Self::Ttl,
+    ];
 
     /// As on the command line.
     pub const fn name(self) -> &'static str {
@@ -80,6 +103,10 @@ impl Family {
             Self::Pin => "pin",
             Self::Mailbox => "mailbox",
             Self::Transfer => "transfer",
+            Self::Room => "room",
+            Self::Push => "push",
+            Self::Ttl => "ttl",
+            Self::Allowance => "allowance",
         }
     }
 }
@@ -101,4 +128,28 @@ impl Default for Ttls {
     fn default() -> Self {
         Self { chunk_ms: 60_000, signal_ms: 30_000, register_ms: 30_000, session_ms: 180_000 }
     }
+}
+
+/// So much in a window; a window opens with the first request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Allowance {
+    /// Requests.
+    pub limit: u64,
+    /// In milliseconds.
+    pub window_ms: u64,
+}
+
+impl Default for Allowance {
+    fn default() -> Self {
+        Self { limit: 1_200, window_ms: 60_000 }
+    }
+}
+
+/// What the servers were configured with, as far as it decides what is right.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Terms {
+    /// How long things live.
+    pub ttl: Ttls,
+    /// How much a client may have.
+    pub allowance: Allowance,
 }

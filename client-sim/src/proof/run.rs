@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 use super::check::Checker;
 use super::history::{Header, Latency, Recorder, VERSION, Writer};
 use super::workload::Workload;
-use super::{Event, FamilyVerdict, Options, Outcomes, Verdict};
+use super::{Event, FamilyVerdict, Options, Outcomes, Terms, Verdict};
 
 /// Load that goes on until [`finish`](Self::finish).
 pub struct Run {
@@ -29,16 +29,16 @@ impl Run {
     /// Begins to ask, from within a tokio runtime. That the history's file cannot be written is part of the verdict.
     pub fn start(options: Options) -> Self {
         assert!(!options.targets.is_empty(), "a run needs a target");
+        let terms = Terms { ttl: options.ttls, allowance: options.allowance };
         let writer = match &options.history {
             Some(path) => {
                 let targets = options.targets.iter().map(ToString::to_string).collect();
-                let header =
-                    Header { conclave_history: VERSION, seed: options.seed, targets, ttl: options.ttls };
+                let header = Header { conclave_history: VERSION, seed: options.seed, targets, terms };
                 Some(Writer::create(path, &header))
             }
             None => None,
         };
-        let checker = Checker::start(options.ttls);
+        let checker = Checker::start(terms);
         let recorder = Arc::new(Recorder::new(checker.sender(), writer));
         let workload = Arc::new(Workload::new(options.clone(), recorder.clone()));
         let clients = workload.start();

@@ -122,7 +122,7 @@ async fn a_family_of_which_nothing_is_answered_is_not_proven() {
 #[tokio::test]
 async fn what_is_no_history_is_refused() {
     let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), "{\"conclave_history\":9,\"seed\":1,\"targets\":[],\"ttl\":{\"chunk_ms\":1,\"signal_ms\":1,\"register_ms\":1,\"session_ms\":1}}\n").unwrap();
+    std::fs::write(file.path(), "{\"conclave_history\":9,\"seed\":1,\"targets\":[],\"ttl\":{\"chunk_ms\":1,\"signal_ms\":1,\"register_ms\":1,\"session_ms\":1},\"allowance\":{\"limit\":1,\"window_ms\":1}}\n").unwrap();
     let ended = tokio::process::Command::new(env!("CARGO_BIN_EXE_conclave-sim"))
         .args(["check", "--history", file.path().to_str().unwrap()])
         .output()

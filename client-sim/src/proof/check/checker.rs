@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 
 use super::{Violation, key};
 use crate::proof::history::{BadFile, Closed, read};
-use crate::proof::{Family, Ttls};
+use crate::proof::{Family, Terms};
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -35,9 +35,9 @@ const WAITING_MAX: usize = 4096;
 
 impl Checker {
     /// Begins.
-    pub fn start(ttls: Ttls) -> Self {
+    pub fn start(terms: Terms) -> Self {
         let (sender, receiver) = sync_channel(WAITING_MAX);
-        Self { sender, thread: std::thread::spawn(move || check_all(&receiver, &ttls)) }
+        Self { sender, thread: std::thread::spawn(move || check_all(&receiver, &terms)) }
     }
 
     /// Where keys go.
@@ -52,10 +52,10 @@ impl Checker {
     }
 }
 
-fn check_all(receiver: &Receiver<Closed>, ttls: &Ttls) -> Findings {
+fn check_all(receiver: &Receiver<Closed>, terms: &Terms) -> Findings {
     let mut findings = Findings::default();
     while let Ok(operations) = receiver.recv() {
-        findings.add(&operations, ttls);
+        findings.add(&operations, terms);
     }
     findings
 }
@@ -69,16 +69,16 @@ pub fn check_file(path: &Path) -> Result<(u64, Findings), BadFile> {
         keys.entry((operation.family, operation.key.clone())).or_default().push(operation);
     }
     let mut findings = Findings::default();
-    keys.values().for_each(|operations| findings.add(operations, &header.ttl));
+    keys.values().for_each(|operations| findings.add(operations, &header.terms));
     Ok((count, findings))
 }
 
 impl Findings {
     /// Checks one key.
-    pub fn add(&mut self, operations: &Closed, ttls: &Ttls) {
+    pub fn add(&mut self, operations: &Closed, terms: &Terms) {
         let Some(first) = operations.first() else { return };
         *self.keys.entry(first.family).or_default() += 1;
-        for violation in key(operations, ttls) {
+        for violation in key(operations, terms) {
             if self.violations.len() < VIOLATIONS_MAX {
                 self.violations.push(violation);
             } else {

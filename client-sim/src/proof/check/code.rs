@@ -3,7 +3,7 @@
 use porcupine_rs::{Model, Operation as Timed};
 
 use super::judge::{Judge, Ties, timed};
-use crate::proof::Ttls;
+use crate::proof::Terms;
 use crate::proof::history::{Answer, Operation, Wish};
 
 /// What an invite code should be.
@@ -48,8 +48,8 @@ impl Judge for Code {
         operations.iter().map(|operation| timed(operation, op(operation))).collect()
     }
 
-    fn ttl_ms(ttls: &Ttls) -> u64 {
-        ttls.register_ms
+    fn ttl_ms(terms: &Terms) -> u64 {
+        terms.ttl.register_ms
     }
 
     fn ties(operation: &Operation) -> Ties {

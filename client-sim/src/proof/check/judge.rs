@@ -5,13 +5,13 @@ use std::time::Duration;
 use porcupine_rs::{CheckResult, Model, Operation as Timed, check_operations_timeout};
 
 use super::{Violation, shrink};
-use crate::proof::Ttls;
+use crate::proof::Terms;
 use crate::proof::history::{Operation, Outcome};
 
 /// A verdict takes milliseconds; one that takes this long counts as a violation.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Near its expiry a thing may be there or not. What ends later than this share of its time is not judged.
-const CERTAIN: f64 = 0.8;
+pub(super) const CERTAIN: f64 = 0.8;
 
 /// How one family's operations are understood.
 pub(super) trait Judge {
@@ -23,7 +23,7 @@ pub(super) trait Judge {
     fn timed(operations: Vec<Operation>) -> Vec<Timed<Self::Model>>;
 
     /// How long the thing lives from its first touch on, at least.
-    fn ttl_ms(ttls: &Ttls) -> u64;
+    fn ttl_ms(terms: &Terms) -> u64;
 
     /// What is wrong at first sight, with fewer operations than a search would need to show it.
     fn at_sight(_operations: &[Operation]) -> Option<Violation> {
@@ -53,11 +53,11 @@ pub(super) struct Ties {
 }
 
 /// Judges one key's operations.
-pub(super) fn linearizable<J: Judge>(operations: &[Operation], ttls: &Ttls) -> Option<Violation> {
+pub(super) fn linearizable<J: Judge>(operations: &[Operation], terms: &Terms) -> Option<Violation> {
     if let Some(violation) = J::at_sight(operations) {
         return Some(violation);
     }
-    let certain = before_expiry(operations, J::ttl_ms(ttls));
+    let certain = before_expiry(operations, J::ttl_ms(terms));
     match verdict::<J>(&certain) {
         CheckResult::Ok => None,
         CheckResult::Unknown => {

@@ -6,7 +6,7 @@ use porcupine_rs::{Model, Operation as Timed};
 
 use super::Violation;
 use super::judge::{Judge, Ties, timed};
-use crate::proof::Ttls;
+use crate::proof::Terms;
 use crate::proof::history::{Answer, Operation, Wish};
 
 /// What a mailbox should be.
@@ -100,8 +100,8 @@ impl Judge for Mailbox {
         None
     }
 
-    fn ttl_ms(ttls: &Ttls) -> u64 {
-        ttls.signal_ms
+    fn ttl_ms(terms: &Terms) -> u64 {
+        terms.ttl.signal_ms
     }
 
     fn ties(operation: &Operation) -> Ties {

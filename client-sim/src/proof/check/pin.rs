@@ -7,7 +7,7 @@ use std::sync::Arc;
 use porcupine_rs::{Model, Operation as Timed};
 
 use super::judge::{Judge, Ties, timed};
-use crate::proof::Ttls;
+use crate::proof::Terms;
 use crate::proof::history::{Answer, Operation, Wish};
 
 /// What a pin should be.
@@ -95,8 +95,8 @@ impl Judge for Pin {
         operations.iter().map(|operation| timed(operation, asked(operation))).collect()
     }
 
-    fn ttl_ms(ttls: &Ttls) -> u64 {
-        ttls.session_ms
+    fn ttl_ms(terms: &Terms) -> u64 {
+        terms.ttl.session_ms
     }
 
     fn ties(operation: &Operation) -> Ties {

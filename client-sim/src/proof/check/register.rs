@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use porcupine_rs::{Model, Operation as Timed};
 
 use super::judge::{Judge, Ties, timed};
-use crate::proof::Ttls;
+use crate::proof::Terms;
 use crate::proof::history::{Answer, Operation, Side, Wish};
 
 /// What a session should be.
@@ -86,8 +86,8 @@ impl Judge for Register {
         telling.map(|operation| timed(operation, op(operation))).collect()
     }
 
-    fn ttl_ms(ttls: &Ttls) -> u64 {
-        ttls.session_ms
+    fn ttl_ms(terms: &Terms) -> u64 {
+        terms.ttl.session_ms
     }
 
     fn ties(operation: &Operation) -> Ties {

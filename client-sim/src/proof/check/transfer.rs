@@ -3,7 +3,7 @@
 use porcupine_rs::{Model, Operation as Timed};
 
 use super::judge::{Judge, Ties, timed};
-use crate::proof::Ttls;
+use crate::proof::Terms;
 use crate::proof::history::{Answer, Operation, Wish};
 
 /// Chunks of each transfer.
@@ -142,8 +142,8 @@ impl Judge for Transfer {
         operations.iter().map(|operation| timed(operation, op(operation))).collect()
     }
 
-    fn ttl_ms(ttls: &Ttls) -> u64 {
-        ttls.chunk_ms
+    fn ttl_ms(terms: &Terms) -> u64 {
+        terms.ttl.chunk_ms
     }
 
     fn ties(operation: &Operation) -> Ties {

@@ -7,7 +7,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::Operation;
-use crate::proof::Ttls;
+use crate::proof::Terms;
 
 /// The first line.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -18,8 +18,9 @@ pub struct Header {
     pub seed: u64,
     /// Who was asked; an operation's `target` counts them from 0.
     pub targets: Vec<String>,
-    /// How long things live in the cluster.
-    pub ttl: Ttls,
+    /// How the cluster is configured.
+    #[serde(flatten)]
+    pub terms: Terms,
 }
 
 /// This format.

@@ -136,6 +136,24 @@ pub enum Wish {
     AckStatus,
     /// Say by the other door that everything arrived.
     Finish,
+    /// Take something of the allowance.
+    Spend,
+    /// Enter the room or claim the mailbox, or come back to it.
+    Enter,
+    /// Say something in the room.
+    Publish {
+        /// Unlike any other of the run.
+        number: u64,
+    },
+    /// Not asked but told: a message of the room, or a signal of the mailbox.
+    Hear,
+    /// Say that all signals up to one have arrived.
+    Confirm {
+        /// Its place.
+        seq: u64,
+    },
+    /// Listen until everything that was said has been heard, then go.
+    Part,
 }
 
 /// What a server can say.
@@ -182,6 +200,24 @@ pub enum Answer {
     },
     /// Yes or no.
     Flag(bool),
+    /// In the room, or back in it, behind this place.
+    Entered {
+        /// Of the room's numbering; empty for a mailbox, which has one.
+        epoch: Arc<str>,
+        /// The last place that is not told any more.
+        offset: u64,
+        /// Whether everything since the last visit is told.
+        recovered: bool,
+    },
+    /// This, in this place.
+    Placed {
+        /// Of the room's numbering; empty for a mailbox, which has one.
+        epoch: Arc<str>,
+        /// Grows by one.
+        offset: u64,
+        /// Which message or signal.
+        number: u64,
+    },
     /// Something that no server of the contract says; wrong whatever came before.
     Wrong(Box<str>),
 }
@@ -210,7 +246,10 @@ impl Wish {
             | Self::Resolve
             | Self::Read { .. }
             | Self::View
-            | Self::AckStatus => true,
+            | Self::AckStatus
+            | Self::Enter
+            | Self::Hear
+            | Self::Part => true,
             Self::Create
             | Self::Put { .. }
             | Self::Delete
@@ -224,8 +263,16 @@ impl Wish {
             | Self::Store { .. }
             | Self::Receive
             | Self::Ack
-            | Self::Finish => false,
+            | Self::Finish
+            | Self::Spend
+            | Self::Publish { .. }
+            | Self::Confirm { .. } => false,
         }
+    }
+
+    /// Whether how long it takes says something of the servers.
+    pub const fn is_timed(&self) -> bool {
+        !matches!(self, Self::Enter | Self::Hear | Self::Part)
     }
 }
 
@@ -262,6 +309,12 @@ impl fmt::Display for Wish {
             Self::Ack => f.write_str("ack"),
             Self::AckStatus => f.write_str("ack-status"),
             Self::Finish => f.write_str("finish"),
+            Self::Spend => f.write_str("spend"),
+            Self::Enter => f.write_str("enter"),
+            Self::Publish { number } => write!(f, "publish {number}"),
+            Self::Hear => f.write_str("hear"),
+            Self::Confirm { seq } => write!(f, "confirm {seq}"),
+            Self::Part => f.write_str("part"),
         }
     }
 }
@@ -286,6 +339,11 @@ impl fmt::Display for Answer {
                 write!(f, "received {received:b}, {delivered} delivered{said}")
             }
             Self::Flag(flag) => write!(f, "{flag}"),
+            Self::Entered { offset, recovered, .. } => {
+                let word = if *recovered { "nothing missed" } else { "anew" };
+                write!(f, "behind {offset}, {word}")
+            }
+            Self::Placed { offset, number, .. } => write!(f, "{number} at {offset}"),
             Self::Wrong(what) => write!(f, "wrong: {what}"),
         }
     }

@@ -28,6 +28,7 @@ struct Inner {
     next_id: u64,
     keys: HashMap<Arc<str>, Key>,
     families: BTreeMap<Family, Outcomes>,
+    acknowledged: u64,
     refusals: BTreeMap<Box<str>, u64>,
     samples: Samples,
     closed: SyncSender<Closed>,
@@ -68,6 +69,7 @@ impl Recorder {
             next_id: 0,
             keys: HashMap::new(),
             families: BTreeMap::new(),
+            acknowledged: 0,
             refusals: BTreeMap::new(),
             samples: Samples::default(),
             closed,
@@ -150,9 +152,9 @@ impl Recorder {
         self.inner().refusals.clone()
     }
 
-    /// How many operations were answered.
+    /// How many operations were answered, without what was told unasked.
     pub fn acknowledged(&self) -> u64 {
-        self.inner().families.values().map(|outcomes| outcomes.answered).sum()
+        self.inner().acknowledged
     }
 
     /// The end of the first write to be answered of those that started at `instant` or later.
@@ -197,7 +199,11 @@ impl Inner {
         let code = match &operation.outcome {
             Outcome::Answered(_) => {
                 outcomes.answered += 1;
-                return self.samples.answered(operation.start, operation.end, !operation.wish.reads());
+                if operation.wish.is_timed() {
+                    self.acknowledged += 1;
+                    self.samples.answered(operation.start, operation.end, !operation.wish.reads());
+                }
+                return;
             }
             Outcome::Refused(code) => {
                 outcomes.refused += 1;

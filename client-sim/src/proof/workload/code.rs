@@ -1,5 +1,6 @@
 //! Invite codes that several peers want at once.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rand::RngExt as _;
@@ -17,6 +18,7 @@ use crate::proof::history::{Answer, Outcome, Wish};
 /// Invite codes.
 pub(super) struct Codes;
 
+const FAMILY: Family = Family::Code;
 /// Peers that want the same code.
 const PEERS: u64 = 3;
 const LETTERS: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
@@ -41,24 +43,24 @@ impl Subject for Codes {
 
     async fn ask(&self, caller: &mut Caller, code: &Live<()>) -> Outcome {
         match caller.rng.random_range(0..3) {
-            0 => register(caller, code).await,
-            _ => lookup(caller, code).await,
+            0 => register(caller, FAMILY, &code.key).await,
+            _ => lookup(caller, FAMILY, &code.key).await,
         }
     }
 
     async fn leave(&self, caller: &mut Caller, code: &Live<()>) -> bool {
-        lookup(caller, code).await;
+        lookup(caller, FAMILY, &code.key).await;
         true
     }
 
     async fn look(&self, caller: &mut Caller, code: &Live<()>, answers: &[Answer]) -> Option<Outcome> {
-        if answers.is_empty() { Some(lookup(caller, code).await) } else { None }
+        if answers.is_empty() { Some(lookup(caller, FAMILY, &code.key).await) } else { None }
     }
 }
 
-async fn register(caller: &mut Caller, code: &Live<()>) -> Outcome {
+/// Lets one of the peers try to hold it.
+pub(super) async fn register(caller: &mut Caller, family: Family, key: &Arc<str>) -> Outcome {
     let peer = caller.rng.random_range(0..PEERS);
-    let key = &code.key;
     let body = format!(r#"{{"action":"register","inviteCode":"{key}","peerId":"peer-{peer}"}}"#);
     let request = relay::keyed(caller, body);
     let read = |reply: &Reply| match relay::words(reply) {
@@ -66,11 +68,11 @@ async fn register(caller: &mut Caller, code: &Live<()>) -> Outcome {
         (400, words) if words.error() == "invite_code_in_use" => Answer::Taken,
         _ => wrong(reply),
     };
-    caller.ask(Family::Code, key, Wish::Register { peer }, request, read).await
+    caller.ask(family, key, Wish::Register { peer }, request, read).await
 }
 
-async fn lookup(caller: &mut Caller, code: &Live<()>) -> Outcome {
-    let key = &code.key;
+/// Asks who holds it.
+pub(super) async fn lookup(caller: &mut Caller, family: Family, key: &Arc<str>) -> Outcome {
     let request = relay::plain(format!(r#"{{"action":"lookup","inviteCode":"{key}"}}"#));
     let read = |reply: &Reply| match relay::words(reply) {
         (200, words) => {
@@ -80,5 +82,5 @@ async fn lookup(caller: &mut Caller, code: &Live<()>) -> Outcome {
         (404, words) if words.error() == "peer_not_found" => Answer::Nothing,
         _ => wrong(reply),
     };
-    caller.ask(Family::Code, key, Wish::Lookup, request, read).await
+    caller.ask(family, key, Wish::Lookup, request, read).await
 }

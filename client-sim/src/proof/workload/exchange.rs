@@ -36,6 +36,13 @@ pub(super) async fn create(caller: &mut Caller, family: Family) -> Option<Arc<st
     id
 }
 
+/// Opens a session for what it costs.
+pub(super) async fn spend(caller: &mut Caller, family: Family, key: &Arc<str>) -> Outcome {
+    let request = Request::post(Uri::from_static(SESSIONS), "{}");
+    let read = |reply: &Reply| if id(reply).is_some() { Answer::Done } else { wrong(reply) };
+    caller.ask(family, key, Wish::Spend, request, read).await
+}
+
 /// Opens a session under a pin, which is the key.
 pub(super) async fn acquire(caller: &mut Caller, family: Family, pin: &Arc<str>) -> Outcome {
     let request = Request::post(Uri::from_static(SESSIONS), format!(r#"{{"pin":"{pin}"}}"#));

@@ -1,5 +1,6 @@
 //! Mailboxes that many signal to and several empty.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rand::RngExt as _;
@@ -34,14 +35,14 @@ impl Subject for Mailboxes {
 
     async fn ask(&self, caller: &mut Caller, mailbox: &Live<()>) -> Outcome {
         match caller.rng.random_range(0..3) {
-            0 => poll(caller, mailbox).await,
-            _ => signal(caller, mailbox).await,
+            0 => poll(caller, FAMILY, &mailbox.key).await,
+            _ => signal(caller, FAMILY, &mailbox.key).await,
         }
     }
 
     async fn leave(&self, caller: &mut Caller, mailbox: &Live<()>) -> bool {
         for _ in 0..LAST_POLLS {
-            if let Outcome::Answered(_) = poll(caller, mailbox).await {
+            if let Outcome::Answered(_) = poll(caller, FAMILY, &mailbox.key).await {
                 break;
             }
         }
@@ -49,12 +50,13 @@ impl Subject for Mailboxes {
     }
 
     async fn look(&self, caller: &mut Caller, mailbox: &Live<()>, answers: &[Answer]) -> Option<Outcome> {
-        if answers.is_empty() { Some(poll(caller, mailbox).await) } else { None }
+        if answers.is_empty() { Some(poll(caller, FAMILY, &mailbox.key).await) } else { None }
     }
 }
 
-async fn signal(caller: &mut Caller, mailbox: &Live<()>) -> Outcome {
-    let (key, number) = (&mailbox.key, caller.fresh());
+/// Queues a fresh signal.
+pub(super) async fn signal(caller: &mut Caller, family: Family, key: &Arc<str>) -> Outcome {
+    let number = caller.fresh();
     let (kind, text) = (kind(number), text(number));
     let body = format!(
         r#"{{"action":"signal","from":"from-{number}","to":"{key}","type":"{kind}","payload":"{text}"}}"#
@@ -64,11 +66,11 @@ async fn signal(caller: &mut Caller, mailbox: &Live<()>) -> Outcome {
         (200, words) if words.status() == "queued" => Answer::Done,
         _ => wrong(reply),
     };
-    caller.ask(FAMILY, key, Wish::Signal { number }, request, read).await
+    caller.ask(family, key, Wish::Signal { number }, request, read).await
 }
 
-async fn poll(caller: &mut Caller, mailbox: &Live<()>) -> Outcome {
-    let key = &mailbox.key;
+/// Takes what waits.
+pub(super) async fn poll(caller: &mut Caller, family: Family, key: &Arc<str>) -> Outcome {
     let request = relay::keyed(caller, format!(r#"{{"action":"poll","peerId":"{key}"}}"#));
     let read = |reply: &Reply| match relay::words(reply) {
         (200, words) => {
@@ -82,7 +84,7 @@ async fn poll(caller: &mut Caller, mailbox: &Live<()>) -> Outcome {
         }
         _ => wrong(reply),
     };
-    caller.ask(FAMILY, key, Wish::Poll, request, read).await
+    caller.ask(family, key, Wish::Poll, request, read).await
 }
 
 fn kind(number: u64) -> &'static str {

@@ -3,18 +3,23 @@
 //! A few things of each family are alive at any time, each asked about by many clients at once, and are replaced as they
 //! fill up, so that the history of each stays short enough to be judged.
 
+mod allowance;
 mod caller;
 mod code;
 mod exchange;
 mod keyspace;
 mod ledger;
 mod mailbox;
+mod member;
 mod pin;
+mod push;
 mod register;
 mod relay;
+mod room;
 mod starts;
 mod subject;
 mod transfer;
+mod ttl;
 mod words;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -51,6 +56,10 @@ pub(super) struct Workload {
 
 /// The ledger's share of all starts, where it is not alone.
 const LEDGER: f64 = 0.2;
+/// Rooms at a time; in each some 50 messages are said a second.
+const ROOMS: u32 = 2;
+/// Mailboxes that are pushed at a time, with some 25 signals a second each.
+const PUSHED: u32 = 3;
 /// Clients that look at every node in the end.
 const AUDITORS: u32 = 16;
 /// Numbers of their clients begin here.
@@ -58,10 +67,9 @@ const FIRST_AUDITOR: u32 = 1_000_000;
 
 impl Workload {
     pub(super) fn new(options: Options, recorder: Arc<Recorder>) -> Self {
-        let ledger = match options.families.as_slice() {
-            [Family::Ledger] => 1.0,
-            families if families.contains(&Family::Ledger) => LEDGER,
-            _ => 0.0,
+        let ledger = match options.families.iter().any(|family| is_shared(*family)) {
+            true => LEDGER,
+            false => 1.0,
         };
         let shared = options.rate * (1.0 - ledger);
         Self {
@@ -84,8 +92,26 @@ impl Workload {
     /// Begins to ask; ends when [`stop`](Self::stop) was called and everything under way has its outcome.
     pub(super) fn start(self: &Arc<Self>) -> JoinSet<()> {
         let mut clients = JoinSet::new();
-        if self.options.families.contains(&Family::Ledger) {
-            clients.spawn(ledger::keep(self.clone()));
+        for family in &self.options.families {
+            match family {
+                Family::Ledger => {
+                    clients.spawn(ledger::keep(self.clone()));
+                }
+                Family::Room => (0..ROOMS).for_each(|lane| {
+                    clients.spawn(room::keep(self.clone(), lane));
+                }),
+                Family::Push => (0..PUSHED).for_each(|lane| {
+                    clients.spawn(push::keep(self.clone(), lane));
+                }),
+                Family::Ttl => {
+                    clients.spawn(ttl::keep(self.clone()));
+                }
+                Family::Allowance => {
+                    clients.spawn(allowance::keep(self.clone()));
+                }
+                // The others share the clients.
+                family => debug_assert!(is_shared(*family)),
+            }
         }
         for number in 0..self.options.clients {
             clients.spawn(self.clone().live(number as u32));
@@ -104,8 +130,8 @@ impl Workload {
     /// One client's life.
     async fn live(self: Arc<Self>, number: u32) {
         let mut caller = Caller::new(self.clone(), number);
-        let families = self.options.families.iter().filter(|family| **family != Family::Ledger);
-        let families: Vec<Family> = families.copied().collect();
+        let families: Vec<Family> =
+            self.options.families.iter().copied().filter(|family| is_shared(*family)).collect();
         while !self.is_over() && !families.is_empty() {
             self.starts.next().await;
             caller.heed_pause().await;
@@ -113,7 +139,7 @@ impl Workload {
                 break;
             }
             match families[caller.rng.random_range(0..families.len())] {
-                Family::Ledger => {}
+                Family::Ledger | Family::Room | Family::Push | Family::Ttl | Family::Allowance => {}
                 Family::Register => self.registers.step(&mut caller).await,
                 Family::Code => self.codes.step(&mut caller).await,
                 Family::Pin => self.pins.step(&mut caller).await,
@@ -165,6 +191,14 @@ impl Workload {
     /// A number unlike any other of this run.
     fn number(&self) -> u64 {
         self.numbers.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+/// Whether the same clients that ask about other things ask about these.
+const fn is_shared(family: Family) -> bool {
+    match family {
+        Family::Register | Family::Code | Family::Pin | Family::Mailbox | Family::Transfer => true,
+        Family::Ledger | Family::Room | Family::Push | Family::Ttl | Family::Allowance => false,
     }
 }
 

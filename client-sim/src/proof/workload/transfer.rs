@@ -43,23 +43,7 @@ impl Subject for Transfers {
     type Data = Known;
 
     async fn make(&self, caller: &mut Caller) -> Option<Thing> {
-        let pin = named(caller, "transfer");
-        let body = format!(r#"{{"pin":"{pin}","passwordHash":"{HASH}","totalChunks":{CHUNKS}}}"#);
-        let id = OnceLock::new();
-        let read = |reply: &Reply| match (reply.status, Words::of(reply).transfer_id) {
-            (201, Some(told)) if is_id(&told) => {
-                id.get_or_init(|| told);
-                Answer::Done
-            }
-            _ => wrong(reply),
-        };
-        let request = Request::post(Uri::from_static(TRANSFERS), body);
-        caller.ask(FAMILY, &pin, Wish::Open, request, read).await;
-        let Some(id) = id.into_inner() else {
-            caller.close(&pin);
-            return None;
-        };
-        Some(Live::new(pin, Known { id, number: caller.fresh() }))
+        open(caller, FAMILY).await
     }
 
     async fn ask(&self, caller: &mut Caller, thing: &Thing) -> Outcome {
@@ -68,7 +52,7 @@ impl Subject for Transfers {
             30..40 => store(caller, thing).await,
             40..70 => receive(caller, thing).await,
             70..80 => read(caller, thing).await,
-            80..90 => view(caller, thing).await,
+            80..90 => view(caller, FAMILY, thing).await,
             90..95 => said(caller, thing).await,
             95..98 => ack(caller, thing).await,
             _ => finish(caller, thing).await,
@@ -76,18 +60,39 @@ impl Subject for Transfers {
     }
 
     async fn leave(&self, caller: &mut Caller, thing: &Thing) -> bool {
-        view(caller, thing).await;
+        view(caller, FAMILY, thing).await;
         true
     }
 
     /// Sees how it looks, then takes what is left.
     async fn look(&self, caller: &mut Caller, thing: &Thing, answers: &[Answer]) -> Option<Outcome> {
         match answers {
-            [] => Some(view(caller, thing).await),
+            [] => Some(view(caller, FAMILY, thing).await),
             [.., Answer::Sight { .. } | Answer::Chunk { .. }] => Some(receive(caller, thing).await),
             _ => None,
         }
     }
+}
+
+/// Begins a transfer.
+pub(super) async fn open(caller: &mut Caller, family: Family) -> Option<Thing> {
+    let pin = named(caller, "transfer");
+    let body = format!(r#"{{"pin":"{pin}","passwordHash":"{HASH}","totalChunks":{CHUNKS}}}"#);
+    let id = OnceLock::new();
+    let read = |reply: &Reply| match (reply.status, Words::of(reply).transfer_id) {
+        (201, Some(told)) if is_id(&told) => {
+            id.get_or_init(|| told);
+            Answer::Done
+        }
+        _ => wrong(reply),
+    };
+    let request = Request::post(Uri::from_static(TRANSFERS), body);
+    caller.ask(family, &pin, Wish::Open, request, read).await;
+    let Some(id) = id.into_inner() else {
+        caller.close(&pin);
+        return None;
+    };
+    Some(Live::new(pin, Known { id, number: caller.fresh() }))
 }
 
 fn is_id(id: &str) -> bool {
@@ -186,7 +191,8 @@ async fn read(caller: &mut Caller, thing: &Thing) -> Outcome {
     caller.ask(FAMILY, &thing.key, Wish::Read { index }, request, read).await
 }
 
-async fn view(caller: &mut Caller, thing: &Thing) -> Outcome {
+/// Looks at it.
+pub(super) async fn view(caller: &mut Caller, family: Family, thing: &Thing) -> Outcome {
     let request = Request::bare(Method::GET, path_of(&format!("{TRANSFERS}/{}", thing.data.id)));
     let read = |reply: &Reply| {
         let (status, words) = relay::words(reply);
@@ -204,7 +210,7 @@ async fn view(caller: &mut Caller, thing: &Thing) -> Outcome {
             _ => wrong(reply),
         }
     };
-    caller.ask(FAMILY, &thing.key, Wish::View, request, read).await
+    caller.ask(family, &thing.key, Wish::View, request, read).await
 }
 
 async fn ack(caller: &mut Caller, thing: &Thing) -> Outcome {
