@@ -1,7 +1,7 @@
 //! The harness: whole clusters of real processes, and what a test needs to talk to them and to hurt them.
 //!
 //! Read in this order: [`builder`] says what a cluster should be like, [`cluster`] starts and kills its `conclave serve`
-//! processes, each at its [`node`]'s place; [`http`] asks them, [`socket`] keeps a WebSocket, [`events`] listens to
+//! processes, each at its [`node`]'s place; [`http`] asks them, [`socket`] keeps a WebSocket, [`sigma`] one that speaks FlatBuffers, [`events`] listens to
 //! them, [`issuer`] makes the tokens they ask for, [`relay`] spells the relay's actions, [`roam`] is a client that
 //! follows connection errors and `Retry-After` from node to node,
 //! [`net`] stands between the nodes' peer ports, and [`shared`] holds the clusters that contract tests have in common.
@@ -21,6 +21,7 @@ pub mod http;
 pub mod issuer;
 pub mod relay;
 pub mod roam;
+pub mod sigma;
 pub mod socket;
 pub mod wait;
 

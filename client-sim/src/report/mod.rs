@@ -3,6 +3,7 @@
 mod kind;
 mod recorder;
 mod table;
+mod timeline;
 
 use std::collections::BTreeMap;
 
@@ -15,6 +16,7 @@ use crate::socket::Sockets;
 pub use kind::Kind;
 pub use recorder::{ErrorCount, Meter, Recorder, Recording};
 pub use table::{failures, summary};
+pub use timeline::{Moment, Timeline};
 
 /// Everything measured in one run of `load`.
 #[derive(Debug, Clone, Serialize)]
@@ -45,6 +47,8 @@ pub struct Report {
     pub all: Latency,
     /// Rate and latency by kind of operation.
     pub kinds: BTreeMap<&'static str, KindReport>,
+    /// The whole run in steps, warm-up included.
+    pub timeline: Vec<Moment>,
     /// Failures over the whole run, warm-up included.
     pub errors: Vec<ErrorCount>,
     /// What it took beyond one try per request, over the whole run.

@@ -11,7 +11,7 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::Kind;
+use super::{Kind, Timeline};
 use crate::client::Error;
 use crate::pace::Pacer;
 
@@ -55,6 +55,8 @@ pub struct Recording {
     pub latency: Vec<Histogram<u64>>,
     /// Microseconds from the planned to the real start.
     pub lag: Histogram<u64>,
+    /// The whole run in steps, warm-up included.
+    pub timeline: Timeline,
     errors: BTreeMap<(Kind, u16, String), u64>,
 }
 
@@ -63,12 +65,14 @@ fn histogram() -> Histogram<u64> {
 }
 
 impl Recorder {
-    /// Records what belongs to the window `from..to`; failures are recorded whenever they happen.
-    pub fn new(from: Instant, to: Instant) -> Self {
+    /// Records what belongs to the window `from..to` of a run that began at `origin`; failures are recorded whenever
+    /// they happen.
+    pub fn new(origin: Instant, from: Instant, to: Instant) -> Self {
         let recording = Recording {
             completed: [0; Kind::ALL.len()],
             latency: Kind::ALL.iter().map(|_| histogram()).collect(),
             lag: histogram(),
+            timeline: Timeline::new(origin),
             errors: BTreeMap::new(),
         };
         Self {
@@ -86,6 +90,7 @@ impl Recorder {
         let within = |at| self.from <= at && at < self.to;
         self.completed.fetch_add(1, Ordering::Relaxed);
         let mut recording = self.lock();
+        recording.timeline.success(planned, done);
         if within(done) {
             recording.completed[kind as usize] += 1;
         }
@@ -102,6 +107,7 @@ impl Recorder {
         if recording.errors.len() >= ERRORS_MAX && !recording.errors.contains_key(&key) {
             key.2 = "others".to_owned();
         }
+        recording.timeline.failure(&key.2, Instant::now());
         *recording.errors.entry(key).or_default() += 1;
     }
 
@@ -173,7 +179,7 @@ impl Meter {
     pub fn new(rate: f64, origin: Instant, window: Range<Instant>) -> Self {
         Self {
             pacer: Arc::new(Pacer::new(origin, window.end, rate)),
-            recorder: Arc::new(Recorder::new(window.start, window.end)),
+            recorder: Arc::new(Recorder::new(origin, window.start, window.end)),
         }
     }
 
@@ -243,7 +249,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_outlasts_the_window_keeps_its_latency() {
         let origin = Instant::now();
-        let recorder = Recorder::new(origin, origin + 10 * MS);
+        let recorder = Recorder::new(origin, origin, origin + 10 * MS);
         recorder.success(Kind::Send, origin + 9 * MS, origin + 9 * MS, origin + 500 * MS);
         recorder.success(Kind::Send, origin + 20 * MS, origin + 20 * MS, origin + 21 * MS);
         let recording = recorder.recording();
@@ -255,7 +261,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn failures_are_counted_by_code_and_bounded() {
         let origin = Instant::now();
-        let recorder = Recorder::new(origin, origin);
+        let recorder = Recorder::new(origin, origin, origin);
         for n in 0..500 {
             recorder.failure(Kind::Send, &Error::Refused { status: 400, code: format!("code{n}") });
         }

@@ -154,7 +154,7 @@ pub async fn run(options: Options, plan: &Plan, mut watch: impl FnMut(Duration, 
             let storm = Duration::from_secs_f64(options.concurrency as f64 / options.rate.max(1.0));
             Meter {
                 pacer: Arc::new(Pacer::new(origin, origin + storm, options.rate)),
-                recorder: Arc::new(Recorder::new(origin, origin + FOREVER)),
+                recorder: Arc::new(Recorder::new(origin, origin, origin + FOREVER)),
             }
         }
         _ => Meter::new(options.rate, origin, from..to),
@@ -312,6 +312,7 @@ fn report(
         ops_per_s: per_s(operations),
         all: Latency::of(&recording.all()),
         kinds,
+        timeline: recording.timeline.moments(),
         errors,
         retries: tally.tried(),
         statuses: tally.statuses(),

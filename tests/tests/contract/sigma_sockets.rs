@@ -1,79 +1,13 @@
 //! `GET /api/v1/socket`, FlatBuffers: what the shipped clients of that schema rely on.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use bytes::Bytes;
-use conclave_sigma::{Frame, Limits, decode_within, encode};
-use conclave_tests::http::Api;
+use conclave_sigma::Frame;
 use conclave_tests::relay::word;
 use conclave_tests::shared;
-use conclave_tests::socket::{PATIENCE, Socket};
+use conclave_tests::sigma::{Sigma, connect, data, now_ms, reconnect};
+use conclave_tests::socket::Socket;
 use serde_json::json;
-use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
-
-fn now_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is set").as_millis() as u64
-}
-
-/// A socket that speaks FlatBuffers.
-struct Sigma(Socket);
-
-impl Sigma {
-    async fn open(api: &Api, room: &str) -> Self {
-        Self(Socket::at(api, &format!("/api/v1/socket?room={room}")).await)
-    }
-
-    /// One that is connected, and of which the others know.
-    async fn connected(api: &Api, room: &str, session: &str) -> Self {
-        let mut sigma = Self::open(api, room).await;
-        sigma.say(&connect(session)).await;
-        // No answer is sent; but requests are carried out in their order.
-        sigma.say(&Frame::Heartbeat { timestamp: now_ms() }).await;
-        assert!(matches!(sigma.hear().await, Frame::Heartbeat { .. }));
-        sigma
-    }
-
-    async fn say(&mut self, frame: &Frame) {
-        self.0.send(Message::Binary(encode(frame))).await;
-    }
-
-    async fn hear(&mut self) -> Frame {
-        loop {
-            let message = timeout(PATIENCE, self.0.next()).await.expect("a message").expect("it is open");
-            if let Message::Binary(bytes) = message {
-                return decode_within(&bytes, &Limits::FROM_SERVER).expect("the server's frames are sound");
-            }
-        }
-    }
-
-    async fn data(&mut self) -> (Bytes, u64) {
-        match self.hear().await {
-            Frame::Data { payload, message_id, .. } => (payload, message_id),
-            other => panic!("{other:?} instead of data"),
-        }
-    }
-
-    async fn refused(&mut self, frame: &Frame, expected: u32) {
-        self.say(frame).await;
-        match self.hear().await {
-            Frame::Error { code, .. } => assert_eq!(code, expected, "{frame:?}"),
-            other => panic!("{other:?} instead of error {expected} for {frame:?}"),
-        }
-    }
-}
-
-fn connect(session: &str) -> Frame {
-    Frame::Connect { session_id: session.to_owned(), client_version: "test".to_owned() }
-}
-
-fn data(payload: &'static str, message_id: u64) -> Frame {
-    Frame::Data { payload: Bytes::from_static(payload.as_bytes()), message_id, timestamp: now_ms() }
-}
-
-fn reconnect(session: &str, last_message_id: u64) -> Frame {
-    Frame::Reconnect { session_id: session.to_owned(), last_message_id }
-}
 
 #[tokio::test]
 async fn data_reaches_the_other_members_in_either_encoding() {
