@@ -155,6 +155,8 @@ impl Args {
         let folder = self.out.clone();
         let folder = folder.unwrap_or_else(|| env::temp_dir().join(format!("{SCRATCH}{}", process::id())));
         fs::create_dir_all(&folder).map_err(|error| io_error(&folder, error))?;
+        // What a killed run mounted here.
+        disk::sweep(&folder);
         folder.canonicalize().map_err(|error| io_error(&folder, error))
     }
 

@@ -5,6 +5,7 @@
 
 mod cure;
 mod figures;
+mod load;
 mod perform;
 mod wait;
 
@@ -24,7 +25,6 @@ use super::report::{Outcome, Report};
 use super::schedule::{Action, Fault, Schedule};
 use super::sockets::Sockets;
 use super::witness::Witness;
-use crate::command::duration;
 use crate::fleet::Fleet;
 use crate::proof;
 
@@ -100,13 +100,10 @@ pub async fn direct(
 
 /// Why a schedule cannot be run here, if so.
 fn obstacle(schedule: &Schedule, options: &Options) -> Option<String> {
-    if options.attach.is_some() {
-        let mut faults = schedule.faults();
-        let foreign = faults
-            .find(|fault| !matches!(fault, Fault::Kill { .. } | Fault::Freeze { .. } | Fault::Thaw { .. }));
-        if foreign.is_some() || !schedule.set.is_empty() {
-            return Some("needs nodes of its own".to_owned());
-        }
+    if options.attach.is_some()
+        && !(schedule.set.is_empty() && schedule.faults().all(Fault::is_about_processes))
+    {
+        return Some("needs nodes of its own".to_owned());
     }
     let missing: Vec<String> = schedule
         .needs()
@@ -131,13 +128,7 @@ async fn run(
             return Ok(());
         }
     };
-    let load = proof::Run::start(proof::Options {
-        targets: cluster.targets(),
-        rate: schedule.rate.unwrap_or(options.rate),
-        seed: options.seed,
-        ttls: ttls(schedule),
-        ..proof::Options::default()
-    });
+    let load = proof::Run::start(load::options(schedule, options, cluster.targets()));
     let patient = Patient::start(cluster.targets());
     let now = Instant::now();
     let mut director = Director {
@@ -183,22 +174,6 @@ fn plan(schedule: &Schedule, options: &Options) -> Plan {
         failing_calls: schedule.faults().any(|fault| matches!(fault, Fault::FailFlushes { .. })),
         folder: options.folder.clone(),
     }
-}
-
-/// How long things live, as the schedule configures its nodes. What is not a length of time they refuse themselves.
-fn ttls(schedule: &Schedule) -> proof::Ttls {
-    let mut ttls = proof::Ttls::default();
-    for (key, value) in schedule.settings() {
-        let Ok(ms) = duration(&value).map(|ttl| ttl.as_millis() as u64) else { continue };
-        match key.as_str() {
-            "ttl.chunk" => ttls.chunk_ms = ms,
-            "ttl.signal" => ttls.signal_ms = ms,
-            "ttl.register" => ttls.register_ms = ms,
-            "ttl.session" => ttls.session_ms = ms,
-            _ => {}
-        }
-    }
-    ttls
 }
 
 impl Director<'_> {

@@ -72,7 +72,7 @@ impl Director<'_> {
             }
             Fault::Start { .. } | Fault::StartInVain { .. } => {
                 for id in ids {
-                    if self.cluster.has_ended(id)? {
+                    if self.cluster.is_ours() && self.cluster.has_ended(id)? {
                         self.cluster.start_node(id)?;
                         self.note(format!("node {id} is started"));
                     }

@@ -16,6 +16,8 @@ macro_rules! schedules {
 
 schedules![
     "all-killed",
+    "allowance-clock-ahead",
+    "allowance-leader-frozen",
     "clock-ahead",
     "clock-behind",
     "disk-full",

@@ -96,7 +96,7 @@ pub enum Fault {
     Freeze { node: Which },
     /// SIGCONT.
     Thaw { node: Which },
-    /// Starts those of the nodes that do not run.
+    /// Starts those of the nodes that do not run; left to whoever started the others, where that is somebody else.
     Start { node: Which },
     /// Starts those that do not run, and expects them to end by themselves.
     StartInVain { node: Which },
@@ -224,6 +224,11 @@ impl Fault {
             fault if fault.is_about_disks() => Some(Need::Root),
             _ => None,
         }
+    }
+
+    /// Whether it can be done to any process, whoever started it.
+    pub fn is_about_processes(&self) -> bool {
+        matches!(self, Self::Kill { .. } | Self::Freeze { .. } | Self::Thaw { .. } | Self::Start { .. })
     }
 
     /// Whether it takes a disk of the node's own.

@@ -40,6 +40,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Error;
 use super::tools::Need;
+use crate::proof::Family;
 
 pub use builtin::NAMES;
 pub use fault::{Fault, Place, Which};
@@ -65,6 +66,9 @@ pub struct Schedule {
     /// Operations a second, where it matters here; else what the command line says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<f64>,
+    /// What the load asks about; all there is but allowances, if nothing is said.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub families: Vec<Family>,
     /// Keys of every node's configuration, `section.key=value`.
     #[serde(default)]
     pub set: Vec<String>,

@@ -27,6 +27,7 @@ pub fn random(seed: u64, nodes: u64, length: Duration) -> Schedule {
         needs: BTreeSet::new(),
         nodes: Some(nodes),
         rate: None,
+        families: Vec::new(),
         set: Vec::new(),
         disk_mib: None,
         before: Span::from_millis(3_000),
