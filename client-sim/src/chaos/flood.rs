@@ -14,8 +14,8 @@ use crate::workload::transfer;
 
 /// Clients in a closed loop: enough for batches to be full.
 const CLIENTS: usize = 256;
-/// Requests of an open loop that may be under way at once; those beyond are counted as failed, and not made.
-const UNDER_WAY_MAX: usize = 8_192;
+/// Requests of an open loop that may be under way at once; those beyond are counted, and not made.
+pub(super) const UNDER_WAY_MAX: usize = 8_192;
 /// Between two bursts of an open loop.
 const BURST: Duration = Duration::from_millis(5);
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -35,6 +35,8 @@ pub(super) struct Overload {
     pub(super) refused: u64,
     /// Neither acknowledged nor refused.
     pub(super) failed: u64,
+    /// Not made, since too many were under way: as clients who all wait for their answers would not.
+    pub(super) withheld: u64,
 }
 
 /// What all tasks of one flood have in common.
@@ -116,14 +118,14 @@ pub(super) async fn overload(targets: Vec<Target>, size: usize, rate: f64, time:
     let mut ticks = interval(BURST);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let began = Instant::now();
-    let mut started = 0;
+    let (mut started, mut withheld) = (0, 0);
     while began.elapsed() < time {
         ticks.tick().await;
         while tasks.try_join_next().is_some() {}
         let due = (began.elapsed().as_secs_f64() * rate) as u64;
         for _ in started..due {
             if tasks.len() >= connections {
-                failed.fetch_add(1, Ordering::Relaxed);
+                withheld += 1;
                 continue;
             }
             let (flood, idle, good, failed, refusals) =
@@ -156,6 +158,7 @@ pub(super) async fn overload(targets: Vec<Target>, size: usize, rate: f64, time:
         refusal_p99: refusals.get(rank.max(1) - 1).copied(),
         refused: refusals.len() as u64,
         failed: failed.load(Ordering::Relaxed),
+        withheld,
     }
 }
 

@@ -21,7 +21,8 @@ impl Director<'_> {
         let per_minute = seen.leader_changes as f64 / minutes.max(1.0);
         self.measured.insert("leader_changes_per_minute", per_minute);
 
-        let during = self.load.latency(self.harmed.first().copied().unwrap_or(stage), over).p99_ms;
+        let during =
+            self.load.latency(self.during.or(self.harmed.first().copied()).unwrap_or(stage), over).p99_ms;
         self.measured.insert("p99_during_ms", during);
         self.measured.insert("p99_after_ms", self.load.latency(over, now).p99_ms);
         let before = self.measured.get("p99_before_ms").copied().unwrap_or_default();

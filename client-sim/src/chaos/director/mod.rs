@@ -66,6 +66,8 @@ struct Director<'a> {
     led: Option<u64>,
     /// When harm was done.
     harmed: Vec<Instant>,
+    /// From when on latency is that of the time of harm, if a step says so.
+    during: Option<Instant>,
     /// When something was last done at all.
     acted: Instant,
     sockets: Option<Sockets>,
@@ -142,6 +144,7 @@ async fn run(
         same: Vec::new(),
         led: None,
         harmed: Vec::new(),
+        during: None,
         acted: now,
         sockets: None,
         patient,
@@ -190,6 +193,9 @@ impl Director<'_> {
         let stage = Instant::now();
         for step in &self.schedule.steps {
             sleep(step.after.into()).await;
+            if step.during {
+                self.during = Some(Instant::now());
+            }
             match &step.action {
                 Action::Do(fault) => self.perform(fault).await?,
                 Action::Await(condition) => self.wait(condition).await?,

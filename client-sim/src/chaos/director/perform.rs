@@ -325,8 +325,8 @@ impl Director<'_> {
         self.measured.insert("capacity_per_s", capacity);
         let seen = flood::overload(self.up(), SMALL_BYTES, factor * capacity, time).await;
         self.note(format!(
-            "at {factor} times that it carried {:.0} a second, refused {} and failed {}",
-            seen.goodput, seen.refused, seen.failed
+            "at {factor} times that it carried {:.0} a second, refused {} and failed {}; {} were not asked, with {} under way",
+            seen.goodput, seen.refused, seen.failed, seen.withheld, flood::UNDER_WAY_MAX
         ));
         self.measured.insert("goodput_ratio", seen.goodput / capacity.max(1.0));
         // Without refusals, none came late.

@@ -70,6 +70,7 @@ fn round(dice: &mut StdRng) -> Vec<Step> {
     };
     steps.push(Step {
         after: Span::default(),
+        during: false,
         action: Action::Await(Await::Healthy { within: Span::minute() }),
     });
     steps
@@ -90,5 +91,5 @@ fn span_of(dice: &mut StdRng, least: u64, most: u64) -> Span {
 }
 
 fn step(after: Span, fault: Fault) -> Step {
-    Step { after, action: Action::Do(fault) }
+    Step { after, during: false, action: Action::Do(fault) }
 }

@@ -13,6 +13,9 @@ pub struct Step {
     /// The load goes on for so long before it.
     #[serde(skip_serializing_if = "Span::is_zero")]
     pub after: Span,
+    /// What is measured "during" the schedule is measured from this step on, and not from the first harm.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub during: bool,
     /// What is done.
     #[serde(flatten)]
     pub action: Action,
@@ -102,6 +105,10 @@ impl<'de> Deserialize<'de> for Step {
             Some(after) => after.try_into().map_err(D::Error::custom)?,
             None => Span::default(),
         };
+        let during = match table.remove("during") {
+            Some(during) => during.try_into().map_err(D::Error::custom)?,
+            None => false,
+        };
         let kinds = ["do", "await", "expect"].map(|kind| table.contains_key(kind));
         let action = match kinds {
             [true, false, false] => read(table).map(Action::Do),
@@ -109,7 +116,7 @@ impl<'de> Deserialize<'de> for Step {
             [false, false, true] => read(table).map(Action::Expect),
             _ => Err(format!("a step has one of `do`, `await` and `expect`, not so: {table}")),
         };
-        Ok(Self { after, action: action.map_err(D::Error::custom)? })
+        Ok(Self { after, during, action: action.map_err(D::Error::custom)? })
     }
 }
 
