@@ -2,7 +2,7 @@
 //! that starts them.
 //!
 //! Read in this order: [`cli`] says what was asked for, [`config`] with what values, [`serve`] runs one node and
-//! [`dev`] several; [`http`] meets the public, [`socket`] stays with it, [`actors`] wait for it, [`access`] and [`edition`] say who may what;
+//! [`dev`] several; [`listener`] takes its connections, [`http`] meets the public, [`socket`] stays with it, [`actors`] wait for it, [`access`] and [`edition`] say who may what;
 //! [`admin`] and [`telemetry`] are for operators.
 
 pub mod config;
@@ -15,6 +15,7 @@ pub mod access;
 pub mod actors;
 pub mod edition;
 pub mod http;
+pub mod listener;
 pub mod socket;
 
 pub mod admin;

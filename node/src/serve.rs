@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
 use actix_web::middleware::from_fn;
-use actix_web::{HttpServer, rt, web};
+use actix_web::{rt, web};
 use conclave_cluster::raft::files;
 use conclave_cluster::wire::TlsError;
 use conclave_cluster::{Cluster, StartError, World};
@@ -26,8 +26,8 @@ use crate::admin::{self, Door, Phase};
 use crate::config::{Config, Environment};
 use crate::exit::Exit;
 use crate::http::{self, Shared};
+use crate::listener::{self, tls};
 use crate::socket::Sockets;
-use crate::socket::hangup::Spare;
 use crate::telemetry::metrics::{About, Metrics, UPKEEP};
 use running::Running;
 use signals::Signals;
@@ -68,6 +68,9 @@ pub enum Error {
     /// The files that say who may come in cannot be used.
     #[error(transparent)]
     Access(#[from] access::Error),
+    /// The public certificate cannot be used.
+    #[error("http.tls: {0}")]
+    PublicTls(#[from] tls::Error),
     /// Metrics cannot be kept.
     #[error(transparent)]
     Metrics(#[from] crate::telemetry::metrics::Error),
@@ -88,7 +91,7 @@ impl Error {
         match self {
             Self::Homeless => Exit::Usage,
             Self::Start(StartError::Reused(_)) | Self::Disk(files::Error::Foreign { .. }) => Exit::Refused,
-            Self::Tls(_) | Self::Access(_) => Exit::Usage,
+            Self::Tls(_) | Self::PublicTls(_) | Self::Access(_) => Exit::Usage,
             Self::Start(StartError::Listen { .. } | StartError::Raft(_))
             | Self::Disk(files::Error::Io { .. } | files::Error::Damaged { .. })
             | Self::Failed(_)
@@ -118,12 +121,16 @@ async fn live(config: &Config, environment: &Environment) -> Result<(), Error> {
     let data_dir = data_dir(config, environment)?;
     let access = options::access(config)?;
     let mut signals = Signals::new()?;
+    let asked = signals::hangups()?;
     let public = bind(config.http.listen, config.http.backlog, "http.listen")?;
     let private = bind(config.admin.listen, 128, "admin.listen")?;
-    let (http_url, admin_url) =
-        (url(&config.http.url, public.local_addr()?), url(&config.admin.url, private.local_addr()?));
+    let (http_url, admin_url) = (
+        url(&config.http.url, config.http.tls.scheme(), public.local_addr()?),
+        url(&config.admin.url, "http", private.local_addr()?),
+    );
 
     let metrics = Metrics::install()?;
+    let tls = options::public_tls(config)?;
     rt::spawn(upkeep(metrics.clone()));
     let door = Door::new(metrics, about(config));
     let admin = admin::listen(private, door.clone())?;
@@ -142,7 +149,10 @@ async fn live(config: &Config, environment: &Environment) -> Result<(), Error> {
     };
     door.attach(cluster.clone());
 
-    rt::spawn(access.auth.clone().keep_current());
+    rt::spawn(access.auth.clone().keep_current(asked.clone()));
+    if let Some(tls) = tls.clone() {
+        rt::spawn(tls.keep_current(asked));
+    }
     let options = options::edge(config, access);
     let registry = Registry::new(cluster.clone(), options.limits());
     let sockets = Sockets::new(options::sockets(config), cluster.clone());
@@ -153,7 +163,7 @@ async fn live(config: &Config, environment: &Environment) -> Result<(), Error> {
     tokio::spawn(actors::room::run(cluster.casts(), registry.clone()));
     let shared = web::Data::new(Shared::new(cluster.clone(), options, registry, sockets));
     let running = Running::new();
-    let server = serve_public(config, public, shared.clone(), running.clone())?;
+    let server = serve_public(config, tls, public, shared.clone(), running.clone())?;
     let public_handle = server.handle();
     let mut server = rt::spawn(server);
     door.enter(Phase::Serving);
@@ -208,6 +218,7 @@ async fn leave(
 
 fn serve_public(
     config: &Config,
+    tls: Option<listener::Tls>,
     listener: TcpListener,
     shared: web::Data<Shared>,
     running: Running,
@@ -217,16 +228,15 @@ fn serve_public(
         let running = running.clone();
         http::app(shared.clone()).wrap(from_fn(move |request, next| running.clone().count_in(request, next)))
     };
-    let server = HttpServer::new(app)
-        .on_connect(Spare::keep)
-        .workers(workers)
-        .keep_alive(config.http.keep_alive)
-        .client_request_timeout(config.http.request_timeout)
-        .max_connections(config.http.connections_max.div_ceil(workers))
-        .shutdown_timeout(LINGER_SECONDS)
-        .disable_signals()
-        .listen(listener)?;
-    Ok(server.run())
+    let options = listener::Options {
+        workers,
+        connections_max: config.http.connections_max.div_ceil(workers),
+        keep_alive: config.http.keep_alive,
+        patience: config.http.request_timeout,
+        shutdown_seconds: LINGER_SECONDS,
+        tls,
+    };
+    listener::serve(options, listener, app)
 }
 
 async fn upkeep(metrics: Metrics) {
@@ -261,9 +271,9 @@ fn bind(address: SocketAddr, backlog: u32, key: &'static str) -> Result<TcpListe
 }
 
 /// What others call: as configured, or the address that was bound.
-fn url(configured: &str, bound: SocketAddr) -> String {
+fn url(configured: &str, scheme: &str, bound: SocketAddr) -> String {
     if configured.is_empty() {
-        format!("http://{bound}")
+        format!("{scheme}://{bound}")
     } else {
         configured.trim_end_matches('/').to_owned()
     }

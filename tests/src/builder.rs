@@ -9,13 +9,21 @@ pub struct Builder {
     pub(crate) settings: Vec<(String, String)>,
     pub(crate) variables: Vec<(String, String)>,
     pub(crate) intercepted: bool,
+    pub(crate) secured: bool,
     pub(crate) shared: bool,
 }
 
 impl Default for Builder {
     /// Three nodes with nothing set.
     fn default() -> Self {
-        Self { nodes: 3, settings: Vec::new(), variables: Vec::new(), intercepted: false, shared: false }
+        Self {
+            nodes: 3,
+            settings: Vec::new(),
+            variables: Vec::new(),
+            intercepted: false,
+            secured: false,
+            shared: false,
+        }
     }
 }
 
@@ -46,6 +54,12 @@ impl Builder {
     /// Lets all traffic between the nodes pass through a [`Net`](crate::net::Net).
     pub fn intercepted(mut self) -> Self {
         self.intercepted = true;
+        self
+    }
+
+    /// Its public side speaks TLS, and so cannot be asked in the clear whether it is ready.
+    pub(crate) fn secured(mut self) -> Self {
+        self.secured = true;
         self
     }
 

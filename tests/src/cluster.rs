@@ -198,7 +198,7 @@ impl Cluster {
 
     /// Waits until a node is ready, or until it ends: then it returns the exit code.
     pub async fn ready_or_ended(&mut self, id: u64) -> Option<i32> {
-        let api = self.api(id);
+        let api = if self.plan.secured { self.admin(id) } else { self.api(id) };
         let node = self.node_mut(id);
         let ended = eventually(READY, &format!("node {id} is ready, or ends"), async || {
             if let Some(status) = node.ended() {
@@ -212,6 +212,11 @@ impl Cluster {
             node.process = None;
         }
         ended
+    }
+
+    /// Sends a signal by name, as in `kill -NAME`.
+    pub fn signal(&mut self, id: u64, name: &str) {
+        self.node_mut(id).process().signal(name);
     }
 
     /// SIGKILL.

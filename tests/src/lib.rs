@@ -1,8 +1,9 @@
 //! The harness: whole clusters of real processes, and what a test needs to talk to them and to hurt them.
 //!
 //! Read in this order: [`builder`] says what a cluster should be like, [`cluster`] starts and kills its `conclave serve`
-//! processes, each at its [`node`]'s place; [`http`] asks them, [`socket`] keeps a WebSocket, [`sigma`] one that speaks FlatBuffers, [`events`] listens to
-//! them, [`issuer`] makes the tokens they ask for, [`relay`] spells the relay's actions, [`roam`] is a client that
+//! processes, each at its [`node`]'s place; [`http`] asks them, [`raw`] says what no client would, [`socket`] keeps a
+//! WebSocket, [`sigma`] one that speaks FlatBuffers, [`events`] listens to them, [`issuer`] makes the tokens they ask for,
+//! [`authority`] certificates, [`relay`] spells the relay's actions, [`roam`] is a client that
 //! follows connection errors and `Retry-After` from node to node,
 //! [`net`] stands between the nodes' peer ports, and [`shared`] holds the clusters that contract tests have in common.
 //!
@@ -16,9 +17,11 @@ pub mod cluster;
 pub mod node;
 pub mod status;
 
+pub mod authority;
 pub mod events;
 pub mod http;
 pub mod issuer;
+pub mod raw;
 pub mod relay;
 pub mod roam;
 pub mod sigma;

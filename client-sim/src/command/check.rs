@@ -1,13 +1,14 @@
 //! `check`: asks a cluster many things at once and says whether it kept its promises; or judges what was taken down
 //! before.
 
-use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::ArgGroup;
 use serde::Serialize;
+use tokio::time::Instant;
 
+use super::load::progress;
 use super::{BAD, BROKEN, GOOD, duration, print_json};
 use crate::client::Target;
 use crate::proof::{Allowance, Family, Findings, Options, Run, Ttls, Verdict, Violation, check_file};
@@ -58,6 +59,9 @@ pub(super) struct Args {
     #[arg(long)]
     json: bool,
 }
+
+/// Between two looks at how far it is.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// What a history on disk came to.
 #[derive(Serialize)]
@@ -148,15 +152,24 @@ impl Args {
             history: self.history.clone(),
             ..Options::default()
         });
+        let bar = progress(self.duration);
+        let begun = Instant::now();
+        let watch = async {
+            loop {
+                tokio::time::sleep(LOOK).await;
+                bar.set_position(begun.elapsed().as_millis() as u64);
+                bar.set_message(format!("{} answers", run.acknowledged()));
+            }
+        };
         tokio::select! {
             () = tokio::time::sleep(self.duration) => {}
-            interrupted = tokio::signal::ctrl_c() => {
-                if interrupted.is_ok() && std::io::stderr().is_terminal() {
-                    eprintln!("interrupted: the verdict on what was asked so far follows");
-                }
-            }
+            // Interrupted, or never to be: either way what was asked so far is judged.
+            _ = tokio::signal::ctrl_c() => {}
+            () = watch => {}
         }
+        bar.set_message("looking at every node");
         let mut verdict = run.finish().await;
+        bar.finish_and_clear();
         self.draw(&mut verdict.violations);
         if self.json {
             print_json(&verdict);

@@ -203,7 +203,7 @@ pub(crate) fn raise_open_files(wanted: u64) -> Result<(), String> {
 }
 
 /// A bar on a terminal, nothing elsewhere.
-fn progress(total: Duration) -> ProgressBar {
+pub(super) fn progress(total: Duration) -> ProgressBar {
     if !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }

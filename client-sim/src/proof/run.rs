@@ -79,12 +79,14 @@ impl Run {
     /// Stops the load, looks at what must be there on every node, and checks everything.
     pub async fn finish(mut self) -> Verdict {
         self.workload.stop();
-        while self.clients.join_next().await.is_some() {}
+        while let Some(ended) = self.clients.join_next().await {
+            ended.expect("a client does not panic");
+        }
         let duration_s = self.begun.elapsed().as_secs_f64();
         self.mark("the load ends, all nodes are looked at");
         let audit = self.workload.audit().await;
         self.recorder.close_all();
-        let history_failed = self.recorder.flush().err().map(|error| error.to_string());
+        let history_failed = self.recorder.finish().err().map(|error| error.to_string());
         let (by_family, refusals, timeline) =
             (self.recorder.families(), self.recorder.refusals(), self.recorder.seconds());
         // The senders of what is to be checked go with them.

@@ -1,7 +1,9 @@
 //! `check`: a server that keeps the contract passes, and each planted flaw is found.
 
 use std::path::Path;
+use std::process::Stdio;
 
+use rustix::process::{Pid, Signal};
 use serde_json::Value;
 
 use super::model::{Flaw, Model};
@@ -120,6 +122,33 @@ async fn a_family_of_which_nothing_is_answered_is_not_proven() {
 }
 
 #[tokio::test]
+async fn an_interrupted_run_gives_its_verdict_on_what_was_asked() {
+    let model = Model::start(1, Flaw::None).await;
+    let child = tokio::process::Command::new(env!("CARGO_BIN_EXE_conclave-sim"))
+        .args([
+            "check",
+            "--target",
+            &model.targets(),
+            "--duration",
+            "10m",
+            "--json",
+            "--family",
+            "code,mailbox",
+        ])
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    model.asked(200).await;
+    let pid = Pid::from_raw(child.id().unwrap().try_into().unwrap()).unwrap();
+    rustix::process::kill_process(pid, Signal::INT).unwrap();
+    let ended = child.wait_with_output().await.unwrap();
+    let verdict: Value = serde_json::from_slice(&ended.stdout).unwrap();
+    assert_eq!(ended.status.code(), Some(0), "{verdict}");
+    assert!(verdict["outcomes"]["answered"].as_u64().unwrap() >= 200, "{verdict}");
+}
+
+#[tokio::test]
 async fn what_is_no_history_is_refused() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "{\"conclave_history\":9,\"seed\":1,\"targets\":[],\"ttl\":{\"chunk_ms\":1,\"signal_ms\":1,\"register_ms\":1,\"session_ms\":1},\"allowance\":{\"limit\":1,\"window_ms\":1}}\n").unwrap();
@@ -130,4 +159,21 @@ async fn what_is_no_history_is_refused() {
         .unwrap();
     assert_eq!(ended.status.code(), Some(3));
     assert!(String::from_utf8_lossy(&ended.stderr).contains("format 9"));
+}
+
+#[tokio::test]
+async fn a_history_that_was_cut_off_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let history = directory.path().join("history.jsonl");
+    let path = history.to_str().unwrap();
+    let ran = check(Flaw::None, "300ms", &["--family", "code", "--history", path]).await;
+    assert_eq!(ran.code, Some(0), "{}", ran.report);
+    let whole = std::fs::read_to_string(&history).unwrap();
+    let lines: Vec<_> = whole.lines().collect();
+    std::fs::write(&history, lines[..lines.len() - 1].join("\n")).unwrap();
+    let judge = ["check", "--history", path];
+    let ended =
+        tokio::process::Command::new(env!("CARGO_BIN_EXE_conclave-sim")).args(judge).output().await.unwrap();
+    assert_eq!(ended.status.code(), Some(3));
+    assert!(String::from_utf8_lossy(&ended.stderr).contains("cut off"));
 }

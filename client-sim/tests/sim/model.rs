@@ -14,6 +14,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 /// What is wrong with it.
@@ -50,6 +51,7 @@ pub(crate) enum Flaw {
 pub(crate) struct Model {
     urls: Vec<String>,
     nodes: Vec<AbortHandle>,
+    server: Arc<Server>,
 }
 
 #[derive(Default, Clone)]
@@ -84,9 +86,17 @@ struct Server {
     copy: Mutex<Tables>,
     requests: AtomicU64,
     dice: AtomicU64,
+    asked: Notify,
 }
 
 impl Model {
+    /// Waits until there were so many requests.
+    pub(crate) async fn asked(&self, requests: u64) {
+        while self.server.requests.load(Ordering::Relaxed) < requests {
+            self.server.asked.notified().await;
+        }
+    }
+
     pub(crate) async fn start(nodes: usize, flaw: Flaw) -> Self {
         let server = Arc::new(Server {
             flaw,
@@ -94,6 +104,7 @@ impl Model {
             copy: Mutex::default(),
             requests: AtomicU64::new(0),
             dice: AtomicU64::new(0),
+            asked: Notify::new(),
         });
         let (mut urls, mut handles) = (Vec::new(), Vec::new());
         for node in 0..nodes {
@@ -101,7 +112,7 @@ impl Model {
             urls.push(format!("http://{}", listener.local_addr().unwrap()));
             handles.push(tokio::spawn(accept(listener, server.clone(), node)).abort_handle());
         }
-        Self { urls, nodes: handles }
+        Self { urls, nodes: handles, server }
     }
 
     /// All nodes, as `--target` takes them.
@@ -143,6 +154,7 @@ async fn serve(
     let (head, body) = request.into_parts();
     let body = body.collect().await.map_err(|_| Lost)?.to_bytes();
     let number = server.requests.fetch_add(1, Ordering::Relaxed);
+    server.asked.notify_one();
     let key = head.headers.get("idempotency-key").map(|key| key.to_str().unwrap().to_owned());
     let query = head.uri.query().unwrap_or_default().to_owned();
     let path: Vec<&str> = head.uri.path().split('/').skip(1).collect();

@@ -1,18 +1,20 @@
 //! Who asks, how much they may ask, and what they may touch.
 //!
 //! [`client`] and [`network`] tell addresses apart, [`allowance`] says how much each may ask. [`auth`] makes a
-//! [`Credential`] of a token, which [`bearer`] found in a request; [`admission`] counts long-lived connections; [`ice`] makes credentials for TURN servers.
+//! [`Credential`] of a token, which [`bearer`] found in a request, [`certificate`] of a client's certificate; [`admission`] counts long-lived connections; [`ice`] makes credentials for TURN servers.
 
 pub mod admission;
 pub mod allowance;
 pub mod auth;
 pub mod bearer;
+pub mod certificate;
 pub mod client;
 pub mod credential;
-mod files;
+pub(crate) mod files;
 pub mod grant;
 pub mod ice;
 pub mod network;
+pub(crate) mod watch;
 
 pub use allowance::{Rule, Tiers};
 pub use auth::Auth;

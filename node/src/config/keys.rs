@@ -5,6 +5,10 @@ pub const SECTIONS: &[(&str, &str)] = &[
     ("node", "This process."),
     ("edition", "Which features are offered."),
     ("http", "The public HTTP API."),
+    (
+        "http.tls",
+        "TLS towards the public: certificate and key, or neither. Read again when a file changes, and on SIGHUP.",
+    ),
     ("admin", "Metrics, health and the control of the cluster: for operators, never for the public."),
     ("cluster", "The other nodes."),
     ("cluster.tls", "Mutual TLS between the nodes: all three files or none."),
@@ -59,6 +63,21 @@ pub const KEYS: &[(&str, &str)] = &[
         "Web origins that may call, such as \"https://app.example\". \"*\": any, without credentials.",
     ),
     ("http.trusted_proxies", "Networks such as \"10.0.0.0/8\" whose X-Forwarded-For is believed."),
+    (
+        "http.tls.cert",
+        "PEM file of the certificate, with those between it and its authority. Empty: no TLS here.",
+    ),
+    ("http.tls.key", "PEM file of its private key."),
+    (
+        "http.tls.client_ca",
+        "PEM file of authorities; then clients must have a certificate of theirs, which is a credential. Empty: none.",
+    ),
+    ("http.tls.minimum", "The oldest version of TLS: \"1.3\" or \"1.2\"."),
+    ("http.tls.handshake_timeout", "How long a handshake may take."),
+    (
+        "http.tls.required",
+        "Refuses what did not come over TLS with 426, here or at a trusted proxy (X-Forwarded-Proto), but for probes.",
+    ),
     ("admin.listen", "Address and port. Whoever reaches it controls the cluster. Port 0 takes a free one."),
     ("admin.url", "The URL shown in the cluster's status. Empty: http://<listen>."),
     ("cluster.name", "Nodes of different names refuse each other."),

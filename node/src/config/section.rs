@@ -1,18 +1,19 @@
-//! The sections of the configuration, one struct each, with their defaults. What a key means is in `keys.rs`.
+//! The sections of the configuration, one struct each. Their defaults are in `defaults.rs`, what a key means in
+//! `keys.rs`.
 #![allow(
     missing_docs,
     reason = "each field is described once, in `keys.rs`, from where the documentation is made"
 )]
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::unit::{size, span};
-use crate::access::admission;
 use crate::edition;
+use crate::listener::tls::Minimum;
 
 /// Everything that can be configured.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -71,6 +72,31 @@ pub struct Http {
     pub behind_tls: bool,
     pub allowed_origins: Vec<String>,
     pub trusted_proxies: Vec<String>,
+    pub tls: PublicTls,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PublicTls {
+    pub cert: PathBuf,
+    pub key: PathBuf,
+    pub client_ca: PathBuf,
+    pub minimum: Minimum,
+    #[serde(with = "span")]
+    pub handshake_timeout: Duration,
+    pub required: bool,
+}
+
+impl PublicTls {
+    /// Whether the node speaks TLS itself.
+    pub fn is_on(&self) -> bool {
+        !self.cert.as_os_str().is_empty()
+    }
+
+    /// Of the node's own URL.
+    pub fn scheme(&self) -> &'static str {
+        if self.is_on() { "https" } else { "http" }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -254,169 +280,4 @@ pub enum LogFormat {
     Auto,
     Json,
     Pretty,
-}
-
-const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
-
-impl Default for Node {
-    fn default() -> Self {
-        Self { id: 1, name: String::new(), data_dir: PathBuf::new() }
-    }
-}
-
-impl Default for Http {
-    fn default() -> Self {
-        Self {
-            listen: SocketAddr::new(LOOPBACK, 3000),
-            url: String::new(),
-            workers: 0,
-            backlog: 2048,
-            connections_max: 25_000,
-            keep_alive: Duration::from_secs(75),
-            request_timeout: Duration::from_secs(10),
-            body_bytes_max: 1 << 18,
-            compression: true,
-            page: true,
-            behind_tls: false,
-            allowed_origins: vec!["*".to_owned()],
-            trusted_proxies: Vec::new(),
-        }
-    }
-}
-
-impl Default for Admin {
-    fn default() -> Self {
-        Self { listen: SocketAddr::new(LOOPBACK, 9400), url: String::new() }
-    }
-}
-
-impl Default for Cluster {
-    fn default() -> Self {
-        Self {
-            name: "conclave".to_owned(),
-            listen: String::new(),
-            advertise: String::new(),
-            members: Vec::new(),
-            join: false,
-            deadline: Duration::from_secs(5),
-            tls: PeerTls::default(),
-        }
-    }
-}
-
-impl Default for Raft {
-    fn default() -> Self {
-        Self {
-            heartbeat: Duration::from_millis(200),
-            election_min: Duration::from_millis(400),
-            election_max: Duration::from_millis(650),
-            snapshot_log_bytes: 256 << 20,
-        }
-    }
-}
-
-impl Default for Storage {
-    fn default() -> Self {
-        Self { bytes_max: 1 << 30 }
-    }
-}
-
-impl Default for Allowance {
-    fn default() -> Self {
-        Self { enabled: true, tiers: Tiers::default() }
-    }
-}
-
-impl Default for Tiers {
-    /// Sized for an office of 100 devices behind one address: `docs/configuration.md` has the arithmetic.
-    fn default() -> Self {
-        let a_minute = |limit| Rule { limit, window: Duration::from_secs(60) };
-        Self {
-            create: a_minute(1_200),
-            lookup: a_minute(3_000),
-            chunk: a_minute(120_000),
-            signal: a_minute(30_000),
-            poll: a_minute(120_000),
-        }
-    }
-}
-
-impl Default for Auth {
-    fn default() -> Self {
-        Self {
-            required: false,
-            keys: Vec::new(),
-            issuer: String::new(),
-            audience: String::new(),
-            leeway: Duration::from_secs(30),
-            revoked: PathBuf::new(),
-        }
-    }
-}
-
-impl Default for Admission {
-    fn default() -> Self {
-        let admission::Rules { connections_max, per_client_max, opens, window, clients_max } =
-            admission::Rules::default();
-        Self { connections_max, per_client_max, opens, window, clients_max }
-    }
-}
-
-impl Default for Ice {
-    fn default() -> Self {
-        Self { stun: Vec::new(), turn: Vec::new(), secrets: Vec::new(), ttl: Duration::from_secs(3600) }
-    }
-}
-
-impl Default for Ttl {
-    fn default() -> Self {
-        Self {
-            chunk: Duration::from_secs(60),
-            signal: Duration::from_secs(30),
-            register: Duration::from_secs(30),
-            session: Duration::from_secs(180),
-            device: Duration::from_secs(180),
-            memo: Duration::from_secs(120),
-        }
-    }
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { sessions_max: 200_000, calls_per_session_max: 4096, waits_max: 20_000 }
-    }
-}
-
-impl Default for Socket {
-    fn default() -> Self {
-        Self {
-            frame_bytes_max: 64 << 10,
-            message_bytes_max: 128 << 10,
-            messages_per_second: 100,
-            bytes_per_second: 1 << 20,
-            queue_messages_max: 256,
-            queue_bytes_max: 1 << 20,
-            hello_timeout: Duration::from_secs(10),
-            ping_interval_min: Duration::from_secs(5),
-            ping_interval_max: Duration::from_secs(60),
-            lease: Duration::from_secs(300),
-            history_messages_max: 1000,
-            history_bytes_max: 1 << 20,
-            history_age_max: Duration::from_secs(300),
-            drain_per_second: 500,
-            echo: String::new(),
-        }
-    }
-}
-
-impl Default for Shutdown {
-    fn default() -> Self {
-        Self { grace: Duration::from_secs(20) }
-    }
-}
-
-impl Default for Log {
-    fn default() -> Self {
-        Self { format: LogFormat::Auto, level: "info".to_owned() }
-    }
 }

@@ -115,6 +115,22 @@ fn http<O: Fn(&str) -> String>(config: &Config, rules: &mut Rules<'_, O>) {
             rules.broken("http.trusted_proxies", format!("`{network}` is not a network such as 10.0.0.0/8"));
         }
     }
+    let tls = &config.http.tls;
+    let both = tls.key.as_os_str().is_empty() != tls.is_on();
+    rules.unless(both, "http.tls.key", "certificate and key belong together");
+    let client_ca = tls.client_ca.as_os_str().is_empty() || tls.is_on();
+    rules.unless(
+        client_ca,
+        "http.tls.client_ca",
+        "needs http.tls.cert: a proxy in front looks at certificates itself",
+    );
+    let reachable = !tls.required || tls.is_on() || !config.http.trusted_proxies.is_empty();
+    rules.unless(
+        reachable,
+        "http.tls.required",
+        "needs http.tls.cert or http.trusted_proxies, or nobody could get in",
+    );
+    between(rules, "http.tls.handshake_timeout", tls.handshake_timeout, ms(100), Duration::from_secs(60));
     rules.unless(config.http.workers <= 1024, "http.workers", "more than 1024 threads help nobody");
     rules.unless(config.http.backlog > 0, "http.backlog", "at least 1");
     rules.unless(config.http.connections_max > 0, "http.connections_max", "at least 1");
@@ -272,8 +288,12 @@ fn access<O: Fn(&str) -> String>(config: &Config, rules: &mut Rules<'_, O>) {
             rules.broken("auth.keys", error.to_string());
         }
     }
-    let keyed = !auth.keys.is_empty();
-    rules.unless(!auth.required || keyed, "auth.required", "needs auth.keys, or nobody could get in");
+    let keyed = !auth.keys.is_empty() || !config.http.tls.client_ca.as_os_str().is_empty();
+    rules.unless(
+        !auth.required || keyed,
+        "auth.required",
+        "needs auth.keys or http.tls.client_ca, or nobody could get in",
+    );
     between(rules, "auth.leeway", auth.leeway, Duration::ZERO, Duration::from_secs(60));
 
     let admission = &config.admission;

@@ -38,7 +38,7 @@ async fn within(time: Duration, body: impl Future<Output = Result<Bytes, Error>>
         Some(body) => body,
         None => match tokio::time::timeout(time, body).await {
             Ok(body) => body,
-            Err(_) => Err(Code::BodyTimeout.into()),
+            Err(_) => Err(Code::RequestTimeout.into()),
         },
     }
 }
@@ -147,7 +147,7 @@ mod tests {
     async fn a_body_that_never_comes_is_given_up() {
         let never = gather(stream::pending::<Part>(), 4);
         let error = within(Duration::from_millis(1), never).await.unwrap_err();
-        assert_eq!(error.code, Code::BodyTimeout);
+        assert_eq!(error.code, Code::RequestTimeout);
     }
 
     #[test]

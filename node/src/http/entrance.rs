@@ -10,7 +10,8 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Instant;
 
-use actix_web::http::header::{HeaderMap, X_FORWARDED_FOR};
+use actix_web::dev::ServiceRequest;
+use actix_web::http::header::X_FORWARDED_FOR;
 use actix_web::{HttpMessage as _, HttpRequest};
 use conclave_cluster::state::id::Key;
 
@@ -19,7 +20,9 @@ use super::shared::Shared;
 use super::tickets;
 use crate::access::admission::Pass;
 use crate::access::bearer::{self, Shown};
+use crate::access::certificate::Certificate;
 use crate::access::{Credential, client};
+use crate::listener::Secured;
 
 /// The client, as allowances and admission count it.
 pub fn client(shared: &Shared, request: &HttpRequest) -> Key {
@@ -48,7 +51,7 @@ pub async fn authenticate(shared: &Shared, request: &HttpRequest) -> Result<Cred
     let access = &shared.options.access;
     let credential = match bearer::anywhere(request) {
         Shown::Ticket(ticket) => tickets::redeem(shared, &ticket).await?,
-        shown => match token(shared, shown)? {
+        shown => match token(shared, shown, certified(request.conn_data()))? {
             Some(credential) => return Ok(credential),
             None => Credential::anonymous(),
         },
@@ -62,12 +65,36 @@ pub async fn authenticate(shared: &Shared, request: &HttpRequest) -> Result<Cred
 }
 
 /// The credential of a single request, if it shows one or must.
-pub(super) fn check(shared: &Shared, headers: &HeaderMap) -> Result<Option<Credential>, Error> {
-    token(shared, bearer::header(headers))
+pub(super) fn check(shared: &Shared, request: &ServiceRequest) -> Result<Option<Credential>, Error> {
+    token(shared, bearer::header(request.headers()), certified(request.conn_data()))
 }
 
-fn token(shared: &Shared, shown: Shown) -> Result<Option<Credential>, Error> {
+/// Whether a request came over TLS: to this node, or to a proxy that is trusted and says so.
+pub(super) fn is_secure(shared: &Shared, request: &ServiceRequest) -> bool {
+    if request.conn_data::<Secured>().is_some() {
+        return true;
+    }
+    let trusted = &shared.options.trusted_proxies;
+    let peer = request.peer_addr().map(|peer| peer.ip().to_canonical());
+    // The nearest proxy's word is the last.
+    let said = request.headers().get_all("x-forwarded-proto").last().and_then(|line| line.to_str().ok());
+    let nearest = said.and_then(|line| line.rsplit(',').next()).map(str::trim);
+    peer.is_some_and(|peer| trusted.iter().any(|network| network.contains(peer)))
+        && nearest.is_some_and(|scheme| ["https", "wss"].iter().any(|it| scheme.eq_ignore_ascii_case(it)))
+}
+
+/// The credential that a client's certificate is.
+fn certified(certificate: Option<&Certificate>) -> Option<Credential> {
+    certificate?.credential()
+}
+
+fn token(shared: &Shared, shown: Shown, certified: Option<Credential>) -> Result<Option<Credential>, Error> {
     let auth = &shared.options.access.auth;
+    if let Some(credential) = certified.filter(|_| shown == Shown::Nothing || !auth.is_enabled()) {
+        // The certificate was looked at when the connection was opened.
+        let holds = auth.holds(&credential, shared.now_ms());
+        return if holds { Ok(Some(credential)) } else { Err(Code::Unauthorized.into()) };
+    }
     if !auth.is_enabled() {
         // Clients of servers that ask for credentials may send theirs everywhere.
         return Ok(None);

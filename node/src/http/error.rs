@@ -46,6 +46,8 @@ pub(crate) enum Extra {
     Failed(Vec<&'static str>),
     /// The protocol that the path speaks.
     Upgrade,
+    /// TLS, which the path is not spoken with otherwise.
+    Tls,
     /// What would have been accepted: the value of `WWW-Authenticate`.
     Challenge(&'static str),
 }
@@ -91,8 +93,9 @@ codes! {
     PinNotFound 404 "pin_not_found" "No session is known under this pin.";
     PinExpired 404 "session_expired" "The session of this pin is gone.";
     MethodNotAllowed 405 "method_not_allowed" "This path has no such method.";
-    BodyTimeout 408 "request_timeout" "The body took too long to arrive.";
+    RequestTimeout 408 "request_timeout" "The request took too long to arrive.";
     PinInUse 409 "pin_in_use" "Another live session holds this pin.";
+    PeerInUse 409 "peer_in_use" "Somebody else holds this peer id.";
     ChunkConflict 409 "chunk_conflict" "Other bytes are stored at this index.";
     TotalMismatch 409 "total_mismatch" "The transfer was begun with another number of chunks.";
     SessionExpired 410 "session_expired" "The session is gone.";
@@ -100,6 +103,8 @@ codes! {
     UnsupportedMediaType 415 "unsupported_media_type" "This path takes JSON.";
     DigestMismatch 422 "digest_mismatch" "The body does not match its digest.";
     UpgradeRequired 426 "upgrade_required" "This path speaks WebSocket, version 13.";
+    TlsRequired 426 "tls_required" "This server is spoken to over TLS only.";
+    HeadTooLarge 431 "headers_too_large" "The head of the request is larger than allowed.";
     RateLimitExceeded 429 "rate_limit_exceeded" "Too many requests; come back later.";
     MailboxFull 429 "mailbox_full" "Too many signals wait for this peer.";
     Overloaded 503 "overloaded" "The server has too much to do; try again.";
@@ -129,6 +134,7 @@ impl From<Code> for Error {
         let extra = match code {
             Code::Overloaded | Code::NoLeader | Code::ShuttingDown => Extra::RetryAfter(1),
             Code::Unauthorized => Extra::Challenge(CHALLENGE),
+            Code::TlsRequired => Extra::Tls,
             _ => Extra::None,
         };
         Self { code, extra, waiting: false, notes: Notes::default() }
@@ -199,6 +205,9 @@ impl Error {
                 headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
                 headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
             }
+            Extra::Tls => {
+                headers.insert(UPGRADE, HeaderValue::from_static("TLS/1.3, HTTP/1.1"));
+            }
             Extra::Challenge(challenge) => {
                 headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
             }
@@ -222,7 +231,7 @@ impl Error {
         }
         body.push_str(&format!(r#""error":"{name}","message":"{message}","requestId":"{request_id}""#));
         match self.extra {
-            Extra::None | Extra::Allow(_) | Extra::Challenge(_) | Extra::Upgrade => {}
+            Extra::None | Extra::Allow(_) | Extra::Challenge(_) | Extra::Upgrade | Extra::Tls => {}
             Extra::ValidTypes(types) => {
                 body.push_str(&format!(r#","validTypes":["{}"]"#, types.join(r#"",""#)));
             }

@@ -14,11 +14,12 @@ use tracing::{Instrument as _, field};
 
 use super::cors::{self, Verdict};
 use super::entrance;
-use super::error::{Code, Error};
+use super::error::{Code, Error, Extra};
 use super::options::Options;
 use super::request_id::{self, REQUEST_ID};
 use super::routes::{Entry, Route};
 use super::shared::Shared;
+use crate::listener::Refusal;
 use crate::socket::hangup::Spare;
 
 /// The policy of answers that no browser should ever render.
@@ -100,7 +101,10 @@ where
     shared.metrics.in_flight.increment(1.0);
     let in_flight = InFlight(shared.clone());
 
-    let turned_away = turned_away(&shared, route, &method, &verdict)
+    let refusal = Refusal::of(&method);
+    let turned_away = refusal
+        .map(|refusal| Err(refused(refusal)))
+        .or_else(|| turned_away(&shared, route, &request, &verdict))
         .or_else(|| stranger(&shared, route, &request).map(Err));
     let answer = match turned_away {
         Some(answer) => Either::Left(std::future::ready(Ok(match answer {
@@ -119,7 +123,7 @@ where
         headers.insert(REQUEST_ID, id.clone());
         let origins = &shared.options.allowed_origins;
         verdict.write(headers, origins, method == Method::OPTIONS);
-        if shared.is_draining() {
+        if shared.is_draining() || refusal.is_some() {
             response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
         }
         drop(in_flight);
@@ -147,18 +151,31 @@ impl Drop for InFlight {
     }
 }
 
+/// What is answered to heads that were refused before they came here.
+fn refused(refusal: Refusal) -> Error {
+    match refusal {
+        Refusal::Malformed => Code::InvalidInput.into(),
+        Refusal::TooLarge => Code::HeadTooLarge.into(),
+        Refusal::Method => Error::from(Code::MethodNotAllowed).with(Extra::Allow(cors::METHODS)),
+        Refusal::Late => Code::RequestTimeout.into(),
+    }
+}
+
 /// What is answered without looking at the route.
 fn turned_away(
     shared: &Shared,
     route: Route,
-    method: &Method,
+    request: &ServiceRequest,
     verdict: &Verdict,
 ) -> Option<Result<HttpResponse, Error>> {
+    if shared.options.tls_required && !route.is_probe() && !entrance::is_secure(shared, request) {
+        return Some(Err(Code::TlsRequired.into()));
+    }
     // Browsers send reports from wherever our pages are shown; a report is only counted.
     if *verdict == Verdict::Refused && route != Route::Reports {
         return Some(Err(Code::OriginNotAllowed.into()));
     }
-    if *method == Method::OPTIONS {
+    if *request.method() == Method::OPTIONS {
         let mut response = HttpResponse::with_body(StatusCode::NO_CONTENT, BoxBody::new(()));
         response.headers_mut().insert(ALLOW, HeaderValue::from_static(cors::METHODS));
         return Some(Ok(response));
@@ -169,7 +186,7 @@ fn turned_away(
 /// Looks at the credential of a request, and leaves it for the handler. `Some` if the request may not go on.
 fn stranger(shared: &Shared, route: Route, request: &ServiceRequest) -> Option<Error> {
     let Entry::Checked(scope) = route.entry() else { return None };
-    match entrance::check(shared, request.headers()) {
+    match entrance::check(shared, request) {
         Ok(Some(credential)) if scope.is_some_and(|scope| !credential.may(scope)) => {
             Some(Code::Forbidden.into())
         }

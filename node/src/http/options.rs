@@ -25,6 +25,8 @@ pub struct Options {
     pub body_bytes_max: usize,
     /// Whether clients speak TLS to this node, so that they may be told to insist on it.
     pub tls: bool,
+    /// Whether requests that did not come over TLS are refused.
+    pub tls_required: bool,
     /// Whether responses that hold nothing secret are compressed.
     pub compression: bool,
     /// Whether the page at `/` and the JavaScript client are served.
@@ -59,6 +61,7 @@ impl Default for Options {
             ttl: Ttl::default(),
             body_bytes_max: 256 * 1024,
             tls: false,
+            tls_required: false,
             compression: true,
             page: true,
             sessions_max: 200_000,

@@ -110,6 +110,8 @@ impl Route {
         match self {
             // What is asked for stands in the body.
             Self::Relay | Self::Job => Entry::Checked(None),
+            // Where the other nodes are is for those who may use them.
+            Self::Nodes => Entry::Checked(None),
             Self::Sessions | Self::Resolve | Self::Session | Self::Offer | Self::Answer => {
                 Entry::Checked(Some(Scope::Signal))
             }
@@ -121,7 +123,6 @@ impl Route {
             Self::Ice => Entry::Checked(Some(Scope::Ice)),
             Self::Events | Self::Socket => Entry::Own,
             Self::Edition
-            | Self::Nodes
             | Self::Reports
             | Self::Health
             | Self::Livez
@@ -129,6 +130,11 @@ impl Route {
             | Self::Page
             | Self::Other => Entry::Open,
         }
+    }
+
+    /// Whether this says how the node is, to whoever looks after it on the node's own network.
+    pub(super) fn is_probe(self) -> bool {
+        matches!(self, Self::Health | Self::Livez | Self::Readyz)
     }
 
     /// Whether the route is answered while the node drains: these say how the node is, and cost nothing.

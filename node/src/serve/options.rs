@@ -9,6 +9,7 @@ use conclave_cluster::wire::{Tls, TlsError};
 use crate::access::{self, Access};
 use crate::config::{self, Config};
 use crate::http::options::{Options, Origins, Ttl};
+use crate::listener;
 use crate::socket;
 use crate::socket::options::{History, Interval, QueueBounds, Rates, SyntaxBounds};
 
@@ -85,7 +86,8 @@ pub(super) fn edge(config: &Config, access: Access) -> Options {
             memo: config.ttl.memo,
         },
         body_bytes_max: usize::try_from(config.http.body_bytes_max).unwrap_or(usize::MAX),
-        tls: config.http.behind_tls,
+        tls: config.http.behind_tls || config.http.tls.is_on(),
+        tls_required: config.http.tls.required,
         compression: config.http.compression,
         page: config.http.page,
         sessions_max: config.limits.sessions_max,
@@ -123,6 +125,22 @@ pub(super) fn sockets(config: &Config) -> socket::Options {
         },
         drain_per_second: socket.drain_per_second,
     }
+}
+
+/// TLS for the public, if this node speaks it. Reads certificate and key.
+pub(super) fn public_tls(config: &Config) -> Result<Option<listener::Tls>, listener::tls::Error> {
+    let config::PublicTls { cert, key, client_ca, minimum, handshake_timeout, .. } = &config.http.tls;
+    if !config.http.tls.is_on() {
+        return Ok(None);
+    }
+    let options = listener::tls::Options {
+        certificate: cert.clone(),
+        key: key.clone(),
+        client_authority: Some(client_ca.clone()).filter(|path| !path.as_os_str().is_empty()),
+        minimum: *minimum,
+        handshake: *handshake_timeout,
+    };
+    listener::Tls::new(options).map(Some)
 }
 
 /// Who may come in. Reads the keys.

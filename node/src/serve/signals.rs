@@ -1,8 +1,9 @@
-//! SIGTERM and SIGINT.
+//! SIGTERM and SIGINT, which end the process, and SIGHUP, which has files read again.
 
 use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
 
 use crate::exit::Exit;
 
@@ -32,4 +33,17 @@ impl Signals {
         eprintln!("conclave: {signal} again: ending at once");
         std::process::exit(Exit::Failed as i32);
     }
+}
+
+/// Counts SIGHUPs. From now on they no longer end the process.
+pub(super) fn hangups() -> io::Result<watch::Receiver<u64>> {
+    let mut hangup = signal(SignalKind::hangup())?;
+    let (sender, receiver) = watch::channel(0);
+    actix_web::rt::spawn(async move {
+        while hangup.recv().await.is_some() {
+            tracing::info!("SIGHUP: files are read again");
+            sender.send_modify(|count| *count += 1);
+        }
+    });
+    Ok(receiver)
 }

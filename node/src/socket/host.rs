@@ -1,6 +1,7 @@
 //! Keeps this run's lease: while it lives, everything that is attached here counts as attached.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use conclave_cluster::state::command::Ask;
@@ -18,7 +19,7 @@ const PERIOD: Duration = Duration::from_secs(3);
 
 /// The keeper. Cheap to clone; all clones are the same.
 #[derive(Clone)]
-pub(super) struct Keeper(Arc<Inner>);
+pub(crate) struct Keeper(Arc<Inner>);
 
 struct Inner {
     host: Host,
@@ -28,16 +29,34 @@ struct Inner {
     renewed: Mutex<Option<Instant>>,
     /// Counts the times that the lease may have lapsed although sockets are here.
     lapses: watch::Sender<u64>,
+    /// Whoever is attached here beside the sockets.
+    guests: AtomicUsize,
+}
+
+/// Somebody for whom the lease is kept until this is dropped.
+pub(crate) struct Guest(Keeper);
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        self.0.0.guests.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Keeper {
     pub(super) fn new(cluster: Cluster) -> Self {
         let host = Host { node: cluster.node_id(), run: rand::random() };
-        Self(Arc::new(Inner { host, cluster, renewed: Mutex::default(), lapses: watch::Sender::new(0) }))
+        let (lapses, guests) = (watch::Sender::new(0), AtomicUsize::new(0));
+        Self(Arc::new(Inner { host, cluster, renewed: Mutex::default(), lapses, guests }))
+    }
+
+    /// Keeps the lease for something that is no socket.
+    pub(crate) fn guest(&self) -> Guest {
+        self.0.guests.fetch_add(1, Ordering::Relaxed);
+        Guest(self.clone())
     }
 
     /// What a connection here is attached by, once the lease lives.
-    pub(super) async fn attachment(&self, connection: u64) -> Result<Attachment, Error> {
+    pub(crate) async fn attachment(&self, connection: u64) -> Result<Attachment, Error> {
         let mut renewed = self.0.renewed.lock().await;
         if !renewed.is_some_and(|at| at.elapsed() < PERIOD + Duration::from_secs(1)) {
             self.renew(&mut renewed).await?;
@@ -46,17 +65,17 @@ impl Keeper {
     }
 
     /// Rings when whatever was attached here may count as detached: attach it anew.
-    pub(super) fn lapses(&self) -> watch::Receiver<u64> {
+    pub(crate) fn lapses(&self) -> watch::Receiver<u64> {
         self.0.lapses.subscribe()
     }
 
-    /// Renews the lease while there are sockets. Runs until dropped.
+    /// Renews the lease while there are sockets or guests. Runs until dropped.
     pub(super) async fn run(self, seats: Seats) {
         let mut ticks = tokio::time::interval(PERIOD);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            if seats.count() == 0 {
+            if seats.count() == 0 && self.0.guests.load(Ordering::Relaxed) == 0 {
                 continue;
             }
             let mut renewed = self.0.renewed.lock().await;

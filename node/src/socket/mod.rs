@@ -13,7 +13,7 @@ mod drain;
 mod echo;
 mod frame;
 pub mod hangup;
-mod host;
+pub(crate) mod host;
 mod inlet;
 mod json;
 mod member;
@@ -68,6 +68,11 @@ impl Sockets {
     /// Sockets as operators see them, up to so many.
     pub fn list(&self, max: usize) -> Vec<Listed> {
         self.seats.list(max)
+    }
+
+    /// Keeps the lease of everything that is attached to this node.
+    pub(crate) fn keeper(&self) -> &Keeper {
+        &self.keeper
     }
 
     /// How many there are.

@@ -48,6 +48,7 @@ async fn where_credentials_are_required_nobody_gets_in_without() {
         (Method::GET, "/api/v1/jobs/7"),
         (Method::POST, "/api/v1/tickets"),
         (Method::GET, "/api/v1/ice"),
+        (Method::GET, "/api/v1/nodes"),
         (Method::GET, "/api/v1/events?room=lobby"),
     ] {
         let reply = node.call(method.clone(), path).send().await;

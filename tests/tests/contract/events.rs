@@ -1,10 +1,19 @@
 //! `GET /api/v1/events`: a stream in place of a socket.
 
+use std::time::Duration;
+
 use conclave_tests::cluster::Cluster;
-use conclave_tests::relay::word;
+use conclave_tests::events::Events;
+use conclave_tests::http::{Api, Reply};
+use conclave_tests::relay::{peer_id, poll, signal, word};
 use conclave_tests::shared;
+use conclave_tests::socket::Socket;
+use conclave_tests::wait::eventually;
 use futures_util::future::join;
-use serde_json::json;
+use serde_json::{Value, json};
+
+/// For a node to notice that a connection is gone: two heartbeats of its stream, on a busy machine.
+const NOTICE: Duration = Duration::from_secs(28);
 
 #[tokio::test]
 async fn a_stream_says_where_it_begins() {
@@ -65,5 +74,136 @@ async fn a_stream_ends_on_every_node_when_its_token_is_revoked() {
     issuer.revoke(&format!("jti {id}"));
     for stream in &mut streams {
         assert_eq!(stream.next().await, None);
+    }
+}
+
+/// What a stream says of a signal.
+async fn signalled(stream: &mut Events) -> (Value, String) {
+    let event = stream.expect("signal").await;
+    (event.data["payload"].clone(), event.id.expect("every signal has an id"))
+}
+
+async fn send(node: &Api, to: &str, payload: u64) {
+    node.relay(&signal("sender", to, "offer", json!(payload))).send().await.ok();
+}
+
+async fn listen(node: &Api, peer: &str, last: Option<&str>) -> Result<Events, Reply> {
+    let call = node.get(&format!("/api/v1/events?peerId={peer}"));
+    let call = match last {
+        Some(last) => call.header("last-event-id", last),
+        None => call,
+    };
+    let mut stream = call.open().await?;
+    assert_eq!(stream.expect("welcome").await.data["peerId"], peer);
+    Ok(stream)
+}
+
+#[tokio::test]
+async fn signals_are_on_a_stream_of_another_node_in_order_and_a_poll_finds_none() {
+    let cluster = shared::standard().await;
+    let (here, there) = cluster.two_followers().await;
+    let peer = peer_id();
+    send(&here, &peer, 0).await;
+    let mut stream = listen(&there, &peer, None).await.expect("a stream");
+    for payload in 1..5 {
+        send(&here, &peer, payload).await;
+    }
+    for payload in 0..5 {
+        assert_eq!(signalled(&mut stream).await.0, payload);
+    }
+    for node in cluster.apis() {
+        assert_eq!(node.relay(&poll(&peer)).send().await.ok()["messages"], json!([]), "one queue");
+    }
+}
+
+#[tokio::test]
+async fn the_next_stream_goes_on_after_what_arrived_on_any_node() {
+    let cluster = shared::standard().await;
+    let (here, there) = cluster.two_followers().await;
+    let peer = peer_id();
+    let mut stream = listen(&here, &peer, None).await.expect("a stream");
+    for payload in 0..3 {
+        send(&there, &peer, payload).await;
+    }
+    let _ = signalled(&mut stream).await;
+    let (_, arrived) = signalled(&mut stream).await;
+    // The first stream is still there: it gives way to one that shows its id.
+    let mut next = listen(&there, &peer, Some(&arrived)).await.expect("the id is the right to go on");
+    assert_eq!(signalled(&mut next).await.0, 2, "what arrived is acknowledged, the rest is sent again");
+    stream.expect("signal").await;
+    assert_eq!(stream.expect("replaced").await.data, json!({}));
+    assert_eq!(stream.next().await, None);
+    send(&here, &peer, 3).await;
+    assert_eq!(signalled(&mut next).await.0, 3);
+}
+
+#[tokio::test]
+async fn a_peer_id_that_somebody_holds_is_refused_to_others() {
+    let cluster = shared::standard().await;
+    let (here, there) = cluster.two_followers().await;
+    let peer = peer_id();
+    let stream = listen(&here, &peer, None).await.expect("a stream");
+    listen(&there, &peer, None).await.expect_err("it is held").refused(409, "peer_in_use");
+    let invented = format!("{}.1", "A".repeat(24));
+    listen(&there, &peer, Some(&invented)).await.expect_err("it is held").refused(409, "peer_in_use");
+    let mut socket = Socket::open(&there).await;
+    socket.ok(json!({"op": "hello"})).await;
+    socket.refused(json!({"op": "claim", "peerId": peer}), "peer_in_use").await;
+
+    send(&there, &peer, 7).await;
+    drop(stream);
+    eventually(NOTICE, "polls are answered again", async || {
+        let found = there.relay(&poll(&peer)).send().await.ok()["messages"].clone();
+        (found[0]["payload"] == 7).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_stream_of_signals_is_for_whom_the_token_names() {
+    let (cluster, issuer) = shared::guarded().await;
+    let node = cluster.follower().await;
+    let peer = peer_id();
+    let bearing = |peers: &str| {
+        let token = issuer.token("alice", json!({"scope": "socket", "peers": peers}));
+        node.get(&format!("/api/v1/events?peerId={peer}")).header("authorization", &format!("Bearer {token}"))
+    };
+    bearing("bob").open().await.expect_err("another's").refused(403, "forbidden");
+    let mut first = bearing(&peer).open().await.expect("a stream");
+    first.expect("welcome").await;
+    let mut second = bearing(&peer).open().await.expect("whoever proves the right to it may take it over");
+    second.expect("welcome").await;
+    first.expect("replaced").await;
+}
+
+#[tokio::test]
+async fn a_rooms_messages_are_on_streams_of_other_nodes_and_go_on_where_they_ended() {
+    let cluster = shared::standard().await;
+    let (here, there) = cluster.two_followers().await;
+    let room = word("room");
+    let mut socket = Socket::open(&here).await;
+    socket.ok(json!({"op": "hello"})).await;
+    socket.ok(json!({"op": "join", "room": room})).await;
+    let path = format!("/api/v1/events?room={room}");
+    let mut stream = there.get(&path).open().await.expect("a stream");
+    stream.expect("welcome").await;
+    let mut said = Vec::new();
+    for number in 0..20 {
+        let answer = socket.ok(json!({"op": "publish", "room": room, "data": {"n": number}})).await;
+        said.push(answer["offset"].clone());
+    }
+    let mut half = None;
+    for (number, offset) in said.iter().enumerate() {
+        let event = stream.expect("message").await;
+        assert_eq!((&event.data["data"]["n"], &event.data["offset"]), (&json!(number), offset));
+        if number == 9 {
+            half = event.id;
+        }
+    }
+    let half = half.expect("every message has an id");
+    let mut again = here.get(&path).header("last-event-id", &half).open().await.expect("a stream");
+    assert_eq!(again.expect("welcome").await.data["recovered"], true);
+    for number in 10..20 {
+        assert_eq!(again.expect("message").await.data["data"]["n"], number);
     }
 }

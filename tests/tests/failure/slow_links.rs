@@ -47,13 +47,13 @@ async fn a_node_that_is_far_behind_is_not_ready_before_it_has_caught_up() {
     cluster.kill(away);
     let leader = cluster.leader().await;
     let (pair, data) = (Pair::fresh(), "A".repeat(40_000));
-    for index in 0..50 {
-        cluster.api(leader).relay(&pair.send(index, 50, &data)).send().await.ok();
+    for index in 0..100 {
+        cluster.api(leader).relay(&pair.send(index, 100, &data)).send().await.ok();
     }
     let end = cluster.log_end().await.index;
 
-    // What it has missed takes ten seconds now, and to say so takes none.
-    cluster.net().weather(Weather { bytes_per_second: Some(150_000), ..Weather::default() });
+    // What it has missed takes six seconds now, and to say so takes none.
+    cluster.net().weather(Weather { bytes_per_second: Some(500_000), ..Weather::default() });
     cluster.restart(away);
     cluster.wait_ready_at(away).await;
     let status = cluster.status_from(away).await.expect("the admin API answers");

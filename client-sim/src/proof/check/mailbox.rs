@@ -13,33 +13,62 @@ use crate::proof::history::{Answer, Operation, Wish};
 #[derive(Debug, Clone)]
 pub(super) struct Mailbox;
 
+/// What waits in it. A poll takes everything, so what waits together is seen together or not at all, and in what order
+/// it was queued is known from the poll that saw it. A search that knows this has little to try.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Waiting {
+    Nothing,
+    /// So many of the signals that a poll sees later on.
+    Seen {
+        poll: u64,
+        count: usize,
+    },
+    /// Signals that no poll sees whose answer is known.
+    Unseen,
+}
+
 /// A wish with its answer, if that is known.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub(super) enum Asked {
-    Signalled(u64),
-    Polled(Vec<u64>),
+    /// `seen`: by which poll, and behind how many others.
+    Signalled {
+        seen: Option<(u64, usize)>,
+    },
+    /// `poll`: which one this is.
+    Polled {
+        poll: u64,
+        count: usize,
+    },
     PerhapsPolled,
     /// Nothing that this model knows.
     Strange,
 }
 
 impl Model for Mailbox {
-    /// What waits, oldest first.
-    type State = Vec<u64>;
+    type State = Waiting;
     type Op = Asked;
     type Metadata = ();
 
-    fn init() -> Vec<u64> {
-        Vec::new()
+    fn init() -> Waiting {
+        Waiting::Nothing
     }
 
-    fn step(waiting: &Vec<u64>, asked: &Asked) -> (bool, Vec<u64>) {
-        match asked {
-            Asked::Signalled(number) => (true, waiting.iter().copied().chain([*number]).collect()),
-            Asked::Polled(found) => (found == waiting, Vec::new()),
-            Asked::PerhapsPolled => (true, Vec::new()),
-            Asked::Strange => (false, waiting.clone()),
-        }
+    fn step(waiting: &Waiting, asked: &Asked) -> (bool, Waiting) {
+        use Waiting::{Nothing, Seen, Unseen};
+        let next = match (*asked, *waiting) {
+            (Asked::Signalled { seen: None }, Nothing | Unseen) => Some(Unseen),
+            (Asked::Signalled { seen: Some((poll, 0)) }, Nothing) => Some(Seen { poll, count: 1 }),
+            (Asked::Signalled { seen: Some((by, behind)) }, Seen { poll, count }) => {
+                (by == poll && behind == count).then_some(Seen { poll, count: count + 1 })
+            }
+            (Asked::Polled { count: 0, .. }, Nothing) => Some(Nothing),
+            (Asked::Polled { poll: this, count: all }, Seen { poll, count }) => {
+                (this == poll && all == count).then_some(Nothing)
+            }
+            (Asked::PerhapsPolled, Nothing | Unseen) => Some(Nothing),
+            _ => None,
+        };
+        (next.is_some(), next.unwrap_or(*waiting))
     }
 }
 
@@ -49,24 +78,26 @@ impl Judge for Mailbox {
     /// A signal that may have been queued and was never seen may as well never have been; one that was seen had been
     /// queued by the end of that poll.
     fn timed(operations: Vec<Operation>) -> Vec<Timed<Self>> {
-        let mut seen: HashMap<u64, u64> = HashMap::new();
-        for operation in &operations {
-            for number in found(operation) {
-                let by = seen.entry(*number).or_insert(operation.end);
-                *by = operation.end.min(*by);
+        let mut seen: HashMap<u64, (&Operation, usize)> = HashMap::new();
+        for poll in &operations {
+            for (behind, number) in found(poll).iter().enumerate() {
+                seen.insert(*number, (poll, behind));
             }
         }
         let asked = operations.iter().filter_map(|operation| match (&operation.wish, operation.answer()) {
-            (Wish::Signal { number }, None) => {
-                let by = *seen.get(number)?;
-                let known = Timed { return_time: by as i64, ..timed(operation, Asked::Signalled(*number)) };
-                Some(known)
-            }
-            (Wish::Signal { number }, Some(Answer::Done)) => {
-                Some(timed(operation, Asked::Signalled(*number)))
+            (Wish::Signal { number }, answer) => {
+                let seen = seen.get(number);
+                let asked = Asked::Signalled { seen: seen.map(|(poll, behind)| (poll.id, *behind)) };
+                let timed = timed(operation, asked);
+                match (answer, seen) {
+                    (Some(Answer::Done), _) => Some(timed),
+                    (Some(_), _) => Some(Timed { op: Asked::Strange, ..timed }),
+                    (None, Some((poll, _))) => Some(Timed { return_time: poll.end as i64, ..timed }),
+                    (None, None) => None,
+                }
             }
             (Wish::Poll, Some(Answer::Letters(found))) => {
-                Some(timed(operation, Asked::Polled(found.clone())))
+                Some(timed(operation, Asked::Polled { poll: operation.id, count: found.len() }))
             }
             (Wish::Poll, None) => Some(timed(operation, Asked::PerhapsPolled)),
             _ => Some(timed(operation, Asked::Strange)),
@@ -82,18 +113,13 @@ impl Judge for Mailbox {
         let mut given: HashMap<u64, &Operation> = HashMap::new();
         for poll in polls {
             for number in found(poll) {
-                let show = |shown: &[Option<&Operation>], check, what| {
-                    let shown: Vec<Operation> = shown.iter().copied().flatten().cloned().collect();
-                    let last = shown.len() - 1;
-                    Some(Violation::new(check, what, shown, last))
-                };
                 let Some(signal) = sent(*number) else {
-                    return show(&[Some(poll)], "contract", format!("nobody sent signal {number}"));
+                    let what = format!("nobody sent signal {number}");
+                    return Some(Violation::shown_by("contract", what, &[poll]));
                 };
                 if let Some(before) = given.insert(*number, poll) {
-                    let before = (before.id != poll.id).then_some(before);
                     let what = format!("signal {number} was given twice");
-                    return show(&[Some(signal), before, Some(poll)], "once", what);
+                    return Some(Violation::shown_by("once", what, &[signal, before, poll]));
                 }
             }
         }

@@ -58,3 +58,6 @@ fn wrong(operation: &Operation) -> Option<Violation> {
         0,
     ))
 }
+
+#[cfg(test)]
+mod tests;

@@ -21,6 +21,7 @@ pub(super) fn check(operations: &[Operation], ttls: &Ttls) -> Option<Violation> 
         numbers: HashMap::new(),
         last: None,
         confirmed: 0,
+        perhaps_confirmed: 0,
         certain: (ttls.signal_ms as f64 * 1e6 * CERTAIN) as u64,
     };
     operations.iter().find_map(|operation| told.take(operation))
@@ -35,24 +36,26 @@ struct Told<'a> {
     last: Option<u64>,
     /// Up to here nothing may come again.
     confirmed: u64,
+    /// Up to here it need not come again, since a confirmation may have arrived whose answer did not.
+    perhaps_confirmed: u64,
     /// Younger than this a signal has not expired.
     certain: u64,
 }
 
 fn show(check: &'static str, what: String, shown: &[&Operation]) -> Option<Violation> {
-    let mut sorted: Vec<Operation> = shown.iter().map(|operation| Operation::clone(operation)).collect();
-    let offender = shown.last().map_or(u64::MAX, |operation| operation.id);
-    sorted.sort_by_key(|operation| operation.start);
-    sorted.dedup_by_key(|operation| operation.id);
-    let place = sorted.iter().position(|operation| operation.id == offender).unwrap_or(usize::MAX);
-    Some(Violation::new(check, what, sorted, place))
+    Some(Violation::shown_by(check, what, shown))
 }
 
 impl<'a> Told<'a> {
     fn take(&mut self, operation: &'a Operation) -> Option<Violation> {
         match (&operation.wish, operation.answer()) {
             (Wish::Enter, Some(_)) => self.last = None,
-            (Wish::Confirm { seq }, Some(Answer::Done)) => self.confirmed = self.confirmed.max(*seq),
+            (Wish::Confirm { seq }, told) => {
+                self.perhaps_confirmed = self.perhaps_confirmed.max(*seq);
+                if told.is_some() {
+                    self.confirmed = self.confirmed.max(*seq);
+                }
+            }
             (Wish::Hear, Some(Answer::Placed { offset, number, .. })) => {
                 return self.hear(*offset, *number, operation);
             }
@@ -97,6 +100,9 @@ impl<'a> Told<'a> {
 
     /// A place that was left out, which is right only if its signal may have expired.
     fn gap(&self, seq: u64, operation: &Operation) -> Option<Violation> {
+        if seq <= self.perhaps_confirmed && self.seqs.contains_key(&seq) {
+            return None;
+        }
         let (number, before) = match self.seqs.get(&seq) {
             // It was pushed on an earlier connection and was not confirmed.
             Some((number, _)) => (*number, None),

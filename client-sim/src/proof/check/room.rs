@@ -30,15 +30,6 @@ struct Order<'a> {
     violation: Option<Violation>,
 }
 
-fn show(check: &'static str, what: String, shown: &[&Operation]) -> Violation {
-    let mut sorted: Vec<Operation> = shown.iter().map(|operation| Operation::clone(operation)).collect();
-    let offender = shown.last().map_or(u64::MAX, |operation| operation.id);
-    sorted.sort_by_key(|operation| operation.start);
-    sorted.dedup_by_key(|operation| operation.id);
-    let place = sorted.iter().position(|operation| operation.id == offender).unwrap_or(usize::MAX);
-    Violation::new(check, what, sorted, place)
-}
-
 fn placed(operation: &Operation) -> Option<(Place, u64)> {
     match operation.answer() {
         Some(Answer::Placed { epoch, offset, number }) => Some(((epoch.clone(), *offset), *number)),
@@ -60,17 +51,19 @@ impl<'a> Order<'a> {
         for operation in operations {
             let Some((place, number)) = placed(operation) else { continue };
             if !published.contains_key(&number) {
-                violation = Some(show("contract", format!("nobody said {number}"), &[operation]));
+                violation =
+                    Some(Violation::shown_by("contract", format!("nobody said {number}"), &[operation]));
                 break;
             }
             if let Some((other, before)) = places.get(&place).filter(|(other, _)| *other != number) {
                 let what = format!("{other} and {number} stand in the same place, {}", place.1);
-                violation = Some(show("order", what, &[published[&number], before, operation]));
+                violation =
+                    Some(Violation::shown_by("order", what, &[published[&number], before, operation]));
                 break;
             }
             if let Some((other, before)) = numbers.get(&number).filter(|(other, _)| *other != place) {
                 let what = format!("{number} stands in two places, {} and {}", other.1, place.1);
-                violation = Some(show("once", what, &[published[&number], before, operation]));
+                violation = Some(Violation::shown_by("once", what, &[published[&number], before, operation]));
                 break;
             }
             places.entry(place.clone()).or_insert((number, operation));
@@ -95,10 +88,10 @@ impl<'a> Order<'a> {
         let mut last: Option<(Place, &Operation)> = None;
         for operation in told {
             match (&operation.wish, operation.answer()) {
-                (Wish::Enter, Some(Answer::Entered { epoch, offset, recovered })) => {
-                    if !recovered || last.is_none() {
-                        last = Some(((epoch.clone(), *offset), operation));
-                    }
+                (Wish::Enter, Some(Answer::Entered { epoch, offset, recovered }))
+                    if !recovered || last.is_none() =>
+                {
+                    last = Some(((epoch.clone(), *offset), operation));
                 }
                 (Wish::Hear, _) => {
                     let (place, _) = placed(operation)?;
@@ -131,12 +124,12 @@ impl<'a> Order<'a> {
     ) -> Option<Violation> {
         if place.0 != before.0 {
             let what = "the numbering changed without a word".to_owned();
-            return Some(show("order", what, &[by, operation]));
+            return Some(Violation::shown_by("order", what, &[by, operation]));
         }
         if place.1 <= before.1 {
             let what = format!("place {} was told after place {}", place.1, before.1);
             let check = if place.1 == before.1 { "once" } else { "order" };
-            return Some(show(check, what, &[by, operation]));
+            return Some(Violation::shown_by(check, what, &[by, operation]));
         }
         (before.1 + 1..place.1).find_map(|offset| self.missed(&(place.0.clone(), offset), by, operation))
     }
@@ -150,14 +143,14 @@ impl<'a> Order<'a> {
                     return None;
                 }
                 let what = format!("{number} at {} was never told to client {}", place.1, operation.client);
-                return Some(show("lost", what, &[publish, said, by, operation]));
+                return Some(Violation::shown_by("lost", what, &[publish, said, by, operation]));
             }
             None => self.published.values().any(|publish| {
                 publish.client == operation.client && publish.is_open() && publish.start < operation.end
             }),
         };
         let what = format!("place {} was left out", place.1);
-        (!told).then(|| show("lost", what, &[by, operation]))
+        (!told).then(|| Violation::shown_by("lost", what, &[by, operation]))
     }
 
     /// What was said after something had been acknowledged stands behind it.
@@ -181,7 +174,8 @@ impl<'a> Order<'a> {
             let before = highest.partition_point(|(end, ..)| *end < operation.start);
             let (_, top, by) = highest[..before].last()?;
             let what = format!("place {} was taken before place {}", top.1, place.1);
-            (top.0 == place.0 && top.1 > place.1).then(|| show("order", what, &[by, operation]))
+            (top.0 == place.0 && top.1 > place.1)
+                .then(|| Violation::shown_by("order", what, &[by, operation]))
         })
     }
 }

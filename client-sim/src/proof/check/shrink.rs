@@ -78,8 +78,9 @@ fn pieces<J: Judge>(operations: &[Operation], offender: u64) -> Vec<Piece> {
 fn without<J: Judge>(operations: &[Operation], pieces: &[Piece]) -> Vec<Operation> {
     let any_token = pieces.iter().any(|piece| matches!(piece, Piece::Token(_)));
     let gone = |token: u64| pieces.contains(&Piece::Token(token));
-    let kept = operations.iter().filter(|operation| {
-        !pieces.contains(&Piece::Alone(operation.id)) && !(any_token && J::ties(operation).about_all)
-    });
+    let goes = |operation: &Operation| {
+        pieces.contains(&Piece::Alone(operation.id)) || (any_token && J::ties(operation).about_all)
+    };
+    let kept = operations.iter().filter(|operation| !goes(operation));
     kept.filter_map(|operation| J::without(operation, &gone)).collect()
 }

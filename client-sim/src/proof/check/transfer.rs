@@ -36,7 +36,7 @@ pub(super) struct Asked {
 
 impl State {
     /// What a wish comes to, and what is left behind.
-    fn carry_out(mut self, wish: &Wish) -> (Answer, Self) {
+    pub(super) fn carry_out(mut self, wish: &Wish) -> (Answer, Self) {
         match *wish {
             Wish::Open if self.lives => (Answer::Duplicate, self),
             Wish::Open => (Answer::Done, Self { lives: true, said: self.said, ..Self::default() }),

@@ -55,6 +55,16 @@ impl Violation {
         Self { family, key, check, what, history, picture: None, operations, offender }
     }
 
+    /// Shown by these operations, the last of which cannot be.
+    pub(super) fn shown_by(check: &'static str, what: String, shown: &[&Operation]) -> Self {
+        let mut sorted: Vec<Operation> = shown.iter().copied().cloned().collect();
+        let offender = shown.last().map_or(u64::MAX, |operation| operation.id);
+        sorted.sort_by_key(|operation| operation.start);
+        sorted.dedup_by_key(|operation| operation.id);
+        let place = sorted.iter().position(|operation| operation.id == offender).unwrap_or(usize::MAX);
+        Self::new(check, what, sorted, place)
+    }
+
     /// A picture of it, as SVG.
     pub fn svg(&self) -> String {
         picture::draw(self)

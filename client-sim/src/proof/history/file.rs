@@ -1,4 +1,5 @@
-//! Histories on disk: a line of JSON about the run, then one for each operation in the order of their ends.
+//! Histories on disk: a line of JSON about the run, then one for each operation in the order of their ends, then one that
+//! says that this was all.
 
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, BufWriter, Write as _};
@@ -23,6 +24,13 @@ pub struct Header {
     pub terms: Terms,
 }
 
+/// The last line.
+#[derive(Debug, Serialize, Deserialize)]
+struct Footer {
+    /// How many operations stand before it.
+    operations: u64,
+}
+
 /// This format.
 pub(crate) const VERSION: u32 = 1;
 
@@ -40,6 +48,9 @@ pub enum BadFile {
         /// What the parser says.
         why: String,
     },
+    /// Its end is missing, so that it proves nothing.
+    #[error("the file has no end: its run was cut off")]
+    Cut,
     /// Another version wrote it.
     #[error("the file has format {0}, and only format {VERSION} is known")]
     Version(u32),
@@ -47,27 +58,34 @@ pub enum BadFile {
 
 /// Writes a history as it happens.
 #[derive(Debug)]
-pub struct Writer(BufWriter<File>);
+pub struct Writer {
+    file: BufWriter<File>,
+    operations: u64,
+}
 
 impl Writer {
     /// Begins a file, over one that is there.
     pub fn create(path: &Path, header: &Header) -> io::Result<Self> {
-        let mut writer = Self(BufWriter::new(File::create(path)?));
+        let mut writer = Self { file: BufWriter::new(File::create(path)?), operations: 0 };
         writer.line(header)?;
         Ok(writer)
     }
 
     pub(super) fn write(&mut self, operation: &Operation) -> io::Result<()> {
+        self.operations += 1;
         self.line(operation)
     }
 
     fn line(&mut self, value: &impl Serialize) -> io::Result<()> {
-        serde_json::to_writer(&mut self.0, value)?;
-        self.0.write_all(b"\n")
+        serde_json::to_writer(&mut self.file, value)?;
+        self.file.write_all(b"\n")
     }
 
-    pub(super) fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
+    /// Says that this was all.
+    pub(super) fn finish(mut self) -> io::Result<()> {
+        let operations = self.operations;
+        self.line(&Footer { operations })?;
+        self.file.flush()
     }
 }
 
@@ -82,8 +100,16 @@ pub fn read(path: &Path) -> Result<(Header, Vec<Operation>), BadFile> {
         return Err(BadFile::Version(header.conclave_history));
     }
     let mut operations = Vec::new();
+    let mut last: Option<(usize, String)> = None;
     for (number, line) in lines {
-        operations.push(serde_json::from_str(&line?).map_err(bad(number))?);
+        if let Some((number, line)) = last.replace((number, line?)) {
+            operations.push(serde_json::from_str(&line).map_err(bad(number))?);
+        }
     }
-    Ok((header, operations))
+    // Without its end it may lack what explains the rest.
+    let footer = last.and_then(|(_, line)| serde_json::from_str::<Footer>(&line).ok());
+    match footer.filter(|footer| footer.operations == operations.len() as u64) {
+        Some(_) => Ok((header, operations)),
+        None => Err(BadFile::Cut),
+    }
 }

@@ -178,11 +178,11 @@ impl Recorder {
     }
 
     /// Brings the file to its end; the first error that writing it met.
-    pub fn flush(&self) -> io::Result<()> {
+    pub fn finish(&self) -> io::Result<()> {
         let mut inner = self.inner();
         match inner.failed.take() {
             Some(error) => Err(error),
-            None => inner.writer.as_mut().map_or(Ok(()), Writer::flush),
+            None => inner.writer.take().map_or(Ok(()), Writer::finish),
         }
     }
 }

@@ -163,13 +163,15 @@ impl Caller {
                 return Err(Failed { code: fault.to_string().into(), perhaps, pause: PAUSE });
             }
         };
-        if !matches!(reply.status, 429 | 503 | 507) {
+        if !matches!(reply.status, 408 | 429 | 503 | 507) {
             return Ok(reply);
         }
         let words = Words::of(&reply);
         // Of all refusals only this one leaves it open whether anything happened.
-        let perhaps =
-            !matches!((reply.status, words.error()), (429 | 507, _) | (503, "overloaded" | "shutting_down"));
+        let perhaps = !matches!(
+            (reply.status, words.error()),
+            (408 | 429 | 507, _) | (503, "overloaded" | "shutting_down")
+        );
         let pause = reply.retry_after.unwrap_or(PAUSE).min(RETRY_AFTER_MAX);
         Err(Failed { code: words.error().into(), perhaps, pause })
     }

@@ -36,7 +36,10 @@ impl Subject for Mailboxes {
     async fn ask(&self, caller: &mut Caller, mailbox: &Live<()>) -> Outcome {
         match caller.rng.random_range(0..3) {
             0 => poll(caller, FAMILY, &mailbox.key).await,
-            _ => signal(caller, FAMILY, &mailbox.key).await,
+            _ => {
+                let number = caller.fresh();
+                signal(caller, FAMILY, &mailbox.key, number).await
+            }
         }
     }
 
@@ -54,9 +57,8 @@ impl Subject for Mailboxes {
     }
 }
 
-/// Queues a fresh signal.
-pub(super) async fn signal(caller: &mut Caller, family: Family, key: &Arc<str>) -> Outcome {
-    let number = caller.fresh();
+/// Queues a signal that is known by its number.
+pub(super) async fn signal(caller: &mut Caller, family: Family, key: &Arc<str>, number: u64) -> Outcome {
     let (kind, text) = (kind(number), text(number));
     let body = format!(
         r#"{{"action":"signal","from":"from-{number}","to":"{key}","type":"{kind}","payload":"{text}"}}"#

@@ -1,6 +1,7 @@
 //! One socket that is taken down: what it enters, what it is told, and that it comes back elsewhere when it is lost.
 
 use std::collections::VecDeque;
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,8 +27,9 @@ pub(super) struct Member {
     pub(super) open: bool,
     /// Refusals and answers that nobody has waited for yet.
     answers: VecDeque<Told>,
-    /// The last place it was told.
+    /// The last place it was told, and what stands there.
     pub(super) heard: u64,
+    pub(super) number: u64,
 }
 
 /// An answer to one of its operations.
@@ -36,6 +38,42 @@ pub(super) enum Told {
     Refused { id: Option<u64>, code: String },
 }
 
+/// What has just happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Moment {
+    /// Something was told.
+    Heard,
+    /// Nothing was told for a short time.
+    Passed,
+    /// The connection is given up, and another will be opened.
+    Lost,
+}
+
+/// What a listener waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Want {
+    /// Everything was told, and nothing more will be.
+    Nothing,
+    /// Nothing is lacking, and there will be more.
+    Later,
+    /// Something is lacking, and there will be more.
+    Something,
+    /// Something is lacking, and nothing more was said.
+    TheRest,
+}
+
+/// Whoever has something to say to what a member is told.
+pub(super) trait Listener: Send {
+    /// Looks at what has just happened, and says what is lacking.
+    fn look(&mut self, member: &mut Member, moment: Moment) -> impl Future<Output = Want> + Send;
+}
+
+/// How long a listener waits at a time.
+pub(super) const PAUSE: Duration = Duration::from_millis(40);
+/// Without anything new a listener that lacks something looks elsewhere.
+const STALLED: Duration = Duration::from_secs(3);
+/// Connections on which it must have been lacking to be lost.
+const ROUNDS: u32 = 4;
 /// Numbers of operations begin here; those below are the session's own.
 const FIRST_ID: u64 = 1_000;
 const ANSWERS_MAX: usize = 1_024;
@@ -74,13 +112,15 @@ impl Member {
             open: false,
             answers: VecDeque::new(),
             heard: 0,
+            number: 0,
         }
     }
 
-    /// Enters, or comes back; says whether nothing was missed meanwhile.
+    /// Enters, or comes back; says whether it still is who it was and missed nothing.
     pub(super) async fn enter(&mut self) -> Result<bool, Error> {
         let begun = self.workload.recorder.begin(self.family, &self.key, self.client, Wish::Enter);
         self.answers.clear();
+        let before = self.session.id().map(str::to_owned);
         let opened = self.session.open().await;
         let (epoch, offset) = self.place();
         let outcome = match &opened {
@@ -95,7 +135,8 @@ impl Member {
         }
         self.heard = self.heard.max(offset);
         self.workload.recorder.end(begun, 0, outcome);
-        opened
+        let same = before.is_none() || before.as_deref() == self.session.id();
+        opened.map(|recovered| recovered && same)
     }
 
     fn place(&self) -> (Arc<str>, u64) {
@@ -131,7 +172,10 @@ impl Member {
     fn hear(&mut self, epoch: Arc<str>, offset: u64, payload: &[u8]) {
         let told = std::str::from_utf8(payload).ok().and_then(number);
         let answer = match told {
-            Some(number) => Answer::Placed { epoch, offset, number },
+            Some(number) => {
+                self.number = number;
+                Answer::Placed { epoch, offset, number }
+            }
             None => Answer::Wrong(format!("{} bytes that nobody sent", payload.len()).into()),
         };
         self.heard = offset;
@@ -187,6 +231,52 @@ impl Member {
     /// That the socket resumes the mailbox of this peer, too.
     pub(super) fn claimed(&mut self) {
         self.session.claimed(self.key.to_string());
+    }
+
+    /// Listens until nothing is lacking; then says so, or that it could not.
+    ///
+    /// What is lacking is lost only if it did not come on several connections, each of which the cluster agreed to: one
+    /// node alone may be slow, or cut off.
+    pub(super) async fn listen_until(&mut self, listener: &mut impl Listener) -> Outcome {
+        let (mut fresh, mut rounds) = (Instant::now(), 0);
+        loop {
+            let before = self.heard;
+            let listened = tokio::time::timeout(PAUSE, self.listen()).await;
+            let moment = match listened {
+                Ok(Ok(())) if self.heard != before => Moment::Heard,
+                _ => Moment::Passed,
+            };
+            let want = listener.look(self, moment).await;
+            if moment == Moment::Heard {
+                (fresh, rounds) = (Instant::now(), 0);
+            }
+            let stalled = match want {
+                Want::Nothing => return Outcome::Answered(Answer::Done),
+                Want::Later => {
+                    rounds = 0;
+                    false
+                }
+                Want::Something => fresh.elapsed() > STALLED,
+                Want::TheRest => {
+                    if fresh.elapsed() > STALLED && rounds >= ROUNDS && self.open {
+                        return Outcome::Answered(Answer::Done);
+                    }
+                    fresh.elapsed() > STALLED
+                }
+            };
+            if matches!(listened, Ok(Err(_))) || stalled {
+                listener.look(self, Moment::Lost).await;
+                match self.enter().await {
+                    Ok(true) => rounds += 1,
+                    Ok(false) if self.family == Family::Room => rounds += 1,
+                    // Another session has no right to the mailbox until the first one's lease is over.
+                    Ok(false) => return Outcome::Unknown("not resumed".into()),
+                    Err(_) if want == Want::TheRest => return Outcome::Unknown("no connection".into()),
+                    Err(_) => {}
+                }
+                fresh = Instant::now();
+            }
+        }
     }
 
     pub(super) async fn close(self) {

@@ -1,7 +1,7 @@
 //! Mailboxes that are pushed to a socket while signals for them are posted at all nodes.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -9,27 +9,35 @@ use tokio::time::Instant;
 use super::Workload;
 use super::caller::Caller;
 use super::mailbox;
-use super::member::{Member, Told};
+use super::member::{Listener, Member, Moment, PAUSE, Told, Want};
 use crate::proof::Family;
-use crate::proof::history::{Answer, Outcome, Wish};
+use crate::proof::history::{Answer, Begun, Outcome, Wish};
 
 const FAMILY: Family = Family::Push;
 /// How long a mailbox is used; well below a signal's time, so that none expires while it is.
 const AGE: Duration = Duration::from_secs(10);
-/// Between two signals.
-const PAUSE: Duration = Duration::from_millis(40);
-/// Without anything new a socket that lacks something looks elsewhere.
-const STALLED: Duration = Duration::from_secs(3);
 /// Numbers of their clients begin here.
 const FIRST_CLIENT: u32 = 30_000;
 
 /// What sender and receiver know together.
 #[derive(Default)]
 struct Progress {
-    /// Signals that were acknowledged, and heard.
-    acknowledged: AtomicU64,
-    heard: AtomicU64,
-    silent: AtomicBool,
+    /// Signals that were acknowledged.
+    acknowledged: HashSet<u64>,
+    /// Signals that were pushed.
+    heard: HashSet<u64>,
+    /// Nobody signals any more.
+    silent: bool,
+}
+
+/// The same, between two tasks. A std mutex, since nothing awaits inside.
+#[derive(Default)]
+struct Shared(Mutex<Progress>);
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Progress> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Uses one mailbox after the other until the run is over.
@@ -39,7 +47,7 @@ pub(super) async fn keep(workload: Arc<Workload>, lane: u32) {
         let key: Arc<str> = format!("push-{:x}-{}", workload.run, workload.number()).into();
         let mut member = Member::new(&workload, FAMILY, &key, receiver, lane as usize);
         if member.enter().await.is_ok() && claim(&workload, &mut member, &key).await {
-            let progress = Progress::default();
+            let progress = Shared::default();
             let mut caller = Caller::new(workload.clone(), sender);
             tokio::join!(
                 post(&workload, &mut caller, &key, &progress),
@@ -63,77 +71,93 @@ async fn claim(workload: &Workload, member: &mut Member, key: &str) -> bool {
     claimed
 }
 
-async fn post(workload: &Workload, caller: &mut Caller, key: &Arc<str>, progress: &Progress) {
+async fn post(workload: &Workload, caller: &mut Caller, key: &Arc<str>, progress: &Shared) {
     let begun = Instant::now();
     while begun.elapsed() < AGE && !workload.is_over() {
-        if let Outcome::Answered(_) = mailbox::signal(caller, FAMILY, key).await {
-            progress.acknowledged.fetch_add(1, Ordering::Relaxed);
+        let number = caller.fresh();
+        if let Outcome::Answered(_) = mailbox::signal(caller, FAMILY, key, number).await {
+            progress.lock().acknowledged.insert(number);
         }
         tokio::time::sleep(PAUSE).await;
     }
-    progress.silent.store(true, Ordering::Relaxed);
+    progress.lock().silent = true;
 }
 
-async fn receive(workload: &Workload, member: &mut Member, key: &Arc<str>, client: u32, progress: &Progress) {
-    let (mut last_word, mut fresh) = (None, Instant::now());
-    let (mut highest, mut confirming, mut confirmed) = (0, None, 0);
-    let outcome = loop {
-        let heard = tokio::time::timeout(PAUSE, member.listen()).await;
-        if member.heard > highest {
-            highest = member.heard;
-            fresh = Instant::now();
-            progress.heard.fetch_add(1, Ordering::Relaxed);
-        }
-        // One confirmation is on the way at a time; the next is for all that came meanwhile.
-        if let Some((id, seq, _)) = confirming
-            && let Some(told) = member.answer(id)
-        {
-            let (_, _, begun) = confirming.take().expect("it was there a moment ago");
-            let outcome = match told {
-                Told::Done(_) => {
-                    confirmed = seq;
-                    Outcome::Answered(Answer::Done)
-                }
-                Told::Refused { code, .. } => Outcome::Unknown(code.into()),
-            };
-            workload.recorder.end(begun, 0, outcome);
-        }
-        if confirming.is_none() && highest > confirmed && member.open {
-            let begun = workload.recorder.begin(FAMILY, key, client, Wish::Confirm { seq: highest });
-            match member.send(|id| format!(r#"{{"op":"ack","id":{id},"seq":{highest}}}"#)).await {
-                Ok(id) => confirming = Some((id, highest, begun)),
-                Err(_) => workload.recorder.end(begun, 0, Outcome::Unknown("io".into())),
-            }
-        }
-        let lacks = progress.heard.load(Ordering::Relaxed) < progress.acknowledged.load(Ordering::Relaxed);
-        let silent = progress.silent.load(Ordering::Relaxed);
-        if silent && !lacks {
-            break Outcome::Answered(Answer::Done);
-        }
-        if silent && Instant::now() > *last_word.get_or_insert_with(|| Instant::now() + 2 * STALLED) {
-            break match member.open {
-                true => Outcome::Answered(Answer::Done),
-                false => Outcome::Unknown("no connection".into()),
-            };
-        }
-        if matches!(heard, Ok(Err(_))) || (lacks && fresh.elapsed() > STALLED) {
-            fresh = Instant::now();
-            if let Some((_, _, begun)) = confirming.take() {
-                workload.recorder.end(begun, 0, Outcome::Unknown("lost".into()));
-            }
-            match member.enter().await {
-                Ok(true) => {}
-                // Another session has no right to the mailbox until the first one's lease is over.
-                Ok(false) | Err(_) => break Outcome::Unknown("not resumed".into()),
-            }
-        }
-    };
-    if let Some((_, _, begun)) = confirming.take() {
-        workload.recorder.end(begun, 0, Outcome::Unknown("parted".into()));
+async fn receive(workload: &Workload, member: &mut Member, key: &Arc<str>, client: u32, progress: &Shared) {
+    let mut receiver = Receiver { workload, key, client, progress, confirming: None, confirmed: 0 };
+    let outcome = member.listen_until(&mut receiver).await;
+    if let Some(it) = receiver.confirming.take() {
+        workload.recorder.end(it.begun, 0, Outcome::Unknown("parted".into()));
     }
     let part = workload.recorder.begin(FAMILY, key, client, Wish::Part);
     workload.recorder.end(part, 0, outcome);
-    while !progress.silent.load(Ordering::Relaxed) {
-        tokio::time::sleep(PAUSE).await;
+}
+
+/// Who a mailbox is pushed to.
+struct Receiver<'a> {
+    workload: &'a Workload,
+    key: &'a Arc<str>,
+    client: u32,
+    progress: &'a Shared,
+    confirming: Option<Confirming>,
+    confirmed: u64,
+}
+
+/// A confirmation that is on its way.
+struct Confirming {
+    id: u64,
+    seq: u64,
+    begun: Begun,
+}
+
+impl Listener for Receiver<'_> {
+    async fn look(&mut self, member: &mut Member, moment: Moment) -> Want {
+        if moment == Moment::Heard {
+            self.progress.lock().heard.insert(member.number);
+        }
+        self.confirmation(member, moment);
+        if moment != Moment::Lost && member.open {
+            self.confirm(member).await;
+        }
+        let progress = self.progress.lock();
+        match (progress.acknowledged.is_subset(&progress.heard), progress.silent) {
+            (true, true) => Want::Nothing,
+            (true, false) => Want::Later,
+            (false, false) => Want::Something,
+            (false, true) => Want::TheRest,
+        }
+    }
+}
+
+impl Receiver<'_> {
+    /// Takes down what came of the last confirmation, if that is known.
+    fn confirmation(&mut self, member: &mut Member, moment: Moment) {
+        let Some(it) = self.confirming.take() else { return };
+        let outcome = match (member.answer(it.id), moment) {
+            (Some(Told::Done(_)), _) => {
+                self.confirmed = it.seq;
+                Outcome::Answered(Answer::Done)
+            }
+            (Some(Told::Refused { code, .. }), _) => Outcome::Unknown(code.into()),
+            (None, Moment::Lost) => Outcome::Unknown("lost".into()),
+            (None, Moment::Heard | Moment::Passed) => {
+                self.confirming = Some(it);
+                return;
+            }
+        };
+        self.workload.recorder.end(it.begun, 0, outcome);
+    }
+
+    /// Confirms what was heard. One confirmation is on the way at a time; the next is for all that came meanwhile.
+    async fn confirm(&mut self, member: &mut Member) {
+        let seq = member.heard;
+        if self.confirming.is_some() || seq <= self.confirmed {
+            return;
+        }
+        let begun = self.workload.recorder.begin(FAMILY, self.key, self.client, Wish::Confirm { seq });
+        match member.send(|id| format!(r#"{{"op":"ack","id":{id},"seq":{seq}}}"#)).await {
+            Ok(id) => self.confirming = Some(Confirming { id, seq, begun }),
+            Err(_) => self.workload.recorder.end(begun, 0, Outcome::Unknown("io".into())),
+        }
     }
 }

@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::Workload;
-use super::member::{Member, Told};
+use super::member::{Listener, Member, Moment, PAUSE, Told, Want};
 use super::words::text;
 use crate::proof::Family;
 use crate::proof::history::{Answer, Outcome, Wish};
@@ -18,10 +18,6 @@ const SPEAKERS: u32 = 2;
 const LISTENERS: u32 = 2;
 /// How long a room is used.
 const AGE: Duration = Duration::from_secs(12);
-/// Between two messages of one speaker.
-const PAUSE: Duration = Duration::from_millis(40);
-/// Without anything new a listener that lacks something looks elsewhere.
-const STALLED: Duration = Duration::from_secs(3);
 /// Numbers of their clients begin here.
 const FIRST_CLIENT: u32 = 20_000;
 
@@ -137,38 +133,24 @@ impl Room {
         if member.enter().await.is_err() {
             return;
         }
-        let mut last_word = None;
-        let mut fresh = Instant::now();
-        let outcome = loop {
-            let heard = tokio::time::timeout(PAUSE, member.listen()).await;
-            if let Ok(Ok(())) = heard {
-                fresh = Instant::now();
-            }
-            let lacks = member.heard < self.last.load(Ordering::Relaxed);
-            let silent = self.silent.load(Ordering::Relaxed);
-            if silent && !lacks {
-                break Outcome::Answered(Answer::Done);
-            }
-            if silent {
-                let give_up =
-                    *last_word.get_or_insert_with(|| Instant::now() + self.workload.options.audit_patience);
-                if Instant::now() > give_up {
-                    break match member.open {
-                        true => Outcome::Answered(Answer::Done),
-                        false => Outcome::Unknown("no connection".into()),
-                    };
-                }
-            }
-            let stalled = lacks && fresh.elapsed() > STALLED;
-            if matches!(heard, Ok(Err(_))) || stalled {
-                fresh = Instant::now();
-                if member.enter().await.is_err() && silent {
-                    break Outcome::Unknown("no connection".into());
-                }
-            }
-        };
+        let outcome = member.listen_until(&mut Ear(&self)).await;
         let part = self.workload.recorder.begin(FAMILY, &self.key, client, Wish::Part);
         self.workload.recorder.end(part, 0, outcome);
         member.close().await;
+    }
+}
+
+/// Who only listens.
+struct Ear<'a>(&'a Room);
+
+impl Listener for Ear<'_> {
+    async fn look(&mut self, member: &mut Member, _: Moment) -> Want {
+        let lacks = member.heard < self.0.last.load(Ordering::Relaxed);
+        match (lacks, self.0.silent.load(Ordering::Relaxed)) {
+            (false, true) => Want::Nothing,
+            (false, false) => Want::Later,
+            (true, false) => Want::Something,
+            (true, true) => Want::TheRest,
+        }
     }
 }

@@ -72,13 +72,14 @@ async fn watch(
 async fn touch_code(caller: &mut Caller) -> Option<Thing> {
     let live = code::Codes.make(caller).await?;
     let outcome = code::register(caller, FAMILY, &live.key).await;
-    kept(caller, &live.key, &outcome).then(|| Thing::Code(live.key))
+    kept(caller, &live.key, &outcome).then_some(Thing::Code(live.key))
 }
 
 async fn touch_mailbox(caller: &mut Caller) -> Option<Thing> {
     let key = register::named(caller, "peer");
-    let outcome = mailbox::signal(caller, FAMILY, &key).await;
-    kept(caller, &key, &outcome).then(|| Thing::Letter(key))
+    let number = caller.fresh();
+    let outcome = mailbox::signal(caller, FAMILY, &key, number).await;
+    kept(caller, &key, &outcome).then_some(Thing::Letter(key))
 }
 
 async fn touch_transfer(caller: &mut Caller) -> Option<Thing> {
@@ -88,7 +89,7 @@ async fn touch_transfer(caller: &mut Caller) -> Option<Thing> {
 async fn touch_session(caller: &mut Caller) -> Option<Thing> {
     let session = exchange::create(caller, FAMILY).await?;
     let outcome = exchange::put(caller, FAMILY, &session, Side::Offer).await;
-    kept(caller, &session, &outcome).then(|| Thing::Session(session))
+    kept(caller, &session, &outcome).then_some(Thing::Session(session))
 }
 
 /// Whether it was touched for sure; else there is nothing to wait for.

@@ -7,7 +7,6 @@ mod backend;
 mod key;
 mod revoked;
 mod token;
-mod watch;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,6 +19,7 @@ pub use key::{Algorithm, KeyError, Source};
 pub use revoked::RevokedError;
 
 use super::credential::Credential;
+use super::watch;
 use key::Key;
 use revoked::Revoked;
 use token::Rules;
@@ -144,9 +144,17 @@ impl Auth {
         Ok(())
     }
 
-    /// Reads the files anew whenever one of them changes. Runs until it is dropped.
-    pub async fn keep_current(self) {
-        watch::run(&self).await;
+    /// Reads the files anew whenever one of them changes or `asked` does. Runs until it is dropped.
+    pub async fn keep_current(self, asked: channel::Receiver<u64>) {
+        watch::whenever_changed(self.paths(), asked, || self.clone().read_again()).await;
+    }
+
+    async fn read_again(self) {
+        match tokio::task::spawn_blocking(move || self.reload()).await {
+            Ok(Ok(())) => tracing::debug!("read the keys and revocations"),
+            Ok(Err(error)) => tracing::error!(%error, "keys and revocations stay as they were"),
+            Err(_) => tracing::error!("reading the keys and revocations failed"),
+        }
     }
 
     fn paths(&self) -> Vec<PathBuf> {

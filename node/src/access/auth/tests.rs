@@ -279,7 +279,7 @@ async fn what_is_revoked_is_worth_nothing_as_soon_as_the_file_says_so() {
     let auth = issuer.auth();
     let credential = auth.verify(&signed(&claims()), NOW_MS).unwrap();
     assert!(auth.holds(&credential, NOW_MS));
-    let watching = tokio::spawn(auth.clone().keep_current());
+    let watching = tokio::spawn(auth.clone().keep_current(channel::Sender::new(0).subscribe()));
     let mut changes = auth.changes();
     changes.changed().await.unwrap();
     std::fs::write(issuer.path("revoked"), "jti t-1\n").unwrap();

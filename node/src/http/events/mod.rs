@@ -5,6 +5,7 @@
 //! read when the last one is written, so that a slow client costs one batch of memory and falls behind in the history.
 
 mod frame;
+mod mail;
 mod room;
 mod stream;
 
@@ -22,10 +23,11 @@ use super::field::chars;
 use super::query::param;
 use super::shared::Shared;
 use crate::access::Scope;
-use stream::Feed;
+use stream::{Feed, Source};
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 const ROOM_CHARS_MAX: usize = 128;
+const PEER_CHARS_MAX: usize = 256;
 /// Nothing longer is an id of ours.
 const EVENT_ID_BYTES_MAX: usize = 128;
 /// A comment is sent this often, so that a connection that broke unnoticed is found out by both ends.
@@ -51,7 +53,13 @@ async fn open(call: &mut Call<'_>, shared: web::Data<Shared>) -> Result<HttpResp
             if !credential.may_join(&room) {
                 return Err(Code::Forbidden.into());
             }
-            room::Reader::new(room, resume.as_deref())
+            Source::Room(room::Reader::new(room, resume.as_deref()))
+        }
+        (None, Some(peer)) if (1..=PEER_CHARS_MAX).contains(&chars(&peer)) => {
+            if !credential.may_claim(&peer) {
+                return Err(Code::Forbidden.into());
+            }
+            Source::Mail(mail::Reader::claim(shared.clone(), peer, &credential, resume.as_deref()).await?)
         }
         _ => return Err(Code::InvalidInput.into()),
     };

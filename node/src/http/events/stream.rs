@@ -4,6 +4,7 @@ use std::convert::Infallible;
 
 use actix_web::web;
 use bytes::Bytes;
+use conclave_cluster::state::State;
 use futures_util::Stream;
 use futures_util::stream::unfold;
 use serde_json::json;
@@ -14,10 +15,10 @@ use super::super::error::Error;
 use super::super::shared::Shared;
 use super::HEARTBEAT;
 use super::frame::{COMMENT, Frames};
-use super::room::Reader;
+use super::{mail, room};
 use crate::access::Credential;
 use crate::access::admission::Pass;
-use crate::actors::Watch;
+use crate::actors::{Place, Watch};
 
 /// After how many milliseconds a client opens the next stream when this one breaks.
 const RETRY_MS: u64 = 1_000;
@@ -27,13 +28,56 @@ const RETURN_MS_MAX: u64 = 3_000;
 /// An open stream.
 pub(super) struct Feed {
     shared: web::Data<Shared>,
-    source: Reader,
+    source: Source,
     watch: Watch,
     credential: Credential,
     revocations: watch::Receiver<u64>,
+    lapses: watch::Receiver<u64>,
     heartbeat: Instant,
     stage: Stage,
     _pass: Pass,
+}
+
+/// Why a stream looks again.
+enum Woken {
+    Look,
+    Alone,
+    Lapsed,
+}
+
+/// What a stream tells of.
+pub(super) enum Source {
+    /// A room's messages.
+    Room(room::Reader),
+    /// A peer's signals.
+    Mail(mail::Reader),
+}
+
+impl Source {
+    fn place(&self) -> Place {
+        match self {
+            Self::Room(reader) => reader.place(),
+            Self::Mail(reader) => reader.place(),
+        }
+    }
+
+    fn welcome(&mut self, state: &State, now_ms: u64, frames: &mut Frames) {
+        match self {
+            Self::Room(reader) => reader.welcome(state, now_ms, frames),
+            Self::Mail(reader) => reader.welcome(frames),
+        }
+    }
+
+    /// False: there is nothing more to tell here.
+    fn read(&mut self, state: &State, now_ms: u64, frames: &mut Frames) -> bool {
+        match self {
+            Self::Room(reader) => {
+                reader.read(state, now_ms, frames);
+                true
+            }
+            Self::Mail(reader) => reader.read(state, now_ms, frames),
+        }
+    }
 }
 
 enum Stage {
@@ -46,12 +90,13 @@ impl Feed {
     /// Registers the watcher: what changes from now on is not missed.
     pub(super) async fn new(
         shared: web::Data<Shared>,
-        source: Reader,
+        source: Source,
         credential: Credential,
         pass: Pass,
     ) -> Result<Self, Error> {
         let watch = shared.registry.watch(source.place()).await?;
         let revocations = shared.options.access.auth.changes();
+        let lapses = shared.sockets.keeper().lapses();
         let heartbeat = Instant::now() + HEARTBEAT;
         Ok(Self {
             shared,
@@ -59,6 +104,7 @@ impl Feed {
             watch,
             credential,
             revocations,
+            lapses,
             heartbeat,
             stage: Stage::Begins,
             _pass: pass,
@@ -94,7 +140,12 @@ impl Feed {
                 // The next stream is refused, which tells the client enough.
                 Stage::Runs if !self.is_welcome() => return None,
                 Stage::Runs => {
-                    self.shared.cluster.glance(|state, now_ms| self.source.read(state, now_ms, &mut frames));
+                    let source = &mut self.source;
+                    let cluster = &self.shared.cluster;
+                    if !cluster.glance(|state, now_ms| source.read(state, now_ms, &mut frames)) {
+                        frames.event("replaced", None, b"{}");
+                        self.stage = Stage::Over;
+                    }
                 }
             }
             if !frames.is_empty() {
@@ -115,18 +166,23 @@ impl Feed {
     async fn wait(&mut self) -> Option<bool> {
         let changed = async {
             tokio::select! {
-                alive = self.watch.changed() => alive,
-                // The sender lives as long as the node.
-                _ = self.revocations.changed() => true,
+                alive = self.watch.changed() => if alive { Woken::Look } else { Woken::Alone },
+                // The senders live as long as the node.
+                _ = self.revocations.changed() => Woken::Look,
+                _ = self.lapses.changed() => Woken::Lapsed,
             }
         };
         match timeout_at(self.heartbeat, changed).await {
-            Ok(true) => Some(true),
+            Ok(Woken::Look) => Some(true),
             // The actor is gone; whoever comes next has another one.
-            Ok(false) => {
+            Ok(Woken::Alone) => {
                 self.watch = self.shared.registry.watch(self.source.place()).await.ok()?;
                 Some(true)
             }
+            Ok(Woken::Lapsed) => match &self.source {
+                Source::Room(_) => Some(true),
+                Source::Mail(reader) => reader.attach_anew().await.then_some(true),
+            },
             Err(_) => {
                 self.heartbeat = Instant::now() + HEARTBEAT;
                 // A credential that is over ends the stream no later than this.

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use super::Auth;
+use tokio::sync::watch;
 
 /// A revocation must be known within a second of the file's change.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -13,30 +13,28 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 #[derive(Debug, PartialEq, Eq)]
 struct Look(Option<(SystemTime, u64)>);
 
-pub(super) async fn run(auth: &Auth) {
-    let paths = auth.paths();
+/// Calls `read_again` whenever one of the files changed, and whenever `asked` does. Runs until it is dropped.
+pub(crate) async fn whenever_changed<F: Future<Output = ()>>(
+    paths: Vec<PathBuf>,
+    mut asked: watch::Receiver<u64>,
+    mut read_again: impl FnMut() -> F,
+) {
     if paths.is_empty() {
         return std::future::pending().await;
     }
     let mut seen = look(paths.clone()).await;
     // What changed between the first reading and the first look is not missed.
-    reload(auth).await;
+    read_again().await;
     loop {
-        tokio::time::sleep(LOOK_EVERY).await;
+        let was_asked = tokio::select! {
+            () = tokio::time::sleep(LOOK_EVERY) => false,
+            Ok(()) = asked.changed() => true,
+        };
         let now = look(paths.clone()).await;
-        if now != seen {
+        if was_asked || now != seen {
             seen = now;
-            reload(auth).await;
+            read_again().await;
         }
-    }
-}
-
-async fn reload(auth: &Auth) {
-    let auth = auth.clone();
-    match tokio::task::spawn_blocking(move || auth.reload()).await {
-        Ok(Ok(())) => tracing::debug!("read the keys and revocations"),
-        Ok(Err(error)) => tracing::error!(%error, "keys and revocations stay as they were"),
-        Err(_) => tracing::error!("reading the keys and revocations failed"),
     }
 }
 

@@ -1,0 +1,370 @@
+//! Where the head of each request begins and ends, and whether it is written as it must be (RFC 9112).
+//!
+//! The server behind reads heads leniently: it takes a bare line feed for the end of a line, for one, and where two
+//! readers see different ends a request can be smuggled past one of them. So every byte passes here first. Nothing is
+//! read that the server reads differently: bodies are followed by the same rules, and what it refuses by itself is left
+//! to it. No clock and no socket.
+
+/// Bytes of a head.
+pub(super) const HEAD_BYTES_MAX: usize = 32 << 10;
+/// Lines of a head; the server behind takes a few more.
+const LINES_MAX: usize = 90;
+
+/// Why a head is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// It is not written as it must be.
+    Malformed,
+    /// It is longer than any honest one.
+    TooLarge,
+    /// Its method is a proxy's business, and would have the server take whatever follows for its body, or give back
+    /// what came.
+    Method,
+    /// It took too long to arrive.
+    Late,
+}
+
+/// What comes after the bytes that may pass.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Rest {
+    /// Nothing.
+    Nothing,
+    /// The beginning of a head.
+    Head,
+    /// A head that is refused.
+    Refused(Fault),
+}
+
+/// Follows the bytes of one connection.
+#[derive(Debug, Default)]
+pub(super) struct Heads {
+    place: Place,
+    /// How much of a head's beginning was looked at before.
+    scanned: usize,
+    lines: usize,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Place {
+    /// A head is next, or under way.
+    #[default]
+    Head,
+    /// So many bytes of a body are left.
+    Body(u64),
+    Chunk(Chunk),
+    /// Everything else belongs to the last request, or is refused by the server itself.
+    Opaque,
+}
+
+/// Where in a chunked body (RFC 9112, section 7.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Chunk {
+    Size {
+        size: u64,
+        begun: bool,
+    },
+    Extension {
+        size: u64,
+    },
+    SizeEnd {
+        size: u64,
+    },
+    Data(u64),
+    DataReturn,
+    DataEnd,
+    /// The line after the last chunk: empty, or a trailer.
+    Last,
+    Trailer,
+    TrailerEnd,
+    End,
+}
+
+/// What a head says of the body behind it.
+#[derive(Debug, Default)]
+struct Framing {
+    length: Option<u64>,
+    chunked: bool,
+    websocket: bool,
+    host: bool,
+}
+
+impl Heads {
+    /// How many of these bytes may pass, and what comes then. The beginning of a head is shown again next time, with
+    /// what follows it.
+    pub(super) fn follow(&mut self, bytes: &[u8]) -> (usize, Rest) {
+        let mut passed = 0;
+        while passed < bytes.len() {
+            let rest = &bytes[passed..];
+            match self.place {
+                Place::Opaque => return (bytes.len(), Rest::Nothing),
+                Place::Body(left) => {
+                    let taken = left.min(rest.len() as u64);
+                    passed += taken as usize;
+                    self.place = if taken == left { Place::Head } else { Place::Body(left - taken) };
+                }
+                Place::Chunk(Chunk::Data(left)) => {
+                    let taken = left.min(rest.len() as u64);
+                    passed += taken as usize;
+                    let next = if taken == left { Chunk::DataReturn } else { Chunk::Data(left - taken) };
+                    self.place = Place::Chunk(next);
+                }
+                Place::Chunk(chunk) => {
+                    self.place = chunk.after(rest[0]);
+                    passed += 1;
+                }
+                Place::Head => match self.head(rest) {
+                    Ok(Some(len)) => passed += len,
+                    Ok(None) => return (passed, Rest::Head),
+                    Err(fault) => return (passed, Rest::Refused(fault)),
+                },
+            }
+        }
+        (passed, Rest::Nothing)
+    }
+
+    /// The length of the head at the beginning of `bytes`, if it is whole.
+    fn head(&mut self, bytes: &[u8]) -> Result<Option<usize>, Fault> {
+        loop {
+            let Some(end) = bytes[self.scanned..].iter().position(|byte| *byte == b'\n') else {
+                // The end of the line is looked for only in what comes.
+                self.scanned = bytes.len();
+                return if bytes.len() > HEAD_BYTES_MAX { Err(Fault::TooLarge) } else { Ok(None) };
+            };
+            let end = self.scanned + end;
+            if end == 0 || bytes[end - 1] != b'\r' {
+                return Err(Fault::Malformed);
+            }
+            if end >= HEAD_BYTES_MAX || self.lines == LINES_MAX {
+                return Err(Fault::TooLarge);
+            }
+            self.scanned = end + 1;
+            self.lines += 1;
+            let is_empty = end == 1 || bytes[end - 2] == b'\n';
+            if !is_empty {
+                continue;
+            }
+            // Empty lines before a request mean nothing (RFC 9112, section 2.2).
+            if end > 1 {
+                self.place = body(&bytes[..end - 1])?;
+            }
+            (self.scanned, self.lines) = (0, 0);
+            return Ok(Some(end + 1));
+        }
+    }
+}
+
+/// What follows a head. Its lines all end in CR LF.
+fn body(head: &[u8]) -> Result<Place, Fault> {
+    let mut lines = head.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    let request = lines.next().unwrap_or_default();
+    let old = match request.split(|byte| *byte == b' ').collect::<Vec<_>>()[..] {
+        [method, target, b"HTTP/1.1"] if is_token(method) && is_target(target) => false,
+        [method, target, b"HTTP/1.0"] if is_token(method) && is_target(target) => true,
+        _ => return Err(Fault::Malformed),
+    };
+    if request.starts_with(b"CONNECT ") || request.starts_with(b"TRACE ") {
+        return Err(Fault::Method);
+    }
+    let mut framing = Framing::default();
+    for line in lines.filter(|line| !line.is_empty()) {
+        framing.read(line, old)?;
+    }
+    if !old && !framing.host {
+        return Err(Fault::Malformed);
+    }
+    Ok(match framing {
+        Framing { chunked: true, length: Some(_), .. } => return Err(Fault::Malformed),
+        Framing { chunked: true, .. } => Place::Chunk(Chunk::Size { size: 0, begun: false }),
+        Framing { websocket: true, .. } => Place::Opaque,
+        Framing { length: Some(length), .. } if length > 0 => Place::Body(length),
+        _ => Place::Head,
+    })
+}
+
+impl Framing {
+    fn read(&mut self, line: &[u8], old: bool) -> Result<(), Fault> {
+        let colon = line.iter().position(|byte| *byte == b':').ok_or(Fault::Malformed)?;
+        let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
+        // A line that begins with a blank would go on with the one before (obs-fold): a blank is no part of a name.
+        if !is_token(name) || value.iter().any(|byte| *byte != b'\t' && (*byte < b' ' || *byte == 0x7f)) {
+            return Err(Fault::Malformed);
+        }
+        let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
+        if is(b"content-length") {
+            let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
+            let length =
+                std::str::from_utf8(value).ok().filter(|_| digits).and_then(|text| text.parse().ok());
+            // Twice, it is refused even if both say the same.
+            if self.length.is_some() || length.is_none() {
+                return Err(Fault::Malformed);
+            }
+            self.length = length;
+        } else if is(b"transfer-encoding") {
+            if old || self.chunked || !value.eq_ignore_ascii_case(b"chunked") {
+                return Err(Fault::Malformed);
+            }
+            self.chunked = true;
+        } else if is(b"host") {
+            if self.host {
+                return Err(Fault::Malformed);
+            }
+            self.host = true;
+        } else if is(b"upgrade") && value.eq_ignore_ascii_case(b"websocket") {
+            self.websocket = true;
+        }
+        Ok(())
+    }
+}
+
+impl Chunk {
+    /// Where the next byte leads.
+    fn after(self, byte: u8) -> Place {
+        let next = match (self, byte) {
+            (Self::Size { size, .. }, byte) if byte.is_ascii_hexdigit() => {
+                let digit = (byte as char).to_digit(16).unwrap_or_default();
+                let Some(size) = size.checked_mul(16) else { return Place::Opaque };
+                Self::Size { size: size + u64::from(digit), begun: true }
+            }
+            (Self::Size { begun: false, .. }, _) => return Place::Opaque,
+            (Self::Size { size, .. } | Self::Extension { size }, b'\r') => Self::SizeEnd { size },
+            (Self::Size { size, .. }, b';' | b' ' | b'\t') => Self::Extension { size },
+            (Self::Extension { size }, byte) if byte != b'\n' => Self::Extension { size },
+            (Self::SizeEnd { size: 0 }, b'\n') => Self::Last,
+            (Self::SizeEnd { size }, b'\n') => Self::Data(size),
+            (Self::DataReturn, b'\r') => Self::DataEnd,
+            (Self::DataEnd, b'\n') => Self::Size { size: 0, begun: false },
+            (Self::Last, b'\r') => Self::End,
+            (Self::Last, _) => Self::Trailer,
+            (Self::Trailer, b'\r') => Self::TrailerEnd,
+            (Self::Trailer, _) => Self::Trailer,
+            (Self::TrailerEnd, b'\n') => Self::Last,
+            (Self::End, b'\n') => return Place::Head,
+            // The server behind refuses this body, and the connection with it.
+            _ => return Place::Opaque,
+        };
+        Place::Chunk(next)
+    }
+}
+
+/// RFC 9110, section 5.6.2.
+fn is_token(text: &[u8]) -> bool {
+    let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+    !text.is_empty() && text.iter().all(is_part)
+}
+
+fn is_target(text: &[u8]) -> bool {
+    !text.is_empty() && text.iter().all(u8::is_ascii_graphic)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+
+    fn judge(text: &str) -> Rest {
+        Heads::default().follow(text.as_bytes()).1
+    }
+
+    /// The same bytes in pieces of each length must come to the same.
+    fn follow_pieces(text: &str, len: usize) -> (usize, Rest) {
+        let (mut heads, mut held, mut passed) = (Heads::default(), Vec::new(), 0);
+        let mut rest = Rest::Nothing;
+        for piece in text.as_bytes().chunks(len) {
+            held.extend_from_slice(piece);
+            let (count, now) = heads.follow(&held);
+            passed += count;
+            held.drain(..count);
+            rest = now;
+            if matches!(rest, Rest::Refused(_)) {
+                break;
+            }
+        }
+        (passed, rest)
+    }
+
+    #[test]
+    fn whole_requests_pass_one_behind_the_other_in_whatever_pieces() {
+        let all = [
+            GET,
+            "\r\nPOST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nGET \n",
+            "PUT /b?c HTTP/1.1\r\nhost: a\r\nTransfer-Encoding: Chunked\r\n\r\n3;x=1\r\na\nb\r\n0\r\nt: 1\r\n\r\n",
+            "GET / HTTP/1.0\r\n\r\n",
+            GET,
+        ]
+        .concat();
+        for len in 1..all.len() {
+            assert_eq!(follow_pieces(&all, len), (all.len(), Rest::Nothing), "in pieces of {len}");
+        }
+        let cut = &all[..all.len() - 3];
+        assert_eq!(follow_pieces(cut, 7), (all.len() - GET.len(), Rest::Head));
+    }
+
+    #[test]
+    fn what_two_readers_could_read_differently_is_refused() {
+        for bad in [
+            "GET / HTTP/1.1\nhost: a\n\n",
+            "GET / HTTP/1.1\r\nhost: a\nx: y\r\n\r\n",
+            "GET / HTTP/1.1\r\nhost: a\r\n\n",
+            "\nGET / HTTP/1.1\r\nhost: a\r\n\r\n",
+            "GET / HTTP/1.1\r\nhost: a\r\n x: folded\r\n\r\n",
+            "GET / HTTP/1.1\r\nhost: a\r\nx: a\0b\r\n\r\n",
+            "GET / HTTP/1.1\r\nhost: a\r\nx: a\rb\r\n\r\n",
+            "GET / HTTP/1.1\r\nhost: a\r\nx : y\r\n\r\n",
+            "GET / HTTP/1.1\r\nhost: a\r\nx\r\n\r\n",
+            "GET / HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n",
+            "GET / HTTP/1.1\r\n\r\n",
+            "GET  / HTTP/1.1\r\nhost: a\r\n\r\n",
+            "GET / HTTP/2.0\r\nhost: a\r\n\r\n",
+            "GET /\r\n\r\n",
+            "G\0T / HTTP/1.1\r\nhost: a\r\n\r\n",
+            "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\ncontent-length: 1\r\n\r\n",
+            "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1, 1\r\n\r\n",
+            "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: +1\r\n\r\n",
+            "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: \r\n\r\n",
+            "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 99999999999999999999\r\n\r\n",
+            "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n",
+            "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n\r\n",
+            "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: gzip, chunked\r\n\r\n",
+            "POST / HTTP/1.0\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n",
+        ] {
+            assert_eq!(judge(bad), Rest::Refused(Fault::Malformed), "{bad:?}");
+            let behind = format!("{GET}{bad}");
+            for len in 1..behind.len() {
+                let (passed, rest) = follow_pieces(&behind, len);
+                assert_eq!((passed, rest), (GET.len(), Rest::Refused(Fault::Malformed)), "{bad:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn methods_of_proxies_are_refused() {
+        for bad in ["TRACE / HTTP/1.1\r\nhost: a\r\n\r\n", "CONNECT a:80 HTTP/1.1\r\nhost: a\r\n\r\n"] {
+            assert_eq!(judge(bad), Rest::Refused(Fault::Method), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_head_is_bounded() {
+        let long = format!("GET / HTTP/1.1\r\nhost: a\r\nx: {}", "y".repeat(HEAD_BYTES_MAX));
+        assert_eq!(judge(&long), Rest::Refused(Fault::TooLarge));
+        assert_eq!(judge(&format!("{long}\r\n\r\n")), Rest::Refused(Fault::TooLarge));
+        let many = format!("GET / HTTP/1.1\r\nhost: a\r\n{}\r\n", "x: y\r\n".repeat(LINES_MAX));
+        assert_eq!(judge(&many), Rest::Refused(Fault::TooLarge));
+        assert_eq!(judge(&"\r\n".repeat(10)), Rest::Nothing);
+    }
+
+    #[test]
+    fn what_belongs_to_a_socket_is_not_looked_at() {
+        let text = "GET / HTTP/1.1\r\nhost: a\r\nUpgrade: WebSocket\r\n\r\n\x01\n\n\n\0";
+        assert_eq!(Heads::default().follow(text.as_bytes()), (text.len(), Rest::Nothing));
+    }
+
+    #[test]
+    fn a_body_is_not_taken_for_a_head() {
+        let inside = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 20\r\n\r\nGET / HTTP/1.1\nx: y\n\n";
+        assert_eq!(judge(inside), Rest::Nothing);
+        let broken = "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n\n\n";
+        assert_eq!(judge(broken), Rest::Nothing, "the server refuses it");
+    }
+}

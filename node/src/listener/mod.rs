@@ -1,0 +1,124 @@
+//! Between the public's connections and the HTTP server: TLS, and the syntax of heads.
+//!
+//! Read in this order: `heads` follows the bytes of a connection, `stream` holds back what may not pass, `refusal` is
+//! what the server sees in its place, `tls` makes connections of handshakes; [`serve`] puts them in front of the
+//! server, as `actix_web::HttpServer` would do without them.
+
+mod ending;
+mod heads;
+mod metrics;
+mod refusal;
+mod stream;
+pub mod tls;
+
+use std::net::TcpListener;
+use std::time::Duration;
+
+use actix_http::error::DispatchError;
+use actix_http::{HttpService, Protocol, Request, Response};
+use actix_server::{Server, ServerBuilder};
+use actix_service::{
+    IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt as _, fn_service, map_config,
+};
+use actix_web::body::MessageBody;
+use actix_web::dev::{AppConfig, Extensions};
+use actix_web::rt::net::TcpStream;
+
+pub(crate) use ending::Ending;
+pub(crate) use refusal::Refusal;
+pub use stream::Stream;
+pub use tls::Tls;
+
+use crate::access::certificate::Certificate;
+use crate::socket::hangup::Spare;
+
+/// For how long a client may take to close after it was told.
+const PARTING: Duration = Duration::from_secs(1);
+
+/// How the public is served.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Threads.
+    pub workers: usize,
+    /// Connections of one thread.
+    pub connections_max: usize,
+    /// For how long an idle connection stays.
+    pub keep_alive: Duration,
+    /// How long a head may take to arrive.
+    pub patience: Duration,
+    /// For how many seconds connections may linger when the server stops.
+    pub shutdown_seconds: u64,
+    /// TLS, unless it is spoken in front of this node.
+    pub tls: Option<Tls>,
+}
+
+/// That a connection is under TLS; among the connection's data.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Secured;
+
+/// Serves what `app` makes, once a thread. It runs when it is polled.
+///
+/// # Errors
+/// If the listener cannot be used.
+pub fn serve<F, I, S, B>(options: Options, listener: TcpListener, app: F) -> std::io::Result<Server>
+where
+    F: Fn() -> I + Send + Clone + 'static,
+    I: IntoServiceFactory<S, Request>,
+    S: ServiceFactory<Request, Config = AppConfig> + 'static,
+    S::Error: Into<Response<actix_http::body::BoxBody>> + 'static,
+    S::InitError: std::fmt::Debug,
+    S::Response: Into<Response<B>> + 'static,
+    <S::Service as Service<Request>>::Future: 'static,
+    S::Service: 'static,
+    B: MessageBody + 'static,
+{
+    let builder = ServerBuilder::new()
+        .workers(options.workers)
+        .max_concurrent_connections(options.connections_max)
+        .shutdown_timeout(options.shutdown_seconds)
+        .disable_signals();
+    let stopping = builder.graceful_shutdown_signal();
+    let builder = builder.listen("public", listener, move || {
+        let (tls, patience) = (options.tls.clone(), options.patience);
+        let stopping = stopping.clone();
+        let http = HttpService::build()
+            .graceful_shutdown_signal(move || {
+                let stopping = stopping.clone();
+                async move { stopping.notified().await }
+            })
+            .keep_alive(options.keep_alive)
+            // Heads are timed where they are held back.
+            .client_request_timeout(Duration::ZERO)
+            .client_disconnect_timeout(PARTING)
+            .on_connect_ext(|stream: &Stream, data: &mut Extensions| connected(stream, data))
+            .finish(map_config(app().into_factory(), |()| AppConfig::default()));
+        fn_service(move |tcp: TcpStream| {
+            let tls = tls.clone();
+            async move {
+                let from = tcp.peer_addr().ok();
+                let stream = match tls {
+                    None => Stream::plain(tcp, patience),
+                    Some(tls) => match tls.accept(tcp).await {
+                        Some(stream) => Stream::tls(stream, patience),
+                        None => return Err(DispatchError::DisconnectTimeout),
+                    },
+                };
+                Ok((stream, Protocol::Http1, from))
+            }
+        })
+        .and_then(http)
+    })?;
+    Ok(builder.run())
+}
+
+/// What a connection's requests may know of it.
+fn connected(stream: &Stream, data: &mut Extensions) {
+    Spare::keep(stream, data);
+    if let Some(session) = stream.session() {
+        data.insert(Secured);
+        let chain = session.peer_certificates();
+        if let Some(certificate) = chain.and_then(|chain| chain.first()).and_then(Certificate::of) {
+            data.insert(certificate);
+        }
+    }
+}

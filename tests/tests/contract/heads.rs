@@ -1,0 +1,156 @@
+//! The heads of requests, as bytes: what is not written as it must be is refused, and the connection with it.
+
+use std::time::Duration;
+
+use conclave_tests::cluster::Cluster;
+use conclave_tests::raw::{Raw, statuses};
+use conclave_tests::shared;
+use tokio::time::Instant;
+
+const HEALTH: &str = "GET /health HTTP/1.1\r\nhost: a\r\n\r\n";
+
+#[tokio::test]
+async fn what_two_readers_could_read_differently_is_refused_and_nothing_behind_it_is_read() {
+    let cluster = shared::standard().await;
+    let node = cluster.follower().await;
+    for (what, head) in [
+        ("bare LF after a header", "GET /health HTTP/1.1\r\nhost: a\nx: y\r\n\r\n"),
+        ("bare LF after the request line", "GET /health HTTP/1.1\nhost: a\r\n\r\n"),
+        ("bare LF at the end", "GET /health HTTP/1.1\r\nhost: a\r\n\n"),
+        ("obs-fold", "GET /health HTTP/1.1\r\nhost: a\r\nx: y\r\n z\r\n\r\n"),
+        ("NUL in a value", "GET /health HTTP/1.1\r\nhost: a\r\nx: y\0z\r\n\r\n"),
+        ("NUL in a name", "GET /health HTTP/1.1\r\nhost: a\r\nx\0: y\r\n\r\n"),
+        ("bare CR", "GET /health HTTP/1.1\r\nhost: a\r\nx: y\rz\r\n\r\n"),
+        ("a blank before the colon", "GET /health HTTP/1.1\r\nhost : a\r\n\r\n"),
+        ("no host", "GET /health HTTP/1.1\r\n\r\n"),
+        ("two hosts", "GET /health HTTP/1.1\r\nhost: a\r\nhost: a\r\n\r\n"),
+        (
+            "length and chunks",
+            "POST /api/relay HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        ),
+        (
+            "chunks and length",
+            "POST /api/relay HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\ncontent-length: 5\r\n\r\n0\r\n\r\n",
+        ),
+        (
+            "two lengths",
+            "POST /api/relay HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\ncontent-length: 40\r\n\r\n",
+        ),
+        (
+            "the same length twice",
+            "POST /api/relay HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\ncontent-length: 2\r\n\r\n{}",
+        ),
+        ("a list of lengths", "POST /api/relay HTTP/1.1\r\nhost: a\r\ncontent-length: 2, 2\r\n\r\n{}"),
+        (
+            "another coding",
+            "POST /api/relay HTTP/1.1\r\nhost: a\r\ntransfer-encoding: xchunked\r\n\r\n0\r\n\r\n",
+        ),
+        ("another version", "GET /health HTTP/2.0\r\nhost: a\r\n\r\n"),
+    ] {
+        let mut connection = Raw::open(&node).await;
+        connection.send(format!("{HEALTH}{head}{HEALTH}")).await;
+        let read = connection.rest().await;
+        assert_eq!(statuses(&read), [200, 400], "{what}: {read}");
+        let refused = &read[read.rfind("HTTP/1.1 400").expect("it was found")..];
+        assert!(refused.contains("\"error\":\"invalid_input\""), "{what}: {refused}");
+        for header in ["x-request-id: ", "x-content-type-options: nosniff", "connection: close"] {
+            assert!(refused.to_ascii_lowercase().contains(header), "{header} of {what}: {refused}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_head_may_come_in_pieces_and_several_at_once() {
+    let cluster = shared::standard().await;
+    let node = cluster.follower().await;
+    let post =
+        "POST /api/relay HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n";
+    let last = "GET /livez HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+    let all = format!("{HEALTH}{post}{HEALTH}{last}");
+    for len in [1, 7, 64, all.len()] {
+        let mut connection = Raw::open(&node).await;
+        for piece in all.as_bytes().chunks(len) {
+            connection.send(piece).await;
+        }
+        let read = connection.rest().await;
+        assert_eq!(statuses(&read), [200, 400, 200, 200], "pieces of {len}: {read}");
+        assert!(read.contains("missing_action"), "the body was read: {read}");
+    }
+}
+
+#[tokio::test]
+async fn a_giant_head_is_refused_before_it_is_whole() {
+    let cluster = shared::standard().await;
+    let node = cluster.follower().await;
+    let line = format!("x: {}\r\n", "y".repeat(1000));
+    for head in [
+        format!("GET /health HTTP/1.1\r\nhost: a\r\n{}", line.repeat(200)),
+        format!("GET /health HTTP/1.1\r\nhost: a\r\nx: {}", "y".repeat(200_000)),
+        format!("GET /{} HTTP/1.1\r\nhost: a\r\n\r\n", "y".repeat(100_000)),
+        format!("GET /health HTTP/1.1\r\nhost: a\r\n{}\r\n", "x: y\r\n".repeat(200)),
+    ] {
+        let mut connection = Raw::open(&node).await;
+        connection.send(&head).await;
+        let read = connection.rest().await;
+        assert_eq!(statuses(&read), [431], "{read}");
+        assert!(read.contains("headers_too_large"), "{read}");
+    }
+}
+
+#[tokio::test]
+async fn methods_of_proxies_are_refused_and_the_connection_closed() {
+    let cluster = shared::standard().await;
+    let node = cluster.follower().await;
+    for head in [
+        "TRACE / HTTP/1.1\r\nhost: a\r\nx-secret: s\r\n\r\n",
+        "TRACE /health HTTP/1.1\r\nhost: a\r\nx-secret: s\r\n\r\n",
+        "CONNECT a:80 HTTP/1.1\r\nhost: a\r\n\r\n",
+    ] {
+        let mut connection = Raw::open(&node).await;
+        connection.send(format!("{head}{HEALTH}")).await;
+        let read = connection.rest().await;
+        assert_eq!(statuses(&read), [405], "{head}: {read}");
+        assert!(!read.contains("x-secret"), "nothing is given back: {read}");
+    }
+}
+
+#[tokio::test]
+async fn a_head_that_does_not_come_in_time_is_given_up() {
+    let cluster = Cluster::builder().nodes(1).set("http.request_timeout", "1s").start().await;
+    let node = cluster.api(1);
+    for before in ["", HEALTH] {
+        for begun in ["", "GET /health HTTP/1.1\r\nhost: a\r\nx: "] {
+            if !before.is_empty() && begun.is_empty() {
+                continue; // That is an idle connection, which has a time of its own.
+            }
+            let mut connection = Raw::open(&node).await;
+            let began = Instant::now();
+            connection.send(before).await;
+            connection.send(begun).await;
+            let mut late = tokio::spawn(async move { connection.rest().await });
+            // Others notice nothing.
+            while tokio::time::timeout(Duration::from_millis(50), &mut late).await.is_err() {
+                node.get("/health").once().await.ok();
+                assert!(began.elapsed() < Duration::from_secs(10), "it is given up in bounded time");
+            }
+            assert!(began.elapsed() >= Duration::from_millis(900), "not before its time");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_come_in_time_is_given_up() {
+    let cluster = shared::standard().await;
+    let node = cluster.follower().await;
+    let stalled = async |path: &str, length: usize| {
+        let mut connection = Raw::open(&node).await;
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{{"
+        );
+        connection.send(head).await;
+        connection.rest().await
+    };
+    let (read, unread) = tokio::join!(stalled("/api/relay", 100), stalled("/api/v1/nothing", 100));
+    assert_eq!(statuses(&read), [408], "{read}");
+    assert_eq!(statuses(&unread), [404], "{unread}");
+}
