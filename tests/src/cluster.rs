@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 use std::{fs, thread};
 
-use conclave_client_sim::chaos::cluster::process::Signal;
+pub use conclave_client_sim::chaos::cluster::process::Signal;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::binary;
@@ -214,9 +214,9 @@ impl Cluster {
         ended
     }
 
-    /// Sends a signal by name, as in `kill -NAME`.
-    pub fn signal(&mut self, id: u64, name: &str) {
-        self.node_mut(id).process().signal(name);
+    /// Sends a signal.
+    pub fn signal(&mut self, id: u64, signal: Signal) {
+        self.node_mut(id).signal(signal);
     }
 
     /// SIGKILL.
