@@ -40,6 +40,9 @@ pub(super) struct Args {
     /// How long a client waits for an answer
     #[arg(long, default_value = "5s", value_parser = duration)]
     deadline: Duration,
+    /// How long the last look at every node tries to get answers
+    #[arg(long, default_value = "20s", value_parser = duration)]
+    patience: Duration,
     /// A time to live of the cluster, where it is not the default: chunk, signal, register, session
     #[arg(long, value_name = "NAME=TIME", value_delimiter = ',', value_parser = ttl)]
     ttl: Vec<(String, Duration)>,
@@ -146,11 +149,11 @@ impl Args {
             seed: self.seed.unwrap_or_else(rand::random),
             families,
             deadline: self.deadline,
+            audit_patience: self.patience,
             ttls: self.ttls(),
             allowance: self.allowance,
             socket_path: self.socket_path.clone(),
             history: self.history.clone(),
-            ..Options::default()
         });
         let bar = progress(self.duration);
         let begun = Instant::now();

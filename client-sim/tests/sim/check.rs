@@ -9,6 +9,9 @@ use serde_json::Value;
 use super::model::{Flaw, Model};
 use super::{Ran, sim};
 
+/// What the model knows: everything but sockets and time.
+const FAMILIES: &str = "register,ledger,code,pin,mailbox,transfer";
+
 /// Asks a server of three nodes about some families for a while.
 async fn check(flaw: Flaw, duration: &str, more: &[&str]) -> Ran {
     let model = Model::start(3, flaw).await;
@@ -28,16 +31,18 @@ async fn is_found(flaw: Flaw, family: &str, check_name: &str) {
         "{flaw:?}: {first}"
     );
     let lines = first["history"].as_array().unwrap();
-    assert!((1..=24).contains(&lines.len()), "{flaw:?}: {} lines: {first:#}", lines.len());
+    // Of a transfer whose end was said nothing can be left out, since that depends on all chunks.
+    let lines_max = if family == "transfer" { 60 } else { 16 };
+    assert!((1..=lines_max).contains(&lines.len()), "{flaw:?}: {} lines: {first:#}", lines.len());
     let marked = lines.iter().filter(|line| line.as_str().unwrap().starts_with('>')).count();
     assert_eq!(marked, 1, "{flaw:?}: {first}");
 }
 
 #[tokio::test]
 async fn a_server_that_keeps_the_contract_passes() {
-    let ran = check(Flaw::None, "3s", &["--rate", "1000"]).await;
+    let ran = check(Flaw::None, "3s", &["--rate", "1000", "--family", FAMILIES]).await;
     assert_eq!(ran.code, Some(0), "{}", ran.report);
-    for family in ["register", "ledger", "code", "pin", "mailbox", "transfer"] {
+    for family in FAMILIES.split(',') {
         assert!(ran.number(&format!("/families/{family}/answered")) > 100.0, "{family}: {}", ran.report);
         assert!(ran.number(&format!("/families/{family}/keys")) > 0.0, "{family}: {}", ran.report);
     }
@@ -46,7 +51,7 @@ async fn a_server_that_keeps_the_contract_passes() {
 
 #[tokio::test]
 async fn lost_replies_are_nobodys_fault() {
-    let ran = check(Flaw::LosesReplies, "3s", &["--rate", "1000"]).await;
+    let ran = check(Flaw::LosesReplies, "3s", &["--rate", "1000", "--family", FAMILIES]).await;
     assert_eq!(ran.code, Some(0), "{}", ran.report);
     assert!(ran.number("/outcomes/unknown") > 10.0, "{}", ran.report);
 }
@@ -112,11 +117,13 @@ fn drawn(violation: &Value) {
 
 #[tokio::test]
 async fn a_family_of_which_nothing_is_answered_is_not_proven() {
-    // A port nobody listens on, since its listener is gone.
-    let away = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // A port that nobody listens on and nobody else can have.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let away = socket.local_addr().unwrap();
     let target = format!("http://{away}");
     let args = ["check", "--target", &target, "--duration", "300ms", "--json", "--family", "code,pin"];
-    let ran = sim(&args).await;
+    let ran = sim(&[&args[..], &["--patience", "300ms", "--deadline", "300ms"]].concat()).await;
     assert_eq!(ran.code, Some(1), "{}", ran.report);
     assert_eq!(ran.report["unproven"], serde_json::json!(["code", "pin"]));
 }

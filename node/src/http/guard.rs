@@ -20,7 +20,6 @@ use super::request_id::{self, REQUEST_ID};
 use super::routes::{Entry, Route};
 use super::shared::Shared;
 use crate::listener::Refusal;
-use crate::socket::hangup::Spare;
 
 /// The policy of answers that no browser should ever render.
 const API_POLICY: &str = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
@@ -82,10 +81,6 @@ where
     let began = Instant::now();
     let id = request_id::of(request.headers());
     let route = Route::of(request.path());
-    if !request.head().upgrade() {
-        // What a socket would need for its end.
-        request.conn_data::<Spare>().map(Spare::take);
-    }
     let method = request.method().clone();
     let verdict = Verdict::of(request.headers(), &shared.options.allowed_origins);
     // A span costs a tenth of a small request. It is there when debug lines are; what is logged of a request above

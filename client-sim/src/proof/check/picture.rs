@@ -11,13 +11,15 @@ use crate::proof::history::Operation;
 
 const LEFT: usize = 90;
 const TOP: usize = 64;
-const COLUMN: usize = 56;
+/// A picture is about so wide, as far as its columns allow.
+const WIDTH: usize = 1_600;
+const COLUMN_MIN: usize = 56;
+const COLUMN_MAX: usize = 180;
 const LANE: usize = 46;
 const BAR: usize = 24;
 /// What is drawn at most; the last ones tell most.
 const BARS_MAX: usize = 80;
-/// Letters in a bar's label, by columns.
-const LETTERS_PER_COLUMN: usize = 8;
+const LETTER: usize = 7;
 
 /// Draws it.
 pub(super) fn draw(violation: &Violation) -> String {
@@ -30,7 +32,8 @@ pub(super) fn draw(violation: &Violation) -> String {
         clients.dedup();
         clients.into_iter().enumerate().map(|(lane, client)| (client, lane)).collect()
     };
-    let (width, height) = (LEFT + COLUMN * (columns.len() + 3), TOP + LANE * lanes.len() + 56);
+    let column = (WIDTH / (columns.len() + 3)).clamp(COLUMN_MIN, COLUMN_MAX);
+    let (width, height) = (LEFT + column * (columns.len() + 3), TOP + LANE * lanes.len() + 56);
     let mut svg = format!(
         r##"<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" font-family="monospace" font-size="11">
 <rect width="100%" height="100%" fill="#ffffff"/>
@@ -50,9 +53,9 @@ pub(super) fn draw(violation: &Violation) -> String {
         let first = columns[&operation.start];
         let last = if operation.is_open() { columns.len() + 2 } else { columns[&operation.end] };
         let top = TOP + LANE * lanes[&operation.client];
-        bar(&mut svg, operation, place + skipped == violation.offender, (first, last), top);
+        bar(&mut svg, operation, place + skipped == violation.offender, (first, last), (column, top));
     }
-    axis(&mut svg, &columns, TOP + LANE * lanes.len() + 16);
+    axis(&mut svg, &columns, column, TOP + LANE * lanes.len() + 16);
     svg + "</svg>\n"
 }
 
@@ -65,15 +68,21 @@ fn columns(operations: &[Operation]) -> BTreeMap<u64, usize> {
     instants.into_iter().enumerate().map(|(column, instant)| (instant, column)).collect()
 }
 
-fn bar(svg: &mut String, operation: &Operation, offends: bool, (first, last): (usize, usize), top: usize) {
-    let (x, width) = (LEFT + COLUMN * first, (COLUMN * last.saturating_sub(first)).max(6));
+fn bar(
+    svg: &mut String,
+    operation: &Operation,
+    offends: bool,
+    (first, last): (usize, usize),
+    (column, top): (usize, usize),
+) {
+    let (x, width) = (LEFT + column * first, (column * last.saturating_sub(first)).max(6));
     let (fill, stroke, dashes) = match (offends, operation.is_open()) {
         (true, _) => ("#f8c8c8", "#c00000", ""),
         (false, true) => ("#f4f4f4", "#999999", r#" stroke-dasharray="4 3""#),
         (false, false) => ("#d4e4f7", "#3a6ea5", ""),
     };
     let label = format!("{} → {}", operation.wish, operation.outcome);
-    let room = (last.saturating_sub(first)).max(1) * LETTERS_PER_COLUMN;
+    let room = width.max(column) / LETTER;
     let shown: String = match label.chars().count() > room {
         true => label.chars().take(room.saturating_sub(1)).chain(['…']).collect(),
         false => label.clone(),
@@ -88,9 +97,9 @@ fn bar(svg: &mut String, operation: &Operation, offends: bool, (first, last): (u
     );
 }
 
-fn axis(svg: &mut String, columns: &BTreeMap<u64, usize>, y: usize) {
+fn axis(svg: &mut String, columns: &BTreeMap<u64, usize>, width: usize, y: usize) {
     for (instant, column) in columns {
-        let x = LEFT + COLUMN * column;
+        let x = LEFT + width * column;
         // Alternating heights, since neighbours would overlap.
         let text_y = y + 12 + 14 * (column % 2);
         let milliseconds = *instant as f64 / 1e6;
