@@ -1,5 +1,6 @@
 //! The subcommands, one file each.
 
+mod chaos;
 mod check;
 mod compare;
 mod failover;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 
 use view::{interrupt, print_json, progress, write_page};
+pub(crate) use work::raise_open_files;
 
 /// Load, checks and measurements for Conclave, or for any server with the same HTTP contract.
 #[derive(Debug, Parser)]
@@ -37,6 +39,8 @@ enum Command {
     Transfer(transfer::Args),
     /// Kill the leader again and again and measure when writes resume.
     Failover(failover::Args),
+    /// Break a cluster on purpose while load runs, and check every promise.
+    Chaos(Box<chaos::Args>),
     /// Fill the servers with live transfers and watch their memory until all have expired.
     Memory(memory::Args),
     /// Run the same workload against several systems in turn, and divide.
@@ -62,6 +66,7 @@ impl Cli {
             Command::Check(args) => on_runtime(args.threads, args.run()),
             Command::Transfer(args) => on_runtime(args.threads, args.run()),
             Command::Failover(args) => on_runtime(1, args.run()),
+            Command::Chaos(args) => on_runtime(args.threads, args.run()),
             Command::Memory(args) => on_runtime(args.threads, args.run()),
             Command::Compare(args) => on_runtime(args.work.threads, args.run()),
             Command::Soak(args) => on_runtime(args.work.threads, args.run()),
@@ -91,7 +96,7 @@ fn on_runtime(threads: usize, command: impl Future<Output = u8>) -> u8 {
 }
 
 /// `500ms`, `30s`, `2m`, or seconds without a unit.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
     let unit = match &text[digits.len()..] {
         "ms" => 1e-3,
