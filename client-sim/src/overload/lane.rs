@@ -61,7 +61,7 @@ impl Uploads {
     /// The next chunk as a body. A refused one is not tried again: whoever is overloaded gets new wishes, not old ones.
     fn next(&mut self, body: &mut Vec<u8>) {
         let chunks = u64::from(self.chunks);
-        let (flow, index) = (self.lane << 32 | self.sent / chunks, (self.sent % chunks) as u32);
+        let (flow, index) = ((self.lane << 32) | (self.sent / chunks), (self.sent % chunks) as u32);
         self.sent += 1;
         let place = transfer(self.run, flow);
         body.clear();
