@@ -189,7 +189,8 @@ impl Session {
         let lacking = || Failed::ForGood(Error::Malformed("no session in the answer to hello"));
         self.id = Some(welcome.session.ok_or_else(lacking)?);
         let Some(room) = &self.room else { return Ok(!self.begun || welcome.recovered == Some(true)) };
-        if welcome.room.as_ref() == Some(room) && welcome.recovered == Some(true) {
+        // Where the answer to an earlier try to enter was lost, the place is not known yet.
+        if welcome.room.as_ref() == Some(room) && welcome.recovered == Some(true) && self.place.is_some() {
             return Ok(true);
         }
         let join = format!(r#"{{"op":"join","id":{JOIN},"room":"{room}"{since}}}"#);
