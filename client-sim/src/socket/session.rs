@@ -189,8 +189,11 @@ impl Session {
         let lacking = || Failed::ForGood(Error::Malformed("no session in the answer to hello"));
         self.id = Some(welcome.session.ok_or_else(lacking)?);
         let Some(room) = &self.room else { return Ok(!self.begun || welcome.recovered == Some(true)) };
-        // Where the answer to an earlier try to enter was lost, the place is not known yet.
-        if welcome.room.as_ref() == Some(room) && welcome.recovered == Some(true) && self.place.is_some() {
+        if welcome.room.as_ref() == Some(room) && welcome.recovered == Some(true) {
+            // Where the answer to join was lost, this is the first that is heard of the place.
+            if self.place.is_none() {
+                self.place = welcome.place;
+            }
             return Ok(true);
         }
         let join = format!(r#"{{"op":"join","id":{JOIN},"room":"{room}"{since}}}"#);
