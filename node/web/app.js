@@ -9,7 +9,7 @@ import { Transfers } from "./transfers.js";
 import { bytes, duration, files as manyFiles, words } from "./words.js";
 
 const at = (id) => document.getElementById(id);
-const SECTIONS = ["home", "offer", "finding", "accept", "moving", "done", "trouble"];
+const SECTIONS = ["signin", "home", "offer", "finding", "accept", "moving", "done", "trouble"];
 const WAYS = {
   direct: "Straight from device to device, encrypted from end to end.",
   relay: "Through the relay, encrypted from end to end.",
@@ -70,6 +70,7 @@ function list(place, files) {
 function failed(error) {
   side?.end();
   retire();
+  if (error?.status === 401 || error?.code === "unauthorized") return signIn("Your token is over. Ask for a new one.");
   const { title, text } = words(error);
   at("trouble-title").textContent = title;
   at("trouble-text").textContent = text;
@@ -88,11 +89,43 @@ function hint(text, bad = false) {
   at("code-hint").classList.toggle("bad", bad);
 }
 
+// ---- the credential
+
+/** Kept for this tab: a reload finds it, another tab and tomorrow do not. */
+const TOKEN = "conclave.token";
+const token = () => sessionStorage.getItem(TOKEN) ?? undefined;
+
+/** Whether the server lets this page in, with the token it has or without one. One that can't be asked is not a no. */
+async function welcome() {
+  const headers = token() ? { authorization: `Bearer ${token()}` } : {};
+  const asked = fetch("/api/v1/nodes", { headers, cache: "no-store" }).catch(() => null);
+  const reply = await Promise.race([asked, new Promise((resolve) => setTimeout(resolve, 3000))]);
+  return reply?.status !== 401;
+}
+
+function signIn(text) {
+  sessionStorage.removeItem(TOKEN);
+  if (text) at("token-hint").textContent = text;
+  at("token-hint").classList.toggle("bad", Boolean(text));
+  show("signin");
+}
+
+at("sign").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const typed = at("token").value.trim();
+  if (!/^[\w.~+/=-]+$/.test(typed)) return signIn("Paste the whole token: letters, digits and dots.");
+  sessionStorage.setItem(TOKEN, typed);
+  if (!(await welcome())) return signIn("The server does not take this token: it may be over, or not for this server.");
+  at("token").value = "";
+  retire();
+  start();
+});
+
 // ---- the connection
 
 function session() {
   if (client) return client;
-  const mine = connect({ urls: location.origin, discover: true });
+  const mine = connect({ urls: location.origin, discover: true, token: token() });
   client = mine;
   mine.then(
     (opened) => {
@@ -391,11 +424,21 @@ function fromAddress() {
 }
 addEventListener("hashchange", () => {
   const code = fromAddress();
-  if (code && !side) void receive(code);
+  if (shown === "signin") opening = code ?? opening;
+  else if (code && !side) void receive(code);
 });
 
+/** The code that the page was opened with waits for who has to sign in first. */
+let opening = fromAddress();
+
+function start() {
+  const code = opening;
+  opening = null;
+  if (code) void receive(code);
+  else show("home");
+  session().catch(() => {});
+}
+
 void sink.sweep();
-const code = fromAddress();
-if (code) void receive(code);
-else show("home");
-session().catch(() => {});
+if (await welcome()) start();
+else signIn();

@@ -37,8 +37,8 @@ export async function browser(test) {
   return started;
 }
 
-/** One device: a page of its own profile. `unforeseen` collects errors that the test did not provoke. */
-export async function device(browser, { name, url, look = WIDE, webrtc = true }) {
+/** One device: a page of its own profile. `begins` is what it shows first; `unforeseen` collects errors that the test did not provoke. */
+export async function device(browser, { name, url, look = WIDE, webrtc = true, begins = "#home" }) {
   const context = await browser.newContext({ ...look, acceptDownloads: true });
   const page = await context.newPage();
   page.setDefaultTimeout(60_000);
@@ -62,7 +62,7 @@ export async function device(browser, { name, url, look = WIDE, webrtc = true })
     };
   }, webrtc);
   await page.goto(url);
-  await page.locator("#home").waitFor();
+  await page.locator(begins).waitFor();
   const picture = async (state) => {
     if (!PICTURES) return;
     mkdirSync(PICTURES, { recursive: true });

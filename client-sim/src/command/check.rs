@@ -8,7 +8,7 @@ use clap::ArgGroup;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::load::progress;
+use super::view::bar;
 use super::{BAD, BROKEN, GOOD, duration, print_json};
 use crate::client::Target;
 use crate::proof::{Allowance, Family, Findings, Options, Run, Ttls, Verdict, Violation, check_file};
@@ -155,7 +155,7 @@ impl Args {
             socket_path: self.socket_path.clone(),
             history: self.history.clone(),
         });
-        let bar = progress(self.duration);
+        let bar = bar(self.duration);
         let begun = Instant::now();
         let watch = async {
             loop {

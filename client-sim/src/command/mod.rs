@@ -2,10 +2,15 @@
 
 mod chaos;
 mod check;
+mod compare;
 mod failover;
 mod load;
 mod memory;
+mod overload;
+mod soak;
 mod transfer;
+mod view;
+mod work;
 
 use std::future::Future;
 use std::process::ExitCode;
@@ -13,7 +18,8 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
-pub(crate) use load::raise_open_files;
+use view::{interrupt, print_json, progress, write_page};
+pub(crate) use work::raise_open_files;
 
 /// Load, checks and measurements for Conclave, or for any server with the same HTTP contract.
 #[derive(Debug, Parser)]
@@ -37,6 +43,12 @@ enum Command {
     Chaos(Box<chaos::Args>),
     /// Fill the servers with live transfers and watch their memory until all have expired.
     Memory(memory::Args),
+    /// Run the same workload against several systems in turn, and divide.
+    Compare(Box<compare::Args>),
+    /// Keep a rate for hours, and see whether memory, files or disk use grow.
+    Soak(Box<soak::Args>),
+    /// Offer more than the servers can do, and see what they still do.
+    Overload(overload::Args),
 }
 
 /// Everything verified and nothing unexpected.
@@ -50,12 +62,15 @@ impl Cli {
     /// Runs the chosen subcommand; 0 is success, 1 a failed check, 2 bad usage, 3 a run that could not be made.
     pub fn run(self) -> ExitCode {
         let code = match self.command {
-            Command::Load(args) => on_runtime(args.threads, args.run()),
+            Command::Load(args) => on_runtime(args.work.threads, args.run()),
             Command::Check(args) => on_runtime(args.threads, args.run()),
             Command::Transfer(args) => on_runtime(args.threads, args.run()),
             Command::Failover(args) => on_runtime(1, args.run()),
             Command::Chaos(args) => on_runtime(args.threads, args.run()),
             Command::Memory(args) => on_runtime(args.threads, args.run()),
+            Command::Compare(args) => on_runtime(args.work.threads, args.run()),
+            Command::Soak(args) => on_runtime(args.work.threads, args.run()),
+            Command::Overload(args) => on_runtime(args.threads, args.run()),
         };
         ExitCode::from(code)
     }
@@ -92,14 +107,6 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     };
     let number: f64 = digits.parse().map_err(|_| "not a number".to_owned())?;
     Duration::try_from_secs_f64(number * unit).map_err(|error| error.to_string())
-}
-
-/// One line of JSON.
-fn print_json(report: &impl serde::Serialize) {
-    match serde_json::to_string(report) {
-        Ok(json) => println!("{json}"),
-        Err(error) => eprintln!("the report does not serialize: {error}"),
-    }
 }
 
 #[cfg(test)]

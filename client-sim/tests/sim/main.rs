@@ -3,10 +3,14 @@
 #![allow(clippy::unwrap_used)]
 
 mod check;
+mod compare;
 mod failover;
 mod load;
 mod model;
+mod overload;
 mod realtime;
+mod report;
+mod soak;
 mod sockets;
 mod stand_in;
 mod transfer;

@@ -33,7 +33,28 @@ struct Waiting {
     busy: bool,
 }
 
+/// What became of a cast.
+#[derive(Debug, PartialEq, Eq)]
+enum Pushed {
+    /// It waits, and a task has to be begun that sends it.
+    Begin,
+    /// It waits for the task that sends already.
+    UnderWay,
+    /// It is dropped: there is no room.
+    Full,
+}
+
 impl Queue {
+    fn push(&self, cast: Bytes) -> Pushed {
+        let mut waiting = self.lock();
+        if waiting.bytes + cast.len() > limits::CASTS_BYTES_MAX {
+            return Pushed::Full;
+        }
+        waiting.bytes += cast.len();
+        waiting.casts.push_back(cast);
+        if std::mem::replace(&mut waiting.busy, true) { Pushed::UnderWay } else { Pushed::Begin }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.0.lock().expect("nothing panics while this is held")
     }
@@ -69,17 +90,10 @@ impl Caster {
             let mut queues = self.queues.lock().expect("nothing panics while this is held");
             queues.entry(peer).or_insert_with(|| Arc::new(Queue(Mutex::default()))).clone()
         };
-        {
-            let mut waiting = queue.lock();
-            if waiting.bytes + cast.len() > limits::CASTS_BYTES_MAX {
-                metrics::counter!(DROPPED).increment(1);
-                return;
-            }
-            waiting.bytes += cast.len();
-            waiting.casts.push_back(cast);
-            if std::mem::replace(&mut waiting.busy, true) {
-                return;
-            }
+        match queue.push(cast) {
+            Pushed::Begin => {}
+            Pushed::UnderWay => return,
+            Pushed::Full => return metrics::counter!(DROPPED).increment(1),
         }
         let (links, stop, address) = (self.links.clone(), self.stop.clone(), address.to_owned());
         tokio::spawn(async move {
@@ -121,5 +135,36 @@ impl Caster {
             metrics::counter!(DROPPED).increment(dropped);
         }
         Outgoing { kind: kind::CAST, group: 0, header: Vec::new(), payload: Vec::new() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CAST_BYTES: usize = 32 << 10;
+
+    #[test]
+    fn what_waits_for_a_peer_is_bounded_and_room_comes_back_with_every_frame() {
+        let queue = Queue(Mutex::default());
+        let cast = || Bytes::from(vec![7; CAST_BYTES]);
+        assert_eq!(queue.push(cast()), Pushed::Begin);
+        let fitting = limits::CASTS_BYTES_MAX / CAST_BYTES;
+        for _ in 1..fitting {
+            assert_eq!(queue.push(cast()), Pushed::UnderWay);
+        }
+        assert_eq!(queue.push(cast()), Pushed::Full);
+        let (frame, count) = queue.next().expect("casts wait");
+        assert!(frame.len() <= limits::CAST_FRAME_BYTES_MAX + 4 * count as usize, "{}", frame.len());
+        for _ in 0..count {
+            assert_eq!(queue.push(cast()), Pushed::UnderWay);
+        }
+        assert_eq!(queue.push(cast()), Pushed::Full);
+        let mut rest = 0;
+        while let Some((_, count)) = queue.next() {
+            rest += count as usize;
+        }
+        assert_eq!(rest, fitting, "none is lost, none is sent twice");
+        assert_eq!(queue.push(cast()), Pushed::Begin, "the task that got none has ended");
     }
 }

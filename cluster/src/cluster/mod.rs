@@ -12,6 +12,7 @@ mod sequencer;
 mod service;
 mod spend;
 mod status;
+mod trace;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +25,7 @@ pub use admin::AdminError;
 pub use clock::{Clock, SystemClock};
 pub use options::{Options, StartError, World};
 pub use status::{NodeStatus, Status};
+pub use trace::Trace;
 
 use crate::raft::message::{self, kind};
 use crate::raft::{Hint, Lead, Node};
@@ -163,7 +165,12 @@ impl Cluster {
 
     /// Has the wish carried out once, on a quorum, and returns its answer.
     pub async fn propose(&self, draft: Draft) -> Result<Answer, Error> {
-        self.inner.proposer.propose(draft).await
+        self.propose_traced(draft, None).await
+    }
+
+    /// As [`Cluster::propose`]; whoever leads can tell in its log which request this was.
+    pub async fn propose_traced(&self, draft: Draft, trace: Option<Trace>) -> Result<Answer, Error> {
+        self.inner.proposer.propose(draft, trace).await
     }
 
     /// Looks at the state, linearizably: what was answered anywhere before this call is seen. `look` gets the

@@ -1,6 +1,6 @@
 //! A node's side of a proposal: what arrives while the last batch is in flight becomes the next batch.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::sequencer::{Parcel, Sequencer};
 use super::spend::Spending;
+use super::trace::{Trace, Traces};
 use super::{Draft, Error, changed, limits};
 use crate::raft::message::kind;
 use crate::raft::{Lead, WriteError};
@@ -24,6 +25,7 @@ use crate::wire::{self, Frame, Lane, Links, Outgoing};
 
 struct Pending {
     command: Command,
+    trace: Option<Trace>,
     bytes: usize,
     since: Instant,
     /// Nobody waits for a bare charge.
@@ -35,9 +37,19 @@ struct Queue {
     pending: VecDeque<Pending>,
     bytes: usize,
     next_seq: u64,
-    /// Sequence numbers given out and not yet answered, or given up.
-    open: BTreeSet<u64>,
+    /// Sequence numbers given out and not yet answered, or given up, and since when.
+    open: BTreeMap<u64, Instant>,
     closed: bool,
+}
+
+impl Queue {
+    /// Whether there is room for so many bytes more. Where the oldest has waited for long and many wait behind it, more
+    /// come than can be carried out: each one taken in would make all wait longer, and the sooner it hears so, the better.
+    fn has_room(&self, bytes: usize, now: Instant) -> bool {
+        let oldest = self.open.values().next().map_or(Duration::ZERO, |since| now - *since);
+        let late = self.open.len() >= limits::OPEN_CALM && oldest > limits::OPEN_AGE_MAX;
+        !late && self.pending.len() < limits::PENDING_MAX && self.bytes + bytes <= limits::PENDING_BYTES_MAX
+    }
 }
 
 /// Gathers commands, names them, and has them sequenced by whoever leads, as often as it takes.
@@ -71,15 +83,20 @@ impl Proposer {
     }
 
     /// Has a wish carried out once.
-    pub(super) async fn propose(&self, draft: Draft) -> Result<Answer, Error> {
+    pub(super) async fn propose(&self, draft: Draft, trace: Option<Trace>) -> Result<Answer, Error> {
         let (reply, answer) = oneshot::channel();
-        self.push(draft, Some(reply))?;
+        self.push(draft, trace, Some(reply))?;
         self.filled.notify_one();
         // Dropped in flight: a leader may have it already.
         answer.await.unwrap_or(Err(Error::NoLeader))
     }
 
-    fn push(&self, draft: Draft, reply: Option<oneshot::Sender<Result<Answer, Error>>>) -> Result<(), Error> {
+    fn push(
+        &self,
+        draft: Draft,
+        trace: Option<Trace>,
+        reply: Option<oneshot::Sender<Result<Answer, Error>>>,
+    ) -> Result<(), Error> {
         let mut queue = self.queue();
         if queue.closed {
             return Err(Error::ShuttingDown);
@@ -88,13 +105,14 @@ impl Proposer {
         let Draft { charge, memo, ask } = draft;
         let command = Command { id: RequestId { origin: self.origin, seq }, charge, memo, ask };
         let bytes = command.size();
-        if queue.pending.len() >= limits::PENDING_MAX || queue.bytes + bytes > limits::PENDING_BYTES_MAX {
+        let now = Instant::now();
+        if !queue.has_room(bytes, now) {
             return Err(Error::Overloaded);
         }
         queue.next_seq = seq;
-        queue.open.insert(seq);
+        queue.open.insert(seq, now);
         queue.bytes += bytes;
-        queue.pending.push_back(Pending { command, bytes, since: Instant::now(), reply });
+        queue.pending.push_back(Pending { command, trace, bytes, since: now, reply });
         Ok(())
     }
 
@@ -109,7 +127,7 @@ impl Proposer {
     fn add_spends(&self) {
         for charge in self.spending.take(limits::SPENDS_PER_BATCH_MAX) {
             // Charges that find no place are forgiven: the node is overloaded with wishes that pay for themselves.
-            let _ = self.push(Draft { charge: Some(charge), memo: None, ask: Ask::Spend }, None);
+            let _ = self.push(Draft { charge: Some(charge), memo: None, ask: Ask::Spend }, None, None);
         }
     }
 
@@ -239,24 +257,29 @@ impl Proposer {
 
     fn floor(&self) -> u64 {
         let queue = self.queue();
-        queue.open.first().copied().unwrap_or(queue.next_seq + 1)
+        queue.open.keys().next().copied().unwrap_or(queue.next_seq + 1)
     }
 
     /// One try: the answers, or nothing if there are none to be had from this leader now.
     async fn attempt(&self, batch: &[Pending], lead: &Lead) -> Option<Vec<Answer>> {
         let commands: Vec<Command> = batch.iter().map(|pending| pending.command.clone()).collect();
+        let traces = Traces::of(batch.iter().map(|pending| pending.trace.as_ref()));
         let floor = (self.origin, self.floor());
         let answers = if lead.local {
             let (reply, answers) = oneshot::channel();
             let bytes = batch.iter().map(|pending| pending.bytes).sum();
-            let parcel = Parcel { commands, bytes, floor: Some(floor), since: Instant::now(), reply };
+            let parcel = Parcel { commands, traces, bytes, floor: Some(floor), since: Instant::now(), reply };
             self.sequencer.enqueue(parcel).ok()?;
             answers.await.ok()?.ok()?
         } else {
             let proposal = Proposal { floors: vec![floor], commands, ..Proposal::default() };
             let encoded = proposal.encode();
-            let request =
-                Outgoing { kind: kind::FORWARD, group: 0, header: encoded.header, payload: encoded.bodies };
+            let (kind, header) = if traces.is_empty() {
+                (kind::FORWARD, encoded.header)
+            } else {
+                (kind::FORWARD_TRACED, traces.before(&encoded.header))
+            };
+            let request = Outgoing { kind, group: 0, header, payload: encoded.bodies };
             let reply = self.links.call(lead.id, &lead.address, Lane::Bulk, request, self.deadline).await;
             answers_of(reply)?
         };
@@ -304,14 +327,49 @@ fn queue_forwarded(
     sequencer: &Sequencer,
     frame: Frame,
 ) -> Option<oneshot::Receiver<Result<Vec<Answer>, WriteError>>> {
-    let proposal = Proposal::decode(&frame.header, frame.payload).ok()?;
+    let (traces, header) = match frame.kind {
+        kind::FORWARD_TRACED => Traces::split(&frame.header).ok()?,
+        _ => (Traces::default(), &frame.header[..]),
+    };
+    let proposal = Proposal::decode(header, frame.payload).ok()?;
     let (reply, answers) = oneshot::channel();
     let parcel = Parcel {
         bytes: proposal.size(),
         commands: proposal.commands,
+        traces,
         floor: proposal.floors.first().copied(),
         since: Instant::now(),
         reply,
     };
     sequencer.enqueue(parcel).ok().map(|()| answers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn queue(open: usize, since: Instant) -> Queue {
+        Queue { open: (0..open as u64).map(|seq| (seq, since)).collect(), ..Queue::default() }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_that_wait_for_long_leave_no_room() {
+        let queue = queue(limits::OPEN_CALM, Instant::now());
+        assert!(queue.has_room(1, Instant::now() + limits::OPEN_AGE_MAX));
+        assert!(!queue.has_room(1, Instant::now() + 2 * limits::OPEN_AGE_MAX));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_few_may_wait_as_long_as_it_takes() {
+        let queue = queue(limits::OPEN_CALM - 1, Instant::now());
+        assert!(queue.has_room(1, Instant::now() + 100 * limits::OPEN_AGE_MAX));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_burst_has_room_up_to_the_bounds() {
+        let mut queue = queue(limits::PENDING_MAX, Instant::now());
+        assert!(queue.has_room(limits::PENDING_BYTES_MAX, Instant::now()));
+        queue.bytes = 1;
+        assert!(!queue.has_room(limits::PENDING_BYTES_MAX, Instant::now()));
+    }
 }

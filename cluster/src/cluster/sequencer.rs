@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::clock::Consensus;
 use super::limits;
+use super::trace::Traces;
 use crate::raft::{Node, WriteError};
 use crate::state::command::{Command, Proposal};
 use crate::state::outcome::Answer;
@@ -17,6 +18,8 @@ use crate::state::outcome::Answer;
 /// Commands of one node, to be answered together.
 pub(super) struct Parcel {
     pub(super) commands: Vec<Command>,
+    /// Which requests they came from.
+    pub(super) traces: Traces,
     pub(super) bytes: usize,
     /// The node's run, and the lowest of its sequence numbers that may still be retried.
     pub(super) floor: Option<(u64, u64)>,
@@ -86,6 +89,7 @@ impl Sequencer {
             // A full queue brings time along by itself.
             let _ = self.enqueue(Parcel {
                 commands: Vec::new(),
+                traces: Traces::default(),
                 bytes: 0,
                 floor: None,
                 since: Instant::now(),
@@ -159,6 +163,7 @@ impl Sequencer {
         };
         let mut replies = Vec::with_capacity(parcels.len());
         for parcel in parcels {
+            parcel.traces.tell(&parcel.commands);
             replies.push((parcel.commands.len(), parcel.reply));
             proposal.commands.extend(parcel.commands);
         }

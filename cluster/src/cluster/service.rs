@@ -50,7 +50,7 @@ impl wire::Service for Service {
             return ready(failed());
         };
         match request.kind {
-            kind::FORWARD => proposer::serve_forward(&inner.sequencer, request),
+            kind::FORWARD | kind::FORWARD_TRACED => proposer::serve_forward(&inner.sequencer, request),
             kind::READ_INDEX => Box::pin(reads::serve_read_index(inner.node.clone(), inner.clock.clone())),
             kind::STATUS => ready(Outgoing {
                 kind: kind::STATUS,

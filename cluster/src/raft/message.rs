@@ -19,6 +19,8 @@ pub(crate) mod kind {
     pub(crate) const ENROLLED: u8 = 9;
     pub(crate) const ADMIN: u8 = 10;
     pub(crate) const CAST: u8 = 11;
+    /// As `FORWARD`, with the traces of the batch in front of its header.
+    pub(crate) const FORWARD_TRACED: u8 = 12;
     pub(crate) const FAILED: u8 = 255;
 }
 

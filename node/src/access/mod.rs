@@ -14,6 +14,7 @@ pub(crate) mod files;
 pub mod grant;
 pub mod ice;
 pub mod network;
+pub mod signature;
 pub(crate) mod watch;
 
 pub use allowance::{Rule, Tiers};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use actix::{Message, ResponseFuture};
 use conclave_cluster::state::outcome::Answer;
-use conclave_cluster::{Cluster, Draft, Error};
+use conclave_cluster::{Cluster, Draft, Error, Trace};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -20,6 +20,7 @@ pub(super) const IDLE_MAX: Duration = Duration::from_secs(2);
 #[rtype(result = "Result<Answer, Error>")]
 pub(super) struct Carry {
     pub(super) draft: Draft,
+    pub(super) trace: Option<Trace>,
     pub(super) call: Call,
 }
 
@@ -58,10 +59,10 @@ impl Desk {
 
     /// Begins a call. It runs beside the actor, so that calls of one key are in flight together; they reach the
     /// cluster in the order in which they reached the actor.
-    pub(super) fn carry(&self, Carry { draft, call }: Carry) -> ResponseFuture<Result<Answer, Error>> {
+    pub(super) fn carry(&self, Carry { draft, trace, call }: Carry) -> ResponseFuture<Result<Answer, Error>> {
         let cluster = self.cluster.clone();
         Box::pin(async move {
-            let answer = cluster.propose(draft).await;
+            let answer = cluster.propose_traced(draft, trace).await;
             drop(call);
             answer
         })

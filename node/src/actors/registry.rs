@@ -8,7 +8,7 @@ use std::time::Duration;
 use actix::{Actor, Addr, Arbiter, Context, Handler};
 use conclave_cluster::state::id::{Domain, Key};
 use conclave_cluster::state::outcome::Answer;
-use conclave_cluster::{Cluster, Draft, Error};
+use conclave_cluster::{Cluster, Draft, Error, Trace};
 use metrics::Gauge;
 use tokio::sync::watch;
 
@@ -82,10 +82,23 @@ impl Registry {
     /// # Errors
     /// `Overloaded` if too many actors live here or too many calls for this key are in flight; else the cluster's.
     pub async fn carry(&self, place: Place, draft: Draft) -> Result<Answer, Error> {
+        self.carry_traced(place, draft, None).await
+    }
+
+    /// As [`Registry::carry`], saying which request it is for.
+    ///
+    /// # Errors
+    /// As for [`Registry::carry`].
+    pub async fn carry_traced(
+        &self,
+        place: Place,
+        draft: Draft,
+        trace: Option<Trace>,
+    ) -> Result<Answer, Error> {
         match side(place.domain) {
-            Side::Device => self.carry_by(&self.0.devices, place, draft).await,
-            Side::Session => self.carry_by(&self.0.sessions, place, draft).await,
-            Side::Room => self.carry_by(&self.0.rooms, place, draft).await,
+            Side::Device => self.carry_by(&self.0.devices, place, draft, trace).await,
+            Side::Session => self.carry_by(&self.0.sessions, place, draft, trace).await,
+            Side::Room => self.carry_by(&self.0.rooms, place, draft, trace).await,
         }
     }
 
@@ -94,13 +107,14 @@ impl Registry {
         shelf: &Shelf<A>,
         place: Place,
         draft: Draft,
+        trace: Option<Trace>,
     ) -> Result<Answer, Error> {
         let max = self.0.limits.calls_per_session_max;
         let (address, call) = self.find(shelf, place, |line| line.call(max))?;
         let call = call.ok_or(Error::Overloaded)?;
         // An actor's mailbox closes under a message only when its thread ends or it panicked; then nobody can say
         // whether the wish was carried out, which is what `NoLeader` tells a caller.
-        address.send(Carry { draft, call }).await.unwrap_or(Err(Error::NoLeader))
+        address.send(Carry { draft, trace, call }).await.unwrap_or(Err(Error::NoLeader))
     }
 
     /// Has a wish carried out unless the same actor did so within `rest`. Nobody waits for it; under load it is dropped.

@@ -35,6 +35,7 @@ impl Default for Http {
             behind_tls: false,
             allowed_origins: vec!["*".to_owned()],
             trusted_proxies: Vec::new(),
+            deprecated: Vec::new(),
             tls: PublicTls::default(),
         }
     }
@@ -115,6 +116,7 @@ impl Default for Auth {
         Self {
             required: false,
             keys: Vec::new(),
+            signing_keys: Vec::new(),
             issuer: String::new(),
             audience: String::new(),
             leeway: Duration::from_secs(30),

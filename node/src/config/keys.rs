@@ -64,6 +64,10 @@ pub const KEYS: &[(&str, &str)] = &[
     ),
     ("http.trusted_proxies", "Networks such as \"10.0.0.0/8\" whose X-Forwarded-For is believed."),
     (
+        "http.deprecated",
+        "Paths that clients should leave: \"/v1 since 2027-01-31 until 2027-12-31 for /api/v1\"; `until` and `for` as needed.",
+    ),
+    (
         "http.tls.cert",
         "PEM file of the certificate, with those between it and its authority. Empty: no TLS here.",
     ),
@@ -127,6 +131,10 @@ pub const KEYS: &[(&str, &str)] = &[
     (
         "auth.keys",
         "Keys that sign tokens: \"kid=ES256:/path/key.pem\", or \"HS256:/path/secret\" for tokens without kid. Also RS256, EdDSA.",
+    ),
+    (
+        "auth.signing_keys",
+        "Secrets of trusted servers that sign their requests: \"keyid=/path/secret\". They may do everything.",
     ),
     ("auth.issuer", "The `iss` that tokens must have. Empty: any."),
     ("auth.audience", "The `aud` that tokens must have. Empty: tokens must have none."),

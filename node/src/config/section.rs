@@ -72,6 +72,7 @@ pub struct Http {
     pub behind_tls: bool,
     pub allowed_origins: Vec<String>,
     pub trusted_proxies: Vec<String>,
+    pub deprecated: Vec<String>,
     pub tls: PublicTls,
 }
 
@@ -177,6 +178,7 @@ pub struct Rule {
 pub struct Auth {
     pub required: bool,
     pub keys: Vec<String>,
+    pub signing_keys: Vec<String>,
     pub issuer: String,
     pub audience: String,
     #[serde(with = "span")]

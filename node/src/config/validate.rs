@@ -7,7 +7,8 @@ use std::time::Duration;
 use super::problem::Problem;
 use super::{Config, Environment, Rule};
 use crate::access::Network;
-use crate::access::auth::Source;
+use crate::access::auth::{SigningSource, Source};
+use crate::http::deprecation::Deprecation;
 use conclave_cluster::state::limits::{ROOM_BYTES_MAX, ROOM_MESSAGES_MAX};
 
 /// A member as `cluster.members` writes it: `1=host:port`.
@@ -115,6 +116,12 @@ fn http<O: Fn(&str) -> String>(config: &Config, rules: &mut Rules<'_, O>) {
             rules.broken("http.trusted_proxies", format!("`{network}` is not a network such as 10.0.0.0/8"));
         }
     }
+    for text in &config.http.deprecated {
+        if let Err(error) = text.parse::<Deprecation>() {
+            rules.broken("http.deprecated", format!("`{text}`: {error}"));
+        }
+    }
+    rules.unless(config.http.deprecated.len() <= 32, "http.deprecated", "at most 32");
     let tls = &config.http.tls;
     let both = tls.key.as_os_str().is_empty() != tls.is_on();
     rules.unless(both, "http.tls.key", "certificate and key belong together");
@@ -288,11 +295,18 @@ fn access<O: Fn(&str) -> String>(config: &Config, rules: &mut Rules<'_, O>) {
             rules.broken("auth.keys", error.to_string());
         }
     }
-    let keyed = !auth.keys.is_empty() || !config.http.tls.client_ca.as_os_str().is_empty();
+    for key in &auth.signing_keys {
+        if let Err(error) = key.parse::<SigningSource>() {
+            rules.broken("auth.signing_keys", error.to_string());
+        }
+    }
+    let keyed = !auth.keys.is_empty()
+        || !auth.signing_keys.is_empty()
+        || !config.http.tls.client_ca.as_os_str().is_empty();
     rules.unless(
         !auth.required || keyed,
         "auth.required",
-        "needs auth.keys or http.tls.client_ca, or nobody could get in",
+        "needs auth.keys, auth.signing_keys or http.tls.client_ca, or nobody could get in",
     );
     between(rules, "auth.leeway", auth.leeway, Duration::ZERO, Duration::from_secs(60));
 

@@ -3,13 +3,15 @@
 use actix_web::body::BoxBody;
 use actix_web::dev::{ServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::guard::fn_guard;
-use actix_web::middleware::{Compress, Condition};
+use actix_web::middleware::{Compress, Condition, from_fn};
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{App, HttpResponse, Resource};
 
 use super::error::{Code, Error, Extra};
 use super::shared::Shared;
-use super::{devices, events, guard, ice, jobs, nodes, relay, reports, server, sessions, tickets, transfers};
+use super::{
+    devices, events, guard, ice, jobs, nodes, relay, reports, server, sessions, signed, tickets, transfers,
+};
 use crate::socket::upgrade;
 
 /// The whole edge: routes and what happens to every request. For `HttpServer::new` as well as for
@@ -27,6 +29,10 @@ pub fn app(
 > {
     App::new()
         .configure(configure(shared.clone()))
+        .wrap(from_fn({
+            let shared = shared.clone();
+            move |request, next| signed::check(shared.clone(), request, next)
+        }))
         .wrap_fn(move |request, service| guard::pass(&shared, request, service))
 }
 

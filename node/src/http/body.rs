@@ -3,14 +3,16 @@
 use std::pin::pin;
 use std::time::Duration;
 
-use actix_web::HttpRequest;
 use actix_web::error::PayloadError;
 use actix_web::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use actix_web::{HttpMessage as _, HttpRequest};
 use bytes::{Bytes, BytesMut};
+use conclave_cluster::state::id::Digest;
 use futures_util::{FutureExt as _, Stream, StreamExt as _};
 use serde::Deserialize;
 
 use super::error::{Code, Error, Extra};
+use super::signed::Promised;
 
 /// For how long a body may be under way.
 const ARRIVAL_MAX: Duration = Duration::from_secs(15);
@@ -28,7 +30,12 @@ where
     if announced.is_some_and(|len| len > bytes_max as u64) {
         return Err(too_large(bytes_max));
     }
-    within(ARRIVAL_MAX, gather(payload, bytes_max)).await
+    let body = within(ARRIVAL_MAX, gather(payload, bytes_max)).await?;
+    // What was signed is the digest; that it is this body's digest shows only now.
+    match request.extensions().get::<Promised>() {
+        Some(Promised(promised)) if *promised != Digest::of(&body) => Err(Code::Unauthorized.into()),
+        Some(_) | None => Ok(body),
+    }
 }
 
 async fn within(time: Duration, body: impl Future<Output = Result<Bytes, Error>>) -> Result<Bytes, Error> {

@@ -1,16 +1,17 @@
 //! What a handler works with: one request, its client's allowance, and the cluster.
 
 use actix_web::http::header::{HeaderName, HeaderValue};
-use actix_web::{HttpRequest, HttpResponse};
-use conclave_cluster::Draft;
+use actix_web::{HttpMessage as _, HttpRequest, HttpResponse};
 use conclave_cluster::state::State;
 use conclave_cluster::state::allowance::{Balance, Charge, Tier};
 use conclave_cluster::state::command::{Ask, Memo};
 use conclave_cluster::state::id::Key;
 use conclave_cluster::state::outcome::{Answer, Outcome, Refusal};
+use conclave_cluster::{Draft, Trace};
 
 use super::error::{Code, Error, Extra};
 use super::notes::{self, Notes};
+use super::request_id::RequestId;
 use super::shared::Shared;
 use super::{entrance, keys};
 use crate::access::allowance::millis;
@@ -102,7 +103,8 @@ impl<'a> Call<'a> {
         ask: Ask,
     ) -> Result<Result<Outcome, Refusal>, Error> {
         let tier = charge.as_ref().map(|charge| charge.tier);
-        let answer = self.shared.registry.carry(place, Draft { charge, memo, ask }).await?;
+        let answer =
+            self.shared.registry.carry_traced(place, Draft { charge, memo, ask }, self.trace()).await?;
         self.settle(tier, answer)
     }
 
@@ -169,6 +171,11 @@ impl<'a> Call<'a> {
             }
             Err(error) => Err(Error { notes: self.notes, waiting: self.waiting, ..error }),
         }
+    }
+
+    /// What the leader's log lines name this request by.
+    pub(super) fn trace(&self) -> Option<Trace> {
+        self.request.extensions().get::<RequestId>().and_then(|RequestId(id)| Trace::new(id.to_str().ok()?))
     }
 
     fn charge(&self, tier: Tier, count: u32) -> Option<Charge> {

@@ -98,6 +98,7 @@ codes! {
     PeerInUse 409 "peer_in_use" "Somebody else holds this peer id.";
     ChunkConflict 409 "chunk_conflict" "Other bytes are stored at this index.";
     TotalMismatch 409 "total_mismatch" "The transfer was begun with another number of chunks.";
+    Gone 410 "gone" "This path is no longer served.";
     SessionExpired 410 "session_expired" "The session is gone.";
     PayloadTooLarge 413 "payload_too_large" "The body is larger than allowed.";
     UnsupportedMediaType 415 "unsupported_media_type" "This path takes JSON.";

@@ -16,9 +16,10 @@ use super::cors::{self, Verdict};
 use super::entrance;
 use super::error::{Code, Error, Extra};
 use super::options::Options;
-use super::request_id::{self, REQUEST_ID};
+use super::request_id::{self, REQUEST_ID, RequestId};
 use super::routes::{Entry, Route};
 use super::shared::Shared;
+use super::signed;
 use crate::listener::Refusal;
 
 /// The policy of answers that no browser should ever render.
@@ -81,7 +82,9 @@ where
     let began = Instant::now();
     let id = request_id::of(request.headers());
     let route = Route::of(request.path());
+    request.extensions_mut().insert(RequestId(id.clone()));
     let method = request.method().clone();
+    let deprecated = shared.options.deprecated.iter().position(|one| one.covers(request.path()));
     let verdict = Verdict::of(request.headers(), &shared.options.allowed_origins);
     // A span costs a tenth of a small request. It is there when debug lines are; what is logged of a request above
     // that level names the request itself.
@@ -99,6 +102,10 @@ where
     let refusal = Refusal::of(&method);
     let turned_away = refusal
         .map(|refusal| Err(refused(refusal)))
+        .or_else(|| {
+            let over = shared.options.deprecated.get(deprecated?)?.is_over(shared.now_ms());
+            over.then(|| Err(Code::Gone.into()))
+        })
         .or_else(|| turned_away(&shared, route, &request, &verdict))
         .or_else(|| stranger(&shared, route, &request).map(Err));
     let answer = match turned_away {
@@ -116,6 +123,9 @@ where
         let headers = response.headers_mut();
         shared.dress.put_on(headers);
         headers.insert(REQUEST_ID, id.clone());
+        if let Some(deprecated) = deprecated.and_then(|at| shared.options.deprecated.get(at)) {
+            deprecated.write(headers);
+        }
         let origins = &shared.options.allowed_origins;
         verdict.write(headers, origins, method == Method::OPTIONS);
         if shared.is_draining() || refusal.is_some() {
@@ -126,7 +136,9 @@ where
         shared.metrics.answered(route, &method, status, took);
         let span = tracing::Span::current();
         span.record("status", status.as_u16()).record("duration_us", took.as_micros() as u64);
-        if status.is_server_error() {
+        // Refusals are answers like others: an overload must not become a flood of lines as well. Metrics count them.
+        let refused = matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::INSUFFICIENT_STORAGE);
+        if status.is_server_error() && !refused {
             let (request_id, route) = (id.to_str().unwrap_or_default(), route.template());
             tracing::warn!(request_id, route, status = status.as_u16(), "request failed");
         } else {
@@ -181,6 +193,10 @@ fn turned_away(
 /// Looks at the credential of a request, and leaves it for the handler. `Some` if the request may not go on.
 fn stranger(shared: &Shared, route: Route, request: &ServiceRequest) -> Option<Error> {
     let Entry::Checked(scope) = route.entry() else { return None };
+    if signed::concerns(shared, request) {
+        // Whether its nonce is fresh only the cluster knows; that is asked behind this.
+        return None;
+    }
     match entrance::check(shared, request) {
         Ok(Some(credential)) if scope.is_some_and(|scope| !credential.may(scope)) => {
             Some(Code::Forbidden.into())

@@ -11,7 +11,7 @@ use actix_web::http::header::{HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
 use actix_web::{HttpRequest, HttpResponse, web};
 use conclave_cluster::state::allowance::{Charge, Tier};
 use conclave_cluster::state::command::Ask;
-use conclave_cluster::{Draft, Error as ClusterError};
+use conclave_cluster::{Draft, Error as ClusterError, Trace};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
@@ -45,8 +45,9 @@ pub(super) fn begin(
     }
     let id = request_id::fresh();
     let draft = Draft { charge, memo: Some(call.remember(keys::job(id))), ask };
+    let trace = call.trace();
     actix_rt::spawn(async move {
-        work(&shared, place, draft).await;
+        work(&shared, place, draft, trace).await;
         shared.jobs.fetch_sub(1, Ordering::Relaxed);
     });
 
@@ -59,10 +60,10 @@ pub(super) fn begin(
 }
 
 /// Tries until there is an outcome. Trying again is safe: the memo remembers an outcome that got lost on its way.
-async fn work(shared: &Shared, place: Place, draft: Draft) {
+async fn work(shared: &Shared, place: Place, draft: Draft, trace: Option<Trace>) {
     let until = Instant::now() + JOB_TIME_MAX;
     loop {
-        match shared.registry.carry(place, draft.clone()).await {
+        match shared.registry.carry_traced(place, draft.clone(), trace.clone()).await {
             Ok(_) | Err(ClusterError::ShuttingDown) => return,
             Err(ClusterError::Overloaded | ClusterError::NoLeader) if Instant::now() < until => {
                 sleep(JOB_REST).await;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::deprecation::Deprecation;
 use crate::access::{Access, Network, Tiers};
 use crate::actors;
 use crate::edition::Edition;
@@ -13,6 +14,8 @@ pub struct Options {
     pub edition: Edition,
     /// Which web pages may call.
     pub allowed_origins: Origins,
+    /// Paths that clients should leave.
+    pub deprecated: Vec<Deprecation>,
     /// Forwarded headers are believed only from these.
     pub trusted_proxies: Vec<Network>,
     /// Who may come in, and with what.
@@ -55,6 +58,7 @@ impl Default for Options {
         Self {
             edition: Edition::default(),
             allowed_origins: Origins::Any,
+            deprecated: Vec::new(),
             trusted_proxies: Vec::new(),
             access: Access::default(),
             allowance: None,

@@ -19,6 +19,10 @@ pub(super) fn of(headers: &HeaderMap) -> HeaderValue {
     }
 }
 
+/// A request's id, among its extensions.
+#[derive(Debug, Clone)]
+pub(super) struct RequestId(pub(super) HeaderValue);
+
 /// A UUIDv7. Its random part is drawn without a system call, unlike `Uuid::now_v7`.
 pub(super) fn fresh() -> Uuid {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -2,10 +2,8 @@
 
 use actix_web::body::BoxBody;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use actix_web::http::header::{CONTENT_TYPE, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, web};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use conclave_cluster::state::allowance::{Charge, Tier};
 use conclave_cluster::state::body::Body;
 use conclave_cluster::state::command::Ask;
@@ -17,6 +15,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::call::Call;
+use super::digest::{self, CONTENT_DIGEST};
 use super::error::{Code, Error};
 use super::field::{Integer, Raw, Text, chars};
 use super::lease::{keep_alive, late};
@@ -26,7 +25,6 @@ use super::{body, keys};
 use crate::access::allowance::millis;
 use crate::actors::Place;
 
-const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");
 const PIN_CHARS_MAX: usize = 128;
 const PASSWORD_HASH_CHARS_MAX: usize = 512;
 
@@ -101,7 +99,7 @@ async fn put(call: &mut Call<'_>, payload: web::Payload) -> Result<HttpResponse,
     if index >= TRANSFER_CHUNKS_MAX {
         return Err(Code::InvalidInput.into());
     }
-    let promised = promised_digest(call.request)?;
+    let promised = digest::promised(call.request.headers())?;
     let bytes = body::read(call.request, payload, CHUNK_BYTES_MAX).await?;
     if bytes.is_empty() {
         // Relay's clients can't tell an empty chunk from a missing one.
@@ -186,7 +184,7 @@ async fn fetch(call: &mut Call<'_>) -> Result<HttpResponse, Error> {
     let mut response = HttpResponse::with_body(StatusCode::OK, BoxBody::new(body.bytes().clone()));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
-    headers.insert(CONTENT_DIGEST, digest_header(&digest));
+    headers.insert(CONTENT_DIGEST, digest::header(&digest));
     Ok(response)
 }
 
@@ -254,58 +252,11 @@ fn index_of(request: &HttpRequest) -> Result<u16, Error> {
     Ok(text.parse().unwrap_or(u16::MAX))
 }
 
-/// The SHA-256 that the client promises, if it does (RFC 9530, section 2). Other algorithms are not looked at.
-fn promised_digest(request: &HttpRequest) -> Result<Option<Digest>, Error> {
-    for line in request.headers().get_all(CONTENT_DIGEST) {
-        let line = line.to_str().map_err(|_| Code::InvalidInput)?;
-        for member in line.split(',') {
-            if let Some(value) = member.trim().strip_prefix("sha-256=") {
-                return sha_256(value).map(Some).ok_or_else(|| Code::InvalidInput.into());
-            }
-        }
-    }
-    Ok(None)
-}
-
-fn sha_256(value: &str) -> Option<Digest> {
-    let text = value.strip_prefix(':')?.strip_suffix(':')?;
-    let bytes: [u8; 32] = STANDARD.decode(text).ok()?.try_into().ok()?;
-    Some(Digest::from_bytes(bytes))
-}
-
-fn digest_header(digest: &Digest) -> HeaderValue {
-    let text = format!("sha-256=:{}:", STANDARD.encode(digest.as_bytes()));
-    HeaderValue::try_from(text).expect("base64 between colons is a header value")
-}
-
 #[cfg(test)]
 mod tests {
     use actix_web::test::TestRequest;
 
     use super::*;
-
-    fn promised(header: &str) -> Result<Option<Digest>, Code> {
-        let request = TestRequest::default().insert_header((CONTENT_DIGEST, header)).to_http_request();
-        promised_digest(&request).map_err(|error| error.code)
-    }
-
-    #[test]
-    fn a_digest_reads_as_it_is_written() {
-        let digest = Digest::of(b"hello");
-        let header = digest_header(&digest);
-        assert_eq!(header, "sha-256=:LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ=:");
-        assert_eq!(promised(header.to_str().unwrap()), Ok(Some(digest)));
-        let among_others = format!("sha-512=:AAAA:, {}", header.to_str().unwrap());
-        assert_eq!(promised(&among_others), Ok(Some(digest)));
-    }
-
-    #[test]
-    fn a_broken_digest_is_refused_and_a_foreign_one_ignored() {
-        assert_eq!(promised("sha-512=:AAAA:"), Ok(None));
-        for bad in ["sha-256=AAAA", "sha-256=:AAAA:", "sha-256=::", "sha-256=:%:"] {
-            assert_eq!(promised(bad), Err(Code::InvalidInput), "{bad}");
-        }
-    }
 
     #[test]
     fn opening_is_checked() {

@@ -134,8 +134,8 @@ struct Ends {
 impl Line {
     fn new(stream: Stream, read: BytesMut) -> Self {
         let (io, held) = stream.into_parts();
-        let mut early = read;
-        early.extend_from_slice(&held);
+        // Not the server's buffer, which is empty as a rule and large.
+        let early = BytesMut::from_iter(read.into_iter().chain(held));
         Self(Rc::new(RefCell::new(Ends { io, early })))
     }
 

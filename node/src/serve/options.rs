@@ -73,6 +73,9 @@ pub(super) fn edge(config: &Config, access: Access) -> Options {
         access,
         edition: config.edition.name,
         allowed_origins: Origins::of(&config.http.allowed_origins),
+        deprecated: (config.http.deprecated.iter())
+            .map(|text| text.parse().expect("the deprecations were validated"))
+            .collect(),
         trusted_proxies: proxies
             .map(|network| network.parse().expect("the networks were validated"))
             .collect(),
@@ -150,6 +153,7 @@ pub(super) fn access(config: &Config) -> Result<Access, access::Error> {
     let auth = access::Auth::new(access::auth::Options {
         required: auth.required,
         keys,
+        signing: auth.signing_keys.iter().map(|key| key.parse().expect("the keys were validated")).collect(),
         issuer: given(&auth.issuer).map(str::to_owned),
         audience: given(&auth.audience).map(str::to_owned),
         leeway: auth.leeway,

@@ -1,7 +1,7 @@
 //! Keeps this run's lease: while it lives, everything that is attached here counts as attached.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use conclave_cluster::state::command::Ask;
@@ -27,6 +27,8 @@ struct Inner {
     /// When the last renewal that came back was sent. Held while one is under way, so that a crowd of newcomers waits
     /// for one renewal together.
     renewed: Mutex<Option<Instant>>,
+    /// The same instant, to be looked at without waiting. A std mutex: nothing awaits while it is held.
+    certain: std::sync::Mutex<Option<Instant>>,
     /// Counts the times that the lease may have lapsed although sockets are here.
     lapses: watch::Sender<u64>,
     /// Whoever is attached here beside the sockets.
@@ -46,7 +48,14 @@ impl Keeper {
     pub(super) fn new(cluster: Cluster) -> Self {
         let host = Host { node: cluster.node_id(), run: rand::random() };
         let (lapses, guests) = (watch::Sender::new(0), AtomicUsize::new(0));
-        Self(Arc::new(Inner { host, cluster, renewed: Mutex::default(), lapses, guests }))
+        Self(Arc::new(Inner {
+            host,
+            cluster,
+            renewed: Mutex::default(),
+            certain: Default::default(),
+            lapses,
+            guests,
+        }))
     }
 
     /// Keeps the lease for something that is no socket.
@@ -62,6 +71,13 @@ impl Keeper {
             self.renew(&mut renewed).await?;
         }
         Ok(Attachment { host: self.0.host, connection })
+    }
+
+    /// Whether the lease surely lives. A node that was cut off or stood still may know nothing of its end, nor of what
+    /// was handed out elsewhere since; its own clock tells that it may have.
+    pub(crate) fn is_certain(&self) -> bool {
+        let certain = self.0.certain.lock().unwrap_or_else(PoisonError::into_inner);
+        certain.is_some_and(|at| at.elapsed() < TTL)
     }
 
     /// Rings when whatever was attached here may count as detached: attach it anew.
@@ -104,10 +120,16 @@ impl Keeper {
             return Err(Error::Overloaded);
         }
         // By the cluster's clock the lease may have lapsed if more than its length passed between two that came back.
-        if renewed.is_some_and(|last| last.elapsed() >= TTL) {
+        let lapsed = renewed.is_some_and(|last| last.elapsed() >= TTL);
+        if lapsed {
+            // What was handed out meanwhile is seen here before anything is pushed again.
+            self.0.cluster.read(|_, _| ()).await?;
+        }
+        *self.0.certain.lock().unwrap_or_else(PoisonError::into_inner) = Some(sent);
+        *renewed = Some(sent);
+        if lapsed {
             self.0.lapses.send_modify(|count| *count += 1);
         }
-        *renewed = Some(sent);
         Ok(())
     }
 }

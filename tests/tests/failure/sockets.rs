@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use conclave_tests::cluster::Cluster;
 use conclave_tests::issuer::Issuer;
-use conclave_tests::relay::word;
+use conclave_tests::relay::{peer_id, poll, signal, word};
 use conclave_tests::socket::{PATIENCE, Socket};
 use conclave_tests::wait::eventually;
 use serde_json::json;
@@ -179,4 +179,35 @@ async fn a_stolen_session_id_is_worth_nothing_and_a_revoked_token_no_longer() {
     assert_eq!(owner.end().await, Some(1008));
     assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
     thief.ok(json!({"op": "ping"})).await;
+}
+
+#[tokio::test]
+async fn what_was_attached_to_a_node_that_was_frozen_is_attached_anew() {
+    let mut cluster = Cluster::builder().unmetered().start().await;
+    let followers = cluster.followers().await;
+    let (frozen, other) = (followers[0], cluster.api(followers[1]));
+    let (by_socket, by_stream) = (peer_id(), peer_id());
+    let mut socket = Socket::open(&cluster.api(frozen)).await;
+    socket.ok(json!({"op": "hello"})).await;
+    socket.ok(json!({"op": "claim", "peerId": by_socket})).await;
+    let path = format!("/api/v1/events?peerId={by_stream}");
+    let mut stream = cluster.api(frozen).get(&path).open().await.expect("a stream");
+    stream.expect("welcome").await;
+
+    cluster.freeze(frozen);
+    for peer in [&by_socket, &by_stream] {
+        other.relay(&signal("x", peer, "offer", json!(1))).send().await.ok();
+        eventually(PATIENCE + PATIENCE, "the lease lapses, and polls are answered", async || {
+            let found = other.relay(&poll(peer)).send().await.ok()["messages"].clone();
+            (found[0]["payload"] == 1).then_some(())
+        })
+        .await;
+    }
+    cluster.thaw(frozen);
+    // It goes on once the node found out and attached both again.
+    for peer in [&by_socket, &by_stream] {
+        other.relay(&signal("x", peer, "offer", json!(2))).send().await.ok();
+    }
+    assert_eq!(socket.push("signal").await["payload"], 2);
+    assert_eq!(stream.expect("signal").await.data["payload"], 2);
 }

@@ -143,6 +143,17 @@ pub enum KeyError {
         /// What the system says.
         error: std::io::Error,
     },
+    /// The file of a signing key.
+    #[error("signing key {id}: {error}")]
+    SigningUnreadable {
+        /// Which key.
+        id: String,
+        /// What the system says.
+        error: std::io::Error,
+    },
+    /// A signing key that could be guessed, or is none.
+    #[error("signing key {0}: a secret has at least {SECRET_BYTES_MIN} bytes and is no PEM file")]
+    SigningUnfit(String),
     /// A secret that could be guessed.
     #[error("{0}: a secret has at least {SECRET_BYTES_MIN} bytes")]
     Short(Source),
@@ -177,6 +188,17 @@ impl Key {
         };
         Ok(Self { kid: source.kid.clone(), algorithm: source.algorithm.of_tokens(), decoding })
     }
+}
+
+/// A secret in a file of its own.
+pub(super) fn secret_file(id: &str, path: &Path) -> Result<Vec<u8>, KeyError> {
+    let unreadable = |error| KeyError::SigningUnreadable { id: id.to_owned(), error };
+    let bytes = files::read(path, KEY_BYTES_MAX).map_err(unreadable)?;
+    let secret = files::without_line_end(&bytes);
+    if secret.starts_with(PEM) || secret.len() < SECRET_BYTES_MIN {
+        return Err(KeyError::SigningUnfit(id.to_owned()));
+    }
+    Ok(secret.to_vec())
 }
 
 fn secret(source: &Source, bytes: &[u8]) -> Result<DecodingKey, KeyError> {

@@ -6,6 +6,7 @@
 mod backend;
 mod key;
 mod revoked;
+mod signing;
 mod token;
 
 use std::path::PathBuf;
@@ -17,11 +18,14 @@ use tokio::sync::watch as channel;
 
 pub use key::{Algorithm, KeyError, Source};
 pub use revoked::RevokedError;
+pub use signing::{SigningSource, SigningSourceError};
 
-use super::credential::Credential;
+use super::credential::{self, Credential};
+use super::signature::{Message, Signed};
 use super::watch;
 use key::Key;
 use revoked::Revoked;
+use signing::SigningKey;
 use token::Rules;
 
 /// How tokens are judged.
@@ -31,6 +35,8 @@ pub struct Options {
     pub required: bool,
     /// The keys that sign tokens. None: tokens mean nothing here.
     pub keys: Vec<Source>,
+    /// The keys that sign requests.
+    pub signing: Vec<SigningSource>,
     /// Who must have issued a token; `None`: anybody with the key.
     pub issuer: Option<String>,
     /// For whom a token must be meant. `None`: for nobody in particular, and one that names somebody is refused.
@@ -74,14 +80,16 @@ struct Inner {
 #[derive(Debug, Default)]
 struct Files {
     keys: Vec<Key>,
+    signing: Vec<SigningKey>,
     revoked: Revoked,
 }
 
 impl Files {
     fn read(options: &Options) -> Result<Self, Error> {
         let keys = options.keys.iter().map(Key::read).collect::<Result<_, _>>()?;
+        let signing = options.signing.iter().map(SigningSource::read).collect::<Result<_, _>>()?;
         let revoked = options.revoked.as_deref().map(Revoked::read).transpose()?.unwrap_or_default();
-        Ok(Self { keys, revoked })
+        Ok(Self { keys, signing, revoked })
     }
 }
 
@@ -119,6 +127,30 @@ impl Auth {
     pub fn verify(&self, token: &str, now_ms: u64) -> Result<Credential, Unauthorized> {
         let files = self.0.files.load();
         let credential = token::verify(token, &files.keys, &self.0.rules, now_ms)?;
+        if files.revoked.covers(&credential) { Err(Unauthorized) } else { Ok(credential) }
+    }
+
+    /// Whether signed requests mean anything here.
+    pub fn takes_signatures(&self) -> bool {
+        !self.0.options.signing.is_empty()
+    }
+
+    /// Makes a credential of a signature. Whose key it is may do everything: it is a server that is trusted. The nonce
+    /// is not looked at.
+    ///
+    /// # Errors
+    /// If the signature is anything but in order.
+    pub fn signed(
+        &self,
+        signed: &Signed<'_>,
+        message: &Message<'_>,
+        now_ms: u64,
+    ) -> Result<Credential, Unauthorized> {
+        let files = self.0.files.load();
+        let key = files.signing.iter().find(|key| key.id == signed.key).ok_or(Unauthorized)?;
+        signed.verify(message, &key.key, now_ms)?;
+        let subject = Some(credential::subject(&format!("key:{}", key.id)));
+        let credential = Credential { subject, ..Credential::anonymous() };
         if files.revoked.covers(&credential) { Err(Unauthorized) } else { Ok(credential) }
     }
 
@@ -163,6 +195,7 @@ impl Auth {
             .keys
             .iter()
             .filter_map(Source::path)
+            .chain(options.signing.iter().map(SigningSource::path))
             .chain(options.revoked.as_deref())
             .map(Into::into)
             .collect()

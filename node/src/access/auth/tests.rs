@@ -49,6 +49,7 @@ impl Issuer {
         Options {
             required: true,
             keys: vec![key("HS256", "secret"), key("ec=ES256", "ec.pem"), key("ed=EdDSA", "ed.pem")],
+            signing: Vec::new(),
             issuer: Some("https://issuer.example".into()),
             audience: Some("conclave".into()),
             leeway: Duration::from_secs(30),

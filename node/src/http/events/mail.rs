@@ -112,6 +112,10 @@ impl Reader {
 
     /// Adds what waits and was not sent. False: the mailbox is somebody else's now.
     pub(super) fn read(&mut self, state: &State, now_ms: u64, frames: &mut Frames) -> bool {
+        if !self.shared.sockets.keeper().is_certain() {
+            // The claim is attached anew before anything is sent.
+            return true;
+        }
         match state.holder(&self.place.key, now_ms) {
             Some((session, Some(at))) if session == self.session && at == self.at => {}
             // Another stream of the same client, which shows the same secret, or another client.

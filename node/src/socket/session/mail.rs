@@ -186,6 +186,7 @@ impl Session {
     }
 
     pub(super) fn push_mail(&mut self) {
+        let certain = self.shared.sockets.keeper.is_certain();
         let Some(held) = &mut self.peer else { return };
         let (key, after, at) =
             (held.place.key, held.pushed, self.identity.as_ref().map(|it| (it.key, it.at)));
@@ -193,8 +194,9 @@ impl Session {
             let signals = state.signals(&key, after, BATCH_MAX, BATCH_BYTES_MAX, now_ms);
             (signals, state.holder(&key, now_ms))
         });
-        // Nothing is pushed before this node knows that the mailbox is pushed here, and nothing once it is not.
-        if holder != at.map(|(session, at)| (session, Some(at))) {
+        // Nothing is pushed before this node knows that the mailbox is pushed here, and nothing once it may not be. When
+        // it is again, the mailbox's bell rings.
+        if !certain || holder != at.map(|(session, at)| (session, Some(at))) {
             held.dirty = false;
             return;
         }

@@ -1,0 +1,103 @@
+//! Requests that are signed: looked at before their handler, each nonce once in the whole cluster.
+
+use actix_web::HttpMessage as _;
+use actix_web::body::BoxBody;
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use actix_web::middleware::Next;
+use actix_web::web;
+use bytes::Bytes;
+use conclave_cluster::Draft;
+use conclave_cluster::state::body::Body;
+use conclave_cluster::state::command::Ask;
+use conclave_cluster::state::id::{Digest, Domain, Key};
+use conclave_cluster::state::outcome::Refusal;
+use conclave_cluster::state::ticket::{self, Verb};
+
+use super::digest;
+use super::entrance;
+use super::error::{Code, Error};
+use super::routes::{Entry, Route};
+use super::shared::Shared;
+use crate::access::Credential;
+use crate::access::bearer::{self, Shown};
+use crate::access::signature::{self, Message, SKEW_SECONDS};
+use crate::actors::Place;
+
+/// For how long a nonce is remembered: as long as a request with it could be in time, and a batch more.
+const NONCE_MS: u32 = (2 * SKEW_SECONDS as u32 + 10) * 1000;
+
+/// What the body of a signed request must come to; among the request's extensions.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Promised(pub(super) Digest);
+
+/// Whether a request is to be judged by its signature.
+pub(super) fn concerns(shared: &Shared, request: &ServiceRequest) -> bool {
+    shared.options.access.auth.takes_signatures() && signature::is_there(request.headers())
+}
+
+/// The middleware: before the handler, and behind what every request goes through.
+pub(super) async fn check(
+    shared: web::Data<Shared>,
+    request: ServiceRequest,
+    next: Next<BoxBody>,
+) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
+    let entry = Route::of(request.path()).entry();
+    if entry == Entry::Open || !concerns(&shared, &request) {
+        return next.call(request).await;
+    }
+    match judge(&shared, &request).await {
+        Ok(credential) => {
+            if matches!(entry, Entry::Checked(Some(scope)) if !credential.may(scope)) {
+                return Ok(request.error_response(Error::from(Code::Forbidden)));
+            }
+            request.extensions_mut().insert(credential);
+            next.call(request).await
+        }
+        Err(error) => Ok(request.error_response(error)),
+    }
+}
+
+async fn judge(shared: &Shared, request: &ServiceRequest) -> Result<Credential, Error> {
+    let auth = &shared.options.access.auth;
+    // Two credentials at once are unclear.
+    if bearer::header(request.headers()) != Shown::Nothing {
+        return Err(Code::Unauthorized.into());
+    }
+    let headers = request.headers();
+    let has_length = headers.get(CONTENT_LENGTH).is_some_and(|length| length != "0");
+    let target = request.uri();
+    let message = Message {
+        method: request.method(),
+        scheme: if entrance::is_secure(shared, request) { "https" } else { "http" },
+        authority: headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default(),
+        path: target.path(),
+        query: target.query(),
+        headers,
+        has_body: has_length || headers.contains_key(TRANSFER_ENCODING),
+    };
+    let signed = signature::read(headers)?;
+    let credential = auth.signed(&signed, &message, shared.now_ms())?;
+    if signed.covers_body() {
+        let promised = digest::promised(headers)?.ok_or(Code::Unauthorized)?;
+        request.extensions_mut().insert(Promised(promised));
+    }
+    remember(shared, signed.key, signed.nonce).await?;
+    Ok(credential)
+}
+
+/// Uses a nonce up. Nodes that are shown the same one at once propose it twice, and the log orders them.
+async fn remember(shared: &Shared, key: &str, nonce: &str) -> Result<(), Error> {
+    // A ticket that nobody can redeem: its key is of three words, and those of tickets are of one.
+    let key = Key::derive(Domain::Ticket, &[b"nonce", key.as_bytes(), nonce.as_bytes()]);
+    let place = Place { domain: Domain::Ticket, key };
+    let verb = Verb::Issue { grant: Body::new(Bytes::new()), ttl_ms: NONCE_MS };
+    let ask = Ask::Ticket(ticket::Ask { key, verb });
+    let answer = shared.registry.carry(place, Draft { charge: None, memo: None, ask }).await?;
+    match answer.outcome {
+        Ok(_) => Ok(()),
+        Err(Refusal::Ticket(ticket::Refusal::InUse)) => Err(Code::Unauthorized.into()),
+        Err(Refusal::StorageFull) => Err(Code::StorageFull.into()),
+        Err(_) => Err(Code::NoLeader.into()),
+    }
+}
