@@ -190,6 +190,10 @@ impl Session {
         self.id = Some(welcome.session.ok_or_else(lacking)?);
         let Some(room) = &self.room else { return Ok(!self.begun || welcome.recovered == Some(true)) };
         if welcome.room.as_ref() == Some(room) && welcome.recovered == Some(true) {
+            // Where the answer to join was lost, this is the first that is heard of the place.
+            if self.place.is_none() {
+                self.place = welcome.place;
+            }
             return Ok(true);
         }
         let join = format!(r#"{{"op":"join","id":{JOIN},"room":"{room}"{since}}}"#);
