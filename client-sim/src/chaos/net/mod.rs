@@ -1,7 +1,7 @@
 //! What stands between the nodes: a TCP proxy in front of each node's peer port.
 //!
-//! Everybody reaches node B by B's [`door`], which finds out who knocks. So a rule can be about one direction between
-//! two nodes, nodes need know nothing of it, and no privilege is needed. How the rules bear on the bytes: [`flow`].
+//! Everybody reaches node B by B's `door`, which finds out who knocks. So a rule can be about one direction between
+//! two nodes, nodes need know nothing of it, and no privilege is needed. How the rules bear on the bytes: `flow`.
 //!
 //! It is a proxy of TCP: packets that change places are put in order again below it, so reordering cannot be made
 //! here, and neither can a packet that arrives twice.
