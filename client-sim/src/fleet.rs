@@ -23,6 +23,12 @@ pub struct Node {
     /// Its role where the source knows it.
     #[serde(default)]
     pub role: Option<String>,
+    /// The last entry it applied, where the source knows it.
+    #[serde(default)]
+    pub applied: Option<u64>,
+    /// The last entry it holds, where the source knows it.
+    #[serde(default)]
+    pub last_log: Option<u64>,
 }
 
 /// A view of the whole cluster.
@@ -30,6 +36,9 @@ pub struct Node {
 pub struct Fleet {
     /// Who leads, if anybody does.
     pub leader: Option<u64>,
+    /// Since which election, where the source knows it.
+    #[serde(default)]
+    pub term: Option<u64>,
     /// All members.
     pub nodes: Vec<Node>,
 }

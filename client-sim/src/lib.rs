@@ -2,15 +2,21 @@
 //!
 //! It speaks only HTTP and WebSocket and knows nothing of the server's insides, so that what it measures and verifies is what a
 //! client would see. Modules in reading order: [`content`] makes and checks bytes, [`client`] talks HTTP and [`socket`] the realtime endpoint's frames, [`pace`] says
-//! when, [`workload`] says what, [`sample`] looks at the servers' processes and metrics, [`report`] tells,
-//! [`command`] holds one file per subcommand.
+//! when and [`stop`] when no more, [`workload`] says what, [`sample`] looks at the servers' processes and metrics, [`report`] tells,
+//! [`chaos`] breaks a cluster meanwhile, [`command`] holds one file per subcommand.
 
+pub mod chaos;
 pub mod client;
 pub mod command;
+pub mod compare;
 pub mod content;
 pub mod fleet;
+pub mod overload;
 pub mod pace;
+pub mod proof;
 pub mod report;
 pub mod sample;
+pub mod soak;
 pub mod socket;
+pub mod stop;
 pub mod workload;

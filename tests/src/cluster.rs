@@ -6,6 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 use std::{fs, thread};
 
+pub use conclave_client_sim::chaos::cluster::process::Signal;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::binary;
@@ -71,6 +72,7 @@ impl Cluster {
         let mut net = None;
         if plan.intercepted {
             let opened = Net::open(nodes.values().map(|node| (node.id, node.listen)).collect()).await;
+            let opened = opened.expect("loopback has free ports");
             for node in nodes.values_mut() {
                 node.advertise = opened.door(node.id);
             }
@@ -199,7 +201,7 @@ impl Cluster {
         let api = if self.plan.secured { self.admin(id) } else { self.api(id) };
         let node = self.node_mut(id);
         let ended = eventually(READY, &format!("node {id} is ready, or ends"), async || {
-            if let Some(status) = node.process().ended() {
+            if let Some(status) = node.ended() {
                 return Some(Some(status.code().expect("nobody killed it")));
             }
             let reply = api.get("/readyz").patience(ANSWER).attempt().await.ok()?;
@@ -212,15 +214,15 @@ impl Cluster {
         ended
     }
 
-    /// Sends a signal by name, as in `kill -NAME`.
-    pub fn signal(&mut self, id: u64, name: &str) {
-        self.node_mut(id).process().signal(name);
+    /// Sends a signal.
+    pub fn signal(&mut self, id: u64, signal: Signal) {
+        self.node_mut(id).signal(signal);
     }
 
     /// SIGKILL.
     pub fn kill(&mut self, id: u64) {
         let node = self.node_mut(id);
-        node.process().kill();
+        node.process().kill().expect("a child can be killed");
         node.process = None;
         node.frozen = false;
     }
@@ -229,7 +231,7 @@ impl Cluster {
     pub fn kill_all(&mut self) {
         for node in self.nodes.values() {
             if let Some(process) = &node.process {
-                process.signal("KILL");
+                process.signal(Signal::KILL).expect("a child can be killed");
             }
         }
         for id in self.nodes.keys().copied().collect::<Vec<_>>() {
@@ -241,14 +243,14 @@ impl Cluster {
 
     /// SIGTERM; waits for the end and returns the exit code, which is absent if a signal ended it.
     pub async fn terminate(&mut self, id: u64) -> Option<i32> {
-        self.node_mut(id).process().signal("TERM");
+        self.node_mut(id).signal(Signal::TERM);
         self.exit_code(id).await
     }
 
     /// Waits for the end of a node that is about to exit by itself, and returns its exit code.
     pub async fn exit_code(&mut self, id: u64) -> Option<i32> {
         let node = self.node_mut(id);
-        let status = node.process().end(END).await;
+        let status = eventually(END, "the process ends", async || node.ended()).await;
         node.process = None;
         status.code()
     }
@@ -256,14 +258,14 @@ impl Cluster {
     /// SIGSTOP: the process keeps its sockets and does nothing.
     pub fn freeze(&mut self, id: u64) {
         let node = self.node_mut(id);
-        node.process().signal("STOP");
+        node.signal(Signal::STOP);
         node.frozen = true;
     }
 
     /// SIGCONT.
     pub fn thaw(&mut self, id: u64) {
         let node = self.node_mut(id);
-        node.process().signal("CONT");
+        node.signal(Signal::CONT);
         node.frozen = false;
     }
 

@@ -28,10 +28,11 @@ pub mod sigma;
 pub mod socket;
 pub mod wait;
 
-pub mod net;
 pub mod shared;
 
 pub mod binary;
-pub mod ports;
-mod process;
 pub mod scratch;
+
+pub use conclave_client_sim::chaos::cluster::ports;
+/// What stands between the nodes' peer ports, and their ports and processes, are those that `conclave-sim chaos` uses.
+pub use conclave_client_sim::chaos::net;

@@ -2,12 +2,13 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 use std::{env, fs};
 
+use conclave_client_sim::chaos::cluster::ports::Ports;
+use conclave_client_sim::chaos::cluster::process::{Process, Signal};
+
 use crate::binary;
-use crate::ports::Ports;
-use crate::process::Process;
 
 /// HTTP, admin, peers.
 const PORTS_PER_NODE: u16 = 3;
@@ -58,6 +59,13 @@ impl Node {
 
     /// The files of its log of entries, oldest first.
     pub fn log_files(&self) -> Vec<PathBuf> {
+        let found = self.files("wal");
+        assert!(!found.is_empty(), "a node that was in a cluster has a log");
+        found
+    }
+
+    /// The files of its data directory with this ending, in the order of their names.
+    pub fn files(&self, ending: &str) -> Vec<PathBuf> {
         let mut found = Vec::new();
         let mut folders = vec![self.data_dir.clone()];
         while let Some(folder) = folders.pop() {
@@ -65,12 +73,11 @@ impl Node {
                 let path = entry.path();
                 if path.is_dir() {
                     folders.push(path);
-                } else if path.extension().is_some_and(|extension| extension == "wal") {
+                } else if path.extension().is_some_and(|extension| extension == ending) {
                     found.push(path);
                 }
             }
         }
-        assert!(!found.is_empty(), "a node that was in a cluster has a log");
         found.sort();
         found
     }
@@ -102,10 +109,20 @@ impl Node {
         for (key, value) in own.chain(settings.iter().map(|(key, value)| (key.as_str(), value.as_str()))) {
             command.arg("--set").arg(format!("{key}={value}"));
         }
-        let process = Process::spawn(command, &self.log);
+        let process = Process::spawn(command, &self.log).expect("the server can be started");
         let pid = process.pid();
         self.process = Some(process);
         pid
+    }
+
+    /// Sends a signal to the process.
+    pub(crate) fn signal(&mut self, signal: Signal) {
+        self.process().signal(signal).expect("a child can be signalled");
+    }
+
+    /// How the process ended, if it did.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        self.process().ended().expect("a child can be waited for")
     }
 
     /// The process, which has to be there.

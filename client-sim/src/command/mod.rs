@@ -1,15 +1,25 @@
 //! The subcommands, one file each.
 
+mod chaos;
+mod check;
+mod compare;
 mod failover;
 mod load;
 mod memory;
+mod overload;
+mod soak;
 mod transfer;
+mod view;
+mod work;
 
 use std::future::Future;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+
+use view::{interrupt, print_json, progress, write_page};
+pub(crate) use work::raise_open_files;
 
 /// Load, checks and measurements for Conclave, or for any server with the same HTTP contract.
 #[derive(Debug, Parser)]
@@ -23,12 +33,22 @@ pub struct Cli {
 enum Command {
     /// Run a workload and measure it, verifying every received byte.
     Load(Box<load::Args>),
+    /// Ask a cluster many things at once and say whether it kept its promises.
+    Check(Box<check::Args>),
     /// Send one transfer over all nodes and verify it elsewhere.
     Transfer(transfer::Args),
     /// Kill the leader again and again and measure when writes resume.
     Failover(failover::Args),
+    /// Break a cluster on purpose while load runs, and check every promise.
+    Chaos(Box<chaos::Args>),
     /// Fill the servers with live transfers and watch their memory until all have expired.
     Memory(memory::Args),
+    /// Run the same workload against several systems in turn, and divide.
+    Compare(Box<compare::Args>),
+    /// Keep a rate for hours, and see whether memory, files or disk use grow.
+    Soak(Box<soak::Args>),
+    /// Offer more than the servers can do, and see what they still do.
+    Overload(overload::Args),
 }
 
 /// Everything verified and nothing unexpected.
@@ -42,10 +62,15 @@ impl Cli {
     /// Runs the chosen subcommand; 0 is success, 1 a failed check, 2 bad usage, 3 a run that could not be made.
     pub fn run(self) -> ExitCode {
         let code = match self.command {
-            Command::Load(args) => on_runtime(args.threads, args.run()),
+            Command::Load(args) => on_runtime(args.work.threads, args.run()),
+            Command::Check(args) => on_runtime(args.threads, args.run()),
             Command::Transfer(args) => on_runtime(args.threads, args.run()),
             Command::Failover(args) => on_runtime(1, args.run()),
+            Command::Chaos(args) => on_runtime(args.threads, args.run()),
             Command::Memory(args) => on_runtime(args.threads, args.run()),
+            Command::Compare(args) => on_runtime(args.work.threads, args.run()),
+            Command::Soak(args) => on_runtime(args.work.threads, args.run()),
+            Command::Overload(args) => on_runtime(args.threads, args.run()),
         };
         ExitCode::from(code)
     }
@@ -71,7 +96,7 @@ fn on_runtime(threads: usize, command: impl Future<Output = u8>) -> u8 {
 }
 
 /// `500ms`, `30s`, `2m`, or seconds without a unit.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
     let unit = match &text[digits.len()..] {
         "ms" => 1e-3,
@@ -82,14 +107,6 @@ fn duration(text: &str) -> Result<Duration, String> {
     };
     let number: f64 = digits.parse().map_err(|_| "not a number".to_owned())?;
     Duration::try_from_secs_f64(number * unit).map_err(|error| error.to_string())
-}
-
-/// One line of JSON.
-fn print_json(report: &impl serde::Serialize) {
-    match serde_json::to_string(report) {
-        Ok(json) => println!("{json}"),
-        Err(error) => eprintln!("the report does not serialize: {error}"),
-    }
 }
 
 #[cfg(test)]

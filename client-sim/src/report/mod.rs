@@ -1,8 +1,12 @@
 //! What a run found, for people and for machines.
 
+mod axis;
+pub mod html;
 mod kind;
+pub mod plot;
 mod recorder;
-mod table;
+mod steps;
+pub mod table;
 mod timeline;
 
 use std::collections::BTreeMap;
@@ -13,9 +17,12 @@ use serde::Serialize;
 use crate::client::Tried;
 use crate::socket::Sockets;
 
+pub use axis::Axis;
 pub use kind::Kind;
+pub use plot::Mark;
 pub use recorder::{ErrorCount, Meter, Recorder, Recording};
-pub use table::{failures, summary};
+pub use steps::StepReport;
+pub use table::summary;
 pub use timeline::{Moment, Timeline};
 
 /// Everything measured in one run of `load`.
@@ -27,10 +34,14 @@ pub struct Report {
     pub workload: String,
     /// Against which nodes.
     pub targets: Vec<String>,
+    /// Whether it was stopped before its end.
+    pub interrupted: bool,
     /// How many workers.
     pub concurrency: usize,
-    /// Planned operations per second; 0 is a closed loop.
+    /// Planned operations per second, the most there were; 0 is a closed loop.
     pub rate: f64,
+    /// Load before the measured window, in seconds.
+    pub warmup_s: f64,
     /// Length of the measured window in seconds, without the warm-up.
     pub duration_s: f64,
     /// Bytes of data per chunk or payload.
@@ -45,6 +56,11 @@ pub struct Report {
     pub ops_per_s: f64,
     /// Latency of all operations that were to start within the window.
     pub all: Latency,
+    /// The same in more points, for a curve.
+    pub percentiles: Vec<Percentile>,
+    /// Each step, where the rate went in steps.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<StepReport>,
     /// Rate and latency by kind of operation.
     pub kinds: BTreeMap<&'static str, KindReport>,
     /// The whole run in steps, warm-up included.
@@ -84,6 +100,30 @@ pub struct KindReport {
     pub per_s: f64,
     /// Of those that were to start within the window.
     pub latency: Latency,
+    /// The same in more points, for a curve.
+    pub percentiles: Vec<Percentile>,
+}
+
+/// One point of a latency's distribution.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Percentile {
+    /// This share, from 0 to 1, is no slower.
+    pub share: f64,
+    /// Microseconds.
+    pub us: u64,
+}
+
+/// Where distributions are read off; further out only as far as there are values to tell the points apart.
+const SHARES: [f64; 14] =
+    [0.0, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999, 0.9995, 0.9999, 0.99999, 0.999999];
+
+impl Percentile {
+    /// Reads a curve's points off a histogram of microseconds; none off an empty one.
+    pub fn of(histogram: &Histogram<u64>) -> Vec<Self> {
+        let told = |share: &f64| histogram.len() as f64 * (1.0 - share) >= 1.0;
+        let point = |share: f64| Self { share, us: histogram.value_at_quantile(share) };
+        SHARES.into_iter().filter(told).map(point).collect()
+    }
 }
 
 /// Microseconds, three significant digits.

@@ -11,9 +11,10 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::{Kind, Timeline};
+use super::steps::Steps;
+use super::{Kind, Latency, StepReport, Timeline};
 use crate::client::Error;
-use crate::pace::Pacer;
+use crate::pace::{Pacer, Rate};
 
 /// Latencies above count as this, in microseconds.
 const LATENCY_MAX_US: u64 = 120_000_000;
@@ -39,7 +40,6 @@ pub struct ErrorCount {
 #[derive(Debug)]
 pub struct Recorder {
     from: Instant,
-    to: Instant,
     completed: AtomicU64,
     verified: AtomicU64,
     // A std mutex, since nothing awaits inside and a record takes some tens of nanoseconds.
@@ -57,6 +57,11 @@ pub struct Recording {
     pub lag: Histogram<u64>,
     /// The whole run in steps, warm-up included.
     pub timeline: Timeline,
+    steps: Steps,
+    /// Where the window ends; earlier than planned if the run was stopped.
+    to: Instant,
+    /// Microseconds of all that was done since the last look at it.
+    lap: Histogram<u64>,
     errors: BTreeMap<(Kind, u16, String), u64>,
 }
 
@@ -73,24 +78,39 @@ impl Recorder {
             latency: Kind::ALL.iter().map(|_| histogram()).collect(),
             lag: histogram(),
             timeline: Timeline::new(origin),
+            steps: Steps::new(from, to, 0, &histogram()),
+            to,
+            lap: histogram(),
             errors: BTreeMap::new(),
         };
         Self {
             from,
-            to,
             completed: AtomicU64::new(0),
             verified: AtomicU64::new(0),
             recording: Mutex::new(recording),
         }
     }
 
+    /// The same, with the window cut into so many steps of equal length.
+    pub fn in_steps(self, count: usize) -> Self {
+        let mut recording = self.lock();
+        recording.steps = Steps::new(self.from, recording.to, count, &histogram());
+        drop(recording);
+        self
+    }
+
     /// A success, planned, begun and done at these instants. Latency belongs to the window its planned start lies
     /// in, so that an operation that outlasts the window is not lost; throughput to the one it was done in.
     pub fn success(&self, kind: Kind, planned: Instant, begun: Instant, done: Instant) {
-        let within = |at| self.from <= at && at < self.to;
         self.completed.fetch_add(1, Ordering::Relaxed);
         let mut recording = self.lock();
+        let (from, to) = (self.from, recording.to);
+        let within = |at| from <= at && at < to;
+        recording.lap.saturating_record(micros(done - planned));
         recording.timeline.success(planned, done);
+        if done < to || planned < to {
+            recording.steps.success(planned, done);
+        }
         if within(done) {
             recording.completed[kind as usize] += 1;
         }
@@ -109,6 +129,20 @@ impl Recorder {
         }
         recording.timeline.failure(&key.2, Instant::now());
         *recording.errors.entry(key).or_default() += 1;
+    }
+
+    /// Ends the window now, if it has not ended yet.
+    pub fn close(&self) {
+        let mut recording = self.lock();
+        recording.to = recording.to.min(Instant::now());
+    }
+
+    /// The latency of all that was done since this was last asked for.
+    pub fn lap(&self) -> Latency {
+        let mut recording = self.lock();
+        let lap = Latency::of(&recording.lap);
+        recording.lap.reset();
+        lap
     }
 
     /// Bytes compared and found equal.
@@ -151,6 +185,11 @@ impl Recording {
         errors
     }
 
+    /// The steps with the rates they were planned at.
+    pub fn steps(&self, rates: &[f64]) -> Vec<StepReport> {
+        self.steps.report(rates, self.to)
+    }
+
     /// All kinds in one histogram.
     pub fn all(&self) -> Histogram<u64> {
         let mut all = histogram();
@@ -176,11 +215,23 @@ pub struct Meter {
 
 impl Meter {
     /// Starts at a rate from `origin` until the end of the window, and records what is of the window.
-    pub fn new(rate: f64, origin: Instant, window: Range<Instant>) -> Self {
+    pub fn new(rate: impl Into<Rate>, origin: Instant, window: Range<Instant>) -> Self {
+        let rate = rate.into();
+        let recorder = Recorder::new(origin, window.start, window.end);
+        let recorder = match &rate {
+            Rate::Free | Rate::Even(_) | Rate::Ramp { .. } => recorder,
+            Rate::Steps(steps) => recorder.in_steps(steps.len()),
+        };
         Self {
-            pacer: Arc::new(Pacer::new(origin, window.end, rate)),
-            recorder: Arc::new(Recorder::new(origin, window.start, window.end)),
+            pacer: Arc::new(Pacer::with_warmup(origin, window.start, window.end, &rate)),
+            recorder: Arc::new(recorder),
         }
+    }
+
+    /// Ends the run now, if it has not ended yet.
+    pub fn stop(&self) {
+        self.pacer.stop();
+        self.recorder.close();
     }
 
     /// Waits for its start, carries out one operation and records it.

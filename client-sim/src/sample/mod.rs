@@ -8,7 +8,7 @@ use hyper::{Method, Uri};
 use crate::client::{BadTarget, Connection, Fault, Reply, Request, Target};
 use crate::report::{Cost, Fsyncs, ServerReport, Servers};
 
-pub use process::{Process, is_dead, own_cpu_seconds, process};
+pub use process::{Process, is_dead, open_files, own_cpu_seconds, process};
 pub use prometheus::sum;
 
 /// What to look at.

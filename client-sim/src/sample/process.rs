@@ -36,6 +36,11 @@ pub fn process(pid: u32) -> Option<Process> {
     })
 }
 
+/// How many files a process has open; `None` where that is not ours to see.
+pub fn open_files(pid: u32) -> Option<u64> {
+    Some(fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count() as u64)
+}
+
 /// CPU time of this very process.
 pub fn own_cpu_seconds() -> f64 {
     fs::read_to_string("/proc/self/stat").ok().and_then(|stat| cpu_seconds(&stat)).unwrap_or(0.0)
@@ -97,6 +102,17 @@ mod tests {
         let own = process(std::process::id()).unwrap();
         assert!(own.rss_bytes > 0 && own.rss_peak_bytes >= own.rss_bytes);
         assert!(!is_dead(std::process::id()));
+    }
+
+    #[test]
+    fn a_file_that_is_open_counts() {
+        let before = open_files(std::process::id()).unwrap();
+        let files: Vec<_> = (0..50).map(|_| fs::File::open("/dev/null").unwrap()).collect();
+        let during = open_files(std::process::id()).unwrap();
+        drop(files);
+        // Other tests open and close some meanwhile.
+        assert!(during >= before + 25, "{before} {during}");
+        assert_eq!(open_files(0), None);
     }
 
     #[test]

@@ -105,6 +105,11 @@ impl Session {
         self.place.as_ref()
     }
 
+    /// The session's secret name, once the server gave it one.
+    pub fn id(&self) -> Option<&str> {
+        self.id.as_deref()
+    }
+
     /// The peer id that was claimed, which a resume takes up again, too.
     pub fn claimed(&mut self, peer: String) {
         self.peer = Some(peer);

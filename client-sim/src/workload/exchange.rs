@@ -21,7 +21,10 @@ impl Worker {
         }
 
         let offer = self.envelope(flow, 0, &session);
-        if self.options.wait.is_zero() {
+        if let Some(think) = self.options.think {
+            let found = self.put_while_asked(think, "offer", &offer).await?;
+            self.compare(Kind::GetOffer, &found, &offer)?;
+        } else if self.options.wait.is_zero() {
             self.meter.measure(Kind::PutOffer, self.here.put_envelope(home, "offer", &offer)).await?;
             self.read(false, "offer", &offer).await?;
         } else {
@@ -29,8 +32,13 @@ impl Worker {
         }
 
         let answer = self.envelope(flow, 1, &session);
-        self.meter.measure(Kind::PutAnswer, self.there.put_envelope(away, "answer", &answer)).await?;
-        self.read(true, "answer", &answer).await?;
+        if let Some(think) = self.options.think {
+            let found = self.put_while_asked(think, "answer", &answer).await?;
+            self.compare(Kind::GetAnswer, &found, &answer)?;
+        } else {
+            self.meter.measure(Kind::PutAnswer, self.there.put_envelope(away, "answer", &answer)).await?;
+            self.read(true, "answer", &answer).await?;
+        }
         self.meter.measure(Kind::Delete, self.here.delete_session(home, &session)).await
     }
 

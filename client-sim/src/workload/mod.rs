@@ -4,6 +4,7 @@ mod exchange;
 mod relay;
 mod signaling;
 mod socket;
+mod think;
 pub mod transfer;
 
 use std::collections::BTreeMap;
@@ -16,13 +17,15 @@ use tokio::time::Instant;
 
 use crate::client::{self, Client, Error, Tally, Target, Transfer};
 use crate::content::{Content, mix};
-use crate::pace::Pacer;
-use crate::report::{Bytes, Kind, KindReport, Latency, Meter, OpenLoop, Recorder, Report};
+use crate::pace::{Pacer, Rate};
+use crate::report::{Bytes, Kind, KindReport, Latency, Meter, OpenLoop, Percentile, Recorder, Report};
 use crate::sample::{Plan, Sample};
 use crate::socket::{Idle, SocketTally, Sockets};
+use crate::stop::Stop;
 
 pub(crate) use socket::PAYLOAD_BYTES_MIN;
 pub use socket::SocketOptions;
+pub use think::Think;
 
 /// Which flows are run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -89,8 +92,8 @@ pub struct Options {
     pub workload: Workload,
     /// How many workers, each with one request in flight; pairs, rooms, mailboxes or sockets where there are sockets.
     pub concurrency: usize,
-    /// Operations a second over all workers; 0 is a closed loop.
-    pub rate: f64,
+    /// Operations a second over all workers.
+    pub rate: Rate,
     /// Before the window opens.
     pub warmup: Duration,
     /// Length of the window.
@@ -103,6 +106,8 @@ pub struct Options {
     pub verify: Verify,
     /// For how long polls and reads may wait on the server; zero for servers that can't.
     pub wait: Duration,
+    /// Pauses between asking and asking again while the other side works; none if not given.
+    pub think: Option<Think>,
     /// Weights of relay, signaling and exchange flows in the mixed workload.
     pub mix: [u32; 3],
     /// What all content is derived from.
@@ -130,6 +135,8 @@ struct Worker {
 
 /// After the end, flows that have begun get this long, beside one request's patience, to be brought to theirs.
 const GRACE: Duration = Duration::from_secs(20);
+/// Between two looks at a run.
+const LOOK: Duration = Duration::from_millis(250);
 /// Longer than any run.
 const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
@@ -139,33 +146,47 @@ struct Looks {
     after: Sample,
     /// What rates are by.
     seconds: f64,
+    interrupted: bool,
     unfinished: usize,
     idle: Option<Idle>,
 }
 
 /// Runs to the end. `watch` is told, a few times a second, how long the run has lasted and how much was done.
 pub async fn run(options: Options, plan: &Plan, mut watch: impl FnMut(Duration, u64)) -> Report {
+    run_until(options, plan, &Stop::default(), |elapsed, recorder| watch(elapsed, recorder.completed())).await
+}
+
+/// Runs to the end, or until it is stopped: then the window ends at once, what has begun is brought to its end, and
+/// the report is of what there was. `watch` looks at the record a few times a second.
+pub async fn run_until(
+    options: Options,
+    plan: &Plan,
+    stop: &Stop,
+    mut watch: impl FnMut(Duration, &Recorder),
+) -> Report {
+    // Made before the clock starts: it is nobody's load.
+    let content = Content::new(options.seed);
     let origin = Instant::now();
     let from = origin + options.warmup;
     let to = from + options.duration;
     let meter = match options.workload {
         // All is measured, and as many starts are planned as there are sockets.
         Workload::Idle => {
-            let storm = Duration::from_secs_f64(options.concurrency as f64 / options.rate.max(1.0));
+            let storm = Duration::from_secs_f64(options.concurrency as f64 / options.rate.highest().max(1.0));
             Meter {
-                pacer: Arc::new(Pacer::new(origin, origin + storm, options.rate)),
+                pacer: Arc::new(Pacer::new(origin, origin + storm, options.rate.clone())),
                 recorder: Arc::new(Recorder::new(origin, origin, origin + FOREVER)),
             }
         }
-        _ => Meter::new(options.rate, origin, from..to),
+        _ => Meter::new(options.rate.clone(), origin, from..to),
     };
     let (tally, sockets) = (Arc::new(Tally::default()), Arc::new(SocketTally::default()));
     let shared = Arc::new(options.clone());
-    let ground = socket::Ground::new(&shared, &meter, &sockets);
+    let ground = socket::Ground::new(&shared, &meter, &sockets, &content);
     let mut workers = JoinSet::new();
     match options.workload {
         Workload::Relay | Workload::Signaling | Workload::Exchange | Workload::Mixed => {
-            spawn(shared.clone(), &meter, &tally, &mut workers);
+            spawn(shared.clone(), &meter, &tally, &content, &mut workers);
         }
         Workload::Socket => ground.pairs(&mut workers),
         Workload::Room => ground.rooms(&mut workers),
@@ -173,32 +194,47 @@ pub async fn run(options: Options, plan: &Plan, mut watch: impl FnMut(Duration, 
         Workload::Idle => {}
     }
     let (before, after, seconds, idle) = if options.workload == Workload::Idle {
-        let held = socket::hold(&ground, plan, &mut workers, watch).await;
+        let held = socket::hold(&ground, plan, &mut workers, stop, watch).await;
         let open_s = held.idle.open_s;
         (held.full, held.end, open_s, Some(held.idle))
     } else {
         let mut wait = async |until: Instant| {
-            while Instant::now() < until {
-                watch(origin.elapsed(), meter.recorder.completed());
-                tokio::time::sleep_until(until.min(Instant::now() + Duration::from_millis(250))).await;
+            while Instant::now() < until && !stop.is_said() {
+                watch(origin.elapsed(), &meter.recorder);
+                let look = until.min(Instant::now() + LOOK);
+                let _ = tokio::time::timeout_at(look, stop.said()).await;
             }
         };
         wait(from).await;
         let before = plan.take().await;
         wait(to).await;
-        (before, plan.take().await, options.duration.as_secs_f64(), None)
+        meter.stop();
+        let seconds = meter.pacer.end().saturating_duration_since(from).as_secs_f64();
+        (before, plan.take().await, seconds, None)
     };
+    meter.stop();
     let finish = async { while workers.join_next().await.is_some() {} };
     let _ = tokio::time::timeout(options.client.patience + GRACE, finish).await;
     let unfinished = workers.len();
     drop(workers);
-    report(options, plan, &meter, (&tally, &sockets), Looks { before, after, seconds, unfinished, idle })
+    report(
+        options,
+        plan,
+        &meter,
+        (&tally, &sockets),
+        Looks { before, after, seconds, interrupted: stop.is_said(), unfinished, idle },
+    )
 }
 
-fn spawn(options: Arc<Options>, meter: &Meter, tally: &Arc<Tally>, workers: &mut JoinSet<()>) {
+fn spawn(
+    options: Arc<Options>,
+    meter: &Meter,
+    tally: &Arc<Tally>,
+    content: &Content,
+    workers: &mut JoinSet<()>,
+) {
     // Two runs must never share a pin, even with the same seed.
     let run: u64 = rand::random();
-    let content = Content::new(options.seed);
     let flows = Arc::new(AtomicU64::new(0));
     for number in 0..options.concurrency {
         let client = |party: &str| {
@@ -277,22 +313,29 @@ fn report(
     (tally, sockets): (&Tally, &SocketTally),
     looks: Looks,
 ) -> Report {
-    let Looks { before, after, seconds, unfinished, idle } = looks;
+    let Looks { before, after, seconds, interrupted, unfinished, idle } = looks;
     let (before, after) = (&before, &after);
     let recording = meter.recorder.recording();
-    let per_s = |count: u64| count as f64 / seconds;
+    // A run that was stopped before its window opened has no rate.
+    let per_s = |count: u64| if seconds > 0.0 { count as f64 / seconds } else { 0.0 };
+    let steps = match &options.rate {
+        Rate::Free | Rate::Even(_) | Rate::Ramp { .. } => Vec::new(),
+        Rate::Steps(rates) => recording.steps(rates),
+    };
     let operations: u64 = recording.completed.iter().sum();
     let kinds: BTreeMap<_, _> = Kind::ALL
         .into_iter()
         .map(|kind| (kind, recording.completed[kind as usize], &recording.latency[kind as usize]))
         .filter(|(_, completed, latency)| *completed > 0 || !latency.is_empty())
         .map(|(kind, operations, latency)| {
+            let percentiles = Percentile::of(latency);
             let latency = Latency::of(latency);
-            (kind.name(), KindReport { operations, per_s: per_s(operations), latency })
+            (kind.name(), KindReport { operations, per_s: per_s(operations), latency, percentiles })
         })
         .collect();
     let errors = recording.errors(&options.allow);
     let ((sent, received), (framed, deframed)) = (tally.bytes(), sockets.bytes());
+    let idle_run = idle.is_some();
     let held = idle.as_ref().is_none_or(|idle| idle.left == idle.sockets);
     let sockets = options.workload.has_sockets().then(|| {
         let name = options.sockets.encoding.name();
@@ -303,14 +346,18 @@ fn report(
         workload: options.workload.name().to_owned(),
         targets: options.targets.iter().map(ToString::to_string).collect(),
         concurrency: options.concurrency,
-        rate: options.rate,
-        duration_s: options.duration.as_secs_f64(),
+        interrupted,
+        rate: options.rate.highest(),
+        warmup_s: options.warmup.as_secs_f64(),
+        duration_s: if idle_run { options.duration.as_secs_f64() } else { seconds },
         size: options.size,
         chunks: options.chunks,
         seed: options.seed,
         operations,
         ops_per_s: per_s(operations),
         all: Latency::of(&recording.all()),
+        percentiles: Percentile::of(&recording.all()),
+        steps,
         kinds,
         timeline: recording.timeline.moments(),
         errors,

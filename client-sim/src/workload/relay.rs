@@ -17,6 +17,12 @@ impl Worker {
             Verify::Sample => flow.is_multiple_of(SAMPLE),
             Verify::None => false,
         };
+        if let Some(think) = self.options.think
+            && drained
+        {
+            let received = self.upload_while_received(think, flow, &transfer).await?;
+            return self.drain(flow, &transfer, received).await;
+        }
         for index in 0..self.options.chunks {
             // What nobody will verify need not be completed.
             if !drained && self.meter.pacer.over() {
@@ -24,7 +30,7 @@ impl Worker {
             }
             self.upload(flow, &transfer, index).await?;
         }
-        if drained { self.drain(flow, &transfer).await } else { Ok(()) }
+        if drained { self.drain(flow, &transfer, 0).await } else { Ok(()) }
     }
 
     async fn upload(&mut self, flow: u64, transfer: &Transfer, index: u32) -> Result<(), Error> {
@@ -35,9 +41,9 @@ impl Worker {
         Ok(())
     }
 
-    /// All sends have been acknowledged, so that every node must hand out every chunk in order without delay.
-    async fn drain(&mut self, flow: u64, transfer: &Transfer) -> Result<(), Error> {
-        for expected in 0..self.options.chunks {
+    /// All sends have been acknowledged, so that every node must hand out every chunk from `from` on, in order and without delay.
+    async fn drain(&mut self, flow: u64, transfer: &Transfer, from: u32) -> Result<(), Error> {
+        for expected in from..self.options.chunks {
             let Received::Chunk { index, total, data } = self.receive(transfer).await? else {
                 return Err(self
                     .meter

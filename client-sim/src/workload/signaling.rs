@@ -58,7 +58,7 @@ impl Worker {
             Way::Call => (&peers.caller, &peers.callee),
             Way::Back => (&peers.callee, &peers.caller),
         };
-        let signals: Vec<Message> = numbers
+        let mut signals: Vec<Message> = numbers
             .map(|number| Message {
                 from: from.clone(),
                 kind: kind.to_owned(),
@@ -66,6 +66,13 @@ impl Worker {
             })
             .collect();
         let (mut sent, mut found) = (Vec::new(), Vec::new());
+        if let Some(think) = self.options.think {
+            let calls = way == Way::Call;
+            let (twice, messages) = self.post_while_polled(think, calls, to, &signals).await?;
+            let pair = |(message, perhaps_twice)| Sent { message, perhaps_twice };
+            sent.extend(std::mem::take(&mut signals).into_iter().zip(twice).map(pair));
+            found = messages;
+        }
         let mut signals = signals.into_iter();
         if !self.options.wait.is_zero()
             && let Some(first) = signals.next()

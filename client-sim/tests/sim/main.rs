@@ -2,9 +2,15 @@
 // All of this is test code, helpers outside `#[test]` functions included.
 #![allow(clippy::unwrap_used)]
 
+mod check;
+mod compare;
 mod failover;
 mod load;
+mod model;
+mod overload;
 mod realtime;
+mod report;
+mod soak;
 mod sockets;
 mod stand_in;
 mod transfer;

@@ -43,6 +43,15 @@ pub(crate) enum Manner {
     CorruptSignals,
     /// Sends are refused for good.
     Refuse,
+    /// Each answer takes so long.
+    Slow {
+        takes: Duration,
+    },
+    /// So many sends are carried out at a time, each taking so long; more are refused at once.
+    Busy {
+        at_most: u64,
+        takes: Duration,
+    },
 }
 
 /// All nodes of a stand-in cluster share one state.
@@ -61,6 +70,7 @@ pub(crate) struct State {
     /// The process without which no write is taken.
     pub(crate) leader: Mutex<Option<u32>>,
     broken: AtomicU64,
+    busy: AtomicU64,
     tables: Mutex<Tables>,
     changed: Notify,
 }
@@ -93,6 +103,7 @@ impl StandIn {
             status: Mutex::new(Value::Null),
             leader: Mutex::new(None),
             broken: AtomicU64::new(0),
+            busy: AtomicU64::new(0),
             tables: Mutex::default(),
             changed: Notify::new(),
         });
@@ -152,6 +163,21 @@ async fn serve(state: Arc<State>, request: Request<Incoming>) -> Result<Response
     if state.manner == Manner::OverloadedOnce && number == 0 {
         let body = r#"{"error":"overloaded","message":"Later.","requestId":"1"}"#;
         return Ok(Response::builder().status(503).header("Retry-After", "0").body(body.into()).unwrap());
+    }
+    if let Manner::Slow { takes } = state.manner {
+        tokio::time::sleep(takes).await;
+    }
+    if let Manner::Busy { at_most, takes } = state.manner {
+        let busy = state.busy.fetch_add(1, Ordering::SeqCst);
+        if busy < at_most {
+            tokio::time::sleep(takes).await;
+        }
+        state.busy.fetch_sub(1, Ordering::SeqCst);
+        if busy >= at_most {
+            let (status, text) = error(503, "overloaded");
+            let response = Response::builder().status(status).header("Retry-After", "1");
+            return Ok(response.body(text.into()).unwrap());
+        }
     }
     let forgetful = matches!(state.manner, Manner::LoseRepliesForgetfully { .. });
     let remembered =

@@ -8,6 +8,12 @@ use tokio::time::Instant;
 pub(super) const PENDING_MAX: usize = 32_768;
 /// Their bytes.
 pub(super) const PENDING_BYTES_MAX: usize = 64 << 20;
+/// So many commands of a node may be unanswered however long that takes: all chunks of the largest transfer at once, and
+/// what comes while nobody leads.
+pub(super) const OPEN_CALM: usize = 2048;
+/// Beyond them, a wish is refused as overloaded once the oldest has waited for so long. What waits is then carried out in
+/// about that time, and at half the load twice that time later nothing of it is left.
+pub(super) const OPEN_AGE_MAX: Duration = Duration::from_millis(500);
 /// Bytes of one batch from a node to the leader.
 pub(super) const BATCH_BYTES_MAX: usize = 512 << 10;
 /// Commands of one batch.

@@ -72,6 +72,8 @@ const TICK: Duration = Duration::from_millis(250);
 const STATUS_TIMEOUT: Duration = Duration::from_millis(500);
 /// How far apply may lag behind commit in a node that calls itself ready.
 const LAG_MAX: u64 = 512;
+/// How long it may take such a node to apply what the leader has committed.
+const CATCH_UP_MAX: Duration = Duration::from_secs(2);
 /// How long a node that goes away waits for the wishes it took on.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -233,7 +235,20 @@ impl Cluster {
         self.inner.node.lead().borrow().as_ref().map(|lead| lead.id)
     }
 
-    /// Whether this node can serve now; else which checks fail.
+    /// Whether this node can serve now; else which checks fail. Asks the leader: a node that comes back knows only of
+    /// what it has itself, however far the others have gone meanwhile.
+    pub async fn caught_up(&self) -> Result<(), Vec<&'static str>> {
+        self.ready()?;
+        match tokio::time::timeout(CATCH_UP_MAX, self.inner.gate.pass()).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(Error::NoLeader)) => Err(vec!["no_leader"]),
+            Ok(Err(Error::Overloaded)) => Err(vec!["overloaded"]),
+            Ok(Err(Error::ShuttingDown)) => Err(vec!["stopped"]),
+            Err(_) => Err(vec!["applying"]),
+        }
+    }
+
+    /// As far as this node knows by itself, whether it can serve now; else which checks fail.
     pub fn ready(&self) -> Result<(), Vec<&'static str>> {
         let position = self.inner.node.position();
         let failing: Vec<_> = [

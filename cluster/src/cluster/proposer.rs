@@ -1,6 +1,6 @@
 //! A node's side of a proposal: what arrives while the last batch is in flight becomes the next batch.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -37,9 +37,19 @@ struct Queue {
     pending: VecDeque<Pending>,
     bytes: usize,
     next_seq: u64,
-    /// Sequence numbers given out and not yet answered, or given up.
-    open: BTreeSet<u64>,
+    /// Sequence numbers given out and not yet answered, or given up, and since when.
+    open: BTreeMap<u64, Instant>,
     closed: bool,
+}
+
+impl Queue {
+    /// Whether there is room for so many bytes more. Where the oldest has waited for long and many wait behind it, more
+    /// come than can be carried out: each one taken in would make all wait longer, and the sooner it hears so, the better.
+    fn has_room(&self, bytes: usize, now: Instant) -> bool {
+        let oldest = self.open.values().next().map_or(Duration::ZERO, |since| now - *since);
+        let late = self.open.len() >= limits::OPEN_CALM && oldest > limits::OPEN_AGE_MAX;
+        !late && self.pending.len() < limits::PENDING_MAX && self.bytes + bytes <= limits::PENDING_BYTES_MAX
+    }
 }
 
 /// Gathers commands, names them, and has them sequenced by whoever leads, as often as it takes.
@@ -95,13 +105,14 @@ impl Proposer {
         let Draft { charge, memo, ask } = draft;
         let command = Command { id: RequestId { origin: self.origin, seq }, charge, memo, ask };
         let bytes = command.size();
-        if queue.pending.len() >= limits::PENDING_MAX || queue.bytes + bytes > limits::PENDING_BYTES_MAX {
+        let now = Instant::now();
+        if !queue.has_room(bytes, now) {
             return Err(Error::Overloaded);
         }
         queue.next_seq = seq;
-        queue.open.insert(seq);
+        queue.open.insert(seq, now);
         queue.bytes += bytes;
-        queue.pending.push_back(Pending { command, trace, bytes, since: Instant::now(), reply });
+        queue.pending.push_back(Pending { command, trace, bytes, since: now, reply });
         Ok(())
     }
 
@@ -246,7 +257,7 @@ impl Proposer {
 
     fn floor(&self) -> u64 {
         let queue = self.queue();
-        queue.open.first().copied().unwrap_or(queue.next_seq + 1)
+        queue.open.keys().next().copied().unwrap_or(queue.next_seq + 1)
     }
 
     /// One try: the answers, or nothing if there are none to be had from this leader now.
@@ -331,4 +342,34 @@ fn queue_forwarded(
         reply,
     };
     sequencer.enqueue(parcel).ok().map(|()| answers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn queue(open: usize, since: Instant) -> Queue {
+        Queue { open: (0..open as u64).map(|seq| (seq, since)).collect(), ..Queue::default() }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_that_wait_for_long_leave_no_room() {
+        let queue = queue(limits::OPEN_CALM, Instant::now());
+        assert!(queue.has_room(1, Instant::now() + limits::OPEN_AGE_MAX));
+        assert!(!queue.has_room(1, Instant::now() + 2 * limits::OPEN_AGE_MAX));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_few_may_wait_as_long_as_it_takes() {
+        let queue = queue(limits::OPEN_CALM - 1, Instant::now());
+        assert!(queue.has_room(1, Instant::now() + 100 * limits::OPEN_AGE_MAX));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_burst_has_room_up_to_the_bounds() {
+        let mut queue = queue(limits::PENDING_MAX, Instant::now());
+        assert!(queue.has_room(limits::PENDING_BYTES_MAX, Instant::now()));
+        queue.bytes = 1;
+        assert!(!queue.has_room(limits::PENDING_BYTES_MAX, Instant::now()));
+    }
 }

@@ -14,8 +14,21 @@ use crate::raft::message::{self, kind};
 use crate::raft::{Lead, Node};
 use crate::wire::{Lane, Links, Outgoing};
 
-/// A reader that waits; it is told the clock to read by.
-type Waiting = oneshot::Sender<Result<u64, Error>>;
+/// A reader that waits.
+struct Waiting {
+    since: Instant,
+    /// Told the clock to read by.
+    passed: oneshot::Sender<Result<u64, Error>>,
+}
+
+/// Readers for whom the same was asked.
+struct Round {
+    readers: Vec<Waiting>,
+    /// How many entries must be applied.
+    entries: u64,
+    /// The leader's clock.
+    now_ms: u64,
+}
 
 /// Rounds of readers that wait for apply while the next round's index is fetched.
 const ROUNDS_MAX: usize = 8;
@@ -38,14 +51,14 @@ impl Gate {
 
     /// Waits to be let through.
     pub(super) async fn pass(&self) -> Result<u64, Error> {
-        let (waiting, passed) = oneshot::channel();
+        let (told, passed) = oneshot::channel();
         {
             let mut all = self.waiting.lock().expect("nothing panics while this is held");
             let all = all.as_mut().ok_or(Error::ShuttingDown)?;
             if all.len() >= limits::READERS_MAX {
                 return Err(Error::Overloaded);
             }
-            all.push(waiting);
+            all.push(Waiting { since: Instant::now(), passed: told });
         }
         self.filled.notify_one();
         passed.await.unwrap_or(Err(Error::ShuttingDown))
@@ -67,68 +80,74 @@ impl Gate {
                 Some(()) = rounds.next() => continue,
                 () = self.filled.notified(), if rounds.len() < ROUNDS_MAX => {}
             }
-            let round =
-                self.waiting.lock().expect("nothing panics while this is held").as_mut().map(std::mem::take);
-            let round = round.unwrap_or_default();
-            if round.is_empty() {
-                continue;
-            }
-            // Whoever comes from here on must not profit from an index that was asked for before.
-            let asked = Instant::now();
-            let index = {
-                let mut asking = std::pin::pin!(self.index(asked));
+            let round = {
+                let mut asking = std::pin::pin!(self.round());
                 loop {
                     tokio::select! {
                         biased;
                         () = stop.cancelled() => return,
-                        index = &mut asking => break index,
+                        round = &mut asking => break round,
                         Some(()) = rounds.next() => {}
                     }
                 }
             };
-            rounds.push(self.clone().release(round, index, asked));
-        }
-    }
-
-    async fn release(self: Arc<Self>, round: Vec<Waiting>, index: Result<(u64, u64), Error>, asked: Instant) {
-        let passed = match index {
-            Err(error) => Err(error),
-            Ok((entries, now_ms)) => {
-                let mut applied = self.node.replica().applied();
-                let applied = applied.wait_for(|applied| *applied >= entries);
-                match tokio::time::timeout_at(asked + self.deadline, applied).await {
-                    Ok(Ok(_)) => Ok(now_ms),
-                    Ok(Err(_)) => Err(Error::ShuttingDown),
-                    Err(_) => Err(Error::NoLeader),
-                }
+            if let Some(round) = round {
+                rounds.push(self.clone().release(round));
             }
-        };
-        for waiting in round {
-            // Whoever hung up does not read.
-            let _ = waiting.send(passed);
         }
     }
 
-    /// How many entries must be applied, and the leader's clock.
-    async fn index(&self, asked: Instant) -> Result<(u64, u64), Error> {
+    async fn release(self: Arc<Self>, Round { readers, entries, now_ms }: Round) {
+        let mut applied = self.node.replica().applied();
+        let applied = applied.wait_for(|applied| *applied >= entries);
+        let oldest = readers.iter().map(|reader| reader.since).min().unwrap_or_else(Instant::now);
+        let passed = match tokio::time::timeout_at(oldest + self.deadline, applied).await {
+            Ok(Ok(_)) => Ok(now_ms),
+            Ok(Err(_)) => Err(Error::ShuttingDown),
+            Err(_) => Err(Error::NoLeader),
+        };
+        for reader in readers {
+            // Whoever hung up does not read.
+            let _ = reader.passed.send(passed);
+        }
+    }
+
+    /// The readers that wait, and what the leader says to them; `None` once all of them have been refused.
+    async fn round(&self) -> Option<Round> {
         let mut lead = self.node.lead();
         let mut leaderless = None;
+        let mut readers = Vec::new();
         loop {
+            // Whoever comes after the leader was asked must not profit from its answer. Until then, each waits as long
+            // as any other: in a round of its own it would wait for its predecessors' patience to end, and then its own.
+            readers.append(&mut self.come());
+            if readers.is_empty() {
+                return None;
+            }
             let known = lead.borrow_and_update().clone();
             leaderless = known.is_none().then(|| leaderless.unwrap_or_else(Instant::now));
             if let Some(known) = known {
                 tokio::select! {
                     biased;
-                    index = self.ask(&known) => if let Some(index) = index { return Ok(index) },
+                    answer = self.ask(&known) => if let Some((entries, now_ms)) = answer {
+                        return Some(Round { readers, entries, now_ms });
+                    },
                     () = changed(&mut lead) => continue,
                 }
             }
-            if asked.elapsed() >= limits::patience(leaderless, self.deadline) {
-                return Err(Error::NoLeader);
+            let patience = limits::patience(leaderless, self.deadline);
+            for late in readers.extract_if(.., |reader| reader.since.elapsed() >= patience) {
+                let _ = late.passed.send(Err(Error::NoLeader));
             }
             // Wakes early when there is a leader.
             let _ = tokio::time::timeout(limits::RETRY_EVERY, changed(&mut lead)).await;
         }
+    }
+
+    /// Those who came since this was last called.
+    fn come(&self) -> Vec<Waiting> {
+        let mut waiting = self.waiting.lock().expect("nothing panics while this is held");
+        waiting.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     async fn ask(&self, lead: &Lead) -> Option<(u64, u64)> {

@@ -10,6 +10,10 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
+/// What to do about a disk that does not give back what was written.
+pub(super) const WHAT_TO_DO: &str = "Nothing acknowledged is lost as long as a majority of the other nodes is whole: \
+     remove this node from the cluster, empty the directory and add the node again under a fresh id";
+
 /// The place of an entry: the term of the leader that proposed it, and its index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct LogId {

@@ -14,9 +14,9 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::disk::{Disk, Member};
+use super::disk::{Disk, Member, SnapshotDisk, WHAT_TO_DO};
 use super::log::Log;
-use super::machine::Machine;
+use super::machine::{Machine, read_state};
 use super::message::kind;
 use super::network::Network;
 use super::peer::{Raft, Served};
@@ -117,6 +117,12 @@ pub struct Node {
     stop: CancellationToken,
 }
 
+/// What to tell of the snapshot on this disk, if it cannot be read: Raft, which reads it first, only says that it failed.
+async fn damage(snapshots: &Arc<dyn SnapshotDisk>) -> Option<String> {
+    let error = read_state(&snapshots.current()?).await.err()?;
+    Some(format!("the snapshot on the disk is damaged ({error}). {WHAT_TO_DO}"))
+}
+
 /// When the leader was last heard of. A plain mutex around a number.
 struct Heard(Mutex<Instant>);
 
@@ -151,8 +157,10 @@ impl Node {
         let replica = Arc::new(Replica::new());
         let machine = Machine::new(replica.clone(), disk.snapshots.clone(), log.clone());
         let network = Network { node_id: id, links };
-        let raft =
-            Raft::new(id, config, network, log.clone(), machine).await.map_err(|error| error.to_string())?;
+        let raft = match Raft::new(id, config, network, log.clone(), machine).await {
+            Ok(raft) => raft,
+            Err(error) => return Err(damage(&disk.snapshots).await.unwrap_or_else(|| error.to_string())),
+        };
         let (sender, lead) = watch::channel(None);
         let node = Self {
             id,

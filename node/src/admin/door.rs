@@ -62,7 +62,16 @@ impl Door {
         self.0.cluster.get()
     }
 
-    /// The names of the checks that fail; none, if the node is ready.
+    /// The names of the checks that fail; none, if the node is ready. Asks the leader, too.
+    pub(super) async fn unready(&self) -> Vec<&'static str> {
+        let failing = self.failing();
+        match self.cluster() {
+            Some(cluster) if failing.is_empty() => cluster.caught_up().await.err().unwrap_or_default(),
+            Some(_) | None => failing,
+        }
+    }
+
+    /// The names of the checks that fail as far as the node knows by itself.
     pub(super) fn failing(&self) -> Vec<&'static str> {
         let mut failing = Vec::new();
         let phase = self.0.phase.load(Ordering::SeqCst);

@@ -78,7 +78,7 @@ async fn live() -> HttpResponse {
 }
 
 async fn ready(door: web::Data<Door>) -> Result<HttpResponse, Error> {
-    let failing = door.failing();
+    let failing = door.unready().await;
     if failing.is_empty() {
         Ok(HttpResponse::Ok().json(json!({"status": "ok"})))
     } else {

@@ -21,7 +21,6 @@ use super::routes::{Entry, Route};
 use super::shared::Shared;
 use super::signed;
 use crate::listener::Refusal;
-use crate::socket::hangup::Spare;
 
 /// The policy of answers that no browser should ever render.
 const API_POLICY: &str = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
@@ -83,10 +82,6 @@ where
     let began = Instant::now();
     let id = request_id::of(request.headers());
     let route = Route::of(request.path());
-    if !request.head().upgrade() {
-        // What a socket would need for its end.
-        request.conn_data::<Spare>().map(Spare::take);
-    }
     request.extensions_mut().insert(RequestId(id.clone()));
     let method = request.method().clone();
     let deprecated = shared.options.deprecated.iter().position(|one| one.covers(request.path()));
@@ -141,7 +136,9 @@ where
         shared.metrics.answered(route, &method, status, took);
         let span = tracing::Span::current();
         span.record("status", status.as_u16()).record("duration_us", took.as_micros() as u64);
-        if status.is_server_error() {
+        // Refusals are answers like others: an overload must not become a flood of lines as well. Metrics count them.
+        let refused = matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::INSUFFICIENT_STORAGE);
+        if status.is_server_error() && !refused {
             let (request_id, route) = (id.to_str().unwrap_or_default(), route.template());
             tracing::warn!(request_id, route, status = status.as_u16(), "request failed");
         } else {

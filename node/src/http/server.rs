@@ -48,7 +48,7 @@ pub(super) async fn readyz(shared: web::Data<Shared>) -> Result<HttpResponse, Er
     if shared.is_draining() {
         return Err(Error::from(Code::ShuttingDown).with(Extra::Failed(vec!["draining"])));
     }
-    match shared.cluster.ready() {
+    match shared.cluster.caught_up().await {
         Ok(()) => Ok(fixed(r#"{"status":"ready"}"#)),
         Err(checks) => Err(Error::from(Code::NoLeader).with(Extra::Failed(checks))),
     }

@@ -1,15 +1,17 @@
 //! Between the public's connections and the HTTP server: TLS, and the syntax of heads.
 //!
 //! Read in this order: `heads` follows the bytes of a connection, `stream` holds back what may not pass, `refusal` is
-//! what the server sees in its place, `tls` makes connections of handshakes; [`serve`] puts them in front of the
+//! what the server sees in its place, `tls` makes connections of handshakes, `upgrade` takes them from the server again
+//! for sockets; [`serve`] puts them in front of the
 //! server, as `actix_web::HttpServer` would do without them.
 
-mod ending;
+mod hangup;
 mod heads;
 mod metrics;
 mod refusal;
 mod stream;
 pub mod tls;
+mod upgrade;
 
 use std::net::TcpListener;
 use std::time::Duration;
@@ -21,16 +23,17 @@ use actix_service::{
     IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt as _, fn_service, map_config,
 };
 use actix_web::body::MessageBody;
-use actix_web::dev::{AppConfig, Extensions};
+use actix_web::dev::{AppConfig, Extensions, ServiceResponse};
 use actix_web::rt::net::TcpStream;
 
-pub(crate) use ending::Ending;
+pub(crate) use hangup::Hangup;
 pub(crate) use refusal::Refusal;
 pub use stream::Stream;
 pub use tls::Tls;
 
+use upgrade::Upgrades;
+
 use crate::access::certificate::Certificate;
-use crate::socket::hangup::Spare;
 
 /// For how long a client may take to close after it was told.
 const PARTING: Duration = Duration::from_secs(1);
@@ -64,10 +67,9 @@ pub fn serve<F, I, S, B>(options: Options, listener: TcpListener, app: F) -> std
 where
     F: Fn() -> I + Send + Clone + 'static,
     I: IntoServiceFactory<S, Request>,
-    S: ServiceFactory<Request, Config = AppConfig> + 'static,
+    S: ServiceFactory<Request, Config = AppConfig, Response = ServiceResponse<B>> + 'static,
     S::Error: Into<Response<actix_http::body::BoxBody>> + 'static,
     S::InitError: std::fmt::Debug,
-    S::Response: Into<Response<B>> + 'static,
     <S::Service as Service<Request>>::Future: 'static,
     S::Service: 'static,
     B: MessageBody + 'static,
@@ -91,7 +93,8 @@ where
             .client_request_timeout(Duration::ZERO)
             .client_disconnect_timeout(PARTING)
             .on_connect_ext(|stream: &Stream, data: &mut Extensions| connected(stream, data))
-            .finish(map_config(app().into_factory(), |()| AppConfig::default()));
+            .upgrade(Upgrades(map_config(app(), |()| AppConfig::default())))
+            .finish(map_config(app(), |()| AppConfig::default()));
         fn_service(move |tcp: TcpStream| {
             let tls = tls.clone();
             async move {
@@ -113,7 +116,6 @@ where
 
 /// What a connection's requests may know of it.
 fn connected(stream: &Stream, data: &mut Extensions) {
-    Spare::keep(stream, data);
     if let Some(session) = stream.session() {
         data.insert(Secured);
         let chain = session.peer_certificates();

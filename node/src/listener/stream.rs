@@ -11,7 +11,6 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_rustls::server::TlsStream;
 
-use super::ending::Ending;
 use super::heads::{Fault, Heads, Rest};
 use super::refusal;
 
@@ -22,7 +21,7 @@ const PIECE_BYTES: usize = 4096;
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES_MAX: usize = 1 << 20;
 
-enum Io {
+pub(super) enum Io {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
 }
@@ -42,7 +41,6 @@ pub struct Stream {
     /// By when the head that is awaited must be here.
     deadline: Option<Pin<Box<Sleep>>>,
     refused: bool,
-    ending: Option<Ending>,
     parting: Option<Parting>,
 }
 
@@ -54,14 +52,14 @@ struct Parting {
 impl Stream {
     /// `patience` is how long a head may take to arrive.
     pub(super) fn plain(tcp: TcpStream, patience: Duration) -> Self {
-        Self::new(Io::Plain(tcp), None, patience)
+        Self::new(Io::Plain(tcp), patience)
     }
 
     pub(super) fn tls(tls: TlsStream<TcpStream>, patience: Duration) -> Self {
-        Self::new(Io::Tls(Box::new(tls)), Some(Ending::default()), patience)
+        Self::new(Io::Tls(Box::new(tls)), patience)
     }
 
-    fn new(io: Io, ending: Option<Ending>, patience: Duration) -> Self {
+    fn new(io: Io, patience: Duration) -> Self {
         Self {
             io,
             heads: Heads::default(),
@@ -70,7 +68,6 @@ impl Stream {
             patience,
             deadline: Some(Box::pin(sleep_until(Instant::now() + patience))),
             refused: false,
-            ending,
             parting: None,
         }
     }
@@ -91,9 +88,9 @@ impl Stream {
         }
     }
 
-    /// How a connection under TLS is ended from outside.
-    pub(crate) fn ending(&self) -> Option<Ending> {
-        self.ending.clone()
+    /// Lets go of the connection: what is under it, and what was read and not handed on.
+    pub(super) fn into_parts(self) -> (Io, BytesMut) {
+        (self.io, self.held)
     }
 
     fn refuse(&mut self, fault: Fault) {
@@ -149,7 +146,7 @@ impl Stream {
 }
 
 impl Io {
-    fn as_mut(&mut self) -> Pin<&mut dyn Both> {
+    pub(super) fn as_mut(&mut self) -> Pin<&mut dyn Both> {
         match self {
             Self::Plain(tcp) => Pin::new(tcp),
             Self::Tls(tls) => Pin::new(tls.as_mut()),
@@ -157,7 +154,7 @@ impl Io {
     }
 }
 
-trait Both: AsyncRead + AsyncWrite + Unpin {}
+pub(super) trait Both: AsyncRead + AsyncWrite + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Both for T {}
 
@@ -168,9 +165,6 @@ impl AsyncRead for Stream {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.ending.as_ref().is_some_and(|ending| ending.poll(cx)) {
-            return Poll::Ready(Ok(()));
-        }
         loop {
             if this.cleared > 0 {
                 let count = this.cleared.min(buffer.remaining());

@@ -14,7 +14,7 @@ use super::close::{Code, Reason};
 use super::inlet::{Event, Inlet};
 use super::outbox::{Frame, Out, Outbox};
 use super::quality::Quality;
-use super::seats::{Pass, Seat};
+use super::seats::Seat;
 
 /// For how long the client may answer our close frame.
 const PARTING: Duration = Duration::from_secs(1);
@@ -25,7 +25,6 @@ const BURST_MAX: usize = 64;
 /// sends and when there is room to write, and ends with the connection.
 pub(super) struct Connection {
     seat: Arc<Seat>,
-    _pass: Pass,
     outbox: Outbox,
     inlet: Option<Inlet>,
     quality: Quality,
@@ -39,12 +38,10 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(pass: Pass, inlet: Inlet, quality: Quality, hello_timeout: Duration) -> Self {
-        let seat = pass.seat().clone();
+    pub(super) fn new(seat: Arc<Seat>, inlet: Inlet, quality: Quality, hello_timeout: Duration) -> Self {
         let outbox = seat.outbox().clone();
         Self {
             seat,
-            _pass: pass,
             outbox,
             inlet: Some(inlet),
             quality,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytestring::ByteString;
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
+use tokio::time::{Instant, interval, sleep_until, timeout_at};
 
 use super::Sockets;
 use super::close::{Code, Reason};
@@ -11,7 +11,7 @@ use super::json::Writer;
 use super::outbox::Frame;
 use super::seats::{Encoding, Seat};
 
-/// How often some sockets are closed.
+/// How often it is looked whether all are gone.
 const STEP: Duration = Duration::from_millis(50);
 /// At the end, for how long clients may answer their close frames.
 const PARTING: Duration = Duration::from_millis(1200);
@@ -38,15 +38,10 @@ impl Sockets {
     }
 
     async fn close_all(&self, seats: &[std::sync::Arc<Seat>], spread: Duration) {
-        let steps = (spread.as_secs_f64() / STEP.as_secs_f64()).ceil().max(1.0);
-        let at_once = (seats.len() as f64 / steps).ceil().max(1.0) as usize;
-        let mut ticks = interval(STEP);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
-        for some in seats.chunks(at_once) {
-            ticks.tick().await;
-            for seat in some {
-                seat.outbox().end(Reason::new(Code::RESTART, "this node is going away"));
-            }
+        let began = Instant::now();
+        for (turn, seat) in seats.iter().enumerate() {
+            sleep_until(began + spread.mul_f64(turn as f64 / seats.len() as f64)).await;
+            seat.outbox().end(Reason::new(Code::RESTART, "this node is going away"));
         }
     }
 

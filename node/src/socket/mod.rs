@@ -12,7 +12,6 @@ mod dialogue;
 mod drain;
 mod echo;
 mod frame;
-pub mod hangup;
 pub(crate) mod host;
 mod inlet;
 mod json;

@@ -11,8 +11,8 @@ use bytes::Bytes;
 use bytestring::ByteString;
 
 use super::close::{Code, Reason};
-use super::hangup::Hangup;
 use super::metrics::Metrics;
+use crate::listener::Hangup;
 
 /// A slow consumer that does not even read its close frame is cut off after this.
 const PARTING: Duration = Duration::from_secs(5);
@@ -74,7 +74,6 @@ struct Queue {
     bytes: usize,
     end: Option<Reason>,
     closed: bool,
-    slow: bool,
     reader: Option<Waker>,
     writers: Vec<Waker>,
 }
@@ -98,7 +97,6 @@ impl Outbox {
             self.0.metrics.dropped(queue.frames.len());
             queue.frames = VecDeque::new();
             queue.bytes = 0;
-            queue.slow = true;
             queue.end(Reason::new(Code::SLOW, "too much waits to be read"));
             self.cut_off_later();
         }
@@ -136,11 +134,6 @@ impl Outbox {
     /// Whether nothing is taken in any more.
     pub(super) fn is_ending(&self) -> bool {
         self.lock().closed
-    }
-
-    /// Whether the client read too slowly: then its close frame waits until it reads on.
-    pub(super) fn was_slow(&self) -> bool {
-        self.lock().slow
     }
 
     /// The next thing to write; `None` after the end.
@@ -254,7 +247,7 @@ mod tests {
             let outbox = outbox();
             let pushed: Vec<bool> = (0..count).map(|_| outbox.push(text(len))).collect();
             assert_eq!(pushed.iter().filter(|fits| !**fits).count(), 1, "only the last was too much");
-            assert!(outbox.was_slow() && outbox.is_ending());
+            assert!(outbox.is_ending());
             assert!(matches!(taken(&outbox), Poll::Ready(Some(Out::End(Reason { code: Code::SLOW, .. })))));
         }
     }

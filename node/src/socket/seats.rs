@@ -8,11 +8,11 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::close::Code;
-use super::hangup::Hangup;
 use super::metrics::Metrics;
 use super::outbox::{self, Outbox};
 use super::quality::Report;
 use crate::access::admission;
+use crate::listener::Hangup;
 
 /// Every connection of this node. Clones are the same.
 #[derive(Clone)]

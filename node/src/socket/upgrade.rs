@@ -8,7 +8,7 @@ use actix_web::http::header::{
 };
 use actix_web::http::{Method, Version};
 use actix_web::web::{self, Payload};
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::{HttpMessage as _, HttpRequest, HttpResponse};
 use actix_web_actors::ws::{self, WebsocketContext};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -19,7 +19,6 @@ use tokio::time::Instant;
 use super::body::Body;
 use super::bucket::Throttle;
 use super::connection::Connection;
-use super::hangup::Spare;
 use super::inlet::{Inlet, Message, WAITING_MAX};
 use super::json::ROOM_CHARS_MAX;
 use super::quality::Quality;
@@ -31,6 +30,7 @@ use crate::access::{Scope, admission};
 use crate::http::entrance;
 use crate::http::error::{Code, Extra};
 use crate::http::{Error, Shared};
+use crate::listener::Hangup;
 
 /// The subprotocol of JSON messages.
 pub(super) const JSON: &str = "conclave.v1.json";
@@ -114,12 +114,9 @@ pub(super) fn open(
     check(request)?;
     let protocol = protocol(request.headers());
     let options = &sockets.options;
-    let hangup = request.conn_data::<Spare>().and_then(Spare::take);
-    if let Some(hangup) = &hangup {
-        hangup.expect_acknowledgements();
-    }
+    let hangup = request.extensions().get::<Hangup>().cloned();
     let connection = rand::random();
-    let pass = sockets.seats.take(connection, hangup.clone(), admitted);
+    let pass = sockets.seats.take(connection, hangup, admitted);
     let seat = pass.seat().clone();
     match protocol {
         Some(JSON) => seat.decide(Encoding::Json),
@@ -133,9 +130,9 @@ pub(super) fn open(
     let throttle = Throttle::new(options.rates, options.syntax.message_bytes_max, Instant::now());
     let inlet = Inlet::new(payload, Reader::new(options.syntax), throttle, sender, seat.metrics().clone());
     let quality = Quality::new(options.ping_interval);
-    let actor = Connection::new(pass, inlet, quality, options.hello_timeout);
+    let actor = Connection::new(seat.clone(), inlet, quality, options.hello_timeout);
     let written = WebsocketContext::create(actor, stream::pending());
-    let body = Body::new(written, hangup, seat.clone());
+    let body = Body::new(written, pass);
     Ok((response.streaming(body), Ends { messages, seat }))
 }
 

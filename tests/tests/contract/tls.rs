@@ -1,7 +1,7 @@
 //! TLS on the HTTP side.
 
 use conclave_tests::authority::{Authority, Client};
-use conclave_tests::cluster::Cluster;
+use conclave_tests::cluster::{Cluster, Signal};
 use conclave_tests::http::Api;
 use conclave_tests::raw::{PATIENCE, Raw, statuses};
 use conclave_tests::relay::peer_id;
@@ -111,7 +111,7 @@ async fn a_new_certificate_is_taken_without_a_restart_and_a_bad_one_is_not() {
 async fn sighup_has_the_files_read_again() {
     let authority = Authority::new();
     let mut cluster = authority.serve(Cluster::builder().nodes(1)).start().await;
-    cluster.signal(1, "HUP");
+    cluster.signal(1, Signal::HUP);
     let node = cluster.node(1);
     eventually(PATIENCE, "the signal is noticed", async || {
         let printed = node.printed();

@@ -1,4 +1,4 @@
-//! A log that does not read as it was written.
+//! A log, or a snapshot, that does not read as it was written.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
@@ -154,4 +154,34 @@ async fn a_node_with_a_flipped_bit_refuses_to_start_and_the_others_go_on() {
     has_everything(&cluster, leader, &pair).await;
     let other = cluster.followers().await[0];
     cluster.api(other).relay(&Pair::fresh().send(0, 1, "AAEC")).send().await.ok();
+}
+
+#[tokio::test]
+async fn a_node_with_a_damaged_snapshot_refuses_to_start_and_says_what_to_do() {
+    let mut cluster = Cluster::builder()
+        .unmetered()
+        .set("raft.snapshot_log_bytes", "1MiB")
+        .set("ttl.chunk", "2s")
+        .start()
+        .await;
+    let victim = cluster.followers().await[0];
+    let node = cluster.api(victim);
+    let data = "A".repeat(40_000);
+    eventually(READY, "a snapshot is on the disk", async || {
+        let pair = Pair::fresh();
+        join_all((0..8).map(|index| node.relay(&pair.send(index, 8, &data)).send())).await;
+        (!cluster.node(victim).files("snapshot").is_empty()).then_some(())
+    })
+    .await;
+    cluster.kill(victim);
+    let snapshot = cluster.node(victim).files("snapshot").pop().expect("it was there a moment ago");
+    let mut bytes = fs::read(&snapshot).expect("the snapshot can be read");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&snapshot, bytes).expect("the snapshot can be written");
+
+    cluster.restart(victim);
+    let code = cluster.exit_code(victim).await.expect("it exits by itself");
+    refused(&cluster, victim, code);
+    assert!(cluster.node(victim).printed().contains("fresh id"), "the message says what to do");
 }

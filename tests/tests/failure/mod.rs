@@ -2,6 +2,7 @@
 
 mod all_killed;
 mod allowance;
+mod chaos;
 mod damaged_log;
 mod dev;
 mod drain;

@@ -43,6 +43,37 @@ async fn a_minority_refuses_within_a_second_and_the_majority_goes_on() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_asks_a_minority_waits_for_nobody_elses_patience() {
+    // One after the other, so that each comes while others wait: those used to wait for the others to give up first.
+    const ASKERS: u32 = 60;
+    const EVERY: Duration = Duration::from_millis(50);
+    let cluster = Cluster::builder().unmetered().intercepted().start().await;
+    let old = cluster.leader().await;
+    cluster.net().isolate(old);
+    let minority = cluster.api(old);
+    eventually(READY, "it has lost its leadership", async || {
+        (minority.get("/readyz").once().await.status == 503).then_some(())
+    })
+    .await;
+    let mut pace = tokio::time::interval(EVERY);
+    let mut askers = tokio::task::JoinSet::new();
+    for _ in 0..ASKERS {
+        pace.tick().await;
+        let minority = minority.clone();
+        askers.spawn(async move {
+            let began = Instant::now();
+            minority.relay(&Pair::fresh().ack_status()).once().await.refused(503, "no_leader");
+            began.elapsed()
+        });
+    }
+    let mut took = askers.join_all().await;
+    took.sort();
+    // Of those who wait for one another's 900 ms a quarter waits for 1,575 ms or more.
+    let most = took[took.len() * 3 / 4];
+    assert!(most < Duration::from_millis(1_350), "three quarters were refused within {most:?}");
+}
+
 /// Asserts that a node acknowledges nothing and says so soon, several times over; reads are refused likewise.
 async fn refuses(node: &Api, times: u32) -> Vec<Pair> {
     let mut asked = Vec::new();

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use conclave_tests::cluster::Cluster;
+use conclave_tests::net::Weather;
 use conclave_tests::relay::Pair;
 use futures_util::{StreamExt as _, stream};
 
@@ -37,4 +38,25 @@ async fn a_transfer_over_slow_links_is_whole_and_costs_two_elections_at_most() {
     let after = cluster.status().await;
     // On a machine that does other things, too, one heartbeat in many comes too late.
     assert!(after.term <= before.term + 2, "from term {} to {}", before.term, after.term);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_is_far_behind_is_not_ready_before_it_has_caught_up() {
+    let mut cluster = Cluster::builder().unmetered().intercepted().start().await;
+    let away = cluster.followers().await[0];
+    cluster.kill(away);
+    let leader = cluster.leader().await;
+    let (pair, data) = (Pair::fresh(), "A".repeat(40_000));
+    for index in 0..100 {
+        cluster.api(leader).relay(&pair.send(index, 100, &data)).send().await.ok();
+    }
+    let end = cluster.log_end().await.index;
+
+    // What it has missed takes six seconds now, and to say so takes none.
+    cluster.net().weather(Weather { bytes_per_second: Some(500_000), ..Weather::default() });
+    cluster.restart(away);
+    cluster.wait_ready_at(away).await;
+    let status = cluster.status_from(away).await.expect("the admin API answers");
+    let applied = status.node(away).expect("it is a member").applied;
+    assert!(applied >= end, "ready at entry {applied} of {end}");
 }

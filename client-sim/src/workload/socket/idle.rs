@@ -9,9 +9,10 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::Ground;
-use crate::report::{Kind, Meter};
+use crate::report::{Kind, Meter, Recorder};
 use crate::sample::{Plan, Sample};
 use crate::socket::{Idle, Session};
+use crate::stop::Stop;
 
 /// Between two looks at whether all are open, which is how exactly that is timed.
 const LOOK_OPENING: Duration = Duration::from_millis(20);
@@ -38,36 +39,38 @@ pub(crate) async fn hold(
     ground: &Ground<'_>,
     plan: &Plan,
     workers: &mut JoinSet<()>,
-    mut watch: impl FnMut(Duration, u64),
+    stop: &Stop,
+    mut watch: impl FnMut(Duration, &Recorder),
 ) -> Held {
     let options = ground.options;
     let count = Arc::new(Count::default());
-    let (stop, stopped) = watch::channel(false);
+    let (ended, end_seen) = watch::channel(false);
     let empty = plan.take().await;
     let origin = Instant::now();
     let sockets = options.concurrency as u64;
     for number in 0..options.concurrency {
         let session = ground.session(number, None);
-        workers.spawn(stay(session, ground.meter.clone(), count.clone(), stopped.clone()));
+        workers.spawn(stay(session, ground.meter.clone(), count.clone(), end_seen.clone()));
     }
-    while count.tried.load(Ordering::Relaxed) < sockets {
-        watch(origin.elapsed(), count.open.load(Ordering::Relaxed));
+    let recorder = &ground.meter.recorder;
+    while count.tried.load(Ordering::Relaxed) < sockets && !stop.is_said() {
+        watch(origin.elapsed(), recorder);
         tokio::time::sleep(LOOK_OPENING).await;
     }
     let open_s = origin.elapsed().as_secs_f64();
-    tokio::time::sleep(options.warmup).await;
+    let _ = tokio::time::timeout(options.warmup, stop.said()).await;
 
     let full = plan.take().await;
     let held = count.open.load(Ordering::Relaxed);
     let from = Instant::now();
-    while from.elapsed() < options.duration {
-        watch(origin.elapsed(), count.open.load(Ordering::Relaxed));
+    while from.elapsed() < options.duration && !stop.is_said() {
+        watch(origin.elapsed(), recorder);
         tokio::time::sleep(LOOK_HOLDING.min(options.duration)).await;
     }
     let end = plan.take().await;
-    let seconds = from.elapsed().as_secs_f64();
+    let seconds = from.elapsed().as_secs_f64().max(f64::MIN_POSITIVE);
     let left = count.open.load(Ordering::Relaxed);
-    stop.send_replace(true);
+    ended.send_replace(true);
 
     let per_socket = |sample: &Sample, open: u64| {
         let growth = sample.rss_bytes()? as f64 - empty.rss_bytes()? as f64;

@@ -57,13 +57,18 @@ pub(super) struct Ground<'a> {
 }
 
 impl<'a> Ground<'a> {
-    pub(super) fn new(options: &'a Arc<Options>, meter: &'a Meter, sockets: &Arc<SocketTally>) -> Self {
+    pub(super) fn new(
+        options: &'a Arc<Options>,
+        meter: &'a Meter,
+        sockets: &Arc<SocketTally>,
+        content: &Content,
+    ) -> Self {
         let idle = options.workload == Workload::Idle;
         Self {
             options,
             meter,
             sockets: sockets.clone(),
-            content: Content::new(options.seed),
+            content: content.clone(),
             // Two runs must never share a room, even with the same seed.
             run: rand::random(),
             sessions: Arc::new(socket::Options {
@@ -79,7 +84,7 @@ impl<'a> Ground<'a> {
     }
 
     fn window(&self) -> usize {
-        let default = if self.options.rate > 0.0 { WINDOW_OPEN } else { WINDOW_CLOSED };
+        let default = if self.options.rate.is_open() { WINDOW_OPEN } else { WINDOW_CLOSED };
         self.options.sockets.window.unwrap_or(default)
     }
 

@@ -47,10 +47,7 @@ pub enum Error {
         wanted_cluster: String,
     },
     /// The log or the snapshot fails its checksum. This node must not serve or vote with it.
-    #[error(
-        "{path} is damaged ({error}). Nothing acknowledged is lost as long as a majority of the other nodes is whole: \
-         remove this node from the cluster, empty the directory and add the node again under a fresh id"
-    )]
+    #[error("{path} is damaged ({error}). {}", super::disk::WHAT_TO_DO)]
     Damaged {
         /// Which file.
         path: String,

@@ -124,6 +124,8 @@ pub(super) struct Entry {
 }
 
 /// Runs until the connection has ended, and lets the session go.
+///
+/// What is done now and then is boxed: a socket waits most of its life, and else it would keep room for all of it.
 pub(super) async fn run(ends: Ends, shared: web::Data<Shared>, context: Context) {
     let Ends { mut messages, seat } = ends;
     let outbox = seat.outbox().clone();
@@ -148,11 +150,11 @@ pub(super) async fn run(ends: Ends, shared: web::Data<Shared>, context: Context)
         let wants_room = !session.over && session.wants_room();
         tokio::select! {
             biased;
-            alive = rung(session.identity.as_mut().map(|identity| &mut identity.bell)) => session.looked_up(alive).await,
+            alive = rung(session.identity.as_mut().map(|identity| &mut identity.bell)) => Box::pin(session.looked_up(alive)).await,
             Some(frame) = session.flights.next() => session.say(frame),
-            alive = rung(session.peer.as_mut().map(|peer| &mut peer.bell)) => session.mail(alive).await,
+            alive = rung(session.peer.as_mut().map(|peer| &mut peer.bell)) => Box::pin(session.mail(alive)).await,
             room = session.outbox.room(), if wants_room => match room {
-                true => session.refill().await,
+                true => Box::pin(session.refill()).await,
                 false => session.over = true,
             },
             text = session.watches.next(&session.shared.registry, &session.shared.cluster), if !session.watches.is_empty() => {
@@ -160,15 +162,15 @@ pub(super) async fn run(ends: Ends, shared: web::Data<Shared>, context: Context)
             }
             () = until(expiry) => session.judge(),
             Ok(()) = changes.changed() => session.judge(),
-            Ok(()) = lapses.changed() => session.attach_anew().await,
-            () = until(renewal) => session.renew_invite().await,
+            Ok(()) = lapses.changed() => Box::pin(session.attach_anew()).await,
+            () = until(renewal) => Box::pin(session.renew_invite()).await,
             message = messages.recv(), if session.flights.len() < FLIGHTS_MAX => match message {
-                Some(message) => session.hear(message).await,
+                Some(message) => Box::pin(session.hear(message)).await,
                 None => break,
             },
         }
     }
-    session.let_go().await;
+    Box::pin(session.let_go()).await;
 }
 
 async fn rung(bell: Option<&mut Watch>) -> bool {

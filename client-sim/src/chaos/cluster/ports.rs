@@ -1,4 +1,4 @@
-//! Ports that no other test takes.
+//! Ports that nobody else takes.
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::process;
@@ -11,7 +11,7 @@ const BLOCK: u16 = 16;
 /// A block of consecutive ports on loopback.
 ///
 /// The first port of a block is kept bound for as long as the block is held. That is the lock: it works between
-/// threads and between processes, and the kernel releases it whatever becomes of the test.
+/// threads and between processes, and the kernel releases it whatever becomes of the process.
 #[derive(Debug)]
 pub struct Ports {
     first: u16,
@@ -37,7 +37,7 @@ impl Ports {
 
     /// The block's port number `index`, counted from 0.
     pub fn get(&self, index: u16) -> u16 {
-        assert!(index < Self::COUNT, "a cluster of tests has at most five nodes");
+        assert!(index < Self::COUNT, "a block has so many ports");
         self.first + 1 + index
     }
 }

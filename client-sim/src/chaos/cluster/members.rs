@@ -1,0 +1,86 @@
+//! Who belongs to the cluster, changed by the server's own command line.
+
+use std::time::Duration;
+
+use super::{Cluster, READY, place, until};
+use crate::chaos::Error;
+use crate::chaos::error::During as _;
+use crate::chaos::tools::run_at;
+
+/// What is no refusal for good: an election, or a change that is not over.
+const IN_PASSING: [&str; 6] =
+    ["leader", "another change", "cannot reach", "broke before", "gave no answer", "did not take over"];
+
+/// For a node to catch up.
+const CHANGE: Duration = Duration::from_secs(120);
+
+impl Cluster {
+    /// Starts a node under a fresh id and adds it as a voter; returns the id.
+    pub async fn grow(&mut self) -> Result<u64, Error> {
+        let plan = self.plan.as_ref().ok_or(Error::NotOurs("a new node"))?;
+        let id = self.placed + 1;
+        let mut node = place(id, &mut self.ports, plan).await?;
+        let place = node.place_mut("a new node")?;
+        if let Some(net) = &mut self.net {
+            let door = net.add(id, place.listen).await;
+            place.advertise = door.during(|| "opening one more door".to_owned())?;
+        }
+        let peer = place.advertise.to_string();
+        self.placed = id;
+        self.nodes.insert(id, node);
+        self.start_node(id)?;
+        let id_text = id.to_string();
+        self.command(&["add", &id_text, &peer], "is a learner now").await?;
+        self.command(&["promote", &id_text], "votes now").await?;
+        self.ready(id, READY).await?;
+        Ok(id)
+    }
+
+    /// Removes a node for ever and ends its process, if it runs.
+    pub async fn remove(&mut self, id: u64) -> Result<(), Error> {
+        if self.plan.is_none() {
+            return Err(Error::NotOurs("removing a node"));
+        }
+        self.node(id)?;
+        self.command(&["remove", &id.to_string()], "is not a member").await?;
+        let gone = async || {
+            let status = self.status().await.filter(|status| status.leader.is_some());
+            Ok(status.filter(|status| status.nodes.iter().all(|node| node.id != id)).map(|_| ()))
+        };
+        until(READY, || format!("node {id} is no member any more"), gone).await?;
+        // In good order: its clients are sent elsewhere before it ends.
+        if self.node(id)?.runs() && self.terminate(id, READY).await.is_err() {
+            self.kill(&[id]).await?;
+        }
+        self.nodes.remove(&id);
+        Ok(())
+    }
+
+    /// Hands leadership over to a node.
+    pub async fn hand_over(&mut self, to: u64) -> Result<(), Error> {
+        self.command(&["transfer-leader", &to.to_string()], "leads now").await
+    }
+
+    /// Runs `conclave cluster …` against the leader, again where an election was in the way. `done` is what a second
+    /// try hears if the first one did it and its answer was lost.
+    async fn command(&self, args: &[&str], done: &str) -> Result<(), Error> {
+        let plan = self.plan.as_ref().ok_or(Error::NotOurs("changing the members"))?;
+        until(
+            CHANGE,
+            || format!("`conclave cluster {}` succeeds", args.join(" ")),
+            async || {
+                let leader = self.leader().await?;
+                let admin = self.node(leader)?.admin.to_string();
+                let all = [&["cluster"], args, &["--url", &admin]].concat();
+                match run_at(&plan.binary, all).await {
+                    Ok(_) => Ok(Some(())),
+                    Err(Error::Tool(said)) if said.contains(done) => Ok(Some(())),
+                    Err(Error::Tool(said)) if IN_PASSING.iter().any(|why| said.contains(why)) => Ok(None),
+                    Err(Error::Tool(said)) => Err(Error::Refused(said)),
+                    Err(error) => Err(error),
+                }
+            },
+        )
+        .await
+    }
+}

@@ -1,0 +1,52 @@
+//! The schedules that come along: one for each fault of the table in `docs/guarantees.md`.
+
+macro_rules! schedules {
+    ($($name:literal),* $(,)?) => {
+        /// Their names, as those of their files in `client-sim/schedules/`.
+        pub const NAMES: [&str; [$($name),*].len()] = [$($name),*];
+
+        pub(super) fn text(name: &str) -> Option<&'static str> {
+            match name {
+                $($name => Some(include_str!(concat!("../../../schedules/", $name, ".toml"))),)*
+                _ => None,
+            }
+        }
+    };
+}
+
+schedules![
+    "all-killed",
+    "allowance-clock-ahead",
+    "allowance-leader-frozen",
+    "clock-ahead",
+    "clock-behind",
+    "disk-full",
+    "disk-lost",
+    "disk-slow",
+    "disk-stalls-10s",
+    "disk-stalls-2s",
+    "disk-stalls-30s",
+    "flush-fails",
+    "follower-away",
+    "follower-isolated",
+    "follower-killed",
+    "leader-deafened",
+    "leader-frozen",
+    "leader-isolated",
+    "leader-killed",
+    "leader-killed-often",
+    "leader-muted",
+    "links-lossy",
+    "links-narrow",
+    "links-slow",
+    "links-very-lossy",
+    "log-bit-flipped",
+    "members-3-5-3",
+    "overload",
+    "power-cut",
+    "power-cut-leader",
+    "rolling-restart",
+    "snapshot-bit-flipped",
+    "sockets-reconnect",
+    "tail-torn",
+];

@@ -1,0 +1,275 @@
+//! Everything that can be done to a cluster.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::span::Span;
+use crate::chaos::tools::Need;
+
+/// Which nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "toml::Value", into = "toml::Value")]
+pub enum Which {
+    /// Whoever leads at that moment.
+    Leader,
+    /// One that runs and does not lead.
+    Follower,
+    /// One that runs.
+    Random,
+    /// All.
+    All,
+    /// Those that the last step was about that named any but these.
+    Same,
+    /// The one with this id.
+    Id(u64),
+}
+
+impl TryFrom<toml::Value> for Which {
+    type Error = String;
+
+    fn try_from(value: toml::Value) -> Result<Self, String> {
+        let which = match (&value, value.as_str()) {
+            (toml::Value::Integer(id), _) => u64::try_from(*id).ok().map(Self::Id),
+            (_, Some("leader")) => Some(Self::Leader),
+            (_, Some("follower")) => Some(Self::Follower),
+            (_, Some("random")) => Some(Self::Random),
+            (_, Some("all")) => Some(Self::All),
+            (_, Some("same")) => Some(Self::Same),
+            _ => None,
+        };
+        which.ok_or_else(|| {
+            format!("{value} is no node: leader, follower, random, all, same, or the number of one")
+        })
+    }
+}
+
+impl From<Which> for toml::Value {
+    fn from(which: Which) -> Self {
+        match which {
+            Which::Id(id) => Self::Integer(id.cast_signed()),
+            word => Self::String(word.to_string()),
+        }
+    }
+}
+
+impl fmt::Display for Which {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Leader => f.write_str("leader"),
+            Self::Follower => f.write_str("follower"),
+            Self::Random => f.write_str("random"),
+            Self::All => f.write_str("all"),
+            Self::Same => f.write_str("same"),
+            Self::Id(id) => write!(f, "{id}"),
+        }
+    }
+}
+
+/// What is done to a node's files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Place {
+    /// A bit in the middle of what the log holds.
+    Log,
+    /// A bit in the middle of the newest snapshot.
+    Snapshot,
+    /// Half a record, as of a write that was under way, behind the end of the log.
+    Tail,
+    /// The last bytes of the log, which had been flushed.
+    LastRecord,
+}
+
+/// Something done to the cluster.
+#[expect(
+    missing_docs,
+    reason = "a fault's fields are told with the fault, and `node` is always the nodes it is done to"
+)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Fault {
+    /// SIGKILL.
+    Kill { node: Which },
+    /// SIGTERM, and waits for the end, which has to be in good order.
+    Terminate { node: Which },
+    /// SIGSTOP.
+    Freeze { node: Which },
+    /// SIGCONT.
+    Thaw { node: Which },
+    /// Starts those of the nodes that do not run; left to whoever started the others, where that is somebody else.
+    Start { node: Which },
+    /// Starts those that do not run, and expects them to end by themselves.
+    StartInVain { node: Which },
+    /// Ends and starts one node after the other, each once the one before it is ready.
+    RollingRestart,
+    /// Loses the disk of nodes that do not run.
+    Wipe { node: Which },
+    /// Removes a node and adds another under a fresh id, on an empty disk.
+    Replace { node: Which },
+    /// Adds nodes until there are so many.
+    Grow { to: usize },
+    /// Removes nodes until there are so many, the leader among them.
+    Shrink { to: usize },
+    /// Hands leadership to a node that follows.
+    HandOver,
+
+    /// Cuts nodes off from all others, both ways.
+    Isolate { node: Which },
+    /// Nobody hears a node.
+    Mute { node: Which },
+    /// A node hears nobody.
+    Deafen { node: Which },
+    /// Between all nodes, as [`Weather`](crate::chaos::net::Weather) has it.
+    Weather {
+        #[serde(default, skip_serializing_if = "Span::is_zero")]
+        delay: Span,
+        #[serde(default, skip_serializing_if = "Span::is_zero")]
+        jitter: Span,
+        #[serde(default, skip_serializing_if = "is_zero")]
+        loss: f64,
+        #[serde(default, skip_serializing_if = "is_zero")]
+        reset: f64,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        bytes_per_second: Option<u64>,
+    },
+    /// Lifts everything that is between the nodes.
+    Heal,
+
+    /// Leaves no byte free on a node's disk.
+    FillDisk { node: Which },
+    /// Makes room again.
+    EmptyDisk { node: Which },
+    /// A node's disk stands still `for` a time.
+    StallDisk {
+        node: Which,
+        #[serde(rename = "for")]
+        time: Span,
+    },
+    /// A node's disk stands still half of the time, `for` so long in all.
+    SlowDisk {
+        node: Which,
+        #[serde(rename = "for")]
+        time: Span,
+    },
+    /// The power fails: what was not flushed is gone. The nodes are started again with `start`.
+    CutPower { node: Which },
+    /// Every flush of a node fails.
+    FailFlushes { node: Which },
+    /// Damages the files of a node that does not run.
+    Damage { node: Which, place: Place },
+    /// Steps the wall clocks of nodes, by so many seconds from the right time.
+    Clock { node: Which, seconds: i64 },
+
+    /// Opens so many sockets, which stay from then on and come back whenever they are lost: the figure
+    /// `reconnect_p99_ms` is of that.
+    HoldSockets { sockets: u64 },
+    /// All sockets are lost and come back at once.
+    DropSockets,
+    /// Load at so many times what the cluster was measured to carry, `for` so long.
+    Overload {
+        factor: f64,
+        #[serde(rename = "for")]
+        time: Span,
+    },
+    /// So many MiB are written as fast as they go.
+    Write { mib: u64 },
+}
+
+fn is_zero(chance: &f64) -> bool {
+    *chance == 0.0
+}
+
+impl Fault {
+    /// The nodes it is about, if it names any.
+    pub fn which(&self) -> Option<Which> {
+        match self {
+            Self::Kill { node }
+            | Self::Terminate { node }
+            | Self::Freeze { node }
+            | Self::Thaw { node }
+            | Self::Start { node }
+            | Self::StartInVain { node }
+            | Self::Wipe { node }
+            | Self::Replace { node }
+            | Self::Isolate { node }
+            | Self::Mute { node }
+            | Self::Deafen { node }
+            | Self::FillDisk { node }
+            | Self::EmptyDisk { node }
+            | Self::StallDisk { node, .. }
+            | Self::SlowDisk { node, .. }
+            | Self::CutPower { node }
+            | Self::FailFlushes { node }
+            | Self::Damage { node, .. }
+            | Self::Clock { node, .. } => Some(*node),
+            Self::RollingRestart
+            | Self::Grow { .. }
+            | Self::Shrink { .. }
+            | Self::HandOver
+            | Self::Weather { .. }
+            | Self::Heal
+            | Self::HoldSockets { .. }
+            | Self::DropSockets
+            | Self::Overload { .. }
+            | Self::Write { .. } => None,
+        }
+    }
+
+    /// What it needs of the machine.
+    pub fn need(&self) -> Option<Need> {
+        match self {
+            Self::CutPower { .. } => Some(Need::XfsIo),
+            Self::FailFlushes { .. } => Some(Need::Fiu),
+            Self::Clock { .. } => Some(Need::Faketime),
+            fault if fault.is_about_disks() => Some(Need::Root),
+            _ => None,
+        }
+    }
+
+    /// Whether it can be done to any process, whoever started it.
+    pub fn is_about_processes(&self) -> bool {
+        matches!(self, Self::Kill { .. } | Self::Freeze { .. } | Self::Thaw { .. } | Self::Start { .. })
+    }
+
+    /// Whether it takes a disk of the node's own.
+    pub fn is_about_disks(&self) -> bool {
+        matches!(
+            self,
+            Self::FillDisk { .. }
+                | Self::EmptyDisk { .. }
+                | Self::StallDisk { .. }
+                | Self::SlowDisk { .. }
+                | Self::CutPower { .. }
+        )
+    }
+
+    /// Whether something has to stand between the nodes for it.
+    pub fn is_about_the_net(&self) -> bool {
+        matches!(
+            self,
+            Self::Isolate { .. }
+                | Self::Mute { .. }
+                | Self::Deafen { .. }
+                | Self::Weather { .. }
+                | Self::Heal
+        )
+    }
+
+    /// Whether it does harm, so that writes may pause: the figure `resume_ms` counts from these.
+    pub fn hurts(&self) -> bool {
+        matches!(
+            self,
+            Self::Kill { .. }
+                | Self::Terminate { .. }
+                | Self::Freeze { .. }
+                | Self::Isolate { .. }
+                | Self::Mute { .. }
+                | Self::Deafen { .. }
+                | Self::FillDisk { .. }
+                | Self::StallDisk { .. }
+                | Self::CutPower { .. }
+                | Self::FailFlushes { .. }
+                | Self::HandOver
+        )
+    }
+}

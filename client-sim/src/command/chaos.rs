@@ -1,0 +1,258 @@
+//! `chaos`: schedules of faults, one after the other, each with a cluster of its own.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use std::{env, fs, io, process};
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use super::{BAD, BROKEN, GOOD, duration, print_json};
+use crate::chaos::report::{markdown, summary};
+use crate::chaos::schedule::{NAMES, random};
+use crate::chaos::{Audience, Error, Options, Outcome, Report, Schedule, direct, disk};
+use crate::fleet::Fleet;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// What is to happen: a TOML file, or the name of a schedule that comes along; as often as wanted
+    #[arg(long, value_name = "FILE|NAME")]
+    schedule: Vec<String>,
+    /// All schedules that come along
+    #[arg(long, conflicts_with = "schedule")]
+    all: bool,
+    /// Say which schedules come along, and what they need
+    #[arg(long)]
+    list: bool,
+    /// What the load, the nodes that are hurt and, without a schedule, the faults are derived from; random if not given
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Nodes, where the schedule does not say
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=9))]
+    nodes: u64,
+    /// How long faults go on, without a schedule
+    #[arg(long, default_value = "60s", value_parser = duration)]
+    duration: Duration,
+    /// Operations a second, where the schedule does not say
+    #[arg(long, default_value_t = 500.0)]
+    rate: f64,
+    /// The server; the one beside this program if not given
+    #[arg(long, value_name = "PATH")]
+    conclave: Option<PathBuf>,
+    /// The line that `conclave dev --json` printed, in a file: its processes are hurt in place of own ones
+    #[arg(long, value_name = "FILE")]
+    dev_json: Option<PathBuf>,
+    /// Where logs and reports go; a temporary folder, kept only if something is broken, if not given
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// A schedule that is skipped, since something it needs is not there, fails the run
+    #[arg(long)]
+    require_all: bool,
+    /// Print the reports as one line of JSON
+    #[arg(long)]
+    json: bool,
+    /// Print the reports as rows of a Markdown table
+    #[arg(long, conflicts_with = "json")]
+    markdown: bool,
+    /// Threads of the load and of what stands between the nodes
+    #[arg(long, default_value_t = 2)]
+    pub(super) threads: usize,
+}
+
+/// Prints what happens as it happens.
+struct Terminal;
+
+impl Audience for Terminal {
+    fn hears(&self, at: Duration, what: &str) {
+        eprintln!("{:8.3} s  {what}", at.as_secs_f64());
+    }
+}
+
+const SCRATCH: &str = "conclave-sim-";
+
+impl Args {
+    pub(super) async fn run(self) -> u8 {
+        if self.list {
+            return list();
+        }
+        match self.play().await {
+            Ok(reports) => self.tell(&reports),
+            Err(error) => {
+                eprintln!("{error}");
+                BROKEN
+            }
+        }
+    }
+
+    async fn play(&self) -> Result<Vec<Report>, Error> {
+        let seed = self.seed.unwrap_or_else(|| u64::from(rand::random::<u32>()));
+        let schedules = self.schedules(seed)?;
+        let binary = self.binary()?;
+        let attach = match &self.dev_json {
+            Some(path) => Some(Fleet::parse(&fs::read(path).map_err(|error| io_error(path, error))?)?),
+            None => None,
+        };
+        let out = self.folder()?;
+        let mut stop = interrupts()?;
+        let mut reports: Vec<Report> = Vec::new();
+        for schedule in &schedules {
+            if *stop.borrow() {
+                break;
+            }
+            let folder = out.join(&schedule.name);
+            fs::create_dir_all(&folder).map_err(|error| io_error(&folder, error))?;
+            write(&folder.join("schedule.toml"), &schedule.text()?)?;
+            eprintln!("── {}: {} (seed {seed})", schedule.name, schedule.about);
+            let options = Options {
+                binary: binary.clone(),
+                attach: attach.clone(),
+                nodes: self.nodes,
+                rate: self.rate,
+                seed,
+                folder: folder.clone(),
+            };
+            let report = direct(schedule, &options, &Terminal, &mut stop).await;
+            eprintln!("{}", report.text());
+            let json = serde_json::to_string(&report).map_err(|error| Error::Tool(error.to_string()))?;
+            write(&folder.join("report.json"), &json)?;
+            if !matches!(report.outcome, Outcome::Broken | Outcome::Impossible(_)) {
+                sweep_data(&folder);
+            }
+            reports.push(report);
+        }
+        let all_held =
+            reports.iter().all(|report| matches!(report.outcome, Outcome::Held | Outcome::Skipped(_)));
+        if self.out.is_none() && all_held {
+            // Nobody asked for it, and nobody needs it.
+            let _ = fs::remove_dir_all(&out);
+        }
+        Ok(reports)
+    }
+
+    fn schedules(&self, seed: u64) -> Result<Vec<Schedule>, Error> {
+        if self.all {
+            return NAMES.into_iter().map(Schedule::find).collect();
+        }
+        if self.schedule.is_empty() {
+            eprintln!("no schedule: the seed {seed} makes one; `--seed {seed}` makes it again");
+            return Ok(vec![random(seed, self.nodes, self.duration)]);
+        }
+        self.schedule.iter().map(|name| Schedule::find(name)).collect()
+    }
+
+    fn binary(&self) -> Result<PathBuf, Error> {
+        let beside = || Some(env::current_exe().ok()?.with_file_name("conclave"));
+        let binary = self.conclave.clone().or_else(beside).unwrap_or_else(|| "conclave".into());
+        if self.dev_json.is_none() && !binary.is_file() {
+            let why = format!("there is no server at {}: name it with --conclave", binary.display());
+            return Err(Error::Schedule(why));
+        }
+        Ok(binary)
+    }
+
+    fn folder(&self) -> Result<PathBuf, Error> {
+        sweep();
+        let folder = self.out.clone();
+        let folder = folder.unwrap_or_else(|| env::temp_dir().join(format!("{SCRATCH}{}", process::id())));
+        fs::create_dir_all(&folder).map_err(|error| io_error(&folder, error))?;
+        // What a killed run mounted here.
+        disk::sweep(&folder);
+        folder.canonicalize().map_err(|error| io_error(&folder, error))
+    }
+
+    fn tell(&self, reports: &[Report]) -> u8 {
+        if self.json {
+            print_json(&reports);
+        } else if self.markdown {
+            print!("{}", markdown(reports));
+        } else {
+            println!("{}", summary(reports));
+        }
+        let skipped = reports.iter().filter(|report| matches!(report.outcome, Outcome::Skipped(_))).count();
+        if skipped > 0 {
+            eprintln!(
+                "{skipped} of {} schedules were skipped, which shows nothing about them",
+                reports.len()
+            );
+        }
+        let code = |report: &Report| match report.outcome {
+            Outcome::Held => GOOD,
+            Outcome::Skipped(_) if !self.require_all => GOOD,
+            Outcome::Broken | Outcome::Void | Outcome::Skipped(_) => BAD,
+            Outcome::Impossible(_) | Outcome::Interrupted => BROKEN,
+        };
+        let codes: Vec<u8> = reports.iter().map(code).collect();
+        match codes {
+            // What is broken is worse than what was not seen to its end.
+            codes if codes.contains(&BAD) => BAD,
+            codes if codes.is_empty() || codes.contains(&BROKEN) => BROKEN,
+            _ => GOOD,
+        }
+    }
+}
+
+fn list() -> u8 {
+    for name in NAMES {
+        match Schedule::find(name) {
+            Ok(schedule) => {
+                let needs: Vec<String> = schedule.needs().iter().map(ToString::to_string).collect();
+                let needs = if needs.is_empty() { String::new() } else { format!(" [{}]", needs.join(", ")) };
+                println!("{name:24} {}{needs}", schedule.about);
+            }
+            Err(error) => {
+                eprintln!("{error}");
+                return BROKEN;
+            }
+        }
+    }
+    GOOD
+}
+
+/// True from the first Ctrl-C or SIGTERM on; the second one ends the program, and the nodes with it.
+fn interrupts() -> Result<watch::Receiver<bool>, Error> {
+    let listen = |kind| signal(kind).map_err(|error| Error::Io("waiting for signals".to_owned(), error));
+    let (mut interrupt, mut terminate) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
+    let (stop, stopped) = watch::channel(false);
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            if stop.send_replace(true) {
+                process::exit(i32::from(BROKEN));
+            }
+            eprintln!("ending: what was seen so far will be reported; once more ends at once");
+        }
+    });
+    Ok(stopped)
+}
+
+/// The nodes' disks, not their logs.
+fn sweep_data(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.path().is_dir() {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+/// Removes what killed runs have left in the temporary folder, mounted disks included.
+fn sweep() {
+    for entry in fs::read_dir(env::temp_dir()).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let owner = name.to_str().and_then(|name| name.strip_prefix(SCRATCH)?.parse::<u32>().ok());
+        let has_mounts = owner.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists());
+        if has_mounts {
+            disk::sweep(&entry.path());
+        }
+    }
+}
+
+fn write(path: &Path, text: &str) -> Result<(), Error> {
+    fs::write(path, text).map_err(|error| io_error(path, error))
+}
+
+fn io_error(path: &Path, error: io::Error) -> Error {
+    Error::Io(path.display().to_string(), error)
+}

@@ -1,0 +1,280 @@
+//! `compare`: the same workload against several systems in turn.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::view::progress;
+use super::work::Work;
+use super::{BAD, BROKEN, GOOD, duration, interrupt, print_json, write_page};
+use crate::client::Target;
+use crate::compare::{Ratio, Run, Side, Spread, ratios};
+use crate::report::Axis;
+use crate::report::html::Page;
+use crate::report::plot::{Chart, Line};
+use crate::report::table::{Grid, mebibytes, milliseconds};
+use crate::sample::Plan;
+use crate::workload;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// A system's name and the base URLs of its nodes, NAME=URL[,URL…]; once for each, the first is what others are
+    /// divided by
+    #[arg(long, required = true, value_parser = named::<Target>)]
+    target: Vec<(String, Vec<Target>)>,
+    /// A system's processes, for their CPU time and memory, NAME=PID[,PID…]
+    #[arg(long, value_parser = named::<u32>)]
+    pids: Vec<(String, Vec<u32>)>,
+    /// How often each has its turn
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    rounds: u32,
+    /// Between two runs
+    #[arg(long, default_value = "2s", value_parser = duration)]
+    rest: Duration,
+    #[command(flatten)]
+    pub(super) work: Work,
+    /// Print the report as one line of JSON
+    #[arg(long)]
+    json: bool,
+    /// Write the report as a page to this file
+    #[arg(long)]
+    html: Option<PathBuf>,
+}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    /// Whether every run verified everything.
+    ok: bool,
+    interrupted: bool,
+    workload: String,
+    targets: Vec<(String, Vec<String>)>,
+    duration_s: f64,
+    seed: u64,
+    ratios: Vec<Ratio>,
+    runs: Vec<Run>,
+}
+
+impl Args {
+    pub(super) async fn run(self) -> u8 {
+        let sides = match self.sides() {
+            Ok(sides) => sides,
+            Err(why) => {
+                eprintln!("{why}");
+                return BROKEN;
+            }
+        };
+        let most = sides.iter().map(|side| side.targets.len()).max().unwrap_or(0);
+        if let Err(why) = self.work.prepare(most) {
+            eprintln!("{why}");
+            return BROKEN;
+        }
+        let stop = interrupt();
+        let mut runs = Vec::new();
+        // The same content for all.
+        let seed = self.work.options(&[]).seed;
+        'rounds: for round in 1..=self.rounds {
+            for side in &sides {
+                if !runs.is_empty() {
+                    let _ = tokio::time::timeout(self.rest, stop.said()).await;
+                }
+                if stop.is_said() {
+                    break 'rounds;
+                }
+                let options = workload::Options { seed, ..self.work.options(&side.targets) };
+                let plan = Plan { pids: side.pids.clone(), ..Plan::default() };
+                let watch = progress(self.work.warmup + self.work.duration);
+                let report = workload::run_until(options, &plan, &stop, watch).await;
+                // A run that was cut short is not like the one it would be compared with.
+                if report.interrupted {
+                    break 'rounds;
+                }
+                let run = Run::of(round, side, &report);
+                eprintln!("round {round} of {}, {}: {:.0} per second", self.rounds, run.side, run.per_s);
+                runs.push(run);
+            }
+        }
+        let report = Report {
+            ok: !runs.is_empty() && runs.iter().all(|run| run.ok),
+            interrupted: stop.is_said(),
+            workload: self.work.workload.name().to_owned(),
+            targets: sides
+                .iter()
+                .map(|side| (side.name.clone(), side.targets.iter().map(ToString::to_string).collect()))
+                .collect(),
+            duration_s: self.work.duration.as_secs_f64(),
+            seed,
+            ratios: ratios(&sides, &runs),
+            runs,
+        };
+        if self.json {
+            print_json(&report);
+        } else {
+            print!("{}{}", runs_grid(&report).text(), ratios_grid(&report).text());
+        }
+        if let Some(file) = &self.html
+            && !write_page(file, &page(&report))
+        {
+            return BROKEN;
+        }
+        if report.ok { GOOD } else { BAD }
+    }
+
+    fn sides(&self) -> Result<Vec<Side>, String> {
+        let mut sides: Vec<Side> = Vec::new();
+        for (name, targets) in &self.target {
+            if sides.iter().any(|side| side.name == *name) {
+                return Err(format!("{name:?} is named twice"));
+            }
+            sides.push(Side { name: name.clone(), targets: targets.clone(), pids: Vec::new() });
+        }
+        for (name, pids) in &self.pids {
+            let side = sides.iter_mut().find(|side| side.name == *name);
+            side.ok_or_else(|| format!("there is no target {name:?}"))?.pids.extend(pids);
+        }
+        if sides.len() < 2 { Err("two targets at least".to_owned()) } else { Ok(sides) }
+    }
+}
+
+/// `NAME=ITEM,ITEM`.
+fn named<T>(text: &str) -> Result<(String, Vec<T>), String>
+where
+    T: std::str::FromStr,
+    T::Err: std::fmt::Display,
+{
+    let (name, items) = text.split_once('=').ok_or("not NAME=…")?;
+    if name.is_empty() || name.contains(['/', ':']) {
+        return Err("a name comes first".to_owned());
+    }
+    let parse = |item: &str| item.parse().map_err(|error: T::Err| format!("{item:?}: {error}"));
+    Ok((name.to_owned(), items.split(',').map(parse).collect::<Result<_, _>>()?))
+}
+
+fn runs_grid(report: &Report) -> Grid {
+    let mut grid = Grid::new([
+        "round",
+        "system",
+        "per s",
+        "p50 ms",
+        "p99 ms",
+        "max ms",
+        "CPU µs each",
+        "RSS MiB",
+        "failures",
+        "verified",
+    ]);
+    for run in &report.runs {
+        let mut row = vec![run.round.to_string(), run.side.clone(), format!("{:.0}", run.per_s)];
+        row.extend([run.p50_us, run.p99_us, run.max_us].map(milliseconds));
+        row.push(run.cpu_us_per_op.map_or("–".to_owned(), |cpu| format!("{cpu:.1}")));
+        row.push(run.rss_bytes.map_or("–".to_owned(), mebibytes));
+        row.push(run.failures.to_string());
+        row.push(if run.ok { "yes" } else { "no" }.to_owned());
+        grid.rows.push(row);
+    }
+    grid
+}
+
+fn ratios_grid(report: &Report) -> Grid {
+    let mut grid = Grid::new(["ratio", "of", "median", "lowest", "highest"]);
+    for ratio in &report.ratios {
+        let figures = [
+            ("operations per second", ratio.per_s),
+            ("p50", ratio.p50),
+            ("p99", ratio.p99),
+            ("CPU per operation", ratio.cpu_per_op),
+            ("resident memory", ratio.rss),
+        ];
+        for (name, spread) in figures {
+            let Some(Spread { median, min, max }) = spread else { continue };
+            let mut row = vec![format!("{} : {}", ratio.side, ratio.to), name.to_owned()];
+            row.extend([median, min, max].map(|value| format!("{value:.3}")));
+            grid.rows.push(row);
+        }
+    }
+    grid
+}
+
+fn page(report: &Report) -> String {
+    let names: Vec<_> = report.targets.iter().map(|(name, _)| name.as_str()).collect();
+    let mut page = Page::new(&format!("{} compared", names.join(" and ")));
+    page.text(&format!(
+        "{}, {:.0} s a run, in turn, seed {}",
+        report.workload, report.duration_s, report.seed
+    ));
+    page.verdict(
+        report.ok,
+        if report.ok { "everything verified" } else { "not every run was as it should be" },
+    );
+    for ratio in &report.ratios {
+        let times = |spread: Option<Spread>| {
+            spread.map_or("–".to_owned(), |spread| format!("{:.2} ×", spread.median))
+        };
+        page.section(&format!("{} as a multiple of {}", ratio.side, ratio.to)).tiles(&[
+            ("operations per second", times(ratio.per_s)),
+            ("p50", times(ratio.p50)),
+            ("p99", times(ratio.p99)),
+            ("CPU per operation", times(ratio.cpu_per_op)),
+            ("resident memory", times(ratio.rss)),
+        ]);
+    }
+    page.section("Ratios").grid("Over the rounds", &ratios_grid(report));
+    let lines = |figure: fn(&Run) -> f64| -> Vec<Line> {
+        let of = |name: &&str| {
+            report
+                .runs
+                .iter()
+                .filter(|run| run.side == **name)
+                .map(|run| (f64::from(run.round), figure(run)))
+                .collect::<Vec<_>>()
+        };
+        names.iter().map(|name| Line::through(*name, of(name))).collect()
+    };
+    let curve = |name: &&str| {
+        let mut runs: Vec<_> = report.runs.iter().filter(|run| run.side == **name).collect();
+        runs.sort_by(|a, b| a.per_s.total_cmp(&b.per_s));
+        let points = runs.get(runs.len() / 2).map_or(&[][..], |run| run.percentiles.as_slice());
+        Line::through(*name, points.iter().map(|point| (point.share, point.us as f64)))
+    };
+    page.section("Round by round").charts(&[
+        Chart::new(
+            "Throughput",
+            "Operations completed per second.",
+            Axis::count("round"),
+            Axis::count("per second"),
+            lines(|run| run.per_s),
+        ),
+        Chart::new(
+            "p99",
+            "99 % took no longer; logarithmic.",
+            Axis::count("round"),
+            Axis::latency("latency"),
+            lines(|run| run.p99_us as f64),
+        ),
+        Chart::new(
+            "Distribution",
+            "Of the run in the middle by throughput: this share took no longer.",
+            Axis::nines("share of operations"),
+            Axis::latency("latency"),
+            names.iter().map(curve).collect(),
+        ),
+    ]);
+    page.grid("Runs", &runs_grid(report));
+    let targets: Vec<_> =
+        report.targets.iter().map(|(name, urls)| (name.as_str(), urls.join(", "))).collect();
+    page.section("Systems").facts(&targets);
+    page.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_come_before_what_they_name() {
+        assert_eq!(named::<u32>("a=1,2"), Ok(("a".to_owned(), vec![1, 2])));
+        assert!(named::<u32>("1,2").is_err() && named::<u32>("a=x").is_err() && named::<u32>("=1").is_err());
+        assert!(named::<Target>("http://host/?a=http://host").is_err());
+        assert!(named::<Target>("a=http://127.0.0.1:1,http://127.0.0.1:2").is_ok());
+    }
+}

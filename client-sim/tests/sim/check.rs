@@ -1,0 +1,186 @@
+//! `check`: a server that keeps the contract passes, and each planted flaw is found.
+
+use std::path::Path;
+use std::process::Stdio;
+
+use rustix::process::{Pid, Signal};
+use serde_json::Value;
+
+use super::model::{Flaw, Model};
+use super::{Ran, sim};
+
+/// What the model knows: everything but sockets and time.
+const FAMILIES: &str = "register,ledger,code,pin,mailbox,transfer";
+
+/// Asks a server of three nodes about some families for a while.
+async fn check(flaw: Flaw, duration: &str, more: &[&str]) -> Ran {
+    let model = Model::start(3, flaw).await;
+    let targets = model.targets();
+    let args = ["check", "--target", &targets, "--duration", duration, "--json", "--deadline", "1s"];
+    sim(&[&args[..], more].concat()).await
+}
+
+/// A flaw is found in the family it is about, by what shows it, in few lines.
+async fn is_found(flaw: Flaw, family: &str, check_name: &str) {
+    let ran = check(flaw, "2s", &["--family", family]).await;
+    assert_eq!(ran.code, Some(1), "{flaw:?}: {}", ran.report);
+    let first = &ran.report["violations"][0];
+    assert_eq!(
+        (&first["family"], &first["check"]),
+        (&family.into(), &check_name.into()),
+        "{flaw:?}: {first}"
+    );
+    let lines = first["history"].as_array().unwrap();
+    // Of a transfer whose end was said nothing can be left out, since that depends on all chunks.
+    let lines_max = if family == "transfer" { 60 } else { 16 };
+    assert!((1..=lines_max).contains(&lines.len()), "{flaw:?}: {} lines: {first:#}", lines.len());
+    let marked = lines.iter().filter(|line| line.as_str().unwrap().starts_with('>')).count();
+    assert_eq!(marked, 1, "{flaw:?}: {first}");
+}
+
+#[tokio::test]
+async fn a_server_that_keeps_the_contract_passes() {
+    let ran = check(Flaw::None, "3s", &["--rate", "1000", "--family", FAMILIES]).await;
+    assert_eq!(ran.code, Some(0), "{}", ran.report);
+    for family in FAMILIES.split(',') {
+        assert!(ran.number(&format!("/families/{family}/answered")) > 100.0, "{family}: {}", ran.report);
+        assert!(ran.number(&format!("/families/{family}/keys")) > 0.0, "{family}: {}", ran.report);
+    }
+    assert_eq!((ran.number("/outcomes/unknown"), ran.number("/audit/unanswered")), (0.0, 0.0));
+}
+
+#[tokio::test]
+async fn lost_replies_are_nobodys_fault() {
+    let ran = check(Flaw::LosesReplies, "3s", &["--rate", "1000", "--family", FAMILIES]).await;
+    assert_eq!(ran.code, Some(0), "{}", ran.report);
+    assert!(ran.number("/outcomes/unknown") > 10.0, "{}", ran.report);
+}
+
+#[tokio::test]
+async fn stale_reads_are_found() {
+    is_found(Flaw::ReadsAreStale, "register", "linearizable").await;
+    is_found(Flaw::ReadsAreStale, "pin", "linearizable").await;
+}
+
+#[tokio::test]
+async fn acknowledged_writes_that_are_gone_are_found() {
+    is_found(Flaw::DropsEnvelopes, "register", "linearizable").await;
+    is_found(Flaw::DropsEnvelopes, "ledger", "linearizable").await;
+    is_found(Flaw::DropsSignals, "mailbox", "linearizable").await;
+    is_found(Flaw::DropsChunks, "transfer", "linearizable").await;
+}
+
+#[tokio::test]
+async fn retries_that_are_done_twice_are_found() {
+    is_found(Flaw::RepeatsRetries, "mailbox", "once").await;
+}
+
+#[tokio::test]
+async fn what_is_given_twice_is_found() {
+    is_found(Flaw::GivesChunksTwice, "transfer", "linearizable").await;
+    is_found(Flaw::GivesPinsTwice, "pin", "linearizable").await;
+    is_found(Flaw::GivesCodesTwice, "code", "linearizable").await;
+}
+
+#[tokio::test]
+async fn another_order_and_other_bytes_are_found() {
+    is_found(Flaw::ReordersSignals, "mailbox", "linearizable").await;
+    is_found(Flaw::TakesHighestFirst, "transfer", "linearizable").await;
+    is_found(Flaw::CorruptsEnvelopes, "register", "contract").await;
+}
+
+#[tokio::test]
+async fn a_history_on_disk_is_judged_as_the_run_was_and_its_violations_are_drawn() {
+    let directory = tempfile::tempdir().unwrap();
+    let (history, out) = (directory.path().join("history.jsonl"), directory.path().join("out"));
+    let (history, out) = (history.to_str().unwrap(), out.to_str().unwrap());
+    let more = ["--family", "pin", "--history", history, "--out", out];
+    let ran = check(Flaw::GivesPinsTwice, "1s", &more).await;
+    assert_eq!(ran.code, Some(1), "{}", ran.report);
+    drawn(&ran.report["violations"][0]);
+
+    let judged = sim(&["check", "--history", history, "--json"]).await;
+    assert_eq!(judged.code, Some(1), "{}", judged.report);
+    assert_eq!(judged.number("/operations"), ran.number("/operations"));
+    let lines = |ran: &Ran| ran.report["violations"][0]["history"].clone();
+    assert!(!lines(&judged).as_array().unwrap().is_empty());
+}
+
+fn drawn(violation: &Value) {
+    let picture = std::fs::read_to_string(Path::new(violation["picture"].as_str().unwrap())).unwrap();
+    assert!(picture.starts_with("<svg") && picture.ends_with("</svg>\n"));
+    let bars = picture.matches("<g>").count();
+    assert_eq!(bars, violation["history"].as_array().unwrap().len());
+    // The one that cannot be.
+    assert_eq!(picture.matches("#c00000").count(), 1);
+}
+
+#[tokio::test]
+async fn a_family_of_which_nothing_is_answered_is_not_proven() {
+    // A port that nobody listens on and nobody else can have.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let away = socket.local_addr().unwrap();
+    let target = format!("http://{away}");
+    let args = ["check", "--target", &target, "--duration", "300ms", "--json", "--family", "code,pin"];
+    let ran = sim(&[&args[..], &["--patience", "300ms", "--deadline", "300ms"]].concat()).await;
+    assert_eq!(ran.code, Some(1), "{}", ran.report);
+    assert_eq!(ran.report["unproven"], serde_json::json!(["code", "pin"]));
+}
+
+#[tokio::test]
+async fn an_interrupted_run_gives_its_verdict_on_what_was_asked() {
+    let model = Model::start(1, Flaw::None).await;
+    let child = tokio::process::Command::new(env!("CARGO_BIN_EXE_conclave-sim"))
+        .args([
+            "check",
+            "--target",
+            &model.targets(),
+            "--duration",
+            "10m",
+            "--json",
+            "--family",
+            "code,mailbox",
+        ])
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    model.asked(200).await;
+    let pid = Pid::from_raw(child.id().unwrap().try_into().unwrap()).unwrap();
+    rustix::process::kill_process(pid, Signal::INT).unwrap();
+    let ended = child.wait_with_output().await.unwrap();
+    let verdict: Value = serde_json::from_slice(&ended.stdout).unwrap();
+    assert_eq!(ended.status.code(), Some(0), "{verdict}");
+    assert!(verdict["outcomes"]["answered"].as_u64().unwrap() >= 200, "{verdict}");
+}
+
+#[tokio::test]
+async fn what_is_no_history_is_refused() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "{\"conclave_history\":9,\"seed\":1,\"targets\":[],\"ttl\":{\"chunk_ms\":1,\"signal_ms\":1,\"register_ms\":1,\"session_ms\":1},\"allowance\":{\"limit\":1,\"window_ms\":1}}\n").unwrap();
+    let ended = tokio::process::Command::new(env!("CARGO_BIN_EXE_conclave-sim"))
+        .args(["check", "--history", file.path().to_str().unwrap()])
+        .output()
+        .await
+        .unwrap();
+    assert_eq!(ended.status.code(), Some(3));
+    assert!(String::from_utf8_lossy(&ended.stderr).contains("format 9"));
+}
+
+#[tokio::test]
+async fn a_history_that_was_cut_off_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let history = directory.path().join("history.jsonl");
+    let path = history.to_str().unwrap();
+    let ran = check(Flaw::None, "300ms", &["--family", "code", "--history", path]).await;
+    assert_eq!(ran.code, Some(0), "{}", ran.report);
+    let whole = std::fs::read_to_string(&history).unwrap();
+    let lines: Vec<_> = whole.lines().collect();
+    std::fs::write(&history, lines[..lines.len() - 1].join("\n")).unwrap();
+    let judge = ["check", "--history", path];
+    let ended =
+        tokio::process::Command::new(env!("CARGO_BIN_EXE_conclave-sim")).args(judge).output().await.unwrap();
+    assert_eq!(ended.status.code(), Some(3));
+    assert!(String::from_utf8_lossy(&ended.stderr).contains("cut off"));
+}
