@@ -180,7 +180,7 @@ impl<W: FnMut(&'static str, Duration, u64)> Run<'_, W> {
         self.look_at_memory(|memory, rss| memory.before_bytes = rss);
 
         let rate = Rate::Even(capacity * options.factor);
-        let (flying, ..) = self.phase("overload", many, rate, options.duration).await;
+        let (flying, overload, number) = self.phase("overload", many, rate, options.duration).await;
         if self.stop.is_said() {
             return None;
         }
@@ -188,7 +188,9 @@ impl<W: FnMut(&'static str, Duration, u64)> Run<'_, W> {
         let begun = Instant::now();
         let landing = tokio::spawn(land(flying, options.timeout));
         let (_, ledger) = self.alone("recovery", calm, Rate::Even(normal_per_s), options.recovery).await;
-        landing.abort();
+        // Late answers are the overload's, and the worst of them: without them its figures would flatter.
+        let _ = landing.await;
+        self.refresh(number, &overload);
         self.look_at_memory(|memory, rss| memory.after_bytes = rss);
         (begun.elapsed() >= options.recovery).then(|| (ledger.timeline(), normal_per_s))
     }
@@ -203,12 +205,16 @@ impl<W: FnMut(&'static str, Duration, u64)> Run<'_, W> {
     ) -> (Vec<Lane>, Arc<Ledger>) {
         let (flying, ledger, number) = self.phase(name, lanes, rate, length).await;
         let lanes = land(flying, self.options.timeout).await;
-        // Latencies of what outlasted the phase belong to it.
+        self.refresh(number, &ledger);
+        (lanes, ledger)
+    }
+
+    /// Reads a phase again once its last replies are there: latencies of what outlasted it belong to it.
+    fn refresh(&mut self, number: usize, ledger: &Ledger) {
         let found = &mut self.phases[number];
-        let whole = ledger.phase(name, found.at_s, found.planned_per_s, found.seconds);
+        let whole = ledger.phase(found.name, found.at_s, found.planned_per_s, found.seconds);
         let (generator_cpu_s, servers_cpu_s) = (found.generator_cpu_s, found.servers_cpu_s);
         *found = Phase { generator_cpu_s, servers_cpu_s, ..whole };
-        (lanes, ledger)
     }
 
     async fn phase(

@@ -102,11 +102,16 @@ impl Ledger {
         self.page.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn note(&self, planned: Instant, begun: Instant, ended: Instant, outcome: Outcome) {
+    /// A request goes out. It counts from here on: most of an overload may still be without an answer in its end.
+    fn begin(&self, planned: Instant, begun: Instant) {
         let mut page = self.page();
-        let mut timeline = self.timeline.lock().unwrap_or_else(PoisonError::into_inner);
         page.sent += 1;
         page.lag.saturating_record(micros(begun - planned));
+    }
+
+    fn note(&self, planned: Instant, ended: Instant, outcome: Outcome) {
+        let mut page = self.page();
+        let mut timeline = self.timeline.lock().unwrap_or_else(PoisonError::into_inner);
         let code = match outcome {
             Outcome::Done => {
                 page.latency.saturating_record(micros(ended - planned));
@@ -207,6 +212,7 @@ async fn work(mut lane: Lane, pacer: Arc<Pacer>, ledger: Arc<Ledger>, timeout: D
             ledger.page().not_offered += 1;
             continue;
         }
+        ledger.begin(planned, begun);
         let outcome = match tokio::time::timeout(timeout, lane.fire()).await {
             Ok(outcome) => outcome,
             Err(_) => {
@@ -214,7 +220,7 @@ async fn work(mut lane: Lane, pacer: Arc<Pacer>, ledger: Arc<Ledger>, timeout: D
                 Outcome::Failed("timeout")
             }
         };
-        ledger.note(planned, begun, Instant::now(), outcome);
+        ledger.note(planned, Instant::now(), outcome);
         if let Outcome::Failed("connect") = outcome {
             // Trying again at once would only burn the servers' processor.
             tokio::time::sleep(LATE_MAX).await;
