@@ -160,8 +160,9 @@ fn crates_depend_in_one_direction() {
 #[test]
 fn only_generated_code_may_be_unsafe() {
     let all = ["cluster", "node", "client-sim"].into_iter().flat_map(sources);
+    // As code has it, with a blank behind; a content policy's word is none.
     let holding: Vec<_> =
-        all.filter(|source| names(&source.code, "unsafe")).map(|source| source.path).collect();
+        all.filter(|source| source.code.contains("unsafe ")).map(|source| source.path).collect();
     assert_eq!(holding.len(), 1, "{holding:?}");
     assert!(holding[0].ends_with("node/sigma/src/sigma_sockets_generated.rs"), "{holding:?}");
 }

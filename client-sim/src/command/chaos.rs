@@ -69,6 +69,7 @@ impl Audience for Terminal {
 }
 
 const SCRATCH: &str = "conclave-sim-";
+const SCHEDULE: &str = "schedule.toml";
 
 impl Args {
     pub(super) async fn run(self) -> u8 {
@@ -100,8 +101,12 @@ impl Args {
                 break;
             }
             let folder = out.join(&schedule.name);
+            if folder.join(SCHEDULE).exists() {
+                // An earlier run of the same, which may have left the nodes' disks.
+                fs::remove_dir_all(&folder).map_err(|error| io_error(&folder, error))?;
+            }
             fs::create_dir_all(&folder).map_err(|error| io_error(&folder, error))?;
-            write(&folder.join("schedule.toml"), &schedule.text()?)?;
+            write(&folder.join(SCHEDULE), &schedule.text()?)?;
             eprintln!("── {}: {} (seed {seed})", schedule.name, schedule.about);
             let options = Options {
                 binary: binary.clone(),

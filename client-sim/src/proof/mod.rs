@@ -2,7 +2,7 @@
 //!
 //! A [`Run`] asks a cluster many things at once, takes down every operation with its start, its end and what came of it,
 //! and says whether there is anything among them that the contract does not allow. It knows nothing of the servers but
-//! what they say. Modules in reading order: [`history`] is what was said, [`workload`] what is asked, [`check`] what must
+//! what they say. Modules in reading order: [`history`] is what was said, `workload` what is asked, [`check`] what must
 //! hold.
 
 pub mod check;

@@ -190,6 +190,10 @@ impl Session {
         self.id = Some(welcome.session.ok_or_else(lacking)?);
         let Some(room) = &self.room else { return Ok(!self.begun || welcome.recovered == Some(true)) };
         if welcome.room.as_ref() == Some(room) && welcome.recovered == Some(true) {
+            // Where the answer to join was lost, this is the first that is heard of the place.
+            if self.place.is_none() {
+                self.place = welcome.place;
+            }
             return Ok(true);
         }
         let join = format!(r#"{{"op":"join","id":{JOIN},"room":"{room}"{since}}}"#);
@@ -198,8 +202,21 @@ impl Session {
         let recovered = self.place.is_none() || joined.recovered == Some(true);
         if self.place.is_none() || !recovered {
             self.place = joined.place;
+            self.forget_what_came_before();
         }
         Ok(recovered)
+    }
+
+    /// An earlier try to enter may have succeeded without our learning of it: what was said in the room between it and
+    /// this one lies before the place that is ours.
+    fn forget_what_came_before(&mut self) {
+        let Some(place) = &self.place else { return };
+        self.early.retain(|event| match event {
+            Event::Message { offset: Some(offset), epoch, .. } => {
+                *offset > place.offset || epoch.as_ref() != Some(&place.epoch)
+            }
+            _ => true,
+        });
     }
 
     async fn connect(&mut self) -> Result<bool, Failed> {

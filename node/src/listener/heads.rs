@@ -362,7 +362,7 @@ mod tests {
 
     #[test]
     fn a_body_is_not_taken_for_a_head() {
-        let inside = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 20\r\n\r\nGET / HTTP/1.1\nx: y\n\n";
+        let inside = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 21\r\n\r\nGET / HTTP/1.1\nx: y\n\n";
         assert_eq!(judge(inside), Rest::Nothing);
         let broken = "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n\n\n";
         assert_eq!(judge(broken), Rest::Nothing, "the server refuses it");

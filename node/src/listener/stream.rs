@@ -29,7 +29,7 @@ pub(super) enum Io {
 /// A connection.
 ///
 /// Heads are handed on whole. One that is refused is replaced by a request that only asks to be refused
-/// ([`refusal`]), so that its answer keeps its turn and looks as every other error does.
+/// (`refusal`), so that its answer keeps its turn and looks as every other error does.
 pub struct Stream {
     io: Io,
     heads: Heads,

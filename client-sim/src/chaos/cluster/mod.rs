@@ -1,7 +1,7 @@
 //! A cluster of real `conclave` processes on loopback: started here, or found running.
 //!
 //! Each node has a [`node`]'s place of its own, [`ports`] nobody else takes and one [`process`] at a time; who belongs
-//! to the cluster is changed in [`members`], by way of the server's own commands. Whatever becomes of this program, the
+//! to the cluster is changed in `members`, by way of the server's own commands. Whatever becomes of this program, the
 //! nodes end with it: dropped, they are killed; orphaned, they see their standard input close.
 
 mod members;

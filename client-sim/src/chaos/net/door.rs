@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, sleep};
 
 use super::Rules;
 use super::flow::flow;
@@ -19,7 +20,8 @@ use super::flow::flow;
 /// Which process each node is.
 pub(super) type Pids = Arc<Mutex<BTreeMap<u64, u32>>>;
 
-const RECOGNITION_ATTEMPTS: u32 = 50;
+/// For a process to be known here.
+const RECOGNITION: Duration = Duration::from_secs(1);
 const RECOGNITION_INTERVAL: Duration = Duration::from_millis(20);
 
 /// One node's door.
@@ -28,6 +30,7 @@ pub(super) struct Door {
     pub(super) target: SocketAddr,
     pub(super) rules: watch::Receiver<Rules>,
     pub(super) pids: Pids,
+    pub(super) table: Arc<Table>,
 }
 
 impl Door {
@@ -55,10 +58,13 @@ impl Door {
 
     /// Which node holds the far end. Its process may have been started so lately that it is not known here yet.
     async fn who(&self, remote: SocketAddr, local: SocketAddr) -> Option<u64> {
-        for _ in 0..RECOGNITION_ATTEMPTS {
+        let arrived = Instant::now();
+        while arrived.elapsed() < RECOGNITION {
+            let table = self.table.since(Instant::now()).await?;
             let pids = self.pids.lock().expect("nobody panics while holding it").clone();
-            if let Some(id) = holder(&pids, remote, local) {
-                return Some(id);
+            let found = spawn_blocking(move || holder(&table, &pids, remote, local)).await.ok()?;
+            if found.is_some() {
+                return found;
             }
             sleep(RECOGNITION_INTERVAL).await;
         }
@@ -66,21 +72,37 @@ impl Door {
     }
 }
 
-/// Which of the processes holds the socket with these ends; nobody is recognised where there is no `/proc`.
-fn holder(pids: &BTreeMap<u64, u32>, local: SocketAddr, remote: SocketAddr) -> Option<u64> {
-    let table = fs::read_to_string("/proc/net/tcp").ok()?;
-    let (local, remote) = (kernel_spelling(local)?, kernel_spelling(remote)?);
+/// What the kernel last said of all connections on the machine, and when it was asked.
+#[derive(Debug, Default)]
+pub(super) struct Table(tokio::sync::Mutex<Option<(Instant, Arc<str>)>>);
+
+impl Table {
+    /// What it says at `since` or later. On a machine with tens of thousands of connections that takes a while, so it
+    /// is asked off the runtime, and all who wait meanwhile share the answer.
+    async fn since(&self, since: Instant) -> Option<Arc<str>> {
+        let mut last = self.0.lock().await;
+        if let Some((_, table)) = last.as_ref().filter(|(asked, _)| *asked >= since) {
+            return Some(table.clone());
+        }
+        let asked = Instant::now();
+        let table = spawn_blocking(|| fs::read_to_string("/proc/net/tcp")).await.ok()?.ok()?;
+        let table: Arc<str> = table.into();
+        *last = Some((asked, table.clone()));
+        Some(table)
+    }
+}
+
+/// Which of the processes holds the socket with these ends.
+fn holder(table: &str, pids: &BTreeMap<u64, u32>, local: SocketAddr, remote: SocketAddr) -> Option<u64> {
     // sl local_address rem_address st tx_queue:rx_queue tr:tm->when retrnsmt uid timeout inode …
-    let inode = table.lines().find_map(|line| {
-        let fields: Vec<&str> = line.split_whitespace().collect();
-        (fields.get(1) == Some(&local.as_str()) && fields.get(2) == Some(&remote.as_str()))
-            .then(|| fields.get(9).map(|inode| format!("socket:[{inode}]")))
-            .flatten()
-    })?;
+    let ends = format!(" {} {} ", kernel_spelling(local)?, kernel_spelling(remote)?);
+    let at = table.find(&ends)? + ends.len();
+    let inode = table[at..].split_whitespace().nth(6)?;
+    let link = format!("socket:[{inode}]");
     let holds = |pid: u32| {
         let Ok(open) = fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
         open.flatten()
-            .any(|file| fs::read_link(file.path()).is_ok_and(|link| link.as_os_str() == inode.as_str()))
+            .any(|file| fs::read_link(file.path()).is_ok_and(|name| name.as_os_str() == link.as_str()))
     };
     pids.iter().find(|(_, pid)| holds(**pid)).map(|(id, _)| *id)
 }

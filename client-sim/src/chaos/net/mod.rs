@@ -1,7 +1,7 @@
 //! What stands between the nodes: a TCP proxy in front of each node's peer port.
 //!
-//! Everybody reaches node B by B's [`door`], which finds out who knocks. So a rule can be about one direction between
-//! two nodes, nodes need know nothing of it, and no privilege is needed. How the rules bear on the bytes: [`flow`].
+//! Everybody reaches node B by B's `door`, which finds out who knocks. So a rule can be about one direction between
+//! two nodes, nodes need know nothing of it, and no privilege is needed. How the rules bear on the bytes: `flow`.
 //!
 //! It is a proxy of TCP: packets that change places are put in order again below it, so reordering cannot be made
 //! here, and neither can a packet that arrives twice.
@@ -20,7 +20,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
-use door::{Door, Pids};
+use door::{Door, Pids, Table};
 
 /// From one node to another.
 type Direction = (u64, u64);
@@ -65,6 +65,7 @@ pub struct Net {
     rules: watch::Sender<Rules>,
     doors: BTreeMap<u64, SocketAddr>,
     pids: Pids,
+    table: Arc<Table>,
     accepting: Vec<AbortHandle>,
 }
 
@@ -73,7 +74,8 @@ impl Net {
     pub async fn open(behind: BTreeMap<u64, SocketAddr>) -> io::Result<Self> {
         let rules = watch::Sender::new(Rules::default());
         let pids: Pids = Arc::new(Mutex::new(BTreeMap::new()));
-        let mut net = Self { rules, doors: BTreeMap::new(), pids, accepting: Vec::new() };
+        let table = Arc::new(Table::default());
+        let mut net = Self { rules, doors: BTreeMap::new(), pids, table, accepting: Vec::new() };
         for (id, target) in behind {
             net.add(id, target).await?;
         }
@@ -85,7 +87,13 @@ impl Net {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
         self.doors.insert(id, address);
-        let door = Door { id, target, rules: self.rules.subscribe(), pids: self.pids.clone() };
+        let door = Door {
+            id,
+            target,
+            rules: self.rules.subscribe(),
+            pids: self.pids.clone(),
+            table: self.table.clone(),
+        };
         self.accepting.push(tokio::spawn(door.accept(listener)).abort_handle());
         Ok(address)
     }

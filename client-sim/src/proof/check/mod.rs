@@ -1,7 +1,7 @@
 //! Whether a history is one that the contract allows.
 //!
 //! Each key is looked at alone ([`key`]). Where one thing is changed and seen by many, porcupine searches for an order in
-//! which all answers are true ([`judge`]); what is found wrong is made small ([`shrink`]) and drawn ([`picture`]).
+//! which all answers are true (`judge`); what is found wrong is made small (`shrink`) and drawn (`picture`).
 
 mod allowance;
 mod checker;
