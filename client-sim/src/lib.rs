@@ -10,6 +10,7 @@ pub mod client;
 pub mod command;
 pub mod compare;
 pub mod content;
+mod files;
 pub mod fleet;
 pub mod overload;
 pub mod pace;

@@ -8,8 +8,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use crate::client::{self, Client, Fault, Reply, Request, Tally, Target};
-use crate::command::raise_open_files;
 use crate::content::Content;
+use crate::files::raise_open_files;
 use crate::workload::transfer;
 
 /// Clients in a closed loop: enough for batches to be full.

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 
 use super::Error;
 use crate::client::Target;
-use crate::command::raise_open_files;
+use crate::files::raise_open_files;
 use crate::socket::{Encoding, Options, Session, SocketTally};
 
 /// Opened at once while they are first opened, which is not what is measured.

@@ -19,7 +19,6 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 
 use view::{interrupt, print_json, progress, write_page};
-pub(crate) use work::raise_open_files;
 
 /// Load, checks and measurements for Conclave, or for any server with the same HTTP contract.
 #[derive(Debug, Parser)]

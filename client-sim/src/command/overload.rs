@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::view::{bar, bytes};
-use super::work::raise_open_files;
 use super::{BAD, BROKEN, GOOD, duration, interrupt, print_json, write_page};
 use crate::client::Target;
 use crate::content::LENGTH_MAX;
+use crate::files::raise_open_files;
 use crate::overload::{self, Bounds, Options, Report};
 use crate::report::html::{Page, over_time};
 use crate::report::table::{Grid, mebibytes, milliseconds};

@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-
 use super::duration;
 use crate::client::{self, Target};
 use crate::content::LENGTH_MAX;
+use crate::files::raise_open_files;
 use crate::pace::Rate;
 use crate::socket::Encoding;
 use crate::workload::{self, PAYLOAD_BYTES_MIN, Think, Verify, Workload};
@@ -179,21 +178,6 @@ fn think(text: &str) -> Result<Think, String> {
     let (min, max) = text.split_once("..").unwrap_or((text, text));
     let think = Think { min: duration(min)?, max: duration(max)? };
     if think.min <= think.max { Ok(think) } else { Err("the shortest pause comes first".to_owned()) }
-}
-
-/// Lets this process have so many files open, up to what it may allow itself.
-pub(crate) fn raise_open_files(wanted: u64) -> Result<(), String> {
-    let limit = getrlimit(Resource::Nofile);
-    if limit.current.is_none_or(|current| current >= wanted) {
-        return Ok(());
-    }
-    if let Some(maximum) = limit.maximum.filter(|maximum| *maximum < wanted) {
-        return Err(format!(
-            "{wanted} files have to be open, and no more than {maximum} may be: see ulimit -Hn"
-        ));
-    }
-    let raised = Rlimit { current: Some(wanted), ..limit };
-    setrlimit(Resource::Nofile, raised).map_err(|error| format!("the limit of open files stays: {error}"))
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 
 use super::Violation;
 use crate::proof::history::Operation;
+use crate::report::html::escape;
 
 const LEFT: usize = 90;
 const TOP: usize = 64;
@@ -40,8 +41,8 @@ pub(super) fn draw(violation: &Violation) -> String {
 <text x="12" y="20" font-size="14">{}</text>
 <text x="12" y="38">{}</text>
 "##,
-        escaped(&format!("{} {}: {}", violation.family.name(), violation.key, violation.check)),
-        escaped(&violation.what),
+        escape(&format!("{} {}: {}", violation.family.name(), violation.key, violation.check)),
+        escape(&violation.what),
     );
     for (client, lane) in &lanes {
         let y = TOP + LANE * lane + BAR / 2 + 4;
@@ -90,10 +91,10 @@ fn bar(
     let _ = writeln!(
         svg,
         r#"<g><title>{}</title><rect x="{x}" y="{top}" width="{width}" height="{BAR}" rx="3" fill="{fill}" stroke="{stroke}"{dashes}/><text x="{}" y="{}">{}</text></g>"#,
-        escaped(&operation.to_string()),
+        escape(&operation.to_string()),
         x + 4,
         top + BAR / 2 + 4,
-        escaped(&shown),
+        escape(&shown),
     );
 }
 
@@ -108,8 +109,4 @@ fn axis(svg: &mut String, columns: &BTreeMap<u64, usize>, width: usize, y: usize
             r##"<line x1="{x}" y1="{TOP}" x2="{x}" y2="{y}" stroke="#f0f0f0"/><text x="{x}" y="{text_y}" fill="#777777" font-size="9">{milliseconds:.3} ms</text>"##
         );
     }
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
