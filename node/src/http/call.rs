@@ -79,8 +79,7 @@ impl<'a> Call<'a> {
             body::discard(payload, bytes_max).await?;
             return Err(conclave_cluster::Error::Overloaded.into());
         };
-        self.taken.insert(taken).turn().await;
-        body::read(self.request, payload, bytes_max).await
+        self.taken.insert(taken).read(body::read(self.request, payload, bytes_max)).await
     }
 
     /// The charge for a change, if the allowance is not surely spent. It is paid with the change itself.

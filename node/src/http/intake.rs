@@ -31,7 +31,11 @@ thread_local! {
 pub(super) struct Intake(Mutex<Strain>);
 
 /// One that was taken in, until its request is answered.
-pub(super) struct Taken(web::Data<Shared>);
+pub(super) struct Taken {
+    shared: web::Data<Shared>,
+    /// Whether its sender is waited for.
+    suspended: bool,
+}
 
 impl Intake {
     /// `deadline` is what a request has, all in all.
@@ -48,21 +52,30 @@ impl Taken {
     /// `None` if one more would wait for too long.
     pub(super) fn of(shared: &web::Data<Shared>) -> Option<Self> {
         let taken = shared.cluster.has_room() && shared.intake.strain().enter(Instant::now());
-        taken.then(|| Self(shared.clone()))
+        taken.then(|| Self { shared: shared.clone(), suspended: false })
     }
 
-    /// Waits for a turn to read the body and to work on it.
-    pub(super) async fn turn(&self) {
+    /// Reads the body once it has its turn. While the sender is waited for it does not count.
+    pub(super) async fn read<T>(&mut self, body: impl Future<Output = T>) -> T {
         let turns = TURNS.with(Rc::clone);
         let turn = turns.acquire().await;
         // Held until this thread has been round once; then the next ones go.
         tokio::task::yield_now().await;
         drop(turn);
+        self.suspended = true;
+        self.shared.intake.strain().suspend();
+        let body = body.await;
+        self.shared.intake.strain().resume();
+        self.suspended = false;
+        body
     }
 }
 
 impl Drop for Taken {
     fn drop(&mut self) {
-        self.0.intake.strain().leave(Instant::now());
+        // One whose sender gave up was not answered.
+        if !self.suspended {
+            self.shared.intake.strain().leave(Instant::now());
+        }
     }
 }

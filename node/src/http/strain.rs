@@ -76,6 +76,16 @@ impl Strain {
         }
     }
 
+    /// One that was taken in waits for its sender: it holds up nobody, and its slowness is not ours.
+    pub(super) fn suspend(&mut self) {
+        self.open -= 1;
+    }
+
+    /// It waits no longer.
+    pub(super) fn resume(&mut self) {
+        self.open += 1;
+    }
+
     fn bears(&mut self, short: bool, now: Instant) -> bool {
         let Some(per_second) = self.per_second else { return true };
         let wait_s = self.open as f64 / per_second;
@@ -121,6 +131,18 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn senders_that_dawdle_hold_up_nobody() {
+        let mut bench = Bench::new();
+        bench.come(10_000);
+        (0..10_000).for_each(|_| bench.strain.suspend());
+        bench.come(FEW);
+        bench.work(6);
+        assert_eq!(bench.come(FEW), FEW);
+        bench.strain.resume();
+        assert_eq!(bench.strain.open, FEW + 1);
     }
 
     #[test]
