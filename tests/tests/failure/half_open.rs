@@ -111,11 +111,11 @@ async fn crowds_that_stop_halfway_are_let_go_and_others_are_served_meanwhile() {
     let cluster = Cluster::builder()
         .nodes(1)
         .unmetered()
-        .set("http.request_timeout", "1s")
+        .set("http.request_timeout", "2s")
         .set("http.keep_alive", "1s")
-        .set("socket.hello_timeout", "1s")
-        .set("socket.ping_interval_min", "200ms")
-        .set("socket.ping_interval_max", "200ms")
+        .set("socket.hello_timeout", "3s")
+        .set("socket.ping_interval_min", "1s")
+        .set("socket.ping_interval_max", "1s")
         .start()
         .await;
     let (node, admin) = (cluster.api(1), cluster.admin(1));
@@ -141,7 +141,7 @@ async fn crowds_that_stop_halfway_are_let_go_and_others_are_served_meanwhile() {
     for client in ended {
         client.expect("a client is let go as it should");
     }
-    assert!(served > 50, "{served} answers while the crowd was there");
+    assert!(served > 10, "{served} answers while the crowd was there");
     eventually(SERVED, "no socket is left", async || {
         (admin.get("/sockets").send().await.ok()["count"] == 0).then_some(())
     })
