@@ -16,6 +16,7 @@ mod events;
 pub(crate) mod field;
 mod guard;
 mod ice;
+mod intake;
 mod jobs;
 pub mod keys;
 mod lease;
