@@ -12,14 +12,14 @@ use crate::raft::message::kind;
 use crate::wire::{Frame, Lane, Links, Outgoing};
 
 /// Counts casts that were not delivered because a queue was full or a peer was not reached.
-pub(super) const DROPPED: &str = "conclave_casts_dropped_total";
+const DROPPED: &str = "conclave_casts_dropped_total";
 
 /// Gathers casts per peer: what comes while the last frame is on its way becomes the next.
 pub(super) struct Caster {
     links: Links,
     stop: CancellationToken,
     queues: Mutex<BTreeMap<u64, Arc<Queue>>>,
-    reader: Mutex<Option<mpsc::Sender<(u64, Bytes)>>>,
+    inbox: Inbox,
 }
 
 /// What waits for one peer. A std mutex: nothing awaits while it is held.
@@ -33,6 +33,10 @@ struct Waiting {
     busy: bool,
 }
 
+/// What other nodes cast, on its way to the one reader of this node. A std mutex: nothing awaits while it is held.
+#[derive(Default)]
+struct Inbox(Mutex<Option<mpsc::Sender<(u64, Bytes)>>>);
+
 /// What became of a cast.
 #[derive(Debug, PartialEq, Eq)]
 enum Pushed {
@@ -40,15 +44,15 @@ enum Pushed {
     Begin,
     /// It waits for the task that sends already.
     UnderWay,
-    /// It is dropped: there is no room.
-    Full,
+    /// It is dropped: it is too long, or there is no room.
+    Dropped,
 }
 
 impl Queue {
     fn push(&self, cast: Bytes) -> Pushed {
         let mut waiting = self.lock();
-        if waiting.bytes + cast.len() > limits::CASTS_BYTES_MAX {
-            return Pushed::Full;
+        if cast.len() > limits::CAST_BYTES_MAX || waiting.bytes + cast.len() > limits::CASTS_BYTES_MAX {
+            return Pushed::Dropped;
         }
         waiting.bytes += cast.len();
         waiting.casts.push_back(cast);
@@ -81,7 +85,7 @@ impl Queue {
 impl Caster {
     pub(super) fn new(links: Links, stop: CancellationToken) -> Self {
         metrics::describe_counter!(DROPPED, "volatile messages that did not reach another node");
-        Self { links, stop, queues: Mutex::default(), reader: Mutex::default() }
+        Self { links, stop, queues: Mutex::default(), inbox: Inbox::default() }
     }
 
     /// Queues a cast for a peer, and sends what is queued unless that is under way.
@@ -93,7 +97,7 @@ impl Caster {
         match queue.push(cast) {
             Pushed::Begin => {}
             Pushed::UnderWay => return,
-            Pushed::Full => return metrics::counter!(DROPPED).increment(1),
+            Pushed::Dropped => return metrics::counter!(DROPPED).increment(1),
         }
         let (links, stop, address) = (self.links.clone(), self.stop.clone(), address.to_owned());
         tokio::spawn(async move {
@@ -111,15 +115,30 @@ impl Caster {
 
     /// The casts from now on.
     pub(super) fn receive(&self) -> mpsc::Receiver<(u64, Bytes)> {
-        let (sender, receiver) = mpsc::channel(limits::CASTS_MAX);
-        *self.reader.lock().expect("nothing panics while this is held") = Some(sender);
-        receiver
+        self.inbox.open()
     }
 
     /// Takes a peer's frame.
     pub(super) fn deliver(&self, from: u64, request: Frame) -> Outgoing {
-        let reader = self.reader.lock().expect("nothing panics while this is held").clone();
-        let mut frame = request.payload;
+        let dropped = self.inbox.take(from, request.payload);
+        if dropped > 0 {
+            metrics::counter!(DROPPED).increment(dropped);
+        }
+        Outgoing { kind: kind::CAST, group: 0, header: Vec::new(), payload: Vec::new() }
+    }
+}
+
+impl Inbox {
+    /// The casts from now on; whoever read before gets no more.
+    fn open(&self) -> mpsc::Receiver<(u64, Bytes)> {
+        let (sender, receiver) = mpsc::channel(limits::CASTS_MAX);
+        *self.lock() = Some(sender);
+        receiver
+    }
+
+    /// Takes a frame apart; says how many of its casts were dropped. What is no cast ends it.
+    fn take(&self, from: u64, mut frame: Bytes) -> u64 {
+        let reader = self.lock().clone();
         let mut dropped = 0;
         while frame.len() >= 4 {
             let len = frame.get_u32_le() as usize;
@@ -127,14 +146,15 @@ impl Caster {
                 break;
             }
             let cast = frame.split_to(len);
-            if reader.as_ref().is_none_or(|reader| reader.try_send((from, cast)).is_err()) {
-                dropped += 1;
-            }
+            let taken = cast.len() <= limits::CAST_BYTES_MAX
+                && reader.as_ref().is_some_and(|reader| reader.try_send((from, cast)).is_ok());
+            dropped += u64::from(!taken);
         }
-        if dropped > 0 {
-            metrics::counter!(DROPPED).increment(dropped);
-        }
-        Outgoing { kind: kind::CAST, group: 0, header: Vec::new(), payload: Vec::new() }
+        dropped
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<mpsc::Sender<(u64, Bytes)>>> {
+        self.0.lock().expect("nothing panics while this is held")
     }
 }
 
@@ -153,18 +173,85 @@ mod tests {
         for _ in 1..fitting {
             assert_eq!(queue.push(cast()), Pushed::UnderWay);
         }
-        assert_eq!(queue.push(cast()), Pushed::Full);
+        assert_eq!(queue.push(cast()), Pushed::Dropped);
         let (frame, count) = queue.next().expect("casts wait");
         assert!(frame.len() <= limits::CAST_FRAME_BYTES_MAX + 4 * count as usize, "{}", frame.len());
         for _ in 0..count {
             assert_eq!(queue.push(cast()), Pushed::UnderWay);
         }
-        assert_eq!(queue.push(cast()), Pushed::Full);
+        assert_eq!(queue.push(cast()), Pushed::Dropped);
         let mut rest = 0;
         while let Some((_, count)) = queue.next() {
             rest += count as usize;
         }
         assert_eq!(rest, fitting, "none is lost, none is sent twice");
         assert_eq!(queue.push(cast()), Pushed::Begin, "the task that got none has ended");
+    }
+
+    #[test]
+    fn a_cast_that_is_too_long_waits_for_no_peer() {
+        let queue = Queue(Mutex::default());
+        let cast = |len| Bytes::from(vec![7; len]);
+        assert_eq!(queue.push(cast(limits::CAST_BYTES_MAX + 1)), Pushed::Dropped);
+        assert_eq!(queue.push(cast(limits::CAST_BYTES_MAX)), Pushed::Begin);
+        let (frame, count) = queue.next().expect("a cast waits");
+        assert_eq!((frame.len(), count), (4 + limits::CAST_BYTES_MAX, 1));
+    }
+
+    /// A frame with casts, as [`Queue::next`] makes one but without its bounds.
+    fn frame<'a>(casts: impl IntoIterator<Item = &'a [u8]>) -> Bytes {
+        let mut frame = BytesMut::new();
+        for cast in casts {
+            frame.put_u32_le(cast.len() as u32);
+            frame.put_slice(cast);
+        }
+        frame.freeze()
+    }
+
+    #[test]
+    fn casts_arrive_in_order_from_whom_they_came() {
+        let inbox = Inbox::default();
+        let mut reader = inbox.open();
+        assert_eq!(inbox.take(3, frame([&b"a"[..], b"", b"bc"])), 0);
+        for cast in [&b"a"[..], b"", b"bc"] {
+            assert_eq!(reader.try_recv(), Ok((3, Bytes::from_static(cast))));
+        }
+        assert_eq!(reader.try_recv(), Err(mpsc::error::TryRecvError::Empty));
+    }
+
+    #[test]
+    fn what_a_slow_reader_leaves_behind_is_dropped_and_counted() {
+        let inbox = Inbox::default();
+        let mut reader = inbox.open();
+        let over = 5;
+        let casts = frame(std::iter::repeat_n(&b"x"[..], limits::CASTS_MAX + over));
+        assert_eq!(inbox.take(1, casts), over as u64);
+        assert_eq!(reader.len(), limits::CASTS_MAX);
+        assert!(reader.try_recv().is_ok());
+        assert_eq!(inbox.take(1, frame([&b"y"[..], b"z"])), 1, "room for one came back");
+    }
+
+    #[test]
+    fn a_peer_that_knows_no_bounds_gets_nothing_past_them() {
+        let inbox = Inbox::default();
+        let mut reader = inbox.open();
+        let long = vec![7; limits::CAST_BYTES_MAX + 1];
+        let whole = &long[..limits::CAST_BYTES_MAX];
+        assert_eq!(inbox.take(1, frame([&long[..], whole, &b"after"[..]])), 1);
+        assert_eq!(reader.try_recv(), Ok((1, Bytes::copy_from_slice(whole))));
+        assert_eq!(reader.try_recv(), Ok((1, Bytes::from_static(b"after"))));
+        // A length that leads out of its frame, and too little for a length.
+        for damaged in [&[255, 255, 255, 255, 1][..], &[2, 0, 0, 0, 1], &[1, 0, 0]] {
+            assert_eq!(inbox.take(1, Bytes::copy_from_slice(damaged)), 0);
+        }
+        assert_eq!(reader.try_recv(), Err(mpsc::error::TryRecvError::Empty));
+    }
+
+    #[test]
+    fn without_a_reader_casts_are_dropped() {
+        let inbox = Inbox::default();
+        assert_eq!(inbox.take(1, frame([&b"x"[..], b"y"])), 2);
+        drop(inbox.open());
+        assert_eq!(inbox.take(1, frame([&b"x"[..]])), 1);
     }
 }

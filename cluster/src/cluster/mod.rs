@@ -221,13 +221,9 @@ impl Cluster {
     }
 
     /// Sends bytes to other nodes past the log: at most once, in order from one node to another while nothing is
-    /// lost, and dropped where a queue is full or a peer is not reached. Costs no consensus and promises nothing.
+    /// lost, and dropped where it is too long, a queue is full or a peer is not reached. Costs no consensus and promises nothing.
     pub fn cast(&self, nodes: &[u64], cast: &Bytes) {
         let inner = &self.inner;
-        if cast.len() > limits::CAST_BYTES_MAX {
-            metrics::counter!(cast::DROPPED).increment(nodes.len() as u64);
-            return;
-        }
         let (_, members) = inner.node.members();
         for node in nodes.iter().filter(|node| **node != inner.options.node_id) {
             if let Some(member) = members.get(node) {

@@ -183,11 +183,11 @@ where
     deserializer.deserialize_seq(AtMost::<T, MAX>(std::marker::PhantomData))
 }
 
-impl Ask {
-    /// The one body a wish may carry, and how long it may be.
-    pub fn body(&self) -> Option<(&Body, usize)> {
-        match self {
-            Self::Transfer(ask) => match &ask.verb {
+/// The one body that a wish may carry, and how long it may be, borrowed as the wish is.
+macro_rules! body_of {
+    ($ask:expr) => {
+        match $ask {
+            Ask::Transfer(transfer::Ask { verb, .. }) => match verb {
                 transfer::Verb::Put { body, .. } => Some((body, CHUNK_BYTES_MAX)),
                 transfer::Verb::Open { .. }
                 | transfer::Verb::Take
@@ -195,67 +195,42 @@ impl Ask {
                 | transfer::Verb::Discard
                 | transfer::Verb::Touch => None,
             },
-            Self::Exchange(ask) => match &ask.verb {
+            Ask::Exchange(exchange::Ask { verb, .. }) => match verb {
                 exchange::Verb::Put { envelope, .. } => Some((envelope, ENVELOPE_BYTES_MAX)),
                 exchange::Verb::Create { .. } | exchange::Verb::Delete => None,
             },
-            Self::Mailbox(ask) => match &ask.verb {
+            Ask::Mailbox(mailbox::Ask { verb, .. }) => match verb {
                 mailbox::Verb::Push { payload, .. } => Some((payload, PAYLOAD_BYTES_MAX)),
                 mailbox::Verb::Drain { .. } | mailbox::Verb::Acknowledge { .. } => None,
             },
-            Self::Room(ask) => match &ask.verb {
+            Ask::Room(room::Ask { verb, .. }) => match verb {
                 room::Verb::Publish { data, .. } => Some((data, MESSAGE_BYTES_MAX)),
                 room::Verb::Join { .. } | room::Verb::Detach { .. } | room::Verb::Leave { .. } => None,
             },
-            Self::Ticket(ask) => match &ask.verb {
+            Ask::Ticket(ticket::Ask { verb, .. }) => match verb {
                 ticket::Verb::Issue { grant, .. } => Some((grant, GRANT_BYTES_MAX)),
                 ticket::Verb::Redeem => None,
             },
-            Self::Spend
-            | Self::Rendezvous(_)
-            | Self::Device(_)
-            | Self::Member(_)
-            | Self::Host(_)
-            | Self::Socket(_)
-            | Self::Claim(_) => None,
+            Ask::Spend
+            | Ask::Rendezvous(_)
+            | Ask::Device(_)
+            | Ask::Member(_)
+            | Ask::Host(_)
+            | Ask::Socket(_)
+            | Ask::Claim(_) => None,
         }
+    };
+}
+
+impl Ask {
+    /// The one body a wish may carry, and how long it may be.
+    pub fn body(&self) -> Option<(&Body, usize)> {
+        body_of!(self)
     }
 
     /// [`Ask::body`], to be filled.
     pub fn body_mut(&mut self) -> Option<(&mut Body, usize)> {
-        match self {
-            Self::Transfer(ask) => match &mut ask.verb {
-                transfer::Verb::Put { body, .. } => Some((body, CHUNK_BYTES_MAX)),
-                transfer::Verb::Open { .. }
-                | transfer::Verb::Take
-                | transfer::Verb::Acknowledge { .. }
-                | transfer::Verb::Discard
-                | transfer::Verb::Touch => None,
-            },
-            Self::Exchange(ask) => match &mut ask.verb {
-                exchange::Verb::Put { envelope, .. } => Some((envelope, ENVELOPE_BYTES_MAX)),
-                exchange::Verb::Create { .. } | exchange::Verb::Delete => None,
-            },
-            Self::Mailbox(ask) => match &mut ask.verb {
-                mailbox::Verb::Push { payload, .. } => Some((payload, PAYLOAD_BYTES_MAX)),
-                mailbox::Verb::Drain { .. } | mailbox::Verb::Acknowledge { .. } => None,
-            },
-            Self::Room(ask) => match &mut ask.verb {
-                room::Verb::Publish { data, .. } => Some((data, MESSAGE_BYTES_MAX)),
-                room::Verb::Join { .. } | room::Verb::Detach { .. } | room::Verb::Leave { .. } => None,
-            },
-            Self::Ticket(ask) => match &mut ask.verb {
-                ticket::Verb::Issue { grant, .. } => Some((grant, GRANT_BYTES_MAX)),
-                ticket::Verb::Redeem => None,
-            },
-            Self::Spend
-            | Self::Rendezvous(_)
-            | Self::Device(_)
-            | Self::Member(_)
-            | Self::Host(_)
-            | Self::Socket(_)
-            | Self::Claim(_) => None,
-        }
+        body_of!(self)
     }
 
     /// The names a wish carries as they came; each is bounded by [`NAME_BYTES_MAX`].

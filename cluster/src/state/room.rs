@@ -4,6 +4,7 @@
 //! comes back has another, so that nobody takes an offset of the one for an offset of the other.
 
 mod history;
+mod members;
 
 use std::sync::Arc;
 
@@ -19,6 +20,8 @@ use super::limits::{ENTRY_BYTES, ROOM_HEAD_MS, ROOM_MEMBERS_MAX};
 use super::outcome;
 use super::tether::Tether;
 use history::History;
+pub use history::{Keep, Message};
+use members::{Lapsed, Members};
 
 /// A wish about the room under `key`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,35 +70,6 @@ pub enum Verb {
         /// How much history stays.
         keep: Keep,
     },
-}
-
-/// How much of a room's history stays after a publish: what goes beyond any of these goes. Whatever is asked,
-/// the bounds of [`limits`](super::limits) hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Keep {
-    /// Messages.
-    pub count: u32,
-    /// Their bytes.
-    pub bytes: u32,
-    /// Milliseconds from the publish on.
-    pub age_ms: u32,
-}
-
-/// One message of a room.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Message {
-    /// Its number in the room; grows by one.
-    pub offset: u64,
-    /// Who said it.
-    pub member: Key,
-    /// That member's own number for it.
-    pub message_id: Option<u64>,
-    /// What was said.
-    pub data: Body,
-    /// When, in milliseconds since the Unix epoch.
-    pub at_ms: u64,
-    /// When it is forgotten.
-    pub expires_ms: u64,
 }
 
 /// What happened to a room.
@@ -166,7 +140,7 @@ pub(super) struct Head {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Rooms {
     heads: OrdMap<Key, Head>,
-    members: OrdMap<(Key, Key), Tether>,
+    members: Members,
     history: History,
 }
 
@@ -179,21 +153,19 @@ impl Rooms {
         match verb {
             Verb::Join { member, at, grace_ms } => self.join(key, member, at, grace_ms, ground),
             Verb::Detach { member, connection } => {
-                if let Some(tether) = self.members.get_mut(&(key, member)).filter(|it| it.is_at(connection)) {
-                    tether.detach(Thing::Member(key, member), ground);
+                if self.members.detach(key, member, connection, ground) {
                     self.members_changed(key, ground);
                 }
                 Ok(Outcome::Left)
             }
             Verb::Leave { member, connection } => {
-                if let Some(tether) = self.members.get(&(key, member)).filter(|it| it.is_at(connection)) {
-                    tether.end(Thing::Member(key, member), ground);
-                    self.forget_member(key, member, ground);
+                if self.members.leave(key, member, connection, ground) {
+                    self.member_left(key, ground);
                 }
                 Ok(Outcome::Left)
             }
             Verb::Publish { member, message_id, data, keep } => {
-                if !self.members.contains_key(&(key, member)) {
+                if !self.members.contains(key, member) {
                     return Err(Refusal::NotAMember.into());
                 }
                 self.publish(key, member, message_id, &data, &keep, ground)
@@ -209,30 +181,21 @@ impl Rooms {
         grace_ms: u32,
         ground: &mut Ground,
     ) -> Result<Outcome, outcome::Refusal> {
-        let head = self.heads.get(&key);
-        let thing = Thing::Member(key, member);
-        let again = match self.members.get_mut(&(key, member)) {
-            Some(tether) => {
-                tether.attach(at, grace_ms, thing, ground);
-                true
+        let again = self.members.attach(key, member, at, grace_ms, ground);
+        if !again {
+            let head = self.heads.get(&key);
+            if head.is_some_and(|head| head.members as usize >= ROOM_MEMBERS_MAX) {
+                return Err(Refusal::Full.into());
             }
-            None => {
-                if head.is_some_and(|head| head.members as usize >= ROOM_MEMBERS_MAX) {
-                    return Err(Refusal::Full.into());
-                }
-                ground.storage.admit(if head.is_none() { 2 * ENTRY_BYTES } else { ENTRY_BYTES })?;
-                if head.is_none() {
-                    self.found(key, ground);
-                }
-                ground.storage.add_entry(0);
-                let tether = Tether::begin(at, grace_ms, thing, ground);
-                self.members.insert((key, member), tether);
-                if let Some(head) = self.heads.get_mut(&key) {
-                    head.members += 1;
-                }
-                false
+            ground.storage.admit(if head.is_none() { 2 * ENTRY_BYTES } else { ENTRY_BYTES })?;
+            if head.is_none() {
+                self.found(key, ground);
             }
-        };
+            self.members.add(key, member, at, grace_ms, ground);
+            if let Some(head) = self.heads.get_mut(&key) {
+                head.members += 1;
+            }
+        }
         self.members_changed(key, ground);
         let (epoch, offset) = self.heads.get(&key).map_or((0, 0), |head| (head.epoch, head.last));
         Ok(Outcome::Joined { epoch, offset, again })
@@ -256,14 +219,11 @@ impl Rooms {
         ground.wakes.wake(Domain::Room, key);
     }
 
-    fn forget_member(&mut self, key: Key, member: Key, ground: &mut Ground) {
-        if self.members.remove(&(key, member)).is_some() {
-            ground.storage.drop_entry(0);
-            if let Some(head) = self.heads.get_mut(&key) {
-                head.members -= 1;
-            }
-            self.members_changed(key, ground);
+    fn member_left(&mut self, key: Key, ground: &mut Ground) {
+        if let Some(head) = self.heads.get_mut(&key) {
+            head.members -= 1;
         }
+        self.members_changed(key, ground);
     }
 
     fn publish(
@@ -316,13 +276,7 @@ impl Rooms {
                 ground.agenda.enter(due_ms, Thing::Room(*key));
             } else {
                 // With members in it a room is kept, unless the clock is at its very end.
-                let members: Vec<Key> = self.members(key).copied().collect();
-                for member in members {
-                    if let Some(tether) = self.members.remove(&(*key, member)) {
-                        tether.end(Thing::Member(*key, member), ground);
-                        ground.storage.drop_entry(0);
-                    }
-                }
+                self.members.clear(key, ground);
                 self.heads.remove(key);
                 ground.storage.drop_entry(0);
             }
@@ -332,13 +286,10 @@ impl Rooms {
 
     /// The agenda says that a member is due.
     pub(super) fn lapse_member(&mut self, key: &Key, member: &Key, ground: &mut Ground) -> usize {
-        if let Some(tether) = self.members.get_mut(&(*key, *member)) {
-            let was = tether.attachment(&ground.hosts, ground.now_ms);
-            if !tether.lapse(Thing::Member(*key, *member), ground) {
-                self.forget_member(*key, *member, ground);
-            } else if was.is_none() {
-                self.members_changed(*key, ground);
-            }
+        match self.members.lapse(*key, *member, ground) {
+            Lapsed::Gone => self.member_left(*key, ground),
+            Lapsed::Untied => self.members_changed(*key, ground),
+            Lapsed::Unchanged => {}
         }
         1
     }
@@ -364,33 +315,16 @@ impl Rooms {
         bytes_max: usize,
         now_ms: u64,
     ) -> Vec<Arc<Message>> {
-        let mut bytes = 0;
-        let mut found: Vec<Arc<Message>> = Vec::new();
-        for message in self.history.alive(key, after.saturating_add(1), now_ms).take(count_max) {
-            bytes += message.data.len();
-            if !found.is_empty() && bytes > bytes_max {
-                break;
-            }
-            found.push(message.clone());
-        }
-        found
+        self.history.after(key, after, count_max, bytes_max, now_ms)
     }
 
     pub(super) fn members(&self, key: &Key) -> impl Iterator<Item = &Key> {
-        self.tethers(key).map(|((_, member), _)| member)
+        self.members.of(key)
     }
 
     /// The nodes that hold a member's connection, each once, in order.
     pub(super) fn nodes(&self, key: &Key, hosts: &Hosts, now_ms: u64) -> Vec<u64> {
-        let at = self.tethers(key).filter_map(|(_, tether)| tether.attachment(hosts, now_ms));
-        let mut nodes: Vec<u64> = at.map(|at| at.host.node).collect();
-        nodes.sort_unstable();
-        nodes.dedup();
-        nodes
-    }
-
-    fn tethers(&self, key: &Key) -> impl Iterator<Item = (&(Key, Key), &Tether)> {
-        self.members.range((*key, Key::from_bytes([0; 32]))..=(*key, Key::from_bytes([255; 32])))
+        self.members.nodes(key, hosts, now_ms)
     }
 
     pub(super) fn len(&self) -> usize {
@@ -435,10 +369,7 @@ impl Rooms {
     ) -> bool {
         let Some(head) = self.heads.get_mut(&key) else { return false };
         head.members += 1;
-        ground.storage.add_entry(0);
-        head.members as usize <= ROOM_MEMBERS_MAX
-            && tether.restore(Thing::Member(key, member), ground)
-            && self.members.insert((key, member), tether).is_none()
+        head.members as usize <= ROOM_MEMBERS_MAX && self.members.restore(key, member, tether, ground)
     }
 
     /// Takes a message as a snapshot has it; false if that cannot be.

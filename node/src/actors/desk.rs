@@ -1,4 +1,4 @@
-//! What both kinds of actors do for their key.
+//! What actors of every kind do for their key.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -5,17 +5,20 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use actix::{Actor, Addr, Arbiter, Context, Handler};
+use actix::{Actor, Addr, Arbiter};
 use conclave_cluster::state::id::{Domain, Key};
 use conclave_cluster::state::outcome::Answer;
 use conclave_cluster::{Cluster, Draft, Error, Trace};
 use metrics::Gauge;
 use tokio::sync::watch;
 
+use super::Place;
 use super::desk::{Carry, Listen, Refresh, Wake};
+use super::device::DeviceActor;
+use super::front::{Front, Kind};
 use super::line::{Line, Seat};
 use super::room::{Presence, RoomActor};
-use super::{DeviceActor, Place, SessionActor};
+use super::session::SessionActor;
 
 /// In how many parts the map is locked.
 const SHARDS: usize = 64;
@@ -50,13 +53,6 @@ struct Inner {
     waits: AtomicUsize,
     live_gauge: Gauge,
     waits_gauge: Gauge,
-}
-
-/// What the registry can start.
-pub(super) trait Front:
-    Actor<Context = Context<Self>> + Handler<Carry> + Handler<Refresh> + Handler<Listen> + Handler<Wake>
-{
-    fn new(place: Place, line: Arc<Line>, cluster: Cluster, registry: Registry) -> Self;
 }
 
 impl Registry {
@@ -102,9 +98,9 @@ impl Registry {
         }
     }
 
-    async fn carry_by<A: Front>(
+    async fn carry_by<K: Kind>(
         &self,
-        shelf: &Shelf<A>,
+        shelf: &Shelf<Front<K>>,
         place: Place,
         draft: Draft,
         trace: Option<Trace>,
@@ -165,7 +161,7 @@ impl Registry {
         Some(entry.address.clone())
     }
 
-    async fn watch_at<A: Front>(&self, shelf: &Shelf<A>, place: Place) -> Result<Watch, Error> {
+    async fn watch_at<K: Kind>(&self, shelf: &Shelf<Front<K>>, place: Place) -> Result<Watch, Error> {
         let (address, seat) = self.find(shelf, place, Line::seat)?;
         let bell = address.send(Listen).await.map_err(|_| Error::Overloaded)?;
         Ok(Watch { bell, _seat: seat, _ticket: None })
@@ -211,12 +207,12 @@ impl Registry {
     }
 
     /// Finds the actor of a place or starts it, and lets `count_in` count the caller in before anybody else can look.
-    fn find<A: Front, R>(
+    fn find<K: Kind, R>(
         &self,
-        shelf: &Shelf<A>,
+        shelf: &Shelf<Front<K>>,
         place: Place,
         count_in: impl FnOnce(&Arc<Line>) -> R,
-    ) -> Result<(Addr<A>, R), Error> {
+    ) -> Result<(Addr<Front<K>>, R), Error> {
         let mut shard = shelf.shard(&place);
         if let Some(entry) = shard.get(&place) {
             // A closed address counts as absent: an actor that panicked is not revived by anybody else.
@@ -236,18 +232,20 @@ impl Registry {
             }
             self.0.live_gauge.increment(1.0);
         }
-        let address = self.start::<A>(place, line.clone());
+        let address = self.start::<K>(place, line.clone());
         shard.insert(place, Entry { address: address.clone(), line });
         Ok((address, counted))
     }
 
     /// Starts an actor on the thread that needs it first. Where there is no arbiter (a simulation), the current task
     /// already runs in a `LocalSet`, and the actor joins it.
-    fn start<A: Front>(&self, place: Place, line: Arc<Line>) -> Addr<A> {
+    fn start<K: Kind>(&self, place: Place, line: Arc<Line>) -> Addr<Front<K>> {
         let (registry, cluster) = (self.clone(), self.0.cluster.clone());
         match Arbiter::try_current() {
-            Some(arbiter) => A::start_in_arbiter(&arbiter, move |_| A::new(place, line, cluster, registry)),
-            None => A::new(place, line, cluster, registry).start(),
+            Some(arbiter) => {
+                Front::start_in_arbiter(&arbiter, move |_| Front::new(place, line, cluster, registry))
+            }
+            None => Front::new(place, line, cluster, registry).start(),
         }
     }
 }
@@ -332,12 +330,12 @@ struct Shelf<A: Actor> {
     shards: Vec<Mutex<HashMap<Place, Entry<A>>>>,
 }
 
-impl<A: Front> Shelf<A> {
+impl<K: Kind> Shelf<Front<K>> {
     fn new() -> Self {
         Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect() }
     }
 
-    fn shard(&self, place: &Place) -> MutexGuard<'_, HashMap<Place, Entry<A>>> {
+    fn shard(&self, place: &Place) -> MutexGuard<'_, HashMap<Place, Entry<Front<K>>>> {
         // Keys are SHA-256, so that any byte of them spreads well.
         let shard = usize::from(place.key.as_bytes()[31]) % self.shards.len();
         self.shards[shard].lock().unwrap_or_else(PoisonError::into_inner)

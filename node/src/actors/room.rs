@@ -1,23 +1,26 @@
 //! The actor in front of one room on this node: one reader of its history for all members that are connected here.
 
+mod cast;
+mod note;
+mod presence;
+
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{
-    Actor, ActorContext, Addr, AsyncContext, Context, Handler, Message, MessageResult, ResponseFuture,
-};
-use bytes::Bytes;
+use actix::{Handler, Message, MessageResult};
+use conclave_cluster::Cluster;
 use conclave_cluster::state::id::Key;
-use conclave_cluster::state::outcome::Answer;
 use conclave_cluster::state::room;
-use conclave_cluster::{Cluster, Error};
 use tokio::time::Instant;
 
 use super::Place;
-use super::desk::{Carry, Desk, IDLE_MAX, Listen, Refresh, Wake};
-use super::line::{Line, Seat};
-use super::registry::{Front, Registry};
+use super::front::{Front, Kind};
+use cast::Cast;
+
+pub use cast::{onward, run};
+pub use note::{Event, Note};
+pub use presence::Presence;
 
 /// Messages taken from the history at a time, and their bytes.
 const BATCH_MESSAGES_MAX: usize = 256;
@@ -30,56 +33,6 @@ const GAP_BYTES_MAX: usize = 96 << 10;
 const NODES_FRESH: Duration = Duration::from_millis(250);
 /// What may wait for the actor beside wakes; a cast that finds it full is dropped.
 const QUEUE_MAX: usize = 4096;
-
-/// What happened in a room.
-#[derive(Debug, Clone)]
-pub enum Event {
-    /// A message of the history.
-    Message(Arc<room::Message>),
-    /// A message that is in no history.
-    Volatile {
-        /// Who said it.
-        member: Key,
-        /// What was said, with the byte that says what it is.
-        data: Bytes,
-        /// When it passed here, in milliseconds since the Unix epoch.
-        at_ms: u64,
-    },
-    /// Somebody is a member now.
-    Joined(Key),
-    /// Somebody is none any more.
-    Left(Key),
-}
-
-/// An event on its way to all members of one node, with room for each of its spellings: whoever needs one first writes
-/// it, for all the others.
-#[derive(Debug)]
-pub struct Note {
-    /// What happened.
-    pub event: Event,
-    /// Names the numbering.
-    pub epoch: u64,
-    /// As text.
-    pub text: OnceLock<Bytes>,
-    /// As bytes.
-    pub binary: OnceLock<Bytes>,
-}
-
-impl Note {
-    /// An event of a room of that epoch.
-    pub fn new(epoch: u64, event: Event) -> Self {
-        Self { event, epoch, text: OnceLock::new(), binary: OnceLock::new() }
-    }
-
-    /// Whose message it is; its sender does not hear it.
-    fn sender(&self) -> Option<&Key> {
-        match &self.event {
-            Event::Message(message) => Some(&message.member),
-            Event::Volatile { member, .. } => Some(member),
-            Event::Joined(_) | Event::Left(_) => None,
-        }
-    }
-}
 
 /// A member that is connected here.
 pub trait Listener: Send + 'static {
@@ -120,66 +73,12 @@ struct Part {
     connection: u64,
 }
 
-/// Tell everybody, keep nothing.
-#[derive(Message)]
-#[rtype(result = "()")]
-struct Cast {
-    member: Key,
-    data: Bytes,
-    /// What goes to the other nodes; `None` if it came from one.
-    onward: Option<Bytes>,
-}
-
-/// A member's place in the room on this node, until dropped.
-pub struct Presence {
-    address: Addr<RoomActor>,
-    _seat: Seat,
-    member: Key,
-    connection: u64,
-}
-
-impl Presence {
-    pub(super) fn new(address: Addr<RoomActor>, seat: Seat, member: Key, connection: u64) -> Self {
-        Self { address, _seat: seat, member, connection }
-    }
-
-    /// Attaches a member that has everything up to `after`. True: it hears all that comes. False: it lacks so much
-    /// that it hears of members only, reads messages by itself at its own pace, and calls [`Presence::meet`] when it
-    /// has nearly all.
-    ///
-    /// # Errors
-    /// `Overloaded` if the actor is gone; begin anew.
-    pub async fn attach(&self, after: u64, listener: Box<dyn Listener>) -> Result<bool, Error> {
-        let attach = Attach { member: self.member, connection: self.connection, after, listener };
-        self.address.send(attach).await.map_err(|_| Error::Overloaded)
-    }
-
-    /// Tries to hear messages from `after` on. False: it lacks too much still.
-    ///
-    /// # Errors
-    /// `Overloaded` if the actor is gone; begin anew.
-    pub async fn meet(&self, after: u64) -> Result<bool, Error> {
-        let meet = Meet { member: self.member, connection: self.connection, after };
-        self.address.send(meet).await.map_err(|_| Error::Overloaded)
-    }
-
-    /// Says something to the other members that is kept nowhere. `onward` is what the other nodes are told. False if
-    /// there is too much of it.
-    pub fn cast(&self, data: Bytes, onward: Bytes) -> bool {
-        self.address.try_send(Cast { member: self.member, data, onward: Some(onward) }).is_ok()
-    }
-}
-
-impl Drop for Presence {
-    fn drop(&mut self) {
-        self.address.do_send(Part { member: self.member, connection: self.connection });
-    }
-}
+/// The actor of a room.
+pub(super) type RoomActor = Front<Room>;
 
 /// Reads a room's history once for all of its members on this node, and tells them.
-pub struct RoomActor {
-    desk: Desk,
-    registry: Registry,
+pub(super) struct Room {
+    key: Key,
     cluster: Cluster,
     epoch: u64,
     /// The last offset that was told.
@@ -205,12 +104,12 @@ struct Seen {
     members: Option<Vec<Key>>,
 }
 
-impl RoomActor {
+impl Room {
     /// Tells the members here everything that is new.
     fn catch_up(&mut self) {
         loop {
             let (told, version) = (self.told, self.members_version);
-            let key = self.desk.place.key;
+            let key = self.key;
             let seen = self.cluster.glance(|state, now_ms| {
                 let view = state.room(&key, now_ms)?;
                 let after = if view.epoch == self.epoch { told } else { 0 };
@@ -297,6 +196,14 @@ impl RoomActor {
         (self.epoch, self.told, self.members_version) = (0, 0, 0);
     }
 
+    /// Begins to tell a member.
+    fn attach(&mut self, Attach { member, connection, after, listener }: Attach) -> bool {
+        self.catch_up();
+        listener.begin(&self.members);
+        self.local.insert(member, Local { connection, live: false, after, listener });
+        self.meet(Meet { member, connection, after })
+    }
+
     /// Tells a member what it lacks below the position of all others, if that is little.
     fn meet(&mut self, Meet { member, connection, after }: Meet) -> bool {
         self.catch_up();
@@ -305,7 +212,7 @@ impl RoomActor {
             return true;
         };
         if after < told {
-            let key = self.desk.place.key;
+            let key = self.key;
             let gap = self.cluster.glance(|state, now_ms| {
                 state.room_messages(&key, after, GAP_MESSAGES_MAX, GAP_BYTES_MAX, now_ms)
             });
@@ -328,78 +235,15 @@ impl RoomActor {
         true
     }
 
-    /// The other nodes that have members.
-    fn nodes(&mut self) -> &[u64] {
-        let fresh = self.nodes.as_ref().is_some_and(|(_, at)| at.elapsed() < NODES_FRESH);
-        if !fresh {
-            let key = self.desk.place.key;
-            let nodes = self.cluster.glance(|state, now_ms| state.room_nodes(&key, now_ms));
-            self.nodes = Some((nodes, Instant::now()));
-        }
-        self.nodes.as_ref().map_or(&[], |(nodes, _)| nodes)
-    }
-}
-
-impl Front for RoomActor {
-    fn new(place: Place, line: Arc<Line>, cluster: Cluster, registry: Registry) -> Self {
-        let (view, members) = cluster.glance(|state, now_ms| {
-            (state.room(&place.key, now_ms), state.room_members(&place.key).into_iter().collect())
-        });
-        let (epoch, told, members_version) =
-            view.map_or((0, 0, 0), |view| (view.epoch, view.last, view.members_version));
-        let desk = Desk::new(place, line, cluster.clone());
-        let local = HashMap::new();
-        Self { desk, registry, cluster, epoch, told, members_version, members, local, nodes: None }
-    }
-}
-
-impl Actor for RoomActor {
-    type Context = Context<Self>;
-
-    fn started(&mut self, ctx: &mut Self::Context) {
-        ctx.set_mailbox_capacity(QUEUE_MAX);
-        ctx.run_interval(IDLE_MAX, |actor, ctx| {
-            if !actor.desk.line.was_used() && actor.registry.forget(&actor.desk.place, &actor.desk.line) {
-                ctx.stop();
-            }
-        });
-    }
-}
-
-impl Handler<Attach> for RoomActor {
-    type Result = MessageResult<Attach>;
-
-    fn handle(&mut self, attach: Attach, _: &mut Self::Context) -> Self::Result {
-        let Attach { member, connection, after, listener } = attach;
-        self.catch_up();
-        listener.begin(&self.members);
-        self.local.insert(member, Local { connection, live: false, after, listener });
-        MessageResult(self.meet(Meet { member, connection, after }))
-    }
-}
-
-impl Handler<Meet> for RoomActor {
-    type Result = MessageResult<Meet>;
-
-    fn handle(&mut self, meet: Meet, _: &mut Self::Context) -> Self::Result {
-        MessageResult(self.meet(meet))
-    }
-}
-
-impl Handler<Part> for RoomActor {
-    type Result = ();
-
-    fn handle(&mut self, Part { member, connection }: Part, _: &mut Self::Context) {
-        if self.local.get(&member).is_some_and(|local| local.connection == connection) {
-            self.local.remove(&member);
+    /// Stops telling a member, unless it is here on another connection by now.
+    fn part(&mut self, Part { member, connection }: &Part) {
+        if self.local.get(member).is_some_and(|local| local.connection == *connection) {
+            self.local.remove(member);
         }
     }
-}
 
-impl Handler<Cast> for RoomActor {
-    type Result = ();
-
-    fn handle(&mut self, Cast { member, data, onward }: Cast, _: &mut Self::Context) {
+    /// Tells the members here, and the other nodes.
+    fn cast(&mut self, Cast { member, data, onward }: Cast) {
         if let Some(onward) = onward {
             let cluster = self.cluster.clone();
             cluster.cast(self.nodes(), &onward);
@@ -407,66 +251,65 @@ impl Handler<Cast> for RoomActor {
         let at_ms = self.cluster.glance(|_, now_ms| now_ms);
         self.tell(&Note::new(self.epoch, Event::Volatile { member, data, at_ms }), None);
     }
-}
 
-impl Handler<Wake> for RoomActor {
-    type Result = ();
-
-    fn handle(&mut self, _: Wake, _: &mut Self::Context) {
-        self.catch_up();
-        self.desk.ring();
-    }
-}
-
-impl Handler<Carry> for RoomActor {
-    type Result = ResponseFuture<Result<Answer, Error>>;
-
-    fn handle(&mut self, message: Carry, _: &mut Self::Context) -> Self::Result {
-        self.desk.carry(message)
-    }
-}
-
-impl Handler<Refresh> for RoomActor {
-    type Result = ();
-
-    fn handle(&mut self, message: Refresh, _: &mut Self::Context) {
-        self.desk.refresh(message);
-    }
-}
-
-impl Handler<Listen> for RoomActor {
-    type Result = MessageResult<Listen>;
-
-    fn handle(&mut self, _: Listen, _: &mut Self::Context) -> Self::Result {
-        MessageResult(self.desk.listen())
-    }
-}
-
-/// What one node casts to another: the room, who says it, and what.
-pub fn onward(room: &Key, member: &Key, data: &[u8]) -> Bytes {
-    [room.as_bytes(), member.as_bytes(), data].concat().into()
-}
-
-/// Delivers casts of other nodes to the rooms that have members here, until there are no more.
-///
-/// Spawn it once per node with [`Cluster::casts`].
-pub async fn run(mut casts: tokio::sync::mpsc::Receiver<(u64, Bytes)>, registry: Registry) {
-    while let Some((_, cast)) = casts.recv().await {
-        let Some((head, _)) = cast.split_first_chunk::<64>() else { continue };
-        let key = |from: usize| {
-            let bytes = head[from..from + 32].try_into().expect("the head has two keys of 32 bytes");
-            Key::from_bytes(bytes)
-        };
-        registry.overhear(&key(0), key(32), cast.slice(64..));
-    }
-}
-
-impl Registry {
-    /// A cast for a room that may have members here.
-    fn overhear(&self, room: &Key, member: Key, data: Bytes) {
-        if let Some(address) = self.room(room) {
-            // One that finds the actor's queue full is dropped, as casts may be.
-            let _ = address.try_send(Cast { member, data, onward: None });
+    /// The other nodes that have members.
+    fn nodes(&mut self) -> &[u64] {
+        let fresh = self.nodes.as_ref().is_some_and(|(_, at)| at.elapsed() < NODES_FRESH);
+        if !fresh {
+            let key = self.key;
+            let nodes = self.cluster.glance(|state, now_ms| state.room_nodes(&key, now_ms));
+            self.nodes = Some((nodes, Instant::now()));
         }
+        self.nodes.as_ref().map_or(&[], |(nodes, _)| nodes)
+    }
+}
+
+impl Kind for Room {
+    const QUEUE_MAX: Option<usize> = Some(QUEUE_MAX);
+
+    fn begin(place: Place, cluster: Cluster) -> Self {
+        let key = place.key;
+        let (view, members) = cluster.glance(|state, now_ms| {
+            (state.room(&key, now_ms), state.room_members(&key).into_iter().collect())
+        });
+        let (epoch, told, members_version) =
+            view.map_or((0, 0, 0), |view| (view.epoch, view.last, view.members_version));
+        Self { key, cluster, epoch, told, members_version, members, local: HashMap::new(), nodes: None }
+    }
+
+    fn woken(&mut self) {
+        self.catch_up();
+    }
+}
+
+impl Handler<Attach> for RoomActor {
+    type Result = MessageResult<Attach>;
+
+    fn handle(&mut self, attach: Attach, _: &mut Self::Context) -> Self::Result {
+        MessageResult(self.kind.attach(attach))
+    }
+}
+
+impl Handler<Meet> for RoomActor {
+    type Result = MessageResult<Meet>;
+
+    fn handle(&mut self, meet: Meet, _: &mut Self::Context) -> Self::Result {
+        MessageResult(self.kind.meet(meet))
+    }
+}
+
+impl Handler<Part> for RoomActor {
+    type Result = ();
+
+    fn handle(&mut self, part: Part, _: &mut Self::Context) {
+        self.kind.part(&part);
+    }
+}
+
+impl Handler<Cast> for RoomActor {
+    type Result = ();
+
+    fn handle(&mut self, cast: Cast, _: &mut Self::Context) {
+        self.kind.cast(cast);
     }
 }

@@ -8,6 +8,7 @@ mod dev;
 mod drain;
 mod empty_poll;
 mod frozen_leader;
+mod half_open;
 mod killed_sockets;
 mod leader_killed;
 mod lost_disk;

@@ -3,11 +3,41 @@
 use std::sync::Arc;
 
 use imbl::OrdMap;
+use serde::{Deserialize, Serialize};
 
-use super::{Keep, Message};
+use crate::state::body::Body;
 use crate::state::ground::Ground;
 use crate::state::id::Key;
 use crate::state::limits::{ROOM_BYTES_MAX, ROOM_MESSAGES_MAX};
+
+/// How much of a room's history stays after a publish: what goes beyond any of these goes. Whatever is asked,
+/// the bounds of [`limits`](crate::state::limits) hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Keep {
+    /// Messages.
+    pub count: u32,
+    /// Their bytes.
+    pub bytes: u32,
+    /// Milliseconds from the publish on.
+    pub age_ms: u32,
+}
+
+/// One message of a room.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    /// Its number in the room; grows by one.
+    pub offset: u64,
+    /// Who said it.
+    pub member: Key,
+    /// That member's own number for it.
+    pub message_id: Option<u64>,
+    /// What was said.
+    pub data: Body,
+    /// When, in milliseconds since the Unix epoch.
+    pub at_ms: u64,
+    /// When it is forgotten.
+    pub expires_ms: u64,
+}
 
 /// Messages of all rooms in one map, so that a change copies a few small nodes.
 #[derive(Debug, Clone, Default)]
@@ -97,6 +127,27 @@ impl History {
     pub(super) fn alive(&self, key: &Key, from: u64, now_ms: u64) -> impl Iterator<Item = &Arc<Message>> {
         let messages = self.messages.range((*key, from)..=(*key, u64::MAX)).map(|(_, message)| message);
         messages.filter(move |message| now_ms < message.expires_ms)
+    }
+
+    /// Messages after an offset, oldest first, up to `count_max` and `bytes_max` (at least one).
+    pub(super) fn after(
+        &self,
+        key: &Key,
+        after: u64,
+        count_max: usize,
+        bytes_max: usize,
+        now_ms: u64,
+    ) -> Vec<Arc<Message>> {
+        let mut bytes = 0;
+        let mut found: Vec<Arc<Message>> = Vec::new();
+        for message in self.alive(key, after.saturating_add(1), now_ms).take(count_max) {
+            bytes += message.data.len();
+            if !found.is_empty() && bytes > bytes_max {
+                break;
+            }
+            found.push(message.clone());
+        }
+        found
     }
 
     pub(super) fn len(&self) -> usize {

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::super::frame::{Code, ID_BYTES_MAX, Op, Position, Resume, Target};
 use super::*;
+use crate::http::relay::kind_name;
 
 const MESSAGES: u64 = 300_000;
 const SEED: u64 = 0x0d4a_6a50;

@@ -1,0 +1,178 @@
+//! Who a socket is: a session that is opened or resumed, kept, taken over and let go.
+
+use std::time::Duration;
+
+use conclave_cluster::state::command::Ask;
+use conclave_cluster::state::host::Attachment;
+use conclave_cluster::state::id::{Domain, Key};
+use conclave_cluster::state::outcome::{Outcome, Refusal};
+use conclave_cluster::state::{claim, room, socket};
+use futures_util::stream::FuturesOrdered;
+use tokio::time::Instant;
+
+use super::super::close::{Code as Close, Reason};
+use super::super::frame::{Code, public_name};
+use super::{Session, place};
+use crate::access::allowance::millis;
+use crate::actors::{Place, Watch};
+
+/// Who this is.
+pub(in crate::socket) struct Identity {
+    pub(in crate::socket) key: Key,
+    pub(in crate::socket) at: Attachment,
+    pub(super) bell: Watch,
+}
+
+impl Session {
+    pub(super) fn lease_ms(&self) -> u32 {
+        millis(self.shared.sockets.options.lease)
+    }
+
+    async fn attachment(&self) -> Result<Attachment, Code> {
+        Ok(self.shared.sockets.keeper.attachment(self.seat.connection()).await?)
+    }
+
+    /// Begins a session under a secret id. False: it is in use.
+    pub(in crate::socket) async fn open(&mut self, id: &str) -> Result<bool, Code> {
+        let (key, at) = (key(id), self.attachment().await?);
+        let bell = self.bell(key).await?;
+        let subject = self.context.credential.subject;
+        let verb = socket::Verb::Open { subject, at, lease_ms: self.lease_ms() };
+        match self.wish(Ask::Socket(socket::Ask { key, verb })).await? {
+            Ok(Outcome::Socket(socket::Outcome::Opened)) => {
+                self.take_place(Identity { key, at, bell }).await?;
+                Ok(true)
+            }
+            Err(Refusal::Socket(socket::Refusal::InUse)) => Ok(false),
+            Ok(_) | Err(_) => Err(Code::Internal),
+        }
+    }
+
+    /// Goes on with a session: the room and the mailbox it had. `None`: there is none, or it is not the client's.
+    pub(in crate::socket) async fn resume(
+        &mut self,
+        id: &str,
+    ) -> Result<Option<(Option<String>, Option<String>)>, Code> {
+        let (key, at) = (key(id), self.attachment().await?);
+        let bell = self.bell(key).await?;
+        let subject = self.context.credential.subject;
+        let verb = socket::Verb::Resume { subject, at, lease_ms: self.lease_ms() };
+        match self.wish(Ask::Socket(socket::Ask { key, verb })).await? {
+            Ok(Outcome::Socket(socket::Outcome::Resumed { room, peer })) => {
+                self.take_place(Identity { key, at, bell }).await?;
+                Ok(Some((room, peer)))
+            }
+            Err(Refusal::Socket(socket::Refusal::Unknown)) => Ok(None),
+            Ok(_) | Err(_) => Err(Code::Internal),
+        }
+    }
+
+    async fn bell(&self, key: Key) -> Result<Watch, Code> {
+        Ok(self.shared.registry.attend(Place { domain: Domain::Socket, key }).await?)
+    }
+
+    async fn take_place(&mut self, identity: Identity) -> Result<(), Code> {
+        // From here on this node's replica knows that the session is here, so that a ring for an older change is not
+        // taken for another connection's.
+        self.shared.cluster.read(|_, _| ()).await?;
+        self.seat.note_session(&public_name(&identity.key));
+        self.identity = Some(identity);
+        Ok(())
+    }
+
+    /// The session's entry changed: perhaps another connection took it over.
+    pub(super) async fn looked_up(&mut self, alive: bool) {
+        let Some(identity) = &mut self.identity else { return };
+        let (key, own) = (identity.key, identity.at.connection);
+        if !alive {
+            match self.shared.registry.attend(Place { domain: Domain::Socket, key }).await {
+                Ok(bell) => identity.bell = bell,
+                Err(_) => return self.end(Reason::from(Close::LATER)),
+            }
+        }
+        let view = self.shared.cluster.glance(|state, now_ms| state.socket(&key, now_ms));
+        if view.and_then(|view| view.connection).is_some_and(|connection| connection != own) {
+            self.end(Reason::new(Close::REPLACED, "another connection took the session over"));
+        }
+    }
+
+    /// This node's lease may have lapsed, and with it all that was attached here.
+    pub(super) async fn attach_anew(&mut self) {
+        let Some(Identity { key, at, .. }) = self.identity else { return };
+        let (subject, lease_ms) = (self.context.credential.subject, self.lease_ms());
+        let verb = socket::Verb::Resume { subject, at, lease_ms };
+        let mut asks = vec![Ask::Socket(socket::Ask { key, verb })];
+        if let Some(peer) = &self.peer {
+            let verb = claim::Verb::Take { session: key, at, lease_ms, seize: false };
+            asks.push(Ask::Claim(claim::Ask { key: peer.place.key, verb }));
+        }
+        if let Some(room) = &self.room {
+            let verb = room::Verb::Join { member: key, at, grace_ms: millis(place::GRACE) };
+            asks.push(Ask::Room(room::Ask { key: room.key, verb }));
+        }
+        for ask in asks {
+            if !matches!(self.wish(ask).await, Ok(Ok(_))) {
+                return self.end(Reason::new(Close::LATER, "the node was cut off"));
+            }
+        }
+    }
+
+    /// Whether the credential is still worth something.
+    pub(super) fn judge(&mut self) {
+        let auth = &self.shared.options.access.auth;
+        if !auth.holds(&self.context.credential, self.shared.now_ms()) {
+            self.end(Reason::new(Close::POLICY, "the credential is over or revoked"));
+        }
+    }
+
+    pub(super) fn expiry(&self) -> Option<Instant> {
+        if self.over {
+            return None;
+        }
+        let left_ms = self.context.credential.expires_ms?.saturating_sub(self.shared.now_ms());
+        Some(Instant::now() + Duration::from_millis(left_ms))
+    }
+
+    /// Ends the session for good.
+    pub(in crate::socket) async fn close(&mut self) -> Result<(), Code> {
+        self.leave().await?;
+        self.release().await?;
+        if let Some(Identity { key, at, .. }) = self.identity.take() {
+            let verb = socket::Verb::Close { connection: at.connection };
+            let _ = self.wish(Ask::Socket(socket::Ask { key, verb })).await?;
+        }
+        Ok(())
+    }
+
+    /// The connection is gone: the leases begin. A node that goes away ends the lease of all its sockets at once.
+    pub(super) async fn let_go(mut self) {
+        self.outbox.abandon();
+        let Some(Identity { key, at, .. }) = self.identity.take() else { return };
+        if self.shared.is_draining() {
+            return;
+        }
+        let connection = at.connection;
+        let mut asks = vec![Ask::Socket(socket::Ask { key, verb: socket::Verb::Detach { connection } })];
+        if let Some(peer) = self.peer.take() {
+            let verb = claim::Verb::Detach { session: key, connection };
+            asks.push(Ask::Claim(claim::Ask { key: peer.place.key, verb }));
+        }
+        if let Some(room) = self.room.take() {
+            let verb = room::Verb::Detach { member: key, connection };
+            asks.push(Ask::Room(room::Ask { key: room.key, verb }));
+        }
+        // What is on its way was proposed; nobody waits for its answer.
+        self.flights = FuturesOrdered::new();
+        let wishes: Vec<_> = asks.into_iter().map(|ask| self.wish(ask)).collect();
+        for outcome in futures_util::future::join_all(wishes).await {
+            if outcome.is_err() {
+                tracing::debug!("a socket was let go without the cluster hearing of it");
+            }
+        }
+    }
+}
+
+/// What a session id names.
+fn key(id: &str) -> Key {
+    Key::derive(Domain::Socket, &[id.as_bytes()])
+}
