@@ -1,48 +1,37 @@
-//! What clients do: they wish, read and write down what they get.
+//! What clients do: they wish, read and write down what they get. One family of wishes a file.
+
+mod allowances;
+mod mailboxes;
+mod registers;
+mod short_lived;
+mod transfers;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use conclave_cluster::state::allowance::{Charge, Tier};
-use conclave_cluster::state::body::Body;
 use conclave_cluster::state::command::{Ask, Memo};
-use conclave_cluster::state::id::{Digest, Domain, Key};
-use conclave_cluster::state::outcome::{Answer, Refusal};
-use conclave_cluster::state::{State, device, exchange, mailbox, rendezvous, transfer};
+use conclave_cluster::state::id::{Domain, Key};
+use conclave_cluster::state::outcome::Answer;
+use conclave_cluster::state::{State, transfer};
 use conclave_cluster::{Cluster, Draft, Error};
 use rand::RngExt as _;
 use rand::rngs::SmallRng;
 use tokio::time::{sleep, timeout};
 
+pub(crate) use allowances::ALLOWANCES;
+pub(crate) use mailboxes::{FLOODED, MAILBOXES};
+pub(crate) use registers::{EXCHANGES, REGISTERS, found};
+pub(crate) use transfers::{CHUNKS, TRANSFERS, is_acknowledged};
+
 use super::clock::elapsed;
-use super::history::{Fate, History, Kind, Sight, TransferSight, Wish, number};
+use super::history::{Fate, History, Kind, Sight, Wish};
 use super::plan::{Double, Plan};
 
 /// Longer than any simulation.
 const FOREVER_MS: u32 = 3_600_000 * 24;
-/// Transfers in use; the second half of them is acknowledged now and then.
-pub(crate) const TRANSFERS: u8 = 6;
-/// Chunks of each.
-pub(crate) const CHUNKS: u16 = 10;
-/// Mailboxes in use.
-pub(crate) const MAILBOXES: u8 = 3;
-/// The mailbox that is flooded, on some seeds.
-pub(crate) const FLOODED: u8 = 9;
-/// Registers that are exchanges; those from here on are devices.
-pub(crate) const EXCHANGES: u8 = 5;
-/// All registers.
-pub(crate) const REGISTERS: u8 = 8;
-/// Limit and window of each charged client.
-pub(crate) const ALLOWANCES: [(u32, u32); 3] = [(3, 700), (8, 1500), (20, 2600)];
 /// How often a wish with a memo is asked again by the client itself.
 const TRIES: u32 = 3;
-
-/// Whether a transfer may come to be acknowledged and freed.
-pub(crate) fn is_acknowledged(transfer: u8) -> bool {
-    transfer >= TRANSFERS / 2
-}
 
 /// What all clients share.
 pub(crate) struct Desk {
@@ -191,7 +180,9 @@ impl Desk {
             Double::TakesTwice if wish.consumes() => {
                 impatient(cluster, Draft { memo: None, ..draft }).await.into()
             }
-            Double::SpendsAnywhere if draft.charge.is_some() => admitted_here(cluster, draft).await.into(),
+            Double::SpendsAnywhere if draft.charge.is_some() => {
+                allowances::admitted_here(cluster, draft).await.into()
+            }
             _ => cluster.propose(draft).await.into(),
         }
     }
@@ -206,8 +197,7 @@ impl Desk {
 
     async fn look(&self, cluster: &Cluster, wish: &Wish) -> Fate {
         if let Wish::ChargeRead { client } = wish {
-            let charge = Charge { tier: Tier::Poll, ..charge(*client) };
-            return Fate::Saw(Sight::Admitted(cluster.charge_read(charge).is_ok()));
+            return Fate::Saw(allowances::read(cluster, *client));
         }
         let seen = match self.plan.double {
             Double::StaleReads => Ok(cluster.glance(|state, now_ms| sight(wish, state, now_ms))),
@@ -224,7 +214,7 @@ impl Desk {
         let memo = memo
             .map(|name| Memo { key: Key::derive(Domain::Memo, &[&name.to_be_bytes()]), ttl_ms: FOREVER_MS });
         let charge = match wish {
-            Wish::Charge { client } => Some(charge(*client)),
+            Wish::Charge { client } => Some(allowances::charge(*client)),
             _ => None,
         };
         Draft { charge, memo, ask: self.words(wish) }
@@ -232,7 +222,9 @@ impl Desk {
 
     fn words(&self, wish: &Wish) -> Ask {
         match (self.plan.double, wish) {
-            (Double::HalvesTtls, Wish::Plant { kind, name, ttl_ms }) => plant(*kind, *name, ttl_ms / 2),
+            (Double::HalvesTtls, Wish::Plant { kind, name, ttl_ms }) => {
+                short_lived::plant(*kind, *name, ttl_ms / 2)
+            }
             _ => words(wish),
         }
     }
@@ -246,176 +238,33 @@ async fn impatient(cluster: &Cluster, draft: Draft) -> Result<Answer, Error> {
     }
 }
 
-/// Lets the node at hand decide what the log should.
-async fn admitted_here(cluster: &Cluster, draft: Draft) -> Result<Answer, Error> {
-    let charge = draft.charge.expect("only charged wishes come here");
-    let admitted = cluster.charge_read(charge);
-    let answer = cluster.propose(Draft { charge: None, ..draft }).await?;
-    Ok(match admitted {
-        Ok(balance) => Answer { balance: Some(balance), ..answer },
-        Err(balance) => {
-            let outcome = Err(Refusal::Allowance { retry_after_ms: 1 });
-            Answer { outcome, balance: Some(balance), ..answer }
-        }
-    })
-}
-
-fn charge(client: u8) -> Charge {
-    let (limit, window_ms) = ALLOWANCES[usize::from(client)];
-    let client = Key::derive(Domain::Client, &[&[client]]);
-    Charge { client, tier: Tier::Create, count: 1, limit, window_ms }
-}
-
 /// A key of one of the lasting things.
 pub(crate) fn lasting(domain: Domain, number: u8) -> Key {
     Key::derive(domain, &[b"lasting", &[number]])
 }
 
-fn short(domain: Domain, name: u64) -> Key {
-    Key::derive(domain, &[b"short", &name.to_be_bytes()])
-}
-
-fn domain(kind: Kind) -> Domain {
-    match kind {
-        Kind::Rendezvous => Domain::Rendezvous,
-        Kind::Exchange => Domain::Exchange,
-        Kind::Device => Domain::Devices,
-        Kind::Chunk => Domain::Transfer,
-        Kind::Signal => Domain::Mailbox,
-    }
-}
-
-/// A chunk's bytes: some filling, the index and the variant.
-fn chunk(transfer: u8, index: u16, variant: u8) -> Bytes {
-    let mut bytes = vec![transfer; 120];
-    bytes.extend_from_slice(&index.to_be_bytes());
-    bytes.push(variant);
-    bytes.into()
-}
-
-fn put(bytes: Bytes, index: u16, total: u16) -> transfer::Verb {
-    let digest = Digest::of(&bytes);
-    let encoding = transfer::Encoding::Text;
-    transfer::Verb::Put { index, total: Some(total), digest, encoding, body: Body::new(bytes) }
-}
-
-fn signal(value: u64, ttl_ms: u32) -> mailbox::Verb {
-    let payload = Body::new(Bytes::copy_from_slice(&value.to_be_bytes()));
-    mailbox::Verb::Push { from: "peer".to_owned(), kind: mailbox::Kind::Offer, payload, ttl_ms }
-}
-
-fn register(device_id: &str, value: u64, ttl_ms: u32) -> device::Verb {
-    let device_id = device_id.to_owned();
-    device::Verb::Register { device_id, onion: value.to_string(), port: None, ttl_ms }
-}
-
-/// Begins an exchange that a register lives in.
-pub(crate) fn found(number: u8) -> Draft {
-    let ask = exchange::Ask {
-        key: lasting(Domain::Exchange, number),
-        ttl_ms: FOREVER_MS,
-        verb: exchange::Verb::Create { id: u128::from(number), pin: None },
-    };
-    Draft { charge: None, memo: None, ask: Ask::Exchange(ask) }
-}
-
 fn words(wish: &Wish) -> Ask {
-    let about_transfer = |transfer: u8, verb| {
-        let key = lasting(Domain::Transfer, transfer);
-        Ask::Transfer(transfer::Ask { key, ttl_ms: FOREVER_MS, verb })
-    };
-    let about_mailbox =
-        |mailbox: u8, verb| Ask::Mailbox(mailbox::Ask { key: lasting(Domain::Mailbox, mailbox), verb });
     match *wish {
-        Wish::Put { transfer, index, variant } => {
-            about_transfer(transfer, put(chunk(transfer, index, variant), index, CHUNKS))
-        }
-        Wish::Take { transfer } => about_transfer(transfer, transfer::Verb::Take),
+        Wish::Put { transfer, index, variant } => transfers::put(transfer, index, variant),
+        Wish::Take { transfer } => transfers::about(transfer, transfer::Verb::Take),
         Wish::Acknowledge { transfer, existing } => {
-            about_transfer(transfer, transfer::Verb::Acknowledge { existing })
+            transfers::about(transfer, transfer::Verb::Acknowledge { existing })
         }
-        Wish::Push { mailbox, value } => about_mailbox(mailbox, signal(value, FOREVER_MS)),
-        Wish::Drain { mailbox, bytes_max } => about_mailbox(mailbox, mailbox::Verb::Drain { bytes_max }),
-        Wish::Write { register: number, value } if number < EXCHANGES => {
-            let envelope = Body::new(Bytes::copy_from_slice(&value.to_be_bytes()));
-            let verb = exchange::Verb::Put { role: exchange::Role::Offer, envelope };
-            let key = lasting(Domain::Exchange, number);
-            Ask::Exchange(exchange::Ask { key, ttl_ms: FOREVER_MS, verb })
-        }
-        Wish::Write { register: number, value } => {
-            let key = lasting(Domain::Devices, number);
-            Ask::Device(device::Ask { key, verb: register("device", value, FOREVER_MS) })
-        }
-        Wish::Plant { kind, name, ttl_ms } => plant(kind, name, ttl_ms),
-        Wish::Charge { client } => {
-            let key = Key::derive(Domain::Rendezvous, &[b"charged", &[client]]);
-            let verb = rendezvous::Verb::Register { peer: "peer".to_owned(), ttl_ms: FOREVER_MS };
-            Ask::Rendezvous(rendezvous::Ask { key, verb })
-        }
+        Wish::Push { mailbox, value } => mailboxes::push(mailbox, value),
+        Wish::Drain { mailbox, bytes_max } => mailboxes::drain(mailbox, bytes_max),
+        Wish::Write { register, value } => registers::write(register, value),
+        Wish::Plant { kind, name, ttl_ms } => short_lived::plant(kind, name, ttl_ms),
+        Wish::Charge { client } => allowances::ask(client),
         Wish::View { .. } | Wish::Read { .. } | Wish::Probe { .. } | Wish::ChargeRead { .. } => Ask::Spend,
-    }
-}
-
-fn plant(kind: Kind, name: u64, ttl_ms: u32) -> Ask {
-    let key = short(domain(kind), name);
-    match kind {
-        Kind::Rendezvous => {
-            let verb = rendezvous::Verb::Register { peer: "peer".to_owned(), ttl_ms };
-            Ask::Rendezvous(rendezvous::Ask { key, verb })
-        }
-        Kind::Exchange => {
-            let verb = exchange::Verb::Create { id: u128::from(name), pin: None };
-            Ask::Exchange(exchange::Ask { key, ttl_ms, verb })
-        }
-        Kind::Device => Ask::Device(device::Ask { key, verb: register("device", name, ttl_ms) }),
-        Kind::Chunk => {
-            let bytes = Bytes::copy_from_slice(&name.to_be_bytes());
-            Ask::Transfer(transfer::Ask { key, ttl_ms, verb: put(bytes, 0, 1) })
-        }
-        Kind::Signal => Ask::Mailbox(mailbox::Ask { key, verb: signal(name, ttl_ms) }),
     }
 }
 
 /// What a reader sees of what a wish is about.
 fn sight(wish: &Wish, state: &State, now_ms: u64) -> Sight {
     match *wish {
-        Wish::View { transfer } => {
-            let view = state.transfer(&lasting(Domain::Transfer, transfer), now_ms);
-            Sight::Transfer(view.map(|view| {
-                TransferSight {
-                    received: view
-                        .received
-                        .iter()
-                        .flat_map(|&(first, last)| first..=last)
-                        .fold(0, |bits, index| bits | 1 << index),
-                    delivered: view.delivered,
-                    acknowledged: view.acknowledged,
-                }
-            }))
-        }
-        Wish::Read { register } if register < EXCHANGES => {
-            let key = lasting(Domain::Exchange, register);
-            Sight::Value(match state.envelope(&key, exchange::Role::Offer, now_ms) {
-                exchange::Envelope::Present(body) => Some(number(body.bytes())),
-                exchange::Envelope::Missing | exchange::Envelope::Expired => None,
-            })
-        }
-        Wish::Read { register } => {
-            let devices = state.devices(&lasting(Domain::Devices, register), now_ms);
-            Sight::Value(devices.first().and_then(|device| device.onion.parse().ok()))
-        }
-        Wish::Probe { kind, name } => {
-            let key = short(domain(kind), name);
-            Sight::Present(match kind {
-                Kind::Rendezvous => state.peer(&key, now_ms).is_some(),
-                Kind::Exchange => {
-                    state.envelope(&key, exchange::Role::Offer, now_ms) != exchange::Envelope::Expired
-                }
-                Kind::Device => !state.devices(&key, now_ms).is_empty(),
-                Kind::Chunk => state.chunk(&key, 0, now_ms).is_some(),
-                Kind::Signal => state.waiting(&key, now_ms) > 0,
-            })
-        }
+        Wish::View { transfer } => transfers::view(transfer, state, now_ms),
+        Wish::Read { register } => registers::read(register, state, now_ms),
+        Wish::Probe { kind, name } => short_lived::probe(kind, name, state, now_ms),
         Wish::Put { .. }
         | Wish::Take { .. }
         | Wish::Acknowledge { .. }
