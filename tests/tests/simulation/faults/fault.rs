@@ -14,6 +14,7 @@ pub(super) enum Fault {
     CutOneWay,
     CutEverybody,
     Hold,
+    Freeze,
     Slow,
     Flaky,
     StallDisk,
@@ -24,7 +25,7 @@ pub(super) enum Fault {
     ChangeMembers,
 }
 
-const FAULTS: [(u32, Fault); 16] = [
+const FAULTS: [(u32, Fault); 17] = [
     (10, Fault::CrashOne),
     (12, Fault::CrashLeader),
     (4, Fault::CrashAll),
@@ -33,6 +34,7 @@ const FAULTS: [(u32, Fault); 16] = [
     (6, Fault::CutOneWay),
     (3, Fault::CutEverybody),
     (8, Fault::Hold),
+    (6, Fault::Freeze),
     (5, Fault::Slow),
     (5, Fault::Flaky),
     (6, Fault::StallDisk),

@@ -133,6 +133,14 @@ impl Faults {
                 self.mends.push((now + time, Mend::Release(a, b)));
                 whom = format!("{a} {b}");
             }
+            Fault::Freeze => {
+                let time = self.some_time(50, self.hold_ms_max);
+                for other in NODES.into_iter().filter(|id| *id != one) {
+                    sim.hold(name(one), name(other));
+                    self.mends.push((now + time, Mend::Release(one, other)));
+                }
+                whom = format!("{one} for {time:?}");
+            }
             Fault::Slow => {
                 let (a, b) = self.pair();
                 let latency = self.some_time(50, 150);

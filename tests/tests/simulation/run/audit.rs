@@ -10,7 +10,7 @@ use tokio::time::sleep;
 use super::{RETRY_AFTER, Stage};
 use crate::simulation::history::{Fate, Wish};
 use crate::simulation::invariants::Violation;
-use crate::simulation::workload::{Desk, FLOODED, MAILBOXES, REGISTERS, TRANSFERS};
+use crate::simulation::workload::{Desk, FLOODED, MAILBOXES, PEERS, REGISTERS, ROOMS, SESSIONS, TRANSFERS};
 
 impl Stage {
     /// Settles what can be settled and reads everything back, on every node.
@@ -43,6 +43,15 @@ impl Stage {
                     read(&desk, &cluster, Wish::View { transfer }).await;
                 }
                 desk.probe_all(&cluster).await;
+                for room in 0..ROOMS {
+                    read(&desk, &cluster, Wish::Hear { room, after: 0 }).await;
+                }
+                for session in 0..SESSIONS {
+                    read(&desk, &cluster, Wish::Locate { session }).await;
+                }
+                for peer in 0..PEERS {
+                    read(&desk, &cluster, Wish::Holder { peer }).await;
+                }
             })?;
         }
         self.on(one, "mailboxes cannot be emptied", |desk, cluster| async move {

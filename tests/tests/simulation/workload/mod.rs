@@ -1,9 +1,13 @@
 //! What clients do: they wish, read and write down what they get. One family of wishes a file.
 
 mod allowances;
+mod guests;
 mod mailboxes;
 mod registers;
+mod rooms;
 mod short_lived;
+mod sockets;
+mod tickets;
 mod transfers;
 
 use std::cell::{Cell, RefCell};
@@ -20,8 +24,11 @@ use rand::rngs::SmallRng;
 use tokio::time::{sleep, timeout};
 
 pub(crate) use allowances::ALLOWANCES;
+pub(crate) use guests::GUESTS;
 pub(crate) use mailboxes::{FLOODED, MAILBOXES};
 pub(crate) use registers::{EXCHANGES, REGISTERS, found};
+pub(crate) use rooms::{ROOMS, keep};
+pub(crate) use sockets::{PEERS, SESSIONS};
 pub(crate) use transfers::{CHUNKS, TRANSFERS, is_acknowledged};
 
 use super::clock::elapsed;
@@ -41,6 +48,9 @@ pub(crate) struct Desk {
     pub(crate) closed: Cell<bool>,
     next: Cell<u64>,
     planted: RefCell<Vec<(Kind, u64)>>,
+    /// The last offset that anybody heard of in each room.
+    heard: RefCell<[u64; ROOMS as usize]>,
+    tickets: RefCell<Vec<u64>>,
     waiting: Cell<usize>,
 }
 
@@ -73,6 +83,8 @@ impl Desk {
             closed: Cell::new(false),
             next: Cell::new(1),
             planted: RefCell::default(),
+            heard: RefCell::default(),
+            tickets: RefCell::default(),
             waiting: Cell::new(0),
         })
     }
@@ -146,7 +158,7 @@ impl Desk {
         let number = self.history.borrow_mut().begin(cluster.node_id(), wish.clone(), memo, now());
         let mut fate = self.ask(cluster, &wish, memo).await;
         for _ in 1..TRIES {
-            if fate != Fate::Unknown || memo.is_none() {
+            if fate != Fate::Unknown || !(memo.is_some() || wish.has_name()) {
                 break;
             }
             fate = self.ask_again(cluster, &wish, memo).await;
@@ -183,14 +195,18 @@ impl Desk {
             Double::SpendsAnywhere if draft.charge.is_some() => {
                 allowances::admitted_here(cluster, draft).await.into()
             }
+            Double::TrustsTickets if let Wish::Redeem { ticket } = *wish => {
+                tickets::redeem_or_trust(cluster, draft, ticket).await.into()
+            }
             _ => cluster.propose(draft).await.into(),
         }
     }
 
-    /// That the second asking is refused says nothing of the first.
+    /// That the second asking is refused says nothing of the first, unless a memo tells.
     async fn ask_again(&self, cluster: &Cluster, wish: &Wish, memo: Option<u64>) -> Fate {
         match self.ask(cluster, wish, memo).await {
             Fate::Never => Fate::Unknown,
+            Fate::Answered(answer) if memo.is_none() && answer.outcome.is_err() => Fate::Unknown,
             fate => fate,
         }
     }
@@ -225,7 +241,11 @@ impl Desk {
             (Double::HalvesTtls, Wish::Plant { kind, name, ttl_ms }) => {
                 short_lived::plant(*kind, *name, ttl_ms / 2)
             }
-            _ => words(wish),
+            (Double::StretchesLeases, Wish::Renew { host }) => sockets::renew(*host, self.plan.lease_ms * 4),
+            (Double::NamesNothing, Wish::Publish { room, session, value }) => {
+                rooms::publish(&self.plan, *room, *session, *value, false)
+            }
+            _ => words(&self.plan, wish),
         }
     }
 }
@@ -243,7 +263,7 @@ pub(crate) fn lasting(domain: Domain, number: u8) -> Key {
     Key::derive(domain, &[b"lasting", &[number]])
 }
 
-fn words(wish: &Wish) -> Ask {
+fn words(plan: &Plan, wish: &Wish) -> Ask {
     match *wish {
         Wish::Put { transfer, index, variant } => transfers::put(transfer, index, variant),
         Wish::Take { transfer } => transfers::about(transfer, transfer::Verb::Take),
@@ -255,7 +275,23 @@ fn words(wish: &Wish) -> Ask {
         Wish::Write { register, value } => registers::write(register, value),
         Wish::Plant { kind, name, ttl_ms } => short_lived::plant(kind, name, ttl_ms),
         Wish::Charge { client } => allowances::ask(client),
-        Wish::View { .. } | Wish::Read { .. } | Wish::Probe { .. } | Wish::ChargeRead { .. } => Ask::Spend,
+        Wish::Renew { host } => sockets::renew(host, plan.lease_ms),
+        Wish::Attach { session, at, resume } => sockets::attach(plan, session, at, resume),
+        Wish::Detach { session, connection } => sockets::detach(session, connection),
+        Wish::Claim { peer, session, at, seize } => sockets::claim(plan, peer, session, at, seize),
+        Wish::Release { peer, session, connection } => sockets::release(peer, session, connection),
+        Wish::Join { room, session, at } => rooms::join(plan, room, session, at),
+        Wish::Leave { room, session, connection } => rooms::leave(room, session, connection),
+        Wish::Publish { room, session, value } => rooms::publish(plan, room, session, value, true),
+        Wish::Issue { ticket } => tickets::issue(ticket),
+        Wish::Redeem { ticket } => tickets::redeem(ticket),
+        Wish::View { .. }
+        | Wish::Read { .. }
+        | Wish::Probe { .. }
+        | Wish::ChargeRead { .. }
+        | Wish::Locate { .. }
+        | Wish::Holder { .. }
+        | Wish::Hear { .. } => Ask::Spend,
     }
 }
 
@@ -265,6 +301,9 @@ fn sight(wish: &Wish, state: &State, now_ms: u64) -> Sight {
         Wish::View { transfer } => transfers::view(transfer, state, now_ms),
         Wish::Read { register } => registers::read(register, state, now_ms),
         Wish::Probe { kind, name } => short_lived::probe(kind, name, state, now_ms),
+        Wish::Locate { session } => sockets::locate(session, state, now_ms),
+        Wish::Holder { peer } => sockets::holder(peer, state, now_ms),
+        Wish::Hear { room, after } => rooms::hear(room, after, state, now_ms),
         Wish::Put { .. }
         | Wish::Take { .. }
         | Wish::Acknowledge { .. }
@@ -273,6 +312,16 @@ fn sight(wish: &Wish, state: &State, now_ms: u64) -> Sight {
         | Wish::Write { .. }
         | Wish::Plant { .. }
         | Wish::Charge { .. }
-        | Wish::ChargeRead { .. } => Sight::Present(false),
+        | Wish::ChargeRead { .. }
+        | Wish::Renew { .. }
+        | Wish::Attach { .. }
+        | Wish::Detach { .. }
+        | Wish::Claim { .. }
+        | Wish::Release { .. }
+        | Wish::Join { .. }
+        | Wish::Leave { .. }
+        | Wish::Publish { .. }
+        | Wish::Issue { .. }
+        | Wish::Redeem { .. } => Sight::Present(false),
     }
 }
