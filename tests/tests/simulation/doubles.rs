@@ -101,3 +101,13 @@ fn a_node_that_reads_its_own_replica_sees_a_session_where_it_is_no_more() {
 fn a_host_that_lives_longer_than_its_lease_holds_what_it_should_let_go() {
     breaks(Double::StretchesLeases, "host_leases");
 }
+
+#[test]
+fn a_host_that_lives_shorter_than_its_lease_lets_go_what_it_should_hold() {
+    breaks(Double::ShortensLeases, "host_leases");
+}
+
+#[test]
+fn members_that_stay_longer_than_their_grace_outlive_their_host() {
+    breaks(Double::StretchesGraces, "host_leases");
+}

@@ -40,6 +40,10 @@ pub(crate) enum Double {
     TrustsTickets,
     /// Hosts live four times as long as they are said to.
     StretchesLeases,
+    /// Hosts live a quarter as long as they are said to.
+    ShortensLeases,
+    /// Members stay four times as long after their connection as they are said to.
+    StretchesGraces,
 }
 
 /// Everything that differs from seed to seed, besides the faults.

@@ -66,9 +66,8 @@ impl<'a> LogClock<'a> {
     fn is_over(&self, hold: &Hold<'_>, reader: &Event, hosts: &Hosts<'_>) -> bool {
         let takes = hold.takes.iter().filter(|take| take.event.may_count());
         let takes = takes.filter(|take| take.event.asked < reader.answered);
-        let over = |take: &Take<'_>| {
-            hosts.over_by(&take.at.host, reader).max(hosts.latest(take.event) + self.error)
-        };
+        let over =
+            |take: &Take<'_>| hosts.over_by(&take.at.host, reader).max(hosts.latest(take.event) + self.error);
         let over = takes.map(over).max().unwrap_or(0);
         self.after(over, reader)
             .is_some_and(|found| self.after(found.end + self.grace + self.error, reader).is_some())

@@ -242,6 +242,10 @@ impl Desk {
                 short_lived::plant(*kind, *name, ttl_ms / 2)
             }
             (Double::StretchesLeases, Wish::Renew { host }) => sockets::renew(*host, self.plan.lease_ms * 4),
+            (Double::ShortensLeases, Wish::Renew { host }) => sockets::renew(*host, self.plan.lease_ms / 4),
+            (Double::StretchesGraces, Wish::Join { room, session, at }) => {
+                rooms::join(*room, *session, *at, self.plan.grace_ms * 4)
+            }
             (Double::NamesNothing, Wish::Publish { room, session, value }) => {
                 rooms::publish(&self.plan, *room, *session, *value, false)
             }
@@ -280,7 +284,7 @@ fn words(plan: &Plan, wish: &Wish) -> Ask {
         Wish::Detach { session, connection } => sockets::detach(session, connection),
         Wish::Claim { peer, session, at, seize } => sockets::claim(plan, peer, session, at, seize),
         Wish::Release { peer, session, connection } => sockets::release(peer, session, connection),
-        Wish::Join { room, session, at } => rooms::join(plan, room, session, at),
+        Wish::Join { room, session, at } => rooms::join(room, session, at, plan.grace_ms),
         Wish::Leave { room, session, connection } => rooms::leave(room, session, connection),
         Wish::Publish { room, session, value } => rooms::publish(plan, room, session, value, true),
         Wish::Issue { ticket } => tickets::issue(ticket),

@@ -27,8 +27,8 @@ pub(crate) fn keep(plan: &Plan, room: u8) -> Keep {
 }
 
 /// Has a session be a member.
-pub(super) fn join(plan: &Plan, room: u8, session: u8, at: Attachment) -> Ask {
-    about(room, room::Verb::Join { member: session_key(session), at, grace_ms: plan.grace_ms })
+pub(super) fn join(room: u8, session: u8, at: Attachment, grace_ms: u32) -> Ask {
+    about(room, room::Verb::Join { member: session_key(session), at, grace_ms })
 }
 
 /// Has a session be a member no more.
