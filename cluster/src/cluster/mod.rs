@@ -7,6 +7,7 @@ mod entrance;
 mod limits;
 mod options;
 mod proposer;
+mod queue;
 mod reads;
 mod sequencer;
 mod service;
@@ -171,6 +172,17 @@ impl Cluster {
     /// As [`Cluster::propose`]; whoever leads can tell in its log which request this was.
     pub async fn propose_traced(&self, draft: Draft, trace: Option<Trace>) -> Result<Answer, Error> {
         self.inner.proposer.propose(draft, trace).await
+    }
+
+    /// For how long a wish is tried.
+    pub fn deadline(&self) -> Duration {
+        self.inner.options.deadline
+    }
+
+    /// Whether a wish would be taken in now, or refused as [`Error::Overloaded`]. Whoever asks before it has read a large
+    /// wish saves the work.
+    pub fn has_room(&self) -> bool {
+        self.inner.proposer.has_room()
     }
 
     /// Looks at the state, linearizably: what was answered anywhere before this call is seen. `look` gets the

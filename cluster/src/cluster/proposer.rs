@@ -1,6 +1,5 @@
 //! A node's side of a proposal: what arrives while the last batch is in flight becomes the next batch.
 
-use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::queue::{Pending, Queue};
 use super::sequencer::{Parcel, Sequencer};
 use super::spend::Spending;
 use super::trace::{Trace, Traces};
@@ -19,38 +19,8 @@ use crate::raft::message::kind;
 use crate::raft::{Lead, WriteError};
 use crate::state::codec;
 use crate::state::command::{Ask, Command, Proposal};
-use crate::state::id::RequestId;
 use crate::state::outcome::Answer;
 use crate::wire::{self, Frame, Lane, Links, Outgoing};
-
-struct Pending {
-    command: Command,
-    trace: Option<Trace>,
-    bytes: usize,
-    since: Instant,
-    /// Nobody waits for a bare charge.
-    reply: Option<oneshot::Sender<Result<Answer, Error>>>,
-}
-
-#[derive(Default)]
-struct Queue {
-    pending: VecDeque<Pending>,
-    bytes: usize,
-    next_seq: u64,
-    /// Sequence numbers given out and not yet answered, or given up, and since when.
-    open: BTreeMap<u64, Instant>,
-    closed: bool,
-}
-
-impl Queue {
-    /// Whether there is room for so many bytes more. Where the oldest has waited for long and many wait behind it, more
-    /// come than can be carried out: each one taken in would make all wait longer, and the sooner it hears so, the better.
-    fn has_room(&self, bytes: usize, now: Instant) -> bool {
-        let oldest = self.open.values().next().map_or(Duration::ZERO, |since| now - *since);
-        let late = self.open.len() >= limits::OPEN_CALM && oldest > limits::OPEN_AGE_MAX;
-        !late && self.pending.len() < limits::PENDING_MAX && self.bytes + bytes <= limits::PENDING_BYTES_MAX
-    }
-}
 
 /// Gathers commands, names them, and has them sequenced by whoever leads, as often as it takes.
 pub(super) struct Proposer {
@@ -97,23 +67,12 @@ impl Proposer {
         trace: Option<Trace>,
         reply: Option<oneshot::Sender<Result<Answer, Error>>>,
     ) -> Result<(), Error> {
-        let mut queue = self.queue();
-        if queue.closed {
-            return Err(Error::ShuttingDown);
-        }
-        let seq = queue.next_seq + 1;
-        let Draft { charge, memo, ask } = draft;
-        let command = Command { id: RequestId { origin: self.origin, seq }, charge, memo, ask };
-        let bytes = command.size();
-        let now = Instant::now();
-        if !queue.has_room(bytes, now) {
-            return Err(Error::Overloaded);
-        }
-        queue.next_seq = seq;
-        queue.open.insert(seq, now);
-        queue.bytes += bytes;
-        queue.pending.push_back(Pending { command, trace, bytes, since: now, reply });
-        Ok(())
+        self.queue().push(self.origin, draft, trace, reply, Instant::now())
+    }
+
+    /// Whether a wish would be taken in now.
+    pub(super) fn has_room(&self) -> bool {
+        self.queue().has_room(0, Instant::now())
     }
 
     /// Sends charges of reads on their way although no wish is.
@@ -133,28 +92,22 @@ impl Proposer {
 
     /// Refuses what comes from now on.
     pub(super) fn close(&self) {
-        self.queue().closed = true;
+        self.queue().shut();
         self.filled.notify_one();
     }
 
     /// Refuses what comes from now on, and what waits and was never sent.
     fn refuse_waiting(&self) {
-        let mut queue = self.queue();
-        queue.closed = true;
-        queue.bytes = 0;
-        let waiting = std::mem::take(&mut queue.pending);
-        for pending in waiting {
-            queue.open.remove(&pending.command.id.seq);
-            if let Some(reply) = pending.reply {
-                // Whoever hung up has no use for the answer.
-                let _ = reply.send(Err(Error::ShuttingDown));
-            }
+        let waiting = self.queue().clear();
+        for reply in waiting.into_iter().filter_map(|pending| pending.reply) {
+            // Whoever hung up has no use for the answer.
+            let _ = reply.send(Err(Error::ShuttingDown));
         }
     }
 
     /// Whether everything was answered.
     pub(super) fn is_idle(&self) -> bool {
-        self.queue().open.is_empty()
+        self.queue().is_idle()
     }
 
     pub(super) async fn run(self: Arc<Self>, stop: CancellationToken) {
@@ -173,30 +126,11 @@ impl Proposer {
     }
 
     fn take(&self, in_flight: usize) -> Option<Vec<Pending>> {
-        {
-            let queue = self.queue();
-            let full = queue.bytes >= limits::PIPELINE_BYTES;
-            if queue.pending.is_empty()
-                || (in_flight > 0 && !(full && in_flight < limits::BATCHES_IN_FLIGHT_MAX))
-            {
-                return None;
-            }
+        if !self.queue().is_worth_a_batch(in_flight) {
+            return None;
         }
         self.add_spends();
-        let mut queue = self.queue();
-        let mut batch: Vec<Pending> = Vec::new();
-        let mut bytes = 0;
-        while let Some(next) = queue.pending.front() {
-            bytes += next.bytes;
-            if (bytes > limits::BATCH_BYTES_MAX && !batch.is_empty())
-                || batch.len() >= limits::BATCH_COMMANDS_MAX
-            {
-                break;
-            }
-            batch.extend(queue.pending.pop_front());
-        }
-        queue.bytes -= batch.iter().map(|pending| pending.bytes).sum::<usize>();
-        Some(batch)
+        Some(self.queue().batch())
     }
 
     /// Tries a batch until it is answered or its commands' time is over.
@@ -249,15 +183,11 @@ impl Proposer {
 
     /// These sequence numbers will not be tried again.
     fn close_batch(&self, batch: &[Pending]) {
-        let mut queue = self.queue();
-        for pending in batch {
-            queue.open.remove(&pending.command.id.seq);
-        }
+        self.queue().close(batch);
     }
 
     fn floor(&self) -> u64 {
-        let queue = self.queue();
-        queue.open.keys().next().copied().unwrap_or(queue.next_seq + 1)
+        self.queue().floor()
     }
 
     /// One try: the answers, or nothing if there are none to be had from this leader now.
@@ -342,34 +272,4 @@ fn queue_forwarded(
         reply,
     };
     sequencer.enqueue(parcel).ok().map(|()| answers)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn queue(open: usize, since: Instant) -> Queue {
-        Queue { open: (0..open as u64).map(|seq| (seq, since)).collect(), ..Queue::default() }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn many_that_wait_for_long_leave_no_room() {
-        let queue = queue(limits::OPEN_CALM, Instant::now());
-        assert!(queue.has_room(1, Instant::now() + limits::OPEN_AGE_MAX));
-        assert!(!queue.has_room(1, Instant::now() + 2 * limits::OPEN_AGE_MAX));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_few_may_wait_as_long_as_it_takes() {
-        let queue = queue(limits::OPEN_CALM - 1, Instant::now());
-        assert!(queue.has_room(1, Instant::now() + 100 * limits::OPEN_AGE_MAX));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_burst_has_room_up_to_the_bounds() {
-        let mut queue = queue(limits::PENDING_MAX, Instant::now());
-        assert!(queue.has_room(limits::PENDING_BYTES_MAX, Instant::now()));
-        queue.bytes = 1;
-        assert!(!queue.has_room(limits::PENDING_BYTES_MAX, Instant::now()));
-    }
 }

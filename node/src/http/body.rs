@@ -22,20 +22,41 @@ pub(super) async fn read<S>(request: &HttpRequest, payload: S, bytes_max: usize)
 where
     S: Stream<Item = Result<Bytes, PayloadError>> + Unpin,
 {
-    let announced = request
-        .headers()
-        .get(CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.parse::<u64>().ok());
-    if announced.is_some_and(|len| len > bytes_max as u64) {
-        return Err(too_large(bytes_max));
-    }
-    let body = within(ARRIVAL_MAX, gather(payload, bytes_max)).await?;
+    let announced = announced(request, bytes_max)?;
+    let body = within(ARRIVAL_MAX, gather(payload, announced, bytes_max)).await?;
     // What was signed is the digest; that it is this body's digest shows only now.
     match request.extensions().get::<Promised>() {
         Some(Promised(promised)) if *promised != Digest::of(&body) => Err(Code::Unauthorized.into()),
         Some(_) | None => Ok(body),
     }
+}
+
+/// The length that a request announces, if it is allowed.
+pub(super) fn announced(request: &HttpRequest, bytes_max: usize) -> Result<Option<usize>, Error> {
+    let announced = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    match announced {
+        Some(len) if len > bytes_max => Err(too_large(bytes_max)),
+        announced => Ok(announced),
+    }
+}
+
+/// Reads a body of at most `bytes_max` bytes and keeps nothing of it: a connection whose request was not read cannot
+/// be used again.
+pub(super) async fn discard<S>(mut payload: S, bytes_max: usize) -> Result<(), Error>
+where
+    S: Stream<Item = Result<Bytes, PayloadError>> + Unpin,
+{
+    let all = async move {
+        let mut read = 0;
+        while let Some(part) = payload.next().await {
+            read += part.map_err(broken)?.len();
+            if read > bytes_max {
+                return Err(too_large(bytes_max));
+            }
+        }
+        Ok(Bytes::new())
+    };
+    within(ARRIVAL_MAX, all).await.map(drop)
 }
 
 async fn within(time: Duration, body: impl Future<Output = Result<Bytes, Error>>) -> Result<Bytes, Error> {
@@ -50,7 +71,7 @@ async fn within(time: Duration, body: impl Future<Output = Result<Bytes, Error>>
     }
 }
 
-async fn gather<S>(mut payload: S, bytes_max: usize) -> Result<Bytes, Error>
+async fn gather<S>(mut payload: S, announced: Option<usize>, bytes_max: usize) -> Result<Bytes, Error>
 where
     S: Stream<Item = Result<Bytes, PayloadError>> + Unpin,
 {
@@ -60,7 +81,7 @@ where
         return Err(too_large(bytes_max));
     }
     let Some(mut next) = payload.next().await else { return Ok(first) };
-    let mut body = BytesMut::with_capacity((2 * first.len()).min(bytes_max));
+    let mut body = BytesMut::with_capacity(announced.unwrap_or(2 * first.len()).min(bytes_max));
     body.extend_from_slice(&first);
     loop {
         let part = next.map_err(broken)?;
@@ -75,16 +96,13 @@ where
     }
 }
 
-/// As [`read`], for paths that take JSON.
-pub(super) async fn read_json<S>(request: &HttpRequest, payload: S, bytes_max: usize) -> Result<Bytes, Error>
-where
-    S: Stream<Item = Result<Bytes, PayloadError>> + Unpin,
-{
+/// Refuses what says that it is something else than JSON.
+pub(super) fn expect_json(request: &HttpRequest) -> Result<(), Error> {
     let named = request.headers().get(CONTENT_TYPE).map(|value| value.to_str().unwrap_or_default());
     if named.is_some_and(|named| !may_be_json(named)) {
         return Err(Code::UnsupportedMediaType.into());
     }
-    read(request, payload, bytes_max).await
+    Ok(())
 }
 
 /// Existing clients send JSON under several names, or none; what is clearly something else is refused.
@@ -126,7 +144,7 @@ mod tests {
 
     async fn gathered(parts: &'static [&'static str], bytes_max: usize) -> Result<Bytes, Code> {
         let parts = parts.iter().map(|part| -> Part { Ok(Bytes::from_static(part.as_bytes())) });
-        gather(stream::iter(parts), bytes_max).await.map_err(|error| error.code)
+        gather(stream::iter(parts), None, bytes_max).await.map_err(|error| error.code)
     }
 
     #[actix_web::test]
@@ -152,7 +170,7 @@ mod tests {
 
     #[actix_web::test]
     async fn a_body_that_never_comes_is_given_up() {
-        let never = gather(stream::pending::<Part>(), 4);
+        let never = gather(stream::pending::<Part>(), None, 4);
         let error = within(Duration::from_millis(1), never).await.unwrap_err();
         assert_eq!(error.code, Code::RequestTimeout);
     }

@@ -1,7 +1,9 @@
 //! What a handler works with: one request, its client's allowance, and the cluster.
 
 use actix_web::http::header::{HeaderName, HeaderValue};
+use actix_web::web::{self, Payload};
 use actix_web::{HttpMessage as _, HttpRequest, HttpResponse};
+use bytes::Bytes;
 use conclave_cluster::state::State;
 use conclave_cluster::state::allowance::{Balance, Charge, Tier};
 use conclave_cluster::state::command::{Ask, Memo};
@@ -10,10 +12,11 @@ use conclave_cluster::state::outcome::{Answer, Outcome, Refusal};
 use conclave_cluster::{Draft, Trace};
 
 use super::error::{Code, Error, Extra};
+use super::intake::{self, Taken};
 use super::notes::{self, Notes};
 use super::request_id::RequestId;
 use super::shared::Shared;
-use super::{entrance, keys};
+use super::{body, entrance, keys};
 use crate::access::allowance::millis;
 use crate::access::{Credential, Scope};
 use crate::actors::Place;
@@ -22,15 +25,16 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// One request on its way through a handler.
 pub(super) struct Call<'a> {
-    pub(super) shared: &'a Shared,
+    pub(super) shared: &'a web::Data<Shared>,
     pub(super) request: &'a HttpRequest,
     notes: Notes,
     waiting: bool,
+    taken: Option<Taken>,
 }
 
 impl<'a> Call<'a> {
-    pub(super) fn new(shared: &'a Shared, request: &'a HttpRequest) -> Self {
-        Self { shared, request, notes: Notes::default(), waiting: false }
+    pub(super) fn new(shared: &'a web::Data<Shared>, request: &'a HttpRequest) -> Self {
+        Self { shared, request, notes: Notes::default(), waiting: false, taken: None }
     }
 
     /// This is one of relay's chunk actions: its errors keep their `status`.
@@ -56,6 +60,27 @@ impl<'a> Call<'a> {
     /// What the client may touch.
     pub(super) fn credential(&self) -> Credential {
         entrance::credential(self.request)
+    }
+
+    /// The body, which may be JSON only.
+    pub(super) async fn json(&mut self, payload: Payload) -> Result<Bytes, Error> {
+        body::expect_json(self.request)?;
+        self.body(payload, self.shared.options.body_bytes_max).await
+    }
+
+    /// The body, of at most `bytes_max` bytes. A large one is thrown away while it comes if what it asks for would be
+    /// refused as overloaded in any case: it would be most of what the refusal costs.
+    pub(super) async fn body(&mut self, payload: Payload, bytes_max: usize) -> Result<Bytes, Error> {
+        let announced = body::announced(self.request, bytes_max)?;
+        if announced.is_none_or(|len| len < intake::LARGE) {
+            return body::read(self.request, payload, bytes_max).await;
+        }
+        let Some(taken) = Taken::of(self.shared) else {
+            body::discard(payload, bytes_max).await?;
+            return Err(conclave_cluster::Error::Overloaded.into());
+        };
+        self.taken.insert(taken).turn().await;
+        body::read(self.request, payload, bytes_max).await
     }
 
     /// The charge for a change, if the allowance is not surely spent. It is paid with the change itself.

@@ -90,7 +90,7 @@ pub(super) async fn register(
 async fn lease(call: &mut Call<'_>, payload: web::Payload) -> Result<HttpResponse, Error> {
     enterprise(call.shared)?;
     let charge = call.admit(Tier::Create)?;
-    let body = body::read_json(call.request, payload, call.shared.options.body_bytes_max).await?;
+    let body = call.json(payload).await?;
     let wish: Register<'_> = body::parse(&body)?;
     let (user, verb) = wish.check(millis(call.shared.options.ttl.device_default))?;
     let place = keys::devices(user);

@@ -57,7 +57,7 @@ pub(super) async fn create(
 
 async fn begin(call: &mut Call<'_>, payload: web::Payload) -> Result<HttpResponse, Error> {
     let charge = call.admit(Tier::Create)?;
-    let body = body::read_json(call.request, payload, call.shared.options.body_bytes_max).await?;
+    let body = call.json(payload).await?;
     // Existing clients that wish no pin may send no body at all.
     let wish: Create<'_> = if body.is_empty() { Create::default() } else { body::parse(&body)? };
     let pin = wish.pin()?.map(keys::pin);
@@ -166,7 +166,7 @@ pub(super) async fn put_answer(
 async fn put(call: &mut Call<'_>, payload: web::Payload, role: Role) -> Result<HttpResponse, Error> {
     let charge = call.admit(Tier::Signal)?;
     let (session, place) = session(call)?;
-    let body = body::read_json(call.request, payload, call.shared.options.body_bytes_max).await?;
+    let body = call.json(payload).await?;
     let sealed: Sealed<'_> = body::parse(&body)?;
     let envelope = Body::new(sealed.keep(session)?.into());
     match exchange(call, place, charge, Verb::Put { role, envelope }).await? {

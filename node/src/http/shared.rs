@@ -8,6 +8,7 @@ use conclave_cluster::state::allowance::Tier;
 use tokio::time::Instant;
 
 use super::guard::Dress;
+use super::intake::Intake;
 use super::metrics::Metrics;
 use super::nodes::Nodes;
 use super::options::Options;
@@ -23,6 +24,7 @@ pub struct Shared {
     pub(crate) sockets: Sockets,
     pub(super) metrics: Metrics,
     pub(super) dress: Dress,
+    pub(super) intake: Intake,
     pub(super) started: Instant,
     pub(super) jobs: AtomicUsize,
     pub(super) nodes: Nodes,
@@ -34,12 +36,14 @@ impl Shared {
     /// Install the metrics recorder before.
     pub fn new(cluster: Cluster, options: Options, registry: Registry, sockets: Sockets) -> Self {
         let policies = TIERS.map(|tier| policy(&options, tier));
+        let intake = Intake::new(cluster.deadline());
         Self {
             cluster,
             registry,
             sockets,
             metrics: Metrics::new(),
             dress: Dress::new(&options),
+            intake,
             started: Instant::now(),
             jobs: AtomicUsize::new(0),
             nodes: Nodes::default(),

@@ -70,7 +70,7 @@ pub(super) async fn create(
 
 async fn open(call: &mut Call<'_>, payload: web::Payload) -> Result<HttpResponse, Error> {
     let charge = call.admit(Tier::Create)?;
-    let body = body::read_json(call.request, payload, call.shared.options.body_bytes_max).await?;
+    let body = call.json(payload).await?;
     let (place, total) = body::parse::<Open<'_>>(&body)?.check()?;
     call.about(&place);
     let outcome = change(call, place, charge, Verb::Open { total }).await?;
@@ -100,7 +100,7 @@ async fn put(call: &mut Call<'_>, payload: web::Payload) -> Result<HttpResponse,
         return Err(Code::InvalidInput.into());
     }
     let promised = digest::promised(call.request.headers())?;
-    let bytes = body::read(call.request, payload, CHUNK_BYTES_MAX).await?;
+    let bytes = call.body(payload, CHUNK_BYTES_MAX).await?;
     if bytes.is_empty() {
         // Relay's clients can't tell an empty chunk from a missing one.
         return Err(Code::InvalidInput.into());

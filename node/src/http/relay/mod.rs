@@ -120,7 +120,16 @@ pub(super) async fn relay(
 }
 
 async fn act(call: &mut Call<'_>, payload: web::Payload) -> Result<HttpResponse, Error> {
-    let body = body::read_json(call.request, payload, call.shared.options.body_bytes_max).await?;
+    let body = match call.json(payload).await {
+        Ok(body) => body,
+        Err(error) => {
+            // What was too large to be read now was a chunk: nothing else is.
+            if error.code == Code::Overloaded {
+                call.keep_waiting_status();
+            }
+            return Err(error);
+        }
+    };
     let request: Request<'_> = body::parse(&body)?;
     let action = match Action::of(&request) {
         Ok(action) => action,
