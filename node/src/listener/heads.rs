@@ -42,6 +42,8 @@ pub(super) struct Heads {
     /// How much of a head's beginning was looked at before.
     scanned: usize,
     lines: usize,
+    /// Heads that have passed.
+    requests: u64,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -89,6 +91,11 @@ struct Framing {
 }
 
 impl Heads {
+    /// Which request's body must go on, if one must: they are counted.
+    pub(super) fn in_body(&self) -> Option<u64> {
+        matches!(self.place, Place::Body(_) | Place::Chunk(_)).then_some(self.requests)
+    }
+
     /// How many of these bytes may pass, and what comes then. The beginning of a head is shown again next time, with
     /// what follows it.
     pub(super) fn follow(&mut self, bytes: &[u8]) -> (usize, Rest) {
@@ -146,6 +153,7 @@ impl Heads {
             // Empty lines before a request mean nothing (RFC 9112, section 2.2).
             if end > 1 {
                 self.place = body(&bytes[..end - 1])?;
+                self.requests += 1;
             }
             (self.scanned, self.lines) = (0, 0);
             return Ok(Some(end + 1));
@@ -358,6 +366,20 @@ mod tests {
     fn what_belongs_to_a_socket_is_not_looked_at() {
         let text = "GET / HTTP/1.1\r\nhost: a\r\nUpgrade: WebSocket\r\n\r\n\x01\n\n\n\0";
         assert_eq!(Heads::default().follow(text.as_bytes()), (text.len(), Rest::Nothing));
+    }
+
+    #[test]
+    fn a_body_that_must_go_on_is_known_by_its_request() {
+        let mut heads = Heads::default();
+        assert_eq!(heads.in_body(), None);
+        heads.follow(GET.as_bytes());
+        assert_eq!(heads.in_body(), None);
+        heads.follow(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\na");
+        assert_eq!(heads.in_body(), Some(2));
+        heads.follow(b"bPOST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n");
+        assert_eq!(heads.in_body(), Some(3));
+        heads.follow(b"0\r\n\r\n");
+        assert_eq!(heads.in_body(), None);
     }
 
     #[test]

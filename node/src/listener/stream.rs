@@ -16,6 +16,9 @@ use super::refusal;
 
 /// Bytes that are read at a time while a head comes in pieces.
 const PIECE_BYTES: usize = 4096;
+/// How long a body may take to arrive: longer than whoever reads it waits, so that its answer goes first. The server itself
+/// would wait without an end for the rest of a chunked body that nobody reads any more.
+const BODY_PATIENCE: Duration = Duration::from_secs(17);
 /// After a refusal, for so long and so far a client is listened to that still sends: a connection that is closed with
 /// bytes unread takes the answer with it.
 const LINGER: Duration = Duration::from_secs(1);
@@ -38,10 +41,30 @@ pub struct Stream {
     /// How much of it may be handed on.
     cleared: usize,
     patience: Duration,
-    /// By when the head that is awaited must be here.
-    deadline: Option<Pin<Box<Sleep>>>,
+    deadline: Option<Deadline>,
     refused: bool,
+    /// A body did not come in time; nothing more is read.
+    given_up: bool,
     parting: Option<Parting>,
+}
+
+/// By when what is awaited must be here.
+struct Deadline {
+    awaited: Awaited,
+    over: Pin<Box<Sleep>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Awaited {
+    Head,
+    /// Of which request.
+    Body(u64),
+}
+
+impl Deadline {
+    fn new(awaited: Awaited, patience: Duration) -> Self {
+        Self { awaited, over: Box::pin(sleep_until(Instant::now() + patience)) }
+    }
 }
 
 struct Parting {
@@ -66,8 +89,9 @@ impl Stream {
             held: BytesMut::new(),
             cleared: 0,
             patience,
-            deadline: Some(Box::pin(sleep_until(Instant::now() + patience))),
+            deadline: Some(Deadline::new(Awaited::Head, patience)),
             refused: false,
+            given_up: false,
             parting: None,
         }
     }
@@ -104,11 +128,12 @@ impl Stream {
     fn found(&mut self, cleared: usize, rest: Rest) {
         self.cleared = cleared;
         match rest {
-            Rest::Nothing => self.deadline = None,
+            Rest::Nothing => self.expect_body(),
             Rest::Head => {
                 // The head that came whole is over with; the next one has its own time.
-                if cleared > 0 || self.deadline.is_none() {
-                    self.deadline = Some(Box::pin(sleep_until(Instant::now() + self.patience)));
+                let same = self.deadline.as_ref().is_some_and(|one| one.awaited == Awaited::Head);
+                if cleared > 0 || !same {
+                    self.deadline = Some(Deadline::new(Awaited::Head, self.patience));
                 }
             }
             Rest::Refused(fault) => {
@@ -127,6 +152,14 @@ impl Stream {
         }
     }
 
+    /// All that was read may pass. If more of a body must come, its time runs from where it was first waited for.
+    fn expect_body(&mut self) {
+        let awaited = self.heads.in_body().map(Awaited::Body);
+        if self.deadline.as_ref().map(|deadline| deadline.awaited) != awaited {
+            self.deadline = awaited.map(|awaited| Deadline::new(awaited, BODY_PATIENCE));
+        }
+    }
+
     /// Reads and throws away what comes after a refusal.
     fn discard(&mut self, cx: &mut Context<'_>) -> Poll<usize> {
         let mut scratch = [0; PIECE_BYTES];
@@ -137,11 +170,18 @@ impl Stream {
         }
     }
 
+    /// Draws the consequences if what is awaited is late.
     fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        match &mut self.deadline {
-            Some(deadline) => deadline.as_mut().poll(cx),
-            None => Poll::Pending,
+        let Some(deadline) = &mut self.deadline else { return Poll::Pending };
+        ready!(deadline.over.as_mut().poll(cx));
+        match deadline.awaited {
+            Awaited::Head => self.refuse(Fault::Late),
+            Awaited::Body(_) => {
+                self.given_up = true;
+                self.deadline = None;
+            }
         }
+        Poll::Ready(())
     }
 }
 
@@ -180,13 +220,15 @@ impl AsyncRead for Stream {
                     _ => continue,
                 };
             }
+            if this.given_up {
+                return Poll::Ready(Ok(()));
+            }
             if this.held.is_empty() {
                 let before = buffer.filled().len();
                 match this.io.as_mut().poll_read(cx, buffer)? {
                     Poll::Ready(()) => {}
                     Poll::Pending => {
                         ready!(this.poll_late(cx));
-                        this.refuse(Fault::Late);
                         continue;
                     }
                 }
@@ -196,7 +238,7 @@ impl AsyncRead for Stream {
                 }
                 let (passed, rest) = this.heads.follow(fresh);
                 if rest == Rest::Nothing {
-                    this.deadline = None;
+                    this.expect_body();
                     return Poll::Ready(Ok(()));
                 }
                 // What may not pass yet is taken back.
@@ -221,7 +263,6 @@ impl AsyncRead for Stream {
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                     Poll::Pending => {
                         ready!(this.poll_late(cx));
-                        this.refuse(Fault::Late);
                     }
                 }
             }
