@@ -25,7 +25,7 @@ pub(super) struct Log(Arc<Mutex<Inner>>);
 
 struct Inner {
     disk: Box<dyn LogDisk>,
-    /// Bytes appended since the last snapshot, the measure of when to take the next.
+    /// Bytes of log since the last snapshot, the measure of when to take the next.
     appended: u64,
     fsyncs: metrics::Counter,
     fsync_seconds: metrics::Histogram,
@@ -34,8 +34,10 @@ struct Inner {
 impl Log {
     pub(super) fn new(disk: Box<dyn LogDisk>) -> Self {
         Self(Arc::new(Mutex::new(Inner {
+            // What a restart finds was not covered by the last snapshot, or little of it was. A node that forgot it and is
+            // restarted often would never take one, and read a longer log at each start.
+            appended: disk.size(),
             disk,
-            appended: 0,
             fsyncs: metrics::counter!("conclave_raft_fsyncs_total"),
             fsync_seconds: metrics::histogram!("conclave_raft_fsync_seconds"),
         })))
@@ -45,7 +47,7 @@ impl Log {
         self.0.lock().expect("a disk that panicked has an unknown state: the node stops")
     }
 
-    /// Bytes appended since [`Log::snapshot_taken`].
+    /// Bytes of log since [`Log::snapshot_taken`].
     pub(super) fn appended(&self) -> u64 {
         self.lock().appended
     }

@@ -80,7 +80,7 @@ impl Default for Raft {
             heartbeat: Duration::from_millis(200),
             election_min: Duration::from_millis(400),
             election_max: Duration::from_millis(650),
-            snapshot_log_bytes: 256 << 20,
+            snapshot_log_bytes: 64 << 20,
         }
     }
 }

@@ -14,6 +14,7 @@ mod leader_killed;
 mod lost_disk;
 mod membership;
 mod partition;
+mod restarts;
 mod shutdown;
 mod slow_links;
 mod sockets;
