@@ -1,13 +1,13 @@
 //! `compare`: the same workload against several systems in turn.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Serialize;
 
+use super::output::Output;
 use super::view::progress;
 use super::work::Work;
-use super::{BAD, BROKEN, GOOD, duration, interrupt, print_json, write_page};
+use super::{BROKEN, duration, interrupt};
 use crate::client::Target;
 use crate::compare::{Ratio, Run, Side, Spread, ratios};
 use crate::report::Axis;
@@ -34,12 +34,8 @@ pub(super) struct Args {
     rest: Duration,
     #[command(flatten)]
     pub(super) work: Work,
-    /// Print the report as one line of JSON
-    #[arg(long)]
-    json: bool,
-    /// Write the report as a page to this file
-    #[arg(long)]
-    html: Option<PathBuf>,
+    #[command(flatten)]
+    output: Output,
 }
 
 #[derive(Debug, Serialize)]
@@ -107,17 +103,8 @@ impl Args {
             ratios: ratios(&sides, &runs),
             runs,
         };
-        if self.json {
-            print_json(&report);
-        } else {
-            print!("{}{}", runs_grid(&report).text(), ratios_grid(&report).text());
-        }
-        if let Some(file) = &self.html
-            && !write_page(file, &page(&report))
-        {
-            return BROKEN;
-        }
-        if report.ok { GOOD } else { BAD }
+        let text = |report: &Report| format!("{}{}", runs_grid(report).text(), ratios_grid(report).text());
+        self.output.give(report.ok, &report, text, page)
     }
 
     fn sides(&self) -> Result<Vec<Side>, String> {

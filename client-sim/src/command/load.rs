@@ -1,13 +1,12 @@
 //! `load`: one workload, measured.
 
-use std::path::PathBuf;
-
 use hyper::Uri;
 
+use super::output::Output;
 use super::work::Work;
-use super::{BAD, BROKEN, GOOD, interrupt, print_json, progress, write_page};
+use super::{BROKEN, interrupt, progress};
 use crate::client::Target;
-use crate::report::{html, summary};
+use crate::report::{Report, html, summary};
 use crate::sample::{Plan, metrics_url};
 use crate::workload;
 
@@ -27,12 +26,8 @@ pub(super) struct Args {
     /// The counter of fsyncs among them
     #[arg(long, default_value = "conclave_raft_fsyncs_total")]
     fsync_metric: String,
-    /// Print the report as one line of JSON
-    #[arg(long)]
-    json: bool,
-    /// Write the report as a page to this file
-    #[arg(long)]
-    html: Option<PathBuf>,
+    #[command(flatten)]
+    output: Output,
 }
 
 impl Args {
@@ -45,16 +40,7 @@ impl Args {
         let watch = progress(self.work.warmup + self.work.duration);
         let options = self.work.options(&self.target);
         let report = workload::run_until(options, &plan, &interrupt(), watch).await;
-        if self.json {
-            print_json(&report);
-        } else {
-            print!("{}", summary(&report));
-        }
-        if let Some(file) = &self.html
-            && !write_page(file, &html::page(&format!("{} load", report.workload), &report, &[]))
-        {
-            return BROKEN;
-        }
-        if report.ok { GOOD } else { BAD }
+        let page = |report: &Report| html::page(&format!("{} load", report.workload), report, &[]);
+        self.output.give(report.ok, &report, summary, page)
     }
 }

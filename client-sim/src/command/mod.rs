@@ -6,6 +6,7 @@ mod compare;
 mod failover;
 mod load;
 mod memory;
+mod output;
 mod overload;
 mod soak;
 mod transfer;
@@ -18,7 +19,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
-use view::{interrupt, print_json, progress, write_page};
+use view::{interrupt, print_json, progress};
 
 /// Load, checks and measurements for Conclave, or for any server with the same HTTP contract.
 #[derive(Debug, Parser)]

@@ -1,10 +1,10 @@
 //! `overload`: more than the servers can do.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
+use super::output::Output;
 use super::view::{bar, bytes};
-use super::{BAD, BROKEN, GOOD, duration, interrupt, print_json, write_page};
+use super::{BROKEN, duration, interrupt};
 use crate::client::Target;
 use crate::content::LENGTH_MAX;
 use crate::files::raise_open_files;
@@ -72,12 +72,8 @@ pub(super) struct Args {
     /// Threads of the generator
     #[arg(long, default_value_t = 1)]
     pub(super) threads: usize,
-    /// Print the report as one line of JSON
-    #[arg(long)]
-    json: bool,
-    /// Write the report as a page to this file
-    #[arg(long)]
-    html: Option<PathBuf>,
+    #[command(flatten)]
+    output: Output,
 }
 
 impl Args {
@@ -91,7 +87,7 @@ impl Args {
             eprintln!("{why}");
             return BROKEN;
         }
-        let (json, html) = (self.json, self.html.clone());
+        let output = self.output.clone();
         let total = 2 * self.measure + self.duration + self.recovery;
         let bar = bar(total);
         let report = overload::run(self.options(), &interrupt(), |phase, elapsed, done| {
@@ -100,17 +96,7 @@ impl Args {
         })
         .await;
         drop(bar);
-        if json {
-            print_json(&report);
-        } else {
-            print!("{}", summary(&report));
-        }
-        if let Some(file) = &html
-            && !write_page(file, &page(&report))
-        {
-            return BROKEN;
-        }
-        if report.ok { GOOD } else { BAD }
+        output.give(report.ok, &report, summary, page)
     }
 
     fn options(self) -> Options {

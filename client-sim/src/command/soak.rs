@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::output::Output;
 use super::view::{amount, bar};
 use super::work::Work;
-use super::{BAD, BROKEN, GOOD, duration, interrupt, print_json, write_page};
+use super::{BROKEN, duration, interrupt};
 use crate::client::Target;
 use crate::report::html::Page;
 use crate::report::plot::{Chart, Line};
@@ -50,12 +51,8 @@ pub(super) struct Args {
     /// By how much the disk use of each directory may grow in an hour: 10MiB/h
     #[arg(long, value_parser = growth)]
     disk_slope_max: Option<f64>,
-    /// Print the report as one line of JSON
-    #[arg(long)]
-    json: bool,
-    /// Write the report as a page to this file
-    #[arg(long)]
-    html: Option<PathBuf>,
+    #[command(flatten)]
+    output: Output,
 }
 
 #[derive(Debug, Serialize)]
@@ -109,17 +106,8 @@ impl Args {
         let growths = subjects.growths(&samples, fitted_from_s, load.warmup_s + load.duration_s, bounds);
         let ok = load.ok && growths.iter().all(|growth| growth.ok);
         let report = Report { ok, fitted_from_s, growths, load, samples };
-        if self.json {
-            print_json(&report);
-        } else {
-            print!("{}{}", summary(&report.load), growths_grid(&report).text());
-        }
-        if let Some(file) = &self.html
-            && !write_page(file, &page(&report, &subjects))
-        {
-            return BROKEN;
-        }
-        if report.ok { GOOD } else { BAD }
+        let text = |report: &Report| format!("{}{}", summary(&report.load), growths_grid(report).text());
+        self.output.give(report.ok, &report, text, |report| page(report, &subjects))
     }
 
     fn prepare(&self) -> Result<(), String> {

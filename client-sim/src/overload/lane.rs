@@ -19,7 +19,7 @@ use crate::workload::transfer;
 /// A reply's head and body may not be longer.
 const REPLY_BYTES_MAX: usize = 64 << 10;
 /// A connection that was not used for so long is opened anew: servers close those that stay silent.
-const IDLE_MAX: Duration = Duration::from_secs(2);
+const IDLE_MAX: Duration = Duration::from_secs(5);
 /// What a kept chunk is answered with.
 const STORED: &[u8] = b"\"status\":\"waiting\"";
 

@@ -162,7 +162,6 @@ impl<W: FnMut(&'static str, Duration, u64)> Run<'_, W> {
             Lane::new(target, Uploads { content, run, lane: number as u64, size, chunks, sent: 0 })
         };
         let calm = open((0..options.concurrency).map(lane).collect()).await;
-        // Connected when they are needed: what stays silent is not kept by servers.
         let many = (options.concurrency..options.concurrency + options.lanes).map(lane).collect();
 
         let (calm, ledger) = self.alone("capacity", calm, Rate::Free, options.measure).await;
@@ -178,6 +177,8 @@ impl<W: FnMut(&'static str, Duration, u64)> Run<'_, W> {
             return None;
         }
         self.look_at_memory(|memory, rss| memory.before_bytes = rss);
+        // Before the overload, which is one of requests: a storm of connections is another matter.
+        let many = open(many).await;
 
         let rate = Rate::Even(capacity * options.factor);
         let (flying, overload, number) = self.phase("overload", many, rate, options.duration).await;

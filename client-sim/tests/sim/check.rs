@@ -20,16 +20,13 @@ async fn check(flaw: Flaw, duration: &str, more: &[&str]) -> Ran {
     sim(&[&args[..], more].concat()).await
 }
 
-/// A flaw is found in the family it is about, by what shows it, in few lines.
-async fn is_found(flaw: Flaw, family: &str, check_name: &str) {
+/// A flaw is found in the family it is about, by what shows it (one of these, parted by `|`), in few lines.
+async fn is_found(flaw: Flaw, family: &str, checks: &str) {
     let ran = check(flaw, "2s", &["--family", family]).await;
     assert_eq!(ran.code, Some(1), "{flaw:?}: {}", ran.report);
     let first = &ran.report["violations"][0];
-    assert_eq!(
-        (&first["family"], &first["check"]),
-        (&family.into(), &check_name.into()),
-        "{flaw:?}: {first}"
-    );
+    let shown_by = first["check"].as_str().unwrap();
+    assert!(first["family"] == family && checks.split('|').any(|one| one == shown_by), "{flaw:?}: {first}");
     let lines = first["history"].as_array().unwrap();
     // Of a transfer whose end was said nothing can be left out, since that depends on all chunks.
     let lines_max = if family == "transfer" { 60 } else { 16 };
@@ -72,7 +69,8 @@ async fn acknowledged_writes_that_are_gone_are_found() {
 
 #[tokio::test]
 async fn retries_that_are_done_twice_are_found() {
-    is_found(Flaw::RepeatsRetries, "mailbox", "once").await;
+    // Told by two replies, or, where one of them was lost, by what no order explains.
+    is_found(Flaw::RepeatsRetries, "mailbox", "once|linearizable").await;
 }
 
 #[tokio::test]

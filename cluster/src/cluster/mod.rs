@@ -13,7 +13,6 @@ mod sequencer;
 mod service;
 mod spend;
 mod status;
-mod strain;
 mod trace;
 
 use std::sync::Arc;
@@ -27,7 +26,6 @@ pub use admin::AdminError;
 pub use clock::{Clock, SystemClock};
 pub use options::{Options, StartError, World};
 pub use status::{NodeStatus, Status};
-pub use strain::Strain;
 pub use trace::Trace;
 
 use crate::raft::message::{self, kind};

@@ -44,7 +44,7 @@ impl Proposer {
         spending: Arc<Spending>,
     ) -> Self {
         let deadline = deadline.min(limits::DEADLINE_MAX);
-        let queue = Mutex::new(Queue::new(deadline));
+        let queue = Mutex::default();
         Self { origin, deadline, links, lead, sequencer, spending, queue, filled: Notify::new() }
     }
 
@@ -183,7 +183,7 @@ impl Proposer {
 
     /// These sequence numbers will not be tried again.
     fn close_batch(&self, batch: &[Pending]) {
-        self.queue().close(batch, Instant::now());
+        self.queue().close(batch);
     }
 
     fn floor(&self) -> u64 {

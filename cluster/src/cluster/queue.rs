@@ -1,4 +1,4 @@
-//! What waits on this node to be carried out, how much of it there may be, and how long it may be expected to take.
+//! What waits on this node to be carried out, and how much of it there may be.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -6,7 +6,6 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::strain::Strain;
 use super::trace::Trace;
 use super::{Draft, Error, limits};
 use crate::state::command::Command;
@@ -26,23 +25,17 @@ pub(super) struct Pending {
 }
 
 /// A node's commands from the moment they are named until they are answered.
+#[derive(Default)]
 pub(super) struct Queue {
     pending: VecDeque<Pending>,
     bytes: usize,
     next_seq: u64,
     /// Sequence numbers given out and not yet answered, or given up, and since when.
     open: BTreeMap<u64, Instant>,
-    strain: Strain,
     closed: bool,
 }
 
 impl Queue {
-    /// An empty one, for commands that are tried for so long.
-    pub(super) fn new(deadline: Duration) -> Self {
-        let (pending, open) = (VecDeque::new(), BTreeMap::new());
-        Self { pending, bytes: 0, next_seq: 0, open, strain: Strain::new(deadline), closed: false }
-    }
-
     /// Names a wish and puts it behind the others.
     pub(super) fn push(
         &mut self,
@@ -62,9 +55,6 @@ impl Queue {
         if !self.has_room(bytes, now) {
             return Err(Error::Overloaded);
         }
-        if self.open.is_empty() {
-            self.strain.begin(now);
-        }
         self.next_seq = seq;
         self.open.insert(seq, now);
         self.bytes += bytes;
@@ -72,19 +62,12 @@ impl Queue {
         Ok(())
     }
 
-    /// Whether there is room for so many bytes more. More come than can be carried out if the oldest has waited for
-    /// long and many wait behind it, or if at the present pace a new one would wait for too long: each one taken in
-    /// would make all wait longer, and the sooner it hears so, the better.
-    pub(super) fn has_room(&mut self, bytes: usize, now: Instant) -> bool {
-        if self.pending.len() >= limits::PENDING_MAX || self.bytes + bytes > limits::PENDING_BYTES_MAX {
-            return false;
-        }
+    /// Whether there is room for so many bytes more. Where the oldest has waited for long and many wait behind it, more
+    /// come than can be carried out: each one taken in would make all wait longer, and the sooner it hears so, the better.
+    pub(super) fn has_room(&self, bytes: usize, now: Instant) -> bool {
         let oldest = self.open.values().next().map_or(Duration::ZERO, |since| now - *since);
-        if oldest <= limits::OPEN_AGE_MAX {
-            self.strain.ease(now);
-            return true;
-        }
-        self.open.len() < limits::OPEN_CALM && self.strain.bears(self.open.len(), now)
+        let late = self.open.len() >= limits::OPEN_CALM && oldest > limits::OPEN_AGE_MAX;
+        !late && self.pending.len() < limits::PENDING_MAX && self.bytes + bytes <= limits::PENDING_BYTES_MAX
     }
 
     /// Whether the next batch should go, while so many are in flight.
@@ -111,11 +94,10 @@ impl Queue {
     }
 
     /// These were answered, or will not be tried again.
-    pub(super) fn close(&mut self, batch: &[Pending], now: Instant) {
+    pub(super) fn close(&mut self, batch: &[Pending]) {
         for pending in batch {
             self.open.remove(&pending.command.id.seq);
         }
-        self.strain.answered(batch.len(), now);
     }
 
     /// The lowest sequence number that may still come; behind the last if none does.
@@ -151,19 +133,19 @@ mod tests {
 
     fn queue(open: usize, since: Instant) -> Queue {
         let open = (0..open as u64).map(|seq| (seq, since)).collect();
-        Queue { open, ..Queue::new(Duration::from_secs(5)) }
+        Queue { open, ..Queue::default() }
     }
 
     #[tokio::test(start_paused = true)]
     async fn many_that_wait_for_long_leave_no_room() {
-        let mut queue = queue(limits::OPEN_CALM, Instant::now());
+        let queue = queue(limits::OPEN_CALM, Instant::now());
         assert!(queue.has_room(1, Instant::now() + limits::OPEN_AGE_MAX));
         assert!(!queue.has_room(1, Instant::now() + 2 * limits::OPEN_AGE_MAX));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_few_may_wait_as_long_as_it_takes_while_no_pace_is_known() {
-        let mut queue = queue(limits::OPEN_CALM - 1, Instant::now());
+    async fn a_few_may_wait_as_long_as_it_takes() {
+        let queue = queue(limits::OPEN_CALM - 1, Instant::now());
         assert!(queue.has_room(1, Instant::now() + 100 * limits::OPEN_AGE_MAX));
     }
 

@@ -51,7 +51,7 @@ impl RaftNetworkFactory<TypeConfig> for Network {
     type Network = Peer;
 
     async fn new_client(&mut self, target: u64, node: &Member) -> Peer {
-        Peer { network: self.clone(), id: target, address: node.peer.clone() }
+        Peer { network: self.clone(), id: target, address: node.peer.clone(), beats: Beats::default() }
     }
 }
 
@@ -60,6 +60,31 @@ pub(super) struct Peer {
     network: Network,
     id: u64,
     address: String,
+    beats: Beats,
+}
+
+/// Which way heartbeats go.
+///
+/// On a way that loses packets a heartbeat waits for all that was sent before it on its connection, and a loss or
+/// three in a row are an election. One that got no answer in its time is therefore followed by one on another connection,
+/// whose packets are lost independently.
+#[derive(Debug, Default)]
+struct Beats {
+    aside: bool,
+    unanswered: bool,
+}
+
+impl Beats {
+    /// The lane of the next one, which is unanswered until [`Beats::answered`].
+    fn next(&mut self) -> Lane {
+        self.aside ^= self.unanswered;
+        self.unanswered = true;
+        if self.aside { Lane::Snapshot } else { Lane::Control }
+    }
+
+    fn answered(&mut self) {
+        self.unanswered = false;
+    }
 }
 
 impl Peer {
@@ -153,9 +178,10 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         rpc: AppendEntriesRequest<TypeConfig>,
         option: RPCOption,
     ) -> Rpc<AppendEntriesResponse<TypeConfig>> {
-        let (lane, time) = if rpc.entries.is_empty() {
-            // All the time there is: openraft itself gives up on a heartbeat then.
-            (Lane::Control, option.hard_ttl())
+        let beat = rpc.entries.is_empty();
+        let (lane, time) = if beat {
+            // All the time there is: openraft itself gives up on a heartbeat then, and this is not polled again.
+            (self.beats.next(), option.hard_ttl())
         } else {
             (Lane::Bulk, APPEND_STALL)
         };
@@ -166,7 +192,11 @@ impl RaftNetworkV2<TypeConfig> for Peer {
             commit: rpc.leader_commit.as_ref().map(log_id_to_disk),
             entries,
         };
-        Ok(match self.call(lane, kind::APPEND, &append, payload, time).await? {
+        let reply = self.call(lane, kind::APPEND, &append, payload, time).await?;
+        if beat {
+            self.beats.answered();
+        }
+        Ok(match reply {
             message::AppendReply::Success => AppendEntriesResponse::Success,
             message::AppendReply::Partial(id) => {
                 AppendEntriesResponse::PartialSuccess(id.map(log_id_from_disk))
@@ -233,5 +263,23 @@ impl RaftNetworkV2<TypeConfig> for Peer {
                 })
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_heartbeat_without_an_answer_is_followed_by_one_on_another_way() {
+        let mut beats = Beats::default();
+        for _ in 0..3 {
+            assert_eq!(beats.next(), Lane::Control);
+            beats.answered();
+        }
+        assert_eq!([beats.next(), beats.next()], [Lane::Control, Lane::Snapshot]);
+        beats.answered();
+        assert_eq!(beats.next(), Lane::Snapshot, "the way that works is kept");
+        assert_eq!(beats.next(), Lane::Control);
     }
 }

@@ -51,7 +51,7 @@ pub enum Lane {
     Control,
     /// Large: entries, forwarded batches.
     Bulk,
-    /// Large and in no hurry: the pieces of a snapshot.
+    /// Large and in no hurry: the pieces of a snapshot; and heartbeats while the control lane is stuck.
     Snapshot,
 }
 

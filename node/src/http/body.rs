@@ -169,6 +169,15 @@ mod tests {
     }
 
     #[actix_web::test]
+    async fn what_is_thrown_away_is_bounded_as_well() {
+        let parts = |parts: &'static [&'static str]| {
+            stream::iter(parts.iter().map(|part| -> Part { Ok(Bytes::from_static(part.as_bytes())) }))
+        };
+        assert!(discard(parts(&["ab", "cd"]), 4).await.is_ok());
+        assert_eq!(discard(parts(&["ab", "cd", "e"]), 4).await.unwrap_err().code, Code::PayloadTooLarge);
+    }
+
+    #[actix_web::test]
     async fn a_body_that_never_comes_is_given_up() {
         let never = gather(stream::pending::<Part>(), None, 4);
         let error = within(Duration::from_millis(1), never).await.unwrap_err();

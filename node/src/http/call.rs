@@ -79,10 +79,7 @@ impl<'a> Call<'a> {
             body::discard(payload, bytes_max).await?;
             return Err(conclave_cluster::Error::Overloaded.into());
         };
-        let taken = self.taken.insert(taken);
-        let body = body::read(self.request, payload, bytes_max).await?;
-        taken.turn().await;
-        Ok(body)
+        self.taken.insert(taken).read(body::read(self.request, payload, bytes_max)).await
     }
 
     /// The charge for a change, if the allowance is not surely spent. It is paid with the change itself.

@@ -34,6 +34,7 @@ mod server;
 mod sessions;
 mod shared;
 mod signed;
+mod strain;
 mod tickets;
 mod transfers;
 mod wait;

@@ -38,9 +38,6 @@ use crate::access::certificate::Certificate;
 /// For how long a client may take to close after it was told.
 const PARTING: Duration = Duration::from_secs(1);
 
-/// By how much the threads of the edge are nicer than the others. About a third of their share where all could run.
-const NICENESS: i32 = 5;
-
 /// How the public is served.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -84,7 +81,6 @@ where
         .disable_signals();
     let stopping = builder.graceful_shutdown_signal();
     let builder = builder.listen("public", listener, move || {
-        stand_back();
         let (tls, patience) = (options.tls.clone(), options.patience);
         let stopping = stopping.clone();
         let http = HttpService::build()
@@ -116,14 +112,6 @@ where
         .and_then(http)
     })?;
     Ok(builder.run())
-}
-
-/// Lets the node's other threads go before this one where both could run: a node full of requests must still hear
-/// its peers, flush and apply, or it takes in what it then has no time to carry out.
-fn stand_back() {
-    if let Err(error) = rustix::process::nice(NICENESS) {
-        tracing::debug!(%error, "the threads of the edge run at the same priority as the others");
-    }
 }
 
 /// What a connection's requests may know of it.

@@ -76,3 +76,38 @@ fn what_lives_half_as_long_dies_before_its_ttl() {
 fn a_node_that_stores_anything_exceeds_its_bound() {
     breaks(Double::StoresAnything, "bounds");
 }
+
+#[test]
+fn what_is_said_again_without_a_name_is_said_twice() {
+    breaks(Double::NamesNothing, "room_order");
+}
+
+#[test]
+fn a_disk_that_lies_about_its_flushes_makes_a_room_forget() {
+    breaks(Double::FlushesNothing, "room_order");
+}
+
+#[test]
+fn a_node_that_trusts_a_ticket_unasked_opens_twice() {
+    breaks(Double::TrustsTickets, "ticket_opens_once");
+}
+
+#[test]
+fn a_node_that_reads_its_own_replica_sees_a_session_where_it_is_no_more() {
+    breaks(Double::StaleReads, "one_connection");
+}
+
+#[test]
+fn a_host_that_lives_longer_than_its_lease_holds_what_it_should_let_go() {
+    breaks(Double::StretchesLeases, "host_leases");
+}
+
+#[test]
+fn a_host_that_lives_shorter_than_its_lease_lets_go_what_it_should_hold() {
+    breaks(Double::ShortensLeases, "host_leases");
+}
+
+#[test]
+fn members_that_stay_longer_than_their_grace_outlive_their_host() {
+    breaks(Double::StretchesGraces, "host_leases");
+}

@@ -1,6 +1,7 @@
 //! Who wished what when, and what came of it.
 
 use conclave_cluster::Error;
+use conclave_cluster::state::host::{Attachment, Host};
 use conclave_cluster::state::outcome::{Answer, Outcome, Refusal};
 use conclave_cluster::state::{mailbox, transfer};
 
@@ -31,6 +32,32 @@ pub(crate) enum Wish {
     Charge { client: u8 },
     /// Have a read charged, by this node alone.
     ChargeRead { client: u8 },
+    /// Let a run of a node hold connections for a while.
+    Renew { host: Host },
+    /// Go on with a socket session on a connection of its own, or begin it there.
+    Attach { session: u8, at: Attachment, resume: bool },
+    /// Say that a session's connection is lost.
+    Detach { session: u8, connection: u64 },
+    /// See where a session is.
+    Locate { session: u8 },
+    /// Have a peer id be a session's, or even take it from another.
+    Claim { peer: u8, session: u8, at: Attachment, seize: bool },
+    /// Give it up.
+    Release { peer: u8, session: u8, connection: u64 },
+    /// See where it is.
+    Holder { peer: u8 },
+    /// Have a session be a member of a room.
+    Join { room: u8, session: u8, at: Attachment },
+    /// Have it be one no more.
+    Leave { room: u8, session: u8, connection: u64 },
+    /// Say something that nobody else says, under a name by which it may be said again.
+    Publish { room: u8, session: u8, value: u64 },
+    /// Hear what was said after an offset.
+    Hear { room: u8, after: u64 },
+    /// Let a ticket be used once.
+    Issue { ticket: u64 },
+    /// Use it.
+    Redeem { ticket: u64 },
 }
 
 /// What a short-lived thing is.
@@ -51,7 +78,21 @@ impl Wish {
 
     /// Whether nothing is changed by it.
     pub(crate) fn reads(&self) -> bool {
-        matches!(self, Self::View { .. } | Self::Read { .. } | Self::Probe { .. } | Self::ChargeRead { .. })
+        matches!(
+            self,
+            Self::View { .. }
+                | Self::Read { .. }
+                | Self::Probe { .. }
+                | Self::ChargeRead { .. }
+                | Self::Locate { .. }
+                | Self::Holder { .. }
+                | Self::Hear { .. }
+        )
+    }
+
+    /// Whether it carries a name by which the cluster knows it again.
+    pub(crate) fn has_name(&self) -> bool {
+        matches!(self, Self::Publish { .. })
     }
 }
 
@@ -62,6 +103,41 @@ pub(crate) enum Sight {
     Present(bool),
     Transfer(Option<TransferSight>),
     Admitted(bool),
+    Tie(Tie),
+    Room(Option<RoomSight>),
+}
+
+/// Where something is that hangs on a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tie {
+    /// On this one.
+    At(Attachment),
+    /// On one that is not told.
+    Somewhere,
+    /// On none, for a while.
+    Loose,
+    /// It is not there at all.
+    Gone,
+}
+
+/// A room, and what was said in it after some offset.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RoomSight {
+    pub(crate) epoch: u64,
+    pub(crate) first: u64,
+    pub(crate) last: u64,
+    pub(crate) said: Vec<Said>,
+    /// The sessions that are in.
+    pub(crate) members: Vec<u8>,
+}
+
+/// One message of a room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Said {
+    pub(crate) offset: u64,
+    pub(crate) session: u8,
+    pub(crate) value: u64,
+    pub(crate) at_ms: u64,
 }
 
 /// The parts of a transfer's view that do not depend on the time.
@@ -156,6 +232,16 @@ impl Event {
         match self.outcome() {
             Some(Outcome::Mailbox(mailbox::Outcome::Queued { seq })) => Some(*seq),
             _ => None,
+        }
+    }
+
+    /// Whether it may have been carried out, or may yet be.
+    pub(crate) fn may_count(&self) -> bool {
+        match &self.fate {
+            Fate::Unknown => true,
+            Fate::Never => false,
+            Fate::Answered(answer) => answer.outcome.is_ok(),
+            Fate::Saw(_) => false,
         }
     }
 

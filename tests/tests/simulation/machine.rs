@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use conclave_cluster::raft::Timing;
+use conclave_cluster::state::host::Host;
 use conclave_cluster::{Cluster, Options, World};
 use rand::RngExt as _;
 use tokio::sync::mpsc;
@@ -16,7 +17,7 @@ use tokio::task::spawn_local;
 use super::disk::Platter;
 use super::net::Net;
 use super::plan::{Double, FIRST};
-use super::workload::Desk;
+use super::workload::{Desk, GUESTS};
 
 /// Something to be done on a machine, with its node, while the machine stays up.
 pub(crate) type Job = Box<dyn FnOnce(Cluster) -> Pin<Box<dyn Future<Output = ()>>>>;
@@ -139,6 +140,12 @@ impl Machine {
         for number in 0..self.desk.plan.clients {
             let rng = self.desk.plan.rng(&[3, self.id, run, number]);
             spawn_local(self.desk.clone().client(cluster.clone(), rng));
+        }
+        let host = Host { node: self.id, run: self.desk.plan.rng(&[5, self.id, run]).random() };
+        spawn_local(self.desk.clone().keep_host(cluster.clone(), host));
+        for number in 0..GUESTS {
+            let rng = self.desk.plan.rng(&[6, self.id, run, number]);
+            spawn_local(self.desk.clone().guest(cluster.clone(), host, rng));
         }
         let failed = cluster.failed();
         tokio::pin!(failed);

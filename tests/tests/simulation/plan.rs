@@ -34,6 +34,16 @@ pub(crate) enum Double {
     HalvesTtls,
     /// Nodes store as much as they are given.
     StoresAnything,
+    /// What is said in a room carries no name, and is said again when its fate is not known.
+    NamesNothing,
+    /// A ticket that the log says nothing of for a while is taken for a good one.
+    TrustsTickets,
+    /// Hosts live four times as long as they are said to.
+    StretchesLeases,
+    /// Hosts live a quarter as long as they are said to.
+    ShortensLeases,
+    /// Members stay four times as long after their connection as they are said to.
+    StretchesGraces,
 }
 
 /// Everything that differs from seed to seed, besides the faults.
@@ -64,6 +74,14 @@ pub(crate) struct Plan {
     pub(crate) think_ms_max: u64,
     /// Whether somebody pushes more signals at once than a mailbox holds.
     pub(crate) flood: bool,
+    /// How long a host lives that nobody renews.
+    pub(crate) lease_ms: u32,
+    /// How long a session, a claim and a member stay after their connection.
+    pub(crate) grace_ms: u32,
+    /// How many messages the room keeps that forgets by count.
+    pub(crate) room_messages: u32,
+    /// For how long the room keeps them that forgets by age.
+    pub(crate) room_age_ms: u32,
 }
 
 impl Plan {
@@ -101,6 +119,10 @@ impl Plan {
             clients: rng.random_range(2..=4),
             think_ms_max: rng.random_range(60..=200),
             flood: rng.random_bool(0.06),
+            lease_ms: rng.random_range(800..=2800),
+            grace_ms: rng.random_range(300..=1500),
+            room_messages: rng.random_range(1..=30),
+            room_age_ms: rng.random_range(1000..=4000),
         }
     }
 

@@ -22,7 +22,7 @@ use super::Error;
 use super::cluster::{Cluster, Plan};
 use super::patient::Patient;
 use super::report::{Outcome, Report};
-use super::schedule::{Action, Fault, Schedule};
+use super::schedule::{Action, Await, Fault, Schedule};
 use super::sockets::Sockets;
 use super::witness::Witness;
 use crate::fleet::Fleet;
@@ -200,6 +200,10 @@ impl Director<'_> {
                 Action::Do(fault) => self.perform(fault).await?,
                 Action::Await(condition) => self.wait(condition).await?,
                 Action::Expect(expectation) => self.look(expectation).await?,
+            }
+            let long = self.schedule.lasts.is_some_and(|lasts| stage.elapsed() >= lasts.into());
+            if long && matches!(step.action, Action::Await(Await::Healthy { .. })) {
+                break;
             }
         }
         let over = Instant::now();

@@ -81,6 +81,9 @@ pub struct Schedule {
     /// And for so long after the last one.
     #[serde(default = "Span::five_seconds")]
     pub after: Span,
+    /// Once it has gone on for so long, it ends where all is healthy next, whatever steps are left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lasts: Option<Span>,
     /// What has to hold beside the proof, which always has to.
     #[serde(default)]
     pub must: Must,

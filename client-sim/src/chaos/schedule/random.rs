@@ -13,17 +13,17 @@ use super::must::Must;
 use super::span::Span;
 use super::step::{Action, Await, Step};
 
-/// The time that one round takes, about: harm, cure, and everybody ready again.
-const ROUND: Duration = Duration::from_secs(10);
+/// No round takes less: harm, cure, and everybody ready again. Drawn are as many as could be needed.
+const ROUND_MIN: Duration = Duration::from_secs(1);
 
-/// A schedule of about this length, for so many nodes. It needs nothing but the processes.
+/// A schedule of this length, to the end of the round it falls in, for so many nodes. It needs nothing but the processes.
 pub fn random(seed: u64, nodes: u64, length: Duration) -> Schedule {
     let mut dice = StdRng::seed_from_u64(seed);
-    let rounds = (length.as_secs_f64() / ROUND.as_secs_f64()).floor().max(1.0) as u64;
+    let rounds = (length.as_secs_f64() / ROUND_MIN.as_secs_f64()).ceil().max(1.0) as u64;
     let steps = (0..rounds).flat_map(|_| round(&mut dice)).collect();
     Schedule {
         name: format!("seed-{seed}"),
-        about: format!("{rounds} rounds of whatever the seed {seed} says"),
+        about: format!("{length:?} of whatever the seed {seed} says"),
         needs: BTreeSet::new(),
         nodes: Some(nodes),
         rate: None,
@@ -32,6 +32,7 @@ pub fn random(seed: u64, nodes: u64, length: Duration) -> Schedule {
         disk_mib: None,
         before: Span::from_millis(3_000),
         after: Span::from_millis(3_000),
+        lasts: Some(Span::from(length)),
         must: Must::try_from(BTreeMap::from([("acknowledged_per_s_min".to_owned(), 50.0)]))
             .expect("the figure is one of those there are"),
         steps,

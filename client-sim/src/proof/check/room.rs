@@ -105,7 +105,10 @@ impl<'a> Order<'a> {
                 (Wish::Part, Some(_)) => {
                     let (before, by) = last.as_ref()?;
                     let beyond = self.places.range((before.0.clone(), before.1 + 1)..);
-                    let mut missed = beyond.take_while(|((epoch, _), _)| *epoch == before.0);
+                    // What nobody had been told, and nobody been promised, when it left may have come later.
+                    let mut missed = beyond
+                        .take_while(|((epoch, _), _)| *epoch == before.0)
+                        .filter(|(_, (_, said))| said.end <= operation.start);
                     return missed.find_map(|(place, _)| self.missed(place, by, operation));
                 }
                 _ => {}

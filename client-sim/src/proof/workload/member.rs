@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -30,6 +31,8 @@ pub(super) struct Member {
     /// The last place it was told, and what stands there.
     pub(super) heard: u64,
     pub(super) number: u64,
+    /// The furthest place that anybody was told who shares this.
+    pub(super) furthest: Arc<AtomicU64>,
 }
 
 /// An answer to one of its operations.
@@ -113,6 +116,7 @@ impl Member {
             answers: VecDeque::new(),
             heard: 0,
             number: 0,
+            furthest: Arc::default(),
         }
     }
 
@@ -179,6 +183,8 @@ impl Member {
             None => Answer::Wrong(format!("{} bytes that nobody sent", payload.len()).into()),
         };
         self.heard = offset;
+        // Before it is taken down: who leaves after this moment has to know of it.
+        self.furthest.fetch_max(offset, Ordering::SeqCst);
         self.note(Wish::Hear, answer);
     }
 

@@ -26,8 +26,8 @@ struct Room {
     key: Arc<str>,
     workload: Arc<Workload>,
     begun: Instant,
-    /// The last place that was acknowledged.
-    last: AtomicU64,
+    /// The last place that was acknowledged, or told to anybody.
+    last: Arc<AtomicU64>,
     /// Nobody speaks any more.
     silent: AtomicBool,
 }
@@ -40,7 +40,7 @@ pub(super) async fn keep(workload: Arc<Workload>, lane: u32) {
             key,
             workload: workload.clone(),
             begun: Instant::now(),
-            last: AtomicU64::new(0),
+            last: Arc::default(),
             silent: AtomicBool::new(false),
         });
         let (mut speakers, mut listeners) = (JoinSet::new(), JoinSet::new());
@@ -63,7 +63,9 @@ pub(super) async fn keep(workload: Arc<Workload>, lane: u32) {
 
 impl Room {
     fn member(&self, client: u32) -> Member {
-        Member::new(&self.workload, FAMILY, &self.key, client, client as usize)
+        let mut member = Member::new(&self.workload, FAMILY, &self.key, client, client as usize);
+        member.furthest = self.last.clone();
+        member
     }
 
     async fn speak(self: Arc<Self>, client: u32) {
@@ -103,7 +105,7 @@ impl Room {
                 Some(Told::Done(reply)) => {
                     let answer = match reply.place {
                         Some(place) => {
-                            self.last.fetch_max(place.offset, Ordering::Relaxed);
+                            self.last.fetch_max(place.offset, Ordering::SeqCst);
                             let epoch = place.epoch.as_ref().into();
                             Answer::Placed { epoch, offset: place.offset, number }
                         }
@@ -145,7 +147,7 @@ struct Ear<'a>(&'a Room);
 
 impl Listener for Ear<'_> {
     async fn look(&mut self, member: &mut Member, _: Moment) -> Want {
-        let lacks = member.heard < self.0.last.load(Ordering::Relaxed);
+        let lacks = member.heard < self.0.last.load(Ordering::SeqCst);
         match (lacks, self.0.silent.load(Ordering::Relaxed)) {
             (false, true) => Want::Nothing,
             (false, false) => Want::Later,

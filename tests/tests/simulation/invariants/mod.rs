@@ -3,10 +3,16 @@
 pub(crate) mod allowance;
 pub(crate) mod bounds;
 pub(crate) mod consumed_once;
+mod holds;
+pub(crate) mod host_leases;
+mod hosts;
 pub(crate) mod linearizable;
 pub(crate) mod nothing_acknowledged_is_lost;
 pub(crate) mod nothing_applied_twice;
+pub(crate) mod one_connection;
 pub(crate) mod replicas_agree;
+pub(crate) mod room_order;
+pub(crate) mod ticket_opens_once;
 pub(crate) mod ttl;
 
 use super::history::Event;
@@ -43,6 +49,10 @@ pub(crate) fn check_history(plan: &Plan, events: &[Event]) -> Result<(), Violati
         nothing_acknowledged_is_lost::check(events),
         allowance::check(plan, events),
         ttl::check(plan, events),
+        room_order::check(plan, events),
+        ticket_opens_once::check(events),
+        one_connection::check(plan, events),
+        host_leases::check(plan, events),
         linearizable::check(events),
     ];
     checks.into_iter().try_for_each(|checked| plan.mind(checked))

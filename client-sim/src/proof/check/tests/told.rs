@@ -70,6 +70,21 @@ fn what_a_member_was_not_told_is_lost() {
 }
 
 #[test]
+fn what_nobody_knew_of_when_a_member_left_is_not_lost_to_it() {
+    let late = |id| {
+        let publish =
+            told(200, Family::Room, 10, Wish::Publish { number: 900 }, Outcome::Unknown("lost".into()));
+        let mut operations = room();
+        operations.extend([publish, told(id, Family::Room, 11, Wish::Hear, placed(9, 900))]);
+        let part = operations.iter_mut().find(|it| it.wish == Wish::Part).unwrap();
+        (part.start, part.end) = (500_000_000, 500_000_001);
+        found(Family::Room, &operations)
+    };
+    assert_eq!(late(600), None);
+    assert_eq!(late(400), Some("lost"));
+}
+
+#[test]
 fn what_was_said_to_be_missing_is_not_lost() {
     let mut operations = room();
     operations.remove(heard(&operations, 4));

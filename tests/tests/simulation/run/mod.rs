@@ -1,5 +1,7 @@
 //! One simulation from its seed to its verdict.
 
+mod audit;
+
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -7,7 +9,6 @@ use std::rc::Rc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use conclave_cluster::state::id::Digest;
-use conclave_cluster::state::outcome::Outcome;
 use conclave_cluster::{Cluster, Status};
 use tokio::time::sleep;
 use turmoil::{Builder, Sim};
@@ -18,7 +19,7 @@ use super::history::{Fate, Wish};
 use super::invariants::{Violation, bounds, check_history, replicas_agree};
 use super::machine::{Condition, Machine, name};
 use super::plan::{Double, FIRST, NODES, Plan};
-use super::workload::{Desk, EXCHANGES, FLOODED, MAILBOXES, REGISTERS, TRANSFERS, found};
+use super::workload::{Desk, EXCHANGES, FLOODED, found};
 
 /// The grain of virtual time.
 const TICK: Duration = Duration::from_millis(2);
@@ -275,45 +276,6 @@ impl Stage {
         })
     }
 
-    /// Settles what can be settled and reads everything back, on every node.
-    fn audit(&mut self) -> Result<(), Violation> {
-        let members: Vec<u64> = self.members().iter().map(|it| it.id).collect();
-        // Whoever still waits for an answer gets one before its deadline.
-        let deadline = self.sim.elapsed() + self.desk.plan.deadline * 3 + Duration::from_secs(1);
-        while self.sim.elapsed() < deadline && self.desk.has_waiting() {
-            self.step()?;
-        }
-        let one = members[0];
-        self.on(one, "unsettled wishes stay unsettled", |desk, cluster| async move {
-            loop {
-                let unsettled = desk.history.borrow().unsettled();
-                if unsettled.is_empty() {
-                    return;
-                }
-                for number in unsettled {
-                    desk.settle(&cluster, number).await;
-                }
-                sleep(RETRY_AFTER).await;
-            }
-        })?;
-        for id in members {
-            self.on(id, "a node in good health cannot read", |desk, cluster| async move {
-                for register in 0..REGISTERS {
-                    read(&desk, &cluster, Wish::Read { register }).await;
-                }
-                for transfer in 0..TRANSFERS {
-                    read(&desk, &cluster, Wish::View { transfer }).await;
-                }
-                desk.probe_all(&cluster).await;
-            })?;
-        }
-        self.on(one, "mailboxes cannot be emptied", |desk, cluster| async move {
-            for mailbox in (0..MAILBOXES).chain([FLOODED]) {
-                drain(&desk, &cluster, mailbox).await;
-            }
-        })
-    }
-
     /// Ends the simulation in an order in which every part still finds what it needs.
     fn close(&mut self) {
         for machine in &self.machines {
@@ -355,30 +317,6 @@ impl Stage {
                 .filter(|event| matches!(event.fate, Fate::Answered(_) | Fate::Saw(_)))
                 .count(),
             leaders: self.leaders.len(),
-        }
-    }
-}
-
-async fn read(desk: &Desk, cluster: &Cluster, wish: Wish) {
-    while !matches!(desk.carry_out(cluster, wish.clone(), None).await, Fate::Saw(_)) {
-        sleep(RETRY_AFTER).await;
-    }
-}
-
-async fn drain(desk: &Desk, cluster: &Cluster, mailbox: u8) {
-    loop {
-        let wish = Wish::Drain { mailbox, bytes_max: 100_000 };
-        let memo = Some(desk.fresh());
-        match desk.carry_out(cluster, wish, memo).await {
-            Fate::Answered(answer) => match answer.outcome {
-                Ok(Outcome::Mailbox(conclave_cluster::state::mailbox::Outcome::Messages(messages)))
-                    if messages.is_empty() =>
-                {
-                    return;
-                }
-                _ => {}
-            },
-            Fate::Unknown | Fate::Never | Fate::Saw(_) => sleep(RETRY_AFTER).await,
         }
     }
 }

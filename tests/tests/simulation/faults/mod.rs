@@ -1,5 +1,9 @@
 //! What goes wrong, and how it is mended.
 
+mod fault;
+mod mend;
+mod spare;
+
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -9,69 +13,11 @@ use rand::RngExt as _;
 use rand::rngs::SmallRng;
 use turmoil::Sim;
 
-use super::machine::{Condition, Machine, address, name};
+use super::machine::{Condition, Machine, name};
 use super::plan::{FIRST, NODES, Plan};
-
-/// Something that goes wrong, or that an operator does at a bad time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fault {
-    CrashOne,
-    CrashLeader,
-    CrashAll,
-    CutLeaderOff,
-    CutPair,
-    CutOneWay,
-    CutEverybody,
-    Hold,
-    Slow,
-    Flaky,
-    StallDisk,
-    FailFlush,
-    TransferLeader,
-    Snapshot,
-    ShutDown,
-    ChangeMembers,
-}
-
-const FAULTS: [(u32, Fault); 16] = [
-    (10, Fault::CrashOne),
-    (12, Fault::CrashLeader),
-    (4, Fault::CrashAll),
-    (10, Fault::CutLeaderOff),
-    (8, Fault::CutPair),
-    (6, Fault::CutOneWay),
-    (3, Fault::CutEverybody),
-    (8, Fault::Hold),
-    (5, Fault::Slow),
-    (5, Fault::Flaky),
-    (6, Fault::StallDisk),
-    (4, Fault::FailFlush),
-    (8, Fault::TransferLeader),
-    (10, Fault::Snapshot),
-    (5, Fault::ShutDown),
-    (10, Fault::ChangeMembers),
-];
-
-/// What ends a fault.
-#[derive(Debug, Clone, Copy)]
-enum Mend {
-    /// The end of a process that was killed, a moment after its connections.
-    Bury(u64),
-    Start(u64),
-    Repair(u64, u64),
-    Release(u64, u64),
-    Quicken(u64, u64),
-    Steady(u64, u64),
-}
-
-/// How far the machine that is no member at first has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Spare {
-    Unused,
-    Joining,
-    Member,
-    Gone,
-}
+use fault::Fault;
+use mend::Mend;
+use spare::Spare;
 
 /// Breaks and mends.
 pub(crate) struct Faults {
@@ -113,23 +59,11 @@ impl Faults {
         let now = sim.elapsed();
         if now >= self.next {
             self.next = now + self.every.mul_f64(self.rng.random_range(0.2..1.8));
-            let fault = self.choose();
+            let fault = Fault::choose(&mut self.rng);
             self.inflict(fault, sim, machines);
         }
         self.mend_due(sim, machines);
         self.restart_failed(sim, machines);
-    }
-
-    fn choose(&mut self) -> Fault {
-        let total = FAULTS.iter().map(|(weight, _)| weight).sum();
-        let mut at = self.rng.random_range(0..total);
-        for (weight, fault) in FAULTS {
-            if at < weight {
-                return fault;
-            }
-            at -= weight;
-        }
-        Fault::CrashOne
     }
 
     fn some_time(&mut self, from_ms: u64, to_ms: u64) -> Duration {
@@ -198,6 +132,14 @@ impl Faults {
                 let time = self.some_time(50, self.hold_ms_max);
                 self.mends.push((now + time, Mend::Release(a, b)));
                 whom = format!("{a} {b}");
+            }
+            Fault::Freeze => {
+                let time = self.some_time(50, self.hold_ms_max);
+                for other in NODES.into_iter().filter(|id| *id != one) {
+                    sim.hold(name(one), name(other));
+                    self.mends.push((now + time, Mend::Release(one, other)));
+                }
+                whom = format!("{one} for {time:?}");
             }
             Fault::Slow => {
                 let (a, b) = self.pair();
@@ -274,150 +216,6 @@ impl Faults {
         self.mends.push((now + time, Mend::Start(id)));
         self.note(now, format!("node {id} is down"));
     }
-
-    /// The next step in the life of the fourth machine: join and vote, or make a place and go.
-    fn change_members(&mut self, sim: &mut Sim<'_>, at: &Rc<Machine>) -> String {
-        match self.spare.get() {
-            Spare::Unused => {
-                self.spare.set(Spare::Joining);
-                sim.bounce(name(4));
-                let spare = self.spare.clone();
-                at.post(Box::new(move |cluster| {
-                    Box::pin(async move {
-                        // Whatever fails is tried again by the operator until it is done.
-                        for _ in 0..3 {
-                            if cluster.add(4, address(4)).await.is_ok() && cluster.promote(4).await.is_ok() {
-                                spare.set(Spare::Member);
-                                return;
-                            }
-                            tokio::time::sleep(Duration::from_millis(200)).await;
-                        }
-                    })
-                }));
-                "node 4 joins".to_owned()
-            }
-            Spare::Joining => {
-                let spare = self.spare.clone();
-                at.post(Box::new(move |cluster| {
-                    Box::pin(async move {
-                        if cluster.add(4, address(4)).await.is_ok() && cluster.promote(4).await.is_ok() {
-                            spare.set(Spare::Member);
-                        }
-                    })
-                }));
-                "node 4 joins still".to_owned()
-            }
-            Spare::Member => {
-                let goes = [1, 2, 3, 4][self.rng.random_range(0..4_usize)];
-                self.spare.set(Spare::Gone);
-                let removed = self.removed.clone();
-                at.post(Box::new(move |cluster| {
-                    Box::pin(async move {
-                        if cluster.remove(goes).await.is_ok() {
-                            removed.borrow_mut().insert(goes);
-                        }
-                    })
-                }));
-                format!("node {goes} goes")
-            }
-            Spare::Gone => "none".to_owned(),
-        }
-    }
-
-    fn mend_due(&mut self, sim: &mut Sim<'_>, machines: &[Rc<Machine>]) {
-        let now = sim.elapsed();
-        let (due, rest): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.mends).into_iter().partition(|(at, _)| *at <= now);
-        self.mends = rest;
-        for (_, mend) in due {
-            self.mend(mend, sim, machines);
-        }
-    }
-
-    fn mend(&mut self, mend: Mend, sim: &mut Sim<'_>, machines: &[Rc<Machine>]) {
-        let now = sim.elapsed();
-        match mend {
-            Mend::Bury(id) => self.switch_off(id, sim, machines),
-            Mend::Start(id) => {
-                let machine = machines.iter().find(|it| it.id == id).expect("every id has a machine");
-                if *machine.condition.borrow() == Condition::Down && !self.removed.borrow().contains(&id) {
-                    sim.bounce(name(id));
-                    self.note(now, format!("node {id} starts"));
-                }
-            }
-            Mend::Repair(a, b) => {
-                sim.repair(name(a), name(b));
-                self.note(now, format!("{a} {b} repaired"));
-            }
-            Mend::Release(a, b) => {
-                sim.release(name(a), name(b));
-                self.note(now, format!("{a} {b} released"));
-            }
-            Mend::Quicken(a, b) => {
-                // A minimum that was set can only be set again.
-                sim.set_link_latency(name(a), name(b), self.latency_max / 2);
-            }
-            Mend::Steady(a, b) => sim.set_link_fail_rate(name(a), name(b), 0.0),
-        }
-    }
-
-    /// A node that gave up or left is started again, as an operator's supervisor does; one that was removed is not.
-    fn restart_failed(&mut self, sim: &mut Sim<'_>, machines: &[Rc<Machine>]) {
-        for machine in machines {
-            let condition = machine.condition.borrow().clone();
-            let removed = self.removed.borrow().contains(&machine.id);
-            let over = match &condition {
-                Condition::Failed(why) => Some(format!("node {} failed: {why}", machine.id)),
-                Condition::Left => has_left(machine).then(|| format!("node {} left", machine.id)),
-                Condition::Up | Condition::Starting => {
-                    removed.then(|| format!("node {} removed", machine.id))
-                }
-                Condition::Down | Condition::Refused(_) => None,
-            };
-            if let Some(why) = over {
-                self.note(sim.elapsed(), why);
-                self.switch_off(machine.id, sim, machines);
-            }
-        }
-    }
-
-    /// Ends all faults. What was removed stays away.
-    pub(crate) fn heal(&mut self, sim: &mut Sim<'_>, machines: &[Rc<Machine>]) {
-        self.note(sim.elapsed(), "all is mended".to_owned());
-        machines.iter().for_each(|it| it.platter.mend());
-        for (a, b) in pairs() {
-            sim.set_link_fail_rate(name(a), name(b), 0.0);
-            sim.set_link_latency(name(a), name(b), Duration::from_millis(2));
-            sim.repair(name(a), name(b));
-            sim.release(name(a), name(b));
-        }
-        let spare = self.spare.get() != Spare::Unused;
-        for (_, mend) in std::mem::take(&mut self.mends) {
-            match mend {
-                Mend::Bury(_) => self.mends.push((sim.elapsed(), mend)),
-                Mend::Start(id) if id != 4 || spare => self.mend(mend, sim, machines),
-                Mend::Start(_)
-                | Mend::Repair(..)
-                | Mend::Release(..)
-                | Mend::Quicken(..)
-                | Mend::Steady(..) => {}
-            }
-        }
-    }
-
-    /// Goes on with starting what failed, after [`Faults::heal`].
-    pub(crate) fn supervise(&mut self, sim: &mut Sim<'_>, machines: &[Rc<Machine>]) {
-        self.mend_due(sim, machines);
-        self.restart_failed(sim, machines);
-    }
-}
-
-fn has_left(machine: &Machine) -> bool {
-    machine
-        .cluster
-        .borrow()
-        .as_ref()
-        .is_none_or(|cluster| cluster.ready().is_err_and(|why| why.contains(&"stopped")))
 }
 
 fn pairs() -> impl Iterator<Item = (u64, u64)> {

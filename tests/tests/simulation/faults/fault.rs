@@ -1,0 +1,61 @@
+//! What can go wrong, and how often it does.
+
+use rand::RngExt as _;
+use rand::rngs::SmallRng;
+
+/// Something that goes wrong, or that an operator does at a bad time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fault {
+    CrashOne,
+    CrashLeader,
+    CrashAll,
+    CutLeaderOff,
+    CutPair,
+    CutOneWay,
+    CutEverybody,
+    Hold,
+    Freeze,
+    Slow,
+    Flaky,
+    StallDisk,
+    FailFlush,
+    TransferLeader,
+    Snapshot,
+    ShutDown,
+    ChangeMembers,
+}
+
+const FAULTS: [(u32, Fault); 17] = [
+    (10, Fault::CrashOne),
+    (12, Fault::CrashLeader),
+    (4, Fault::CrashAll),
+    (10, Fault::CutLeaderOff),
+    (8, Fault::CutPair),
+    (6, Fault::CutOneWay),
+    (3, Fault::CutEverybody),
+    (8, Fault::Hold),
+    (6, Fault::Freeze),
+    (5, Fault::Slow),
+    (5, Fault::Flaky),
+    (6, Fault::StallDisk),
+    (4, Fault::FailFlush),
+    (8, Fault::TransferLeader),
+    (10, Fault::Snapshot),
+    (5, Fault::ShutDown),
+    (10, Fault::ChangeMembers),
+];
+
+impl Fault {
+    /// One of them, each as often as its weight says.
+    pub(super) fn choose(rng: &mut SmallRng) -> Self {
+        let total = FAULTS.iter().map(|(weight, _)| weight).sum();
+        let mut at = rng.random_range(0..total);
+        for (weight, fault) in FAULTS {
+            if at < weight {
+                return fault;
+            }
+            at -= weight;
+        }
+        Fault::CrashOne
+    }
+}

@@ -1,0 +1,48 @@
+//! Allowances: requests that are charged.
+
+use conclave_cluster::state::allowance::{Charge, Tier};
+use conclave_cluster::state::command::Ask;
+use conclave_cluster::state::id::{Domain, Key};
+use conclave_cluster::state::outcome::{Answer, Refusal};
+use conclave_cluster::state::rendezvous;
+use conclave_cluster::{Cluster, Draft, Error};
+
+use super::FOREVER_MS;
+use crate::simulation::history::Sight;
+
+/// Limit and window of each charged client.
+pub(crate) const ALLOWANCES: [(u32, u32); 3] = [(3, 700), (8, 1500), (20, 2600)];
+
+/// One request of a client.
+pub(super) fn charge(client: u8) -> Charge {
+    let (limit, window_ms) = ALLOWANCES[usize::from(client)];
+    let client = Key::derive(Domain::Client, &[&[client]]);
+    Charge { client, tier: Tier::Create, count: 1, limit, window_ms }
+}
+
+/// What a client wishes when it is only charged for it.
+pub(super) fn ask(client: u8) -> Ask {
+    let key = Key::derive(Domain::Rendezvous, &[b"charged", &[client]]);
+    let verb = rendezvous::Verb::Register { peer: "peer".to_owned(), ttl_ms: FOREVER_MS };
+    Ask::Rendezvous(rendezvous::Ask { key, verb })
+}
+
+/// Has a read charged by this node.
+pub(super) fn read(cluster: &Cluster, client: u8) -> Sight {
+    let charge = Charge { tier: Tier::Poll, ..charge(client) };
+    Sight::Admitted(cluster.charge_read(charge).is_ok())
+}
+
+/// Lets the node at hand decide what the log should.
+pub(super) async fn admitted_here(cluster: &Cluster, draft: Draft) -> Result<Answer, Error> {
+    let charge = draft.charge.expect("only charged wishes come here");
+    let admitted = cluster.charge_read(charge);
+    let answer = cluster.propose(Draft { charge: None, ..draft }).await?;
+    Ok(match admitted {
+        Ok(balance) => Answer { balance: Some(balance), ..answer },
+        Err(balance) => {
+            let outcome = Err(Refusal::Allowance { retry_after_ms: 1 });
+            Answer { outcome, balance: Some(balance), ..answer }
+        }
+    })
+}

@@ -1,0 +1,135 @@
+//! Those who come over sockets, and the hosts they come to.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use conclave_cluster::Cluster;
+use conclave_cluster::state::host::{Attachment, Host};
+use rand::RngExt as _;
+use rand::rngs::SmallRng;
+use tokio::time::sleep;
+
+use super::Desk;
+use super::rooms::ROOMS;
+use super::sockets::{PEERS, SESSIONS};
+use crate::simulation::history::{Fate, Sight, Wish};
+
+/// Guests of each node.
+pub(crate) const GUESTS: u64 = 2;
+/// Connections of one guest; the oldest is forgotten, as by a client that goes without a word.
+const SEATS_MAX: usize = 3;
+/// Tickets that are tried, the latest: so that two nodes are asked for one at once.
+const TICKETS_TRIED: usize = 3;
+
+/// A connection, as its guest knows it. That another took its session over it does not hear.
+#[derive(Debug, Clone)]
+struct Seat {
+    session: u8,
+    at: Attachment,
+    room: Option<u8>,
+    peer: Option<u8>,
+}
+
+impl Desk {
+    /// Keeps a run of a node alive as a host, until nothing new is to be wished.
+    pub(crate) async fn keep_host(self: Rc<Self>, cluster: Cluster, host: Host) {
+        let period = Duration::from_millis(u64::from(self.plan.lease_ms) / 4);
+        while !self.closed.get() {
+            self.carry_out(&cluster, Wish::Renew { host }, None).await;
+            sleep(period).await;
+        }
+    }
+
+    /// One guest, until nothing new is to be wished.
+    pub(crate) async fn guest(self: Rc<Self>, cluster: Cluster, host: Host, mut rng: SmallRng) {
+        let mut seats: Vec<Seat> = Vec::new();
+        while !self.closed.get() {
+            sleep(Duration::from_millis(rng.random_range(1..=self.plan.think_ms_max))).await;
+            if self.closed.get() {
+                return;
+            }
+            let wish = self.choose_as_guest(host, &seats, &mut rng);
+            let fate = self.carry_out(&cluster, wish.clone(), None).await;
+            self.remember(&wish, &fate, &mut seats);
+        }
+    }
+
+    fn choose_as_guest(&self, host: Host, seats: &[Seat], rng: &mut SmallRng) -> Wish {
+        let (session, room) = (rng.random_range(0..SESSIONS), rng.random_range(0..ROOMS));
+        let peer = rng.random_range(0..PEERS);
+        let chance = rng.random_range(0..100);
+        match chance {
+            0..14 => {
+                let back = rng.random_range(0..8);
+                let heard = self.heard.borrow()[usize::from(room)];
+                let after = if rng.random_bool(0.7) { heard.saturating_sub(back) } else { 0 };
+                return Wish::Hear { room, after };
+            }
+            14..24 => return Wish::Locate { session },
+            24..30 => return Wish::Holder { peer },
+            30..40 => {
+                let mut tickets = self.tickets.borrow_mut();
+                let latest = tickets.len().saturating_sub(TICKETS_TRIED)..tickets.len();
+                if chance >= 34 && !latest.is_empty() {
+                    return Wish::Redeem { ticket: tickets[rng.random_range(latest)] };
+                }
+                let ticket = self.fresh();
+                tickets.push(ticket);
+                return Wish::Issue { ticket };
+            }
+            _ => {}
+        }
+        let attach = |resume| {
+            let at = Attachment { host, connection: self.fresh() };
+            Wish::Attach { session, at, resume }
+        };
+        if seats.is_empty() || chance < 48 {
+            return attach(rng.random_bool(0.7));
+        }
+        let Seat { session, at, room: entered, peer: held } = seats[rng.random_range(0..seats.len())];
+        let connection = at.connection;
+        match (chance, entered, held) {
+            (48..58, ..) | (58..84, None, _) => Wish::Join { room, session, at },
+            (58..60, Some(room), _) => Wish::Leave { room, session, connection },
+            (60..84, Some(room), _) => Wish::Publish { room, session, value: self.fresh() },
+            (84..87, ..) => Wish::Detach { session, connection },
+            (87..89, _, Some(peer)) => Wish::Release { peer, session, connection },
+            _ => Wish::Claim { peer, session, at, seize: rng.random_bool(0.3) },
+        }
+    }
+
+    /// What a guest learns from an answer.
+    fn remember(&self, wish: &Wish, fate: &Fate, seats: &mut Vec<Seat>) {
+        if let (Wish::Hear { room, .. }, Fate::Saw(Sight::Room(Some(sight)))) = (wish, fate) {
+            self.heard.borrow_mut()[usize::from(*room)] = sight.last;
+        }
+        let Fate::Answered(answer) = fate else { return };
+        let done = answer.outcome.is_ok();
+        let seat_of = |seats: &mut Vec<Seat>, connection: u64, change: &dyn Fn(&mut Seat)| {
+            seats.iter_mut().filter(|seat| seat.at.connection == connection).for_each(change);
+        };
+        match *wish {
+            Wish::Attach { session, at, .. } if done => {
+                seats.retain(|seat| seat.session != session);
+                if seats.len() == SEATS_MAX {
+                    seats.remove(0);
+                }
+                seats.push(Seat { session, at, room: None, peer: None });
+            }
+            Wish::Detach { connection, .. } => seats.retain(|seat| seat.at.connection != connection),
+            Wish::Join { room, at, .. } if done => {
+                seat_of(seats, at.connection, &|seat| seat.room = Some(room));
+            }
+            Wish::Leave { connection, .. } => seat_of(seats, connection, &|seat| seat.room = None),
+            // Its member is gone.
+            Wish::Publish { session, .. } if !done => {
+                seats.iter_mut().filter(|seat| seat.session == session).for_each(|seat| seat.room = None);
+            }
+            Wish::Claim { peer, at, .. } if done => {
+                seat_of(seats, at.connection, &|seat| seat.peer = Some(peer));
+            }
+            Wish::Release { connection, .. } => seat_of(seats, connection, &|seat| seat.peer = None),
+            _ => {}
+        }
+    }
+}

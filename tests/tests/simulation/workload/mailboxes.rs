@@ -1,0 +1,34 @@
+//! Mailboxes: signals that are pushed and drained.
+
+use bytes::Bytes;
+use conclave_cluster::state::body::Body;
+use conclave_cluster::state::command::Ask;
+use conclave_cluster::state::id::Domain;
+use conclave_cluster::state::mailbox;
+
+use super::{FOREVER_MS, lasting};
+
+/// Mailboxes in use.
+pub(crate) const MAILBOXES: u8 = 3;
+/// The mailbox that is flooded, on some seeds.
+pub(crate) const FLOODED: u8 = 9;
+
+/// Queues a signal.
+pub(super) fn push(mailbox: u8, value: u64) -> Ask {
+    about(mailbox, signal(value, FOREVER_MS))
+}
+
+/// Takes out what waits.
+pub(super) fn drain(mailbox: u8, bytes_max: u32) -> Ask {
+    about(mailbox, mailbox::Verb::Drain { bytes_max })
+}
+
+fn about(mailbox: u8, verb: mailbox::Verb) -> Ask {
+    Ask::Mailbox(mailbox::Ask { key: lasting(Domain::Mailbox, mailbox), verb })
+}
+
+/// A signal that carries a number.
+pub(super) fn signal(value: u64, ttl_ms: u32) -> mailbox::Verb {
+    let payload = Body::new(Bytes::copy_from_slice(&value.to_be_bytes()));
+    mailbox::Verb::Push { from: "peer".to_owned(), kind: mailbox::Kind::Offer, payload, ttl_ms }
+}
