@@ -55,19 +55,10 @@ impl Proposer {
     /// Has a wish carried out once.
     pub(super) async fn propose(&self, draft: Draft, trace: Option<Trace>) -> Result<Answer, Error> {
         let (reply, answer) = oneshot::channel();
-        self.push(draft, trace, Some(reply))?;
+        self.queue().push(self.origin, draft, trace, Some(reply))?;
         self.filled.notify_one();
         // Dropped in flight: a leader may have it already.
         answer.await.unwrap_or(Err(Error::NoLeader))
-    }
-
-    fn push(
-        &self,
-        draft: Draft,
-        trace: Option<Trace>,
-        reply: Option<oneshot::Sender<Result<Answer, Error>>>,
-    ) -> Result<(), Error> {
-        self.queue().push(self.origin, draft, trace, reply, Instant::now())
     }
 
     /// Whether a wish would be taken in now.
@@ -86,7 +77,8 @@ impl Proposer {
     fn add_spends(&self) {
         for charge in self.spending.take(limits::SPENDS_PER_BATCH_MAX) {
             // Charges that find no place are forgiven: the node is overloaded with wishes that pay for themselves.
-            let _ = self.push(Draft { charge: Some(charge), memo: None, ask: Ask::Spend }, None, None);
+            let spend = Draft { charge: Some(charge), memo: None, ask: Ask::Spend };
+            let _ = self.queue().push(self.origin, spend, None, None);
         }
     }
 
@@ -150,7 +142,7 @@ impl Proposer {
                 },
             };
             if let Some(answers) = tried {
-                self.close_batch(&batch);
+                self.queue().close(&batch);
                 for (pending, answer) in batch.into_iter().zip(answers) {
                     if let Some(reply) = pending.reply {
                         // Whoever hung up has no use for the answer.
@@ -175,26 +167,17 @@ impl Proposer {
         let (over, rest): (Vec<_>, Vec<_>) =
             std::mem::take(batch).into_iter().partition(|pending| pending.since.elapsed() >= patience);
         *batch = rest;
-        self.close_batch(&over);
+        self.queue().close(&over);
         for reply in over.into_iter().filter_map(|pending| pending.reply) {
             let _ = reply.send(Err(Error::NoLeader));
         }
-    }
-
-    /// These sequence numbers will not be tried again.
-    fn close_batch(&self, batch: &[Pending]) {
-        self.queue().close(batch);
-    }
-
-    fn floor(&self) -> u64 {
-        self.queue().floor()
     }
 
     /// One try: the answers, or nothing if there are none to be had from this leader now.
     async fn attempt(&self, batch: &[Pending], lead: &Lead) -> Option<Vec<Answer>> {
         let commands: Vec<Command> = batch.iter().map(|pending| pending.command.clone()).collect();
         let traces = Traces::of(batch.iter().map(|pending| pending.trace.as_ref()));
-        let floor = (self.origin, self.floor());
+        let floor = (self.origin, self.queue().floor());
         let answers = if lead.local {
             let (reply, answers) = oneshot::channel();
             let bytes = batch.iter().map(|pending| pending.bytes).sum();

@@ -43,12 +43,11 @@ impl Queue {
         draft: Draft,
         trace: Option<Trace>,
         reply: Reply,
-        now: Instant,
     ) -> Result<(), Error> {
         if self.closed {
             return Err(Error::ShuttingDown);
         }
-        let seq = self.next_seq + 1;
+        let (seq, now) = (self.next_seq + 1, Instant::now());
         let Draft { charge, memo, ask } = draft;
         let command = Command { id: RequestId { origin, seq }, charge, memo, ask };
         let bytes = command.size();

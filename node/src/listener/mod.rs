@@ -25,6 +25,7 @@ use actix_service::{
 use actix_web::body::MessageBody;
 use actix_web::dev::{AppConfig, Extensions, ServiceResponse};
 use actix_web::rt::net::TcpStream;
+use rustix::net::sockopt;
 
 pub(crate) use hangup::Hangup;
 pub(crate) use refusal::Refusal;
@@ -37,6 +38,8 @@ use crate::access::certificate::Certificate;
 
 /// For how long a client may take to close after it was told.
 const PARTING: Duration = Duration::from_secs(1);
+/// A client that acknowledges nothing, or lets nothing be sent, for so long is gone (RFC 5482).
+const SILENCE_MAX: Duration = Duration::from_secs(20);
 
 /// How the public is served.
 #[derive(Debug, Clone)]
@@ -99,6 +102,8 @@ where
             let tls = tls.clone();
             async move {
                 let from = tcp.peer_addr().ok();
+                // A system without this has its own, longer patience.
+                let _ = sockopt::set_tcp_user_timeout(&tcp, SILENCE_MAX.as_millis() as u32);
                 let stream = match tls {
                     None => Stream::plain(tcp, patience),
                     Some(tls) => match tls.accept(tcp).await {

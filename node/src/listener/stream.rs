@@ -96,14 +96,6 @@ impl Stream {
         }
     }
 
-    /// The connection under everything.
-    pub(crate) fn tcp(&self) -> &TcpStream {
-        match &self.io {
-            Io::Plain(tcp) => tcp,
-            Io::Tls(tls) => tls.get_ref().0,
-        }
-    }
-
     /// The session, if there is one.
     pub(crate) fn session(&self) -> Option<&rustls::ServerConnection> {
         match &self.io {

@@ -26,7 +26,6 @@ use actix_web::dev::ServiceResponse;
 use actix_web::rt;
 use bytes::{Buf as _, Bytes, BytesMut};
 use futures_util::future::LocalBoxFuture;
-use rustix::net::sockopt;
 use tokio::io::ReadBuf;
 use tokio::time::timeout;
 
@@ -37,8 +36,6 @@ use super::stream::{Io, Stream};
 const PIECE_BYTES: usize = 8 << 10;
 /// Bytes gathered for one write; then the socket is not asked for more until they are gone.
 const GATHERED_BYTES_MAX: usize = 32 << 10;
-/// A peer that acknowledges nothing, or lets nothing be sent, for so long is gone (RFC 5482).
-const SILENCE_MAX: Duration = Duration::from_secs(20);
 /// For how long a refusal may be on its way.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(5);
 /// After our last word, for so long and so far the peer is listened to: what arrives at a connection that is closed
@@ -92,8 +89,6 @@ where
         let app = self.0.clone();
         Box::pin(async move {
             let FramedParts { io, mut codec, read_buf, write_buf: mut out, .. } = framed.into_parts();
-            // A system without this has its own, longer patience.
-            let _ = sockopt::set_tcp_user_timeout(io.tcp(), SILENCE_MAX.as_millis() as u32);
             let line = Line::new(io, read_buf);
             let hangup = Hangup::default();
             request.extensions_mut().insert(hangup.clone());

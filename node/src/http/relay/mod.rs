@@ -123,7 +123,7 @@ async fn act(call: &mut Call<'_>, payload: web::Payload) -> Result<HttpResponse,
     let body = match call.json(payload).await {
         Ok(body) => body,
         Err(error) => {
-            // What was too large to be read now was a chunk: nothing else is.
+            // What is refused unread is most likely a chunk, and whoever sent one reads the status.
             if error.code == Code::Overloaded {
                 call.keep_waiting_status();
             }
