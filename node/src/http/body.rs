@@ -13,6 +13,7 @@ use serde::Deserialize;
 
 use super::error::{Code, Error, Extra};
 use super::signed::Promised;
+use crate::listener::Tap;
 
 /// For how long a body may be under way.
 const ARRIVAL_MAX: Duration = Duration::from_secs(15);
@@ -23,6 +24,7 @@ where
     S: Stream<Item = Result<Bytes, PayloadError>> + Unpin,
 {
     let announced = announced(request, bytes_max)?;
+    let_in(request);
     let body = within(ARRIVAL_MAX, gather(payload, announced, bytes_max)).await?;
     // What was signed is the digest; that it is this body's digest shows only now.
     match request.extensions().get::<Promised>() {
@@ -42,10 +44,11 @@ pub(super) fn announced(request: &HttpRequest, bytes_max: usize) -> Result<Optio
 
 /// Reads a body of at most `bytes_max` bytes and keeps nothing of it: a connection whose request was not read cannot
 /// be used again.
-pub(super) async fn discard<S>(mut payload: S, bytes_max: usize) -> Result<(), Error>
+pub(super) async fn discard<S>(request: &HttpRequest, mut payload: S, bytes_max: usize) -> Result<(), Error>
 where
     S: Stream<Item = Result<Bytes, PayloadError>> + Unpin,
 {
+    let_in(request);
     let all = async move {
         let mut read = 0;
         while let Some(part) = payload.next().await {
@@ -57,6 +60,13 @@ where
         Ok(Bytes::new())
     };
     within(ARRIVAL_MAX, all).await.map(drop)
+}
+
+/// Lets the connection hand on the request's body: a large one waits until it is wanted.
+fn let_in(request: &HttpRequest) {
+    if let Some(tap) = request.conn_data::<Tap>() {
+        tap.open();
+    }
 }
 
 async fn within(time: Duration, body: impl Future<Output = Result<Bytes, Error>>) -> Result<Bytes, Error> {
@@ -173,8 +183,10 @@ mod tests {
         let parts = |parts: &'static [&'static str]| {
             stream::iter(parts.iter().map(|part| -> Part { Ok(Bytes::from_static(part.as_bytes())) }))
         };
-        assert!(discard(parts(&["ab", "cd"]), 4).await.is_ok());
-        assert_eq!(discard(parts(&["ab", "cd", "e"]), 4).await.unwrap_err().code, Code::PayloadTooLarge);
+        let request = TestRequest::default().to_http_request();
+        assert!(discard(&request, parts(&["ab", "cd"]), 4).await.is_ok());
+        let error = discard(&request, parts(&["ab", "cd", "e"]), 4).await.unwrap_err();
+        assert_eq!(error.code, Code::PayloadTooLarge);
     }
 
     #[actix_web::test]

@@ -12,7 +12,7 @@ use conclave_cluster::state::outcome::{Answer, Outcome, Refusal};
 use conclave_cluster::{Draft, Trace};
 
 use super::error::{Code, Error, Extra};
-use super::intake::{self, Taken};
+use super::intake::Taken;
 use super::notes::{self, Notes};
 use super::request_id::RequestId;
 use super::shared::Shared;
@@ -20,6 +20,7 @@ use super::{body, entrance, keys};
 use crate::access::allowance::millis;
 use crate::access::{Credential, Scope};
 use crate::actors::Place;
+use crate::listener::LARGE;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
@@ -72,14 +73,15 @@ impl<'a> Call<'a> {
     /// refused as overloaded in any case: it would be most of what the refusal costs.
     pub(super) async fn body(&mut self, payload: Payload, bytes_max: usize) -> Result<Bytes, Error> {
         let announced = body::announced(self.request, bytes_max)?;
-        if announced.is_none_or(|len| len < intake::LARGE) {
+        if announced.is_none_or(|len| len < LARGE) {
             return body::read(self.request, payload, bytes_max).await;
         }
         let Some(taken) = Taken::of(self.shared) else {
-            body::discard(payload, bytes_max).await?;
+            body::discard(self.request, payload, bytes_max).await?;
             return Err(conclave_cluster::Error::Overloaded.into());
         };
-        self.taken.insert(taken).read(body::read(self.request, payload, bytes_max)).await
+        let body = body::read(self.request, payload, bytes_max);
+        self.taken.insert(taken).read(self.request, body).await
     }
 
     /// The charge for a change, if the allowance is not surely spent. It is paid with the change itself.

@@ -20,7 +20,7 @@ use super::request_id::{self, REQUEST_ID, RequestId};
 use super::routes::{Entry, Route};
 use super::shared::Shared;
 use super::signed;
-use crate::listener::Refusal;
+use crate::listener::{Refusal, Tap};
 
 /// The policy of answers that no browser should ever render.
 const API_POLICY: &str = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
@@ -98,10 +98,11 @@ where
     );
     shared.metrics.in_flight.increment(1.0);
     let in_flight = InFlight(shared.clone());
+    let tap = request.conn_data::<Tap>().cloned();
 
-    let refusal = Refusal::of(&method);
+    let refusal = Refusal::of(&method, request.headers());
     let turned_away = refusal
-        .map(|refusal| Err(refused(refusal)))
+        .map(|refusal| Err(refused(refusal, route)))
         .or_else(|| {
             let over = shared.options.deprecated.get(deprecated?)?.is_over(shared.now_ms());
             over.then(|| Err(Code::Gone.into()))
@@ -116,7 +117,12 @@ where
         None => Either::Right(service.call(request)),
     };
     async move {
-        let mut response = answer.await?;
+        let answer = answer.await;
+        if let Some(tap) = tap {
+            // Nobody wants the body any more, but it stands before the next request.
+            tap.open();
+        }
+        let mut response = answer?;
         if response.response().error().is_some() {
             response = explain(&shared, response, &id);
         }
@@ -128,7 +134,7 @@ where
         }
         let origins = &shared.options.allowed_origins;
         verdict.write(headers, origins, method == Method::OPTIONS);
-        if shared.is_draining() || refusal.is_some() {
+        if shared.is_draining() || refusal.is_some_and(|refusal| refusal != Refusal::Overloaded) {
             response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
         }
         drop(in_flight);
@@ -159,12 +165,14 @@ impl Drop for InFlight {
 }
 
 /// What is answered to heads that were refused before they came here.
-fn refused(refusal: Refusal) -> Error {
+fn refused(refusal: Refusal, route: Route) -> Error {
     match refusal {
         Refusal::Malformed => Code::InvalidInput.into(),
         Refusal::TooLarge => Code::HeadTooLarge.into(),
         Refusal::Method => Error::from(Code::MethodNotAllowed).with(Extra::Allow(cors::METHODS)),
         Refusal::Late => Code::RequestTimeout.into(),
+        // At the relay it is most likely a chunk, and whoever sent one reads the status.
+        Refusal::Overloaded => Error { waiting: route == Route::Relay, ..Code::Overloaded.into() },
     }
 }
 

@@ -5,20 +5,20 @@
 //! is too long. And those that are taken in are worked on a few at a time, so that a thread that has many of them comes
 //! round soon to whoever else waits: to a refusal, a question, a socket.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
-use actix_web::web;
+use actix_web::{HttpRequest, web};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::shared::Shared;
 use super::strain::Strain;
+use crate::listener::Tap;
 
-/// Bodies from so many bytes on are large. A smaller one is read before anything else is asked: it may be a question,
-/// and costs little.
-pub(super) const LARGE: usize = 4 << 10;
 /// How many a thread works on before it looks after everything else.
 const AT_ONCE: usize = 2;
 
@@ -43,6 +43,11 @@ impl Intake {
         Self(Mutex::new(Strain::new(deadline, Instant::now())))
     }
 
+    /// Whether one more would wait for too long.
+    pub(super) fn is_pressed(&self) -> bool {
+        !self.strain().would_bear(Instant::now())
+    }
+
     fn strain(&self) -> MutexGuard<'_, Strain> {
         self.0.lock().expect("nothing panics while this is held")
     }
@@ -55,19 +60,29 @@ impl Taken {
         taken.then(|| Self { shared: shared.clone(), suspended: false })
     }
 
-    /// Reads the body once it has its turn. While the sender is waited for it does not count.
-    pub(super) async fn read<T>(&mut self, body: impl Future<Output = T>) -> T {
+    /// Reads the body once it has its turn. While its sender is waited for it does not count.
+    pub(super) async fn read<T>(&mut self, request: &HttpRequest, body: impl Future<Output = T>) -> T {
         let turns = TURNS.with(Rc::clone);
         let turn = turns.acquire().await;
         // Held until this thread has been round once; then the next ones go.
         tokio::task::yield_now().await;
         drop(turn);
-        self.suspended = true;
-        self.shared.intake.strain().suspend();
-        let body = body.await;
-        self.shared.intake.strain().resume();
-        self.suspended = false;
-        body
+        let tap = request.conn_data::<Tap>();
+        let mut body = pin!(body);
+        poll_fn(|cx| {
+            let read = body.as_mut().poll(cx);
+            self.suspend(read.is_pending() && tap.is_some_and(Tap::is_starved));
+            read
+        })
+        .await
+    }
+
+    fn suspend(&mut self, suspended: bool) {
+        if self.suspended != suspended {
+            self.suspended = suspended;
+            let mut strain = self.shared.intake.strain();
+            if suspended { strain.suspend() } else { strain.resume() }
+        }
     }
 }
 

@@ -33,6 +33,11 @@ pub struct Shared {
 }
 
 impl Shared {
+    /// Whether one more large body would wait for too long, or be refused after all.
+    pub fn is_pressed(&self) -> bool {
+        !self.cluster.has_room() || self.intake.is_pressed()
+    }
+
     /// Install the metrics recorder before.
     pub fn new(cluster: Cluster, options: Options, registry: Registry, sockets: Sockets) -> Self {
         let policies = TIERS.map(|tier| policy(&options, tier));

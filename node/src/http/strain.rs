@@ -12,13 +12,13 @@ use tokio::time::Instant;
 /// So few are never too many, however slow they are: a handful of clients with some requests each.
 const FEW: usize = 256;
 /// Over at least so long a pace is measured.
-const SLOT: Duration = Duration::from_millis(500);
+const SLOT: Duration = Duration::from_millis(250);
 /// What a request of a burst may be foreseen to wait for, as a share of its deadline.
 const BURST_SHARE: f64 = 0.6;
 /// What a request may be foreseen to wait for when the queue has stood for [`STANDING`].
-const WAIT_MAX_S: f64 = 1.0;
+const WAIT_MAX_S: f64 = 0.5;
 /// A queue that is longer than [`WAIT_MAX_S`] for so long is no burst.
-const STANDING: Duration = Duration::from_secs(1);
+const STANDING: Duration = Duration::from_millis(500);
 /// For so long after it the queue is kept short, whatever comes.
 const MEMORY: Duration = Duration::from_secs(5);
 
@@ -55,13 +55,18 @@ impl Strain {
 
     /// Takes one more in, unless it would wait for too long.
     pub(super) fn enter(&mut self, now: Instant) -> bool {
+        let borne = self.would_bear(now);
+        self.open += usize::from(borne);
+        borne
+    }
+
+    /// Whether one more would not wait for too long.
+    pub(super) fn would_bear(&mut self, now: Instant) -> bool {
         let short = self.short_until.is_some_and(|until| until > now);
         if self.open < FEW && !short {
             (self.slot, self.per_second, self.standing) = ((now, 0), None, None);
         }
-        let borne = self.open < FEW || self.bears(short, now);
-        self.open += usize::from(borne);
-        borne
+        self.open < FEW || self.bears(short, now)
     }
 
     /// One that was taken in is over.
@@ -178,7 +183,7 @@ mod tests {
             bench.work(1);
             bench.come(1000);
         }
-        assert_eq!(bench.strain.open, 1001, "one second of work");
+        assert_eq!(bench.strain.open, 501, "half a second of work");
     }
 
     #[test]

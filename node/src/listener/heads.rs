@@ -5,6 +5,10 @@
 //! read that the server reads differently: bodies are followed by the same rules, and what it refuses by itself is left
 //! to it. No clock and no socket.
 
+use std::ops::Range;
+
+use super::tap::LARGE;
+
 /// Bytes of a head.
 pub(super) const HEAD_BYTES_MAX: usize = 32 << 10;
 /// Lines of a head; the server behind takes a few more.
@@ -44,6 +48,19 @@ pub(super) struct Heads {
     lines: usize,
     /// Heads that have passed.
     requests: u64,
+    /// What the last one was, if it announced a large body.
+    large: Option<Large>,
+}
+
+/// A head that announces a large body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Large {
+    /// Where the body's length stands, in the bytes that were looked at last.
+    pub(super) length: Range<usize>,
+    /// Where the head ends, there.
+    pub(super) end: usize,
+    /// Whether its sender may wait to be asked for the body (RFC 9110, section 10.1.1).
+    pub(super) expects: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -88,12 +105,36 @@ struct Framing {
     chunked: bool,
     websocket: bool,
     host: bool,
+    expects: bool,
 }
 
 impl Heads {
     /// Which request's body must go on, if one must: they are counted.
     pub(super) fn in_body(&self) -> Option<u64> {
         matches!(self.place, Place::Body(_) | Place::Chunk(_)).then_some(self.requests)
+    }
+
+    /// Whether what comes next begins a head.
+    pub(super) fn at_head(&self) -> bool {
+        self.place == Place::Head
+    }
+
+    /// Which request's body is under way, if it is one that said it would be [large](super::tap::LARGE).
+    pub(super) fn in_large_body(&self) -> Option<u64> {
+        (self.large.is_some() && matches!(self.place, Place::Body(_))).then_some(self.requests)
+    }
+
+    /// The head before a large body. Where it stands is true only of the bytes in which it ended.
+    pub(super) fn large(&self) -> Option<&Large> {
+        self.large.as_ref()
+    }
+
+    /// How much of a body of known length is still to come.
+    pub(super) fn left(&self) -> u64 {
+        match self.place {
+            Place::Body(left) => left,
+            Place::Head | Place::Chunk(_) | Place::Opaque => 0,
+        }
     }
 
     /// How many of these bytes may pass, and what comes then. The beginning of a head is shown again next time, with
@@ -120,7 +161,14 @@ impl Heads {
                     passed += 1;
                 }
                 Place::Head => match self.head(rest) {
-                    Ok(Some(len)) => passed += len,
+                    Ok(Some(len)) => {
+                        if let Some(large) = &mut self.large {
+                            large.length.start += passed;
+                            large.length.end += passed;
+                            large.end += passed;
+                        }
+                        passed += len;
+                    }
                     Ok(None) => return (passed, Rest::Head),
                     Err(fault) => return (passed, Rest::Refused(fault)),
                 },
@@ -152,7 +200,10 @@ impl Heads {
             }
             // Empty lines before a request mean nothing (RFC 9112, section 2.2).
             if end > 1 {
-                self.place = body(&bytes[..end - 1])?;
+                let (place, length, expects) = body(&bytes[..end - 1])?;
+                self.large = matches!(place, Place::Body(length) if length >= LARGE as u64)
+                    .then_some(Large { length, end: end + 1, expects });
+                self.place = place;
                 self.requests += 1;
             }
             (self.scanned, self.lines) = (0, 0);
@@ -161,8 +212,8 @@ impl Heads {
     }
 }
 
-/// What follows a head. Its lines all end in CR LF.
-fn body(head: &[u8]) -> Result<Place, Fault> {
+/// What follows a head, where it says how much, and whether its sender may wait. Its lines all end in CR LF.
+fn body(head: &[u8]) -> Result<(Place, Range<usize>, bool), Fault> {
     let mut lines = head.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
     let request = lines.next().unwrap_or_default();
     let old = match request.split(|byte| *byte == b' ').collect::<Vec<_>>()[..] {
@@ -173,24 +224,30 @@ fn body(head: &[u8]) -> Result<Place, Fault> {
     if request.starts_with(b"CONNECT ") || request.starts_with(b"TRACE ") {
         return Err(Fault::Method);
     }
-    let mut framing = Framing::default();
+    let (mut framing, mut length_at) = (Framing::default(), 0..0);
     for line in lines.filter(|line| !line.is_empty()) {
-        framing.read(line, old)?;
+        if let Some(length) = framing.read(line, old)? {
+            let begin = length.as_ptr() as usize - head.as_ptr() as usize;
+            length_at = begin..begin + length.len();
+        }
     }
     if !old && !framing.host {
         return Err(Fault::Malformed);
     }
-    Ok(match framing {
+    let expects = framing.expects;
+    let place = match framing {
         Framing { chunked: true, length: Some(_), .. } => return Err(Fault::Malformed),
         Framing { chunked: true, .. } => Place::Chunk(Chunk::Size { size: 0, begun: false }),
         Framing { websocket: true, .. } => Place::Opaque,
         Framing { length: Some(length), .. } if length > 0 => Place::Body(length),
         _ => Place::Head,
-    })
+    };
+    Ok((place, length_at, expects))
 }
 
 impl Framing {
-    fn read(&mut self, line: &[u8], old: bool) -> Result<(), Fault> {
+    /// Reads a line, and returns the length of the body as it stands in it, if it does.
+    fn read<'a>(&mut self, line: &'a [u8], old: bool) -> Result<Option<&'a [u8]>, Fault> {
         let colon = line.iter().position(|byte| *byte == b':').ok_or(Fault::Malformed)?;
         let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
         // A line that begins with a blank would go on with the one before (obs-fold): a blank is no part of a name.
@@ -207,6 +264,7 @@ impl Framing {
                 return Err(Fault::Malformed);
             }
             self.length = length;
+            return Ok(Some(value));
         } else if is(b"transfer-encoding") {
             if old || self.chunked || !value.eq_ignore_ascii_case(b"chunked") {
                 return Err(Fault::Malformed);
@@ -219,8 +277,10 @@ impl Framing {
             self.host = true;
         } else if is(b"upgrade") && value.eq_ignore_ascii_case(b"websocket") {
             self.websocket = true;
+        } else if is(b"expect") {
+            self.expects = true;
         }
-        Ok(())
+        Ok(None)
     }
 }
 
@@ -380,6 +440,21 @@ mod tests {
         assert_eq!(heads.in_body(), Some(3));
         heads.follow(b"0\r\n\r\n");
         assert_eq!(heads.in_body(), None);
+    }
+
+    #[test]
+    fn a_large_body_is_known_by_its_head() {
+        let head = "POST / HTTP/1.1\r\nhost: a\r\nExpect: 100-continue\r\ncontent-length:  4096 \r\n\r\n";
+        let text = format!("{GET}{head}abc");
+        let mut heads = Heads::default();
+        heads.follow(text.as_bytes());
+        let large = heads.large().unwrap().clone();
+        assert_eq!((&text[large.length], large.end, large.expects), ("4096", GET.len() + head.len(), true));
+        assert_eq!((heads.in_large_body(), heads.left()), (Some(2), 4093));
+        heads.follow(&[b'x'; 4093]);
+        assert_eq!((heads.in_large_body(), heads.left(), heads.at_head()), (None, 0, true));
+        heads.follow(head.replace("4096", "4095").as_bytes());
+        assert_eq!((heads.in_large_body(), heads.left()), (None, 4095));
     }
 
     #[test]

@@ -1,19 +1,22 @@
 //! Between the public's connections and the HTTP server: TLS, and the syntax of heads.
 //!
 //! Read in this order: `heads` follows the bytes of a connection, `stream` holds back what may not pass, `refusal` is
-//! what the server sees in its place, `tls` makes connections of handshakes, `upgrade` takes them from the server again
-//! for sockets; [`serve`] puts them in front of the
-//! server, as `actix_web::HttpServer` would do without them.
+//! what the server sees in its place, `tap` keeps large bodies out until they are wanted, `tls` makes connections of
+//! handshakes, `upgrade` takes them from the server again for sockets; [`serve`] puts them in front of the server, as
+//! `actix_web::HttpServer` would do without them.
 
 mod hangup;
 mod heads;
 mod metrics;
 mod refusal;
 mod stream;
+mod tap;
 pub mod tls;
 mod upgrade;
 
+use std::fmt;
 use std::net::TcpListener;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_http::error::DispatchError;
@@ -30,6 +33,7 @@ use rustix::net::sockopt;
 pub(crate) use hangup::Hangup;
 pub(crate) use refusal::Refusal;
 pub use stream::Stream;
+pub(crate) use tap::{LARGE, Tap};
 pub use tls::Tls;
 
 use upgrade::Upgrades;
@@ -56,6 +60,29 @@ pub struct Options {
     pub shutdown_seconds: u64,
     /// TLS, unless it is spoken in front of this node.
     pub tls: Option<Tls>,
+    /// Whether large bodies are refused unread.
+    pub pressed: Pressed,
+}
+
+/// Whether there is more to do already than one more large body should wait for.
+#[derive(Clone)]
+pub struct Pressed(Arc<dyn Fn() -> bool + Send + Sync>);
+
+impl Pressed {
+    /// That is asked before each large body.
+    pub fn new(ask: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self(Arc::new(ask))
+    }
+
+    fn is(&self) -> bool {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for Pressed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Pressed({})", self.is())
+    }
 }
 
 /// That a connection is under TLS; among the connection's data.
@@ -98,16 +125,17 @@ where
             .on_connect_ext(|stream: &Stream, data: &mut Extensions| connected(stream, data))
             .upgrade(Upgrades(map_config(app(), |()| AppConfig::default())))
             .finish(map_config(app(), |()| AppConfig::default()));
+        let pressed = options.pressed.clone();
         fn_service(move |tcp: TcpStream| {
-            let tls = tls.clone();
+            let (tls, pressed) = (tls.clone(), pressed.clone());
             async move {
                 let from = tcp.peer_addr().ok();
                 // A system without this has its own, longer patience.
                 let _ = sockopt::set_tcp_user_timeout(&tcp, SILENCE_MAX.as_millis() as u32);
                 let stream = match tls {
-                    None => Stream::plain(tcp, patience),
+                    None => Stream::plain(tcp, patience, pressed),
                     Some(tls) => match tls.accept(tcp).await {
-                        Some(stream) => Stream::tls(stream, patience),
+                        Some(stream) => Stream::tls(stream, patience, pressed),
                         None => return Err(DispatchError::DisconnectTimeout),
                     },
                 };
@@ -121,6 +149,7 @@ where
 
 /// What a connection's requests may know of it.
 fn connected(stream: &Stream, data: &mut Extensions) {
+    data.insert(stream.tap().clone());
     if let Some(session) = stream.session() {
         data.insert(Secured);
         let chain = session.peer_certificates();

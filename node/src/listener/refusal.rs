@@ -1,7 +1,8 @@
-//! What stands in for a head that is refused: a request of a method that means nothing but its refusal. A client that
-//! sends one itself gets what it asks for.
+//! What stands in for a head that is refused: a request that means nothing but its refusal, by its method or by the way
+//! in which it says that it has no body. A client that sends one itself gets what it asks for.
 
 use actix_web::http::Method;
+use actix_web::http::header::{CONTENT_LENGTH, HeaderMap, HeaderValue};
 
 use super::heads::Fault;
 
@@ -21,6 +22,14 @@ pub(crate) enum Refusal {
     Method,
     /// The head took too long.
     Late,
+    /// Its body is large, and this node has too many of them.
+    Overloaded,
+}
+
+/// Makes a head that announces a large body one of a request that is refused for it, and has none: digits are as many as
+/// before, and all nothing. A client that writes so itself gets what it asks for.
+pub(super) fn disown(length: &mut [u8]) {
+    length.fill(b'0');
 }
 
 pub(super) fn request(fault: Fault) -> String {
@@ -34,8 +43,12 @@ pub(super) fn request(fault: Fault) -> String {
 }
 
 impl Refusal {
-    /// What a request of this method stands for, if it does.
-    pub(crate) fn of(method: &Method) -> Option<Self> {
+    /// What a request of this method and with these headers stands for, if it does.
+    pub(crate) fn of(method: &Method, headers: &HeaderMap) -> Option<Self> {
+        let length = headers.get(CONTENT_LENGTH).map_or(&[][..], HeaderValue::as_bytes);
+        if length.len() > 1 && length.iter().all(|digit| *digit == b'0') {
+            return Some(Self::Overloaded);
+        }
         match method.as_str() {
             MALFORMED => Some(Self::Malformed),
             TOO_LARGE => Some(Self::TooLarge),
@@ -57,8 +70,16 @@ mod tests {
             let text = request(fault);
             assert_eq!(Heads::default().follow(text.as_bytes()), (text.len(), Rest::Nothing));
             let method = Method::from_bytes(text.split(' ').next().unwrap().as_bytes()).unwrap();
-            assert!(Refusal::of(&method).is_some());
+            assert!(Refusal::of(&method, &HeaderMap::new()).is_some());
         }
-        assert_eq!(Refusal::of(&Method::GET), None);
+        let with = |length: &[u8]| {
+            let mut headers = HeaderMap::new();
+            headers.insert(CONTENT_LENGTH, HeaderValue::from_bytes(length).unwrap());
+            Refusal::of(&Method::POST, &headers)
+        };
+        let mut length = *b"58700";
+        assert_eq!((with(&length), with(b"0"), with(b"010")), (None, None, None));
+        disown(&mut length);
+        assert_eq!(with(&length), Some(Refusal::Overloaded));
     }
 }

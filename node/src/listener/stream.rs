@@ -1,6 +1,8 @@
 //! One connection of a client: TCP, perhaps under TLS, with an eye on the heads of requests.
 
 use std::io;
+use std::mem::MaybeUninit;
+use std::ops::Range;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -11,10 +13,12 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_rustls::server::TlsStream;
 
-use super::heads::{Fault, Heads, Rest};
+use super::Pressed;
+use super::heads::{Fault, Heads, Large, Rest};
 use super::refusal;
+use super::tap::Tap;
 
-/// Bytes that are read at a time while a head comes in pieces.
+/// Bytes that are read at a time while a head is awaited: most requests whole, of a large one not much more than its head.
 const PIECE_BYTES: usize = 4096;
 /// How long a body may take to arrive: longer than whoever reads it waits, so that its answer goes first. The server itself
 /// would wait without an end for the rest of a chunked body that nobody reads any more.
@@ -23,6 +27,8 @@ const BODY_PATIENCE: Duration = Duration::from_secs(17);
 /// bytes unread takes the answer with it.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES_MAX: usize = 1 << 20;
+/// Bytes that are thrown away at a time.
+const SCRATCH_BYTES: usize = 32 << 10;
 
 pub(super) enum Io {
     Plain(TcpStream),
@@ -36,6 +42,12 @@ pub(super) enum Io {
 pub struct Stream {
     io: Io,
     heads: Heads,
+    tap: Tap,
+    /// The last request whose body the tap was closed for.
+    tapped: u64,
+    pressed: Pressed,
+    /// The body that comes is nobody's.
+    disowned: bool,
     /// What was read and not handed on: first what may be, then the beginning of a head.
     held: BytesMut,
     /// How much of it may be handed on.
@@ -74,18 +86,22 @@ struct Parting {
 
 impl Stream {
     /// `patience` is how long a head may take to arrive.
-    pub(super) fn plain(tcp: TcpStream, patience: Duration) -> Self {
-        Self::new(Io::Plain(tcp), patience)
+    pub(super) fn plain(tcp: TcpStream, patience: Duration, pressed: Pressed) -> Self {
+        Self::new(Io::Plain(tcp), patience, pressed)
     }
 
-    pub(super) fn tls(tls: TlsStream<TcpStream>, patience: Duration) -> Self {
-        Self::new(Io::Tls(Box::new(tls)), patience)
+    pub(super) fn tls(tls: TlsStream<TcpStream>, patience: Duration, pressed: Pressed) -> Self {
+        Self::new(Io::Tls(Box::new(tls)), patience, pressed)
     }
 
-    fn new(io: Io, patience: Duration) -> Self {
+    fn new(io: Io, patience: Duration, pressed: Pressed) -> Self {
         Self {
             io,
             heads: Heads::default(),
+            tap: Tap::default(),
+            tapped: 0,
+            pressed,
+            disowned: false,
             held: BytesMut::new(),
             cleared: 0,
             patience,
@@ -94,6 +110,11 @@ impl Stream {
             given_up: false,
             parting: None,
         }
+    }
+
+    /// What holds back large bodies.
+    pub(super) fn tap(&self) -> &Tap {
+        &self.tap
     }
 
     /// The session, if there is one.
@@ -120,7 +141,7 @@ impl Stream {
     fn found(&mut self, cleared: usize, rest: Rest) {
         self.cleared = cleared;
         match rest {
-            Rest::Nothing => self.expect_body(),
+            Rest::Nothing => self.pass_all(),
             Rest::Head => {
                 // The head that came whole is over with; the next one has its own time.
                 let same = self.deadline.as_ref().is_some_and(|one| one.awaited == Awaited::Head);
@@ -144,12 +165,80 @@ impl Stream {
         }
     }
 
-    /// All that was read may pass. If more of a body must come, its time runs from where it was first waited for.
-    fn expect_body(&mut self) {
+    /// Where what was looked at last ends in a head whose large body is more than this node can do with: the place of the
+    /// body's length in it, and of its own end. That body is not handed on.
+    fn disown(&mut self) -> Option<(Range<usize>, usize)> {
+        let request = self.heads.in_large_body().filter(|request| *request > self.tapped)?;
+        let Large { length, end, .. } = self.heads.large().filter(|large| !large.expects)?.clone();
+        if !self.pressed.is() {
+            return None;
+        }
+        self.tapped = request;
+        self.disowned = true;
+        Some((length, end))
+    }
+
+    /// Reads and throws away what belongs to nobody.
+    fn poll_disowned(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.disowned {
+            let mut scratch = [MaybeUninit::uninit(); SCRATCH_BYTES];
+            let len = self.heads.left().min(SCRATCH_BYTES as u64) as usize;
+            let mut buffer = ReadBuf::uninit(&mut scratch[..len]);
+            match self.io.as_mut().poll_read(cx, &mut buffer)? {
+                Poll::Ready(()) if buffer.filled().is_empty() => self.given_up = true,
+                Poll::Ready(()) => {
+                    self.heads.follow(buffer.filled());
+                }
+                Poll::Pending => {
+                    self.expect_body();
+                    ready!(self.poll_late(cx));
+                }
+            }
+            self.disowned = !self.given_up && self.heads.left() > 0;
+        }
+        self.pass_all();
+        Poll::Ready(Ok(()))
+    }
+
+    /// Waits until the rest of a body is wanted, if it is a large one.
+    fn poll_wanted(&self, cx: &Context<'_>) -> Poll<()> {
+        match self.heads.in_large_body() {
+            Some(_) => self.tap.poll_open(cx),
+            None => Poll::Ready(()),
+        }
+    }
+
+    /// All that was read may pass. If more of a large body must come, it is held back.
+    fn pass_all(&mut self) {
+        if let Some(request) = self.heads.in_large_body().filter(|request| *request > self.tapped) {
+            self.tapped = request;
+            self.tap.close();
+        }
         let awaited = self.heads.in_body().map(Awaited::Body);
         if self.deadline.as_ref().map(|deadline| deadline.awaited) != awaited {
+            self.deadline = None;
+        }
+    }
+
+    /// Nothing is here. The rest of a body has its time from where it is first waited for.
+    fn expect_body(&mut self) {
+        if self.deadline.is_none() {
+            let awaited = self.heads.in_body().map(Awaited::Body);
             self.deadline = awaited.map(|awaited| Deadline::new(awaited, BODY_PATIENCE));
         }
+    }
+
+    /// Reads what is there, but of what begins with a head only a piece.
+    fn poll_some(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if !self.heads.at_head() {
+            return self.io.as_mut().poll_read(cx, buffer);
+        }
+        let mut scratch = [MaybeUninit::uninit(); PIECE_BYTES];
+        let len = PIECE_BYTES.min(buffer.remaining());
+        let mut piece = ReadBuf::uninit(&mut scratch[..len]);
+        ready!(self.io.as_mut().poll_read(cx, &mut piece))?;
+        buffer.put_slice(piece.filled());
+        Poll::Ready(Ok(()))
     }
 
     /// Reads and throws away what comes after a refusal.
@@ -212,14 +301,21 @@ impl AsyncRead for Stream {
                     _ => continue,
                 };
             }
+            if this.disowned {
+                ready!(this.poll_disowned(cx))?;
+            }
             if this.given_up {
                 return Poll::Ready(Ok(()));
             }
             if this.held.is_empty() {
+                ready!(this.poll_wanted(cx));
                 let before = buffer.filled().len();
-                match this.io.as_mut().poll_read(cx, buffer)? {
+                let read = this.poll_some(cx, buffer)?;
+                this.tap.looked(read.is_ready());
+                match read {
                     Poll::Ready(()) => {}
                     Poll::Pending => {
+                        this.expect_body();
                         ready!(this.poll_late(cx));
                         continue;
                     }
@@ -230,7 +326,11 @@ impl AsyncRead for Stream {
                 }
                 let (passed, rest) = this.heads.follow(fresh);
                 if rest == Rest::Nothing {
-                    this.expect_body();
+                    if let Some((length, end)) = this.disown() {
+                        refusal::disown(&mut buffer.filled_mut()[before..][length]);
+                        buffer.set_filled(before + end);
+                    }
+                    this.pass_all();
                     return Poll::Ready(Ok(()));
                 }
                 // What may not pass yet is taken back.
@@ -249,7 +349,12 @@ impl AsyncRead for Stream {
                 match tokio_util::io::poll_read_buf(this.io.as_mut(), cx, &mut this.held) {
                     Poll::Ready(Ok(0)) => return Poll::Ready(Ok(())),
                     Poll::Ready(Ok(_)) => {
-                        let (cleared, rest) = this.heads.follow(&this.held);
+                        let (mut cleared, rest) = this.heads.follow(&this.held);
+                        if let Some((length, end)) = this.disown() {
+                            refusal::disown(&mut this.held[length]);
+                            this.held.truncate(end);
+                            cleared = end;
+                        }
                         this.found(cleared, rest);
                     }
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
@@ -309,5 +414,109 @@ impl AsyncWrite for Stream {
             Io::Plain(tcp) => tcp.is_write_vectored(),
             Io::Tls(tls) => tls.is_write_vectored(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, SocketAddr};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use futures_util::poll;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::super::tap::LARGE;
+    use super::*;
+
+    const NEXT: &str = "GET /next HTTP/1.1\r\nhost: a\r\n\r\n";
+    const WAIT: Duration = Duration::from_secs(20);
+
+    /// A client, what the server reads of it, and whether the server has too much to do.
+    async fn pair() -> (TcpStream, Stream, Arc<AtomicBool>) {
+        let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (server, _) = listener.accept().await.unwrap();
+        let pressed = Arc::<AtomicBool>::default();
+        let asked = pressed.clone();
+        let pressed_now = Pressed::new(move || asked.load(Ordering::Relaxed));
+        (client, Stream::plain(server, WAIT, pressed_now), pressed)
+    }
+
+    fn post(more: &str) -> (String, String) {
+        let body = "b".repeat(3 * LARGE);
+        (format!("POST /a HTTP/1.1\r\nhost: a\r\n{more}Content-Length: {}\r\n\r\n", body.len()), body)
+    }
+
+    async fn expect(stream: &mut Stream, expected: &str) {
+        let mut read = vec![0; expected.len()];
+        tokio::time::timeout(WAIT, stream.read_exact(&mut read)).await.unwrap().unwrap();
+        assert_eq!(String::from_utf8(read).unwrap(), expected);
+    }
+
+    #[actix_web::test]
+    async fn a_large_body_comes_when_it_is_wanted() {
+        let (mut client, mut stream, _) = pair().await;
+        let (head, body) = post("");
+        for _ in 0..2 {
+            client.write_all(format!("{head}{body}{NEXT}").as_bytes()).await.unwrap();
+            let mut read = Vec::new();
+            // What came with the head is not taken back.
+            while poll!(std::pin::pin!(stream.read_buf(&mut read))).is_ready() || read.is_empty() {
+                tokio::task::yield_now().await;
+            }
+            assert!(read.starts_with(head.as_bytes()) && read.len() <= PIECE_BYTES, "{} bytes", read.len());
+            stream.tap().open();
+            let rest = format!("{}{NEXT}", &body[read.len() - head.len()..]);
+            expect(&mut stream, &rest).await;
+        }
+    }
+
+    #[actix_web::test]
+    async fn whoever_waits_for_a_body_is_woken_when_it_may_come() {
+        let (mut client, mut stream, _) = pair().await;
+        let (head, body) = post("");
+        client.write_all(head.as_bytes()).await.unwrap();
+        expect(&mut stream, &head).await;
+        client.write_all(body.as_bytes()).await.unwrap();
+        let tap = stream.tap().clone();
+        tokio::join!(expect(&mut stream, &body), async { tap.open() });
+    }
+
+    #[actix_web::test]
+    async fn under_pressure_a_large_body_is_thrown_away_and_the_connection_goes_on() {
+        let (mut client, mut stream, pressed) = pair().await;
+        pressed.store(true, Ordering::Relaxed);
+        let (head, body) = post("");
+        let refused = head.replace(&body.len().to_string(), "00000");
+        // At once; with the head in two pieces; and with a body that comes late.
+        for pieces in [
+            vec![format!("{head}{body}{NEXT}")],
+            vec![head[..20].to_owned(), format!("{}{body}{NEXT}", &head[20..])],
+            vec![head.clone(), format!("{body}{NEXT}")],
+        ] {
+            for piece in pieces {
+                client.write_all(piece.as_bytes()).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+            expect(&mut stream, &format!("{refused}{NEXT}")).await;
+        }
+        // A small one is not worth it.
+        let small = "POST /a HTTP/1.1\r\nhost: a\r\nContent-Length: 2\r\n\r\nok";
+        client.write_all(small.as_bytes()).await.unwrap();
+        expect(&mut stream, small).await;
+    }
+
+    #[actix_web::test]
+    async fn a_body_that_waits_to_be_asked_for_is_asked_for() {
+        let (mut client, mut stream, pressed) = pair().await;
+        pressed.store(true, Ordering::Relaxed);
+        let (head, body) = post("Expect: 100-continue\r\n");
+        client.write_all(head.as_bytes()).await.unwrap();
+        expect(&mut stream, &head).await;
+        client.write_all(body.as_bytes()).await.unwrap();
+        stream.tap().open();
+        expect(&mut stream, &body).await;
     }
 }

@@ -154,3 +154,32 @@ async fn a_body_that_does_not_come_in_time_is_given_up() {
     assert_eq!(statuses(&read), [408], "{read}");
     assert_eq!(statuses(&unread), [404], "{unread}");
 }
+
+#[tokio::test]
+async fn a_large_body_that_nobody_wants_does_not_keep_the_answer_from_its_client() {
+    let cluster = shared::standard().await;
+    let node = cluster.follower().await;
+    let body = "b".repeat(60_000);
+    let mut connection = Raw::open(&node).await;
+    let head = format!("POST /nowhere HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n", body.len());
+    connection.send(format!("{head}{body}")).await;
+    let read = connection.rest().await;
+    assert_eq!(statuses(&read), [404], "{read}");
+    assert!(read.to_ascii_lowercase().contains("connection: close"), "{read}");
+}
+
+/// What stands in for a request whose large body is refused at its head is a request like others: whoever sends it himself
+/// is refused as well, and sees what the others see.
+#[tokio::test]
+async fn a_large_body_that_is_refused_as_too_much_costs_neither_the_connection_nor_the_status() {
+    let cluster = shared::standard().await;
+    let node = cluster.follower().await;
+    let mut connection = Raw::open(&node).await;
+    let refused = "POST /api/relay HTTP/1.1\r\nhost: a\r\norigin: https://a\r\ncontent-length: 00000\r\n\r\n";
+    let last = "GET /livez HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+    connection.send(format!("{refused}{last}")).await;
+    let read = connection.rest().await;
+    assert_eq!(statuses(&read), [503, 200], "{read}");
+    assert!(read.contains(r#""error":"overloaded""#) && read.contains(r#""status":"waiting""#), "{read}");
+    assert!(read.to_ascii_lowercase().contains("retry-after: 1"), "{read}");
+}

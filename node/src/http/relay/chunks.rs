@@ -27,13 +27,8 @@ use crate::actors::Place;
 const PIN_CHARS_MAX: usize = 128;
 const PASSWORD_HASH_CHARS_MAX: usize = 512;
 
-/// `send`: stores one chunk.
-pub(super) async fn send(
-    call: &mut Call<'_>,
-    charge: Option<Charge>,
-    request: &Request<'_>,
-    body: &Bytes,
-) -> Result<HttpResponse, Error> {
+/// What `send` asks for: one chunk, at its place.
+pub(super) fn sent(request: &Request<'_>, body: &Bytes) -> Result<(Place, Verb), Error> {
     let chunk = Chunk::of(request)?;
     let place = keys::transfer(chunk.pin, chunk.password_hash);
     let (encoding, bytes) = spelling(bytes_of(body, &request.data));
@@ -44,6 +39,15 @@ pub(super) async fn send(
         encoding,
         body: Body::new(bytes),
     };
+    Ok((place, verb))
+}
+
+/// `send`: stores one chunk.
+pub(super) async fn send(
+    call: &mut Call<'_>,
+    charge: Option<Charge>,
+    (place, verb): (Place, Verb),
+) -> Result<HttpResponse, Error> {
     let ask = ask(call, &place, verb);
     change(call, "send", place, charge, ask).await
 }

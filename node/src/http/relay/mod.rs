@@ -144,7 +144,13 @@ async fn act(call: &mut Call<'_>, payload: web::Payload) -> Result<HttpResponse,
     call.require(action.scope())?;
     let charge = call.admit(action.tier())?;
     match action {
-        Action::Send => chunks::send(call, charge, &request, &body).await,
+        Action::Send => {
+            let sent = chunks::sent(&request, &body)?;
+            // Its text is not needed any more, and is longer than what it spells.
+            drop(request);
+            drop(body);
+            chunks::send(call, charge, sent).await
+        }
         Action::Receive => chunks::receive(call, charge, &request).await,
         Action::Ack => chunks::ack(call, charge, &request).await,
         Action::AckStatus => chunks::ack_status(call, &request).await,
