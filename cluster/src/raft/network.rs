@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::{Either, select};
+use futures_util::future::{Either, select, select_ok};
 use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable};
 use openraft::network::v2::RaftNetworkV2;
 use openraft::network::{RPCOption, RPCTypes, RaftNetworkFactory};
@@ -63,23 +63,25 @@ pub(super) struct Peer {
     beats: Beats,
 }
 
-/// Which way heartbeats go.
+/// Which ways heartbeats go.
 ///
-/// On a way that loses packets a heartbeat waits for all that was sent before it on its connection, and a loss or
-/// three in a row are an election. One that got no answer in its time is therefore followed by one on another connection,
+/// On a way that loses packets a heartbeat waits for all that was sent before it on its connection, and some losses
+/// in a row are an election. After one that got no answer in its time the next goes on all connections at once,
 /// whose packets are lost independently.
 #[derive(Debug, Default)]
 struct Beats {
-    aside: bool,
     unanswered: bool,
 }
 
 impl Beats {
-    /// The lane of the next one, which is unanswered until [`Beats::answered`].
-    fn next(&mut self) -> Lane {
-        self.aside ^= self.unanswered;
+    /// The lanes of the next one, which is unanswered until [`Beats::answered`].
+    fn next(&mut self) -> &'static [Lane] {
+        let lanes: &[Lane] = match self.unanswered {
+            false => &[Lane::Control],
+            true => &[Lane::Control, Lane::Snapshot, Lane::Bulk],
+        };
         self.unanswered = true;
-        if self.aside { Lane::Snapshot } else { Lane::Control }
+        lanes
     }
 
     fn answered(&mut self) {
@@ -179,11 +181,11 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         option: RPCOption,
     ) -> Rpc<AppendEntriesResponse<TypeConfig>> {
         let beat = rpc.entries.is_empty();
-        let (lane, time) = if beat {
+        let (lanes, time) = if beat {
             // All the time there is: openraft itself gives up on a heartbeat then, and this is not polled again.
             (self.beats.next(), option.hard_ttl())
         } else {
-            (Lane::Bulk, APPEND_STALL)
+            (&[Lane::Bulk][..], APPEND_STALL)
         };
         let (entries, payload) = message::split(rpc.entries.iter().map(entry_to_disk).collect());
         let append = message::Append {
@@ -192,7 +194,9 @@ impl RaftNetworkV2<TypeConfig> for Peer {
             commit: rpc.leader_commit.as_ref().map(log_id_to_disk),
             entries,
         };
-        let reply = self.call(lane, kind::APPEND, &append, payload, time).await?;
+        let calls =
+            lanes.iter().map(|lane| Box::pin(self.call(*lane, kind::APPEND, &append, payload.clone(), time)));
+        let (reply, _) = select_ok(calls).await?;
         if beat {
             self.beats.answered();
         }
@@ -271,15 +275,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_heartbeat_without_an_answer_is_followed_by_one_on_another_way() {
+    fn a_heartbeat_without_an_answer_is_followed_by_one_on_every_way() {
         let mut beats = Beats::default();
         for _ in 0..3 {
-            assert_eq!(beats.next(), Lane::Control);
+            assert_eq!(beats.next(), [Lane::Control]);
             beats.answered();
         }
-        assert_eq!([beats.next(), beats.next()], [Lane::Control, Lane::Snapshot]);
+        assert_eq!(beats.next(), [Lane::Control]);
+        assert_eq!(beats.next().len(), 3);
         beats.answered();
-        assert_eq!(beats.next(), Lane::Snapshot, "the way that works is kept");
-        assert_eq!(beats.next(), Lane::Control);
+        assert_eq!(beats.next(), [Lane::Control]);
     }
 }
