@@ -23,6 +23,8 @@ pub enum Need {
     Faketime,
     /// libfiu, which makes a process's system calls fail.
     Fiu,
+    /// Another version of the server.
+    OtherVersion,
 }
 
 /// Where Debian and others put libfaketime; the variant for threads.
@@ -36,8 +38,8 @@ const FIU: [&str; 2] = ["/usr/lib/fiu", "/usr/local/lib/fiu"];
 const FIU_LIBRARIES: [&str; 2] = ["fiu_run_preload.so", "fiu_posix_preload.so"];
 
 impl Need {
-    /// What is missing of it, in words for people; `None` if nothing is.
-    pub fn missing(self) -> Option<String> {
+    /// What is missing of it, in words for people; `None` if nothing is. `other` is the other version of the server.
+    pub fn missing(self, other: Option<&Path>) -> Option<String> {
         match self {
             Self::Root if !rustix::process::geteuid().is_root() => Some("the rights of root".to_owned()),
             Self::Root => ["mkfs.ext4", "mount", "umount", "fsfreeze"].into_iter().find_map(no_program),
@@ -45,6 +47,10 @@ impl Need {
             Self::Faketime => faketime().is_none().then(|| "libfaketime (Debian: faketime)".to_owned()),
             Self::Fiu => (fiu().is_none() || program("fiu-ctrl").is_none())
                 .then(|| "libfiu (Debian: fiu-utils)".to_owned()),
+            Self::OtherVersion => {
+                let is_there = other.is_some_and(Path::is_file);
+                (!is_there).then(|| "other version of the server (name one with --other)".to_owned())
+            }
         }
     }
 }
@@ -56,6 +62,7 @@ impl fmt::Display for Need {
             Self::XfsIo => "xfs-io",
             Self::Faketime => "faketime",
             Self::Fiu => "fiu",
+            Self::OtherVersion => "other-version",
         })
     }
 }

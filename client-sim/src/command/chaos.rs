@@ -39,6 +39,9 @@ pub(super) struct Args {
     /// The server; the one beside this program if not given
     #[arg(long, value_name = "PATH")]
     conclave: Option<PathBuf>,
+    /// Another version of the server, for schedules that go from one to the other and back
+    #[arg(long, value_name = "PATH")]
+    other: Option<PathBuf>,
     /// The line that `conclave dev --json` printed, in a file: its processes are hurt in place of own ones
     #[arg(long, value_name = "FILE")]
     dev_json: Option<PathBuf>,
@@ -110,6 +113,7 @@ impl Args {
             eprintln!("── {}: {} (seed {seed})", schedule.name, schedule.about);
             let options = Options {
                 binary: binary.clone(),
+                other: self.other.clone(),
                 attach: attach.clone(),
                 nodes: self.nodes,
                 rate: self.rate,

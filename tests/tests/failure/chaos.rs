@@ -1,5 +1,7 @@
 //! `conclave-sim chaos` with the real server: a short schedule, and what it must not overlook.
 
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -26,6 +28,11 @@ impl Notes {
 
 /// Three nodes, and about a second of load on both sides of the steps.
 async fn run(must: &str, steps: &str) -> (Report, String) {
+    run_with(None, must, steps).await
+}
+
+/// The same with another version of the server.
+async fn run_with(other: Option<PathBuf>, must: &str, steps: &str) -> (Report, String) {
     let text = format!(
         "name = \"short\"\nabout = \"a test\"\nbefore = \"1s\"\nafter = \"1s\"\nrate = 200.0\n[must]\n{must}\n{steps}"
     );
@@ -33,6 +40,7 @@ async fn run(must: &str, steps: &str) -> (Report, String) {
     let scratch = Scratch::new();
     let options = Options {
         binary: binary::conclave().to_owned(),
+        other,
         attach: None,
         nodes: 3,
         rate: 200.0,
@@ -86,4 +94,41 @@ async fn what_does_not_hold_is_told() {
 async fn a_run_without_load_shows_nothing() {
     let (report, told) = run("acknowledged_per_s_min = 1000000", "[[step]]\nawait = \"healthy\"\n").await;
     assert_eq!(report.outcome, Outcome::Void, "{told}");
+}
+
+const ROLLED: &str = r#"
+[[step]]
+do = "roll"
+to = "other"
+
+[[step]]
+do = "roll"
+to = "this"
+
+[[step]]
+await = "healthy"
+"#;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_roll_goes_to_another_version_and_back() {
+    // It says that it was started, and is the same server then.
+    let scratch = Scratch::new();
+    let (other, starts) = (scratch.path().join("other"), scratch.path().join("starts"));
+    let script = format!(
+        "#!/bin/sh\necho one >> {}\nexec {} \"$@\"\n",
+        starts.display(),
+        binary::conclave().display()
+    );
+    std::fs::write(&other, script).expect("the scratch folder can be written");
+    std::fs::set_permissions(&other, std::fs::Permissions::from_mode(0o755)).expect("it is ours");
+    let (report, told) = run_with(Some(other), "patient_failures_max = 0", ROLLED).await;
+    assert_eq!(report.outcome, Outcome::Held, "{told}");
+    let starts = std::fs::read_to_string(starts).unwrap_or_default();
+    assert_eq!(starts.lines().count(), 3, "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_another_version_a_roll_is_skipped() {
+    let (report, told) = run("", ROLLED).await;
+    assert!(matches!(&report.outcome, Outcome::Skipped(why) if why.contains("--other")), "{told}");
 }

@@ -21,6 +21,7 @@ use super::Error;
 use super::disk::Disk;
 use super::error::During as _;
 use super::net::Net;
+use super::schedule::Version;
 use crate::client::Target;
 use crate::fleet::Fleet;
 use crate::sample::get;
@@ -42,6 +43,8 @@ const LOOK: Duration = Duration::from_millis(25);
 pub struct Plan {
     /// The `conclave` binary.
     pub binary: PathBuf,
+    /// Another version of it.
+    pub other: Option<PathBuf>,
     /// How many nodes it begins with, ids from 1 up.
     pub nodes: u64,
     /// Keys of every node's configuration.
@@ -201,6 +204,12 @@ impl Cluster {
         if let Some(net) = &self.net {
             net.belongs_to(id, pid);
         }
+        Ok(())
+    }
+
+    /// Has a node run that version from its next start on.
+    pub fn set_version(&mut self, id: u64, version: Version) -> Result<(), Error> {
+        self.node_mut(id)?.version = version;
         Ok(())
     }
 

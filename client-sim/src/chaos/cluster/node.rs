@@ -13,6 +13,7 @@ use super::ports::Ports;
 use super::process::{Process, Signal, send};
 use crate::chaos::disk::Disk;
 use crate::chaos::error::During as _;
+use crate::chaos::schedule::Version;
 use crate::chaos::tools::{self, run};
 use crate::chaos::{Error, cluster::Plan};
 use crate::client::Target;
@@ -42,6 +43,8 @@ pub struct Node {
     pub http: Target,
     /// Its admin API.
     pub admin: Target,
+    /// What it is started as.
+    pub version: Version,
     // Before the disk it writes to: fields are dropped in order.
     pub(super) life: Life,
     pub(super) frozen: bool,
@@ -99,6 +102,7 @@ impl Node {
             id,
             http: target(0).map_err(fleet::Error::Url)?,
             admin: target(1).map_err(fleet::Error::Url)?,
+            version: Version::This,
             life: Life::Down,
             frozen: false,
             place: Some(place),
@@ -111,6 +115,7 @@ impl Node {
             id: node.id,
             http: node.http.parse().map_err(fleet::Error::Url)?,
             admin: node.admin.parse().map_err(fleet::Error::Url)?,
+            version: Version::This,
             life: Life::Foreign(node.pid),
             frozen: false,
             place: None,
@@ -182,7 +187,11 @@ impl Node {
             ("cluster.advertise", place.advertise.to_string()),
         ];
         let own = own.iter().map(|(key, value)| (*key, value.as_str()));
-        let mut command = Command::new(&plan.binary);
+        let binary = match self.version {
+            Version::This => &plan.binary,
+            Version::Other => plan.other.as_ref().ok_or(Error::NotOurs("another version of the server"))?,
+        };
+        let mut command = Command::new(binary);
         command
             .args(["serve", "--exit-with-stdin"])
             .env_clear()
@@ -193,7 +202,7 @@ impl Node {
             command.arg("--set").arg(format!("{key}={value}"));
         }
         let process =
-            Process::spawn(command, &place.log).during(|| format!("starting {}", plan.binary.display()))?;
+            Process::spawn(command, &place.log).during(|| format!("starting {}", binary.display()))?;
         let pid = process.pid();
         self.life = Life::Child(process);
         self.frozen = false;

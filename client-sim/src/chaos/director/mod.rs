@@ -33,6 +33,8 @@ use crate::proof;
 pub struct Options {
     /// The `conclave` binary.
     pub binary: PathBuf,
+    /// Another version of it, if there is one.
+    pub other: Option<PathBuf>,
     /// A cluster that runs already, in place of one of its own.
     pub attach: Option<Fleet>,
     /// Nodes, where the schedule says nothing.
@@ -110,7 +112,9 @@ fn obstacle(schedule: &Schedule, options: &Options) -> Option<String> {
     let missing: Vec<String> = schedule
         .needs()
         .into_iter()
-        .filter_map(|need| Some(format!("needs = \"{need}\": there is no {}", need.missing()?)))
+        .filter_map(|need| {
+            Some(format!("needs = \"{need}\": there is no {}", need.missing(options.other.as_deref())?))
+        })
         .collect();
     (!missing.is_empty()).then(|| missing.join("; "))
 }
@@ -169,6 +173,7 @@ async fn start(schedule: &Schedule, options: &Options) -> Result<Cluster, Error>
 fn plan(schedule: &Schedule, options: &Options) -> Plan {
     Plan {
         binary: options.binary.clone(),
+        other: options.other.clone(),
         nodes: schedule.nodes.unwrap_or(options.nodes),
         settings: schedule.settings(),
         intercepted: schedule.faults().any(Fault::is_about_the_net),

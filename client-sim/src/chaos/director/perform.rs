@@ -12,7 +12,7 @@ use crate::chaos::cluster::{READY, until};
 use crate::chaos::damage::damage;
 use crate::chaos::flood;
 use crate::chaos::net::Weather;
-use crate::chaos::schedule::{Fault, Which};
+use crate::chaos::schedule::{Fault, Version, Which};
 use crate::chaos::sockets::Sockets;
 use crate::sample::get;
 
@@ -79,13 +79,15 @@ impl Director<'_> {
                 }
             }
             Fault::RollingRestart => {
-                for id in self.cluster.ids() {
-                    self.note(format!("SIGTERM to {}", self.spell(id)));
-                    self.end_well(id).await?;
-                    self.cluster.start_node(id)?;
-                    self.cluster.ready(id, READY).await?;
-                }
+                self.roll(None).await?;
                 self.note("all were restarted");
+            }
+            Fault::Roll { to } => {
+                self.roll(Some(*to)).await?;
+                self.note(format!(
+                    "all run {} version",
+                    if *to == Version::This { "this" } else { "the other" }
+                ));
             }
             Fault::Wipe { .. } => {
                 ids.iter().try_for_each(|id| self.cluster.wipe(*id))?;
@@ -280,6 +282,20 @@ impl Director<'_> {
     fn up(&self) -> Vec<crate::client::Target> {
         let node = |id| self.cluster.node(id).ok().map(|node| node.http.clone());
         self.cluster.running().into_iter().filter_map(node).collect()
+    }
+
+    /// Ends and starts one node after the other, as another version if one is named.
+    async fn roll(&mut self, to: Option<Version>) -> Result<(), Error> {
+        for id in self.cluster.ids() {
+            self.note(format!("SIGTERM to {}", self.spell(id)));
+            self.end_well(id).await?;
+            if let Some(version) = to {
+                self.cluster.set_version(id, version)?;
+            }
+            self.cluster.start_node(id)?;
+            self.cluster.ready(id, READY).await?;
+        }
+        Ok(())
     }
 
     async fn end_well(&mut self, id: u64) -> Result<(), Error> {

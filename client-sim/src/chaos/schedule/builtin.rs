@@ -46,6 +46,7 @@ schedules![
     "power-cut",
     "power-cut-leader",
     "rolling-restart",
+    "rolling-upgrade",
     "snapshot-bit-flipped",
     "sockets-reconnect",
     "tail-torn",

@@ -80,6 +80,17 @@ pub enum Place {
     LastRecord,
 }
 
+/// Which server a node runs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Version {
+    /// The one that is tested.
+    #[default]
+    This,
+    /// The one that `--other` names: an earlier one, say.
+    Other,
+}
+
 /// Something done to the cluster.
 #[expect(
     missing_docs,
@@ -102,6 +113,8 @@ pub enum Fault {
     StartInVain { node: Which },
     /// Ends and starts one node after the other, each once the one before it is ready.
     RollingRestart,
+    /// As a rolling restart, but each node is started again as another version of the server.
+    Roll { to: Version },
     /// Loses the disk of nodes that do not run.
     Wipe { node: Which },
     /// Removes a node and adds another under a fresh id, on an empty disk.
@@ -203,6 +216,7 @@ impl Fault {
             | Self::Damage { node, .. }
             | Self::Clock { node, .. } => Some(*node),
             Self::RollingRestart
+            | Self::Roll { .. }
             | Self::Grow { .. }
             | Self::Shrink { .. }
             | Self::HandOver
@@ -218,6 +232,7 @@ impl Fault {
     /// What it needs of the machine.
     pub fn need(&self) -> Option<Need> {
         match self {
+            Self::Roll { .. } => Some(Need::OtherVersion),
             Self::CutPower { .. } => Some(Need::XfsIo),
             Self::FailFlushes { .. } => Some(Need::Fiu),
             Self::Clock { .. } => Some(Need::Faketime),
