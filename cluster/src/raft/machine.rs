@@ -106,7 +106,7 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
                 meta,
                 Box::new(move |mut out| {
                     let mut buffered = io::BufWriter::with_capacity(1 << 16, &mut out);
-                    state.write_to(&mut buffered)?;
+                    state.write_out(&mut buffered)?;
                     io::Write::flush(&mut buffered)
                 }),
             )

@@ -117,6 +117,14 @@ impl Bodies {
         self.slots.iter().map(|(slot, stored)| (*slot, stored.digest, &stored.body))
     }
 
+    /// Takes out the oldest body, whoever refers to it: for a copy that is used up while it is written.
+    pub(super) fn pop(&mut self) -> Option<(Slot, Digest, Body)> {
+        let (slot, _) = self.slots.get_min()?;
+        let slot = *slot;
+        let Stored { digest, body, .. } = self.slots.remove(&slot)?;
+        Some((slot, digest, body))
+    }
+
     /// Begins as a snapshot does, before its bodies.
     pub(super) fn restore_next(&mut self, next: Slot) {
         self.next = next;

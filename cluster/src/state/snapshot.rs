@@ -98,6 +98,17 @@ impl State {
         self.write_hashed(out).map(drop)
     }
 
+    /// Writes the same, and lets go of each body once it is written. What expires while a clone is written is then kept
+    /// by nobody.
+    pub fn write_out(mut self, out: &mut impl Write) -> io::Result<()> {
+        let mut writer = Writer::new(out);
+        self.write_head(&mut writer)?;
+        while let Some((slot, digest, body)) = self.ground.bodies.pop() {
+            writer.record(Record::Body { slot, digest, body })?;
+        }
+        self.write_rest(writer).map(drop)
+    }
+
     /// SHA-256 over all that a snapshot would hold: equal on replicas that are equal.
     pub fn fingerprint(&self) -> Digest {
         self.write_hashed(&mut io::sink()).expect("a sink takes all that is written")
@@ -132,13 +143,22 @@ impl State {
     }
 
     fn write_hashed(&self, out: &mut impl Write) -> io::Result<Digest> {
-        let mut writer = Writer { out, hash: Sha256::new(), scratch: Vec::new(), records: 0 };
-        writer.write(&MAGIC)?;
-        writer.write(&[VERSION])?;
-        writer.record(Record::Clock { now_ms: self.ground.now_ms, next_slot: self.ground.bodies.next() })?;
+        let mut writer = Writer::new(out);
+        self.write_head(&mut writer)?;
         for (slot, digest, body) in self.ground.bodies.iter() {
             writer.record(Record::Body { slot, digest, body: body.clone() })?;
         }
+        self.write_rest(writer)
+    }
+
+    fn write_head(&self, writer: &mut Writer<'_, impl Write>) -> io::Result<()> {
+        writer.write(&MAGIC)?;
+        writer.write(&[VERSION])?;
+        writer.record(Record::Clock { now_ms: self.ground.now_ms, next_slot: self.ground.bodies.next() })
+    }
+
+    /// Everything behind the bodies.
+    fn write_rest(&self, mut writer: Writer<'_, impl Write>) -> io::Result<Digest> {
         for (key, transfer) in self.transfers.iter() {
             writer.record(Record::Transfer(*key, transfer.clone()))?;
         }
@@ -317,7 +337,11 @@ struct Writer<'a, W> {
     records: u64,
 }
 
-impl<W: Write> Writer<'_, W> {
+impl<'a, W: Write> Writer<'a, W> {
+    fn new(out: &'a mut W) -> Self {
+        Self { out, hash: Sha256::new(), scratch: Vec::new(), records: 0 }
+    }
+
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.hash.update(bytes);
         self.out.write_all(bytes)

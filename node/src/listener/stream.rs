@@ -27,6 +27,9 @@ const BODY_PATIENCE: Duration = Duration::from_secs(17);
 /// bytes unread takes the answer with it.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES_MAX: usize = 1 << 20;
+/// Bytes of a large body that are handed on at a time. The server reads for as long as something comes, into a buffer that
+/// it keeps with the connection, before it looks at what it has.
+const PART_BYTES: usize = 16 << 10;
 /// Bytes that are thrown away at a time.
 const SCRATCH_BYTES: usize = 32 << 10;
 
@@ -48,6 +51,8 @@ pub struct Stream {
     pressed: Pressed,
     /// The body that comes is nobody's.
     disowned: bool,
+    /// Bytes of a large body that were handed on in one go.
+    part: usize,
     /// What was read and not handed on: first what may be, then the beginning of a head.
     held: BytesMut,
     /// How much of it may be handed on.
@@ -102,6 +107,7 @@ impl Stream {
             tapped: 0,
             pressed,
             disowned: false,
+            part: 0,
             held: BytesMut::new(),
             cleared: 0,
             patience,
@@ -200,12 +206,19 @@ impl Stream {
         Poll::Ready(Ok(()))
     }
 
-    /// Waits until the rest of a body is wanted, if it is a large one.
-    fn poll_wanted(&self, cx: &Context<'_>) -> Poll<()> {
-        match self.heads.in_large_body() {
-            Some(_) => self.tap.poll_open(cx),
-            None => Poll::Ready(()),
+    /// Waits until the rest of a body is wanted, if it is a large one, and then after each part of it until the server has
+    /// looked at that.
+    fn poll_wanted(&mut self, cx: &Context<'_>) -> Poll<()> {
+        if self.heads.in_large_body().is_none() {
+            return Poll::Ready(());
         }
+        ready!(self.tap.poll_open(cx));
+        if self.part >= PART_BYTES {
+            self.part = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(())
     }
 
     /// All that was read may pass. If more of a large body must come, it is held back.
@@ -315,6 +328,7 @@ impl AsyncRead for Stream {
                 match read {
                     Poll::Ready(()) => {}
                     Poll::Pending => {
+                        this.part = 0;
                         this.expect_body();
                         ready!(this.poll_late(cx));
                         continue;
@@ -324,6 +338,7 @@ impl AsyncRead for Stream {
                 if fresh.is_empty() {
                     return Poll::Ready(Ok(()));
                 }
+                this.part += fresh.len();
                 let (passed, rest) = this.heads.follow(fresh);
                 if rest == Rest::Nothing {
                     if let Some((length, end)) = this.disown() {

@@ -114,6 +114,40 @@ fn a_snapshot_comes_back_whole() {
     audit(&State::default());
 }
 
+/// Notes at each write whether somebody else still holds the bytes.
+struct Watching {
+    written: Vec<u8>,
+    bytes: Bytes,
+    alone: Vec<bool>,
+}
+
+impl std::io::Write for Watching {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.alone.push(self.bytes.is_unique());
+        self.written.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn what_is_written_out_is_the_same_and_is_let_go_of_on_the_way() {
+    let mut lab = Lab::new();
+    let commands = (0..9).map(|index| lab.command(put("a", index, 9, &format!("chunk {index}")))).collect();
+    let state = state_of(Proposal { commands, ..sample() });
+    let expected = written(&state);
+    let bytes = state.ground.bodies.iter().next().expect("it has bodies").2.bytes().clone();
+    let mut out = Watching { written: Vec::new(), bytes, alone: Vec::new() };
+    state.write_out(&mut out).unwrap();
+    assert_eq!(out.written, expected);
+    assert!(!out.alone[0]);
+    let freed = out.alone.iter().position(|alone| *alone).expect("it is let go of");
+    assert!(freed < 5, "at write {freed} of {}", out.alone.len());
+}
+
 #[test]
 fn a_snapshot_of_a_clone_is_not_disturbed() {
     let mut state = sample_state();
