@@ -130,8 +130,7 @@ where
             let (tls, pressed) = (tls.clone(), pressed.clone());
             async move {
                 let from = tcp.peer_addr().ok();
-                // A system without this has its own, longer patience.
-                let _ = sockopt::set_tcp_user_timeout(&tcp, SILENCE_MAX.as_millis() as u32);
+                prepare(&tcp);
                 let stream = match tls {
                     None => Stream::plain(tcp, patience, pressed),
                     Some(tls) => match tls.accept(tcp).await {
@@ -147,6 +146,14 @@ where
     Ok(builder.run())
 }
 
+/// Sets what the system is to do with a connection. Without the first, a small frame behind another waits for the
+/// client's acknowledgement of that, up to 40 ms (RFC 9293, section 3.7.4); without the second the system has a longer
+/// patience of its own.
+fn prepare(tcp: &TcpStream) {
+    let _ = tcp.set_nodelay(true);
+    let _ = sockopt::set_tcp_user_timeout(tcp, SILENCE_MAX.as_millis() as u32);
+}
+
 /// What a connection's requests may know of it.
 fn connected(stream: &Stream, data: &mut Extensions) {
     data.insert(stream.tap().clone());
@@ -156,5 +163,23 @@ fn connected(stream: &Stream, data: &mut Extensions) {
         if let Some(certificate) = chain.and_then(|chain| chain.first()).and_then(Certificate::of) {
             data.insert(certificate);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    use super::*;
+
+    #[actix_web::test]
+    async fn small_frames_are_not_held_back_and_the_silent_are_let_go() {
+        let listener =
+            tokio::net::TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await.unwrap();
+        let tcp = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        assert!(!tcp.nodelay().unwrap());
+        prepare(&tcp);
+        assert!(tcp.nodelay().unwrap());
+        assert_eq!(sockopt::tcp_user_timeout(&tcp).unwrap(), 20_000);
     }
 }
