@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::{Either, select, select_ok};
+use futures_util::future::{Either, select};
 use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable};
 use openraft::network::v2::RaftNetworkV2;
 use openraft::network::{RPCOption, RPCTypes, RaftNetworkFactory};
@@ -63,26 +63,23 @@ pub(super) struct Peer {
     beats: Beats,
 }
 
-/// Which ways heartbeats go.
+/// Which way heartbeats go.
 ///
-/// On a way that loses packets a heartbeat waits for all that was sent before it on its connection, and some losses
-/// in a row are an election. After one that got no answer in its time the next goes on two connections at once, whose
-/// packets are lost independently. Not on that of the entries as well: a leader that hears nobody would be heard for
-/// as long as that one is waited for, and be replaced the later.
+/// On a way that loses packets a heartbeat waits for all that was sent before it on its connection, and a loss or
+/// three in a row are an election. One that got no answer in its time is therefore followed by one on another connection,
+/// whose packets are lost independently.
 #[derive(Debug, Default)]
 struct Beats {
+    aside: bool,
     unanswered: bool,
 }
 
 impl Beats {
-    /// The lanes of the next one, which is unanswered until [`Beats::answered`].
-    fn next(&mut self) -> &'static [Lane] {
-        let lanes: &[Lane] = match self.unanswered {
-            false => &[Lane::Control],
-            true => &[Lane::Control, Lane::Snapshot],
-        };
+    /// The lane of the next one, which is unanswered until [`Beats::answered`].
+    fn next(&mut self) -> Lane {
+        self.aside ^= self.unanswered;
         self.unanswered = true;
-        lanes
+        if self.aside { Lane::Snapshot } else { Lane::Control }
     }
 
     fn answered(&mut self) {
@@ -182,11 +179,11 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         option: RPCOption,
     ) -> Rpc<AppendEntriesResponse<TypeConfig>> {
         let beat = rpc.entries.is_empty();
-        let (lanes, time) = if beat {
+        let (lane, time) = if beat {
             // All the time there is: openraft itself gives up on a heartbeat then, and this is not polled again.
             (self.beats.next(), option.hard_ttl())
         } else {
-            (&[Lane::Bulk][..], APPEND_STALL)
+            (Lane::Bulk, APPEND_STALL)
         };
         let (entries, payload) = message::split(rpc.entries.iter().map(entry_to_disk).collect());
         let append = message::Append {
@@ -195,9 +192,7 @@ impl RaftNetworkV2<TypeConfig> for Peer {
             commit: rpc.leader_commit.as_ref().map(log_id_to_disk),
             entries,
         };
-        let calls =
-            lanes.iter().map(|lane| Box::pin(self.call(*lane, kind::APPEND, &append, payload.clone(), time)));
-        let (reply, _) = select_ok(calls).await?;
+        let reply = self.call(lane, kind::APPEND, &append, payload, time).await?;
         if beat {
             self.beats.answered();
         }
@@ -276,15 +271,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_heartbeat_without_an_answer_is_followed_by_one_on_two_ways() {
+    fn a_heartbeat_without_an_answer_is_followed_by_one_on_another_way() {
         let mut beats = Beats::default();
         for _ in 0..3 {
-            assert_eq!(beats.next(), [Lane::Control]);
+            assert_eq!(beats.next(), Lane::Control);
             beats.answered();
         }
-        assert_eq!(beats.next(), [Lane::Control]);
-        assert_eq!(beats.next(), [Lane::Control, Lane::Snapshot]);
+        assert_eq!([beats.next(), beats.next()], [Lane::Control, Lane::Snapshot]);
         beats.answered();
-        assert_eq!(beats.next(), [Lane::Control]);
+        assert_eq!(beats.next(), Lane::Snapshot, "the way that works is kept");
+        assert_eq!(beats.next(), Lane::Control);
     }
 }
