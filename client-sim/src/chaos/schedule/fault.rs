@@ -81,11 +81,10 @@ pub enum Place {
 }
 
 /// Which server a node runs.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Version {
     /// The one that is tested.
-    #[default]
     This,
     /// The one that `--other` names: an earlier one, say.
     Other,

@@ -1,0 +1,138 @@
+use super::*;
+
+const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+
+fn judge(text: &str) -> Rest {
+    Heads::default().follow(text.as_bytes()).1
+}
+
+/// The same bytes in pieces of each length must come to the same.
+fn follow_pieces(text: &str, len: usize) -> (usize, Rest) {
+    let (mut heads, mut held, mut passed) = (Heads::default(), Vec::new(), 0);
+    let mut rest = Rest::Nothing;
+    for piece in text.as_bytes().chunks(len) {
+        held.extend_from_slice(piece);
+        let (count, now) = heads.follow(&held);
+        passed += count;
+        held.drain(..count);
+        rest = now;
+        if matches!(rest, Rest::Refused(_)) {
+            break;
+        }
+    }
+    (passed, rest)
+}
+
+#[test]
+fn whole_requests_pass_one_behind_the_other_in_whatever_pieces() {
+    let all = [
+        GET,
+        "\r\nPOST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nGET \n",
+        "PUT /b?c HTTP/1.1\r\nhost: a\r\nTransfer-Encoding: Chunked\r\n\r\n3;x=1\r\na\nb\r\n0\r\nt: 1\r\n\r\n",
+        "GET / HTTP/1.0\r\n\r\n",
+        GET,
+    ]
+    .concat();
+    for len in 1..all.len() {
+        assert_eq!(follow_pieces(&all, len), (all.len(), Rest::Nothing), "in pieces of {len}");
+    }
+    let cut = &all[..all.len() - 3];
+    assert_eq!(follow_pieces(cut, 7), (all.len() - GET.len(), Rest::Head));
+}
+
+#[test]
+fn what_two_readers_could_read_differently_is_refused() {
+    for bad in [
+        "GET / HTTP/1.1\nhost: a\n\n",
+        "GET / HTTP/1.1\r\nhost: a\nx: y\r\n\r\n",
+        "GET / HTTP/1.1\r\nhost: a\r\n\n",
+        "\nGET / HTTP/1.1\r\nhost: a\r\n\r\n",
+        "GET / HTTP/1.1\r\nhost: a\r\n x: folded\r\n\r\n",
+        "GET / HTTP/1.1\r\nhost: a\r\nx: a\0b\r\n\r\n",
+        "GET / HTTP/1.1\r\nhost: a\r\nx: a\rb\r\n\r\n",
+        "GET / HTTP/1.1\r\nhost: a\r\nx : y\r\n\r\n",
+        "GET / HTTP/1.1\r\nhost: a\r\nx\r\n\r\n",
+        "GET / HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n",
+        "GET / HTTP/1.1\r\n\r\n",
+        "GET  / HTTP/1.1\r\nhost: a\r\n\r\n",
+        "GET / HTTP/2.0\r\nhost: a\r\n\r\n",
+        "GET /\r\n\r\n",
+        "G\0T / HTTP/1.1\r\nhost: a\r\n\r\n",
+        "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\ncontent-length: 1\r\n\r\n",
+        "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1, 1\r\n\r\n",
+        "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: +1\r\n\r\n",
+        "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: \r\n\r\n",
+        "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 99999999999999999999\r\n\r\n",
+        "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n\r\n",
+        "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n\r\n",
+        "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: gzip, chunked\r\n\r\n",
+        "POST / HTTP/1.0\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n",
+    ] {
+        assert_eq!(judge(bad), Rest::Refused(Fault::Malformed), "{bad:?}");
+        let behind = format!("{GET}{bad}");
+        for len in 1..behind.len() {
+            let (passed, rest) = follow_pieces(&behind, len);
+            assert_eq!((passed, rest), (GET.len(), Rest::Refused(Fault::Malformed)), "{bad:?}");
+        }
+    }
+}
+
+#[test]
+fn methods_of_proxies_are_refused() {
+    for bad in ["TRACE / HTTP/1.1\r\nhost: a\r\n\r\n", "CONNECT a:80 HTTP/1.1\r\nhost: a\r\n\r\n"] {
+        assert_eq!(judge(bad), Rest::Refused(Fault::Method), "{bad:?}");
+    }
+}
+
+#[test]
+fn a_head_is_bounded() {
+    let long = format!("GET / HTTP/1.1\r\nhost: a\r\nx: {}", "y".repeat(HEAD_BYTES_MAX));
+    assert_eq!(judge(&long), Rest::Refused(Fault::TooLarge));
+    assert_eq!(judge(&format!("{long}\r\n\r\n")), Rest::Refused(Fault::TooLarge));
+    let many = format!("GET / HTTP/1.1\r\nhost: a\r\n{}\r\n", "x: y\r\n".repeat(LINES_MAX));
+    assert_eq!(judge(&many), Rest::Refused(Fault::TooLarge));
+    assert_eq!(judge(&"\r\n".repeat(10)), Rest::Nothing);
+}
+
+#[test]
+fn what_belongs_to_a_socket_is_not_looked_at() {
+    let text = "GET / HTTP/1.1\r\nhost: a\r\nUpgrade: WebSocket\r\n\r\n\x01\n\n\n\0";
+    assert_eq!(Heads::default().follow(text.as_bytes()), (text.len(), Rest::Nothing));
+}
+
+#[test]
+fn a_body_that_must_go_on_is_known_by_its_request() {
+    let mut heads = Heads::default();
+    assert_eq!(heads.in_body(), None);
+    heads.follow(GET.as_bytes());
+    assert_eq!(heads.in_body(), None);
+    heads.follow(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\na");
+    assert_eq!(heads.in_body(), Some(2));
+    heads.follow(b"bPOST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n");
+    assert_eq!(heads.in_body(), Some(3));
+    heads.follow(b"0\r\n\r\n");
+    assert_eq!(heads.in_body(), None);
+}
+
+#[test]
+fn a_large_body_is_known_by_its_head() {
+    let head = "POST / HTTP/1.1\r\nhost: a\r\nExpect: 100-continue\r\ncontent-length:  4096 \r\n\r\n";
+    let text = format!("{GET}{head}abc");
+    let mut heads = Heads::default();
+    heads.follow(text.as_bytes());
+    let large = heads.large().unwrap().clone();
+    assert_eq!((&text[large.length], large.end, large.expects), ("4096", GET.len() + head.len(), true));
+    assert_eq!((heads.in_large_body(), heads.left()), (Some(2), 4093));
+    heads.follow(&[b'x'; 4093]);
+    assert_eq!((heads.in_large_body(), heads.left(), heads.at_head()), (None, 0, true));
+    heads.follow(head.replace("4096", "4095").as_bytes());
+    assert_eq!((heads.in_large_body(), heads.left()), (None, 4095));
+}
+
+#[test]
+fn a_body_is_not_taken_for_a_head() {
+    let inside = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 21\r\n\r\nGET / HTTP/1.1\nx: y\n\n";
+    assert_eq!(judge(inside), Rest::Nothing);
+    let broken = "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n\n\n";
+    assert_eq!(judge(broken), Rest::Nothing, "the server refuses it");
+}

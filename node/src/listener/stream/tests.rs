@@ -1,0 +1,126 @@
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use futures_util::poll;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+
+use super::super::tap::LARGE;
+use super::*;
+
+const NEXT: &str = "GET /next HTTP/1.1\r\nhost: a\r\n\r\n";
+const WAIT: Duration = Duration::from_secs(20);
+
+/// A client, what the server reads of it, and whether the server has too much to do.
+async fn pair() -> (TcpStream, Stream, Arc<AtomicBool>) {
+    let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await.unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let (server, _) = listener.accept().await.unwrap();
+    let pressed = Arc::<AtomicBool>::default();
+    let asked = pressed.clone();
+    let pressed_now = Pressed::new(move || asked.load(Ordering::Relaxed));
+    (client, Stream::plain(server, WAIT, pressed_now), pressed)
+}
+
+fn post(more: &str) -> (String, String) {
+    let body = "b".repeat(3 * LARGE);
+    (format!("POST /a HTTP/1.1\r\nhost: a\r\n{more}Content-Length: {}\r\n\r\n", body.len()), body)
+}
+
+async fn expect(stream: &mut Stream, expected: &str) {
+    let mut read = vec![0; expected.len()];
+    tokio::time::timeout(WAIT, stream.read_exact(&mut read)).await.unwrap().unwrap();
+    assert_eq!(String::from_utf8(read).unwrap(), expected);
+}
+
+#[actix_web::test]
+async fn a_large_body_comes_when_it_is_wanted() {
+    let (mut client, mut stream, _) = pair().await;
+    let (head, body) = post("");
+    for _ in 0..2 {
+        client.write_all(format!("{head}{body}{NEXT}").as_bytes()).await.unwrap();
+        let mut read = Vec::new();
+        // What came with the head is not taken back.
+        while poll!(std::pin::pin!(stream.read_buf(&mut read))).is_ready() || read.is_empty() {
+            tokio::task::yield_now().await;
+        }
+        assert!(read.starts_with(head.as_bytes()) && read.len() <= PIECE_BYTES, "{} bytes", read.len());
+        stream.tap().open();
+        let rest = format!("{}{NEXT}", &body[read.len() - head.len()..]);
+        expect(&mut stream, &rest).await;
+    }
+}
+
+#[actix_web::test]
+async fn whoever_waits_for_a_body_is_woken_when_it_may_come() {
+    let (mut client, mut stream, _) = pair().await;
+    let (head, body) = post("");
+    client.write_all(head.as_bytes()).await.unwrap();
+    expect(&mut stream, &head).await;
+    client.write_all(body.as_bytes()).await.unwrap();
+    let tap = stream.tap().clone();
+    tokio::join!(expect(&mut stream, &body), async { tap.open() });
+}
+
+#[actix_web::test]
+async fn under_pressure_a_large_body_is_thrown_away_and_the_connection_goes_on() {
+    let (mut client, mut stream, pressed) = pair().await;
+    pressed.store(true, Ordering::Relaxed);
+    let (head, body) = post("");
+    let refused = head.replace(&body.len().to_string(), "00000");
+    // At once; with the head in two pieces; and with a body that comes late.
+    for pieces in [
+        vec![format!("{head}{body}{NEXT}")],
+        vec![head[..20].to_owned(), format!("{}{body}{NEXT}", &head[20..])],
+        vec![head.clone(), format!("{body}{NEXT}")],
+    ] {
+        for piece in pieces {
+            client.write_all(piece.as_bytes()).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+        expect(&mut stream, &format!("{refused}{NEXT}")).await;
+    }
+    // A small one is not worth it.
+    let small = "POST /a HTTP/1.1\r\nhost: a\r\nContent-Length: 2\r\n\r\nok";
+    client.write_all(small.as_bytes()).await.unwrap();
+    expect(&mut stream, small).await;
+}
+
+#[actix_web::test]
+async fn a_body_that_waits_to_be_asked_for_is_asked_for() {
+    let (mut client, mut stream, pressed) = pair().await;
+    pressed.store(true, Ordering::Relaxed);
+    let (head, body) = post("Expect: 100-continue\r\n");
+    client.write_all(head.as_bytes()).await.unwrap();
+    expect(&mut stream, &head).await;
+    client.write_all(body.as_bytes()).await.unwrap();
+    stream.tap().open();
+    expect(&mut stream, &body).await;
+}
+
+#[actix_web::test]
+async fn a_large_body_comes_in_parts() {
+    let (mut client, mut stream, _) = pair().await;
+    let body = "b".repeat(4 * PART_BYTES);
+    let head = format!("POST /a HTTP/1.1\r\nhost: a\r\nContent-Length: {}\r\n\r\n", body.len());
+    let sending = async { client.write_all(format!("{head}{body}").as_bytes()).await.unwrap() };
+    let tap = stream.tap().clone();
+    let (mut read, mut most) = (Vec::new(), 0);
+    let reading = async {
+        while read.len() < head.len() + body.len() {
+            let before = read.len();
+            // As the server does: for as long as something comes.
+            while let std::task::Poll::Ready(count) = poll!(std::pin::pin!(stream.read_buf(&mut read))) {
+                assert!(count.unwrap() > 0);
+            }
+            most = most.max(read.len() - before);
+            tap.open();
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(WAIT, async { tokio::join!(sending, reading) }).await.unwrap();
+    assert_eq!(read, format!("{head}{body}").into_bytes());
+    // The last read of a part may go beyond it by as much as the buffer has room for.
+    assert!(most < 3 * PART_BYTES, "{most} bytes at once");
+}
