@@ -7,6 +7,7 @@
 
 mod hangup;
 mod heads;
+mod io;
 mod metrics;
 mod refusal;
 mod stream;

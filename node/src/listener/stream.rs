@@ -15,6 +15,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::Pressed;
 use super::heads::{Fault, Heads, Large, Rest};
+use super::io::Io;
 use super::refusal;
 use super::tap::Tap;
 
@@ -32,11 +33,6 @@ const LINGER_BYTES_MAX: usize = 1 << 20;
 const PART_BYTES: usize = 16 << 10;
 /// Bytes that are thrown away at a time.
 const SCRATCH_BYTES: usize = 32 << 10;
-
-pub(super) enum Io {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
-}
 
 /// A connection.
 ///
@@ -125,10 +121,7 @@ impl Stream {
 
     /// The session, if there is one.
     pub(crate) fn session(&self) -> Option<&rustls::ServerConnection> {
-        match &self.io {
-            Io::Plain(_) => None,
-            Io::Tls(tls) => Some(tls.get_ref().1),
-        }
+        self.io.session()
     }
 
     /// Lets go of the connection: what is under it, and what was read and not handed on.
@@ -279,19 +272,6 @@ impl Stream {
     }
 }
 
-impl Io {
-    pub(super) fn as_mut(&mut self) -> Pin<&mut dyn Both> {
-        match self {
-            Self::Plain(tcp) => Pin::new(tcp),
-            Self::Tls(tls) => Pin::new(tls.as_mut()),
-        }
-    }
-}
-
-pub(super) trait Both: AsyncRead + AsyncWrite + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Unpin> Both for T {}
-
 impl AsyncRead for Stream {
     fn poll_read(
         self: Pin<&mut Self>,
@@ -425,10 +405,7 @@ impl AsyncWrite for Stream {
     }
 
     fn is_write_vectored(&self) -> bool {
-        match &self.io {
-            Io::Plain(tcp) => tcp.is_write_vectored(),
-            Io::Tls(tls) => tls.is_write_vectored(),
-        }
+        self.io.is_write_vectored()
     }
 }
 

@@ -30,7 +30,8 @@ use tokio::io::ReadBuf;
 use tokio::time::timeout;
 
 use super::hangup::Hangup;
-use super::stream::{Io, Stream};
+use super::io::Io;
+use super::stream::Stream;
 
 /// Bytes read at a time.
 const PIECE_BYTES: usize = 8 << 10;
