@@ -29,7 +29,6 @@ use actix_service::{
 use actix_web::body::MessageBody;
 use actix_web::dev::{AppConfig, Extensions, ServiceResponse};
 use actix_web::rt::net::TcpStream;
-use rustix::net::sockopt;
 
 pub(crate) use hangup::Hangup;
 pub(crate) use refusal::Refusal;
@@ -152,7 +151,8 @@ where
 /// patience of its own.
 fn prepare(tcp: &TcpStream) {
     let _ = tcp.set_nodelay(true);
-    let _ = sockopt::set_tcp_user_timeout(tcp, SILENCE_MAX.as_millis() as u32);
+    #[cfg(target_os = "linux")]
+    let _ = rustix::net::sockopt::set_tcp_user_timeout(tcp, SILENCE_MAX.as_millis() as u32);
 }
 
 /// What a connection's requests may know of it.
@@ -181,6 +181,7 @@ mod tests {
         assert!(!tcp.nodelay().unwrap());
         prepare(&tcp);
         assert!(tcp.nodelay().unwrap());
-        assert_eq!(sockopt::tcp_user_timeout(&tcp).unwrap(), 20_000);
+        #[cfg(target_os = "linux")]
+        assert_eq!(rustix::net::sockopt::tcp_user_timeout(&tcp).unwrap(), 20_000);
     }
 }

@@ -1,4 +1,4 @@
-//! Gives the space of removed files back in small steps.
+//! Gives back what files no longer need: the space of removed ones in small steps, and pages of the cache.
 //!
 //! When the last name and the last handle of a file are gone, the file system drops its pages and frees its blocks
 //! at once. For a gigabyte of log that took half a second, and the log's next flush waited behind it. So a handle
@@ -7,41 +7,63 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
+
+use super::pages;
 
 /// Bytes cut off at once: a millisecond's work.
 const STEP_BYTES: u64 = 4 << 20;
 /// Pause after each step, in which the log has the disk for itself. 200 MB/s, more than the log sustains beside it.
 const REST: Duration = Duration::from_millis(20);
-/// Files that may wait; one more is closed at once, at the price it has then.
-const FILES_MAX: usize = 256;
+/// Files and pages that may wait. One more file is closed at once, at the price it has then; one more page stays where it is.
+const WAITING_MAX: usize = 256;
 /// How often, one rest apart, a file is asked whether its name is gone; after five seconds it is left alone.
 const ASKED_MAX: u32 = 250;
 
-/// Takes handles of files that are removed, or about to be. Clones share one thread, which ends with the last.
+/// Clones share one thread, which ends with the last.
 #[derive(Debug, Clone)]
-pub(super) struct Disposal(SyncSender<File>);
+pub(super) struct Disposal(SyncSender<Waste>);
+
+#[derive(Debug)]
+enum Waste {
+    /// A file that is removed, or about to be.
+    File(File),
+    /// What the page cache holds of a part of a file.
+    Pages(File, Range<u64>),
+}
 
 impl Disposal {
     pub(super) fn start() -> io::Result<Self> {
-        let (sender, files) = sync_channel(FILES_MAX);
-        std::thread::Builder::new().name("disposal".to_owned()).spawn(move || run(&files))?;
+        let (sender, waste) = sync_channel(WAITING_MAX);
+        std::thread::Builder::new().name("disposal".to_owned()).spawn(move || run(&waste))?;
         Ok(Self(sender))
     }
 
     /// Frees what `file`, a writable handle, holds, once it has no name any more. One that keeps its name is kept whole.
     pub(super) fn take(&self, file: File) {
         // A full queue drops the handle: the file system frees the file by itself.
-        let _ = self.0.try_send(file);
+        let _ = self.0.try_send(Waste::File(file));
+    }
+
+    /// Takes a part of `file` out of the page cache.
+    pub(super) fn forget(&self, file: File, range: Range<u64>) {
+        // A full queue leaves it to the system, which lets go of it when memory runs short.
+        let _ = self.0.try_send(Waste::Pages(file, range));
     }
 }
 
-fn run(files: &Receiver<File>) {
-    while let Ok(file) = files.recv() {
-        if let Err(error) = free(&file, &mut || std::thread::sleep(REST)) {
-            tracing::debug!(%error, "a removed file is freed at once");
+fn run(waste: &Receiver<Waste>) {
+    while let Ok(waste) = waste.recv() {
+        match waste {
+            Waste::File(file) => {
+                if let Err(error) = free(&file, &mut || std::thread::sleep(REST)) {
+                    tracing::debug!(%error, "a removed file is freed at once");
+                }
+            }
+            Waste::Pages(file, range) => pages::forget(&file, &range),
         }
     }
 }

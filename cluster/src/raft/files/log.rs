@@ -11,10 +11,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use raft_log::api::raft_log_writer::RaftLogWriter as _;
-use raft_log::codeq::{Decode, Encode};
+use raft_log::codeq::{Decode, Encode, Span as _};
 use raft_log::{Callback, ChunkId, RaftLog, RaftLogRecord, Types};
 
 use super::disposal::Disposal;
+use super::pages::Trail;
 use super::torn::{self, Tail};
 use super::{Error, io_error};
 use crate::raft::disk::{Flushed, LogDisk, LogId, Payload, Record, Vote};
@@ -35,6 +36,7 @@ pub(super) struct FileLog {
     /// Set by the first failed write or flush; from then on nothing more is accepted.
     failed: Arc<std::sync::atomic::AtomicBool>,
     disposal: Disposal,
+    trail: Trail,
 }
 
 impl FileLog {
@@ -63,11 +65,28 @@ impl FileLog {
             }
             _ => Error::Damaged { path: dir.display().to_string(), error: error.to_string() },
         })?;
-        Ok(Self { log, failed: Arc::default(), disposal })
+        Ok(Self { log, failed: Arc::default(), disposal, trail: Trail::default() })
     }
 
     fn closed_files(&self) -> BTreeSet<ChunkId> {
         self.log.stat().closed_chunks.iter().map(|file| file.chunk_id).collect()
+    }
+
+    /// Takes what lies far behind `end` out of the page cache.
+    fn forget_behind(&mut self, end: u64) {
+        let Some(range) = self.trail.next(end) else {
+            return;
+        };
+        let stat = self.log.stat();
+        for file in stat.closed_chunks.iter().chain([&stat.open_chunk]) {
+            let part = range.start.max(file.global_start)..range.end.min(file.global_end);
+            let path = self.log.config().wal.chunk_path(file.chunk_id);
+            if !part.is_empty()
+                && let Ok(open) = File::open(path)
+            {
+                self.disposal.forget(open, part.start - file.global_start..part.end - file.global_start);
+            }
+        }
     }
 
     /// Runs a write unless one failed before, and remembers if this one does.
@@ -125,7 +144,9 @@ impl LogDisk for FileLog {
 
     fn append(&mut self, records: Vec<Record>) -> io::Result<()> {
         let records = records.into_iter().map(|record| (StoredId(record.id), StoredPayload(record.payload)));
-        self.write(|log| log.append(records).map(drop))
+        let written = self.write(|log| log.append(records))?;
+        self.forget_behind(written.end().0);
+        Ok(())
     }
 
     fn truncate_after(&mut self, last: Option<LogId>) -> io::Result<()> {

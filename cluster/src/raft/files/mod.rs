@@ -10,6 +10,7 @@
 mod disposal;
 mod identity;
 mod log;
+mod pages;
 mod snapshot;
 mod torn;
 

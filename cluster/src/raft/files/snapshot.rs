@@ -13,7 +13,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
 use super::disposal::Disposal;
-use super::{Error, io_error};
+use super::{Error, io_error, pages};
 use crate::raft::disk::{Drain, Fill, SnapshotDisk, SnapshotFile, SnapshotMeta, SnapshotSink};
 use crate::raft::message;
 
@@ -187,6 +187,7 @@ impl io::Write for Flushing {
 
 /// Rests after each flush for as long as the work since the last rest took, so that writing a snapshot has at most half
 /// of a core and of the disk. Each node writes its own when its log has grown, which is when all others write theirs.
+/// What is flushed leaves the page cache: nobody reads it, unless a follower falls behind.
 struct Paced {
     out: Flushing,
     begun: Instant,
@@ -206,6 +207,8 @@ impl io::Write for Paced {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.out.write(bytes)?;
         if self.out.unflushed == 0 {
+            let end = self.out.file.stream_position()?;
+            pages::forget(&self.out.file, &(end.saturating_sub(2 * FLUSH_BYTES)..end));
             std::thread::sleep(self.begun.elapsed().min(REST_MAX));
             self.begun = Instant::now();
         }
@@ -305,6 +308,7 @@ impl SnapshotFile for Stored {
         Box::pin(blocking(move || {
             let mut piece = vec![0; wanted];
             file.read_exact_at(&mut piece, start)?;
+            pages::forget(&file, &(start..start + wanted as u64));
             Ok(piece.into())
         }))
     }
@@ -315,8 +319,27 @@ impl SnapshotFile for Stored {
         Box::pin(blocking(move || {
             let mut file = File::open(path)?;
             file.seek(io::SeekFrom::Start(start))?;
-            drain(&mut file)
+            drain(&mut Once { file, at: start, forgotten: start })
         }))
+    }
+}
+
+/// Reads a file that is not read again soon: what was read leaves the page cache.
+struct Once {
+    file: File,
+    at: u64,
+    forgotten: u64,
+}
+
+impl io::Read for Once {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read(buffer)?;
+        self.at += read as u64;
+        if self.at - self.forgotten >= pages::STEP_BYTES {
+            pages::forget(&self.file, &(self.forgotten..self.at));
+            self.forgotten = self.at;
+        }
+        Ok(read)
     }
 }
 
