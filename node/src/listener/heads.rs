@@ -137,6 +137,12 @@ impl Heads {
         }
     }
 
+    /// Goes on behind bytes of a body of known length that nobody looked at.
+    pub(super) fn skip(&mut self, count: usize) {
+        let left = self.left() - count as u64;
+        self.place = if left == 0 { Place::Head } else { Place::Body(left) };
+    }
+
     /// How many of these bytes may pass, and what comes then. The beginning of a head is shown again next time, with
     /// what follows it.
     pub(super) fn follow(&mut self, bytes: &[u8]) -> (usize, Rest) {

@@ -31,8 +31,6 @@ const LINGER_BYTES_MAX: usize = 1 << 20;
 /// Bytes of a large body that are handed on at a time. The server reads for as long as something comes, into a buffer that
 /// it keeps with the connection, before it looks at what it has.
 const PART_BYTES: usize = 16 << 10;
-/// Bytes that are thrown away at a time.
-const SCRATCH_BYTES: usize = 32 << 10;
 
 /// A connection.
 ///
@@ -180,14 +178,10 @@ impl Stream {
     /// Reads and throws away what belongs to nobody.
     fn poll_disowned(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.disowned {
-            let mut scratch = [MaybeUninit::uninit(); SCRATCH_BYTES];
-            let len = self.heads.left().min(SCRATCH_BYTES as u64) as usize;
-            let mut buffer = ReadBuf::uninit(&mut scratch[..len]);
-            match self.io.as_mut().poll_read(cx, &mut buffer)? {
-                Poll::Ready(()) if buffer.filled().is_empty() => self.given_up = true,
-                Poll::Ready(()) => {
-                    self.heads.follow(buffer.filled());
-                }
+            let left = usize::try_from(self.heads.left()).unwrap_or(usize::MAX);
+            match self.io.poll_discard(cx, left)? {
+                Poll::Ready(0) => self.given_up = true,
+                Poll::Ready(count) => self.heads.skip(count),
                 Poll::Pending => {
                     self.expect_body();
                     ready!(self.poll_late(cx));
@@ -249,12 +243,7 @@ impl Stream {
 
     /// Reads and throws away what comes after a refusal.
     fn discard(&mut self, cx: &mut Context<'_>) -> Poll<usize> {
-        let mut scratch = [0; PIECE_BYTES];
-        let mut buffer = ReadBuf::new(&mut scratch);
-        match ready!(self.io.as_mut().poll_read(cx, &mut buffer)) {
-            Ok(()) => Poll::Ready(buffer.filled().len()),
-            Err(_) => Poll::Ready(0),
-        }
+        self.io.poll_discard(cx, usize::MAX).map(|read| read.unwrap_or(0))
     }
 
     /// Draws the consequences if what is awaited is late.
