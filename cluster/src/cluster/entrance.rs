@@ -93,7 +93,7 @@ pub(super) async fn enroll(
                 Ok(_) | Err(_) => {}
             },
             Err(Error::ShuttingDown) => return Ok(()),
-            Err(Error::NoLeader | Error::Overloaded) => {}
+            Err(Error::NoLeader | Error::Overloaded | Error::Behind) => {}
         }
         tokio::time::sleep(ASK_EVERY).await;
     }

@@ -34,6 +34,9 @@ pub(super) const PIPELINE_BYTES: usize = 256 << 10;
 pub(super) const PROPOSALS_IN_FLIGHT_MAX: usize = 4;
 /// How long the leader waits, with nothing in flight, for three quarters as many commands as its last entry had.
 pub(super) const LINGER: Duration = Duration::from_millis(2);
+/// Entries by which a node may be behind and still call itself ready. Beyond, reads are refused at once: they would wait for
+/// seconds, and other nodes answer them.
+pub(super) const LAG_MAX: u64 = 512;
 /// Readers that wait for one read index; beyond, overloaded.
 pub(super) const READERS_MAX: usize = 65_536;
 /// Clients whose reads wait to be charged; beyond, all are charged at once.

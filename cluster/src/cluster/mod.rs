@@ -62,6 +62,9 @@ pub enum Error {
     /// lost, it may have been carried out; whether it was, a memo tells.
     #[error("no leader")]
     NoLeader,
+    /// This node lacks far too much of what is committed to answer a read. Another node can.
+    #[error("catching up")]
+    Behind,
     /// This node is going away. The wish was not carried out and will not be.
     #[error("shutting down")]
     ShuttingDown,
@@ -71,8 +74,6 @@ pub enum Error {
 const TICK: Duration = Duration::from_millis(250);
 /// How long a peer may take over a word on its status.
 const STATUS_TIMEOUT: Duration = Duration::from_millis(500);
-/// How far apply may lag behind commit in a node that calls itself ready.
-const LAG_MAX: u64 = 512;
 /// How long it may take such a node to apply what the leader has committed.
 const CATCH_UP_MAX: Duration = Duration::from_secs(2);
 /// How long a node that goes away waits for the wishes it took on.
@@ -252,7 +253,7 @@ impl Cluster {
             Ok(Err(Error::NoLeader)) => Err(vec!["no_leader"]),
             Ok(Err(Error::Overloaded)) => Err(vec!["overloaded"]),
             Ok(Err(Error::ShuttingDown)) => Err(vec!["stopped"]),
-            Err(_) => Err(vec!["applying"]),
+            Ok(Err(Error::Behind)) | Err(_) => Err(vec!["applying"]),
         }
     }
 
@@ -261,7 +262,7 @@ impl Cluster {
         let position = self.inner.node.position();
         let failing: Vec<_> = [
             (self.leader().is_none(), "no_leader"),
-            (position.committed.saturating_sub(position.applied) > LAG_MAX, "applying"),
+            (position.committed.saturating_sub(position.applied) > limits::LAG_MAX, "applying"),
             (position.role == "stopped", "stopped"),
         ]
         .into_iter()

@@ -98,17 +98,24 @@ impl Gate {
     }
 
     async fn release(self: Arc<Self>, Round { readers, entries, now_ms }: Round) {
-        let mut applied = self.node.replica().applied();
-        let applied = applied.wait_for(|applied| *applied >= entries);
         let oldest = readers.iter().map(|reader| reader.since).min().unwrap_or_else(Instant::now);
-        let passed = match tokio::time::timeout_at(oldest + self.deadline, applied).await {
-            Ok(Ok(_)) => Ok(now_ms),
-            Ok(Err(_)) => Err(Error::ShuttingDown),
-            Err(_) => Err(Error::NoLeader),
-        };
+        let passed = self.applied(entries, oldest + self.deadline).await.map(|()| now_ms);
         for reader in readers {
             // Whoever hung up does not read.
             let _ = reader.passed.send(passed);
+        }
+    }
+
+    /// Waits until so many entries are applied, unless too many of them are not.
+    async fn applied(&self, entries: u64, until: Instant) -> Result<(), Error> {
+        let mut applied = self.node.replica().applied();
+        if entries.saturating_sub(*applied.borrow()) > limits::LAG_MAX {
+            return Err(Error::Behind);
+        }
+        match tokio::time::timeout_at(until, applied.wait_for(|applied| *applied >= entries)).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) => Err(Error::ShuttingDown),
+            Err(_) => Err(Error::NoLeader),
         }
     }
 

@@ -145,7 +145,7 @@ impl From<Code> for Error {
 impl From<conclave_cluster::Error> for Error {
     fn from(error: conclave_cluster::Error) -> Self {
         match error {
-            conclave_cluster::Error::Overloaded => Code::Overloaded.into(),
+            conclave_cluster::Error::Overloaded | conclave_cluster::Error::Behind => Code::Overloaded.into(),
             conclave_cluster::Error::NoLeader => Code::NoLeader.into(),
             conclave_cluster::Error::ShuttingDown => Code::ShuttingDown.into(),
         }

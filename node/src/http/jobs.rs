@@ -65,10 +65,8 @@ async fn work(shared: &Shared, place: Place, draft: Draft, trace: Option<Trace>)
     loop {
         match shared.registry.carry_traced(place, draft.clone(), trace.clone()).await {
             Ok(_) | Err(ClusterError::ShuttingDown) => return,
-            Err(ClusterError::Overloaded | ClusterError::NoLeader) if Instant::now() < until => {
-                sleep(JOB_REST).await;
-            }
-            Err(ClusterError::Overloaded | ClusterError::NoLeader) => {
+            Err(_) if Instant::now() < until => sleep(JOB_REST).await,
+            Err(_) => {
                 tracing::warn!("a job was given up");
                 return;
             }

@@ -115,7 +115,7 @@ codes! {
 impl From<conclave_cluster::Error> for Code {
     fn from(error: conclave_cluster::Error) -> Self {
         match error {
-            conclave_cluster::Error::Overloaded => Self::Overloaded,
+            conclave_cluster::Error::Overloaded | conclave_cluster::Error::Behind => Self::Overloaded,
             conclave_cluster::Error::NoLeader => Self::NoLeader,
             conclave_cluster::Error::ShuttingDown => Self::ShuttingDown,
         }

@@ -60,3 +60,31 @@ async fn a_node_that_is_far_behind_is_not_ready_before_it_has_caught_up() {
     let applied = status.node(away).expect("it is a member").applied;
     assert!(applied >= end, "ready at entry {applied} of {end}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_is_far_behind_refuses_reads_at_once() {
+    const MISSED: u32 = 600;
+    let mut cluster = Cluster::builder().unmetered().intercepted().start().await;
+    let away = cluster.followers().await[0];
+    cluster.kill(away);
+    let leader = cluster.leader().await;
+    let (pair, data) = (Pair::fresh(), "A".repeat(2_000));
+    for index in 0..MISSED {
+        cluster.api(leader).relay(&pair.send(index, MISSED, &data)).send().await.ok();
+    }
+    let end = cluster.log_end().await.index;
+
+    cluster.net().weather(Weather { bytes_per_second: Some(100_000), ..Weather::default() });
+    cluster.restart(away);
+    loop {
+        let Ok(reply) = cluster.api(away).relay(&pair.ack_status()).attempt().await else { continue };
+        assert_eq!(reply.status, 503, "it answers a read, and has not caught up: {reply:?}");
+        assert!(reply.header("retry-after").is_some(), "{reply:?}");
+        if reply.json()["error"] == "overloaded" {
+            break;
+        }
+    }
+    let status = cluster.status_from(away).await.expect("the admin API answers");
+    let applied = status.node(away).expect("it is a member").applied;
+    assert!(applied < end, "it waited until entry {applied} of {end}");
+}

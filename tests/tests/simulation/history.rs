@@ -165,7 +165,7 @@ impl From<Result<Answer, Error>> for Fate {
         match result {
             Ok(answer) => Self::Answered(answer),
             Err(Error::NoLeader) => Self::Unknown,
-            Err(Error::Overloaded | Error::ShuttingDown) => Self::Never,
+            Err(Error::Overloaded | Error::Behind | Error::ShuttingDown) => Self::Never,
         }
     }
 }

@@ -221,7 +221,7 @@ impl Desk {
         };
         match seen {
             Ok(seen) => Fate::Saw(seen),
-            Err(Error::NoLeader | Error::Overloaded | Error::ShuttingDown) => Fate::Never,
+            Err(Error::NoLeader | Error::Overloaded | Error::Behind | Error::ShuttingDown) => Fate::Never,
         }
     }
 
