@@ -73,7 +73,12 @@ impl Run {
 
     /// Of the operations that were answered within a span.
     pub fn latency(&self, from: Instant, to: Instant) -> Latency {
-        self.recorder.latency(self.recorder.stamp(from), self.recorder.stamp(to))
+        self.recorder.latency(self.recorder.stamp(from), self.recorder.stamp(to), None)
+    }
+
+    /// Of those that one target was asked first, and answered.
+    pub fn latency_at(&self, target: usize, from: Instant, to: Instant) -> Latency {
+        self.recorder.latency(self.recorder.stamp(from), self.recorder.stamp(to), Some(target as u16))
     }
 
     /// Stops the load, looks at what must be there on every node, and checks everything.

@@ -21,12 +21,18 @@ impl Director<'_> {
         let per_minute = seen.leader_changes as f64 / minutes.max(1.0);
         self.measured.insert("leader_changes_per_minute", per_minute);
 
-        let during =
-            self.load.latency(self.during.or(self.harmed.first().copied()).unwrap_or(stage), over).p99_ms;
+        let harm = self.during.or(self.harmed.first().copied()).unwrap_or(stage);
+        let [before, during, after] =
+            [self.before, (harm, over), (over, now)].map(|(from, to)| self.load.latency(from, to).p99_ms);
+        self.measured.insert("p99_before_ms", before);
         self.measured.insert("p99_during_ms", during);
-        self.measured.insert("p99_after_ms", self.load.latency(over, now).p99_ms);
-        let before = self.measured.get("p99_before_ms").copied().unwrap_or_default();
+        self.measured.insert("p99_after_ms", after);
         self.measured.insert("p99_ratio", during / before.max(P99_FLOOR_MS));
+        if let Some(leader) = self.asked.iter().position(|id| Some(*id) == self.led) {
+            let p99_ms = |(from, to)| self.load.latency_at(leader, from, to).p99_ms;
+            let ratio = p99_ms((harm, over)) / p99_ms(self.before).max(P99_FLOOR_MS);
+            self.measured.insert("leader_p99_ratio", ratio);
+        }
 
         // A harm nobody recovered from has no figure, and a bound for it does not hold.
         let resumed: Option<Vec<_>> = self.harmed.iter().map(|harm| self.resumed_ms(*harm, now)).collect();

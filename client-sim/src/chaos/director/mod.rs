@@ -66,6 +66,10 @@ struct Director<'a> {
     same: Vec<u64>,
     /// Who led when harm was last done.
     led: Option<u64>,
+    /// The nodes that the load asks, in its order.
+    asked: Vec<u64>,
+    /// The time before any harm.
+    before: (Instant, Instant),
     /// When harm was done.
     harmed: Vec<Instant>,
     /// From when on latency is that of the time of harm, if a step says so.
@@ -134,6 +138,7 @@ async fn run(
             return Ok(());
         }
     };
+    let asked = cluster.ids();
     let load = proof::Run::start(load::options(schedule, options, cluster.targets()));
     let patient = Patient::start(cluster.targets());
     let now = Instant::now();
@@ -147,6 +152,8 @@ async fn run(
         began: now,
         same: Vec::new(),
         led: None,
+        asked,
+        before: (now, now),
         harmed: Vec::new(),
         during: None,
         acted: now,
@@ -192,7 +199,7 @@ impl Director<'_> {
         sleep(self.schedule.before.into()).await;
         let done = self.load.acknowledged() - acknowledged;
         self.measured.insert("acknowledged_per_s", done as f64 / from.elapsed().as_secs_f64());
-        self.measured.insert("p99_before_ms", self.load.latency(from, Instant::now()).p99_ms);
+        self.before = (from, Instant::now());
         self.witness.begin();
 
         let stage = Instant::now();

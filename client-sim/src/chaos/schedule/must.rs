@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 /// The figures there are. What each means: `docs/guarantees.md`, "Under faults".
-pub const NAMES: [&str; 19] = [
+pub const NAMES: [&str; 20] = [
     "acknowledged_per_s",
     "resume_ms",
     "gap_ms",
@@ -15,6 +15,7 @@ pub const NAMES: [&str; 19] = [
     "p99_during_ms",
     "p99_after_ms",
     "p99_ratio",
+    "leader_p99_ratio",
     "recover_ms",
     "refuse_ms",
     "patient_failures",

@@ -52,6 +52,15 @@ pub struct Begun {
     client: u32,
     wish: Wish,
     start: u64,
+    asked: Option<u16>,
+}
+
+impl Begun {
+    /// Which node is asked first.
+    pub fn at(mut self, target: usize) -> Self {
+        self.asked = Some(target as u16);
+        self
+    }
 }
 
 /// Kinds of refusals told apart; further ones are counted together.
@@ -95,7 +104,7 @@ impl Recorder {
         let id = inner.next_id;
         inner.next_id += 1;
         inner.keys.entry(key.clone()).or_default().under_way += 1;
-        Begun { id, family, key: key.clone(), client, wish, start }
+        Begun { id, family, key: key.clone(), client, wish, start, asked: None }
     }
 
     /// The key of what was asked is known only now.
@@ -112,10 +121,10 @@ impl Recorder {
     pub fn end(&self, begun: Begun, target: usize, outcome: Outcome) {
         let mut inner = self.inner();
         let end = inner.tick(self.origin);
-        let Begun { id, family, key, client, wish, start } = begun;
+        let Begun { id, family, key, client, wish, start, asked } = begun;
         let target = target as u16;
         let operation = Operation { id, family, key, client, target, wish, start, end, outcome };
-        inner.count(&operation);
+        inner.count(&operation, asked);
         inner.write(&operation);
         let Some(key) = inner.keys.get_mut(&operation.key) else { return };
         key.under_way -= 1;
@@ -167,9 +176,9 @@ impl Recorder {
         self.inner().samples.longest_gap(from, to)
     }
 
-    /// Of what was answered within a span.
-    pub fn latency(&self, from: u64, to: u64) -> Latency {
-        self.inner().samples.latency(from, to)
+    /// Of what was answered within a span; with a node, of what that one was asked first and answered.
+    pub fn latency(&self, from: u64, to: u64, node: Option<u16>) -> Latency {
+        self.inner().samples.latency(from, to, node)
     }
 
     /// The run by seconds.
@@ -194,14 +203,15 @@ impl Inner {
         self.last
     }
 
-    fn count(&mut self, operation: &Operation) {
+    fn count(&mut self, operation: &Operation, asked: Option<u16>) {
         let outcomes = self.families.entry(operation.family).or_default();
         let code = match &operation.outcome {
             Outcome::Answered(_) => {
                 outcomes.answered += 1;
                 if operation.wish.is_timed() {
                     self.acknowledged += 1;
-                    self.samples.answered(operation.start, operation.end, !operation.wish.reads());
+                    let node = asked.filter(|asked| *asked == operation.target);
+                    self.samples.answered(operation.start, operation.end, !operation.wish.reads(), node);
                 }
                 return;
             }

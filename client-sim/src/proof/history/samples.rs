@@ -12,6 +12,8 @@ struct Sample {
     start: u64,
     end: u64,
     writes: bool,
+    /// The node that was asked first, and answered.
+    node: Option<u16>,
 }
 
 /// Latencies of acknowledged operations, in milliseconds.
@@ -52,11 +54,11 @@ pub(super) struct Samples {
 const SECONDS_MAX: usize = 86_400;
 
 impl Samples {
-    pub(super) fn answered(&mut self, start: u64, end: u64, writes: bool) {
+    pub(super) fn answered(&mut self, start: u64, end: u64, writes: bool, node: Option<u16>) {
         if self.answered.len() >= SAMPLES_MAX {
             self.answered.pop_front();
         }
-        self.answered.push_back(Sample { start, end, writes });
+        self.answered.push_back(Sample { start, end, writes, node });
     }
 
     pub(super) fn refused(&mut self, end: u64) {
@@ -90,9 +92,10 @@ impl Samples {
         ends.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default()
     }
 
-    /// Of what was answered within a span.
-    pub(super) fn latency(&self, from: u64, to: u64) -> Latency {
+    /// Of what was answered within a span; with a node, of what that one was asked first and answered.
+    pub(super) fn latency(&self, from: u64, to: u64, node: Option<u16>) -> Latency {
         let within = self.answered.iter().filter(|sample| (from..to).contains(&sample.end));
+        let within = within.filter(|sample| node.is_none() || sample.node == node);
         percentiles(within.map(|sample| sample.end - sample.start).collect())
     }
 
@@ -130,9 +133,9 @@ mod tests {
     fn samples() -> Samples {
         let mut samples = Samples::default();
         for (start, end) in [(0, 10), (5, 40), (50, 1060)] {
-            samples.answered(start * MS, end * MS, true);
+            samples.answered(start * MS, end * MS, true, Some(1));
         }
-        samples.answered(60 * MS, 70 * MS, false);
+        samples.answered(60 * MS, 70 * MS, false, None);
         samples.refused(1500 * MS);
         samples
     }
@@ -151,11 +154,17 @@ mod tests {
     }
 
     #[test]
+    fn a_node_counts_for_what_it_was_asked_and_answered() {
+        let count = |node| samples().latency(0, 2000 * MS, node).count;
+        assert_eq!((count(None), count(Some(1)), count(Some(0))), (4, 3, 0));
+    }
+
+    #[test]
     fn each_second_has_its_row() {
         let seconds = samples().seconds();
         assert_eq!(seconds.len(), 2);
         assert_eq!((seconds[0].answered.count, seconds[0].answered.max_ms), (3, 35.0));
         assert_eq!((seconds[1].answered.count, seconds[1].refused), (1, 1));
-        assert_eq!(samples().latency(0, 100 * MS).p50_ms, 10.0);
+        assert_eq!(samples().latency(0, 100 * MS, None).p50_ms, 10.0);
     }
 }

@@ -89,7 +89,7 @@ impl Caller {
     }
 
     pub(super) fn begin(&self, family: Family, key: &Arc<str>, wish: Wish) -> Begun {
-        self.workload.recorder.begin(family, key, self.number, wish)
+        self.workload.recorder.begin(family, key, self.number, wish).at(self.at % self.client.targets())
     }
 
     /// The key of what was asked is known only now.
