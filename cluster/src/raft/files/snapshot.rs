@@ -20,7 +20,7 @@ use crate::raft::message;
 /// Bytes of an encoded meta; a cluster of a hundred nodes needs a hundredth.
 const META_BYTES_MAX: u32 = 1 << 20;
 /// Written bytes after which a long snapshot is flushed, so that it never floods the disk the log shares.
-const FLUSH_BYTES: u64 = 4 << 20;
+const FLUSH_BYTES: u64 = 1 << 20;
 
 /// The longest pause after that. A disk this slow needs no more protection, and the log must not outgrow it.
 const REST_MAX: Duration = Duration::from_millis(100);
