@@ -234,10 +234,7 @@ fn serve_public(
     running: Running,
 ) -> std::io::Result<actix_web::dev::Server> {
     let workers = options::workers(config);
-    let pressed = {
-        let shared = shared.clone();
-        listener::Pressed::new(move || shared.is_pressed())
-    };
+    let judge = shared.clone().into_inner();
     let app = move || {
         let running = running.clone();
         http::app(shared.clone()).wrap(from_fn(move |request, next| running.clone().count_in(request, next)))
@@ -249,7 +246,7 @@ fn serve_public(
         patience: config.http.request_timeout,
         shutdown_seconds: LINGER_SECONDS,
         tls,
-        pressed,
+        judge,
     };
     listener::serve(options, listener, app)
 }

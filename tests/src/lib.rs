@@ -19,6 +19,7 @@ pub mod status;
 
 pub mod authority;
 pub mod events;
+pub mod files;
 pub mod http;
 pub mod issuer;
 pub mod raw;

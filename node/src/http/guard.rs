@@ -1,6 +1,6 @@
 //! What happens to every request: an id, a span, the origin check, the headers, the shape of errors, the counts.
 
-use actix_web::body::BoxBody;
+use actix_web::body::{BodySize, BoxBody, MessageBody as _};
 use actix_web::dev::{Service, ServiceRequest, ServiceResponse};
 use actix_web::http::header::{
     ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderMap, HeaderName, HeaderValue,
@@ -29,6 +29,9 @@ const PERMISSIONS: &str = "accelerometer=(), autoplay=(), camera=(), display-cap
      fullscreen=(), geolocation=(), gyroscope=(), magnetometer=(), microphone=(), midi=(), payment=(), \
      picture-in-picture=(), publickey-credentials-get=(), screen-wake-lock=(), usb=(), web-share=(), \
      xr-spatial-tracking=()";
+
+/// An answer of so many bytes is written in one go, whatever else the server has to write.
+const SHORT_BYTES: u64 = 16 << 10;
 
 /// The headers of every response. A handler that sets one of them itself keeps its own.
 pub(super) struct Dress(Vec<(HeaderName, HeaderValue)>);
@@ -59,7 +62,7 @@ impl Dress {
         Self(headers)
     }
 
-    fn put_on(&self, headers: &mut HeaderMap) {
+    pub(super) fn put_on(&self, headers: &mut HeaderMap) {
         headers.reserve(self.0.len() + 12);
         for (name, value) in &self.0 {
             if !headers.contains_key(name) {
@@ -118,7 +121,7 @@ where
     };
     async move {
         let answer = answer.await;
-        if let Some(tap) = tap {
+        if let Some(tap) = &tap {
             // Nobody wants the body any more, but it stands before the next request.
             tap.open();
         }
@@ -136,6 +139,10 @@ where
         verdict.write(headers, origins, method == Method::OPTIONS);
         if shared.is_draining() || refusal.is_some_and(|refusal| refusal != Refusal::Overloaded) {
             response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+        }
+        let size = response.response().body().size();
+        if let Some(tap) = tap.filter(|_| matches!(size, BodySize::None | BodySize::Sized(..=SHORT_BYTES))) {
+            tap.count_short_answer();
         }
         drop(in_flight);
         let (status, took) = (response.status(), began.elapsed());
@@ -171,9 +178,14 @@ fn refused(refusal: Refusal, route: Route) -> Error {
         Refusal::TooLarge => Code::HeadTooLarge.into(),
         Refusal::Method => Error::from(Code::MethodNotAllowed).with(Extra::Allow(cors::METHODS)),
         Refusal::Late => Code::RequestTimeout.into(),
-        // At the relay it is most likely a chunk, and whoever sent one reads the status.
-        Refusal::Overloaded => Error { waiting: route == Route::Relay, ..Code::Overloaded.into() },
+        Refusal::Overloaded => overloaded(route),
     }
+}
+
+/// What is answered to a large body that there is no time for. At the relay it is most likely a chunk, and whoever sent
+/// one reads the status.
+pub(super) fn overloaded(route: Route) -> Error {
+    Error { waiting: route == Route::Relay, ..Code::Overloaded.into() }
 }
 
 /// What is answered without looking at the route.

@@ -5,6 +5,7 @@
 
 mod app;
 mod body;
+mod brief;
 mod call;
 mod cors;
 pub mod deprecation;

@@ -29,7 +29,7 @@ pub(super) fn fresh() -> Uuid {
     Builder::from_unix_timestamp_millis(since.as_millis() as u64, &rand::random()).into_uuid()
 }
 
-fn is_valid(id: &[u8]) -> bool {
+pub(super) fn is_valid(id: &[u8]) -> bool {
     (1..=128).contains(&id.len())
         && id.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
 }

@@ -7,6 +7,7 @@ use conclave_cluster::Cluster;
 use conclave_cluster::state::allowance::Tier;
 use tokio::time::Instant;
 
+use super::brief::Brief;
 use super::guard::Dress;
 use super::intake::Intake;
 use super::metrics::Metrics;
@@ -14,6 +15,7 @@ use super::nodes::Nodes;
 use super::options::Options;
 use crate::access::allowance::{self, TIERS};
 use crate::actors::Registry;
+use crate::listener::Judge;
 use crate::socket::Sockets;
 
 /// What all workers of one node share. Make one, wrap it in `web::Data`, give it to every [`app`](super::app()).
@@ -24,6 +26,7 @@ pub struct Shared {
     pub(crate) sockets: Sockets,
     pub(super) metrics: Metrics,
     pub(super) dress: Dress,
+    brief: Brief,
     pub(super) intake: Intake,
     pub(super) started: Instant,
     pub(super) jobs: AtomicUsize,
@@ -33,21 +36,18 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// Whether one more large body would wait for too long, or be refused after all.
-    pub fn is_pressed(&self) -> bool {
-        !self.cluster.has_room() || self.intake.is_pressed()
-    }
-
     /// Install the metrics recorder before.
     pub fn new(cluster: Cluster, options: Options, registry: Registry, sockets: Sockets) -> Self {
         let policies = TIERS.map(|tier| policy(&options, tier));
         let intake = Intake::new(cluster.deadline());
+        let dress = Dress::new(&options);
         Self {
             cluster,
             registry,
             sockets,
             metrics: Metrics::new(),
-            dress: Dress::new(&options),
+            brief: Brief::new(&dress, &options.allowed_origins),
+            dress,
             intake,
             started: Instant::now(),
             jobs: AtomicUsize::new(0),
@@ -86,6 +86,16 @@ impl Shared {
     pub(super) fn policy(&self, tier: Tier) -> Option<HeaderValue> {
         let place = TIERS.iter().position(|other| *other == tier)?;
         self.policies[place].clone()
+    }
+}
+
+impl Judge for Shared {
+    fn is_pressed(&self) -> bool {
+        !self.cluster.has_room() || self.intake.is_pressed()
+    }
+
+    fn refuse(&self, head: &[u8], secured: bool) -> Option<Vec<u8>> {
+        self.brief.refuse(self, head, secured)
     }
 }
 

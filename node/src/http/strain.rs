@@ -11,14 +11,16 @@ use tokio::time::Instant;
 
 /// So few are never too many, however slow they are: a handful of clients with some requests each.
 const FEW: usize = 256;
+/// As [`FEW`], where the queue has stood: as many as fill the batches that are under way.
+const FEW_STANDING: usize = 96;
 /// Over at least so long a pace is measured.
 const SLOT: Duration = Duration::from_millis(250);
 /// What a request of a burst may be foreseen to wait for, as a share of its deadline.
 const BURST_SHARE: f64 = 0.6;
 /// What a request may be foreseen to wait for when the queue has stood for [`STANDING`].
-const WAIT_MAX_S: f64 = 0.5;
+const WAIT_MAX_S: f64 = 0.15;
 /// A queue that is longer than [`WAIT_MAX_S`] for so long is no burst.
-const STANDING: Duration = Duration::from_millis(500);
+const STANDING: Duration = Duration::from_millis(250);
 /// For so long after it the queue is kept short, whatever comes.
 const MEMORY: Duration = Duration::from_secs(5);
 
@@ -66,7 +68,8 @@ impl Strain {
         if self.open < FEW && !short {
             (self.slot, self.per_second, self.standing) = ((now, 0), None, None);
         }
-        self.open < FEW || self.bears(short, now)
+        let few = if short { FEW_STANDING } else { FEW };
+        self.open < few || self.bears(short, now)
     }
 
     /// One that was taken in is over.
@@ -183,7 +186,20 @@ mod tests {
             bench.work(1);
             bench.come(1000);
         }
-        assert_eq!(bench.strain.open, 501, "half a second of work");
+        assert_eq!(bench.strain.open, 151, "what takes 150 ms");
+    }
+
+    #[test]
+    fn a_slow_queue_that_stands_is_kept_as_short_as_is_of_use() {
+        let mut bench = Bench::new();
+        bench.come(600);
+        // Twenty a second, and each time a hundred more.
+        for _ in 0..1000 {
+            bench.now += Duration::from_millis(50);
+            bench.strain.leave(bench.now);
+            bench.come(100);
+        }
+        assert_eq!(bench.strain.open, FEW_STANDING);
     }
 
     #[test]

@@ -55,7 +55,9 @@ pub(super) struct Heads {
 /// A head that announces a large body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Large {
-    /// Where the body's length stands, in the bytes that were looked at last.
+    /// Where the head begins, in the bytes that were looked at last.
+    pub(super) begin: usize,
+    /// Where the body's length stands, there.
     pub(super) length: Range<usize>,
     /// Where the head ends, there.
     pub(super) end: usize,
@@ -169,6 +171,7 @@ impl Heads {
                 Place::Head => match self.head(rest) {
                     Ok(Some(len)) => {
                         if let Some(large) = &mut self.large {
+                            large.begin += passed;
                             large.length.start += passed;
                             large.length.end += passed;
                             large.end += passed;
@@ -208,7 +211,7 @@ impl Heads {
             if end > 1 {
                 let (place, length, expects) = body(&bytes[..end - 1])?;
                 self.large = matches!(place, Place::Body(length) if length >= LARGE as u64)
-                    .then_some(Large { length, end: end + 1, expects });
+                    .then_some(Large { begin: 0, length, end: end + 1, expects });
                 self.place = place;
                 self.requests += 1;
             }

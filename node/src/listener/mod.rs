@@ -1,10 +1,11 @@
 //! Between the public's connections and the HTTP server: TLS, and the syntax of heads.
 //!
 //! Read in this order: `heads` follows the bytes of a connection, `stream` holds back what may not pass, `refusal` is
-//! what the server sees in its place, `tap` keeps large bodies out until they are wanted, `tls` makes connections of
-//! handshakes, `upgrade` takes them from the server again for sockets; [`serve`] puts them in front of the server, as
+//! what the server sees in its place, `tap` keeps large bodies out until they are wanted, `turn` tells when one may be
+//! refused without the server, `tls` makes connections of handshakes, `upgrade` takes them from the server again for sockets; [`serve`] puts them in front of the server, as
 //! `actix_web::HttpServer` would do without them.
 
+mod deadline;
 mod hangup;
 mod heads;
 mod io;
@@ -13,6 +14,7 @@ mod refusal;
 mod stream;
 mod tap;
 pub mod tls;
+mod turn;
 mod upgrade;
 
 use std::fmt;
@@ -60,29 +62,34 @@ pub struct Options {
     pub shutdown_seconds: u64,
     /// TLS, unless it is spoken in front of this node.
     pub tls: Option<Tls>,
-    /// Whether large bodies are refused unread.
-    pub pressed: Pressed,
+    /// Which large bodies are refused unread.
+    pub judge: Arc<dyn Judge>,
 }
 
-/// Whether there is more to do already than one more large body should wait for.
-#[derive(Clone)]
-pub struct Pressed(Arc<dyn Fn() -> bool + Send + Sync>);
+/// What is asked before each large body.
+pub trait Judge: Send + Sync {
+    /// Whether there is more to do already than one more should wait for.
+    fn is_pressed(&self) -> bool;
 
-impl Pressed {
-    /// That is asked before each large body.
-    pub fn new(ask: impl Fn() -> bool + Send + Sync + 'static) -> Self {
-        Self(Arc::new(ask))
-    }
-
-    fn is(&self) -> bool {
-        (self.0)()
-    }
+    /// The answer to a request that is refused for it, whole, unless the server must give it. `head` is the request's, and
+    /// `secured` whether it came over TLS.
+    fn refuse(&self, head: &[u8], secured: bool) -> Option<Vec<u8>>;
 }
 
-impl fmt::Debug for Pressed {
+impl fmt::Debug for dyn Judge {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Pressed({})", self.is())
+        write!(f, "Judge {{ is_pressed: {} }}", self.is_pressed())
     }
+}
+
+/// How one connection is treated.
+#[derive(Clone)]
+struct Manner {
+    /// How long a head may take to arrive.
+    patience: Duration,
+    /// For how long the server may hear nothing of a connection that is in use.
+    unheard_max: Duration,
+    judge: Arc<dyn Judge>,
 }
 
 /// That a connection is under TLS; among the connection's data.
@@ -111,7 +118,7 @@ where
         .disable_signals();
     let stopping = builder.graceful_shutdown_signal();
     let builder = builder.listen("public", listener, move || {
-        let (tls, patience) = (options.tls.clone(), options.patience);
+        let tls = options.tls.clone();
         let stopping = stopping.clone();
         let http = HttpService::build()
             .graceful_shutdown_signal(move || {
@@ -125,16 +132,20 @@ where
             .on_connect_ext(|stream: &Stream, data: &mut Extensions| connected(stream, data))
             .upgrade(Upgrades(map_config(app(), |()| AppConfig::default())))
             .finish(map_config(app(), |()| AppConfig::default()));
-        let pressed = options.pressed.clone();
+        let manner = Manner {
+            patience: options.patience,
+            unheard_max: options.keep_alive / 2,
+            judge: options.judge.clone(),
+        };
         fn_service(move |tcp: TcpStream| {
-            let (tls, pressed) = (tls.clone(), pressed.clone());
+            let (tls, manner) = (tls.clone(), manner.clone());
             async move {
                 let from = tcp.peer_addr().ok();
                 prepare(&tcp);
                 let stream = match tls {
-                    None => Stream::plain(tcp, patience, pressed),
+                    None => Stream::plain(tcp, manner),
                     Some(tls) => match tls.accept(tcp).await {
-                        Some(stream) => Stream::tls(stream, patience, pressed),
+                        Some(stream) => Stream::tls(stream, manner),
                         None => return Err(DispatchError::DisconnectTimeout),
                     },
                 };

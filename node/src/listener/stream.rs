@@ -1,33 +1,28 @@
 //! One connection of a client: TCP, perhaps under TLS, with an eye on the heads of requests.
 
+mod write;
+
 use std::io;
 use std::mem::MaybeUninit;
-use std::ops::Range;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use actix_web::rt::net::TcpStream;
 use bytes::{Buf as _, BytesMut};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio_rustls::server::TlsStream;
 
-use super::Pressed;
+use super::Manner;
+use super::deadline::{Awaited, Deadline};
 use super::heads::{Fault, Heads, Large, Rest};
 use super::io::Io;
 use super::refusal;
 use super::tap::Tap;
+use super::turn::Turn;
+use write::Parting;
 
 /// Bytes that are read at a time while a head is awaited: most requests whole, of a large one not much more than its head.
 const PIECE_BYTES: usize = 4096;
-/// How long a body may take to arrive: longer than whoever reads it waits, so that its answer goes first. The server itself
-/// would wait without an end for the rest of a chunked body that nobody reads any more.
-const BODY_PATIENCE: Duration = Duration::from_secs(17);
-/// After a refusal, for so long and so far a client is listened to that still sends: a connection that is closed with
-/// bytes unread takes the answer with it.
-const LINGER: Duration = Duration::from_secs(1);
-const LINGER_BYTES_MAX: usize = 1 << 20;
 /// Bytes of a large body that are handed on at a time. The server reads for as long as something comes, into a buffer that
 /// it keeps with the connection, before it looks at what it has.
 const PART_BYTES: usize = 16 << 10;
@@ -42,7 +37,8 @@ pub struct Stream {
     tap: Tap,
     /// The last request whose body the tap was closed for.
     tapped: u64,
-    pressed: Pressed,
+    manner: Manner,
+    turn: Turn,
     /// The body that comes is nobody's.
     disowned: bool,
     /// Bytes of a large body that were handed on in one go.
@@ -51,7 +47,6 @@ pub struct Stream {
     held: BytesMut,
     /// How much of it may be handed on.
     cleared: usize,
-    patience: Duration,
     deadline: Option<Deadline>,
     refused: bool,
     /// A body did not come in time; nothing more is read.
@@ -59,53 +54,28 @@ pub struct Stream {
     parting: Option<Parting>,
 }
 
-/// By when what is awaited must be here.
-struct Deadline {
-    awaited: Awaited,
-    over: Pin<Box<Sleep>>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Awaited {
-    Head,
-    /// Of which request.
-    Body(u64),
-}
-
-impl Deadline {
-    fn new(awaited: Awaited, patience: Duration) -> Self {
-        Self { awaited, over: Box::pin(sleep_until(Instant::now() + patience)) }
-    }
-}
-
-struct Parting {
-    over: Pin<Box<Sleep>>,
-    heard: usize,
-}
-
 impl Stream {
-    /// `patience` is how long a head may take to arrive.
-    pub(super) fn plain(tcp: TcpStream, patience: Duration, pressed: Pressed) -> Self {
-        Self::new(Io::Plain(tcp), patience, pressed)
+    pub(super) fn plain(tcp: TcpStream, manner: Manner) -> Self {
+        Self::new(Io::Plain(tcp), manner)
     }
 
-    pub(super) fn tls(tls: TlsStream<TcpStream>, patience: Duration, pressed: Pressed) -> Self {
-        Self::new(Io::Tls(Box::new(tls)), patience, pressed)
+    pub(super) fn tls(tls: TlsStream<TcpStream>, manner: Manner) -> Self {
+        Self::new(Io::Tls(Box::new(tls)), manner)
     }
 
-    fn new(io: Io, patience: Duration, pressed: Pressed) -> Self {
+    fn new(io: Io, manner: Manner) -> Self {
         Self {
             io,
             heads: Heads::default(),
             tap: Tap::default(),
             tapped: 0,
-            pressed,
+            turn: Turn::default(),
             disowned: false,
             part: 0,
             held: BytesMut::new(),
             cleared: 0,
-            patience,
-            deadline: Some(Deadline::new(Awaited::Head, patience)),
+            deadline: Some(Deadline::new(Awaited::Head, manner.patience)),
+            manner,
             refused: false,
             given_up: false,
             parting: None,
@@ -143,7 +113,7 @@ impl Stream {
                 // The head that came whole is over with; the next one has its own time.
                 let same = self.deadline.as_ref().is_some_and(|one| one.awaited == Awaited::Head);
                 if cleared > 0 || !same {
-                    self.deadline = Some(Deadline::new(Awaited::Head, self.patience));
+                    self.deadline = Some(Deadline::new(Awaited::Head, self.manner.patience));
                 }
             }
             Rest::Refused(fault) => {
@@ -162,17 +132,30 @@ impl Stream {
         }
     }
 
-    /// Where what was looked at last ends in a head whose large body is more than this node can do with: the place of the
-    /// body's length in it, and of its own end. That body is not handed on.
-    fn disown(&mut self) -> Option<(Range<usize>, usize)> {
+    /// How much may pass of `bytes`, what was looked at last, if it ends in a head whose large body is more than this node
+    /// can do with. That body is thrown away. If nobody's answer is due before, the answer is given here, and not even the
+    /// head passes.
+    fn turn_away(&mut self, bytes: &mut [u8]) -> Option<usize> {
         let request = self.heads.in_large_body().filter(|request| *request > self.tapped)?;
-        let Large { length, end, .. } = self.heads.large().filter(|large| !large.expects)?.clone();
-        if !self.pressed.is() {
+        let Large { begin, length, end, .. } = self.heads.large().filter(|large| !large.expects)?.clone();
+        let Manner { judge, unheard_max, .. } = &self.manner;
+        if !judge.is_pressed() {
             return None;
         }
         self.tapped = request;
         self.disowned = true;
-        Some((length, end))
+        let secured = self.io.session().is_some();
+        let ours = self.turn.is_ours(request, *unheard_max);
+        match ours.then(|| judge.refuse(&bytes[begin..end], secured)).flatten() {
+            Some(answer) => {
+                self.turn.answer(answer);
+                Some(0)
+            }
+            None => {
+                refusal::disown(&mut bytes[length]);
+                Some(end)
+            }
+        }
     }
 
     /// Reads and throws away what belongs to nobody.
@@ -223,9 +206,13 @@ impl Stream {
     /// Nothing is here. The rest of a body has its time from where it is first waited for.
     fn expect_body(&mut self) {
         if self.deadline.is_none() {
-            let awaited = self.heads.in_body().map(Awaited::Body);
-            self.deadline = awaited.map(|awaited| Deadline::new(awaited, BODY_PATIENCE));
+            self.deadline = self.heads.in_body().map(Deadline::of_body);
         }
+    }
+
+    /// Sends what was answered here.
+    fn poll_owed(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.turn.poll_owed(self.io.as_mut(), cx)
     }
 
     /// Reads what is there, but of what begins with a head only a piece.
@@ -269,6 +256,7 @@ impl AsyncRead for Stream {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         loop {
+            ready!(this.poll_owed(cx))?;
             if this.cleared > 0 {
                 let count = this.cleared.min(buffer.remaining());
                 buffer.put_slice(&this.held[..count]);
@@ -303,18 +291,19 @@ impl AsyncRead for Stream {
                         continue;
                     }
                 }
-                let fresh = &buffer.filled()[before..];
+                let fresh = &mut buffer.filled_mut()[before..];
                 if fresh.is_empty() {
                     return Poll::Ready(Ok(()));
                 }
                 this.part += fresh.len();
                 let (passed, rest) = this.heads.follow(fresh);
                 if rest == Rest::Nothing {
-                    if let Some((length, end)) = this.disown() {
-                        refusal::disown(&mut buffer.filled_mut()[before..][length]);
-                        buffer.set_filled(before + end);
-                    }
+                    let passed = this.turn_away(fresh).unwrap_or(passed);
+                    buffer.set_filled(before + passed);
                     this.pass_all();
+                    if passed == 0 {
+                        continue;
+                    }
                     return Poll::Ready(Ok(()));
                 }
                 // What may not pass yet is taken back.
@@ -334,11 +323,12 @@ impl AsyncRead for Stream {
                     Poll::Ready(Ok(0)) => return Poll::Ready(Ok(())),
                     Poll::Ready(Ok(_)) => {
                         let (mut cleared, rest) = this.heads.follow(&this.held);
-                        if let Some((length, end)) = this.disown() {
-                            refusal::disown(&mut this.held[length]);
-                            this.held.truncate(end);
-                            cleared = end;
+                        let mut held = std::mem::take(&mut this.held);
+                        if let Some(passed) = this.turn_away(&mut held) {
+                            held.truncate(passed);
+                            cleared = passed;
                         }
+                        this.held = held;
                         this.found(cleared, rest);
                     }
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
@@ -348,53 +338,6 @@ impl AsyncRead for Stream {
                 }
             }
         }
-    }
-}
-
-impl AsyncWrite for Stream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.get_mut().io.as_mut().poll_write(cx, bytes)
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.get_mut().io.as_mut().poll_flush(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        if this.parting.is_none() {
-            ready!(this.io.as_mut().poll_shutdown(cx))?;
-            if !this.refused {
-                return Poll::Ready(Ok(()));
-            }
-            this.parting = Some(Parting { over: Box::pin(sleep_until(Instant::now() + LINGER)), heard: 0 });
-        }
-        loop {
-            let heard = this.discard(cx);
-            let Some(parting) = &mut this.parting else { return Poll::Ready(Ok(())) };
-            match heard {
-                Poll::Ready(0) => return Poll::Ready(Ok(())),
-                Poll::Ready(count) => {
-                    parting.heard += count;
-                    if parting.heard > LINGER_BYTES_MAX {
-                        return Poll::Ready(Ok(()));
-                    }
-                }
-                Poll::Pending => return parting.over.as_mut().poll(cx).map(Ok),
-            }
-        }
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.get_mut().io.as_mut().poll_write_vectored(cx, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
     }
 }
 

@@ -12,6 +12,7 @@ pub(crate) const LARGE: usize = 4 << 10;
 struct Inner {
     closed: Cell<bool>,
     starved: Cell<bool>,
+    answered: Cell<u64>,
     owner: RefCell<Option<Waker>>,
 }
 
@@ -32,6 +33,15 @@ impl Tap {
     /// Whether the sender is waited for: it is open, and nothing came when it was last looked.
     pub(crate) fn is_starved(&self) -> bool {
         self.0.starved.get()
+    }
+
+    /// A request was answered, so shortly that the answer is written in one go.
+    pub(crate) fn count_short_answer(&self) {
+        self.0.answered.set(self.0.answered.get() + 1);
+    }
+
+    pub(super) fn answered(&self) -> u64 {
+        self.0.answered.get()
     }
 
     /// Whether something came.

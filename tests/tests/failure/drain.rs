@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use conclave_tests::cluster::Cluster;
+use conclave_tests::files;
 use conclave_tests::http::Api;
 use conclave_tests::relay::word;
 use conclave_tests::socket::Socket;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -30,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sockets_leave_a_node_at_its_pace_and_miss_nothing() {
     let count = std::env::var("CONCLAVE_SOCKETS").map_or(SOCKETS, |n| n.parse().expect("a number"));
-    raise_open_files();
+    files::raise_limit();
     let pace = count.div_ceil(SPREAD_S);
     let mut cluster = Cluster::builder()
         .unmetered()
@@ -153,11 +153,4 @@ async fn speak(mut socket: Socket, room: String, silence: CancellationToken) -> 
     }
     socket.ok(json!({"op": "publish", "data": END})).await;
     (room, said + 1)
-}
-
-/// As many files as this process may have open.
-fn raise_open_files() {
-    let limit = getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })
-        .expect("up to the maximum it may be raised");
 }

@@ -13,6 +13,7 @@ mod killed_sockets;
 mod leader_killed;
 mod lost_disk;
 mod membership;
+mod overload;
 mod partition;
 mod restarts;
 mod shutdown;

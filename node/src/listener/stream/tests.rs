@@ -1,26 +1,48 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use futures_util::poll;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
+use super::super::Judge;
 use super::super::tap::LARGE;
 use super::*;
 
 const NEXT: &str = "GET /next HTTP/1.1\r\nhost: a\r\n\r\n";
 const WAIT: Duration = Duration::from_secs(20);
 
-/// A client, what the server reads of it, and whether the server has too much to do.
-async fn pair() -> (TcpStream, Stream, Arc<AtomicBool>) {
+/// What is answered in front of the server.
+const BRIEF: &str = "HTTP/1.1 503 no\r\n\r\n";
+
+/// Whether the server has too much to do, and can be spared with it.
+#[derive(Default)]
+struct Strain {
+    pressed: AtomicBool,
+    brief: AtomicBool,
+}
+
+impl Judge for Strain {
+    fn is_pressed(&self) -> bool {
+        self.pressed.load(Ordering::Relaxed)
+    }
+
+    fn refuse(&self, head: &[u8], secured: bool) -> Option<Vec<u8>> {
+        assert!(head.starts_with(b"POST /a ") && head.ends_with(b"\r\n\r\n") && !secured);
+        self.brief.load(Ordering::Relaxed).then(|| BRIEF.into())
+    }
+}
+
+/// A client, what the server reads of it, and how much there is to do.
+async fn pair() -> (TcpStream, Stream, Arc<Strain>) {
     let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await.unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (server, _) = listener.accept().await.unwrap();
-    let pressed = Arc::<AtomicBool>::default();
-    let asked = pressed.clone();
-    let pressed_now = Pressed::new(move || asked.load(Ordering::Relaxed));
-    (client, Stream::plain(server, WAIT, pressed_now), pressed)
+    let strain = Arc::<Strain>::default();
+    let manner = Manner { patience: WAIT, unheard_max: WAIT, judge: strain.clone() };
+    (client, Stream::plain(server, manner), strain)
 }
 
 fn post(more: &str) -> (String, String) {
@@ -65,8 +87,8 @@ async fn whoever_waits_for_a_body_is_woken_when_it_may_come() {
 
 #[actix_web::test]
 async fn under_pressure_a_large_body_is_thrown_away_and_the_connection_goes_on() {
-    let (mut client, mut stream, pressed) = pair().await;
-    pressed.store(true, Ordering::Relaxed);
+    let (mut client, mut stream, strain) = pair().await;
+    strain.pressed.store(true, Ordering::Relaxed);
     let (head, body) = post("");
     let refused = head.replace(&body.len().to_string(), "00000");
     // At once; with the head in two pieces; and with a body that comes late.
@@ -87,10 +109,57 @@ async fn under_pressure_a_large_body_is_thrown_away_and_the_connection_goes_on()
     expect(&mut stream, small).await;
 }
 
+async fn expect_at(client: &mut TcpStream, expected: &str) {
+    let mut read = vec![0; expected.len()];
+    tokio::time::timeout(WAIT, client.read_exact(&mut read)).await.unwrap().unwrap();
+    assert_eq!(String::from_utf8(read).unwrap(), expected);
+}
+
+#[actix_web::test]
+async fn where_no_answer_is_due_a_large_body_is_refused_without_the_server() {
+    let (mut client, mut stream, strain) = pair().await;
+    strain.pressed.store(true, Ordering::Relaxed);
+    strain.brief.store(true, Ordering::Relaxed);
+    let (head, body) = post("");
+    for pieces in [
+        vec![format!("{head}{body}{head}{body}{NEXT}")],
+        vec![head[..20].to_owned(), format!("{}{body}{head}", &head[20..]), format!("{body}{NEXT}")],
+    ] {
+        for piece in pieces {
+            client.write_all(piece.as_bytes()).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+        expect(&mut stream, NEXT).await;
+        expect_at(&mut client, &BRIEF.repeat(2)).await;
+        stream.tap().count_short_answer();
+        stream.flush().await.unwrap();
+    }
+}
+
+#[actix_web::test]
+async fn an_answer_that_is_due_goes_before_a_refusal() {
+    let (mut client, mut stream, strain) = pair().await;
+    strain.pressed.store(true, Ordering::Relaxed);
+    strain.brief.store(true, Ordering::Relaxed);
+    let (head, body) = post("");
+    let refused = head.replace(&body.len().to_string(), "00000");
+    client.write_all(format!("{NEXT}{head}{body}{head}{body}").as_bytes()).await.unwrap();
+    expect(&mut stream, &format!("{NEXT}{refused}{refused}")).await;
+    // The answers are made, but not written, when one more comes.
+    (0..3).for_each(|_| stream.tap().count_short_answer());
+    client.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+    expect(&mut stream, &refused).await;
+    stream.tap().count_short_answer();
+    stream.flush().await.unwrap();
+    client.write_all(format!("{head}{body}{NEXT}").as_bytes()).await.unwrap();
+    expect(&mut stream, NEXT).await;
+    expect_at(&mut client, BRIEF).await;
+}
+
 #[actix_web::test]
 async fn a_body_that_waits_to_be_asked_for_is_asked_for() {
-    let (mut client, mut stream, pressed) = pair().await;
-    pressed.store(true, Ordering::Relaxed);
+    let (mut client, mut stream, strain) = pair().await;
+    strain.pressed.store(true, Ordering::Relaxed);
     let (head, body) = post("Expect: 100-continue\r\n");
     client.write_all(head.as_bytes()).await.unwrap();
     expect(&mut stream, &head).await;

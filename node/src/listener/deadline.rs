@@ -1,0 +1,33 @@
+//! By when what is awaited must be here.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// How long a body may take to arrive: longer than whoever reads it waits, so that its answer goes first. The server itself
+/// would wait without an end for the rest of a chunked body that nobody reads any more.
+const BODY_PATIENCE: Duration = Duration::from_secs(17);
+
+/// By when what is awaited must be here.
+pub(super) struct Deadline {
+    pub(super) awaited: Awaited,
+    pub(super) over: Pin<Box<Sleep>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Awaited {
+    Head,
+    /// Of which request.
+    Body(u64),
+}
+
+impl Deadline {
+    pub(super) fn new(awaited: Awaited, patience: Duration) -> Self {
+        Self { awaited, over: Box::pin(sleep_until(Instant::now() + patience)) }
+    }
+
+    pub(super) fn of_body(request: u64) -> Self {
+        Self::new(Awaited::Body(request), BODY_PATIENCE)
+    }
+}
