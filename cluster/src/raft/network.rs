@@ -158,7 +158,13 @@ impl Peer {
             let reply: message::SnapshotReply =
                 self.call(Lane::Snapshot, kind::SNAPSHOT, &part, vec![piece], time).await?;
             match reply {
-                message::SnapshotReply::More if !last => offset = next,
+                message::SnapshotReply::More if !last => {
+                    // Not before: to a peer that is away it is tried several times a second.
+                    if offset == 0 {
+                        tracing::info!(peer = self.id, bytes = file.len(), "sending a snapshot");
+                    }
+                    offset = next;
+                }
                 message::SnapshotReply::Done(vote) => return Ok(vote_from_disk(vote)),
                 message::SnapshotReply::More | message::SnapshotReply::Restart => {
                     let error = Unreachable::from_string("the peer lost its place in the snapshot");
@@ -229,7 +235,6 @@ impl RaftNetworkV2<TypeConfig> for Peer {
         cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
         _option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
-        tracing::info!(peer = self.id, bytes = snapshot.snapshot.len(), "sending a snapshot");
         let sending = pin!(self.send_snapshot(vote, snapshot));
         match select(sending, pin!(cancel)).await {
             Either::Left((sent, _)) => sent.map(SnapshotResponse::new),
