@@ -57,8 +57,17 @@ impl Flood {
     }
 
     fn client(&self) -> Client {
+        self.client_of(&self.targets)
+    }
+
+    /// One that has a single connection.
+    fn bound_client(&self, which: usize) -> Client {
+        self.client_of(std::slice::from_ref(&self.targets[which % self.targets.len()]))
+    }
+
+    fn client_of(&self, targets: &[Target]) -> Client {
         let options = client::Options { timeout: TIMEOUT, patience: TIMEOUT, idempotent: false };
-        Client::new(&self.targets, options, self.tally.clone(), String::new())
+        Client::new(targets, options, self.tally.clone(), String::new())
     }
 
     /// A chunk that nobody has sent, in transfers that fill up one after the other; and its number.
@@ -132,10 +141,10 @@ pub(super) async fn overload(targets: Vec<Target>, size: usize, rate: f64, time:
                 (flood.clone(), idle.clone(), good.clone(), failed.clone(), refusals.clone());
             tasks.spawn(async move {
                 let kept = idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-                let mut client = kept.unwrap_or_else(|| flood.client());
-                let (at, request) = flood.request();
+                let (number, request) = flood.request();
+                let mut client = kept.unwrap_or_else(|| flood.bound_client(number));
                 let asked = Instant::now();
-                let answer = client.attempt(at, &request).await;
+                let answer = client.attempt(0, &request).await;
                 match &answer {
                     answer if acknowledged(answer) => _ = good.fetch_add(1, Ordering::Relaxed),
                     Ok(reply) if matches!(reply.status, 429 | 503) => {
