@@ -2,8 +2,8 @@
 //!
 //! Read in this order: `heads` follows the bytes of a connection, `stream` holds back what may not pass, `refusal` is
 //! what the server sees in its place, `tap` keeps large bodies out until they are wanted, `turn` tells when one may be
-//! refused without the server, `tls` makes connections of handshakes, `upgrade` takes them from the server again for sockets; [`serve`] puts them in front of the server, as
-//! `actix_web::HttpServer` would do without them.
+//! refused without the server, `tls` makes connections of handshakes, `upgrade` takes them from the server again for
+//! sockets; [`serve`] puts them in front of the server, as `actix_web::HttpServer` would do without them.
 
 mod deadline;
 mod hangup;
