@@ -50,7 +50,7 @@ fn post(more: &str) -> (String, String) {
     (format!("POST /a HTTP/1.1\r\nhost: a\r\n{more}Content-Length: {}\r\n\r\n", body.len()), body)
 }
 
-async fn expect(stream: &mut Stream, expected: &str) {
+async fn expect(stream: &mut (impl AsyncRead + Unpin), expected: &str) {
     let mut read = vec![0; expected.len()];
     tokio::time::timeout(WAIT, stream.read_exact(&mut read)).await.unwrap().unwrap();
     assert_eq!(String::from_utf8(read).unwrap(), expected);
@@ -109,12 +109,6 @@ async fn under_pressure_a_large_body_is_thrown_away_and_the_connection_goes_on()
     expect(&mut stream, small).await;
 }
 
-async fn expect_at(client: &mut TcpStream, expected: &str) {
-    let mut read = vec![0; expected.len()];
-    tokio::time::timeout(WAIT, client.read_exact(&mut read)).await.unwrap().unwrap();
-    assert_eq!(String::from_utf8(read).unwrap(), expected);
-}
-
 #[actix_web::test]
 async fn where_no_answer_is_due_a_large_body_is_refused_without_the_server() {
     let (mut client, mut stream, strain) = pair().await;
@@ -130,7 +124,7 @@ async fn where_no_answer_is_due_a_large_body_is_refused_without_the_server() {
             tokio::task::yield_now().await;
         }
         expect(&mut stream, NEXT).await;
-        expect_at(&mut client, &BRIEF.repeat(2)).await;
+        expect(&mut client, &BRIEF.repeat(2)).await;
         stream.tap().count_short_answer();
         stream.flush().await.unwrap();
     }
@@ -153,7 +147,7 @@ async fn an_answer_that_is_due_goes_before_a_refusal() {
     stream.flush().await.unwrap();
     client.write_all(format!("{head}{body}{NEXT}").as_bytes()).await.unwrap();
     expect(&mut stream, NEXT).await;
-    expect_at(&mut client, BRIEF).await;
+    expect(&mut client, BRIEF).await;
 }
 
 #[actix_web::test]
