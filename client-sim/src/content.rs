@@ -36,9 +36,18 @@ impl Content {
     /// # Panics
     /// If `length` is above [`LENGTH_MAX`].
     pub fn write(&self, transfer: u64, index: u32, length: usize, out: &mut Vec<u8>) {
+        let rest = self.begin(transfer, index, length, out);
+        out.extend_from_slice(rest);
+    }
+
+    /// Appends the beginning of the same text, and returns its rest, which thousands who send at once need not copy.
+    ///
+    /// # Panics
+    /// As [`write`](Self::write).
+    pub fn begin(&self, transfer: u64, index: u32, length: usize, out: &mut Vec<u8>) -> &[u8] {
         let (head, window) = self.parts(transfer, index, length);
         out.extend_from_slice(&head[..length.min(HEAD_BYTES)]);
-        out.extend_from_slice(window);
+        window
     }
 
     /// Compares every byte of a received chunk; `Err` holds the first differing position.

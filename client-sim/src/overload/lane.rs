@@ -7,7 +7,7 @@
 use std::io::Write as _;
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -20,6 +20,8 @@ use crate::workload::transfer;
 const REPLY_BYTES_MAX: usize = 64 << 10;
 /// A connection that was not used for so long is opened anew: servers close those that stay silent.
 const IDLE_MAX: Duration = Duration::from_secs(5);
+/// Ends a body, behind its chunk.
+const END: &[u8] = b"\"}";
 /// What a kept chunk is answered with.
 const STORED: &[u8] = b"\"status\":\"waiting\"";
 
@@ -52,14 +54,23 @@ pub(super) struct Lane {
     stream: Option<TcpStream>,
     used: Instant,
     uploads: Uploads,
-    request: Vec<u8>,
-    body: Vec<u8>,
+    request: Request,
     reply: BytesMut,
 }
 
+/// One upload on its way out. The chunk itself is not copied: with buffers of their own, thousands of lanes would touch
+/// hundreds of megabytes for the first time in the very moment that is measured.
+#[derive(Debug, Default)]
+struct Request {
+    head: Vec<u8>,
+    /// The body's beginning, up to where the rest of its chunk follows.
+    body: Vec<u8>,
+}
+
 impl Uploads {
-    /// The next chunk as a body. A refused one is not tried again: whoever is overloaded gets new wishes, not old ones.
-    fn next(&mut self, body: &mut Vec<u8>) {
+    /// Puts the next chunk into a request and returns what comes before [`END`]. A refused one is not tried again: whoever
+    /// is overloaded gets new wishes, not old ones.
+    fn next(&mut self, host: &str, Request { head, body }: &mut Request) -> &[u8] {
         let chunks = u64::from(self.chunks);
         let (flow, index) = ((self.lane << 32) | (self.sent / chunks), (self.sent % chunks) as u32);
         self.sent += 1;
@@ -71,15 +82,22 @@ impl Uploads {
             place.pin, place.password_hash
         )
         .expect("a vector takes everything");
-        self.content.write(flow, index, self.size, body);
-        body.extend_from_slice(b"\"}");
+        let rest = self.content.begin(flow, index, self.size, body);
+        head.clear();
+        write!(
+            head,
+            "POST /api/relay HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            body.len() + rest.len() + END.len()
+        )
+        .expect("a vector takes everything");
+        rest
     }
 }
 
 impl Lane {
     pub(super) fn new(target: Target, uploads: Uploads) -> Self {
-        let (request, body, reply) = (Vec::new(), Vec::new(), BytesMut::with_capacity(2048));
-        Self { target, stream: None, used: Instant::now(), uploads, request, body, reply }
+        let (request, reply) = (Request::default(), BytesMut::with_capacity(2048));
+        Self { target, stream: None, used: Instant::now(), uploads, request, reply }
     }
 
     /// Connects, unless there is a connection that the server can't have closed meanwhile for being idle.
@@ -102,22 +120,15 @@ impl Lane {
 
     /// Sends the next upload and waits for its reply.
     pub(super) async fn fire(&mut self) -> Outcome {
-        self.uploads.next(&mut self.body);
         if !self.open().await {
             return Outcome::Failed("connect");
         }
         // Taken out and put back only when whole.
         let Some(mut stream) = self.stream.take() else { return Outcome::Failed("connect") };
-        self.request.clear();
-        write!(
-            self.request,
-            "POST /api/relay HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
-            self.target.address(),
-            self.body.len()
-        )
-        .expect("a vector takes everything");
-        self.request.extend_from_slice(&self.body);
-        if stream.write_all(&self.request).await.is_err() {
+        let rest = self.uploads.next(self.target.address(), &mut self.request);
+        let Request { head, body } = &self.request;
+        let mut bytes = Buf::chain(head.as_slice(), body.as_slice()).chain(rest).chain(END);
+        if stream.write_all_buf(&mut bytes).await.is_err() {
             return Outcome::Failed("io");
         }
         self.reply.clear();
@@ -200,9 +211,12 @@ mod tests {
         let mut uploads = Uploads { content, run: 1, lane: 3, size: 64, chunks: 2, sent: 0 };
         let mut bodies: Vec<_> = (0..5)
             .map(|_| {
-                let mut body = Vec::new();
-                uploads.next(&mut body);
+                let mut request = Request::default();
+                let rest = uploads.next("a:1", &mut request).to_vec();
+                let body = [request.body, rest, END.to_vec()].concat();
                 serde_json::from_slice::<serde_json::Value>(&body).unwrap();
+                let head = String::from_utf8(request.head).unwrap();
+                assert!(head.ends_with(&format!("Content-Length: {}\r\n\r\n", body.len())), "{head}");
                 body
             })
             .collect();
