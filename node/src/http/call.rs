@@ -84,6 +84,11 @@ impl<'a> Call<'a> {
         self.taken.insert(taken).read(self.request, body).await
     }
 
+    /// From here on it waits for what others do: that is no work, and its large body, if it had one, holds up no other.
+    pub(super) fn wait_idly(&mut self) {
+        self.taken = None;
+    }
+
     /// The charge for a change, if the allowance is not surely spent. It is paid with the change itself.
     pub(super) fn admit(&mut self, tier: Tier) -> Result<Option<Charge>, Error> {
         let Some(charge) = self.charge(tier, 1) else { return Ok(None) };

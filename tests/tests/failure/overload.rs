@@ -6,33 +6,60 @@ use conclave_tests::cluster::Cluster;
 use conclave_tests::files;
 use conclave_tests::http::Api;
 use conclave_tests::raw::{Raw, statuses};
-use conclave_tests::relay::Pair;
+use conclave_tests::relay::{Pair, peer_id, poll};
+use conclave_tests::wait::eventually;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 /// More than may be open at a node for as long as they take.
 const OPEN: usize = 2_200;
 const ROUNDS: usize = 5;
 /// So many within the time that what waits has.
 const PROBES: usize = 10;
+/// More than a node carries out at a time, or takes in without a thought.
+const CROWD: usize = 300;
+/// Bytes of a large chunk.
+const LARGE: usize = 44_000;
 const LAST: &str = "GET /livez HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+
+/// The head of a request whose body is so long.
+fn head(length: usize) -> String {
+    let named = "host: a\r\nx-request-id: one\r\ncontent-type: application/json";
+    format!("POST /api/relay HTTP/1.1\r\n{named}\r\ncontent-length: {length:05}\r\n\r\n")
+}
+
+/// Waits until this gauge of the first node says so many.
+async fn until_gauge(cluster: &Cluster, name: &str, count: usize) {
+    eventually(Duration::from_secs(20), name, async || {
+        let metrics = cluster.admin(1).get("/metrics").attempt().await.ok()?.text();
+        let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<f64>().ok())?;
+        (value >= count as f64).then_some(())
+    })
+    .await;
+}
+
+/// Large chunks, one after the other, for long enough that a node knows its pace.
+async fn upload(node: &Api) {
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(1) {
+        let chunk = Pair::fresh().send(0, 1, &"AAAA".repeat(LARGE / 4));
+        let reply = node.relay(&chunk).patience(Duration::from_secs(4)).once().await;
+        assert_eq!(reply.status, 200, "{}", reply.text());
+    }
+}
 
 /// What a large chunk is answered with, and what a request that says of itself that it was refused for its size. `None` if
 /// there was no time for either.
 async fn refusals(node: &Api) -> Option<(String, String)> {
-    let head = |length: &str| {
-        format!(
-            "POST /api/relay HTTP/1.1\r\nhost: a\r\nx-request-id: one\r\ncontent-length: {length}\r\n\r\n"
-        )
-    };
     let mut connection = Raw::open(node).await;
     // The large body comes when it was refused, and the connection goes on behind it.
-    connection.send(head("44000")).await;
+    connection.send(head(LARGE)).await;
     let answer =
         tokio::time::timeout(Duration::from_millis(500), connection.until("\"retryAfter\":1}")).await.ok()?;
     if !answer.contains("overloaded") {
         return None;
     }
-    connection.send(format!("{}{}{LAST}", "b".repeat(44_000), head("00000"))).await;
+    connection.send(format!("{}{}{LAST}", "b".repeat(LARGE), head(0))).await;
     let rest = connection.rest().await;
     assert_eq!(statuses(&rest), [503, 200], "{rest}");
     let (usual, _) = rest.split_at(rest.find("HTTP/1.1 200").expect("it was found"));
@@ -74,4 +101,33 @@ async fn a_large_body_that_is_refused_unread_is_answered_like_any_other_refusal(
         waiting.shutdown().await;
     }
     panic!("the server was asked each time");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn questions_that_wait_with_large_bodies_keep_no_chunk_out() {
+    let cluster = Cluster::builder().nodes(1).unmetered().set("http.workers", "1").start().await;
+    let node = cluster.api(1);
+    let mut waiting = JoinSet::new();
+    for _ in 0..CROWD {
+        let mut question = poll(&peer_id());
+        question["waitMs"] = 25_000.into();
+        question["padding"] = "p".repeat(8_000).into();
+        waiting.spawn(node.relay(&question).attempt());
+    }
+    until_gauge(&cluster, "conclave_actors_waits", CROWD).await;
+    upload(&node).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn senders_that_stop_halfway_keep_no_chunk_out() {
+    let cluster = Cluster::builder().nodes(1).unmetered().set("http.workers", "1").start().await;
+    let node = cluster.api(1);
+    let mut halves = Vec::new();
+    for _ in 0..CROWD {
+        let mut half = Raw::open(&node).await;
+        half.send(format!("{}{}", head(LARGE), "b".repeat(LARGE / 2))).await;
+        halves.push(half);
+    }
+    until_gauge(&cluster, "conclave_http_requests_in_flight", CROWD).await;
+    upload(&node).await;
 }

@@ -111,6 +111,7 @@ pub(super) async fn receive(
     let ttl_ms = u64::from(millis(call.shared.options.ttl.chunk));
     let look = |state: &State, now_ms: u64| Seen::of(state, &place.key, memo.as_ref(), ttl_ms, now_ms);
 
+    call.wait_idly();
     let mut patience = Patience::new(call.shared, place, wait).await?;
     let mut seen = call.shared.cluster.glance(look);
     if seen != Seen::Takeable {
