@@ -125,6 +125,7 @@ impl Args {
 }
 
 fn phases(report: &Report) -> Grid {
+    let seconds = |cpu_s: Option<f64>| cpu_s.map_or("?".to_owned(), |cpu_s| format!("{cpu_s:.2}"));
     let mut grid = Grid::new([
         "phase",
         "planned per s",
@@ -136,6 +137,7 @@ fn phases(report: &Report) -> Grid {
         "begun late p99 ms",
         "generator CPU s",
         "servers CPU s",
+        "stolen CPU s",
     ]);
     for phase in &report.phases {
         let row = [
@@ -147,8 +149,9 @@ fn phases(report: &Report) -> Grid {
             milliseconds(phase.latency.p50_us),
             milliseconds(phase.latency.p99_us),
             milliseconds(phase.lag.p99_us),
-            format!("{:.2}", phase.generator_cpu_s),
-            phase.servers_cpu_s.map_or("?".to_owned(), |cpu_s| format!("{cpu_s:.2}")),
+            format!("{:.2}", phase.cpu.generator_cpu_s),
+            seconds(phase.cpu.servers_cpu_s),
+            seconds(phase.cpu.stolen_cpu_s),
         ];
         grid.rows.push(row.to_vec());
     }

@@ -18,12 +18,12 @@ use crate::client::Target;
 use crate::content::Content;
 use crate::pace::{Pacer, Rate};
 use crate::report::{Moment, Timeline};
-use crate::sample::{own_cpu_seconds, process};
+use crate::sample::{own_cpu_seconds, process, stolen_seconds};
 use crate::stop::Stop;
 
 use lane::{Lane, Uploads};
 pub use verdict::Verdict;
-pub use volley::Phase;
+pub use volley::{Cpu, Phase};
 use volley::{Ledger, fly, land};
 
 /// One run.
@@ -214,8 +214,7 @@ impl<W: FnMut(&'static str, Duration, u64)> Run<'_, W> {
     fn refresh(&mut self, number: usize, ledger: &Ledger) {
         let found = &mut self.phases[number];
         let whole = ledger.phase(found.name, found.at_s, found.planned_per_s, found.seconds);
-        let (generator_cpu_s, servers_cpu_s) = (found.generator_cpu_s, found.servers_cpu_s);
-        *found = Phase { generator_cpu_s, servers_cpu_s, ..whole };
+        *found = Phase { cpu: found.cpu, ..whole };
     }
 
     async fn phase(
@@ -229,7 +228,7 @@ impl<W: FnMut(&'static str, Duration, u64)> Run<'_, W> {
         let end = begin + length;
         let (pacer, ledger) =
             (Arc::new(Pacer::new(begin, end, rate.clone())), Ledger::new(begin, end, self.timeline.clone()));
-        let before = (own_cpu_seconds(), self.servers_cpu_s());
+        let before = self.cpu();
         let flying = fly(lanes, &pacer, &ledger, self.options.timeout);
         while !pacer.over() {
             (self.watch)(name, self.origin.elapsed(), ledger.done());
@@ -243,10 +242,18 @@ impl<W: FnMut(&'static str, Duration, u64)> Run<'_, W> {
         }
         let seconds = (pacer.end() - begin).as_secs_f64();
         let mut phase = ledger.phase(name, (begin - self.origin).as_secs_f64(), rate.highest(), seconds);
-        phase.generator_cpu_s = own_cpu_seconds() - before.0;
-        phase.servers_cpu_s = self.servers_cpu_s().zip(before.1).map(|(after, before)| after - before);
+        phase.cpu = self.cpu().since(before);
         self.phases.push(phase);
         (flying, ledger, self.phases.len() - 1)
+    }
+
+    /// Who had the processors so far.
+    fn cpu(&self) -> Cpu {
+        Cpu {
+            generator_cpu_s: own_cpu_seconds(),
+            servers_cpu_s: self.servers_cpu_s(),
+            stolen_cpu_s: stolen_seconds(),
+        }
     }
 
     /// `None` without pids, or if a process is gone.

@@ -47,10 +47,33 @@ pub struct Phase {
     pub failed: BTreeMap<String, u64>,
     /// From the planned start to the sending.
     pub lag: Latency,
-    /// Seconds of CPU the generator took.
+    /// Who had the processors.
+    #[serde(flatten)]
+    pub cpu: Cpu,
+}
+
+/// Seconds of CPU.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub struct Cpu {
+    /// What the generator took.
     pub generator_cpu_s: f64,
-    /// Seconds of CPU the servers took, where pids were given.
+    /// What the servers took, where pids were given.
     pub servers_cpu_s: Option<f64>,
+    /// What a virtual machine's host gave to others meanwhile, over all cores, where that is known: two phases are
+    /// comparable only as far as it is alike.
+    pub stolen_cpu_s: Option<f64>,
+}
+
+impl Cpu {
+    /// What was taken since `before`.
+    pub(super) fn since(self, before: Self) -> Self {
+        let gone = |now: Option<f64>, before: Option<f64>| Some(now? - before?);
+        Self {
+            generator_cpu_s: self.generator_cpu_s - before.generator_cpu_s,
+            servers_cpu_s: gone(self.servers_cpu_s, before.servers_cpu_s),
+            stolen_cpu_s: gone(self.stolen_cpu_s, before.stolen_cpu_s),
+        }
+    }
 }
 
 /// Takes down what the lanes of one phase see.
@@ -145,7 +168,7 @@ impl Ledger {
         self.page().own.clone()
     }
 
-    /// What was found; CPU times are the caller's to fill in.
+    /// What was found; who had the processors is the caller's to fill in.
     pub(super) fn phase(&self, name: &'static str, at_s: f64, planned_per_s: f64, seconds: f64) -> Phase {
         let page = self.page();
         let per_s = |count: u64| if seconds > 0.0 { count as f64 / seconds } else { 0.0 };
@@ -169,8 +192,7 @@ impl Ledger {
             turned_away: Latency::of(&turned_away),
             failed: page.failed.clone(),
             lag: Latency::of(&page.lag),
-            generator_cpu_s: 0.0,
-            servers_cpu_s: None,
+            cpu: Cpu::default(),
         }
     }
 }

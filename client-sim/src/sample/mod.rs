@@ -1,5 +1,6 @@
 //! Looks at processes and metrics from outside, before and after.
 
+mod machine;
 mod process;
 mod prometheus;
 
@@ -8,6 +9,7 @@ use hyper::{Method, Uri};
 use crate::client::{BadTarget, Connection, Fault, Reply, Request, Target};
 use crate::report::{Cost, Fsyncs, ServerReport, Servers};
 
+pub use machine::stolen_seconds;
 pub use process::{Process, is_dead, open_files, own_cpu_seconds, process};
 pub use prometheus::sum;
 

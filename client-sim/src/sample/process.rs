@@ -4,7 +4,7 @@ use std::fs;
 
 /// Clock ticks a second in `/proc/PID/stat`. The kernel scales to this value on every architecture this runs on,
 /// whatever its own tick is.
-const TICKS_PER_SECOND: f64 = 100.0;
+pub(super) const TICKS_PER_SECOND: f64 = 100.0;
 
 /// One look at a process.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -26,6 +26,7 @@ async fn refusals_and_goodput_are_told_apart() {
     assert!(ran.number("/phases/2/latency/p50_us") >= 50_000.0, "{}", ran.report);
     assert!(ran.number("/phases/2/turned_away/p50_us") < 50_000.0, "{}", ran.report);
     assert!(ran.number("/servers/0/overload_bytes") > 0.0, "{}", ran.report);
+    assert!(ran.number("/phases/2/generator_cpu_s") > 0.0 && ran.number("/phases/2/stolen_cpu_s") >= 0.0);
     let names: Vec<_> = ran.report["phases"]
         .as_array()
         .unwrap()
