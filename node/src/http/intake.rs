@@ -87,6 +87,7 @@ impl Taken {
             read
         })
         .await;
+        // Whoever was waited for comes again.
         self.place.take().await;
         read
     }
@@ -145,6 +146,8 @@ mod tests {
             place.take().await;
             under_way.push(place);
         }
+        // The runtime has a task pause after so many.
+        tokio::task::yield_now().await;
         let (mut next, mut last) = (Place::default(), Place::default());
         let (mut next, mut last) = (pin!(next.take()), pin!(last.take()));
         assert!(poll!(&mut next).is_pending() && poll!(&mut last).is_pending());

@@ -100,7 +100,10 @@ async fn a_new_certificate_is_taken_without_a_restart_and_a_bad_one_is_not() {
     })
     .await;
     assert_eq!(shown().await, fresh, "what cannot be used changes nothing");
-    assert!(cluster.node(1).printed().contains("stays as it was"));
+    eventually(PATIENCE, "it is said", async || {
+        cluster.node(1).printed().contains("stays as it was").then_some(())
+    })
+    .await;
 
     let mut old = old;
     old.send(HEALTH).await;
