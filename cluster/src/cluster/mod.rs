@@ -4,6 +4,7 @@ mod admin;
 mod cast;
 mod clock;
 mod entrance;
+mod led;
 mod limits;
 mod options;
 mod proposer;
@@ -20,6 +21,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub use admin::AdminError;
@@ -178,6 +180,15 @@ impl Cluster {
     /// For how long a wish is tried.
     pub fn deadline(&self) -> Duration {
         self.inner.options.deadline
+    }
+
+    /// Waits for `turn`, as whoever lets wishes wait before they are made. Nobody's comes while nobody leads: then who waits
+    /// since `since` is refused when a wish of that age would be.
+    ///
+    /// # Errors
+    /// [`Error::NoLeader`] then, and [`Error::Overloaded`] if it takes longer than a wish may.
+    pub async fn while_led<T>(&self, since: Instant, turn: impl Future<Output = T>) -> Result<T, Error> {
+        led::while_led(self.inner.node.lead(), since, self.deadline(), turn).await
     }
 
     /// Whether a wish would be taken in now, or refused as [`Error::Overloaded`]. Whoever asks before it has read a large

@@ -16,6 +16,7 @@ use actix_web::{HttpRequest, web};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
+use super::error::Error;
 use super::shared::Shared;
 use super::strain::Strain;
 use crate::listener::Tap;
@@ -38,6 +39,7 @@ pub(super) struct Intake(Mutex<Strain>);
 /// One that was taken in, until its request is answered.
 pub(super) struct Taken {
     shared: web::Data<Shared>,
+    since: Instant,
     place: Place,
     /// Whether its sender is waited for.
     suspended: bool,
@@ -66,14 +68,20 @@ impl Intake {
 impl Taken {
     /// `None` if one more would wait for too long.
     pub(super) fn of(shared: &web::Data<Shared>) -> Option<Self> {
-        let taken = shared.cluster.has_room() && shared.intake.strain().enter(Instant::now());
-        taken.then(|| Self { shared: shared.clone(), place: Place::default(), suspended: false })
+        let since = Instant::now();
+        let taken = shared.cluster.has_room() && shared.intake.strain().enter(since);
+        taken.then(|| Self { shared: shared.clone(), since, place: Place::default(), suspended: false })
     }
 
     /// Reads the body once it has its place and its turn. While its sender is waited for it has no place, and does not
-    /// count.
-    pub(super) async fn read<T>(&mut self, request: &HttpRequest, body: impl Future<Output = T>) -> T {
-        self.place.take().await;
+    /// count. While nobody leads nobody gets a place, and whoever waits for one is refused with those who have theirs.
+    pub(super) async fn read<T>(
+        &mut self,
+        request: &HttpRequest,
+        body: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let shared = self.shared.clone();
+        shared.cluster.while_led(self.since, self.place.take()).await?;
         let turns = TURNS.with(Rc::clone);
         let turn = turns.acquire().await;
         // Held until this thread has been round once; then the next ones go.
@@ -86,10 +94,10 @@ impl Taken {
             self.suspend(read.is_pending() && tap.is_some_and(Tap::is_starved));
             read
         })
-        .await;
+        .await?;
         // Whoever was waited for comes again.
-        self.place.take().await;
-        read
+        shared.cluster.while_led(Instant::now(), self.place.take()).await?;
+        Ok(read)
     }
 
     fn suspend(&mut self, suspended: bool) {

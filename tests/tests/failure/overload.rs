@@ -104,6 +104,30 @@ async fn a_large_body_that_is_refused_unread_is_answered_like_any_other_refusal(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_nobody_leads_a_crowd_of_large_chunks_hears_so_together() {
+    let mut cluster = Cluster::builder().unmetered().set("http.workers", "1").start().await;
+    let leader = cluster.leader().await;
+    let node = cluster.api(leader);
+    for other in cluster.followers().await {
+        cluster.freeze(other);
+    }
+    let mut refused = JoinSet::new();
+    for _ in 0..CROWD {
+        let call = node.relay(&Pair::fresh().send(0, 1, &"AAAA".repeat(LARGE / 4)));
+        refused.spawn(async {
+            let reply = call.attempt().await.expect("an answer comes");
+            (reply.status, Instant::now())
+        });
+    }
+    let answers = refused.join_all().await;
+    assert!(answers.iter().all(|(status, _)| *status == 503), "{answers:?}");
+    let times = || answers.iter().map(|(_, at)| *at);
+    let (first, last) = (times().min().expect("there are some"), times().max().expect("there are some"));
+    // One that began to be tried when the first was refused would be refused 900 ms later.
+    assert!(last - first < Duration::from_millis(900), "{:?}", last - first);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn questions_that_wait_with_large_bodies_keep_no_chunk_out() {
     let cluster = Cluster::builder().nodes(1).unmetered().set("http.workers", "1").start().await;
     let node = cluster.api(1);
