@@ -1,7 +1,10 @@
 /** A refusal or a failure. */
 export class ConclaveError extends Error {
   constructor(code: string, message?: string, status?: number);
-  /** What programs read: the server's `error`, or `closed`, `unreachable`, `timeout`, `unavailable`, `replaced`. */
+  /**
+   * What programs read: the server's `error`, or `closed`, `disconnected`, `payload_too_large`, `queue_full`, `refused`,
+   * `replaced`, `timeout`, `transfer_finished`, `unavailable`, `unreachable`. `message` says it in a sentence.
+   */
   code: string;
   /** The HTTP status, 0 where there was none. */
   status: number;
@@ -18,9 +21,20 @@ export interface Options {
   discover?: boolean;
   /** false: never a WebSocket, always HTTP. */
   socket?: boolean;
+  /** The WebSocket to use where the runtime has none, as in Node 20: that of the package `ws`, for example. */
+  WebSocket?: new (url: string) => unknown;
+  /** `connect` rejects with `unreachable` if no node has answered by then; 30,000 if absent, Infinity: never. */
+  timeoutMs?: number;
+  /** The longest pause between two tries to reach a node; 4,000 if absent. */
+  retryMaxMs?: number;
+  /** A connection that was quiet for half of this is asked for a sign of life; 20,000 at most and if absent. */
+  pingMs?: number;
 }
 
-/** Opens a session on whichever node answers first. Without a WebSocket it goes on by HTTP, with signals alone. */
+/**
+ * Opens a session on whichever node answers first, and resolves once one has answered. Where no WebSocket gets through it
+ * goes on by HTTP, with signals alone.
+ */
 export function connect(options?: Options): Promise<Client>;
 
 export type SignalType = "offer" | "answer" | "ice-candidate" | "ready" | "bye";
@@ -35,15 +49,20 @@ export interface Signal {
 
 export type State =
   | { state: "open"; via: "socket" | "http"; recovered: boolean | null }
+  /** The server has not answered a ping yet. Either `open` or `reconnecting` follows. */
+  | { state: "waiting" }
   | { state: "reconnecting" }
   | { state: "closed"; error: ConclaveError };
 
 export interface Events {
   /** The connection changed. */
   state: State;
-  /** A signal for the claimed peer id. It is acknowledged once the handlers' promises are settled. */
+  /**
+   * A signal for the claimed peer id. It is acknowledged once the handlers' promises are settled. Those that come before
+   * anybody listens are kept, 512 of them.
+   */
   signal: Signal;
-  /** A handler threw, or polling failed. */
+  /** A handler threw, polling failed, or the claim was lost while the connection was away. */
   error: unknown;
 }
 
@@ -69,6 +88,8 @@ export interface Request {
   signal?: AbortSignal;
   /** For how long nodes are tried; 60,000 if absent. */
   timeoutMs?: number;
+  /** Whether a 408, which says that the line is slow, is sent again; true if absent. */
+  retry408?: boolean;
 }
 
 /** One session with the cluster. Made by `connect`. */
@@ -82,13 +103,18 @@ export class Client {
   readonly session: string | undefined;
   /** After a reconnection: whether nothing is missing. null before there was one. */
   readonly recovered: boolean | null;
+  /** Why there is no connection, in a sentence; null while there is one. */
+  readonly trouble: string | null;
   /** How signals travel now; null while there is no connection. */
   readonly via: "socket" | "http" | null;
   /** The nodes that are known, the one in use first. */
   readonly urls: string[];
 
-  /** Makes this session the one that gets the signals to `peerId`, and lets `inviteCode` lead to it. */
-  claim(peerId: string, options?: { inviteCode?: string }): Promise<void>;
+  /**
+   * Makes this session the one that gets the signals to `peerId`, and lets `inviteCode` lead to it. An id that another
+   * session holds is tried again for `waitMs` (5,000 if absent), since its lease may be running out; then `peer_in_use`.
+   */
+  claim(peerId: string, options?: { inviteCode?: string; waitMs?: number }): Promise<void>;
   /** The peer that an invite code leads to; throws `peer_not_found`. */
   lookup(inviteCode: string): Promise<string>;
   /**
@@ -107,10 +133,13 @@ export class Client {
   watch(what: { transfer: string }, handler: (state: TransferState) => void): () => void;
   watch(what: { session: string }, handler: (state: ExchangeState) => void): () => void;
 
-  /** One request, to whichever node answers it; follows `Retry-After`. Repeats it, so mind what is repeatable. */
+  /**
+   * One request, to whichever node answers it; follows `Retry-After`. Repeats it, so mind what is repeatable. It ends when
+   * nothing comes for 28 s, however long it takes.
+   */
   http(method: string, path: string, request?: Request): Promise<Response>;
 
-  /** Ends the session on this side. */
+  /** Ends the session: its peer id and invite code are free at once. */
   close(error?: ConclaveError): void;
 }
 
@@ -132,8 +161,11 @@ export interface RoomHandlers {
   onmessage?(message: Message): void;
   onjoin?(member: string): void;
   onleave?(member: string): void;
-  /** After a reconnection, with whether everything missed was or will be given to `onmessage`. */
-  onresume?(resumed: { recovered: boolean }): void;
+  /**
+   * After a reconnection, with whether everything missed was or will be given to `onmessage`, and the other members. Who
+   * came or left meanwhile is given to `onjoin` and `onleave` before.
+   */
+  onresume?(resumed: { recovered: boolean; members: string[] }): void;
 }
 
 /** A room this session is in. Each offset is given to `onmessage` once. */
@@ -146,7 +178,7 @@ export interface Room {
   readonly recovered: boolean | null;
   /** Sends to all members, in one order for everybody; delivered once, however often it must be tried. */
   publish(data: unknown): Promise<{ epoch: number; offset: number }>;
-  /** Sends to whoever is there now, at most once. */
+  /** Sends to whoever is there now, at most once; dropped while there is no connection. */
   volatile(data: unknown): Promise<void>;
   members(): Promise<string[]>;
   leave(): Promise<void>;

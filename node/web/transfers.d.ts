@@ -12,7 +12,7 @@ export interface Progress {
 }
 
 interface Common {
-  /** Chunks under way at once; 6 if absent. */
+  /** Chunks under way at once, at most; 6 if absent. It begins with one and adapts to the line. */
   concurrency?: number;
   onprogress?(progress: Progress): void;
   signal?: AbortSignal;
@@ -31,6 +31,8 @@ export type Upload = Words &
 export type Download = Common & {
   /** Gets the chunks in their order, each once its promise for the last one is settled. Without it, a Blob is made. */
   sink?(bytes: Uint8Array, index: number): unknown;
+  /** Called with the bytes of chunks as they come. */
+  onbytes?(count: number): void;
   /** Whether the transfer is acknowledged, and so freed, at the end. Default: true. */
   ack?: boolean;
 } & ({ id: string } | (Words & { total: number }));
@@ -54,7 +56,10 @@ export class Transfers {
   /** Makes a transfer, or finds the one that lives under these words; returns its id. */
   open(options: Words & { total: number; signal?: AbortSignal }): Promise<string>;
   state(id: string, options?: { signal?: AbortSignal }): Promise<State>;
-  /** Uploads what is not there yet. Called again after a failure, it goes on where it was. Returns the id. */
+  /**
+   * Uploads what is not there yet. Called again after a failure, it goes on where it was. Returns the id. Throws
+   * `transfer_finished` if the receiver has acknowledged it before.
+   */
   upload(options: Upload): Promise<string>;
   /** Fetches chunks as they come, checks each against its digest. */
   download(options: Download): Promise<Blob>;

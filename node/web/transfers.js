@@ -16,6 +16,13 @@ export const CHUNKS_MAX = 2048;
 const LOOK_AGAIN_AFTER_MS = 100;
 const ASK_EVERY_MS = 5000;
 const DAMAGED_MAX = 3;
+/** A body that breaks off is fetched again, so often in a row without a byte. */
+const BROKEN_MAX = 20;
+/** Chunks of one upload that the server may give up waiting for. */
+const SLOW_MAX = 64;
+/** A chunk that takes longer says that the line is full; one that takes less that there may be room. */
+const SLOW_MS = 4000;
+const QUICK_MS = 1500;
 
 const contentDigest = async (bytes) => {
   const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
@@ -24,9 +31,33 @@ const contentDigest = async (bytes) => {
 
 const among = (ranges, i) => ranges.some(([first, last]) => first <= i && i <= last);
 
+/**
+ * How many chunks are under way at once. It begins with one and grows while chunks are quick: on a slow line several at
+ * once would share it, and each would take longer than the server waits.
+ */
+class Crowd {
+  #size = 1;
+
+  /** The places there are, `max` at most. */
+  places(max) {
+    return Math.max(1, Math.min(max, this.#size));
+  }
+
+  took(ms, max) {
+    if (ms > SLOW_MS) this.crowded();
+    else if (ms < QUICK_MS) this.#size = Math.min(max, this.#size + 1);
+  }
+
+  crowded() {
+    this.#size = Math.max(1, Math.floor(this.#size / 2));
+  }
+}
+
 /** The transfers that one client takes part in. */
 export class Transfers {
   #client;
+  #up = new Crowd();
+  #down = new Crowd();
 
   constructor(client) {
     this.#client = client;
@@ -53,7 +84,7 @@ export class Transfers {
 
   /** Everything arrived: frees the chunks. */
   async acknowledge(id, { signal } = {}) {
-    await this.#call("POST", `/${id}/ack`, { signal });
+    await answer(this.#call("POST", `/${id}/ack`, { signal }));
   }
 
   /** Waits until the other side has acknowledged a transfer: true, or false if it is gone before. */
@@ -83,38 +114,77 @@ export class Transfers {
       throw new ConclaveError("invalid_input", `a transfer has 1 to ${CHUNKS_MAX} chunks`);
     }
     const id = await this.open({ pin, passwordHash, total, signal });
-    const { ranges, received } = await this.state(id, { signal });
+    const { ranges, received, acknowledged } = await this.state(id, { signal });
+    if (acknowledged) {
+      throw new ConclaveError(
+        "transfer_finished",
+        "The transfer under this pin and hash was received and acknowledged already; take another pin for more data.",
+      );
+    }
     // One failure ends them all.
     const stop = new AbortController();
     const within = signal ? AbortSignal.any([signal, stop.signal]) : stop.signal;
-    let next = 0;
-    let done = received;
-    const work = async () => {
-      for (;;) {
-        while (next < total && among(ranges, next)) next++;
-        if (next >= total) return;
-        const i = next++;
-        const body = await chunk(i);
-        within.throwIfAborted();
-        const headers = { "content-digest": await contentDigest(body) };
-        await this.#call("PUT", `/${id}/chunks/${i}`, { body, headers, signal: within });
-        onprogress?.({ done: ++done, total });
+    let [next, done, over] = [0, received, false];
+    const [again, slow] = [[], []];
+    const put = async (i) => {
+      const body = await chunk(i);
+      within.throwIfAborted();
+      const headers = { "content-digest": await contentDigest(body) };
+      const began = performance.now();
+      const path = `/${id}/chunks/${i}`;
+      try {
+        await answer(this.#call("PUT", path, { body, headers, signal: within, retry408: false }));
+      } catch (error) {
+        if (error.status === 408 && slow.push(i) < SLOW_MAX) {
+          // The line is full: this chunk's turn comes again, with fewer beside it.
+          again.push(i);
+          return this.#up.crowded();
+        }
+        // An answer that was lost was asked for again, and meanwhile the receiver has fetched and acknowledged it all.
+        if (error.status !== 404 || !(await this.state(id, { signal: within })).acknowledged) throw error;
+        over = true;
+        return;
       }
+      this.#up.took(performance.now() - began, concurrency);
+      onprogress?.({ done: ++done, total });
     };
-    try {
-      await Promise.all(Array.from({ length: concurrency }, work));
-    } catch (error) {
-      stop.abort(error);
-      throw error;
-    }
+    const following = () => {
+      if (over) return null;
+      if (again.length) return again.shift();
+      while (next < total && among(ranges, next)) next++;
+      return next < total ? next++ : null;
+    };
+    await this.#several(this.#up, concurrency, following, put, stop);
     return id;
+  }
+
+  /** Does `work` for all that `following` gives, as many at once as the crowd has places. */
+  #several(crowd, max, following, work, stop) {
+    return new Promise((resolve, reject) => {
+      let [busy, ended] = [0, false];
+      const more = () => {
+        while (!ended && busy < crowd.places(max)) {
+          const i = following();
+          if (i === null) break;
+          busy++;
+          work(i).then(() => (busy--, more()), fail);
+        }
+        if (!busy && !ended) resolve();
+      };
+      const fail = (error) => {
+        ended = true;
+        stop.abort(error);
+        reject(error);
+      };
+      more();
+    });
   }
 
   /**
    * Fetches a transfer's chunks as they come and hands them to `sink` in their order, never more than `concurrency`
    * ahead of it. Without a sink, returns a Blob.
    */
-  async download({ id, pin, passwordHash, total, sink, concurrency = 6, onprogress, signal, ack = true }) {
+  async download({ id, pin, passwordHash, total, sink, concurrency = 6, onprogress, onbytes, signal, ack = true }) {
     const parts = [];
     sink ??= (bytes) => void parts.push(bytes);
     id ??= await this.open({ pin, passwordHash, total, signal });
@@ -122,7 +192,16 @@ export class Transfers {
     const news = new News(this.#client, id);
     try {
       const again = async () => (state = await this.state(id, { signal }));
-      await this.#inOrder(id, { state: () => state, again, news, sink, concurrency, onprogress, signal });
+      await this.#inOrder(id, {
+        state: () => state,
+        again,
+        news,
+        sink,
+        concurrency,
+        onprogress,
+        onbytes,
+        signal,
+      });
     } finally {
       news.end();
     }
@@ -130,20 +209,21 @@ export class Transfers {
     return new Blob(parts);
   }
 
-  async #inOrder(id, { state, again, news, sink, concurrency, onprogress, signal }) {
+  async #inOrder(id, { state, again, news, sink, concurrency, onprogress, onbytes, signal }) {
     const { total } = state();
     const coming = new Map();
     let [asked, looked, looking] = [0, 0, null];
     for (let next = 0; next < total;) {
-      while (coming.size < concurrency && asked < total && among(state().ranges, asked)) {
-        const fetching = this.#fetch(id, asked, signal);
+      const places = this.#down.places(concurrency);
+      while (coming.size < places && asked < total && among(state().ranges, asked)) {
+        const fetching = this.#fetch(id, asked, { concurrency, onbytes, signal });
         fetching.catch(() => {});
         coming.set(asked++, fetching);
       }
       // Looked for ahead of time, so that the next chunks are known before these are all fetched.
       if (
         !looking &&
-        coming.size < concurrency &&
+        coming.size < places &&
         asked < total &&
         Date.now() - looked > LOOK_AGAIN_AFTER_MS
       ) {
@@ -164,17 +244,51 @@ export class Transfers {
     }
   }
 
-  async #fetch(id, i, signal) {
-    for (let tries = 0; tries < DAMAGED_MAX; tries++) {
+  async #fetch(id, i, { concurrency, onbytes, signal }) {
+    for (let [damaged, broken] = [0, 0]; ;) {
+      const began = performance.now();
       const reply = await this.#call("GET", `/${id}/chunks/${i}`, { signal });
-      // A body that breaks off is fetched again, like one that is damaged.
-      const bytes = await reply.arrayBuffer().catch(() => null);
+      const { bytes, whole } = await read(reply, onbytes);
       signal?.throwIfAborted();
-      if (bytes && (await contentDigest(bytes)) === reply.headers.get("content-digest"))
-        return new Uint8Array(bytes);
+      if (!whole) {
+        // A body that breaks off is not damaged: it is fetched again.
+        this.#down.crowded();
+        broken = bytes.length ? 0 : broken + 1;
+        if (broken >= BROKEN_MAX)
+          throw new ConclaveError("unreachable", "A chunk broke off again and again before it was here.");
+        await sleep(LOOK_AGAIN_AFTER_MS * 2 ** Math.min(broken, 5), signal);
+        continue;
+      }
+      if ((await contentDigest(bytes)) === reply.headers.get("content-digest")) {
+        this.#down.took(performance.now() - began, concurrency);
+        return bytes;
+      }
+      if (++damaged >= DAMAGED_MAX)
+        throw new ConclaveError("digest_mismatch", "A chunk arrived damaged again and again.");
     }
-    throw new ConclaveError("digest_mismatch", "a chunk arrived damaged again and again");
   }
+}
+
+/** A body as it comes; `whole` is false if it broke off. */
+async function read(reply, onbytes) {
+  const parts = [];
+  let whole = true;
+  try {
+    const reader = reply.body.getReader();
+    for (let part; !(part = await reader.read()).done;) {
+      parts.push(part.value);
+      onbytes?.(part.value.length);
+    }
+  } catch {
+    whole = false;
+  }
+  const bytes = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    bytes.set(part, at);
+    at += part.length;
+  }
+  return { bytes, whole };
 }
 
 /** What is pushed of one transfer, while somebody waits for it. */

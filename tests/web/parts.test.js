@@ -17,14 +17,15 @@ import { Sha256 } from "../../node/web/sha256.js";
 
 const path = (name) => fileURLToPath(new URL(name, import.meta.url));
 
-it("the client is smaller than 10 kB", async () => {
+it("the client is smaller than 22 kB", async () => {
   const built = await esbuild.build({
     entryPoints: [path("../../node/web/conclave.js")],
+    bundle: true,
     minify: true,
     format: "esm",
     write: false,
   });
-  assert.ok(built.outputFiles[0].contents.length < 10_000, `${built.outputFiles[0].contents.length} bytes`);
+  assert.ok(built.outputFiles[0].contents.length < 22_000, `${built.outputFiles[0].contents.length} bytes`);
 });
 
 it("the types fit a program that uses all of the client", () => {

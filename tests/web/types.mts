@@ -1,7 +1,7 @@
 import { connect, type Message } from "../../node/web/conclave.js";
 import { Transfers } from "../../node/web/transfers.js";
 import { negotiate } from "../../node/web/negotiate.js";
-const client = await connect({ urls: ["http://x"], token: "t" });
+const client = await connect({ urls: ["http://x"], token: "t", WebSocket, timeoutMs: 5000 });
 const off = client.on("signal", async ({ type, payload, from }) => {
   const t: string = from;
   await receive(type, payload);
@@ -12,7 +12,7 @@ client.on("state", (s) => {
   }
 });
 const { pc, receive } = negotiate((type, payload) => client.signal("bob", type, payload), { polite: true });
-const room = await client.join("r", { onmessage(m: Message) {} });
+const room = await client.join("r", { onmessage(m: Message) {}, onresume: ({ members }) => members.length });
 const { offset } = await room.publish({ a: 1 });
 const stop = client.watch({ transfer: "x" }, (s) => s.received);
 const t = new Transfers(client);

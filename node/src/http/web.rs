@@ -27,7 +27,7 @@ const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 const TYPES: &str = "text/plain; charset=utf-8";
 
 /// Every file: its path, its media type, its bytes.
-const FILES: [(&str, &str, &[u8]); 19] = [
+const FILES: [(&str, &str, &[u8]); 25] = [
     ("/", "text/html; charset=utf-8", include_bytes!("../../web/index.html")),
     ("/style.css", "text/css; charset=utf-8", include_bytes!("../../web/style.css")),
     ("/icon.svg", "image/svg+xml", include_bytes!("../../web/icon.svg")),
@@ -37,13 +37,19 @@ const FILES: [(&str, &str, &[u8]); 19] = [
     ("/app.js", JAVASCRIPT, include_bytes!("../../web/app.js")),
     ("/code.js", JAVASCRIPT, include_bytes!("../../web/code.js")),
     ("/conclave.js", JAVASCRIPT, include_bytes!("../../web/conclave.js")),
+    ("/errors.js", JAVASCRIPT, include_bytes!("../../web/errors.js")),
+    ("/fallback.js", JAVASCRIPT, include_bytes!("../../web/fallback.js")),
     ("/negotiate.js", JAVASCRIPT, include_bytes!("../../web/negotiate.js")),
+    ("/nodes.js", JAVASCRIPT, include_bytes!("../../web/nodes.js")),
+    ("/pace.js", JAVASCRIPT, include_bytes!("../../web/pace.js")),
     ("/pairing.js", JAVASCRIPT, include_bytes!("../../web/pairing.js")),
     ("/qr.js", JAVASCRIPT, include_bytes!("../../web/qr.js")),
     ("/records.js", JAVASCRIPT, include_bytes!("../../web/records.js")),
+    ("/room.js", JAVASCRIPT, include_bytes!("../../web/room.js")),
     ("/seal.js", JAVASCRIPT, include_bytes!("../../web/seal.js")),
     ("/sha256.js", JAVASCRIPT, include_bytes!("../../web/sha256.js")),
     ("/sink.js", JAVASCRIPT, include_bytes!("../../web/sink.js")),
+    ("/socket.js", JAVASCRIPT, include_bytes!("../../web/socket.js")),
     ("/transfers.js", JAVASCRIPT, include_bytes!("../../web/transfers.js")),
     ("/ways.js", JAVASCRIPT, include_bytes!("../../web/ways.js")),
     ("/words.js", JAVASCRIPT, include_bytes!("../../web/words.js")),

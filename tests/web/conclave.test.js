@@ -1,0 +1,248 @@
+// The client in Node, over proxies that do what networks do.
+
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { once } from "node:events";
+import { createServer } from "node:http";
+import { after, before, describe, it } from "node:test";
+import { promisify } from "node:util";
+
+import WebSocket from "ws";
+
+import { connect, sleep } from "../../node/web/conclave.js";
+import { Nodes } from "../../node/web/nodes.js";
+import { Transfers } from "../../node/web/transfers.js";
+import { cluster } from "./cluster.js";
+import { Proxy } from "./proxy.js";
+
+/** Waits for a condition; the test's own time limit ends it. */
+async function until(condition) {
+  while (!condition()) await sleep(20);
+}
+
+describe("the client", { concurrency: true, timeout: 120_000 }, () => {
+  const ends = [];
+  let urls;
+  before(async () => {
+    const { nodes } = await cluster({ after: (end) => ends.push(end) });
+    urls = nodes.map(({ http }) => http);
+  });
+  after(async () => {
+    for (const end of ends.reverse()) await end();
+  });
+
+  /** A client that the test's end closes, and the states it tells. */
+  async function open(test, options = {}) {
+    const client = await connect({ urls, WebSocket, ...options });
+    test.after(() => client.close());
+    const states = [];
+    client.on("state", ({ state, via }) => states.push(via ? `${state} by ${via}` : state));
+    return { client, states };
+  }
+
+  const room = () => `room-${crypto.randomUUID()}`;
+
+  it("rejects once what is larger than a socket takes, and goes on", async (test) => {
+    const { client, states } = await open(test);
+    await client.claim(crypto.randomUUID());
+    const entered = await client.join(room());
+    const large = "x".repeat(200_000);
+    await assert.rejects(client.signal("someone", "offer", large), { code: "payload_too_large", message: /This signal has 200065 bytes/ });
+    await assert.rejects(entered.publish(large), { code: "payload_too_large" });
+    await assert.rejects(client.lookup("zzzzzzzzzz"), ({ code }) => code !== "payload_too_large");
+    assert.deepEqual(states, []);
+  });
+
+  it("sends many messages at the pace the server allows: all arrive, once and in order", async (test) => {
+    const [a, b] = [await open(test), await open(test)];
+    const [name, seen] = [room(), []];
+    await a.client.join(name, { onmessage: ({ data }) => seen.push(data) });
+    const entered = await b.client.join(name);
+    await Promise.all(Array.from({ length: 250 }, (_, i) => entered.publish(i)));
+    const large = "x".repeat(50_000);
+    await Promise.all(Array.from({ length: 40 }, (_, i) => entered.publish([250 + i, large])));
+    await until(() => seen.length >= 290);
+    assert.deepEqual(seen.map((data) => (Array.isArray(data) ? data[0] : data)), [...Array(290).keys()]);
+    assert.deepEqual([...a.states, ...b.states], []);
+  });
+
+  it("sends what piled up during an outage, and tells who left and came meanwhile", async (test) => {
+    const proxy = await Proxy.before(test, urls[0]);
+    const away = await open(test, { urls: [proxy.url] });
+    const [stays, leaves, comes] = [await open(test), await open(test), await open(test)];
+    const [name, seen, there] = [room(), [], new Set()];
+    await stays.client.join(name, { onmessage: ({ data }) => seen.push(data) });
+    const left = await leaves.client.join(name);
+    const resumed = [];
+    const entered = await away.client.join(name, {
+      onjoin: (member) => there.add(member),
+      onleave: (member) => there.delete(member),
+      onresume: (now) => resumed.push({ ...now, told: new Set(there) }),
+    });
+    for (const member of await entered.members()) if (member !== entered.member) there.add(member);
+    assert.equal(there.size, 2);
+
+    proxy.open = false;
+    proxy.cut();
+    await until(() => away.states.includes("reconnecting"));
+    const published = Array.from({ length: 200 }, (_, i) => entered.publish(i));
+    await left.leave();
+    const came = await comes.client.join(name);
+    proxy.open = true;
+    await Promise.all(published);
+    await until(() => seen.length >= 200);
+    assert.deepEqual(seen, [...Array(200).keys()]);
+    assert.deepEqual(away.states, ["reconnecting", "open by socket"]);
+    const others = new Set((await entered.members()).filter((member) => member !== entered.member));
+    assert.ok(others.has(came.member) && !others.has(left.member));
+    assert.equal(resumed.length, 1);
+    assert.deepEqual([resumed[0].told, new Set(resumed[0].members)], [others, others]);
+  });
+
+  it("does not give a healthy connection up because its own timers are late", async (test) => {
+    // As in a hidden tab: later than any answer may take. In a process of its own, for there is one set of timers.
+    const program = `
+      const real = globalThis.setTimeout;
+      globalThis.setTimeout = (run, ms, ...rest) => real(run, ms < 100 ? ms : Math.max(ms, 10_000), ...rest);
+      const { connect } = await import(${JSON.stringify(import.meta.resolve("../../node/web/conclave.js"))});
+      const { WebSocket } = await import(${JSON.stringify(import.meta.resolve("ws"))});
+      const client = await connect({ urls: ${JSON.stringify(urls)}, WebSocket, pingMs: 1000 });
+      client.on("state", ({ state }) => state !== "waiting" && console.log(state));
+      real(() => process.exit(), 32_000);`;
+    const { stdout } = await promisify(execFile)(process.execPath, ["--input-type=module", "--eval", program], {
+      signal: test.signal,
+    });
+    assert.ok(!stdout.includes("reconnecting"), stdout);
+  });
+
+  it("asks a silent server twice, says so, and goes on elsewhere", async (test) => {
+    const proxy = await Proxy.before(test, urls[0]);
+    const { client, states } = await open(test, { urls: [proxy.url, urls[1]], pingMs: 1000 });
+    proxy.freeze(true);
+    await until(() => states.length >= 3);
+    assert.deepEqual(states, ["waiting", "reconnecting", "open by socket"]);
+    assert.equal(client.urls[0], urls[1]);
+    assert.equal(client.recovered, true);
+  });
+
+  it("does not connect where nobody is, and says why", async () => {
+    const gone = createServer().listen(0, "127.0.0.1");
+    await once(gone, "listening");
+    const { port } = gone.address();
+    await promisify(gone.close.bind(gone))();
+    const began = Date.now();
+    const opening = connect({ urls: `http://127.0.0.1:${port}`, WebSocket, timeoutMs: 1500 });
+    await assert.rejects(opening, { code: "unreachable", message: /^No node answered within 1.5 s. No node answers: / });
+    assert.ok(Date.now() - began < 4000);
+    await assert.rejects(connect({ urls: "one.example" }), { code: "invalid_input", message: /`one.example`/ });
+  });
+
+  it("goes by HTTP only while HTTP is answered, and back to a socket within seconds", async (test) => {
+    const proxy = await Proxy.before(test, urls[0]);
+    proxy.sockets = false;
+    const { client, states } = await open(test, { urls: proxy.url });
+    assert.equal(client.via, "http");
+    const [peer, other] = [crypto.randomUUID(), await open(test)];
+    const heard = [];
+    client.on("signal", ({ payload }) => heard.push(payload));
+    await client.claim(peer);
+    await other.client.claim(crypto.randomUUID());
+    await Promise.all([...Array(5).keys()].map((i) => other.client.signal(peer, "ready", i)));
+    await until(() => heard.length === 5);
+    assert.deepEqual(heard, [0, 1, 2, 3, 4]);
+    await assert.rejects(client.join(room()), { code: "unavailable" });
+
+    proxy.open = false;
+    proxy.cut();
+    await until(() => states.includes("reconnecting"));
+    assert.equal(client.via, null);
+    const sent = client.signal(peer, "ready", "after");
+    await sleep(1000);
+    assert.equal(states.filter((state) => state.startsWith("open")).length, 0);
+    proxy.open = proxy.sockets = true;
+    const back = Date.now();
+    await sent;
+    await until(() => client.via === "socket" && heard.includes("after"));
+    assert.ok(Date.now() - back < 8000);
+  });
+
+  it("keeps signals until somebody listens", async (test) => {
+    const [a, b] = [await open(test), await open(test)];
+    const peer = crypto.randomUUID();
+    await a.client.claim(peer);
+    await b.client.claim(crypto.randomUUID());
+    for (let i = 0; i < 3; i++) await b.client.signal(peer, "offer", i);
+    await sleep(300);
+    const heard = [];
+    a.client.on("signal", ({ payload }) => heard.push(payload));
+    await until(() => heard.length === 3);
+    assert.deepEqual(heard, [0, 1, 2]);
+  });
+
+  it("has no rooms without a WebSocket, and says what is missing", async (test) => {
+    const { client } = await open(test, { WebSocket: undefined });
+    if (!globalThis.WebSocket) {
+      assert.equal(client.via, "http");
+      await assert.rejects(client.join(room()), { code: "unavailable", message: /`WebSocket` option/ });
+    }
+  });
+
+  it("says that a transfer is finished, and finishes one on a slow line", async (test) => {
+    const proxy = await Proxy.before(test, urls[0]);
+    proxy.rate = 24_000;
+    const { client } = await open(test, { urls: proxy.url });
+    const words = { pin: crypto.randomUUID(), passwordHash: "hash", data: new Uint8Array(200_000).fill(7) };
+    const steps = [];
+    const id = await new Transfers(client).upload({ ...words, onprogress: ({ done }) => steps.push(done) });
+    assert.deepEqual(steps, [1, 2, 3, 4, 5]);
+    const there = new Transfers((await open(test)).client);
+    let bytes = 0;
+    const got = await there.download({ id, onbytes: (count) => (bytes += count) });
+    assert.deepEqual([got.size, bytes], [200_000, 200_000]);
+    await assert.rejects(there.upload(words), { code: "transfer_finished", message: /another pin/ });
+  });
+});
+
+it("a chunk that is answered 408 is sent again, with fewer beside it", async (test) => {
+  let [busy, refusals, after] = [0, 1, []];
+  const stored = new Set();
+  const server = createServer(async (request, response) => {
+    const json = (status, body) => response.writeHead(status).end(JSON.stringify(body));
+    const [, chunk] = request.url.match(/chunks\/(\d+)$/) ?? [];
+    if (request.method === "POST") return json(201, { transferId: "id" });
+    if (!chunk) return json(200, { totalChunks: 30, received: [], acknowledged: false });
+    busy++;
+    if (refusals < 1) after.push(busy);
+    await request.toArray();
+    await sleep(30);
+    const refused = stored.size > 10 && refusals-- > 0;
+    busy--;
+    if (refused) return json(408, { error: "request_timeout" });
+    stored.add(chunk);
+    json(201, { status: "stored" });
+  }).listen(0, "127.0.0.1");
+  test.after(() => server.close());
+  await once(server, "listening");
+  const stop = new AbortController();
+  const nodes = new Nodes({ urls: `http://127.0.0.1:${server.address().port}`, stop: stop.signal });
+  const client = { http: (...request) => nodes.http(...request), watch: () => () => {} };
+  await new Transfers(client).upload({ pin: "1", passwordHash: "2", total: 30, chunk: () => new Uint8Array(9) });
+  assert.equal(stored.size, 30);
+  // Six were under way; five of them end before the next one begins.
+  assert.ok(after[0] <= 4, `${after} at once after the refusal`);
+});
+
+it("a credential goes to no learned address of another scheme, nor to this machine by another's word", () => {
+  const { signal: stop } = new AbortController();
+  const learned = (urls, told) => {
+    const nodes = new Nodes({ urls, stop });
+    nodes.learn(told);
+    nodes.move(told[0]);
+    return nodes.all.sort();
+  };
+  const told = ["http://other.example", "https://other.example", "http://127.0.0.1:3000", "https://[::1]:3000"];
+  assert.deepEqual(learned(["https://one.example"], told), ["https://one.example", "https://other.example"]);
+  assert.deepEqual(learned(["http://one.example"], told), ["http://one.example", "http://other.example"]);
+  assert.deepEqual(learned(["http://localhost:3001"], ["http://127.0.0.1:3000"]).length, 2);
+  assert.deepEqual(learned(["https://one.example"], ["javascript:alert(1)", "https://"]), ["https://one.example"]);
+});
