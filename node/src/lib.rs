@@ -2,8 +2,8 @@
 //! that starts them.
 //!
 //! Read in this order: [`cli`] says what was asked for, [`config`] with what values, [`serve`] runs one node and
-//! [`dev`] several; [`listener`] takes its connections, [`http`] meets the public, [`socket`] stays with it, [`actors`] wait for it, [`access`] and [`edition`] say who may what;
-//! [`admin`] and [`telemetry`] are for operators.
+//! [`dev`] several; [`listener`] takes its connections, [`http`] meets the public, [`socket`] stays with it, [`actors`] wait for it, [`access`] and [`edition`] say who may what,
+//! [`admission`] how much of it; [`admin`] and [`telemetry`] are for operators.
 
 pub mod config;
 pub mod exit;
@@ -13,6 +13,7 @@ pub mod serve;
 
 pub mod access;
 pub mod actors;
+pub mod admission;
 pub mod edition;
 pub mod http;
 pub mod listener;

@@ -23,6 +23,7 @@ use tokio::time::Instant;
 use crate::access;
 use crate::actors::{self, Registry};
 use crate::admin::{self, Door, Phase};
+use crate::admission::buffers::Buffers;
 use crate::config::{Config, Environment};
 use crate::exit::Exit;
 use crate::http::{self, Shared};
@@ -240,6 +241,7 @@ fn serve_public(
         http::app(shared.clone()).wrap(from_fn(move |request, next| running.clone().count_in(request, next)))
     };
     let options = listener::Options {
+        buffers: Buffers::new(usize::try_from(config.http.buffers_bytes_max).unwrap_or(usize::MAX)),
         workers,
         connections_max: config.http.connections_max.div_ceil(workers),
         keep_alive: config.http.keep_alive,

@@ -57,6 +57,11 @@ impl Node {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
+    /// The id of its process, which has to be there.
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().expect("the test knows which nodes run").pid()
+    }
+
     /// The files of its log of entries, oldest first.
     pub fn log_files(&self) -> Vec<PathBuf> {
         let found = self.files("wal");

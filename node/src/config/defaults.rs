@@ -30,6 +30,7 @@ impl Default for Http {
             keep_alive: Duration::from_secs(75),
             request_timeout: Duration::from_secs(10),
             body_bytes_max: 1 << 18,
+            buffers_bytes_max: 128 << 20,
             compression: true,
             page: true,
             behind_tls: false,

@@ -55,6 +55,10 @@ pub const KEYS: &[(&str, &str)] = &[
     ("http.keep_alive", "For how long an idle connection stays open."),
     ("http.request_timeout", "Within this time a request's headers must have arrived."),
     ("http.body_bytes_max", "Bytes of one request's body; enforced while reading."),
+    (
+        "http.buffers_bytes_max",
+        "Bytes held for all connections: bodies being read, requests in turn, unread answers. Beyond it bodies are refused and slow readers closed.",
+    ),
     ("http.compression", "Answers with gzip or brotli where that is safe."),
     ("http.page", "Serves a page that sends files from device to device at /, and the JavaScript client."),
     ("http.behind_tls", "Clients come over TLS that a proxy in front ends: sends Strict-Transport-Security."),

@@ -67,6 +67,8 @@ pub struct Http {
     pub request_timeout: Duration,
     #[serde(with = "size")]
     pub body_bytes_max: u64,
+    #[serde(with = "size")]
+    pub buffers_bytes_max: u64,
     pub compression: bool,
     pub page: bool,
     pub behind_tls: bool,

@@ -144,6 +144,8 @@ fn http<O: Fn(&str) -> String>(config: &Config, rules: &mut Rules<'_, O>) {
     let body = config.http.body_bytes_max;
     // A signal of 64 KiB whose every character is escaped, and a chunk, must fit.
     rules.unless((65_536..=64 << 20).contains(&body), "http.body_bytes_max", "between 64KiB and 64MiB");
+    let enough = config.http.buffers_bytes_max >= body.max(1 << 20);
+    rules.unless(enough, "http.buffers_bytes_max", "at least 1MiB, and http.body_bytes_max");
 }
 
 fn cluster<O: Fn(&str) -> String>(config: &Config, rules: &mut Rules<'_, O>) {

@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use super::error::{Code, Error, Extra};
 use super::signed::Promised;
-use crate::listener::Tap;
+use crate::listener::{LARGE, Tap};
 
 /// For how long a body may be under way.
 const ARRIVAL_MAX: Duration = Duration::from_secs(15);
@@ -25,7 +25,12 @@ where
 {
     let announced = announced(request, bytes_max)?;
     let_in(request);
-    let body = within(ARRIVAL_MAX, gather(payload, announced, bytes_max)).await?;
+    // Bodies that came with their heads are not worth counting.
+    let hold = |bytes| match request.conn_data::<Tap>() {
+        Some(tap) => bytes < LARGE || tap.buffers().set_body(bytes),
+        None => true,
+    };
+    let body = within(ARRIVAL_MAX, gather(payload, announced, bytes_max, hold)).await?;
     // What was signed is the digest; that it is this body's digest shows only now.
     match request.extensions().get::<Promised>() {
         Some(Promised(promised)) if *promised != Digest::of(&body) => Err(Code::Unauthorized.into()),
@@ -81,7 +86,13 @@ async fn within(time: Duration, body: impl Future<Output = Result<Bytes, Error>>
     }
 }
 
-async fn gather<S>(mut payload: S, announced: Option<usize>, bytes_max: usize) -> Result<Bytes, Error>
+/// `hold` is told how many bytes there are so far, and says whether there is room for them.
+async fn gather<S>(
+    mut payload: S,
+    announced: Option<usize>,
+    bytes_max: usize,
+    hold: impl Fn(usize) -> bool,
+) -> Result<Bytes, Error>
 where
     S: Stream<Item = Result<Bytes, PayloadError>> + Unpin,
 {
@@ -97,6 +108,9 @@ where
         let part = next.map_err(broken)?;
         if body.len() + part.len() > bytes_max {
             return Err(too_large(bytes_max));
+        }
+        if !hold(body.len() + part.len()) {
+            return Err(Code::Overloaded.into());
         }
         body.extend_from_slice(&part);
         next = match payload.next().await {
@@ -154,7 +168,7 @@ mod tests {
 
     async fn gathered(parts: &'static [&'static str], bytes_max: usize) -> Result<Bytes, Code> {
         let parts = parts.iter().map(|part| -> Part { Ok(Bytes::from_static(part.as_bytes())) });
-        gather(stream::iter(parts), None, bytes_max).await.map_err(|error| error.code)
+        gather(stream::iter(parts), None, bytes_max, |_| true).await.map_err(|error| error.code)
     }
 
     #[actix_web::test]
@@ -168,6 +182,13 @@ mod tests {
     async fn the_bound_holds_while_reading() {
         assert_eq!(gathered(&["abcde"], 4).await, Err(Code::PayloadTooLarge));
         assert_eq!(gathered(&["abc", "de"], 4).await, Err(Code::PayloadTooLarge));
+    }
+
+    #[actix_web::test]
+    async fn a_body_for_which_there_is_no_room_is_refused() {
+        let parts = ["ab", "c", "d"].map(|part| -> Part { Ok(Bytes::from_static(part.as_bytes())) });
+        let error = gather(stream::iter(parts), None, 9, |bytes| bytes < 4).await.unwrap_err();
+        assert_eq!(error.code, Code::Overloaded);
     }
 
     #[actix_web::test]
@@ -191,7 +212,7 @@ mod tests {
 
     #[actix_web::test]
     async fn a_body_that_never_comes_is_given_up() {
-        let never = gather(stream::pending::<Part>(), None, 4);
+        let never = gather(stream::pending::<Part>(), None, 4, |_| true);
         let error = within(Duration::from_millis(1), never).await.unwrap_err();
         assert_eq!(error.code, Code::RequestTimeout);
     }

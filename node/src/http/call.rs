@@ -1,6 +1,6 @@
 //! What a handler works with: one request, its client's allowance, and the cluster.
 
-use actix_web::http::header::{HeaderName, HeaderValue};
+use actix_web::http::header::{HeaderName, HeaderValue, TRANSFER_ENCODING};
 use actix_web::web::{self, Payload};
 use actix_web::{HttpMessage as _, HttpRequest, HttpResponse};
 use bytes::Bytes;
@@ -73,7 +73,12 @@ impl<'a> Call<'a> {
     /// refused as overloaded in any case: it would be most of what the refusal costs.
     pub(super) async fn body(&mut self, payload: Payload, bytes_max: usize) -> Result<Bytes, Error> {
         let announced = body::announced(self.request, bytes_max)?;
-        if announced.is_none_or(|len| len < LARGE) {
+        // A chunked body may become as large as any.
+        let small = match announced {
+            Some(len) => len < LARGE,
+            None => !self.request.headers().contains_key(TRANSFER_ENCODING),
+        };
+        if small {
             return body::read(self.request, payload, bytes_max).await;
         }
         let Some(taken) = Taken::of(self.shared) else {

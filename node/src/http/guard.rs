@@ -123,7 +123,7 @@ where
         let answer = answer.await;
         if let Some(tap) = &tap {
             // Nobody wants the body any more, but it stands before the next request.
-            tap.open();
+            tap.over();
         }
         let mut response = answer?;
         if response.response().error().is_some() {

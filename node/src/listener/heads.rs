@@ -35,6 +35,10 @@ pub(super) enum Rest {
     Nothing,
     /// The beginning of a head.
     Head,
+    /// Nothing of a head yet, only empty lines before one.
+    Blank,
+    /// Bytes of heads beyond those that may pass now.
+    Full,
     /// A head that is refused.
     Refused(Fault),
 }
@@ -46,6 +50,8 @@ pub(super) struct Heads {
     /// How much of a head's beginning was looked at before.
     scanned: usize,
     lines: usize,
+    /// Whether a line of it that is not empty was found.
+    begun: bool,
     /// Heads that have passed.
     requests: u64,
     /// What the last one was, if it announced a large body.
@@ -121,9 +127,21 @@ impl Heads {
         self.place == Place::Head
     }
 
+    /// How many heads have passed.
+    pub(super) fn requests(&self) -> u64 {
+        self.requests
+    }
+
     /// Which request's body is under way, if it is one that said it would be [large](super::tap::LARGE).
     pub(super) fn in_large_body(&self) -> Option<u64> {
         (self.large.is_some() && matches!(self.place, Place::Body(_))).then_some(self.requests)
+    }
+
+    /// Which request's body is under way, if it is one that waits until it is wanted: a large one, or one that does not say
+    /// how long it will be.
+    pub(super) fn in_held_body(&self) -> Option<u64> {
+        let chunked = matches!(self.place, Place::Chunk(_));
+        if chunked { Some(self.requests) } else { self.in_large_body() }
     }
 
     /// The head before a large body. Where it stands is true only of the bytes in which it ended.
@@ -145,10 +163,11 @@ impl Heads {
         self.place = if left == 0 { Place::Head } else { Place::Body(left) };
     }
 
-    /// How many of these bytes may pass, and what comes then. The beginning of a head is shown again next time, with
-    /// what follows it.
-    pub(super) fn follow(&mut self, bytes: &[u8]) -> (usize, Rest) {
+    /// How many of these bytes may pass if no more than `heads_max` heads may, and what comes then. What did not pass is
+    /// shown again next time, with what follows it, but for empty lines that are reported as [`Rest::Blank`].
+    pub(super) fn follow(&mut self, bytes: &[u8], heads_max: u64) -> (usize, Rest) {
         let mut passed = 0;
+        let last = self.requests.saturating_add(heads_max);
         while passed < bytes.len() {
             let rest = &bytes[passed..];
             match self.place {
@@ -168,6 +187,7 @@ impl Heads {
                     self.place = chunk.after(rest[0]);
                     passed += 1;
                 }
+                Place::Head if self.requests == last => return (passed, Rest::Full),
                 Place::Head => match self.head(rest) {
                     Ok(Some(len)) => {
                         if let Some(large) = &mut self.large {
@@ -177,6 +197,11 @@ impl Heads {
                             large.end += passed;
                         }
                         passed += len;
+                    }
+                    // Empty lines before a request mean nothing (RFC 9112, section 2.2), so they are forgotten at once.
+                    Ok(None) if !self.begun && self.scanned == rest.len() && rest.ends_with(b"\n") => {
+                        (self.scanned, self.lines) = (0, 0);
+                        return (passed, Rest::Blank);
                     }
                     Ok(None) => return (passed, Rest::Head),
                     Err(fault) => return (passed, Rest::Refused(fault)),
@@ -205,17 +230,23 @@ impl Heads {
             self.lines += 1;
             let is_empty = end == 1 || bytes[end - 2] == b'\n';
             if !is_empty {
+                self.begun = true;
+            }
+            if !is_empty || !self.begun {
                 continue;
             }
-            // Empty lines before a request mean nothing (RFC 9112, section 2.2).
-            if end > 1 {
-                let (place, length, expects) = body(&bytes[..end - 1])?;
-                self.large = matches!(place, Place::Body(length) if length >= LARGE as u64)
-                    .then_some(Large { begin: 0, length, end: end + 1, expects });
-                self.place = place;
-                self.requests += 1;
-            }
-            (self.scanned, self.lines) = (0, 0);
+            let begin = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n')).unwrap_or(0);
+            let (place, length, expects) = body(&bytes[begin..end - 1])?;
+            let length = length.start + begin..length.end + begin;
+            self.large = matches!(place, Place::Body(length) if length >= LARGE as u64).then_some(Large {
+                begin,
+                length,
+                end: end + 1,
+                expects,
+            });
+            self.place = place;
+            self.requests += 1;
+            (self.scanned, self.lines, self.begun) = (0, 0, false);
             return Ok(Some(end + 1));
         }
     }

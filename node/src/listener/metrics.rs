@@ -1,4 +1,4 @@
-//! What is counted of TLS.
+//! What is counted of connections.
 
 use metrics::Counter;
 
@@ -6,6 +6,9 @@ use metrics::Counter;
 const HANDSHAKES: &str = "conclave_tls_handshakes_total";
 /// Attempts to read the certificate anew, by result.
 const RELOADS: &str = "conclave_tls_reloads_total";
+
+/// Connections that were closed because their clients took too little of what they were sent.
+pub(super) const SLOW_CLOSED: &str = "conclave_connections_slow_closed_total";
 
 /// What became of a handshake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,6 +10,7 @@ mod hangup;
 mod heads;
 mod io;
 mod metrics;
+mod pace;
 mod refusal;
 mod stream;
 mod tap;
@@ -26,7 +27,8 @@ use actix_http::error::DispatchError;
 use actix_http::{HttpService, Protocol, Request, Response};
 use actix_server::{Server, ServerBuilder};
 use actix_service::{
-    IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt as _, fn_service, map_config,
+    IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt as _, apply_fn_factory, fn_service,
+    map_config,
 };
 use actix_web::body::MessageBody;
 use actix_web::dev::{AppConfig, Extensions, ServiceResponse};
@@ -41,11 +43,15 @@ pub use tls::Tls;
 use upgrade::Upgrades;
 
 use crate::access::certificate::Certificate;
+use crate::admission::buffers::Buffers;
 
 /// For how long a client may take to close after it was told.
 const PARTING: Duration = Duration::from_secs(1);
 /// A client that acknowledges nothing, or lets nothing be sent, for so long is gone (RFC 5482).
 const SILENCE_MAX: Duration = Duration::from_secs(20);
+/// What the system keeps of a connection's bytes that are not under way yet (tcp(7), `TCP_NOTSENT_LOWAT`).
+#[cfg(target_os = "linux")]
+const UNSENT_BYTES_MAX: u32 = 128 << 10;
 
 /// How the public is served.
 #[derive(Debug, Clone)]
@@ -64,6 +70,8 @@ pub struct Options {
     pub tls: Option<Tls>,
     /// Which large bodies are refused unread.
     pub judge: Arc<dyn Judge>,
+    /// What all connections together may make the node hold.
+    pub buffers: Buffers,
 }
 
 /// What is asked before each large body.
@@ -90,6 +98,7 @@ struct Manner {
     /// For how long the server may hear nothing of a connection that is in use.
     unheard_max: Duration,
     judge: Arc<dyn Judge>,
+    buffers: Buffers,
 }
 
 /// That a connection is under TLS; among the connection's data.
@@ -131,11 +140,12 @@ where
             .client_disconnect_timeout(PARTING)
             .on_connect_ext(|stream: &Stream, data: &mut Extensions| connected(stream, data))
             .upgrade(Upgrades(map_config(app(), |()| AppConfig::default())))
-            .finish(map_config(app(), |()| AppConfig::default()));
+            .finish(apply_fn_factory(map_config(app(), |()| AppConfig::default()), begin));
         let manner = Manner {
             patience: options.patience,
             unheard_max: options.keep_alive / 2,
             judge: options.judge.clone(),
+            buffers: options.buffers.clone(),
         };
         fn_service(move |tcp: TcpStream| {
             let (tls, manner) = (tls.clone(), manner.clone());
@@ -157,13 +167,24 @@ where
     Ok(builder.run())
 }
 
+/// Takes note that the server begins to answer a request. It does so in the order in which they came, one at a time.
+fn begin<S: Service<Request>>(request: Request, service: &S) -> S::Future {
+    if let Some(tap) = request.conn_data::<Tap>() {
+        tap.begin();
+    }
+    service.call(request)
+}
+
 /// Sets what the system is to do with a connection. Without the first, a small frame behind another waits for the
 /// client's acknowledgement of that, up to 40 ms (RFC 9293, section 3.7.4); without the second the system has a longer
-/// patience of its own.
+/// patience of its own; without the third the system takes megabytes that the client may never read, and shows nothing of
+/// what it did read for minutes.
 fn prepare(tcp: &TcpStream) {
     let _ = tcp.set_nodelay(true);
     #[cfg(target_os = "linux")]
     let _ = rustix::net::sockopt::set_tcp_user_timeout(tcp, SILENCE_MAX.as_millis() as u32);
+    #[cfg(target_os = "linux")]
+    let _ = socket2::SockRef::from(tcp).set_tcp_notsent_lowat(UNSENT_BYTES_MAX);
 }
 
 /// What a connection's requests may know of it.

@@ -16,9 +16,12 @@ use super::Manner;
 use super::deadline::{Awaited, Deadline};
 use super::heads::{Fault, Heads, Large, Rest};
 use super::io::Io;
+use super::metrics::SLOW_CLOSED;
+use super::pace::Watch;
 use super::refusal;
 use super::tap::Tap;
 use super::turn::Turn;
+use crate::admission::buffers::{Buffers, Pressure};
 use write::Parting;
 
 /// Bytes that are read at a time while a head is awaited: most requests whole, of a large one not much more than its head.
@@ -26,6 +29,13 @@ const PIECE_BYTES: usize = 4096;
 /// Bytes of a large body that are handed on at a time. The server reads for as long as something comes, into a buffer that
 /// it keeps with the connection, before it looks at what it has.
 const PART_BYTES: usize = 16 << 10;
+/// Requests that are handed on while the one before them is being answered. What is behind them stays in the system's
+/// buffers. The server would read as many as fit in 128 KiB, and keep 5 KiB for each.
+const WAITING_MAX: u64 = 8;
+/// Their bytes; the last one may go beyond it.
+const WAITING_BYTES_MAX: usize = 16 << 10;
+/// What the server keeps for a request beside its bytes.
+const REQUEST_BYTES: usize = 5 << 10;
 
 /// A connection.
 ///
@@ -47,6 +57,15 @@ pub struct Stream {
     held: BytesMut,
     /// How much of it may be handed on.
     cleared: usize,
+    /// What is held begins with heads for which there was no room.
+    full: bool,
+    /// Nothing is read because there is no room for another request.
+    paused: bool,
+    /// Bytes handed on since no request waited for the one before it.
+    handed_bytes: usize,
+    /// Bytes that the server could not write.
+    unwritten: usize,
+    watch: Watch,
     deadline: Option<Deadline>,
     refused: bool,
     /// A body did not come in time; nothing more is read.
@@ -67,13 +86,18 @@ impl Stream {
         Self {
             io,
             heads: Heads::default(),
-            tap: Tap::default(),
+            tap: Tap::new(manner.buffers.part()),
             tapped: 0,
             turn: Turn::default(),
             disowned: false,
             part: 0,
             held: BytesMut::new(),
             cleared: 0,
+            full: false,
+            paused: false,
+            handed_bytes: 0,
+            unwritten: 0,
+            watch: Watch::default(),
             deadline: Some(Deadline::new(Awaited::Head, manner.patience)),
             manner,
             refused: false,
@@ -92,9 +116,61 @@ impl Stream {
         self.io.session()
     }
 
-    /// Lets go of the connection: what is under it, and what was read and not handed on.
-    pub(super) fn into_parts(self) -> (Io, BytesMut) {
-        (self.io, self.held)
+    /// Lets go of the connection: what is under it, what was read and not handed on, and all connections' buffers.
+    pub(super) fn into_parts(self) -> (Io, BytesMut, Buffers) {
+        (self.io, self.held, self.manner.buffers)
+    }
+
+    /// How many requests were handed on.
+    fn handed(&self) -> u64 {
+        self.heads.requests() - self.turn.ours()
+    }
+
+    /// How many of them wait until those before them are answered, and the answers written.
+    fn waiting(&self) -> u64 {
+        self.handed().saturating_sub(self.tap.settled())
+    }
+
+    /// How many more may be handed on.
+    fn room(&self) -> u64 {
+        let waiting = self.waiting();
+        let most = if self.manner.buffers.pressure() == Pressure::Low { WAITING_MAX } else { 1 };
+        if waiting > 0 && self.handed_bytes >= WAITING_BYTES_MAX { 0 } else { most.saturating_sub(waiting) }
+    }
+
+    /// Counts what this connection makes the node hold. A single request on its way is not counted.
+    fn count(&self) {
+        let waiting = self.waiting() as usize;
+        let requests = if waiting > 1 { waiting * REQUEST_BYTES + self.handed_bytes } else { 0 };
+        self.tap.buffers().set_waiting(requests + self.held.len() + self.unwritten);
+    }
+
+    /// The server has written all it had.
+    fn settle(&mut self, cx: &Context<'_>) {
+        self.watch.done();
+        self.unwritten = 0;
+        self.turn.flushed(self.tap.answered());
+        self.tap.settle();
+        if self.waiting() == 0 {
+            self.handed_bytes = 0;
+        }
+        self.count();
+        if self.paused && self.room() > 0 {
+            self.paused = false;
+            cx.waker().wake_by_ref();
+        }
+    }
+
+    /// The server could not write so many bytes now. An error if its client is given up.
+    fn poll_blocked(&mut self, cx: &mut Context<'_>, bytes: usize) -> Poll<io::Error> {
+        if self.unwritten != bytes {
+            self.unwritten = bytes;
+            self.count();
+        }
+        self.watch.poll_blocked(cx, self.manner.buffers.pressure()).map(|()| {
+            metrics::counter!(SLOW_CLOSED).increment(1);
+            io::ErrorKind::TimedOut.into()
+        })
     }
 
     fn refuse(&mut self, fault: Fault) {
@@ -109,6 +185,17 @@ impl Stream {
         self.cleared = cleared;
         match rest {
             Rest::Nothing => self.pass_all(),
+            // Empty lines are no reason to wait for longer, or to take the connection for one in use.
+            Rest::Blank => {
+                self.held.truncate(cleared);
+                if cleared > 0 {
+                    self.deadline = None;
+                }
+            }
+            Rest::Full => {
+                self.full = true;
+                self.deadline = None;
+            }
             Rest::Head => {
                 // The head that came whole is over with; the next one has its own time.
                 let same = self.deadline.as_ref().is_some_and(|one| one.awaited == Awaited::Head);
@@ -179,7 +266,7 @@ impl Stream {
     /// Waits until the rest of a body is wanted, if it is a large one, and then after each part of it until the server has
     /// looked at that.
     fn poll_wanted(&mut self, cx: &Context<'_>) -> Poll<()> {
-        if self.heads.in_large_body().is_none() {
+        if self.heads.in_held_body().is_none() {
             return Poll::Ready(());
         }
         ready!(self.tap.poll_open(cx));
@@ -193,9 +280,9 @@ impl Stream {
 
     /// All that was read may pass. If more of a large body must come, it is held back.
     fn pass_all(&mut self) {
-        if let Some(request) = self.heads.in_large_body().filter(|request| *request > self.tapped) {
+        if let Some(request) = self.heads.in_held_body().filter(|request| *request > self.tapped) {
             self.tapped = request;
-            self.tap.close();
+            self.tap.close(self.handed());
         }
         let awaited = self.heads.in_body().map(Awaited::Body);
         if self.deadline.as_ref().map(|deadline| deadline.awaited) != awaited {
@@ -210,14 +297,30 @@ impl Stream {
         }
     }
 
+    /// Finds out how much of what is held may pass, with no more heads than there is room for.
+    fn look_at_held(&mut self, room: u64) {
+        let mut held = std::mem::take(&mut self.held);
+        let (mut cleared, rest) = self.heads.follow(&held, room);
+        if rest == Rest::Nothing
+            && let Some(passed) = self.turn_away(&mut held)
+        {
+            held.truncate(passed);
+            cleared = passed;
+        }
+        self.held = held;
+        self.handed_bytes += cleared;
+        self.found(cleared, rest);
+        self.count();
+    }
+
     /// Sends what was answered here.
     fn poll_owed(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.turn.poll_owed(self.io.as_mut(), cx)
     }
 
-    /// Reads what is there, but of what begins with a head only a piece.
+    /// Reads what is there, but only a piece where heads may come.
     fn poll_some(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if !self.heads.at_head() {
+        if self.heads.in_held_body().is_some() {
             return self.io.as_mut().poll_read(cx, buffer);
         }
         let mut scratch = [MaybeUninit::uninit(); PIECE_BYTES];
@@ -277,6 +380,17 @@ impl AsyncRead for Stream {
             if this.given_up {
                 return Poll::Ready(Ok(()));
             }
+            let room = this.room();
+            if room == 0 && this.heads.at_head() {
+                // Woken when the server has answered and written.
+                this.paused = true;
+                return Poll::Pending;
+            }
+            if this.full {
+                this.full = false;
+                this.look_at_held(room);
+                continue;
+            }
             if this.held.is_empty() {
                 ready!(this.poll_wanted(cx));
                 let before = buffer.filled().len();
@@ -296,10 +410,11 @@ impl AsyncRead for Stream {
                     return Poll::Ready(Ok(()));
                 }
                 this.part += fresh.len();
-                let (passed, rest) = this.heads.follow(fresh);
+                let (passed, rest) = this.heads.follow(fresh, room);
                 if rest == Rest::Nothing {
                     let passed = this.turn_away(fresh).unwrap_or(passed);
                     buffer.set_filled(before + passed);
+                    this.handed_bytes += passed;
                     this.pass_all();
                     if passed == 0 {
                         continue;
@@ -309,6 +424,7 @@ impl AsyncRead for Stream {
                 // What may not pass yet is taken back.
                 this.held.extend_from_slice(&fresh[passed..]);
                 buffer.set_filled(before + passed);
+                this.handed_bytes += passed;
                 let whole = passed > 0;
                 if whole {
                     this.deadline = None;
@@ -321,16 +437,7 @@ impl AsyncRead for Stream {
                 this.held.reserve(PIECE_BYTES);
                 match tokio_util::io::poll_read_buf(this.io.as_mut(), cx, &mut this.held) {
                     Poll::Ready(Ok(0)) => return Poll::Ready(Ok(())),
-                    Poll::Ready(Ok(_)) => {
-                        let (mut cleared, rest) = this.heads.follow(&this.held);
-                        let mut held = std::mem::take(&mut this.held);
-                        if let Some(passed) = this.turn_away(&mut held) {
-                            held.truncate(passed);
-                            cleared = passed;
-                        }
-                        this.held = held;
-                        this.found(cleared, rest);
-                    }
+                    Poll::Ready(Ok(_)) => this.look_at_held(room),
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                     Poll::Pending => {
                         ready!(this.poll_late(cx));

@@ -44,6 +44,11 @@ impl Turn {
         self.servers + self.ours + 1 == request && self.heard.elapsed() < unheard_max
     }
 
+    /// How many were answered in front of the server.
+    pub(super) fn ours(&self) -> u64 {
+        self.ours
+    }
+
     /// Answers a request that [is ours](Self::is_ours).
     pub(super) fn answer(&mut self, answer: Vec<u8>) {
         self.ours += 1;

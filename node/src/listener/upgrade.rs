@@ -31,7 +31,10 @@ use tokio::time::timeout;
 
 use super::hangup::Hangup;
 use super::io::Io;
+use super::metrics::SLOW_CLOSED;
+use super::pace::Watch;
 use super::stream::Stream;
+use crate::admission::buffers::Part;
 
 /// Bytes read at a time.
 const PIECE_BYTES: usize = 8 << 10;
@@ -123,16 +126,29 @@ struct Line(Rc<RefCell<Ends>>);
 
 struct Ends {
     io: Io,
+    watch: Watch,
+    part: Part,
     /// What came with the request.
     early: BytesMut,
 }
 
+impl Ends {
+    /// So many bytes could not be written now.
+    fn poll_blocked(&mut self, cx: &mut Context<'_>, bytes: usize) -> Poll<io::Result<()>> {
+        self.part.set_waiting(bytes);
+        ready!(self.watch.poll_blocked(cx, self.part.all().pressure()));
+        metrics::counter!(SLOW_CLOSED).increment(1);
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
 impl Line {
     fn new(stream: Stream, read: BytesMut) -> Self {
-        let (io, held) = stream.into_parts();
+        let (io, held, buffers) = stream.into_parts();
         // Not the server's buffer, which is empty as a rule and large.
         let early = BytesMut::from_iter(read.into_iter().chain(held));
-        Self(Rc::new(RefCell::new(Ends { io, early })))
+        let (watch, part) = (Watch::default(), buffers.part());
+        Self(Rc::new(RefCell::new(Ends { io, watch, part, early })))
     }
 
     fn poll_read(&self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
@@ -146,18 +162,30 @@ impl Line {
         Poll::Ready(Ok(Bytes::copy_from_slice(buffer.filled())))
     }
 
-    /// Writes all there is.
+    /// Writes all there is. An error, too, if the client does not take it.
     fn poll_write(&self, cx: &mut Context<'_>, bytes: &mut BytesMut) -> Poll<io::Result<()>> {
         let mut ends = self.0.borrow_mut();
+        let ends = &mut *ends;
         while !bytes.is_empty() {
-            match ready!(ends.io.as_mut().poll_write(cx, bytes))? {
-                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                count => bytes.advance(count),
+            match ends.io.as_mut().poll_write(cx, bytes)? {
+                Poll::Pending => return ends.poll_blocked(cx, bytes.len()),
+                Poll::Ready(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(count) => {
+                    ends.watch.wrote(count);
+                    bytes.advance(count);
+                }
             }
         }
         // Nothing is kept while nothing is on its way.
         *bytes = BytesMut::new();
-        ends.io.as_mut().poll_flush(cx)
+        match ends.io.as_mut().poll_flush(cx)? {
+            Poll::Pending => ends.poll_blocked(cx, 0),
+            Poll::Ready(()) => {
+                ends.watch.done();
+                ends.part.set_waiting(0);
+                Poll::Ready(Ok(()))
+            }
+        }
     }
 
     /// Says that nothing more will be sent.

@@ -18,4 +18,5 @@ mod partition;
 mod restarts;
 mod shutdown;
 mod slow_links;
+mod slow_readers;
 mod sockets;

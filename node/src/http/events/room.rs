@@ -14,8 +14,8 @@ use crate::actors::Place;
 
 /// Messages of one write.
 const COUNT_MAX: usize = 64;
-/// Their bytes, unless a single one has more.
-const BYTES_MAX: usize = 256 * 1024;
+/// Their bytes, unless a single one has more: what a client that does not read costs this node.
+const BYTES_MAX: usize = 32 * 1024;
 
 /// Where in a room's history a stream stands.
 #[derive(Debug)]

@@ -3,7 +3,7 @@ use super::*;
 const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
 
 fn judge(text: &str) -> Rest {
-    Heads::default().follow(text.as_bytes()).1
+    Heads::default().follow(text.as_bytes(), u64::MAX).1
 }
 
 /// The same bytes in pieces of each length must come to the same.
@@ -12,9 +12,11 @@ fn follow_pieces(text: &str, len: usize) -> (usize, Rest) {
     let mut rest = Rest::Nothing;
     for piece in text.as_bytes().chunks(len) {
         held.extend_from_slice(piece);
-        let (count, now) = heads.follow(&held);
-        passed += count;
-        held.drain(..count);
+        let (count, now) = heads.follow(&held, u64::MAX);
+        // Empty lines are forgotten.
+        let over = if now == Rest::Blank { held.len() } else { count };
+        passed += over;
+        held.drain(..over);
         rest = now;
         if matches!(rest, Rest::Refused(_)) {
             break;
@@ -91,26 +93,26 @@ fn a_head_is_bounded() {
     assert_eq!(judge(&format!("{long}\r\n\r\n")), Rest::Refused(Fault::TooLarge));
     let many = format!("GET / HTTP/1.1\r\nhost: a\r\n{}\r\n", "x: y\r\n".repeat(LINES_MAX));
     assert_eq!(judge(&many), Rest::Refused(Fault::TooLarge));
-    assert_eq!(judge(&"\r\n".repeat(10)), Rest::Nothing);
+    assert_eq!(judge(&"\r\n".repeat(10)), Rest::Blank);
 }
 
 #[test]
 fn what_belongs_to_a_socket_is_not_looked_at() {
     let text = "GET / HTTP/1.1\r\nhost: a\r\nUpgrade: WebSocket\r\n\r\n\x01\n\n\n\0";
-    assert_eq!(Heads::default().follow(text.as_bytes()), (text.len(), Rest::Nothing));
+    assert_eq!(Heads::default().follow(text.as_bytes(), u64::MAX), (text.len(), Rest::Nothing));
 }
 
 #[test]
 fn a_body_that_must_go_on_is_known_by_its_request() {
     let mut heads = Heads::default();
     assert_eq!(heads.in_body(), None);
-    heads.follow(GET.as_bytes());
+    heads.follow(GET.as_bytes(), u64::MAX);
     assert_eq!(heads.in_body(), None);
-    heads.follow(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\na");
+    heads.follow(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\na", u64::MAX);
     assert_eq!(heads.in_body(), Some(2));
-    heads.follow(b"bPOST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n");
+    heads.follow(b"bPOST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n", u64::MAX);
     assert_eq!(heads.in_body(), Some(3));
-    heads.follow(b"0\r\n\r\n");
+    heads.follow(b"0\r\n\r\n", u64::MAX);
     assert_eq!(heads.in_body(), None);
 }
 
@@ -119,13 +121,13 @@ fn a_large_body_is_known_by_its_head() {
     let head = "POST / HTTP/1.1\r\nhost: a\r\nExpect: 100-continue\r\ncontent-length:  4096 \r\n\r\n";
     let text = format!("{GET}{head}abc");
     let mut heads = Heads::default();
-    heads.follow(text.as_bytes());
+    heads.follow(text.as_bytes(), u64::MAX);
     let large = heads.large().unwrap().clone();
     assert_eq!((&text[large.length], large.end, large.expects), ("4096", GET.len() + head.len(), true));
     assert_eq!((heads.in_large_body(), heads.left()), (Some(2), 4093));
-    heads.follow(&[b'x'; 4093]);
+    heads.follow(&[b'x'; 4093], u64::MAX);
     assert_eq!((heads.in_large_body(), heads.left(), heads.at_head()), (None, 0, true));
-    heads.follow(head.replace("4096", "4095").as_bytes());
+    heads.follow(head.replace("4096", "4095").as_bytes(), u64::MAX);
     assert_eq!((heads.in_large_body(), heads.left()), (None, 4095));
 }
 
@@ -135,4 +137,41 @@ fn a_body_is_not_taken_for_a_head() {
     assert_eq!(judge(inside), Rest::Nothing);
     let broken = "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n\n\n";
     assert_eq!(judge(broken), Rest::Nothing, "the server refuses it");
+}
+
+#[test]
+fn no_more_heads_pass_than_there_is_room_for() {
+    let post = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\nok";
+    let text = format!("{GET}{post}{GET}{GET}");
+    let mut heads = Heads::default();
+    assert_eq!(heads.follow(text.as_bytes(), 2), (GET.len() + post.len(), Rest::Full));
+    let rest = &text[GET.len() + post.len()..];
+    assert_eq!(heads.follow(rest.as_bytes(), 0), (0, Rest::Full));
+    assert_eq!(heads.follow(rest.as_bytes(), 2), (rest.len(), Rest::Nothing));
+    assert_eq!(heads.requests(), 4);
+}
+
+#[test]
+fn empty_lines_before_a_head_are_no_head() {
+    let mut heads = Heads::default();
+    assert_eq!(heads.follow(b"\r\n\r\n", 9), (0, Rest::Blank));
+    assert_eq!(heads.follow(b"\r", 9), (0, Rest::Head), "its end is missing");
+    assert_eq!(heads.follow(b"\r\n", 9), (0, Rest::Blank));
+    let text = format!("\r\n\r\n{GET}\r\n");
+    assert_eq!(heads.follow(text.as_bytes(), 9), (text.len() - 2, Rest::Blank));
+    assert_eq!(heads.follow("\r\n".repeat(2 * LINES_MAX).as_bytes(), 9), (0, Rest::Refused(Fault::TooLarge)));
+    let head = "\r\nPOST / HTTP/1.1\r\nhost: a\r\ncontent-length: 4096\r\n\r\n";
+    let mut heads = Heads::default();
+    heads.follow(head.as_bytes(), 9);
+    let large = heads.large().unwrap().clone();
+    assert_eq!((large.begin, &head[large.length], large.end), (2, "4096", head.len()));
+}
+
+#[test]
+fn a_body_of_unknown_length_is_held_back_like_a_large_one() {
+    let mut heads = Heads::default();
+    heads.follow(b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n", 9);
+    assert_eq!((heads.in_held_body(), heads.in_large_body()), (Some(1), None));
+    heads.follow(b"1\r\na\r\n0\r\n\r\n", 9);
+    assert_eq!(heads.in_held_body(), None);
 }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::poll;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use super::super::Judge;
@@ -41,7 +41,8 @@ async fn pair() -> (TcpStream, Stream, Arc<Strain>) {
     let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (server, _) = listener.accept().await.unwrap();
     let strain = Arc::<Strain>::default();
-    let manner = Manner { patience: WAIT, unheard_max: WAIT, judge: strain.clone() };
+    let buffers = Buffers::new(1 << 20);
+    let manner = Manner { patience: WAIT, unheard_max: WAIT, judge: strain.clone(), buffers };
     (client, Stream::plain(server, manner), strain)
 }
 
@@ -68,6 +69,7 @@ async fn a_large_body_comes_when_it_is_wanted() {
             tokio::task::yield_now().await;
         }
         assert!(read.starts_with(head.as_bytes()) && read.len() <= PIECE_BYTES, "{} bytes", read.len());
+        stream.tap().begin();
         stream.tap().open();
         let rest = format!("{}{NEXT}", &body[read.len() - head.len()..]);
         expect(&mut stream, &rest).await;
@@ -82,6 +84,7 @@ async fn whoever_waits_for_a_body_is_woken_when_it_may_come() {
     expect(&mut stream, &head).await;
     client.write_all(body.as_bytes()).await.unwrap();
     let tap = stream.tap().clone();
+    tap.begin();
     tokio::join!(expect(&mut stream, &body), async { tap.open() });
 }
 
@@ -158,6 +161,7 @@ async fn a_body_that_waits_to_be_asked_for_is_asked_for() {
     client.write_all(head.as_bytes()).await.unwrap();
     expect(&mut stream, &head).await;
     client.write_all(body.as_bytes()).await.unwrap();
+    stream.tap().begin();
     stream.tap().open();
     expect(&mut stream, &body).await;
 }
@@ -178,6 +182,7 @@ async fn a_large_body_comes_in_parts() {
                 assert!(count.unwrap() > 0);
             }
             most = most.max(read.len() - before);
+            tap.begin();
             tap.open();
             tokio::task::yield_now().await;
         }
@@ -186,4 +191,114 @@ async fn a_large_body_comes_in_parts() {
     assert_eq!(read, format!("{head}{body}").into_bytes());
     // The last read of a part may go beyond it by as much as the buffer has room for.
     assert!(most < 3 * PART_BYTES, "{most} bytes at once");
+}
+
+/// What the server reads without waiting.
+async fn at_hand(stream: &mut Stream) -> usize {
+    let (mut read, mut idle) = (Vec::new(), 0);
+    // A socket on loopback has what was sent after some turns of the runtime.
+    while idle < 100 {
+        let before = read.len();
+        let _ = poll!(std::pin::pin!(stream.read_buf(&mut read)));
+        idle = if read.len() > before { 0 } else { idle + 1 };
+        tokio::task::yield_now().await;
+    }
+    read.len()
+}
+
+#[actix_web::test]
+async fn only_some_requests_are_handed_on_before_their_answers_are_written() {
+    let (mut client, mut stream, _) = pair().await;
+    client.write_all(NEXT.repeat(1000).as_bytes()).await.unwrap();
+    let mut handed = at_hand(&mut stream).await / NEXT.len();
+    assert_eq!(handed as u64, WAITING_MAX);
+    let mut begun = 0;
+    while handed < 1000 {
+        // One is answered, and its answer written.
+        stream.tap().begin();
+        begun += 1;
+        assert_eq!(at_hand(&mut stream).await, 0, "the answer is not written yet");
+        let mut writing = std::pin::pin!(stream.flush());
+        assert!(poll!(&mut writing).is_ready());
+        let more = at_hand(&mut stream).await / NEXT.len();
+        assert!(more <= 1);
+        handed += more;
+        assert!(handed as u64 <= begun + WAITING_MAX);
+    }
+    assert!(stream.held.len() <= PIECE_BYTES, "{} bytes are held", stream.held.len());
+}
+
+#[actix_web::test]
+async fn large_heads_are_handed_on_one_after_the_other() {
+    let (mut client, mut stream, _) = pair().await;
+    let head = format!("GET / HTTP/1.1\r\nhost: a\r\nx: {}\r\n\r\n", "y".repeat(12 << 10));
+    let sending = head.repeat(4);
+    tokio::join!(async { client.write_all(sending.as_bytes()).await.unwrap() }, async {
+        assert_eq!(at_hand(&mut stream).await, 2 * head.len());
+    });
+}
+
+#[actix_web::test]
+async fn whoever_waits_for_room_is_woken_when_there_is_some() {
+    let (mut client, mut stream, _) = pair().await;
+    client.write_all(NEXT.repeat(20).as_bytes()).await.unwrap();
+    let mut handed = at_hand(&mut stream).await;
+    let reading = async {
+        while handed < 20 * NEXT.len() {
+            let count = std::future::poll_fn(|cx| {
+                let mut scratch = [0; 4096];
+                let mut buffer = ReadBuf::new(&mut scratch);
+                if Pin::new(&mut stream).poll_read(cx, &mut buffer).is_pending() {
+                    // As the server: it reads first, then it answers, and writes what it has.
+                    stream.tap().begin();
+                    assert!(Pin::new(&mut stream).poll_flush(cx).is_ready());
+                    return Poll::Pending;
+                }
+                Poll::Ready(buffer.filled().len())
+            });
+            handed += count.await;
+        }
+    };
+    tokio::time::timeout(WAIT, reading).await.unwrap();
+}
+
+#[actix_web::test]
+async fn under_pressure_requests_are_handed_on_one_by_one() {
+    let (mut client, mut stream, _) = pair().await;
+    let other = stream.manner.buffers.part();
+    other.set_waiting(1 << 20);
+    client.write_all(NEXT.repeat(9).as_bytes()).await.unwrap();
+    assert_eq!(at_hand(&mut stream).await, NEXT.len());
+}
+
+#[actix_web::test]
+async fn a_client_that_does_not_take_its_answer_is_counted_and_under_pressure_given_up() {
+    let (client, mut stream, _) = pair().await;
+    let buffers = stream.manner.buffers.clone();
+    let answer = vec![b'a'; 300_000];
+    let mut blocked = false;
+    for _ in 0..1000 {
+        blocked = poll!(std::pin::pin!(stream.write(&answer))).is_pending();
+        if blocked {
+            break;
+        }
+    }
+    assert!(blocked, "the system takes only so much");
+    assert_eq!(buffers.bytes(), answer.len());
+    let other = buffers.part();
+    other.set_waiting(2 << 20);
+    let error = stream.write(&answer).await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    drop((stream, other, client));
+    assert_eq!(buffers.bytes(), 0);
+}
+
+#[actix_web::test]
+async fn empty_lines_do_not_reach_the_server() {
+    let (mut client, mut stream, _) = pair().await;
+    client.write_all(b"\r\n\r\n").await.unwrap();
+    assert_eq!(at_hand(&mut stream).await, 0, "the server counts an idle connection");
+    client.write_all(format!("\r\n{NEXT}\r\n").as_bytes()).await.unwrap();
+    assert_eq!(at_hand(&mut stream).await, NEXT.len() + 2);
+    assert!(stream.held.is_empty());
 }

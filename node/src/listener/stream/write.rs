@@ -21,19 +21,35 @@ pub(super) struct Parting {
     heard: usize,
 }
 
+impl Stream {
+    fn wrote(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(count)) = written {
+            self.watch.wrote(count);
+        }
+        written
+    }
+}
+
 impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         ready!(this.poll_owed(cx))?;
-        this.io.as_mut().poll_write(cx, bytes)
+        match this.io.as_mut().poll_write(cx, bytes) {
+            Poll::Pending => this.poll_blocked(cx, bytes.len()).map(Err),
+            written => this.wrote(written),
+        }
     }
 
     /// The server calls this when it has written all it has, and each time before it reads.
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        ready!(this.io.as_mut().poll_flush(cx))?;
-        this.turn.flushed(this.tap.answered());
-        Poll::Ready(Ok(()))
+        match this.io.as_mut().poll_flush(cx)? {
+            Poll::Pending => this.poll_blocked(cx, 0).map(Err),
+            Poll::Ready(()) => {
+                this.settle(cx);
+                Poll::Ready(Ok(()))
+            }
+        }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -68,7 +84,13 @@ impl AsyncWrite for Stream {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         ready!(this.poll_owed(cx))?;
-        this.io.as_mut().poll_write_vectored(cx, slices)
+        match this.io.as_mut().poll_write_vectored(cx, slices) {
+            Poll::Pending => {
+                let bytes = slices.iter().map(|slice| slice.len()).sum();
+                this.poll_blocked(cx, bytes).map(Err)
+            }
+            written => this.wrote(written),
+        }
     }
 
     fn is_write_vectored(&self) -> bool {
