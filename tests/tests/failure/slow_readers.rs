@@ -55,7 +55,7 @@ async fn hoard(stream: impl Stream, end: Instant) {
 }
 
 /// Runs the clients, and returns by how much the node grew at most.
-async fn siege(cluster: &Cluster, health: impl AsyncFn(), connect: impl AsyncFn() -> Box<dyn Stream>) -> u64 {
+async fn siege<S: Stream>(cluster: &Cluster, health: impl AsyncFn(), connect: impl AsyncFn() -> S) -> u64 {
     let (pid, admin) = (cluster.node(1).pid(), cluster.admin(1));
     let before = resident_kib(pid);
     let end = Instant::now() + SIEGE;
@@ -79,9 +79,7 @@ async fn pipelined_requests_whose_answers_are_not_read_stay_outside() {
     let cluster = Cluster::builder().nodes(1).start().await;
     let node = cluster.api(1);
     let health = async || drop(node.get("/health").send().await.ok());
-    let connect = async || -> Box<dyn Stream> {
-        Box::new(TcpStream::connect(node.address()).await.expect("the node listens"))
-    };
+    let connect = async || TcpStream::connect(node.address()).await.expect("the node listens");
     let grew = siege(&cluster, health, connect).await;
     assert!(grew < GROWTH_KIB_MAX, "the node grew by {grew} KiB");
 }
@@ -92,9 +90,7 @@ async fn the_same_under_tls() {
     let cluster = authority.serve(Cluster::builder().nodes(1)).start().await;
     let (node, admin) = (cluster.api(1), cluster.admin(1));
     let health = async || drop(admin.get("/livez").send().await.ok());
-    let connect = async || -> Box<dyn Stream> {
-        Box::new(authority.connect(&node, &Client::default()).await.expect("a handshake"))
-    };
+    let connect = async || authority.connect(&node, &Client::default()).await.expect("a handshake");
     let grew = siege(&cluster, health, connect).await;
     assert!(grew < GROWTH_KIB_MAX, "the node grew by {grew} KiB");
 }
