@@ -10,22 +10,39 @@ import { cluster } from "./cluster.js";
 
 const ROOT = new URL("../../", import.meta.url);
 
-it("the README's JavaScript runs", async (test) => {
-  const { nodes } = await cluster(test);
-  const [, printed] = readFileSync(new URL("README.md", ROOT), "utf8").match(/```js\n([\s\S]*?)```/);
-  const here = nodes.reduce(
-    (text, { http }, i) => text.replace(`http://127.0.0.1:${3000 + i}`, http),
-    printed,
-  );
-  const output = await new Promise((resolve, reject) => {
-    const program = ["--input-type=module", "--eval", here];
+const README = readFileSync(new URL("README.md", ROOT), "utf8");
+
+/** A program of the README, for nodes that are elsewhere. */
+const here = (nodes, printed) =>
+  nodes.reduce((text, { http }, i) => text.replaceAll(`http://127.0.0.1:${3000 + i}`, http), printed);
+
+const run = (program, args) =>
+  new Promise((resolve, reject) => {
     execFile(
-      process.execPath,
       program,
+      args,
       { cwd: fileURLToPath(ROOT), timeout: 60_000 },
       (error, stdout, stderr) => (error ? reject(new Error(stderr || error.message)) : resolve(stdout)),
     );
   });
+
+it("the README's lines to try can be run twice", async (test) => {
+  const { nodes } = await cluster(test);
+  const [, printed] = README.match(/so\nthat the lines can be run again:\n\n```sh\n([\s\S]*?)```/);
+  for (const time of ["first", "second"]) {
+    const said = await run("sh", ["-ec", here(nodes, printed)]);
+    assert.ok(!said.includes('"error"'), `${time} time: ${said}`);
+    for (const part of ['"acknowledged":true', '"sdp":"v=0"', "first second", '"ready"']) {
+      assert.ok(said.includes(part), `${time} time: no ${part} in ${said}`);
+    }
+  }
+});
+
+it("the README's JavaScript runs", async (test) => {
+  const { nodes } = await cluster(test);
+  const [, printed] = README.match(/```js\n([\s\S]*?)```/);
+  const program = ["--input-type=module", "--eval", here(nodes, printed)];
+  const output = await run(process.execPath, program);
   // The signal is handed out while the transfer goes on, so the order is open.
   assert.deepEqual(output.trim().split("\n").sort(), ["hello", "offer { sdp: 'v=0' }"]);
 });
