@@ -7,7 +7,7 @@ use std::{env, fs, io, process};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use super::{BAD, BROKEN, GOOD, duration, print_json};
+use super::{BAD, BROKEN, GOOD, duration, print_json, say};
 use crate::chaos::report::{markdown, summary};
 use crate::chaos::schedule::{NAMES, random};
 use crate::chaos::{Audience, Error, Options, Outcome, Report, Schedule, direct, disk};
@@ -173,9 +173,9 @@ impl Args {
         if self.json {
             print_json(&reports);
         } else if self.markdown {
-            print!("{}", markdown(reports));
+            say(&markdown(reports));
         } else {
-            println!("{}", summary(reports));
+            say(&format!("{}\n", summary(reports)));
         }
         let skipped = reports.iter().filter(|report| matches!(report.outcome, Outcome::Skipped(_))).count();
         if skipped > 0 {
@@ -206,7 +206,7 @@ fn list() -> u8 {
             Ok(schedule) => {
                 let needs: Vec<String> = schedule.needs().iter().map(ToString::to_string).collect();
                 let needs = if needs.is_empty() { String::new() } else { format!(" [{}]", needs.join(", ")) };
-                println!("{name:24} {}{needs}", schedule.about);
+                say(&format!("{name:24} {}{needs}\n", schedule.about));
             }
             Err(error) => {
                 eprintln!("{error}");

@@ -9,7 +9,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::view::bar;
-use super::{BAD, BROKEN, GOOD, duration, print_json};
+use super::{BAD, BROKEN, GOOD, duration, print_json, say, unanswered};
 use crate::client::Target;
 use crate::proof::{Allowance, Family, Findings, Options, Run, Ttls, Verdict, Violation, check_file};
 
@@ -115,7 +115,10 @@ impl Args {
     pub(super) async fn run(self) -> u8 {
         match &self.history {
             Some(history) if self.target.is_empty() => self.judge(history),
-            _ => self.ask().await,
+            _ => match unanswered(&self.target).await {
+                Some(code) => code,
+                None => self.ask().await,
+            },
         }
     }
 
@@ -135,7 +138,7 @@ impl Args {
             print_json(&Judged { ok, operations, keys, violations, violations_beyond: *beyond });
         } else {
             tell(violations, *beyond);
-            println!("{operations} operations about {keys} keys: {}", word(ok));
+            say(&format!("{operations} operations about {keys} keys: {}\n", word(ok)));
         }
         if ok { GOOD } else { BAD }
     }
@@ -177,7 +180,7 @@ impl Args {
         if self.json {
             print_json(&verdict);
         } else {
-            print!("{}", summary(&verdict));
+            say(&summary(&verdict));
         }
         if verdict.ok { GOOD } else { BAD }
     }
@@ -198,10 +201,10 @@ impl Args {
 
 fn tell(violations: &[Violation], beyond: u64) {
     for violation in violations {
-        println!("{}", violation.text());
+        say(&format!("{}\n", violation.text()));
     }
     if beyond > 0 {
-        println!("and {beyond} more");
+        say(&format!("and {beyond} more\n"));
     }
 }
 

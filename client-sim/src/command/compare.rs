@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::output::Output;
 use super::view::progress;
 use super::work::Work;
-use super::{BROKEN, duration, interrupt};
+use super::{BROKEN, duration, interrupt, unanswered};
 use crate::client::Target;
 use crate::compare::{Ratio, Run, Side, Spread, ratios};
 use crate::report::Axis;
@@ -60,6 +60,12 @@ impl Args {
                 return BROKEN;
             }
         };
+        // One by one: all of them are measured, so that none may be missing.
+        for side in &sides {
+            if let Some(code) = unanswered(&side.targets).await {
+                return code;
+            }
+        }
         let most = sides.iter().map(|side| side.targets.len()).max().unwrap_or(0);
         if let Err(why) = self.work.prepare(most) {
             eprintln!("{why}");

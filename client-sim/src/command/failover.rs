@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::{BAD, BROKEN, GOOD, duration, print_json};
+use super::{BAD, BROKEN, GOOD, duration, print_json, say};
 use crate::client::{self, Client, Tally, Target};
 use crate::content::Content;
 use crate::fleet::{self, Fleet};
@@ -88,10 +88,10 @@ impl Args {
                 if self.json {
                     print_json(&summary);
                 } else {
-                    println!(
-                        "{} kills; writes resumed after p50 {:.0} ms, p99 {:.0} ms, at most {:.0} ms",
+                    say(&format!(
+                        "{} kills; writes resumed after p50 {:.0} ms, p99 {:.0} ms, at most {:.0} ms\n",
                         summary.kills, summary.resume_p50_ms, summary.resume_p99_ms, summary.resume_max_ms
-                    );
+                    ));
                 }
                 if summary.ok { GOOD } else { BAD }
             }

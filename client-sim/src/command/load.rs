@@ -4,7 +4,7 @@ use hyper::Uri;
 
 use super::output::Output;
 use super::work::Work;
-use super::{BROKEN, interrupt, progress};
+use super::{BROKEN, interrupt, progress, unanswered};
 use crate::client::Target;
 use crate::report::{Report, html, summary};
 use crate::sample::{Plan, metrics_url};
@@ -32,6 +32,9 @@ pub(super) struct Args {
 
 impl Args {
     pub(super) async fn run(self) -> u8 {
+        if let Some(code) = unanswered(&self.target).await {
+            return code;
+        }
         if let Err(why) = self.work.prepare(self.target.len()) {
             eprintln!("{why}");
             return BROKEN;

@@ -9,7 +9,7 @@ use serde::Serialize;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::{BAD, GOOD, duration, print_json};
+use super::{BAD, GOOD, duration, print_json, unanswered};
 use crate::client::{self, Client, Error, Received, Tally, Target, Tried};
 use crate::content::{Content, LENGTH_MAX};
 use crate::sample::{Plan, metrics_url, process};
@@ -97,6 +97,9 @@ const ASKED: u64 = 100;
 
 impl Args {
     pub(super) async fn run(self) -> u8 {
+        if let Some(code) = unanswered(&self.target).await {
+            return code;
+        }
         let plan = Plan { metrics: self.metrics.clone(), ..Plan::default() };
         let fill = Arc::new(Fill {
             targets: self.target.clone(),

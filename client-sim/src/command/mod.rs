@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
-use view::{interrupt, print_json, progress};
+use view::{interrupt, print_json, progress, say, unanswered};
 
 /// Load, checks and measurements for Conclave, or for any server with the same HTTP contract.
 #[derive(Debug, Parser)]
@@ -55,11 +55,13 @@ enum Command {
 const GOOD: u8 = 0;
 /// Something was wrong with the servers' answers.
 const BAD: u8 = 1;
+/// There is nobody to measure, as with any other wrong argument.
+const NO_NODE: u8 = 2;
 /// It could not be measured at all.
 const BROKEN: u8 = 3;
 
 impl Cli {
-    /// Runs the chosen subcommand; 0 is success, 1 a failed check, 2 bad usage, 3 a run that could not be made.
+    /// Runs the chosen subcommand; 0 is success, 1 a failed check, 2 bad usage or no node at the given URLs, 3 a run that could not be made.
     pub fn run(self) -> ExitCode {
         let code = match self.command {
             Command::Load(args) => on_runtime(args.work.threads, args.run()),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::view::{print_json, write_page};
+use super::view::{print_json, say, write_page};
 use super::{BAD, BROKEN, GOOD};
 
 /// The options of every command whose report has a page.
@@ -30,7 +30,7 @@ impl Output {
         if self.json {
             print_json(report);
         } else {
-            print!("{}", text(report));
+            say(&text(report));
         }
         if let Some(file) = &self.html
             && !write_page(file, &page(report))

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::output::Output;
 use super::view::{bar, bytes};
-use super::{BROKEN, duration, interrupt};
+use super::{BROKEN, duration, interrupt, unanswered};
 use crate::client::Target;
 use crate::content::LENGTH_MAX;
 use crate::files::raise_open_files;
@@ -78,6 +78,9 @@ pub(super) struct Args {
 
 impl Args {
     pub(super) async fn run(self) -> u8 {
+        if let Some(code) = unanswered(&self.target).await {
+            return code;
+        }
         let usable = |value: f64| value.is_finite() && value > 0.0;
         if !usable(self.factor) || !usable(self.normal) || self.normal > 1.0 {
             eprintln!("--factor is above 0, --normal between 0 and 1");

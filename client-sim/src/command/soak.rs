@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::output::Output;
 use super::view::{amount, bar};
 use super::work::Work;
-use super::{BROKEN, duration, interrupt};
+use super::{BROKEN, duration, interrupt, unanswered};
 use crate::client::Target;
 use crate::report::html::Page;
 use crate::report::plot::{Chart, Line};
@@ -68,6 +68,9 @@ struct Report {
 
 impl Args {
     pub(super) async fn run(self) -> u8 {
+        if let Some(code) = unanswered(&self.target).await {
+            return code;
+        }
         if let Err(why) = self.prepare() {
             eprintln!("{why}");
             return BROKEN;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{BAD, GOOD, duration, print_json};
+use super::{BAD, GOOD, duration, print_json, unanswered};
 use crate::client::{self, Target};
 use crate::content::LENGTH_MAX;
 use crate::workload::transfer;
@@ -40,6 +40,9 @@ pub(super) struct Args {
 
 impl Args {
     pub(super) async fn run(self) -> u8 {
+        if let Some(code) = unanswered(&self.target).await {
+            return code;
+        }
         let summary = transfer::run(transfer::Options {
             receiver: self.receiver.unwrap_or(self.target.len() - 1),
             targets: self.target,

@@ -1,16 +1,20 @@
 //! What the commands show while they run and leave behind, and how they are interrupted.
 
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::path::Path;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 
+use super::NO_NODE;
+use crate::client::Target;
 use crate::report::Recorder;
 use crate::stop::Stop;
 
 /// The exit code of a program that SIGINT ended.
 const INTERRUPTED: i32 = 130;
+/// For a node to take a connection.
+const REACH: Duration = Duration::from_secs(3);
 /// Between two changes of the line beside the bar.
 const SHOW: Duration = Duration::from_secs(1);
 
@@ -59,10 +63,30 @@ pub(super) fn progress(total: Duration) -> impl FnMut(Duration, &Recorder) {
     }
 }
 
+/// Writes to standard output. A reader that closed its end, as `head` does, has read enough.
+pub(super) fn say(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// The exit code for a run against nodes of which none can be reached, said before anything is measured.
+pub(super) async fn unanswered(targets: &[Target]) -> Option<u8> {
+    let tries = targets.iter().map(|target| async move {
+        let connecting = tokio::net::TcpStream::connect(target.address());
+        matches!(tokio::time::timeout(REACH, connecting).await, Ok(Ok(_)))
+    });
+    if targets.is_empty() || futures_util::future::join_all(tries).await.contains(&true) {
+        return None;
+    }
+    let all: Vec<String> = targets.iter().map(ToString::to_string).collect();
+    eprintln!("no node answers at {}", all.join(", "));
+    Some(NO_NODE)
+}
+
 /// One line of JSON.
 pub(super) fn print_json(report: &impl serde::Serialize) {
     match serde_json::to_string(report) {
-        Ok(json) => println!("{json}"),
+        Ok(json) => say(&format!("{json}\n")),
         Err(error) => eprintln!("the report does not serialize: {error}"),
     }
 }

@@ -166,3 +166,32 @@ async fn processes_and_counters_are_read_around_the_window() {
     // The stand-in counts one per send.
     assert!((0.8..1.2).contains(&ran.number("/fsyncs/per_op")), "{}", ran.report);
 }
+
+#[tokio::test]
+async fn against_nothing_it_says_that_no_node_answers() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let target = format!("http://{free}");
+    let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_conclave-sim"))
+        .args(["load", "--target", &target, "--duration", "1s"])
+        .output()
+        .await
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains(&format!("no node answers at {target}")), "{said}");
+}
+
+#[tokio::test]
+async fn a_reader_that_has_read_enough_is_no_failure() {
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_conclave-sim"))
+        .args(["chaos", "--list"])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    // As `head` does, before anything was written.
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!((output.status.code(), said.contains("panicked")), (Some(0), false), "{said}");
+}

@@ -8,8 +8,17 @@ use crate::chaos::error::During as _;
 use crate::chaos::tools::run_at;
 
 /// What is no refusal for good: an election, or a change that is not over.
-const IN_PASSING: [&str; 6] =
-    ["leader", "another change", "cannot reach", "broke before", "gave no answer", "did not take over"];
+const IN_PASSING: [&str; 9] = [
+    "leader",
+    "another change",
+    "cannot reach",
+    "broke before",
+    "gave no answer",
+    "did not take over",
+    "does not answer",
+    "caught up",
+    "can be reached",
+];
 
 /// For a node to catch up.
 const CHANGE: Duration = Duration::from_secs(120);
