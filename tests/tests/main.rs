@@ -2,5 +2,6 @@
 
 mod arrows;
 mod contract;
+mod deploy;
 mod failure;
 mod simulation;

@@ -1,0 +1,238 @@
+//! The files under `docs/deploy`: what they say is true, and they work with the programs they are for.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use conclave_tests::cluster::{Cluster, READY, Signal};
+use conclave_tests::http::Api;
+use conclave_tests::ports::Ports;
+use conclave_tests::relay::{Pair, peer_id, poll, with, word};
+use conclave_tests::scratch::Scratch;
+use conclave_tests::socket::Socket;
+use conclave_tests::wait::eventually;
+use serde_json::json;
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/deploy")
+}
+
+fn file(name: &str) -> String {
+    fs::read_to_string(folder().join(name)).expect("the file is there")
+}
+
+/// Whether a program is there. Elsewhere than in CI a machine may do without.
+fn here(program: &str) -> bool {
+    let found = Command::new("sh")
+        .args(["-c", &format!("command -v {program}")])
+        .env("PATH", path())
+        .stdout(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success());
+    assert!(found || std::env::var_os("CONCLAVE_CI").is_none(), "{program} is missing");
+    found
+}
+
+/// Servers are where only an administrator's path leads.
+fn path() -> String {
+    format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default())
+}
+
+fn run(program: &str, args: &[&str]) -> String {
+    let output = Command::new(program)
+        .args(args)
+        .env("PATH", path())
+        .current_dir(folder())
+        .output()
+        .expect("the program is there");
+    let printed = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert!(output.status.success(), "{program} {args:?}: {printed}");
+    printed
+}
+
+#[test]
+fn every_alarm_fires_and_goes_out() {
+    if !here("promtool") {
+        return;
+    }
+    run("promtool", &["check", "rules", "alerts.yml"]);
+    run("promtool", &["test", "rules", "alerts.test.yml"]);
+    let tests = file("alerts.test.yml");
+    for alarm in file("alerts.yml").lines().filter_map(|line| line.trim().strip_prefix("- alert: ")) {
+        assert!(
+            tests.contains(&format!("{{eval_time: 20s, alertname: {alarm}}}"))
+                || tests.contains(&format!("{{eval_time: 30s, alertname: {alarm}}}"))
+                || tests.contains(&format!("{{eval_time: 1m, alertname: {alarm}}}")),
+            "{alarm} is not tested"
+        );
+    }
+}
+
+#[test]
+fn alarms_are_about_metrics_that_there_are() {
+    let guide = fs::read_to_string(folder().join("../metrics.md")).expect("the guide is there");
+    let rules = file("alerts.yml");
+    let names = rules
+        .split(|char: char| !char.is_ascii_alphanumeric() && char != '_')
+        .filter(|word| word.starts_with("conclave_") || word.starts_with("process_"))
+        .map(|word| word.trim_end_matches("_bucket"));
+    for name in names {
+        assert!(guide.contains(&format!("`{name}")), "docs/metrics.md says nothing of {name}");
+    }
+}
+
+#[tokio::test]
+async fn metrics_are_as_prometheus_wants_them() {
+    if !here("promtool") {
+        return;
+    }
+    let cluster = Cluster::builder().nodes(1).unmetered().start().await;
+    let page = cluster.admin(1).get("/metrics").once().await.text();
+    let scratch = Scratch::new();
+    let at = scratch.path().join("page");
+    fs::write(&at, page).expect("the scratch folder can be written");
+    let printed = run("sh", &["-c", &format!("promtool check metrics < {}", at.display())]);
+    assert_eq!(printed.trim(), "", "nothing is complained of");
+}
+
+#[tokio::test]
+async fn every_documented_metric_is_there_from_the_start() {
+    // Of three, since links are counted by peer.
+    let cluster = Cluster::builder().unmetered().start().await;
+    let page = cluster.admin(1).get("/metrics").once().await.text();
+    let guide = fs::read_to_string(folder().join("../metrics.md")).expect("the guide is there");
+    let names = guide.lines().filter_map(|line| line.strip_prefix("| `"));
+    for name in names.filter_map(|rest| rest.split(['`', '{']).next()) {
+        let kept = format!("# TYPE {name} ");
+        assert!(page.contains(&kept), "{name} is not there");
+    }
+}
+
+#[test]
+fn the_unit_is_shut_off_and_gives_a_node_its_time() {
+    let unit = file("conclave.service");
+    let stop = unit.lines().find_map(|line| line.strip_prefix("TimeoutStopSec=")).expect("it is set");
+    let stop: u64 = stop.parse().expect("seconds");
+    // shutdown.lame_duck, shutdown.grace, the log's flush.
+    assert!(stop >= 5 + 20 + 3, "{stop}");
+    if here("systemd-analyze") {
+        // In tenths.
+        run("systemd-analyze", &["security", "--offline=true", "--threshold=30", "conclave.service"]);
+    }
+}
+
+/// A proxy on loopback, which ends with this.
+struct Proxy {
+    process: Child,
+    api: Api,
+    _ports: Ports,
+    _scratch: Scratch,
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        // Ended already, or ends now.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl Proxy {
+    /// Starts `program` with the file `name` of `docs/deploy`, in the clear on loopback, in front of these nodes.
+    async fn start(program: &str, name: &str, cluster: &Cluster) -> Self {
+        let (ports, scratch) = (Ports::take(), Scratch::new());
+        let own = format!("127.0.0.1:{}", ports.get(0));
+        let mut text = file(name);
+        for id in 1..=3_u64 {
+            text = text.replace(&format!("10.0.0.{id}:3000"), &cluster.api(id).address().to_string());
+        }
+        let at = scratch.path().join(name);
+        let here = scratch.path().display();
+        let args = match program {
+            "nginx" => {
+                text = text.replace("listen 443 ssl;", &format!("listen {own};"));
+                let ssl = |line: &&str| !line.trim_start().starts_with("ssl_");
+                let server: String = text.lines().filter(ssl).collect::<Vec<_>>().join("\n");
+                let temp: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+                    .map(|kind| format!("{kind}_temp_path {here}/{kind};"))
+                    .concat();
+                text = format!(
+                    "daemon off; master_process off; pid {here}/pid; error_log stderr;\nevents {{}}\n\
+                     http {{ access_log off; {temp}\n{server}\n}}"
+                );
+                vec!["-p".to_owned(), here.to_string(), "-c".to_owned(), at.display().to_string()]
+            }
+            _ => {
+                text = text.replace("bind :443 ssl crt /etc/haproxy/conclave.pem", &format!("bind {own}"));
+                vec!["-db".to_owned(), "-f".to_owned(), at.display().to_string()]
+            }
+        };
+        fs::write(&at, text).expect("the scratch folder can be written");
+        let process = Command::new(program)
+            .args(args)
+            .env("PATH", path())
+            .stdin(Stdio::null())
+            .spawn()
+            .expect("the proxy can be started");
+        let api = Api::new(&format!("http://{own}"));
+        let proxy = Self { process, api, _ports: ports, _scratch: scratch };
+        eventually(READY, "the proxy answers", async || {
+            let reply = proxy.api.get("/livez").attempt().await.ok()?;
+            (reply.status == 200).then_some(())
+        })
+        .await;
+        proxy
+    }
+}
+
+/// Everything that clients do passes through, and goes on while a node goes.
+async fn carries(program: &str, name: &str) {
+    if !here(program) {
+        return;
+    }
+    let mut cluster =
+        Cluster::builder().unmetered().set("http.trusted_proxies", "127.0.0.1/32").start().await;
+    let proxy = Proxy::start(program, name, &cluster).await;
+    let api = proxy.api.clone();
+
+    // A chunk, there and back.
+    let pair = Pair::fresh();
+    api.relay(&pair.send(0, 1, "AAEC")).send().await.ok();
+    assert_eq!(api.relay(&pair.receive()).keyed().send().await.ok()["chunk"]["data"], "AAEC");
+    // A long poll that waits for what another sends.
+    let peer = peer_id();
+    let waits = tokio::spawn(api.relay(&with(&poll(&peer), "waitMs", Some(json!(20_000)))).send());
+    let signal = json!({"action": "signal", "from": peer_id(), "to": peer, "type": "offer", "payload": "x"});
+    api.relay(&signal).send().await.ok();
+    let heard = waits.await.expect("the poll ends").ok();
+    assert_eq!(heard["messages"].as_array().map(Vec::len), Some(1), "{heard}");
+    // A socket in a room.
+    let room = word("room");
+    let mut socket = Socket::open(&api).await;
+    socket.ok(json!({"op": "hello"})).await;
+    socket.ok(json!({"op": "join", "room": room})).await;
+    socket.ok(json!({"op": "publish", "data": 1})).await;
+    drop(socket);
+
+    // Whoever follows Retry-After loses nothing while a node goes.
+    let leaving = cluster.followers().await[0];
+    cluster.signal(leaving, Signal::TERM);
+    let pair = Pair::fresh();
+    for index in 0..20 {
+        let sent = api.relay(&pair.send(index, 20, "AAEC")).patience(Duration::from_secs(10)).send().await;
+        assert_eq!(sent.status, 200, "{} {}", sent.status, sent.text());
+    }
+    assert_eq!(cluster.exit_code(leaving).await, Some(0));
+    api.relay(&Pair::fresh().send(0, 1, "AAEC")).send().await.ok();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nginx_carries_everything() {
+    carries("nginx", "nginx.conf").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn haproxy_carries_everything() {
+    carries("haproxy", "haproxy.cfg").await;
+}
