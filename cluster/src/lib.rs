@@ -10,7 +10,7 @@ pub mod wire;
 mod cluster;
 
 pub use cluster::{
-    AdminError, Clock, Cluster, Draft, Error, NodeStatus, Options, StartError, Status, SystemClock, Trace,
-    World,
+    AdminError, Change, Clock, Cluster, Draft, Error, Majority, NodeStatus, Options, StartError, Status,
+    SystemClock, Trace, World,
 };
 pub use raft::Hint;

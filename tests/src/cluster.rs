@@ -302,6 +302,30 @@ impl Cluster {
         (output.status.code(), String::from_utf8_lossy(&printed).into_owned())
     }
 
+    /// Runs `conclave recover` on a node that is not running.
+    pub async fn recover(&self, id: u64, more: &[&str]) -> (Option<i32>, String) {
+        let (node, name) = (self.node(id), format!("cluster.name={}", self.name()));
+        let (id, directory, peer) =
+            (id.to_string(), node.data_dir.display().to_string(), node.advertise.to_string());
+        let args = ["recover", "--node-id", &id, "--data-dir", &directory, "--peer", &peer, "--set", &name];
+        self.command(&[&args, more].concat()).await
+    }
+
+    /// Sets a key of every node that is started from now on.
+    pub fn set(&mut self, key: &str, value: &str) {
+        self.plan.settings.push((key.to_owned(), value.to_owned()));
+    }
+
+    /// Takes back what was set, for every node that is started from now on.
+    pub fn unset(&mut self, key: &str) {
+        self.plan.settings.retain(|(set, _)| set != key);
+    }
+
+    /// A stray node of another test's cluster is refused by its name.
+    fn name(&self) -> String {
+        format!("tests-{}", self.ports.get(0))
+    }
+
     /// Shows the end of each node's log, for a test that failed.
     pub fn show_logs(&self) {
         let mut err = std::io::stderr().lock();
@@ -330,8 +354,7 @@ impl Cluster {
         let members: Vec<String> =
             first.map(|member| format!("\"{member}={}\"", self.node(member).advertise)).collect();
         let mut settings = vec![
-            // A stray node of another test's cluster is refused by its name.
-            ("cluster.name".to_owned(), format!("tests-{}", self.ports.get(0))),
+            ("cluster.name".to_owned(), self.name()),
             ("cluster.members".to_owned(), format!("[{}]", members.join(", "))),
             ("cluster.join".to_owned(), joins.to_string()),
         ];

@@ -1,12 +1,14 @@
 //! Changes of members and of leadership, carried out by whoever leads.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
-use super::Inner;
+use super::status::{Majority, NodeStatus};
+use super::{Inner, limits};
 use crate::raft::disk::Member;
 use crate::raft::message::{self, kind};
 use crate::raft::{MembershipError, Node};
@@ -27,6 +29,9 @@ pub enum AdminError {
     /// The change makes no sense, or Raft refuses it.
     #[error("{0}")]
     Refused(String),
+    /// Not done in time; what is done so far stays, and asking again goes on from there.
+    #[error("{0}")]
+    Late(String),
 }
 
 impl From<MembershipError> for AdminError {
@@ -40,71 +45,271 @@ impl From<MembershipError> for AdminError {
     }
 }
 
+/// How a change of members is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// Whether it is made also where too few voters can be reached for a majority afterwards.
+    pub force: bool,
+    /// For how long it may be waited for; two minutes are the most.
+    pub within: Duration,
+}
+
+impl Default for Change {
+    fn default() -> Self {
+        Self { force: false, within: CHANGE_TIMEOUT_MAX }
+    }
+}
+
 /// What an operator may ask for.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) enum Request {
-    Add { id: u64, peer: String },
-    Promote { id: u64 },
-    Remove { id: u64 },
+    Add { id: u64, peer: String, change: Change },
+    Promote { id: u64, change: Change },
+    Remove { id: u64, change: Change },
     TransferLeader { to: Option<u64> },
 }
 
+impl Request {
+    fn within(&self) -> Duration {
+        match self {
+            Self::Add { change, .. } | Self::Promote { change, .. } | Self::Remove { change, .. } => {
+                change.within.min(CHANGE_TIMEOUT_MAX)
+            }
+            Self::TransferLeader { .. } => TRANSFER_TIMEOUT * 2,
+        }
+    }
+}
+
 /// A learner may have gigabytes to catch up with.
-const CHANGE_TIMEOUT: Duration = Duration::from_secs(120);
+const CHANGE_TIMEOUT_MAX: Duration = Duration::from_secs(120);
 const TRANSFER_TIMEOUT: Duration = Duration::from_secs(5);
+/// Beyond its own time, for the leader's answer to come back.
+const ROUND_TRIP: Duration = Duration::from_millis(500);
+/// A node that is added may just be starting.
+const REACH_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often something that is waited for is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// So often a member is asked before it counts as gone: one that is only busy must not.
+const ASKED_TIMES: usize = 3;
+/// Between two questions.
+const ASK_EVERY: Duration = Duration::from_millis(200);
 
 impl Inner {
     /// Carries a request out here if this node leads, else has the leader do it.
     pub(super) async fn administer(&self, request: Request) -> Result<(), AdminError> {
         let lead = self.node.lead().borrow().clone().ok_or(AdminError::NoLeader)?;
         if lead.local {
-            return carry_out(&self.node, request).await;
+            return self.carry_out(request).await;
         }
+        let within = request.within() + ROUND_TRIP;
         let frame =
             Outgoing { kind: kind::ADMIN, group: 0, header: message::encode(&request), payload: Vec::new() };
-        let reply = self.links.call(lead.id, &lead.address, Lane::Control, frame, CHANGE_TIMEOUT).await;
+        let reply = self.links.call(lead.id, &lead.address, Lane::Control, frame, within).await;
         let reply = reply.map_err(|_| AdminError::NoLeader)?;
         message::decode::<Result<(), AdminError>>(&reply.header).unwrap_or(Err(AdminError::NoLeader))
     }
+
+    async fn carry_out(&self, request: Request) -> Result<(), AdminError> {
+        let deadline = Instant::now() + request.within();
+        match request {
+            Request::Add { id, peer, .. } => self.add(id, peer, deadline).await,
+            Request::Promote { id, change } => self.promote(id, change.force, deadline).await,
+            Request::Remove { id, change } => self.remove(id, change.force, deadline).await,
+            Request::TransferLeader { to } if to == Some(self.options.node_id) => {
+                let leads = self.node.lead().borrow().as_ref().is_some_and(|lead| lead.local);
+                if leads { Ok(()) } else { Err(AdminError::NoLeader) }
+            }
+            Request::TransferLeader { to } => {
+                let (voters, _) = self.node.members();
+                transfer(&self.node, to, &voters).await
+            }
+        }
+    }
+
+    async fn add(&self, id: u64, peer: String, deadline: Instant) -> Result<(), AdminError> {
+        let (_, nodes) = self.node.members();
+        match nodes.get(&id) {
+            Some(member) if member.peer != peer => {
+                let why = format!(
+                    "node {id} is a member at {}; remove it first, or choose a fresh id",
+                    member.peer
+                );
+                return Err(AdminError::Refused(why));
+            }
+            // Asked for before: what is left is to wait.
+            Some(_) => self.reach(id, &peer, deadline).await?,
+            None => {
+                self.check_newcomer(id, &peer, &nodes)?;
+                if let Err(refused) = self.reach(id, &peer, deadline).await {
+                    self.links.forget(id);
+                    return Err(refused);
+                }
+                in_time(deadline, self.node.add_learner(id, Member { peer })).await?;
+            }
+        }
+        self.catch_up(id, deadline).await
+    }
+
+    /// Whether a node may be added under this id and this address, by what is known without asking it.
+    fn check_newcomer(&self, id: u64, peer: &str, nodes: &BTreeMap<u64, Member>) -> Result<(), AdminError> {
+        let refused = |why: String| Err(AdminError::Refused(why));
+        let port = peer.rsplit_once(':').filter(|(host, _)| !host.is_empty());
+        if port.and_then(|(_, port)| port.parse::<u16>().ok()).is_none_or(|port| port == 0) {
+            return refused(format!("`{peer}` is not the host:port of a peer listener"));
+        }
+        if self.node.replica().look(|state| state.member(id)).is_some() {
+            return refused(format!(
+                "node {id} was a member before and was removed; an id is not used again, choose a fresh one"
+            ));
+        }
+        if let Some((other, _)) = nodes.iter().find(|(_, member)| member.peer == peer) {
+            return refused(format!("node {other} is the member at {peer}"));
+        }
+        let hidden = nodes.iter().find(|(_, member)| is_loopback(&member.peer));
+        if let Some((other, member)) = hidden
+            && !is_loopback(peer)
+        {
+            return refused(format!(
+                "node {other} is known at {}, where other machines cannot reach it; start it again with \
+                 cluster.listen (--peer) set to an address that they can reach, then add node {id}",
+                member.peer
+            ));
+        }
+        Ok(())
+    }
+
+    /// Waits until the node answers.
+    async fn reach(&self, id: u64, peer: &str, deadline: Instant) -> Result<(), AdminError> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let until = Instant::now() + (left / 2).min(REACH_TIMEOUT);
+        loop {
+            let why = match self.word_of(id, peer).await {
+                Ok(_) => return Ok(()),
+                Err(why) => why,
+            };
+            if Instant::now() + ASK_EVERY >= until {
+                return Err(AdminError::Refused(format!(
+                    "node {id} does not answer at {peer} ({why}); start it with --join first, and check address and \
+                     cluster.name"
+                )));
+            }
+            tokio::time::sleep(ASK_EVERY).await;
+        }
+    }
+
+    /// Waits until a learner has all entries that are there now.
+    async fn catch_up(&self, id: u64, deadline: Instant) -> Result<(), AdminError> {
+        let target = self.node.position().last_log;
+        loop {
+            let lacking = self.node.lacking(id).ok_or(AdminError::NoLeader)?;
+            let beyond = self.node.position().last_log.saturating_sub(target);
+            if lacking <= beyond {
+                return Ok(());
+            }
+            if Instant::now() + LOOK_EVERY >= deadline {
+                return Err(AdminError::Late(format!(
+                    "node {id} is a learner and has not caught up yet, it lacks {lacking} entries; the same command \
+                     waits on"
+                )));
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    async fn promote(&self, id: u64, force: bool, deadline: Instant) -> Result<(), AdminError> {
+        let (voters, nodes) = self.node.members();
+        if !nodes.contains_key(&id) {
+            return Err(AdminError::UnknownNode(id));
+        }
+        let after: BTreeSet<u64> = voters.iter().copied().chain([id]).collect();
+        if !force {
+            let reached = self.reached(&nodes).await;
+            if !reached.contains(&id) {
+                return Err(AdminError::Refused(format!(
+                    "node {id} does not answer, and would count for the majority without being there; --force insists"
+                )));
+            }
+            let lacking = self.node.lacking(id).ok_or(AdminError::NoLeader)?;
+            if lacking > limits::LAG_MAX {
+                return Err(AdminError::Refused(format!(
+                    "node {id} has not caught up, it lacks {lacking} entries; --force insists"
+                )));
+            }
+            keeps_majority(&after, &reached)?;
+        }
+        in_time(deadline, self.node.set_voters(after)).await
+    }
+
+    async fn remove(&self, id: u64, force: bool, deadline: Instant) -> Result<(), AdminError> {
+        let (voters, nodes) = self.node.members();
+        if !nodes.contains_key(&id) {
+            return Err(AdminError::UnknownNode(id));
+        }
+        if !voters.contains(&id) {
+            return in_time(deadline, self.node.remove_learner(id)).await;
+        }
+        let rest: BTreeSet<u64> = voters.into_iter().filter(|voter| *voter != id).collect();
+        if rest.is_empty() {
+            return Err(AdminError::Refused("the last voter cannot be removed".to_owned()));
+        }
+        if !force {
+            keeps_majority(&rest, &self.reached(&nodes).await)?;
+        }
+        in_time(deadline, self.node.set_voters(rest)).await
+    }
+
+    /// The members that answer, this node among them.
+    async fn reached(&self, nodes: &BTreeMap<u64, Member>) -> BTreeSet<u64> {
+        let words = nodes.iter().map(|(id, member)| async move {
+            for _ in 0..ASKED_TIMES {
+                if let Ok(word) = self.word_of(*id, &member.peer).await {
+                    let heard = NodeStatus::heard(*id, member.peer.clone(), true, word);
+                    return heard.is_reachable().then_some(*id);
+                }
+                tokio::time::sleep(ASK_EVERY).await;
+            }
+            None
+        });
+        futures_util::future::join_all(words).await.into_iter().flatten().collect()
+    }
+}
+
+/// Refuses voters of whom too few are there to agree on anything, the way back included.
+fn keeps_majority(after: &BTreeSet<u64>, reached: &BTreeSet<u64>) -> Result<(), AdminError> {
+    let majority = Majority::of(after.iter().copied(), |id| reached.contains(&id));
+    if majority.holds() {
+        return Ok(());
+    }
+    let Majority { voters, reachable, needed } = majority;
+    Err(AdminError::Refused(format!(
+        "only {reachable} of the {voters} voters that there would be can be reached, and {needed} are needed for \
+         anything to be written; --force insists"
+    )))
+}
+
+async fn in_time(
+    deadline: Instant,
+    change: impl Future<Output = Result<(), MembershipError>>,
+) -> Result<(), AdminError> {
+    match tokio::time::timeout_at(deadline, change).await {
+        Ok(done) => Ok(done?),
+        Err(_) => Err(AdminError::Late("the change was not committed in time; it may be yet".to_owned())),
+    }
+}
+
+/// Whether a peer address means its own machine.
+fn is_loopback(peer: &str) -> bool {
+    let host = peer.rsplit_once(':').map_or(peer, |(host, _)| host);
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    bare == "localhost" || bare.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 pub(super) async fn serve(inner: Arc<Inner>, header: &[u8]) -> Outgoing {
     let done = match message::decode::<Request>(header) {
-        Ok(request) => carry_out(&inner.node, request).await,
+        Ok(request) => inner.carry_out(request).await,
         Err(error) => Err(AdminError::Refused(error.to_string())),
     };
     Outgoing { kind: kind::ADMIN, group: 0, header: message::encode(&done), payload: Vec::new() }
-}
-
-async fn carry_out(node: &Node, request: Request) -> Result<(), AdminError> {
-    let (voters, nodes) = node.members();
-    let known = |id: u64| nodes.contains_key(&id).then_some(id).ok_or(AdminError::UnknownNode(id));
-    match request {
-        Request::Add { id, peer } => match nodes.get(&id) {
-            Some(member) if member.peer != peer => Err(AdminError::Refused(format!(
-                "node {id} is a member at {}; remove it first, or choose a fresh id",
-                member.peer
-            ))),
-            Some(_) => Ok(()),
-            None => Ok(node.add_learner(id, Member { peer }).await?),
-        },
-        Request::Promote { id } => {
-            let voters: BTreeSet<u64> = voters.into_iter().chain([known(id)?]).collect();
-            Ok(node.set_voters(voters).await?)
-        }
-        Request::Remove { id } => {
-            known(id)?;
-            if !voters.contains(&id) {
-                return Ok(node.remove_learner(id).await?);
-            }
-            let rest: BTreeSet<u64> = voters.into_iter().filter(|voter| *voter != id).collect();
-            if rest.is_empty() {
-                return Err(AdminError::Refused("the last voter cannot be removed".to_owned()));
-            }
-            Ok(node.set_voters(rest).await?)
-        }
-        Request::TransferLeader { to } => transfer(node, to, &voters).await,
-    }
 }
 
 /// Hands leadership to `to`, or to the voter that is the furthest along, and waits until it is there.
@@ -120,5 +325,34 @@ pub(super) async fn transfer(node: &Node, to: Option<u64>, voters: &BTreeSet<u64
     match tokio::time::timeout(TRANSFER_TIMEOUT, arrived).await {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(_)) | Err(_) => Err(AdminError::Refused(format!("node {to} did not take over in time"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(ids: &[u64]) -> BTreeSet<u64> {
+        ids.iter().copied().collect()
+    }
+
+    #[test]
+    fn a_change_must_leave_a_majority_that_can_be_reached() {
+        assert_eq!(keeps_majority(&set(&[1, 2, 3]), &set(&[1, 3])), Ok(()));
+        assert_eq!(keeps_majority(&set(&[1]), &set(&[1, 2])), Ok(()));
+        let AdminError::Refused(why) = keeps_majority(&set(&[1, 2, 3, 4]), &set(&[1, 2])).unwrap_err() else {
+            panic!("it is a refusal")
+        };
+        assert!(why.contains("only 2 of the 4 voters") && why.contains("3 are needed"), "{why}");
+    }
+
+    #[test]
+    fn loopback_is_known_by_name_and_by_number() {
+        for peer in ["127.0.0.1:7400", "[::1]:7400", "localhost:7400"] {
+            assert!(is_loopback(peer), "{peer}");
+        }
+        for peer in ["10.0.0.1:7400", "node-1.example.org:7400", "[2001:db8::1]:7400"] {
+            assert!(!is_loopback(peer), "{peer}");
+        }
     }
 }

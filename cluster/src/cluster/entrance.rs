@@ -59,12 +59,24 @@ pub(super) async fn ask_others(
         if clear.len() < needed {
             if last_word.elapsed() >= Duration::from_secs(5) {
                 last_word = Instant::now();
-                tracing::info!(heard = clear.len(), needed, "waiting for the other first members");
+                let missing = missing(links, &others, &clear);
+                tracing::info!(heard = clear.len(), needed, missing, "waiting for the other first members");
             }
             tokio::time::sleep(ASK_EVERY).await;
         }
     }
     Ok(())
+}
+
+/// Who has not been heard of, where, and why.
+fn missing(links: &Links, others: &BTreeMap<u64, String>, clear: &BTreeSet<u64>) -> String {
+    let peers = links.peers();
+    let missing = others.iter().filter(|(id, _)| !clear.contains(id)).map(|(id, address)| {
+        let link = peers.iter().find(|link| link.peer == *id && link.lane == Lane::Control);
+        let why = link.and_then(|link| link.fault.as_deref()).unwrap_or("no answer yet");
+        format!("node {id} at {address} ({why})")
+    });
+    missing.collect::<Vec<_>>().join(", ")
 }
 
 /// The first members as Raft wants them.

@@ -1,5 +1,6 @@
 //! The handle: what the rest of a node may do with the cluster.
 
+mod addresses;
 mod admin;
 mod cast;
 mod clock;
@@ -24,10 +25,10 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-pub use admin::AdminError;
+pub use admin::{AdminError, Change};
 pub use clock::{Clock, SystemClock};
 pub use options::{Options, StartError, World};
-pub use status::{NodeStatus, Status};
+pub use status::{Majority, NodeStatus, Status};
 pub use trace::Trace;
 
 use crate::raft::message::{self, kind};
@@ -154,10 +155,16 @@ impl Cluster {
             let members = entrance::first_members(&inner.options.members);
             inner.node.initialize(members).await.map_err(StartError::Raft)?;
         }
+        let known = !inner.node.members().1.is_empty();
+        inner.compare_addresses();
         let id = inner.options.node_id;
         if let Err(error) = entrance::enroll(&inner.proposer, &inner.node, id, storage).await {
             this.stop().await;
             return Err(error);
+        }
+        if !known {
+            // Added just now, at an address that somebody typed.
+            this.inner.compare_addresses();
         }
         Ok(this)
     }
@@ -290,37 +297,42 @@ impl Cluster {
         let words = nodes.into_iter().map(|(id, member)| {
             let voter = voters.contains(&id);
             async move {
-                let word = if id == inner.options.node_id {
-                    Some(inner.word())
-                } else {
-                    let ask =
-                        Outgoing { kind: kind::STATUS, group: 0, header: Vec::new(), payload: Vec::new() };
-                    let reply = inner.links.call(id, &member.peer, Lane::Control, ask, STATUS_TIMEOUT).await;
-                    reply.ok().and_then(|reply| message::decode(&reply.header).ok())
-                };
-                match word {
+                match inner.word_of(id, &member.peer).await.ok() {
                     Some(word) => NodeStatus::heard(id, member.peer, voter, word),
                     None => NodeStatus::unreachable(id, member.peer, voter),
                 }
             }
         });
-        let nodes = futures_util::future::join_all(words).await;
-        Status { leader: self.leader(), term: inner.node.position().term, nodes }
+        let nodes: Vec<NodeStatus> = futures_util::future::join_all(words).await;
+        let reached = |id| nodes.iter().any(|node| node.id == id && node.is_reachable());
+        let majority = Majority::of(voters.into_iter(), reached);
+        Status { majority, leader: self.leader(), term: inner.node.position().term, nodes }
     }
 
     /// Adds a node that was started without first members, as a learner; returns when it has caught up.
-    pub async fn add(&self, id: u64, peer: String) -> Result<(), AdminError> {
-        self.inner.administer(admin::Request::Add { id, peer }).await
+    ///
+    /// # Errors
+    /// Refused if no node of this cluster answers at `peer` under `id`, if the id was removed before, or if this node has an
+    /// address that the new one cannot reach.
+    pub async fn add(&self, id: u64, peer: String, change: Change) -> Result<(), AdminError> {
+        self.inner.administer(admin::Request::Add { id, peer, change }).await
     }
 
     /// Makes a learner a voter.
-    pub async fn promote(&self, id: u64) -> Result<(), AdminError> {
-        self.inner.administer(admin::Request::Promote { id }).await
+    ///
+    /// # Errors
+    /// Unless forced, refused if the learner does not answer or lacks entries, or if too few voters could be reached
+    /// afterwards for a majority.
+    pub async fn promote(&self, id: u64, change: Change) -> Result<(), AdminError> {
+        self.inner.administer(admin::Request::Promote { id, change }).await
     }
 
     /// Removes a voter or a learner. Its process goes on until it is stopped, but takes no part.
-    pub async fn remove(&self, id: u64) -> Result<(), AdminError> {
-        self.inner.administer(admin::Request::Remove { id }).await
+    ///
+    /// # Errors
+    /// Unless forced, refused if too few voters could be reached afterwards for a majority.
+    pub async fn remove(&self, id: u64, change: Change) -> Result<(), AdminError> {
+        self.inner.administer(admin::Request::Remove { id, change }).await
     }
 
     /// Hands leadership to the voter `to`; returns when it leads.
@@ -349,6 +361,20 @@ impl Cluster {
         self.inner.node.failed().await
     }
 
+    /// Hands leadership over, if this node leads and another voter can take it. Returns when that one leads; this node
+    /// goes on serving.
+    pub async fn hand_over(&self) {
+        let inner = &self.inner;
+        let leads = inner.node.lead().borrow().as_ref().is_some_and(|lead| lead.local);
+        let (voters, _) = inner.node.members();
+        if leads && voters.len() > 1 {
+            match admin::transfer(&inner.node, None, &voters).await {
+                Ok(()) => tracing::info!("handed leadership over"),
+                Err(error) => tracing::warn!(%error, "could not hand leadership over"),
+            }
+        }
+    }
+
     /// Leaves in good order: refuses new wishes, answers those it took on, hands leadership over, stops.
     pub async fn shutdown(&self) {
         let inner = &self.inner;
@@ -361,14 +387,7 @@ impl Cluster {
         if tokio::time::timeout(DRAIN_TIMEOUT, drained).await.is_err() {
             tracing::warn!("some wishes were still unanswered when the node stopped");
         }
-        let leads = inner.node.lead().borrow().as_ref().is_some_and(|lead| lead.local);
-        let (voters, _) = inner.node.members();
-        if leads && voters.len() > 1 {
-            match admin::transfer(&inner.node, None, &voters).await {
-                Ok(()) => tracing::info!("handed leadership over"),
-                Err(error) => tracing::warn!(%error, "could not hand leadership over"),
-            }
-        }
+        self.hand_over().await;
         self.stop().await;
     }
 
@@ -399,6 +418,16 @@ impl Inner {
             self.sequencer.tick();
             self.proposer.nudge();
         }
+    }
+
+    /// What a member says of itself.
+    async fn word_of(&self, id: u64, peer: &str) -> Result<status::Word, wire::Error> {
+        if id == self.options.node_id {
+            return Ok(self.word());
+        }
+        let ask = Outgoing { kind: kind::STATUS, group: 0, header: Vec::new(), payload: Vec::new() };
+        let reply = self.links.call(id, peer, Lane::Control, ask, STATUS_TIMEOUT).await?;
+        message::decode(&reply.header).map_err(|_| wire::Error::Unreachable)
     }
 
     fn word(&self) -> status::Word {

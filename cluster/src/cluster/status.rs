@@ -11,8 +11,38 @@ pub struct Status {
     pub leader: Option<u64>,
     /// The term this node is in.
     pub term: u64,
+    /// Whether enough of the voters are there.
+    pub majority: Majority,
     /// All members, by id.
     pub nodes: Vec<NodeStatus>,
+}
+
+/// How many voters there are, and how many of them are needed for anything to be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Majority {
+    /// All voters.
+    pub voters: usize,
+    /// Those that the node that tells this reached, itself among them.
+    pub reachable: usize,
+    /// How many must be reachable.
+    pub needed: usize,
+}
+
+impl Majority {
+    /// Of these voters, where `reached` says which are there.
+    pub(super) fn of(voters: impl Iterator<Item = u64>, reached: impl Fn(u64) -> bool) -> Self {
+        let (mut all, mut reachable) = (0, 0);
+        for voter in voters {
+            all += 1;
+            reachable += usize::from(reached(voter));
+        }
+        Self { voters: all, reachable, needed: all / 2 + 1 }
+    }
+
+    /// Whether enough are reachable.
+    pub fn holds(&self) -> bool {
+        self.reachable >= self.needed
+    }
 }
 
 /// One member.
@@ -85,5 +115,10 @@ impl NodeStatus {
             position: Position { role: "unreachable".to_owned(), ..Position::default() },
         };
         Self::heard(id, peer, voter, word)
+    }
+
+    /// Whether it answered, and takes part.
+    pub fn is_reachable(&self) -> bool {
+        !matches!(self.role.as_str(), "unreachable" | "stopped")
     }
 }

@@ -51,6 +51,25 @@ impl Node {
         (membership.voter_ids().collect(), nodes)
     }
 
+    /// Makes this the address of a known member.
+    pub async fn set_address(&self, id: u64, member: Member) -> Result<(), MembershipError> {
+        let change = openraft::ChangeMembers::SetNodes([(id, member)].into());
+        self.raft.change_membership(change, true).await.map(drop).map_err(membership_error)
+    }
+
+    /// How many entries a member lacks, by what this node, the leader, heard of it; `None` if this node does not lead.
+    /// A member that was not heard of lacks all of them.
+    pub fn lacking(&self, id: u64) -> Option<u64> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let last = metrics.last_log_index.map_or(0, |last| last + 1);
+        if id == self.id {
+            return (metrics.state == openraft::ServerState::Leader).then_some(0);
+        }
+        let matched = metrics.replication.as_ref()?.get(&id).and_then(|matched| matched.as_ref());
+        Some(last - matched.map_or(0, |matched| matched.index() + 1).min(last))
+    }
+
     /// The voter that is the furthest along besides this node, if this node leads.
     pub fn best_successor(&self) -> Option<u64> {
         let metrics = self.raft.metrics();

@@ -8,6 +8,7 @@ pub const QUIET: &str = "chunked_wal=error,openraft=error,raft_log=warn";
 
 pub mod disk;
 pub mod files;
+pub mod recover;
 
 mod log;
 mod machine;

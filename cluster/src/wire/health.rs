@@ -31,6 +31,8 @@ pub struct PeerHealth {
     pub note: Option<Note>,
     /// A number that the peer drew when it started; another number is another run.
     pub run: Option<u64>,
+    /// Why the last attempt to connect failed, such as a name that does not resolve; empty once one succeeds.
+    pub fault: Option<String>,
 }
 
 /// What a link is doing.

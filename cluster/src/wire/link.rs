@@ -54,6 +54,8 @@ struct Facts {
     rtt: Option<Duration>,
     note: Option<Note>,
     run: Option<u64>,
+    /// Why the last attempt to connect failed; empty once one succeeds.
+    fault: Option<String>,
 }
 
 impl Link {
@@ -68,6 +70,7 @@ impl Link {
             rtt: None,
             note: None,
             run: None,
+            fault: None,
         };
         let link = Arc::new(Self {
             peer,
@@ -203,6 +206,7 @@ impl Link {
             let mut facts = self.facts();
             facts.connects += 1;
             facts.run = Some(greeted.hello.run);
+            facts.fault = None;
         }
         self.succeeded();
         self.meters.connects.increment(1);
@@ -216,6 +220,11 @@ impl Link {
     /// Notes a failed attempt to connect; returns the reason if it was a refusal.
     fn failed(&self, fault: Fault) -> Option<Reason> {
         self.fail(Instant::now());
+        self.facts().fault = Some(match &fault {
+            Fault::Refused(reason) => format!("refused: {reason}"),
+            Fault::Io(error) if error.kind() == std::io::ErrorKind::TimedOut => "timed out".to_owned(),
+            Fault::Io(error) => error.to_string(),
+        });
         match fault {
             Fault::Refused(reason) => {
                 let address = self.facts().address.clone();
@@ -281,6 +290,7 @@ impl Link {
             rtt: facts.rtt,
             note: facts.note,
             run: facts.run,
+            fault: facts.fault.clone(),
         }
     }
 

@@ -53,6 +53,11 @@ pub enum Error {
         /// The sentence, for people.
         message: String,
     },
+    /// The public listener answers there.
+    #[error(
+        "{0} is a public listener (http.listen); the URL of the admin listener is asked for (admin.listen)"
+    )]
+    Public(String),
     /// Something else answers there.
     #[error("{0} does not answer like a Conclave admin listener")]
     Stranger(String),
@@ -99,17 +104,26 @@ impl Client {
     /// Adds a learner and returns once it has caught up.
     pub async fn add(&self, id: u64, peer: &str) -> Result<(), Error> {
         let body = body(&Add { id, peer: peer.to_owned() });
-        self.call(Method::POST, "/cluster/members", body).await.map(drop)
+        let path = format!("/cluster/members?{}", self.change(false));
+        self.call(Method::POST, &path, body).await.map(drop)
     }
 
     /// Makes a learner a voter.
-    pub async fn promote(&self, id: u64) -> Result<(), Error> {
-        self.call(Method::POST, &format!("/cluster/members/{id}/promote"), Bytes::new()).await.map(drop)
+    pub async fn promote(&self, id: u64, force: bool) -> Result<(), Error> {
+        let path = format!("/cluster/members/{id}/promote?{}", self.change(force));
+        self.call(Method::POST, &path, Bytes::new()).await.map(drop)
     }
 
     /// Removes a node for ever.
-    pub async fn remove(&self, id: u64) -> Result<(), Error> {
-        self.call(Method::DELETE, &format!("/cluster/members/{id}"), Bytes::new()).await.map(drop)
+    pub async fn remove(&self, id: u64, force: bool) -> Result<(), Error> {
+        let path = format!("/cluster/members/{id}?{}", self.change(force));
+        self.call(Method::DELETE, &path, Bytes::new()).await.map(drop)
+    }
+
+    /// The query of a change. The node gives up before this client does, so that it can say why.
+    fn change(&self, force: bool) -> String {
+        let within = self.timeout - (self.timeout / 4).min(Duration::from_secs(1));
+        format!("force={force}&withinMs={}", within.as_millis())
     }
 
     /// Hands leadership over, to the node that is furthest if none is named; says to whom.
@@ -157,6 +171,8 @@ impl Client {
 
     fn refusal(&self, status: StatusCode, answer: &[u8]) -> Error {
         match serde_json::from_slice::<Failure>(answer) {
+            // The admin listener has all paths that this client asks for; the public one has none of them.
+            Ok(failure) if failure.error == "not_found" => Error::Public(self.url.clone()),
             Ok(failure) => {
                 let checks = failure.checks.join(", ");
                 let message =
@@ -215,8 +231,19 @@ mod tests {
         let error = client.add(4, "host:1").await.unwrap_err();
         assert_eq!(error.to_string(), "Another change is on. (busy)");
         let request = server.await.unwrap();
-        assert!(request.starts_with("POST /cluster/members HTTP/1.1\r\n"), "{request}");
+        assert!(
+            request.starts_with("POST /cluster/members?force=false&withinMs=4000 HTTP/1.1\r\n"),
+            "{request}"
+        );
         assert!(request.ends_with(r#"{"id":4,"peer":"host:1"}"#), "{request}");
+    }
+
+    #[tokio::test]
+    async fn the_public_listener_is_told_by_its_answer() {
+        let body = r#"{"error":"not_found","message":"There is nothing here.","requestId":"0190"}"#;
+        let (client, _) = answering("404 Not Found", body).await;
+        let error = client.status().await.unwrap_err();
+        assert!(error.to_string().contains("is a public listener (http.listen)"), "{error}");
     }
 
     #[tokio::test]

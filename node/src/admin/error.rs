@@ -17,6 +17,8 @@ pub(super) enum Error {
     Method(&'static str),
     #[error("The body is not the JSON that belongs here: {0}.")]
     Json(&'static str),
+    #[error("The query is not `force` and `withinMs`.")]
+    Query,
     #[error("Pages may not call the admin API.")]
     Page,
     #[error("The node is starting.")]
@@ -42,6 +44,7 @@ impl Error {
             Self::NotFound => "not_found",
             Self::Method(_) => "method_not_allowed",
             Self::Json(_) => "invalid_json",
+            Self::Query => "invalid_query",
             Self::Page => "forbidden",
             Self::Starting => "starting",
             Self::Unready(_) => "not_ready",
@@ -50,6 +53,7 @@ impl Error {
             Self::Cluster(AdminError::UnknownNode(_)) => "unknown_node",
             Self::Cluster(AdminError::Busy) => "busy",
             Self::Cluster(AdminError::Refused(_)) => "refused",
+            Self::Cluster(AdminError::Late(_)) => "not_yet",
         }
     }
 }
@@ -59,11 +63,12 @@ impl ResponseError for Error {
         match self {
             Self::NotFound | Self::Cluster(AdminError::UnknownNode(_)) => StatusCode::NOT_FOUND,
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Json(_) => StatusCode::BAD_REQUEST,
+            Self::Json(_) | Self::Query => StatusCode::BAD_REQUEST,
             Self::Page => StatusCode::FORBIDDEN,
             Self::Starting | Self::Unready(_) | Self::Cluster(AdminError::NoLeader) => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
+            Self::Cluster(AdminError::Late(_)) => StatusCode::GATEWAY_TIMEOUT,
             Self::NoSuccessor | Self::Cluster(AdminError::Busy | AdminError::Refused(_)) => {
                 StatusCode::CONFLICT
             }

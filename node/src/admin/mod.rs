@@ -9,4 +9,4 @@ pub mod report;
 mod server;
 
 pub use door::{Door, Phase};
-pub use server::listen;
+pub use server::{listen, observe};

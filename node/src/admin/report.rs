@@ -9,8 +9,22 @@ pub struct Status {
     pub leader: Option<u64>,
     /// The election term.
     pub term: u64,
+    /// Whether enough of the voters are there; older nodes do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub majority: Option<Majority>,
     /// The nodes.
     pub nodes: Vec<Node>,
+}
+
+/// How many voters there are, and how many of them are needed for anything to be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Majority {
+    /// All voters.
+    pub voters: usize,
+    /// Those that the node that was asked reached, itself among them.
+    pub reachable: usize,
+    /// How many must be reachable.
+    pub needed: usize,
 }
 
 /// One node of a [`Status`].
@@ -51,6 +65,18 @@ pub struct Add {
     pub peer: String,
 }
 
+/// How a change of members is made: the query of its request.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Change {
+    /// Whether it is made also where no majority could be reached afterwards.
+    #[serde(default)]
+    pub force: bool,
+    /// For how many milliseconds it may be waited for; absent: two minutes.
+    #[serde(default)]
+    pub within_ms: Option<u64>,
+}
+
 /// A wish to hand leadership over.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -88,12 +114,13 @@ mod tests {
     fn the_furthest_follower_succeeds() {
         let nodes =
             vec![node(1, "leader", 9), node(2, "follower", 7), node(3, "follower", 8), node(4, "learner", 9)];
-        let status = Status { leader: Some(1), term: 1, nodes };
+        let status = Status { leader: Some(1), term: 1, majority: None, nodes };
         assert_eq!(status.successor(), Some(3));
     }
 
     #[test]
     fn a_single_node_has_no_successor() {
-        assert_eq!(Status { leader: Some(1), term: 1, nodes: vec![node(1, "leader", 9)] }.successor(), None);
+        let nodes = vec![node(1, "leader", 9)];
+        assert_eq!(Status { leader: Some(1), term: 1, majority: None, nodes }.successor(), None);
     }
 }

@@ -1,6 +1,7 @@
 //! The admin listener's routes.
 
 use std::net::TcpListener;
+use std::time::Duration;
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{Server, ServiceRequest, ServiceResponse};
@@ -8,13 +9,13 @@ use actix_web::http::header::{ContentType, ORIGIN};
 use actix_web::middleware::{Next, from_fn};
 use actix_web::{App, HttpResponse, HttpServer, web};
 
-use conclave_cluster::Cluster;
+use conclave_cluster::{Change, Cluster};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::door::Door;
 use super::error::Error;
-use super::report::{Add, Node, Status, Transfer};
+use super::report::{self, Add, Node, Status, Transfer};
 
 /// Bytes of a body; the longest wish is far shorter.
 const BODY_BYTES_MAX: usize = 4096;
@@ -25,10 +26,27 @@ const CONNECTIONS_MAX: usize = 256;
 
 /// A server that answers on `listener` until it is stopped.
 pub fn listen(listener: TcpListener, door: Door) -> std::io::Result<Server> {
+    start(listener, door, |app| {
+        observing(app);
+        controlling(app);
+    })
+}
+
+/// A server for metrics and health alone: nobody who reaches it controls anything.
+pub fn observe(listener: TcpListener, door: Door) -> std::io::Result<Server> {
+    start(listener, door, observing)
+}
+
+fn start(
+    listener: TcpListener,
+    door: Door,
+    routes: impl Fn(&mut web::ServiceConfig) + Copy + Send + 'static,
+) -> std::io::Result<Server> {
     let server = HttpServer::new(move || {
         App::new()
             .app_data(web::Data::new(door.clone()))
             .app_data(web::PayloadConfig::new(BODY_BYTES_MAX))
+            .app_data(web::QueryConfig::default().error_handler(|_, _| Error::Query.into()))
             .wrap(from_fn(refuse_pages))
             .configure(routes)
     });
@@ -41,17 +59,20 @@ pub fn listen(listener: TcpListener, door: Door) -> std::io::Result<Server> {
         .run())
 }
 
-fn routes(app: &mut web::ServiceConfig) {
+fn observing(app: &mut web::ServiceConfig) {
     app.service(web::resource("/metrics").get(metrics).default_service(only("GET")))
         .service(web::resource("/livez").get(live).default_service(only("GET")))
         .service(web::resource("/readyz").get(ready).default_service(only("GET")))
-        .service(web::resource("/cluster/status").get(status).default_service(only("GET")))
+        .default_service(web::to(async || Err::<HttpResponse, _>(Error::NotFound)));
+}
+
+fn controlling(app: &mut web::ServiceConfig) {
+    app.service(web::resource("/cluster/status").get(status).default_service(only("GET")))
         .service(web::resource("/sockets").get(sockets).default_service(only("GET")))
         .service(web::resource("/cluster/members").post(add).default_service(only("POST")))
         .service(web::resource("/cluster/members/{id}").delete(remove).default_service(only("DELETE")))
         .service(web::resource("/cluster/members/{id}/promote").post(promote).default_service(only("POST")))
-        .service(web::resource("/cluster/leader").post(lead).default_service(only("POST")))
-        .default_service(web::to(async || Err::<HttpResponse, _>(Error::NotFound)));
+        .service(web::resource("/cluster/leader").post(lead).default_service(only("POST")));
 }
 
 fn only(allow: &'static str) -> actix_web::Route {
@@ -96,23 +117,35 @@ async fn sockets(door: web::Data<Door>) -> Result<HttpResponse, Error> {
     Ok(HttpResponse::Ok().json(json!({"count": sockets.count(), "sockets": sockets.list(LISTED_MAX)})))
 }
 
-async fn add(door: web::Data<Door>, body: web::Bytes) -> Result<HttpResponse, Error> {
+async fn add(
+    door: web::Data<Door>,
+    query: web::Query<report::Change>,
+    body: web::Bytes,
+) -> Result<HttpResponse, Error> {
     let Add { id, peer } = parse(&body, "{\"id\": 4, \"peer\": \"host:port\"} is asked for")?;
-    cluster(&door)?.add(id, peer).await?;
+    cluster(&door)?.add(id, peer, change(&query)).await?;
     tracing::info!(id, "added a learner");
     Ok(done())
 }
 
-async fn promote(door: web::Data<Door>, id: web::Path<String>) -> Result<HttpResponse, Error> {
+async fn promote(
+    door: web::Data<Door>,
+    id: web::Path<String>,
+    query: web::Query<report::Change>,
+) -> Result<HttpResponse, Error> {
     let id = node_id(&id)?;
-    cluster(&door)?.promote(id).await?;
+    cluster(&door)?.promote(id, change(&query)).await?;
     tracing::info!(id, "made a learner a voter");
     Ok(done())
 }
 
-async fn remove(door: web::Data<Door>, id: web::Path<String>) -> Result<HttpResponse, Error> {
+async fn remove(
+    door: web::Data<Door>,
+    id: web::Path<String>,
+    query: web::Query<report::Change>,
+) -> Result<HttpResponse, Error> {
     let id = node_id(&id)?;
-    cluster(&door)?.remove(id).await?;
+    cluster(&door)?.remove(id, change(&query)).await?;
     tracing::info!(id, "removed a node");
     Ok(done())
 }
@@ -133,6 +166,11 @@ async fn lead(door: web::Data<Door>, body: web::Bytes) -> Result<HttpResponse, E
     Ok(HttpResponse::Ok().json(json!({"status": "ok", "leader": to})))
 }
 
+fn change(query: &report::Change) -> Change {
+    let within = query.within_ms.map_or(Change::default().within, Duration::from_millis);
+    Change { force: query.force, within }
+}
+
 fn cluster(door: &Door) -> Result<&Cluster, Error> {
     door.cluster().ok_or(Error::Starting)
 }
@@ -150,7 +188,9 @@ fn parse<T: DeserializeOwned>(body: &[u8], asked: &'static str) -> Result<T, Err
 }
 
 fn seen(status: conclave_cluster::Status) -> Status {
-    let conclave_cluster::Status { leader, term, nodes } = status;
+    let conclave_cluster::Status { leader, term, majority, nodes } = status;
+    let conclave_cluster::Majority { voters, reachable, needed } = majority;
+    let majority = Some(report::Majority { voters, reachable, needed });
     let nodes = nodes.into_iter().map(|node| Node {
         id: node.id,
         http: node.http,
@@ -160,7 +200,7 @@ fn seen(status: conclave_cluster::Status) -> Status {
         applied: node.applied,
         last_log: node.last_log,
     });
-    Status { leader, term, nodes: nodes.collect() }
+    Status { leader, term, majority, nodes: nodes.collect() }
 }
 
 #[cfg(test)]
@@ -173,6 +213,17 @@ mod tests {
     use crate::telemetry::metrics::{About, Metrics};
 
     async fn ask(request: TestRequest) -> (StatusCode, Vec<u8>) {
+        ask_of(request, |app| {
+            observing(app);
+            controlling(app);
+        })
+        .await
+    }
+
+    async fn ask_of(
+        request: TestRequest,
+        routes: impl FnOnce(&mut web::ServiceConfig),
+    ) -> (StatusCode, Vec<u8>) {
         let about = About { id: 1, name: "one".to_owned(), edition: "consumer" };
         let door = Door::new(Metrics::detached().unwrap(), about);
         let app = App::new().app_data(web::Data::new(door)).wrap(from_fn(refuse_pages)).configure(routes);
@@ -203,6 +254,23 @@ mod tests {
         let (status, body) = ask(TestRequest::get().uri("/metrics")).await;
         assert_eq!(status, StatusCode::OK);
         assert!(String::from_utf8(body).unwrap().contains("conclave_build_info"));
+    }
+
+    #[actix_web::test]
+    async fn who_observes_controls_nothing() {
+        for path in ["/metrics", "/livez"] {
+            assert_eq!(ask_of(TestRequest::get().uri(path), observing).await.0, StatusCode::OK, "{path}");
+        }
+        let unready = ask_of(TestRequest::get().uri("/readyz"), observing).await.0;
+        assert_eq!(unready, StatusCode::SERVICE_UNAVAILABLE);
+        for request in [
+            TestRequest::get().uri("/cluster/status"),
+            TestRequest::get().uri("/sockets"),
+            TestRequest::post().uri("/cluster/leader"),
+            TestRequest::delete().uri("/cluster/members/1"),
+        ] {
+            assert_eq!(ask_of(request, observing).await.0, StatusCode::NOT_FOUND);
+        }
     }
 
     #[actix_web::test]

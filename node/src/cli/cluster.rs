@@ -10,6 +10,9 @@ use crate::exit::Exit;
 
 use super::{complain, print, table};
 
+/// What `admin.listen` is unless it is set.
+const DEFAULT_URL: &str = "http://127.0.0.1:9400";
+
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   conclave cluster status
@@ -17,9 +20,9 @@ use super::{complain, print, table};
   conclave cluster add 4 10.0.0.4:7400      a node started with --join becomes a learner
   conclave cluster promote 4                … and then votes
   conclave cluster remove 2                 for ever: its id is not used again
-  conclave cluster transfer-leader 3        before work on the leader's machine
+  conclave cluster transfer-leader 3        before work on the leader's machine; nothing happens if it leads
 
-The URL is that of any node's admin listener (admin.listen).
+The URL is that of any node's admin listener (admin.listen), from --url or CONCLAVE_ADMIN_URL.
 Exit code 3 if the cluster refuses, 1 if it does not answer.")]
 pub(super) struct Arguments {
     #[command(subcommand)]
@@ -30,7 +33,7 @@ pub(super) struct Arguments {
         value_name = "ADMIN_URL",
         global = true,
         env = "CONCLAVE_ADMIN_URL",
-        default_value = "http://127.0.0.1:9400"
+        default_value = DEFAULT_URL
     )]
     url: String,
     /// How long to wait for the answer
@@ -54,15 +57,21 @@ enum Wish {
         #[arg(value_name = "HOST:PORT")]
         peer: String,
     },
-    /// Make a learner a voter
+    /// Make a learner a voter; refused if it does not answer, or if no majority could be reached afterwards
     Promote {
         /// The node's id
         id: u64,
+        /// Do it all the same
+        #[arg(long)]
+        force: bool,
     },
-    /// Remove a node for ever
+    /// Remove a node for ever; refused if no majority could be reached afterwards
     Remove {
         /// The node's id
         id: u64,
+        /// Do it all the same
+        #[arg(long)]
+        force: bool,
     },
     /// Hand leadership over
     TransferLeader {
@@ -86,7 +95,8 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
 }
 
 async fn ask(arguments: &Arguments) -> Result<String, Error> {
-    let client = Client::new(&arguments.url, arguments.timeout)?;
+    let url = if arguments.url.is_empty() { DEFAULT_URL } else { &arguments.url };
+    let client = Client::new(url, arguments.timeout)?;
     Ok(match &arguments.wish {
         Wish::Status { json: true } => format!("{}\n", client.status_as_sent().await?),
         Wish::Status { json: false } => table::render(&client.status().await?, table::wants_colour()),
@@ -94,12 +104,12 @@ async fn ask(arguments: &Arguments) -> Result<String, Error> {
             client.add(*id, peer).await?;
             format!("node {id} is a learner now; `conclave cluster promote {id}` lets it vote\n")
         }
-        Wish::Promote { id } => {
-            client.promote(*id).await?;
+        Wish::Promote { id, force } => {
+            client.promote(*id, *force).await?;
             format!("node {id} votes now\n")
         }
-        Wish::Remove { id } => {
-            client.remove(*id).await?;
+        Wish::Remove { id, force } => {
+            client.remove(*id, *force).await?;
             format!("node {id} is removed; its id is not used again\n")
         }
         Wish::TransferLeader { id } => {
@@ -110,7 +120,7 @@ async fn ask(arguments: &Arguments) -> Result<String, Error> {
 
 fn exit(error: &Error) -> Exit {
     match error {
-        Error::Url(_) => Exit::Usage,
+        Error::Url(_) | Error::Public(_) => Exit::Usage,
         Error::Refused { status, .. } if status.is_client_error() => Exit::Refused,
         Error::Refused { .. }
         | Error::Connect { .. }

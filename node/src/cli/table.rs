@@ -3,7 +3,7 @@
 use comfy_table::presets::UTF8_BORDERS_ONLY;
 use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, Table};
 
-use crate::admin::report::Status;
+use crate::admin::report::{Majority, Status};
 
 /// The status as a table, coloured if `colour`.
 pub(crate) fn render(status: &Status, colour: bool) -> String {
@@ -28,7 +28,14 @@ pub(crate) fn render(status: &Status, colour: bool) -> String {
         ]);
     }
     let leader = status.leader.map_or("no leader".to_owned(), |id| format!("leader {id}"));
-    format!("{table}\n{leader}, term {}\n", status.term)
+    let majority = status.majority.map(majority).unwrap_or_default();
+    format!("{table}\n{leader}, term {}{majority}\n", status.term)
+}
+
+fn majority(majority: Majority) -> String {
+    let Majority { voters, reachable, needed } = majority;
+    let consequence = if reachable < needed { ": nothing can be written" } else { "" };
+    format!("; {reachable} of {voters} voters reachable, {needed} needed{consequence}")
 }
 
 fn role(role: &str) -> Cell {
@@ -65,6 +72,7 @@ mod tests {
         Status {
             leader: Some(2),
             term: 5,
+            majority: Some(Majority { voters: 3, reachable: 2, needed: 2 }),
             nodes: vec![node(1, "follower"), node(2, "leader"), node(3, "unreachable")],
         }
     }
@@ -72,9 +80,13 @@ mod tests {
     #[test]
     fn plain_tables_hold_everything_and_no_escapes() {
         let text = render(&status(), false);
-        for part in
-            ["http://127.0.0.1:3001", "http://127.0.0.1:9403", "4002", "unreachable", "leader 2, term 5"]
-        {
+        for part in [
+            "http://127.0.0.1:3001",
+            "http://127.0.0.1:9403",
+            "4002",
+            "unreachable",
+            "leader 2, term 5; 2 of 3 voters reachable, 2 needed\n",
+        ] {
             assert!(text.contains(part), "{part} is missing in\n{text}");
         }
         assert!(!text.contains('\u{1b}'), "{text}");
@@ -87,7 +99,9 @@ mod tests {
 
     #[test]
     fn a_cluster_without_a_leader_says_so() {
-        let text = render(&Status { leader: None, term: 9, nodes: Vec::new() }, false);
-        assert!(text.contains("no leader, term 9"), "{text}");
+        let majority = Some(Majority { voters: 3, reachable: 1, needed: 2 });
+        let text = render(&Status { leader: None, term: 9, majority, nodes: Vec::new() }, false);
+        let said = "no leader, term 9; 1 of 3 voters reachable, 2 needed: nothing can be written";
+        assert!(text.contains(said), "{text}");
     }
 }

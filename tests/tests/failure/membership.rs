@@ -108,3 +108,95 @@ async fn the_status_command_says_what_the_admin_api_says() {
     assert_eq!(status.leader, Some(leader));
     assert_eq!(status.nodes.len(), 3);
 }
+
+/// What one run of `conclave cluster …` against the leader comes to, refusals included.
+async fn told(cluster: &Cluster, args: &[&str]) -> (Option<i32>, String) {
+    let admin = cluster.node(cluster.leader().await).admin.clone();
+    cluster.command(&[&["cluster"], args, &["--url", &admin]].concat()).await
+}
+
+/// Asserts that a change is refused with exit code 3 and these words.
+async fn refused(cluster: &Cluster, args: &[&str], words: &str) {
+    let (code, printed) = told(cluster, args).await;
+    assert_eq!(code, Some(3), "{args:?}: {printed}");
+    assert!(printed.contains(words), "{args:?}: {printed}");
+}
+
+/// Asserts that a write is accepted.
+async fn writes_go_on(cluster: &Cluster) {
+    let leader = cluster.api(cluster.leader().await);
+    leader.relay(&Pair::fresh().send(0, 1, "AAEC")).send().await.ok();
+}
+
+#[tokio::test]
+async fn who_does_not_answer_is_neither_added_nor_promoted() {
+    let mut cluster = Cluster::builder().nodes(1).unmetered().start().await;
+    refused(&cluster, &["add", "2", "127.0.0.1:1", "--timeout", "3s"], "does not answer").await;
+    refused(&cluster, &["add", "2", "127.0.0.1:0"], "is not the host:port").await;
+    let own = cluster.node(1).advertise.to_string();
+    refused(&cluster, &["add", "2", &own], "node 1 is the member at").await;
+    refused(&cluster, &["promote", "2"], "is not a member").await;
+    assert_eq!(cluster.status().await.nodes.len(), 1);
+    writes_go_on(&cluster).await;
+
+    cluster.join(2).await;
+    let peer = cluster.node(2).advertise.to_string();
+    command(&cluster, &["add", "2", &peer]).await;
+    cluster.wait_ready_at(2).await;
+    cluster.kill(2);
+    refused(&cluster, &["promote", "2", "--timeout", "10s"], "does not answer").await;
+    writes_go_on(&cluster).await;
+}
+
+#[tokio::test]
+async fn a_learner_has_caught_up_when_it_is_added() {
+    let mut cluster = Cluster::builder().nodes(1).unmetered().start().await;
+    let pair = Pair::fresh();
+    for index in 0..200 {
+        cluster.api(1).relay(&pair.send(index, 200, "AAEC")).send().await.ok();
+    }
+    cluster.join(2).await;
+    let there = cluster.log_end().await.index;
+    let peer = cluster.node(2).advertise.to_string();
+    command(&cluster, &["add", "2", &peer]).await;
+    let learner = cluster.status().await.node(2).expect("it is a member").last_log;
+    assert!(learner >= there, "it has {learner} of the {there} entries there were");
+}
+
+#[tokio::test]
+async fn what_would_leave_no_majority_is_refused() {
+    let mut cluster = Cluster::builder().unmetered().start().await;
+    let followers = cluster.followers().await;
+    cluster.kill(followers[0]);
+    let (code, printed) = told(&cluster, &["status"]).await;
+    assert_eq!(code, Some(0), "{printed}");
+    assert!(printed.contains("2 of 3 voters reachable, 2 needed"), "{printed}");
+    let (dead, alive) = (followers[0].to_string(), followers[1].to_string());
+    refused(&cluster, &["remove", &alive], "only 1 of the 2 voters").await;
+    writes_go_on(&cluster).await;
+    command(&cluster, &["remove", &dead]).await;
+    writes_go_on(&cluster).await;
+}
+
+#[tokio::test]
+async fn a_removed_id_stays_removed() {
+    let mut cluster = Cluster::builder().nodes(1).unmetered().start().await;
+    cluster.join(2).await;
+    let peer = cluster.node(2).advertise.to_string();
+    command(&cluster, &["add", "2", &peer]).await;
+    cluster.wait_ready_at(2).await;
+    remove(&cluster, 2).await;
+    refused(&cluster, &["add", "2", &peer], "was removed").await;
+}
+
+#[tokio::test]
+async fn leadership_that_is_handed_to_the_leader_stays_where_it_is() {
+    let cluster =
+        Cluster::builder().unmetered().env("CONCLAVE_ADMIN_URL", "http://127.0.0.1:9400").start().await;
+    let before = cluster.status().await;
+    let leader = before.leader.expect("`status` waits for a leader");
+    let (code, printed) = told(&cluster, &["transfer-leader", &leader.to_string()]).await;
+    assert_eq!(code, Some(0), "{printed}");
+    let after = cluster.status().await;
+    assert_eq!((after.leader, after.term), (before.leader, before.term));
+}
