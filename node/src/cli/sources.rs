@@ -32,7 +32,9 @@ impl Sources {
             }
         }
         all.extend(flags);
-        config::load(&config::Sources { file: self.config.clone(), environment, flags: all })
+        // A variable that is set to nothing names no file.
+        let file = self.config.clone().filter(|file| !file.as_os_str().is_empty());
+        config::load(&config::Sources { file, environment, flags: all })
     }
 }
 

@@ -183,7 +183,7 @@ impl Default for Socket {
 
 impl Default for Shutdown {
     fn default() -> Self {
-        Self { grace: Duration::from_secs(20) }
+        Self { lame_duck: Duration::from_secs(5), grace: Duration::from_secs(20) }
     }
 }
 

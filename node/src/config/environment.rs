@@ -11,6 +11,10 @@ use super::setting::Setting;
 
 const PREFIX: &str = "CONCLAVE_";
 
+/// Variables of the command line. They are no keys, although one of them looks like `admin.url`: whoever sets them for a
+/// whole shell or container can still start a node there.
+const COMMAND_LINE: &[&str] = &["CONCLAVE_CONFIG", "CONCLAVE_ADMIN_URL"];
+
 /// Variables that a managed platform sets, and its name.
 const PLATFORMS: &[(&str, &str)] = &[
     ("VERCEL", "Vercel"),
@@ -105,6 +109,9 @@ impl Environment {
     fn own(&self, schema: &Schema) -> Vec<Result<Setting, Problem>> {
         let ours = self.0.iter().filter_map(|(name, value)| Some((name, name.strip_prefix(PREFIX)?, value)));
         ours.filter_map(|(name, rest, value)| {
+            if COMMAND_LINE.contains(&name.as_str()) {
+                return None;
+            }
             if !rest.contains("__") {
                 return one_underscore(schema, name, rest).map(Err);
             }

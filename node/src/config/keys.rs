@@ -10,6 +10,10 @@ pub const SECTIONS: &[(&str, &str)] = &[
         "TLS towards the public: certificate and key, or neither. Read again when a file changes, and on SIGHUP.",
     ),
     ("admin", "Metrics, health and the control of the cluster: for operators, never for the public."),
+    (
+        "telemetry",
+        "Metrics and health once more, on a listener that controls nothing: for scrapers and health checks.",
+    ),
     ("cluster", "The other nodes."),
     ("cluster.tls", "Mutual TLS between the nodes: all three files or none."),
     ("raft", "How the nodes agree. All nodes should have the same values."),
@@ -44,7 +48,7 @@ pub const KEYS: &[(&str, &str)] = &[
     ("edition.name", "consumer or enterprise."),
     ("edition.acknowledged", "Enterprise starts only with true here: you know that you host it yourself."),
     ("edition.allow_managed", "Lets enterprise start on a managed platform (not recommended)."),
-    ("http.listen", "Address and port. Port 0 takes a free one."),
+    ("http.listen", "Address and port; \":3000\" is port 3000 of all addresses. Port 0 takes a free one."),
     (
         "http.url",
         "The URL under which others reach this node, shown in the cluster's status. Empty: http://<listen>.",
@@ -88,6 +92,7 @@ pub const KEYS: &[(&str, &str)] = &[
     ),
     ("admin.listen", "Address and port. Whoever reaches it controls the cluster. Port 0 takes a free one."),
     ("admin.url", "The URL shown in the cluster's status. Empty: http://<listen>."),
+    ("telemetry.listen", "Address and port of /metrics, /livez and /readyz. Empty: none but admin.listen."),
     ("cluster.name", "Nodes of different names refuse each other."),
     (
         "cluster.listen",
@@ -192,7 +197,11 @@ pub const KEYS: &[(&str, &str)] = &[
         "socket.echo",
         "A path such as \"/echo\" that gives messages back as they came, to test conformance. Empty: none.",
     ),
-    ("shutdown.grace", "For how long running requests may finish after SIGTERM."),
+    (
+        "shutdown.lame_duck",
+        "For how long after SIGTERM the node serves everything as before while /readyz says 503, so that load balancers turn away first.",
+    ),
+    ("shutdown.grace", "For how long running requests may finish after that."),
     ("log.format", "json, pretty, or auto: pretty on a terminal, else json."),
     ("log.level", "error, warn, info, debug or trace; also per module: \"info,conclave_cluster=debug\"."),
 ];

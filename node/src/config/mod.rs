@@ -4,6 +4,7 @@
 //! [`load`] takes [`Sources`] and gives an [`Effective`] configuration, which also knows where each value came from.
 //! It reads the files that the sources name and nothing else: no process environment, no clock.
 
+mod address;
 mod defaults;
 mod environment;
 mod file;
@@ -27,7 +28,7 @@ pub use print::commented;
 pub use problem::{Problem, Problems};
 pub use section::{
     Admin, Admission, Allowance, Auth, Cluster, Config, Edition, Http, Ice, Limits, Log, LogFormat, Node,
-    PeerTls, PublicTls, Raft, Rule, Shutdown, Socket, Storage, Tiers, Ttl,
+    PeerTls, PublicTls, Raft, Rule, Shutdown, Socket, Storage, Telemetry, Tiers, Ttl,
 };
 pub use validate::{Member, members};
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::address;
 use super::unit::{size, span};
 use crate::edition;
 use crate::listener::tls::Minimum;
@@ -23,6 +24,7 @@ pub struct Config {
     pub edition: Edition,
     pub http: Http,
     pub admin: Admin,
+    pub telemetry: Telemetry,
     pub cluster: Cluster,
     pub raft: Raft,
     pub storage: Storage,
@@ -56,6 +58,7 @@ pub struct Edition {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Http {
+    #[serde(with = "address")]
     pub listen: SocketAddr,
     pub url: String,
     pub workers: usize,
@@ -105,8 +108,16 @@ impl PublicTls {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Admin {
+    #[serde(with = "address")]
     pub listen: SocketAddr,
     pub url: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Telemetry {
+    #[serde(with = "address::optional")]
+    pub listen: Option<SocketAddr>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -267,6 +278,8 @@ pub struct Socket {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Shutdown {
+    #[serde(with = "span")]
+    pub lame_duck: Duration,
     #[serde(with = "span")]
     pub grace: Duration,
 }

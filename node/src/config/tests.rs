@@ -114,6 +114,15 @@ fn a_single_underscore_is_noticed_but_strangers_are_not() {
 }
 
 #[test]
+fn variables_of_the_command_line_are_no_keys() {
+    let config = given()
+        .variable("CONCLAVE_ADMIN_URL", "http://10.0.0.1:9400")
+        .variable("CONCLAVE_CONFIG", "/etc/conclave.toml")
+        .config();
+    assert_eq!(config, Config::default());
+}
+
+#[test]
 fn all_mistakes_are_reported_at_once() {
     let complaint =
         given().file("[http]\nworkerz = 3\nlisten = \"nowhere\"\n").flag("ttl.chunk", "soon").complaint();

@@ -93,6 +93,9 @@ fn node<O: Fn(&str) -> String>(config: &Config, rules: &mut Rules<'_, O>) {
     rules.unless(config.node.id > 0, "node.id", "ids count from 1");
     let clash = config.http.listen == config.admin.listen && config.http.listen.port() != 0;
     rules.unless(!clash, "admin.listen", "http.listen has this address already");
+    let telemetry = config.telemetry.listen.filter(|address| address.port() != 0);
+    let clash = telemetry.is_some_and(|address| [config.http.listen, config.admin.listen].contains(&address));
+    rules.unless(!clash, "telemetry.listen", "http.listen or admin.listen has this address already");
     for (key, url) in [("http.url", &config.http.url), ("admin.url", &config.admin.url)] {
         let fits = url.is_empty() || url.starts_with("http://") || url.starts_with("https://");
         rules.unless(fits, key, "a URL starts with http:// or https://");
@@ -237,6 +240,8 @@ fn quantities<O: Fn(&str) -> String>(config: &Config, rules: &mut Rules<'_, O>) 
     between(rules, "ttl.device", ttl.device, Duration::from_secs(30), day);
     between(rules, "http.request_timeout", config.http.request_timeout, second, Duration::from_secs(300));
     between(rules, "http.keep_alive", config.http.keep_alive, second, Duration::from_secs(3600));
+    let minutes = Duration::from_secs(300);
+    between(rules, "shutdown.lame_duck", config.shutdown.lame_duck, Duration::ZERO, minutes);
     between(rules, "shutdown.grace", config.shutdown.grace, Duration::ZERO, Duration::from_secs(3600));
     for (key, bound) in [
         ("limits.sessions_max", config.limits.sessions_max),
