@@ -56,6 +56,12 @@ impl Metrics {
         metrics::describe_counter!(LIMITED, "requests refused because an allowance was spent, by tier");
         metrics::describe_counter!(CSP_REPORTS, "reports of breaches of the content security policy");
         metrics::describe_counter!(CHUNKS_STORED, "chunks stored for the first time");
+        for code in Code::ALL {
+            metrics::counter!(ERRORS, "code" => code.name()).increment(0);
+        }
+        for tier in TIERS {
+            metrics::counter!(LIMITED, "tier" => allowance::name(tier)).increment(0);
+        }
         Self {
             seconds: empty(Route::COUNT * (METHODS.len() + 1) * CLASSES.len()),
             errors: empty(Code::ALL.len()),

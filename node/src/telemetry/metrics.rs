@@ -62,10 +62,7 @@ impl Metrics {
     pub fn install() -> Result<Self, Error> {
         let (recorder, metrics) = Self::build()?;
         metrics::set_global_recorder(recorder).map_err(|_| Error::Taken)?;
-        metrics::describe_counter!(
-            "conclave_log_lines_lost_total",
-            "Log lines lost because nothing took them."
-        );
+        super::known::register();
         Ok(metrics)
     }
 
