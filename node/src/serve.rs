@@ -1,12 +1,15 @@
 //! One node, from its first socket to its last flush.
 //!
 //! The order matters. Both listeners are bound first, so that a taken port is told before anything is written; the
-//! admin listener answers while the cluster part still looks for its peers; the public is let in last. On the way out
-//! it is the reverse: the public is turned away, what runs is finished, leadership is handed over, the log is flushed.
+//! admin listener answers while the cluster part still looks for its peers, and the public one says 503 until then. On
+//! the way out: leadership is handed over and `/readyz` says 503 while everything is served for `shutdown.lame_duck`;
+//! then new work is refused with 503 while what runs is finished; then the port is closed and the log flushed.
 
 mod options;
+mod preflight;
 mod running;
 pub(crate) mod signals;
+mod waiting;
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -30,8 +33,10 @@ use crate::http::{self, Shared};
 use crate::listener::{self, tls};
 use crate::socket::Sockets;
 use crate::telemetry::metrics::{About, Metrics, UPKEEP};
+pub(crate) use preflight::preflight;
 use running::Running;
 use signals::Signals;
+use waiting::Waiting;
 
 /// Of the grace time, what is kept for handing leadership over and flushing.
 const FAREWELL: Duration = Duration::from_secs(3);
@@ -51,6 +56,24 @@ pub enum Error {
         address: SocketAddr,
         /// The key that says so.
         key: &'static str,
+        /// What the system says.
+        error: std::io::Error,
+    },
+    /// An address cannot be had, as it was tried before anything was started.
+    #[error("cannot listen on {address} ({key}): {error}")]
+    Bind {
+        /// The configured address.
+        address: String,
+        /// The key that says so.
+        key: &'static str,
+        /// What the system says.
+        error: std::io::Error,
+    },
+    /// Nothing can be written where the data belongs.
+    #[error("cannot write to {} (node.data_dir): {error}", path.display())]
+    Unwritable {
+        /// The directory.
+        path: PathBuf,
         /// What the system says.
         error: std::io::Error,
     },
@@ -97,6 +120,8 @@ impl Error {
             | Self::Disk(files::Error::Io { .. } | files::Error::Damaged { .. })
             | Self::Failed(_)
             | Self::Listen { .. }
+            | Self::Bind { .. }
+            | Self::Unwritable { .. }
             | Self::Metrics(_)
             | Self::System(_)
             | Self::Ended(_)
@@ -135,6 +160,8 @@ async fn live(config: &Config, environment: &Environment) -> Result<(), Error> {
     let asked = signals::hangups()?;
     let public = bind(config.http.listen, config.http.backlog, "http.listen")?;
     let private = bind(config.admin.listen, 128, "admin.listen")?;
+    let telemetry =
+        config.telemetry.listen.map(|address| bind(address, 128, "telemetry.listen")).transpose()?;
     let (http_url, admin_url) = (
         url(&config.http.url, config.http.tls.scheme(), public.local_addr()?),
         url(&config.admin.url, "http", private.local_addr()?),
@@ -147,8 +174,18 @@ async fn live(config: &Config, environment: &Environment) -> Result<(), Error> {
     let admin = admin::listen(private, door.clone())?;
     let admin_handle = admin.handle();
     let mut admin = rt::spawn(admin);
+    let telemetry = telemetry.map(|listener| admin::observe(listener, door.clone())).transpose()?;
+    let telemetry_handle = telemetry.as_ref().map(actix_web::dev::Server::handle);
+    let mut telemetry = rt::spawn(async {
+        match telemetry {
+            Some(telemetry) => telemetry.await,
+            None => std::future::pending().await,
+        }
+    });
 
     tracing::info!(node = config.node.id, version = env!("CARGO_PKG_VERSION"), admin = admin_url, "starting");
+    let edge = options::edge(config, access);
+    let waiting = Waiting::begin(config, tls.clone(), &public, edge.clone())?;
     let options = options::cluster(config, http_url.clone(), admin_url)?;
     let world = World::real(data_dir, &options)?;
     let cluster = tokio::select! {
@@ -160,20 +197,20 @@ async fn live(config: &Config, environment: &Environment) -> Result<(), Error> {
     };
     door.attach(cluster.clone());
 
-    rt::spawn(access.auth.clone().keep_current(asked.clone()));
+    rt::spawn(edge.access.auth.clone().keep_current(asked.clone()));
     if let Some(tls) = tls.clone() {
         rt::spawn(tls.keep_current(asked));
     }
-    let options = options::edge(config, access);
-    let registry = Registry::new(cluster.clone(), options.limits());
+    let registry = Registry::new(cluster.clone(), edge.limits());
     let sockets = Sockets::new(options::sockets(config), cluster.clone());
     rt::spawn(sockets.clone().keep());
     door.seat(sockets.clone());
     // Beside apply, which makes the hints, and not on the threads that serve.
     tokio::spawn(actors::dispatch::run(cluster.hints(), registry.clone()));
     tokio::spawn(actors::room::run(cluster.casts(), registry.clone()));
-    let shared = web::Data::new(Shared::new(cluster.clone(), options, registry, sockets));
+    let shared = web::Data::new(Shared::new(cluster.clone(), edge, registry, sockets));
     let running = Running::new();
+    waiting.end();
     let server = serve_public(config, tls, public, shared.clone(), running.clone())?;
     let public_handle = server.handle();
     let mut server = rt::spawn(server);
@@ -182,21 +219,42 @@ async fn live(config: &Config, environment: &Environment) -> Result<(), Error> {
 
     let ended = tokio::select! {
         signal = signals.next() => {
-            tracing::info!(signal, grace = ?config.shutdown.grace, "going away; a second signal ends at once");
+            let (lame_duck, grace) = (config.shutdown.lame_duck, config.shutdown.grace);
+            tracing::info!(signal, ?lame_duck, ?grace, "going away; a second signal ends at once");
             Ok(())
         }
         why = cluster.failed() => return Err(Error::Failed(why)),
         _ = &mut server => Err(Error::Ended("public")),
         _ = &mut admin => Err(Error::Ended("admin")),
+        _ = &mut telemetry => Err(Error::Ended("telemetry")),
     };
     rt::spawn(signals.second_ends_at_once());
     door.enter(Phase::Draining);
+    if ended.is_ok() {
+        serve_as_lame_duck(config.shutdown.lame_duck, &shared, &cluster).await;
+    }
     let left = leave(config.shutdown.grace, &shared, &running, &public_handle, &cluster).await;
+    if let Some(telemetry) = telemetry_handle {
+        telemetry.stop(false).await;
+    }
     admin_handle.stop(false).await;
     ended.and(left)
 }
 
-/// Turns the public away, finishes what runs, and closes the log.
+/// Says that this node goes away, and serves everything meanwhile, so that load balancers and clients leave before
+/// anything is refused.
+async fn serve_as_lame_duck(duration: Duration, shared: &Shared, cluster: &Cluster) {
+    shared.announce_leaving();
+    if !duration.is_zero() {
+        // Whoever takes over does so while this node still answers.
+        let _ =
+            tokio::join!(tokio::time::timeout(duration, cluster.hand_over()), tokio::time::sleep(duration));
+    }
+}
+
+/// Refuses new work, finishes what runs, closes the port and then the log.
+///
+/// The port is served until then: a listening socket whose connections nobody takes would let them hang.
 async fn leave(
     grace: Duration,
     shared: &Shared,
@@ -207,7 +265,7 @@ async fn leave(
     let end = Instant::now() + grace;
     let farewell = FAREWELL.min(grace / 4);
     shared.drain();
-    public.pause().await;
+    running.close();
     // Idle connections are no reason to wait, and the server cannot tell them from busy ones: requests are counted.
     let (requests, ()) = tokio::join!(
         tokio::time::timeout_at(end - farewell, running.none()),
@@ -293,8 +351,13 @@ fn url(configured: &str, scheme: &str, bound: SocketAddr) -> String {
     }
 }
 
+/// Under which address peers reach this node, as far as it is configured.
+pub(crate) fn advertised(config: &Config) -> Option<String> {
+    options::advertised(config)
+}
+
 /// Where the data is: as configured, or under the user's data home (XDG Base Directory Specification 0.8).
-fn data_dir(config: &Config, environment: &Environment) -> Result<PathBuf, Error> {
+pub(crate) fn data_dir(config: &Config, environment: &Environment) -> Result<PathBuf, Error> {
     if !config.node.data_dir.as_os_str().is_empty() {
         return Ok(config.node.data_dir.clone());
     }

@@ -76,4 +76,13 @@ impl Builder {
         cluster.wait_ready().await;
         cluster
     }
+
+    /// Starts only these of its nodes, and waits for nothing.
+    pub async fn start_only(self, ids: &[u64]) -> Cluster {
+        let mut cluster = Cluster::place(self).await;
+        for id in ids {
+            cluster.restart(*id);
+        }
+        cluster
+    }
 }

@@ -109,6 +109,8 @@ impl Node {
             ("admin.listen", address(&self.admin)),
             ("cluster.listen", self.listen.to_string()),
             ("cluster.advertise", self.advertise.to_string()),
+            // No load balancer has to notice first.
+            ("shutdown.lame_duck", "0s".to_owned()),
         ];
         let own = own.iter().map(|(key, value)| (*key, value.as_str()));
         for (key, value) in own.chain(settings.iter().map(|(key, value)| (key.as_str(), value.as_str()))) {

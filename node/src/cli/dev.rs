@@ -1,8 +1,9 @@
 //! `conclave dev`.
 
 use std::io::{IsTerminal as _, stdout};
+use std::time::Duration;
 
-use crate::config::Environment;
+use crate::config::{DEFAULT, Effective, Environment};
 use crate::dev::{self, Options};
 use crate::exit::Exit;
 
@@ -55,12 +56,58 @@ fn has_desktop() -> bool {
     if cfg!(target_os = "macos") { !set("SSH_CONNECTION") } else { set("DISPLAY") || set("WAYLAND_DISPLAY") }
 }
 
+/// Keys that differ from node to node, and so cannot be set for all of them.
+const OURS: &[&str] = &[
+    "node.id",
+    "node.data_dir",
+    "http.listen",
+    "http.url",
+    "admin.listen",
+    "admin.url",
+    "telemetry.listen",
+    "cluster.listen",
+    "cluster.advertise",
+    "cluster.members",
+    "cluster.join",
+];
+
+/// What was asked for with `--set` and cannot be done.
+fn unheeded(set: &[String]) -> Vec<String> {
+    let keys = set.iter().filter_map(|text| text.split_once('=')).map(|(key, _)| key.trim());
+    let ours = keys.filter(|key| OURS.contains(key));
+    ours.map(|key| match key {
+        "http.listen" => {
+            "flag --set: `http.listen`: dev chooses it for each node; use --base-port".to_owned()
+        }
+        key => format!("flag --set: `{key}`: dev chooses it for each node"),
+    })
+    .collect()
+}
+
+/// What the nodes have is thrown away, so that they need no time to end; whoever sets a time of grace wants to see it.
+fn patience(effective: &Effective) -> Duration {
+    if effective.origin("shutdown.grace") == DEFAULT {
+        END
+    } else {
+        effective.config.shutdown.grace + effective.config.shutdown.lame_duck + SLACK
+    }
+}
+
+/// For all nodes to end in good order when nothing is set.
+const END: Duration = Duration::from_millis(700);
+/// Beyond its grace, for the way from the signal to the end of the process.
+const SLACK: Duration = Duration::from_secs(3);
+
 pub(super) fn run(arguments: &Arguments) -> Exit {
     // Checked here, so that a mistake is told once and not by each node.
     let effective = match arguments.sources.load(Environment::of_process(), Vec::new()) {
         Ok(effective) => effective,
         Err(problems) => return complain(problems, Exit::Usage),
     };
+    let unheeded = unheeded(&arguments.sources.set);
+    if !unheeded.is_empty() {
+        return complain(unheeded.join("\n"), Exit::Usage);
+    }
     let options = Options {
         nodes: arguments.nodes,
         base_port: arguments.base_port,
@@ -70,13 +117,28 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
         open: arguments.opening(effective.config.http.page),
         config: arguments.sources.config.clone(),
         set: arguments.sources.set.clone(),
-        grace: effective.config.shutdown.grace,
+        patience: patience(&effective),
     };
     match dev::run(options) {
         Ok(()) => Exit::Done,
         Err(error) => {
             let exit = error.exit();
             complain(error, exit)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_differs_from_node_to_node_is_not_set_for_all() {
+        let set = |text: &str| unheeded(&[text.to_owned()]);
+        assert_eq!(set("ttl.chunk=5s"), [""; 0]);
+        assert!(set("http.listen = :3000")[0].contains("--base-port"));
+        for key in OURS {
+            assert_eq!(set(&format!("{key}=1")).len(), 1, "{key}");
         }
     }
 }

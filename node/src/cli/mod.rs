@@ -3,6 +3,7 @@
 mod cluster;
 mod config;
 mod dev;
+mod recover;
 mod serve;
 mod sources;
 pub(crate) mod table;
@@ -40,6 +41,8 @@ enum Command {
     Dev(dev::Arguments),
     /// Look at a running cluster, or change who belongs to it
     Cluster(cluster::Arguments),
+    /// Make a stopped node the only member of its cluster, whose majority is gone for good
+    Recover(recover::Arguments),
     /// Check a configuration and show what is in force
     CheckConfig(config::Check),
     /// Print every setting with its default and its meaning, as TOML
@@ -55,6 +58,7 @@ pub fn run() -> Exit {
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Dev(arguments) => dev::run(&arguments),
         Command::Cluster(arguments) => cluster::run(&arguments),
+        Command::Recover(arguments) => recover::run(&arguments),
         Command::CheckConfig(arguments) => config::check(&arguments),
         Command::DefaultConfig => config::print_default(),
         Command::Version(arguments) => version::run(&arguments),
@@ -111,6 +115,8 @@ mod tests {
             "conclave cluster --url http://10.0.0.1:9400 status",
             "conclave cluster add 4 10.0.0.4:7400 --url http://10.0.0.1:9400",
             "conclave cluster promote 4",
+            "conclave cluster promote 4 --force",
+            "conclave recover --node-id 1 --data-dir /data --peer 10.0.0.1:7400 --yes",
             "conclave cluster remove 4 --timeout 5s",
             "conclave cluster transfer-leader",
             "conclave cluster transfer-leader 2",

@@ -54,8 +54,8 @@ pub struct Options {
     pub config: Option<PathBuf>,
     /// Passed on to each node.
     pub set: Vec<String>,
-    /// For how long the nodes may take to end.
-    pub grace: Duration,
+    /// For how long the nodes may take to end, before they are killed.
+    pub patience: Duration,
 }
 
 /// Why there is no cluster.
@@ -114,6 +114,8 @@ pub fn run(options: Options) -> Result<(), Error> {
 async fn live(options: Options) -> Result<(), Error> {
     // First, so that no signal from here on leaves nodes or files behind.
     let mut signals = Signals::new()?;
+    // Of a terminal that was closed.
+    let mut hangup = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())?;
     let home = tempfile::Builder::new().prefix("conclave-dev-").tempdir()?;
     let plans = node::plan(&options, home.path())?;
     let (stop, stopped) = watch::channel(false);
@@ -123,7 +125,7 @@ async fn live(options: Options) -> Result<(), Error> {
         nodes.spawn(node::keep(
             plan.clone(),
             options.restart,
-            options.grace,
+            options.patience,
             stopped.clone(),
             report.clone(),
         ));
@@ -136,8 +138,9 @@ async fn live(options: Options) -> Result<(), Error> {
             say(&options, &format!("{signal}: ending all nodes"));
             Ok(())
         }
+        _ = hangup.recv() => Ok(()),
     };
-    // Nodes end in good order even if a second signal arrives: each has its grace, then it is killed.
+    // Nodes end in good order even if a second signal arrives: each has its time, then it is killed.
     let _ = stop.send(true);
     while nodes.join_next().await.is_some() {
         while events.try_recv().is_ok() {}

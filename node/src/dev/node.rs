@@ -16,8 +16,6 @@ use super::ports::{self, Picker};
 
 /// How long a dead node stays dead.
 const PAUSE: Duration = Duration::from_secs(1);
-/// Beyond its grace, for the way from the signal to the end of the process.
-const SLACK: Duration = Duration::from_secs(3);
 
 /// Where a node is and how it is started.
 #[derive(Debug, Clone)]
@@ -82,6 +80,8 @@ fn arguments(
     if let Some(config) = &options.config {
         all.extend(["--config".into(), config.into()]);
     }
+    // Nobody balances load here, and Ctrl-C is meant to end it.
+    all.extend(["--set".into(), "shutdown.lame_duck=0s".into()]);
     for set in &options.set {
         all.extend(["--set".into(), set.into()]);
     }
@@ -132,7 +132,7 @@ impl Plan {
 pub(super) async fn keep(
     plan: Plan,
     restart: bool,
-    grace: Duration,
+    patience: Duration,
     mut stop: watch::Receiver<bool>,
     events: mpsc::Sender<Event>,
 ) {
@@ -149,7 +149,7 @@ pub(super) async fn keep(
                         };
                         let _ = events.send(event).await;
                     }
-                    () = stopped(&mut stop) => return end(child, lifeline, grace + SLACK).await,
+                    () = stopped(&mut stop) => return end(child, lifeline, patience).await,
                 }
             }
             Err(error) => {
@@ -198,7 +198,7 @@ mod tests {
             open: false,
             config: Some("/etc/conclave.toml".into()),
             set: vec!["ttl.chunk=5s".to_owned()],
-            grace: Duration::from_secs(1),
+            patience: Duration::from_secs(1),
         }
     }
 

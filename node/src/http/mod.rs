@@ -39,9 +39,11 @@ mod strain;
 mod tickets;
 mod transfers;
 mod wait;
+mod waiting;
 mod web;
 
 pub use app::{app, configure};
 pub use error::Error;
 pub use options::Options;
 pub use shared::Shared;
+pub use waiting::waiting;

@@ -139,7 +139,7 @@ impl Route {
 
     /// Whether the route is answered while the node drains: these say how the node is, and cost nothing.
     pub(super) fn outlives_drain(self) -> bool {
-        matches!(self, Self::Health | Self::Livez | Self::Readyz | Self::Edition)
+        matches!(self, Self::Health | Self::Livez | Self::Readyz)
     }
 }
 

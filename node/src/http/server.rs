@@ -45,7 +45,7 @@ pub(super) async fn livez() -> HttpResponse {
 
 /// `GET /readyz`: whether clients should be sent here.
 pub(super) async fn readyz(shared: web::Data<Shared>) -> Result<HttpResponse, Error> {
-    if shared.is_draining() {
+    if shared.is_leaving() {
         return Err(Error::from(Code::ShuttingDown).with(Extra::Failed(vec!["draining"])));
     }
     match shared.cluster.caught_up().await {

@@ -32,6 +32,7 @@ pub struct Shared {
     pub(super) jobs: AtomicUsize,
     pub(super) nodes: Nodes,
     policies: [Option<HeaderValue>; TIERS.len()],
+    leaving: AtomicBool,
     draining: AtomicBool,
 }
 
@@ -53,9 +54,20 @@ impl Shared {
             jobs: AtomicUsize::new(0),
             nodes: Nodes::default(),
             policies,
+            leaving: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             options,
         }
+    }
+
+    /// From now on `/readyz` says that this node is going away; everything else is served as before.
+    pub fn announce_leaving(&self) {
+        self.leaving.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether [`Shared::announce_leaving`] or [`Shared::drain`] was called.
+    pub fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::SeqCst) || self.is_draining()
     }
 
     /// Refuses new work from now on with 503 `shutting_down`, and lets whoever waits here go with what there is.

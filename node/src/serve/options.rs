@@ -16,6 +16,13 @@ use crate::socket::options::{History, Interval, QueueBounds, Rates, SyntaxBounds
 /// A single node's peers are nobody: it listens on loopback, on whatever port is free.
 const NOBODY: &str = "127.0.0.1:0";
 
+/// Under which address peers reach this node: as configured, else where it listens; `None` for a node alone.
+pub(super) fn advertised(config: &Config) -> Option<String> {
+    let named = config::members(&config.cluster.members).expect("the members were validated");
+    let own = named.get(&config.node.id).map(String::as_str);
+    given(&config.cluster.advertise).or(own).or_else(|| given(&config.cluster.listen)).map(str::to_owned)
+}
+
 /// What the cluster part is told.
 pub(super) fn cluster(
     config: &Config,
@@ -26,11 +33,7 @@ pub(super) fn cluster(
     let named = config::members(&config.cluster.members).expect("the members were validated");
     let own = named.get(&id).map_or(NOBODY, String::as_str);
     let listen = given(&config.cluster.listen).unwrap_or(own).to_owned();
-    let advertise = match (given(&config.cluster.advertise), named.get(&id)) {
-        (Some(advertise), _) => advertise.to_owned(),
-        (None, Some(own)) => own.clone(),
-        (None, None) => listen.clone(),
-    };
+    let advertise = advertised(config).unwrap_or_else(|| NOBODY.to_owned());
     let members = match (config.cluster.join, named.is_empty()) {
         (true, _) => BTreeMap::new(),
         (false, true) => BTreeMap::from([(id, advertise.clone())]),

@@ -1,7 +1,7 @@
 //! How many requests this node is working on.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use actix_web::Error;
 use actix_web::body::MessageBody;
@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 
 struct Inside {
     count: AtomicUsize,
+    closed: AtomicBool,
     none: Notify,
 }
 
@@ -23,11 +24,21 @@ struct One(Running);
 
 impl Running {
     pub(super) fn new() -> Self {
-        Self(Arc::new(Inside { count: AtomicUsize::new(0), none: Notify::new() }))
+        Self(Arc::new(Inside {
+            count: AtomicUsize::new(0),
+            closed: AtomicBool::new(false),
+            none: Notify::new(),
+        }))
     }
 
     pub(super) fn count(&self) -> usize {
         self.0.count.load(Ordering::SeqCst)
+    }
+
+    /// Counts no request that begins from now on. While the node drains each is refused at once, and a client that asks
+    /// again and again must not keep the node from going.
+    pub(super) fn close(&self) {
+        self.0.closed.store(true, Ordering::SeqCst);
     }
 
     /// Waits until no request runs.
@@ -53,7 +64,7 @@ impl Running {
         request: ServiceRequest,
         next: Next<B>,
     ) -> Result<ServiceResponse<B>, Error> {
-        let _one = self.begin();
+        let _one = (!self.0.closed.load(Ordering::SeqCst)).then(|| self.begin());
         next.call(request).await
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use conclave_tests::binary;
 use conclave_tests::http::Api;
 use conclave_tests::relay::Pair;
+use conclave_tests::scratch::Scratch;
 use conclave_tests::wait::eventually;
 use serde_json::Value;
 use std::path::Path;
@@ -17,9 +18,15 @@ const LIMIT: Duration = Duration::from_secs(45);
 
 /// Starts `conclave dev --json` and reads the one line it prints.
 async fn dev(args: &[&str]) -> (Child, Value) {
+    dev_in(&std::env::temp_dir(), args).await
+}
+
+/// The same, with its temporary files in this folder.
+async fn dev_in(folder: &Path, args: &[&str]) -> (Child, Value) {
     let mut child = Command::new(binary::conclave())
         .args(["dev", "--json"])
         .args(args)
+        .env("TMPDIR", folder)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -98,4 +105,29 @@ async fn the_nodes_do_not_outlive_a_parent_that_was_killed() {
         pids(&cluster).iter().all(|pid| !alive(*pid)).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_terminal_that_is_closed_ends_all_nodes_and_leaves_nothing() {
+    let scratch = Scratch::new();
+    let (mut child, cluster) = dev_in(scratch.path(), &[]).await;
+    assert_eq!(std::fs::read_dir(scratch.path()).expect("a folder").count(), 1);
+    signal(child.id().expect("it runs").into(), "HUP");
+    // A second on a machine that does nothing else.
+    let status = timeout(LIMIT / 5, child.wait()).await.expect("it ends soon").expect("it can be waited for");
+    assert_eq!(status.code(), Some(0));
+    assert!(pids(&cluster).iter().all(|pid| !alive(*pid)), "no node is left");
+    assert_eq!(std::fs::read_dir(scratch.path()).expect("a folder").count(), 0, "and no file");
+}
+
+#[tokio::test]
+async fn what_differs_between_nodes_is_refused_for_all_of_them() {
+    let output = Command::new(binary::conclave())
+        .args(["dev", "--set", "http.listen=127.0.0.1:3000"])
+        .output()
+        .await
+        .expect("the binary can be run");
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("http.listen") && said.contains("--base-port"), "{said}");
 }

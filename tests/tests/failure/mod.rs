@@ -15,6 +15,8 @@ mod lost_disk;
 mod membership;
 mod overload;
 mod partition;
+mod ports;
+mod recover;
 mod restarts;
 mod shutdown;
 mod slow_links;

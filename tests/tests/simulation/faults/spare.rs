@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use conclave_cluster::{Change, Cluster};
 use rand::RngExt as _;
 use turmoil::Sim;
 
@@ -30,7 +31,7 @@ impl Faults {
                     Box::pin(async move {
                         // Whatever fails is tried again by the operator until it is done.
                         for _ in 0..3 {
-                            if cluster.add(4, address(4)).await.is_ok() && cluster.promote(4).await.is_ok() {
+                            if join(&cluster).await {
                                 spare.set(Spare::Member);
                                 return;
                             }
@@ -44,7 +45,7 @@ impl Faults {
                 let spare = self.spare.clone();
                 at.post(Box::new(move |cluster| {
                     Box::pin(async move {
-                        if cluster.add(4, address(4)).await.is_ok() && cluster.promote(4).await.is_ok() {
+                        if join(&cluster).await {
                             spare.set(Spare::Member);
                         }
                     })
@@ -57,7 +58,7 @@ impl Faults {
                 let removed = self.removed.clone();
                 at.post(Box::new(move |cluster| {
                     Box::pin(async move {
-                        if cluster.remove(goes).await.is_ok() {
+                        if cluster.remove(goes, Change::default()).await.is_ok() {
                             removed.borrow_mut().insert(goes);
                         }
                     })
@@ -67,4 +68,9 @@ impl Faults {
             Spare::Gone => "none".to_owned(),
         }
     }
+}
+
+async fn join(cluster: &Cluster) -> bool {
+    let change = Change::default();
+    cluster.add(4, address(4), change).await.is_ok() && cluster.promote(4, change).await.is_ok()
 }
