@@ -26,7 +26,7 @@ pub fn waiting(
         Response = ServiceResponse<BoxBody>,
         Error = actix_web::Error,
         InitError = (),
-    >,
+    > + use<>,
 > {
     let dress = web::Data::new(Dress::new(options));
     App::new().default_service(web::to(move |request: HttpRequest| {
