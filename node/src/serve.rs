@@ -217,9 +217,14 @@ async fn live(config: &Config, environment: &Environment) -> Result<(), Error> {
     door.enter(Phase::Serving);
     tracing::info!(node = config.node.id, http = http_url, edition = %config.edition.name, "serving");
 
+    let mut lame_duck = Duration::ZERO;
     let ended = tokio::select! {
         signal = signals.next() => {
-            let (lame_duck, grace) = (config.shutdown.lame_duck, config.shutdown.grace);
+            // Whoever presses Ctrl-C waits, and no load balancer does.
+            if signal == signals::TERMINATE {
+                lame_duck = config.shutdown.lame_duck;
+            }
+            let grace = config.shutdown.grace;
             tracing::info!(signal, ?lame_duck, ?grace, "going away; a second signal ends at once");
             Ok(())
         }
@@ -230,9 +235,7 @@ async fn live(config: &Config, environment: &Environment) -> Result<(), Error> {
     };
     rt::spawn(signals.second_ends_at_once());
     door.enter(Phase::Draining);
-    if ended.is_ok() {
-        serve_as_lame_duck(config.shutdown.lame_duck, &shared, &cluster).await;
-    }
+    serve_as_lame_duck(lame_duck, &shared, &cluster).await;
     let left = leave(config.shutdown.grace, &shared, &running, &public_handle, &cluster).await;
     if let Some(telemetry) = telemetry_handle {
         telemetry.stop(false).await;

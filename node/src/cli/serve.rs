@@ -18,7 +18,8 @@ use super::sources::Sources;
   conclave serve --node-id 4 --peer 10.0.0.4:7400 --join
       a node that waits for `conclave cluster add 4 10.0.0.4:7400`
 
-SIGTERM or Ctrl-C ends the node in good order within shutdown.grace; a second one at once.
+SIGTERM or Ctrl-C ends the node in good order; a second one at once. SIGTERM lets load balancers notice first
+(shutdown.lame_duck), and either lets what runs finish (shutdown.grace).
 Every setting: conclave default-config.")]
 pub(super) struct Arguments {
     #[command(flatten)]

@@ -7,6 +7,9 @@ use tokio::sync::watch;
 
 use crate::exit::Exit;
 
+/// What service managers send.
+pub(super) const TERMINATE: &str = "SIGTERM";
+
 /// The signals that end a process in good order.
 pub(crate) struct Signals {
     terminate: Signal,
@@ -22,7 +25,7 @@ impl Signals {
     /// The next one's name.
     pub(crate) async fn next(&mut self) -> &'static str {
         tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.terminate.recv() => TERMINATE,
             _ = self.interrupt.recv() => "SIGINT",
         }
     }
