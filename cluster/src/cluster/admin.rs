@@ -89,6 +89,8 @@ const ROUND_TRIP: Duration = Duration::from_millis(500);
 const REACH_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often something that is waited for is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// For one answer of it.
+const REACH_ONCE: Duration = Duration::from_millis(500);
 /// So often a member is asked before it counts as gone: one that is only busy must not.
 const ASKED_TIMES: usize = 3;
 /// Between two questions.
@@ -183,7 +185,9 @@ impl Inner {
         let left = deadline.saturating_duration_since(Instant::now());
         let until = Instant::now() + (left / 2).min(REACH_TIMEOUT);
         loop {
-            let why = match self.word_of(id, peer).await {
+            // Whoever answers at all has greeted as this node of this cluster. It may tell nothing of itself yet.
+            let ask = Outgoing { kind: kind::STATUS, group: 0, header: Vec::new(), payload: Vec::new() };
+            let why = match self.links.call(id, peer, Lane::Control, ask, REACH_ONCE).await {
                 Ok(_) => return Ok(()),
                 Err(why) => why,
             };
