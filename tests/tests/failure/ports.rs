@@ -57,7 +57,7 @@ async fn a_node_that_waits_to_be_added_answers_at_once() {
 
 #[tokio::test]
 async fn a_node_that_is_about_to_go_serves_everything_and_leads_no_more() {
-    let mut cluster = Cluster::builder().unmetered().set("shutdown.lame_duck", "4s").start().await;
+    let mut cluster = Cluster::builder().unmetered().set("shutdown.lame_duck", "10s").start().await;
     let leader = cluster.leader().await;
     let (api, admin) = (cluster.api(leader), cluster.admin(leader));
     cluster.signal(leader, conclave_tests::cluster::Signal::TERM);

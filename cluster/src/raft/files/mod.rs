@@ -14,6 +14,7 @@ mod pages;
 mod snapshot;
 mod torn;
 
+use std::fs::{File, TryLockError};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -61,9 +62,29 @@ fn io_error(path: &Path) -> impl FnOnce(io::Error) -> Error + '_ {
     move |error| Error::Io { path: path.display().to_string(), error }
 }
 
+/// Fails if another process has the log. It is looked at before anything is opened: opening cuts what a torn write left at
+/// the end of the log, which in the log of a node that runs is a write on its way.
+fn refuse_in_use(dir: &Path) -> Result<(), Error> {
+    let path = dir.join("log").join("LOCK");
+    let lock = match File::open(&path) {
+        Ok(lock) => lock,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(io_error(&path)(error)),
+    };
+    match lock.try_lock() {
+        Ok(()) => Ok(()),
+        Err(TryLockError::WouldBlock) => {
+            let error = io::Error::new(io::ErrorKind::WouldBlock, "another process uses this directory");
+            Err(io_error(dir)(error))
+        }
+        Err(TryLockError::Error(error)) => Err(io_error(&path)(error)),
+    }
+}
+
 /// Opens a node's directory, or makes it.
 pub fn open(dir: &Path, node_id: u64, cluster: &str) -> Result<Disk, Error> {
     std::fs::create_dir_all(dir).map_err(io_error(dir))?;
+    refuse_in_use(dir)?;
     let (storage, fresh) = identity::open(dir, node_id, cluster)?;
     let disposal = disposal::Disposal::start().map_err(io_error(dir))?;
     let log = log::FileLog::open(&dir.join("log"), disposal.clone())?;
