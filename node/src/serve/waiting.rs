@@ -7,6 +7,7 @@ use actix_web::dev::ServerHandle;
 use actix_web::rt;
 
 use super::LINGER_SECONDS;
+use crate::admission::buffers::Buffers;
 use crate::config::Config;
 use crate::http::{self, Options};
 use crate::listener::{self, Judge, Tls};
@@ -34,6 +35,7 @@ impl Waiting {
             shutdown_seconds: LINGER_SECONDS,
             tls,
             judge: Arc::new(Unpressed),
+            buffers: Buffers::new(usize::try_from(config.http.buffers_bytes_max).unwrap_or(usize::MAX)),
         };
         let app = move || http::waiting(&options, why);
         let server = listener::serve(settings, listener.try_clone()?, app)?;
