@@ -253,11 +253,12 @@ function offer(code, files) {
   // Two halves, each of which stays on one line: what the server knows, and what it never learns.
   const groups = spelled.split("-").map((textContent) => element("span", { textContent }));
   const dash = () => element("span", { className: "unseen", textContent: "-" });
+  const known = codes.INVITE_CHARS / 4;
   const half = (groups) => groups.flatMap((group, i) => (i ? [dash(), group] : [group]));
   at("offer-code").replaceChildren(
-    element("span", {}, ...half(groups.slice(0, 2))),
+    element("span", {}, ...half(groups.slice(0, known))),
     dash(),
-    element("span", { className: "key" }, ...half(groups.slice(2))),
+    element("span", { className: "key" }, ...half(groups.slice(known))),
   );
   at("qr").replaceChildren(picture(address));
   list("offer-files", files);

@@ -1,9 +1,10 @@
-// The code that two people tell each other: eight characters that the server knows, which lead to the sender, and
+// The code that two people tell each other: twelve characters that the server knows, which lead to the sender, and
 // twelve that it never sees, from which the keys are made.
 
 // Crockford's alphabet: no I, L, O and U, so that nothing is misread or misspelt; five bits a character.
 const ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
-export const INVITE_CHARS = 8;
+// Sixty bits: a page that is open for an hour is not found by guessing (docs/security.md).
+export const INVITE_CHARS = 12;
 export const SECRET_CHARS = 12;
 
 const random = (count) =>

@@ -7,7 +7,7 @@ const TROUBLES = {
   ],
   wrong_secret: [
     "The code is not quite right",
-    "Its first eight characters lead to a waiting device, the rest does not fit. Please compare it again.",
+    "Its first twelve characters lead to a waiting device, the rest does not fit. Please compare it again.",
   ],
   no_answer: [
     "The other device does not answer",

@@ -77,7 +77,10 @@ it("a code is read however it is typed", () => {
   ]) {
     assert.deepEqual(codes.parse(typed), code);
   }
-  assert.deepEqual(codes.parse("oOiI-lL11-0000-0000-0000"), { invite: "00111111", secret: "000000000000" });
+  assert.deepEqual(codes.parse("oOiI-lL11-AAAA-0000-0000-0000"), {
+    invite: "00111111AAAA",
+    secret: "000000000000",
+  });
   for (const none of ["", "K7QM", spelled + "0", "https://a.example/"]) assert.equal(codes.parse(none), null);
 });
 

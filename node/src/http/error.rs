@@ -79,7 +79,7 @@ codes! {
     MissingPin 400 "missing_pin" "A pin is required.";
     InvalidJson 400 "invalid_json" "The body is not a JSON object.";
     InvalidEnvelope 400 "invalid_envelope" "The envelope is malformed or belongs to another session.";
-    InvalidInviteCode 400 "invalid_invite_code" "An invite code is eight letters or digits.";
+    InvalidInviteCode 400 "invalid_invite_code" "An invite code is 8 to 16 letters or digits.";
     InviteCodeInUse 400 "invite_code_in_use" "Another peer holds this invite code.";
     InvalidSignalType 400 "invalid_signal_type" "There is no such type of signal.";
     InvalidInput 400 "invalid_input" "A field, header or parameter is malformed or out of range.";

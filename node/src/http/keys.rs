@@ -1,11 +1,16 @@
 //! How the words of requests become storage keys. Sockets use the same ones.
 
+use std::ops::RangeInclusive;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use conclave_cluster::state::id::{Domain, Key};
 use uuid::Uuid;
 
 use crate::actors::Place;
+
+/// How long an invite code is. Every character above eight makes it 62 times as hard to guess (docs/security.md).
+pub const INVITE_CHARS: RangeInclusive<usize> = 8..=16;
 
 /// The transfer of a pin and a password hash.
 pub fn transfer(pin: &str, password_hash: &str) -> Place {
@@ -35,6 +40,11 @@ pub fn room(name: &str) -> Place {
 /// What an invite code resolves by.
 pub fn rendezvous(invite_code: &str) -> Place {
     place(Domain::Rendezvous, &[invite_code.as_bytes()])
+}
+
+/// Whether this can be an invite code: `^[A-Za-z0-9]{8,16}$`.
+pub fn is_invite_code(code: &str) -> bool {
+    INVITE_CHARS.contains(&code.len()) && code.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
 /// A user's devices.
@@ -89,6 +99,16 @@ mod tests {
         assert_eq!(transfer_of_id(&id[1..]), None);
         assert_eq!(transfer_of_id(&format!("{id}=")), None);
         assert_eq!(transfer_of_id(&format!("{}+", &id[1..])), None);
+    }
+
+    #[test]
+    fn an_invite_code_is_8_to_16_letters_or_digits() {
+        for good in ["aB3dE6gH", "aB3dE6gHi", "aB3dE6gHaB3dE6gH"] {
+            assert!(is_invite_code(good), "{good}");
+        }
+        for bad in ["", "aB3dE6g", "aB3dE6gHaB3dE6gHi", "aB3dE6g-", "aB3dE6gä"] {
+            assert!(!is_invite_code(bad), "{bad}");
+        }
     }
 
     #[test]

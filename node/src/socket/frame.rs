@@ -96,7 +96,7 @@ codes! {
     PeerInUse "peer_in_use" "Another session holds this peer id.";
     PeerNotFound "peer_not_found" "No peer is registered under this invite code.";
     InviteCodeInUse "invite_code_in_use" "Another peer holds this invite code.";
-    InvalidInviteCode "invalid_invite_code" "An invite code is eight letters or digits.";
+    InvalidInviteCode "invalid_invite_code" "An invite code is 8 to 16 letters or digits.";
     InvalidSignalType "invalid_signal_type" "A signal is offer, answer, ice-candidate, ready or bye.";
     PayloadTooLarge "payload_too_large" "The payload is larger than allowed.";
     MailboxFull "mailbox_full" "Too many signals wait for this peer.";

@@ -75,10 +75,16 @@ async fn a_peer_id_has_at_most_256_characters() {
 }
 
 #[tokio::test]
-async fn a_code_is_eight_letters_and_digits() {
+async fn a_code_is_8_to_16_letters_and_digits() {
     let cluster = shared::standard().await;
     let node = cluster.follower().await;
-    for code in ["abcdefg", "abcdefghi", "abcd-fgh", "abcd fgh", "abcdéfgh", "abcdefg\n"] {
+    let code = invite_code();
+    for length in 8..=16 {
+        let (code, peer) = (format!("{code:x<16}")[..length].to_owned(), peer_id());
+        node.relay(&register(&code, &peer)).send().await.ok();
+        assert_eq!(node.relay(&lookup(&code)).send().await.ok()["peerId"], peer, "{code}");
+    }
+    for code in ["abcdefg", "abcdefghijklmnopq", "abcd-fgh", "abcd fgh", "abcdéfgh", "abcdefg\n"] {
         node.relay(&register(code, &peer_id())).send().await.refused(400, "invalid_invite_code");
     }
 }

@@ -37,7 +37,7 @@ pub(super) async fn register(
 ) -> Result<HttpResponse, Error> {
     let code = request.invite_code.filled().ok_or(Code::MissingFields)?;
     let peer = request.peer_id.filled().ok_or(Code::MissingFields)?;
-    if !is_invite_code(code) {
+    if !keys::is_invite_code(code) {
         return Err(Code::InvalidInviteCode.into());
     }
     check_peer(peer)?;
@@ -186,10 +186,6 @@ impl Seen {
     }
 }
 
-fn is_invite_code(code: &str) -> bool {
-    code.len() == 8 && code.bytes().all(|byte| byte.is_ascii_alphanumeric())
-}
-
 fn check_peer(peer: &str) -> Result<(), Error> {
     if chars(peer) <= PEER_CHARS_MAX { Ok(()) } else { Err(Code::InvalidInput.into()) }
 }
@@ -245,13 +241,5 @@ mod tests {
         };
         assert_eq!(sized(65_536), Ok(()));
         assert_eq!(sized(65_537), Err(Code::PayloadTooLarge));
-    }
-
-    #[test]
-    fn an_invite_code_is_eight_letters_or_digits() {
-        assert!(is_invite_code("aB3dE6gH"));
-        for bad in ["", "aB3dE6g", "aB3dE6gHi", "aB3dE6g-", "aB3dE6gä"] {
-            assert!(!is_invite_code(bad), "{bad}");
-        }
     }
 }

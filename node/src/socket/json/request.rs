@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 
 use super::super::frame::{Code, ID_BYTES_MAX, Id, Op, Position, Resume, Target};
 use crate::http::field::{Integer, Raw, Text, chars};
+use crate::http::keys::is_invite_code;
 use crate::http::relay::kind_of;
 
 /// Characters of a peer id.
@@ -225,8 +226,7 @@ fn optional(text: Option<Text<'_>>, chars_max: usize) -> Result<Option<String>, 
 
 fn invite_code(code: Option<Text<'_>>) -> Result<String, Code> {
     let code = filled(code, usize::MAX)?;
-    let fits = code.len() == 8 && code.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    if fits { Ok(code) } else { Err(Code::InvalidInviteCode) }
+    if is_invite_code(&code) { Ok(code) } else { Err(Code::InvalidInviteCode) }
 }
 
 fn number(raw: Option<Raw<'_>>) -> Result<Option<u64>, Code> {

@@ -167,9 +167,9 @@ fn agrees(op: &Op, value: &Value) -> bool {
                     }
             }
             Op::Claim { peer, invite_code } => {
-                text("peerId", peer, PEER_CHARS_MAX) && maybe("inviteCode", invite_code, 8)
+                text("peerId", peer, PEER_CHARS_MAX) && maybe("inviteCode", invite_code, 16)
             }
-            Op::Lookup { invite_code } => text("inviteCode", invite_code, 8) && invite_code.len() == 8,
+            Op::Lookup { invite_code } => text("inviteCode", invite_code, 16) && invite_code.len() >= 8,
             Op::Signal { to, kind, payload } => {
                 text("to", to, PEER_CHARS_MAX) && value["type"] == kind_name(*kind) && raw("payload", payload)
             }
