@@ -104,13 +104,19 @@ impl Api {
     }
 
     async fn dial(&self) -> Result<Dialed, NoAnswer> {
+        let stream = self.stream().await?;
+        http1::handshake(TokioIo::new(stream)).await.map_err(no_answer)
+    }
+
+    /// A connection from this client's address, on which nothing was said yet.
+    pub async fn stream(&self) -> Result<TcpStream, NoAnswer> {
         let socket = TcpSocket::new_v4().map_err(no_answer)?;
         if self.from != IpAddr::V4(Ipv4Addr::LOCALHOST) {
             socket.bind(SocketAddr::new(self.from, 0)).map_err(no_answer)?;
         }
         let stream = socket.connect(self.base).await.map_err(no_answer)?;
         let _ = stream.set_nodelay(true);
-        http1::handshake(TokioIo::new(stream)).await.map_err(no_answer)
+        Ok(stream)
     }
 
     fn kept(&self) -> Option<SendRequest<Full<Bytes>>> {

@@ -42,8 +42,7 @@ impl Socket {
         for (name, value) in headers {
             request.headers_mut().insert(*name, value.parse().expect("a header's value"));
         }
-        let stream = TcpStream::connect(&authority).await.expect("the node listens");
-        stream.set_nodelay(true).expect("a socket has options");
+        let stream = api.stream().await.expect("the node listens");
         match timeout(PATIENCE, tokio_tungstenite::client_async(request, stream)).await.expect("an answer") {
             Ok((stream, _)) => Ok(Self { stream, early: Vec::new(), asked: 0 }),
             Err(tungstenite::Error::Http(response)) => Err(response.status().as_u16()),

@@ -212,6 +212,7 @@ macro_rules! body_of {
                 ticket::Verb::Redeem => None,
             },
             Ask::Spend
+            | Ask::Pay
             | Ask::Rendezvous(_)
             | Ask::Device(_)
             | Ask::Member(_)
@@ -258,6 +259,7 @@ impl Ask {
                 [Some(device_id), Some(onion)]
             }
             Self::Spend
+            | Self::Pay
             | Self::Transfer(_)
             | Self::Exchange(_)
             | Self::Member(_)

@@ -58,6 +58,8 @@ pub enum Ask {
     Claim(claim::Ask),
     /// About a one-time ticket.
     Ticket(ticket::Ask),
+    /// Nothing but the charge, which is refused if it is not all there.
+    Pay,
 }
 
 /// A stamped batch of commands: what one log entry carries.
@@ -80,7 +82,7 @@ impl Ask {
     /// full, since they are what empties it; what they leave behind is bounded by what they found.
     pub(super) fn relieves(&self) -> bool {
         match self {
-            Self::Spend => true,
+            Self::Spend | Self::Pay => true,
             Self::Transfer(ask) => match ask.verb {
                 transfer::Verb::Open { .. } | transfer::Verb::Put { .. } => false,
                 transfer::Verb::Take

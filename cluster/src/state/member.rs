@@ -53,6 +53,10 @@ impl Members {
         self.0.get(&node).copied()
     }
 
+    pub(super) fn first(&self) -> Option<u128> {
+        self.0.values().next().copied()
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = (&u64, &u128)> {
         self.0.iter()
     }

@@ -133,6 +133,7 @@ impl State {
         let transfer = match &command.ask {
             Ask::Transfer(ask) => Some(ask.key),
             Ask::Spend
+            | Ask::Pay
             | Ask::Exchange(_)
             | Ask::Mailbox(_)
             | Ask::Rendezvous(_)
@@ -190,7 +191,7 @@ impl State {
         }
         ground.storage.reserved = if memo { ENTRY_BYTES } else { 0 };
         match ask {
-            Ask::Spend => Ok(Outcome::Spent),
+            Ask::Spend | Ask::Pay => Ok(Outcome::Spent),
             Ask::Transfer(ask) => self.transfers.carry_out(ask, ground).map(Into::into),
             Ask::Exchange(ask) => self.exchanges.carry_out(ask, ground).map(Into::into),
             Ask::Mailbox(ask) => self.mailboxes.carry_out(ask, &self.claims, ground).map(Into::into),
@@ -357,6 +358,12 @@ impl State {
     /// The disk a node id is bound to.
     pub fn member(&self, node: u64) -> Option<u128> {
         self.members.get(node)
+    }
+
+    /// A random number that all nodes agree on and no client knows: the disk of the lowest node id that was ever bound to
+    /// one. It stays the same unless a node with a lower id joins.
+    pub fn salt(&self) -> Option<u128> {
+        self.members.first()
     }
 }
 

@@ -1,6 +1,6 @@
 //! Who asks, how much they may ask, and what they may touch.
 //!
-//! [`client`] and [`network`] tell addresses apart, [`allowance`] says how much each may ask. [`auth`] makes a
+//! [`client`] and [`network`] tell addresses apart, [`allowance`] says how much each may ask, [`guessing`] what a wrong guess costs. [`auth`] makes a
 //! [`Credential`] of a token, which [`bearer`] found in a request, [`certificate`] of a client's certificate; [`admission`] counts long-lived connections; [`ice`] makes credentials for TURN servers.
 
 pub mod admission;
@@ -12,6 +12,7 @@ pub mod client;
 pub mod credential;
 pub(crate) mod files;
 pub mod grant;
+pub mod guessing;
 pub mod ice;
 pub mod network;
 pub mod signature;
@@ -21,6 +22,7 @@ pub use allowance::{Rule, Tiers};
 pub use auth::Auth;
 pub use credential::{Credential, Scope};
 pub use grant::Grant;
+pub use guessing::Guesses;
 pub use ice::Ice;
 pub use network::Network;
 

@@ -18,6 +18,7 @@ use super::request_id::RequestId;
 use super::shared::Shared;
 use super::{body, entrance, keys};
 use crate::access::allowance::millis;
+use crate::access::guessing::Denied;
 use crate::access::{Credential, Scope};
 use crate::actors::Place;
 use crate::listener::LARGE;
@@ -45,7 +46,8 @@ impl<'a> Call<'a> {
 
     /// This request is about that key.
     pub(super) fn about(&mut self, place: &Place) {
-        self.notes.affinity = Some(notes::affinity(place));
+        let salt = self.shared.cluster.glance(|state, _| state.salt());
+        self.notes.affinity = salt.map(|salt| notes::affinity(place, salt));
     }
 
     /// Whether the client's credential covers this kind of thing.
@@ -118,15 +120,29 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Pays up to `count` more for a read that has its answer already: a miss costs more than a hit.
-    pub(super) fn surcharge(&mut self, tier: Tier, count: u32) {
-        let Some(charge) = self.charge(tier, count) else { return };
-        let paid = self.shared.cluster.charge_read(charge).or_else(|left| match left.remaining {
-            0 => Err(left),
-            remaining => self.shared.cluster.charge_read(Charge { count: remaining.min(count), ..charge }),
-        });
-        let (Ok(balance) | Err(balance)) = paid;
-        self.notes.spent = Some((tier, balance));
+    /// Pays exactly, before anything is given away for it: the charge is committed when this returns.
+    pub(super) async fn pay_exactly(&mut self, tier: Tier) -> Result<(), Error> {
+        let Some(charge) = self.admit(tier)? else { return Ok(()) };
+        let draft = Draft { charge: Some(charge), memo: None, ask: Ask::Pay };
+        let answer = self.shared.cluster.propose_traced(draft, self.trace()).await?;
+        self.settle(Some(tier), answer)?.map_err(|_| Code::Internal)?;
+        Ok(())
+    }
+
+    /// Looks for something that only those who were told its name should find; `Err` is a miss, which is dear.
+    pub(super) async fn look_up<R, M>(
+        &mut self,
+        look: impl FnOnce(&State, u64) -> Result<R, M>,
+    ) -> Result<Result<R, M>, Error> {
+        let Some(charge) = self.charge(Tier::Lookup, 1) else { return self.look(look).await };
+        match self.shared.guesses.look_up(&self.shared.cluster, charge, look).await {
+            Ok((found, balance)) => {
+                self.notes.spent = Some((Tier::Lookup, balance));
+                Ok(found)
+            }
+            Err(Denied::Spent(balance)) => Err(self.limited(Tier::Lookup, balance)),
+            Err(Denied::Failed(error)) => Err(error.into()),
+        }
     }
 
     /// Has a change carried out. What concerns every kind of change alike becomes an error here; the rest is the
@@ -139,8 +155,10 @@ impl<'a> Call<'a> {
         ask: Ask,
     ) -> Result<Result<Outcome, Refusal>, Error> {
         let tier = charge.as_ref().map(|charge| charge.tier);
-        let answer =
-            self.shared.registry.carry_traced(place, Draft { charge, memo, ask }, self.trace()).await?;
+        let (shared, trace) = (self.shared, self.trace());
+        let carry = async |draft| shared.registry.carry_traced(place, draft, trace).await;
+        let draft = Draft { charge, memo, ask };
+        let answer = shared.guesses.carry(&shared.cluster, draft, carry).await?;
         self.settle(tier, answer)
     }
 

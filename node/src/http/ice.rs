@@ -12,13 +12,13 @@ use super::shared::Shared;
 /// `GET /api/v1/ice`. Without any server configured the list is empty.
 pub(super) async fn get(request: HttpRequest, shared: web::Data<Shared>) -> Result<HttpResponse, Error> {
     let mut call = Call::new(&shared, &request);
-    let result = servers(&mut call);
+    let result = servers(&mut call).await;
     call.finish(result)
 }
 
-fn servers(call: &mut Call<'_>) -> Result<HttpResponse, Error> {
-    // A credential is something new: with it somebody else's bandwidth is used.
-    call.pay(Tier::Create)?;
+async fn servers(call: &mut Call<'_>) -> Result<HttpResponse, Error> {
+    // A credential is something new: with it somebody else's bandwidth is used. What was given away cannot be charged later.
+    call.pay_exactly(Tier::Create).await?;
     let ice = &call.shared.options.access.ice;
     let mut servers: Vec<Value> = Vec::new();
     if !ice.stun().is_empty() {

@@ -63,7 +63,8 @@ pub(super) fn begin(
 async fn work(shared: &Shared, place: Place, draft: Draft, trace: Option<Trace>) {
     let until = Instant::now() + JOB_TIME_MAX;
     loop {
-        match shared.registry.carry_traced(place, draft.clone(), trace.clone()).await {
+        let carry = async |draft| shared.registry.carry_traced(place, draft, trace.clone()).await;
+        match shared.guesses.carry(&shared.cluster, draft.clone(), carry).await {
             Ok(_) | Err(ClusterError::ShuttingDown) => return,
             Err(_) if Instant::now() < until => sleep(JOB_REST).await,
             Err(_) => {

@@ -20,11 +20,14 @@ pub(super) struct Notes {
     pub(super) affinity: Option<u32>,
 }
 
-/// A token that a load balancer can route by. It is short on purpose: enough to spread load, and next to nothing
-/// of a key that is itself a capability.
-pub(super) fn affinity(place: &Place) -> u32 {
-    let [a, b, c, d, ..] = *place.key.as_bytes();
-    u32::from_be_bytes([a, b, c, d])
+/// A token that a load balancer can route by, the same on every node. It is salted, so that a balancer's log does not help
+/// to guess the code or the pin that the key is derived from, and short: enough to spread load.
+pub(super) fn affinity(place: &Place, salt: u128) -> u32 {
+    let mut salted = [0; 48];
+    salted[..16].copy_from_slice(&salt.to_be_bytes());
+    salted[16..].copy_from_slice(place.key.as_bytes());
+    let digest = ring::digest::digest(&ring::digest::SHA256, &salted);
+    digest.as_ref().iter().take(4).fold(0, |token, byte| token << 8 | u32::from(*byte))
 }
 
 impl Notes {
@@ -62,7 +65,22 @@ fn ascii(text: String) -> HeaderValue {
 
 #[cfg(test)]
 mod tests {
+    use conclave_cluster::state::id::{Domain, Key};
+
     use super::*;
+
+    #[test]
+    fn an_affinity_tells_nothing_to_those_who_lack_the_salt() {
+        let place = |word: &[u8]| {
+            Place { domain: Domain::Rendezvous, key: Key::derive(Domain::Rendezvous, &[word]) }
+        };
+        let of = |word, salt| affinity(&place(word), salt);
+        assert_eq!(of(b"aB3dE6gH", 7), of(b"aB3dE6gH", 7));
+        assert_ne!(of(b"aB3dE6gH", 7), of(b"aB3dE6gH", 8));
+        assert_ne!(of(b"aB3dE6gH", 7), of(b"aB3dE6gI", 7));
+        let unsalted = place(b"aB3dE6gH").key.as_bytes()[..4].to_owned();
+        assert_ne!(of(b"aB3dE6gH", 7).to_be_bytes(), *unsalted);
+    }
 
     #[test]
     fn the_allowance_is_told_in_both_dialects() {

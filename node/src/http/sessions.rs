@@ -15,7 +15,6 @@ use uuid::Uuid;
 use super::call::Call;
 use super::error::{Code, Error};
 use super::field::{Integer, Raw, Text, chars};
-use super::relay::MISS_SURCHARGE;
 use super::reply::{fixed, json};
 use super::shared::Shared;
 use super::wait::Patience;
@@ -81,20 +80,19 @@ pub(super) async fn resolve(request: HttpRequest, shared: web::Data<Shared>) -> 
 }
 
 async fn look_up(call: &mut Call<'_>) -> Result<HttpResponse, Error> {
-    call.pay(Tier::Lookup)?;
-    let pin = query::param(call.request, "pin")?.filter(|pin| !pin.is_empty()).ok_or(Code::MissingPin)?;
-    let key = keys::pin(&pin);
-    let missed = match call.look(|state, now_ms| state.resolve(&key, now_ms)).await? {
-        Resolved::Live(id) => {
-            let id = Uuid::from_u128(id);
-            call.about(&keys::exchange(id));
-            return Ok(json(StatusCode::OK, format!(r#"{{"sessionId":"{id}"}}"#)));
-        }
-        Resolved::Expired => Code::PinExpired,
-        Resolved::Unknown => Code::PinNotFound,
+    let Some(pin) = query::param(call.request, "pin")?.filter(|pin| !pin.is_empty()) else {
+        call.pay(Tier::Lookup)?;
+        return Err(Code::MissingPin.into());
     };
-    call.surcharge(Tier::Lookup, MISS_SURCHARGE);
-    Err(missed.into())
+    let key = keys::pin(&pin);
+    let found = call.look_up(|state, now_ms| match state.resolve(&key, now_ms) {
+        Resolved::Live(id) => Ok(Uuid::from_u128(id)),
+        Resolved::Expired => Err(Code::PinExpired),
+        Resolved::Unknown => Err(Code::PinNotFound),
+    });
+    let id = found.await??;
+    call.about(&keys::exchange(id));
+    Ok(json(StatusCode::OK, format!(r#"{{"sessionId":"{id}"}}"#)))
 }
 
 /// An envelope as it arrives.

@@ -13,6 +13,7 @@ use super::intake::Intake;
 use super::metrics::Metrics;
 use super::nodes::Nodes;
 use super::options::Options;
+use crate::access::Guesses;
 use crate::access::allowance::{self, TIERS};
 use crate::actors::Registry;
 use crate::listener::Judge;
@@ -24,6 +25,7 @@ pub struct Shared {
     pub(crate) options: Options,
     pub(crate) registry: Registry,
     pub(crate) sockets: Sockets,
+    pub(crate) guesses: Guesses,
     pub(super) metrics: Metrics,
     pub(super) dress: Dress,
     brief: Brief,
@@ -46,6 +48,7 @@ impl Shared {
             cluster,
             registry,
             sockets,
+            guesses: Guesses::default(),
             metrics: Metrics::new(),
             brief: Brief::new(&dress, &options.allowed_origins),
             dress,

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use conclave_tests::http::{Api, Call, Reply};
 use conclave_tests::relay::{Pair, invite_code, lookup, peer_id, poll, register, signal, word};
+use conclave_tests::socket::Socket;
 use conclave_tests::shared::{self, METERED_BRIEF_WINDOW_MS, METERED_LIMIT};
 use conclave_tests::wait::eventually;
 use serde_json::{Value, json};
@@ -111,6 +112,66 @@ async fn a_lookup_that_misses_costs_more_than_one_that_hits() {
     let miss = node.relay(&lookup(&invite_code())).send().await;
     miss.refused(404, "peer_not_found");
     assert!(left(&miss) < Some(METERED_LIMIT - 2), "{:?} left", left(&miss));
+}
+
+#[tokio::test]
+async fn conflicts_cost_what_misses_cost() {
+    let (cluster, _) = client().await;
+    let node = cluster.follower().await;
+    let fresh = || node.seen_from(somebody());
+    let (code, pin, pair) = (invite_code(), word("pin"), Pair::fresh());
+    fresh().relay(&register(&code, &peer_id())).send().await.ok();
+    fresh().post("/api/v1/sessions", &json!({"pin": pin})).send().await.ok();
+    fresh().relay(&pair.send(0, 2, "AAEC")).send().await.ok();
+    let left = |reply: &Reply| reply.header("x-ratelimit-remaining").map(str::to_owned);
+    for conflict in [
+        fresh().relay(&register(&code, &peer_id())),
+        fresh().post("/api/v1/sessions", &json!({"pin": pin})),
+        fresh().post("/api/v1/transfers", &pair.open(3)),
+        fresh().relay(&pair.send(0, 3, "AAEC")),
+        fresh().relay(&pair.send(0, 2, "AAED")),
+    ] {
+        let reply = conflict.send().await;
+        assert!(reply.text().contains("error"), "{}", reply.text());
+        assert_eq!(left(&reply).as_deref(), Some("0"), "{}", reply.text());
+    }
+}
+
+#[tokio::test]
+async fn a_conflict_that_is_answered_later_costs_as_much() {
+    let (cluster, _) = client().await;
+    let node = cluster.follower().await.seen_from(somebody());
+    let (code, other) = (invite_code(), cluster.follower().await.seen_from(somebody()));
+    other.relay(&register(&code, &peer_id())).send().await.ok();
+    let begun = node.relay(&register(&code, &peer_id())).header("prefer", "respond-async").send().await;
+    assert_eq!(begun.status, 202, "{}", begun.text());
+    let job = begun.header("location").expect("a job has a place").to_owned();
+    let outcome = eventually(PATIENCE, "the job is done", async || {
+        let reply = other.get(&job).send().await;
+        (reply.status != 202).then_some(reply)
+    });
+    outcome.await.refused(400, "invite_code_in_use");
+    let mut admitted = 0;
+    while node.relay(&register(&invite_code(), &peer_id())).send().await.status == 200 {
+        admitted += 1;
+    }
+    // One may come between the conflict and its charge.
+    assert!(admitted <= 1, "{admitted} more were admitted");
+}
+
+#[tokio::test]
+async fn a_miss_over_a_socket_costs_as_much() {
+    let (cluster, _) = client().await;
+    let node = cluster.follower().await.seen_from(somebody());
+    let mut socket = Socket::open(&node).await;
+    let code = invite_code();
+    cluster.follower().await.seen_from(somebody()).relay(&register(&code, &peer_id())).send().await.ok();
+    socket.refused(json!({"op": "lookup", "inviteCode": invite_code()}), "peer_not_found").await;
+    socket.refused(json!({"op": "lookup", "inviteCode": code}), "rate_limited").await;
+    let claim = json!({"op": "claim", "peerId": peer_id(), "inviteCode": code});
+    socket.refused(claim, "invite_code_in_use").await;
+    let claim = json!({"op": "claim", "peerId": peer_id(), "inviteCode": invite_code()});
+    socket.refused(claim, "rate_limited").await;
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ mod dev;
 mod drain;
 mod empty_poll;
 mod frozen_leader;
+mod guessing;
 mod half_open;
 mod killed_sockets;
 mod leader_killed;

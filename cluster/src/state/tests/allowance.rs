@@ -81,6 +81,20 @@ fn a_charge_made_afterwards_takes_what_is_left() {
 }
 
 #[test]
+fn a_charge_made_before_is_taken_in_full_or_refused() {
+    let mut lab = Lab::new();
+    for (count, paid, remaining) in [(3, true, 2), (3, false, 2), (2, true, 0), (1, false, 0)] {
+        let command = lab.charged(charge(count), Ask::Pay);
+        let answer = lab.carry_out(command);
+        match answer.outcome {
+            Ok(outcome) => assert!(paid && outcome == Outcome::Spent, "{count}"),
+            Err(refusal) => assert!(!paid && matches!(refusal, Refusal::Allowance { .. }), "{count}"),
+        }
+        assert_eq!(answer.balance.unwrap().remaining, remaining);
+    }
+}
+
+#[test]
 fn a_lowered_limit_counts_at_once() {
     let mut lab = Lab::new();
     let command = lab.charged(charge(4), poll());

@@ -180,6 +180,7 @@ fn ask() -> impl Strategy<Value = Ask> {
         1 => acknowledge,
         1 => ticket_ask().prop_map(Ask::Ticket),
         1 => Just(Ask::Spend),
+        1 => Just(Ask::Pay),
     ]
 }
 

@@ -6,7 +6,6 @@ mod signals;
 
 pub(super) use answer::answer;
 pub(crate) use answer::{kind_name, kind_of};
-pub(super) use signals::MISS_SURCHARGE;
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;

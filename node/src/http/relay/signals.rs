@@ -26,8 +26,6 @@ use crate::access::allowance::millis;
 const PEER_CHARS_MAX: usize = 256;
 /// Payload bytes of one answer to `poll`; what is left comes with the next one.
 const POLL_BYTES_MAX: u32 = 1 << 20;
-/// What a lookup of a code that nobody holds costs beside the lookup itself: guessing is dear.
-pub(in crate::http) const MISS_SURCHARGE: u32 = 4;
 
 /// `register`: lets an invite code resolve to a peer.
 pub(super) async fn register(
@@ -54,19 +52,12 @@ pub(super) async fn lookup(call: &mut Call<'_>, request: &Request<'_>) -> Result
     let code = request.invite_code.filled().ok_or(Code::MissingInviteCode)?;
     let place = keys::rendezvous(code);
     call.about(&place);
-    call.pay(Tier::Lookup)?;
-    match call.look(|state, now_ms| state.peer(&place.key, now_ms)).await? {
-        Some(peer) => {
-            let mut body = br#"{"peerId":"#.to_vec();
-            push_string(&mut body, &peer);
-            body.push(b'}');
-            Ok(json(StatusCode::OK, body))
-        }
-        None => {
-            call.surcharge(Tier::Lookup, MISS_SURCHARGE);
-            Err(Code::PeerNotFound.into())
-        }
-    }
+    let found = call.look_up(|state, now_ms| state.peer(&place.key, now_ms).ok_or(Code::PeerNotFound)).await?;
+    let peer = found?;
+    let mut body = br#"{"peerId":"#.to_vec();
+    push_string(&mut body, &peer);
+    body.push(b'}');
+    Ok(json(StatusCode::OK, body))
 }
 
 /// `signal`: queues a signal for a peer.

@@ -4,7 +4,8 @@ use std::future::Future;
 
 use bytes::Bytes;
 use conclave_cluster::Draft;
-use conclave_cluster::state::allowance::{Charge, Tier};
+use conclave_cluster::state::State;
+use conclave_cluster::state::allowance::Tier;
 use conclave_cluster::state::body::Body;
 use conclave_cluster::state::command::Ask;
 use conclave_cluster::state::id::Key;
@@ -19,10 +20,8 @@ use super::super::json;
 use super::super::outbox::Frame;
 use super::{BATCH_BYTES_MAX, BATCH_MAX, Held, Identity, Session, settle};
 use crate::access::allowance::millis;
+use crate::access::guessing::Denied;
 use crate::http::keys;
-
-/// What a lookup of a code that nobody holds costs beside the lookup itself, as over HTTP.
-const MISS_SURCHARGE: u32 = 4;
 
 impl Session {
     /// Has a peer's signals pushed here. The invite code leads to the peer as long as the socket is here.
@@ -97,8 +96,10 @@ impl Session {
         let ttl_ms = millis(self.shared.options.ttl.register);
         let verb = rendezvous::Verb::Register { peer: peer.to_owned(), ttl_ms };
         let ask = Ask::Rendezvous(rendezvous::Ask { key: keys::rendezvous(code).key, verb });
-        let charge = self.charge(Tier::Create, 1);
-        match settle(self.shared.cluster.propose(Draft { charge, memo: None, ask }).await)? {
+        let draft = Draft { charge: self.charge(Tier::Create, 1), memo: None, ask };
+        let cluster = &self.shared.cluster;
+        let answer = self.shared.guesses.carry(cluster, draft, async |draft| cluster.propose(draft).await);
+        match settle(answer.await)? {
             Ok(_) => Ok(()),
             Err(Refusal::Rendezvous(rendezvous::Refusal::InUse)) => Err(Code::InviteCodeInUse),
             Err(_) => Err(Code::Internal),
@@ -123,21 +124,14 @@ impl Session {
     /// The peer of an invite code.
     pub(in crate::socket) async fn look_up(&self, code: &str) -> Result<String, Code> {
         let cluster = &self.shared.cluster;
-        if let Some(charge) = self.charge(Tier::Lookup, 1)
-            && cluster.charge_read(charge).is_err()
-        {
-            return Err(Code::RateLimited);
-        }
         let key = keys::rendezvous(code).key;
-        let peer = cluster.read(|state, now_ms| state.peer(&key, now_ms)).await?;
-        if peer.is_none()
-            && let Some(charge) = self.charge(Tier::Lookup, MISS_SURCHARGE)
-            && let Err(left) = cluster.charge_read(charge)
-            && left.remaining > 0
-        {
-            let _ = cluster.charge_read(Charge { count: left.remaining, ..charge });
+        let look = |state: &State, now_ms| state.peer(&key, now_ms).ok_or(Code::PeerNotFound);
+        let Some(charge) = self.charge(Tier::Lookup, 1) else { return cluster.read(look).await? };
+        match self.shared.guesses.look_up(cluster, charge, look).await {
+            Ok((found, _)) => found,
+            Err(Denied::Spent(_)) => Err(Code::RateLimited),
+            Err(Denied::Failed(error)) => Err(error.into()),
         }
-        peer.ok_or(Code::PeerNotFound)
     }
 
     /// Sends a signal from the claimed peer id.
