@@ -3,7 +3,7 @@
 //! It speaks only HTTP and WebSocket and knows nothing of the server's insides, so that what it measures and verifies is what a
 //! client would see. Modules in reading order: [`content`] makes and checks bytes, [`client`] talks HTTP and [`socket`] the realtime endpoint's frames, [`pace`] says
 //! when and [`stop`] when no more, [`workload`] says what, [`sample`] looks at the servers' processes and metrics, [`report`] tells,
-//! [`chaos`] breaks a cluster meanwhile, [`command`] holds one file per subcommand.
+//! [`chaos`] breaks a cluster meanwhile, [`siege`] floods one, [`command`] holds one file per subcommand.
 
 pub mod chaos;
 pub mod client;
@@ -12,11 +12,13 @@ pub mod compare;
 pub mod content;
 mod files;
 pub mod fleet;
+pub mod guess;
 pub mod overload;
 pub mod pace;
 pub mod proof;
 pub mod report;
 pub mod sample;
+pub mod siege;
 pub mod soak;
 pub mod socket;
 pub mod stop;

@@ -4,10 +4,12 @@ mod chaos;
 mod check;
 mod compare;
 mod failover;
+mod guess;
 mod load;
 mod memory;
 mod output;
 mod overload;
+mod siege;
 mod soak;
 mod transfer;
 mod view;
@@ -49,6 +51,10 @@ enum Command {
     Soak(Box<soak::Args>),
     /// Offer more than the servers can do, and see what they still do.
     Overload(overload::Args),
+    /// Flood nodes of its own in every way, and see what an honest client beside feels.
+    Siege(siege::Args),
+    /// Count the guesses at codes and pins that one client gets at nodes of its own.
+    Guess(guess::Args),
 }
 
 /// Everything verified and nothing unexpected.
@@ -73,6 +79,8 @@ impl Cli {
             Command::Compare(args) => on_runtime(args.work.threads, args.run()),
             Command::Soak(args) => on_runtime(args.work.threads, args.run()),
             Command::Overload(args) => on_runtime(args.threads, args.run()),
+            Command::Siege(args) => on_runtime(1, args.run()),
+            Command::Guess(args) => on_runtime(1, args.run()),
         };
         ExitCode::from(code)
     }

@@ -20,6 +20,7 @@ mod ports;
 mod recover;
 mod restarts;
 mod shutdown;
+mod siege;
 mod slow_links;
 mod slow_readers;
 mod sockets;

@@ -57,6 +57,8 @@ pub struct Plan {
     pub clocks: bool,
     /// Whether their system calls can be made to fail.
     pub failing_calls: bool,
+    /// The cgroup in which each of them has one, `node-<id>`.
+    pub cgroups: Option<PathBuf>,
     /// Where their disks and logs are.
     pub folder: PathBuf,
 }

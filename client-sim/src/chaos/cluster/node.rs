@@ -191,7 +191,16 @@ impl Node {
             Version::This => &plan.binary,
             Version::Other => plan.other.as_ref().ok_or(Error::NotOurs("another version of the server"))?,
         };
-        let mut command = Command::new(binary);
+        let mut command = match &plan.cgroups {
+            None => Command::new(binary),
+            Some(groups) => {
+                // A shell goes into the group and becomes the node, so that not a byte of it is counted elsewhere.
+                let mut shell = Command::new("/bin/sh");
+                shell.args(["-c", "echo $$ >\"$0/cgroup.procs\" && exec \"$@\""]);
+                shell.arg(groups.join(format!("node-{id}"))).arg(binary);
+                shell
+            }
+        };
         command
             .args(["serve", "--exit-with-stdin"])
             .env_clear()

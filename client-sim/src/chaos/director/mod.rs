@@ -187,6 +187,7 @@ fn plan(schedule: &Schedule, options: &Options) -> Plan {
         disk_bytes: schedule.disk_mib.map(|mib| mib << 20),
         clocks: schedule.faults().any(|fault| matches!(fault, Fault::Clock { .. })),
         failing_calls: schedule.faults().any(|fault| matches!(fault, Fault::FailFlushes { .. })),
+        cgroups: None,
         folder: options.folder.clone(),
     }
 }
@@ -213,7 +214,7 @@ impl Director<'_> {
                 Action::Await(condition) => self.wait(condition).await?,
                 Action::Expect(expectation) => self.look(expectation).await?,
             }
-            let long = self.schedule.lasts.is_some_and(|lasts| stage.elapsed() >= lasts.into());
+            let long = self.schedule.lasts.is_some_and(|lasts| stage.elapsed() >= Duration::from(lasts));
             if long && matches!(step.action, Action::Await(Await::Healthy { .. })) {
                 break;
             }

@@ -173,7 +173,7 @@ impl Director<'_> {
             }
             Fault::SlowDisk { time, .. } => {
                 self.note(format!("the disk of {who} is slow for {time}"));
-                let until = Instant::now() + (*time).into();
+                let until = Instant::now() + Duration::from(*time);
                 while Instant::now() < until {
                     for id in &ids {
                         self.cluster.disk(*id)?.freeze().await?;

@@ -1,0 +1,270 @@
+//! Floods of every [`kind`] against nodes of its own, and what an honest client beside them feels.
+//!
+//! Each kind gets a fresh cluster of three nodes, each in a [`cgroup`]. The [`honest`] client asks them for a while
+//! undisturbed, then while the flood goes to a [`sink`] that discards it, so that what the generator costs is in the base,
+//! then while the flood goes to the nodes. A [`report`] says whether it was felt too much, and what became of the nodes.
+
+pub mod cgroup;
+pub mod flow;
+pub mod honest;
+pub mod kind;
+pub mod line;
+pub mod report;
+pub mod sink;
+
+use std::fs;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::Method;
+use rustls::RootCertStore;
+use rustls::pki_types::ServerName;
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+
+use crate::chaos;
+use crate::chaos::cluster::{Cluster, Plan};
+use crate::sample::process;
+use cgroup::Hierarchy;
+use flow::{Aim, Flooded, Tally};
+use honest::Honest;
+use kind::Kind;
+use line::{Line, Tls};
+use report::{Memory, Report};
+use sink::Sink;
+
+/// Where floods come from; more addresses follow this one.
+const ATTACKER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 1);
+/// Where the honest client is: another address, since shares are per address.
+const HONEST: Ipv4Addr = Ipv4Addr::new(127, 0, 1, 1);
+/// A flood goes on for so long before the honest client's requests count.
+const RAMP: Duration = Duration::from_secs(1);
+/// The honest client asks for so long before the nodes' memory counts.
+const WARM_UP: Duration = Duration::from_secs(2);
+/// Between two looks at the nodes.
+const LOOK: Duration = Duration::from_millis(100);
+/// What is stored lives for so long, so that memory is seen to end where it began.
+const TTL: &str = "15s";
+
+/// How floods are run.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The `conclave` binary.
+    pub binary: PathBuf,
+    /// Where the nodes' disks and logs are.
+    pub folder: PathBuf,
+    /// How long each of the three phases takes.
+    pub time: Duration,
+    /// How long memory may take to end where it began.
+    pub settle: Duration,
+    /// Memory of each node, if it is in a cgroup.
+    pub memory_bytes: Option<u64>,
+    /// `storage.bytes_max`.
+    pub storage_bytes: u64,
+    /// Addresses the flood comes from.
+    pub addresses: u8,
+    /// By how much a node's memory may have grown in the end.
+    pub slack_bytes: u64,
+    /// Whether the honest client's p99 is judged. On a machine that does much else it says nothing.
+    pub times: bool,
+}
+
+/// Why a flood was not run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No cgroups.
+    #[error(transparent)]
+    Cgroup(#[from] cgroup::Error),
+    /// The nodes.
+    #[error(transparent)]
+    Cluster(#[from] chaos::Error),
+    /// The machine said no.
+    #[error("{0}: {1}")]
+    Io(&'static str, #[source] io::Error),
+    /// What the flood needs could not be made.
+    #[error("{0}")]
+    Prepare(String),
+}
+
+/// Runs one kind of flood.
+pub async fn run(kind: Kind, options: &Options) -> Result<Report, Error> {
+    let groups = options.memory_bytes.map(|bytes| Hierarchy::make(3, bytes)).transpose()?;
+    let (settings, tls) = match kind.wants_tls() {
+        true => certificate(options)?,
+        false => (Vec::new(), None),
+    };
+    let plan = Plan {
+        binary: options.binary.clone(),
+        other: None,
+        nodes: 3,
+        settings: settings.into_iter().chain(limits(options)).collect(),
+        intercepted: false,
+        disk_bytes: None,
+        clocks: false,
+        failing_calls: false,
+        cgroups: groups.as_ref().map(|groups| groups.home().to_owned()),
+        folder: options.folder.clone(),
+    };
+    let mut cluster = Cluster::start(plan).await?;
+    let nodes = addresses(&cluster)?;
+    let honest = Honest { nodes: nodes.clone(), source: HONEST, tls, run: rand::random() };
+    let chunk = if kind.wants_chunk() { store_chunk(nodes[0]).await? } else { String::new() };
+
+    honest.feel(WARM_UP).await;
+    let mut memory = Memory::of(&cluster);
+    let quiet = honest.feel(options.time).await;
+    let sink = Sink::open(nodes.len()).map_err(|error| Error::Io("a listener that discards", error))?;
+    let at_sink = launch(kind, &chunk, sink.addresses(), options);
+    sleep(RAMP).await;
+    let discarded = honest.feel(options.time).await;
+    let discarded_flood = at_sink.landed().await?;
+    drop(sink);
+
+    let at_nodes = launch(kind, &chunk, &nodes, options);
+    sleep(RAMP).await;
+    let felt = {
+        let feel = honest.feel(options.time);
+        tokio::pin!(feel);
+        loop {
+            tokio::select! {
+                felt = &mut feel => break felt,
+                () = sleep(LOOK) => memory.look(),
+            }
+        }
+    };
+    let flood = at_nodes.landed().await?;
+
+    let settled = Instant::now() + options.settle;
+    loop {
+        memory.look();
+        if memory.has_settled(options.slack_bytes) || Instant::now() >= settled {
+            break;
+        }
+        sleep(LOOK).await;
+    }
+    let mut deaths = Vec::new();
+    for id in cluster.ids() {
+        if cluster.has_ended(id)? {
+            deaths.push(format!("node {id}: {}", cluster.node(id)?.last_words()));
+        }
+    }
+    if let Some(groups) = &groups {
+        memory.note_groups(groups);
+    }
+    // The nodes end before their groups are removed.
+    drop(cluster);
+    drop(groups);
+    Ok(Report::new(kind, options, [quiet, discarded, felt], [discarded_flood, flood], memory, deaths))
+}
+
+/// A flood that is under way on a thread of its own.
+struct Launched(tokio::task::JoinHandle<io::Result<Flooded>>);
+
+impl Launched {
+    async fn landed(self) -> Result<Flooded, Error> {
+        let flooded = self.0.await.map_err(|error| Error::Prepare(format!("the flood broke: {error}")))?;
+        flooded.map_err(|error| Error::Io("a runtime for the flood", error))
+    }
+}
+
+fn launch(kind: Kind, chunk: &str, targets: &[SocketAddr], options: &Options) -> Launched {
+    let first = u32::from(ATTACKER);
+    let sources = (0..u32::from(options.addresses.max(1))).map(|step| Ipv4Addr::from(first + (step << 16)));
+    let (sources, targets) = (sources.collect::<Vec<_>>(), targets.to_owned());
+    let (flows, time) = (kind.flows(rand::random(), chunk), RAMP + options.time);
+    Launched(tokio::task::spawn_blocking(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let tally = Arc::new(Tally::default());
+        runtime.block_on(async {
+            let aim = Aim { targets, sources, until: Instant::now() + time };
+            flow::flood(&flows, &aim, &tally).await;
+        });
+        Ok(tally.read_off())
+    }))
+}
+
+/// Allowances and shares are on, as they are by default, and things live shortly.
+fn limits(options: &Options) -> Vec<(String, String)> {
+    let mut settings = vec![
+        ("allowance.enabled", "true".to_owned()),
+        ("storage.bytes_max", options.storage_bytes.to_string()),
+        ("raft.snapshot_log_bytes", "64MiB".to_owned()),
+    ];
+    for key in ["ttl.chunk", "ttl.signal", "ttl.register", "ttl.session", "ttl.memo", "socket.history_age_max"] {
+        settings.push((key, TTL.to_owned()));
+    }
+    settings.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+}
+
+fn addresses(cluster: &Cluster) -> Result<Vec<SocketAddr>, Error> {
+    let targets = cluster.targets();
+    let parsed = targets.iter().map(|target| target.address().parse());
+    parsed.collect::<Result<_, _>>().map_err(|_| Error::Prepare("a node has no address".to_owned()))
+}
+
+/// Stores a chunk of the largest size; returns its path.
+async fn store_chunk(node: SocketAddr) -> Result<String, Error> {
+    let failed = |what: String| Error::Prepare(format!("a chunk could not be stored: {what}"));
+    let mut line =
+        Line::open(node, ATTACKER, None).await.map_err(|fault| failed(fault.to_string()))?;
+    let wish = json!({"pin": format!("{:x}", rand::random::<u64>()), "passwordHash": "h", "totalChunks": 1});
+    let opened = line.ask(Method::POST, "/api/v1/transfers", "application/json", wish.to_string().into());
+    let (status, body) = opened.await.map_err(|fault| failed(fault.to_string()))?;
+    let opened: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
+    let id = opened["transferId"].as_str().ok_or_else(|| failed(format!("{status}")))?;
+    let path = format!("/api/v1/transfers/{id}/chunks/0");
+    let stored = line.ask(Method::PUT, &path, "application/octet-stream", Bytes::from(vec![7; 49_152]));
+    match stored.await.map_err(|fault| failed(fault.to_string()))? {
+        (201, _) => Ok(path),
+        (status, _) => Err(failed(format!("{status}"))),
+    }
+}
+
+/// A certificate for the nodes, and a client that believes it.
+#[allow(clippy::type_complexity)]
+fn certificate(options: &Options) -> Result<(Vec<(String, String)>, Option<Tls>), Error> {
+    let failed = |why: String| Error::Prepare(format!("no certificate: {why}"));
+    let made = rcgen::generate_simple_self_signed(["siege.example".to_owned()])
+        .map_err(|error| failed(error.to_string()))?;
+    let mut settings = Vec::new();
+    for (key, text) in
+        [("cert", made.cert.pem()), ("key", made.signing_key.serialize_pem())]
+    {
+        let path = options.folder.join(format!("siege-{key}.pem"));
+        fs::write(&path, text).map_err(|error| Error::Io("writing a certificate", error))?;
+        settings.push((format!("http.tls.{key}"), path.display().to_string()));
+    }
+    let mut roots = RootCertStore::empty();
+    roots.add(made.cert.der().clone()).map_err(|error| failed(error.to_string()))?;
+    let config = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| failed(error.to_string()))?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = ServerName::try_from("siege.example").map_err(|error| failed(error.to_string()))?;
+    Ok((settings, Some(Tls { config: Arc::new(config), name })))
+}
+
+impl Memory {
+    fn of(cluster: &Cluster) -> Self {
+        let nodes = cluster.ids().into_iter().filter_map(|id| Some((id, cluster.node(id).ok()?.pid()?)));
+        Self::begin(nodes.map(|(id, pid)| (id, pid, resident(pid))))
+    }
+
+    fn look(&mut self) {
+        self.note(resident);
+    }
+
+    fn note_groups(&mut self, groups: &Hierarchy) {
+        self.note_peaks(|id| groups.peak_bytes(id), |id| groups.kills(id));
+    }
+}
+
+/// Nothing is resident in a process that has ended.
+fn resident(pid: u32) -> u64 {
+    process(pid).map_or(0, |process| process.rss_bytes)
+}
