@@ -187,10 +187,12 @@ async fn ask_at_once(way: Way, held: &Held, nodes: &[SocketAddr], held_back: usi
     let mut counts = [0; 3];
     for begun in begun {
         match begun {
-            Ok((mut stream, request)) => _ = tasks.spawn(async move {
-                stream.write_all(&request[request.len() - 1..]).await.ok()?;
-                read(&mut stream).await
-            }),
+            Ok((mut stream, request)) => {
+                _ = tasks.spawn(async move {
+                    stream.write_all(&request[request.len() - 1..]).await.ok()?;
+                    read(&mut stream).await
+                })
+            }
             Err(_) => counts[2] += 1,
         }
     }
@@ -242,7 +244,8 @@ fn which(way: Way, answer: Option<(u16, Vec<u8>)>) -> usize {
 async fn dial(node: SocketAddr, source: Ipv4Addr) -> std::io::Result<TcpStream> {
     let socket = TcpSocket::new_v4()?;
     socket.bind(SocketAddr::from((source, 0)))?;
-    let stream = timeout(PATIENCE, socket.connect(node)).await.map_err(|_| std::io::ErrorKind::TimedOut)??;
+    let stream =
+        timeout(PATIENCE, socket.connect(node)).await.map_err(|_| std::io::ErrorKind::TimedOut)??;
     stream.set_nodelay(true)?;
     Ok(stream)
 }
@@ -263,7 +266,8 @@ async fn read(stream: &mut TcpStream) -> Option<(u16, Vec<u8>)> {
             read.extend_from_slice(&piece[..count]);
             let Some(end) = read.windows(4).position(|four| four == b"\r\n\r\n") else { continue };
             let head = String::from_utf8_lossy(&read[..end]).to_ascii_lowercase();
-            let length = head.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok());
+            let length =
+                head.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok());
             let whole = end + 4 + length.unwrap_or(0_usize);
             if read.len() >= whole {
                 let status = head.get(9..12)?.parse().ok()?;
@@ -308,8 +312,7 @@ pub fn table(measured: &[Measured]) -> String {
         ("transfer, 128 bits", 2_f64.powi(128), 60, pairs),
     ] {
         let windows = f64::from(u32::div_ceil(life_s, 60) + 1);
-        let chance =
-            |addresses: f64| format!("{:.1e}", (addresses * windows * guesses / values).min(1.0));
+        let chance = |addresses: f64| format!("{:.1e}", (addresses * windows * guesses / values).min(1.0));
         let mut row = vec![secret.to_owned(), format!("{life_s} s")];
         row.extend([1.0, 100.0, 1e3].map(chance));
         chances.rows.push(row);

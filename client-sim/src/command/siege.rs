@@ -96,7 +96,10 @@ impl Args {
             slack_bytes: self.slack,
             times: !self.no_times,
         };
-        eprintln!("about {} s and the time memory takes to settle", foreseen(kinds.len(), &options).as_secs());
+        eprintln!(
+            "about {} s and the time memory takes to settle",
+            foreseen(kinds.len(), &options).as_secs()
+        );
         let mut reports: Vec<Report> = Vec::new();
         for kind in kinds {
             options.folder = home.join(kind.name());

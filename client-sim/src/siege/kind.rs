@@ -106,7 +106,9 @@ impl Kind {
             Self::SlowAnswers => vec![saying(always(get(chunk).repeat(50)), 200, slowly(1024, 500))],
             Self::SlowStreams => vec![
                 saying(
-                    Arc::new(move |n: u64| Bytes::from(get(&format!("/api/v1/events?peerId=slow-{run}-{n}")))),
+                    Arc::new(move |n: u64| {
+                        Bytes::from(get(&format!("/api/v1/events?peerId=slow-{run}-{n}")))
+                    }),
                     200,
                     Reading::Nothing,
                 ),

@@ -106,8 +106,7 @@ impl Line {
 async fn shake(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
 ) -> Result<SendRequest<Full<Bytes>>, Fault> {
-    let (sender, connection) =
-        http1::handshake(TokioIo::new(stream)).await.map_err(|_| Fault::Connect)?;
+    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|_| Fault::Connect)?;
     // It ends with the sender or with the connection, and tells the sender so.
     tokio::spawn(async move { _ = connection.await });
     Ok(sender)

@@ -194,7 +194,9 @@ fn limits(options: &Options) -> Vec<(String, String)> {
         ("storage.bytes_max", options.storage_bytes.to_string()),
         ("raft.snapshot_log_bytes", "64MiB".to_owned()),
     ];
-    for key in ["ttl.chunk", "ttl.signal", "ttl.register", "ttl.session", "ttl.memo", "socket.history_age_max"] {
+    for key in
+        ["ttl.chunk", "ttl.signal", "ttl.register", "ttl.session", "ttl.memo", "socket.history_age_max"]
+    {
         settings.push((key, TTL.to_owned()));
     }
     settings.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
@@ -209,8 +211,7 @@ fn addresses(cluster: &Cluster) -> Result<Vec<SocketAddr>, Error> {
 /// Stores a chunk of the largest size; returns its path.
 async fn store_chunk(node: SocketAddr) -> Result<String, Error> {
     let failed = |what: String| Error::Prepare(format!("a chunk could not be stored: {what}"));
-    let mut line =
-        Line::open(node, ATTACKER, None).await.map_err(|fault| failed(fault.to_string()))?;
+    let mut line = Line::open(node, ATTACKER, None).await.map_err(|fault| failed(fault.to_string()))?;
     let wish = json!({"pin": format!("{:x}", rand::random::<u64>()), "passwordHash": "h", "totalChunks": 1});
     let opened = line.ask(Method::POST, "/api/v1/transfers", "application/json", wish.to_string().into());
     let (status, body) = opened.await.map_err(|fault| failed(fault.to_string()))?;
@@ -231,20 +232,19 @@ fn certificate(options: &Options) -> Result<(Vec<(String, String)>, Option<Tls>)
     let made = rcgen::generate_simple_self_signed(["siege.example".to_owned()])
         .map_err(|error| failed(error.to_string()))?;
     let mut settings = Vec::new();
-    for (key, text) in
-        [("cert", made.cert.pem()), ("key", made.signing_key.serialize_pem())]
-    {
+    for (key, text) in [("cert", made.cert.pem()), ("key", made.signing_key.serialize_pem())] {
         let path = options.folder.join(format!("siege-{key}.pem"));
         fs::write(&path, text).map_err(|error| Error::Io("writing a certificate", error))?;
         settings.push((format!("http.tls.{key}"), path.display().to_string()));
     }
     let mut roots = RootCertStore::empty();
     roots.add(made.cert.der().clone()).map_err(|error| failed(error.to_string()))?;
-    let config = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| failed(error.to_string()))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+    let config =
+        rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(|error| failed(error.to_string()))?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
     let name = ServerName::try_from("siege.example").map_err(|error| failed(error.to_string()))?;
     Ok((settings, Some(Tls { config: Arc::new(config), name })))
 }

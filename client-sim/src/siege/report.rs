@@ -166,8 +166,19 @@ impl Report {
 /// All reports as a table, and below it what was broken.
 pub fn table(reports: &[Report]) -> String {
     let mut grid = Grid::new([
-        "flood", "p50 ms", "p99 ms", "discarded p99", "flooded p99", "times", "at most", "failed", "begin MiB",
-        "peak MiB", "end MiB", "deaths", "held",
+        "flood",
+        "p50 ms",
+        "p99 ms",
+        "discarded p99",
+        "flooded p99",
+        "times",
+        "at most",
+        "failed",
+        "begin MiB",
+        "peak MiB",
+        "end MiB",
+        "deaths",
+        "held",
     ]);
     for report in reports {
         let most = |of: fn(&NodeMemory) -> u64| mebibytes(report.nodes.iter().map(of).max().unwrap_or(0));
@@ -251,8 +262,14 @@ mod tests {
         failing.failures.insert("send: 503".to_owned(), 1);
         let memory = Memory::begin(std::iter::empty());
         let flood = Flooded { opened: 1, ..Flooded::default() };
-        let report =
-            Report::new(Kind::Free, &options(), [felt(1.0), felt(1.0), failing], [flood; 2], memory, Vec::new());
+        let report = Report::new(
+            Kind::Free,
+            &options(),
+            [felt(1.0), felt(1.0), failing],
+            [flood; 2],
+            memory,
+            Vec::new(),
+        );
         assert_eq!(report.broken, ["1 of 100 honest requests failed"]);
     }
 }

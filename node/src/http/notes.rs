@@ -71,9 +71,8 @@ mod tests {
 
     #[test]
     fn an_affinity_tells_nothing_to_those_who_lack_the_salt() {
-        let place = |word: &[u8]| {
-            Place { domain: Domain::Rendezvous, key: Key::derive(Domain::Rendezvous, &[word]) }
-        };
+        let place =
+            |word: &[u8]| Place { domain: Domain::Rendezvous, key: Key::derive(Domain::Rendezvous, &[word]) };
         let of = |word, salt| affinity(&place(word), salt);
         assert_eq!(of(b"aB3dE6gH", 7), of(b"aB3dE6gH", 7));
         assert_ne!(of(b"aB3dE6gH", 7), of(b"aB3dE6gH", 8));

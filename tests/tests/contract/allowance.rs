@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use conclave_tests::http::{Api, Call, Reply};
 use conclave_tests::relay::{Pair, invite_code, lookup, peer_id, poll, register, signal, word};
-use conclave_tests::socket::Socket;
 use conclave_tests::shared::{self, METERED_BRIEF_WINDOW_MS, METERED_LIMIT};
+use conclave_tests::socket::Socket;
 use conclave_tests::wait::eventually;
 use serde_json::{Value, json};
 

@@ -52,7 +52,8 @@ pub(super) async fn lookup(call: &mut Call<'_>, request: &Request<'_>) -> Result
     let code = request.invite_code.filled().ok_or(Code::MissingInviteCode)?;
     let place = keys::rendezvous(code);
     call.about(&place);
-    let found = call.look_up(|state, now_ms| state.peer(&place.key, now_ms).ok_or(Code::PeerNotFound)).await?;
+    let found =
+        call.look_up(|state, now_ms| state.peer(&place.key, now_ms).ok_or(Code::PeerNotFound)).await?;
     let peer = found?;
     let mut body = br#"{"peerId":"#.to_vec();
     push_string(&mut body, &peer);
