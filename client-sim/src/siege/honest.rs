@@ -35,8 +35,6 @@ pub struct Honest {
     pub source: Ipv4Addr,
     /// Whether it speaks TLS.
     pub tls: Option<Tls>,
-    /// Makes its names another's than those of other runs.
-    pub run: u64,
 }
 
 /// What it felt.
@@ -66,7 +64,9 @@ impl Honest {
     /// Asks for so long.
     pub async fn feel(&self, time: Duration) -> Felt {
         let until = Instant::now() + time;
-        let all = join_all((0..WORKERS).map(|worker| self.work(worker, until))).await;
+        // Its names were never used before: what is over is remembered for a while.
+        let run = rand::random();
+        let all = join_all((0..WORKERS).map(|worker| self.work(run, worker, until))).await;
         let mut times = histogram();
         let mut failures = BTreeMap::new();
         for notes in all {
@@ -85,7 +85,7 @@ impl Honest {
         }
     }
 
-    async fn work(&self, worker: u64, until: Instant) -> Notes {
+    async fn work(&self, run: u64, worker: u64, until: Instant) -> Notes {
         let mut notes = Notes { times: histogram(), failures: BTreeMap::new() };
         let mut lines: Vec<Option<Line>> = self.nodes.iter().map(|_| None).collect();
         let mut rounds = interval(ROUND);
@@ -100,7 +100,7 @@ impl Honest {
             }
             let count = lines.len() as u64;
             let (here, there) = ((round % count) as usize, ((round + 1) % count) as usize);
-            let name = format!("{:x}-{worker}-{round}", self.run);
+            let name = format!("{run:x}-{worker}-{round}");
             let pair = |action: &str| json!({"action": action, "pin": name, "passwordHash": "hash"});
             let mut send = pair("send");
             send["chunkIndex"] = json!(0);
@@ -113,7 +113,7 @@ impl Honest {
                 (here, pair("ack"), Box::new(|answer: &Value| answer["ok"] == true) as Fits),
             ];
             if round % CODES == 0 {
-                let code = format!("{:016x}", self.run ^ (worker << 56) ^ round);
+                let code = format!("{:016x}", run ^ (worker << 56) ^ round);
                 let wish = json!({"action": "register", "inviteCode": code, "peerId": name});
                 asks.push((here, wish, Box::new(has("registered")) as Fits));
                 let wish = json!({"action": "lookup", "inviteCode": code});

@@ -111,7 +111,7 @@ pub async fn run(kind: Kind, options: &Options) -> Result<Report, Error> {
     };
     let mut cluster = Cluster::start(plan).await?;
     let nodes = addresses(&cluster)?;
-    let honest = Honest { nodes: nodes.clone(), source: HONEST, tls, run: rand::random() };
+    let honest = Honest { nodes: nodes.clone(), source: HONEST, tls };
     let chunk = if kind.wants_chunk() { store_chunk(nodes[0]).await? } else { String::new() };
 
     honest.feel(WARM_UP).await;
