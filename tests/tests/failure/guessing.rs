@@ -70,9 +70,10 @@ async fn lookups_that_are_held_back_and_let_go_together_are_no_more_guesses() {
     let most = LIMIT / COST + TURNS * nodes.len();
     assert!(misses <= most && misses + late >= LIMIT / COST, "{misses} guesses, {most} at most, {late} late");
     // Once the window is spent not even what is there is found, so that a refusal tells nothing.
-    let mut left = LIMIT / COST;
+    let mut misses_after = 0;
     while nodes[0].relay(&lookup(&invite_code())).send().await.status != 429 {
-        left -= 1;
+        misses_after += 1;
+        assert!(misses + misses_after <= most, "{misses_after} guesses more");
     }
     for node in &nodes {
         node.relay(&lookup(&code)).send().await.refused(429, "rate_limit_exceeded");
