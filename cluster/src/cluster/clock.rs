@@ -1,7 +1,7 @@
 //! The cluster's clock: this node's, corrected by its peers'.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -57,6 +57,9 @@ const WEIGHED_FOR: Duration = Duration::from_millis(20);
 ///
 /// A leader stamps its proposals with it, so that time in the log neither jumps nor goes back when leadership
 /// moves to a node whose clock is off.
+///
+/// Time in the log cannot go back. Where all clocks were wrong and were corrected, it is ahead of them; it then goes on at
+/// half their pace until they meet, so that whatever has a time to live keeps ending, after twice that time at most.
 pub(super) struct Consensus {
     own: Arc<dyn Clock>,
     /// Whose peers and whose log are weighed. Weak, because this belongs to it.
@@ -66,7 +69,12 @@ pub(super) struct Consensus {
     latest_ms: AtomicU64,
     /// The clock of the log as it was seen last, and when.
     log: Mutex<Option<(u64, Instant)>>,
+    /// Whether the log was said to be ahead.
+    ahead: AtomicBool,
 }
+
+/// By how much slower than the clocks the log's time goes on while it is ahead of them.
+const SLOWED_BY: u64 = 2;
 
 /// A correction that moves by more is a correction of an error, not of drift: time may go back then.
 const STEP_MS: i64 = 1000;
@@ -75,7 +83,8 @@ impl Consensus {
     pub(super) fn new(own: Arc<dyn Clock>) -> Self {
         let (correction_ms, latest_ms) = (AtomicI64::new(0), AtomicU64::new(0));
         let (inner, weighed) = (OnceLock::new(), Mutex::default());
-        Self { own, inner, weighed, correction_ms, latest_ms, log: Mutex::default() }
+        let ahead = AtomicBool::new(false);
+        Self { own, inner, weighed, correction_ms, latest_ms, log: Mutex::default(), ahead }
     }
 
     /// From now on peers and log are weighed.
@@ -89,8 +98,22 @@ impl Consensus {
         self.own.now_ms()
     }
 
-    /// Milliseconds since the Unix epoch; never less than before, but for the correction of an error.
+    /// The time by which things expire: the clocks', or the log's while that is ahead of them. In milliseconds since the
+    /// Unix epoch; never less than before, but for the correction of an error.
     pub(super) fn now_ms(&self) -> u64 {
+        let wall_ms = self.wall_ms();
+        let seen = *self.log.lock().expect("nothing panics while this is held");
+        seen.map_or(wall_ms, |(log_ms, at)| slowed(wall_ms, log_ms, at.elapsed()))
+    }
+
+    /// By how much the log is ahead of the clocks, in milliseconds.
+    pub(super) fn ahead_ms(&self) -> u64 {
+        self.now_ms().saturating_sub(self.wall_ms())
+    }
+
+    /// The clocks' time, whatever the log says: what credentials are judged by. In milliseconds since the Unix epoch; never
+    /// less than before, but for the correction of an error.
+    pub(super) fn wall_ms(&self) -> u64 {
         self.weigh();
         let now = self.own.now_ms().saturating_add_signed(self.correction_ms.load(Ordering::Relaxed));
         self.latest_ms.fetch_max(now, Ordering::Relaxed).max(now)
@@ -112,6 +135,27 @@ impl Consensus {
             // Never waits for apply; what the log said before will do.
             let log_ms = inner.node.replica().try_look(State::now_ms).unwrap_or_default();
             self.correct(&inner.links, log_ms, alone);
+            self.tell();
+        }
+    }
+
+    /// Says once that the log is ahead, and once that it is no more.
+    fn tell(&self) {
+        let own_ms = self.own.now_ms().saturating_add_signed(self.correction_ms.load(Ordering::Relaxed));
+        let seen = *self.log.lock().expect("nothing panics while this is held");
+        let ahead_ms = seen.map_or(0, |(log_ms, at)| slowed(own_ms, log_ms, at.elapsed()) - own_ms);
+        let is_ahead = ahead_ms > STEP_MS as u64;
+        if self.ahead.swap(is_ahead, Ordering::Relaxed) == is_ahead {
+            return;
+        }
+        if is_ahead {
+            tracing::warn!(
+                ahead_seconds = ahead_ms / 1000,
+                "time in the log is ahead of the clocks, which were wrong and were corrected: it goes on at half their \
+                 pace until they meet"
+            );
+        } else {
+            tracing::info!("the clocks have met the time in the log");
         }
     }
 
@@ -147,6 +191,11 @@ impl Consensus {
     }
 }
 
+/// The time by which things expire where the clocks say `wall_ms` and the log said `log_ms` so long ago.
+fn slowed(wall_ms: u64, log_ms: u64, since: Duration) -> u64 {
+    wall_ms.max(log_ms.saturating_add(since.as_millis() as u64 / SLOWED_BY))
+}
+
 /// The median. Where two are in the middle, the one that is nearer to the clock of the log. A member that hears
 /// nobody cannot tell whether its own clock is right and keeps to the log's.
 fn choose(clocks: Vec<i64>, own: i64, log: Option<i64>, alone: bool) -> i64 {
@@ -166,7 +215,69 @@ fn median(mut clocks: Vec<i64>, witness: i64) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use super::choose;
+    use std::time::Duration;
+
+    use super::*;
+
+    /// A wall clock that goes on with the paused one of the test, and may be set.
+    struct Wall(AtomicU64, Instant);
+
+    impl Clock for Wall {
+        fn now_ms(&self) -> u64 {
+            self.0.load(Ordering::Relaxed) + self.1.elapsed().as_millis() as u64
+        }
+    }
+
+    const MORNING_MS: u64 = 1_700_000_000_000;
+    const HOUR_MS: u64 = 3_600_000;
+
+    fn consensus(wall_ms: u64) -> Consensus {
+        Consensus::new(Arc::new(Wall(AtomicU64::new(wall_ms), Instant::now())))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_log_ahead_of_the_clocks_goes_on_at_half_their_pace_until_they_meet() {
+        let clock = consensus(MORNING_MS);
+        // All clocks were an hour ahead, and were corrected.
+        let mut log_ms = MORNING_MS + HOUR_MS;
+        clock.log_clock(log_ms);
+        assert_eq!(clock.ahead_ms(), HOUR_MS);
+        let mut minutes = 0;
+        while clock.ahead_ms() > 0 {
+            let before = log_ms;
+            // A leader stamps some thousand proposals a minute, and each one is seen.
+            for _ in 0..2000 {
+                tokio::time::advance(Duration::from_millis(30)).await;
+                let stamp_ms = clock.now_ms();
+                assert!(stamp_ms >= log_ms, "time in the log never falls");
+                log_ms = log_ms.max(stamp_ms);
+                clock.log_clock(log_ms);
+            }
+            minutes += 1;
+            assert!(log_ms - before >= 29_000, "{} ms in a minute", log_ms - before);
+            assert!(minutes <= 125, "they never meet");
+        }
+        assert!(minutes >= 119, "it did not jump");
+        assert_eq!(log_ms, clock.wall_ms());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_log_ten_years_ahead_still_goes_on_and_credentials_are_judged_by_the_clocks() {
+        let clock = consensus(MORNING_MS);
+        let log_ms = MORNING_MS + 10 * 365 * 24 * HOUR_MS;
+        clock.log_clock(log_ms);
+        tokio::time::advance(Duration::from_secs(120)).await;
+        assert_eq!(clock.now_ms(), log_ms + 60_000, "a window of a minute ends within two");
+        assert_eq!(clock.wall_ms(), MORNING_MS + 120_000);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_log_that_is_behind_holds_nothing_up() {
+        let clock = consensus(MORNING_MS);
+        clock.log_clock(MORNING_MS - HOUR_MS);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!((clock.now_ms(), clock.ahead_ms()), (MORNING_MS + 1000, 0));
+    }
 
     const HOUR: i64 = 3_600_000;
     const NOW: i64 = 1_000 * HOUR;
