@@ -10,6 +10,7 @@ use conclave_cluster::state::allowance::{Charge, Tier};
 use conclave_cluster::state::body::Body;
 use conclave_cluster::state::command::{Ask, Command, Proposal};
 use conclave_cluster::state::id::{Digest, Domain, Key, RequestId};
+use conclave_cluster::state::rules::{Owner, Rules, Shares};
 use conclave_cluster::state::{mailbox, transfer};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
@@ -39,11 +40,20 @@ impl Load {
             self.seq += 1;
             let client = Key::derive(Domain::Client, &[&(seq % 256).to_be_bytes()]);
             let charge = Charge { client, tier: Tier::Chunk, count: 1, limit: u32::MAX, window_ms: 60_000 };
-            Command { id: RequestId { origin: 1, seq }, charge: Some(charge), memo: None, ask: ask(seq) }
+            let owner = Some(Owner { client, network: None });
+            Command {
+                id: RequestId { origin: 1, seq },
+                charge: Some(charge),
+                owner,
+                memo: None,
+                ask: ask(seq),
+            }
         });
         let commands = commands.collect();
         let floors = vec![(1, floor)];
-        Proposal { stamp_ms: self.now_us / 1000, storage_bytes_max: u64::MAX, floors, commands }
+        let shares = Some(Shares::of(u64::MAX, 20, 40, 10));
+        let rules = Rules { storage_bytes_max: u64::MAX, shares, ..Rules::default() };
+        Proposal { stamp_ms: self.now_us / 1000, rules, floors, commands, ..Proposal::default() }
     }
 
     fn apply(&mut self, proposal: Proposal) -> Duration {

@@ -11,6 +11,7 @@ use conclave_cluster::state::body::Body;
 use conclave_cluster::state::command::Ask;
 use conclave_cluster::state::id::{Digest, Domain, Key};
 use conclave_cluster::state::outcome::Outcome;
+use conclave_cluster::state::rules::Rules;
 use conclave_cluster::state::transfer::{self, Encoding, Verb};
 use conclave_cluster::{Cluster, Draft, Options, World};
 use tempfile::TempDir;
@@ -36,7 +37,7 @@ impl Three {
                 listen: members[id].clone(),
                 advertise: members[id].clone(),
                 members: members.clone(),
-                storage_bytes_max: 1 << 30,
+                rules: Rules { storage_bytes_max: 1 << 30, ..Rules::default() },
                 deadline: Duration::from_secs(10),
                 http_url: String::new(),
                 admin_url: String::new(),
@@ -60,15 +61,11 @@ fn put(key: Key, index: u16, total: u16, bytes: &'static [u8]) -> Draft {
     let body = Body::new(Bytes::from_static(bytes));
     let verb =
         Verb::Put { index, total: Some(total), digest: Digest::of(bytes), encoding: Encoding::Text, body };
-    Draft { charge: None, memo: None, ask: Ask::Transfer(transfer::Ask { key, ttl_ms: 60_000, verb }) }
+    Draft::of(Ask::Transfer(transfer::Ask { key, ttl_ms: 60_000, verb }))
 }
 
 fn take(key: Key) -> Draft {
-    Draft {
-        charge: None,
-        memo: None,
-        ask: Ask::Transfer(transfer::Ask { key, ttl_ms: 60_000, verb: Verb::Take }),
-    }
+    Draft::of(Ask::Transfer(transfer::Ask { key, ttl_ms: 60_000, verb: Verb::Take }))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -98,7 +98,7 @@ pub(super) async fn enroll(
             None => {}
         }
         let ask = Ask::Member(member::Ask::Enroll { node: node_id, storage });
-        match proposer.propose(Draft { charge: None, memo: None, ask }, None).await {
+        match proposer.propose(Draft::of(ask), None).await {
             Ok(answer) => match answer.outcome {
                 Ok(Outcome::Member(member::Outcome::Enrolled)) => return Ok(()),
                 Err(Refusal::Member(member::Refusal::Reused)) => return Err(StartError::Reused(node_id)),

@@ -37,6 +37,7 @@ use crate::state::State;
 use crate::state::allowance::{Balance, Charge};
 use crate::state::command::{Ask, Memo};
 use crate::state::outcome::Answer;
+use crate::state::rules::Owner;
 use crate::wire::{self, Lane, Links, Outgoing, PeerHealth};
 use cast::Caster;
 use clock::Consensus;
@@ -49,10 +50,19 @@ use spend::Spending;
 pub struct Draft {
     /// What it costs its client.
     pub charge: Option<Charge>,
+    /// On whose account it stores.
+    pub owner: Option<Owner>,
     /// Under which name the caller may ask for the same outcome again.
     pub memo: Option<Memo>,
     /// What is wished.
     pub ask: Ask,
+}
+
+impl Draft {
+    /// A command that is nobody's: nothing is charged for it, and what it stores is on no account.
+    pub fn of(ask: Ask) -> Self {
+        Self { charge: None, owner: None, memo: None, ask }
+    }
 }
 
 /// Why a wish got no answer.
@@ -128,7 +138,7 @@ impl Cluster {
         let node = Node::start(options.node_id, options.timing, disk, links.clone()).await;
         let node = node.map_err(StartError::Raft)?;
         let stop = CancellationToken::new();
-        let sequencer = Arc::new(Sequencer::new(node.clone(), clock.clone(), options.storage_bytes_max));
+        let sequencer = Arc::new(Sequencer::new(node.clone(), clock.clone(), options.rules));
         let spending = Arc::new(Spending::new(node.replica().clone(), clock.clone()));
         let proposer = Arc::new(Proposer::new(
             seed,
@@ -221,6 +231,12 @@ impl Cluster {
     /// the same state, which is what audits compare.
     pub fn inspect<R>(&self, look: impl FnOnce(&State, u64) -> R) -> R {
         self.inner.node.replica().inspect(look)
+    }
+
+    /// The clocks' time in milliseconds since the Unix epoch, whatever the log says: what credentials are judged by. Time in
+    /// the log, by which things expire, may be ahead of it after wrong clocks were corrected.
+    pub fn wall_ms(&self) -> u64 {
+        self.inner.clock.wall_ms()
     }
 
     /// Charges a read by what this node knows; the log learns of it in bulk. `Err` is a refusal.
@@ -448,5 +464,6 @@ impl Inner {
         metrics::gauge!("conclave_raft_committed_index").set(position.committed as f64);
         metrics::gauge!("conclave_raft_last_log_index").set(position.last_log as f64);
         metrics::gauge!("conclave_raft_log_bytes").set(position.log_bytes as f64);
+        metrics::gauge!("conclave_clock_ahead_seconds").set(self.clock.ahead_ms() as f64 / 1000.0);
     }
 }

@@ -9,6 +9,7 @@ use super::clock::Clock;
 use crate::raft::Timing;
 use crate::raft::disk::Disk;
 use crate::raft::files;
+use crate::state::rules::Rules;
 use crate::wire::{Listener, Tls, Transport};
 
 /// What the handle is started with.
@@ -24,8 +25,8 @@ pub struct Options {
     pub advertise: String,
     /// The first members, id → peer address, this node among them; empty for a node that is added later.
     pub members: BTreeMap<u64, String>,
-    /// Bound on all that the cluster stores, in bytes; the leader's counts.
-    pub storage_bytes_max: u64,
+    /// Bounds on what the cluster stores; the leader's count.
+    pub rules: Rules,
     /// For how long a wish is tried before it fails; at most 15 s.
     pub deadline: Duration,
     /// Shown to others in `status`: the URL of this node's HTTP API.

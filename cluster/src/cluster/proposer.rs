@@ -77,7 +77,7 @@ impl Proposer {
     fn add_spends(&self) {
         for charge in self.spending.take(limits::SPENDS_PER_BATCH_MAX) {
             // Charges that find no place are forgiven: the node is overloaded with wishes that pay for themselves.
-            let spend = Draft { charge: Some(charge), memo: None, ask: Ask::Spend };
+            let spend = Draft { charge: Some(charge), ..Draft::of(Ask::Spend) };
             let _ = self.queue().push(self.origin, spend, None, None);
         }
     }

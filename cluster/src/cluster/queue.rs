@@ -48,8 +48,8 @@ impl Queue {
             return Err(Error::ShuttingDown);
         }
         let (seq, now) = (self.next_seq + 1, Instant::now());
-        let Draft { charge, memo, ask } = draft;
-        let command = Command { id: RequestId { origin, seq }, charge, memo, ask };
+        let Draft { charge, owner, memo, ask } = draft;
+        let command = Command { id: RequestId { origin, seq }, charge, owner, memo, ask };
         let bytes = command.size();
         if !self.has_room(bytes, now) {
             return Err(Error::Overloaded);

@@ -14,6 +14,7 @@ use super::trace::Traces;
 use crate::raft::{Node, WriteError};
 use crate::state::command::{Command, Proposal};
 use crate::state::outcome::Answer;
+use crate::state::rules::Rules;
 
 /// Commands of one node, to be answered together.
 pub(super) struct Parcel {
@@ -49,14 +50,14 @@ enum Next {
 pub(super) struct Sequencer {
     node: Node,
     clock: Arc<Consensus>,
-    storage_bytes_max: u64,
+    rules: Rules,
     queue: Mutex<Queue>,
     filled: Notify,
 }
 
 impl Sequencer {
-    pub(super) fn new(node: Node, clock: Arc<Consensus>, storage_bytes_max: u64) -> Self {
-        Self { node, clock, storage_bytes_max, queue: Mutex::default(), filled: Notify::new() }
+    pub(super) fn new(node: Node, clock: Arc<Consensus>, rules: Rules) -> Self {
+        Self { node, clock, rules, queue: Mutex::default(), filled: Notify::new() }
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
@@ -157,9 +158,10 @@ impl Sequencer {
         parcels.retain(|parcel| parcel.since.elapsed() <= limits::DEADLINE_MAX);
         let mut proposal = Proposal {
             stamp_ms: self.clock.now_ms(),
-            storage_bytes_max: self.storage_bytes_max,
+            rules: self.rules,
             floors: parcels.iter().filter_map(|parcel| parcel.floor).collect(),
             commands: Vec::with_capacity(parcels.iter().map(|parcel| parcel.commands.len()).sum()),
+            ..Proposal::default()
         };
         let mut replies = Vec::with_capacity(parcels.len());
         for parcel in parcels {

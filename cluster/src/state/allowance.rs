@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use super::expiry::{Lease, Thing};
 use super::ground::Ground;
 use super::id::Key;
-use super::limits::{WINDOWS_FULL_RETRY_MS, WINDOWS_MAX};
-use super::outcome::Refusal;
+use super::limits::WINDOWS_FULL_RETRY_MS;
+use super::outcome::{Refusal, Scope};
 
 /// A class of requests that share one window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -74,11 +74,11 @@ impl Windows {
         let balance = self.balance(charge, ground.now_ms);
         if charge.count > balance.remaining {
             let retry_after_ms = balance.reset_ms - ground.now_ms;
-            return Err((balance, Refusal::Allowance { retry_after_ms }));
+            return Err((balance, Refusal::Allowance { retry_after_ms, scope: Scope::Client }));
         }
         if !self.record(charge, charge.count, ground) {
             let retry_after_ms = WINDOWS_FULL_RETRY_MS;
-            return Err((balance, Refusal::Allowance { retry_after_ms }));
+            return Err((balance, Refusal::Allowance { retry_after_ms, scope: Scope::Cluster }));
         }
         Ok(Balance { remaining: balance.remaining - charge.count, ..balance })
     }
@@ -111,15 +111,15 @@ impl Windows {
         }
         let at = (charge.client, charge.tier);
         let thing = Thing::Window(charge.client, charge.tier);
-        let windows = self.0.len();
         match self.0.get_mut(&at) {
             Some(window) if window.lease.alive(ground.now_ms) => window.spent += count,
             Some(window) => {
                 window.spent = count;
                 ground.agenda.renew(&mut window.lease, thing, window_end(charge, ground.now_ms));
             }
-            None if windows >= WINDOWS_MAX => return false,
+            None if !ground.storage.has_window() => return false,
             None => {
+                ground.storage.add_window();
                 let lease = ground.agenda.begin(thing, window_end(charge, ground.now_ms));
                 self.0.insert(at, Window { spent: count, lease });
             }
@@ -134,7 +134,9 @@ impl Windows {
                 ground.agenda.keep(&mut window.lease, Thing::Window(*client, tier));
             }
             _ => {
-                self.0.remove(&(*client, tier));
+                if self.0.remove(&(*client, tier)).is_some() {
+                    ground.storage.drop_window();
+                }
             }
         }
         1
@@ -150,6 +152,7 @@ impl Windows {
 
     /// Takes a window as a snapshot has it; false if that cannot be.
     pub(super) fn restore(&mut self, client: Key, tier: Tier, window: Window, ground: &mut Ground) -> bool {
+        ground.storage.add_window();
         ground.agenda.restore(&window.lease, Thing::Window(client, tier))
             && self.0.insert((client, tier), window).is_none()
     }

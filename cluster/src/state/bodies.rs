@@ -9,10 +9,10 @@ use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 
 use super::body::Body;
-use super::ground::Storage;
 use super::id::Digest;
-use super::limits::ENTRY_BYTES;
 use super::outcome::Refusal;
+use super::storage::{Load, Storage};
+use super::weight::Kind;
 
 /// Where a body lies. Never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
@@ -51,29 +51,29 @@ impl Finder {
 }
 
 impl Bodies {
-    /// Adds one reference, storing the body if it is new. `growth` is what else the caller is about to store;
+    /// Adds one reference, storing the body if it is new. `load` is what else the caller is about to store;
     /// nothing is changed if the sum is over the bound.
     pub(super) fn keep(
         &mut self,
         digest: Digest,
         body: &Body,
-        growth: u64,
+        load: Load,
         storage: &mut Storage,
     ) -> Result<Slot, Refusal> {
+        let len = body.len() as u64;
         let finder = self.finder.ready(&self.slots);
         if let Some(slot) = finder.get(&digest) {
-            storage.admit(growth)?;
+            storage.admit(load.and_shared(Kind::Body, len))?;
             self.slots.get_mut(slot).expect("what the finder finds is stored").refs += 1;
             return Ok(*slot);
         }
-        let len = body.len() as u64;
-        storage.admit(growth + ENTRY_BYTES + len)?;
+        storage.admit(load.and(Kind::Body, len))?;
         let slot = self.next;
         self.next.0 += 1;
         finder.insert(digest, slot);
         // A body of its own: the one in the proposal is a slice of a whole batch's buffer.
         self.slots.insert(slot, Stored { digest, body: body.detached(), refs: 1 });
-        storage.add_entry(len);
+        storage.add_body(len);
         Ok(slot)
     }
 
@@ -93,7 +93,7 @@ impl Bodies {
         let Some(stored) = self.slots.get_mut(&slot) else { return };
         stored.refs -= 1;
         if stored.refs == 0 {
-            storage.drop_entry(stored.body.len() as u64);
+            storage.drop_body(stored.body.len() as u64);
             let digest = stored.digest;
             self.finder.ready(&self.slots).remove(&digest);
             self.slots.remove(&slot);
@@ -132,7 +132,7 @@ impl Bodies {
 
     /// Stores a body as a snapshot has it, without a reference yet; false if that cannot be.
     pub(super) fn restore(&mut self, slot: Slot, digest: Digest, body: Body, storage: &mut Storage) -> bool {
-        storage.add_entry(body.len() as u64);
+        storage.add_body(body.len() as u64);
         slot < self.next
             && self.finder.ready(&self.slots).insert(digest, slot).is_none()
             && self.slots.insert(slot, Stored { digest, body, refs: 0 }).is_none()

@@ -7,13 +7,15 @@
 use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 
+use super::account::Payer;
 use super::expiry::Thing;
 use super::ground::Ground;
 use super::host::{Attachment, Hosts};
 use super::id::{Domain, Key};
-use super::limits::ENTRY_BYTES;
 use super::outcome;
+use super::storage::Load;
 use super::tether::Tether;
+use super::weight::Kind;
 
 /// A wish about the claim on the mailbox under `key`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,7 +77,11 @@ pub enum Refusal {
 pub(super) struct Claim {
     session: Key,
     tether: Tether,
+    payer: Payer,
 }
+
+/// What a claim weighs.
+const LOAD: Load = Load::of(Kind::Claim, 0);
 
 /// All claims, by mailbox.
 #[derive(Debug, Clone, Default)]
@@ -98,8 +104,8 @@ impl Claims {
             Verb::Release { session, connection } => {
                 if let Some(claim) = self.held_by(&key, &session, connection) {
                     claim.tether.end(Thing::Claim(key), ground);
+                    ground.storage.drop(claim.payer, LOAD);
                     self.0.remove(&key);
-                    ground.storage.drop_entry(0);
                     ground.wakes.wake(Domain::Mailbox, key);
                 }
                 Ok(Outcome::Released)
@@ -122,14 +128,18 @@ impl Claims {
                 if claim.session != session && !seize && claim.tether.alive(ground.now_ms) {
                     return Err(Refusal::Held.into());
                 }
+                if claim.session != session {
+                    ground.storage.admit_instead(claim.payer, &LOAD, LOAD)?;
+                    claim.payer = ground.storage.replace(claim.payer, LOAD, LOAD);
+                }
                 claim.session = session;
                 claim.tether.attach(at, lease_ms, thing, ground);
             }
             None => {
-                ground.storage.admit(ENTRY_BYTES)?;
-                ground.storage.add_entry(0);
+                ground.storage.admit(LOAD)?;
+                let payer = ground.storage.add(LOAD);
                 let tether = Tether::begin(at, lease_ms, thing, ground);
-                self.0.insert(key, Claim { session, tether });
+                self.0.insert(key, Claim { session, tether, payer });
             }
         }
         ground.wakes.wake(Domain::Mailbox, key);
@@ -145,8 +155,8 @@ impl Claims {
     pub(super) fn lapse(&mut self, key: &Key, ground: &mut Ground) -> usize {
         if let Some(claim) = self.0.get_mut(key) {
             if !claim.tether.lapse(Thing::Claim(*key), ground) {
+                ground.storage.drop(claim.payer, LOAD);
                 self.0.remove(key);
-                ground.storage.drop_entry(0);
             }
             // Its node may have been found dead: whoever polls should look again.
             ground.wakes.wake(Domain::Mailbox, *key);
@@ -175,7 +185,8 @@ impl Claims {
 
     /// Takes a claim as a snapshot has it; false if that cannot be.
     pub(super) fn restore(&mut self, key: Key, claim: Claim, ground: &mut Ground) -> bool {
-        ground.storage.add_entry(0);
-        claim.tether.restore(Thing::Claim(key), ground) && self.0.insert(key, claim).is_none()
+        claim.tether.restore(Thing::Claim(key), ground)
+            && ground.storage.restore(claim.payer, LOAD)
+            && self.0.insert(key, claim).is_none()
     }
 }

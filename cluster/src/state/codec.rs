@@ -5,6 +5,8 @@
 //! socket to the disk without being copied by a codec. Decoding trusts nobody: every bound of
 //! [`limits`](super::limits) is checked before anything is allocated by it.
 
+use std::ops::RangeInclusive;
+
 use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 use bytes::Bytes;
 use serde::de::{SeqAccess, Visitor};
@@ -19,9 +21,12 @@ use super::limits::{
 use super::outcome::{Answer, Outcome};
 use super::{exchange, mailbox, room, socket, ticket, transfer};
 
-/// The format written, and the highest one read. It is raised when a change is not one that an older reader
-/// would refuse by itself (a new variant at the end of an enum is); the readers of older ones stay.
-pub const VERSION: u8 = 1;
+/// The versions read. A version is not only a layout: what apply decides belongs to it, too, and a proposal carries its
+/// version to apply. The highest one is raised a release before [`WRITTEN`], so that while a cluster is upgraded
+/// node by node every node can read what any other writes.
+pub const READ: RangeInclusive<u8> = 2..=2;
+/// The version written.
+pub const WRITTEN: u8 = 2;
 
 pub(super) const CONFIG: Configuration<LittleEndian, Varint, Limit<HEADER_BYTES_MAX>> =
     bincode::config::standard().with_limit::<HEADER_BYTES_MAX>();
@@ -70,12 +75,16 @@ impl Proposal {
     /// The proposal as bytes.
     pub fn encode(&self) -> Encoded {
         let bodies = self.commands.iter().filter_map(|command| command.ask.body());
-        Encoded { header: header(self), bodies: bodies.map(|(body, _)| body.bytes().clone()).collect() }
+        Encoded {
+            header: header(self.version, self),
+            bodies: bodies.map(|(body, _)| body.bytes().clone()).collect(),
+        }
     }
 
     /// The proposal that was encoded. The bodies become slices of `payload`.
     pub fn decode(header: &[u8], mut payload: Bytes) -> Result<Self, Error> {
-        let mut proposal: Self = parse(header)?;
+        let (version, mut proposal): (u8, Self) = parse(header)?;
+        proposal.version = version;
         for command in &mut proposal.commands {
             if command.ask.names().into_iter().flatten().any(|name| name.len() > NAME_BYTES_MAX) {
                 return Err(Error::Limit);
@@ -89,7 +98,7 @@ impl Proposal {
 
     /// About how many bytes the proposal takes encoded; never less.
     pub fn size(&self) -> usize {
-        32 + 20 * self.floors.len() + self.commands.iter().map(Command::size).sum::<usize>()
+        PROPOSAL_BYTES + 20 * self.floors.len() + self.commands.iter().map(Command::size).sum::<usize>()
     }
 }
 
@@ -102,8 +111,10 @@ impl Command {
     }
 }
 
-/// What a command takes encoded beside its body and its names: two keys, a digest, a charge, numbers.
-const COMMAND_BYTES: usize = 256;
+/// What a proposal takes encoded beside its floors and commands: a stamp, the rules, two lengths.
+const PROPOSAL_BYTES: usize = 144;
+/// What a command takes encoded beside its body and its names: two keys, an owner, a digest, a charge, numbers.
+const COMMAND_BYTES: usize = 320;
 
 /// Answers as bytes.
 pub fn encode_answers(answers: &[Answer]) -> Encoded {
@@ -111,12 +122,12 @@ pub fn encode_answers(answers: &[Answer]) -> Encoded {
     for answer in answers {
         answer.each_body(&mut |body| bodies.push(body.bytes().clone()));
     }
-    Encoded { header: header(answers), bodies }
+    Encoded { header: header(WRITTEN, answers), bodies }
 }
 
 /// The answers that were encoded. Their bodies become slices of `payload`.
 pub fn decode_answers(header: &[u8], mut payload: Bytes) -> Result<Vec<Answer>, Error> {
-    let Answers(mut answers) = parse(header)?;
+    let (_, Answers(mut answers)) = parse(header)?;
     for answer in &mut answers {
         answer.each_body_mut(&mut |body, len_max| fill(body, len_max, &mut payload))?;
     }
@@ -126,21 +137,21 @@ pub fn decode_answers(header: &[u8], mut payload: Bytes) -> Result<Vec<Answer>, 
 #[derive(Deserialize)]
 struct Answers(#[serde(deserialize_with = "at_most::<_, _, { COMMANDS_PER_PROPOSAL_MAX }>")] Vec<Answer>);
 
-fn header<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
-    let mut header = vec![VERSION];
+fn header<T: Serialize + ?Sized>(version: u8, value: &T) -> Vec<u8> {
+    let mut header = vec![version];
     bincode::serde::encode_into_std_write(value, &mut header, CONFIG)
         .expect("the words of the state are plain data, and a vector takes all that is written");
     header
 }
 
-fn parse<'a, T: Deserialize<'a>>(header: &'a [u8]) -> Result<T, Error> {
+fn parse<'a, T: Deserialize<'a>>(header: &'a [u8]) -> Result<(u8, T), Error> {
     let (&version, rest) = header.split_first().ok_or(Error::Malformed)?;
-    if version != VERSION {
+    if !READ.contains(&version) {
         return Err(Error::Version(version));
     }
     let (value, read) =
         bincode::serde::borrow_decode_from_slice(rest, CONFIG).map_err(|_| Error::Malformed)?;
-    if read == rest.len() { Ok(value) } else { Err(Error::Trailing) }
+    if read == rest.len() { Ok((version, value)) } else { Err(Error::Trailing) }
 }
 
 /// Keeps a body's promise with the next bytes of `payload`.

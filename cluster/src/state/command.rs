@@ -2,9 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::codec::at_most;
+use super::codec::{self, at_most};
 use super::id::{Key, RequestId};
 use super::limits::{COMMANDS_PER_PROPOSAL_MAX, FLOORS_PER_PROPOSAL_MAX};
+use super::rules::{Owner, Rules};
 use super::{
     allowance, claim, device, exchange, host, mailbox, member, rendezvous, room, socket, ticket, transfer,
 };
@@ -16,6 +17,8 @@ pub struct Command {
     pub id: RequestId,
     /// What it costs its client; spent in the same step that carries the command out, or nothing happens.
     pub charge: Option<allowance::Charge>,
+    /// On whose account it stores what it stores; `None`: on nobody's, as what nodes do by themselves.
+    pub owner: Option<Owner>,
     /// Under which name a caller may ask for the same outcome again.
     pub memo: Option<Memo>,
     /// What is wished.
@@ -63,18 +66,34 @@ pub enum Ask {
 }
 
 /// A stamped batch of commands: what one log entry carries.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Proposal {
+    /// The version byte it is encoded with. A change of what apply decides is keyed by it, so that an entry means the
+    /// same to every build that reads it, from whatever snapshot it came.
+    #[serde(skip)]
+    pub version: u8,
     /// The leader's clock when it made the batch, in milliseconds since the Unix epoch.
     pub stamp_ms: u64,
-    /// The leader's bound on stored bytes; in the log so that every replica refuses alike.
-    pub storage_bytes_max: u64,
+    /// The leader's bounds; in the log so that every replica refuses alike.
+    pub rules: Rules,
     /// Per origin the lowest sequence number that may still be retried; outcomes below it are forgotten.
     #[serde(deserialize_with = "at_most::<_, _, { FLOORS_PER_PROPOSAL_MAX }>")]
     pub floors: Vec<(u64, u64)>,
     /// In the order in which they are carried out.
     #[serde(deserialize_with = "at_most::<_, _, { COMMANDS_PER_PROPOSAL_MAX }>")]
     pub commands: Vec<Command>,
+}
+
+impl Default for Proposal {
+    fn default() -> Self {
+        Self {
+            version: codec::WRITTEN,
+            stamp_ms: 0,
+            rules: Rules::default(),
+            floors: Vec::new(),
+            commands: Vec::new(),
+        }
+    }
 }
 
 impl Ask {

@@ -3,11 +3,14 @@
 use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 
+use super::account::Payer;
 use super::expiry::Thing;
 use super::ground::Ground;
 use super::id::{Domain, Key};
-use super::limits::{DEVICES_PER_USER_MAX, ENTRY_BYTES};
+use super::limits::DEVICES_PER_USER_MAX;
 use super::outcome;
+use super::storage::Load;
+use super::weight::Kind;
 
 /// A wish about the devices under `key`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,8 +69,8 @@ impl Device {
         now_ms < self.expires_ms
     }
 
-    fn weight(&self) -> u64 {
-        (self.device_id.len() + self.onion.len()) as u64
+    fn load(&self) -> Load {
+        Load::of(Kind::Device, (self.device_id.len() + self.onion.len()) as u64)
     }
 }
 
@@ -78,10 +81,17 @@ pub(super) struct Devices {
     len: usize,
 }
 
+/// A device, and who registered it last. The fields' order is the snapshot format.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Registered {
+    device: Device,
+    payer: Payer,
+}
+
 /// One user's devices by id. They share one entry in the agenda.
 #[derive(Debug, Clone)]
 struct User {
-    devices: OrdMap<String, Device>,
+    devices: OrdMap<String, Registered>,
     due_ms: u64,
 }
 
@@ -93,28 +103,30 @@ impl Devices {
         }
         let device = Device { device_id, onion, port, expires_ms: ground.after(ttl_ms) };
         let user = self.users.get(&key);
-        let old = user.and_then(|user| user.devices.get(&device.device_id)).map(Device::weight);
-        match old {
-            Some(old) => {
-                ground.storage.admit(device.weight().saturating_sub(old))?;
-                ground.storage.replace(old, device.weight());
+        let load = device.load();
+        let known = user.and_then(|user| user.devices.get(&device.device_id));
+        let payer = match known {
+            Some(known) => {
+                let old = known.device.load();
+                ground.storage.admit_instead(known.payer, &old, load)?;
+                ground.storage.replace(known.payer, old, load)
             }
             None => {
                 if user.is_some_and(|user| user.devices.len() >= DEVICES_PER_USER_MAX) {
                     return Err(Refusal::Full.into());
                 }
-                ground.storage.admit(ENTRY_BYTES + device.weight())?;
-                ground.storage.add_entry(device.weight());
+                ground.storage.admit(load)?;
                 self.len += 1;
+                ground.storage.add(load)
             }
-        }
-        self.insert(key, device, ground);
+        };
+        self.insert(key, Registered { device, payer }, ground);
         ground.wakes.wake(Domain::Devices, key);
         Ok(Outcome::Registered)
     }
 
-    fn insert(&mut self, key: Key, device: Device, ground: &mut Ground) {
-        let due_ms = device.expires_ms;
+    fn insert(&mut self, key: Key, registered: Registered, ground: &mut Ground) {
+        let (id, due_ms) = (registered.device.device_id.clone(), registered.device.expires_ms);
         match self.users.get_mut(&key) {
             Some(user) => {
                 if due_ms < user.due_ms {
@@ -122,11 +134,11 @@ impl Devices {
                     ground.agenda.enter(due_ms, Thing::Devices(key));
                     user.due_ms = due_ms;
                 }
-                user.devices.insert(device.device_id.clone(), device);
+                user.devices.insert(id, registered);
             }
             None => {
                 ground.agenda.enter(due_ms, Thing::Devices(key));
-                let devices = OrdMap::unit(device.device_id.clone(), device);
+                let devices = OrdMap::unit(id, registered);
                 self.users.insert(key, User { devices, due_ms });
             }
         }
@@ -135,11 +147,11 @@ impl Devices {
     /// Drops a user's expired devices, and the user with the last; says how many that were.
     fn free_expired(&mut self, key: &Key, ground: &mut Ground) -> usize {
         let Some(user) = self.users.get_mut(key) else { return 0 };
-        let over = user.devices.values().filter(|device| !device.alive(ground.now_ms));
-        let over: Vec<String> = over.map(|device| device.device_id.clone()).collect();
+        let over = user.devices.values().filter(|known| !known.device.alive(ground.now_ms));
+        let over: Vec<String> = over.map(|known| known.device.device_id.clone()).collect();
         for device_id in &over {
-            if let Some(device) = user.devices.remove(device_id) {
-                ground.storage.drop_entry(device.weight());
+            if let Some(Registered { device, payer }) = user.devices.remove(device_id) {
+                ground.storage.drop(payer, device.load());
                 self.len -= 1;
             }
         }
@@ -154,7 +166,7 @@ impl Devices {
     pub(super) fn lapse(&mut self, key: &Key, ground: &mut Ground) -> usize {
         let freed = self.free_expired(key, ground);
         if let Some(user) = self.users.get_mut(key)
-            && let Some(due_ms) = user.devices.values().map(|device| device.expires_ms).min()
+            && let Some(due_ms) = user.devices.values().map(|known| known.device.expires_ms).min()
         {
             user.due_ms = due_ms;
             ground.agenda.enter(due_ms, Thing::Devices(*key));
@@ -165,7 +177,7 @@ impl Devices {
     /// A user's live devices, by id.
     pub(super) fn of(&self, key: &Key, now_ms: u64) -> Vec<Device> {
         let devices = self.users.get(key).into_iter().flat_map(|user| user.devices.values());
-        devices.filter(|device| device.alive(now_ms)).cloned().collect()
+        devices.map(|known| &known.device).filter(|device| device.alive(now_ms)).cloned().collect()
     }
 
     pub(super) fn len(&self) -> usize {
@@ -173,7 +185,7 @@ impl Devices {
     }
 
     /// Every user with the due instant and the devices.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&Key, u64, impl Iterator<Item = &Device>)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Key, u64, impl Iterator<Item = &Registered>)> {
         self.users.iter().map(|(key, user)| (key, user.due_ms, user.devices.values()))
     }
 
@@ -182,18 +194,16 @@ impl Devices {
         &mut self,
         key: Key,
         due_ms: u64,
-        devices: Vec<Device>,
+        devices: Vec<Registered>,
         ground: &mut Ground,
     ) -> bool {
         let sound = (1..=DEVICES_PER_USER_MAX).contains(&devices.len())
-            && devices.iter().all(|device| due_ms <= device.expires_ms)
-            && ground.agenda.enter(due_ms, Thing::Devices(key));
-        for device in &devices {
-            ground.storage.add_entry(device.weight());
-        }
+            && devices.iter().all(|known| due_ms <= known.device.expires_ms)
+            && ground.agenda.enter(due_ms, Thing::Devices(key))
+            && devices.iter().all(|known| ground.storage.restore(known.payer, known.device.load()));
         self.len += devices.len();
         let user = User {
-            devices: devices.into_iter().map(|device| (device.device_id.clone(), device)).collect(),
+            devices: devices.into_iter().map(|known| (known.device.device_id.clone(), known)).collect(),
             due_ms,
         };
         sound && self.users.insert(key, user).is_none()

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 
+use super::account::Payer;
 use super::body::Body;
 use super::expiry::{Lease, Thing};
 use super::ground::Ground;
 use super::id::{Domain, Key};
-use super::limits::ENTRY_BYTES;
 use super::outcome;
+use super::storage::Load;
+use super::weight::Kind;
 
 /// A wish about the exchange under `key`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,6 +97,9 @@ pub enum Envelope {
     Expired,
 }
 
+/// What a pin weighs.
+const PIN: Load = Load::of(Kind::Pin, 0);
+
 /// All exchanges, and the pins that resolve to them.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Exchanges {
@@ -108,25 +113,41 @@ pub(super) struct Exchange {
     pin: Option<Key>,
     pub(super) envelopes: Arc<Envelopes>,
     lease: Lease,
+    /// Bounds how long it may be renewed.
+    begun_ms: u64,
+    payer: Payer,
 }
 
 /// Both sides' envelopes, shared so that copying a node of the map copies no handles to bytes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Envelopes {
-    pub(super) offer: Option<Body>,
-    pub(super) answer: Option<Body>,
+    pub(super) offer: Option<Sealed>,
+    pub(super) answer: Option<Sealed>,
+}
+
+/// One side's envelope, and who put it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Sealed {
+    pub(super) body: Body,
+    payer: Payer,
+}
+
+impl Sealed {
+    fn load(&self) -> Load {
+        Load::of(Kind::Envelope, self.body.len() as u64)
+    }
 }
 
 impl Envelopes {
-    fn of(&self, role: Role) -> Option<&Body> {
+    fn of(&self, role: Role) -> Option<&Sealed> {
         match role {
             Role::Offer => self.offer.as_ref(),
             Role::Answer => self.answer.as_ref(),
         }
     }
 
-    fn weight(&self) -> u64 {
-        [&self.offer, &self.answer].into_iter().flatten().map(|body| body.len() as u64).sum()
+    fn iter(&self) -> impl Iterator<Item = &Sealed> {
+        [&self.offer, &self.answer].into_iter().flatten()
     }
 }
 
@@ -137,6 +158,7 @@ pub(super) struct Pin {
     id: u128,
     exchange: Key,
     lease: Lease,
+    payer: Payer,
 }
 
 impl Exchanges {
@@ -168,14 +190,15 @@ impl Exchanges {
         if known.is_some_and(|known| self.is_live(&known.exchange, ground.now_ms)) {
             return Err(Refusal::PinInUse.into());
         }
-        let growth = if pin.is_some() && known.is_none() { 2 * ENTRY_BYTES } else { ENTRY_BYTES };
-        ground.storage.admit(growth)?;
+        let load = Load::of(Kind::Exchange, 0);
+        let pinned = pin.is_some() && known.is_none();
+        ground.storage.admit(if pinned { load.and(Kind::Pin, 0) } else { load })?;
         if let Some(pin) = pin {
             self.hold(pin, id, key, ttl_ms, ground);
         }
         let lease = ground.agenda.begin(Thing::Exchange(key), ground.after(ttl_ms));
-        self.exchanges.insert(key, Exchange { pin, envelopes: Arc::default(), lease });
-        ground.storage.add_entry(0);
+        let (begun_ms, payer) = (ground.now_ms, ground.storage.add(load));
+        self.exchanges.insert(key, Exchange { pin, envelopes: Arc::default(), lease, begun_ms, payer });
         ground.wakes.wake(Domain::Exchange, key);
         Ok(Outcome::Created)
     }
@@ -189,17 +212,26 @@ impl Exchanges {
         ground: &mut Ground,
     ) -> Result<Outcome, outcome::Refusal> {
         let exchange = self.exchanges.get_mut(&key).ok_or(Refusal::Expired)?;
-        let old = exchange.envelopes.of(role).map_or(0, |body| body.len() as u64);
-        let new = envelope.len() as u64;
-        ground.storage.admit(new.saturating_sub(old))?;
-        ground.storage.replace(old, new);
+        let load = Load::of(Kind::Envelope, envelope.len() as u64);
+        let payer = match exchange.envelopes.of(role) {
+            Some(known) => {
+                ground.storage.admit_instead(known.payer, &known.load(), load)?;
+                ground.storage.replace(known.payer, known.load(), load)
+            }
+            None => {
+                ground.storage.admit(load)?;
+                ground.storage.add(load)
+            }
+        };
         let envelopes = Arc::make_mut(&mut exchange.envelopes);
         // A body of its own: the one in the proposal is a slice of a whole batch's buffer.
+        let sealed = Some(Sealed { body: envelope.detached(), payer });
         match role {
-            Role::Offer => envelopes.offer = Some(envelope.detached()),
-            Role::Answer => envelopes.answer = Some(envelope.detached()),
+            Role::Offer => envelopes.offer = sealed,
+            Role::Answer => envelopes.answer = sealed,
         }
-        let expires_ms = ground.after(ttl_ms);
+        let age_max_ms = ground.storage.rules.ages.exchange_max_ms;
+        let expires_ms = ground.after_within(ttl_ms, exchange.begun_ms, age_max_ms);
         ground.agenda.renew(&mut exchange.lease, Thing::Exchange(key), expires_ms);
         if let Some(pin) = exchange.pin {
             self.keep_pin(pin, &key, expires_ms.saturating_add(u64::from(ttl_ms)), ground);
@@ -224,12 +256,13 @@ impl Exchanges {
         match self.pins.get_mut(&pin) {
             Some(known) => {
                 (known.id, known.exchange) = (id, exchange);
+                known.payer = ground.storage.replace(known.payer, PIN, PIN);
                 ground.agenda.renew(&mut known.lease, Thing::Pin(pin), expires_ms);
             }
             None => {
                 let lease = ground.agenda.begin(Thing::Pin(pin), expires_ms);
-                self.pins.insert(pin, Pin { id, exchange, lease });
-                ground.storage.add_entry(0);
+                let payer = ground.storage.add(PIN);
+                self.pins.insert(pin, Pin { id, exchange, lease, payer });
             }
         }
     }
@@ -248,7 +281,10 @@ impl Exchanges {
     fn free(&mut self, key: &Key, ground: &mut Ground) {
         if let Some(exchange) = self.exchanges.remove(key) {
             ground.agenda.end(&exchange.lease, Thing::Exchange(*key));
-            ground.storage.drop_entry(exchange.envelopes.weight());
+            ground.storage.drop(exchange.payer, Load::of(Kind::Exchange, 0));
+            for sealed in exchange.envelopes.iter() {
+                ground.storage.drop(sealed.payer, sealed.load());
+            }
         }
     }
 
@@ -273,8 +309,8 @@ impl Exchanges {
                 ground.agenda.keep(&mut pin.lease, Thing::Pin(*key));
             }
             _ => {
-                if self.pins.remove(key).is_some() {
-                    ground.storage.drop_entry(0);
+                if let Some(pin) = self.pins.remove(key) {
+                    ground.storage.drop(pin.payer, PIN);
                 }
             }
         }
@@ -284,7 +320,8 @@ impl Exchanges {
     pub(super) fn envelope(&self, key: &Key, role: Role, now_ms: u64) -> Envelope {
         match self.exchanges.get(key).filter(|exchange| exchange.lease.alive(now_ms)) {
             Some(exchange) => {
-                exchange.envelopes.of(role).cloned().map_or(Envelope::Missing, Envelope::Present)
+                let sealed = exchange.envelopes.of(role);
+                sealed.map_or(Envelope::Missing, |sealed| Envelope::Present(sealed.body.clone()))
             }
             None => Envelope::Expired,
         }
@@ -312,14 +349,16 @@ impl Exchanges {
 
     /// Takes an exchange as a snapshot has it; false if that cannot be.
     pub(super) fn restore(&mut self, key: Key, exchange: Exchange, ground: &mut Ground) -> bool {
-        ground.storage.add_entry(exchange.envelopes.weight());
         ground.agenda.restore(&exchange.lease, Thing::Exchange(key))
+            && ground.storage.restore(exchange.payer, Load::of(Kind::Exchange, 0))
+            && exchange.envelopes.iter().all(|sealed| ground.storage.restore(sealed.payer, sealed.load()))
             && self.exchanges.insert(key, exchange).is_none()
     }
 
     /// Takes a pin as a snapshot has it; false if that cannot be.
     pub(super) fn restore_pin(&mut self, key: Key, pin: Pin, ground: &mut Ground) -> bool {
-        ground.storage.add_entry(0);
-        ground.agenda.restore(&pin.lease, Thing::Pin(key)) && self.pins.insert(key, pin).is_none()
+        ground.agenda.restore(&pin.lease, Thing::Pin(key))
+            && ground.storage.restore(pin.payer, PIN)
+            && self.pins.insert(key, pin).is_none()
     }
 }

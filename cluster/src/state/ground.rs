@@ -8,8 +8,8 @@ use super::effect::Effect;
 use super::expiry::Agenda;
 use super::host::Hosts;
 use super::id::{Domain, Key};
-use super::limits::ENTRY_BYTES;
-use super::outcome::Refusal;
+use super::rules::Ages;
+use super::storage::Storage;
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct Ground {
@@ -29,41 +29,10 @@ impl Ground {
     pub(super) fn after(&self, ttl_ms: u32) -> u64 {
         self.now_ms.saturating_add(u64::from(ttl_ms.max(1)))
     }
-}
 
-/// What is stored, counted as the storage bound counts it: [`ENTRY_BYTES`] a thing and the bytes it carries.
-///
-/// Windows, origins with their outcomes, and members are bounded by themselves and not counted: what a client
-/// may not avoid storing must not fill up what it may store.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Storage {
-    pub(super) bytes: u64,
-    /// The bound of the proposal under way.
-    pub(super) bytes_max: u64,
-    /// What the command under way will store at its end whatever it comes to (its memo).
-    pub(super) reserved: u64,
-}
-
-impl Storage {
-    /// Whether `growth` more bytes may be stored; asked before anything is changed.
-    pub(super) fn admit(&self, growth: u64) -> Result<(), Refusal> {
-        let wanted = self.bytes.saturating_add(self.reserved).saturating_add(growth);
-        if growth > 0 && wanted > self.bytes_max { Err(Refusal::StorageFull) } else { Ok(()) }
-    }
-
-    /// Counts a new thing that carries `bytes`.
-    pub(super) fn add_entry(&mut self, bytes: u64) {
-        self.bytes += ENTRY_BYTES + bytes;
-    }
-
-    /// Counts a thing that carried `bytes` no more.
-    pub(super) fn drop_entry(&mut self, bytes: u64) {
-        self.bytes -= ENTRY_BYTES + bytes;
-    }
-
-    /// Counts other bytes for a thing that stays.
-    pub(super) fn replace(&mut self, old: u64, new: u64) {
-        self.bytes = self.bytes + new - old;
+    /// The same, but not beyond what a thing that began at `begun_ms` may become.
+    pub(super) fn after_within(&self, ttl_ms: u32, begun_ms: u64, age_max_ms: u64) -> u64 {
+        self.after(ttl_ms).min(Ages::end(age_max_ms, begun_ms))
     }
 }
 

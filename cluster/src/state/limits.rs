@@ -15,8 +15,16 @@ pub const MAILBOX_BYTES_MAX: usize = 4 << 20;
 pub const DEVICES_PER_USER_MAX: usize = 256;
 /// Outcomes remembered under callers' own names.
 pub const MEMOS_MAX: usize = 200_000;
-/// What one stored thing counts beside its bytes, towards the storage bound.
-pub const ENTRY_BYTES: u64 = 256;
+/// Mailboxes of which one owner has a share.
+pub const MAILBOXES_MAX: usize = 1 << 20;
+/// Rooms of which one owner has a share.
+pub const ROOMS_MAX: usize = 1 << 17;
+/// The least that a share of the stored bytes is: one full transfer as it is weighed, and a mebibyte for what goes with it.
+pub const SHARE_BYTES_MIN: u64 = 100 << 20;
+/// Of the storage bound, what open windows may take: one part of so many. No fewer than [`WINDOWS_MIN`] are admitted.
+pub const WINDOWS_FRACTION: u64 = 8;
+/// Windows that are admitted however small the storage bound is.
+pub const WINDOWS_MIN: u64 = 1024;
 /// Things expired within one proposal; the rest waits for the next, hidden from readers meanwhile.
 pub const EXPIRED_PER_PROPOSAL_MAX: usize = 4096;
 /// For how long the outcomes of an origin that fell silent are kept, in milliseconds.

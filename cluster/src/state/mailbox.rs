@@ -5,14 +5,17 @@ use std::sync::Arc;
 use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 
+use super::account::Payer;
 use super::body::Body;
 use super::claim::Claims;
 use super::codec::at_most;
 use super::expiry::Thing;
 use super::ground::Ground;
 use super::id::{Domain, Key};
-use super::limits::{ENTRY_BYTES, MAILBOX_BYTES_MAX, MAILBOX_HEAD_MS, MAILBOX_SIGNALS_MAX};
+use super::limits::{MAILBOX_BYTES_MAX, MAILBOX_HEAD_MS, MAILBOX_SIGNALS_MAX};
 use super::outcome;
+use super::storage::Load;
+use super::weight;
 
 /// A wish about the mailbox under `key`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -118,13 +121,17 @@ impl Message {
     pub(super) fn weight(&self) -> u64 {
         (self.from.len() + self.payload.len()) as u64
     }
+
+    fn load(&self) -> Load {
+        Load::of(weight::Kind::Signal, self.weight())
+    }
 }
 
 /// All mailboxes. Messages of all of them are in one map, so that a change copies a few small nodes.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Mailboxes {
     heads: OrdMap<Key, Head>,
-    messages: OrdMap<(Key, u64), Arc<Message>>,
+    messages: OrdMap<(Key, u64), Waiting>,
 }
 
 /// What is known of one mailbox beside its messages. The fields' order is the snapshot format.
@@ -139,7 +146,19 @@ pub(super) struct Head {
     keep_ms: u64,
     /// Where the mailbox stands in the agenda: not after the first expiry of a waiting message.
     due_ms: u64,
+    /// Who pushed the first signal.
+    payer: Payer,
 }
+
+/// A waiting signal, and who pushed it.
+#[derive(Debug, Clone)]
+struct Waiting {
+    message: Arc<Message>,
+    payer: Payer,
+}
+
+/// What a mailbox weighs.
+const HEAD: Load = Load::of(weight::Kind::Mailbox, 0);
 
 /// What [`Verb::Push`] carries.
 struct Signal {
@@ -188,12 +207,13 @@ impl Mailboxes {
         if count >= MAILBOX_SIGNALS_MAX || bytes > MAILBOX_BYTES_MAX {
             return Err(Refusal::Full.into());
         }
-        let head_growth = if known.is_none() { ENTRY_BYTES } else { 0 };
-        ground.storage.admit(head_growth + ENTRY_BYTES + weight)?;
+        let load = Load::of(weight::Kind::Signal, weight);
+        let first = if known.is_none() { HEAD } else { Load::NONE };
+        ground.storage.admit(load.plus(first))?;
         let head = self.heads.entry(key).or_insert_with(|| {
-            ground.storage.add_entry(0);
+            let payer = ground.storage.add(HEAD);
             ground.agenda.enter(expires_ms, Thing::Mailbox(key));
-            Head { next_seq: 1, count: 0, bytes: 0, keep_ms: 0, due_ms: expires_ms }
+            Head { next_seq: 1, count: 0, bytes: 0, keep_ms: 0, due_ms: expires_ms, payer }
         });
         let seq = head.next_seq;
         head.next_seq += 1;
@@ -208,8 +228,8 @@ impl Mailboxes {
         let at_ms = ground.now_ms;
         // A body of its own: the one in the proposal is a slice of a whole batch's buffer.
         let message = Message { seq, from, kind, payload: payload.detached(), at_ms, expires_ms };
-        self.messages.insert((key, seq), Arc::new(message));
-        ground.storage.add_entry(weight);
+        let payer = ground.storage.add(load);
+        self.messages.insert((key, seq), Waiting { message: Arc::new(message), payer });
         ground.wakes.wake(Domain::Mailbox, key);
         Ok(Outcome::Queued { seq })
     }
@@ -221,7 +241,7 @@ impl Mailboxes {
         }
         let mut bytes = 0;
         let mut messages: Vec<Message> = Vec::with_capacity(waiting as usize);
-        for (_, message) in self.messages.range((key, 0)..=(key, u64::MAX)) {
+        for (_, Waiting { message, .. }) in self.messages.range((key, 0)..=(key, u64::MAX)) {
             bytes += message.payload.len();
             if !messages.is_empty() && bytes > bytes_max as usize {
                 break;
@@ -245,20 +265,20 @@ impl Mailboxes {
     }
 
     fn forget(&mut self, key: &Key, seq: u64, ground: &mut Ground) {
-        if let Some(message) = self.messages.remove(&(*key, seq))
+        if let Some(Waiting { message, payer }) = self.messages.remove(&(*key, seq))
             && let Some(head) = self.heads.get_mut(key)
         {
             head.count -= 1;
             head.bytes -= message.payload.len() as u32;
-            ground.storage.drop_entry(message.weight());
+            ground.storage.drop(payer, message.load());
         }
     }
 
     /// Drops a mailbox's expired messages; says how many that were.
     fn free_expired(&mut self, key: &Key, ground: &mut Ground) -> usize {
         let messages = self.messages.range((*key, 0)..=(*key, u64::MAX));
-        let over = messages.filter(|(_, message)| !message.alive(ground.now_ms));
-        let over: Vec<u64> = over.map(|(_, message)| message.seq).collect();
+        let over = messages.filter(|(_, waiting)| !waiting.message.alive(ground.now_ms));
+        let over: Vec<u64> = over.map(|(_, waiting)| waiting.message.seq).collect();
         for seq in &over {
             self.forget(key, *seq, ground);
         }
@@ -269,15 +289,15 @@ impl Mailboxes {
     pub(super) fn lapse(&mut self, key: &Key, ground: &mut Ground) -> usize {
         let freed = self.free_expired(key, ground);
         let messages = self.messages.range((*key, 0)..=(*key, u64::MAX));
-        let first_ms = messages.map(|(_, message)| message.expires_ms).min();
+        let first_ms = messages.map(|(_, waiting)| waiting.message.expires_ms).min();
         if let Some(head) = self.heads.get_mut(key) {
             let due_ms = first_ms.unwrap_or(head.keep_ms);
             if due_ms > ground.now_ms {
                 head.due_ms = due_ms;
                 ground.agenda.enter(due_ms, Thing::Mailbox(*key));
             } else {
+                ground.storage.drop(head.payer, HEAD);
                 self.heads.remove(key);
-                ground.storage.drop_entry(0);
             }
         }
         freed.max(1)
@@ -289,7 +309,7 @@ impl Mailboxes {
             Some(head) if now_ms < head.due_ms || head.count == 0 => head.count as usize,
             Some(_) => {
                 let messages = self.messages.range((*key, 0)..=(*key, u64::MAX));
-                messages.filter(|(_, message)| message.alive(now_ms)).count()
+                messages.filter(|(_, waiting)| waiting.message.alive(now_ms)).count()
             }
             None => 0,
         }
@@ -307,7 +327,8 @@ impl Mailboxes {
         let mut bytes = 0;
         let mut found: Vec<Arc<Message>> = Vec::new();
         let messages = self.messages.range((*key, after.saturating_add(1))..=(*key, u64::MAX));
-        for (_, message) in messages.filter(|(_, message)| message.alive(now_ms)).take(count_max) {
+        let messages = messages.map(|(_, waiting)| &waiting.message);
+        for message in messages.filter(|message| message.alive(now_ms)).take(count_max) {
             bytes += message.payload.len();
             if !found.is_empty() && bytes > bytes_max {
                 break;
@@ -329,20 +350,26 @@ impl Mailboxes {
         self.heads.iter()
     }
 
-    pub(super) fn iter_messages(&self) -> impl Iterator<Item = (&Key, &Arc<Message>)> {
-        self.messages.iter().map(|((key, _), message)| (key, message))
+    pub(super) fn iter_messages(&self) -> impl Iterator<Item = (&Key, &Arc<Message>, Payer)> {
+        self.messages.iter().map(|((key, _), waiting)| (key, &waiting.message, waiting.payer))
     }
 
     /// Takes a head as a snapshot has it, before its messages; false if that cannot be. The sums in it are
     /// counted anew from the messages.
     pub(super) fn restore(&mut self, key: Key, head: Head, ground: &mut Ground) -> bool {
-        ground.storage.add_entry(0);
         ground.agenda.enter(head.due_ms, Thing::Mailbox(key))
+            && ground.storage.restore(head.payer, HEAD)
             && self.heads.insert(key, Head { count: 0, bytes: 0, ..head }).is_none()
     }
 
     /// Takes a message as a snapshot has it; false if that cannot be.
-    pub(super) fn restore_message(&mut self, key: Key, message: Message, ground: &mut Ground) -> bool {
+    pub(super) fn restore_message(
+        &mut self,
+        key: Key,
+        message: Message,
+        payer: Payer,
+        ground: &mut Ground,
+    ) -> bool {
         let Some(head) = self.heads.get_mut(&key) else { return false };
         let bytes = head.bytes as usize + message.payload.len();
         let sound = message.seq < head.next_seq
@@ -354,7 +381,10 @@ impl Mailboxes {
         }
         head.count += 1;
         head.bytes = bytes as u32;
-        ground.storage.add_entry(message.weight());
-        self.messages.insert((key, message.seq), Arc::new(message)).is_none()
+        ground.storage.restore(payer, message.load())
+            && self
+                .messages
+                .insert((key, message.seq), Waiting { message: Arc::new(message), payer })
+                .is_none()
     }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use imbl::OrdMap;
 
+use super::account::Payer;
 use super::bodies::Slot;
 use super::command::Memo;
 use super::expiry::{Lease, Thing};
@@ -15,6 +16,8 @@ use super::ground::Ground;
 use super::id::Key;
 use super::limits::MEMOS_MAX;
 use super::outcome::{Answer, Outcome};
+use super::storage::Load;
+use super::weight::Kind;
 use super::{mailbox, ticket, transfer};
 
 /// All remembered outcomes.
@@ -28,6 +31,7 @@ pub(super) struct Remembered {
     /// Where the answer hands out a chunk: whose body this refers to, so that it is stored and counted once.
     pub(super) slot: Option<Slot>,
     pub(super) lease: Lease,
+    pub(super) payer: Payer,
 }
 
 impl Memos {
@@ -53,15 +57,15 @@ impl Memos {
         self.free(&memo.key, ground);
         let slot = slot.filter(|slot| ground.bodies.refer(*slot));
         let lease = ground.agenda.begin(Thing::Memo(memo.key), ground.after(memo.ttl_ms));
-        let known = Remembered { answer, slot, lease };
-        ground.storage.add_entry(known.weight());
+        let mut known = Remembered { answer, slot, lease, payer: Payer::NOBODY };
+        known.payer = ground.storage.add(known.load());
         self.0.insert(memo.key, known);
     }
 
     fn free(&mut self, key: &Key, ground: &mut Ground) {
         if let Some(known) = self.0.remove(key) {
             ground.agenda.end(&known.lease, Thing::Memo(*key));
-            ground.storage.drop_entry(known.weight());
+            ground.storage.drop(known.payer, known.load());
             if let Some(slot) = known.slot {
                 ground.bodies.release(slot, &mut ground.storage);
             }
@@ -84,23 +88,27 @@ impl Memos {
 
     /// Takes a memo as a snapshot has it, after the body it refers to; false if that cannot be.
     pub(super) fn restore(&mut self, key: Key, known: Remembered, ground: &mut Ground) -> bool {
-        ground.storage.add_entry(known.weight());
         ground.agenda.restore(&known.lease, Thing::Memo(key))
+            && ground.storage.restore(known.payer, known.load())
             && known.slot.is_none_or(|slot| ground.bodies.refer(slot))
             && self.0.insert(key, known).is_none()
     }
 }
 
 impl Remembered {
-    /// The bytes it carries itself.
-    fn weight(&self) -> u64 {
-        match (&self.answer.outcome, self.slot) {
+    /// What it weighs. A chunk's body, which it keeps though the chunk goes, is on its owner's account as well.
+    fn load(&self) -> Load {
+        let bytes = match (&self.answer.outcome, self.slot) {
+            (Ok(Outcome::Transfer(transfer::Outcome::Chunk { body, .. })), Some(_)) => {
+                return Load::of(Kind::Memo, 0).and_shared(Kind::Body, body.len() as u64);
+            }
             (Ok(Outcome::Transfer(transfer::Outcome::Chunk { body, .. })), None) => body.len() as u64,
             (Ok(Outcome::Mailbox(mailbox::Outcome::Messages(messages))), _) => {
-                messages.iter().map(mailbox::Message::weight).sum()
+                messages.iter().map(|message| Kind::Signal.bytes() + message.weight()).sum()
             }
             (Ok(Outcome::Ticket(ticket::Outcome::Redeemed { grant })), _) => grant.len() as u64,
             (Ok(_) | Err(_), _) => 0,
-        }
+        };
+        Load::of(Kind::Memo, bytes)
     }
 }

@@ -8,6 +8,7 @@
 //! above and the place where its things live below; all of them stand on the `ground`.
 #![deny(clippy::disallowed_types, clippy::disallowed_methods)]
 
+mod account;
 pub mod allowance;
 mod bits;
 mod bodies;
@@ -30,16 +31,20 @@ pub mod outcome;
 pub mod rendezvous;
 pub mod replay;
 pub mod room;
+pub mod rules;
 pub mod snapshot;
 pub mod socket;
+mod storage;
 #[cfg(test)]
 mod tests;
 mod tether;
 pub mod ticket;
 pub mod transfer;
+pub mod weight;
 
 use std::sync::Arc;
 
+pub use account::Holding;
 use body::Body;
 use command::{Ask, Command, Proposal};
 use effect::Effect;
@@ -47,9 +52,11 @@ use expiry::Thing;
 use ground::Ground;
 use host::Attachment;
 use id::{Digest, Key};
-use limits::{ENTRY_BYTES, EXPIRED_PER_PROPOSAL_MAX};
+use limits::EXPIRED_PER_PROPOSAL_MAX;
 use outcome::{Answer, Outcome, Refusal};
 use replay::Known;
+#[cfg(doc)]
+use weight::Kind;
 
 /// Everything the cluster remembers.
 ///
@@ -77,9 +84,10 @@ pub struct State {
 impl State {
     /// Carries out a proposal: expires what is due, then each command in order. One answer a command.
     pub fn apply(&mut self, proposal: Proposal) -> (Vec<Answer>, Vec<Effect>) {
-        let Proposal { stamp_ms, storage_bytes_max, floors, commands } = proposal;
+        // Version 2 is the first, so there is nothing yet that an older one decided otherwise.
+        let Proposal { version: _, stamp_ms, rules, floors, commands } = proposal;
         self.ground.now_ms = self.ground.now_ms.max(stamp_ms);
-        self.ground.storage.bytes_max = storage_bytes_max;
+        self.ground.storage.rules = rules;
         for (origin, floor) in floors {
             self.replay.raise(origin, floor, &mut self.ground);
         }
@@ -148,7 +156,10 @@ impl State {
         let answer = self.charge_and_carry_out(command);
         let shared = Arc::new(answer.clone());
         if let Some(memo) = memo
-            && !matches!(answer.outcome, Err(Refusal::Allowance { .. } | Refusal::StorageFull))
+            && !matches!(
+                answer.outcome,
+                Err(Refusal::Allowance { .. } | Refusal::StorageFull | Refusal::ShareFull)
+            )
         {
             let slot = match (&answer.outcome, transfer) {
                 (Ok(Outcome::Transfer(transfer::Outcome::Chunk { index, .. })), Some(key)) => {
@@ -163,7 +174,8 @@ impl State {
     }
 
     fn charge_and_carry_out(&mut self, command: Command) -> Answer {
-        let Command { charge, memo, ask, .. } = command;
+        let Command { charge, owner, memo, ask, .. } = command;
+        self.ground.storage.begin(owner, memo.is_some());
         let ground = &mut self.ground;
         let balance = match (&ask, charge) {
             (_, None) => None,
@@ -185,11 +197,11 @@ impl State {
             if self.memos.is_full() {
                 return Err(Refusal::StorageFull);
             }
+            ground.storage.admit_key()?;
             if !ask.relieves() {
-                ground.storage.admit(ENTRY_BYTES)?;
+                ground.storage.admit_reserved()?;
             }
         }
-        ground.storage.reserved = if memo { ENTRY_BYTES } else { 0 };
         match ask {
             Ask::Spend | Ask::Pay => Ok(Outcome::Spent),
             Ask::Transfer(ask) => self.transfers.carry_out(ask, ground).map(Into::into),
@@ -221,9 +233,15 @@ impl State {
         self.ground.agenda.next_ms()
     }
 
-    /// What is stored, as the storage bound counts it: [`ENTRY_BYTES`] a thing, and its bytes, a body once.
+    /// What is stored, as the storage bound counts it: what each thing weighs ([`Kind::bytes`]), and its bytes, a body
+    /// once.
     pub fn stored_bytes(&self) -> u64 {
-        self.ground.storage.bytes
+        self.ground.storage.bytes()
+    }
+
+    /// What is on the account of an owner: a client, a subject, or a network.
+    pub fn holding(&self, owner: &Key) -> Holding {
+        self.ground.storage.holding(owner)
     }
 
     /// How much of everything there is, what is over but not freed yet included.
@@ -238,6 +256,7 @@ impl State {
             rendezvous: self.register.len(),
             devices: self.devices.len(),
             windows: self.windows.len(),
+            owners: self.ground.storage.accounts().len(),
             hosts: self.ground.hosts.len(),
             sockets: self.sockets.len(),
             rooms: self.rooms.len(),
@@ -380,6 +399,7 @@ pub struct Counts {
     pub rendezvous: usize,
     pub devices: usize,
     pub windows: usize,
+    pub owners: usize,
     pub hosts: usize,
     pub sockets: usize,
     pub rooms: usize,

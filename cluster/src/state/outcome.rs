@@ -53,6 +53,8 @@ pub enum Refusal {
     Allowance {
         /// Milliseconds until the window ends.
         retry_after_ms: u64,
+        /// Whose bound was met: the client's own, or the cluster's on open windows.
+        scope: Scope,
     },
     /// The cluster stores as much as it may.
     StorageFull,
@@ -80,6 +82,17 @@ pub enum Refusal {
     Claim(claim::Refusal),
     /// About a one-time ticket.
     Ticket(ticket::Refusal),
+    /// The client, or its network, stores as much as one may.
+    ShareFull,
+}
+
+/// Whose bound was met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Scope {
+    /// The client's own: others are served.
+    Client,
+    /// Everybody's.
+    Cluster,
 }
 
 impl Answer {

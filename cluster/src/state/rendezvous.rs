@@ -5,11 +5,13 @@ use std::sync::Arc;
 use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 
+use super::account::Payer;
 use super::expiry::{Lease, Thing};
 use super::ground::Ground;
 use super::id::{Domain, Key};
-use super::limits::ENTRY_BYTES;
 use super::outcome;
+use super::storage::Load;
+use super::weight::Kind;
 
 /// A wish about the invite code under `key`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,6 +53,13 @@ pub enum Refusal {
 pub(super) struct Registration {
     peer: Arc<str>,
     lease: Lease,
+    payer: Payer,
+}
+
+impl Registration {
+    fn load(&self) -> Load {
+        Load::of(Kind::Rendezvous, self.peer.len() as u64)
+    }
 }
 
 /// All invite codes that resolve to a peer.
@@ -69,11 +78,11 @@ impl Register {
             Some(registration) if *registration.peer != *peer => return Err(Refusal::InUse.into()),
             Some(registration) => ground.agenda.renew(&mut registration.lease, thing, expires_ms),
             None => {
-                let len = peer.len() as u64;
-                ground.storage.admit(ENTRY_BYTES + len)?;
-                ground.storage.add_entry(len);
+                let load = Load::of(Kind::Rendezvous, peer.len() as u64);
+                ground.storage.admit(load)?;
+                let payer = ground.storage.add(load);
                 let lease = ground.agenda.begin(thing, expires_ms);
-                self.0.insert(key, Registration { peer: peer.into(), lease });
+                self.0.insert(key, Registration { peer: peer.into(), lease, payer });
             }
         }
         ground.wakes.wake(Domain::Rendezvous, key);
@@ -83,7 +92,7 @@ impl Register {
     fn free(&mut self, key: &Key, ground: &mut Ground) {
         if let Some(registration) = self.0.remove(key) {
             ground.agenda.end(&registration.lease, Thing::Rendezvous(*key));
-            ground.storage.drop_entry(registration.peer.len() as u64);
+            ground.storage.drop(registration.payer, registration.load());
         }
     }
 
@@ -113,8 +122,8 @@ impl Register {
 
     /// Takes a registration as a snapshot has it; false if that cannot be.
     pub(super) fn restore(&mut self, key: Key, registration: Registration, ground: &mut Ground) -> bool {
-        ground.storage.add_entry(registration.peer.len() as u64);
         ground.agenda.restore(&registration.lease, Thing::Rendezvous(key))
+            && ground.storage.restore(registration.payer, registration.load())
             && self.0.insert(key, registration).is_none()
     }
 }

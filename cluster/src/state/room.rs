@@ -11,14 +11,17 @@ use std::sync::Arc;
 use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 
+use super::account::Payer;
 use super::body::Body;
 use super::expiry::Thing;
 use super::ground::Ground;
 use super::host::{Attachment, Hosts};
 use super::id::{Domain, Key};
-use super::limits::{ENTRY_BYTES, ROOM_HEAD_MS, ROOM_MEMBERS_MAX};
+use super::limits::{ROOM_HEAD_MS, ROOM_MEMBERS_MAX};
 use super::outcome;
+use super::storage::Load;
 use super::tether::Tether;
+use super::weight::Kind;
 use history::History;
 pub use history::{Keep, Message};
 use members::{Lapsed, Members};
@@ -134,7 +137,12 @@ pub(super) struct Head {
     keep_ms: u64,
     /// Where the room stands in the agenda.
     due_ms: u64,
+    /// Who came in first.
+    payer: Payer,
 }
+
+/// What a room weighs.
+const HEAD: Load = Load::of(Kind::Room, 0);
 
 /// All rooms.
 #[derive(Debug, Clone, Default)]
@@ -187,7 +195,8 @@ impl Rooms {
             if head.is_some_and(|head| head.members as usize >= ROOM_MEMBERS_MAX) {
                 return Err(Refusal::Full.into());
             }
-            ground.storage.admit(if head.is_none() { 2 * ENTRY_BYTES } else { ENTRY_BYTES })?;
+            let load = Load::of(Kind::Member, 0);
+            ground.storage.admit(if head.is_none() { load.plus(HEAD) } else { load })?;
             if head.is_none() {
                 self.found(key, ground);
             }
@@ -204,10 +213,17 @@ impl Rooms {
     /// A new room. It cannot have had a namesake within the same millisecond, since that would still be kept.
     fn found(&mut self, key: Key, ground: &mut Ground) {
         let keep_ms = ground.now_ms.saturating_add(ROOM_HEAD_MS);
-        ground.storage.add_entry(0);
+        let payer = ground.storage.add(HEAD);
         ground.agenda.enter(keep_ms, Thing::Room(key));
-        let head =
-            Head { epoch: ground.now_ms, last: 0, members_version: 0, members: 0, keep_ms, due_ms: keep_ms };
+        let head = Head {
+            epoch: ground.now_ms,
+            last: 0,
+            members_version: 0,
+            members: 0,
+            keep_ms,
+            due_ms: keep_ms,
+            payer,
+        };
         self.heads.insert(key, head);
     }
 
@@ -245,7 +261,7 @@ impl Rooms {
                 repeated: true,
             });
         }
-        ground.storage.admit(ENTRY_BYTES + data.len() as u64)?;
+        ground.storage.admit(history::load(data.len()))?;
         let (offset, at_ms) = (head.last + 1, ground.now_ms);
         head.last = offset;
         // A body of its own: the one in the proposal is a slice of a whole batch's buffer.
@@ -277,8 +293,8 @@ impl Rooms {
             } else {
                 // With members in it a room is kept, unless the clock is at its very end.
                 self.members.clear(key, ground);
+                ground.storage.drop(head.payer, HEAD);
                 self.heads.remove(key);
-                ground.storage.drop_entry(0);
             }
         }
         freed.max(1)
@@ -343,19 +359,19 @@ impl Rooms {
         self.heads.iter()
     }
 
-    pub(super) fn iter_members(&self) -> impl Iterator<Item = (&(Key, Key), &Tether)> {
+    pub(super) fn iter_members(&self) -> impl Iterator<Item = (&(Key, Key), &Tether, Payer)> {
         self.members.iter()
     }
 
-    pub(super) fn iter_messages(&self) -> impl Iterator<Item = (&Key, &Arc<Message>)> {
+    pub(super) fn iter_messages(&self) -> impl Iterator<Item = (&Key, &Arc<Message>, Payer)> {
         self.history.iter()
     }
 
     /// Takes a head as a snapshot has it, before its members and messages; false if that cannot be. The members
     /// are counted anew.
     pub(super) fn restore(&mut self, key: Key, head: Head, ground: &mut Ground) -> bool {
-        ground.storage.add_entry(0);
         ground.agenda.enter(head.due_ms, Thing::Room(key))
+            && ground.storage.restore(head.payer, HEAD)
             && self.heads.insert(key, Head { members: 0, ..head }).is_none()
     }
 
@@ -365,19 +381,26 @@ impl Rooms {
         key: Key,
         member: Key,
         tether: Tether,
+        payer: Payer,
         ground: &mut Ground,
     ) -> bool {
         let Some(head) = self.heads.get_mut(&key) else { return false };
         head.members += 1;
-        head.members as usize <= ROOM_MEMBERS_MAX && self.members.restore(key, member, tether, ground)
+        head.members as usize <= ROOM_MEMBERS_MAX && self.members.restore(key, member, tether, payer, ground)
     }
 
     /// Takes a message as a snapshot has it; false if that cannot be.
-    pub(super) fn restore_message(&mut self, key: Key, message: Message, ground: &mut Ground) -> bool {
+    pub(super) fn restore_message(
+        &mut self,
+        key: Key,
+        message: Message,
+        payer: Payer,
+        ground: &mut Ground,
+    ) -> bool {
         let sound = self
             .heads
             .get(&key)
             .is_some_and(|head| message.offset <= head.last && head.due_ms <= message.expires_ms);
-        sound && self.history.restore(key, message, ground)
+        sound && self.history.restore(key, message, payer, ground)
     }
 }

@@ -6,11 +6,13 @@
 //! What can be derived is not written but rebuilt on reading: references to bodies, stored bytes, the agenda.
 
 use std::io::{self, Read, Write};
+use std::ops::RangeInclusive;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use super::account::Payer;
 use super::allowance::{self, Tier};
 use super::bodies::Slot;
 use super::body::Body;
@@ -28,8 +30,10 @@ use super::{
     State, claim, device, exchange, host, mailbox, memo, rendezvous, replay, room, socket, ticket, transfer,
 };
 
-/// The format written, and the highest one read.
-pub const VERSION: u8 = 1;
+/// The versions read; the highest one is raised a release before [`WRITTEN`], as that of proposals is.
+pub const READ: RangeInclusive<u8> = 2..=2;
+/// The version written.
+pub const WRITTEN: u8 = 2;
 
 const MAGIC: [u8; 7] = *b"conclav";
 
@@ -40,7 +44,7 @@ pub enum Error {
     #[error("cannot read the snapshot: {0}")]
     Io(#[from] io::Error),
     /// It is something else, or written in a format that is not known here.
-    #[error("not a snapshot of a known version")]
+    #[error("not a snapshot of a version that this build reads")]
     Version,
     /// The bytes are not those that were written.
     #[error("the snapshot's checksum does not match")]
@@ -56,6 +60,7 @@ enum Record {
     Clock {
         now_ms: u64,
         next_slot: Slot,
+        last_account: Payer,
     },
     Body {
         slot: Slot,
@@ -64,19 +69,20 @@ enum Record {
     },
     Transfer(Key, transfer::Transfer),
     Chunk(Key, u16, transfer::Chunk),
-    Acknowledgement(Key, Lease),
+    Acknowledgement(Key, transfer::Acknowledgement),
     Exchange(Key, exchange::Exchange),
     Pin(Key, exchange::Pin),
     Mailbox(Key, mailbox::Head),
-    Message(Key, mailbox::Message),
+    Message(Key, Payer, mailbox::Message),
     Rendezvous(Key, rendezvous::Registration),
     User(
         Key,
         u64,
-        #[serde(deserialize_with = "codec::at_most::<_, _, { DEVICES_PER_USER_MAX }>")] Vec<device::Device>,
+        #[serde(deserialize_with = "codec::at_most::<_, _, { DEVICES_PER_USER_MAX }>")]
+        Vec<device::Registered>,
     ),
     Window(Key, Tier, allowance::Window),
-    Memo(Key, Lease, Option<Slot>, Answer),
+    Memo(Key, Lease, Option<Slot>, Payer, Answer),
     Origin(u64, replay::Head),
     Outcome(RequestId, Answer),
     Member(u64, u128),
@@ -86,10 +92,12 @@ enum Record {
     Host(Host, Lease),
     Socket(Key, socket::Session),
     Room(Key, room::Head),
-    RoomMember(Key, Key, Tether),
-    RoomMessage(Key, room::Message),
+    RoomMember(Key, Key, Payer, Tether),
+    RoomMessage(Key, Payer, room::Message),
     Claim(Key, claim::Claim),
     Ticket(Key, ticket::Ticket),
+    /// The number, the owner, and the number of its network's account.
+    Account(Payer, Key, Payer),
 }
 
 impl State {
@@ -119,7 +127,7 @@ impl State {
         let mut reader = Reader { input, hash: Sha256::new() };
         let mut head = [0; MAGIC.len() + 1];
         reader.read(&mut head)?;
-        if head[..MAGIC.len()] != MAGIC || head[MAGIC.len()] != VERSION {
+        if head[..MAGIC.len()] != MAGIC || !READ.contains(&head[MAGIC.len()]) {
             return Err(Error::Version);
         }
         let mut state = Self::default();
@@ -135,6 +143,9 @@ impl State {
         reader.check()?;
         if !state.ground.bodies.all_referred() {
             return Err(Error::Corrupt("a body that nothing refers to"));
+        }
+        if !state.ground.storage.accounts().are_sound() {
+            return Err(Error::Corrupt("an account that nothing is on"));
         }
         if !state.transfers.is_whole() {
             return Err(Error::Corrupt("a transfer without its chunks"));
@@ -153,20 +164,27 @@ impl State {
 
     fn write_head(&self, writer: &mut Writer<'_, impl Write>) -> io::Result<()> {
         writer.write(&MAGIC)?;
-        writer.write(&[VERSION])?;
-        writer.record(Record::Clock { now_ms: self.ground.now_ms, next_slot: self.ground.bodies.next() })
+        writer.write(&[WRITTEN])?;
+        writer.record(Record::Clock {
+            now_ms: self.ground.now_ms,
+            next_slot: self.ground.bodies.next(),
+            last_account: self.ground.storage.accounts().last(),
+        })
     }
 
     /// Everything behind the bodies.
     fn write_rest(&self, mut writer: Writer<'_, impl Write>) -> io::Result<Digest> {
+        for (payer, owner, network) in self.ground.storage.accounts().iter() {
+            writer.record(Record::Account(payer, owner, network))?;
+        }
         for (key, transfer) in self.transfers.iter() {
             writer.record(Record::Transfer(*key, transfer.clone()))?;
         }
         for ((key, index), chunk) in self.transfers.iter_chunks() {
             writer.record(Record::Chunk(*key, *index, *chunk))?;
         }
-        for (key, lease) in self.transfers.iter_acknowledgements() {
-            writer.record(Record::Acknowledgement(*key, *lease))?;
+        for (key, known) in self.transfers.iter_acknowledgements() {
+            writer.record(Record::Acknowledgement(*key, *known))?;
         }
         for (key, exchange) in self.exchanges.iter() {
             writer.record(Record::Exchange(*key, exchange.clone()))?;
@@ -177,8 +195,8 @@ impl State {
         for (key, head) in self.mailboxes.iter() {
             writer.record(Record::Mailbox(*key, *head))?;
         }
-        for (key, message) in self.mailboxes.iter_messages() {
-            writer.record(Record::Message(*key, mailbox::Message::clone(message)))?;
+        for (key, message, payer) in self.mailboxes.iter_messages() {
+            writer.record(Record::Message(*key, payer, mailbox::Message::clone(message)))?;
         }
         for (key, registration) in self.register.iter() {
             writer.record(Record::Rendezvous(*key, registration.clone()))?;
@@ -191,7 +209,7 @@ impl State {
         }
         for (key, known) in self.memos.iter() {
             let answer = Answer::clone(&known.answer);
-            writer.record(Record::Memo(*key, known.lease, known.slot, answer))?;
+            writer.record(Record::Memo(*key, known.lease, known.slot, known.payer, answer))?;
         }
         for (number, head) in self.replay.iter() {
             writer.record(Record::Origin(*number, *head))?;
@@ -211,11 +229,11 @@ impl State {
         for (key, head) in self.rooms.iter() {
             writer.record(Record::Room(*key, *head))?;
         }
-        for ((key, member), tether) in self.rooms.iter_members() {
-            writer.record(Record::RoomMember(*key, *member, *tether))?;
+        for ((key, member), tether, payer) in self.rooms.iter_members() {
+            writer.record(Record::RoomMember(*key, *member, payer, *tether))?;
         }
-        for (key, message) in self.rooms.iter_messages() {
-            writer.record(Record::RoomMessage(*key, room::Message::clone(message)))?;
+        for (key, message, payer) in self.rooms.iter_messages() {
+            writer.record(Record::RoomMessage(*key, payer, room::Message::clone(message)))?;
         }
         for (key, claim) in self.claims.iter() {
             writer.record(Record::Claim(*key, claim.clone()))?;
@@ -231,8 +249,9 @@ impl State {
     fn restore(&mut self, record: Record) -> Result<(), Error> {
         let ground = &mut self.ground;
         let (what, sound) = match record {
-            Record::Clock { now_ms, next_slot } => {
+            Record::Clock { now_ms, next_slot, last_account } => {
                 ground.now_ms = now_ms;
+                ground.storage.accounts_mut().restore_last(last_account);
                 ground.bodies.restore_next(next_slot);
                 ("clock", true)
             }
@@ -243,14 +262,17 @@ impl State {
             Record::Chunk(key, index, chunk) => {
                 ("chunk", self.transfers.restore_chunk(key, index, chunk, ground))
             }
-            Record::Acknowledgement(key, lease) => {
-                ("acknowledgement", self.transfers.restore_acknowledgement(key, lease, ground))
+            Record::Account(payer, owner, network) => {
+                ("account", ground.storage.accounts_mut().restore(payer, owner, network))
+            }
+            Record::Acknowledgement(key, known) => {
+                ("acknowledgement", self.transfers.restore_acknowledgement(key, known, ground))
             }
             Record::Exchange(key, exchange) => ("exchange", self.exchanges.restore(key, exchange, ground)),
             Record::Pin(key, pin) => ("pin", self.exchanges.restore_pin(key, pin, ground)),
             Record::Mailbox(key, head) => ("mailbox", self.mailboxes.restore(key, head, ground)),
-            Record::Message(key, message) => {
-                ("message", self.mailboxes.restore_message(key, message, ground))
+            Record::Message(key, payer, message) => {
+                ("message", self.mailboxes.restore_message(key, message, payer, ground))
             }
             Record::Rendezvous(key, it) => ("rendezvous", self.register.restore(key, it, ground)),
             Record::User(key, due_ms, devices) => {
@@ -259,14 +281,14 @@ impl State {
             Record::Window(client, tier, window) => {
                 ("window", self.windows.restore(client, tier, window, ground))
             }
-            Record::Memo(key, lease, slot, mut answer) => {
+            Record::Memo(key, lease, slot, payer, mut answer) => {
                 if let (Some(slot), Ok(Outcome::Transfer(transfer::Outcome::Chunk { body, .. }))) =
                     (slot, &mut answer.outcome)
                 {
                     *body =
                         ground.bodies.get(slot).ok_or(Error::Corrupt("a memo without its body"))?.1.clone();
                 }
-                let known = memo::Remembered { answer: answer.into(), slot, lease };
+                let known = memo::Remembered { answer: answer.into(), slot, lease, payer };
                 ("memo", self.memos.restore(key, known, ground))
             }
             Record::Origin(number, head) => ("origin", self.replay.restore(number, head, ground)),
@@ -276,11 +298,11 @@ impl State {
             Record::Host(host, lease) => ("host", host::restore(host, lease, ground)),
             Record::Socket(key, session) => ("socket", self.sockets.restore(key, session, ground)),
             Record::Room(key, head) => ("room", self.rooms.restore(key, head, ground)),
-            Record::RoomMember(key, member, tether) => {
-                ("room member", self.rooms.restore_member(key, member, tether, ground))
+            Record::RoomMember(key, member, payer, tether) => {
+                ("room member", self.rooms.restore_member(key, member, tether, payer, ground))
             }
-            Record::RoomMessage(key, message) => {
-                ("room message", self.rooms.restore_message(key, message, ground))
+            Record::RoomMessage(key, payer, message) => {
+                ("room message", self.rooms.restore_message(key, message, payer, ground))
             }
             Record::Claim(key, claim) => ("claim", self.claims.restore(key, claim, ground)),
             Record::Ticket(key, ticket) => ("ticket", self.tickets.restore(key, ticket, ground)),
@@ -300,14 +322,14 @@ impl Record {
             Self::Exchange(_, exchange) => {
                 let envelopes = std::sync::Arc::make_mut(&mut exchange.envelopes);
                 let mut bodies = [&mut envelopes.offer, &mut envelopes.answer].into_iter().flatten();
-                bodies.try_for_each(|body| visit(body, ENVELOPE_BYTES_MAX))
+                bodies.try_for_each(|sealed| visit(&mut sealed.body, ENVELOPE_BYTES_MAX))
             }
-            Self::Message(_, message) => visit(&mut message.payload, PAYLOAD_BYTES_MAX),
-            Self::RoomMessage(_, message) => visit(&mut message.data, MESSAGE_BYTES_MAX),
+            Self::Message(_, _, message) => visit(&mut message.payload, PAYLOAD_BYTES_MAX),
+            Self::RoomMessage(_, _, message) => visit(&mut message.data, MESSAGE_BYTES_MAX),
             Self::Ticket(_, ticket) => visit(&mut ticket.grant, GRANT_BYTES_MAX),
             // The chunk that a memo refers to has its own record.
-            Self::Memo(_, _, Some(_), _) => Ok(()),
-            Self::Memo(_, _, None, answer) | Self::Outcome(_, answer) => answer.each_body_mut(visit),
+            Self::Memo(_, _, Some(_), _, _) => Ok(()),
+            Self::Memo(_, _, None, _, answer) | Self::Outcome(_, answer) => answer.each_body_mut(visit),
             Self::Clock { .. }
             | Self::Transfer(..)
             | Self::Chunk(..)
@@ -324,6 +346,7 @@ impl Record {
             | Self::Room(..)
             | Self::RoomMember(..)
             | Self::Claim(..)
+            | Self::Account(..)
             | Self::End { .. } => Ok(()),
         }
     }

@@ -3,13 +3,15 @@
 use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 
+use super::account::Payer;
 use super::expiry::Thing;
 use super::ground::Ground;
 use super::host::{Attachment, Host, Hosts};
 use super::id::{Domain, Key};
-use super::limits::ENTRY_BYTES;
 use super::outcome;
+use super::storage::Load;
 use super::tether::Tether;
+use super::weight::Kind;
 
 /// A wish about the socket session under `key`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -116,12 +118,13 @@ pub(super) struct Session {
     /// As the client gave it: signals after a resume are in its name.
     peer: Option<String>,
     tether: Tether,
+    payer: Payer,
 }
 
 impl Session {
-    /// The bytes it carries.
-    fn weight(&self) -> u64 {
-        [&self.room, &self.peer].into_iter().flatten().map(|name| name.len() as u64).sum()
+    fn load(&self) -> Load {
+        let names = [&self.room, &self.peer].into_iter().flatten();
+        Load::of(Kind::Socket, names.map(|name| name.len() as u64).sum())
     }
 }
 
@@ -187,14 +190,16 @@ impl Sessions {
                     return Err(Refusal::InUse.into());
                 }
                 session.tether.attach(at, lease_ms, thing, ground);
-                ground.storage.replace(session.weight(), 0);
+                let load = session.load();
                 (session.room, session.peer) = (None, None);
+                session.payer = ground.storage.replace(session.payer, load, session.load());
             }
             None => {
-                ground.storage.admit(ENTRY_BYTES)?;
-                ground.storage.add_entry(0);
+                let load = Load::of(Kind::Socket, 0);
+                ground.storage.admit(load)?;
+                let payer = ground.storage.add(load);
                 let tether = Tether::begin(at, lease_ms, thing, ground);
-                self.0.insert(key, Session { subject, room: None, peer: None, tether });
+                self.0.insert(key, Session { subject, room: None, peer: None, tether, payer });
             }
         }
         ground.wakes.wake(Domain::Socket, key);
@@ -209,7 +214,7 @@ impl Sessions {
     fn free(&mut self, key: &Key, ground: &mut Ground) {
         if let Some(session) = self.0.remove(key) {
             session.tether.end(Thing::Socket(*key), ground);
-            ground.storage.drop_entry(session.weight());
+            ground.storage.drop(session.payer, session.load());
         }
     }
 
@@ -218,7 +223,7 @@ impl Sessions {
         if let Some(session) = self.0.get_mut(key)
             && !session.tether.lapse(Thing::Socket(*key), ground)
         {
-            ground.storage.drop_entry(session.weight());
+            ground.storage.drop(session.payer, session.load());
             self.0.remove(key);
         }
         1
@@ -244,16 +249,17 @@ impl Sessions {
 
     /// Takes a session as a snapshot has it; false if that cannot be.
     pub(super) fn restore(&mut self, key: Key, session: Session, ground: &mut Ground) -> bool {
-        ground.storage.add_entry(session.weight());
-        session.tether.restore(Thing::Socket(key), ground) && self.0.insert(key, session).is_none()
+        session.tether.restore(Thing::Socket(key), ground)
+            && ground.storage.restore(session.payer, session.load())
+            && self.0.insert(key, session).is_none()
     }
 }
 
 /// Has a session carry other names, if there is room for them.
 fn rename(session: &mut Session, renamed: Session, ground: &mut Ground) -> Result<Outcome, outcome::Refusal> {
-    let (old, new) = (session.weight(), renamed.weight());
-    ground.storage.admit(new.saturating_sub(old))?;
-    ground.storage.replace(old, new);
-    *session = renamed;
+    let (old, new) = (session.load(), renamed.load());
+    ground.storage.admit_instead(session.payer, &old, new)?;
+    let payer = ground.storage.replace(session.payer, old, new);
+    *session = Session { payer, ..renamed };
     Ok(Outcome::Noted)
 }

@@ -3,12 +3,14 @@
 use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 
+use super::account::Payer;
 use super::body::Body;
 use super::expiry::{Lease, Thing};
 use super::ground::Ground;
 use super::id::Key;
-use super::limits::ENTRY_BYTES;
 use super::outcome;
+use super::storage::Load;
+use super::weight::Kind;
 
 /// A wish about the ticket under `key`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,6 +61,13 @@ pub enum Refusal {
 pub(super) struct Ticket {
     pub(super) grant: Body,
     lease: Lease,
+    payer: Payer,
+}
+
+impl Ticket {
+    fn load(&self) -> Load {
+        Load::of(Kind::Ticket, self.grant.len() as u64)
+    }
 }
 
 /// All unused tickets.
@@ -76,11 +85,11 @@ impl Tickets {
                 if self.0.contains_key(&key) {
                     return Err(Refusal::InUse.into());
                 }
-                let len = grant.len() as u64;
-                ground.storage.admit(ENTRY_BYTES + len)?;
-                ground.storage.add_entry(len);
+                let load = Load::of(Kind::Ticket, grant.len() as u64);
+                ground.storage.admit(load)?;
+                let payer = ground.storage.add(load);
                 let lease = ground.agenda.begin(Thing::Ticket(key), ground.after(ttl_ms));
-                self.0.insert(key, Ticket { grant: grant.detached(), lease });
+                self.0.insert(key, Ticket { grant: grant.detached(), lease, payer });
                 Ok(Outcome::Issued)
             }
             Verb::Redeem => match self.free(&key, ground) {
@@ -93,7 +102,7 @@ impl Tickets {
     fn free(&mut self, key: &Key, ground: &mut Ground) -> Option<Ticket> {
         let ticket = self.0.remove(key)?;
         ground.agenda.end(&ticket.lease, Thing::Ticket(*key));
-        ground.storage.drop_entry(ticket.grant.len() as u64);
+        ground.storage.drop(ticket.payer, ticket.load());
         Some(ticket)
     }
 
@@ -113,7 +122,8 @@ impl Tickets {
 
     /// Takes a ticket as a snapshot has it; false if that cannot be.
     pub(super) fn restore(&mut self, key: Key, ticket: Ticket, ground: &mut Ground) -> bool {
-        ground.storage.add_entry(ticket.grant.len() as u64);
-        ground.agenda.restore(&ticket.lease, Thing::Ticket(key)) && self.0.insert(key, ticket).is_none()
+        ground.agenda.restore(&ticket.lease, Thing::Ticket(key))
+            && ground.storage.restore(ticket.payer, ticket.load())
+            && self.0.insert(key, ticket).is_none()
     }
 }

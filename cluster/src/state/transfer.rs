@@ -7,7 +7,7 @@ use super::id::{Digest, Key};
 
 mod store;
 
-pub(super) use store::{Chunk, Transfer, Transfers};
+pub(super) use store::{Acknowledgement, Chunk, Transfer, Transfers};
 
 /// A wish about the transfer under `key`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

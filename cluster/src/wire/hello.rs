@@ -6,7 +6,7 @@ use super::{Lane, PeerId, Reason};
 
 const MAGIC: &[u8; 8] = b"conclave";
 /// The oldest and the newest protocol this build speaks.
-const VERSIONS: (u16, u16) = (1, 1);
+const VERSIONS: (u16, u16) = (2, 2);
 
 /// A greeting.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,7 +96,9 @@ mod tests {
     fn a_foreign_version_is_told_apart_from_garbage() {
         let future = Hello { versions: (9, 12), ..Hello::new("blue", 1, 2, Lane::Bulk, 77) };
         assert_eq!(Hello::decode(&future.encode()), Err(Reason::Version));
-        let ranges = Hello { versions: (1, 12), ..future };
+        let first = Hello { versions: (1, 1), ..future.clone() };
+        assert_eq!(Hello::decode(&first.encode()), Err(Reason::Version));
+        let ranges = Hello { versions: (2, 12), ..future };
         assert!(Hello::decode(&ranges.encode()).is_ok());
     }
 

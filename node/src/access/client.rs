@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use conclave_cluster::state::id::{Domain, Key};
+use conclave_cluster::state::rules::Owner;
 
 use super::network::Network;
 
@@ -56,6 +57,20 @@ pub fn key(address: IpAddr) -> Key {
     }
 }
 
+/// On whose account a request stores: its subject's where it showed a credential, else its address's. An address of IPv6
+/// counts for its /48 as well, which is what a provider gives to one customer who asks.
+pub fn owner(address: IpAddr, subject: Option<Key>) -> Owner {
+    match (subject, address.to_canonical()) {
+        (Some(client), _) => Owner { client, network: None },
+        (None, IpAddr::V4(_)) => Owner { client: key(address), network: None },
+        (None, IpAddr::V6(v6)) => {
+            let network = Ipv6Addr::from_bits(v6.to_bits() >> 80 << 80);
+            let network = Key::derive(Domain::Client, &[b"network", &network.octets()]);
+            Owner { client: key(address), network: Some(network) }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -93,5 +108,18 @@ mod tests {
         assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));
         assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
         assert_eq!(of("192.0.2.1"), of("::ffff:192.0.2.1"));
+    }
+
+    #[test]
+    fn a_subject_owns_what_it_stores_and_an_ipv6_address_is_of_a_network() {
+        let of = |address: &str| owner(address.parse().unwrap(), None);
+        let (one, other, stranger) = (of("2001:db8:0:1::1"), of("2001:db8:0:2::1"), of("2001:db8:1:1::1"));
+        assert_ne!(one.client, other.client);
+        assert_eq!(one.network, other.network);
+        assert_ne!(one.network, stranger.network);
+        assert_eq!(of("192.0.2.1"), Owner { client: key("192.0.2.1".parse().unwrap()), network: None });
+        let subject = Key::derive(Domain::Client, &[b"subject", b"ada"]);
+        let shown = owner("2001:db8::1".parse().unwrap(), Some(subject));
+        assert_eq!(shown, Owner { client: subject, network: None });
     }
 }

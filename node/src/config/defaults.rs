@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::section::{
     Admin, Admission, Allowance, Auth, Cluster, Http, Ice, Limits, Log, LogFormat, Node, PeerTls, PublicTls,
-    Raft, Rule, Shutdown, Socket, Storage, Tiers, Ttl,
+    Raft, Rule, Shares, Shutdown, Socket, Storage, Tiers, Ttl,
 };
 use crate::access::admission;
 use crate::listener::tls::Minimum;
@@ -88,7 +88,14 @@ impl Default for Raft {
 
 impl Default for Storage {
     fn default() -> Self {
-        Self { bytes_max: 1 << 30 }
+        let hour = Duration::from_secs(3600);
+        Self { bytes_max: 1 << 30, transfer_age_max: hour, session_age_max: hour }
+    }
+}
+
+impl Default for Shares {
+    fn default() -> Self {
+        Self { enabled: true, client_percent: 20, network_percent: 40, reserve_percent: 10 }
     }
 }
 

@@ -17,7 +17,8 @@ pub const SECTIONS: &[(&str, &str)] = &[
     ("cluster", "The other nodes."),
     ("cluster.tls", "Mutual TLS between the nodes: all three files or none."),
     ("raft", "How the nodes agree. All nodes should have the same values."),
-    ("storage", "What the cluster may hold."),
+    ("storage", "What the cluster may hold. All nodes should have the same values."),
+    ("shares", "How much of the whole one client may take, so that nobody starves the others."),
     ("allowance", "How many requests one client may make, counted exactly over the whole cluster."),
     ("allowance.tiers.create", "Whatever makes something new: registrations, sessions, transfers, devices."),
     ("allowance.tiers.lookup", "Guessable names: invite codes and pins."),
@@ -124,6 +125,24 @@ pub const KEYS: &[(&str, &str)] = &[
     (
         "storage.bytes_max",
         "Bytes of chunks, signals and their bookkeeping; above it writes are refused with 507.",
+    ),
+    (
+        "storage.transfer_age_max",
+        "How old a transfer may become, however often it is asked for; also a remembered acknowledgement. 0s: as old as it likes.",
+    ),
+    (
+        "storage.session_age_max",
+        "How old a WebRTC session may become by new offers and answers. 0s: as old as it likes.",
+    ),
+    ("shares.enabled", "false: one client may take everything, as a benchmark does."),
+    (
+        "shares.client_percent",
+        "What one client, or one subject, may hold of the stored bytes, remembered keys, mailboxes and rooms; of the bytes never less than one full transfer.",
+    ),
+    ("shares.network_percent", "What all clients of one IPv6 /48 may hold together."),
+    (
+        "shares.reserve_percent",
+        "Of storage.bytes_max, what is kept for small things: chunks and room messages are refused before the rest is full.",
     ),
     ("allowance.enabled", "false: nobody is ever refused for asking too often."),
     ("allowance.tiers.create.limit", "Requests a window admits."),

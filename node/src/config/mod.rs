@@ -28,7 +28,7 @@ pub use print::commented;
 pub use problem::{Problem, Problems};
 pub use section::{
     Admin, Admission, Allowance, Auth, Cluster, Config, Edition, Http, Ice, Limits, Log, LogFormat, Node,
-    PeerTls, PublicTls, Raft, Rule, Shutdown, Socket, Storage, Telemetry, Tiers, Ttl,
+    PeerTls, PublicTls, Raft, Rule, Shares, Shutdown, Socket, Storage, Telemetry, Tiers, Ttl,
 };
 pub use validate::{Member, members};
 

@@ -28,6 +28,7 @@ pub struct Config {
     pub cluster: Cluster,
     pub raft: Raft,
     pub storage: Storage,
+    pub shares: Shares,
     pub allowance: Allowance,
     pub auth: Auth,
     pub admission: Admission,
@@ -159,6 +160,19 @@ pub struct Raft {
 pub struct Storage {
     #[serde(with = "size")]
     pub bytes_max: u64,
+    #[serde(with = "span")]
+    pub transfer_age_max: Duration,
+    #[serde(with = "span")]
+    pub session_age_max: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Shares {
+    pub enabled: bool,
+    pub client_percent: u8,
+    pub network_percent: u8,
+    pub reserve_percent: u8,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

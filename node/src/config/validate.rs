@@ -213,6 +213,17 @@ fn raft<O: Fn(&str) -> String>(config: &Config, rules: &mut Rules<'_, O>) {
 fn quantities<O: Fn(&str) -> String>(config: &Config, rules: &mut Rules<'_, O>) {
     let (day, second) = (Duration::from_secs(86_400), Duration::from_secs(1));
     rules.unless(config.storage.bytes_max >= 1 << 20, "storage.bytes_max", "at least 1MiB");
+    for (key, age, ttl) in [
+        ("storage.transfer_age_max", config.storage.transfer_age_max, config.ttl.chunk),
+        ("storage.session_age_max", config.storage.session_age_max, config.ttl.session),
+    ] {
+        rules.unless(
+            age.is_zero() || age >= ttl,
+            key,
+            "0s, or at least as long as what it bounds lives untouched",
+        );
+    }
+    shares(config, rules);
     let tiers = &config.allowance.tiers;
     for (name, rule) in [
         ("create", tiers.create),
@@ -250,6 +261,18 @@ fn quantities<O: Fn(&str) -> String>(config: &Config, rules: &mut Rules<'_, O>) 
     ] {
         rules.unless(bound > 0, key, "at least 1");
     }
+}
+
+fn shares<O: Fn(&str) -> String>(config: &Config, rules: &mut Rules<'_, O>) {
+    let shares = &config.shares;
+    for (key, percent) in
+        [("shares.client_percent", shares.client_percent), ("shares.network_percent", shares.network_percent)]
+    {
+        rules.unless((1..=100).contains(&percent), key, "a percentage from 1 to 100");
+    }
+    let wider = shares.network_percent >= shares.client_percent;
+    rules.unless(wider, "shares.network_percent", "a network has at least what one client of it has");
+    rules.unless(shares.reserve_percent <= 50, "shares.reserve_percent", "a percentage from 0 to 50");
 }
 
 fn socket<O: Fn(&str) -> String>(config: &Config, rules: &mut Rules<'_, O>) {

@@ -9,6 +9,7 @@ use conclave_cluster::state::allowance::{Balance, Charge, Tier};
 use conclave_cluster::state::command::{Ask, Memo};
 use conclave_cluster::state::id::Key;
 use conclave_cluster::state::outcome::{Answer, Outcome, Refusal};
+use conclave_cluster::state::rules::Owner;
 use conclave_cluster::{Draft, Trace};
 
 use super::error::{Code, Error, Extra};
@@ -63,6 +64,11 @@ impl<'a> Call<'a> {
     /// What the client may touch.
     pub(super) fn credential(&self) -> Credential {
         entrance::credential(self.request)
+    }
+
+    /// On whose account it stores what it stores.
+    pub(super) fn owner(&self) -> Owner {
+        entrance::owner(self.shared, self.request, &self.credential())
     }
 
     /// The body, which may be JSON only.
@@ -157,7 +163,7 @@ impl<'a> Call<'a> {
         let tier = charge.as_ref().map(|charge| charge.tier);
         let (shared, trace) = (self.shared, self.trace());
         let carry = async |draft| shared.registry.carry_traced(place, draft, trace).await;
-        let draft = Draft { charge, memo, ask };
+        let draft = Draft { charge, owner: Some(self.owner()), memo, ask };
         let answer = shared.guesses.carry(&shared.cluster, draft, carry).await?;
         self.settle(tier, answer)
     }
@@ -172,13 +178,14 @@ impl<'a> Call<'a> {
             self.notes.spent = Some((tier, balance));
         }
         match answer.outcome {
-            Err(Refusal::Allowance { retry_after_ms }) => {
+            Err(Refusal::Allowance { retry_after_ms, scope }) => {
                 if let Some(tier) = tier {
                     self.shared.metrics.limited(tier);
                 }
-                Err(too_many(retry_after_ms))
+                Err(too_many(retry_after_ms).of(scope))
             }
             Err(Refusal::StorageFull) => Err(Code::StorageFull.into()),
+            Err(Refusal::ShareFull) => Err(Error::share_full()),
             // No request id is used twice, so this is never seen while a node works; if it is, trying again is right.
             Err(Refusal::Stale) => Err(Code::NoLeader.into()),
             outcome => Ok(outcome),
@@ -220,7 +227,7 @@ impl<'a> Call<'a> {
             Ok(mut response) => {
                 let shared = self.shared;
                 let headers = response.headers_mut();
-                self.notes.write(headers, |tier| shared.policy(tier), || shared.now_ms());
+                self.notes.write(headers, |tier| shared.policy(tier), || shared.log_ms());
                 Ok(response)
             }
             Err(error) => Err(Error { notes: self.notes, waiting: self.waiting, ..error }),
@@ -240,7 +247,7 @@ impl<'a> Call<'a> {
     fn limited(&mut self, tier: Tier, balance: Balance) -> Error {
         self.shared.metrics.limited(tier);
         self.notes.spent = Some((tier, balance));
-        too_many(balance.reset_ms.saturating_sub(self.shared.now_ms()))
+        too_many(balance.reset_ms.saturating_sub(self.shared.log_ms()))
     }
 }
 

@@ -14,6 +14,7 @@ use actix_web::dev::ServiceRequest;
 use actix_web::http::header::X_FORWARDED_FOR;
 use actix_web::{HttpMessage as _, HttpRequest};
 use conclave_cluster::state::id::Key;
+use conclave_cluster::state::rules::Owner;
 
 use super::error::{Code, Error};
 use super::shared::Shared;
@@ -26,10 +27,19 @@ use crate::listener::Secured;
 
 /// The client, as allowances and admission count it.
 pub fn client(shared: &Shared, request: &HttpRequest) -> Key {
+    client::key(address(shared, request))
+}
+
+/// On whose account it stores.
+pub fn owner(shared: &Shared, request: &HttpRequest, credential: &Credential) -> Owner {
+    client::owner(address(shared, request), credential.subject)
+}
+
+fn address(shared: &Shared, request: &HttpRequest) -> IpAddr {
     let peer = request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
     let forwarded = request.headers().get_all(X_FORWARDED_FOR);
     let lines = forwarded.map(|line| line.to_str().unwrap_or_default());
-    client::key(client::address(peer, lines, &shared.options.trusted_proxies))
+    client::address(peer, lines, &shared.options.trusted_proxies)
 }
 
 /// Counts a long-lived connection in.

@@ -8,6 +8,7 @@ use actix_web::http::header::{
     WWW_AUTHENTICATE,
 };
 use actix_web::{HttpResponse, ResponseError};
+use conclave_cluster::state::outcome::Scope;
 
 use super::notes::Notes;
 use super::reply::JSON;
@@ -25,6 +26,8 @@ const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json"
 pub struct Error {
     pub(crate) code: Code,
     pub(super) extra: Extra,
+    /// Whose bound was met, where it is one: said with 429 and 507.
+    pub(super) scope: Option<Scope>,
     /// Whether the body keeps `"status": "waiting"`, which clients of the chunk actions read.
     pub(super) waiting: bool,
     pub(super) notes: Notes,
@@ -111,7 +114,7 @@ codes! {
     Overloaded 503 "overloaded" "The server has too much to do; try again.";
     NoLeader 503 "no_leader" "The cluster has no leader at the moment; try again.";
     ShuttingDown 503 "shutting_down" "This node is going away; try again, perhaps elsewhere.";
-    StorageFull 507 "storage_full" "The cluster stores as much as it may.";
+    StorageFull 507 "storage_full" "No more can be stored now.";
     Internal 500 "internal_error" "Something went wrong on our side.";
     InvalidChunk 200 "invalid_chunk" "The chunk is malformed or out of range.";
     DuplicateChunk 200 "duplicate_chunk" "This index holds another chunk, or was delivered.";
@@ -138,7 +141,12 @@ impl From<Code> for Error {
             Code::TlsRequired => Extra::Tls,
             _ => Extra::None,
         };
-        Self { code, extra, waiting: false, notes: Notes::default() }
+        let scope = match code {
+            Code::RateLimitExceeded => Some(Scope::Client),
+            Code::StorageFull | Code::MailboxFull => Some(Scope::Cluster),
+            _ => None,
+        };
+        Self { code, extra, scope, waiting: false, notes: Notes::default() }
     }
 }
 
@@ -178,6 +186,17 @@ impl Error {
     pub(crate) fn with(mut self, extra: Extra) -> Self {
         self.extra = extra;
         self
+    }
+
+    /// Says whose bound was met.
+    pub(crate) fn of(mut self, scope: Scope) -> Self {
+        self.scope = Some(scope);
+        self
+    }
+
+    /// 507: the client, or its network, stores as much as one may.
+    pub(crate) fn share_full() -> Self {
+        Self::from(Code::StorageFull).of(Scope::Client)
     }
 
     /// The response, under the request's id; a problem document if the client asked for one.
@@ -231,6 +250,11 @@ impl Error {
             body.push_str(r#""status":"waiting","#);
         }
         body.push_str(&format!(r#""error":"{name}","message":"{message}","requestId":"{request_id}""#));
+        match self.scope {
+            Some(Scope::Client) => body.push_str(r#","scope":"client""#),
+            Some(Scope::Cluster) => body.push_str(r#","scope":"cluster""#),
+            None => {}
+        }
         match self.extra {
             Extra::None | Extra::Allow(_) | Extra::Challenge(_) | Extra::Upgrade | Extra::Tls => {}
             Extra::ValidTypes(types) => {
@@ -294,6 +318,27 @@ mod tests {
         assert_eq!(body(&limit, false)["limit"], 10);
         let failed = Error::from(Code::NoLeader).with(Extra::Failed(vec!["no_leader", "applying"]));
         assert_eq!(body(&failed, false)["failed"], json!(["no_leader", "applying"]));
+    }
+
+    #[test]
+    fn whose_bound_was_met_is_said_with_429_and_507_alone() {
+        for code in Code::ALL {
+            let scope = body(&Error::from(*code), false)["scope"].clone();
+            let expected = match code {
+                Code::RateLimitExceeded => json!("client"),
+                Code::StorageFull | Code::MailboxFull => json!("cluster"),
+                _ => Value::Null,
+            };
+            assert_eq!(scope, expected, "{code:?}");
+            assert_eq!(scope.is_string(), matches!(code.status().as_u16(), 429 | 507), "{code:?}");
+        }
+        assert_eq!(body(&Error::share_full(), true)["scope"], "client");
+        assert_eq!(Error::share_full().code.status(), 507);
+        let all = Error::from(Code::RateLimitExceeded).of(Scope::Cluster).with(Extra::RetryAfter(1));
+        assert_eq!(
+            (&body(&all, false)["scope"], &body(&all, false)["retryAfter"]),
+            (&json!("cluster"), &json!(1))
+        );
     }
 
     #[test]

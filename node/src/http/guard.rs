@@ -248,7 +248,7 @@ fn explain(
             shared.metrics.failed(error.code);
             let mut rendered = error.render(id, problem);
             let headers = rendered.headers_mut();
-            error.notes.write(headers, |tier| shared.policy(tier), || shared.now_ms());
+            error.notes.write(headers, |tier| shared.policy(tier), || shared.log_ms());
             rendered
         }
         None => {

@@ -44,7 +44,7 @@ pub(super) fn begin(
         return Err(Code::Overloaded.into());
     }
     let id = request_id::fresh();
-    let draft = Draft { charge, memo: Some(call.remember(keys::job(id))), ask };
+    let draft = Draft { charge, owner: Some(call.owner()), memo: Some(call.remember(keys::job(id))), ask };
     let trace = call.trace();
     actix_rt::spawn(async move {
         work(&shared, place, draft, trace).await;
@@ -86,13 +86,13 @@ async fn look_up(call: &mut Call<'_>) -> Result<HttpResponse, Error> {
     let id = call.request.match_info().query("id").parse::<Uuid>().map_err(|_| Code::NotFound)?;
     call.pay(Tier::Poll)?;
     let key = keys::job(id);
-    let (remembered, now_ms) = call.look(|state, now_ms| (state.memo(&key, now_ms), now_ms)).await?;
+    let remembered = call.look(|state, now_ms| state.memo(&key, now_ms)).await?;
     match remembered {
         Some(remembered) => {
             let outcome = call.settle(None, remembered)?;
             relay::answer(outcome, call.shared)
         }
-        None if may_be_under_way(id, now_ms) => Ok(pending(id)),
+        None if may_be_under_way(id, call.shared.now_ms()) => Ok(pending(id)),
         None => Err(Code::NotFound.into()),
     }
 }

@@ -21,7 +21,7 @@ pub(super) fn keep_alive(shared: &Shared, place: Place, late: bool) {
     let ttl = shared.options.ttl.chunk;
     let verb = Verb::Touch;
     let ask = Ask::Transfer(transfer::Ask { key: place.key, ttl_ms: millis(ttl), verb });
-    shared.registry.refresh(place, Draft { charge: None, memo: None, ask }, ttl / 2);
+    shared.registry.refresh(place, Draft::of(ask), ttl / 2);
 }
 
 #[cfg(test)]

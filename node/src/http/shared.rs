@@ -92,8 +92,13 @@ impl Shared {
         self.draining.load(Ordering::SeqCst)
     }
 
-    /// The clock by which the state is read.
+    /// The clocks' time, by which credentials are judged, in milliseconds since the Unix epoch.
     pub(crate) fn now_ms(&self) -> u64 {
+        self.cluster.wall_ms()
+    }
+
+    /// The time by which the state is read and windows end; ahead of the clocks after they were wrong and were corrected.
+    pub(crate) fn log_ms(&self) -> u64 {
         self.cluster.glance(|_, now_ms| now_ms)
     }
 

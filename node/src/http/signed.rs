@@ -12,6 +12,7 @@ use conclave_cluster::state::body::Body;
 use conclave_cluster::state::command::Ask;
 use conclave_cluster::state::id::{Digest, Domain, Key};
 use conclave_cluster::state::outcome::Refusal;
+use conclave_cluster::state::rules::Owner;
 use conclave_cluster::state::ticket::{self, Verb};
 
 use super::digest;
@@ -82,22 +83,24 @@ async fn judge(shared: &Shared, request: &ServiceRequest) -> Result<Credential, 
         let promised = digest::promised(headers)?.ok_or(Code::Unauthorized)?;
         request.extensions_mut().insert(Promised(promised));
     }
-    remember(shared, signed.key, signed.nonce).await?;
+    remember(shared, credential.subject, signed.key, signed.nonce).await?;
     Ok(credential)
 }
 
 /// Uses a nonce up. Nodes that are shown the same one at once propose it twice, and the log orders them.
-async fn remember(shared: &Shared, key: &str, nonce: &str) -> Result<(), Error> {
+async fn remember(shared: &Shared, subject: Option<Key>, key: &str, nonce: &str) -> Result<(), Error> {
     // A ticket that nobody can redeem: its key is of three words, and those of tickets are of one.
     let key = Key::derive(Domain::Ticket, &[b"nonce", key.as_bytes(), nonce.as_bytes()]);
     let place = Place { domain: Domain::Ticket, key };
     let verb = Verb::Issue { grant: Body::new(Bytes::new()), ttl_ms: NONCE_MS };
     let ask = Ask::Ticket(ticket::Ask { key, verb });
-    let answer = shared.registry.carry(place, Draft { charge: None, memo: None, ask }).await?;
+    let owner = subject.map(|client| Owner { client, network: None });
+    let answer = shared.registry.carry(place, Draft { owner, ..Draft::of(ask) }).await?;
     match answer.outcome {
         Ok(_) => Ok(()),
         Err(Refusal::Ticket(ticket::Refusal::InUse)) => Err(Code::Unauthorized.into()),
         Err(Refusal::StorageFull) => Err(Code::StorageFull.into()),
+        Err(Refusal::ShareFull) => Err(Error::share_full()),
         Err(_) => Err(Code::NoLeader.into()),
     }
 }

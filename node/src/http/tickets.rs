@@ -63,7 +63,7 @@ pub(super) async fn redeem(shared: &Shared, text: &str) -> Result<Credential, Er
     }
     let place = place(text);
     let ask = Ask::Ticket(ticket::Ask { key: place.key, verb: Verb::Redeem });
-    let answer = shared.registry.carry(place, Draft { charge: None, memo: None, ask }).await?;
+    let answer = shared.registry.carry(place, Draft::of(ask)).await?;
     match answer.outcome {
         Ok(Outcome::Ticket(ticket::Outcome::Redeemed { grant })) => {
             serde_json::from_slice(grant.bytes()).map_err(|_| Code::Unauthorized.into())

@@ -1,9 +1,11 @@
 //! From the configuration to what each part is told.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use conclave_cluster as cluster_part;
 use conclave_cluster::raft::Timing;
+use conclave_cluster::state::rules::{Ages, Rules, Shares};
 use conclave_cluster::wire::{Tls, TlsError};
 
 use crate::access::{self, Access};
@@ -51,7 +53,7 @@ pub(super) fn cluster(
         listen,
         advertise,
         members,
-        storage_bytes_max: config.storage.bytes_max,
+        rules: rules(config),
         deadline: config.cluster.deadline,
         http_url,
         admin_url,
@@ -63,6 +65,27 @@ pub(super) fn cluster(
         },
         tls,
     })
+}
+
+/// The bounds on what is stored that go with every proposal of this node.
+fn rules(config: &Config) -> Rules {
+    let shares = &config.shares;
+    let millis = |age: Duration| u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+    Rules {
+        storage_bytes_max: config.storage.bytes_max,
+        shares: shares.enabled.then(|| {
+            Shares::of(
+                config.storage.bytes_max,
+                shares.client_percent,
+                shares.network_percent,
+                shares.reserve_percent,
+            )
+        }),
+        ages: Ages {
+            transfer_max_ms: millis(config.storage.transfer_age_max),
+            exchange_max_ms: millis(config.storage.session_age_max),
+        },
+    }
 }
 
 fn given(text: &str) -> Option<&str> {

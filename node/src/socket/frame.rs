@@ -109,6 +109,7 @@ codes! {
     NoLeader "no_leader" "The cluster has no leader at the moment; whether it was done is not known.";
     ShuttingDown "shutting_down" "This node is going away; try another one.";
     StorageFull "storage_full" "The cluster stores as much as it may.";
+    ShareFull "storage_full" "This client stores as much as one may.";
     Internal "internal_error" "Something went wrong on our side.";
 }
 

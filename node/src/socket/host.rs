@@ -105,7 +105,7 @@ impl Keeper {
     pub(super) async fn leave(&self) {
         let ask = Ask::Host(host::Ask::Leave { host: self.0.host });
         if self.0.renewed.lock().await.take().is_some()
-            && let Err(error) = self.0.cluster.propose(Draft { charge: None, memo: None, ask }).await
+            && let Err(error) = self.0.cluster.propose(Draft::of(ask)).await
         {
             tracing::debug!(%error, "the lease of this node's sockets runs out by itself");
         }
@@ -115,7 +115,7 @@ impl Keeper {
         let sent = Instant::now();
         let ttl_ms = u32::try_from(TTL.as_millis()).unwrap_or(u32::MAX);
         let ask = Ask::Host(host::Ask::Renew { host: self.0.host, ttl_ms });
-        let answer = self.0.cluster.propose(Draft { charge: None, memo: None, ask }).await?;
+        let answer = self.0.cluster.propose(Draft::of(ask)).await?;
         if answer.outcome.is_err() {
             return Err(Error::Overloaded);
         }

@@ -179,7 +179,7 @@ fn refused(code: Code) -> Refused {
         Code::Unauthorized => 401,
         Code::Forbidden | Code::NotInRoom | Code::RoomFull => 403,
         Code::RateLimited => 429,
-        Code::StorageFull => 507,
+        Code::StorageFull | Code::ShareFull => 507,
         Code::Overloaded | Code::NoLeader | Code::ShuttingDown => 503,
         _ => 500,
     };

@@ -74,7 +74,8 @@ pub(crate) async fn socket(
     }
     let client = entrance::client(&shared, &request);
     let (response, ends) = open(&shared.sockets, &request, payload, admitted)?;
-    let context = Context { credential, client, room: asked.room, volatile: asked.volatile };
+    let owner = entrance::owner(&shared, &request, &credential);
+    let context = Context { credential, client, owner, room: asked.room, volatile: asked.volatile };
     actix_web::rt::spawn(session::run(ends, shared, context));
     Ok(response)
 }

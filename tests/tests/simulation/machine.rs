@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use conclave_cluster::raft::Timing;
 use conclave_cluster::state::host::Host;
+use conclave_cluster::state::rules::Rules;
 use conclave_cluster::{Cluster, Options, World};
 use rand::RngExt as _;
 use tokio::sync::mpsc;
@@ -174,9 +175,12 @@ impl Machine {
             listen: "0.0.0.0:7000".to_owned(),
             advertise: address(self.id),
             members: if FIRST.contains(&self.id) { members } else { BTreeMap::new() },
-            storage_bytes_max: match plan.double {
-                Double::StoresAnything => u64::MAX,
-                _ => plan.storage_bytes_max,
+            rules: Rules {
+                storage_bytes_max: match plan.double {
+                    Double::StoresAnything => u64::MAX,
+                    _ => plan.storage_bytes_max,
+                },
+                ..Rules::default()
             },
             deadline: plan.deadline,
             http_url: String::new(),

@@ -17,7 +17,8 @@ struct Identity {
     storage: u128,
 }
 
-const VERSION: u8 = 1;
+/// The format of the directory: of what is in this file, in the log and in the snapshots. It is raised with any of them.
+const VERSION: u8 = 2;
 
 /// The storage number of a directory, and whether it was drawn just now.
 pub(super) fn open(dir: &Path, node: u64, cluster: &str) -> Result<(u128, bool), Error> {
@@ -32,10 +33,15 @@ pub(super) fn open(dir: &Path, node: u64, cluster: &str) -> Result<(u128, bool),
         }
         Err(error) => return Err(io_error(&path)(error)),
     };
+    // The version stands in front, and what follows it may differ in another one.
+    match bytes.first() {
+        Some(&version) if version != VERSION => {
+            return Err(Error::Format { path: dir.display().to_string(), found: version, wanted: VERSION });
+        }
+        Some(_) | None => {}
+    }
     let identity: Identity = message::decode(&bytes)
-        .ok()
-        .filter(|identity: &Identity| identity.version == VERSION)
-        .ok_or_else(|| Error::Damaged { path: path.display().to_string(), error: "unreadable".into() })?;
+        .map_err(|_| Error::Damaged { path: path.display().to_string(), error: "unreadable".into() })?;
     if identity.node != node || identity.cluster != cluster {
         return Err(Error::Foreign {
             path: dir.display().to_string(),
@@ -56,4 +62,32 @@ fn write(dir: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.sync_all()?;
     fs::rename(&part, path)?;
     File::open(dir)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_of_another_format_is_refused_and_says_what_to_do() {
+        let dir = tempfile::tempdir().unwrap();
+        open(dir.path(), 1, "blue").unwrap();
+        let path = dir.path().join("identity");
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[0] = 1;
+        fs::write(&path, &bytes).unwrap();
+
+        let error = open(dir.path(), 1, "blue").unwrap_err().to_string();
+
+        for words in [
+            &*dir.path().display().to_string(),
+            "format 1",
+            "format 2",
+            "stop all nodes, empty the data directory of each",
+        ] {
+            assert!(error.contains(words), "{error}");
+        }
+        assert!(!error.contains("damaged"), "{error}");
+        assert_eq!(fs::read(&path).unwrap(), bytes, "it was not touched");
+    }
 }

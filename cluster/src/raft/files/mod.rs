@@ -48,6 +48,20 @@ pub enum Error {
         /// Who wants it.
         wanted_cluster: String,
     },
+    /// The directory was written by a build with another format.
+    #[error(
+        "{path} is in format {found}, and this build reads format {wanted}. There is no conversion, since what is stored \
+         lapses within minutes. Either go on with the build that wrote it, or stop all nodes, empty the data directory \
+         of each and start them with this build"
+    )]
+    Format {
+        /// Which directory.
+        path: String,
+        /// Its format.
+        found: u8,
+        /// The format read.
+        wanted: u8,
+    },
     /// The log or the snapshot fails its checksum. This node must not serve or vote with it.
     #[error("{path} is damaged ({error}). {}", super::disk::WHAT_TO_DO)]
     Damaged {

@@ -5,10 +5,13 @@ use std::sync::Arc;
 use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 
+use crate::state::account::Payer;
 use crate::state::body::Body;
 use crate::state::ground::Ground;
 use crate::state::id::Key;
 use crate::state::limits::{ROOM_BYTES_MAX, ROOM_MESSAGES_MAX};
+use crate::state::storage::Load;
+use crate::state::weight::Kind;
 
 /// How much of a room's history stays after a publish: what goes beyond any of these goes. Whatever is asked,
 /// the bounds of [`limits`](crate::state::limits) hold.
@@ -42,10 +45,22 @@ pub struct Message {
 /// Messages of all rooms in one map, so that a change copies a few small nodes.
 #[derive(Debug, Clone, Default)]
 pub(super) struct History {
-    messages: OrdMap<(Key, u64), Arc<Message>>,
+    messages: OrdMap<(Key, u64), Said>,
     /// Where a member's own number for a message leads.
     named: OrdMap<(Key, Key, u64), u64>,
     sums: OrdMap<Key, Sum>,
+}
+
+/// A message, and who said it at whose expense.
+#[derive(Debug, Clone)]
+struct Said {
+    message: Arc<Message>,
+    payer: Payer,
+}
+
+/// What a message of so many bytes weighs.
+pub(super) fn load(len: usize) -> Load {
+    Load::of(Kind::RoomMessage, len as u64)
 }
 
 /// What one room's messages come to.
@@ -62,7 +77,8 @@ impl History {
     pub(super) fn push(&mut self, key: Key, mut message: Message, keep: &Keep, ground: &mut Ground) -> u64 {
         let sum = self.sums.entry(key).or_default();
         message.expires_ms = message.expires_ms.max(sum.expires_ms);
-        self.insert(key, message, ground);
+        let payer = ground.storage.add(load(message.data.len()));
+        self.insert(key, message, payer);
         let count_max = (keep.count as usize).clamp(1, ROOM_MESSAGES_MAX);
         let bytes_max = (keep.bytes as usize).min(ROOM_BYTES_MAX);
         while let Some(sum) = self.sums.get(&key)
@@ -74,22 +90,22 @@ impl History {
         self.first(&key).map_or(u64::MAX, |message| message.expires_ms)
     }
 
-    fn insert(&mut self, key: Key, message: Message, ground: &mut Ground) -> bool {
+    fn insert(&mut self, key: Key, message: Message, payer: Payer) -> bool {
         let sum = self.sums.entry(key).or_default();
         sum.count += 1;
         sum.bytes += message.data.len();
         sum.expires_ms = message.expires_ms;
-        ground.storage.add_entry(message.data.len() as u64);
         if let Some(id) = message.message_id {
             self.named.insert((key, message.member, id), message.offset);
         }
-        self.messages.insert((key, message.offset), Arc::new(message)).is_none()
+        let offset = message.offset;
+        self.messages.insert((key, offset), Said { message: Arc::new(message), payer }).is_none()
     }
 
     fn drop_first(&mut self, key: &Key, ground: &mut Ground) {
         let Some(offset) = self.first(key).map(|message| message.offset) else { return };
-        let Some(message) = self.messages.remove(&(*key, offset)) else { return };
-        ground.storage.drop_entry(message.data.len() as u64);
+        let Some(Said { message, payer }) = self.messages.remove(&(*key, offset)) else { return };
+        ground.storage.drop(payer, load(message.data.len()));
         if let Some(id) = message.message_id {
             self.named.remove(&(*key, message.member, id));
         }
@@ -114,18 +130,18 @@ impl History {
 
     /// The oldest message, over or not.
     pub(super) fn first(&self, key: &Key) -> Option<&Arc<Message>> {
-        self.messages.range((*key, 0)..=(*key, u64::MAX)).next().map(|(_, message)| message)
+        self.messages.range((*key, 0)..=(*key, u64::MAX)).next().map(|(_, said)| &said.message)
     }
 
     /// The message that a member named so.
     pub(super) fn find(&self, key: &Key, member: &Key, message_id: u64) -> Option<&Arc<Message>> {
         let offset = self.named.get(&(*key, *member, message_id))?;
-        self.messages.get(&(*key, *offset))
+        self.messages.get(&(*key, *offset)).map(|said| &said.message)
     }
 
     /// From an offset on, what is not over.
     pub(super) fn alive(&self, key: &Key, from: u64, now_ms: u64) -> impl Iterator<Item = &Arc<Message>> {
-        let messages = self.messages.range((*key, from)..=(*key, u64::MAX)).map(|(_, message)| message);
+        let messages = self.messages.range((*key, from)..=(*key, u64::MAX)).map(|(_, said)| &said.message);
         messages.filter(move |message| now_ms < message.expires_ms)
     }
 
@@ -154,14 +170,14 @@ impl History {
         self.messages.len()
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&Key, &Arc<Message>)> {
-        self.messages.iter().map(|((key, _), message)| (key, message))
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Key, &Arc<Message>, Payer)> {
+        self.messages.iter().map(|((key, _), said)| (key, &said.message, said.payer))
     }
 
     /// Takes a message as a snapshot has it; false if that cannot be.
-    pub(super) fn restore(&mut self, key: Key, message: Message, ground: &mut Ground) -> bool {
+    pub(super) fn restore(&mut self, key: Key, message: Message, payer: Payer, ground: &mut Ground) -> bool {
         let before = self.sums.get(&key).copied().unwrap_or_default();
         let sound = before.count < ROOM_MESSAGES_MAX && before.expires_ms <= message.expires_ms;
-        sound && self.insert(key, message, ground)
+        sound && ground.storage.restore(payer, load(message.data.len())) && self.insert(key, message, payer)
     }
 }

@@ -1,5 +1,6 @@
 use super::super::allowance::{Balance, Charge, Tier};
 use super::super::mailbox;
+use super::super::outcome::Scope;
 use super::*;
 
 fn client(name: &str) -> Key {
@@ -32,7 +33,7 @@ fn a_window_opens_with_the_first_charge_and_admits_its_limit() {
     }
     let command = lab.charged(charge(1), poll());
     let answer = lab.carry_out(command);
-    assert_eq!(answer.outcome, Err(Refusal::Allowance { retry_after_ms: 500 }));
+    assert_eq!(answer.outcome, Err(Refusal::Allowance { retry_after_ms: 500, scope: Scope::Client }));
     assert_eq!(answer.balance, Some(Balance { limit: 5, remaining: 0, reset_ms }));
     lab.wait(500);
     assert_eq!(left(&lab), 5);

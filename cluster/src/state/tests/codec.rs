@@ -1,8 +1,9 @@
 use proptest::prelude::*;
 
 use super::super::body::Body;
-use super::super::codec::{Error, VERSION, decode_answers, encode_answers};
+use super::super::codec::{Error, READ, WRITTEN, decode_answers, encode_answers};
 use super::super::limits::{COMMANDS_PER_PROPOSAL_MAX, FLOORS_PER_PROPOSAL_MAX, NAME_BYTES_MAX};
+use super::super::rules::{Ages, Owner, Share, Shares};
 use super::super::{mailbox, rendezvous};
 use super::properties::{command, history};
 use super::transfer::put;
@@ -11,9 +12,10 @@ use super::*;
 fn proposal(commands: Vec<Command>) -> Proposal {
     Proposal {
         stamp_ms: MORNING_MS,
-        storage_bytes_max: 1 << 30,
+        rules: Rules { storage_bytes_max: 1 << 30, ..Rules::default() },
         floors: vec![(1, 2), (u64::MAX, 3)],
         commands,
+        ..Proposal::default()
     }
 }
 
@@ -42,7 +44,10 @@ fn what_is_too_short_or_too_long_or_of_another_version_is_refused() {
     let payload = encoded.payload();
     let decode = |header: &[u8], payload: Bytes| Proposal::decode(header, payload).unwrap_err();
     assert_eq!(decode(&[], payload.clone()), Error::Malformed);
-    assert_eq!(decode(&[VERSION + 1], payload.clone()), Error::Version(VERSION + 1));
+    for version in [READ.start() - 1, READ.end() + 1] {
+        let header = [&[version], &encoded.header[1..]].concat();
+        assert_eq!(decode(&header, payload.clone()), Error::Version(version));
+    }
     assert_eq!(decode(&encoded.header, payload.slice(1..)), Error::Short);
     assert_eq!(decode(&encoded.header, [&payload[..], b"x"].concat().into()), Error::Trailing);
     assert_eq!(decode(&[&encoded.header[..], b"x"].concat(), payload.clone()), Error::Trailing);
@@ -73,6 +78,16 @@ fn limits_hold_before_anything_is_believed() {
     assert_eq!(recoded(&Proposal { floors, ..Proposal::default() }), Err(Error::Malformed));
 }
 
+#[test]
+fn a_proposal_carries_its_version_to_apply() {
+    for version in READ {
+        let proposal = Proposal { version, ..two_puts() };
+        assert_eq!(proposal.encode().header[0], version);
+        assert_eq!(recoded(&proposal).unwrap().version, version);
+    }
+    assert_eq!(Proposal::default().version, WRITTEN);
+}
+
 fn answers(steps: Vec<super::properties::Step>) -> Vec<Answer> {
     let mut lab = Lab::new();
     let apply = |(dt, commands)| {
@@ -101,8 +116,13 @@ proptest! {
         let memo = Memo { key: charge.client, ttl_ms };
         let ask = put("t", 2000, 2047, "x").into();
         let id = RequestId { origin: id.0, seq: id.1 };
-        let command = Command { id, charge: Some(charge), memo: Some(memo), ask };
-        let encoded = Proposal { stamp_ms: u64::MAX, storage_bytes_max: u64::MAX, commands: vec![command.clone()], ..Proposal::default() };
+        let owner = Some(Owner { client: charge.client, network: Some(charge.client) });
+        let command = Command { id, charge: Some(charge), owner, memo: Some(memo), ask };
+        let share = Share { bytes: u64::MAX, keys: u32::MAX, mailboxes: u32::MAX, rooms: u32::MAX };
+        let shares = Some(Shares { client: share, network: share, reserve_bytes: u64::MAX, reserve_client_bytes: u64::MAX });
+        let ages = Ages { transfer_max_ms: u64::MAX, exchange_max_ms: u64::MAX };
+        let rules = Rules { storage_bytes_max: u64::MAX, shares, ages };
+        let encoded = Proposal { stamp_ms: u64::MAX, rules, commands: vec![command.clone()], ..Proposal::default() };
         prop_assert!(encoded.encode().header.len() < encoded.size());
     }
 
@@ -118,7 +138,7 @@ proptest! {
     #[test]
     fn arbitrary_bytes_never_panic(mut header in prop::collection::vec(any::<u8>(), 0..300), payload in prop::collection::vec(any::<u8>(), 0..300)) {
         if let Some(version) = header.first_mut() {
-            *version = VERSION;
+            *version = WRITTEN;
         }
         let _ = Proposal::decode(&header, payload.clone().into());
         let _ = decode_answers(&header, payload.into());

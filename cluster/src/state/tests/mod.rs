@@ -13,6 +13,7 @@ mod names;
 mod once;
 mod properties;
 mod room;
+mod shares;
 mod snapshot;
 mod socket;
 mod storage;
@@ -27,6 +28,7 @@ use super::command::{Ask, Command, Memo, Proposal};
 use super::effect::Effect;
 use super::id::{Digest, Domain, Key, RequestId};
 use super::outcome::{Answer, Outcome, Refusal};
+use super::rules::Rules;
 
 /// A day in November 2023.
 const MORNING_MS: u64 = 1_700_000_000_000;
@@ -37,13 +39,21 @@ struct Lab {
     now_ms: u64,
     seq: u64,
     storage_bytes_max: u64,
+    /// The other rules.
+    rules: Rules,
     effects: Vec<Effect>,
 }
 
 impl Lab {
     fn new() -> Self {
-        let effects = Vec::new();
-        Self { state: State::default(), now_ms: MORNING_MS, seq: 0, storage_bytes_max: u64::MAX, effects }
+        Self {
+            state: State::default(),
+            now_ms: MORNING_MS,
+            seq: 0,
+            storage_bytes_max: u64::MAX,
+            rules: Rules::default(),
+            effects: Vec::new(),
+        }
     }
 
     /// Lets time pass, unseen by the state until the next proposal.
@@ -58,7 +68,13 @@ impl Lab {
 
     fn command(&mut self, ask: impl Into<Ask>) -> Command {
         self.seq += 1;
-        Command { id: RequestId { origin: 1, seq: self.seq }, charge: None, memo: None, ask: ask.into() }
+        Command {
+            id: RequestId { origin: 1, seq: self.seq },
+            charge: None,
+            owner: None,
+            memo: None,
+            ask: ask.into(),
+        }
     }
 
     fn charged(&mut self, charge: Charge, ask: impl Into<Ask>) -> Command {
@@ -76,8 +92,9 @@ impl Lab {
 
     fn apply(&mut self, floors: Vec<(u64, u64)>, commands: Vec<Command>) -> Vec<Answer> {
         let stamp_ms = self.now_ms;
-        let storage_bytes_max = self.storage_bytes_max;
-        let (answers, effects) = self.state.apply(Proposal { stamp_ms, storage_bytes_max, floors, commands });
+        let rules = Rules { storage_bytes_max: self.storage_bytes_max, ..self.rules };
+        let proposal = Proposal { stamp_ms, rules, floors, commands, ..Proposal::default() };
+        let (answers, effects) = self.state.apply(proposal);
         self.effects = effects;
         audit(&self.state);
         answers
@@ -93,6 +110,7 @@ impl Lab {
 fn audit(state: &State) {
     let restored = reread(state);
     assert_eq!(restored.stored_bytes(), state.stored_bytes(), "stored bytes");
+    assert_eq!(restored.ground.storage.accounts(), state.ground.storage.accounts(), "accounts");
     assert_eq!(restored.ground.bodies.refs(), state.ground.bodies.refs(), "references");
     assert_eq!(restored.ground.agenda, state.ground.agenda, "agenda");
     assert_eq!(restored.counts(), state.counts(), "counts");

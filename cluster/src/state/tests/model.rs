@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::super::allowance::{Charge, Tier};
 use super::super::limits::MAILBOX_HEAD_MS;
+use super::super::outcome::Scope;
 use super::super::transfer::Encoding;
 use super::super::{mailbox, transfer};
 use super::properties::{charge, history, mailbox_ask, transfer_ask};
@@ -62,7 +63,7 @@ impl Model {
         let fresh = (0, self.now_ms + u64::from(charge.window_ms));
         let (spent, reset_ms) = self.windows.get(&(charge.client, charge.tier)).copied().unwrap_or(fresh);
         if spent + charge.count > charge.limit && charge.count > 0 {
-            return Err(Refusal::Allowance { retry_after_ms: reset_ms - self.now_ms });
+            return Err(Refusal::Allowance { retry_after_ms: reset_ms - self.now_ms, scope: Scope::Client });
         }
         if charge.count > 0 {
             self.windows.insert((charge.client, charge.tier), (spent + charge.count, reset_ms));
@@ -226,7 +227,7 @@ proptest! {
         (prop::option::weighted(0.2, charge()), prop_oneof![
             3 => transfer_ask().prop_map(Ask::Transfer),
             1 => mailbox_ask().prop_map(Ask::Mailbox),
-        ]).prop_map(|(charge, ask)| Command { id: RequestId { origin: 0, seq: 0 }, charge, memo: None, ask })
+        ]).prop_map(|(charge, ask)| Command { id: RequestId { origin: 0, seq: 0 }, charge, owner: None, memo: None, ask })
     )) {
         let mut lab = Lab::new();
         let mut model = Model::default();

@@ -3,7 +3,9 @@
 use proptest::prelude::*;
 
 use super::super::allowance::{Charge, Tier};
+use super::super::rules::{Ages, Owner, Share, Shares};
 use super::super::transfer::Encoding;
+use super::super::weight::Kind;
 use super::super::{
     claim, device, exchange, host, mailbox, member, rendezvous, room, socket, ticket, transfer,
 };
@@ -186,8 +188,25 @@ fn ask() -> impl Strategy<Value = Ask> {
 
 pub(super) fn command() -> impl Strategy<Value = Command> {
     let memo = (key(Domain::Memo), ttl()).prop_map(|(key, ttl_ms)| Memo { key, ttl_ms });
-    (prop::option::of(charge()), prop::option::weighted(0.3, memo), ask())
-        .prop_map(|(charge, memo, ask)| Command { id: RequestId { origin: 0, seq: 0 }, charge, memo, ask })
+    (prop::option::of(charge()), owner(), prop::option::weighted(0.3, memo), ask()).prop_map(
+        |(charge, owner, memo, ask)| Command {
+            id: RequestId { origin: 0, seq: 0 },
+            charge,
+            owner,
+            memo,
+            ask,
+        },
+    )
+}
+
+/// Of three clients, two of which are of one network; or nobody.
+fn owner() -> impl Strategy<Value = Option<Owner>> {
+    prop::option::weighted(0.8, 0_u8..3).prop_map(|name| {
+        name.map(|name| Owner {
+            client: Key::derive(Domain::Client, &[&[name]]),
+            network: (name < 2).then(|| Key::derive(Domain::Client, &[b"network"])),
+        })
+    })
 }
 
 /// A history whose commands are numbered over two origins.
@@ -202,8 +221,22 @@ pub(super) fn history(command: impl Strategy<Value = Command>) -> impl Strategy<
     })
 }
 
-/// A bound that random histories do meet.
+/// Bounds that random histories do meet.
 const STORAGE_BYTES_MAX: u64 = 5000;
+
+fn rules() -> Rules {
+    let share = |bytes| Share { bytes, keys: 2, mailboxes: 1, rooms: 1 };
+    Rules {
+        storage_bytes_max: STORAGE_BYTES_MAX,
+        shares: Some(Shares {
+            client: share(2500),
+            network: share(3500),
+            reserve_bytes: 1000,
+            reserve_client_bytes: 600,
+        }),
+        ages: Ages { transfer_max_ms: 400, exchange_max_ms: 500 },
+    }
+}
 
 fn proposals(steps: Vec<Step>) -> Vec<Proposal> {
     let mut stamp_ms = MORNING_MS;
@@ -211,7 +244,7 @@ fn proposals(steps: Vec<Step>) -> Vec<Proposal> {
         stamp_ms += dt;
         let floor = commands.first().map_or(0, |first| first.id.seq.saturating_sub(20));
         let floors = vec![(0, floor), (1, floor)];
-        Proposal { stamp_ms, storage_bytes_max: STORAGE_BYTES_MAX, floors, commands }
+        Proposal { stamp_ms, rules: rules(), floors, commands, ..Proposal::default() }
     };
     steps.into_iter().map(proposal).collect()
 }
@@ -269,7 +302,7 @@ proptest! {
         let mut seen: Vec<(Command, Answer)> = Vec::new();
         let mut floor = 0;
         for proposal in proposals(steps) {
-            let Proposal { stamp_ms, storage_bytes_max, floors, commands } = proposal.clone();
+            let Proposal { version, stamp_ms, rules, floors, commands } = proposal.clone();
             floor = floor.max(floors[0].1);
             let (answers, effects) = once.apply(proposal);
             // Each command twice in its own proposal, and some of all earlier ones behind it.
@@ -285,7 +318,7 @@ proptest! {
                     expected.push(if stale { Answer::refused(Refusal::Stale) } else { answer.clone() });
                 }
             }
-            let retried = Proposal { stamp_ms, storage_bytes_max, floors, commands: doubled };
+            let retried = Proposal { version, stamp_ms, rules, floors, commands: doubled };
             prop_assert_eq!(often.apply(retried), (expected, effects));
             prop_assert_eq!(often.fingerprint(), once.fingerprint());
         }
@@ -297,7 +330,8 @@ proptest! {
         for mut proposal in proposals(steps) {
             proposal.commands.retain(|command| !command.ask.relieves());
             state.apply(proposal);
-            prop_assert!(state.stored_bytes() <= STORAGE_BYTES_MAX);
+            let windows = state.counts().windows as u64 * Kind::Window.bytes();
+            prop_assert!(state.stored_bytes() <= STORAGE_BYTES_MAX + windows);
         }
     }
 

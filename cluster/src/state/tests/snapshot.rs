@@ -6,6 +6,7 @@
 
 use std::path::PathBuf;
 
+use super::super::rules::{Ages, Owner, Shares};
 use super::super::snapshot::{self, Error};
 use super::super::transfer::Verb;
 use super::super::{claim, codec, device, exchange, host, mailbox, member, rendezvous, room, socket, ticket};
@@ -52,7 +53,25 @@ fn sample() -> Proposal {
         lab.charged(charge, Ask::Spend),
     ];
     let floors = vec![(1, 1), (9, 3)];
-    Proposal { stamp_ms: MORNING_MS, storage_bytes_max: 1 << 40, floors, commands }
+    Proposal {
+        stamp_ms: MORNING_MS,
+        rules: rules(),
+        floors,
+        commands: owned(commands),
+        ..Proposal::default()
+    }
+}
+
+fn rules() -> Rules {
+    let ages = Ages { transfer_max_ms: 3_600_000, exchange_max_ms: 3_600_000 };
+    Rules { storage_bytes_max: 1 << 40, shares: Some(Shares::of(1 << 40, 20, 40, 10)), ages }
+}
+
+/// On the account of one client of a network.
+fn owned(commands: Vec<Command>) -> Vec<Command> {
+    let key = |name: &[u8]| Key::derive(Domain::Client, &[name]);
+    let owner = Some(Owner { client: key(b"golden"), network: Some(key(b"golden network")) });
+    commands.into_iter().map(|command| Command { owner, ..command }).collect()
 }
 
 /// The same of what sockets brought.
@@ -86,7 +105,7 @@ fn sockets() -> Proposal {
         lab.command(room(room::Verb::Detach { member: session, connection: 9 })),
         lab.command(socket(socket::Verb::Detach { connection: 9 })),
     ];
-    Proposal { stamp_ms: MORNING_MS, storage_bytes_max: 1 << 40, floors: vec![], commands }
+    Proposal { stamp_ms: MORNING_MS, rules: rules(), commands: owned(commands), ..Proposal::default() }
 }
 
 fn sample_state() -> State {
@@ -214,6 +233,18 @@ fn golden(kind: &str, version: u8, newest: (u8, &[u8])) -> Vec<u8> {
 }
 
 #[test]
+fn what_the_first_version_wrote_is_refused_by_its_version() {
+    for kind in ["snapshot", "snapshot-sockets"] {
+        let file = golden(kind, 1, (snapshot::WRITTEN, &[]));
+        assert!(matches!(State::read_from(&mut file.as_slice()), Err(Error::Version)));
+    }
+    for kind in ["proposal", "proposal-sockets"] {
+        let file = golden(kind, 1, (codec::WRITTEN, &[]));
+        assert_eq!(Proposal::decode(&file[4..], Bytes::new()), Err(codec::Error::Version(1)));
+    }
+}
+
+#[test]
 fn golden_snapshots_stay_readable() {
     snapshot_stays_readable("snapshot", &sample_state());
     snapshot_stays_readable("snapshot-sockets", &state_of(sockets()));
@@ -221,14 +252,14 @@ fn golden_snapshots_stay_readable() {
 
 fn snapshot_stays_readable(kind: &str, state: &State) {
     let bytes = written(state);
-    for version in 1..=snapshot::VERSION {
-        let file = golden(kind, version, (snapshot::VERSION, &bytes));
+    for version in snapshot::READ {
+        let file = golden(kind, version, (snapshot::WRITTEN, &bytes));
         let read = State::read_from(&mut file.as_slice()).unwrap();
         assert_eq!(read.counts(), state.counts(), "version {version}");
         assert_eq!(read.stored_bytes(), state.stored_bytes(), "version {version}");
         assert_eq!(read.fingerprint(), state.fingerprint(), "version {version}");
     }
-    assert!(golden(kind, snapshot::VERSION, (snapshot::VERSION, &bytes)) == bytes, "the format changed");
+    assert!(golden(kind, snapshot::WRITTEN, (snapshot::WRITTEN, &bytes)) == bytes, "the format changed");
 }
 
 #[test]
@@ -241,12 +272,12 @@ fn proposal_stays_readable(kind: &str, proposal: &Proposal) {
     let encoded = proposal.encode();
     let len = u32::try_from(encoded.header.len()).unwrap().to_le_bytes();
     let bytes = [&len[..], &encoded.header, &encoded.payload()].concat();
-    for version in 1..=codec::VERSION {
-        let file = golden(kind, version, (codec::VERSION, &bytes));
+    for version in codec::READ {
+        let file = golden(kind, version, (codec::WRITTEN, &bytes));
         let (len, rest) = file.split_first_chunk().unwrap();
         let (header, payload) = rest.split_at(u32::from_le_bytes(*len) as usize);
         let read = Proposal::decode(header, Bytes::copy_from_slice(payload)).unwrap();
         assert_eq!(read, *proposal, "version {version}");
     }
-    assert!(golden(kind, codec::VERSION, (codec::VERSION, &bytes)) == bytes, "the format changed");
+    assert!(golden(kind, codec::WRITTEN, (codec::WRITTEN, &bytes)) == bytes, "the format changed");
 }

@@ -1,5 +1,5 @@
-use super::super::limits::ENTRY_BYTES;
 use super::super::transfer::Verb;
+use super::super::weight::Kind;
 use super::super::{device, mailbox, rendezvous};
 use super::transfer::{about, chunk, put};
 use super::*;
@@ -12,19 +12,21 @@ fn full(lab: &mut Lab) {
 fn what_is_stored_is_counted_to_the_byte() {
     let mut lab = Lab::new();
     lab.ask(put("t", 0, 2, "four")).unwrap();
-    assert_eq!(lab.state.stored_bytes(), 3 * ENTRY_BYTES + 4, "a transfer, a chunk, a body");
+    let transfer = Kind::Transfer.bytes() + Kind::Chunk.bytes() + Kind::Body.bytes() + 4;
+    assert_eq!(lab.state.stored_bytes(), transfer, "a transfer, a chunk, a body");
     lab.ask(put("t", 1, 2, "four")).unwrap();
-    assert_eq!(lab.state.stored_bytes(), 4 * ENTRY_BYTES + 4, "one more chunk, the same body");
+    assert_eq!(lab.state.stored_bytes(), transfer + Kind::Chunk.bytes(), "one more chunk, the same body");
     lab.ask(about("u", Verb::Acknowledge { existing: false })).unwrap();
-    assert_eq!(lab.state.stored_bytes(), 5 * ENTRY_BYTES + 4);
+    let acknowledged = Kind::Acknowledgement.bytes();
+    assert_eq!(lab.state.stored_bytes(), transfer + Kind::Chunk.bytes() + acknowledged);
     lab.ask(about("t", Verb::Discard)).unwrap();
-    assert_eq!(lab.state.stored_bytes(), ENTRY_BYTES);
+    assert_eq!(lab.state.stored_bytes(), acknowledged);
 }
 
 #[test]
 fn the_bound_is_reached_exactly_and_not_passed() {
     let mut lab = Lab::new();
-    lab.storage_bytes_max = 3 * ENTRY_BYTES + 4;
+    lab.storage_bytes_max = Kind::Transfer.bytes() + Kind::Chunk.bytes() + Kind::Body.bytes() + 4;
     assert_eq!(lab.ask(put("t", 0, 2, "five!")), Err(Refusal::StorageFull));
     assert_eq!((lab.state.stored_bytes(), lab.state.counts().transfers), (0, 0));
     assert!(lab.ask(put("t", 0, 2, "four")).is_ok());
@@ -82,11 +84,11 @@ fn whatever_empties_the_storage_is_heard_when_it_is_full() {
 #[test]
 fn a_memo_is_stored_within_the_bound_and_its_refusal_is_not_kept() {
     let mut lab = Lab::new();
-    lab.storage_bytes_max = 3 * ENTRY_BYTES + 4;
+    lab.storage_bytes_max = Kind::Transfer.bytes() + Kind::Chunk.bytes() + Kind::Body.bytes() + 4;
     let put_one = lab.memoed("mine", put("t", 0, 1, "four"));
     assert_eq!(lab.carry_out(put_one).outcome, Err(Refusal::StorageFull));
     assert_eq!((lab.state.counts().memos, lab.state.stored_bytes()), (0, 0));
-    lab.storage_bytes_max += ENTRY_BYTES;
+    lab.storage_bytes_max += Kind::Memo.bytes();
     let put_one = lab.memoed("mine", put("t", 0, 1, "four"));
     assert!(lab.carry_out(put_one).outcome.is_ok());
     assert_eq!(lab.state.stored_bytes(), lab.storage_bytes_max);
@@ -100,5 +102,10 @@ fn drained_signals_stay_counted_while_a_memo_holds_them() {
     lab.ask(mailbox::Ask { key, verb: mailbox::Verb::Push { from, kind, payload, ttl_ms: 1000 } }).unwrap();
     let drain = lab.memoed("mine", mailbox::Ask { key, verb: mailbox::Verb::Drain { bytes_max: 99 } });
     lab.carry_out(drain);
-    assert_eq!(lab.state.stored_bytes(), 2 * ENTRY_BYTES + 8, "the head, and the memo with its signal");
+    let memo = Kind::Memo.bytes() + Kind::Signal.bytes() + 8;
+    assert_eq!(
+        lab.state.stored_bytes(),
+        Kind::Mailbox.bytes() + memo,
+        "the head, and the memo with its signal"
+    );
 }

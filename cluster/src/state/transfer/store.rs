@@ -3,14 +3,17 @@
 use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 
+use super::super::account::Payer;
 use super::super::bits::Bits;
 use super::super::bodies::Slot;
 use super::super::body::Body;
 use super::super::expiry::{Lease, Thing};
 use super::super::ground::Ground;
 use super::super::id::{Digest, Domain, Key};
-use super::super::limits::{ENTRY_BYTES, TRANSFER_CHUNKS_MAX};
+use super::super::limits::TRANSFER_CHUNKS_MAX;
 use super::super::outcome;
+use super::super::storage::Load;
+use super::super::weight::Kind;
 use super::{Ask, Encoding, Outcome, Refusal, Verb, View};
 
 /// All transfers. The maps are flat, so that a change copies a few small nodes whatever a transfer's size.
@@ -19,7 +22,7 @@ pub(in crate::state) struct Transfers {
     transfers: OrdMap<Key, Transfer>,
     chunks: OrdMap<(Key, u16), Chunk>,
     /// Kept apart, because an acknowledgement may come before its transfer and outlives it.
-    acknowledgements: OrdMap<Key, Lease>,
+    acknowledgements: OrdMap<Key, Acknowledgement>,
 }
 
 /// One transfer. The fields' order is the snapshot format.
@@ -32,6 +35,9 @@ pub(in crate::state) struct Transfer {
     received: Bits,
     delivered: Bits,
     lease: Lease,
+    /// Bounds how long it may be renewed.
+    begun_ms: u64,
+    payer: Payer,
 }
 
 /// One stored chunk. The fields' order is the snapshot format.
@@ -39,6 +45,16 @@ pub(in crate::state) struct Transfer {
 pub(in crate::state) struct Chunk {
     slot: Slot,
     encoding: Encoding,
+    /// Who put it, and has the whole body on its account.
+    payer: Payer,
+}
+
+/// One remembered acknowledgement. The fields' order is the snapshot format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::state) struct Acknowledgement {
+    lease: Lease,
+    begun_ms: u64,
+    payer: Payer,
 }
 
 impl Transfer {
@@ -96,7 +112,7 @@ impl Transfers {
             renew(transfer, key, ttl_ms, ground);
             return Ok(Outcome::Opened { created: false });
         }
-        ground.storage.admit(ENTRY_BYTES)?;
+        ground.storage.admit(Load::of(Kind::Transfer, 0))?;
         self.begin(key, ttl_ms, total, ground);
         ground.wakes.wake(Domain::Transfer, key);
         Ok(Outcome::Opened { created: true })
@@ -134,20 +150,22 @@ impl Transfers {
                     renew(transfer, key, ttl_ms, ground);
                     return Ok(Outcome::Duplicate);
                 }
-                let slot = ground.bodies.keep(digest, body, ENTRY_BYTES, &mut ground.storage)?;
+                let load = Load::of(Kind::Chunk, 0);
+                let slot = ground.bodies.keep(digest, body, load, &mut ground.storage)?;
                 transfer.received.set(index);
                 renew(transfer, key, ttl_ms, ground);
                 slot
             }
             (None, Some(total)) => {
-                let slot = ground.bodies.keep(digest, body, 2 * ENTRY_BYTES, &mut ground.storage)?;
+                let load = Load::of(Kind::Transfer, 0).and(Kind::Chunk, 0);
+                let slot = ground.bodies.keep(digest, body, load, &mut ground.storage)?;
                 self.begin(key, ttl_ms, total, ground).received.set(index);
                 slot
             }
             (None, None) => return Err(Refusal::Absent.into()),
         };
-        self.chunks.insert((key, index), Chunk { slot, encoding });
-        ground.storage.add_entry(0);
+        let payer = ground.storage.add(chunk_load(body.len()));
+        self.chunks.insert((key, index), Chunk { slot, encoding, payer });
         ground.wakes.wake(Domain::Transfer, key);
         Ok(Outcome::Stored)
     }
@@ -199,16 +217,23 @@ impl Transfers {
             }
             None if existing => return Err(Refusal::Absent.into()),
             // Where nothing lives nothing bounds the acknowledgements but the storage.
-            None if !self.acknowledgements.contains_key(&key) => ground.storage.admit(ENTRY_BYTES)?,
+            None if !self.acknowledgements.contains_key(&key) => {
+                ground.storage.admit(Load::of(Kind::Acknowledgement, 0))?;
+            }
             None => {}
         }
-        let expires_ms = ground.after(ttl_ms);
         let thing = Thing::Acknowledgement(key);
         match self.acknowledgements.get_mut(&key) {
-            Some(lease) => ground.agenda.renew(lease, thing, expires_ms),
+            Some(known) => {
+                let age_max_ms = ground.storage.rules.ages.transfer_max_ms;
+                let expires_ms = ground.after_within(ttl_ms, known.begun_ms, age_max_ms);
+                ground.agenda.renew(&mut known.lease, thing, expires_ms);
+            }
             None => {
-                self.acknowledgements.insert(key, ground.agenda.begin(thing, expires_ms));
-                ground.storage.add_entry(0);
+                let lease = ground.agenda.begin(thing, ground.after(ttl_ms));
+                let payer = ground.storage.add(Load::of(Kind::Acknowledgement, 0));
+                let begun_ms = ground.now_ms;
+                self.acknowledgements.insert(key, Acknowledgement { lease, begun_ms, payer });
             }
         }
         ground.wakes.wake(Domain::Transfer, key);
@@ -238,8 +263,18 @@ impl Transfers {
     fn begin(&mut self, key: Key, ttl_ms: u32, total: u16, ground: &mut Ground) -> &mut Transfer {
         let lease = ground.agenda.begin(Thing::Transfer(key), ground.after(ttl_ms));
         let (received, delivered) = (Bits::none(total), Bits::none(total));
-        let transfer = Transfer { total, acknowledged: false, freed: false, received, delivered, lease };
-        ground.storage.add_entry(0);
+        let payer = ground.storage.add(Load::of(Kind::Transfer, 0));
+        let begun_ms = ground.now_ms;
+        let transfer = Transfer {
+            total,
+            acknowledged: false,
+            freed: false,
+            received,
+            delivered,
+            lease,
+            begun_ms,
+            payer,
+        };
         self.transfers.entry(key).or_insert(transfer)
     }
 
@@ -247,7 +282,7 @@ impl Transfers {
     fn free(&mut self, key: &Key, ground: &mut Ground) -> usize {
         let Some(transfer) = self.transfers.remove(key) else { return 0 };
         ground.agenda.end(&transfer.lease, Thing::Transfer(*key));
-        ground.storage.drop_entry(0);
+        ground.storage.drop(transfer.payer, Load::of(Kind::Transfer, 0));
         if transfer.freed { 1 } else { 1 + self.free_chunks(key, &transfer.received, ground) }
     }
 
@@ -255,8 +290,9 @@ impl Transfers {
         let mut freed = 0;
         for index in received.iter() {
             if let Some(chunk) = self.chunks.remove(&(*key, index)) {
+                let len = ground.bodies.get(chunk.slot).map_or(0, |(_, body)| body.len());
+                ground.storage.drop(chunk.payer, chunk_load(len));
                 ground.bodies.release(chunk.slot, &mut ground.storage);
-                ground.storage.drop_entry(0);
                 freed += 1;
             }
         }
@@ -264,9 +300,9 @@ impl Transfers {
     }
 
     fn free_acknowledgement(&mut self, key: &Key, ground: &mut Ground) {
-        if let Some(lease) = self.acknowledgements.remove(key) {
-            ground.agenda.end(&lease, Thing::Acknowledgement(*key));
-            ground.storage.drop_entry(0);
+        if let Some(known) = self.acknowledgements.remove(key) {
+            ground.agenda.end(&known.lease, Thing::Acknowledgement(*key));
+            ground.storage.drop(known.payer, Load::of(Kind::Acknowledgement, 0));
         }
     }
 
@@ -287,8 +323,8 @@ impl Transfers {
     /// The agenda says that an acknowledgement is due.
     pub(in crate::state) fn lapse_acknowledgement(&mut self, key: &Key, ground: &mut Ground) -> usize {
         match self.acknowledgements.get_mut(key) {
-            Some(lease) if lease.alive(ground.now_ms) => {
-                ground.agenda.keep(lease, Thing::Acknowledgement(*key));
+            Some(known) if known.lease.alive(ground.now_ms) => {
+                ground.agenda.keep(&mut known.lease, Thing::Acknowledgement(*key));
             }
             _ => self.free_acknowledgement(key, ground),
         }
@@ -313,7 +349,7 @@ impl Transfers {
     }
 
     pub(in crate::state) fn acknowledged(&self, key: &Key, now_ms: u64) -> bool {
-        self.acknowledgements.get(key).is_some_and(|lease| lease.alive(now_ms))
+        self.acknowledgements.get(key).is_some_and(|known| known.lease.alive(now_ms))
     }
 
     pub(in crate::state) fn len(&self) -> usize {
@@ -332,7 +368,7 @@ impl Transfers {
         self.chunks.iter()
     }
 
-    pub(in crate::state) fn iter_acknowledgements(&self) -> impl Iterator<Item = (&Key, &Lease)> {
+    pub(in crate::state) fn iter_acknowledgements(&self) -> impl Iterator<Item = (&Key, &Acknowledgement)> {
         self.acknowledgements.iter()
     }
 
@@ -343,8 +379,8 @@ impl Transfers {
             && received.fits(*total)
             && delivered.fits(*total)
             && delivered.lowest_not_in(received).is_none()
-            && ground.agenda.restore(lease, Thing::Transfer(key));
-        ground.storage.add_entry(0);
+            && ground.agenda.restore(lease, Thing::Transfer(key))
+            && ground.storage.restore(transfer.payer, Load::of(Kind::Transfer, 0));
         sound && self.transfers.insert(key, transfer).is_none()
     }
 
@@ -359,20 +395,23 @@ impl Transfers {
         let belongs = self.transfers.get(&key).is_some_and(|transfer| {
             index < transfer.total && transfer.received.get(index) && !transfer.freed
         });
-        ground.storage.add_entry(0);
-        belongs && ground.bodies.refer(chunk.slot) && self.chunks.insert((key, index), chunk).is_none()
+        let len = ground.bodies.get(chunk.slot).map_or(0, |(_, body)| body.len());
+        belongs
+            && ground.storage.restore(chunk.payer, chunk_load(len))
+            && ground.bodies.refer(chunk.slot)
+            && self.chunks.insert((key, index), chunk).is_none()
     }
 
     /// Takes an acknowledgement as a snapshot has it; false if that cannot be.
     pub(in crate::state) fn restore_acknowledgement(
         &mut self,
         key: Key,
-        lease: Lease,
+        known: Acknowledgement,
         ground: &mut Ground,
     ) -> bool {
-        ground.storage.add_entry(0);
-        ground.agenda.restore(&lease, Thing::Acknowledgement(key))
-            && self.acknowledgements.insert(key, lease).is_none()
+        ground.agenda.restore(&known.lease, Thing::Acknowledgement(key))
+            && ground.storage.restore(known.payer, Load::of(Kind::Acknowledgement, 0))
+            && self.acknowledgements.insert(key, known).is_none()
     }
 
     /// Whether every transfer has the chunks it says it received.
@@ -386,7 +425,13 @@ fn is_total(total: u16) -> bool {
     (1..=TRANSFER_CHUNKS_MAX).contains(&total)
 }
 
+/// A chunk, and its body on the account of whoever put it; the store has the body once.
+fn chunk_load(len: usize) -> Load {
+    Load::of(Kind::Chunk, 0).and_shared(Kind::Body, len as u64)
+}
+
 fn renew(transfer: &mut Transfer, key: Key, ttl_ms: u32, ground: &mut Ground) {
-    let expires_ms = ground.after(ttl_ms);
+    let age_max_ms = ground.storage.rules.ages.transfer_max_ms;
+    let expires_ms = ground.after_within(ttl_ms, transfer.begun_ms, age_max_ms);
     ground.agenda.renew(&mut transfer.lease, Thing::Transfer(key), expires_ms);
 }

@@ -15,6 +15,7 @@ use conclave_cluster::state::host::Attachment;
 use conclave_cluster::state::id::{Domain, Key};
 use conclave_cluster::state::mailbox::{self, Message};
 use conclave_cluster::state::outcome::{Outcome, Refusal};
+use conclave_cluster::state::rules::Owner;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use serde_json::json;
 
@@ -41,6 +42,8 @@ const SECRET_CHARS: usize = 24;
 /// A mailbox that is sent over a stream.
 pub(super) struct Reader {
     shared: web::Data<Shared>,
+    /// On whose account the claim stands.
+    owner: Owner,
     peer: String,
     place: Place,
     /// What the client shows to go on with the claim, on whatever node: a part of every event's id.
@@ -62,6 +65,7 @@ impl Reader {
         shared: web::Data<Shared>,
         peer: String,
         credential: &Credential,
+        owner: Owner,
         last: Option<&str>,
     ) -> Result<Self, Error> {
         let place = keys::mailbox(&peer);
@@ -72,18 +76,19 @@ impl Reader {
         let at = shared.sockets.keeper().attachment(rand::random()).await?;
         let lease_ms = millis(shared.sockets.options.lease).min(LEASE_MS);
         let sent = known.map_or(0, |(_, seq)| seq);
-        let reader = Self { shared, peer, place, secret, session, at, lease_ms, sent, _guest: guest };
+        let reader = Self { shared, owner, peer, place, secret, session, at, lease_ms, sent, _guest: guest };
         match reader.take(!credential.is_anonymous()).await? {
             Ok(_) => {}
             Err(Refusal::Claim(claim::Refusal::Held)) => return Err(Code::PeerInUse.into()),
             Err(Refusal::StorageFull) => return Err(Code::StorageFull.into()),
+            Err(Refusal::ShareFull) => return Err(Error::share_full()),
             Err(_) => return Err(Code::NoLeader.into()),
         }
         if sent > 0 {
             let verb = mailbox::Verb::Acknowledge { session, seq: sent };
             let ask = Ask::Mailbox(mailbox::Ask { key: place.key, verb });
             // If it is not heard, the same is sent once more; the client tells by the number.
-            let _ = reader.shared.cluster.propose(Draft { charge: None, memo: None, ask }).await?;
+            let _ = reader.shared.cluster.propose(Draft::of(ask)).await?;
         }
         // From here on this node's replica knows that the mailbox is sent from here.
         reader.shared.cluster.read(|_, _| ()).await?;
@@ -93,7 +98,8 @@ impl Reader {
     async fn take(&self, seize: bool) -> Result<Result<Outcome, Refusal>, Error> {
         let verb = claim::Verb::Take { session: self.session, at: self.at, lease_ms: self.lease_ms, seize };
         let ask = Ask::Claim(claim::Ask { key: self.place.key, verb });
-        Ok(self.shared.cluster.propose(Draft { charge: None, memo: None, ask }).await?.outcome)
+        let draft = Draft { owner: Some(self.owner), ..Draft::of(ask) };
+        Ok(self.shared.cluster.propose(draft).await?.outcome)
     }
 
     /// This node's lease may have lapsed, and the claim with it. False: somebody else holds the peer id now.
@@ -147,7 +153,7 @@ impl Drop for Reader {
         let cluster = self.shared.cluster.clone();
         // Nobody waits for it.
         actix_web::rt::spawn(async move {
-            if cluster.propose(Draft { charge: None, memo: None, ask }).await.is_err() {
+            if cluster.propose(Draft::of(ask)).await.is_err() {
                 tracing::debug!("a stream was let go without the cluster hearing of it");
             }
         });

@@ -59,7 +59,10 @@ async fn open(call: &mut Call<'_>, shared: web::Data<Shared>) -> Result<HttpResp
             if !credential.may_claim(&peer) {
                 return Err(Code::Forbidden.into());
             }
-            Source::Mail(mail::Reader::claim(shared.clone(), peer, &credential, resume.as_deref()).await?)
+            let owner = call.owner();
+            let reader =
+                mail::Reader::claim(shared.clone(), peer, &credential, owner, resume.as_deref()).await?;
+            Source::Mail(reader)
         }
         _ => return Err(Code::InvalidInput.into()),
     };

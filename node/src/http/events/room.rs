@@ -163,9 +163,9 @@ mod tests {
         fn ask(&mut self, ask: Ask) {
             self.seq += 1;
             let id = RequestId { origin: 1, seq: self.seq };
-            let commands = vec![Command { id, charge: None, memo: None, ask }];
-            let proposal =
-                Proposal { stamp_ms: self.now_ms, storage_bytes_max: 1 << 30, floors: Vec::new(), commands };
+            let commands = vec![Command { id, charge: None, owner: None, memo: None, ask }];
+            let rules = Rules { storage_bytes_max: 1 << 30, ..Rules::default() };
+            let proposal = Proposal { stamp_ms: self.now_ms, rules, commands, ..Proposal::default() };
             let (answers, _) = self.state.apply(proposal);
             assert!(answers[0].outcome.is_ok(), "{answers:?}");
         }

@@ -75,7 +75,7 @@ fn refused(refusal: Refusal) -> Code {
         Refusal::Mailbox(mailbox::Refusal::Full) => Code::MailboxFull,
         Refusal::Rendezvous(rendezvous::Refusal::InUse) => Code::InviteCodeInUse,
         Refusal::Allowance { .. } => Code::RateLimitExceeded,
-        Refusal::StorageFull => Code::StorageFull,
+        Refusal::StorageFull | Refusal::ShareFull => Code::StorageFull,
         Refusal::Stale => Code::NoLeader,
         Refusal::Mailbox(mailbox::Refusal::NotHeld)
         | Refusal::Exchange(_)

@@ -96,7 +96,8 @@ impl Session {
         let ttl_ms = millis(self.shared.options.ttl.register);
         let verb = rendezvous::Verb::Register { peer: peer.to_owned(), ttl_ms };
         let ask = Ask::Rendezvous(rendezvous::Ask { key: keys::rendezvous(code).key, verb });
-        let draft = Draft { charge: self.charge(Tier::Create, 1), memo: None, ask };
+        let charge = self.charge(Tier::Create, 1);
+        let draft = Draft { charge, owner: Some(self.owner()), ..Draft::of(ask) };
         let cluster = &self.shared.cluster;
         let answer = self.shared.guesses.carry(cluster, draft, async |draft| cluster.propose(draft).await);
         match settle(answer.await)? {
@@ -145,7 +146,8 @@ impl Session {
         let ttl_ms = millis(self.shared.options.ttl.signal);
         let verb = mailbox::Verb::Push { from, kind, payload: Body::new(payload), ttl_ms };
         let ask = Ask::Mailbox(mailbox::Ask { key: keys::mailbox(to).key, verb });
-        let draft = Draft { charge: self.charge(Tier::Signal, 1), memo: None, ask };
+        let charge = self.charge(Tier::Signal, 1);
+        let draft = Draft { charge, owner: Some(self.owner()), ..Draft::of(ask) };
         let cluster = self.shared.cluster.clone();
         Ok(async move {
             match settle(cluster.propose(draft).await)? {

@@ -19,6 +19,7 @@ use conclave_cluster::state::allowance::{Charge, Tier};
 use conclave_cluster::state::command::Ask;
 use conclave_cluster::state::id::Key;
 use conclave_cluster::state::outcome::{Outcome, Refusal};
+use conclave_cluster::state::rules::Owner;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesOrdered;
 use tokio::time::{Instant, sleep_until};
@@ -56,6 +57,8 @@ pub(super) struct Context {
     pub(super) credential: Credential,
     /// As allowances count it.
     pub(super) client: Key,
+    /// On whose account it stores while it shows no credential.
+    pub(super) owner: Owner,
     /// `?room=`.
     pub(super) room: Option<String>,
     /// `?volatile=1`.
@@ -237,7 +240,16 @@ impl Session {
 
     /// Has something carried out. What concerns every kind of wish alike is an error here.
     pub(super) async fn wish(&self, ask: Ask) -> Result<Result<Outcome, Refusal>, Code> {
-        settle(self.shared.cluster.propose(Draft { charge: None, memo: None, ask }).await)
+        let draft = Draft { owner: Some(self.owner()), ..Draft::of(ask) };
+        settle(self.shared.cluster.propose(draft).await)
+    }
+
+    /// On whose account it stores: a socket may show its credential after it was opened.
+    pub(super) fn owner(&self) -> Owner {
+        match self.context.credential.subject {
+            Some(client) => Owner { client, network: None },
+            None => self.context.owner,
+        }
     }
 
     pub(super) fn charge(&self, tier: Tier, count: u32) -> Option<Charge> {
@@ -253,6 +265,7 @@ pub(super) fn settle(
     match answer?.outcome {
         Err(Refusal::Allowance { .. }) => Err(Code::RateLimited),
         Err(Refusal::StorageFull) => Err(Code::StorageFull),
+        Err(Refusal::ShareFull) => Err(Code::ShareFull),
         Err(Refusal::Stale) => Err(Code::NoLeader),
         outcome => Ok(outcome),
     }

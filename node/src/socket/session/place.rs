@@ -127,9 +127,10 @@ impl Session {
         };
         let verb = room::Verb::Publish { member: identity.key, message_id, data: Body::new(data), keep };
         let ask = Ask::Room(room::Ask { key: room.key, verb });
+        let draft = Draft { owner: Some(self.owner()), ..Draft::of(ask) };
         let cluster = self.shared.cluster.clone();
         Ok(async move {
-            match settle(cluster.propose(Draft { charge: None, memo: None, ask }).await)? {
+            match settle(cluster.propose(draft).await)? {
                 Ok(Outcome::Room(room::Outcome::Published { epoch, offset, .. })) => Ok((epoch, offset)),
                 Err(Refusal::Room(room::Refusal::NotAMember)) => Err(Code::NotInRoom),
                 Ok(_) | Err(_) => Err(Code::Internal),

@@ -3,7 +3,8 @@
 use std::rc::Rc;
 
 use conclave_cluster::state::id::Domain;
-use conclave_cluster::state::limits::{ENTRY_BYTES, MAILBOX_SIGNALS_MAX};
+use conclave_cluster::state::limits::MAILBOX_SIGNALS_MAX;
+use conclave_cluster::state::weight::Kind;
 use conclave_cluster::wire::{Lane, Limits};
 
 use super::Violation;
@@ -19,9 +20,16 @@ pub(crate) fn look(plan: &Plan, machines: &[Rc<Machine>]) -> Result<(), Violatio
         let Some(cluster) = &*cluster else { continue };
         cluster.inspect(|state, applied| {
             // Whoever empties a full storage is heard. The memo of that, and the acknowledgement of a live transfer,
-            // are all that comes on top.
+            // are all that comes on top, with windows and accounts, which are bounded by themselves.
             let counts = state.counts();
-            let most = plan.storage_bytes_max + (counts.memos + counts.transfers) as u64 * ENTRY_BYTES;
+            let above = [
+                (counts.memos, Kind::Memo),
+                (counts.transfers, Kind::Acknowledgement),
+                (counts.windows, Kind::Window),
+                (counts.owners, Kind::Account),
+            ];
+            let above = above.iter().map(|(count, kind)| *count as u64 * kind.bytes()).sum::<u64>();
+            let most = plan.storage_bytes_max + above;
             let stored = state.stored_bytes();
             if stored > most {
                 let what =

@@ -164,7 +164,7 @@ fn transfer_op(event: &Event) -> Option<TransferOp> {
         Fate::Saw(_) => None,
         // For want of storage anything may be refused; nothing is changed by it.
         Fate::Answered(answer) => match &answer.outcome {
-            Err(Refusal::StorageFull) => None,
+            Err(Refusal::StorageFull | Refusal::ShareFull) => None,
             known => Some(TransferOp::Asked { wish: event.wish.clone(), answer: Some(known.clone()) }),
         },
     }

@@ -3,7 +3,7 @@
 use conclave_cluster::state::allowance::{Charge, Tier};
 use conclave_cluster::state::command::Ask;
 use conclave_cluster::state::id::{Domain, Key};
-use conclave_cluster::state::outcome::{Answer, Refusal};
+use conclave_cluster::state::outcome::{Answer, Refusal, Scope};
 use conclave_cluster::state::rendezvous;
 use conclave_cluster::{Cluster, Draft, Error};
 
@@ -41,7 +41,7 @@ pub(super) async fn admitted_here(cluster: &Cluster, draft: Draft) -> Result<Ans
     Ok(match admitted {
         Ok(balance) => Answer { balance: Some(balance), ..answer },
         Err(balance) => {
-            let outcome = Err(Refusal::Allowance { retry_after_ms: 1 });
+            let outcome = Err(Refusal::Allowance { retry_after_ms: 1, scope: Scope::Client });
             Answer { outcome, balance: Some(balance), ..answer }
         }
     })

@@ -233,7 +233,7 @@ impl Desk {
             Wish::Charge { client } => Some(allowances::charge(*client)),
             _ => None,
         };
-        Draft { charge, memo, ask: self.words(wish) }
+        Draft { charge, memo, ..Draft::of(self.words(wish)) }
     }
 
     fn words(&self, wish: &Wish) -> Ask {

@@ -22,7 +22,7 @@ pub(crate) fn found(number: u8) -> Draft {
         ttl_ms: FOREVER_MS,
         verb: exchange::Verb::Create { id: u128::from(number), pin: None },
     };
-    Draft { charge: None, memo: None, ask: Ask::Exchange(ask) }
+    Draft::of(Ask::Exchange(ask))
 }
 
 /// Puts a value.

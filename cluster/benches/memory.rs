@@ -1,0 +1,237 @@
+//! What a stored thing takes of a node's memory, beside what it is counted for.
+//!
+//! ```sh
+//! cargo bench -p conclave-cluster --bench memory
+//! ```
+//!
+//! Each kind is stored many times over in a process of its own, whose resident memory is looked at before and after. The
+//! weights in `state/weight.rs` are chosen so that counted and resident are within a quarter of each other.
+#![allow(missing_docs)]
+
+use std::process::Command as Process;
+
+use bytes::Bytes;
+use conclave_cluster::state::State;
+use conclave_cluster::state::allowance::{Charge, Tier};
+use conclave_cluster::state::body::Body;
+use conclave_cluster::state::command::{Ask, Command, Memo, Proposal};
+use conclave_cluster::state::host::{self, Attachment, Host};
+use conclave_cluster::state::id::{Digest, Domain, Key, RequestId};
+use conclave_cluster::state::rules::{Owner, Rules};
+use conclave_cluster::state::{claim, device, exchange, mailbox, rendezvous, room, socket, ticket, transfer};
+
+/// As the node has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const COUNT: u64 = 60_000;
+const BATCH: u64 = 64;
+const NOW_MS: u64 = 1_700_000_000_000;
+const HOST: Host = Host { node: 1, run: 1 };
+
+/// What is stored, under a name; how many clients store it; with an `Idempotency-Key`.
+type Case = (&'static str, fn(u64) -> Ask, Who);
+
+#[derive(Clone, Copy, PartialEq)]
+enum Who {
+    One,
+    Each,
+    Charged,
+    Remembered,
+}
+
+const CASES: &[Case] = &[
+    ("transfer, empty", open, Who::One),
+    ("transfer with one chunk of 8 bytes", |n| chunk(n, 0, 1, 8), Who::One),
+    ("chunks of 100 bytes, 16 a transfer", |n| chunk(n / 16, n % 16, 16, 100), Who::One),
+    ("chunks of 40,000 bytes, 64 a transfer", |n| chunk(n / 64, n % 64, 64, 40_000), Who::One),
+    ("acknowledgement", acknowledge, Who::One),
+    ("session with a pin", |n| create(n, true), Who::One),
+    ("session", |n| create(n, false), Who::One),
+    (
+        "session with an offer of 600 bytes",
+        |n| if n.is_multiple_of(2) { create(n / 2, false) } else { offer(n / 2) },
+        Who::One,
+    ),
+    ("mailbox with one signal", |n| push(n), Who::One),
+    ("signals, 16 a mailbox", |n| push(n / 16), Who::One),
+    ("invite code", register, Who::One),
+    ("device", enlist, Who::One),
+    ("ticket", issue, Who::One),
+    ("ticket, each of another client", issue, Who::Each),
+    ("remembered acknowledgement", acknowledge, Who::Remembered),
+    ("socket session in a room", socket_of, Who::One),
+    ("room with a member", join, Who::One),
+    ("room messages of 100 bytes", publish, Who::One),
+    ("claim", take, Who::One),
+    ("window", |_| Ask::Spend, Who::Charged),
+];
+
+fn main() {
+    let mut arguments = std::env::args().skip(1).filter(|it| it != "--bench" && it != "--test");
+    match arguments.next() {
+        Some(name) => measure(&name),
+        None => {
+            println!("{:<42} {:>9} {:>9} {:>6}", "one of", "counted", "resident", "ratio");
+            for (name, ..) in CASES {
+                let program = std::env::current_exe().expect("it runs");
+                let status = Process::new(program).arg(name).status().expect("it can be run again");
+                assert!(status.success(), "{name}");
+            }
+        }
+    }
+}
+
+fn measure(name: &str) {
+    let (_, ask, who) = CASES.iter().find(|case| case.0 == name).expect("a case by that name");
+    let mut state = State::default();
+    let mut seq = 0;
+    let renew = Ask::Host(host::Ask::Renew { host: HOST, ttl_ms: 3_600_000 });
+    apply(&mut state, &mut seq, vec![(0, renew)], Who::One);
+    // So that what is allocated once is there.
+    apply(&mut state, &mut seq, (0..BATCH).map(|n| (n, ask(n + COUNT))).collect(), *who);
+    let count = if name.contains("40,000") { COUNT / 20 } else { COUNT };
+    let (counted, resident) = (state.stored_bytes(), resident());
+    for first in (0..count).step_by(BATCH as usize) {
+        apply(&mut state, &mut seq, (first..first + BATCH).map(|n| (n, ask(n))).collect(), *who);
+    }
+    let counted = (state.stored_bytes() - counted) / count;
+    let resident = (self::resident() - resident) / count;
+    println!("{name:<42} {counted:>9} {resident:>9} {:>6.2}", counted as f64 / resident as f64);
+}
+
+fn apply(state: &mut State, seq: &mut u64, asks: Vec<(u64, Ask)>, who: Who) {
+    let commands = asks.into_iter().map(|(n, ask)| {
+        *seq += 1;
+        let client = Key::derive(Domain::Client, &[&n.to_be_bytes()]);
+        let owner =
+            Owner { client: if who == Who::Each { client } else { key(Domain::Client, 0) }, network: None };
+        let charge = Charge { client, tier: Tier::Poll, count: 1, limit: 9, window_ms: 3_600_000 };
+        Command {
+            id: RequestId { origin: 1, seq: *seq },
+            charge: (who == Who::Charged).then_some(charge),
+            owner: Some(owner),
+            memo: (who == Who::Remembered).then(|| Memo { key: key(Domain::Memo, n), ttl_ms: 3_600_000 }),
+            ask,
+        }
+    });
+    let commands = commands.collect();
+    let rules = Rules { storage_bytes_max: u64::MAX, ..Rules::default() };
+    // As from a node that has all its answers but those of this batch.
+    let floors = vec![(1, seq.saturating_sub(BATCH))];
+    let (answers, _) =
+        state.apply(Proposal { stamp_ms: NOW_MS, rules, floors, commands, ..Proposal::default() });
+    assert!(answers.iter().all(|answer| answer.outcome.is_ok()), "{answers:?}");
+}
+
+/// Bytes of this process in memory.
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("a process has a status");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it says so");
+    let kib = line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number");
+    kib << 10
+}
+
+fn key(domain: Domain, n: u64) -> Key {
+    Key::derive(domain, &[&n.to_be_bytes()])
+}
+
+fn body(n: u64, len: usize) -> Body {
+    let mut bytes = vec![b'x'; len.max(8)];
+    bytes[..8].copy_from_slice(&n.to_be_bytes());
+    bytes.truncate(len.max(1));
+    Body::new(Bytes::from(bytes))
+}
+
+fn transfer(n: u64, verb: transfer::Verb) -> Ask {
+    Ask::Transfer(transfer::Ask { key: key(Domain::Transfer, n), ttl_ms: 3_600_000, verb })
+}
+
+fn open(n: u64) -> Ask {
+    transfer(n, transfer::Verb::Open { total: 3 })
+}
+
+fn chunk(n: u64, index: u64, total: u16, len: usize) -> Ask {
+    let body = body(n << 16 | index, len);
+    let digest = Digest::of(body.bytes());
+    let encoding = transfer::Encoding::Base64;
+    transfer(n, transfer::Verb::Put { index: index as u16, total: Some(total), digest, encoding, body })
+}
+
+fn acknowledge(n: u64) -> Ask {
+    transfer(n, transfer::Verb::Acknowledge { existing: false })
+}
+
+fn session(n: u64, verb: exchange::Verb) -> Ask {
+    Ask::Exchange(exchange::Ask { key: key(Domain::Exchange, n), ttl_ms: 3_600_000, verb })
+}
+
+fn create(n: u64, pinned: bool) -> Ask {
+    session(n, exchange::Verb::Create { id: n.into(), pin: pinned.then(|| key(Domain::Pin, n)) })
+}
+
+fn offer(n: u64) -> Ask {
+    session(n, exchange::Verb::Put { role: exchange::Role::Offer, envelope: body(n, 600) })
+}
+
+fn push(n: u64) -> Ask {
+    let (from, kind, payload) = ("peer-12345678".to_owned(), mailbox::Kind::Ready, body(n, 2));
+    let verb = mailbox::Verb::Push { from, kind, payload, ttl_ms: 3_600_000 };
+    Ask::Mailbox(mailbox::Ask { key: key(Domain::Mailbox, n), verb })
+}
+
+fn register(n: u64) -> Ask {
+    let verb = rendezvous::Verb::Register { peer: "peer-12345678".into(), ttl_ms: 3_600_000 };
+    Ask::Rendezvous(rendezvous::Ask { key: key(Domain::Rendezvous, n), verb })
+}
+
+fn enlist(n: u64) -> Ask {
+    let verb = device::Verb::Register {
+        device_id: "phone".into(),
+        onion: "abcdefghijklmnopqrstuvwxyz234567.onion".into(),
+        port: Some(443),
+        ttl_ms: 3_600_000,
+    };
+    Ask::Device(device::Ask { key: key(Domain::Devices, n), verb })
+}
+
+fn issue(n: u64) -> Ask {
+    let verb = ticket::Verb::Issue { grant: body(n, 71), ttl_ms: 3_600_000 };
+    Ask::Ticket(ticket::Ask { key: key(Domain::Ticket, n), verb })
+}
+
+fn at(n: u64) -> Attachment {
+    Attachment { host: HOST, connection: n }
+}
+
+fn socket_of(n: u64) -> Ask {
+    let verb = if n.is_multiple_of(2) {
+        socket::Verb::Open { subject: None, at: at(n / 2), lease_ms: 300_000 }
+    } else {
+        socket::Verb::Enter { connection: n / 2, room: Some("lobby".into()) }
+    };
+    Ask::Socket(socket::Ask { key: key(Domain::Socket, n / 2), verb })
+}
+
+fn join(n: u64) -> Ask {
+    let verb = room::Verb::Join { member: key(Domain::Socket, n), at: at(n), grace_ms: 10_000 };
+    Ask::Room(room::Ask { key: key(Domain::Room, n), verb })
+}
+
+fn publish(n: u64) -> Ask {
+    let member = key(Domain::Socket, 0);
+    let room = key(Domain::Room, n / 64);
+    let verb = if n.is_multiple_of(64) {
+        room::Verb::Join { member, at: at(n), grace_ms: 10_000 }
+    } else {
+        let keep = room::Keep { count: 1000, bytes: 1 << 20, age_ms: 3_600_000 };
+        room::Verb::Publish { member, message_id: Some(n), data: body(n, 100), keep }
+    };
+    Ask::Room(room::Ask { key: room, verb })
+}
+
+fn take(n: u64) -> Ask {
+    let verb =
+        claim::Verb::Take { session: key(Domain::Socket, n), at: at(n), lease_ms: 300_000, seize: false };
+    Ask::Claim(claim::Ask { key: key(Domain::Mailbox, n), verb })
+}

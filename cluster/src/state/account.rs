@@ -1,0 +1,226 @@
+//! Accounts: what each owner holds, counted to the thing.
+//!
+//! Whatever is stored for somebody is on the account of its owner, and on that of the owner's network if it has one. The
+//! thing keeps the number of the account, so that it comes off the same account when it goes, whoever lets it go. An
+//! account is there as long as something is on it.
+
+use imbl::OrdMap;
+use serde::{Deserialize, Serialize};
+
+use super::id::Key;
+use super::rules::{Owner, Share, Shares};
+use super::storage::Load;
+use super::weight::Kind;
+
+/// The number of an account, never used twice; or nobody's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+pub(super) struct Payer(u64);
+
+impl Payer {
+    /// Things that are on no account.
+    pub(super) const NOBODY: Self = Self(0);
+}
+
+/// What one owner holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Account {
+    key: Key,
+    /// The account of its network.
+    network: Payer,
+    things: u64,
+    holds: Holding,
+}
+
+/// Sums of what is on an account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Holding {
+    /// Bytes, as they are weighed; a chunk with its whole body, though others hold the same one.
+    pub bytes: u64,
+    /// Of them, those of small things.
+    pub small_bytes: u64,
+    /// Remembered keys.
+    pub keys: u32,
+    /// Mailboxes.
+    pub mailboxes: u32,
+    /// Rooms.
+    pub rooms: u32,
+}
+
+impl Holding {
+    fn with(mut self, load: &Load) -> Self {
+        self.bytes += load.own;
+        self.small_bytes += load.small;
+        self.keys += load.count(Kind::Memo);
+        self.mailboxes += load.count(Kind::Mailbox);
+        self.rooms += load.count(Kind::Room);
+        self
+    }
+
+    fn without(mut self, load: &Load) -> Self {
+        self.bytes -= load.own;
+        self.small_bytes -= load.small;
+        self.keys -= load.count(Kind::Memo);
+        self.mailboxes -= load.count(Kind::Mailbox);
+        self.rooms -= load.count(Kind::Room);
+        self
+    }
+
+    /// Whether `load` more would keep within a share. What does not grow is not asked for: who is above a share that has
+    /// become smaller may still do what takes none of it.
+    fn admits(&self, load: &Load, share: &Share) -> bool {
+        let then = self.with(load);
+        (load.own == 0 || then.bytes <= share.bytes)
+            && (load.count(Kind::Memo) == 0 || then.keys <= share.keys)
+            && (load.count(Kind::Mailbox) == 0 || then.mailboxes <= share.mailboxes)
+            && (load.count(Kind::Room) == 0 || then.rooms <= share.rooms)
+    }
+}
+
+/// Whoever the command under way stores for.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Writer {
+    owner: Option<Owner>,
+    /// Its account, if there is one.
+    client: Payer,
+    /// Its network's, if there is one.
+    network: Payer,
+}
+
+impl Writer {
+    /// The account that a thing would be on.
+    pub(super) fn client(&self) -> Payer {
+        self.client
+    }
+}
+
+/// All accounts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Accounts {
+    numbers: OrdMap<Key, Payer>,
+    accounts: OrdMap<Payer, Account>,
+    last: Payer,
+}
+
+impl Accounts {
+    /// Looks an owner's accounts up, once for a command.
+    pub(super) fn writer(&self, owner: Option<Owner>) -> Writer {
+        let number = |key: &Key| self.numbers.get(key).copied().unwrap_or_default();
+        match owner {
+            Some(it) => {
+                let (client, network) = (number(&it.client), it.network.as_ref().map(number));
+                Writer { owner, client, network: network.unwrap_or_default() }
+            }
+            None => Writer::default(),
+        }
+    }
+
+    /// Whether `load` more keeps the writer and its network within their shares. `scarce`: only the reserve is left.
+    pub(super) fn admit(&self, writer: &Writer, load: &Load, shares: &Shares, scarce: bool) -> bool {
+        let Some(owner) = &writer.owner else { return true };
+        let fits = |payer: Payer, share: &Share| {
+            let holds = self.accounts.get(&payer).map(|account| account.holds).unwrap_or_default();
+            let small =
+                !scarce || load.small == 0 || holds.small_bytes + load.small <= shares.reserve_client_bytes;
+            small && holds.admits(load, share)
+        };
+        fits(writer.client, &shares.client)
+            && (owner.network.is_none() || fits(writer.network, &shares.network))
+    }
+
+    /// How many accounts would be opened for the writer's next thing.
+    pub(super) fn missing(&self, writer: &Writer) -> u64 {
+        let Some(owner) = &writer.owner else { return 0 };
+        let missing = |payer| u64::from(payer == Payer::NOBODY);
+        missing(writer.client) + if owner.network.is_some() { missing(writer.network) } else { 0 }
+    }
+
+    /// Puts a thing on the writer's account.
+    pub(super) fn add(&mut self, writer: &mut Writer, load: &Load) -> Payer {
+        let Some(owner) = writer.owner else { return Payer::NOBODY };
+        if !self.accounts.contains_key(&writer.client) {
+            writer.network = owner.network.map(|key| self.open(key, Payer::NOBODY)).unwrap_or_default();
+            writer.client = self.open(owner.client, writer.network);
+        }
+        self.put(writer.client, load);
+        writer.client
+    }
+
+    /// The number of the account under `key`, which is opened if there is none.
+    fn open(&mut self, key: Key, network: Payer) -> Payer {
+        if let Some(known) = self.numbers.get(&key) {
+            return *known;
+        }
+        self.last.0 += 1;
+        self.numbers.insert(key, self.last);
+        let account = Account { key, network, things: 0, holds: Holding::default() };
+        self.accounts.insert(self.last, account);
+        self.last
+    }
+
+    fn put(&mut self, payer: Payer, load: &Load) -> bool {
+        let Some(account) = self.accounts.get_mut(&payer) else { return payer == Payer::NOBODY };
+        account.things += 1;
+        account.holds = account.holds.with(load);
+        let network = account.network;
+        network == Payer::NOBODY || self.put(network, load)
+    }
+
+    /// Takes a thing off the account it is on, and the account away with its last thing.
+    pub(super) fn drop(&mut self, payer: Payer, load: &Load) {
+        let Some(account) = self.accounts.get_mut(&payer) else { return };
+        account.things -= 1;
+        account.holds = account.holds.without(load);
+        let (network, key) = (account.network, account.key);
+        if account.things == 0 {
+            self.accounts.remove(&payer);
+            self.numbers.remove(&key);
+        }
+        self.drop(network, load);
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.accounts.len()
+    }
+
+    /// What is on the account under a key; nothing if there is none.
+    pub(super) fn holding(&self, key: &Key) -> Holding {
+        let payer = self.numbers.get(key).copied().unwrap_or_default();
+        self.accounts.get(&payer).map(|account| account.holds).unwrap_or_default()
+    }
+
+    /// The number of the last account opened; part of the state, since all replicas must number alike.
+    pub(super) fn last(&self) -> Payer {
+        self.last
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Payer, Key, Payer)> {
+        self.accounts.iter().map(|(payer, account)| (*payer, account.key, account.network))
+    }
+
+    /// Begins as a snapshot does, before its accounts.
+    pub(super) fn restore_last(&mut self, last: Payer) {
+        self.last = last;
+    }
+
+    /// Takes an account as a snapshot has it, before the things on it; false if that cannot be.
+    pub(super) fn restore(&mut self, payer: Payer, key: Key, network: Payer) -> bool {
+        let account = Account { key, network, things: 0, holds: Holding::default() };
+        (Payer(1)..=self.last).contains(&payer)
+            && network != payer
+            && self.numbers.insert(key, payer).is_none()
+            && self.accounts.insert(payer, account).is_none()
+    }
+
+    /// Puts a thing on the account that a snapshot says it is on; false if there is none.
+    pub(super) fn restore_thing(&mut self, payer: Payer, load: &Load) -> bool {
+        self.put(payer, load)
+    }
+
+    /// Whether no account is there without a thing on it, and no network has one of its own.
+    pub(super) fn are_sound(&self) -> bool {
+        self.accounts.values().all(|account| {
+            let network = self.accounts.get(&account.network);
+            account.things > 0 && network.is_none_or(|network| network.network == Payer::NOBODY)
+        })
+    }
+}

@@ -1,0 +1,98 @@
+//! What one stored thing weighs beside the bytes it carries: the memory that its entry takes on a node, with its
+//! places in the agenda and in other maps. Measured, see `benches/memory.rs`; part of the log's meaning as all bounds are.
+
+/// A kind of stored thing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A transfer without its chunks.
+    Transfer,
+    /// A chunk's place in its transfer.
+    Chunk,
+    /// A body, kept once however many chunks hold it.
+    Body,
+    /// A remembered acknowledgement.
+    Acknowledgement,
+    /// An exchange without its envelopes.
+    Exchange,
+    /// One side's envelope.
+    Envelope,
+    /// A pin of an exchange.
+    Pin,
+    /// A mailbox without its signals.
+    Mailbox,
+    /// A waiting signal.
+    Signal,
+    /// An invite code.
+    Rendezvous,
+    /// A device.
+    Device,
+    /// An outcome remembered under a caller's key.
+    Memo,
+    /// A socket session.
+    Socket,
+    /// A room without its members and messages.
+    Room,
+    /// A member of a room.
+    Member,
+    /// A message of a room.
+    RoomMessage,
+    /// A claim on a mailbox.
+    Claim,
+    /// A ticket.
+    Ticket,
+    /// An open allowance window.
+    Window,
+    /// The account of an owner.
+    Account,
+}
+
+impl Kind {
+    /// Bytes beside those that it carries.
+    pub const fn bytes(self) -> u64 {
+        match self {
+            Self::Transfer
+            | Self::Chunk
+            | Self::Body
+            | Self::Acknowledgement
+            | Self::Exchange
+            | Self::Pin
+            | Self::Mailbox
+            | Self::Signal
+            | Self::Rendezvous
+            | Self::Device
+            | Self::Memo
+            | Self::Socket
+            | Self::Room
+            | Self::Member
+            | Self::RoomMessage
+            | Self::Claim
+            | Self::Ticket => 256,
+            Self::Envelope => 64,
+            Self::Window => 256,
+            Self::Account => 256,
+        }
+    }
+
+    /// Whether it has no place in the reserve: what a store is filled with, as opposed to what keeps a cluster usable.
+    pub(super) const fn is_bulk(self) -> bool {
+        match self {
+            Self::Transfer | Self::Chunk | Self::Body | Self::RoomMessage => true,
+            Self::Acknowledgement
+            | Self::Exchange
+            | Self::Envelope
+            | Self::Pin
+            | Self::Mailbox
+            | Self::Signal
+            | Self::Rendezvous
+            | Self::Device
+            | Self::Memo
+            | Self::Socket
+            | Self::Room
+            | Self::Member
+            | Self::Claim
+            | Self::Ticket
+            | Self::Window
+            | Self::Account => false,
+        }
+    }
+}
