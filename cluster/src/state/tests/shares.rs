@@ -110,10 +110,7 @@ fn a_client_that_fills_its_share_starves_nobody() {
         assert!(lab.ask_for(BOB, ask.clone()).is_ok(), "{ask:?}");
     }
     assert!(lab.ask_for(BOB, put("b", 0, 1, "a chunk")).is_ok());
-    assert_eq!(
-        lab.ask_for(ANN, push("p")),
-        Ok(mailbox::Outcome::Queued { seq: 1 }.into()),
-    );
+    assert_eq!(lab.ask_for(ANN, push("p")), Ok(mailbox::Outcome::Queued { seq: 1 }.into()),);
 }
 
 #[test]

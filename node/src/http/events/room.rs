@@ -141,6 +141,7 @@ mod tests {
     use conclave_cluster::state::host::{self, Attachment, Host};
     use conclave_cluster::state::id::{Domain, RequestId};
     use conclave_cluster::state::room::{self, Keep, Verb};
+    use conclave_cluster::state::rules::Rules;
 
     use super::*;
 
