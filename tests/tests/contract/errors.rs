@@ -1,7 +1,7 @@
 //! One shape for every error.
 
 use conclave_tests::cluster::Cluster;
-use conclave_tests::relay::{Pair, word};
+use conclave_tests::relay::{Pair, invite_code, peer_id, register, signal, word};
 use conclave_tests::shared;
 use hyper::Method;
 use serde_json::{Value, json};
@@ -124,7 +124,7 @@ async fn a_cluster_that_stores_as_much_as_it_may_says_so() {
         }
         stored += 1;
     };
-    refused.refused(507, "storage_full");
+    assert_eq!(refused.refused(507, "storage_full")["scope"], "cluster");
     for index in 0..stored {
         assert_eq!(
             node.relay(&pair.receive()).send().await.ok()["chunk"]["chunkIndex"],
@@ -137,4 +137,27 @@ async fn a_cluster_that_stores_as_much_as_it_may_says_so() {
     node.delete(&at).send().await.ok();
     let again = Pair::fresh();
     node.relay(&again.send(0, 1, "AAEC")).send().await.ok();
+}
+
+#[tokio::test]
+async fn a_store_that_is_full_of_chunks_takes_what_is_small() {
+    let cluster = Cluster::builder().unmetered().set("storage.bytes_max", "1048576").start().await;
+    let node = cluster.follower().await;
+    let pair = Pair::fresh();
+    let data = |index: u32| format!("{index:A<49152}");
+    let mut index = 0;
+    while node.relay(&pair.send(index, 64, &data(index))).send().await.status == 200 {
+        index += 1;
+    }
+    // What the last chunk left of the part for chunks is taken up, too.
+    for small in 0..64 {
+        node.relay(&Pair::fresh().send(0, 1, &data(small)[..4096])).send().await;
+    }
+    let peer = peer_id();
+    node.post("/api/v1/sessions", &json!({"pin": word("pin")})).send().await.ok();
+    node.relay(&register(&invite_code(), &peer)).send().await.ok();
+    node.relay(&signal(&peer, &peer, "ready", json!({}))).send().await.ok();
+    node.post("/api/v1/tickets", &Value::Null).send().await.status(201);
+    let refused = node.relay(&Pair::fresh().send(0, 1, &data(0))).send().await;
+    assert_eq!(refused.refused(507, "storage_full")["scope"], "cluster");
 }
