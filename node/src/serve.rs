@@ -114,7 +114,8 @@ impl Error {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Homeless => Exit::Usage,
-            Self::Start(StartError::Reused(_)) | Self::Disk(files::Error::Foreign { .. }) => Exit::Refused,
+            Self::Start(StartError::Reused(_))
+            | Self::Disk(files::Error::Foreign { .. } | files::Error::Format { .. }) => Exit::Refused,
             Self::Tls(_) | Self::PublicTls(_) | Self::Access(_) => Exit::Usage,
             Self::Start(StartError::Listen { .. } | StartError::Raft(_))
             | Self::Disk(files::Error::Io { .. } | files::Error::Damaged { .. })
