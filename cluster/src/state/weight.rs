@@ -50,26 +50,27 @@ impl Kind {
     /// Bytes beside those that it carries.
     pub const fn bytes(self) -> u64 {
         match self {
-            Self::Transfer
-            | Self::Chunk
-            | Self::Body
-            | Self::Acknowledgement
-            | Self::Exchange
-            | Self::Pin
-            | Self::Mailbox
-            | Self::Signal
-            | Self::Rendezvous
-            | Self::Device
-            | Self::Memo
-            | Self::Socket
-            | Self::Room
-            | Self::Member
-            | Self::RoomMessage
-            | Self::Claim
-            | Self::Ticket => 256,
-            Self::Envelope => 64,
-            Self::Window => 256,
-            Self::Account => 256,
+            Self::Transfer => 330,
+            Self::Chunk => 160,
+            Self::Body => 240,
+            Self::Acknowledgement => 280,
+            Self::Exchange => 450,
+            Self::Envelope => 80,
+            Self::Pin => 360,
+            Self::Mailbox => 290,
+            Self::Signal => 215,
+            Self::Rendezvous => 300,
+            // Most of it is the map of the user's devices.
+            Self::Device => 1900,
+            Self::Memo => 415,
+            Self::Socket => 380,
+            Self::Room => 330,
+            Self::Member => 370,
+            Self::RoomMessage => 320,
+            Self::Claim => 380,
+            Self::Ticket => 310,
+            Self::Window => 284,
+            Self::Account => 210,
         }
     }
 
