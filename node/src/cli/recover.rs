@@ -125,7 +125,9 @@ fn report(config: &Config, found: &Found, peer: &str) -> String {
 
 fn exit(error: &Error) -> Exit {
     match error {
-        Error::Disk(files::Error::Foreign { .. }) | Error::Empty(_) => Exit::Refused,
+        Error::Disk(files::Error::Foreign { .. } | files::Error::Format { .. }) | Error::Empty(_) => {
+            Exit::Refused
+        }
         Error::Disk(files::Error::Io { .. } | files::Error::Damaged { .. }) | Error::Io(_) => Exit::Failed,
     }
 }
