@@ -169,7 +169,7 @@ impl Drop for Turn {
 
 /// Charges what is left of `charge`, in the log.
 async fn spend(cluster: &Cluster, charge: Charge) -> Result<Option<Balance>, Error> {
-    let draft = Draft { charge: Some(charge), memo: None, ask: Ask::Spend };
+    let draft = Draft { charge: Some(charge), ..Draft::of(Ask::Spend) };
     Ok(cluster.propose(draft).await?.balance)
 }
 

@@ -129,7 +129,7 @@ impl<'a> Call<'a> {
     /// Pays exactly, before anything is given away for it: the charge is committed when this returns.
     pub(super) async fn pay_exactly(&mut self, tier: Tier) -> Result<(), Error> {
         let Some(charge) = self.admit(tier)? else { return Ok(()) };
-        let draft = Draft { charge: Some(charge), memo: None, ask: Ask::Pay };
+        let draft = Draft { charge: Some(charge), ..Draft::of(Ask::Pay) };
         let answer = self.shared.cluster.propose_traced(draft, self.trace()).await?;
         self.settle(Some(tier), answer)?.map_err(|_| Code::Internal)?;
         Ok(())
