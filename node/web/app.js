@@ -1,85 +1,51 @@
-// The page: which of its sections is shown, and what a person reads there.
+// The page: what a person does, and what follows from it.
 
 import * as codes from "./code.js";
-import { connect } from "./conclave.js";
-import { Receiver, Sender, Trouble } from "./pairing.js";
+import * as link from "./link.js";
+import { progress, startMeter, way } from "./meter.js";
 import { qr } from "./qr.js";
+import { Receiver } from "./receiver.js";
+import * as saving from "./saving.js";
+import { Sender } from "./sender.js";
+import { Trouble } from "./side.js";
 import * as sink from "./sink.js";
 import { Transfers } from "./transfers.js";
-import { bytes, duration, files as manyFiles, words } from "./words.js";
-
-const at = (id) => document.getElementById(id);
-const SECTIONS = ["signin", "home", "offer", "finding", "accept", "moving", "done", "trouble"];
-const WAYS = {
-  direct: "Straight from device to device, encrypted from end to end.",
-  relay: "Through the relay, encrypted from end to end.",
-};
+import { at, element, list, notice, plainName, say, show, shown, total, wait } from "./view.js";
+import { bytes, files as manyFiles, words } from "./words.js";
 
 const relayOnly = new URLSearchParams(location.search).get("relay") === "1";
-/** A promise of the client of this moment. One serves one sending or receiving: closing it lets go of the code. */
-let client = null;
 /** The sender or receiver of this moment. */
 let side = null;
+/** What is offered now, or was last: `{ files, code }`. */
+let offered = null;
 /** Counts what was begun and ended, so that news of what is over is not shown. */
 let turn = 0;
-let shown = null;
 
-// ---- small helpers
-
-function element(name, properties = {}, ...children) {
-  const made = Object.assign(document.createElement(name), properties);
-  made.append(...children);
-  return made;
-}
-
-/** Shows one section; its heading gets the focus, so that a screen reader begins there. */
-function show(name) {
-  if (shown === name) return;
-  for (const section of SECTIONS) at(section).hidden = section !== name;
-  document.title =
-    { home: "Conclave: send a file to another device" }[name] ??
-    `${at(`${name}-title`).textContent} – Conclave`;
-  if (shown) {
-    scrollTo(0, 0);
-    at(`${name}-title`).focus();
-  }
-  shown = name;
-}
-
-const say = (text) => (at("news").textContent = text);
-const total = (files) => files.reduce((sum, file) => sum + file.size, 0);
-/** A name is shown and saved without what could make it look like another one. */
-const plainName = (name) =>
-  String(name)
-    .replace(/[\p{Cc}\u202a-\u202e\u2066-\u2069/\\]/gu, "_")
-    .slice(-200) || "file";
-
-function list(place, files) {
-  at(place).replaceChildren(
-    ...files.map(({ name, size }) =>
-      element(
-        "li",
-        {},
-        element("span", { className: "name", textContent: plainName(name), title: plainName(name) }),
-        element("span", { className: "size", textContent: bytes(size) }),
-      ),
-    ),
-  );
+/** What this browser lacks, if anything. */
+function lacking() {
+  if (!isSecureContext) return "insecure";
+  return globalThis.crypto?.subtle && AbortSignal.any && navigator.locks ? null : "old_browser";
 }
 
 function failed(error) {
   side?.end();
   retire();
   if (error?.status === 401 || error?.code === "unauthorized") return signIn("Your token is over. Ask for a new one.");
+  trouble(error);
+}
+
+function trouble(error) {
   const { title, text } = words(error);
   at("trouble-title").textContent = title;
   at("trouble-text").textContent = text;
+  at("offer-again").hidden = !offered;
+  at("trouble-again").hidden = Boolean(lacking());
   show("trouble");
 }
 
 function home() {
+  offered = null;
   at("files").value = "";
-  at("code").value = "";
   hint("");
   show("home");
 }
@@ -98,7 +64,7 @@ const token = () => sessionStorage.getItem(TOKEN) ?? undefined;
 /** Whether the server lets this page in, with the token it has or without one. One that can't be asked is not a no. */
 async function welcome() {
   const headers = token() ? { authorization: `Bearer ${token()}` } : {};
-  const asked = fetch("/api/v1/nodes", { headers, cache: "no-store" }).catch(() => null);
+  const asked = fetch(`${link.base}api/v1/nodes`, { headers, cache: "no-store" }).catch(() => null);
   const reply = await Promise.race([asked, new Promise((resolve) => setTimeout(resolve, 3000))]);
   return reply?.status !== 401;
 }
@@ -123,133 +89,119 @@ at("sign").addEventListener("submit", async (event) => {
 
 // ---- the connection
 
-function session() {
-  if (client) return client;
-  const mine = connect({ urls: location.origin, discover: true, token: token() });
-  client = mine;
-  mine.then(
-    (opened) => {
-      opened.on("state", (state) => mine === client && link(state));
-      if (mine === client) link({ state: "open" });
-    },
-    () => mine === client && link({ state: "closed" }),
-  );
-  return mine;
-}
-
-function link({ state }) {
-  const texts = { open: "Connected", reconnecting: "Connecting again…", closed: "Not connected" };
-  at("link").dataset.state = state === "open" ? "open" : "away";
-  at("link-text").textContent = texts[state];
-  if (state === "closed") client = null;
-}
-
 /** What was begun is over, `last` words apart. */
-function retire(last = Promise.resolve()) {
-  const old = client;
+function retire(last) {
   turn++;
-  side = client = null;
-  void last
-    .catch(() => {})
-    .then(async () => (await old)?.close())
-    .catch(() => {});
-  session().catch(() => {});
+  side = null;
+  link.retire(last);
+  link.session(token());
 }
 
 async function begin(Kind, options) {
-  if (!globalThis.crypto?.subtle || !AbortSignal.any)
-    throw new Trouble(isSecureContext ? "old_browser" : "insecure");
-  const transport = await session();
-  return new Kind({ client: transport, transfers: new Transfers(transport), relayOnly, ...options });
+  const lack = lacking();
+  if (lack) throw new Trouble(lack);
+  const client = link.session(token());
+  await client.opened;
+  return new Kind({ client, transfers: new Transfers(client), relayOnly, ...options });
 }
 
-// ---- progress
+const WAITING = {
+  sending: ["Making a code", "This takes a moment."],
+  receiving: ["Looking for the other device", "This takes a moment."],
+};
+/** What is waited for: one of those. */
+let waiting = "receiving";
 
-const meter = { samples: [] };
-
-function startMeter(title, files) {
-  Object.assign(meter, { samples: [], total: total(files) });
-  at("moving-title").textContent = title;
-  list("moving-files", files);
-  at("rate").textContent = at("left").textContent = "";
+/** Says what is waited for, or that it is the server. */
+function waitFor(what = waiting) {
+  waiting = what;
+  const [title, text] = WAITING[what];
+  if (link.state === "unreachable")
+    wait("The server can’t be reached", "This goes on by itself once it can. Is this device online?");
+  else wait(link.state === "open" ? title : "Connecting to the server", text);
 }
 
-/** Speed over the last few seconds, so that it neither jumps nor lies. */
-function progress({ done, via }) {
-  const now = performance.now();
-  const { samples } = meter;
-  if (samples.length && done < samples.at(-1).done) samples.length = 0;
-  samples.push({ now, done });
-  while (samples.length > 2 && now - samples[0].now > 4000) samples.shift();
-  const [first] = samples;
-  const speed = now - first.now > 400 ? ((done - first.done) * 1000) / (now - first.now) : 0;
-  const share = meter.total ? done / meter.total : 1;
-  const percent = `${Math.floor(share * 100)}%`;
-  at("bar").value = share;
-  if (at("percent").textContent !== percent) {
-    at("percent").textContent = percent;
-    document.title = `${percent} – Conclave`;
-    if (Math.floor(share * 100) % 25 === 0) say(percent);
-  }
-  at("amount").textContent = `${bytes(done)} of ${bytes(meter.total)}`;
-  at("rate").textContent = speed ? `${bytes(speed)}/s` : "";
-  at("left").textContent = speed && share < 1 ? `${duration((meter.total - done) / speed)} left` : "";
-  at("way").textContent = WAYS[via];
-  at("way").classList.remove("bad");
-}
-
-function stalled() {
-  at("way").textContent =
-    "Nothing arrives at the moment. Is the other device still there? This goes on by itself once it is.";
-  at("way").classList.add("bad");
-  at("rate").textContent = at("left").textContent = "";
-}
+link.watch((state, error) => {
+  if (error && side) return failed(error);
+  if (shown === "finding") waitFor();
+  if (offered?.code) showOffer();
+});
 
 // ---- sending
 
 async function send(files) {
   if (!files.length) return;
-  const code = codes.fresh();
   const mine = turn;
-  offer(code, files);
+  const code = codes.fresh();
+  offered = { files, code: null };
+  waitFor("sending");
   try {
-    const on = (state) => mine === turn && sending(state, files);
+    const on = (state) => mine === turn && sending(state, files, code);
     const sender = await begin(Sender, { files, on });
     if (mine !== turn) return;
     side = sender;
+    sender.client.on("error", (error) => mine === turn && error.code && failed(error));
     await sender.offer(code);
   } catch (error) {
     if (mine === turn) failed(error);
   }
 }
 
-function sending(state, files) {
-  if (state.phase === "paired") {
+function sending(state, files, code) {
+  const { phase } = state;
+  if (phase === "waiting" || phase === "left") {
+    offered = { files, code };
+    list("offer-files", files);
+    showOffer();
+    at("offer-note").textContent =
+      phase === "left" ? "The other device closed or reloaded its page. The code still works." : "";
+    show("offer");
+  } else if (phase === "paired") {
+    offered = { files, code: null };
     startMeter("Connected", files);
     progress({ done: 0, via: "direct" });
-    at("way").textContent = "Waiting for the other person to accept.";
+    way("Waiting for the other person to accept.");
     show("moving");
-  } else if (state.phase === "sending") {
+  } else if (phase === "sending") {
     at("moving-title").textContent = `Sending ${manyFiles(files.length)}`;
     progress(state);
-  } else if (state.phase === "checking") {
-    at("way").textContent = "Everything is over there and is being checked.";
-    at("rate").textContent = at("left").textContent = "";
-  } else if (state.phase === "done") {
+  } else if (phase === "checking") way("Everything is over there and is being checked.");
+  else if (phase === "second")
+    notice("A second device entered this code and was turned away. If that was not you, cancel: somebody else knows the code.");
+  else if (phase === "quiet") asleep();
+  else if (phase === "heard") way("The other device is there again.");
+  else if (phase === "done") {
     retire();
+    offered = null;
     at("done-title").textContent = "Sent";
     const arrived = state.checked ? "arrived and checked on the other device" : "arrived on the other device";
     at("done-text").textContent = `${manyFiles(files.length)}, ${bytes(total(files))}: ${arrived}.`;
     at("save-all").hidden = true;
+    at("left-to-save").textContent = "";
     list("done-files", files);
     show("done");
-  } else if (state.phase === "failed") failed(state.trouble);
+  } else if (phase === "failed") failed(state.trouble);
 }
 
-function offer(code, files) {
-  const spelled = codes.spell(code);
-  const address = `${location.origin}/#${spelled}`;
-  at("place").textContent = location.host;
+function asleep() {
+  way("The other device does not answer. It may be asleep or offline; this goes on by itself once it is back.", true);
+}
+
+/** The code, its link and its picture: while a node is there that others can ask, and only then. */
+function showOffer() {
+  const reached = link.state === "open";
+  at("offer-code").hidden = at("qr").hidden = at("copies").hidden = at("offer-waiting").hidden = !reached;
+  at("offer-away").hidden = reached;
+  at("offer-lead").hidden = !reached;
+  at("offer-title").textContent = reached ? "On the other device, enter this code" : "The code is not reachable now";
+  at("offer-away-text").textContent =
+    link.state === "unreachable"
+      ? "The server can’t be reached. Your files stay chosen, and the code is shown again once it can."
+      : "Connecting again…";
+  if (!reached) return at("qr").replaceChildren(), at("offer-code").replaceChildren();
+  const spelled = codes.spell(offered.code);
+  const address = `${link.address()}#${spelled}`;
+  at("place").textContent = link.address().replace(/^https?:\/\/|\/$/g, "");
   // Two halves, each of which stays on one line: what the server knows, and what it never learns.
   const groups = spelled.split("-").map((textContent) => element("span", { textContent }));
   const dash = () => element("span", { className: "unseen", textContent: "-" });
@@ -261,7 +213,6 @@ function offer(code, files) {
     element("span", { className: "key" }, ...half(groups.slice(known))),
   );
   at("qr").replaceChildren(picture(address));
-  list("offer-files", files);
   const copies = { "copy-link": ["Copy link", address], "copy-code": ["Copy code", spelled] };
   for (const [id, [label, text]] of Object.entries(copies)) {
     at(id).textContent = label;
@@ -275,7 +226,6 @@ function offer(code, files) {
       setTimeout(() => (at(id).textContent = label), 2000);
     };
   }
-  show("offer");
 }
 
 function picture(text) {
@@ -295,9 +245,12 @@ function picture(text) {
 
 async function receive(code) {
   const mine = turn;
-  show("finding");
+  offered = null;
+  // After an error the code is still there, to be compared or tried again.
+  at("code").value = codes.spell(code);
+  waitFor("receiving");
   try {
-    const on = (state) => mine === turn && (state.phase === "stalled" ? stalled() : progress(state));
+    const on = (state) => mine === turn && receiving(state);
     const receiver = await begin(Receiver, { on });
     if (mine !== turn) return;
     side = receiver;
@@ -314,7 +267,7 @@ async function receive(code) {
     });
     startMeter(`Receiving ${manyFiles(files.length)}`, files);
     progress({ done: 0, via: "direct" });
-    at("way").textContent = "Looking for the shortest way.";
+    way("Looking for the shortest way.");
     show("moving");
     received(await receiver.accept(sink.open));
   } catch (error) {
@@ -322,49 +275,27 @@ async function receive(code) {
   }
 }
 
-function save({ name, blob }) {
-  // Without its type: a page among the files must never run as one of this site's.
-  const address = URL.createObjectURL(new Blob([blob], { type: "application/octet-stream" }));
-  const anchor = element("a", { href: address, download: plainName(name) });
-  anchor.click();
-  setTimeout(() => URL.revokeObjectURL(address), 60000);
+function receiving(state) {
+  if (state.phase === "second")
+    notice("Another device entered this code, too, and was turned away. If that was neither of you, tell the sender.");
+  else if (state.phase === "quiet" && shown === "accept")
+    notice("The other device does not answer. It may be asleep or offline.");
+  else if (state.phase === "heard" && shown === "accept") notice("");
+  else if (shown !== "moving") return;
+  else if (state.phase === "quiet") asleep();
+  else if (state.phase === "stalled")
+    way("Nothing arrives at the moment. This goes on by itself once something does.", true);
+  else if (state.phase === "receiving") progress(state);
 }
 
 function received(files) {
   retire();
+  at("code").value = "";
   at("done-title").textContent = "Received";
   at("done-text").textContent =
     `${manyFiles(files.length)}, ${bytes(total(files))}: checked, exactly as sent.`;
-  at("done-files").replaceChildren(
-    ...files.map((file) =>
-      element(
-        "li",
-        {},
-        element("span", {
-          className: "name",
-          textContent: plainName(file.name),
-          title: plainName(file.name),
-        }),
-        element("button", {
-          type: "button",
-          textContent: "Save",
-          onclick: () => save(file),
-          ariaLabel: `Save ${plainName(file.name)}`,
-        }),
-        element(
-          "details",
-          {},
-          element("summary", { textContent: bytes(file.size) + ", SHA-256" }),
-          element("span", { className: "digest", textContent: file.sha256 }),
-        ),
-      ),
-    ),
-  );
-  at("save-all").hidden = files.length < 2;
-  at("save-all").onclick = () => files.forEach(save);
+  saving.show(files);
   show("done");
-  // One is saved at once; browsers ask before a page saves several.
-  if (files.length === 1) save(files[0]);
 }
 
 // ---- what a person does
@@ -404,18 +335,39 @@ at("receive").addEventListener("submit", (event) => {
   at("code").focus();
 });
 
-document.addEventListener("click", ({ target }) => {
+document.addEventListener("click", async ({ target }) => {
   const action = target.closest?.("[data-do]")?.dataset.do;
   if (action === "cancel") {
     retire(side?.cancel());
     home();
-  } else if (action === "again") home();
+  } else if (action === "again") {
+    if (shown === "done" && !(await saving.mayLeave())) return;
+    saving.forget();
+    home();
+  } else if (action === "offer-again") void send(offered.files);
 });
 
 addEventListener("beforeunload", (event) => {
-  if (side && (shown === "moving" || shown === "offer")) event.preventDefault();
+  const busy = side && (shown === "moving" || shown === "offer");
+  if (busy || saving.unsaved()) event.preventDefault();
 });
-addEventListener("pagehide", () => void side?.cancel());
+
+addEventListener("pagehide", () => {
+  side?.leave();
+  link.leave();
+  saving.forget();
+});
+
+// A page that comes back out of the browser's memory has lost its code, its other side and its connection.
+addEventListener("pageshow", ({ persisted }) => {
+  if (!persisted) return;
+  turn++;
+  side = null;
+  link.session(token());
+  if (shown === "signin") return;
+  if (offered) trouble(new Trouble("was_away"));
+  else home();
+});
 
 /** The code in the address, which is taken out of it at once, and so out of the history. */
 function fromAddress() {
@@ -435,11 +387,15 @@ let opening = fromAddress();
 function start() {
   const code = opening;
   opening = null;
+  link.session(token());
   if (code) void receive(code);
   else show("home");
-  session().catch(() => {});
 }
 
-void sink.sweep();
-if (await welcome()) start();
-else signIn();
+const lack = lacking();
+if (lack) trouble(new Trouble(lack));
+else {
+  void sink.sweep();
+  if (await welcome()) start();
+  else signIn();
+}

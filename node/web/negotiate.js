@@ -3,16 +3,20 @@
 //   const { pc, receive } = negotiate((type, payload) => client.signal(peer, type, payload), { polite: true });
 //   client.on("signal", ({ type, payload }) => receive(type, payload));
 
+/** Candidates that may wait for the description that they belong to. */
+const CANDIDATES_MAX = 64;
+
 /**
  * Perfect negotiation (the pattern of the WebRTC specification): either side may change the connection at any time;
  * where two offers meet, the polite one gives way. `send(type, payload)` carries a signal to the other side; hand
- * what comes from there to `receive`.
+ * what comes from there to `receive`. Candidates that overtook their description wait for it.
  */
 export function negotiate(send, { polite, config } = {}) {
   const pc = new RTCPeerConnection(config);
   let making = false,
     ignoring = false,
     answering = false;
+  let early = [];
   const tell = (type, payload) => Promise.resolve(send(type, payload)).catch(() => {});
   pc.onnegotiationneeded = async () => {
     try {
@@ -30,6 +34,10 @@ export function negotiate(send, { polite, config } = {}) {
   );
   const receive = async (type, payload) => {
     if (type === "ice-candidate") {
+      if (!pc.remoteDescription && !ignoring) {
+        if (early.length < CANDIDATES_MAX) early.push(payload);
+        return;
+      }
       return pc.addIceCandidate(payload).catch((error) => {
         if (!ignoring) throw error;
       });
@@ -40,6 +48,10 @@ export function negotiate(send, { polite, config } = {}) {
     answering = type === "answer";
     await pc.setRemoteDescription(payload);
     answering = false;
+    // One that belongs to another description is no loss.
+    const waiting = early;
+    early = [];
+    await Promise.all(waiting.map((candidate) => pc.addIceCandidate(candidate).catch(() => {})));
     if (type !== "offer") return;
     await pc.setLocalDescription();
     await tell(pc.localDescription.type, pc.localDescription.toJSON());

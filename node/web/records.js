@@ -4,6 +4,7 @@
 import { RECORD_OVERHEAD } from "./seal.js";
 import { Sha256 } from "./sha256.js";
 import { CHUNK_BYTES } from "./transfers.js";
+import { Crc32 } from "./zip.js";
 
 const DATA = 0;
 const END = 1;
@@ -88,6 +89,7 @@ export class Writer {
   #files;
   #sinks;
   #hash = new Sha256();
+  #crc = new Crc32();
 
   /** `files` are `{ name, size }`; `open(file)` makes a sink for one. */
   constructor(files, open) {
@@ -97,7 +99,7 @@ export class Writer {
     this.at = { file: 0, offset: 0 };
     /** Bytes written over all files. */
     this.done = 0;
-    /** What became of the files so far: `{ name, size, sha256, blob }`. */
+    /** What became of the files so far: `{ name, size, sha256, crc32, blob }`. */
     this.finished = [];
   }
 
@@ -113,14 +115,17 @@ export class Writer {
       if (this.at.offset + body.length > file.size) throw new Error("a file is longer than was announced");
       await this.#sinks.now.write(body);
       this.#hash.update(body);
+      this.#crc.update(body);
       this.at = { file: this.at.file, offset: this.at.offset + body.length };
       this.done += body.length;
       return;
     }
     const { sha256 } = JSON.parse(new TextDecoder().decode(body));
     if (this.at.offset !== file.size || this.#hash.hex() !== sha256) throw new Damaged(file.name);
-    this.finished.push({ ...file, sha256, blob: await this.#sinks.now.finish() });
+    const crc32 = this.#crc.value;
+    this.finished.push({ ...file, sha256, crc32, blob: await this.#sinks.now.finish() });
     this.#hash = new Sha256();
+    this.#crc = new Crc32();
     this.#sinks.now = null;
     this.at = { file: this.at.file + 1, offset: 0 };
   }

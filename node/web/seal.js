@@ -38,11 +38,20 @@ export const key = (root, salt, purpose) =>
 export const name = async (root, salt, purpose) =>
   toBase64(new Uint8Array(await crypto.subtle.deriveBits(hkdf(salt, purpose), root, 256)));
 
-/** Small JSON messages between the two pages, sealed; a repeated or reflected one does not open. */
+/** Numbers of letters that are remembered, of each sender. */
+const REMEMBERED = 4096;
+/** The number of a letter after which its sender writes no more. */
+const LAST = Number.MAX_SAFE_INTEGER;
+
+/**
+ * Small JSON messages between the two pages, sealed; a repeated or reflected one does not open. One that was overtaken by
+ * others does.
+ */
 export class Letters {
   #out;
   #in;
   #sent = 0;
+  // Of each sender: the numbers that were seen, and below which none is taken any more.
   #seen = new Map();
 
   /** `me` and `you` are "sender" and "receiver", in either order. */
@@ -54,10 +63,10 @@ export class Letters {
     return letters;
   }
 
-  async seal(from, to, type, body) {
+  async seal(from, to, type, body, { last = false } = {}) {
     const iv = crypto.getRandomValues(new Uint8Array(12));
     const additionalData = utf8(JSON.stringify([from, to, type]));
-    const text = utf8(JSON.stringify({ n: ++this.#sent, body }));
+    const text = utf8(JSON.stringify({ n: last ? LAST : ++this.#sent, body }));
     const sealed = await crypto.subtle.encrypt({ name: "AES-GCM", iv, additionalData }, this.#out, text);
     return { v: 1, iv: toBase64(iv), ct: toBase64(new Uint8Array(sealed)) };
   }
@@ -68,8 +77,14 @@ export class Letters {
     const algorithm = { name: "AES-GCM", iv: fromBase64(iv), additionalData };
     const text = await crypto.subtle.decrypt(algorithm, this.#in, fromBase64(ct));
     const { n, body } = JSON.parse(new TextDecoder().decode(text));
-    if (n <= (this.#seen.get(from) ?? 0)) return null;
-    this.#seen.set(from, n);
+    const seen = this.#seen.get(from) ?? { numbers: new Set(), from: 0 };
+    if (!(n > seen.from) || seen.numbers.has(n)) return null;
+    this.#seen.set(from, seen);
+    seen.numbers.add(n);
+    if (seen.numbers.size > REMEMBERED) {
+      seen.from = Math.min(...seen.numbers);
+      seen.numbers.delete(seen.from);
+    }
     return body;
   }
 }

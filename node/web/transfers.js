@@ -126,8 +126,11 @@ export class Transfers {
     const within = signal ? AbortSignal.any([signal, stop.signal]) : stop.signal;
     let [next, done, over] = [0, received, false];
     const [again, slow] = [[], []];
+    // Asked for once each: what is sealed under a number must never be other bytes under the same one.
+    const kept = new Map();
     const put = async (i) => {
-      const body = await chunk(i);
+      const body = kept.get(i) ?? (await chunk(i));
+      kept.delete(i);
       within.throwIfAborted();
       const headers = { "content-digest": await contentDigest(body) };
       const began = performance.now();
@@ -138,6 +141,7 @@ export class Transfers {
         if (error.status === 408 && slow.push(i) < SLOW_MAX) {
           // The line is full: this chunk's turn comes again, with fewer beside it.
           again.push(i);
+          kept.set(i, body);
           return this.#up.crowded();
         }
         // An answer that was lost was asked for again, and meanwhile the receiver has fetched and acknowledged it all.

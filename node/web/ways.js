@@ -114,20 +114,22 @@ export async function sendRelayed(transfers, { root, salt, run, total, seal, onr
   const stop = new AbortController();
   const within = AbortSignal.any([signal, stop.signal]);
   const waiting = new Set();
-  let received = 0;
+  let uploaded = 0;
   // Read one after the other, though several are uploaded at a time.
   let reading = Promise.resolve();
   const inTurn = (i) => (reading = reading.then(() => seal(i)));
-  const arrival = async (id, count) => {
+  const arrival = async (id) => {
     if (!(await transfers.acknowledged(id, { signal: within })))
       throw new Error("a part expired in the relay");
-    onreceived((received += count));
   };
+  // On a slow line it is minutes until a whole segment has arrived; what is on its way counts.
+  const onprogress = () => onreceived(Math.min(total, ++uploaded));
   try {
     for await (const { first, ...segment } of segments(root, salt, run, total)) {
       while (waiting.size >= SEGMENTS_AHEAD) await Promise.race(waiting);
-      const id = await transfers.upload({ ...segment, chunk: (i) => inTurn(first + i), signal: within });
-      const arrived = arrival(id, segment.total).finally(() => waiting.delete(arrived));
+      const chunk = (i) => inTurn(first + i);
+      const id = await transfers.upload({ ...segment, chunk, onprogress, signal: within });
+      const arrived = arrival(id).finally(() => waiting.delete(arrived));
       arrived.catch((error) => stop.abort(error));
       waiting.add(arrived);
     }
@@ -139,8 +141,8 @@ export async function sendRelayed(transfers, { root, salt, run, total, seal, onr
 }
 
 /** The same as `receiveDirect`, through the relay. */
-export async function receiveRelayed(transfers, { root, salt, run, total, take, signal }) {
+export async function receiveRelayed(transfers, { root, salt, run, total, take, onbytes, signal }) {
   for await (const { first, ...segment } of segments(root, salt, run, total)) {
-    await transfers.download({ ...segment, sink: (record, i) => take(first + i, record), signal });
+    await transfers.download({ ...segment, sink: (record, i) => take(first + i, record), onbytes, signal });
   }
 }

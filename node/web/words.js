@@ -9,13 +9,25 @@ const TROUBLES = {
     "The code is not quite right",
     "Its first twelve characters lead to a waiting device, the rest does not fit. Please compare it again.",
   ],
+  taken: [
+    "Another device has this code",
+    "It is receiving the files, or about to. If that is not you, tell the sender: somebody else knows the code.",
+  ],
+  taken_over: [
+    "Another device took over",
+    "It entered the same code while this page did not answer. If that is not you, tell the sender: somebody else knows the code.",
+  ],
+  closed: [
+    "The other device closed its page",
+    "Or it was reloaded, and its files have to be chosen again. Ask for a new code.",
+  ],
   no_answer: [
     "The other device does not answer",
     "Its page may be asleep in the background. Bring it to the front there, then try again.",
   ],
   gone: [
     "The other device is gone",
-    "Nothing has come from it for minutes. Are both devices online, and both pages open?",
+    "Nothing has come from it for three minutes. Are both devices online, and both pages open?",
   ],
   damaged: [
     "A file arrived damaged",
@@ -40,7 +52,11 @@ const TROUBLES = {
     "The other device found a wrong checksum and threw the file away. Please send it again.",
   ],
   other_too_large: ["The other device has too little room", "Its browser can't hold a file of that size."],
-  other_gone: ["The connection to the other device was lost", "It gave up after minutes without an answer."],
+  other_gone: ["The connection to the other device was lost", "It gave up after three minutes without an answer."],
+  was_away: [
+    "This page was away",
+    "Its code ended when it was left. The same files can be offered again, under a new code.",
+  ],
   insecure: [
     "This page needs a secure address",
     "Browsers encrypt only on pages that came by https:// (or from this very machine). Ask whoever runs this server for its https address.",

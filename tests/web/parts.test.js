@@ -165,6 +165,10 @@ it("a letter opens once, for its addressee, with the whole code", async () => {
   await assert.rejects(guessed.open("bob", "alice", "ready", letter), "another code");
   assert.deepEqual(await sender.open("bob", "alice", "ready", letter), { hello: 1 });
   assert.equal(await sender.open("bob", "alice", "ready", letter), null, "a second time");
+  const [early, late] = [await receiver.seal("bob", "alice", "ready", 1), await receiver.seal("bob", "alice", "ready", 2)];
+  assert.equal(await sender.open("bob", "alice", "ready", late), 2);
+  assert.equal(await sender.open("bob", "alice", "ready", early), 1, "one that was overtaken");
+  assert.equal(await sender.open("bob", "alice", "ready", early), null);
 });
 
 it("a record opens under its own number and run alone", async () => {

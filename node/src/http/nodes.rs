@@ -1,10 +1,12 @@
 //! Where the other nodes are: for clients that want somewhere else to go.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::{HttpResponse, web};
+use actix_web::http::header::HOST;
+use actix_web::{HttpRequest, HttpResponse, web};
 use conclave_cluster::{Cluster, NodeStatus};
 use serde_json::json;
 use tokio::sync::Mutex;
@@ -16,7 +18,7 @@ use super::shared::Shared;
 /// For how long a list is given out before the members are asked again.
 const FRESH: Duration = Duration::from_secs(3);
 
-/// The public origins of the members, by node id. It has one place a member, so the cluster's size bounds it.
+/// The public addresses of the members, by node id. It has one place a member, so the cluster's size bounds it.
 pub(super) type Origins = BTreeMap<u64, String>;
 
 /// The list, asked for by one request at a time; the others wait for its answer, half a second at most.
@@ -30,8 +32,30 @@ struct Known {
 }
 
 impl Nodes {
-    /// The origins of all members that have a public one.
-    pub(super) async fn origins(&self, cluster: &Cluster) -> Arc<Origins> {
+    /// The addresses of all members that have one which means the same to whoever sent `request`.
+    pub(super) async fn for_request(&self, shared: &Shared, request: &HttpRequest) -> Origins {
+        let reach = Reach::of_request(request);
+        self.told(shared, reach).await
+    }
+
+    /// The addresses that clients are sent to when this node goes away: those that lead as far as its own.
+    pub(super) async fn elsewhere(&self, shared: &Shared) -> Vec<String> {
+        let own = shared.cluster.node_id();
+        let reach = self.all(&shared.cluster).await.get(&own).map_or(Reach::Everywhere, |url| Reach::of(url));
+        let others = self.told(shared, reach).await.into_iter().filter(|(id, _)| *id != own);
+        others.map(|(_, url)| url).collect()
+    }
+
+    async fn told(&self, shared: &Shared, reach: Reach) -> Origins {
+        let all = self.all(&shared.cluster).await;
+        let told = all.iter().filter(|(_, url)| {
+            // Clients that come over TLS are sent to nothing without it.
+            (!shared.options.tls || url.starts_with("https://")) && Reach::of(url) >= reach
+        });
+        told.map(|(id, url)| (*id, url.clone())).collect()
+    }
+
+    async fn all(&self, cluster: &Cluster) -> Arc<Origins> {
         let mut known = self.0.lock().await;
         if known.asked.is_none_or(|asked| asked.elapsed() > FRESH) {
             let status = cluster.status().await;
@@ -42,28 +66,83 @@ impl Nodes {
     }
 }
 
-/// What the members say now; of one that does not answer, what it said before: it may be back in a second.
-fn merged(before: &Origins, members: &[NodeStatus]) -> Origins {
-    let origin = |member: &NodeStatus| {
-        if member.http.is_empty() { before.get(&member.id).cloned() } else { origin(&member.http) }
-    };
-    members.iter().filter_map(|member| Some((member.id, origin(member)?))).collect()
+/// How far an address leads: to whom it means the same. A node without `http.url` names the address it is bound to, which
+/// behind a proxy is the proxy's business alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Reach {
+    /// On this very machine.
+    Machine,
+    /// In a private network.
+    Network,
+    /// From anywhere: names and public addresses.
+    Everywhere,
 }
 
-/// The origin of a node's URL: scheme, host and port, which is all that may stand in a content security policy. An
-/// address that names no host (`0.0.0.0`) is no place to go to.
-fn origin(url: &str) -> Option<String> {
+impl Reach {
+    /// How far a URL leads.
+    fn of(url: &str) -> Self {
+        let authority = url.split_once("://").map_or(url, |(_, rest)| rest).split('/').next().unwrap_or_default();
+        Self::of_host(authority)
+    }
+
+    /// The address that a client uses says what others it can use, if the connection comes from as near.
+    fn of_request(request: &HttpRequest) -> Self {
+        let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+        let peer = request.peer_addr().map_or(Self::Everywhere, |peer| Self::of_ip(peer.ip()));
+        Self::of_host(host).max(peer)
+    }
+
+    /// Of a host, with or without its port.
+    fn of_host(authority: &str) -> Self {
+        let host = match authority.strip_prefix('[') {
+            Some(rest) => rest.split(']').next().unwrap_or_default(),
+            None => authority.split(':').next().unwrap_or_default(),
+        };
+        match host.parse() {
+            Ok(ip) => Self::of_ip(ip),
+            Err(_) if host.eq_ignore_ascii_case("localhost") => Self::Machine,
+            Err(_) => Self::Everywhere,
+        }
+    }
+
+    fn of_ip(ip: IpAddr) -> Self {
+        let near = match ip.to_canonical() {
+            IpAddr::V4(ip) => (ip.is_loopback(), ip.is_private() || ip.is_link_local()),
+            IpAddr::V6(ip) => (ip == Ipv6Addr::LOCALHOST, ip.is_unique_local() || ip.is_unicast_link_local()),
+        };
+        match near {
+            (true, _) => Self::Machine,
+            (_, true) => Self::Network,
+            _ => Self::Everywhere,
+        }
+    }
+}
+
+/// What the members say now; of one that does not answer, what it said before: it may be back in a second.
+fn merged(before: &Origins, members: &[NodeStatus]) -> Origins {
+    let place = |member: &NodeStatus| {
+        if member.http.is_empty() { before.get(&member.id).cloned() } else { address(&member.http) }
+    };
+    members.iter().filter_map(|member| Some((member.id, place(member)?))).collect()
+}
+
+/// The address of a node: scheme, host and port, and the path that a proxy in front of it has, if any. One that names no
+/// host (`0.0.0.0`) is no place to go to.
+fn address(url: &str) -> Option<String> {
     let (scheme, rest) = url.split_once("://")?;
-    let authority = rest.split('/').next().filter(|authority| !authority.is_empty())?;
+    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte);
-    let nowhere = authority.starts_with("0.0.0.0:") || authority.starts_with("[::]:");
+    let nowhere = authority.is_empty() || authority.starts_with("0.0.0.0:") || authority.starts_with("[::]:");
     let fits = matches!(scheme, "http" | "https") && authority.bytes().all(plain) && !nowhere;
-    fits.then(|| format!("{scheme}://{authority}"))
+    let path = path.trim_end_matches('/');
+    let segments = path.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte));
+    let slash = if path.is_empty() { "" } else { "/" };
+    (fits && segments).then(|| format!("{scheme}://{authority}{slash}{path}"))
 }
 
 /// `GET /api/v1/nodes`.
-pub(super) async fn list(shared: web::Data<Shared>) -> HttpResponse {
-    let origins = shared.nodes.origins(&shared.cluster).await;
+pub(super) async fn list(request: HttpRequest, shared: web::Data<Shared>) -> HttpResponse {
+    let origins = shared.nodes.for_request(&shared, &request).await;
     let nodes: Vec<_> = origins.iter().map(|(id, url)| json!({ "id": id, "url": url })).collect();
     ok(&json!({ "nodes": nodes }))
 }
@@ -91,10 +170,12 @@ mod tests {
     }
 
     #[test]
-    fn an_origin_is_what_a_browser_can_go_to() {
+    fn an_address_is_what_a_browser_can_go_to() {
         for (url, expected) in [
             ("http://127.0.0.1:3000", Some("http://127.0.0.1:3000")),
-            ("https://one.example/some/path", Some("https://one.example")),
+            ("https://one.example/some/path/", Some("https://one.example/some/path")),
+            ("https://one.example/", Some("https://one.example")),
+            ("https://one.example/; script-src *", None),
             ("http://0.0.0.0:3000", None),
             ("http://[::]:3000", None),
             ("ftp://one.example", None),
@@ -102,7 +183,7 @@ mod tests {
             ("https://", None),
             ("", None),
         ] {
-            assert_eq!(origin(url).as_deref(), expected, "{url}");
+            assert_eq!(address(url).as_deref(), expected, "{url}");
         }
     }
 
@@ -111,5 +192,29 @@ mod tests {
         let before = merged(&Origins::new(), &[member(1, "http://a:1"), member(2, "http://b:2")]);
         let now = merged(&before, &[member(2, ""), member(3, "")]);
         assert_eq!(now, Origins::from([(2, "http://b:2".to_owned())]));
+    }
+
+    #[test]
+    fn an_address_is_told_to_whom_it_means_the_same() {
+        let of = |host: &'static str, peer: &str| {
+            let request = actix_web::test::TestRequest::default().insert_header((HOST, host));
+            Reach::of_request(&request.peer_addr(peer.parse().unwrap()).to_http_request())
+        };
+        assert_eq!(of("127.0.0.1:3000", "127.0.0.1:5"), Reach::Machine);
+        assert_eq!(of("localhost:3000", "[::1]:5"), Reach::Machine);
+        assert_eq!(of("one.example", "127.0.0.1:5"), Reach::Everywhere, "a proxy on the same machine");
+        assert_eq!(of("127.0.0.1:3000", "203.0.113.9:5"), Reach::Everywhere, "a made-up host");
+        assert_eq!(of("192.168.0.7:3000", "192.168.0.9:5"), Reach::Network);
+        for (url, reach) in [
+            ("http://127.0.0.1:3000", Reach::Machine),
+            ("http://[::1]:3000", Reach::Machine),
+            ("http://10.0.0.1:3000", Reach::Network),
+            ("http://169.254.1.1:3000", Reach::Network),
+            ("http://[fd00::1]:3000", Reach::Network),
+            ("http://203.0.113.9:3000", Reach::Everywhere),
+            ("https://one.example/conclave", Reach::Everywhere),
+        ] {
+            assert_eq!(Reach::of(url), reach, "{url}");
+        }
     }
 }

@@ -81,9 +81,7 @@ impl Shared {
 
     /// Sends the sockets of this node elsewhere; everything about them is over by `end`. Call [`Shared::drain`] before.
     pub async fn drain_sockets(&self, end: Instant) {
-        let origins = self.nodes.origins(&self.cluster).await;
-        let others = origins.iter().filter(|(id, _)| **id != self.cluster.node_id());
-        let urls: Vec<String> = others.map(|(_, url)| url.clone()).collect();
+        let urls = self.nodes.elsewhere(self).await;
         self.sockets.drain(&urls, end).await;
     }
 

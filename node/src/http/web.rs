@@ -11,7 +11,7 @@ use actix_web::body::BoxBody;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{
     AcceptEncoding, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, Encoding,
-    EntityTag, Header as _, HeaderValue, IfNoneMatch, VARY,
+    EntityTag, Header as _, HeaderName, HeaderValue, IfNoneMatch, VARY,
 };
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
@@ -22,12 +22,17 @@ use super::app::probe;
 use super::nodes::Origins;
 use super::shared::Shared;
 
+/// What the page may use of the device: the screen stays on while a code is shown or bytes move.
+const PERMISSIONS: &str = "accelerometer=(), autoplay=(), camera=(), display-capture=(), encrypted-media=(), \
+     fullscreen=(), geolocation=(), gyroscope=(), magnetometer=(), microphone=(), midi=(), payment=(), \
+     picture-in-picture=(), publickey-credentials-get=(), screen-wake-lock=(self), usb=(), web-share=(), \
+     xr-spatial-tracking=()";
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 /// TypeScript reads it from disk; whoever opens it in a browser reads it there.
 const TYPES: &str = "text/plain; charset=utf-8";
 
 /// Every file: its path, its media type, its bytes.
-const FILES: [(&str, &str, &[u8]); 25] = [
+const FILES: [(&str, &str, &[u8]); 33] = [
     ("/", "text/html; charset=utf-8", include_bytes!("../../web/index.html")),
     ("/style.css", "text/css; charset=utf-8", include_bytes!("../../web/style.css")),
     ("/icon.svg", "image/svg+xml", include_bytes!("../../web/icon.svg")),
@@ -35,24 +40,32 @@ const FILES: [(&str, &str, &[u8]); 25] = [
     ("/negotiate.d.ts", TYPES, include_bytes!("../../web/negotiate.d.ts")),
     ("/transfers.d.ts", TYPES, include_bytes!("../../web/transfers.d.ts")),
     ("/app.js", JAVASCRIPT, include_bytes!("../../web/app.js")),
+    ("/awake.js", JAVASCRIPT, include_bytes!("../../web/awake.js")),
     ("/code.js", JAVASCRIPT, include_bytes!("../../web/code.js")),
     ("/conclave.js", JAVASCRIPT, include_bytes!("../../web/conclave.js")),
     ("/errors.js", JAVASCRIPT, include_bytes!("../../web/errors.js")),
     ("/fallback.js", JAVASCRIPT, include_bytes!("../../web/fallback.js")),
+    ("/link.js", JAVASCRIPT, include_bytes!("../../web/link.js")),
+    ("/meter.js", JAVASCRIPT, include_bytes!("../../web/meter.js")),
     ("/negotiate.js", JAVASCRIPT, include_bytes!("../../web/negotiate.js")),
     ("/nodes.js", JAVASCRIPT, include_bytes!("../../web/nodes.js")),
     ("/pace.js", JAVASCRIPT, include_bytes!("../../web/pace.js")),
-    ("/pairing.js", JAVASCRIPT, include_bytes!("../../web/pairing.js")),
     ("/qr.js", JAVASCRIPT, include_bytes!("../../web/qr.js")),
+    ("/receiver.js", JAVASCRIPT, include_bytes!("../../web/receiver.js")),
     ("/records.js", JAVASCRIPT, include_bytes!("../../web/records.js")),
     ("/room.js", JAVASCRIPT, include_bytes!("../../web/room.js")),
+    ("/saving.js", JAVASCRIPT, include_bytes!("../../web/saving.js")),
     ("/seal.js", JAVASCRIPT, include_bytes!("../../web/seal.js")),
+    ("/sender.js", JAVASCRIPT, include_bytes!("../../web/sender.js")),
     ("/sha256.js", JAVASCRIPT, include_bytes!("../../web/sha256.js")),
+    ("/side.js", JAVASCRIPT, include_bytes!("../../web/side.js")),
     ("/sink.js", JAVASCRIPT, include_bytes!("../../web/sink.js")),
     ("/socket.js", JAVASCRIPT, include_bytes!("../../web/socket.js")),
     ("/transfers.js", JAVASCRIPT, include_bytes!("../../web/transfers.js")),
+    ("/view.js", JAVASCRIPT, include_bytes!("../../web/view.js")),
     ("/ways.js", JAVASCRIPT, include_bytes!("../../web/ways.js")),
     ("/words.js", JAVASCRIPT, include_bytes!("../../web/words.js")),
+    ("/zip.js", JAVASCRIPT, include_bytes!("../../web/zip.js")),
 ];
 
 static ASSETS: LazyLock<Vec<Asset>> = LazyLock::new(|| FILES.map(Asset::of).into());
@@ -147,7 +160,7 @@ pub(super) fn configure(config: &mut ServiceConfig) {
 
 async fn serve(asset: &Asset, request: &HttpRequest, shared: &Shared) -> HttpResponse {
     let policy = if asset.is_page {
-        let origins = shared.nodes.origins(&shared.cluster).await;
+        let origins = shared.nodes.for_request(shared, request).await;
         Some(page_policy(&origins))
     } else {
         None
@@ -174,6 +187,10 @@ async fn serve(asset: &Asset, request: &HttpRequest, shared: &Shared) -> HttpRes
     if let Some(policy) = policy {
         let policy = HeaderValue::try_from(policy).expect("origins were checked letter by letter");
         headers.insert(CONTENT_SECURITY_POLICY, policy);
+        headers.insert(HeaderName::from_static("permissions-policy"), HeaderValue::from_static(PERMISSIONS));
+        // Relative to the page, which a proxy may serve under a path of its own.
+        let reports = HeaderValue::from_static("csp=\"api/v1/csp-reports\"");
+        headers.insert(HeaderName::from_static("reporting-endpoints"), reports);
     }
     response
 }
@@ -200,19 +217,31 @@ fn unchanged(request: &HttpRequest, tag: &EntityTag) -> bool {
     }
 }
 
+/// An address as a source of a policy: without its path. The grammar (CSP Level 3, section 2.3.1) has no place for IPv6
+/// addresses; any host at that port stands for one.
+fn source(address: &str) -> String {
+    let (scheme, rest) = address.split_once("://").unwrap_or(("https", address));
+    let authority = rest.split('/').next().unwrap_or_default();
+    match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((_, port)) => format!("{scheme}://*{port}"),
+        None => format!("{scheme}://{authority}"),
+    }
+}
+
 /// What the page may do: run and show what came with it, and talk to the nodes of this cluster.
 fn page_policy(origins: &Origins) -> String {
     let mut policy =
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'"
             .to_owned();
-    for origin in origins.values() {
+    for address in origins.values() {
+        let origin = source(address);
         // Both schemes differ from their socket's by the same letters: http and ws, https and wss.
         let socket = origin.replacen("http", "ws", 1);
         let _ = write!(policy, " {origin} {socket}");
     }
     policy.push_str(
         "; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; \
-         trusted-types 'none'; report-uri /api/v1/csp-reports; report-to csp",
+         trusted-types 'none'; report-uri api/v1/csp-reports; report-to csp",
     );
     policy
 }
@@ -268,6 +297,11 @@ mod tests {
     fn the_page_may_talk_to_the_nodes_and_to_nobody_else() {
         let policy = page_policy(&Origins::from([(1, "http://a:1".to_owned()), (2, "https://b".to_owned())]));
         assert!(policy.contains("connect-src 'self' http://a:1 ws://a:1 https://b wss://b;"), "{policy}");
+        let policy = page_policy(&Origins::from([
+            (1, "https://b/conclave".to_owned()),
+            (2, "http://[::1]:3000".to_owned()),
+        ]));
+        assert!(policy.contains("'self' https://b wss://b http://*:3000 ws://*:3000;"), "{policy}");
         assert!(!policy.contains("unsafe"), "{policy}");
     }
 
@@ -277,8 +311,10 @@ mod tests {
         let named = ["src=\"", "href=\""].into_iter().flat_map(|attribute| page.split(attribute).skip(1));
         let named: Vec<&str> = named.filter_map(|rest| rest.split('"').next()).collect();
         assert!(named.len() > 3, "{named:?}");
-        for file in named.into_iter().filter(|name| name.starts_with('/')) {
-            assert!(paths().any(|path| path == file), "{file}");
+        for file in named {
+            // Relative, so that the page works under a path that a proxy gives it.
+            let path = file.strip_prefix("./").unwrap_or(file);
+            assert!(!file.starts_with('/') && paths().any(|known| known[1..] == *path), "{file}");
         }
         for inline in ["<style", "style=", "onclick=", "javascript:", "<script>"] {
             assert!(!page.contains(inline), "{inline}");
