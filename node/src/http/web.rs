@@ -111,8 +111,11 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.write_all(bytes).and_then(|()| encoder.finish()).expect("a vector takes all writes")
 }
 
+/// The best, once in a node's life; a debug build, in which tests wait for it, is two minutes over that.
+const BROTLI_QUALITY: u32 = if cfg!(debug_assertions) { 4 } else { 11 };
+
 fn brotli(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = brotli::CompressorWriter::new(Vec::new(), 4096, 11, 22);
+    let mut encoder = brotli::CompressorWriter::new(Vec::new(), 4096, BROTLI_QUALITY, 22);
     encoder.write_all(bytes).expect("a vector takes all writes");
     encoder.into_inner()
 }
