@@ -81,7 +81,8 @@ enum Reach {
 impl Reach {
     /// How far a URL leads.
     fn of(url: &str) -> Self {
-        let authority = url.split_once("://").map_or(url, |(_, rest)| rest).split('/').next().unwrap_or_default();
+        let authority =
+            url.split_once("://").map_or(url, |(_, rest)| rest).split('/').next().unwrap_or_default();
         Self::of_host(authority)
     }
 
