@@ -263,7 +263,12 @@ it("the page says the truth about its connection", { timeout: 300_000 }, async (
   const line = await Proxy.before(test, nodes[0].http);
   const { page, picture } = await device(chromium, { name: "page", url: line.url, look: PHONE });
   const alone = await device(chromium, { name: "alone", url: line.url });
-  await alone.page.route(/api\/v1\/nodes/, (route) => route.fulfill({ json: { nodes: [] } }));
+  await alone.page.route(/api\/v1\/nodes/, async (route) => {
+    // Answered only while the node is.
+    const there = await route.fetch().catch(() => null);
+    if (there) await route.fulfill({ json: { nodes: [] } });
+    else await route.abort();
+  });
   await alone.page.reload();
   await Promise.all([link(page, "Connected"), link(alone.page, "Connected")]);
   await alone.page.setInputFiles("#files", upload("file", randomBytes(10)));
