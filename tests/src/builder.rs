@@ -40,9 +40,9 @@ impl Builder {
         self
     }
 
-    /// Switches allowances off: for tests that ask more than any client should.
+    /// Switches allowances and shares off: for tests that ask and store more than any client should.
     pub fn unmetered(self) -> Self {
-        self.set("allowance.enabled", "false")
+        self.set("allowance.enabled", "false").set("shares.enabled", "false")
     }
 
     /// Sets an environment variable of every node.

@@ -141,7 +141,11 @@ async fn a_cluster_that_stores_as_much_as_it_may_says_so() {
 
 #[tokio::test]
 async fn a_store_that_is_full_of_chunks_takes_what_is_small() {
-    let cluster = Cluster::builder().unmetered().set("storage.bytes_max", "1048576").start().await;
+    let cluster = Cluster::builder()
+        .set("allowance.enabled", "false")
+        .set("storage.bytes_max", "1048576")
+        .start()
+        .await;
     let node = cluster.follower().await;
     let pair = Pair::fresh();
     let data = |index: u32| format!("{index:A<49152}");

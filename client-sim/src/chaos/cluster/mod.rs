@@ -197,7 +197,9 @@ impl Cluster {
             ("cluster.name".to_owned(), format!("sim-{name}")),
             ("cluster.members".to_owned(), members.to_owned()),
             ("cluster.join".to_owned(), joins.to_string()),
+            // All of the load comes from one address.
             ("allowance.enabled".to_owned(), "false".to_owned()),
+            ("shares.enabled".to_owned(), "false".to_owned()),
         ];
         settings.extend(plan.settings.iter().cloned());
         let node =
