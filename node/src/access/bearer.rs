@@ -20,14 +20,16 @@ pub enum Shown {
     Unclear,
 }
 
-/// The token of `Authorization: Bearer` (RFC 6750, section 2.1).
+/// The token of `Authorization: Bearer` (RFC 6750, section 2.1). Another scheme is for somebody else, a proxy's password
+/// for example, and shows nothing.
 pub fn header(headers: &HeaderMap) -> Shown {
     let mut lines = headers.get_all(AUTHORIZATION);
     match (lines.next(), lines.next()) {
         (None, _) => Shown::Nothing,
-        (Some(line), None) => match line.to_str().ok().and_then(bearer) {
-            Some(token) => Shown::Token(token.to_owned()),
-            None => Shown::Unclear,
+        (Some(line), None) => match line.to_str() {
+            Ok(line) if is_other_scheme(line) => Shown::Nothing,
+            Ok(line) => bearer(line).map_or(Shown::Unclear, |token| Shown::Token(token.to_owned())),
+            Err(_) => Shown::Unclear,
         },
         (Some(_), Some(_)) => Shown::Unclear,
     }
@@ -87,6 +89,12 @@ fn in_query(request: &HttpRequest) -> Shown {
     }
 }
 
+/// Whether a line names a scheme, and not ours (RFC 9110, section 11.4). A token alone names none.
+fn is_other_scheme(line: &str) -> bool {
+    let scheme = line.split(' ').next().unwrap_or_default();
+    !scheme.eq_ignore_ascii_case("bearer") && !scheme.is_empty() && line.len() > scheme.len()
+}
+
 fn bearer(line: &str) -> Option<&str> {
     let (scheme, token) = line.split_once(' ')?;
     let token = token.trim_matches(' ');
@@ -137,7 +145,11 @@ mod tests {
 
     #[test]
     fn other_schemes_prove_nothing() {
-        for line in ["Basic YTpi", "Bearer", "Bearer ", "Bearer a b", "a.b.c"] {
+        for line in ["Basic YTpi", "Digest username=\"a\", realm=\"b\""] {
+            assert_eq!(shown("/", &[("authorization", line)]), "nothing", "{line}");
+            assert_eq!(shown("/?token=a.b.c", &[("authorization", line)]), "token", "{line}");
+        }
+        for line in ["Bearer", "Bearer ", "Bearer a b", "a.b.c", " Bearer a.b.c", "Bearer\ta.b.c"] {
             assert_eq!(shown("/", &[("authorization", line)]), "unclear", "{line}");
         }
         assert_eq!(shown("/", &[("sec-websocket-protocol", "conclave.bearer.")]), "unclear");

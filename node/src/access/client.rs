@@ -25,10 +25,11 @@ pub fn address<'a>(
     if !is_trusted(nearest) {
         return nearest;
     }
-    let hops = forwarded.rev().flat_map(|line| line.rsplit(',')).take(HOPS_MAX);
-    for hop in hops {
+    // Empty elements of a list mean nothing (RFC 9110, section 5.6.1.2).
+    let hops = forwarded.rev().flat_map(|line| line.rsplit(',')).take(HOPS_MAX).map(str::trim);
+    for hop in hops.filter(|hop| !hop.is_empty()) {
         // A hop that is no address ends what can be believed.
-        let Some(address) = hop_address(hop.trim()) else { break };
+        let Some(address) = hop_address(hop) else { break };
         nearest = address;
         if !is_trusted(nearest) {
             break;
@@ -99,6 +100,15 @@ mod tests {
     fn garbage_ends_the_chain() {
         assert_eq!(seen("10.0.0.1", &["203.0.113.7, unknown, 10.0.0.2"], &["10.0.0.0/8"]), "10.0.0.2");
         assert_eq!(seen("10.0.0.1", &[""], &["10.0.0.0/8"]), "10.0.0.1");
+    }
+
+    #[test]
+    fn an_empty_element_is_no_hop() {
+        for line in ["203.0.113.7,", "203.0.113.7, ,", ",203.0.113.7 ,\t"] {
+            assert_eq!(seen("10.0.0.1", &[line], &["10.0.0.0/8"]), "203.0.113.7", "{line}");
+        }
+        assert_eq!(seen("10.0.0.1", &["203.0.113.7", ""], &["10.0.0.0/8"]), "203.0.113.7");
+        assert_eq!(seen("10.0.0.1", &[","], &["10.0.0.0/8"]), "10.0.0.1");
     }
 
     #[test]

@@ -11,6 +11,7 @@ pub mod certificate;
 pub mod client;
 pub mod credential;
 pub(crate) mod files;
+pub mod forwarded;
 pub mod grant;
 pub mod guessing;
 pub mod ice;

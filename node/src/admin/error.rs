@@ -21,6 +21,8 @@ pub(super) enum Error {
     Query,
     #[error("Pages may not call the admin API.")]
     Page,
+    #[error("A listener on loopback answers to `localhost` and addresses of loopback alone.")]
+    Host,
     #[error("The node is starting.")]
     Starting,
     #[error("The node is not ready.")]
@@ -46,6 +48,7 @@ impl Error {
             Self::Json(_) => "invalid_json",
             Self::Query => "invalid_query",
             Self::Page => "forbidden",
+            Self::Host => "misdirected_request",
             Self::Starting => "starting",
             Self::Unready(_) => "not_ready",
             Self::NoSuccessor => "no_successor",
@@ -65,6 +68,7 @@ impl ResponseError for Error {
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Json(_) | Self::Query => StatusCode::BAD_REQUEST,
             Self::Page => StatusCode::FORBIDDEN,
+            Self::Host => StatusCode::MISDIRECTED_REQUEST,
             Self::Starting | Self::Unready(_) | Self::Cluster(AdminError::NoLeader) => {
                 StatusCode::SERVICE_UNAVAILABLE
             }

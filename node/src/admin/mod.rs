@@ -5,6 +5,7 @@
 pub mod client;
 mod door;
 mod error;
+mod host;
 pub mod report;
 mod server;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{Server, ServiceRequest, ServiceResponse};
-use actix_web::http::header::{ContentType, ORIGIN};
+use actix_web::http::header::{ContentType, HOST, ORIGIN};
 use actix_web::middleware::{Next, from_fn};
 use actix_web::{App, HttpResponse, HttpServer, web};
 
@@ -15,6 +15,7 @@ use serde_json::json;
 
 use super::door::Door;
 use super::error::Error;
+use super::host;
 use super::report::{self, Add, Node, Status, Transfer};
 
 /// Bytes of a body; the longest wish is far shorter.
@@ -86,6 +87,13 @@ async fn refuse_pages(
 ) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
     if request.headers().contains_key(ORIGIN) {
         return Err(Error::Page.into());
+    }
+    if request.app_config().local_addr().ip().is_loopback() {
+        let mut hosts = request.headers().get_all(HOST);
+        // A tool of HTTP/1.0 names none; a browser always does.
+        if hosts.any(|host| !host.to_str().is_ok_and(host::is_loopback)) {
+            return Err(Error::Host.into());
+        }
     }
     next.call(request).await
 }
@@ -291,5 +299,16 @@ mod tests {
     async fn pages_are_refused() {
         let page = TestRequest::post().uri("/cluster/leader").insert_header((ORIGIN, "http://evil.example"));
         assert_eq!(ask(page).await.0, StatusCode::FORBIDDEN);
+    }
+
+    #[actix_web::test]
+    async fn on_loopback_only_names_of_loopback_are_answered_to() {
+        for path in ["/metrics", "/livez"] {
+            let with = |host: &'static str| TestRequest::get().uri(path).insert_header((HOST, host));
+            assert_eq!(ask(with("evil.test")).await.0, StatusCode::MISDIRECTED_REQUEST);
+            for own in ["127.0.0.1:9464", "localhost", "[::1]:1"] {
+                assert_eq!(ask(with(own)).await.0, StatusCode::OK, "{own}");
+            }
+        }
     }
 }

@@ -11,6 +11,8 @@ use conclave_cluster::state::id::Digest;
 use futures_util::{FutureExt as _, Stream, StreamExt as _};
 use serde::Deserialize;
 
+use super::coding::Coding;
+use super::digest;
 use super::error::{Code, Error, Extra};
 use super::signed::Promised;
 use crate::listener::{LARGE, Tap};
@@ -23,6 +25,7 @@ pub(super) async fn read<S>(request: &HttpRequest, payload: S, bytes_max: usize)
 where
     S: Stream<Item = Result<Bytes, PayloadError>> + Unpin,
 {
+    let coding = Coding::of(request.headers())?;
     let announced = announced(request, bytes_max)?;
     let_in(request);
     // Bodies that came with their heads are not worth counting.
@@ -32,10 +35,22 @@ where
     };
     let body = within(ARRIVAL_MAX, gather(payload, announced, bytes_max, hold)).await?;
     // What was signed is the digest; that it is this body's digest shows only now.
-    match request.extensions().get::<Promised>() {
-        Some(Promised(promised)) if *promised != Digest::of(&body) => Err(Code::Unauthorized.into()),
-        Some(_) | None => Ok(body),
+    if request.extensions().get::<Promised>().is_some_and(|Promised(promised)| *promised != Digest::of(&body))
+    {
+        return Err(Code::Unauthorized.into());
     }
+    let Some(coding) = coding else { return Ok(body) };
+    // A content's digest is of it as it is sent (RFC 9530, section 2).
+    if digest::promised(request.headers())?.is_some_and(|promised| promised != Digest::of(&body)) {
+        return Err(Code::DigestMismatch.into());
+    }
+    coding.undone(&body, bytes_max)
+}
+
+/// The digest that a body must come to once it is read: that of a coded one was looked at while it was.
+pub(super) fn promised(request: &HttpRequest) -> Result<Option<Digest>, Error> {
+    let coded = Coding::of(request.headers())?.is_some();
+    Ok(digest::promised(request.headers())?.filter(|_| !coded))
 }
 
 /// The length that a request announces, if it is allowed.
@@ -148,7 +163,7 @@ pub(super) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Error> 
     serde_json::from_slice(body).map_err(|_| Code::InvalidJson.into())
 }
 
-fn too_large(bytes_max: usize) -> Error {
+pub(super) fn too_large(bytes_max: usize) -> Error {
     Error::from(Code::PayloadTooLarge).with(Extra::Limit(bytes_max))
 }
 

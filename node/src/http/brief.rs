@@ -1,20 +1,22 @@
 //! The refusal of a large body that there is no time for, written without the server.
 //!
 //! Under an overload it is what most requests come to, and what each of them costs is missing from those that are carried
-//! out. So it is made of what never changes, and as the [`guard`](super::guard) would make it, but for `Date`, which errors of
+//! out. So it is made of what never changes, and as the [`gate`] would make it, but for `Date`, which errors of
 //! ours need not have (RFC 9110, section 6.6.1). A request that asks for more than that is left to the server.
 
 use actix_web::body::MessageBody as _;
+use actix_web::http::header::HeaderMap;
 use actix_web::http::{Method, StatusCode};
 use tokio::time::Instant;
 
 use super::cors::Verdict;
 use super::error::Code;
-use super::guard::{self, Dress};
+use super::guard::Dress;
 use super::options::Origins;
-use super::request_id;
+use super::path;
 use super::routes::Route;
 use super::shared::Shared;
+use super::{gate, request_id};
 
 /// Stands where the request's id goes.
 const ID: &str = "REQUEST-ID";
@@ -60,7 +62,9 @@ impl Brief {
         if special {
             return None;
         }
-        let route = Route::of(request.path);
+        let normal = path::normal(request.path).ok()?;
+        let found = shared.router.find(&normal, &HeaderMap::new());
+        let route = found.map_or(Route::Other, |found| found.row.name);
         let fresh;
         let id = match request.id {
             Some(id) => id,
@@ -80,7 +84,7 @@ impl Brief {
 
 impl Text {
     fn new(route: Route, dress: &Dress, origins: &Origins) -> Self {
-        let mut response = guard::overloaded(route).render(ID, false);
+        let mut response = gate::overloaded(route).render(ID, false);
         let headers = response.headers_mut();
         dress.put_on(headers);
         Verdict::None.write(headers, origins, false);
@@ -137,7 +141,7 @@ impl<'a> Request<'a> {
             }
             // For a page the answer says more, a problem document has another body, and the server closes the connection.
             let special = is("origin")
-                || (is("accept") && value.contains("problem"))
+                || (is("accept") && value.to_ascii_lowercase().contains("problem"))
                 || (is("connection") && !value.eq_ignore_ascii_case("keep-alive"));
             if special {
                 return None;

@@ -13,6 +13,7 @@ use conclave_cluster::state::rules::Owner;
 use conclave_cluster::{Draft, Trace};
 
 use super::error::{Code, Error, Extra};
+use super::gate::Arrival;
 use super::intake::Taken;
 use super::notes::{self, Notes};
 use super::request_id::RequestId;
@@ -100,6 +101,14 @@ impl<'a> Call<'a> {
     /// From here on it waits for what others do: that is no work, and its large body, if it had one, holds up no other.
     pub(super) fn wait_idly(&mut self) {
         self.taken = None;
+    }
+
+    /// The allowance that the table of routes names for this request.
+    pub(super) fn tier(&self) -> Tier {
+        let extensions = self.request.extensions();
+        let endpoint =
+            extensions.get::<Arrival>().and_then(|arrival| arrival.row()?.endpoint(self.request.method()));
+        endpoint.and_then(|endpoint| endpoint.tier).unwrap_or(Tier::Poll)
     }
 
     /// The charge for a change, if the allowance is not surely spent. It is paid with the change itself.

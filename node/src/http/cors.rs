@@ -10,9 +10,11 @@ use super::options::Origins;
 
 /// The methods that pages may use.
 pub(super) const METHODS: &str = "GET, POST, PUT, DELETE, OPTIONS";
-const HEADERS: &str = "Authorization, Content-Type, Content-Digest, Idempotency-Key, Prefer, X-Request-ID";
-const EXPOSED: &str = "Content-Digest, Location, Preference-Applied, RateLimit, RateLimit-Policy, Retry-After, \
-     X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset, X-Request-ID, X-Session-Affinity";
+const HEADERS: &str = "Authorization, Cache-Control, Content-Digest, Content-Encoding, Content-Type, Idempotency-Key, \
+     Last-Event-ID, Prefer, Traceparent, Tracestate, X-Request-ID";
+const EXPOSED: &str = "Content-Digest, Deprecation, Link, Location, Preference-Applied, RateLimit, RateLimit-Policy, \
+     Retry-After, Sunset, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset, X-Request-ID, \
+     X-Session-Affinity";
 
 /// What a request's `Origin` came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,12 +30,20 @@ pub(super) enum Verdict {
 }
 
 impl Verdict {
-    pub(super) fn of(headers: &HeaderMap, origins: &Origins) -> Self {
-        let Some(origin) = headers.get(ORIGIN) else { return Self::None };
+    /// `own` is the origin of pages that this server served, told only where it matters.
+    pub(super) fn of(headers: &HeaderMap, origins: &Origins, own: impl FnOnce() -> Option<Own>) -> Self {
+        let mut lines = headers.get_all(ORIGIN);
+        let Some(origin) = lines.next() else { return Self::None };
+        if lines.next().is_some() {
+            // A browser sends one; of two, another reader may believe the other.
+            return Self::Refused;
+        }
         match origins {
             Origins::Any => Self::Any,
             Origins::Listed(_) => match origin.to_str() {
-                Ok(text) if origins.allow(text) => Self::Listed(origin.clone()),
+                Ok(text) if origins.allow(text) || own().is_some_and(|own| own.is(text)) => {
+                    Self::Listed(origin.clone())
+                }
                 Ok(_) | Err(_) => Self::Refused,
             },
         }
@@ -45,8 +55,11 @@ impl Verdict {
             headers.append(VARY, HeaderValue::from_static("Origin"));
         }
         match self {
-            Self::None | Self::Refused => return,
-            Self::Any => {
+            Self::Refused => return,
+            // Whoever asks without an origin what a page may do is told all that does not depend on it.
+            Self::None if !preflight => return,
+            Self::None if matches!(origins, Origins::Listed(_)) => {}
+            Self::None | Self::Any => {
                 headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
             }
             Self::Listed(origin) => {
@@ -64,6 +77,25 @@ impl Verdict {
     }
 }
 
+/// The origin under which a request was sent (RFC 6454, section 4).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Own {
+    /// `https` or `http`, as the client came.
+    pub(super) scheme: &'static str,
+    /// Host, and port unless it is the scheme's own.
+    pub(super) authority: String,
+}
+
+impl Own {
+    /// Whether a request's `Origin` is this.
+    fn is(&self, origin: &str) -> bool {
+        let Some((scheme, authority)) = origin.split_once("://") else { return false };
+        let port = if self.scheme == "https" { ":443" } else { ":80" };
+        let bare = |authority: &str| authority.strip_suffix(port).unwrap_or(authority).to_ascii_lowercase();
+        scheme == self.scheme && !authority.is_empty() && bare(authority) == bare(&self.authority)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -71,7 +103,8 @@ mod tests {
     fn judged(origin: &'static str, origins: &Origins, preflight: bool) -> (Verdict, HeaderMap) {
         let mut request = HeaderMap::new();
         request.insert(ORIGIN, HeaderValue::from_static(origin));
-        let verdict = Verdict::of(&request, origins);
+        let own = Own { scheme: "https", authority: "One.example:443".to_owned() };
+        let verdict = Verdict::of(&request, origins, || Some(own));
         let mut response = HeaderMap::new();
         verdict.clone().write(&mut response, origins, preflight);
         (verdict, response)
@@ -97,9 +130,52 @@ mod tests {
     #[test]
     fn others_get_nothing() {
         let origins = Origins::of(["https://app.example"]);
-        for origin in ["https://evil.test", "https://app.example.evil.test", "null"] {
+        for origin in [
+            "https://evil.test",
+            "https://app.example.evil.test",
+            "null",
+            "http://one.example",
+            "https://one.example:8443",
+            "https://one.example.evil.test",
+            "https://",
+            "one.example",
+        ] {
             let (verdict, headers) = judged(origin, &origins, true);
             assert_eq!(verdict, Verdict::Refused);
+            assert!(!headers.contains_key(ACCESS_CONTROL_ALLOW_ORIGIN));
+        }
+    }
+
+    #[test]
+    fn a_page_may_call_the_server_that_served_it() {
+        let origins = Origins::of(["https://app.example"]);
+        for origin in ["https://one.example", "https://one.example:443"] {
+            let (_, headers) = judged(origin, &origins, false);
+            assert_eq!(headers.get(ACCESS_CONTROL_ALLOW_ORIGIN).unwrap(), origin);
+        }
+    }
+
+    #[test]
+    fn two_origins_are_none() {
+        for origins in [Origins::Any, Origins::of(["https://app.example"])] {
+            let mut request = HeaderMap::new();
+            request.append(ORIGIN, HeaderValue::from_static("https://app.example"));
+            request.append(ORIGIN, HeaderValue::from_static("https://evil.test"));
+            assert_eq!(Verdict::of(&request, &origins, || None), Verdict::Refused);
+        }
+    }
+
+    #[test]
+    fn who_asks_without_an_origin_is_told_what_does_not_depend_on_it() {
+        for (origins, allowed) in [(Origins::Any, Some("*")), (Origins::of(["https://app.example"]), None)] {
+            let mut headers = HeaderMap::new();
+            Verdict::None.write(&mut headers, &origins, true);
+            let of = |name| headers.get(name).map(|value: &HeaderValue| value.to_str().unwrap());
+            assert_eq!(of(ACCESS_CONTROL_ALLOW_METHODS), Some(METHODS));
+            assert_eq!(of(ACCESS_CONTROL_ALLOW_HEADERS), Some(HEADERS));
+            assert_eq!(of(ACCESS_CONTROL_ALLOW_ORIGIN), allowed);
+            let mut headers = HeaderMap::new();
+            Verdict::None.write(&mut headers, &origins, false);
             assert!(!headers.contains_key(ACCESS_CONTROL_ALLOW_ORIGIN));
         }
     }

@@ -51,9 +51,11 @@ impl FromStr for Deprecation {
 }
 
 impl Deprecation {
-    /// Whether a path is this one or under it.
+    /// Whether a path in its [normal form](super::path::normal) is this one or under it. Case makes no difference, as it
+    /// makes none to where a path leads.
     pub(super) fn covers(&self, path: &str) -> bool {
-        path.strip_prefix(self.path.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        let Some((start, rest)) = path.split_at_checked(self.path.len()) else { return false };
+        start.eq_ignore_ascii_case(&self.path) && (rest.is_empty() || rest.starts_with('/'))
     }
 
     /// Whether its last day is over.
@@ -132,7 +134,11 @@ mod tests {
         assert_eq!(headers.get("sunset").unwrap(), "Wed, 30 Jun 2027 00:00:00 GMT");
         assert_eq!(headers.get("link").unwrap(), "</api/v1>; rel=\"successor-version\"");
         assert!(
-            all.covers("/v1") && all.covers("/v1/relay") && !all.covers("/v10") && !all.covers("/api/v1")
+            all.covers("/v1")
+                && all.covers("/V1/relay/")
+                && !all.covers("/v")
+                && !all.covers("/v10")
+                && !all.covers("/api/v1")
         );
         assert!(!all.is_over(1_795_305_600_000) && all.is_over(1_814_313_600_000));
     }

@@ -1,7 +1,6 @@
 //! Devices: registered endpoints of a user. Enterprise edition only.
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use conclave_cluster::state::allowance::Tier;
 use conclave_cluster::state::command::Ask;
 use conclave_cluster::state::device::{self, Verb};
 use conclave_cluster::state::outcome::{Outcome, Refusal};
@@ -13,7 +12,7 @@ use super::error::{Code, Error};
 use super::field::{Integer, Raw, Text};
 use super::reply::{fixed, ok};
 use super::shared::Shared;
-use super::{body, keys};
+use super::{body, gate, keys};
 use crate::access::allowance::millis;
 
 const USER_CHARS_MAX: usize = 256;
@@ -48,8 +47,9 @@ impl Register<'_> {
             Integer::Is(_) | Integer::Unfit | Integer::Other => return Err(Code::InvalidInput),
         };
         let ttl_ms = match seconds(self.ttl_sec)? {
+            // As the original server has it.
+            Some(0) | None => default_ttl_ms,
             Some(seconds) => seconds.clamp(TTL_SECONDS_MIN, TTL_SECONDS_MAX) as u32 * 1000,
-            None => default_ttl_ms,
         };
         let (device_id, onion) = (device_id.to_owned(), onion.to_owned());
         Ok((user, Verb::Register { device_id, onion, port, ttl_ms }))
@@ -89,7 +89,7 @@ pub(super) async fn register(
 
 async fn lease(call: &mut Call<'_>, payload: web::Payload) -> Result<HttpResponse, Error> {
     enterprise(call.shared)?;
-    let charge = call.admit(Tier::Create)?;
+    let charge = call.admit(call.tier())?;
     let body = call.json(payload).await?;
     let wish: Register<'_> = body::parse(&body)?;
     let (user, verb) = wish.check(millis(call.shared.options.ttl.device_default))?;
@@ -103,30 +103,31 @@ async fn lease(call: &mut Call<'_>, payload: web::Payload) -> Result<HttpRespons
 }
 
 /// `GET /api/v1/devices/{userId}`.
-pub(super) async fn list(
-    request: HttpRequest,
-    user: web::Path<String>,
-    shared: web::Data<Shared>,
-) -> Result<HttpResponse, Error> {
+pub(super) async fn list(request: HttpRequest, shared: web::Data<Shared>) -> Result<HttpResponse, Error> {
     let mut call = Call::new(&shared, &request);
+    let user = gate::parameter(&request, "userId");
     let result = look_up(&mut call, &user).await;
     call.finish(result)
 }
 
 async fn look_up(call: &mut Call<'_>, user: &str) -> Result<HttpResponse, Error> {
     enterprise(call.shared)?;
-    call.pay(Tier::Poll)?;
+    call.pay(call.tier())?;
     let place = keys::devices(user);
     let devices = call.look(|state, now_ms| state.devices(&place.key, now_ms)).await?;
     let devices: Vec<Value> = devices
         .iter()
         .map(|device| {
-            json!({
+            let mut shown = json!({
                 "deviceId": device.device_id,
                 "onion": device.onion,
-                "port": device.port,
                 "expires": device.expires_ms,
-            })
+            });
+            // One that was not named is not named here, either.
+            if let Some(port) = device.port {
+                shown["port"] = port.into();
+            }
+            shown
         })
         .collect();
     Ok(ok(&json!({ "devices": devices })))
@@ -155,7 +156,8 @@ mod tests {
         assert_eq!(check(""), Ok((None, 180_000)));
         assert_eq!(check(r#","ttlSec":60"#), Ok((None, 60_000)));
         assert_eq!(check(r#","ttlSec":60.9"#), Ok((None, 60_000)));
-        for low in ["1", "0", "-5", "0.5", "-1e99"] {
+        assert_eq!(check(r#","ttlSec":0"#), Ok((None, 180_000)));
+        for low in ["1", "-5", "-1e99"] {
             assert_eq!(check(&format!(r#","ttlSec":{low}"#)), Ok((None, 30_000)), "{low}");
         }
         for high in ["86401", "1e99"] {

@@ -10,19 +10,19 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Instant;
 
-use actix_web::dev::ServiceRequest;
-use actix_web::http::header::X_FORWARDED_FOR;
+use actix_web::http::header::{HOST, X_FORWARDED_FOR};
 use actix_web::{HttpMessage as _, HttpRequest};
 use conclave_cluster::state::id::Key;
 use conclave_cluster::state::rules::Owner;
 
+use super::cors::Own;
 use super::error::{Code, Error};
 use super::shared::Shared;
 use super::tickets;
 use crate::access::admission::Pass;
 use crate::access::bearer::{self, Shown};
 use crate::access::certificate::Certificate;
-use crate::access::{Credential, client};
+use crate::access::{Credential, client, forwarded};
 use crate::listener::Secured;
 
 /// The client, as allowances and admission count it.
@@ -78,22 +78,37 @@ pub async fn authenticate(shared: &Shared, request: &HttpRequest) -> Result<Cred
 }
 
 /// The credential of a single request, if it shows one or must.
-pub(super) fn check(shared: &Shared, request: &ServiceRequest) -> Result<Option<Credential>, Error> {
+pub(super) fn check(shared: &Shared, request: &HttpRequest) -> Result<Option<Credential>, Error> {
     token(shared, bearer::header(request.headers()), certified(request.conn_data()))
 }
 
 /// Whether a request came over TLS: to this node, or to a proxy that is trusted and says so.
-pub(super) fn is_secure(shared: &Shared, request: &ServiceRequest) -> bool {
+pub(super) fn is_secure(shared: &Shared, request: &HttpRequest) -> bool {
     if request.conn_data::<Secured>().is_some() {
         return true;
     }
-    let trusted = &shared.options.trusted_proxies;
-    let peer = request.peer_addr().map(|peer| peer.ip().to_canonical());
+    if !is_proxied(shared, request) {
+        return false;
+    }
     // The nearest proxy's word is the last.
     let said = request.headers().get_all("x-forwarded-proto").last().and_then(|line| line.to_str().ok());
-    let nearest = said.and_then(|line| line.rsplit(',').next()).map(str::trim);
-    peer.is_some_and(|peer| trusted.iter().any(|network| network.contains(peer)))
-        && nearest.is_some_and(|scheme| ["https", "wss"].iter().any(|it| scheme.eq_ignore_ascii_case(it)))
+    let nearest = said.and_then(|line| line.rsplit(',').next()).map(str::trim).map(str::to_owned);
+    let scheme = nearest.or_else(|| forwarded::nearest(request.headers(), "proto"));
+    scheme.is_some_and(|scheme| ["https", "wss"].iter().any(|it| scheme.eq_ignore_ascii_case(it)))
+}
+
+/// The origin of the pages that are served under the address a request was sent to.
+pub(super) fn own(shared: &Shared, request: &HttpRequest) -> Option<Own> {
+    let scheme = if is_secure(shared, request) { "https" } else { "http" };
+    let said = forwarded::nearest(request.headers(), "host").filter(|_| is_proxied(shared, request));
+    let host = || request.headers().get(HOST)?.to_str().ok().map(str::to_owned);
+    Some(Own { scheme, authority: said.or_else(host)? })
+}
+
+/// Whether a proxy that is trusted handed the request on.
+fn is_proxied(shared: &Shared, request: &HttpRequest) -> bool {
+    let peer = request.peer_addr().map(|peer| peer.ip().to_canonical());
+    peer.is_some_and(|peer| shared.options.trusted_proxies.iter().any(|network| network.contains(peer)))
 }
 
 /// The credential that a client's certificate is.

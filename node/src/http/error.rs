@@ -4,8 +4,8 @@ use std::fmt;
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{
-    ALLOW, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE,
-    WWW_AUTHENTICATE,
+    ACCEPT_ENCODING, ALLOW, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_VERSION,
+    UPGRADE, WWW_AUTHENTICATE,
 };
 use actix_web::{HttpResponse, ResponseError};
 use conclave_cluster::state::outcome::Scope;
@@ -53,6 +53,8 @@ pub(crate) enum Extra {
     Tls,
     /// What would have been accepted: the value of `WWW-Authenticate`.
     Challenge(&'static str),
+    /// The codings that a body may have.
+    Codings(&'static str),
 }
 
 macro_rules! codes {
@@ -104,7 +106,7 @@ codes! {
     Gone 410 "gone" "This path is no longer served.";
     SessionExpired 410 "session_expired" "The session is gone.";
     PayloadTooLarge 413 "payload_too_large" "The body is larger than allowed.";
-    UnsupportedMediaType 415 "unsupported_media_type" "This path takes JSON.";
+    UnsupportedMediaType 415 "unsupported_media_type" "This path takes JSON, coded with gzip, deflate, br or not at all.";
     DigestMismatch 422 "digest_mismatch" "The body does not match its digest.";
     UpgradeRequired 426 "upgrade_required" "This path speaks WebSocket, version 13.";
     TlsRequired 426 "tls_required" "This server is spoken to over TLS only.";
@@ -231,6 +233,9 @@ impl Error {
             Extra::Challenge(challenge) => {
                 headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
             }
+            Extra::Codings(codings) => {
+                headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(codings));
+            }
             Extra::None | Extra::ValidTypes(_) | Extra::Limit(_) => {}
         }
     }
@@ -256,7 +261,12 @@ impl Error {
             None => {}
         }
         match self.extra {
-            Extra::None | Extra::Allow(_) | Extra::Challenge(_) | Extra::Upgrade | Extra::Tls => {}
+            Extra::None
+            | Extra::Allow(_)
+            | Extra::Challenge(_)
+            | Extra::Codings(_)
+            | Extra::Upgrade
+            | Extra::Tls => {}
             Extra::ValidTypes(types) => {
                 body.push_str(&format!(r#","validTypes":["{}"]"#, types.join(r#"",""#)));
             }

@@ -40,6 +40,73 @@ pub(crate) fn chars(text: &str) -> usize {
     if text.is_ascii() { text.len() } else { text.chars().count() }
 }
 
+/// Brackets within brackets that every reader of JSON takes.
+const NESTING_MAX: usize = 64;
+
+/// Whether every reader can read a JSON text that is in order: no surrogate alone (RFC 8259, section 8.2), no number beyond
+/// a double, no deep nesting. Such a text would fail where it is read, not where it was written.
+pub(crate) fn is_portable(json: &str) -> bool {
+    let bytes = json.as_bytes();
+    let (mut at, mut depth) = (0, 0_usize);
+    while let Some(byte) = bytes.get(at) {
+        match byte {
+            b'"' => match string_end(bytes, at + 1) {
+                Some(end) => at = end,
+                None => return false,
+            },
+            b'[' | b'{' => {
+                depth += 1;
+                at += 1;
+            }
+            b']' | b'}' => {
+                depth = depth.saturating_sub(1);
+                at += 1;
+            }
+            b'-' | b'0'..=b'9' => {
+                let is_part = |byte: &u8| matches!(byte, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E');
+                let end = at + bytes[at..].iter().take_while(|byte| is_part(byte)).count();
+                if !json[at..end].parse::<f64>().is_ok_and(f64::is_finite) {
+                    return false;
+                }
+                at = end;
+            }
+            _ => at += 1,
+        }
+        if depth > NESTING_MAX {
+            return false;
+        }
+    }
+    true
+}
+
+/// Where a string ends whose first character is at `at`, unless it has half a pair of surrogates.
+fn string_end(bytes: &[u8], mut at: usize) -> Option<usize> {
+    loop {
+        match bytes.get(at)? {
+            b'"' => return Some(at + 1),
+            b'\\' if bytes.get(at + 1) == Some(&b'u') => {
+                let unit = unit(bytes, at + 2)?;
+                at += 6;
+                match unit {
+                    0xd800..=0xdbff if bytes.get(at..at + 2) == Some(b"\\u") => {
+                        matches!(self::unit(bytes, at + 2)?, 0xdc00..=0xdfff).then_some(())?;
+                        at += 6;
+                    }
+                    0xd800..=0xdfff => return None,
+                    _ => {}
+                }
+            }
+            b'\\' => at += 2,
+            _ => at += 1,
+        }
+    }
+}
+
+/// Four hexadecimal digits.
+fn unit(bytes: &[u8], at: usize) -> Option<u16> {
+    u16::from_str_radix(str::from_utf8(bytes.get(at..at + 4)?).ok()?, 16).ok()
+}
+
 impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Any;
@@ -185,6 +252,27 @@ mod tests {
         assert_eq!(request.raw.0.unwrap().get(), r#"{ "b" : 1.0,"a":"\u0041" }"#);
         assert!(serde_json::from_str::<Request<'_>>(r#"{"raw":null}"#).unwrap().raw.0.is_some());
         assert!(serde_json::from_str::<Request<'_>>("{}").unwrap().raw.0.is_none());
+    }
+
+    #[test]
+    fn what_strict_readers_cannot_read_is_told() {
+        let deep =
+            |depth: usize| format!("{}{}", "[{\"a\":".repeat(depth / 2), "1") + &"}]".repeat(depth / 2);
+        for good in [r#"{"a":"\ud83d\ude00","b":[1e308,-0.5,"\\ud800","\""]}"#, "null", "1", &deep(64)] {
+            assert!(serde_json::from_str::<&RawValue>(good).is_ok() && is_portable(good), "{good}");
+        }
+        for bad in [
+            r#""\ud800""#,
+            r#"{"a":["\udc00"]}"#,
+            r#""\ud800\u0041""#,
+            r#""\ud800x""#,
+            r#"{"\udfff":1}"#,
+            "1e400",
+            "[0,-1e999]",
+            &deep(66),
+        ] {
+            assert!(serde_json::from_str::<&RawValue>(bad).is_ok() && !is_portable(bad), "{bad}");
+        }
     }
 
     #[test]

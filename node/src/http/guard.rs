@@ -3,23 +3,19 @@
 use actix_web::body::{BodySize, BoxBody, MessageBody as _};
 use actix_web::dev::{Service, ServiceRequest, ServiceResponse};
 use actix_web::http::header::{
-    ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderMap, HeaderName, HeaderValue,
-    REFERRER_POLICY, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderMap, HeaderName, HeaderValue, REFERRER_POLICY,
+    STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use actix_web::http::{ConnectionType, Method, StatusCode};
-use actix_web::{HttpMessage as _, HttpResponse, web};
-use futures_util::future::Either;
+use actix_web::{HttpMessage as _, web};
 use tokio::time::Instant;
 use tracing::{Instrument as _, field};
 
-use super::cors::{self, Verdict};
-use super::entrance;
-use super::error::{Code, Error, Extra};
+use super::error::{Code, Error};
 use super::options::Options;
 use super::request_id::{self, REQUEST_ID, RequestId};
-use super::routes::{Entry, Route};
 use super::shared::Shared;
-use super::signed;
+use super::{accept, gate, notes};
 use crate::listener::{Refusal, Tap};
 
 /// The policy of answers that no browser should ever render.
@@ -84,11 +80,12 @@ where
     let shared = shared.clone();
     let began = Instant::now();
     let id = request_id::of(request.headers());
-    let route = Route::of(request.path());
+    let arrival = gate::arrival(&shared, request.request());
+    let (row, route, refusal) = (arrival.row(), arrival.route(), arrival.refusal);
+    let (deprecated, verdict) = (arrival.deprecated, arrival.verdict.clone());
     request.extensions_mut().insert(RequestId(id.clone()));
+    request.extensions_mut().insert(arrival);
     let method = request.method().clone();
-    let deprecated = shared.options.deprecated.iter().position(|one| one.covers(request.path()));
-    let verdict = Verdict::of(request.headers(), &shared.options.allowed_origins);
     // A span costs a tenth of a small request. It is there when debug lines are; what is logged of a request above
     // that level names the request itself.
     let span = tracing::debug_span!(
@@ -103,22 +100,7 @@ where
     let in_flight = InFlight(shared.clone());
     let tap = request.conn_data::<Tap>().cloned();
 
-    let refusal = Refusal::of(&method, request.headers());
-    let turned_away = refusal
-        .map(|refusal| Err(refused(refusal, route)))
-        .or_else(|| {
-            let over = shared.options.deprecated.get(deprecated?)?.is_over(shared.now_ms());
-            over.then(|| Err(Code::Gone.into()))
-        })
-        .or_else(|| turned_away(&shared, route, &request, &verdict))
-        .or_else(|| stranger(&shared, route, &request).map(Err));
-    let answer = match turned_away {
-        Some(answer) => Either::Left(std::future::ready(Ok(match answer {
-            Ok(response) => request.into_response(response),
-            Err(error) => request.error_response(error),
-        }))),
-        None => Either::Right(service.call(request)),
-    };
+    let answer = service.call(request);
     async move {
         let answer = answer.await;
         if let Some(tap) = &tap {
@@ -128,6 +110,9 @@ where
         let mut response = answer?;
         if response.response().error().is_some() {
             response = explain(&shared, response, &id);
+        }
+        if let Some(row) = row {
+            notes::tell(&shared, row, &mut response);
         }
         let headers = response.headers_mut();
         shared.dress.put_on(headers);
@@ -171,65 +156,6 @@ impl Drop for InFlight {
     }
 }
 
-/// What is answered to heads that were refused before they came here.
-fn refused(refusal: Refusal, route: Route) -> Error {
-    match refusal {
-        Refusal::Malformed => Code::InvalidInput.into(),
-        Refusal::TooLarge => Code::HeadTooLarge.into(),
-        Refusal::Method => Error::from(Code::MethodNotAllowed).with(Extra::Allow(cors::METHODS)),
-        Refusal::Late => Code::RequestTimeout.into(),
-        Refusal::Overloaded => overloaded(route),
-    }
-}
-
-/// What is answered to a large body that there is no time for. At the relay it is most likely a chunk, and whoever sent
-/// one reads the status.
-pub(super) fn overloaded(route: Route) -> Error {
-    Error { waiting: route == Route::Relay, ..Code::Overloaded.into() }
-}
-
-/// What is answered without looking at the route.
-fn turned_away(
-    shared: &Shared,
-    route: Route,
-    request: &ServiceRequest,
-    verdict: &Verdict,
-) -> Option<Result<HttpResponse, Error>> {
-    if shared.options.tls_required && !route.is_probe() && !entrance::is_secure(shared, request) {
-        return Some(Err(Code::TlsRequired.into()));
-    }
-    // Browsers send reports from wherever our pages are shown; a report is only counted.
-    if *verdict == Verdict::Refused && route != Route::Reports {
-        return Some(Err(Code::OriginNotAllowed.into()));
-    }
-    if *request.method() == Method::OPTIONS {
-        let mut response = HttpResponse::with_body(StatusCode::NO_CONTENT, BoxBody::new(()));
-        response.headers_mut().insert(ALLOW, HeaderValue::from_static(cors::METHODS));
-        return Some(Ok(response));
-    }
-    (shared.is_draining() && !route.outlives_drain()).then(|| Err(Code::ShuttingDown.into()))
-}
-
-/// Looks at the credential of a request, and leaves it for the handler. `Some` if the request may not go on.
-fn stranger(shared: &Shared, route: Route, request: &ServiceRequest) -> Option<Error> {
-    let Entry::Checked(scope) = route.entry() else { return None };
-    if signed::concerns(shared, request) {
-        // Whether its nonce is fresh only the cluster knows; that is asked behind this.
-        return None;
-    }
-    match entrance::check(shared, request) {
-        Ok(Some(credential)) if scope.is_some_and(|scope| !credential.may(scope)) => {
-            Some(Code::Forbidden.into())
-        }
-        Ok(Some(credential)) => {
-            request.extensions_mut().insert(credential);
-            None
-        }
-        Ok(None) => None,
-        Err(error) => Some(error),
-    }
-}
-
 /// Gives an error its body.
 fn explain(
     shared: &Shared,
@@ -237,12 +163,7 @@ fn explain(
     id: &HeaderValue,
 ) -> ServiceResponse<BoxBody> {
     let id = id.to_str().unwrap_or_default();
-    let problem = response
-        .request()
-        .headers()
-        .get(ACCEPT)
-        .and_then(|accept| accept.to_str().ok())
-        .is_some_and(|accept| accept.contains("application/problem+json"));
+    let problem = accept::prefers_problem(response.request().headers());
     let rendered = match response.response().error().and_then(|error| error.as_error::<Error>()) {
         Some(error) => {
             shared.metrics.failed(error.code);

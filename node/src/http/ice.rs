@@ -1,7 +1,6 @@
 //! `GET /api/v1/ice`: which STUN and TURN servers a client may use, and with what.
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use conclave_cluster::state::allowance::Tier;
 use serde_json::{Value, json};
 
 use super::call::Call;
@@ -18,7 +17,7 @@ pub(super) async fn get(request: HttpRequest, shared: web::Data<Shared>) -> Resu
 
 async fn servers(call: &mut Call<'_>) -> Result<HttpResponse, Error> {
     // A credential is something new: with it somebody else's bandwidth is used. What was given away cannot be charged later.
-    call.pay_exactly(Tier::Create).await?;
+    call.pay_exactly(call.tier()).await?;
     let ice = &call.shared.options.access.ice;
     let mut servers: Vec<Value> = Vec::new();
     if !ice.stun().is_empty() {

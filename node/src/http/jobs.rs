@@ -9,7 +9,7 @@ use std::time::Duration;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
 use actix_web::{HttpRequest, HttpResponse, web};
-use conclave_cluster::state::allowance::{Charge, Tier};
+use conclave_cluster::state::allowance::Charge;
 use conclave_cluster::state::command::Ask;
 use conclave_cluster::{Draft, Error as ClusterError, Trace};
 use tokio::time::{Instant, sleep};
@@ -19,7 +19,7 @@ use super::call::Call;
 use super::error::{Code, Error};
 use super::reply::json;
 use super::shared::Shared;
-use super::{keys, relay, request_id};
+use super::{gate, keys, relay, request_id};
 use crate::actors::Place;
 
 /// Jobs under way on this node.
@@ -83,8 +83,8 @@ pub(super) async fn get(request: HttpRequest, shared: web::Data<Shared>) -> Resu
 }
 
 async fn look_up(call: &mut Call<'_>) -> Result<HttpResponse, Error> {
-    let id = call.request.match_info().query("id").parse::<Uuid>().map_err(|_| Code::NotFound)?;
-    call.pay(Tier::Poll)?;
+    let id = gate::parameter(call.request, "id").parse::<Uuid>().map_err(|_| Code::NotFound)?;
+    call.pay(call.tier())?;
     let key = keys::job(id);
     let remembered = call.look(|state, now_ms| state.memo(&key, now_ms)).await?;
     match remembered {

@@ -1,12 +1,15 @@
 //! The HTTP edge: requests become drafts for the cluster, answers become responses.
 //!
-//! Read [`app`] first, then `guard` (what happens to every request), `call` (what a handler works with), and one of the
-//! handlers. The contract they keep is the HTTP API; errors have one shape, in [`error`].
+//! Read `routes` first, the table of everything that is served; then `router` (from a path to a row of it), `gate` (what
+//! stands before every handler), `guard` (what happens to every request), `call` (what a handler works with), and one of
+//! the handlers. The contract they keep is the HTTP API; errors have one shape, in [`error`].
 
+mod accept;
 mod app;
 mod body;
 mod brief;
 mod call;
+mod coding;
 mod cors;
 pub mod deprecation;
 mod devices;
@@ -15,6 +18,7 @@ pub mod entrance;
 pub mod error;
 mod events;
 pub(crate) mod field;
+mod gate;
 mod guard;
 mod ice;
 mod intake;
@@ -25,11 +29,13 @@ pub mod metrics;
 mod nodes;
 mod notes;
 pub mod options;
+mod path;
 mod query;
 pub(crate) mod relay;
 mod reply;
 mod reports;
 mod request_id;
+mod router;
 mod routes;
 mod server;
 mod sessions;
@@ -42,7 +48,7 @@ mod wait;
 mod waiting;
 mod web;
 
-pub use app::{app, configure};
+pub use app::app;
 pub use error::Error;
 pub use options::Options;
 pub use shared::Shared;

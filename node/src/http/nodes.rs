@@ -12,6 +12,7 @@ use serde_json::json;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
+use super::error::Error;
 use super::reply::ok;
 use super::shared::Shared;
 
@@ -142,10 +143,10 @@ fn address(url: &str) -> Option<String> {
 }
 
 /// `GET /api/v1/nodes`.
-pub(super) async fn list(request: HttpRequest, shared: web::Data<Shared>) -> HttpResponse {
+pub(super) async fn list(request: HttpRequest, shared: web::Data<Shared>) -> Result<HttpResponse, Error> {
     let origins = shared.nodes.for_request(&shared, &request).await;
     let nodes: Vec<_> = origins.iter().map(|(id, url)| json!({ "id": id, "url": url })).collect();
-    ok(&json!({ "nodes": nodes }))
+    Ok(ok(&json!({ "nodes": nodes })))
 }
 
 #[cfg(test)]

@@ -1,8 +1,12 @@
 //! What a handler leaves for the headers of its response, success or not.
 
+use actix_web::dev::ServiceResponse;
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use conclave_cluster::state::allowance::{Balance, Tier};
 
+use super::entrance;
+use super::routes::Row;
+use super::shared::Shared;
 use crate::access::allowance;
 use crate::actors::Place;
 
@@ -52,6 +56,20 @@ impl Notes {
         headers.insert(X_REMAINING, HeaderValue::from(balance.remaining));
         headers.insert(X_RESET, HeaderValue::from(seconds));
     }
+}
+
+/// Tells what is left of a client's allowance where the handler did not: it may not have been reached.
+pub(super) fn tell(shared: &Shared, row: &Row, response: &mut ServiceResponse) {
+    if response.headers().contains_key(&RATE_LIMIT) {
+        return;
+    }
+    let (Some(tiers), request) = (&shared.options.allowance, response.request()) else { return };
+    let endpoint = row.endpoint(request.method()).or(row.endpoints.first());
+    let Some(tier) = endpoint.and_then(|endpoint| endpoint.tier) else { return };
+    let charge = tiers.charge(entrance::client(shared, request), tier, 1);
+    let (Ok(balance) | Err(balance)) = shared.cluster.admits(&charge);
+    let notes = Notes { spent: Some((tier, balance)), affinity: None };
+    notes.write(response.headers_mut(), |tier| shared.policy(tier), || shared.now_ms());
 }
 
 /// Whole seconds until the window ends, rounded up.

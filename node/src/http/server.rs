@@ -2,17 +2,35 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use actix_web::{HttpResponse, web};
+use actix_http::ContentEncoding;
+use actix_http::encoding::Encoder;
+use actix_web::body::BoxBody;
+use actix_web::http::header::{HeaderValue, VARY};
+use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::{Map, Value, json};
 
+use super::accept::{self, Coding};
 use super::error::{Code, Error, Extra};
 use super::options::Options;
 use super::reply::{fixed, ok};
 use super::shared::Shared;
 
 /// `GET /api/v1/edition`.
-pub(super) async fn edition(shared: web::Data<Shared>) -> HttpResponse {
-    ok(&edition_body(&shared.options))
+///
+/// The only answer of the API that is compressed: no other is free of secrets and of what a client wrote, and compressing
+/// those together tells one by the other's length.
+pub(super) async fn edition(request: HttpRequest, shared: web::Data<Shared>) -> Result<HttpResponse, Error> {
+    let mut response = ok(&edition_body(&shared.options));
+    if shared.options.compression {
+        response.headers_mut().insert(VARY, HeaderValue::from_static("Accept-Encoding"));
+        let coding = match accept::coding(request.headers()) {
+            Coding::Plain => return Ok(response),
+            Coding::Gzip => ContentEncoding::Gzip,
+            Coding::Brotli => ContentEncoding::Brotli,
+        };
+        response = response.map_body(|head, body| BoxBody::new(Encoder::response(coding, head, body)));
+    }
+    Ok(response)
 }
 
 fn edition_body(options: &Options) -> Value {
@@ -29,22 +47,22 @@ fn edition_body(options: &Options) -> Value {
 }
 
 /// `GET /health`.
-pub(super) async fn health(shared: web::Data<Shared>) -> HttpResponse {
-    ok(&json!({
+pub(super) async fn health(_: HttpRequest, shared: web::Data<Shared>) -> Result<HttpResponse, Error> {
+    Ok(ok(&json!({
         "status": "ok",
         "edition": shared.options.edition.as_str(),
         "uptime": shared.started.elapsed().as_millis() as f64 / 1000.0,
         "timestamp": timestamp(),
-    }))
+    })))
 }
 
 /// `GET /livez`: that it is answered is the answer.
-pub(super) async fn livez() -> HttpResponse {
-    fixed(r#"{"status":"ok"}"#)
+pub(super) async fn livez(_: HttpRequest, _: web::Data<Shared>) -> Result<HttpResponse, Error> {
+    Ok(fixed(r#"{"status":"ok"}"#))
 }
 
 /// `GET /readyz`: whether clients should be sent here.
-pub(super) async fn readyz(shared: web::Data<Shared>) -> Result<HttpResponse, Error> {
+pub(super) async fn readyz(_: HttpRequest, shared: web::Data<Shared>) -> Result<HttpResponse, Error> {
     if shared.is_leaving() {
         return Err(Error::from(Code::ShuttingDown).with(Extra::Failed(vec!["draining"])));
     }
@@ -77,6 +95,6 @@ mod tests {
         let options = Options { edition: Edition::Enterprise, ..Options::default() };
         let body = edition_body(&options);
         assert_eq!(body["isEnterprise"], true);
-        assert_eq!(body["features"].as_object().unwrap().len(), 9);
+        assert_eq!(body["features"].as_object().unwrap().len(), 4);
     }
 }

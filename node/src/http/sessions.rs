@@ -4,21 +4,23 @@ use std::time::Duration;
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
-use conclave_cluster::state::allowance::{Charge, Tier};
+use bytes::Bytes;
+use conclave_cluster::state::allowance::Charge;
 use conclave_cluster::state::body::Body;
 use conclave_cluster::state::command::Ask;
 use conclave_cluster::state::exchange::{self, Envelope, Outcome as Exchanged, Resolved, Role, Verb};
+use conclave_cluster::state::limits::ENVELOPE_BYTES_MAX;
 use conclave_cluster::state::outcome::{Outcome, Refusal};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use uuid::Uuid;
 
 use super::call::Call;
-use super::error::{Code, Error};
-use super::field::{Integer, Raw, Text, chars};
+use super::error::{Code, Error, Extra};
+use super::field::{Integer, Raw, Text, chars, is_portable};
 use super::reply::{fixed, json};
 use super::shared::Shared;
 use super::wait::Patience;
-use super::{body, keys, query};
+use super::{body, gate, keys, query};
 use crate::access::allowance::millis;
 use crate::actors::Place;
 
@@ -55,7 +57,7 @@ pub(super) async fn create(
 }
 
 async fn begin(call: &mut Call<'_>, payload: web::Payload) -> Result<HttpResponse, Error> {
-    let charge = call.admit(Tier::Create)?;
+    let charge = call.admit(call.tier())?;
     let body = call.json(payload).await?;
     // Existing clients that wish no pin may send no body at all.
     let wish: Create<'_> = if body.is_empty() { Create::default() } else { body::parse(&body)? };
@@ -81,7 +83,7 @@ pub(super) async fn resolve(request: HttpRequest, shared: web::Data<Shared>) -> 
 
 async fn look_up(call: &mut Call<'_>) -> Result<HttpResponse, Error> {
     let Some(pin) = query::param(call.request, "pin")?.filter(|pin| !pin.is_empty()) else {
-        call.pay(Tier::Lookup)?;
+        call.pay(call.tier())?;
         return Err(Code::MissingPin.into());
     };
     let key = keys::pin(&pin);
@@ -109,18 +111,9 @@ struct Sealed<'a> {
     ct: Text<'a>,
 }
 
-/// An envelope as it is kept: these four fields and no others.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Kept<'a> {
-    version: i64,
-    session_id: &'a str,
-    nonce: &'a str,
-    ct: &'a str,
-}
-
 impl Sealed<'_> {
-    fn keep(&self, session: Uuid) -> Result<Vec<u8>, Code> {
+    /// Whether the four fields that every envelope has are in order. What else it has is its sender's.
+    fn check(&self, session: Uuid) -> Result<(), Code> {
         let sized = |text: &Text<'_>, least: usize, most: usize| {
             text.filled().is_some_and(|text| (least..=most).contains(&chars(text)))
         };
@@ -129,14 +122,20 @@ impl Sealed<'_> {
             && ours
             && sized(&self.nonce, 12, 32)
             && sized(&self.ct, 16, 65_536);
-        match (self.session_id.filled(), self.nonce.filled(), self.ct.filled()) {
-            (Some(session_id), Some(nonce), Some(ct)) if valid => {
-                let kept = Kept { version: ENVELOPE_VERSION, session_id, nonce, ct };
-                Ok(serde_json::to_vec(&kept).expect("strings and a number always serialize"))
-            }
-            _ => Err(Code::InvalidEnvelope),
-        }
+        if valid { Ok(()) } else { Err(Code::InvalidEnvelope) }
     }
+}
+
+/// An envelope as it is kept: letter by letter as it was sent, if every reader can read it.
+fn kept(body: Bytes, session: Uuid) -> Result<Bytes, Error> {
+    if body.len() > ENVELOPE_BYTES_MAX {
+        return Err(Error::from(Code::PayloadTooLarge).with(Extra::Limit(ENVELOPE_BYTES_MAX)));
+    }
+    body::parse::<Sealed<'_>>(&body)?.check(session)?;
+    if !str::from_utf8(&body).is_ok_and(is_portable) {
+        return Err(Code::InvalidEnvelope.into());
+    }
+    Ok(body)
 }
 
 /// `POST …/offer`.
@@ -162,11 +161,10 @@ pub(super) async fn put_answer(
 }
 
 async fn put(call: &mut Call<'_>, payload: web::Payload, role: Role) -> Result<HttpResponse, Error> {
-    let charge = call.admit(Tier::Signal)?;
+    let charge = call.admit(call.tier())?;
     let (session, place) = session(call)?;
     let body = call.json(payload).await?;
-    let sealed: Sealed<'_> = body::parse(&body)?;
-    let envelope = Body::new(sealed.keep(session)?.into());
+    let envelope = Body::new(kept(body, session)?);
     match exchange(call, place, charge, Verb::Put { role, envelope }).await? {
         Exchanged::Created | Exchanged::Stored | Exchanged::Deleted => {
             let seconds = call.shared.options.ttl.session.as_secs();
@@ -196,7 +194,7 @@ pub(super) async fn get_answer(
 }
 
 async fn get(call: &mut Call<'_>, role: Role) -> Result<HttpResponse, Error> {
-    call.pay(Tier::Poll)?;
+    call.pay(call.tier())?;
     let wait: Duration = query::wait(call.request)?;
     let (_, place) = session(call)?;
     let mut patience = Patience::new(call.shared, place, wait).await?;
@@ -227,7 +225,7 @@ pub(super) async fn delete(request: HttpRequest, shared: web::Data<Shared>) -> R
 }
 
 async fn end(call: &mut Call<'_>) -> Result<HttpResponse, Error> {
-    let charge = call.admit(Tier::Poll)?;
+    let charge = call.admit(call.tier())?;
     let (_, place) = session(call)?;
     match exchange(call, place, charge, Verb::Delete).await? {
         Exchanged::Created | Exchanged::Stored | Exchanged::Deleted => Ok(fixed(r#"{"status":"deleted"}"#)),
@@ -236,7 +234,7 @@ async fn end(call: &mut Call<'_>) -> Result<HttpResponse, Error> {
 
 /// The session that the path names. An id that can't be one is answered as one that is gone.
 fn session(call: &mut Call<'_>) -> Result<(Uuid, Place), Error> {
-    let id = call.request.match_info().query("id").parse::<Uuid>().map_err(|_| Code::SessionExpired)?;
+    let id = gate::parameter(call.request, "id").parse::<Uuid>().map_err(|_| Code::SessionExpired)?;
     let place = keys::exchange(id);
     call.about(&place);
     Ok((id, place))
@@ -266,10 +264,13 @@ mod tests {
 
     const ID: Uuid = Uuid::from_u128(7);
 
-    fn kept(value: serde_json::Value) -> Result<serde_json::Value, Code> {
-        let text = value.to_string();
-        let sealed: Sealed<'_> = serde_json::from_str(&text).unwrap();
-        sealed.keep(ID).map(|kept| serde_json::from_slice(&kept).unwrap())
+    fn keep(text: &str) -> Result<String, Code> {
+        let kept = kept(Bytes::copy_from_slice(text.as_bytes()), ID).map_err(|error| error.code)?;
+        Ok(String::from_utf8(kept.to_vec()).unwrap())
+    }
+
+    fn judged(value: &serde_json::Value) -> Result<(), Code> {
+        keep(&value.to_string()).map(drop)
     }
 
     fn envelope(nonce: usize, ct: usize) -> serde_json::Value {
@@ -282,17 +283,24 @@ mod tests {
     }
 
     #[test]
-    fn a_valid_envelope_is_kept_without_what_else_was_sent() {
-        let mut sent = envelope(12, 16);
-        sent["more"] = json!("ignored");
-        assert_eq!(kept(sent), Ok(envelope(12, 16)));
-        assert_eq!(kept(envelope(32, 65_536)), Ok(envelope(32, 65_536)));
+    fn a_valid_envelope_is_kept_letter_by_letter() {
+        let ct = "c".repeat(16);
+        let text = format!(
+            r#"{{ "more": {{"x":[1.50,"\u00e4"]}},"version":1.0,"sessionId":"{ID}","nonce":"nnnnnnnnnnnn","ct":"{ct}"}}"#
+        );
+        assert_eq!(keep(&text), Ok(text.clone()));
+        assert_eq!(judged(&envelope(32, 65_536)), Ok(()));
+        for bad in [r#""\ud800""#, "1e400", &"[".repeat(65)] {
+            let closing = "]".repeat(bad.matches('[').count());
+            let text = text.replace("1.50", &format!("{bad}{closing}"));
+            assert_eq!(keep(&text), Err(Code::InvalidEnvelope), "{text}");
+        }
     }
 
     #[test]
     fn envelopes_are_checked() {
         for (nonce, ct) in [(11, 16), (33, 16), (12, 15), (12, 65_537)] {
-            assert_eq!(kept(envelope(nonce, ct)), Err(Code::InvalidEnvelope), "{nonce} {ct}");
+            assert_eq!(judged(&envelope(nonce, ct)), Err(Code::InvalidEnvelope), "{nonce} {ct}");
         }
         for (field, value) in [
             ("version", json!(2)),
@@ -304,7 +312,7 @@ mod tests {
         ] {
             let mut bad = envelope(12, 16);
             bad[field] = value;
-            assert_eq!(kept(bad), Err(Code::InvalidEnvelope), "{field}");
+            assert_eq!(judged(&bad), Err(Code::InvalidEnvelope), "{field}");
         }
     }
 

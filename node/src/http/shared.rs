@@ -13,6 +13,7 @@ use super::intake::Intake;
 use super::metrics::Metrics;
 use super::nodes::Nodes;
 use super::options::Options;
+use super::router::Router;
 use crate::access::Guesses;
 use crate::access::allowance::{self, TIERS};
 use crate::actors::Registry;
@@ -29,6 +30,7 @@ pub struct Shared {
     pub(super) metrics: Metrics,
     pub(super) dress: Dress,
     brief: Brief,
+    pub(super) router: Router,
     pub(super) intake: Intake,
     pub(super) started: Instant,
     pub(super) jobs: AtomicUsize,
@@ -47,6 +49,7 @@ impl Shared {
         Self {
             cluster,
             registry,
+            router: Router::new(&sockets.options.echo, options.page),
             sockets,
             guesses: Guesses::default(),
             metrics: Metrics::new(),

@@ -1,11 +1,7 @@
 //! Requests that are signed: looked at before their handler, each nonce once in the whole cluster.
 
-use actix_web::HttpMessage as _;
-use actix_web::body::BoxBody;
-use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
-use actix_web::middleware::Next;
-use actix_web::web;
+use actix_web::{HttpMessage as _, HttpRequest};
 use bytes::Bytes;
 use conclave_cluster::Draft;
 use conclave_cluster::state::body::Body;
@@ -18,7 +14,6 @@ use conclave_cluster::state::ticket::{self, Verb};
 use super::digest;
 use super::entrance;
 use super::error::{Code, Error};
-use super::routes::{Entry, Route};
 use super::shared::Shared;
 use crate::access::Credential;
 use crate::access::bearer::{self, Shown};
@@ -33,33 +28,12 @@ const NONCE_MS: u32 = (2 * SKEW_SECONDS as u32 + 10) * 1000;
 pub(super) struct Promised(pub(super) Digest);
 
 /// Whether a request is to be judged by its signature.
-pub(super) fn concerns(shared: &Shared, request: &ServiceRequest) -> bool {
+pub(super) fn concerns(shared: &Shared, request: &HttpRequest) -> bool {
     shared.options.access.auth.takes_signatures() && signature::is_there(request.headers())
 }
 
-/// The middleware: before the handler, and behind what every request goes through.
-pub(super) async fn check(
-    shared: web::Data<Shared>,
-    request: ServiceRequest,
-    next: Next<BoxBody>,
-) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
-    let entry = Route::of(request.path()).entry();
-    if entry == Entry::Open || !concerns(&shared, &request) {
-        return next.call(request).await;
-    }
-    match judge(&shared, &request).await {
-        Ok(credential) => {
-            if matches!(entry, Entry::Checked(Some(scope)) if !credential.may(scope)) {
-                return Ok(request.error_response(Error::from(Code::Forbidden)));
-            }
-            request.extensions_mut().insert(credential);
-            next.call(request).await
-        }
-        Err(error) => Ok(request.error_response(error)),
-    }
-}
-
-async fn judge(shared: &Shared, request: &ServiceRequest) -> Result<Credential, Error> {
+/// The credential of a signed request, whose nonce is used up by this.
+pub(super) async fn judge(shared: &Shared, request: &HttpRequest) -> Result<Credential, Error> {
     let auth = &shared.options.access.auth;
     // Two credentials at once are unclear.
     if bearer::header(request.headers()) != Shown::Nothing {
@@ -79,10 +53,13 @@ async fn judge(shared: &Shared, request: &ServiceRequest) -> Result<Credential, 
     };
     let signed = signature::read(headers)?;
     let credential = auth.signed(&signed, &message, shared.now_ms())?;
-    if signed.covers_body() {
-        let promised = digest::promised(headers)?.ok_or(Code::Unauthorized)?;
-        request.extensions_mut().insert(Promised(promised));
-    }
+    // A signature that covers no body is for a request that has none, whatever its head says of one.
+    let promised = if signed.covers_body() {
+        digest::promised(headers)?.ok_or(Code::Unauthorized)?
+    } else {
+        Digest::of(&[])
+    };
+    request.extensions_mut().insert(Promised(promised));
     remember(shared, credential.subject, signed.key, signed.nonce).await?;
     Ok(credential)
 }

@@ -10,7 +10,6 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use conclave_cluster::Draft;
-use conclave_cluster::state::allowance::Tier;
 use conclave_cluster::state::body::Body;
 use conclave_cluster::state::command::Ask;
 use conclave_cluster::state::id::{Domain, Key};
@@ -41,7 +40,7 @@ pub(super) async fn issue(request: HttpRequest, shared: web::Data<Shared>) -> Re
 }
 
 async fn issue_to(call: &mut Call<'_>) -> Result<HttpResponse, Error> {
-    let charge = call.admit(Tier::Create)?;
+    let charge = call.admit(call.tier())?;
     let text = fresh()?;
     let grant = serde_json::to_vec(&call.credential()).map_err(|_| Code::Internal)?;
     let place = place(&text);

@@ -4,7 +4,7 @@ use actix_web::body::BoxBody;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_TYPE, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, web};
-use conclave_cluster::state::allowance::{Charge, Tier};
+use conclave_cluster::state::allowance::Charge;
 use conclave_cluster::state::body::Body;
 use conclave_cluster::state::command::Ask;
 use conclave_cluster::state::id::Digest;
@@ -21,7 +21,7 @@ use super::field::{Integer, Raw, Text, chars};
 use super::lease::{keep_alive, late};
 use super::reply::{fixed, json as json_reply, ok};
 use super::shared::Shared;
-use super::{body, keys};
+use super::{body, gate, keys};
 use crate::access::allowance::millis;
 use crate::actors::Place;
 
@@ -69,7 +69,7 @@ pub(super) async fn create(
 }
 
 async fn open(call: &mut Call<'_>, payload: web::Payload) -> Result<HttpResponse, Error> {
-    let charge = call.admit(Tier::Create)?;
+    let charge = call.admit(call.tier())?;
     let body = call.json(payload).await?;
     let (place, total) = body::parse::<Open<'_>>(&body)?.check()?;
     call.about(&place);
@@ -93,13 +93,13 @@ pub(super) async fn put_chunk(
 }
 
 async fn put(call: &mut Call<'_>, payload: web::Payload) -> Result<HttpResponse, Error> {
-    let charge = call.admit(Tier::Chunk)?;
+    let charge = call.admit(call.tier())?;
     let place = transfer_of(call)?;
-    let index = index_of(call.request)?;
+    let index = index_of(&gate::parameter(call.request, "n"))?;
     if index >= TRANSFER_CHUNKS_MAX {
         return Err(Code::InvalidInput.into());
     }
-    let promised = digest::promised(call.request.headers())?;
+    let promised = body::promised(call.request)?;
     let bytes = call.body(payload, CHUNK_BYTES_MAX).await?;
     if bytes.is_empty() {
         // Relay's clients can't tell an empty chunk from a missing one.
@@ -142,7 +142,7 @@ pub(super) async fn get(request: HttpRequest, shared: web::Data<Shared>) -> Resu
 }
 
 async fn describe(call: &mut Call<'_>) -> Result<HttpResponse, Error> {
-    call.pay(Tier::Poll)?;
+    call.pay(call.tier())?;
     let place = transfer_of(call)?;
     let (view, now_ms) = call.look(|state, now_ms| (state.transfer(&place.key, now_ms), now_ms)).await?;
     let view = view.ok_or(Code::NotFound)?;
@@ -168,9 +168,9 @@ pub(super) async fn get_chunk(
 }
 
 async fn fetch(call: &mut Call<'_>) -> Result<HttpResponse, Error> {
-    call.pay(Tier::Poll)?;
+    call.pay(call.tier())?;
     let place = transfer_of(call)?;
-    let index = index_of(call.request)?;
+    let index = index_of(&gate::parameter(call.request, "n"))?;
     let ttl_ms = u64::from(millis(call.shared.options.ttl.chunk));
     let (chunk, late) = call
         .look(|state, now_ms| {
@@ -203,7 +203,7 @@ pub(super) async fn delete(request: HttpRequest, shared: web::Data<Shared>) -> R
 }
 
 async fn end(call: &mut Call<'_>, verb: Verb, done: &'static str) -> Result<HttpResponse, Error> {
-    let charge = call.admit(Tier::Poll)?;
+    let charge = call.admit(call.tier())?;
     let place = transfer_of(call)?;
     match change(call, place, charge, verb).await? {
         Ok(transfer::Outcome::Absent) => Err(Code::NotFound.into()),
@@ -238,13 +238,12 @@ fn refused(refusal: transfer::Refusal) -> Error {
 
 /// The transfer that the path names; what can't be an id is nobody's.
 fn transfer_of(call: &mut Call<'_>) -> Result<Place, Error> {
-    let place = keys::transfer_of_id(call.request.match_info().query("id")).ok_or(Code::NotFound)?;
+    let place = keys::transfer_of_id(&gate::parameter(call.request, "id")).ok_or(Code::NotFound)?;
     call.about(&place);
     Ok(place)
 }
 
-fn index_of(request: &HttpRequest) -> Result<u16, Error> {
-    let text = request.match_info().query("n");
+fn index_of(text: &str) -> Result<u16, Error> {
     let digits = (1..=5).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
     if !digits {
         return Err(Code::NotFound.into());
@@ -254,8 +253,6 @@ fn index_of(request: &HttpRequest) -> Result<u16, Error> {
 
 #[cfg(test)]
 mod tests {
-    use actix_web::test::TestRequest;
-
     use super::*;
 
     #[test]
@@ -281,10 +278,7 @@ mod tests {
 
     #[test]
     fn an_index_is_digits() {
-        let index = |n: &'static str| {
-            let request = TestRequest::default().param("n", n).to_http_request();
-            index_of(&request).map_err(|error| error.code)
-        };
+        let index = |n: &str| index_of(n).map_err(|error| error.code);
         assert_eq!(index("0"), Ok(0));
         assert_eq!(index("2047"), Ok(2047));
         assert_eq!(index("99999"), Ok(u16::MAX));

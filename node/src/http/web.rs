@@ -10,15 +10,16 @@ use std::sync::LazyLock;
 use actix_web::body::BoxBody;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{
-    AcceptEncoding, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, Encoding,
-    EntityTag, Header as _, HeaderName, HeaderValue, IfNoneMatch, VARY,
+    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, EntityTag, Header as _, HeaderName,
+    HeaderValue, IfNoneMatch, VARY,
 };
-use actix_web::web::{self, ServiceConfig};
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::{HttpMessage as _, HttpRequest, HttpResponse, web};
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
-use super::app::probe;
+use super::accept::{self, Coding};
+use super::error::{Code, Error};
+use super::gate::Arrival;
 use super::nodes::Origins;
 use super::shared::Shared;
 
@@ -120,45 +121,11 @@ fn brotli(bytes: &[u8]) -> Vec<u8> {
     encoder.into_inner()
 }
 
-/// How a body is sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Coding {
-    Plain,
-    Gzip,
-    Brotli,
-}
-
-impl Coding {
-    fn wished(request: &HttpRequest, compression: bool) -> Self {
-        let Ok(accepted) = AcceptEncoding::parse(request) else { return Self::Plain };
-        if !compression || request.headers().get("accept-encoding").is_none() {
-            return Self::Plain;
-        }
-        let offered = [Encoding::brotli(), Encoding::gzip(), Encoding::identity()];
-        match accepted.negotiate(offered.iter()) {
-            Some(coding) if coding == Encoding::brotli() => Self::Brotli,
-            Some(coding) if coding == Encoding::gzip() => Self::Gzip,
-            Some(_) | None => Self::Plain,
-        }
-    }
-
-    fn name(self) -> Option<&'static str> {
-        match self {
-            Self::Plain => None,
-            Self::Gzip => Some("gzip"),
-            Self::Brotli => Some("br"),
-        }
-    }
-}
-
-/// Adds a route for every file.
-pub(super) fn configure(config: &mut ServiceConfig) {
-    for (index, path) in paths().enumerate() {
-        let serve = move |request: HttpRequest, shared: web::Data<Shared>| async move {
-            serve(&ASSETS[index], &request, &shared).await
-        };
-        config.service(probe(path).route(web::get().to(serve)).route(web::head().to(serve)));
-    }
+/// `GET /`, and every file beside it.
+pub(super) async fn file(request: HttpRequest, shared: web::Data<Shared>) -> Result<HttpResponse, Error> {
+    let number = request.extensions().get::<Arrival>().and_then(Arrival::path_number);
+    let asset = number.and_then(|number| ASSETS.get(number)).ok_or(Code::NotFound)?;
+    Ok(serve(asset, &request, &shared).await)
 }
 
 async fn serve(asset: &Asset, request: &HttpRequest, shared: &Shared) -> HttpResponse {
@@ -168,7 +135,7 @@ async fn serve(asset: &Asset, request: &HttpRequest, shared: &Shared) -> HttpRes
     } else {
         None
     };
-    let coding = Coding::wished(request, shared.options.compression);
+    let coding = if shared.options.compression { accept::coding(request.headers()) } else { Coding::Plain };
     let tag = tag(asset, coding, policy.as_deref());
     let mut response = if unchanged(request, &tag) {
         HttpResponse::with_body(StatusCode::NOT_MODIFIED, BoxBody::new(()))
@@ -253,7 +220,7 @@ fn page_policy(origins: &Origins) -> String {
 mod tests {
     use std::io::Read as _;
 
-    use actix_web::http::header::{ACCEPT_ENCODING, IF_NONE_MATCH};
+    use actix_web::http::header::IF_NONE_MATCH;
     use actix_web::test::TestRequest;
 
     use super::*;
@@ -268,19 +235,6 @@ mod tests {
             brotli::Decompressor::new(&asset.brotli[..], 4096).read_to_end(&mut unpacked).unwrap();
             assert_eq!(unpacked, *bytes, "{path}");
         }
-    }
-
-    #[test]
-    fn the_best_encoding_that_is_wished_for_is_sent() {
-        let wished = |accepted: &'static str, compression| {
-            let request = TestRequest::default().insert_header((ACCEPT_ENCODING, accepted)).to_http_request();
-            Coding::wished(&request, compression)
-        };
-        assert_eq!(wished("gzip, deflate, br, zstd", true), Coding::Brotli);
-        assert_eq!(wished("gzip", true), Coding::Gzip);
-        assert_eq!(wished("identity", true), Coding::Plain);
-        assert_eq!(wished("gzip, br", false), Coding::Plain);
-        assert_eq!(Coding::wished(&TestRequest::default().to_http_request(), true), Coding::Plain);
     }
 
     #[test]

@@ -41,6 +41,8 @@ pub(super) enum Rest {
     Full,
     /// A head that is refused.
     Refused(Fault),
+    /// The rest of a body that is not written as it must be. None of it may pass.
+    Broken,
 }
 
 /// Follows the bytes of one connection.
@@ -56,6 +58,8 @@ pub(super) struct Heads {
     requests: u64,
     /// What the last one was, if it announced a large body.
     large: Option<Large>,
+    /// What the server must not see, in the bytes that were looked at last.
+    hidden: Vec<Range<usize>>,
 }
 
 /// A head that announces a large body.
@@ -81,6 +85,8 @@ enum Place {
     Chunk(Chunk),
     /// Everything else belongs to the last request, or is refused by the server itself.
     Opaque,
+    /// Nothing more may pass.
+    Broken,
 }
 
 /// Where in a chunked body (RFC 9112, section 7.1).
@@ -99,9 +105,10 @@ enum Chunk {
     Data(u64),
     DataReturn,
     DataEnd,
-    /// The line after the last chunk: empty, or a trailer.
+    /// The line after the last chunk: empty, or a trailer (RFC 9112, section 7.1.2).
     Last,
-    Trailer,
+    TrailerName,
+    TrailerValue,
     TrailerEnd,
     End,
 }
@@ -111,9 +118,30 @@ enum Chunk {
 struct Framing {
     length: Option<u64>,
     chunked: bool,
-    websocket: bool,
     host: bool,
     expects: bool,
+    upgrade: Upgrade,
+}
+
+/// What a head says of another protocol (RFC 9110, section 7.8). Where the values stand is counted from the head's start.
+#[derive(Debug, Default)]
+struct Upgrade {
+    /// `websocket`, alone in its line.
+    websocket: Vec<Range<usize>>,
+    /// Whether it stands among others.
+    listed: bool,
+    /// `upgrade` in `Connection`.
+    connection: Vec<Range<usize>>,
+}
+
+/// A head that was read.
+struct Head {
+    /// What follows.
+    place: Place,
+    /// Where the body's length stands.
+    length: Range<usize>,
+    expects: bool,
+    hidden: Vec<Range<usize>>,
 }
 
 impl Heads {
@@ -153,7 +181,7 @@ impl Heads {
     pub(super) fn left(&self) -> u64 {
         match self.place {
             Place::Body(left) => left,
-            Place::Head | Place::Chunk(_) | Place::Opaque => 0,
+            Place::Head | Place::Chunk(_) | Place::Opaque | Place::Broken => 0,
         }
     }
 
@@ -163,15 +191,25 @@ impl Heads {
         self.place = if left == 0 { Place::Head } else { Place::Body(left) };
     }
 
+    /// Makes unreadable, in the bytes that were looked at last, what would have the server see another end of a request: that
+    /// it is to become a socket, where it is not. Their number stays.
+    pub(super) fn hide(&mut self, bytes: &mut [u8]) {
+        for range in self.hidden.drain(..) {
+            bytes[range].fill(b'-');
+        }
+    }
+
     /// How many of these bytes may pass if no more than `heads_max` heads may, and what comes then. What did not pass is
     /// shown again next time, with what follows it, but for empty lines that are reported as [`Rest::Blank`].
     pub(super) fn follow(&mut self, bytes: &[u8], heads_max: u64) -> (usize, Rest) {
         let mut passed = 0;
         let last = self.requests.saturating_add(heads_max);
+        self.hidden.clear();
         while passed < bytes.len() {
             let rest = &bytes[passed..];
             match self.place {
                 Place::Opaque => return (bytes.len(), Rest::Nothing),
+                Place::Broken => return (passed, Rest::Broken),
                 Place::Body(left) => {
                     let taken = left.min(rest.len() as u64);
                     passed += taken as usize;
@@ -185,10 +223,10 @@ impl Heads {
                 }
                 Place::Chunk(chunk) => {
                     self.place = chunk.after(rest[0]);
-                    passed += 1;
+                    passed += usize::from(self.place != Place::Broken);
                 }
                 Place::Head if self.requests == last => return (passed, Rest::Full),
-                Place::Head => match self.head(rest) {
+                Place::Head => match self.head(rest, passed) {
                     Ok(Some(len)) => {
                         if let Some(large) = &mut self.large {
                             large.begin += passed;
@@ -211,8 +249,8 @@ impl Heads {
         (passed, Rest::Nothing)
     }
 
-    /// The length of the head at the beginning of `bytes`, if it is whole.
-    fn head(&mut self, bytes: &[u8]) -> Result<Option<usize>, Fault> {
+    /// The length of the head at the beginning of `bytes`, if it is whole. `before` is how many bytes were looked at before.
+    fn head(&mut self, bytes: &[u8], before: usize) -> Result<Option<usize>, Fault> {
         loop {
             let Some(end) = bytes[self.scanned..].iter().position(|byte| *byte == b'\n') else {
                 // The end of the line is looked for only in what comes.
@@ -236,8 +274,10 @@ impl Heads {
                 continue;
             }
             let begin = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n')).unwrap_or(0);
-            let (place, length, expects) = body(&bytes[begin..end - 1])?;
+            let Head { place, length, expects, hidden } = body(&bytes[begin..end - 1])?;
             let length = length.start + begin..length.end + begin;
+            let at = before + begin;
+            self.hidden.extend(hidden.into_iter().map(|range| at + range.start..at + range.end));
             self.large = matches!(place, Place::Body(length) if length >= LARGE as u64).then_some(Large {
                 begin,
                 length,
@@ -252,42 +292,66 @@ impl Heads {
     }
 }
 
-/// What follows a head, where it says how much, and whether its sender may wait. Its lines all end in CR LF.
-fn body(head: &[u8]) -> Result<(Place, Range<usize>, bool), Fault> {
+/// Reads a head, and what it says of what follows. Its lines all end in CR LF.
+fn body(head: &[u8]) -> Result<Head, Fault> {
     let mut lines = head.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
     let request = lines.next().unwrap_or_default();
-    let old = match request.split(|byte| *byte == b' ').collect::<Vec<_>>()[..] {
-        [method, target, b"HTTP/1.1"] if is_token(method) && is_target(target) => false,
-        [method, target, b"HTTP/1.0"] if is_token(method) && is_target(target) => true,
+    let (method, old) = match request.split(|byte| *byte == b' ').collect::<Vec<_>>()[..] {
+        [method, target, b"HTTP/1.1"] if is_token(method) && is_target(method, target) => (method, false),
+        [method, target, b"HTTP/1.0"] if is_token(method) && is_target(method, target) => (method, true),
         _ => return Err(Fault::Malformed),
     };
-    if request.starts_with(b"CONNECT ") || request.starts_with(b"TRACE ") {
+    if matches!(method, b"CONNECT" | b"TRACE") {
         return Err(Fault::Method);
     }
+    let at = |part: &[u8]| {
+        let begin = part.as_ptr() as usize - head.as_ptr() as usize;
+        begin..begin + part.len()
+    };
     let (mut framing, mut length_at) = (Framing::default(), 0..0);
     for line in lines.filter(|line| !line.is_empty()) {
-        if let Some(length) = framing.read(line, old)? {
-            let begin = length.as_ptr() as usize - head.as_ptr() as usize;
-            length_at = begin..begin + length.len();
+        if let Some(length) = framing.read(line, old, at)? {
+            length_at = at(length);
         }
     }
     if !old && !framing.host {
         return Err(Fault::Malformed);
     }
-    let expects = framing.expects;
-    let place = match framing {
-        Framing { chunked: true, length: Some(_), .. } => return Err(Fault::Malformed),
-        Framing { chunked: true, .. } => Place::Chunk(Chunk::Size { size: 0, begun: false }),
-        Framing { websocket: true, .. } => Place::Opaque,
-        Framing { length: Some(length), .. } if length > 0 => Place::Body(length),
-        _ => Place::Head,
+    let Framing { length: length_of, chunked, expects, upgrade, .. } = framing;
+    if chunked && length_of.is_some() {
+        return Err(Fault::Malformed);
+    }
+    let has_body = chunked || length_of.is_some_and(|length| length > 0);
+    let is_get = method == b"GET" && !old;
+    let wants_socket = !upgrade.websocket.is_empty() && !upgrade.connection.is_empty();
+    // A handshake says so once, and has no body: nothing else could be read in one way only.
+    if is_get && (upgrade.listed || upgrade.websocket.len() > 1 || (wants_socket && has_body)) {
+        return Err(Fault::Malformed);
+    }
+    let place = match length_of {
+        _ if is_get && wants_socket => Place::Opaque,
+        _ if chunked => Place::Chunk(Chunk::Size { size: 0, begun: false }),
+        Some(length) if length > 0 => Place::Body(length),
+        Some(_) | None => Place::Head,
     };
-    Ok((place, length_at, expects))
+    // A server may pass over the wish for another protocol (RFC 9110, section 7.8). The one behind would take what follows
+    // for that protocol's, or at least close the connection.
+    let hidden = match place {
+        Place::Opaque => Vec::new(),
+        _ => [upgrade.websocket, upgrade.connection].concat(),
+    };
+    Ok(Head { place, length: length_at, expects, hidden })
 }
 
 impl Framing {
-    /// Reads a line, and returns the length of the body as it stands in it, if it does.
-    fn read<'a>(&mut self, line: &'a [u8], old: bool) -> Result<Option<&'a [u8]>, Fault> {
+    /// Reads a line, and returns the length of the body as it stands in it, if it does. `at` says where a part of the line
+    /// stands.
+    fn read<'a>(
+        &mut self,
+        line: &'a [u8],
+        old: bool,
+        at: impl Fn(&[u8]) -> Range<usize>,
+    ) -> Result<Option<&'a [u8]>, Fault> {
         let colon = line.iter().position(|byte| *byte == b':').ok_or(Fault::Malformed)?;
         let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
         // A line that begins with a blank would go on with the one before (obs-fold): a blank is no part of a name.
@@ -315,8 +379,15 @@ impl Framing {
                 return Err(Fault::Malformed);
             }
             self.host = true;
-        } else if is(b"upgrade") && value.eq_ignore_ascii_case(b"websocket") {
-            self.websocket = true;
+        } else if is(b"upgrade") {
+            if value.eq_ignore_ascii_case(b"websocket") {
+                self.upgrade.websocket.push(at(value));
+            } else {
+                self.upgrade.listed |= elements(value).any(|one| one.eq_ignore_ascii_case(b"websocket"));
+            }
+        } else if is(b"connection") {
+            let upgrades = elements(value).filter(|one| one.eq_ignore_ascii_case(b"upgrade"));
+            self.upgrade.connection.extend(upgrades.map(at));
         } else if is(b"expect") {
             self.expects = true;
         }
@@ -342,10 +413,17 @@ impl Chunk {
             (Self::DataReturn, b'\r') => Self::DataEnd,
             (Self::DataEnd, b'\n') => Self::Size { size: 0, begun: false },
             (Self::Last, b'\r') => Self::End,
-            (Self::Last, _) => Self::Trailer,
-            (Self::Trailer, b'\r') => Self::TrailerEnd,
-            (Self::Trailer, _) => Self::Trailer,
+            (Self::Last | Self::TrailerName, byte) if is_token(&[byte]) => Self::TrailerName,
+            (Self::TrailerName, b':') => Self::TrailerValue,
+            (Self::TrailerValue, b'\r') => Self::TrailerEnd,
+            (Self::TrailerValue, byte) if byte == b'\t' || (byte >= b' ' && byte != 0x7f) => {
+                Self::TrailerValue
+            }
             (Self::TrailerEnd, b'\n') => Self::Last,
+            // The server behind takes anything here for a trailer.
+            (Self::Last | Self::TrailerName | Self::TrailerValue | Self::TrailerEnd, _) => {
+                return Place::Broken;
+            }
             (Self::End, b'\n') => return Place::Head,
             // The server behind refuses this body, and the connection with it.
             _ => return Place::Opaque,
@@ -360,8 +438,21 @@ fn is_token(text: &[u8]) -> bool {
     !text.is_empty() && text.iter().all(is_part)
 }
 
-fn is_target(text: &[u8]) -> bool {
-    !text.is_empty() && text.iter().all(u8::is_ascii_graphic)
+/// RFC 9112, section 3.2: a path, a whole address, or `*` of `OPTIONS`. The form of `CONNECT` is left to its refusal.
+fn is_target(method: &[u8], text: &[u8]) -> bool {
+    let scheme =
+        |scheme: &[u8]| text.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme));
+    let fits = text.starts_with(b"/")
+        || scheme(b"http://")
+        || scheme(b"https://")
+        || (method == b"OPTIONS" && text == b"*")
+        || method == b"CONNECT";
+    fits && text.iter().all(u8::is_ascii_graphic)
+}
+
+/// The elements of a list.
+fn elements(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
 }
 
 #[cfg(test)]

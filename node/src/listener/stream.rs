@@ -203,6 +203,12 @@ impl Stream {
                     self.deadline = Some(Deadline::new(Awaited::Head, self.manner.patience));
                 }
             }
+            Rest::Broken => {
+                // The server is told that its body ended too early, and answers so.
+                self.held.truncate(cleared);
+                self.given_up = true;
+                self.deadline = None;
+            }
             Rest::Refused(fault) => {
                 if cleared > 0 {
                     // What is in order goes first.
@@ -301,6 +307,7 @@ impl Stream {
     fn look_at_held(&mut self, room: u64) {
         let mut held = std::mem::take(&mut self.held);
         let (mut cleared, rest) = self.heads.follow(&held, room);
+        self.heads.hide(&mut held);
         if rest == Rest::Nothing
             && let Some(passed) = self.turn_away(&mut held)
         {
@@ -411,6 +418,7 @@ impl AsyncRead for Stream {
                 }
                 this.part += fresh.len();
                 let (passed, rest) = this.heads.follow(fresh, room);
+                this.heads.hide(fresh);
                 if rest == Rest::Nothing {
                     let passed = this.turn_away(fresh).unwrap_or(passed);
                     buffer.set_filled(before + passed);

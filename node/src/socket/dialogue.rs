@@ -4,7 +4,7 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use bytestring::ByteString;
 use conclave_cluster::state::id::{Domain, Key};
 
-use super::frame::{Code, Id, Op, Resume, TEXT, public_name};
+use super::frame::{Code, Id, Op, Resume, TEXT, Target, public_name};
 use super::json::{self, Writer};
 use super::outbox::Frame;
 use super::session::{Entry, Session};
@@ -32,6 +32,11 @@ pub(super) async fn hear(session: &mut Session, text: &ByteString) {
 
 /// Carries a request out. The answer, unless it was given or will be.
 async fn carry_out(session: &mut Session, id: &Id, op: Op) -> Result<Option<Writer>, Code> {
+    // That a credential opens sockets does not say that it may do over one what it may not do over HTTP.
+    if needed(&op).is_some_and(|scope| !session.context.credential.may(scope)) {
+        session.land().await;
+        return Err(Code::Forbidden);
+    }
     match op {
         // What is said does not wait for what was said before.
         Op::Publish { room, data, volatile: false, message_id } if session.identity.is_some() => {
@@ -136,6 +141,21 @@ async fn carry_out(session: &mut Session, id: &Id, op: Op) -> Result<Option<Writ
     }
 }
 
+/// The kind of thing that a request is, beside being one over a socket: the same as over HTTP.
+fn needed(op: &Op) -> Option<Scope> {
+    match op {
+        Op::Claim { .. } | Op::Lookup { .. } | Op::Signal { .. } | Op::Ack { .. } => Some(Scope::Signal),
+        Op::Watch(Target::Exchange(_)) | Op::Unwatch(Target::Exchange(_)) => Some(Scope::Signal),
+        Op::Watch(Target::Transfer { .. }) | Op::Unwatch(Target::Transfer { .. }) => Some(Scope::Relay),
+        Op::Hello { .. }
+        | Op::Join { .. }
+        | Op::Leave { .. }
+        | Op::Publish { .. }
+        | Op::Members { .. }
+        | Op::Ping => None,
+    }
+}
+
 /// What a client is told of its session.
 struct Welcome {
     session: String,
@@ -226,7 +246,8 @@ async fn hello(
         }
         Some(_) | None => greet(session, id, &welcome),
     }
-    if let Some(peer) = peer.filter(|peer| session.context.credential.may_claim(peer)) {
+    let credential = &session.context.credential;
+    if let Some(peer) = peer.filter(|peer| credential.may(Scope::Signal) && credential.may_claim(peer)) {
         match session.take_mailbox(&peer, false).await {
             Ok(()) => {}
             // Its lease was over, and somebody else was faster.

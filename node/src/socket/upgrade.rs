@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use actix_web::guard::GuardContext;
 use actix_web::http::header::{
     HeaderMap, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
@@ -138,11 +137,7 @@ pub(super) fn open(
 }
 
 /// Whether a request wishes to become a socket, properly or not.
-pub(crate) fn wished(context: &GuardContext<'_>) -> bool {
-    upgrades(context.head().headers())
-}
-
-fn upgrades(headers: &HeaderMap) -> bool {
+pub(crate) fn wished(headers: &HeaderMap) -> bool {
     headers
         .get_all(UPGRADE)
         .filter_map(|value| value.to_str().ok())
@@ -154,7 +149,7 @@ fn check(request: &HttpRequest) -> Result<(), Error> {
     let headers = request.headers();
     if *request.method() != Method::GET
         || request.version() != Version::HTTP_11
-        || !upgrades(headers)
+        || !wished(headers)
         || !request.head().upgrade()
         || headers.get(SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13")
     {

@@ -1,5 +1,6 @@
 //! Cross-origin requests.
 
+use conclave_tests::cluster::Cluster;
 use conclave_tests::relay::Pair;
 use conclave_tests::shared::{self, ORIGINS};
 use hyper::Method;
@@ -93,4 +94,61 @@ async fn where_any_origin_may_come_none_may_bring_credentials() {
     reply.ok();
     assert!(reply.header("access-control-allow-origin").is_some(), "the default list is open");
     assert_eq!(reply.header("access-control-allow-credentials"), None);
+}
+
+#[tokio::test]
+async fn a_page_may_call_the_node_that_served_it() {
+    let cluster = Cluster::builder()
+        .nodes(1)
+        .env("ALLOWED_ORIGINS", &ORIGINS.join(","))
+        .set("http.trusted_proxies", "[\"127.0.0.1/32\"]")
+        .start()
+        .await;
+    let node = cluster.api(1);
+    let stranger = node.seen_from([127, 0, 0, 9].into());
+    let own = node.address();
+    let call = |headers: &[(&'static str, &str)]| {
+        headers.iter().fold(node.get("/api/v1/nodes"), |call, (name, value)| call.header(name, value))
+    };
+    let (plain, secure) = (format!("http://{own}"), format!("https://{own}"));
+    for headers in [
+        &[("origin", plain.as_str())][..],
+        &[("origin", secure.as_str()), ("x-forwarded-proto", "https")],
+        &[
+            ("origin", "https://one.example.org"),
+            ("forwarded", "for=192.0.2.7;proto=https;host=one.example.org"),
+        ],
+    ] {
+        let reply = call(headers).send().await;
+        reply.ok();
+        assert_eq!(reply.header("access-control-allow-origin"), Some(headers[0].1));
+    }
+    for headers in [
+        &[("origin", secure.as_str())][..],
+        &[("origin", plain.as_str()), ("x-forwarded-proto", "https")],
+        &[("origin", "https://two.example.org"), ("forwarded", "proto=https;host=one.example.org")],
+        &[("origin", ORIGINS[0]), ("origin", "https://evil.example")],
+    ] {
+        call(headers).send().await.refused(403, "origin_not_allowed");
+    }
+    let lied = stranger.get("/api/v1/nodes").header("origin", "https://one.example.org");
+    lied.header("forwarded", "proto=https;host=one.example.org")
+        .send()
+        .await
+        .refused(403, "origin_not_allowed");
+}
+
+#[tokio::test]
+async fn a_preflight_is_answered_in_full_without_an_origin_and_allows_what_clients_send() {
+    let cluster = shared::standard().await;
+    let node = cluster.follower().await;
+    let reply = node.call(Method::OPTIONS, "/api/v1/transfers/7").send().await;
+    assert_eq!(reply.status, 204);
+    assert_eq!(reply.header("allow"), Some("GET, HEAD, DELETE, OPTIONS"));
+    assert!(reply.header("access-control-allow-methods").is_some_and(|methods| methods.contains("PUT")));
+    let headers = reply.header("access-control-allow-headers").expect("headers").to_lowercase();
+    for name in ["authorization", "cache-control", "last-event-id", "traceparent", "tracestate"] {
+        assert!(headers.contains(name), "{name} in {headers}");
+    }
+    node.call(Method::OPTIONS, "/api/v1/nothing").send().await.refused(404, "not_found");
 }

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use conclave_tests::cluster::Cluster;
 use conclave_tests::http::{Api, Call, Reply};
 use conclave_tests::issuer::{Issuer, now};
 use conclave_tests::relay::{Pair, invite_code, lookup, peer_id, poll, register, signal, word};
 use conclave_tests::shared;
+use conclave_tests::socket::Socket;
 use conclave_tests::wait::eventually;
 use hyper::Method;
 use serde_json::{Value, json};
@@ -64,6 +66,37 @@ async fn where_credentials_are_required_nobody_gets_in_without() {
 }
 
 #[tokio::test]
+async fn a_percent_encoded_letter_does_not_get_a_request_past_its_guard() {
+    let (cluster, issuer) = shared::guarded().await;
+    let node = cluster.follower().await;
+    let poll = poll(&peer_id());
+    for (method, path) in [
+        (Method::POST, "/api/relay"),
+        (Method::POST, "/v1/relay"),
+        (Method::POST, "/api/v1/sessions"),
+        (Method::POST, "/api/v1/transfers"),
+        (Method::POST, "/api/v1/tickets"),
+        (Method::GET, "/api/v1/ice"),
+        (Method::GET, "/api/v1/nodes"),
+    ] {
+        for (at, letter) in path.bytes().enumerate().filter(|(_, byte)| *byte != b'/') {
+            let encoded = format!("{}%{letter:02x}{}", &path[..at], &path[at + 1..]);
+            let call = node.call(method.clone(), &encoded).json(poll.to_string());
+            told(&call.send().await);
+        }
+    }
+    let token = issuer.token("alice", json!({"scope": "signal", "peers": "*"}));
+    let call = node.call(Method::POST, "/api/rela%79").json(poll.to_string());
+    bearing(call, &token).send().await.ok();
+    for path in ["/api/relay%", "/api/%zz", "/api/./relay", "/api/../api/relay", "/api/%2e%2E/api/relay"] {
+        node.call(Method::POST, path).json(poll.to_string()).send().await.refused(400, "invalid_input");
+    }
+    for path in ["/api//relay", "//api/relay", "/api/rela%2579", "/api%2Frelay"] {
+        node.call(Method::POST, path).json(poll.to_string()).send().await.refused(404, "not_found");
+    }
+}
+
+#[tokio::test]
 async fn a_token_in_order_opens_what_it_grants_on_every_node() {
     let (cluster, issuer) = shared::guarded().await;
     let token = issuer.token("alice", json!({"scope": "relay"}));
@@ -106,6 +139,7 @@ async fn no_attack_on_a_token_gets_in_and_none_is_told_from_another() {
         ("early", with("nbf", json!(now() + 120))),
         ("wrong audience", with("aud", json!("other"))),
         ("wrong issuer", with("iss", json!("https://issuer.example.evil.test"))),
+        ("several issuers", with("iss", json!([Issuer::NAME, "https://evil.test"]))),
         ("no subject", with("sub", Value::Null)),
     ];
     let expected = told(&node.relay(&Pair::fresh().send(0, 1, "AAEC")).send().await);
@@ -137,6 +171,56 @@ async fn a_scope_is_for_its_own_kind_of_requests() {
         let reply = bearing(call, scope).send().await;
         assert!((200..300).contains(&reply.status), "{}: {}", reply.status, reply.text());
     }
+}
+
+#[tokio::test]
+async fn a_scope_is_needed_over_a_socket_as_it_is_over_http() {
+    let (cluster, issuer) = shared::guarded().await;
+    let node = cluster.follower().await;
+    let open = async |scope: &str| {
+        let token = issuer.token("alice", json!({"scope": scope, "peers": "*", "rooms": "*"}));
+        Socket::at(&node, &format!("/api/v1/socket?token={token}")).await
+    };
+    let code = invite_code();
+    let asks = [
+        ("signal", json!({"op": "claim", "peerId": peer_id(), "inviteCode": code})),
+        ("signal", json!({"op": "signal", "to": peer_id(), "type": "offer", "payload": 1})),
+        ("signal", json!({"op": "lookup", "inviteCode": code})),
+        ("signal", json!({"op": "ack", "seq": 1})),
+        ("signal", json!({"op": "watch", "session": "01a20057-a088-7f50-b558-cda3c7f515c7"})),
+        ("relay", json!({"op": "watch", "transfer": "7"})),
+    ];
+    let mut bare = open("socket").await;
+    for (_, ask) in &asks {
+        let answer = bare.ask(ask.clone()).await;
+        assert_eq!(answer["error"]["code"], "forbidden", "{ask} was answered with {answer}");
+    }
+    bare.ok(json!({"op": "join", "room": word("room")})).await;
+    for scope in ["signal", "relay"] {
+        let mut socket = open(&format!("socket {scope}")).await;
+        for (needed, ask) in &asks {
+            let answer = socket.ask(ask.clone()).await;
+            let forbidden = answer["error"]["code"] == "forbidden";
+            assert_eq!(forbidden, *needed != scope, "{scope}: {ask} was answered with {answer}");
+        }
+    }
+    let token = issuer.token("alice", json!({"scope": "socket", "peers": "*"}));
+    let stream = bearing(node.get(&format!("/api/v1/events?peerId={}", peer_id())), &token);
+    stream.open().await.expect_err("no stream").refused(403, "forbidden");
+}
+
+#[tokio::test]
+async fn another_scheme_of_authorization_shows_nothing() {
+    let (cluster, _) = shared::guarded().await;
+    let node = cluster.follower().await;
+    let with = |scheme: &str| node.get("/api/v1/nodes").header("authorization", scheme);
+    told(&with("Basic YTpi").send().await);
+    let issuer = Issuer::new();
+    let open = issuer.guard(Cluster::builder().nodes(1)).set("auth.required", "false").start().await;
+    let node = open.api(1);
+    let with = |scheme: &str| node.get("/api/v1/nodes").header("authorization", scheme);
+    with("Basic YTpi").send().await.ok();
+    told(&with("Bearer nonsense").send().await);
 }
 
 #[tokio::test]

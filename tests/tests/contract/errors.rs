@@ -1,7 +1,7 @@
 //! One shape for every error.
 
 use conclave_tests::cluster::Cluster;
-use conclave_tests::relay::{Pair, invite_code, peer_id, register, signal, word};
+use conclave_tests::relay::{Pair, invite_code, peer_id, poll, register, signal, word};
 use conclave_tests::shared;
 use hyper::Method;
 use serde_json::{Value, json};
@@ -54,6 +54,57 @@ async fn a_body_of_another_media_type_is_refused() {
     let call =
         node.call(Method::POST, "/api/v1/transfers").header("content-type", "application/xml").body("<x/>");
     call.send().await.refused(415, "unsupported_media_type");
+}
+
+/// As zlib, in a block that is stored as it is (RFC 1950, RFC 1951).
+fn zlib(plain: &[u8]) -> Vec<u8> {
+    let (a, b) = plain.iter().fold((1_u32, 0_u32), |(a, b), byte| {
+        let a = (a + u32::from(*byte)) % 65_521;
+        (a, (b + a) % 65_521)
+    });
+    let len = u16::try_from(plain.len()).expect("one block is enough");
+    let (head, length) = ([0x78, 0x01, 0x01], [len.to_le_bytes(), (!len).to_le_bytes()].concat());
+    [&head[..], &length, plain, &(b << 16 | a).to_be_bytes()].concat()
+}
+
+#[tokio::test]
+async fn a_coded_body_is_decoded_and_another_coding_refused() {
+    let cluster = shared::standard().await;
+    let node = cluster.follower().await;
+    let poll = poll(&peer_id()).to_string();
+    let call = |coding: &'static str, body: Vec<u8>| {
+        node.call(Method::POST, "/api/relay").header("content-encoding", coding).json(body)
+    };
+    call("deflate", zlib(poll.as_bytes())).send().await.ok();
+    call("identity", poll.clone().into_bytes()).send().await.ok();
+    call("br", poll.clone().into_bytes()).send().await.refused(400, "invalid_input");
+    for coding in ["zstd", "gzip, deflate", "compress"] {
+        let reply = call(coding, poll.clone().into_bytes()).send().await;
+        reply.refused(415, "unsupported_media_type");
+        assert_eq!(reply.header("accept-encoding"), Some("gzip, deflate, br"));
+    }
+}
+
+#[tokio::test]
+async fn a_head_is_asked_for_wherever_a_body_is() {
+    let cluster = shared::standard().await;
+    let node = cluster.follower().await;
+    for path in [
+        "/health",
+        "/",
+        "/app.js",
+        "/api/v1/edition",
+        "/api/v1/nodes",
+        "/api/v1/ice",
+        "/api/v1/events?room=r",
+    ] {
+        let (whole, head) = (node.get(path).open().await, node.call(Method::HEAD, path).send().await);
+        assert!(whole.is_ok(), "{path}");
+        assert_eq!((head.status, head.body.len()), (200, 0), "{path}");
+        assert!(head.header("content-type").is_some(), "{path}");
+    }
+    assert_eq!(node.call(Method::HEAD, "/api/v1/transfers/7").send().await.status, 404);
+    assert_eq!(node.call(Method::HEAD, "/api/relay").send().await.status, 405);
 }
 
 #[tokio::test]

@@ -183,3 +183,63 @@ async fn a_large_body_that_is_refused_as_too_much_costs_neither_the_connection_n
     assert!(read.contains(r#""error":"overloaded""#) && read.contains(r#""status":"waiting""#), "{read}");
     assert!(read.to_ascii_lowercase().contains("retry-after: 1"), "{read}");
 }
+
+#[tokio::test]
+async fn a_wish_for_a_socket_where_there_is_none_changes_nothing_about_where_a_request_ends() {
+    let cluster = shared::standard().await;
+    let node = cluster.follower().await;
+    let wish = "connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
+         sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    let last = "GET /livez HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+    for (what, request) in [
+        (
+            "a length",
+            format!("POST /api/v1/sessions HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n{wish}\r\n{{}}"),
+        ),
+        (
+            "chunks",
+            format!(
+                "POST /api/v1/sessions HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n{wish}\r\n2\r\n{{}}\r\n0\r\n\r\n"
+            ),
+        ),
+        ("no body", format!("POST /api/v1/sessions HTTP/1.1\r\nhost: a\r\n{wish}\r\n")),
+        (
+            "another protocol",
+            "GET /livez HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n".to_owned(),
+        ),
+        ("no protocol", "GET /livez HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\n\r\n".to_owned()),
+    ] {
+        let mut connection = Raw::open(&node).await;
+        connection.send(format!("{request}{HEALTH}{last}")).await;
+        let read = connection.rest().await;
+        assert_eq!(statuses(&read), [200, 200, 200], "{what}: {read}");
+    }
+    for more in ["upgrade: websocket, x\r\n", "upgrade: websocket\r\ntransfer-encoding: chunked\r\n"] {
+        let mut connection = Raw::open(&node).await;
+        connection.send(format!("GET /ws HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\n{more}\r\n")).await;
+        assert_eq!(statuses(&connection.rest().await), [400], "{more}");
+    }
+}
+
+#[tokio::test]
+async fn a_trailer_that_is_no_header_and_a_target_that_is_no_path_are_refused() {
+    let cluster = shared::standard().await;
+    let node = cluster.follower().await;
+    let head =
+        "POST /api/v1/sessions HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n";
+    let mut connection = Raw::open(&node).await;
+    let last = "GET /livez HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+    connection.send(format!("{head}x-sum: 1\r\n\r\n{last}")).await;
+    assert_eq!(statuses(&connection.rest().await), [200, 200]);
+    for bad in ["x: y\n\r\n", "x: y\0\r\n\r\n", "x\r\n\r\n", "x: y\r\n z\r\n\r\n", "\n"] {
+        let mut connection = Raw::open(&node).await;
+        connection.send(format!("{head}{bad}{HEALTH}")).await;
+        let read = connection.rest().await;
+        assert_eq!(statuses(&read), [400], "{bad:?}: {read}");
+    }
+    for target in ["x:80", "*", "relay"] {
+        let mut connection = Raw::open(&node).await;
+        connection.send(format!("GET {target} HTTP/1.1\r\nhost: a\r\n\r\n")).await;
+        assert_eq!(statuses(&connection.rest().await), [400], "{target}");
+    }
+}

@@ -24,6 +24,7 @@ mod sessions;
 mod sigma_sockets;
 mod signatures;
 mod sockets;
+mod spellings;
 mod tickets;
 mod tls;
 mod traces;

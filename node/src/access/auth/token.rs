@@ -21,9 +21,12 @@ pub(super) struct Rules {
     pub(super) leeway_ms: u64,
 }
 
-/// The claims that mean something here. Issuer and audience are looked at before.
+/// The claims that mean something here. The audience is looked at before.
 #[derive(Deserialize)]
 struct Claims {
+    /// One string (RFC 7519, section 4.1.1). The library behind would take a list that contains the right one.
+    #[serde(default)]
+    iss: Option<String>,
     sub: String,
     #[serde(default)]
     jti: Option<String>,
@@ -95,6 +98,9 @@ impl Rules {
         let expires_ms = millis(claims.exp).saturating_add(self.leeway_ms);
         let begins_ms = claims.nbf.map_or(0, millis).saturating_sub(self.leeway_ms);
         if now_ms >= expires_ms || now_ms < begins_ms {
+            return Err(Unauthorized);
+        }
+        if self.issuer.is_some() && claims.iss != self.issuer {
             return Err(Unauthorized);
         }
         let is_name = |name: &str| (1..=NAME_CHARS_MAX).contains(&name.chars().count());

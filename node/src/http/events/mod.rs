@@ -14,7 +14,6 @@ use std::time::Duration;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, web};
-use conclave_cluster::state::allowance::Tier;
 
 use super::call::Call;
 use super::entrance;
@@ -41,7 +40,7 @@ pub(super) async fn get(request: HttpRequest, shared: web::Data<Shared>) -> Resu
 }
 
 async fn open(call: &mut Call<'_>, shared: web::Data<Shared>) -> Result<HttpResponse, Error> {
-    call.pay(Tier::Poll)?;
+    call.pay(call.tier())?;
     let pass = entrance::enter(call.shared, call.request)?;
     let credential = entrance::authenticate(call.shared, call.request).await?;
     if !credential.may(Scope::Socket) {
@@ -56,7 +55,8 @@ async fn open(call: &mut Call<'_>, shared: web::Data<Shared>) -> Result<HttpResp
             Source::Room(room::Reader::new(room, resume.as_deref()))
         }
         (None, Some(peer)) if (1..=PEER_CHARS_MAX).contains(&chars(&peer)) => {
-            if !credential.may_claim(&peer) {
+            // A mailbox is a mailbox, by whichever way it is read.
+            if !credential.may(Scope::Signal) || !credential.may_claim(&peer) {
                 return Err(Code::Forbidden.into());
             }
             let owner = call.owner();

@@ -15,7 +15,7 @@ use conclave_cluster::state::rendezvous;
 
 use super::super::call::Call;
 use super::super::error::{Code, Error, Extra};
-use super::super::field::chars;
+use super::super::field::{chars, is_portable};
 use super::super::reply::{fixed, json, push_string};
 use super::super::wait::Patience;
 use super::super::{keys, query};
@@ -102,6 +102,9 @@ impl<'a> Signal<'a> {
         check_peer(to)?;
         if payload.len() > PAYLOAD_BYTES_MAX {
             return Err(Error::from(Code::PayloadTooLarge).with(Extra::Limit(PAYLOAD_BYTES_MAX)));
+        }
+        if !is_portable(payload) {
+            return Err(Code::InvalidInput.into());
         }
         Ok(Self { from, to, kind, payload })
     }
@@ -223,6 +226,14 @@ mod tests {
         let error = Signal::of(&request).unwrap_err();
         assert_eq!(error.code, Code::InvalidSignalType);
         assert_eq!(error.extra, Extra::ValidTypes(&["offer", "answer", "ice-candidate", "ready", "bye"]));
+    }
+
+    #[test]
+    fn a_payload_that_strict_readers_cannot_read_is_refused() {
+        for payload in [r#""\ud800""#, "1e400", &format!("{}{}", "[".repeat(65), "]".repeat(65))] {
+            let sent = signal(&format!(r#""from":"a","to":"b","type":"offer","payload":{payload}"#));
+            assert_eq!(sent, Err(Code::InvalidInput), "{payload}");
+        }
     }
 
     #[test]

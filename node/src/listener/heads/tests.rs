@@ -98,8 +98,95 @@ fn a_head_is_bounded() {
 
 #[test]
 fn what_belongs_to_a_socket_is_not_looked_at() {
-    let text = "GET / HTTP/1.1\r\nhost: a\r\nUpgrade: WebSocket\r\n\r\n\x01\n\n\n\0";
+    let text = "GET / HTTP/1.1\r\nhost: a\r\nUpgrade: WebSocket\r\nConnection: Upgrade\r\n\r\n\x01\n\n\n\0";
     assert_eq!(Heads::default().follow(text.as_bytes(), u64::MAX), (text.len(), Rest::Nothing));
+}
+
+/// What the server sees of this.
+fn seen(text: &str) -> (Rest, String) {
+    let (mut heads, mut bytes) = (Heads::default(), text.as_bytes().to_vec());
+    let (passed, rest) = heads.follow(&bytes, u64::MAX);
+    heads.hide(&mut bytes);
+    (rest, String::from_utf8(bytes[..passed].to_vec()).unwrap())
+}
+
+#[test]
+fn a_wish_for_another_protocol_that_is_no_handshake_is_hidden_and_ends_no_request_elsewhere() {
+    for head in [
+        "POST / HTTP/1.1\r\nhost: a\r\nupgrade: websocket\r\nconnection: upgrade\r\ncontent-length: 2\r\n\r\n",
+        "POST / HTTP/1.1\r\nhost: a\r\nupgrade:  WebSocket\r\ntransfer-encoding: chunked\r\n\r\n",
+        "DELETE / HTTP/1.1\r\nhost: a\r\nconnection: keep-alive , Upgrade\r\nupgrade: websocket\r\n\r\n",
+        "GET / HTTP/1.1\r\nhost: a\r\nupgrade: websocket\r\n\r\n",
+        "GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\n\r\n",
+        "GET / HTTP/1.1\r\nhost: a\r\nupgrade: h2c\r\nconnection: Upgrade, HTTP2-Settings\r\n\r\n",
+        "GET / HTTP/1.0\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n",
+    ] {
+        let body = match head {
+            _ if head.contains("chunked") => "2\r\nab\r\n0\r\n\r\n",
+            _ if head.contains("content-length") => "ab",
+            _ => "",
+        };
+        let text = format!("{GET}{head}{body}{GET}");
+        let (rest, passed) = seen(&text);
+        assert_eq!((rest, passed.len()), (Rest::Nothing, text.len()), "{head}");
+        let lower = passed.to_lowercase();
+        assert!(!lower.contains("websocket") && !lower.contains(": upgrade"), "{passed}");
+        assert!(!lower.contains(", upgrade"), "{passed}");
+        assert!(passed.starts_with(GET) && passed.ends_with(GET), "{passed}");
+    }
+}
+
+#[test]
+fn a_handshake_that_could_be_read_in_two_ways_is_refused() {
+    let with = |more: &str| format!("GET /ws HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\n{more}\r\n");
+    for more in [
+        "upgrade: websocket, x\r\n",
+        "upgrade: x,WebSocket\r\n",
+        "upgrade: websocket\r\nupgrade: websocket\r\n",
+        "upgrade: websocket\r\ntransfer-encoding: chunked\r\n",
+        "upgrade: websocket\r\ncontent-length: 1\r\n",
+    ] {
+        assert_eq!(judge(&with(more)), Rest::Refused(Fault::Malformed), "{more}");
+    }
+    let good = with("upgrade: websocket\r\ncontent-length: 0\r\n");
+    assert_eq!(seen(&good), (Rest::Nothing, good.clone()));
+}
+
+#[test]
+fn a_trailer_is_written_as_a_header_is() {
+    let head = "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n0\r\n";
+    for good in ["\r\n", "a: b\r\n\r\n", "a:\r\nb-c: \td\r\n\r\n"] {
+        let text = format!("{head}{good}{GET}");
+        for len in 1..text.len() {
+            assert_eq!(follow_pieces(&text, len), (text.len(), Rest::Nothing), "{good:?}");
+        }
+    }
+    for bad in [
+        "a: b\n\r\n",
+        "a\r\n\r\n",
+        " a: b\r\n\r\n",
+        "a: b\0\r\n\r\n",
+        "a: b\r\n c\r\n\r\n",
+        "\n",
+        ": b\r\n\r\n",
+    ] {
+        let text = format!("{head}{bad}{GET}");
+        let (passed, rest) = Heads::default().follow(text.as_bytes(), u64::MAX);
+        assert_eq!(rest, Rest::Broken, "{bad:?}");
+        assert!((head.len()..head.len() + bad.len()).contains(&passed), "{bad:?}");
+    }
+}
+
+#[test]
+fn a_target_is_a_path_or_a_whole_address() {
+    for target in ["/", "/a?b", "http://a/b", "HTTPS://a"] {
+        assert_eq!(judge(&format!("GET {target} HTTP/1.1\r\nhost: a\r\n\r\n")), Rest::Nothing, "{target}");
+    }
+    assert_eq!(judge("OPTIONS * HTTP/1.1\r\nhost: a\r\n\r\n"), Rest::Nothing);
+    for target in ["x:80", "a", "*", "ftp://a/b", "http:/a"] {
+        let head = format!("GET {target} HTTP/1.1\r\nhost: a\r\n\r\n");
+        assert_eq!(judge(&head), Rest::Refused(Fault::Malformed), "{target}");
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::super::frame::{Code, ID_BYTES_MAX, Id, Op, Position, Resume, Target};
-use crate::http::field::{Integer, Raw, Text, chars};
+use crate::http::field::{Integer, Raw, Text, chars, is_portable};
 use crate::http::keys::is_invite_code;
 use crate::http::relay::kind_of;
 
@@ -254,6 +254,9 @@ fn value(text: &ByteString, raw: Option<Raw<'_>>) -> Result<Bytes, Code> {
     let raw = raw.and_then(|raw| raw.0).ok_or(Code::MissingFields)?.get();
     if raw.len() > PAYLOAD_BYTES_MAX {
         return Err(Code::PayloadTooLarge);
+    }
+    if !is_portable(raw) {
+        return Err(Code::InvalidInput);
     }
     Ok(text.as_bytes().slice_ref(raw.as_bytes()))
 }

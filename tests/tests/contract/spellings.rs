@@ -1,0 +1,482 @@
+//! No spelling of a path gets a request past what its plain path is guarded by: every route, every letter of it in every
+//! encoding, every kind of credential that is none, by every way in.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use conclave_tests::authority::Authority;
+use conclave_tests::cluster::Cluster;
+use conclave_tests::http::Api;
+use conclave_tests::issuer::{Issuer, now};
+use conclave_tests::raw::{Answer, Exchange, Raw};
+use conclave_tests::relay::{Pair, peer_id, poll, word};
+use conclave_tests::scratch::Scratch;
+use conclave_tests::wait::eventually;
+use futures_util::future::join_all;
+use serde_json::json;
+use tokio::net::TcpStream;
+
+/// Connections that ask at once.
+const LANES: usize = 12;
+/// So many requests without a right credential are the least that is made.
+const REQUESTS_MIN: usize = 20_000;
+
+/// What is open to anybody: it is not asked here.
+const OPEN: [&str; 5] = ["/api/v1/edition", "/api/v1/csp-reports", "/health", "/livez", "/readyz"];
+
+const UPGRADE: &str = "connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
+     sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+
+/// One method of one route.
+#[derive(Debug, Clone)]
+struct Door {
+    method: String,
+    path: String,
+    query: &'static str,
+    body: String,
+}
+
+/// Every guarded method of every route that is documented, which are those of the table of routes.
+fn doors(parameters: &BTreeMap<&str, String>) -> Vec<Door> {
+    let document = include_str!("../../../docs/openapi.yaml");
+    let mut doors = Vec::new();
+    let mut template = "";
+    for line in document.lines() {
+        if let Some(path) =
+            line.strip_prefix("  ").and_then(|line| line.strip_suffix(':')).filter(|it| it.starts_with('/'))
+        {
+            template = path;
+        }
+        let Some(method) = line.strip_prefix("    ").and_then(|line| line.strip_suffix(':')) else {
+            continue;
+        };
+        if !["get", "post", "put", "delete"].contains(&method) || OPEN.contains(&template) {
+            continue;
+        }
+        let part = |part: &str| match part.strip_prefix('{').and_then(|part| part.strip_suffix('}')) {
+            Some(name) => parameters.get(name).unwrap_or_else(|| panic!("{name} of {template}")).clone(),
+            None => part.to_owned(),
+        };
+        let path = template.split('/').map(part).collect::<Vec<_>>().join("/");
+        let query = match template {
+            "/api/v1/events" => "room=lobby",
+            "/api/v1/sessions/resolve" => "pin=none",
+            _ => "",
+        };
+        let body = match (method, template) {
+            ("post", "/api/relay") => poll("victim").to_string(),
+            ("post", "/api/v1/transfers") => Pair::fresh().open(1).to_string(),
+            ("post", "/api/v1/devices") => {
+                json!({"userId": "u", "deviceId": "d", "onion": "abcdefghij234567.onion"}).to_string()
+            }
+            ("post" | "put", _) => "{}".to_owned(),
+            _ => String::new(),
+        };
+        let door = |path: String| Door { method: method.to_uppercase(), path, query, body: body.clone() };
+        if let Some(rest) = path.strip_prefix("/api/v1/") {
+            doors.push(door(format!("/v1/{rest}")));
+        }
+        match template {
+            "/api/relay" => doors.extend([door("/v1/relay".to_owned()), door("/api/v1/relay".to_owned())]),
+            "/api/v1/socket" => doors.push(door("/ws".to_owned())),
+            _ => {}
+        }
+        doors.push(door(path));
+    }
+    doors
+}
+
+/// A path with each of its letters encoded, in each way, and with what else makes no difference to where it leads.
+fn spellings(path: &str) -> Vec<String> {
+    let mut all = vec![format!("{path}/"), path.to_uppercase(), path.to_owned()];
+    for (at, letter) in path.bytes().enumerate().filter(|(_, letter)| *letter != b'/') {
+        let mut codes = vec![format!("%{letter:02x}"), format!("%{letter:02X}")];
+        if letter.is_ascii_alphabetic() {
+            codes.push(format!("%{:02X}", letter ^ 0x20));
+        }
+        codes.sort();
+        codes.dedup();
+        all.extend(codes.iter().map(|code| format!("{}{code}{}", &path[..at], &path[at + 1..])));
+    }
+    let encoded = path.bytes().map(|byte| if byte == b'/' { "/".to_owned() } else { format!("%{byte:02x}") });
+    all.push(encoded.collect());
+    all
+}
+
+/// Spellings that lead nowhere, or only to where the plain path leads.
+fn oddities(path: &str) -> Vec<String> {
+    let rest = &path[1..];
+    let last = path.len() - 1;
+    vec![
+        format!("//{rest}"),
+        format!("/./{rest}"),
+        format!("/x/..{path}"),
+        format!("/%2e/{rest}"),
+        format!("/x/%2E%2e{path}"),
+        format!("{path}//"),
+        format!("{path}/."),
+        format!("{path}%2F"),
+        format!("{path}%00"),
+        format!("{path};x=1"),
+        format!("{}%25{:02x}", &path[..last], path.as_bytes()[last]),
+        path.replace('/', "%2F"),
+        path.replacen('/', "\\", 2),
+        format!("http://other{path}"),
+    ]
+}
+
+impl Door {
+    fn request(&self, method: &str, path: &str, query: &str, headers: &str) -> String {
+        let queries: Vec<&str> = [self.query, query].into_iter().filter(|part| !part.is_empty()).collect();
+        let mark = if queries.is_empty() { "" } else { "?" };
+        let body = if method == self.method { self.body.as_str() } else { "" };
+        let length =
+            if body.is_empty() { String::new() } else { format!("content-length: {}\r\n", body.len()) };
+        format!(
+            "{method} {path}{mark}{} HTTP/1.1\r\nhost: a\r\n{length}{headers}\r\n{body}",
+            queries.join("&")
+        )
+    }
+}
+
+/// What a request must come to.
+type Must = fn(&Answer) -> bool;
+
+/// Makes all of these requests at once, over few connections, and returns how many they were.
+async fn ask_all(address: SocketAddr, requests: Vec<String>, must: Must) -> usize {
+    let requests = Arc::new(requests);
+    let next = Arc::new(AtomicUsize::new(0));
+    let lane = || {
+        let (requests, next) = (requests.clone(), next.clone());
+        tokio::spawn(async move {
+            let mut exchange = None;
+            while let Some(request) = requests.get(next.fetch_add(1, Ordering::Relaxed)) {
+                // A connection that was closed behind the last answer is no answer.
+                let mut answer = None;
+                for _ in 0..2 {
+                    let mut open = match exchange.take() {
+                        Some(open) => open,
+                        None => {
+                            let stream = TcpStream::connect(address).await.expect("it listens");
+                            Exchange::over(Raw::over(stream))
+                        }
+                    };
+                    answer = open.ask(request).await;
+                    if let Some(answer) = &answer {
+                        exchange = (!answer.is_last()).then_some(open);
+                        break;
+                    }
+                }
+                let answer = answer.unwrap_or_else(|| panic!("no answer to {request}"));
+                assert!(must(&answer), "{request}\nwas answered with {} {}", answer.status, answer.body);
+            }
+        })
+    };
+    for done in join_all((0..LANES).map(|_| lane())).await {
+        done.expect("every request came to what it must");
+    }
+    requests.len()
+}
+
+/// Refused for what it shows, or for where it goes.
+fn is_refused(answer: &Answer) -> bool {
+    matches!(answer.status, 400 | 401 | 404 | 405)
+}
+
+fn is_unauthorized(answer: &Answer) -> bool {
+    answer.status == 401
+}
+
+/// Answered by what is behind the guard, whatever it says.
+fn is_answered(answer: &Answer) -> bool {
+    !matches!(answer.status, 401 | 403 | 405 | 500..) && !answer.body.contains("There is nothing here")
+}
+
+struct Guarded {
+    cluster: Cluster,
+    issuer: Issuer,
+    parameters: BTreeMap<&'static str, String>,
+    right: String,
+    /// Headers that show nothing that is worth anything.
+    wrong: Vec<String>,
+}
+
+impl Guarded {
+    async fn start() -> Self {
+        let issuer = Issuer::new();
+        let builder = issuer
+            .guard(Cluster::builder().nodes(1))
+            .unmetered()
+            .set("admission.opens", "1000000")
+            .env("QSAFEVAULT_EDITION", "enterprise")
+            .env("QSAFEVAULT_ENTERPRISE_ACKNOWLEDGED", "true");
+        let cluster = builder.start().await;
+        let grants = json!({"scope": "relay signal socket devices ice", "peers": "*", "rooms": "*"});
+        let right = issuer.token("alice", grants.clone());
+        let subject = word("subject");
+        let revoked = issuer.token(&subject, grants.clone());
+        let mut expired = Issuer::claims("alice", grants.clone());
+        expired["exp"] = json!(now() - 120);
+        let forged = Issuer::sign(
+            b"what only a stranger knows, 32 bytes or more",
+            &json!({"alg": "HS256"}),
+            &Issuer::claims("alice", grants),
+        );
+        let node = cluster.api(1);
+        let bearer = |token: &str| format!("authorization: Bearer {token}\r\n");
+        issuer.revoke(&format!("sub {subject}"));
+        eventually(conclave_tests::raw::PATIENCE, "the revocation is known", async || {
+            let call = node.get("/api/v1/nodes").header("authorization", &format!("Bearer {revoked}"));
+            (call.send().await.status == 401).then_some(())
+        })
+        .await;
+        let wrong = vec![
+            String::new(),
+            bearer(&issuer.token_of(&expired)),
+            bearer(&revoked),
+            bearer(&forged),
+            bearer("a.b.c"),
+        ];
+        let with =
+            |call: conclave_tests::http::Call| call.header("authorization", &format!("Bearer {right}"));
+        let pair = Pair::fresh();
+        let transfer =
+            with(node.post("/api/v1/transfers", &pair.open(1))).send().await.json()["transferId"].clone();
+        let transfer = transfer.as_str().expect("an id").to_owned();
+        let put = with(node.put(&format!("/api/v1/transfers/{transfer}/chunks/0"), "bytes")).send().await;
+        assert_eq!(put.status, 201, "{}", put.text());
+        let session =
+            with(node.post("/api/v1/sessions", &json!({}))).send().await.json()["sessionId"].clone();
+        let session = session.as_str().expect("an id").to_owned();
+        for part in ["offer", "answer"] {
+            let envelope = json!({
+                "version": 1, "sessionId": session, "nonce": "n".repeat(12), "ct": "c".repeat(16),
+            });
+            with(node.post(&format!("/api/v1/sessions/{session}/{part}"), &envelope)).send().await.ok();
+        }
+        let parameters = BTreeMap::from([
+            ("transferId", transfer),
+            ("n", "0".to_owned()),
+            ("sessionId", session),
+            ("userId", "user".to_owned()),
+            ("jobId", "0190".to_owned()),
+        ]);
+        Self { cluster, issuer, parameters, right, wrong }
+    }
+
+    fn node(&self) -> Api {
+        self.cluster.api(1)
+    }
+
+    /// Doors to what is there.
+    fn doors(&self) -> Vec<Door> {
+        doors(&self.parameters)
+    }
+
+    /// The same doors, to nothing in particular.
+    fn doors_to_nothing(&self) -> Vec<Door> {
+        doors(&self.parameters.keys().map(|name| (*name, "7".to_owned())).collect())
+    }
+}
+
+/// Whether a door leads to an id: spelled in other letters it is another id.
+fn is_long(door: &Door) -> bool {
+    door.path.split('/').any(|part| part.len() > 30)
+}
+
+#[tokio::test]
+async fn no_spelling_of_a_path_opens_it_to_who_shows_nothing_right_and_all_open_it_to_who_does() {
+    let guarded = Guarded::start().await;
+    let address = guarded.node().address();
+    let (doors, nowhere) = (guarded.doors(), guarded.doors_to_nothing());
+    assert!(doors.len() > 40, "{}", doors.len());
+    let (mut refused, mut unauthorized) = (Vec::new(), Vec::new());
+    for door in &nowhere {
+        let is_socket = door.path.ends_with("/socket") || door.path == "/ws";
+        let shake = if is_socket { UPGRADE } else { "" };
+        for path in spellings(&door.path) {
+            for wrong in &guarded.wrong {
+                unauthorized.push(door.request(&door.method, &path, "", &format!("{shake}{wrong}")));
+            }
+            // In the query, as clients do that set no headers; and as a ticket that nobody issued.
+            let ticket = "ticket=0123456789012345678901234567890123456789012";
+            let tokens = guarded
+                .wrong
+                .iter()
+                .filter_map(|line| line.trim_end().strip_prefix("authorization: Bearer "));
+            for query in
+                tokens.map(|token| format!("token={token}")).chain([ticket.to_owned(), "ticket=7".to_owned()])
+            {
+                unauthorized.push(door.request(&door.method, &path, &query, shake));
+            }
+            if door.method == "GET" && !is_socket {
+                unauthorized.push(door.request("HEAD", &path, "", ""));
+                unauthorized.push(door.request("GET", &path, "", UPGRADE));
+            } else if !is_socket {
+                // Not an upgrade: its body ends where its length says.
+                unauthorized.push(door.request(&door.method, &path, "", UPGRADE));
+            }
+            unauthorized.push(door.request(
+                &door.method,
+                &path,
+                "",
+                &format!("{shake}accept: text/event-stream\r\n"),
+            ));
+        }
+        for path in oddities(&door.path) {
+            for wrong in &guarded.wrong {
+                refused.push(door.request(&door.method, &path, "", &format!("{shake}{wrong}")));
+            }
+        }
+    }
+    let asked =
+        ask_all(address, unauthorized, is_unauthorized).await + ask_all(address, refused, is_refused).await;
+    assert!(asked >= REQUESTS_MIN, "{asked}");
+
+    // In the same run, and on the same routes: with the right credential every spelling is answered.
+    let bearer = format!("authorization: Bearer {}\r\n", guarded.right);
+    let mut right = Vec::new();
+    for door in &doors {
+        let is_stream = ["/socket", "/ws", "/events"].iter().any(|end| door.path.ends_with(end));
+        let deletes = door.method == "DELETE" || door.path.ends_with("/ack") || door.path.contains("/jobs/");
+        for path in spellings(&door.path) {
+            if !is_stream && !deletes && !is_long(door) {
+                right.push(door.request(&door.method, &path, "", &bearer));
+            } else if !is_stream && !deletes && path.ends_with('/') {
+                right.push(door.request(&door.method, &door.path, "", &bearer));
+            }
+        }
+    }
+    let answered = ask_all(address, right, is_answered).await;
+    assert!(answered > 1000, "{answered}");
+    for door in
+        doors.iter().filter(|door| ["/socket", "/ws", "/events"].iter().any(|end| door.path.ends_with(end)))
+    {
+        let shake = if door.path.ends_with("/events") { "" } else { UPGRADE };
+        for path in spellings(&door.path) {
+            let mut connection = Raw::over(TcpStream::connect(address).await.expect("it listens"));
+            connection.send(door.request("GET", &path, "", &format!("{shake}{bearer}"))).await;
+            let head = connection.until("\r\n\r\n").await;
+            let expected = if shake.is_empty() { "HTTP/1.1 200" } else { "HTTP/1.1 101" };
+            assert!(head.starts_with(expected), "{path}: {head}");
+        }
+    }
+    println!("{asked} requests without a right credential, {answered} with one");
+    drop(guarded.issuer);
+}
+
+#[tokio::test]
+async fn no_spelling_of_a_path_gets_a_certificate_past_what_it_grants() {
+    let authority = Authority::new();
+    let cluster = authority.identify(Cluster::builder().nodes(1)).unmetered().start().await;
+    let node = cluster.api(1);
+    let client = authority.client("client.example");
+    let connection = authority.connect(&node, &client).await.expect("a handshake");
+    let mut exchange = Exchange::over(Raw::over(connection));
+    for path in ["/api/relay", "/v1/relay", "/api/v1/relay"] {
+        for spelling in spellings(path) {
+            for (peer, status) in [(peer_id(), 403), ("client.example".to_owned(), 200)] {
+                let body = poll(&peer).to_string();
+                let request = format!(
+                    "POST {spelling} HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n{body}",
+                    body.len()
+                );
+                let answer = exchange.ask(&request).await.expect("an answer");
+                assert_eq!(answer.status, status, "{spelling} {peer}: {}", answer.body);
+            }
+        }
+    }
+}
+
+/// A proxy of another make in front of a node.
+struct Front {
+    child: Child,
+    _scratch: Scratch,
+}
+
+impl Drop for Front {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Front {
+    /// `None` if it is not installed, which it must be where everything is tried.
+    async fn start(program: &str, node: SocketAddr) -> Option<(Self, SocketAddr)> {
+        let found = ["/usr/sbin", "/usr/bin", "/usr/local/sbin", "/usr/local/bin"];
+        let Some(path) =
+            found.iter().map(|folder| Path::new(folder).join(program)).find(|path| path.exists())
+        else {
+            assert_ne!(std::env::var("CONCLAVE_CI").as_deref(), Ok("1"), "{program} is missing");
+            println!("{program} is not installed: not tried behind it");
+            return None;
+        };
+        let scratch = Scratch::new();
+        let held = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
+        let address = held.local_addr().expect("it is bound");
+        drop(held);
+        let (home, file) = (scratch.path().display(), scratch.path().join("conf"));
+        let text = match program {
+            "nginx" => format!(
+                "daemon off; master_process off; pid {home}/pid; error_log {home}/error.log;\n\
+                 events {{}}\n\
+                 http {{ access_log off; client_body_temp_path {home}/a; proxy_temp_path {home}/b; \
+                 fastcgi_temp_path {home}/c; uwsgi_temp_path {home}/d; scgi_temp_path {home}/e;\n\
+                 server {{ listen {address}; location / {{ proxy_pass http://{node}; proxy_http_version 1.1; \
+                 proxy_set_header Host $host; proxy_set_header Connection \"\"; }} }} }}\n"
+            ),
+            _ => format!(
+                "defaults\n  mode http\n  timeout connect 5s\n  timeout client 30s\n  timeout server 30s\n\
+                 frontend f\n  bind {address}\n  default_backend b\nbackend b\n  server s {node}\n"
+            ),
+        };
+        std::fs::write(&file, text).expect("the scratch folder is writable");
+        let flag = if program == "nginx" { "-c" } else { "-f" };
+        let child = Command::new(path)
+            .arg(flag)
+            .arg(&file)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("it can be run");
+        let front = Self { child, _scratch: scratch };
+        eventually(conclave_tests::raw::PATIENCE, "the proxy listens", async || {
+            TcpStream::connect(address).await.ok()
+        })
+        .await;
+        Some((front, address))
+    }
+}
+
+#[tokio::test]
+async fn no_spelling_of_a_path_opens_it_behind_a_proxy() {
+    let guarded = Guarded::start().await;
+    for program in ["nginx", "haproxy"] {
+        let Some((_front, address)) = Front::start(program, guarded.node().address()).await else { continue };
+        let (mut refused, mut right) = (Vec::new(), Vec::new());
+        let bearer = format!("authorization: Bearer {}\r\n", guarded.right);
+        for door in guarded.doors_to_nothing() {
+            for path in spellings(&door.path).into_iter().chain(oddities(&door.path)) {
+                refused.push(door.request(&door.method, &path, "", ""));
+                refused.push(door.request(&door.method, &path, "", &guarded.wrong[1]));
+            }
+        }
+        for door in guarded.doors() {
+            let closes = ["/socket", "/ws", "/events", "/ack"].iter().any(|end| door.path.ends_with(end));
+            if !closes && door.method != "DELETE" && !door.path.contains("/jobs/") {
+                right.push(door.request(&door.method, &door.path, "", &bearer));
+            }
+        }
+        // A socket without a handshake is refused for that.
+        let must: Must = |answer| is_refused(answer) || answer.status == 426;
+        let asked = ask_all(address, refused, must).await;
+        assert!(asked > 1000, "{program}: {asked}");
+        ask_all(address, right, is_answered).await;
+    }
+}
