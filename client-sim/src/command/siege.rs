@@ -101,6 +101,7 @@ impl Args {
             foreseen(kinds.len(), &options).as_secs()
         );
         let mut reports: Vec<Report> = Vec::new();
+        let mut impossible = 0;
         for kind in kinds {
             options.folder = home.join(kind.name());
             // An earlier run's disks would be taken for this one's.
@@ -112,9 +113,10 @@ impl Args {
             eprintln!("── {}: {}", kind.name(), kind.about());
             match run(kind, &options).await {
                 Ok(report) => reports.push(report),
+                // The others may be possible all the same.
                 Err(error) => {
                     eprintln!("{}: {error}", kind.name());
-                    return BROKEN;
+                    impossible += 1;
                 }
             }
         }
@@ -124,11 +126,15 @@ impl Args {
         } else {
             print!("{}", table(&reports));
         }
-        if self.out.is_none() && ok {
+        if self.out.is_none() && ok && impossible == 0 {
             let _ = fs::remove_dir_all(&home);
         } else {
             eprintln!("the nodes' logs are in {}", home.display());
         }
-        if ok { GOOD } else { BAD }
+        match (ok, impossible) {
+            (false, _) => BAD,
+            (true, 0) => GOOD,
+            (true, _) => BROKEN,
+        }
     }
 }

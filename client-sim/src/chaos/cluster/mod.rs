@@ -63,6 +63,13 @@ pub struct Plan {
     pub folder: PathBuf,
 }
 
+impl Plan {
+    /// Whether the nodes' public API speaks TLS.
+    fn is_secured(&self) -> bool {
+        self.settings.iter().any(|(key, _)| key == "http.tls.cert")
+    }
+}
+
 /// Running nodes. Those that were started here end when this is dropped.
 #[derive(Debug)]
 pub struct Cluster {
@@ -302,8 +309,10 @@ impl Cluster {
     /// Waits until a node is ready; that it ends is an error.
     pub async fn ready(&mut self, id: u64, within: Duration) -> Result<(), Error> {
         self.find_again(id).await;
+        let secured = self.plan.as_ref().is_some_and(Plan::is_secured);
         let node = self.node_mut(id)?;
-        let http = node.http.clone();
+        // Where the public API speaks TLS, the admin API tells.
+        let asked = if secured { node.admin.clone() } else { node.http.clone() };
         let what = || format!("node {id} is ready");
         until(within, what, async || {
             if let Life::Child(_) = node.life
@@ -312,7 +321,7 @@ impl Cluster {
                 let code = code.map_or("killed".to_owned(), |code| format!("exit code {code}"));
                 return Err(Error::Ended(id, format!("{code}; {}", node.last_words())));
             }
-            let reply = timeout(ANSWER, get(&http, &Uri::from_static("/readyz"))).await;
+            let reply = timeout(ANSWER, get(&asked, &Uri::from_static("/readyz"))).await;
             Ok(matches!(reply, Ok(Ok(reply)) if reply.status == 200).then_some(()))
         })
         .await
