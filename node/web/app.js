@@ -117,7 +117,7 @@ function waitFor(what = waiting) {
   waiting = what;
   const [title, text] = WAITING[what];
   if (link.state === "unreachable")
-    wait("The server can’t be reached", "This goes on by itself once it can. Is this device online?");
+    wait("The server can't be reached", "This goes on by itself once it can. Is this device online?");
   else wait(link.state === "open" ? title : "Connecting to the server", text);
 }
 
@@ -196,7 +196,7 @@ function showOffer() {
   at("offer-title").textContent = reached ? "On the other device, enter this code" : "The code is not reachable now";
   at("offer-away-text").textContent =
     link.state === "unreachable"
-      ? "The server can’t be reached. Your files stay chosen, and the code is shown again once it can."
+      ? "The server can't be reached. Your files stay chosen, and the code is shown again once it can."
       : "Connecting again…";
   if (!reached) return at("qr").replaceChildren(), at("offer-code").replaceChildren();
   const spelled = codes.spell(offered.code);

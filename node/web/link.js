@@ -52,7 +52,7 @@ function heard({ state, error }) {
 function tell(now, text, error) {
   clearTimeout(unreachable);
   if (now === "away" && !error)
-    unreachable = setTimeout(() => tell("unreachable", "The server can’t be reached"), UNREACHABLE_AFTER_MS);
+    unreachable = setTimeout(() => tell("unreachable", "The server can't be reached"), UNREACHABLE_AFTER_MS);
   // What could not be reached stays so until it can.
   if (now === "away" && state === "unreachable" && !error) return;
   state = now;

@@ -278,9 +278,9 @@ it("the page says the truth about its connection", { timeout: 300_000 }, async (
   line.open = false;
   line.cut();
   // One knows other nodes, and offers under the address of one that lives.
-  await alone.page.getByText("The server can’t be reached. Your files stay chosen").waitFor({ timeout: 20_000 });
+  await alone.page.getByText("The server can't be reached. Your files stay chosen").waitFor({ timeout: 20_000 });
   await alone.picture("offer-away");
-  assert.equal(await alone.page.locator("#link-text").textContent(), "The server can’t be reached");
+  assert.equal(await alone.page.locator("#link-text").textContent(), "The server can't be reached");
   assert.equal(await alone.page.locator("#offer-code").isVisible(), false);
   assert.equal(await alone.page.locator("#qr svg").count(), 0);
   await link(page, "Connected");
@@ -297,10 +297,10 @@ it("the page says the truth about its connection", { timeout: 300_000 }, async (
   assert.equal(await alone.page.locator("#offer-code").textContent(), code);
 
   for (const { pid } of nodes) process.kill(pid, "SIGKILL");
-  await link(page, "The server can’t be reached");
+  await link(page, "The server can't be reached");
   await page.getByRole("button", { name: "Cancel" }).click();
   await page.setInputFiles("#files", upload("file", randomBytes(10)));
-  await page.getByRole("heading", { name: "The server can’t be reached" }).waitFor();
+  await page.getByRole("heading", { name: "The server can't be reached" }).waitFor();
   await picture("unreachable");
   assert.equal(await page.locator("#offer").isVisible(), false);
 });
