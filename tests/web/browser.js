@@ -41,7 +41,7 @@ export async function browser(test) {
 export async function device(browser, { name, url, look = WIDE, webrtc = true, begins = "#home" }) {
   const context = await browser.newContext({ ...look, acceptDownloads: true });
   const page = await context.newPage();
-  page.setDefaultTimeout(60_000);
+  page.setDefaultTimeout(120_000);
   const unforeseen = [];
   page.on("pageerror", (error) => unforeseen.push(`${name}: ${error.stack}`));
   page.on("console", (message) => {

@@ -20,7 +20,7 @@ async function until(condition) {
   while (!condition()) await sleep(20);
 }
 
-describe("the client", { concurrency: true, timeout: 120_000 }, () => {
+describe("the client", { concurrency: true, timeout: 300_000 }, () => {
   const ends = [];
   let urls;
   before(async () => {
