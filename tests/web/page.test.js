@@ -81,7 +81,7 @@ describe("the page", { concurrency: 1, timeout: 1_800_000 }, () => {
     await receiver.picture("unsaved");
     await receiver.page.getByRole("button", { name: "Stay" }).click();
     const [saved] = await Promise.all([
-      receiver.page.waitForEvent("download"),
+      receiver.page.waitForEvent("download", { timeout: 240_000 }),
       receiver.page.getByRole("button", { name: "Save all" }).click(),
     ]);
     await receiver.page.getByText("All saved.").waitFor();
@@ -109,7 +109,7 @@ describe("the page", { concurrency: 1, timeout: 1_800_000 }, () => {
   it("removes what an earlier page received, at the next visit", async (test) => {
     const [sender, receiver] = [await open(test), await open(test, { url: nodes[1].http })];
     await enter(receiver, await offer(sender, [upload("secret", randomBytes(2_000_000))]));
-    const saved = receiver.page.waitForEvent("download");
+    const saved = receiver.page.waitForEvent("download", { timeout: 240_000 });
     await receiver.page.locator("#accept-yes").click();
     await (await saved).path();
     const later = await receiver.page.context().newPage();
@@ -210,7 +210,7 @@ describe("the page", { concurrency: 1, timeout: 1_800_000 }, () => {
     await enter(receiver, await offer(sender, [upload("slow", randomBytes(250_000))]));
     await receiver.page.locator("#accept-yes").waitFor();
     line.rate = 16_000;
-    const saved = receiver.page.waitForEvent("download");
+    const saved = receiver.page.waitForEvent("download", { timeout: 240_000 });
     await receiver.page.locator("#accept-yes").click();
     const seen = new Set();
     for (;;) {
