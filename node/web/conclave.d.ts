@@ -139,7 +139,7 @@ export class Client {
    */
   http(method: string, path: string, request?: Request): Promise<Response>;
 
-  /** Ends the session: its peer id and invite code are free at once. */
+  /** Closes the connection for good; the peer id is free one lease later. */
   close(error?: ConclaveError): void;
 }
 
