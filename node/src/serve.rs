@@ -27,6 +27,7 @@ use crate::access;
 use crate::actors::{self, Registry};
 use crate::admin::{self, Door, Phase};
 use crate::admission::buffers::Buffers;
+use crate::admission::{Shares, descriptors};
 use crate::config::{Config, Environment};
 use crate::exit::Exit;
 use crate::http::{self, Shared};
@@ -169,7 +170,9 @@ async fn live(config: &Config, environment: &Environment) -> Result<(), Error> {
     );
 
     let metrics = Metrics::install()?;
-    let tls = options::public_tls(config)?;
+    let connections_max = descriptors(config)?;
+    let shares = Shares::new(&options::shares(config, connections_max));
+    let tls = options::public_tls(config, shares.handshakes.clone())?;
     rt::spawn(upkeep(metrics.clone()));
     let door = Door::new(metrics, about(config));
     let admin = admin::listen(private, door.clone())?;
@@ -185,8 +188,8 @@ async fn live(config: &Config, environment: &Environment) -> Result<(), Error> {
     });
 
     tracing::info!(node = config.node.id, version = env!("CARGO_PKG_VERSION"), admin = admin_url, "starting");
-    let edge = options::edge(config, access);
-    let waiting = Waiting::begin(config, tls.clone(), &public, edge.clone())?;
+    let edge = options::edge(config, access, shares);
+    let waiting = Waiting::begin(config, connections_max, tls.clone(), &public, edge.clone())?;
     let options = options::cluster(config, http_url.clone(), admin_url)?;
     let world = World::real(data_dir, &options)?;
     let cluster = tokio::select! {
@@ -212,7 +215,7 @@ async fn live(config: &Config, environment: &Environment) -> Result<(), Error> {
     let shared = web::Data::new(Shared::new(cluster.clone(), edge, registry, sockets));
     let running = Running::new();
     waiting.end();
-    let server = serve_public(config, tls, public, shared.clone(), running.clone())?;
+    let server = serve_public(config, connections_max, tls, public, shared.clone(), running.clone())?;
     let public_handle = server.handle();
     let mut server = rt::spawn(server);
     door.enter(Phase::Serving);
@@ -289,8 +292,33 @@ async fn leave(
     }
 }
 
+/// Sees to it that there are descriptors, and says how many connections of the public they are enough for.
+fn descriptors(config: &Config) -> Result<usize, Error> {
+    let configured = config.http.connections_max;
+    let descriptors::Found { before, limit } = descriptors::raise(configured)?;
+    let connections = descriptors::connections(limit, configured);
+    if connections < configured {
+        tracing::warn!(
+            before,
+            limit,
+            connections,
+            configured,
+            "the limit of open files (LimitNOFILE, ulimit -n) is too low for http.connections_max; fewer connections are taken"
+        );
+    } else {
+        tracing::info!(
+            before,
+            limit,
+            connections,
+            "there are enough file descriptors for http.connections_max"
+        );
+    }
+    Ok(connections)
+}
+
 fn serve_public(
     config: &Config,
+    connections_max: usize,
     tls: Option<listener::Tls>,
     listener: TcpListener,
     shared: web::Data<Shared>,
@@ -298,14 +326,17 @@ fn serve_public(
 ) -> std::io::Result<actix_web::dev::Server> {
     let workers = options::workers(config);
     let judge = shared.clone().into_inner();
+    let for_app = shared.clone();
     let app = move || {
         let running = running.clone();
-        http::app(shared.clone()).wrap(from_fn(move |request, next| running.clone().count_in(request, next)))
+        http::app(for_app.clone()).wrap(from_fn(move |request, next| running.clone().count_in(request, next)))
     };
     let options = listener::Options {
         buffers: Buffers::new(usize::try_from(config.http.buffers_bytes_max).unwrap_or(usize::MAX)),
         workers,
-        connections_max: config.http.connections_max.div_ceil(workers),
+        connections_max: connections_max.div_ceil(workers),
+        shares: shared.options.shares.clone(),
+        trusted_proxies: shared.options.trusted_proxies.clone(),
         keep_alive: config.http.keep_alive,
         patience: config.http.request_timeout,
         shutdown_seconds: LINGER_SECONDS,

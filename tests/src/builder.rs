@@ -8,6 +8,7 @@ pub struct Builder {
     pub(crate) nodes: u64,
     pub(crate) settings: Vec<(String, String)>,
     pub(crate) variables: Vec<(String, String)>,
+    pub(crate) descriptors: Option<(u64, u64)>,
     pub(crate) intercepted: bool,
     pub(crate) secured: bool,
     pub(crate) shared: bool,
@@ -20,6 +21,7 @@ impl Default for Builder {
             nodes: 3,
             settings: Vec::new(),
             variables: Vec::new(),
+            descriptors: None,
             intercepted: false,
             secured: false,
             shared: false,
@@ -48,6 +50,12 @@ impl Builder {
     /// Sets an environment variable of every node.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.variables.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// How many descriptors each node may have open when it starts, and at the most.
+    pub fn descriptors(mut self, soft: u64, hard: u64) -> Self {
+        self.descriptors = Some((soft, hard));
         self
     }
 

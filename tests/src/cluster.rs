@@ -360,7 +360,8 @@ impl Cluster {
         ];
         settings.extend(self.plan.settings.iter().cloned());
         let variables = self.plan.variables.clone();
-        let pid = self.node_mut(id).spawn(&settings, &variables);
+        let descriptors = self.plan.descriptors;
+        let pid = self.node_mut(id).spawn(&settings, &variables, descriptors);
         if let Some(net) = &self.net {
             net.belongs_to(id, pid);
         }

@@ -95,7 +95,14 @@ impl Default for Storage {
 
 impl Default for Shares {
     fn default() -> Self {
-        Self { enabled: true, client_percent: 20, network_percent: 40, reserve_percent: 10 }
+        Self {
+            enabled: true,
+            client_percent: 20,
+            network_percent: 40,
+            reserve_percent: 10,
+            free_per_second: 500,
+            free_burst: 5_000,
+        }
     }
 }
 

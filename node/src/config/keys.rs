@@ -137,13 +137,18 @@ pub const KEYS: &[(&str, &str)] = &[
     ("shares.enabled", "false: one client may take everything, as a benchmark does."),
     (
         "shares.client_percent",
-        "What one client, or one subject, may hold of the stored bytes, remembered keys, mailboxes and rooms; of the bytes never less than one full transfer.",
+        "What one client, or one subject, may hold of the stored bytes, remembered keys, mailboxes and rooms; of the bytes never less than one full transfer. One address, of a node's connections, handshakes, long polls and jobs.",
     ),
     ("shares.network_percent", "What all clients of one IPv6 /48 may hold together."),
     (
         "shares.reserve_percent",
         "Of storage.bytes_max, what is kept for small things: chunks and room messages are refused before the rest is full.",
     ),
+    (
+        "shares.free_per_second",
+        "Requests a second of one client that no allowance counts, such as 404, 401 and the page; beyond, it gets 429.",
+    ),
+    ("shares.free_burst", "How many of them at once."),
     ("allowance.enabled", "false: nobody is ever refused for asking too often."),
     ("allowance.tiers.create.limit", "Requests a window admits."),
     ("allowance.tiers.create.window", "How long a window stays open, from a client's first request on."),

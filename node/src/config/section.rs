@@ -173,6 +173,8 @@ pub struct Shares {
     pub client_percent: u8,
     pub network_percent: u8,
     pub reserve_percent: u8,
+    pub free_per_second: u32,
+    pub free_burst: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -273,6 +273,8 @@ fn shares<O: Fn(&str) -> String>(config: &Config, rules: &mut Rules<'_, O>) {
     let wider = shares.network_percent >= shares.client_percent;
     rules.unless(wider, "shares.network_percent", "a network has at least what one client of it has");
     rules.unless(shares.reserve_percent <= 50, "shares.reserve_percent", "a percentage from 0 to 50");
+    rules.unless(shares.free_per_second > 0, "shares.free_per_second", "at least 1");
+    rules.unless(shares.free_burst > 0, "shares.free_burst", "at least 1");
 }
 
 fn socket<O: Fn(&str) -> String>(config: &Config, rules: &mut Rules<'_, O>) {

@@ -14,6 +14,7 @@ use super::notes::Notes;
 use super::reply::JSON;
 use crate::access::admission;
 use crate::access::auth::Unauthorized;
+use crate::admission::share;
 
 /// What a client is told that showed no credential, or one that is worth nothing (RFC 6750, section 3). Which of the
 /// two, and why, is not said: it would help only somebody who tries.
@@ -166,6 +167,21 @@ impl From<Unauthorized> for Error {
     fn from(_: Unauthorized) -> Self {
         Code::Unauthorized.into()
     }
+}
+
+impl From<share::Refused> for Error {
+    fn from(refused: share::Refused) -> Self {
+        match refused {
+            // When it gives one of them back, only the client knows.
+            share::Refused::Client => of_client(5),
+            share::Refused::All => Code::Overloaded.into(),
+        }
+    }
+}
+
+/// The client's own bound on this node is reached.
+pub(crate) fn of_client(retry_after_seconds: u64) -> Error {
+    Error::from(Code::RateLimitExceeded).with(Extra::RetryAfter(retry_after_seconds))
 }
 
 impl From<admission::Refused> for Error {

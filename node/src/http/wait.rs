@@ -4,27 +4,37 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
+use super::call::Call;
+use super::entrance;
 use super::error::Error;
 use super::shared::Shared;
 use crate::actors::{Place, Watch};
+use crate::admission::share;
 
 /// A request's patience: none, or a registered watcher and the instant until which it waits.
 pub(super) struct Patience<'a> {
     shared: &'a Shared,
     place: Place,
     watch: Option<(Watch, Instant)>,
+    /// Its place among its client's waits.
+    _part: Option<share::Place>,
 }
 
 impl<'a> Patience<'a> {
     /// Registers the watcher, if there is any patience at all. Look at the state after this.
-    pub(super) async fn new(shared: &'a Shared, place: Place, wait: Duration) -> Result<Self, Error> {
+    pub(super) async fn new(call: &Call<'a>, place: Place, wait: Duration) -> Result<Self, Error> {
+        let shared: &'a Shared = call.shared;
+        let part = match wait.is_zero() {
+            true => None,
+            false => Some(shared.options.shares.waits.enter(entrance::sharer(shared, call.request))?),
+        };
         let watch = if wait.is_zero() {
             None
         } else {
             let until = Instant::now() + wait;
             Some((shared.registry.watch(place).await?, until))
         };
-        Ok(Self { shared, place, watch })
+        Ok(Self { shared, place, watch, _part: part })
     }
 
     /// Waits until it makes sense to look again; false once patience is at its end.

@@ -22,6 +22,7 @@ use super::refusal;
 use super::tap::Tap;
 use super::turn::Turn;
 use crate::admission::buffers::{Buffers, Pressure};
+use crate::admission::share::Place;
 use write::Parting;
 
 /// Bytes that are read at a time while a head is awaited: most requests whole, of a large one not much more than its head.
@@ -43,6 +44,8 @@ const REQUEST_BYTES: usize = 5 << 10;
 /// (`refusal`), so that its answer keeps its turn and looks as every other error does.
 pub struct Stream {
     io: Io,
+    /// Its place among its client's connections.
+    place: Option<Place>,
     heads: Heads,
     tap: Tap,
     /// The last request whose body the tap was closed for.
@@ -73,18 +76,28 @@ pub struct Stream {
     parting: Option<Parting>,
 }
 
+/// What a connection is made of.
+pub(super) struct Parts {
+    pub(super) io: Io,
+    /// What was read and not handed on.
+    pub(super) held: BytesMut,
+    pub(super) buffers: Buffers,
+    pub(super) place: Option<Place>,
+}
+
 impl Stream {
-    pub(super) fn plain(tcp: TcpStream, manner: Manner) -> Self {
-        Self::new(Io::Plain(tcp), manner)
+    pub(super) fn plain(tcp: TcpStream, manner: Manner, place: Option<Place>) -> Self {
+        Self::new(Io::Plain(tcp), manner, place)
     }
 
-    pub(super) fn tls(tls: TlsStream<TcpStream>, manner: Manner) -> Self {
-        Self::new(Io::Tls(Box::new(tls)), manner)
+    pub(super) fn tls(tls: TlsStream<TcpStream>, manner: Manner, place: Option<Place>) -> Self {
+        Self::new(Io::Tls(Box::new(tls)), manner, place)
     }
 
-    fn new(io: Io, manner: Manner) -> Self {
+    fn new(io: Io, manner: Manner, place: Option<Place>) -> Self {
         Self {
             io,
+            place,
             heads: Heads::default(),
             tap: Tap::new(manner.buffers.part()),
             tapped: 0,
@@ -116,9 +129,9 @@ impl Stream {
         self.io.session()
     }
 
-    /// Lets go of the connection: what is under it, what was read and not handed on, and all connections' buffers.
-    pub(super) fn into_parts(self) -> (Io, BytesMut, Buffers) {
-        (self.io, self.held, self.manner.buffers)
+    /// Lets go of the connection.
+    pub(super) fn into_parts(self) -> Parts {
+        Parts { io: self.io, held: self.held, buffers: self.manner.buffers, place: self.place }
     }
 
     /// How many requests were handed on.

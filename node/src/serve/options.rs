@@ -5,10 +5,14 @@ use std::time::Duration;
 
 use conclave_cluster as cluster_part;
 use conclave_cluster::raft::Timing;
-use conclave_cluster::state::rules::{Ages, Rules, Shares};
+use conclave_cluster::state::rules::{self, Ages, Rules};
 use conclave_cluster::wire::{Tls, TlsError};
 
 use crate::access::{self, Access};
+use crate::admission::pace::Rate;
+use crate::admission::share::Parts;
+use crate::admission::turns::Turns;
+use crate::admission::{self, Shares};
 use crate::config::{self, Config};
 use crate::http::options::{Options, Origins, Ttl};
 use crate::listener;
@@ -74,7 +78,7 @@ fn rules(config: &Config) -> Rules {
     Rules {
         storage_bytes_max: config.storage.bytes_max,
         shares: shares.enabled.then(|| {
-            Shares::of(
+            rules::Shares::of(
                 config.storage.bytes_max,
                 shares.client_percent,
                 shares.network_percent,
@@ -93,10 +97,11 @@ fn given(text: &str) -> Option<&str> {
 }
 
 /// What the HTTP edge is told.
-pub(super) fn edge(config: &Config, access: Access) -> Options {
+pub(super) fn edge(config: &Config, access: Access, shares: Shares) -> Options {
     let proxies = config.http.trusted_proxies.iter();
     Options {
         access,
+        shares,
         edition: config.edition.name,
         allowed_origins: Origins::of(&config.http.allowed_origins),
         deprecated: (config.http.deprecated.iter())
@@ -122,6 +127,20 @@ pub(super) fn edge(config: &Config, access: Access) -> Options {
         sessions_max: config.limits.sessions_max,
         calls_per_session_max: config.limits.calls_per_session_max,
         waits_max: config.limits.waits_max,
+    }
+}
+
+/// What is shared out among clients.
+pub(super) fn shares(config: &Config, connections_max: usize) -> admission::Options {
+    let config::Shares { enabled, client_percent, network_percent, free_per_second, free_burst, .. } =
+        config.shares;
+    let parts = Parts { client: Some(client_percent), site: Some(network_percent) };
+    let free = Rate { per_second: free_per_second, burst: free_burst };
+    admission::Options {
+        connections_max,
+        waits_max: config.limits.waits_max,
+        parts: if enabled { parts } else { Parts::default() },
+        free: (enabled && config.allowance.enabled).then_some(free),
     }
 }
 
@@ -157,7 +176,10 @@ pub(super) fn sockets(config: &Config) -> socket::Options {
 }
 
 /// TLS for the public, if this node speaks it. Reads certificate and key.
-pub(super) fn public_tls(config: &Config) -> Result<Option<listener::Tls>, listener::tls::Error> {
+pub(super) fn public_tls(
+    config: &Config,
+    handshakes: Turns,
+) -> Result<Option<listener::Tls>, listener::tls::Error> {
     let config::PublicTls { cert, key, client_ca, minimum, handshake_timeout, .. } = &config.http.tls;
     if !config.http.tls.is_on() {
         return Ok(None);
@@ -169,7 +191,7 @@ pub(super) fn public_tls(config: &Config) -> Result<Option<listener::Tls>, liste
         minimum: *minimum,
         handshake: *handshake_timeout,
     };
-    listener::Tls::new(options).map(Some)
+    listener::Tls::new(options, handshakes).map(Some)
 }
 
 /// Who may come in. Reads the keys.
@@ -253,8 +275,11 @@ mod tests {
     #[test]
     fn no_allowance_means_no_rules() {
         let mut config = Config::default();
-        assert_eq!(edge(&config, Access::default()).allowance.unwrap().poll.limit, 120_000);
+        assert_eq!(
+            edge(&config, Access::default(), Shares::default()).allowance.unwrap().poll.limit,
+            120_000
+        );
         config.allowance.enabled = false;
-        assert!(edge(&config, Access::default()).allowance.is_none());
+        assert!(edge(&config, Access::default(), Shares::default()).allowance.is_none());
     }
 }

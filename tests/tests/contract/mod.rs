@@ -21,6 +21,7 @@ mod relay;
 mod rendezvous;
 mod server;
 mod sessions;
+mod shares;
 mod sigma_sockets;
 mod signatures;
 mod sockets;

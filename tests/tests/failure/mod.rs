@@ -4,6 +4,7 @@ mod all_killed;
 mod allowance;
 mod chaos;
 mod damaged_log;
+mod descriptors;
 mod dev;
 mod drain;
 mod empty_poll;

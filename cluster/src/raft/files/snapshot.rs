@@ -25,6 +25,10 @@ const FLUSH_BYTES: u64 = 1 << 20;
 /// The longest pause after that. A disk this slow needs no more protection, and the log must not outgrow it.
 const REST_MAX: Duration = Duration::from_millis(100);
 
+/// For how long a snapshot waits for a descriptor, and how often it looks for one.
+const DESCRIPTOR_WAIT_MAX: Duration = Duration::from_secs(60);
+const DESCRIPTOR_REST: Duration = Duration::from_millis(50);
+
 pub(super) struct FileSnapshots {
     dir: PathBuf,
     disposal: Disposal,
@@ -70,8 +74,26 @@ fn publish(dir: &Path, part: &Path, meta: &SnapshotMeta, disposal: Disposal) -> 
     let (index, term) = meta.last.map_or((0, 0), |last| (last.index, last.term));
     let path = dir.join(format!("{index:020}-{term:010}.snapshot"));
     fs::rename(part, &path)?;
-    File::open(dir)?.sync_all()?;
-    Stored::open(&path, disposal)
+    patient(|| File::open(dir))?.sync_all()?;
+    patient(|| Stored::open(&path, disposal.clone()))
+}
+
+/// Opens a file, and waits for a while if there are no descriptors: a snapshot can wait, and a node whose snapshot fails
+/// ends.
+fn patient<T>(open: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    use rustix::io::Errno;
+    let until = Instant::now() + DESCRIPTOR_WAIT_MAX;
+    loop {
+        match open() {
+            Err(error)
+                if [Errno::MFILE, Errno::NFILE].map(Some).contains(&Errno::from_io_error(&error))
+                    && Instant::now() < until =>
+            {
+                std::thread::sleep(DESCRIPTOR_REST);
+            }
+            done => return done,
+        }
+    }
 }
 
 /// Removes all snapshots but `keep`. A file that is being read stays readable until it is closed.
@@ -150,7 +172,7 @@ impl SnapshotDisk for FileSnapshots {
 
 /// Makes the file and writes what comes before the content.
 fn begin(path: &Path, meta: &SnapshotMeta) -> io::Result<File> {
-    let mut file = File::create(path)?;
+    let mut file = patient(|| File::create(path))?;
     let meta = message::encode(meta);
     file.write_all(&(meta.len() as u32).to_be_bytes())?;
     file.write_all(&meta)?;
@@ -348,6 +370,20 @@ mod tests {
     use super::*;
 
     const BYTES: usize = 3 << 20;
+
+    #[test]
+    fn a_snapshot_waits_for_a_descriptor_and_for_nothing_else() {
+        let tries = std::cell::Cell::new(0);
+        let opened = patient(|| {
+            tries.set(tries.get() + 1);
+            if tries.get() < 3 { Err(rustix::io::Errno::MFILE.into()) } else { Ok(tries.get()) }
+        });
+        assert_eq!(opened.unwrap(), 3);
+        let begun = Instant::now();
+        let missing = patient(|| File::open("/nonexistent/file"));
+        assert_eq!(missing.unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert!(begun.elapsed() < DESCRIPTOR_WAIT_MAX);
+    }
 
     async fn create(snapshots: &FileSnapshots, index: u64) -> Arc<dyn SnapshotFile> {
         let meta =

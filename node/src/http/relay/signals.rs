@@ -126,7 +126,7 @@ pub(super) async fn poll(
     let look = |state: &State, now_ms: u64| Seen::of(state, &place.key, memo.as_ref(), now_ms);
 
     call.wait_idly();
-    let mut patience = Patience::new(call.shared, place, wait).await?;
+    let mut patience = Patience::new(call, place, wait).await?;
     let mut seen = call.shared.cluster.glance(look);
     if seen != Seen::Waiting {
         call.pay(Tier::Poll)?;

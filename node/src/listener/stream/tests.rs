@@ -43,7 +43,7 @@ async fn pair() -> (TcpStream, Stream, Arc<Strain>) {
     let strain = Arc::<Strain>::default();
     let buffers = Buffers::new(1 << 20);
     let manner = Manner { patience: WAIT, unheard_max: WAIT, judge: strain.clone(), buffers };
-    (client, Stream::plain(server, manner), strain)
+    (client, Stream::plain(server, manner, None), strain)
 }
 
 fn post(more: &str) -> (String, String) {
