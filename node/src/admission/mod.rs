@@ -55,7 +55,8 @@ impl Shares {
     pub fn new(options: &Options) -> Self {
         let of = |all| Bounds::of(all, options.parts, PART_MIN);
         Self {
-            connections: Share::new(of(options.connections_max)),
+            // The server keeps all of them below their bound: there, more wait to be accepted.
+            connections: Share::new(Bounds { all: usize::MAX, ..of(options.connections_max) }),
             handshakes: Turns::new(of(HANDSHAKES_MAX)),
             waits: Share::new(of(options.waits_max)),
             jobs: Share::new(of(JOBS_MAX)),
