@@ -8,6 +8,7 @@
 mod options;
 mod preflight;
 mod running;
+mod secret;
 pub(crate) mod signals;
 mod waiting;
 
@@ -19,7 +20,7 @@ use actix_web::dev::ServerHandle;
 use actix_web::middleware::from_fn;
 use actix_web::{rt, web};
 use conclave_cluster::raft::files;
-use conclave_cluster::wire::TlsError;
+use conclave_cluster::wire::{SecretError, TlsError};
 use conclave_cluster::{Cluster, StartError, World};
 use tokio::time::Instant;
 
@@ -87,6 +88,9 @@ pub enum Error {
     /// The certificates for links between nodes cannot be used.
     #[error("cluster.tls: {0}")]
     Tls(#[from] TlsError),
+    /// The secret that the nodes share cannot be used.
+    #[error("cluster.secret_file: {0}")]
+    Secret(#[from] SecretError),
     /// The cluster part cannot go on.
     #[error("the node cannot go on: {0}")]
     Failed(String),
@@ -117,7 +121,7 @@ impl Error {
             Self::Homeless => Exit::Usage,
             Self::Start(StartError::Reused(_))
             | Self::Disk(files::Error::Foreign { .. } | files::Error::Format { .. }) => Exit::Refused,
-            Self::Tls(_) | Self::PublicTls(_) | Self::Access(_) => Exit::Usage,
+            Self::Tls(_) | Self::Secret(_) | Self::PublicTls(_) | Self::Access(_) => Exit::Usage,
             Self::Start(StartError::Listen { .. } | StartError::Raft(_))
             | Self::Disk(files::Error::Io { .. } | files::Error::Damaged { .. })
             | Self::Failed(_)
@@ -134,6 +138,8 @@ impl Error {
 
 /// Runs a node until a signal ends it.
 pub fn run(config: &Config, environment: &Environment) -> Result<(), Error> {
+    // Whatever this process writes is for nobody else, whoever started it.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     refuse_huge_pages();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(options::workers(config))
@@ -191,6 +197,7 @@ async fn live(config: &Config, environment: &Environment) -> Result<(), Error> {
     let edge = options::edge(config, access, shares);
     let waiting = Waiting::begin(config, connections_max, tls.clone(), &public, edge.clone())?;
     let options = options::cluster(config, http_url.clone(), admin_url)?;
+    let secrets = options.secrets.clone();
     let world = World::real(data_dir, &options)?;
     let cluster = tokio::select! {
         started = Cluster::start(options, world) => started?,
@@ -202,6 +209,9 @@ async fn live(config: &Config, environment: &Environment) -> Result<(), Error> {
     door.attach(cluster.clone());
 
     rt::spawn(edge.access.auth.clone().keep_current(asked.clone()));
+    if let Some(secrets) = secrets {
+        rt::spawn(secret::keep_current(secrets, asked.clone()));
+    }
     if let Some(tls) = tls.clone() {
         rt::spawn(tls.keep_current(asked));
     }

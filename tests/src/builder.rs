@@ -11,6 +11,7 @@ pub struct Builder {
     pub(crate) descriptors: Option<(u64, u64)>,
     pub(crate) intercepted: bool,
     pub(crate) secured: bool,
+    pub(crate) guarded: bool,
     pub(crate) shared: bool,
 }
 
@@ -24,6 +25,7 @@ impl Default for Builder {
             descriptors: None,
             intercepted: false,
             secured: false,
+            guarded: true,
             shared: false,
         }
     }
@@ -62,6 +64,12 @@ impl Builder {
     /// Lets all traffic between the nodes pass through a [`Net`](crate::net::Net).
     pub fn intercepted(mut self) -> Self {
         self.intercepted = true;
+        self
+    }
+
+    /// Gives the nodes no shared secret, as on a single machine nobody has to. All others have one.
+    pub fn unguarded(mut self) -> Self {
+        self.guarded = false;
         self
     }
 

@@ -22,6 +22,7 @@ pub mod events;
 pub mod files;
 pub mod http;
 pub mod issuer;
+pub mod peer;
 pub mod raw;
 pub mod relay;
 pub mod roam;

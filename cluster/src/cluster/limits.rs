@@ -65,6 +65,12 @@ pub(super) const PATIENCE: Duration = Duration::from_millis(900);
 /// takes its leader for lost after 800 ms of silence.
 pub(super) const INTERREGNUM: Duration = Duration::from_millis(150);
 
+/// Bytes of a snapshot that a node takes from a peer: what it stores itself at the most may take twice that with its
+/// bookkeeping, and allowances, memories and sockets are not counted as stored.
+pub(super) fn snapshot_bytes_max(storage_bytes_max: u64) -> u64 {
+    storage_bytes_max.saturating_mul(2).saturating_add(1 << 30)
+}
+
 /// For how long a wish may be tried that nobody leads for since `leaderless`.
 pub(super) fn patience(leaderless: Option<Instant>, deadline: Duration) -> Duration {
     match leaderless {

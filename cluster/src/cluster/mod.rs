@@ -14,6 +14,7 @@ mod reads;
 mod sequencer;
 mod service;
 mod spend;
+mod standing;
 mod status;
 mod trace;
 
@@ -27,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use admin::{AdminError, Change};
 pub use clock::{Clock, SystemClock};
-pub use options::{Options, StartError, World};
+pub use options::{Options, StartError, World, is_loopback};
 pub use status::{Majority, NodeStatus, Status};
 pub use trace::Trace;
 
@@ -111,6 +112,7 @@ struct Inner {
     proposer: Arc<Proposer>,
     gate: Arc<reads::Gate>,
     caster: Caster,
+    strangers: standing::Strangers,
     stop: CancellationToken,
 }
 
@@ -127,15 +129,18 @@ impl Cluster {
         let clock = Arc::new(Consensus::new(clock));
         let mut wire = wire::Options::new(options.node_id, options.cluster_name.clone(), seed);
         wire.tls = options.tls.clone();
+        wire.secrets = options.secrets.clone();
         let links = Links::new(wire, transport);
-        let service = service::Service::new(options.node_id, clock.clone());
+        let service = service::Service::new(clock.clone());
         links.serve(listener, service.clone());
 
         let (storage, fresh) = (disk.storage, disk.fresh);
         if fresh && options.members.len() > 1 {
             entrance::ask_others(&links, options.node_id, storage, &options.members).await?;
         }
-        let node = Node::start(options.node_id, options.timing, disk, links.clone()).await;
+        let snapshot_bytes_max = limits::snapshot_bytes_max(options.rules.storage_bytes_max);
+        let node =
+            Node::start(options.node_id, options.timing, snapshot_bytes_max, disk, links.clone()).await;
         let node = node.map_err(StartError::Raft)?;
         let stop = CancellationToken::new();
         let sequencer = Arc::new(Sequencer::new(node.clone(), clock.clone(), options.rules));
@@ -150,7 +155,20 @@ impl Cluster {
         ));
         let gate = Arc::new(reads::Gate::new(node.clone(), links.clone(), clock.clone(), options.deadline));
         let caster = Caster::new(links.clone(), stop.clone());
-        let inner = Inner { options, node, links, clock, sequencer, spending, proposer, gate, caster, stop };
+        let strangers = standing::Strangers::default();
+        let inner = Inner {
+            options,
+            node,
+            links,
+            clock,
+            sequencer,
+            spending,
+            proposer,
+            gate,
+            caster,
+            strangers,
+            stop,
+        };
         let inner = Arc::new(inner);
         inner.clock.open(&inner);
         service.open(&inner);
@@ -330,7 +348,13 @@ impl Cluster {
     /// # Errors
     /// Refused if no node of this cluster answers at `peer` under `id`, if the id was removed before, or if this node has an
     /// address that the new one cannot reach.
+    /// Refused, too, if the address is not on loopback while nothing keeps strangers from the peer ports.
     pub async fn add(&self, id: u64, peer: String, change: Change) -> Result<(), AdminError> {
+        if self.inner.options.loopback_only && !is_loopback(&peer) {
+            return Err(AdminError::Refused(format!(
+                "{peer} is not a loopback address: first give every node the same cluster.secret_file, or cluster.tls"
+            )));
+        }
         self.inner.administer(admin::Request::Add { id, peer, change }).await
     }
 

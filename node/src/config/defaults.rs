@@ -70,6 +70,7 @@ impl Default for Cluster {
             members: Vec::new(),
             join: false,
             deadline: Duration::from_secs(5),
+            secret_file: PathBuf::new(),
             tls: PeerTls::default(),
         }
     }
@@ -82,6 +83,7 @@ impl Default for Raft {
             election_min: Duration::from_millis(400),
             election_max: Duration::from_millis(650),
             snapshot_log_bytes: 64 << 20,
+            snapshot_age_max: Duration::from_secs(4 * 3600),
         }
     }
 }

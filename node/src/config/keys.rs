@@ -112,6 +112,10 @@ pub const KEYS: &[(&str, &str)] = &[
         "Waits to be added to a running cluster (`conclave cluster add`) instead of starting one.",
     ),
     ("cluster.deadline", "For how long a request is retried inside the cluster before the client gets 503."),
+    (
+        "cluster.secret_file",
+        "A secret that all nodes share: a line of 32 to 256 bytes, or two while one replaces the other. Needed without TLS, but on loopback.",
+    ),
     ("cluster.tls.ca", "PEM file of the authority that signs every node's certificate. Empty: no TLS."),
     ("cluster.tls.cert", "PEM file of this node's certificate."),
     ("cluster.tls.key", "PEM file of this node's private key."),
@@ -121,6 +125,10 @@ pub const KEYS: &[(&str, &str)] = &[
     (
         "raft.snapshot_log_bytes",
         "After so many bytes of log, or twice what is stored if that is more, a snapshot is taken and the log before it dropped.",
+    ),
+    (
+        "raft.snapshot_age_max",
+        "At this age at the latest the log is rewritten, if anything is in it: what expired is then gone from the disk.",
     ),
     (
         "storage.bytes_max",

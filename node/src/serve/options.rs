@@ -6,7 +6,7 @@ use std::time::Duration;
 use conclave_cluster as cluster_part;
 use conclave_cluster::raft::Timing;
 use conclave_cluster::state::rules::{self, Ages, Rules};
-use conclave_cluster::wire::{Tls, TlsError};
+use conclave_cluster::wire::{Secrets, Tls};
 
 use crate::access::{self, Access};
 use crate::admission::pace::Rate;
@@ -34,7 +34,7 @@ pub(super) fn cluster(
     config: &Config,
     http_url: String,
     admin_url: String,
-) -> Result<cluster_part::Options, TlsError> {
+) -> Result<cluster_part::Options, super::Error> {
     let id = config.node.id;
     let named = config::members(&config.cluster.members).expect("the members were validated");
     let own = named.get(&id).map_or(NOBODY, String::as_str);
@@ -51,6 +51,8 @@ pub(super) fn cluster(
     } else {
         Some(Tls::from_files(&files.ca, &files.cert, &files.key)?)
     };
+    let secret = &config.cluster.secret_file;
+    let secrets = if secret.as_os_str().is_empty() { None } else { Some(Secrets::from_file(secret)?) };
     Ok(cluster_part::Options {
         node_id: id,
         cluster_name: config.cluster.name.clone(),
@@ -66,8 +68,11 @@ pub(super) fn cluster(
             election_min: config.raft.election_min,
             election_max: config.raft.election_max,
             snapshot_log_bytes: config.raft.snapshot_log_bytes,
+            snapshot_age_max: config.raft.snapshot_age_max,
         },
         tls,
+        secrets,
+        loopback_only: !config.cluster.is_guarded(),
     })
 }
 

@@ -25,3 +25,4 @@ mod siege;
 mod slow_links;
 mod slow_readers;
 mod sockets;
+mod strangers;

@@ -4,7 +4,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _, Write as _};
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
 use super::disposal::Disposal;
-use super::{Error, io_error, pages};
+use super::{Error, damage_or_io, io_error, pages};
 use crate::raft::disk::{Drain, Fill, SnapshotDisk, SnapshotFile, SnapshotMeta, SnapshotSink};
 use crate::raft::message;
 
@@ -46,10 +46,7 @@ impl FileSnapshots {
                 fs::remove_file(&path).map_err(io_error(&path))?;
                 continue;
             }
-            let stored = Stored::open(&path, disposal.clone()).map_err(|error| Error::Damaged {
-                path: path.display().to_string(),
-                error: error.to_string(),
-            })?;
+            let stored = Stored::open(&path, disposal.clone()).map_err(damage_or_io(&path))?;
             let older = match newest.take() {
                 Some(other) if other.meta.last >= stored.meta.last => {
                     newest = Some(other);
@@ -172,7 +169,7 @@ impl SnapshotDisk for FileSnapshots {
 
 /// Makes the file and writes what comes before the content.
 fn begin(path: &Path, meta: &SnapshotMeta) -> io::Result<File> {
-    let mut file = patient(|| File::create(path))?;
+    let mut file = patient(|| File::options().write(true).create(true).truncate(true).mode(0o600).open(path))?;
     let meta = message::encode(meta);
     file.write_all(&(meta.len() as u32).to_be_bytes())?;
     file.write_all(&meta)?;
