@@ -218,7 +218,8 @@ mod tests {
 
     #[test]
     fn every_node_knows_all_members_and_has_its_own_place() {
-        let plans = plan(&options(), Path::new("/tmp/home")).unwrap();
+        let home = tempfile::tempdir().unwrap();
+        let plans = plan(&options(), home.path()).unwrap();
         assert_eq!(plans.iter().map(|plan| plan.id).collect::<Vec<_>>(), [1, 2, 3]);
         for plan in &plans {
             let arguments: Vec<&str> =
@@ -226,7 +227,13 @@ mod tests {
             assert_eq!(arguments[..2], ["serve", "--exit-with-stdin"]);
             assert_eq!(arguments.iter().filter(|argument| **argument == "--member").count(), 3);
             assert!(arguments.contains(&"ttl.chunk=5s") && arguments.contains(&"/etc/conclave.toml"));
-            assert!(arguments.contains(&format!("/tmp/home/node-{}", plan.id).as_str()));
+            let data = home.path().join(format!("node-{}", plan.id));
+            assert!(arguments.contains(&data.to_str().unwrap()));
+            let secret = home.path().join("secret");
+            assert!(arguments.contains(&format!("cluster.secret_file={}", secret.display()).as_str()));
+            let mode = std::os::unix::fs::PermissionsExt::mode(&secret.metadata().unwrap().permissions());
+            assert_eq!(mode & 0o777, 0o600);
+            conclave_cluster::wire::Secrets::from_file(&secret).unwrap();
         }
         let urls: std::collections::BTreeSet<String> =
             plans.iter().flat_map(|plan| [plan.http_url(), plan.admin_url()]).collect();

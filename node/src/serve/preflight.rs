@@ -17,7 +17,7 @@ pub(crate) fn preflight(config: &Config, environment: &Environment, binding: boo
     let listen = match options::cluster(config, String::new(), String::new()) {
         Ok(options) => Some(options.listen),
         Err(error) => {
-            problems.push(error.into());
+            problems.push(error);
             None
         }
     };
