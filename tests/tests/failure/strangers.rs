@@ -100,8 +100,11 @@ async fn nothing_said(address: SocketAddr, claim: &Claim, asked: u8, header: &[u
         assert_eq!(greeting.role, role::REFUSAL);
     } else {
         assert_eq!(greeting.role, role::HELLO);
-        let (role, kind, bytes) =
-            if asked % 2 == 0 { (role::PROOF, 0, &[5; 32][..]) } else { (role::REQUEST, asked, header) };
+        let (role, kind, bytes) = if asked.is_multiple_of(2) {
+            (role::PROOF, 0, &[5; 32][..])
+        } else {
+            (role::REQUEST, asked, header)
+        };
         let answer = stranger.exchange(role, kind, bytes, b"payload").await;
         assert!(answer.as_ref().is_none_or(|answer| answer.role == role::REFUSAL), "{answer:?}");
     }
