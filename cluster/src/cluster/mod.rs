@@ -10,6 +10,7 @@ mod limits;
 mod options;
 mod proposer;
 mod queue;
+mod quorum;
 mod reads;
 mod sequencer;
 mod service;
@@ -43,6 +44,7 @@ use crate::wire::{self, Lane, Links, Outgoing, PeerHealth};
 use cast::Caster;
 use clock::Consensus;
 use proposer::Proposer;
+use quorum::Quorum;
 use sequencer::Sequencer;
 use spend::Spending;
 
@@ -111,6 +113,7 @@ struct Inner {
     spending: Arc<Spending>,
     proposer: Arc<Proposer>,
     gate: Arc<reads::Gate>,
+    quorum: Quorum,
     caster: Caster,
     strangers: standing::Strangers,
     stop: CancellationToken,
@@ -145,15 +148,19 @@ impl Cluster {
         let stop = CancellationToken::new();
         let sequencer = Arc::new(Sequencer::new(node.clone(), clock.clone(), options.rules));
         let spending = Arc::new(Spending::new(node.replica().clone(), clock.clone()));
+        let quorum = Quorum::new();
         let proposer = Arc::new(Proposer::new(
             seed,
             options.deadline,
             links.clone(),
             node.lead(),
+            quorum.clone(),
             sequencer.clone(),
             spending.clone(),
         ));
-        let gate = Arc::new(reads::Gate::new(node.clone(), links.clone(), clock.clone(), options.deadline));
+        let gate =
+            reads::Gate::new(node.clone(), links.clone(), clock.clone(), quorum.clone(), options.deadline);
+        let gate = Arc::new(gate);
         let caster = Caster::new(links.clone(), stop.clone());
         let strangers = standing::Strangers::default();
         let inner = Inner {
@@ -165,6 +172,7 @@ impl Cluster {
             spending,
             proposer,
             gate,
+            quorum,
             caster,
             strangers,
             stop,
@@ -175,6 +183,7 @@ impl Cluster {
         tokio::spawn(inner.sequencer.clone().run(inner.stop.clone()));
         tokio::spawn(inner.proposer.clone().run(inner.stop.clone()));
         tokio::spawn(inner.gate.clone().run(inner.stop.clone()));
+        tokio::spawn(inner.quorum.clone().run(inner.node.clone(), inner.links.clone(), inner.stop.clone()));
         tokio::spawn(inner.clone().tick());
 
         let this = Self { inner };
@@ -223,7 +232,8 @@ impl Cluster {
     /// # Errors
     /// [`Error::NoLeader`] then, and [`Error::Overloaded`] if it takes longer than a wish may.
     pub async fn while_led<T>(&self, since: Instant, turn: impl Future<Output = T>) -> Result<T, Error> {
-        led::while_led(self.inner.node.lead(), since, self.deadline(), turn).await
+        let inner = &self.inner;
+        led::while_led(inner.node.lead(), &inner.quorum, since, self.deadline(), turn).await
     }
 
     /// Whether a wish would be taken in now, or refused as [`Error::Overloaded`]. Whoever asks before it has read a large

@@ -275,6 +275,16 @@ impl Node {
         self.lead.clone()
     }
 
+    /// This node's id.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Whether somebody leads who was heard of within this time; a leader, from a quorum.
+    pub fn is_led_within(&self, silence_max: Duration) -> bool {
+        self.current_lead(silence_max).is_some()
+    }
+
     /// This node's copy of the state.
     pub fn replica(&self) -> &Arc<Replica> {
         &self.replica

@@ -178,15 +178,15 @@ impl Default for Limits {
 impl Default for Socket {
     fn default() -> Self {
         Self {
-            frame_bytes_max: 64 << 10,
-            message_bytes_max: 128 << 10,
+            frame_bytes_max: 80 << 10,
+            message_bytes_max: 80 << 10,
             messages_per_second: 100,
             bytes_per_second: 1 << 20,
             queue_messages_max: 256,
             queue_bytes_max: 1 << 20,
             hello_timeout: Duration::from_secs(10),
             ping_interval_min: Duration::from_secs(5),
-            ping_interval_max: Duration::from_secs(60),
+            ping_interval_max: Duration::from_secs(25),
             lease: Duration::from_secs(300),
             history_messages_max: 1000,
             history_bytes_max: 1 << 20,

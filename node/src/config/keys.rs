@@ -23,7 +23,7 @@ pub const SECTIONS: &[(&str, &str)] = &[
     ("allowance.tiers.create", "Whatever makes something new: registrations, sessions, transfers, devices."),
     ("allowance.tiers.lookup", "Guessable names: invite codes and pins."),
     ("allowance.tiers.chunk", "Chunk uploads."),
-    ("allowance.tiers.signal", "Signals, offers and answers."),
+    ("allowance.tiers.signal", "Signals, offers and answers; what sockets publish, join and claim."),
     ("allowance.tiers.poll", "All other reads, `receive`, `ack` and `poll`."),
     ("auth", "Tokens (JWT) that say who a client is and what it may touch."),
     ("admission", "Long-lived connections: sockets and event streams."),
@@ -205,8 +205,14 @@ pub const KEYS: &[(&str, &str)] = &[
     ("limits.sessions_max", "Transfers, exchanges and mailboxes in use on this node at once."),
     ("limits.calls_per_session_max", "Calls that may wait for one of them."),
     ("limits.waits_max", "Long polls that wait on this node at once."),
-    ("socket.frame_bytes_max", "Bytes of one frame from a client; one that says more is closed with 1009."),
-    ("socket.message_bytes_max", "Bytes of one message from a client, however many frames it comes in."),
+    (
+        "socket.frame_bytes_max",
+        "Bytes of one frame from a client; a message with a longer one is discarded and answered with an error.",
+    ),
+    (
+        "socket.message_bytes_max",
+        "Bytes of one message from a client, however many frames it comes in; a longer one is discarded likewise.",
+    ),
     ("socket.messages_per_second", "Messages a second that one socket may send; as many at once."),
     ("socket.bytes_per_second", "Their bytes."),
     (

@@ -89,6 +89,7 @@ codes! {
     InviteCodeInUse 400 "invite_code_in_use" "Another peer holds this invite code.";
     InvalidSignalType 400 "invalid_signal_type" "There is no such type of signal.";
     InvalidInput 400 "invalid_input" "A field, header or parameter is malformed or out of range.";
+    ConnectionClosed 400 "connection_closed" "The client closed its end of the connection; nothing was handed out.";
     Unauthorized 401 "unauthorized" "A valid credential is required.";
     Forbidden 403 "forbidden" "The credential does not cover this.";
     OriginNotAllowed 403 "origin_not_allowed" "Pages of this origin may not call this server.";

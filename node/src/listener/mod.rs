@@ -2,9 +2,10 @@
 //!
 //! Read in this order: `heads` follows the bytes of a connection, `stream` holds back what may not pass, `refusal` is
 //! what the server sees in its place, `tap` keeps large bodies out until they are wanted, `turn` tells when one may be
-//! refused without the server, `gate` lets each client have its part of the connections, `tls` makes connections of handshakes, `upgrade` takes them from the server again for
+//! refused without the server, `closed` that the client has gone, `gate` lets each client have its part of the connections, `tls` makes connections of handshakes, `upgrade` takes them from the server again for
 //! sockets; [`serve`] puts them in front of the server, as `actix_web::HttpServer` would do without them.
 
+mod closed;
 mod deadline;
 mod gate;
 mod hangup;
@@ -35,6 +36,7 @@ use actix_web::body::MessageBody;
 use actix_web::dev::{AppConfig, Extensions, ServiceResponse};
 use actix_web::rt::net::TcpStream;
 
+pub(crate) use closed::Closed;
 pub(crate) use hangup::Hangup;
 pub(crate) use refusal::Refusal;
 pub use stream::Stream;
@@ -207,6 +209,7 @@ fn prepare(tcp: &TcpStream) {
 /// What a connection's requests may know of it.
 fn connected(stream: &Stream, data: &mut Extensions) {
     data.insert(stream.tap().clone());
+    data.insert(stream.closed().clone());
     if let Some(session) = stream.session() {
         data.insert(Secured);
         let chain = session.peer_certificates();

@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio_rustls::server::TlsStream;
 
 use super::Manner;
+use super::closed::Closed;
 use super::deadline::{Awaited, Deadline};
 use super::heads::{Fault, Heads, Large, Rest};
 use super::io::Io;
@@ -48,6 +49,7 @@ pub struct Stream {
     place: Option<Place>,
     heads: Heads,
     tap: Tap,
+    closed: Closed,
     /// The last request whose body the tap was closed for.
     tapped: u64,
     manner: Manner,
@@ -100,6 +102,7 @@ impl Stream {
             place,
             heads: Heads::default(),
             tap: Tap::new(manner.buffers.part()),
+            closed: Closed::default(),
             tapped: 0,
             turn: Turn::default(),
             disowned: false,
@@ -122,6 +125,11 @@ impl Stream {
     /// What holds back large bodies.
     pub(super) fn tap(&self) -> &Tap {
         &self.tap
+    }
+
+    /// Whether the client has closed its end.
+    pub(super) fn closed(&self) -> &Closed {
+        &self.closed
     }
 
     /// The session, if there is one.
@@ -402,7 +410,10 @@ impl AsyncRead for Stream {
             }
             let room = this.room();
             if room == 0 && this.heads.at_head() {
-                // Woken when the server has answered and written.
+                // Woken when the server has answered and written. A client that goes meanwhile is noticed all the same.
+                if this.held.is_empty() && this.io.is_ended(cx) {
+                    this.closed.close();
+                }
                 this.paused = true;
                 return Poll::Pending;
             }
@@ -427,6 +438,7 @@ impl AsyncRead for Stream {
                 }
                 let fresh = &mut buffer.filled_mut()[before..];
                 if fresh.is_empty() {
+                    this.closed.close();
                     return Poll::Ready(Ok(()));
                 }
                 this.part += fresh.len();
@@ -457,7 +469,10 @@ impl AsyncRead for Stream {
             } else {
                 this.held.reserve(PIECE_BYTES);
                 match tokio_util::io::poll_read_buf(this.io.as_mut(), cx, &mut this.held) {
-                    Poll::Ready(Ok(0)) => return Poll::Ready(Ok(())),
+                    Poll::Ready(Ok(0)) => {
+                        this.closed.close();
+                        return Poll::Ready(Ok(()));
+                    }
                     Poll::Ready(Ok(_)) => this.look_at_held(room),
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                     Poll::Pending => {

@@ -125,7 +125,7 @@ pub(super) async fn receive(
         match seen {
             Seen::Takeable => {
                 let ask = ask(call, &place, Verb::Take);
-                let outcome = call.change(place, charge.take(), memo, ask).await?;
+                let outcome = call.take(place, charge.take(), memo, ask).await?;
                 let empty = matches!(
                     outcome,
                     Ok(Outcome::Transfer(transfer::Outcome::Waiting | transfer::Outcome::Absent))

@@ -138,7 +138,7 @@ pub(super) async fn poll(
             Seen::Waiting => {
                 let verb = mailbox::Verb::Drain { bytes_max: POLL_BYTES_MAX };
                 let ask = Ask::Mailbox(mailbox::Ask { key: place.key, verb });
-                let outcome = call.change(place, charge.take(), memo, ask).await?;
+                let outcome = call.take(place, charge.take(), memo, ask).await?;
                 let empty = matches!(
                     &outcome,
                     Ok(Outcome::Mailbox(mailbox::Outcome::Messages(messages))) if messages.is_empty()
