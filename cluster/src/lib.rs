@@ -11,6 +11,6 @@ mod cluster;
 
 pub use cluster::{
     AdminError, Change, Clock, Cluster, Draft, Error, Majority, NodeStatus, Options, StartError, Status,
-    SystemClock, Trace, World,
+    SystemClock, Trace, World, is_loopback,
 };
 pub use raft::Hint;

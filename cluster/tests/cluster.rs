@@ -43,6 +43,8 @@ impl Three {
                 admin_url: String::new(),
                 timing: Timing::default(),
                 tls: None,
+                secrets: None,
+                loopback_only: true,
             };
             let world = World::real(dir.path().to_owned(), &options).unwrap();
             Cluster::start(options, world)

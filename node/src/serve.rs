@@ -8,6 +8,7 @@
 mod options;
 mod preflight;
 mod running;
+mod secret;
 pub(crate) mod signals;
 mod waiting;
 
@@ -19,7 +20,7 @@ use actix_web::dev::ServerHandle;
 use actix_web::middleware::from_fn;
 use actix_web::{rt, web};
 use conclave_cluster::raft::files;
-use conclave_cluster::wire::TlsError;
+use conclave_cluster::wire::{SecretError, TlsError};
 use conclave_cluster::{Cluster, StartError, World};
 use tokio::time::Instant;
 
@@ -27,6 +28,7 @@ use crate::access;
 use crate::actors::{self, Registry};
 use crate::admin::{self, Door, Phase};
 use crate::admission::buffers::Buffers;
+use crate::admission::{Shares, descriptors};
 use crate::config::{Config, Environment};
 use crate::exit::Exit;
 use crate::http::{self, Shared};
@@ -86,6 +88,9 @@ pub enum Error {
     /// The certificates for links between nodes cannot be used.
     #[error("cluster.tls: {0}")]
     Tls(#[from] TlsError),
+    /// The secret that the nodes share cannot be used.
+    #[error("cluster.secret_file: {0}")]
+    Secret(#[from] SecretError),
     /// The cluster part cannot go on.
     #[error("the node cannot go on: {0}")]
     Failed(String),
@@ -116,7 +121,7 @@ impl Error {
             Self::Homeless => Exit::Usage,
             Self::Start(StartError::Reused(_))
             | Self::Disk(files::Error::Foreign { .. } | files::Error::Format { .. }) => Exit::Refused,
-            Self::Tls(_) | Self::PublicTls(_) | Self::Access(_) => Exit::Usage,
+            Self::Tls(_) | Self::Secret(_) | Self::PublicTls(_) | Self::Access(_) => Exit::Usage,
             Self::Start(StartError::Listen { .. } | StartError::Raft(_))
             | Self::Disk(files::Error::Io { .. } | files::Error::Damaged { .. })
             | Self::Failed(_)
@@ -133,6 +138,8 @@ impl Error {
 
 /// Runs a node until a signal ends it.
 pub fn run(config: &Config, environment: &Environment) -> Result<(), Error> {
+    // Whatever this process writes is for nobody else, whoever started it.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     refuse_huge_pages();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(options::workers(config))
@@ -169,7 +176,9 @@ async fn live(config: &Config, environment: &Environment) -> Result<(), Error> {
     );
 
     let metrics = Metrics::install()?;
-    let tls = options::public_tls(config)?;
+    let connections_max = descriptors(config)?;
+    let shares = Shares::new(&options::shares(config, connections_max));
+    let tls = options::public_tls(config, shares.handshakes.clone())?;
     rt::spawn(upkeep(metrics.clone()));
     let door = Door::new(metrics, about(config));
     let admin = admin::listen(private, door.clone())?;
@@ -185,9 +194,10 @@ async fn live(config: &Config, environment: &Environment) -> Result<(), Error> {
     });
 
     tracing::info!(node = config.node.id, version = env!("CARGO_PKG_VERSION"), admin = admin_url, "starting");
-    let edge = options::edge(config, access);
-    let waiting = Waiting::begin(config, tls.clone(), &public, edge.clone())?;
+    let edge = options::edge(config, access, shares);
+    let waiting = Waiting::begin(config, connections_max, tls.clone(), &public, edge.clone())?;
     let options = options::cluster(config, http_url.clone(), admin_url)?;
+    let secrets = options.secrets.clone();
     let world = World::real(data_dir, &options)?;
     let cluster = tokio::select! {
         started = Cluster::start(options, world) => started?,
@@ -199,6 +209,9 @@ async fn live(config: &Config, environment: &Environment) -> Result<(), Error> {
     door.attach(cluster.clone());
 
     rt::spawn(edge.access.auth.clone().keep_current(asked.clone()));
+    if let Some(secrets) = secrets {
+        rt::spawn(secret::keep_current(secrets, asked.clone()));
+    }
     if let Some(tls) = tls.clone() {
         rt::spawn(tls.keep_current(asked));
     }
@@ -212,7 +225,7 @@ async fn live(config: &Config, environment: &Environment) -> Result<(), Error> {
     let shared = web::Data::new(Shared::new(cluster.clone(), edge, registry, sockets));
     let running = Running::new();
     waiting.end();
-    let server = serve_public(config, tls, public, shared.clone(), running.clone())?;
+    let server = serve_public(config, connections_max, tls, public, shared.clone(), running.clone())?;
     let public_handle = server.handle();
     let mut server = rt::spawn(server);
     door.enter(Phase::Serving);
@@ -289,8 +302,33 @@ async fn leave(
     }
 }
 
+/// Sees to it that there are descriptors, and says how many connections of the public they are enough for.
+fn descriptors(config: &Config) -> Result<usize, Error> {
+    let configured = config.http.connections_max;
+    let descriptors::Found { before, limit } = descriptors::raise(configured)?;
+    let connections = descriptors::connections(limit, configured);
+    if connections < configured {
+        tracing::warn!(
+            before,
+            limit,
+            connections,
+            configured,
+            "the limit of open files (LimitNOFILE, ulimit -n) is too low for http.connections_max; fewer connections are taken"
+        );
+    } else {
+        tracing::info!(
+            before,
+            limit,
+            connections,
+            "there are enough file descriptors for http.connections_max"
+        );
+    }
+    Ok(connections)
+}
+
 fn serve_public(
     config: &Config,
+    connections_max: usize,
     tls: Option<listener::Tls>,
     listener: TcpListener,
     shared: web::Data<Shared>,
@@ -298,14 +336,17 @@ fn serve_public(
 ) -> std::io::Result<actix_web::dev::Server> {
     let workers = options::workers(config);
     let judge = shared.clone().into_inner();
+    let for_app = shared.clone();
     let app = move || {
         let running = running.clone();
-        http::app(shared.clone()).wrap(from_fn(move |request, next| running.clone().count_in(request, next)))
+        http::app(for_app.clone()).wrap(from_fn(move |request, next| running.clone().count_in(request, next)))
     };
     let options = listener::Options {
         buffers: Buffers::new(usize::try_from(config.http.buffers_bytes_max).unwrap_or(usize::MAX)),
         workers,
-        connections_max: config.http.connections_max.div_ceil(workers),
+        connections_max: connections_max.div_ceil(workers),
+        shares: shared.options.shares.clone(),
+        trusted_proxies: shared.options.trusted_proxies.clone(),
         keep_alive: config.http.keep_alive,
         patience: config.http.request_timeout,
         shutdown_seconds: LINGER_SECONDS,

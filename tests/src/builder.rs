@@ -8,8 +8,10 @@ pub struct Builder {
     pub(crate) nodes: u64,
     pub(crate) settings: Vec<(String, String)>,
     pub(crate) variables: Vec<(String, String)>,
+    pub(crate) descriptors: Option<(u64, u64)>,
     pub(crate) intercepted: bool,
     pub(crate) secured: bool,
+    pub(crate) guarded: bool,
     pub(crate) shared: bool,
 }
 
@@ -20,8 +22,10 @@ impl Default for Builder {
             nodes: 3,
             settings: Vec::new(),
             variables: Vec::new(),
+            descriptors: None,
             intercepted: false,
             secured: false,
+            guarded: true,
             shared: false,
         }
     }
@@ -51,9 +55,21 @@ impl Builder {
         self
     }
 
+    /// How many descriptors each node may have open when it starts, and at the most.
+    pub fn descriptors(mut self, soft: u64, hard: u64) -> Self {
+        self.descriptors = Some((soft, hard));
+        self
+    }
+
     /// Lets all traffic between the nodes pass through a [`Net`](crate::net::Net).
     pub fn intercepted(mut self) -> Self {
         self.intercepted = true;
+        self
+    }
+
+    /// Gives the nodes no shared secret, as on a single machine nobody has to. All others have one.
+    pub fn unguarded(mut self) -> Self {
+        self.guarded = false;
         self
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 use std::{fs, thread};
@@ -30,6 +31,10 @@ const ANSWER: Duration = Duration::from_secs(2);
 
 /// How many clusters of its own a test run has at once: elections are timed, and a crowded machine upsets them.
 static SLOTS: Semaphore = Semaphore::const_new(2);
+
+/// The file with the secret that the nodes share, and what is in it.
+const SECRET: &str = "secret";
+const SECRET_TEXT: &str = "a secret of nodes in tests, which is no secret\n";
 
 const LOG_TAIL_LINES: usize = 40;
 
@@ -67,6 +72,9 @@ impl Cluster {
             false => Some(SLOTS.acquire().await.expect("the semaphore is never closed")),
         };
         let (ports, scratch) = (Ports::take(), Scratch::new());
+        if plan.guarded {
+            fs::write(scratch.path().join(SECRET), SECRET_TEXT).expect("the scratch folder is writable");
+        }
         let mut nodes: BTreeMap<u64, Node> =
             (1..=plan.nodes).map(|id| (id, Node::new(id, &ports, scratch.path()))).collect();
         let mut net = None;
@@ -79,6 +87,16 @@ impl Cluster {
             net = Some(opened);
         }
         Self { nodes, plan, net, ports, scratch, _slot: slot }
+    }
+
+    /// Its name: a stray node of another test's cluster is refused by it.
+    pub fn name(&self) -> String {
+        format!("tests-{}", self.ports.get(0))
+    }
+
+    /// The file with the secret that the nodes share.
+    pub fn secret_file(&self) -> PathBuf {
+        self.scratch.path().join(SECRET)
     }
 
     /// Starts every node.
@@ -321,11 +339,6 @@ impl Cluster {
         self.plan.settings.retain(|(set, _)| set != key);
     }
 
-    /// A stray node of another test's cluster is refused by its name.
-    fn name(&self) -> String {
-        format!("tests-{}", self.ports.get(0))
-    }
-
     /// Shows the end of each node's log, for a test that failed.
     pub fn show_logs(&self) {
         let mut err = std::io::stderr().lock();
@@ -358,9 +371,13 @@ impl Cluster {
             ("cluster.members".to_owned(), format!("[{}]", members.join(", "))),
             ("cluster.join".to_owned(), joins.to_string()),
         ];
+        if self.plan.guarded {
+            settings.push(("cluster.secret_file".to_owned(), self.secret_file().display().to_string()));
+        }
         settings.extend(self.plan.settings.iter().cloned());
         let variables = self.plan.variables.clone();
-        let pid = self.node_mut(id).spawn(&settings, &variables);
+        let descriptors = self.plan.descriptors;
+        let pid = self.node_mut(id).spawn(&settings, &variables, descriptors);
         if let Some(net) = &self.net {
             net.belongs_to(id, pid);
         }

@@ -90,11 +90,25 @@ impl Node {
     /// Starts its process with its own addresses, and with what all nodes are told.
     ///
     /// Nothing of the caller's environment reaches it, but what makes its log louder.
-    pub(crate) fn spawn(&mut self, settings: &[(String, String)], variables: &[(String, String)]) -> u32 {
+    pub(crate) fn spawn(
+        &mut self,
+        settings: &[(String, String)],
+        variables: &[(String, String)],
+        descriptors: Option<(u64, u64)>,
+    ) -> u32 {
         assert!(self.process.is_none(), "node {} still runs", self.id);
         let home = self.data_dir.parent().expect("a disk lies in the cluster's folder");
         let kept = ["PATH", "CONCLAVE_LOG__LEVEL", "RUST_BACKTRACE"];
-        let mut command = Command::new(binary::conclave());
+        let mut command = match descriptors {
+            None => Command::new(binary::conclave()),
+            // The shell sets the limit, and becomes the node.
+            Some((soft, hard)) => {
+                let mut shell = Command::new("sh");
+                let limits = format!("ulimit -S -n {soft} && ulimit -H -n {hard} && exec \"$0\" \"$@\"");
+                shell.args(["-c", &limits]).arg(binary::conclave());
+                shell
+            }
+        };
         command
             .args(["serve", "--exit-with-stdin"])
             .env_clear()

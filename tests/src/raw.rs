@@ -38,6 +38,11 @@ impl Raw {
         let _ = self.0.flush().await;
     }
 
+    /// Sends nothing more; what comes can still be read.
+    pub async fn finish(&mut self) {
+        let _ = self.0.shutdown().await;
+    }
+
     /// Everything that comes until the other side closes, which it must.
     pub async fn rest(&mut self) -> String {
         let mut read = Vec::new();

@@ -151,10 +151,24 @@ impl Socket {
     }
 
     /// Closes in good order.
-    pub async fn close(mut self) {
-        let frame = tungstenite::protocol::CloseFrame { code: CloseCode::Normal, reason: "".into() };
+    pub async fn close(self) {
+        self.close_with(1000).await;
+    }
+
+    /// Closes with a code.
+    pub async fn close_with(self, code: u16) {
+        let frame = tungstenite::protocol::CloseFrame { code: CloseCode::from(code), reason: "".into() };
+        self.part(Some(frame)).await;
+    }
+
+    /// Closes without a code, as browsers' `close()` does.
+    pub async fn close_without_code(self) {
+        self.part(None).await;
+    }
+
+    async fn part(mut self, frame: Option<tungstenite::protocol::CloseFrame>) {
         // One that is closed already needs no closing.
-        let _ = self.stream.close(Some(frame)).await;
+        let _ = self.stream.close(frame).await;
         let _ = timeout(PATIENCE, self.end()).await;
     }
 }

@@ -213,3 +213,12 @@ fn a_name_is_found_whole_or_not_at_all() {
     assert_eq!(metrics("counter!(\"conclave_x_total\")", '"'), ["conclave_x_total"]);
     assert_eq!(metrics("`conclave_y{tier}` and `conclave_cluster`", '`'), ["conclave_y"]);
 }
+
+#[test]
+fn admission_knows_no_transport() {
+    never(
+        "node/src/admission",
+        &["actix", "actix_web", "crate::http", "crate::socket", "crate::listener", "crate::actors"],
+        None,
+    );
+}

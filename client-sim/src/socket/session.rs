@@ -226,7 +226,8 @@ impl Session {
             return match self.heartbeat().await {
                 Ok(_) => Ok(true),
                 Err(Failed::ForGood(Error::Refused { status: 410, .. })) => {
-                    // What was missed is gone; what comes from now on does not depend on it.
+                    // What was missed is gone; what comes from now on does not depend on it, nor on where this was.
+                    self.place = None;
                     self.answer(None).await?;
                     Ok(false)
                 }
@@ -279,12 +280,23 @@ impl Session {
         }
     }
 
+    /// After a reconnect a server of binary frames says again what it does not know to have arrived.
+    fn is_known(&self, event: &Event) -> bool {
+        let Event::Message { offset: Some(offset), epoch: None, .. } = event else { return false };
+        self.place.as_ref().is_some_and(|place| *offset <= place.offset)
+    }
+
     /// Waits for what the server says next. Loses nothing if it is dropped while it waits. After an error the session
     /// can be [opened](Self::open) again.
     pub async fn next(&mut self) -> Result<Event, Closed> {
-        let event = match self.early.pop_front() {
-            Some(event) => event,
-            None => self.receive().await?,
+        let event = loop {
+            let event = match self.early.pop_front() {
+                Some(event) => event,
+                None => self.receive().await?,
+            };
+            if !self.is_known(&event) {
+                break event;
+            }
         };
         if let Event::Message { offset: Some(offset), epoch, .. } = &event {
             match (&mut self.place, epoch) {

@@ -7,7 +7,7 @@ use rustix::process::{Pid, Signal};
 use serde_json::Value;
 
 use super::model::{Flaw, Model};
-use super::{Ran, sim};
+use super::{Ran, gone, sim};
 
 /// What the model knows: everything but sockets and time.
 const FAMILIES: &str = "register,ledger,code,pin,mailbox,transfer";
@@ -115,11 +115,7 @@ fn drawn(violation: &Value) {
 
 #[tokio::test]
 async fn a_family_of_which_nothing_is_answered_is_not_proven() {
-    // A port that nobody listens on and nobody else can have.
-    let socket = tokio::net::TcpSocket::new_v4().unwrap();
-    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let away = socket.local_addr().unwrap();
-    let target = format!("http://{away}");
+    let target = gone();
     let args = ["check", "--target", &target, "--duration", "300ms", "--json", "--family", "code,pin"];
     let ran = sim(&[&args[..], &["--patience", "300ms", "--deadline", "300ms"]].concat()).await;
     assert_eq!(ran.code, Some(1), "{}", ran.report);

@@ -26,15 +26,35 @@ struct Ran {
     report: Value,
 }
 
-/// Runs the binary to its end.
-async fn sim(args: &[&str]) -> Ran {
-    let output = Command::new(env!("CARGO_BIN_EXE_conclave-sim"))
+async fn run(args: &[&str]) -> std::process::Output {
+    Command::new(env!("CARGO_BIN_EXE_conclave-sim"))
         .args(args)
         .stdin(Stdio::null())
         .kill_on_drop(true)
         .output()
         .await
-        .unwrap();
+        .unwrap()
+}
+
+/// Runs the binary against an address where nothing listens: it says so before it measures anything.
+async fn finds_no_node(args: &[&str]) {
+    let output = run(args).await;
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!((output.status.code(), &output.stdout[..]), (Some(2), &b""[..]), "{errors}");
+    assert!(errors.starts_with("no node answers at http://127.0.0.1:"), "{errors}");
+}
+
+/// The address of a node that takes one connection and then goes away: enough to be found, and nothing more.
+fn gone() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let target = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || drop(listener.accept()));
+    target
+}
+
+/// Runs the binary to its end.
+async fn sim(args: &[&str]) -> Ran {
+    let output = run(args).await;
     let report = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| {
         panic!("no JSON in {:?}, errors {:?}", output.stdout, String::from_utf8_lossy(&output.stderr))
     });

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::sim;
+use super::{gone, sim};
 use super::stand_in::{Manner, StandIn};
 
 const BUSY: Manner = Manner::Busy { at_most: 4, takes: Duration::from_millis(50) };
@@ -52,8 +52,7 @@ async fn what_can_not_be_offered_is_said() {
 
 #[tokio::test]
 async fn other_refusals_than_those_of_an_overload_fail_the_run() {
-    let away = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let target = format!("http://{away}");
+    let target = gone();
     let args = ["overload", "--json", "--target", &target, "--measure", "300ms", "--concurrency", "2"];
     let ran = sim(&args).await;
     assert_eq!((ran.code, ran.number("/capacity_per_s")), (Some(1), 0.0), "{}", ran.report);

@@ -90,6 +90,8 @@ mod tests {
             admin_url: String::new(),
             timing: Timing::default(),
             tls: None,
+            secrets: None,
+            loopback_only: true,
         };
         let member = |peer: &str| Member { peer: peer.to_owned() };
         let known = BTreeMap::from([(1, member("a:1")), (2, member("b:9"))]);

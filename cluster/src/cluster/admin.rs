@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::status::{Majority, NodeStatus};
-use super::{Inner, limits};
+use super::{Inner, is_loopback, limits};
 use crate::raft::disk::Member;
 use crate::raft::message::{self, kind};
 use crate::raft::{MembershipError, Node};
@@ -301,13 +301,6 @@ async fn in_time(
     }
 }
 
-/// Whether a peer address means its own machine.
-fn is_loopback(peer: &str) -> bool {
-    let host = peer.rsplit_once(':').map_or(peer, |(host, _)| host);
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    bare == "localhost" || bare.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
-}
-
 pub(super) async fn serve(inner: Arc<Inner>, header: &[u8]) -> Outgoing {
     let done = match message::decode::<Request>(header) {
         Ok(request) => inner.carry_out(request).await,
@@ -348,15 +341,5 @@ mod tests {
             panic!("it is a refusal")
         };
         assert!(why.contains("only 2 of the 4 voters") && why.contains("3 are needed"), "{why}");
-    }
-
-    #[test]
-    fn loopback_is_known_by_name_and_by_number() {
-        for peer in ["127.0.0.1:7400", "[::1]:7400", "localhost:7400"] {
-            assert!(is_loopback(peer), "{peer}");
-        }
-        for peer in ["10.0.0.1:7400", "node-1.example.org:7400", "[2001:db8::1]:7400"] {
-            assert!(!is_loopback(peer), "{peer}");
-        }
     }
 }

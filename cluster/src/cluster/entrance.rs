@@ -44,15 +44,15 @@ pub(super) async fn ask_others(
             let request = Outgoing {
                 kind: kind::ENROLLED,
                 group: 0,
-                header: message::encode(&node_id),
+                header: message::encode(&storage),
                 payload: Vec::new(),
             };
             let Ok(reply) = links.call(*id, address, Lane::Control, request, ASK_TIMEOUT).await else {
                 continue;
             };
-            match message::decode::<Option<u128>>(&reply.header) {
-                Ok(Some(bound)) if bound != storage => return Err(StartError::Reused(node_id)),
-                Ok(_) => clear.insert(*id),
+            match message::decode::<bool>(&reply.header) {
+                Ok(false) => return Err(StartError::Reused(node_id)),
+                Ok(true) => clear.insert(*id),
                 Err(_) => continue,
             };
         }

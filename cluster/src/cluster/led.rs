@@ -1,11 +1,12 @@
-//! Waiting that is in vain while nobody leads.
+//! Waiting for a turn, and for somebody who leads.
 
 use std::pin::pin;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout};
 
+use super::quorum::Quorum;
 use super::{Error, changed, limits};
 use crate::raft::Lead;
 
@@ -13,6 +14,7 @@ use crate::raft::Lead;
 /// after `deadline` in any case.
 pub(super) async fn while_led<T>(
     mut lead: watch::Receiver<Option<Lead>>,
+    quorum: &Quorum,
     since: Instant,
     deadline: Duration,
     turn: impl Future<Output = T>,
@@ -30,10 +32,11 @@ pub(super) async fn while_led<T>(
                 () = sleep_until(since + deadline) => return Err(Error::Overloaded),
             }
         };
-        let over = (since + limits::PATIENCE.min(deadline)).max(lost + limits::INTERREGNUM);
-        if timeout_at(over, changed(&mut lead)).await.is_err() {
+        if since.elapsed() >= limits::patience(Some(lost), quorum.is_heard(), deadline) {
             return Err(Error::NoLeader);
         }
+        // Wakes early when there is a leader.
+        let _ = timeout(limits::RETRY_EVERY, changed(&mut lead)).await;
     }
 }
 
@@ -49,57 +52,73 @@ mod tests {
         Some(Lead { id: 1, address: "a:1".into(), term: 1, local: true })
     }
 
+    fn quorum(heard: bool) -> Quorum {
+        let quorum = Quorum::new();
+        quorum.set(heard);
+        quorum
+    }
+
     /// What became of it, and after how long.
     async fn outcome<T>(
         lead: &watch::Sender<Option<Lead>>,
+        heard: bool,
         since: Instant,
         turn: impl Future<Output = T>,
     ) -> (Result<T, Error>, Duration) {
-        let turned = while_led(lead.subscribe(), since, DEADLINE, turn).await;
+        let turned = while_led(lead.subscribe(), &quorum(heard), since, DEADLINE, turn).await;
         (turned, since.elapsed())
+    }
+
+    /// Looked at every few milliseconds.
+    fn about(took: Duration, expected: Duration) -> bool {
+        (expected..=expected + 2 * limits::RETRY_EVERY).contains(&took)
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_turn_comes_while_somebody_leads_and_is_not_waited_for_longer_than_a_wish_has() {
         let lead = watch::Sender::new(leader());
-        assert_eq!(outcome(&lead, Instant::now(), ready(7)).await, (Ok(7), Duration::ZERO));
-        let waited = outcome(&lead, Instant::now(), pending::<u8>()).await;
+        assert_eq!(outcome(&lead, true, Instant::now(), ready(7)).await, (Ok(7), Duration::ZERO));
+        let waited = outcome(&lead, true, Instant::now(), pending::<u8>()).await;
         assert_eq!(waited, (Err(Error::Overloaded), DEADLINE));
     }
 
     #[tokio::test(start_paused = true)]
     async fn while_nobody_leads_no_turn_comes_and_the_refusal_does_when_a_wish_gets_it() {
         let lead = watch::Sender::new(None);
-        let refused = outcome(&lead, Instant::now(), ready(7)).await;
-        assert_eq!(refused, (Err(Error::NoLeader), limits::PATIENCE));
+        for (heard, expected) in [(false, limits::PATIENCE), (true, DEADLINE)] {
+            let (refused, took) = outcome(&lead, heard, Instant::now(), ready(7)).await;
+            assert_eq!(refused, Err(Error::NoLeader));
+            assert!(about(took, expected), "{took:?}");
+        }
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_leader_that_is_lost_and_comes_back_delays_a_turn() {
         let lead = watch::Sender::new(leader());
+        // Far longer than a node that hears nobody would wait.
+        let (led, lost) = (2 * limits::PATIENCE, limits::PATIENCE + limits::PATIENCE / 2);
         let change = async {
-            tokio::time::sleep(2 * limits::PATIENCE).await;
+            tokio::time::sleep(led).await;
             lead.send_replace(None);
-            tokio::time::sleep(limits::INTERREGNUM / 2).await;
+            tokio::time::sleep(lost).await;
             lead.send_replace(leader());
         };
-        let wait = outcome(
-            &lead,
-            Instant::now(),
-            tokio::time::sleep(2 * limits::PATIENCE + limits::INTERREGNUM / 4),
-        );
-        let ((turned, after), ()) = tokio::join!(wait, change);
-        assert_eq!((turned, after), (Ok(()), 2 * limits::PATIENCE + limits::INTERREGNUM / 2));
+        let turn = tokio::time::sleep(led + lost / 4);
+        let ((turned, after), ()) = tokio::join!(outcome(&lead, true, Instant::now(), turn), change);
+        assert_eq!(turned, Ok(()));
+        assert!(about(after, led + lost), "{after:?}");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn whoever_waited_for_long_when_the_leader_was_lost_hears_so_soon() {
+    async fn whoever_waited_for_long_when_the_node_was_cut_off_hears_so_soon() {
         let lead = watch::Sender::new(leader());
         let change = async {
             tokio::time::sleep(2 * limits::PATIENCE).await;
             lead.send_replace(None);
         };
-        let ((turned, after), ()) = tokio::join!(outcome(&lead, Instant::now(), pending::<()>()), change);
-        assert_eq!((turned, after), (Err(Error::NoLeader), 2 * limits::PATIENCE + limits::INTERREGNUM));
+        let waiting = outcome(&lead, false, Instant::now(), pending::<()>());
+        let ((turned, after), ()) = tokio::join!(waiting, change);
+        assert_eq!(turned, Err(Error::NoLeader));
+        assert!(about(after, 2 * limits::PATIENCE + limits::INTERREGNUM), "{after:?}");
     }
 }

@@ -58,17 +58,32 @@ pub(super) const CASTS_MAX: usize = 16_384;
 pub(super) const DEADLINE_MAX: Duration = Duration::from_secs(15);
 /// Between two tries of the same batch.
 pub(super) const RETRY_EVERY: Duration = Duration::from_millis(20);
-/// For how long a wish is tried while nobody leads.
+/// A leader that is silent for so long may be lost: whether a majority is heard is asked from here on, and known when the
+/// leader counts as lost.
+pub(super) const SILENCE_SUSPECT: Duration = Duration::from_millis(450);
+/// How often it is asked meanwhile.
+pub(super) const PROBE_EVERY: Duration = Duration::from_millis(100);
+/// A voter that has not answered after so long is not heard.
+pub(super) const PROBE_TIMEOUT: Duration = Duration::from_millis(300);
+/// For how long a wish is tried while nobody leads and this node hears no majority of the voters. One that hears a
+/// majority tries it until its deadline.
 pub(super) const PATIENCE: Duration = Duration::from_millis(900);
 /// For how long nobody must have led before that counts: a wish that is older already, as on a slow disk, sees a
 /// leader that hands over to another through. A node that is cut off refuses within a second all the same, because it
 /// takes its leader for lost after 800 ms of silence.
 pub(super) const INTERREGNUM: Duration = Duration::from_millis(150);
 
-/// For how long a wish may be tried that nobody leads for since `leaderless`.
-pub(super) fn patience(leaderless: Option<Instant>, deadline: Duration) -> Duration {
+/// Bytes of a snapshot that a node takes from a peer: what it stores itself at the most may take twice that with its
+/// bookkeeping, and allowances, memories and sockets are not counted as stored.
+pub(super) fn snapshot_bytes_max(storage_bytes_max: u64) -> u64 {
+    storage_bytes_max.saturating_mul(2).saturating_add(1 << 30)
+}
+
+/// For how long a wish may be tried that nobody leads for since `leaderless`, by a node that does or does not hear a
+/// majority of the voters.
+pub(super) fn patience(leaderless: Option<Instant>, heard: bool, deadline: Duration) -> Duration {
     match leaderless {
-        Some(since) if since.elapsed() >= INTERREGNUM => PATIENCE.min(deadline),
+        Some(since) if !heard && since.elapsed() >= INTERREGNUM => PATIENCE.min(deadline),
         Some(_) | None => deadline,
     }
 }
@@ -81,15 +96,18 @@ mod tests {
 
     #[test]
     fn a_leader_that_hands_over_leaves_a_wish_all_its_time() {
-        assert_eq!(patience(None, DEADLINE), DEADLINE);
-        assert_eq!(patience(Some(Instant::now()), DEADLINE), DEADLINE);
+        for heard in [true, false] {
+            assert_eq!(patience(None, heard, DEADLINE), DEADLINE);
+            assert_eq!(patience(Some(Instant::now()), heard, DEADLINE), DEADLINE);
+        }
     }
 
     #[test]
-    fn while_nobody_leads_a_wish_hears_so_within_a_second() {
+    fn a_wish_waits_for_an_election_and_hears_within_a_second_that_there_can_be_none() {
         let lost = Instant::now() - INTERREGNUM;
-        assert_eq!(patience(Some(lost), DEADLINE), PATIENCE);
+        assert_eq!(patience(Some(lost), true, DEADLINE), DEADLINE);
+        assert_eq!(patience(Some(lost), false, DEADLINE), PATIENCE);
         let brief = PATIENCE / 2;
-        assert_eq!(patience(Some(lost), brief), brief);
+        assert_eq!(patience(Some(lost), false, brief), brief);
     }
 }

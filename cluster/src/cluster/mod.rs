@@ -10,10 +10,12 @@ mod limits;
 mod options;
 mod proposer;
 mod queue;
+mod quorum;
 mod reads;
 mod sequencer;
 mod service;
 mod spend;
+mod standing;
 mod status;
 mod trace;
 
@@ -27,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use admin::{AdminError, Change};
 pub use clock::{Clock, SystemClock};
-pub use options::{Options, StartError, World};
+pub use options::{Options, StartError, World, is_loopback};
 pub use status::{Majority, NodeStatus, Status};
 pub use trace::Trace;
 
@@ -42,6 +44,7 @@ use crate::wire::{self, Lane, Links, Outgoing, PeerHealth};
 use cast::Caster;
 use clock::Consensus;
 use proposer::Proposer;
+use quorum::Quorum;
 use sequencer::Sequencer;
 use spend::Spending;
 
@@ -110,7 +113,9 @@ struct Inner {
     spending: Arc<Spending>,
     proposer: Arc<Proposer>,
     gate: Arc<reads::Gate>,
+    quorum: Quorum,
     caster: Caster,
+    strangers: standing::Strangers,
     stop: CancellationToken,
 }
 
@@ -127,36 +132,58 @@ impl Cluster {
         let clock = Arc::new(Consensus::new(clock));
         let mut wire = wire::Options::new(options.node_id, options.cluster_name.clone(), seed);
         wire.tls = options.tls.clone();
+        wire.secrets = options.secrets.clone();
         let links = Links::new(wire, transport);
-        let service = service::Service::new(options.node_id, clock.clone());
+        let service = service::Service::new(clock.clone());
         links.serve(listener, service.clone());
 
         let (storage, fresh) = (disk.storage, disk.fresh);
         if fresh && options.members.len() > 1 {
             entrance::ask_others(&links, options.node_id, storage, &options.members).await?;
         }
-        let node = Node::start(options.node_id, options.timing, disk, links.clone()).await;
+        let snapshot_bytes_max = limits::snapshot_bytes_max(options.rules.storage_bytes_max);
+        let node =
+            Node::start(options.node_id, options.timing, snapshot_bytes_max, disk, links.clone()).await;
         let node = node.map_err(StartError::Raft)?;
         let stop = CancellationToken::new();
         let sequencer = Arc::new(Sequencer::new(node.clone(), clock.clone(), options.rules));
         let spending = Arc::new(Spending::new(node.replica().clone(), clock.clone()));
+        let quorum = Quorum::new();
         let proposer = Arc::new(Proposer::new(
             seed,
             options.deadline,
             links.clone(),
             node.lead(),
+            quorum.clone(),
             sequencer.clone(),
             spending.clone(),
         ));
-        let gate = Arc::new(reads::Gate::new(node.clone(), links.clone(), clock.clone(), options.deadline));
+        let gate =
+            reads::Gate::new(node.clone(), links.clone(), clock.clone(), quorum.clone(), options.deadline);
+        let gate = Arc::new(gate);
         let caster = Caster::new(links.clone(), stop.clone());
-        let inner = Inner { options, node, links, clock, sequencer, spending, proposer, gate, caster, stop };
+        let strangers = standing::Strangers::default();
+        let inner = Inner {
+            options,
+            node,
+            links,
+            clock,
+            sequencer,
+            spending,
+            proposer,
+            gate,
+            quorum,
+            caster,
+            strangers,
+            stop,
+        };
         let inner = Arc::new(inner);
         inner.clock.open(&inner);
         service.open(&inner);
         tokio::spawn(inner.sequencer.clone().run(inner.stop.clone()));
         tokio::spawn(inner.proposer.clone().run(inner.stop.clone()));
         tokio::spawn(inner.gate.clone().run(inner.stop.clone()));
+        tokio::spawn(inner.quorum.clone().run(inner.node.clone(), inner.links.clone(), inner.stop.clone()));
         tokio::spawn(inner.clone().tick());
 
         let this = Self { inner };
@@ -205,7 +232,8 @@ impl Cluster {
     /// # Errors
     /// [`Error::NoLeader`] then, and [`Error::Overloaded`] if it takes longer than a wish may.
     pub async fn while_led<T>(&self, since: Instant, turn: impl Future<Output = T>) -> Result<T, Error> {
-        led::while_led(self.inner.node.lead(), since, self.deadline(), turn).await
+        let inner = &self.inner;
+        led::while_led(inner.node.lead(), &inner.quorum, since, self.deadline(), turn).await
     }
 
     /// Whether a wish would be taken in now, or refused as [`Error::Overloaded`]. Whoever asks before it has read a large
@@ -330,7 +358,13 @@ impl Cluster {
     /// # Errors
     /// Refused if no node of this cluster answers at `peer` under `id`, if the id was removed before, or if this node has an
     /// address that the new one cannot reach.
+    /// Refused, too, if the address is not on loopback while nothing keeps strangers from the peer ports.
     pub async fn add(&self, id: u64, peer: String, change: Change) -> Result<(), AdminError> {
+        if self.inner.options.loopback_only && !is_loopback(&peer) {
+            return Err(AdminError::Refused(format!(
+                "{peer} is not a loopback address: first give every node the same cluster.secret_file, or cluster.tls"
+            )));
+        }
         self.inner.administer(admin::Request::Add { id, peer, change }).await
     }
 

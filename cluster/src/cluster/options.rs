@@ -1,6 +1,7 @@
 //! What a cluster node needs to know, and why it may not start.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use crate::raft::Timing;
 use crate::raft::disk::Disk;
 use crate::raft::files;
 use crate::state::rules::Rules;
-use crate::wire::{Listener, Tls, Transport};
+use crate::wire::{Listener, Secrets, Tls, Transport};
 
 /// What the handle is started with.
 #[derive(Debug, Clone)]
@@ -37,6 +38,10 @@ pub struct Options {
     pub timing: Timing,
     /// Certificates, if links are to be encrypted and mutually authenticated.
     pub tls: Option<Tls>,
+    /// A secret that all nodes share, if strangers are to be kept out by it.
+    pub secrets: Option<Secrets>,
+    /// Whether only members on loopback may be added, because nothing else keeps strangers out.
+    pub loopback_only: bool,
 }
 
 impl Options {
@@ -81,6 +86,13 @@ impl World {
     }
 }
 
+/// Whether only this machine reaches `address`, a `host:port`. A name other than `localhost` may be anybody.
+pub fn is_loopback(address: &str) -> bool {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
+}
+
 /// Why a node did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -101,4 +113,21 @@ pub enum StartError {
     /// The disk's content cannot be used.
     #[error("raft cannot start: {0}")]
     Raft(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loopback_is_told_from_the_rest() {
+        for address in ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "localhost:1", "[::ffff:127.0.0.1]:1"] {
+            assert!(is_loopback(address), "{address}");
+        }
+        for address in
+            ["0.0.0.0:1", "[::]:1", "10.0.0.1:1", "node-1:1", "localhost.example:1", ":1", "128.0.0.1:1"]
+        {
+            assert!(!is_loopback(address), "{address}");
+        }
+    }
 }

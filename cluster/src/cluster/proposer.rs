@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::queue::{Pending, Queue};
+use super::quorum::Quorum;
 use super::sequencer::{Parcel, Sequencer};
 use super::spend::Spending;
 use super::trace::{Trace, Traces};
@@ -28,6 +29,7 @@ pub(super) struct Proposer {
     deadline: Duration,
     links: Links,
     lead: watch::Receiver<Option<Lead>>,
+    quorum: Quorum,
     sequencer: Arc<Sequencer>,
     spending: Arc<Spending>,
     queue: Mutex<Queue>,
@@ -40,12 +42,13 @@ impl Proposer {
         deadline: Duration,
         links: Links,
         lead: watch::Receiver<Option<Lead>>,
+        quorum: Quorum,
         sequencer: Arc<Sequencer>,
         spending: Arc<Spending>,
     ) -> Self {
         let deadline = deadline.min(limits::DEADLINE_MAX);
         let queue = Mutex::default();
-        Self { origin, deadline, links, lead, sequencer, spending, queue, filled: Notify::new() }
+        Self { origin, deadline, links, lead, quorum, sequencer, spending, queue, filled: Notify::new() }
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
@@ -163,7 +166,7 @@ impl Proposer {
 
     /// Refuses the commands whose time is over.
     fn give_up(&self, batch: &mut Vec<Pending>, leaderless: Option<Instant>) {
-        let patience = limits::patience(leaderless, self.deadline);
+        let patience = limits::patience(leaderless, self.quorum.is_heard(), self.deadline);
         let (over, rest): (Vec<_>, Vec<_>) =
             std::mem::take(batch).into_iter().partition(|pending| pending.since.elapsed() >= patience);
         *batch = rest;

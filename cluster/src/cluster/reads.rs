@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::clock::Consensus;
+use super::quorum::Quorum;
 use super::{Error, changed, limits};
 use crate::raft::message::{self, kind};
 use crate::raft::{Lead, Node};
@@ -38,6 +39,7 @@ pub(super) struct Gate {
     node: Node,
     links: Links,
     clock: Arc<Consensus>,
+    quorum: Quorum,
     deadline: Duration,
     /// `None` once nobody is let through any more.
     waiting: Mutex<Option<Vec<Waiting>>>,
@@ -45,8 +47,15 @@ pub(super) struct Gate {
 }
 
 impl Gate {
-    pub(super) fn new(node: Node, links: Links, clock: Arc<Consensus>, deadline: Duration) -> Self {
-        Self { node, links, clock, deadline, waiting: Mutex::new(Some(Vec::new())), filled: Notify::new() }
+    pub(super) fn new(
+        node: Node,
+        links: Links,
+        clock: Arc<Consensus>,
+        quorum: Quorum,
+        deadline: Duration,
+    ) -> Self {
+        let (waiting, filled) = (Mutex::new(Some(Vec::new())), Notify::new());
+        Self { node, links, clock, quorum, deadline, waiting, filled }
     }
 
     /// Waits to be let through.
@@ -142,7 +151,7 @@ impl Gate {
                     () = changed(&mut lead) => continue,
                 }
             }
-            let patience = limits::patience(leaderless, self.deadline);
+            let patience = limits::patience(leaderless, self.quorum.is_heard(), self.deadline);
             for late in readers.extract_if(.., |reader| reader.since.elapsed() >= patience) {
                 let _ = late.passed.send(Err(Error::NoLeader));
             }

@@ -5,8 +5,9 @@ use std::sync::{Arc, OnceLock, Weak};
 use futures_util::future::BoxFuture;
 
 use super::clock::Consensus;
-use super::{Inner, admin, proposer, reads};
+use super::{Inner, admin, proposer, reads, standing};
 use crate::raft::message::{self, kind};
+use crate::raft::refusal::Refusal;
 use crate::wire::{self, Frame, Outgoing};
 
 /// Serves frames. It is there before Raft is, so that a node which asks its way in hears from one that does too.
@@ -14,15 +15,14 @@ use crate::wire::{self, Frame, Outgoing};
 pub(super) struct Service(Arc<Shared>);
 
 struct Shared {
-    node_id: u64,
     clock: Arc<Consensus>,
     /// Weak, because the links that this serves belong to it.
     inner: OnceLock<Weak<Inner>>,
 }
 
 impl Service {
-    pub(super) fn new(node_id: u64, clock: Arc<Consensus>) -> Arc<Self> {
-        Arc::new(Self(Arc::new(Shared { node_id, clock, inner: OnceLock::new() })))
+    pub(super) fn new(clock: Arc<Consensus>) -> Arc<Self> {
+        Arc::new(Self(Arc::new(Shared { clock, inner: OnceLock::new() })))
     }
 
     /// From now on everything is served.
@@ -44,12 +44,22 @@ impl wire::Service for Service {
     fn serve(&self, from: u64, request: Frame) -> BoxFuture<'static, Outgoing> {
         let inner = self.0.inner.get().and_then(Weak::upgrade);
         if request.kind == kind::ENROLLED {
-            return ready(enrolled(inner.as_deref(), &request));
+            return ready(enrolled(inner.as_deref(), from, &request));
         }
         let Some(inner) = inner else {
             return ready(failed());
         };
+        if !inner.serves(from, request.kind) {
+            inner.node.refusals().note(
+                from,
+                request.kind,
+                Refusal::NotMember,
+                &"not a member of the cluster",
+            );
+            return ready(failed());
+        }
         match request.kind {
+            kind::MEMBER => ready(standing::serve_member(&inner, &request)),
             kind::FORWARD | kind::FORWARD_TRACED => proposer::serve_forward(&inner.sequencer, request),
             kind::READ_INDEX => Box::pin(reads::serve_read_index(inner.node.clone(), inner.clock.clone())),
             kind::STATUS => ready(Outgoing {
@@ -60,8 +70,8 @@ impl wire::Service for Service {
             }),
             kind::CAST => ready(inner.caster.deliver(from, request)),
             kind::ADMIN => Box::pin(async move { admin::serve(inner, &request.header).await }),
-            _ => inner.node.serve(from, request).unwrap_or_else(|| {
-                tracing::warn!(node = self.0.node_id, peer = from, "a peer asked for something unknown");
+            kind => inner.node.serve(from, request).unwrap_or_else(|| {
+                inner.node.refusals().note(from, kind, Refusal::Unknown, &"no such request");
                 ready(failed())
             }),
         }
@@ -72,10 +82,13 @@ impl wire::Service for Service {
     }
 }
 
-/// Which disk the asked-for id is bound to, as far as this node knows.
-fn enrolled(inner: Option<&Inner>, request: &Frame) -> Outgoing {
-    let bound: Option<u128> = message::decode::<u64>(&request.header)
-        .ok()
-        .and_then(|id| inner.and_then(|inner| inner.node.replica().look(|state| state.member(id))));
-    Outgoing { kind: kind::ENROLLED, group: 0, header: message::encode(&bound), payload: Vec::new() }
+/// Whether the node that asks may use its id with its disk, as far as this node knows. It is told nothing else, and nothing of
+/// other ids: it need not be a member.
+fn enrolled(inner: Option<&Inner>, from: u64, request: &Frame) -> Outgoing {
+    let Ok(storage) = message::decode::<u128>(&request.header) else {
+        return failed();
+    };
+    let bound = inner.and_then(|inner| inner.node.replica().look(|state| state.member(from)));
+    let free = bound.is_none_or(|bound| bound == storage);
+    Outgoing { kind: kind::ENROLLED, group: 0, header: message::encode(&free), payload: Vec::new() }
 }

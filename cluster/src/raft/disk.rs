@@ -121,6 +121,11 @@ pub trait LogDisk: Send + Sync + 'static {
     fn truncate_after(&mut self, last: Option<LogId>) -> io::Result<()>;
     /// Drops all entries up to `upto`, which a snapshot covers.
     fn purge(&mut self, upto: LogId) -> io::Result<()>;
+    /// A short step towards a fresh file, so that what is purged lies in none any more; returns whether there is one now. What
+    /// is purged leaves the disk with the next flush after that. A disk without files is done at once.
+    fn renew(&mut self) -> io::Result<bool> {
+        Ok(true)
+    }
     /// Makes everything written so far durable, then calls `done`.
     fn flush(&mut self, done: Flushed) -> io::Result<()>;
     /// How many bytes the log takes.

@@ -62,6 +62,14 @@ impl Log {
         self.lock().disk.size()
     }
 
+    /// Begins a fresh file, so that what is purged leaves the disk. Others write in between.
+    pub(super) async fn renew(&self) -> io::Result<()> {
+        while !self.lock().disk.renew()? {
+            tokio::task::yield_now().await;
+        }
+        self.sync().await
+    }
+
     fn read(&self, range: Range<u64>, bytes_max: usize) -> io::Result<Vec<Entry>> {
         let records = self.lock().disk.read(range, bytes_max)?;
         records.into_iter().map(entry_from_disk).collect()

@@ -42,6 +42,22 @@ impl Node {
         self.raft.change_membership(change, false).await.map(drop).map_err(membership_error)
     }
 
+    /// Whether `id` is a member: by the last change of members in this node's log, or by the last that is applied. A leader
+    /// that leaves is one until its followers apply that it left; they learn from it that this is committed.
+    pub fn knows(&self, id: u64) -> bool {
+        self.is_latest_member(id) || self.replica().has_member(id)
+    }
+
+    /// Whether this node is a member, by the last change of members in its log.
+    pub fn belongs(&self) -> bool {
+        self.is_latest_member(self.id)
+    }
+
+    fn is_latest_member(&self, id: u64) -> bool {
+        let metrics = self.raft.metrics();
+        metrics.borrow_watched().membership_config.get_node(&id).is_some()
+    }
+
     /// The voters, and everybody's address.
     pub fn members(&self) -> (BTreeSet<u64>, BTreeMap<u64, Member>) {
         let metrics = self.raft.metrics();

@@ -21,6 +21,8 @@ pub(crate) mod kind {
     pub(crate) const CAST: u8 = 11;
     /// As `FORWARD`, with the traces of the batch in front of its header.
     pub(crate) const FORWARD_TRACED: u8 = 12;
+    /// Whether a node is a member.
+    pub(crate) const MEMBER: u8 = 13;
     pub(crate) const FAILED: u8 = 255;
 }
 
@@ -140,6 +142,8 @@ pub(super) struct SnapshotPart {
     pub(super) vote: Vote,
     pub(super) meta: SnapshotMeta,
     pub(super) offset: u64,
+    /// Bytes of the whole snapshot.
+    pub(super) total: u64,
     pub(super) last: bool,
 }
 

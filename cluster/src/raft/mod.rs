@@ -10,6 +10,7 @@ pub mod disk;
 pub mod files;
 pub mod recover;
 
+mod horizon;
 mod log;
 mod machine;
 mod members;
@@ -17,7 +18,9 @@ pub(crate) mod message;
 mod network;
 mod node;
 mod peer;
+pub(crate) mod refusal;
 mod replica;
+mod rewrite;
 mod runtime;
 #[cfg(test)]
 mod suite;

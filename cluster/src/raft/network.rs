@@ -18,6 +18,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep};
 
 use super::disk::Member;
+use super::horizon::Horizon;
 use super::machine::{RaftSnapshot, SnapshotData};
 use super::message::{self, kind};
 use super::types::{
@@ -132,7 +133,7 @@ impl Peer {
         };
         let reply: message::BallotReply = self.call(Lane::Control, kind, &ballot, Vec::new(), time).await?;
         Ok(VoteResponse {
-            vote: vote_from_disk(reply.vote),
+            vote: heard(reply.vote, &rpc.vote)?,
             vote_granted: reply.granted,
             last_log_id: reply.last.map(log_id_from_disk),
         })
@@ -153,7 +154,13 @@ impl Peer {
             })?;
             let next = offset + piece.len() as u64;
             let last = next >= file.len();
-            let part = message::SnapshotPart { vote: vote_to_disk(&vote), meta: meta.clone(), offset, last };
+            let part = message::SnapshotPart {
+                vote: vote_to_disk(&vote),
+                meta: meta.clone(),
+                offset,
+                total: file.len(),
+                last,
+            };
             let time = if last { INSTALL_STALL } else { PIECE_STALL };
             let reply: message::SnapshotReply =
                 self.call(Lane::Snapshot, kind::SNAPSHOT, &part, vec![piece], time).await?;
@@ -165,7 +172,7 @@ impl Peer {
                     }
                     offset = next;
                 }
-                message::SnapshotReply::Done(vote) => return Ok(vote_from_disk(vote)),
+                message::SnapshotReply::Done(theirs) => return Ok(heard(theirs, &vote)?),
                 message::SnapshotReply::More | message::SnapshotReply::Restart => {
                     let error = Unreachable::from_string("the peer lost its place in the snapshot");
                     return Err(StreamingError::Unreachable(error));
@@ -208,7 +215,9 @@ impl RaftNetworkV2<TypeConfig> for Peer {
                 AppendEntriesResponse::PartialSuccess(id.map(log_id_from_disk))
             }
             message::AppendReply::Conflict => AppendEntriesResponse::Conflict,
-            message::AppendReply::HigherVote(vote) => AppendEntriesResponse::HigherVote(vote_from_disk(vote)),
+            message::AppendReply::HigherVote(vote) => {
+                AppendEntriesResponse::HigherVote(heard(vote, &rpc.vote)?)
+            }
         })
     }
 
@@ -268,6 +277,18 @@ impl RaftNetworkV2<TypeConfig> for Peer {
                 })
             }
         })
+    }
+}
+
+/// A vote that a peer answers with, unless its term is absurd: it would become this node's.
+fn heard(vote: super::disk::Vote, own: &Vote) -> Rpc<Vote> {
+    let horizon = Horizon { term: own.leader_id.term, index: 0 };
+    match horizon.vote(vote) {
+        Ok(()) => Ok(vote_from_disk(vote)),
+        Err(absurd) => {
+            crate::wire::refused("absurd");
+            Err(RPCError::Unreachable(Unreachable::from_string(format!("the peer's answer: {absurd}"))))
+        }
     }
 }
 

@@ -15,12 +15,15 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::disk::{Disk, Member, SnapshotDisk, WHAT_TO_DO};
+use super::files;
 use super::log::Log;
 use super::machine::{Machine, read_state};
 use super::message::kind;
 use super::network::Network;
 use super::peer::{Raft, Served};
+use super::refusal::Refusals;
 use super::replica::Replica;
+use super::rewrite::Age;
 use super::types::{Answers, Batch};
 use crate::state::command::Proposal;
 use crate::state::outcome::Answer;
@@ -38,6 +41,8 @@ pub struct Timing {
     pub election_max: Duration,
     /// Log bytes after which a snapshot is taken and the log cut; twice the stored bytes, if that is more.
     pub snapshot_log_bytes: u64,
+    /// The log is rewritten at this age at the latest, if anything is in it, so that what expired leaves the disk.
+    pub snapshot_age_max: Duration,
 }
 
 impl Default for Timing {
@@ -47,6 +52,7 @@ impl Default for Timing {
             election_min: Duration::from_millis(400),
             election_max: Duration::from_millis(650),
             snapshot_log_bytes: 64 << 20,
+            snapshot_age_max: Duration::from_secs(4 * 3600),
         }
     }
 }
@@ -110,25 +116,36 @@ pub struct Node {
     pub(super) id: u64,
     pub(super) raft: Raft,
     served: Served,
-    log: Log,
+    pub(super) log: Log,
     replica: Arc<Replica>,
     lead: watch::Receiver<Option<Lead>>,
     heard: Arc<Heard>,
-    stop: CancellationToken,
+    refusals: Arc<Refusals>,
+    pub(super) stop: CancellationToken,
 }
 
 /// What to tell of the snapshot on this disk, if it cannot be read: Raft, which reads it first, only says that it failed.
 async fn damage(snapshots: &Arc<dyn SnapshotDisk>) -> Option<String> {
     let error = read_state(&snapshots.current()?).await.err()?;
-    Some(format!("the snapshot on the disk is damaged ({error}). {WHAT_TO_DO}"))
+    Some(if files::is_damage(&error) {
+        format!("the snapshot on the disk is damaged ({error}). {WHAT_TO_DO}")
+    } else {
+        format!("the snapshot on the disk cannot be read now ({error}); nothing is damaged")
+    })
 }
 
 /// When the leader was last heard of. A plain mutex around a number.
 struct Heard(Mutex<Instant>);
 
 impl Node {
-    /// Starts Raft on this disk. It votes from now on.
-    pub async fn start(id: u64, timing: Timing, disk: Disk, links: Links) -> Result<Self, String> {
+    /// Starts Raft on this disk. It votes from now on. Snapshots of peers are taken up to `snapshot_bytes_max`.
+    pub async fn start(
+        id: u64,
+        timing: Timing,
+        snapshot_bytes_max: u64,
+        disk: Disk,
+        links: Links,
+    ) -> Result<Self, String> {
         let config = Config {
             cluster_name: "conclave".to_owned(),
             heartbeat_interval: timing.heartbeat.as_millis() as u64,
@@ -162,14 +179,16 @@ impl Node {
             Err(error) => return Err(damage(&disk.snapshots).await.unwrap_or_else(|| error.to_string())),
         };
         let (sender, lead) = watch::channel(None);
+        let refusals = Arc::new(Refusals::default());
         let node = Self {
             id,
-            served: Served::new(raft.clone(), disk.snapshots),
+            served: Served::new(raft.clone(), disk.snapshots, snapshot_bytes_max, refusals.clone()),
             raft,
             log,
             replica,
             lead,
             heard: Arc::new(Heard(Mutex::new(Instant::now()))),
+            refusals,
             stop: CancellationToken::new(),
         };
         tokio::spawn(node.clone().watch(timing, sender));
@@ -192,6 +211,8 @@ impl Node {
         let mut tick = tokio::time::interval(WATCH_EVERY);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut changes = 0_u64;
+        let mut age = Age::new(self.id, timing.snapshot_age_max);
+        let mut rewriting: Option<tokio::task::JoinHandle<()>> = None;
         loop {
             tokio::select! {
                 biased;
@@ -200,6 +221,10 @@ impl Node {
                 _ = tick.tick() => if self.log.appended() >= self.snapshot_due(timing) {
                     self.log.snapshot_taken();
                     if self.raft.trigger().snapshot().await.is_err() { return }
+                } else if age.is_due(self.log.appended() > 0)
+                    && rewriting.as_ref().is_none_or(tokio::task::JoinHandle::is_finished)
+                {
+                    rewriting = Some(tokio::spawn(self.clone().rewrite_log()));
                 },
             }
             let lead = self.current_lead(silence_max);
@@ -240,9 +265,24 @@ impl Node {
         fresh.then_some(Lead { id, address, term: metrics.current_term, local })
     }
 
+    /// Where refused requests of peers are counted and told.
+    pub(crate) fn refusals(&self) -> &Refusals {
+        &self.refusals
+    }
+
     /// Who leads, and its changes. Once the node was shut down there are no more changes, and the channel is closed.
     pub fn lead(&self) -> watch::Receiver<Option<Lead>> {
         self.lead.clone()
+    }
+
+    /// This node's id.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Whether somebody leads who was heard of within this time; a leader, from a quorum.
+    pub fn is_led_within(&self, silence_max: Duration) -> bool {
+        self.current_lead(silence_max).is_some()
     }
 
     /// This node's copy of the state.

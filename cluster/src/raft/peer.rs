@@ -4,15 +4,18 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use openraft::Snapshot;
+use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, TransferLeaderError, TransferLeaderRequest, VoteRequest,
 };
 use serde::Serialize;
 use tokio::sync::Mutex;
 
-use super::disk::{SnapshotDisk, SnapshotMeta, SnapshotSink};
+use super::disk::{LogId, SnapshotDisk, SnapshotMeta, SnapshotSink};
+use super::horizon::{Absurd, Horizon};
 use super::machine::Machine;
 use super::message::{self, Malformed, kind};
+use super::refusal::{Refusal, Refusals};
 use super::types::{
     TypeConfig, entry_from_disk, log_id_from_disk, log_id_to_disk, meta_from_disk, vote_from_disk,
     vote_to_disk,
@@ -26,10 +29,27 @@ pub(super) type Raft = openraft::Raft<TypeConfig, Machine>;
 enum Failure {
     #[error(transparent)]
     Malformed(#[from] Malformed),
+    #[error(transparent)]
+    Absurd(#[from] Absurd),
+    #[error(
+        "a snapshot of {total} bytes is more than the {bytes_max} that storage.bytes_max allows here; all nodes need the same"
+    )]
+    TooLarge { total: u64, bytes_max: u64 },
     #[error("raft: {0}")]
     Raft(String),
     #[error("disk: {0}")]
     Disk(#[from] std::io::Error),
+}
+
+impl Failure {
+    fn refusal(&self) -> Refusal {
+        match self {
+            Failure::Malformed(_) => Refusal::Malformed,
+            Failure::Absurd(_) => Refusal::Absurd,
+            Failure::TooLarge { .. } => Refusal::TooLarge,
+            Failure::Raft(_) | Failure::Disk(_) => Refusal::Failed,
+        }
+    }
 }
 
 /// Serves the requests whose kinds Raft owns.
@@ -39,17 +59,34 @@ pub(super) struct Served {
     snapshots: Arc<dyn SnapshotDisk>,
     /// The one snapshot that is on its way here. A tokio mutex: pieces are written to disk while it is held.
     receiving: Arc<Mutex<Option<Receiving>>>,
+    /// Bytes of a snapshot that is taken from a peer.
+    snapshot_bytes_max: u64,
+    refusals: Arc<Refusals>,
 }
 
 struct Receiving {
     meta: SnapshotMeta,
+    /// How many bytes the sender said there are.
+    total: u64,
     written: u64,
     sink: Box<dyn SnapshotSink>,
 }
 
 impl Served {
-    pub(super) fn new(raft: Raft, snapshots: Arc<dyn SnapshotDisk>) -> Self {
-        Self { raft, snapshots, receiving: Arc::default() }
+    pub(super) fn new(
+        raft: Raft,
+        snapshots: Arc<dyn SnapshotDisk>,
+        snapshot_bytes_max: u64,
+        refusals: Arc<Refusals>,
+    ) -> Self {
+        Self { raft, snapshots, receiving: Arc::default(), snapshot_bytes_max, refusals }
+    }
+
+    /// What this node knows, for judging what a peer says.
+    fn horizon(&self) -> Horizon {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        Horizon { term: metrics.current_term, index: metrics.last_log_index.unwrap_or(0) }
     }
 
     /// The reply to a frame, or nothing if the kind is not Raft's.
@@ -63,9 +100,10 @@ impl Served {
             kind::TRANSFER => Box::pin(async move { this.transfer(frame).await }),
             _ => return None,
         };
+        let refusals = self.refusals.clone();
         Some(Box::pin(async move {
             reply.await.unwrap_or_else(|failure| {
-                tracing::warn!(peer = from, kind, error = %failure, "a peer's request could not be served");
+                refusals.note(from, kind, failure.refusal(), &failure);
                 Outgoing { kind: kind::FAILED, group: 0, header: Vec::new(), payload: Vec::new() }
             })
         }))
@@ -73,7 +111,12 @@ impl Served {
 
     async fn append(self, frame: Frame) -> Result<Outgoing, Failure> {
         let append: message::Append = message::decode(&frame.header)?;
+        let horizon = self.horizon();
+        horizon.vote(append.vote)?;
+        horizon.id(append.previous)?;
+        horizon.id(append.commit)?;
         let records = message::join(append.entries, frame.payload)?;
+        follow_each_other(append.previous, records.iter().map(|record| record.id), append.vote.term)?;
         let request = AppendEntriesRequest {
             vote: vote_from_disk(append.vote),
             prev_log_id: append.previous.map(log_id_from_disk),
@@ -93,6 +136,9 @@ impl Served {
 
     async fn ballot(self, frame: Frame) -> Result<Outgoing, Failure> {
         let ballot: message::Ballot = message::decode(&frame.header)?;
+        let horizon = self.horizon();
+        horizon.vote(ballot.vote)?;
+        horizon.id(ballot.last)?;
         let request = VoteRequest {
             vote: vote_from_disk(ballot.vote),
             last_log_id: ballot.last.map(log_id_from_disk),
@@ -114,12 +160,25 @@ impl Served {
 
     async fn snapshot(self, frame: Frame) -> Result<Outgoing, Failure> {
         let part: message::SnapshotPart = message::decode(&frame.header)?;
+        let horizon = self.horizon();
+        horizon.vote(part.vote)?;
+        horizon.id(part.meta.last)?;
+        horizon.id(part.meta.membership_at)?;
+        if part.total > self.snapshot_bytes_max {
+            return Err(Failure::TooLarge { total: part.total, bytes_max: self.snapshot_bytes_max });
+        }
+        let end = part.offset.checked_add(frame.payload.len() as u64).ok_or(Malformed)?;
+        if end > part.total || part.last != (end == part.total) {
+            return Err(Malformed.into());
+        }
         let mut receiving = self.receiving.lock().await;
         if part.offset == 0 {
             let sink = self.snapshots.receive(part.meta.clone()).await?;
-            *receiving = Some(Receiving { meta: part.meta.clone(), written: 0, sink });
+            *receiving = Some(Receiving { meta: part.meta.clone(), total: part.total, written: 0, sink });
         }
-        let expected = receiving.as_ref().is_some_and(|it| it.meta == part.meta && it.written == part.offset);
+        let expected = receiving
+            .as_ref()
+            .is_some_and(|it| (&it.meta, it.total, it.written) == (&part.meta, part.total, part.offset));
         let Some(mut place) = receiving.take().filter(|_| expected) else {
             return Ok(outgoing(kind::SNAPSHOT, &message::SnapshotReply::Restart));
         };
@@ -142,6 +201,9 @@ impl Served {
 
     async fn transfer(self, frame: Frame) -> Result<Outgoing, Failure> {
         let transfer: message::Transfer = message::decode(&frame.header)?;
+        let horizon = self.horizon();
+        horizon.vote(transfer.from)?;
+        horizon.id(transfer.last)?;
         let request = TransferLeaderRequest::new(
             vote_from_disk(transfer.from),
             transfer.to,
@@ -166,10 +228,60 @@ impl Served {
     }
 }
 
+/// Whether entries follow `previous` and each other without a gap, in terms that never fall nor exceed their leader's.
+fn follow_each_other(
+    previous: Option<LogId>,
+    entries: impl Iterator<Item = LogId>,
+    term_max: u64,
+) -> Result<(), Malformed> {
+    let mut before = previous;
+    for id in entries {
+        let expected = before.map_or(0, |before| before.index + 1);
+        let least = before.map_or(0, |before| before.term);
+        if id.index != expected || id.term < least || id.term > term_max {
+            return Err(Malformed);
+        }
+        before = Some(id);
+    }
+    Ok(())
+}
+
 pub(super) fn outgoing<T: Serialize>(kind: u8, reply: &T) -> Outgoing {
     Outgoing { kind, group: 0, header: message::encode(reply), payload: Vec::new() }
 }
 
 fn raft_failure(error: impl std::fmt::Display) -> Failure {
     Failure::Raft(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(term: u64, index: u64) -> LogId {
+        LogId { term, index }
+    }
+
+    fn follow(previous: Option<LogId>, entries: &[LogId]) -> bool {
+        follow_each_other(previous, entries.iter().copied(), 5).is_ok()
+    }
+
+    #[test]
+    fn entries_of_one_message_follow_each_other() {
+        assert!(follow(None, &[]) && follow(Some(id(3, 9)), &[]));
+        assert!(follow(None, &[id(0, 0), id(1, 1), id(5, 2)]));
+        assert!(follow(Some(id(3, 9)), &[id(3, 10), id(4, 11)]));
+        for entries in [
+            &[id(3, 9)][..],
+            &[id(3, 11)],
+            &[id(2, 10)],
+            &[id(6, 10)],
+            &[id(3, 10), id(3, 12)],
+            &[id(4, 10), id(3, 11)],
+            &[id(u64::MAX, u64::MAX)],
+        ] {
+            assert!(!follow(Some(id(3, 9)), entries), "{entries:?}");
+        }
+        assert!(!follow(None, &[id(1, 1)]));
+    }
 }

@@ -67,6 +67,11 @@ impl Replica {
         look(&inner.state, inner.meta.last.map_or(0, |last| last.index + 1))
     }
 
+    /// Whether a node is a member by the last change of members that was applied.
+    pub(super) fn has_member(&self, id: u64) -> bool {
+        self.lock().meta.membership.nodes.contains_key(&id)
+    }
+
     /// Looks at the state unless apply is at work on it.
     pub fn try_look<R>(&self, look: impl FnOnce(&State) -> R) -> Option<R> {
         self.inner.try_lock().ok().map(|inner| look(&inner.state))

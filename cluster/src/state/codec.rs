@@ -259,10 +259,12 @@ impl Ask {
                 socket::Verb::Open { .. }
                 | socket::Verb::Resume { .. }
                 | socket::Verb::Detach { .. }
-                | socket::Verb::Close { .. } => [None, None],
+                | socket::Verb::Close { .. }
+                | socket::Verb::Mark { .. } => [None, None],
             },
             Self::Rendezvous(ask) => {
-                let super::rendezvous::Verb::Register { peer, .. } = &ask.verb;
+                use super::rendezvous::Verb;
+                let (Verb::Register { peer, .. } | Verb::Withdraw { peer }) = &ask.verb;
                 [Some(peer), None]
             }
             Self::Device(ask) => {

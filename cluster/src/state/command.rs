@@ -119,9 +119,10 @@ impl Ask {
             },
             Self::Socket(ask) => match ask.verb {
                 socket::Verb::Open { .. } | socket::Verb::Enter { .. } | socket::Verb::Hold { .. } => false,
-                socket::Verb::Resume { .. } | socket::Verb::Detach { .. } | socket::Verb::Close { .. } => {
-                    true
-                }
+                socket::Verb::Resume { .. }
+                | socket::Verb::Detach { .. }
+                | socket::Verb::Close { .. }
+                | socket::Verb::Mark { .. } => true,
             },
             Self::Room(ask) => match ask.verb {
                 room::Verb::Join { .. } | room::Verb::Publish { .. } => false,
@@ -135,7 +136,11 @@ impl Ask {
                 ticket::Verb::Issue { .. } => false,
                 ticket::Verb::Redeem => true,
             },
-            Self::Rendezvous(_) | Self::Device(_) | Self::Member(_) | Self::Host(_) => false,
+            Self::Rendezvous(ask) => match ask.verb {
+                rendezvous::Verb::Register { .. } => false,
+                rendezvous::Verb::Withdraw { .. } => true,
+            },
+            Self::Device(_) | Self::Member(_) | Self::Host(_) => false,
         }
     }
 }

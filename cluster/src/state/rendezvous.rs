@@ -32,6 +32,11 @@ pub enum Verb {
         /// How long the registration lives.
         ttl_ms: u32,
     },
+    /// Let it resolve to nobody any more, if it resolves to `peer`.
+    Withdraw {
+        /// The peer id that it was registered for.
+        peer: String,
+    },
 }
 
 /// What happened to an invite code.
@@ -39,6 +44,8 @@ pub enum Verb {
 pub enum Outcome {
     /// It resolves to the peer.
     Registered,
+    /// It does not resolve to the peer.
+    Withdrawn,
 }
 
 /// Why nothing happened to an invite code.
@@ -68,10 +75,29 @@ pub(super) struct Register(OrdMap<Key, Registration>);
 
 impl Register {
     pub(super) fn carry_out(&mut self, ask: Ask, ground: &mut Ground) -> Result<Outcome, outcome::Refusal> {
-        let Ask { key, verb: Verb::Register { peer, ttl_ms } } = ask;
+        let Ask { key, verb } = ask;
         if ground.overdue && self.0.get(&key).is_some_and(|it| !it.lease.alive(ground.now_ms)) {
             self.free(&key, ground);
         }
+        match verb {
+            Verb::Register { peer, ttl_ms } => self.register(key, &peer, ttl_ms, ground),
+            Verb::Withdraw { peer } => {
+                if self.0.get(&key).is_some_and(|registration| *registration.peer == *peer) {
+                    self.free(&key, ground);
+                    ground.wakes.wake(Domain::Rendezvous, key);
+                }
+                Ok(Outcome::Withdrawn)
+            }
+        }
+    }
+
+    fn register(
+        &mut self,
+        key: Key,
+        peer: &str,
+        ttl_ms: u32,
+        ground: &mut Ground,
+    ) -> Result<Outcome, outcome::Refusal> {
         let expires_ms = ground.after(ttl_ms);
         let thing = Thing::Rendezvous(key);
         match self.0.get_mut(&key) {

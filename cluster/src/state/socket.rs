@@ -67,6 +67,26 @@ pub enum Verb {
         /// The connection that says so.
         connection: u64,
     },
+    /// Remember how far the client got in its room. Nothing if another connection took over.
+    Mark {
+        /// The connection that says so.
+        connection: u64,
+        /// How far.
+        mark: Mark,
+    },
+}
+
+/// How far a client got in its room, for clients that cannot say it themselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// Names the room's numbering.
+    pub epoch: u64,
+    /// Everything up to this offset arrived.
+    pub received: u64,
+    /// Nothing after this offset was sent.
+    pub sent: u64,
+    /// The highest number that the client gave a message of its own; 0 if it gave none.
+    pub said: u64,
 }
 
 /// What happened to a socket session.
@@ -107,6 +127,10 @@ pub struct View {
     pub host: Option<Host>,
     /// Its connection, if the host of that lives.
     pub connection: Option<u64>,
+    /// Names the numbering of the client's own messages: it begins anew whenever the session is opened.
+    pub numbering: u64,
+    /// How far the client got in its room, if it is in one and that is known.
+    pub mark: Option<Mark>,
 }
 
 /// One socket session. The fields' order is the snapshot format.
@@ -117,6 +141,9 @@ pub(super) struct Session {
     room: Option<String>,
     /// As the client gave it: signals after a resume are in its name.
     peer: Option<String>,
+    /// The connection that opened it.
+    numbering: u64,
+    mark: Option<Mark>,
     tether: Tether,
     payer: Payer,
 }
@@ -149,7 +176,8 @@ impl Sessions {
             }
             Verb::Enter { connection, room } => {
                 let session = self.held_by(&key, connection)?;
-                let renamed = Session { room, ..session.clone() };
+                let mark = session.mark.filter(|_| session.room == room);
+                let renamed = Session { room, mark, ..session.clone() };
                 rename(session, renamed, ground)
             }
             Verb::Hold { connection, peer } => {
@@ -170,6 +198,10 @@ impl Sessions {
                     ground.wakes.wake(Domain::Socket, key);
                 }
                 Ok(Outcome::Closed)
+            }
+            Verb::Mark { connection, mark } => {
+                self.held_by(&key, connection)?.mark = Some(mark);
+                Ok(Outcome::Noted)
             }
         }
     }
@@ -192,6 +224,7 @@ impl Sessions {
                 session.tether.attach(at, lease_ms, thing, ground);
                 let load = session.load();
                 (session.room, session.peer) = (None, None);
+                (session.numbering, session.mark) = (at.connection, None);
                 session.payer = ground.storage.replace(session.payer, load, session.load());
             }
             None => {
@@ -199,7 +232,9 @@ impl Sessions {
                 ground.storage.admit(load)?;
                 let payer = ground.storage.add(load);
                 let tether = Tether::begin(at, lease_ms, thing, ground);
-                self.0.insert(key, Session { subject, room: None, peer: None, tether, payer });
+                let numbering = at.connection;
+                let (room, peer, mark) = (None, None, None);
+                self.0.insert(key, Session { subject, room, peer, numbering, mark, tether, payer });
             }
         }
         ground.wakes.wake(Domain::Socket, key);
@@ -236,6 +271,8 @@ impl Sessions {
             subject: session.subject,
             host: at.map(|at| at.host),
             connection: at.map(|at| at.connection),
+            numbering: session.numbering,
+            mark: session.mark,
         })
     }
 

@@ -180,7 +180,9 @@ fn take(link: &Link, connection: &Connection, parsed: Parsed) -> Result<(), Read
             let nanos = (connection.born.elapsed().as_nanos() as u64).saturating_sub(id);
             link.ponged(Duration::from_nanos(nanos), value);
         }
-        Role::Hello | Role::Refusal | Role::Request | Role::Ping => return Err(Malformed::Role.into()),
+        Role::Hello | Role::Refusal | Role::Request | Role::Ping | Role::Proof => {
+            return Err(Malformed::Role.into());
+        }
     }
     Ok(())
 }

@@ -41,18 +41,36 @@ pub enum Reason {
     Cluster = 3,
     /// The dialer wanted another node, or claims an id it cannot have.
     Identity = 4,
-    /// The certificate is missing, expired, of another authority, or does not carry the id claimed.
+    /// The certificate is missing, expired, of another authority, or does not carry the id claimed and the cluster.
     Certificate = 5,
     /// Too many connections.
     Busy = 6,
     /// No complete greeting came in time.
     Slow = 7,
+    /// One side has a shared secret and the other none, or not the same one.
+    Secret = 8,
 }
 
 impl Reason {
     pub(super) fn from_code(code: u8) -> Option<Self> {
         use Reason::*;
-        [Garbage, Version, Cluster, Identity, Certificate, Busy, Slow].into_iter().find(|r| *r as u8 == code)
+        [Garbage, Version, Cluster, Identity, Certificate, Busy, Slow, Secret]
+            .into_iter()
+            .find(|r| *r as u8 == code)
+    }
+
+    /// The reason as the label of a metric.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Reason::Garbage => "garbage",
+            Reason::Version => "version",
+            Reason::Cluster => "cluster",
+            Reason::Identity => "identity",
+            Reason::Certificate => "certificate",
+            Reason::Busy => "busy",
+            Reason::Slow => "slow",
+            Reason::Secret => "secret",
+        }
     }
 }
 
@@ -68,6 +86,7 @@ impl fmt::Display for Reason {
             Reason::Certificate => "certificate not accepted",
             Reason::Busy => "too many connections",
             Reason::Slow => "no greeting in time",
+            Reason::Secret => "the shared secret is missing or another (cluster.secret_file)",
         })
     }
 }

@@ -53,12 +53,16 @@ pub(super) enum Role {
     Ping = 5,
     /// Answers a ping; the header is the service's note.
     Pong = 6,
+    /// Behind the greeting: the header proves that the sender has the shared secret.
+    Proof = 7,
 }
 
 impl Role {
     fn from_code(code: u8) -> Option<Self> {
         use Role::*;
-        [Hello, Refusal, Request, Response, Failure, Ping, Pong].into_iter().find(|role| *role as u8 == code)
+        [Hello, Refusal, Request, Response, Failure, Ping, Pong, Proof]
+            .into_iter()
+            .find(|role| *role as u8 == code)
     }
 }
 

@@ -1,14 +1,22 @@
-//! The handshake, from both ends: TLS if configured, then a greeting each way. Bounded in time by the caller.
+//! The handshake, from both ends: TLS if configured, then a greeting each way, then, if there is a shared secret, a
+//! proof each way. Bounded in time by the caller.
+//!
+//! ```text
+//! dialer     Hello ─────────→         Proof ────────→
+//! acceptor          ←──────── Hello           ←────── Proof     (Refusal instead of either, and the end)
+//! ```
 
 use std::io;
 
 use bytes::BytesMut;
+use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::frame::{Outgoing, PREFIX_BYTES, Parsed, Role, decode, encode};
 use super::hello::Hello;
 use super::limits::HELLO_BYTES_MAX;
 use super::links::Core;
+use super::secret::{Greetings, Side};
 use super::{Lane, PeerId, Reason, Stream, tls};
 
 /// A connection whose two ends know each other.
@@ -18,6 +26,12 @@ pub(super) struct Greeted {
     pub(super) buffer: BytesMut,
     /// What the other end said.
     pub(super) hello: Hello,
+}
+
+/// An accepted connection whose dialer is known, and the last frame of the handshake, which [`welcome`] sends.
+pub(super) struct Accepted {
+    pub(super) greeted: Greeted,
+    last: (Role, Vec<u8>),
 }
 
 /// Why a handshake failed.
@@ -36,35 +50,56 @@ pub(super) async fn dial(
     peer: PeerId,
     lane: Lane,
 ) -> Result<Greeted, Fault> {
-    let mut stream = match &core.options.tls {
-        Some(tls) => tls.connect(stream, peer).await?,
+    let options = &core.options;
+    let mut stream = match &options.tls {
+        Some(tls) => tls.connect(stream, &options.cluster, peer).await?,
         None => stream,
     };
-    let options = &core.options;
-    let hello = Hello::new(&options.cluster, options.node_id, peer, lane, core.run);
+    let own = Hello::new(&options.cluster, options.node_id, peer, lane, core.run, options.secrets.is_some());
+    let own = own.encode();
     // Even if this fails a refusal may lie there to be read.
-    let _ = send(&mut stream, Role::Hello, 0, hello.encode()).await;
+    let _ = send(&mut stream, Role::Hello, 0, own.clone()).await;
     let mut buffer = BytesMut::new();
-    let parsed = receive(&mut stream, &mut buffer).await?;
-    match parsed.role {
-        Role::Hello => {}
-        Role::Refusal => return Err(Reason::from_code(parsed.frame.kind).unwrap_or(Reason::Garbage).into()),
-        Role::Request | Role::Response | Role::Failure | Role::Ping | Role::Pong => {
-            return Err(Reason::Garbage.into());
-        }
-    }
-    let hello = Hello::decode(&parsed.frame.header)?;
-    hello.check(&options.cluster, options.node_id)?;
+    let greeting = answer(&mut stream, &mut buffer, Role::Hello).await?;
+    let hello = Hello::decode(&greeting)?;
+    hello.check(&options.cluster, options.node_id, options.secrets.is_some())?;
     if hello.from != peer {
         return Err(Reason::Identity.into());
+    }
+    if let Some(secrets) = &options.secrets {
+        let greetings = Greetings { dialer: &own, acceptor: &greeting };
+        let _ = send(&mut stream, Role::Proof, 0, secrets.prove(Side::Dialer, greetings)).await;
+        let proofs = answer(&mut stream, &mut buffer, Role::Proof).await?;
+        if !secrets.accept(Side::Acceptor, greetings, &proofs) {
+            return Err(Reason::Secret.into());
+        }
     }
     Ok(Greeted { stream, buffer, hello })
 }
 
+/// The header of the acceptor's next frame, which must have this role; or why it refuses.
+async fn answer(
+    stream: &mut Box<dyn Stream>,
+    buffer: &mut BytesMut,
+    wanted: Role,
+) -> Result<bytes::Bytes, Fault> {
+    let parsed = receive(stream, buffer).await?;
+    match parsed.role {
+        role if role == wanted => Ok(parsed.frame.header),
+        Role::Refusal => Err(Reason::from_code(parsed.frame.kind).unwrap_or(Reason::Garbage).into()),
+        Role::Hello
+        | Role::Proof
+        | Role::Request
+        | Role::Response
+        | Role::Failure
+        | Role::Ping
+        | Role::Pong => Err(Reason::Garbage.into()),
+    }
+}
+
 /// The accepting end, up to the point where the dialer is known; [`welcome`] or [`refuse`] follows.
-pub(super) async fn accept(core: &Core, stream: Box<dyn Stream>) -> Result<Greeted, Fault> {
-    let options = &core.options;
-    let (mut stream, certificate) = match &options.tls {
+pub(super) async fn accept(core: &Core, stream: Box<dyn Stream>) -> Result<Accepted, Fault> {
+    let (mut stream, certificate) = match &core.options.tls {
         Some(tls) => {
             let (stream, certificate) = tls.accept(stream).await?;
             (stream, Some(certificate))
@@ -72,20 +107,8 @@ pub(super) async fn accept(core: &Core, stream: Box<dyn Stream>) -> Result<Greet
         None => (stream, None),
     };
     let mut buffer = BytesMut::new();
-    let result = async {
-        let parsed = receive(&mut stream, &mut buffer).await?;
-        if parsed.role != Role::Hello {
-            return Err(Fault::Refused(Reason::Garbage));
-        }
-        let hello = Hello::decode(&parsed.frame.header)?;
-        hello.check(&options.cluster, options.node_id)?;
-        match certificate {
-            Some(certificate) if !tls::carries(&certificate, hello.from) => Err(Reason::Certificate.into()),
-            Some(_) | None => Ok(hello),
-        }
-    };
-    match result.await {
-        Ok(hello) => Ok(Greeted { stream, buffer, hello }),
+    match identify(core, &mut stream, &mut buffer, certificate).await {
+        Ok((hello, last)) => Ok(Accepted { greeted: Greeted { stream, buffer, hello }, last }),
         Err(fault) => {
             if let Fault::Refused(reason) = fault {
                 refuse(&mut stream, reason).await;
@@ -95,12 +118,49 @@ pub(super) async fn accept(core: &Core, stream: Box<dyn Stream>) -> Result<Greet
     }
 }
 
-/// Greets a dialer in return.
-pub(super) async fn welcome(core: &Core, greeted: &mut Greeted) -> io::Result<()> {
+/// Who the dialer is, and what it is told last.
+async fn identify(
+    core: &Core,
+    stream: &mut Box<dyn Stream>,
+    buffer: &mut BytesMut,
+    certificate: Option<CertificateDer<'static>>,
+) -> Result<(Hello, (Role, Vec<u8>)), Fault> {
     let options = &core.options;
-    let hello =
-        Hello::new(&options.cluster, options.node_id, greeted.hello.from, greeted.hello.lane, core.run);
-    send(&mut greeted.stream, Role::Hello, 0, hello.encode()).await
+    let parsed = receive(stream, buffer).await?;
+    if parsed.role != Role::Hello {
+        return Err(Reason::Garbage.into());
+    }
+    let greeting = parsed.frame.header;
+    let hello = Hello::decode(&greeting)?;
+    hello.check(&options.cluster, options.node_id, options.secrets.is_some())?;
+    if let Some(certificate) = certificate
+        && !tls::carries(&certificate, &options.cluster, hello.from)
+    {
+        return Err(Reason::Certificate.into());
+    }
+    let proves = options.secrets.is_some();
+    let own = Hello::new(&options.cluster, options.node_id, hello.from, hello.lane, core.run, proves);
+    let own = own.encode();
+    let Some(secrets) = &options.secrets else {
+        return Ok((hello, (Role::Hello, own)));
+    };
+    send(stream, Role::Hello, 0, own.clone()).await?;
+    let parsed = receive(stream, buffer).await?;
+    let greetings = Greetings { dialer: &greeting, acceptor: &own };
+    if parsed.role != Role::Proof {
+        return Err(Reason::Garbage.into());
+    }
+    if !secrets.accept(Side::Dialer, greetings, &parsed.frame.header) {
+        return Err(Reason::Secret.into());
+    }
+    Ok((hello, (Role::Proof, secrets.prove(Side::Acceptor, greetings))))
+}
+
+/// Tells a dialer that it is accepted.
+pub(super) async fn welcome(accepted: Accepted) -> io::Result<Greeted> {
+    let Accepted { mut greeted, last: (role, header) } = accepted;
+    send(&mut greeted.stream, role, 0, header).await?;
+    Ok(greeted)
 }
 
 /// Tells a dialer why not. Best effort: the connection ends either way.
@@ -115,7 +175,7 @@ async fn send(stream: &mut Box<dyn Stream>, role: Role, kind: u8, header: Vec<u8
     stream.flush().await
 }
 
-/// Reads the first frame. The buffer never grows beyond the limit of a greeting, whatever the bytes claim.
+/// Reads the next frame. The buffer never grows beyond the limit of a greeting, whatever the bytes claim.
 async fn receive(stream: &mut Box<dyn Stream>, buffer: &mut BytesMut) -> Result<Parsed, Fault> {
     buffer.reserve(PREFIX_BYTES + HELLO_BYTES_MAX);
     loop {

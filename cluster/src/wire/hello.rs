@@ -1,12 +1,17 @@
 //! The greeting: the first frame each way says who speaks, to whom, and for which cluster.
+//!
+//! `magic | versions u16 u16 | from u64 | to u64 | lane u8 | run u64 | proves u8 | nonce [32] | cluster`, big endian.
 
 use bytes::{Buf, BufMut};
 
+use super::secret::NONCE_BYTES;
 use super::{Lane, PeerId, Reason};
 
 const MAGIC: &[u8; 8] = b"conclave";
 /// The oldest and the newest protocol this build speaks.
 const VERSIONS: (u16, u16) = (2, 2);
+/// Bytes between the versions and the cluster's name.
+const FIXED_BYTES: usize = 8 + 8 + 1 + 8 + 1 + NONCE_BYTES;
 
 /// A greeting.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,15 +23,21 @@ pub(super) struct Hello {
     pub(super) lane: Lane,
     /// A random number drawn once per run of a node: tells a restart from a lost connection.
     pub(super) run: u64,
+    /// Whether proofs of a shared secret follow, both ways.
+    pub(super) proves: bool,
+    /// A random number drawn for this connection, so that no proof is good for a second one.
+    pub(super) nonce: [u8; NONCE_BYTES],
 }
 
 impl Hello {
-    pub(super) fn new(cluster: &str, from: PeerId, to: PeerId, lane: Lane, run: u64) -> Self {
-        Self { versions: VERSIONS, cluster: cluster.to_owned(), from, to, lane, run }
+    /// The nonce comes from the system and not from a seed: it must not be foreseen, and nothing else depends on it.
+    pub(super) fn new(cluster: &str, from: PeerId, to: PeerId, lane: Lane, run: u64, proves: bool) -> Self {
+        let (versions, nonce) = (VERSIONS, rand::random());
+        Self { versions, cluster: cluster.to_owned(), from, to, lane, run, proves, nonce }
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(40 + self.cluster.len());
+        let mut bytes = Vec::with_capacity(12 + FIXED_BYTES + self.cluster.len());
         bytes.put_slice(MAGIC);
         bytes.put_u16(self.versions.0);
         bytes.put_u16(self.versions.1);
@@ -38,6 +49,8 @@ impl Hello {
             Lane::Snapshot => 2,
         });
         bytes.put_u64(self.run);
+        bytes.put_u8(u8::from(self.proves));
+        bytes.put_slice(&self.nonce);
         bytes.put_slice(self.cluster.as_bytes());
         bytes
     }
@@ -53,7 +66,7 @@ impl Hello {
         if versions.0 > VERSIONS.1 || versions.1 < VERSIONS.0 {
             return Err(Reason::Version);
         }
-        if bytes.len() < 25 {
+        if bytes.len() < FIXED_BYTES {
             return Err(Reason::Garbage);
         }
         let (from, to) = (bytes.get_u64(), bytes.get_u64());
@@ -64,17 +77,27 @@ impl Hello {
             _ => return Err(Reason::Garbage),
         };
         let run = bytes.get_u64();
+        let proves = match bytes.get_u8() {
+            0 => false,
+            1 => true,
+            _ => return Err(Reason::Garbage),
+        };
+        let mut nonce = [0; NONCE_BYTES];
+        bytes.copy_to_slice(&mut nonce);
         let cluster = std::str::from_utf8(bytes).map_err(|_| Reason::Garbage)?.to_owned();
-        Ok(Self { versions, cluster, from, to, lane, run })
+        Ok(Self { versions, cluster, from, to, lane, run, proves, nonce })
     }
 
-    /// Whether the one who greets may speak with `node` of `cluster`.
-    pub(super) fn check(&self, cluster: &str, node: PeerId) -> Result<(), Reason> {
+    /// Whether the one who greets may speak with `node` of `cluster`, which has a shared secret or not.
+    pub(super) fn check(&self, cluster: &str, node: PeerId, proves: bool) -> Result<(), Reason> {
         if self.cluster != cluster {
             return Err(Reason::Cluster);
         }
         if self.to != node || self.from == node {
             return Err(Reason::Identity);
+        }
+        if self.proves != proves {
+            return Err(Reason::Secret);
         }
         Ok(())
     }
@@ -86,34 +109,46 @@ mod tests {
 
     use super::*;
 
+    fn greeting(lane: Lane) -> Hello {
+        Hello::new("blue", 1, 2, lane, 77, false)
+    }
+
     #[test]
     fn a_greeting_arrives_as_it_was_sent() {
-        let hello = Hello::new("blue", 1, 2, Lane::Bulk, 77);
-        assert_eq!(Hello::decode(&hello.encode()), Ok(hello));
+        for proves in [false, true] {
+            let hello = Hello { proves, ..greeting(Lane::Bulk) };
+            assert_eq!(Hello::decode(&hello.encode()), Ok(hello));
+        }
+    }
+
+    #[test]
+    fn every_greeting_has_a_nonce_of_its_own() {
+        assert_ne!(greeting(Lane::Bulk).nonce, greeting(Lane::Bulk).nonce);
     }
 
     #[test]
     fn a_foreign_version_is_told_apart_from_garbage() {
-        let future = Hello { versions: (9, 12), ..Hello::new("blue", 1, 2, Lane::Bulk, 77) };
+        let future = Hello { versions: (9, 12), ..greeting(Lane::Bulk) };
         assert_eq!(Hello::decode(&future.encode()), Err(Reason::Version));
-        let first = Hello { versions: (1, 1), ..future.clone() };
-        assert_eq!(Hello::decode(&first.encode()), Err(Reason::Version));
-        let ranges = Hello { versions: (2, 12), ..future };
+        let ranges = Hello { versions: (2, 12), ..greeting(Lane::Bulk) };
         assert!(Hello::decode(&ranges.encode()).is_ok());
+        let past = Hello { versions: (1, 1), ..greeting(Lane::Bulk) };
+        assert_eq!(Hello::decode(&past.encode()), Err(Reason::Version));
     }
 
     #[test]
     fn only_the_wanted_node_of_the_same_cluster_is_greeted() {
-        let hello = Hello::new("blue", 1, 2, Lane::Control, 0);
-        assert_eq!(hello.check("blue", 2), Ok(()));
-        assert_eq!(hello.check("red", 2), Err(Reason::Cluster));
-        assert_eq!(hello.check("blue", 3), Err(Reason::Identity));
-        assert_eq!(Hello { from: 2, ..hello }.check("blue", 2), Err(Reason::Identity));
+        let hello = greeting(Lane::Control);
+        assert_eq!(hello.check("blue", 2, false), Ok(()));
+        assert_eq!(hello.check("red", 2, false), Err(Reason::Cluster));
+        assert_eq!(hello.check("blue", 3, false), Err(Reason::Identity));
+        assert_eq!(hello.check("blue", 2, true), Err(Reason::Secret));
+        assert_eq!(Hello { from: 2, ..hello }.check("blue", 2, false), Err(Reason::Identity));
     }
 
     proptest! {
         #[test]
-        fn any_bytes_are_survived(mut bytes in proptest::collection::vec(any::<u8>(), 0..80), magic: bool) {
+        fn any_bytes_are_survived(mut bytes in proptest::collection::vec(any::<u8>(), 0..120), magic: bool) {
             if magic {
                 bytes.splice(0..0, MAGIC.iter().copied());
             }

@@ -98,7 +98,7 @@ impl Serving {
                 // A full queue of answers says as well that this node is alive.
                 let _ = self.parcels.try_send(Parcel::uncounted(pong));
             }
-            Role::Hello | Role::Refusal | Role::Response | Role::Failure | Role::Pong => {
+            Role::Hello | Role::Refusal | Role::Response | Role::Failure | Role::Pong | Role::Proof => {
                 return Err(Malformed::Role.into());
             }
         }

@@ -19,7 +19,7 @@ pub(super) const SILENT_TICKS_MAX: u32 = 3;
 /// Attempts to connect end when nobody has called for this long, and begin again with the next call.
 pub(super) const UNUSED_AFTER: Duration = Duration::from_secs(60);
 /// A warning about the same remote and reason is not repeated for this long.
-pub(super) const WARN_EVERY: Duration = Duration::from_secs(10);
+pub(super) const WARN_EVERY: Duration = Duration::from_secs(60);
 /// Pairs of remote and reason remembered for that.
 pub(super) const WARNINGS_MAX: usize = 256;
 

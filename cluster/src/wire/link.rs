@@ -228,7 +228,7 @@ impl Link {
         match fault {
             Fault::Refused(reason) => {
                 let address = self.facts().address.clone();
-                if self.core.warnings.first(&address, reason, Instant::now()) {
+                if self.core.warnings.first((address.clone(), reason), Instant::now()) {
                     tracing::warn!(peer = self.peer, %address, %reason, "peer link refused");
                 }
                 Some(reason)

@@ -14,7 +14,8 @@ use super::limits::LINKS_MAX;
 use super::link::Link;
 use super::warnings::Warnings;
 use super::{
-    Error, Frame, Lane, Limits, Listener, Outgoing, PeerHealth, PeerId, Service, Tls, Transport, listener,
+    Error, Frame, Lane, Limits, Listener, Outgoing, PeerHealth, PeerId, Reason, Secrets, Service, Tls,
+    Transport, listener,
 };
 
 /// What the links of a node need to know.
@@ -27,16 +28,19 @@ pub struct Options {
     /// Where all chance comes from: jitter, and the number that names this run. Another one every run, except
     /// in simulation.
     pub seed: u64,
-    /// Mutual TLS; without it anybody who reaches the peer port can claim to be a node.
+    /// Mutual TLS. Without it, and without secrets, anybody who reaches the peer port can claim to be a node.
     pub tls: Option<Tls>,
+    /// A secret that all nodes share and that both sides prove to have. It keeps strangers out; what is said is
+    /// neither hidden nor sealed by it.
+    pub secrets: Option<Secrets>,
     /// Bounds.
     pub limits: Limits,
 }
 
 impl Options {
-    /// Options without TLS and with the usual limits.
+    /// Options without TLS or secrets, and with the usual limits.
     pub fn new(node_id: PeerId, cluster: impl Into<String>, seed: u64) -> Self {
-        Self { node_id, cluster: cluster.into(), seed, tls: None, limits: Limits::default() }
+        Self { node_id, cluster: cluster.into(), seed, tls: None, secrets: None, limits: Limits::default() }
     }
 }
 
@@ -46,7 +50,7 @@ pub(super) struct Core {
     pub(super) transport: Arc<dyn Transport>,
     /// Names this run of the node.
     pub(super) run: u64,
-    pub(super) warnings: Warnings,
+    pub(super) warnings: Warnings<(String, Reason)>,
     pub(super) tracker: TaskTracker,
     pub(super) token: CancellationToken,
 }

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::handshake::{self, Fault, Greeted};
 use super::links::Core;
-use super::{Listener, Reason, Service, Stream, inbound};
+use super::{Listener, Reason, Service, Stream, inbound, meters};
 
 /// After a failed accept, for instance for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -77,21 +77,19 @@ impl Door {
     }
 
     async fn greet(&self, stream: Box<dyn Stream>) -> Result<(Greeted, OwnedSemaphorePermit), Fault> {
-        let mut greeted = handshake::accept(&self.core, stream).await?;
+        let mut accepted = handshake::accept(&self.core, stream).await?;
         match self.connections.clone().try_acquire_owned() {
-            Ok(connection) => {
-                handshake::welcome(&self.core, &mut greeted).await?;
-                Ok((greeted, connection))
-            }
+            Ok(connection) => Ok((handshake::welcome(accepted).await?, connection)),
             Err(_) => {
-                handshake::refuse(&mut greeted.stream, Reason::Busy).await;
+                handshake::refuse(&mut accepted.greeted.stream, Reason::Busy).await;
                 Err(Reason::Busy.into())
             }
         }
     }
 
     fn warn(&self, remote: SocketAddr, reason: Reason) {
-        if self.core.warnings.first(&remote.ip().to_string(), reason, Instant::now()) {
+        meters::refused(reason.name());
+        if self.core.warnings.first((remote.ip().to_string(), reason), Instant::now()) {
             tracing::warn!(%remote, %reason, "peer connection refused");
         }
     }

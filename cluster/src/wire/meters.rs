@@ -18,25 +18,32 @@ const CIRCUIT: &str = "conclave_link_circuit_open";
 const QUEUE: &str = "conclave_link_queue_bytes";
 const CALLS: &str = "conclave_link_calls_total";
 const SECONDS: &str = "conclave_link_call_seconds";
+const REFUSALS: &str = "conclave_peer_refusals_total";
 
-/// Every metric of the links. The labels `peer` (a node id) and `lane` are on all of them.
+/// Every metric of the links. The labels `peer` (a node id) and `lane` are on all of them but the last.
 pub const METERS: &[Meter] = &[
     Meter { name: CONNECTS, help: "connections made to a peer" },
     Meter { name: CIRCUIT, help: "1 while calls to a peer are refused after failures, else 0" },
     Meter { name: QUEUE, help: "bytes waiting to be written to a peer, looked at once a second" },
     Meter { name: CALLS, help: "calls to a peer by outcome" },
     Meter { name: SECONDS, help: "seconds from call to answer, answered calls only" },
+    Meter { name: REFUSALS, help: "connections and requests of others that were refused, by reason" },
 ];
 
 /// Registers names and meanings with the installed recorder.
 pub fn describe() {
     for meter in METERS {
         match meter.name {
-            CONNECTS | CALLS => metrics::describe_counter!(meter.name, meter.help),
+            CONNECTS | CALLS | REFUSALS => metrics::describe_counter!(meter.name, meter.help),
             SECONDS => metrics::describe_histogram!(meter.name, metrics::Unit::Seconds, meter.help),
             _ => metrics::describe_gauge!(meter.name, meter.help),
         }
     }
+}
+
+/// Counts something that came from another node, or from a stranger, and was refused.
+pub(crate) fn refused(reason: &'static str) {
+    counter!(REFUSALS, "reason" => reason).increment(1);
 }
 
 /// What became of a call, as the label `outcome` says it. The caller may have gone away before either.

@@ -25,6 +25,7 @@ mod listener;
 mod meters;
 mod queue;
 mod reader;
+mod secret;
 mod tls;
 mod transport;
 mod warnings;
@@ -37,9 +38,12 @@ pub use frame::{Frame, Outgoing};
 pub use health::{Note, PeerHealth, Phase};
 pub use limits::Limits;
 pub use links::{Links, Options};
+pub(crate) use meters::refused;
 pub use meters::{METERS, Meter, describe};
+pub use secret::{SecretError, Secrets};
 pub use tls::{Tls, TlsError};
 pub use transport::{Listener, Stream, Tcp, Transport};
+pub(crate) use warnings::Warnings;
 
 /// A node's id.
 pub type PeerId = u64;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use conclave_cluster::wire::{Error, Lane, Options, Reason, Tls};
+use conclave_cluster::wire::{Error, Lane, Options, Reason, Secrets, Tls};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
@@ -48,7 +48,10 @@ impl Authority {
     }
 
     fn node(&self, id: u64) -> Options {
-        Options { tls: Some(self.tls(&format!("node-{id}.conclave"), false, &self.file())), ..options(id) }
+        Options {
+            tls: Some(self.tls(&format!("node-{id}.blue.conclave"), false, &self.file())),
+            ..options(id)
+        }
     }
 }
 
@@ -82,7 +85,7 @@ async fn nodes_with_certificates_of_their_authority_meet() {
 async fn a_certificate_of_another_authority_is_refused() {
     let (ours, theirs) = (Authority::new(), Authority::new());
     // It trusts ours, so that only its own certificate is wrong.
-    let tls = theirs.tls("node-2.conclave", false, &ours.file());
+    let tls = theirs.tls("node-2.blue.conclave", false, &ours.file());
     let error = refused_by_the_good(&ours, Options { tls: Some(tls), ..options(2) }).await;
     assert_eq!(error, Error::Refused(Reason::Certificate));
 }
@@ -90,7 +93,7 @@ async fn a_certificate_of_another_authority_is_refused() {
 #[tokio::test]
 async fn an_expired_certificate_is_refused() {
     let authority = Authority::new();
-    let tls = authority.tls("node-2.conclave", true, &authority.file());
+    let tls = authority.tls("node-2.blue.conclave", true, &authority.file());
     let error = refused_by_the_good(&authority, Options { tls: Some(tls), ..options(2) }).await;
     assert_eq!(error, Error::Refused(Reason::Certificate));
 }
@@ -98,9 +101,53 @@ async fn an_expired_certificate_is_refused() {
 #[tokio::test]
 async fn the_certificate_of_another_node_is_refused() {
     let authority = Authority::new();
-    let tls = authority.tls("node-3.conclave", false, &authority.file());
+    let tls = authority.tls("node-3.blue.conclave", false, &authority.file());
     let error = refused_by_the_good(&authority, Options { tls: Some(tls), ..options(2) }).await;
     assert_eq!(error, Error::Refused(Reason::Certificate));
+}
+
+#[tokio::test]
+async fn the_certificate_of_another_cluster_is_refused() {
+    let authority = Authority::new();
+    for name in ["node-2.red.conclave", "node-2.conclave", "node-2.blue.red.conclave", "node-2.blue"] {
+        let tls = authority.tls(name, false, &authority.file());
+        let error = refused_by_the_good(&authority, Options { tls: Some(tls), ..options(2) }).await;
+        assert_eq!(error, Error::Refused(Reason::Certificate), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_cluster_without_a_name_of_its_own_takes_the_short_name_too() {
+    let authority = Authority::new();
+    let node = async |id: u64, name: &str| {
+        let tls = Some(authority.tls(name, false, &authority.file()));
+        Node::start(Options { tls, ..Options::new(id, "conclave", id) }, echo()).await
+    };
+    let one = node(1, "node-1.conclave").await;
+    let two = node(2, "node-2.conclave.conclave").await;
+    for (caller, other) in [(&one, &two), (&two, &one)] {
+        caller.call(other, Lane::Control, request(1)).await.unwrap();
+    }
+    let three = node(3, "node-2.conclave").await;
+    let refused = Err(Error::Refused(Reason::Certificate));
+    assert_eq!(three.call(&one, Lane::Control, request(1)).await, refused);
+    assert_eq!(one.call(&three, Lane::Control, request(1)).await, refused);
+}
+
+#[tokio::test]
+async fn a_certificate_does_not_stand_in_for_the_secret() {
+    let authority = Authority::new();
+    let with = |id: u64, text: Option<&str>| {
+        let secrets = text.map(|text| Secrets::from_text(text).unwrap());
+        Options { secrets, ..authority.node(id) }
+    };
+    let secret = "0123456789abcdef0123456789abcdef";
+    let one = Node::start(with(1, Some(secret)), echo()).await;
+    let two = Node::start(with(2, Some(secret)), echo()).await;
+    one.call(&two, Lane::Control, request(1)).await.unwrap();
+    let without = Node::start(with(3, None), echo()).await;
+    let refused = Err(Error::Refused(Reason::Secret));
+    assert_eq!(without.call(&one, Lane::Control, request(1)).await, refused);
 }
 
 #[tokio::test]
@@ -150,9 +197,11 @@ async fn refused_by_the_dialer(authority: &Authority, bad: Options) -> Error {
 async fn a_dialer_does_not_speak_with_an_impostor() {
     let (ours, theirs) = (Authority::new(), Authority::new());
     let impostors = [
-        theirs.tls("node-2.conclave", false, &ours.file()),
-        ours.tls("node-2.conclave", true, &ours.file()),
-        ours.tls("node-3.conclave", false, &ours.file()),
+        theirs.tls("node-2.blue.conclave", false, &ours.file()),
+        ours.tls("node-2.blue.conclave", true, &ours.file()),
+        ours.tls("node-3.blue.conclave", false, &ours.file()),
+        ours.tls("node-2.red.conclave", false, &ours.file()),
+        ours.tls("node-2.conclave", false, &ours.file()),
     ];
     for tls in impostors {
         let error = refused_by_the_dialer(&ours, Options { tls: Some(tls), ..options(2) }).await;

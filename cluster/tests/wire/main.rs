@@ -8,5 +8,6 @@ mod faults;
 mod logs;
 mod meters;
 mod pipes;
+mod secrets;
 mod strangers;
 mod support;

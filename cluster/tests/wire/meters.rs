@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use conclave_cluster::wire::{Error, Lane, METERS};
+use conclave_cluster::wire::{Error, Lane, METERS, Options};
 use futures_util::FutureExt;
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 
@@ -70,6 +70,10 @@ async fn connections_calls_and_the_circuit_are_counted() {
     until(async || call().await.is_ok()).await;
     assert!(f64::from_bits(value("circuit_open 2 control")) < 0.5);
     assert_eq!((value("connects_total 2 control"), value("calls_total 2 control answered")), (2, 2));
+
+    let red = Node::start_in(&pipes, Options::new(3, "red", 3), echo()).await;
+    until(async || red.call(&two, Lane::Control, request(1)).await.is_err()).await;
+    assert_eq!(ledger.value("conclave_peer_refusals_total cluster"), 1);
 
     let names = ledger.0.lock().unwrap();
     let named = |meter: &str| names.keys().any(|name| name.split(' ').next() == Some(meter));

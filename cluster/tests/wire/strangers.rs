@@ -42,6 +42,8 @@ fn hello(versions: (u16, u16), from: u64, to: u64, cluster: &str) -> Vec<u8> {
     header.extend(to.to_be_bytes());
     header.push(0);
     header.extend([7; 8]);
+    header.push(0);
+    header.extend([9; 32]);
     header.extend(cluster.as_bytes());
     frame(0, &header)
 }
@@ -86,7 +88,7 @@ async fn a_greeting_longer_than_a_kibibyte_is_refused_from_its_length_alone() {
 async fn a_frame_longer_than_allowed_ends_a_greeted_connection_from_its_length_alone() {
     let (logs, _guard) = Logs::listen();
     let node = Node::start(options(1), echo()).await;
-    let bytes = [hello((1, 1), 9, 1, "blue"), ((1u32 << 20) + 1).to_be_bytes().to_vec()].concat();
+    let bytes = [hello((2, 2), 9, 1, "blue"), ((1u32 << 20) + 1).to_be_bytes().to_vec()].concat();
     let answer = send(&node, &bytes).await;
     assert!(answer.starts_with(&[0, 0, 0]) && answer[9] == 0, "greeted before");
     assert_eq!(logs.count("frame longer than allowed"), 1);
@@ -99,14 +101,16 @@ async fn a_frame_with_a_flipped_bit_ends_the_connection() {
     let node = Node::start(options(1), echo()).await;
     let mut request = frame(2, b"a request");
     *request.last_mut().unwrap() ^= 1;
-    send(&node, &[hello((1, 1), 9, 1, "blue"), request].concat()).await;
+    send(&node, &[hello((2, 2), 9, 1, "blue"), request].concat()).await;
     assert_eq!(logs.count("frame checksum differs"), 1);
 }
 
 #[tokio::test]
 async fn an_unknown_version_is_refused() {
     let node = Node::start(options(1), echo()).await;
-    assert_eq!(send(&node, &hello((2, 3), 9, 1, "blue")).await, refusal(Reason::Version));
+    for versions in [(1, 1), (3, 4)] {
+        assert_eq!(send(&node, &hello(versions, 9, 1, "blue")).await, refusal(Reason::Version));
+    }
 }
 
 #[tokio::test]
@@ -128,7 +132,7 @@ async fn a_dialer_that_wanted_another_node_is_refused() {
     let two = Node::start(options(2), echo()).await;
     let result = two.links.call(5, &node.address, Lane::Control, request(1), SOON).await;
     assert_eq!(result, Err(Error::Refused(Reason::Identity)));
-    assert_eq!(send(&node, &hello((1, 1), 1, 1, "blue")).await, refusal(Reason::Identity));
+    assert_eq!(send(&node, &hello((2, 2), 1, 1, "blue")).await, refusal(Reason::Identity));
 }
 
 #[tokio::test]
@@ -166,7 +170,7 @@ async fn answers_that_nobody_reads_stop_the_service() {
     narrow.limits.keep_alive = Duration::from_secs(30);
     let node = Node::start(narrow, service).await;
     let mut stream = TcpStream::connect(&node.address).await.unwrap();
-    stream.write_all(&[hello((1, 1), 9, 1, "blue"), frame(2, b"more").repeat(100)].concat()).await.unwrap();
+    stream.write_all(&[hello((2, 2), 9, 1, "blue"), frame(2, b"more").repeat(100)].concat()).await.unwrap();
 
     // Five at work, and what the sockets' buffers take of the answers; never all hundred.
     let settled = async || {

@@ -1,9 +1,8 @@
 //! Who asks, how much they may ask, and what they may touch.
 //!
 //! [`client`] and [`network`] tell addresses apart, [`allowance`] says how much each may ask, [`guessing`] what a wrong guess costs. [`auth`] makes a
-//! [`Credential`] of a token, which [`bearer`] found in a request, [`certificate`] of a client's certificate; [`admission`] counts long-lived connections; [`ice`] makes credentials for TURN servers.
+//! [`Credential`] of a token, which [`bearer`] found in a request, [`certificate`] of a client's certificate; [`ice`] makes credentials for TURN servers.
 
-pub mod admission;
 pub mod allowance;
 pub mod auth;
 pub mod bearer;
@@ -19,6 +18,7 @@ pub mod network;
 pub mod signature;
 pub(crate) mod watch;
 
+pub use crate::admission::streams as admission;
 pub use allowance::{Rule, Tiers};
 pub use auth::Auth;
 pub use credential::{Credential, Scope};

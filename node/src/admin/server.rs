@@ -22,8 +22,8 @@ use super::report::{self, Add, Node, Status, Transfer};
 const BODY_BYTES_MAX: usize = 4096;
 /// Sockets shown at once.
 const LISTED_MAX: usize = 1000;
-/// Operators and scrapers are few.
-const CONNECTIONS_MAX: usize = 256;
+/// Operators and scrapers are few. Their descriptors are kept from the public's: `admission::descriptors`.
+const CONNECTIONS_MAX: usize = 32;
 
 /// A server that answers on `listener` until it is stopped.
 pub fn listen(listener: TcpListener, door: Door) -> std::io::Result<Server> {

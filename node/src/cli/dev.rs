@@ -69,6 +69,7 @@ const OURS: &[&str] = &[
     "cluster.advertise",
     "cluster.members",
     "cluster.join",
+    "cluster.secret_file",
 ];
 
 /// What was asked for with `--set` and cannot be done.

@@ -13,9 +13,9 @@ use super::sources::Sources;
       one node on http://127.0.0.1:3000, its data under ~/.local/share/conclave
   conclave serve --config /etc/conclave.toml --set log.level=debug
   conclave serve --node-id 1 --http 0.0.0.0:3000 --data-dir /var/lib/conclave \\
-      --member 1=10.0.0.1:7400 --member 2=10.0.0.2:7400 --member 3=10.0.0.3:7400
-      the first of three nodes that start a cluster
-  conclave serve --node-id 4 --peer 10.0.0.4:7400 --join
+      --member 1=10.0.0.1:7400 --member 2=10.0.0.2:7400 --member 3=10.0.0.3:7400 --secret-file /etc/conclave/secret
+      the first of three nodes that start a cluster; all have the same secret (openssl rand -hex 32 > secret)
+  conclave serve --node-id 4 --peer 10.0.0.4:7400 --join --secret-file /etc/conclave/secret
       a node that waits for `conclave cluster add 4 10.0.0.4:7400`
 
 SIGTERM or Ctrl-C ends the node in good order; a second one at once. SIGTERM lets load balancers notice first
@@ -45,6 +45,9 @@ pub(super) struct Arguments {
     /// Wait to be added to a running cluster (cluster.join)
     #[arg(long, conflicts_with = "members")]
     join: bool,
+    /// A file with the secret that all nodes share (cluster.secret_file)
+    #[arg(long, value_name = "FILE")]
+    secret_file: Option<String>,
     /// consumer or enterprise (edition.name)
     #[arg(long, value_name = "EDITION")]
     edition: Option<String>,
@@ -71,6 +74,7 @@ impl Arguments {
             ("--peer", "cluster.listen", &self.peer),
             ("--member", "cluster.members", &members),
             ("--join", "cluster.join", &join),
+            ("--secret-file", "cluster.secret_file", &self.secret_file),
             ("--edition", "edition.name", &self.edition),
             ("--log-level", "log.level", &self.log_level),
             ("--log-format", "log.format", &self.log_format),
@@ -120,15 +124,15 @@ mod tests {
 
     #[test]
     fn every_flag_sets_a_key() {
-        let line = "serve --http 127.0.0.1:1 --admin 127.0.0.1:2 --data-dir /d --node-id 2 --peer a:1 --member 1=a:1 \
-                    --member 2=b:2 --edition consumer --log-level debug --log-format json";
+        let line = "serve --http 127.0.0.1:1 --admin 127.0.0.1:2 --data-dir /d --node-id 2 --peer [::1]:1 --member 1=[::1]:1 \
+                    --member 2=[::1]:2 --edition consumer --log-level debug --log-format json";
         let line = Line::parse_from(line.split_whitespace());
         let effective = line.arguments.sources.load(Environment::default(), line.arguments.flags()).unwrap();
         let config = effective.config;
         assert_eq!((config.http.listen.port(), config.admin.listen.port(), config.node.id), (1, 2, 2));
-        assert_eq!(config.cluster.members, ["1=a:1", "2=b:2"]);
-        assert_eq!((config.cluster.listen.as_str(), config.log.level.as_str()), ("a:1", "debug"));
-        let join = Line::parse_from(["serve", "--join", "--peer", "a:1"]);
+        assert_eq!(config.cluster.members, ["1=[::1]:1", "2=[::1]:2"]);
+        assert_eq!((config.cluster.listen.as_str(), config.log.level.as_str()), ("[::1]:1", "debug"));
+        let join = Line::parse_from(["serve", "--join", "--peer", "[::1]:1"]);
         assert_eq!(join.arguments.flags().len(), 2);
         assert!(
             join.arguments

@@ -70,6 +70,7 @@ impl Default for Cluster {
             members: Vec::new(),
             join: false,
             deadline: Duration::from_secs(5),
+            secret_file: PathBuf::new(),
             tls: PeerTls::default(),
         }
     }
@@ -82,6 +83,7 @@ impl Default for Raft {
             election_min: Duration::from_millis(400),
             election_max: Duration::from_millis(650),
             snapshot_log_bytes: 64 << 20,
+            snapshot_age_max: Duration::from_secs(4 * 3600),
         }
     }
 }
@@ -95,7 +97,14 @@ impl Default for Storage {
 
 impl Default for Shares {
     fn default() -> Self {
-        Self { enabled: true, client_percent: 20, network_percent: 40, reserve_percent: 10 }
+        Self {
+            enabled: true,
+            client_percent: 20,
+            network_percent: 40,
+            reserve_percent: 10,
+            free_per_second: 500,
+            free_burst: 5_000,
+        }
     }
 }
 
@@ -169,15 +178,15 @@ impl Default for Limits {
 impl Default for Socket {
     fn default() -> Self {
         Self {
-            frame_bytes_max: 64 << 10,
-            message_bytes_max: 128 << 10,
+            frame_bytes_max: 80 << 10,
+            message_bytes_max: 80 << 10,
             messages_per_second: 100,
             bytes_per_second: 1 << 20,
             queue_messages_max: 256,
             queue_bytes_max: 1 << 20,
             hello_timeout: Duration::from_secs(10),
             ping_interval_min: Duration::from_secs(5),
-            ping_interval_max: Duration::from_secs(60),
+            ping_interval_max: Duration::from_secs(25),
             lease: Duration::from_secs(300),
             history_messages_max: 1000,
             history_bytes_max: 1 << 20,

@@ -23,7 +23,7 @@ pub const SECTIONS: &[(&str, &str)] = &[
     ("allowance.tiers.create", "Whatever makes something new: registrations, sessions, transfers, devices."),
     ("allowance.tiers.lookup", "Guessable names: invite codes and pins."),
     ("allowance.tiers.chunk", "Chunk uploads."),
-    ("allowance.tiers.signal", "Signals, offers and answers."),
+    ("allowance.tiers.signal", "Signals, offers and answers; what sockets publish, join and claim."),
     ("allowance.tiers.poll", "All other reads, `receive`, `ack` and `poll`."),
     ("auth", "Tokens (JWT) that say who a client is and what it may touch."),
     ("admission", "Long-lived connections: sockets and event streams."),
@@ -112,6 +112,10 @@ pub const KEYS: &[(&str, &str)] = &[
         "Waits to be added to a running cluster (`conclave cluster add`) instead of starting one.",
     ),
     ("cluster.deadline", "For how long a request is retried inside the cluster before the client gets 503."),
+    (
+        "cluster.secret_file",
+        "A secret that all nodes share: a line of 32 to 256 bytes, or two while one replaces the other. Needed without TLS, but on loopback.",
+    ),
     ("cluster.tls.ca", "PEM file of the authority that signs every node's certificate. Empty: no TLS."),
     ("cluster.tls.cert", "PEM file of this node's certificate."),
     ("cluster.tls.key", "PEM file of this node's private key."),
@@ -121,6 +125,10 @@ pub const KEYS: &[(&str, &str)] = &[
     (
         "raft.snapshot_log_bytes",
         "After so many bytes of log, or twice what is stored if that is more, a snapshot is taken and the log before it dropped.",
+    ),
+    (
+        "raft.snapshot_age_max",
+        "At this age at the latest the log is rewritten, if anything is in it: what expired is then gone from the disk.",
     ),
     (
         "storage.bytes_max",
@@ -137,13 +145,18 @@ pub const KEYS: &[(&str, &str)] = &[
     ("shares.enabled", "false: one client may take everything, as a benchmark does."),
     (
         "shares.client_percent",
-        "What one client, or one subject, may hold of the stored bytes, remembered keys, mailboxes and rooms; of the bytes never less than one full transfer.",
+        "What one client, or one subject, may hold of the stored bytes, remembered keys, mailboxes and rooms; of the bytes never less than one full transfer. One address, of a node's connections, handshakes, long polls and jobs.",
     ),
     ("shares.network_percent", "What all clients of one IPv6 /48 may hold together."),
     (
         "shares.reserve_percent",
         "Of storage.bytes_max, what is kept for small things: chunks and room messages are refused before the rest is full.",
     ),
+    (
+        "shares.free_per_second",
+        "Requests a second of one client that no allowance counts, such as 404, 401 and the page; beyond, it gets 429.",
+    ),
+    ("shares.free_burst", "How many of them at once."),
     ("allowance.enabled", "false: nobody is ever refused for asking too often."),
     ("allowance.tiers.create.limit", "Requests a window admits."),
     ("allowance.tiers.create.window", "How long a window stays open, from a client's first request on."),
@@ -192,8 +205,14 @@ pub const KEYS: &[(&str, &str)] = &[
     ("limits.sessions_max", "Transfers, exchanges and mailboxes in use on this node at once."),
     ("limits.calls_per_session_max", "Calls that may wait for one of them."),
     ("limits.waits_max", "Long polls that wait on this node at once."),
-    ("socket.frame_bytes_max", "Bytes of one frame from a client; one that says more is closed with 1009."),
-    ("socket.message_bytes_max", "Bytes of one message from a client, however many frames it comes in."),
+    (
+        "socket.frame_bytes_max",
+        "Bytes of one frame from a client; a message with a longer one is discarded and answered with an error.",
+    ),
+    (
+        "socket.message_bytes_max",
+        "Bytes of one message from a client, however many frames it comes in; a longer one is discarded likewise.",
+    ),
     ("socket.messages_per_second", "Messages a second that one socket may send; as many at once."),
     ("socket.bytes_per_second", "Their bytes."),
     (

@@ -131,7 +131,15 @@ pub struct Cluster {
     pub join: bool,
     #[serde(with = "span")]
     pub deadline: Duration,
+    pub secret_file: PathBuf,
     pub tls: PeerTls,
+}
+
+impl Cluster {
+    /// Whether something keeps strangers out who reach the peer port.
+    pub fn is_guarded(&self) -> bool {
+        !self.secret_file.as_os_str().is_empty() || !self.tls.ca.as_os_str().is_empty()
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -153,6 +161,8 @@ pub struct Raft {
     pub election_max: Duration,
     #[serde(with = "size")]
     pub snapshot_log_bytes: u64,
+    #[serde(with = "span")]
+    pub snapshot_age_max: Duration,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -173,6 +183,8 @@ pub struct Shares {
     pub client_percent: u8,
     pub network_percent: u8,
     pub reserve_percent: u8,
+    pub free_per_second: u32,
+    pub free_burst: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -139,13 +139,13 @@ fn text_is_read_as_the_kind_of_value_the_key_takes() {
         .variable("CONCLAVE_HTTP__COMPRESSION", "off")
         .variable("CONCLAVE_HTTP__TRUSTED_PROXIES", "10.0.0.0/8, 192.168.0.0/16")
         .variable("CONCLAVE_STORAGE__BYTES_MAX", "2GiB")
-        .flag("cluster.members", r#"["1=a:1","2=b:2"]"#)
+        .flag("cluster.members", r#"["1=127.0.0.1:1","2=[::1]:2"]"#)
         .config();
     assert_eq!(config.cluster.name, "123");
     assert!(!config.http.compression);
     assert_eq!(config.http.trusted_proxies, ["10.0.0.0/8", "192.168.0.0/16"]);
     assert_eq!(config.storage.bytes_max, 2 << 30);
-    assert_eq!(config.cluster.members, ["1=a:1", "2=b:2"]);
+    assert_eq!(config.cluster.members, ["1=127.0.0.1:1", "2=[::1]:2"]);
 }
 
 #[test]
@@ -252,6 +252,7 @@ fn rules_across_values_hold() {
         (&[("cluster.join", "true")], "must say where"),
         (&[("cluster.members", "1=a:1"), ("cluster.join", "true")], "either first members or join"),
         (&[("cluster.tls.ca", "ca.pem")], "all three or none"),
+        (&[("cluster.secret_file", "/nowhere/secret")], "there is no file /nowhere/secret"),
         (&[("raft.election_min", "300ms")], "two heartbeats"),
         (&[("raft.election_max", "300ms")], "longer than raft.election_min"),
         (&[("ttl.device", "1s")], "not between 30s and 1d"),
@@ -271,6 +272,36 @@ fn rules_across_values_hold() {
     ] {
         let complaint = flags.iter().fold(given(), |given, (key, value)| given.flag(key, value)).complaint();
         assert!(complaint.contains(part), "{flags:?}: {complaint}");
+    }
+}
+
+#[test]
+fn a_peer_port_that_strangers_may_reach_needs_a_secret_or_certificates() {
+    let with =
+        |flags: &[(&str, &str)]| flags.iter().fold(given(), |given, (key, value)| given.flag(key, value));
+    let open: &[&[(&str, &str)]] = &[
+        &[("cluster.members", "1=10.0.0.1:7400")],
+        &[("cluster.members", "1=127.0.0.1:7400,2=node-2:7400,3=127.0.0.1:7402")],
+        &[("cluster.listen", "0.0.0.0:7400")],
+        &[("cluster.listen", "[::]:7400"), ("cluster.join", "true")],
+        &[("cluster.members", "1=127.0.0.1:7400"), ("cluster.listen", "0.0.0.0:7400")],
+        &[("cluster.members", "1=127.0.0.1:7400"), ("cluster.advertise", "10.0.0.1:7400")],
+    ];
+    let secret = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+    for flags in open {
+        let complaint = with(flags).complaint();
+        let named = complaint.contains("cluster.secret_file") && complaint.contains("cluster.tls.ca");
+        assert!(named, "{flags:?}: {complaint}");
+        let guarded = with(flags).flag("cluster.secret_file", secret);
+        assert!(guarded.load().is_ok(), "{flags:?}");
+    }
+    let closed: &[&[(&str, &str)]] = &[
+        &[],
+        &[("cluster.listen", "127.0.0.1:7400"), ("cluster.join", "true")],
+        &[("cluster.members", "1=127.0.0.1:7400,2=localhost:7401,3=[::1]:7402")],
+    ];
+    for flags in closed {
+        assert!(with(flags).load().is_ok(), "{flags:?}");
     }
 }
 

@@ -5,10 +5,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::problem::Problem;
-use super::{Config, Environment, Rule};
+use super::{Cluster, Config, Environment, Rule};
 use crate::access::Network;
 use crate::access::auth::{SigningSource, Source};
 use crate::http::deprecation::Deprecation;
+use conclave_cluster::is_loopback;
 use conclave_cluster::state::limits::{ROOM_BYTES_MAX, ROOM_MESSAGES_MAX};
 
 /// A member as `cluster.members` writes it: `1=host:port`.
@@ -195,7 +196,38 @@ fn cluster<O: Fn(&str) -> String>(config: &Config, rules: &mut Rules<'_, O>) {
             rules.broken(key, format!("there is no file {}", path.display()));
         }
     }
+    let secret = &cluster.secret_file;
+    rules.unless(
+        secret.as_os_str().is_empty() || secret.is_file(),
+        "cluster.secret_file",
+        &format!("there is no file {}", secret.display()),
+    );
+    // The cluster's name is a part of the certificates' names.
+    let label = name.len() <= 63
+        && !name.starts_with('-')
+        && !name.ends_with('-')
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    rules.unless(given == 0 || label, "cluster.name", "with cluster.tls, letters, digits and hyphens only");
+    if !cluster.is_guarded()
+        && let Some(address) = beyond_loopback(cluster)
+    {
+        rules.broken(
+            "cluster.secret_file",
+            format!(
+                "{address} is not a loopback address, so strangers may reach the peer port: set cluster.secret_file (the same \
+                 secret on every node; `openssl rand -hex 32` makes one), or cluster.tls.ca, cluster.tls.cert and \
+                 cluster.tls.key"
+            ),
+        );
+    }
     between(rules, "cluster.deadline", cluster.deadline, ms(100), Duration::from_secs(60));
+}
+
+/// An address of this node or of a peer that others than this machine may reach, if there is one.
+fn beyond_loopback(cluster: &Cluster) -> Option<String> {
+    let members = members(&cluster.members).unwrap_or_default();
+    let own = [&cluster.listen, &cluster.advertise].into_iter().filter(|address| !address.is_empty());
+    own.chain(members.values()).find(|address| !is_loopback(address)).cloned()
 }
 
 fn raft<O: Fn(&str) -> String>(config: &Config, rules: &mut Rules<'_, O>) {
@@ -208,6 +240,8 @@ fn raft<O: Fn(&str) -> String>(config: &Config, rules: &mut Rules<'_, O>) {
     );
     rules.unless(raft.election_max > raft.election_min, "raft.election_max", "longer than raft.election_min");
     rules.unless(raft.snapshot_log_bytes >= 1 << 20, "raft.snapshot_log_bytes", "at least 1MiB");
+    let (second, month) = (Duration::from_secs(1), Duration::from_secs(30 * 86_400));
+    between(rules, "raft.snapshot_age_max", raft.snapshot_age_max, second, month);
 }
 
 fn quantities<O: Fn(&str) -> String>(config: &Config, rules: &mut Rules<'_, O>) {
@@ -273,6 +307,8 @@ fn shares<O: Fn(&str) -> String>(config: &Config, rules: &mut Rules<'_, O>) {
     let wider = shares.network_percent >= shares.client_percent;
     rules.unless(wider, "shares.network_percent", "a network has at least what one client of it has");
     rules.unless(shares.reserve_percent <= 50, "shares.reserve_percent", "a percentage from 0 to 50");
+    rules.unless(shares.free_per_second > 0, "shares.free_per_second", "at least 1");
+    rules.unless(shares.free_burst > 0, "shares.free_burst", "at least 1");
 }
 
 fn socket<O: Fn(&str) -> String>(config: &Config, rules: &mut Rules<'_, O>) {

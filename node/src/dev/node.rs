@@ -2,7 +2,8 @@
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -53,15 +54,25 @@ pub(super) fn plan(options: &Options, home: &Path) -> Result<Vec<Plan>, super::E
     let members: Vec<String> =
         (1..).zip(&peer).map(|(id, port): (u64, _)| format!("{id}=127.0.0.1:{port}")).collect();
     let program = std::env::current_exe()?;
+    let secret = home.join("secret");
+    write_secret(&secret)?;
     let nodes = (1..).zip(http).zip(admin).map(|((id, http), admin)| Plan {
         id,
         log: home.join(format!("node-{id}.log")),
         http,
         admin,
         program: program.clone(),
-        arguments: arguments(options, id, http, admin, &home.join(format!("node-{id}")), &members),
+        arguments: arguments(options, id, http, admin, &home.join(format!("node-{id}")), &secret, &members),
     });
     Ok(nodes.collect())
+}
+
+/// A secret of this cluster's own: whoever else is on this machine must not reach its peer ports.
+fn write_secret(path: &Path) -> io::Result<()> {
+    let secret: [u8; 32] = rand::random();
+    let digits: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    writeln!(file, "{digits}")
 }
 
 fn any(picker: &mut Picker, count: u16) -> Result<Vec<u16>, ports::Error> {
@@ -74,6 +85,7 @@ fn arguments(
     http: u16,
     admin: u16,
     data: &Path,
+    secret: &Path,
     members: &[String],
 ) -> Vec<OsString> {
     let mut all: Vec<OsString> = vec!["serve".into(), "--exit-with-stdin".into()];
@@ -85,6 +97,8 @@ fn arguments(
     for set in &options.set {
         all.extend(["--set".into(), set.into()]);
     }
+    // Behind the others, so that it is the one that counts.
+    all.extend(["--set".into(), format!("cluster.secret_file={}", secret.display()).into()]);
     // Named flags are stronger than `--set` and the file: addresses and ids are ours.
     all.extend(["--node-id".into(), id.to_string().into()]);
     all.extend(["--http".into(), format!("127.0.0.1:{http}").into()]);
@@ -204,7 +218,8 @@ mod tests {
 
     #[test]
     fn every_node_knows_all_members_and_has_its_own_place() {
-        let plans = plan(&options(), Path::new("/tmp/home")).unwrap();
+        let home = tempfile::tempdir().unwrap();
+        let plans = plan(&options(), home.path()).unwrap();
         assert_eq!(plans.iter().map(|plan| plan.id).collect::<Vec<_>>(), [1, 2, 3]);
         for plan in &plans {
             let arguments: Vec<&str> =
@@ -212,7 +227,13 @@ mod tests {
             assert_eq!(arguments[..2], ["serve", "--exit-with-stdin"]);
             assert_eq!(arguments.iter().filter(|argument| **argument == "--member").count(), 3);
             assert!(arguments.contains(&"ttl.chunk=5s") && arguments.contains(&"/etc/conclave.toml"));
-            assert!(arguments.contains(&format!("/tmp/home/node-{}", plan.id).as_str()));
+            let data = home.path().join(format!("node-{}", plan.id));
+            assert!(arguments.contains(&data.to_str().unwrap()));
+            let secret = home.path().join("secret");
+            assert!(arguments.contains(&format!("cluster.secret_file={}", secret.display()).as_str()));
+            let mode = std::os::unix::fs::PermissionsExt::mode(&secret.metadata().unwrap().permissions());
+            assert_eq!(mode & 0o777, 0o600);
+            conclave_cluster::wire::Secrets::from_file(&secret).unwrap();
         }
         let urls: std::collections::BTreeSet<String> =
             plans.iter().flat_map(|plan| [plan.http_url(), plan.admin_url()]).collect();

@@ -1,5 +1,7 @@
 //! What a handler works with: one request, its client's allowance, and the cluster.
 
+use std::future::ready;
+
 use actix_web::http::header::{HeaderName, HeaderValue, TRANSFER_ENCODING};
 use actix_web::web::{self, Payload};
 use actix_web::{HttpMessage as _, HttpRequest, HttpResponse};
@@ -11,6 +13,7 @@ use conclave_cluster::state::id::Key;
 use conclave_cluster::state::outcome::{Answer, Outcome, Refusal};
 use conclave_cluster::state::rules::Owner;
 use conclave_cluster::{Draft, Trace};
+use tokio::time::Instant;
 
 use super::error::{Code, Error, Extra};
 use super::gate::Arrival;
@@ -18,12 +21,12 @@ use super::intake::Taken;
 use super::notes::{self, Notes};
 use super::request_id::RequestId;
 use super::shared::Shared;
-use super::{body, entrance, keys};
+use super::{body, entrance, keys, wait};
 use crate::access::allowance::millis;
 use crate::access::guessing::Denied;
 use crate::access::{Credential, Scope};
 use crate::actors::Place;
-use crate::listener::LARGE;
+use crate::listener::{Closed, LARGE};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
@@ -175,6 +178,29 @@ impl<'a> Call<'a> {
         let draft = Draft { charge, owner: Some(self.owner()), memo, ask };
         let answer = shared.guesses.carry(&shared.cluster, draft, carry).await?;
         self.settle(tier, answer)
+    }
+
+    /// Has a change carried out that hands something out which is handed out once. Nothing is handed out to a client that has
+    /// gone: that is looked at right before the cluster is asked, and a node that nobody leads asks when somebody does.
+    pub(super) async fn take(
+        &mut self,
+        place: Place,
+        charge: Option<Charge>,
+        memo: Option<Memo>,
+        ask: Ask,
+    ) -> Result<Result<Outcome, Refusal>, Error> {
+        let closed = self.closed();
+        tokio::select! {
+            biased;
+            () = wait::gone(closed.as_ref()) => return Err(Code::ConnectionClosed.into()),
+            led = self.shared.cluster.while_led(Instant::now(), ready(())) => led?,
+        }
+        self.change(place, charge, memo, ask).await
+    }
+
+    /// What tells that the client has gone.
+    pub(super) fn closed(&self) -> Option<Closed> {
+        self.request.conn_data::<Closed>().cloned()
     }
 
     /// Takes note of an answer's balance and of the refusals that concern every kind of change.

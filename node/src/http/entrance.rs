@@ -23,6 +23,7 @@ use crate::access::admission::Pass;
 use crate::access::bearer::{self, Shown};
 use crate::access::certificate::Certificate;
 use crate::access::{Credential, client, forwarded};
+use crate::admission::client::Client;
 use crate::listener::Secured;
 
 /// The client, as allowances and admission count it.
@@ -33,6 +34,11 @@ pub fn client(shared: &Shared, request: &HttpRequest) -> Key {
 /// On whose account it stores.
 pub fn owner(shared: &Shared, request: &HttpRequest, credential: &Credential) -> Owner {
     client::owner(address(shared, request), credential.subject)
+}
+
+/// The client, as this node's shares count it.
+pub fn sharer(shared: &Shared, request: &HttpRequest) -> Client {
+    Client::of(address(shared, request))
 }
 
 fn address(shared: &Shared, request: &HttpRequest) -> IpAddr {

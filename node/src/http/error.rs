@@ -14,6 +14,7 @@ use super::notes::Notes;
 use super::reply::JSON;
 use crate::access::admission;
 use crate::access::auth::Unauthorized;
+use crate::admission::share;
 
 /// What a client is told that showed no credential, or one that is worth nothing (RFC 6750, section 3). Which of the
 /// two, and why, is not said: it would help only somebody who tries.
@@ -88,6 +89,7 @@ codes! {
     InviteCodeInUse 400 "invite_code_in_use" "Another peer holds this invite code.";
     InvalidSignalType 400 "invalid_signal_type" "There is no such type of signal.";
     InvalidInput 400 "invalid_input" "A field, header or parameter is malformed or out of range.";
+    ConnectionClosed 400 "connection_closed" "The client closed its end of the connection; nothing was handed out.";
     Unauthorized 401 "unauthorized" "A valid credential is required.";
     Forbidden 403 "forbidden" "The credential does not cover this.";
     OriginNotAllowed 403 "origin_not_allowed" "Pages of this origin may not call this server.";
@@ -166,6 +168,21 @@ impl From<Unauthorized> for Error {
     fn from(_: Unauthorized) -> Self {
         Code::Unauthorized.into()
     }
+}
+
+impl From<share::Refused> for Error {
+    fn from(refused: share::Refused) -> Self {
+        match refused {
+            // When it gives one of them back, only the client knows.
+            share::Refused::Client => of_client(5),
+            share::Refused::All => Code::Overloaded.into(),
+        }
+    }
+}
+
+/// The client's own bound on this node is reached.
+pub(crate) fn of_client(retry_after_seconds: u64) -> Error {
+    Error::from(Code::RateLimitExceeded).with(Extra::RetryAfter(retry_after_seconds))
 }
 
 impl From<admission::Refused> for Error {

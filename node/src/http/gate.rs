@@ -1,6 +1,8 @@
 //! What stands before every handler, decided on the row of the table that the router found. Who is let in nowhere else
 //! is let in here, and what no row names is closed.
 
+use std::time::Instant;
+
 use actix_web::body::{BodySize, BodyStream, BoxBody, MessageBody as _};
 use actix_web::http::header::{ALLOW, HeaderMap, HeaderValue};
 use actix_web::http::{Method, StatusCode};
@@ -9,7 +11,7 @@ use bytes::Bytes;
 use futures_util::stream;
 
 use super::cors::{self, Verdict};
-use super::error::{Code, Error, Extra};
+use super::error::{self, Code, Error, Extra};
 use super::path::{self, Malformed};
 use super::router::{Found, Incoming};
 use super::routes::{Entry, Kind, Route, Row};
@@ -67,6 +69,13 @@ pub(super) async fn answer(
     if let Some(refusal) = arrival.refusal {
         return Err(refused(refusal, arrival.route()));
     }
+    let row = arrival.row();
+    let kind = row.map(|row| row.kind);
+    // Probes are never refused for their number.
+    if let Some(pace) = shared.options.shares.free.as_ref().filter(|_| kind != Some(Kind::Probe)) {
+        let admitted = pace.admit(entrance::sharer(&shared, &request), Instant::now());
+        admitted.map_err(|wait| error::of_client(wait.as_secs() + 1))?;
+    }
     if arrival.found.is_err() {
         return Err(Code::InvalidInput.into());
     }
@@ -74,8 +83,6 @@ pub(super) async fn answer(
     if deprecated.is_some_and(|deprecated| deprecated.is_over(shared.now_ms())) {
         return Err(Code::Gone.into());
     }
-    let row = arrival.row();
-    let kind = row.map(|row| row.kind);
     if shared.options.tls_required && kind != Some(Kind::Probe) && !entrance::is_secure(&shared, &request) {
         return Err(Code::TlsRequired.into());
     }

@@ -11,9 +11,11 @@ use actix_web::{HttpMessage as _, web};
 use tokio::time::Instant;
 use tracing::{Instrument as _, field};
 
+use super::entrance;
 use super::error::{Code, Error};
 use super::options::Options;
 use super::request_id::{self, REQUEST_ID, RequestId};
+use super::routes::{Kind, Route};
 use super::shared::Shared;
 use super::{accept, gate, notes};
 use crate::listener::{Refusal, Tap};
@@ -100,6 +102,10 @@ where
     let in_flight = InFlight(shared.clone());
     let tap = request.conn_data::<Tap>().cloned();
 
+    // Probes are never refused for their number.
+    let is_probe = row.is_some_and(|row| row.kind == Kind::Probe);
+    let free = shared.options.shares.free.clone().filter(|_| !is_probe);
+    let free = free.map(|pace| (pace, entrance::sharer(&shared, request.request())));
     let answer = service.call(request);
     async move {
         let answer = answer.await;
@@ -125,6 +131,11 @@ where
         if shared.is_draining() || refusal.is_some_and(|refusal| refusal != Refusal::Overloaded) {
             response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
         }
+        if let Some((pace, client)) = &free
+            && is_free(route, &method, response.status(), response.headers())
+        {
+            pace.take(*client, began.into_std());
+        }
         let size = response.response().body().size();
         if let Some(tap) = tap.filter(|_| matches!(size, BodySize::None | BodySize::Sized(..=SHORT_BYTES))) {
             tap.count_short_answer();
@@ -145,6 +156,19 @@ where
         Ok(response)
     }
     .instrument(span)
+}
+
+/// Whether no allowance was charged for a request, and a client could have it answered as often as it likes. What is
+/// refused for its number, or for ours, costs little and is not held against its client.
+fn is_free(route: Route, method: &Method, status: StatusCode, headers: &HeaderMap) -> bool {
+    if headers.contains_key("ratelimit")
+        || status == StatusCode::TOO_MANY_REQUESTS
+        || status.is_server_error()
+    {
+        return false;
+    }
+    let costs_nothing = matches!(route, Route::Page | Route::Edition | Route::Nodes | Route::Reports);
+    costs_nothing || *method == Method::OPTIONS || status.is_client_error()
 }
 
 /// Counts a request out, also when its client went away before the answer.
@@ -220,6 +244,26 @@ mod tests {
         assert!(headers(true).contains_key(STRICT_TRANSPORT_SECURITY));
         assert!(!headers(false).contains_key(STRICT_TRANSPORT_SECURITY));
         assert_eq!(headers(false).get(X_FRAME_OPTIONS).unwrap(), "DENY");
+    }
+
+    #[test]
+    fn what_no_allowance_counts_is_free() {
+        let free = |route, method: Method, status: u16, charged: bool| {
+            let mut headers = HeaderMap::new();
+            if charged {
+                headers.insert(HeaderName::from_static("ratelimit"), HeaderValue::from_static("x"));
+            }
+            is_free(route, &method, StatusCode::from_u16(status).unwrap(), &headers)
+        };
+        assert!(free(Route::Other, Method::GET, 404, false));
+        assert!(free(Route::Relay, Method::POST, 401, false) && free(Route::Relay, Method::POST, 400, false));
+        assert!(
+            free(Route::Relay, Method::OPTIONS, 204, false) && free(Route::Page, Method::GET, 200, false)
+        );
+        assert!(
+            !free(Route::Relay, Method::POST, 404, true) && !free(Route::Relay, Method::POST, 200, false)
+        );
+        assert!(!free(Route::Page, Method::GET, 429, false) && !free(Route::Relay, Method::POST, 503, false));
     }
 
     #[test]

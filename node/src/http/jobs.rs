@@ -3,7 +3,6 @@
 //! A job's outcome is what the cluster remembers under the job's id. The id is a UUIDv7, so that its age tells a job
 //! that is still under way from one that is forgotten, or never was, without a table of jobs.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
@@ -19,11 +18,9 @@ use super::call::Call;
 use super::error::{Code, Error};
 use super::reply::json;
 use super::shared::Shared;
-use super::{gate, keys, relay, request_id};
+use super::{entrance, gate, keys, relay, request_id};
 use crate::actors::Place;
 
-/// Jobs under way on this node.
-const JOBS_MAX: usize = 10_000;
 /// For how long a job is tried; after that it is as if it had never been.
 const JOB_TIME_MAX: Duration = Duration::from_secs(30);
 /// How long a job rests after it was refused for lack of a leader or of room.
@@ -39,16 +36,13 @@ pub(super) fn begin(
     ask: Ask,
 ) -> Result<HttpResponse, Error> {
     let shared = call.request.app_data::<web::Data<Shared>>().ok_or(Code::Internal)?.clone();
-    if shared.jobs.fetch_add(1, Ordering::Relaxed) >= JOBS_MAX {
-        shared.jobs.fetch_sub(1, Ordering::Relaxed);
-        return Err(Code::Overloaded.into());
-    }
+    let part = shared.options.shares.jobs.enter(entrance::sharer(&shared, call.request))?;
     let id = request_id::fresh();
     let draft = Draft { charge, owner: Some(call.owner()), memo: Some(call.remember(keys::job(id))), ask };
     let trace = call.trace();
     actix_rt::spawn(async move {
         work(&shared, place, draft, trace).await;
-        shared.jobs.fetch_sub(1, Ordering::Relaxed);
+        drop(part);
     });
 
     let mut response = pending(id);

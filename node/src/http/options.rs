@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::deprecation::Deprecation;
 use crate::access::{Access, Network, Tiers};
 use crate::actors;
+use crate::admission::Shares;
 use crate::edition::Edition;
 
 /// What the HTTP edge needs to know, validated before.
@@ -20,6 +21,8 @@ pub struct Options {
     pub trusted_proxies: Vec<Network>,
     /// Who may come in, and with what.
     pub access: Access,
+    /// What this node shares out among its clients.
+    pub shares: Shares,
     /// How much each client may ask; `None`: as much as it likes.
     pub allowance: Option<Tiers>,
     /// How long things live.
@@ -61,6 +64,7 @@ impl Default for Options {
             deprecated: Vec::new(),
             trusted_proxies: Vec::new(),
             access: Access::default(),
+            shares: Shares::default(),
             allowance: None,
             ttl: Ttl::default(),
             body_bytes_max: 256 * 1024,

@@ -1,13 +1,16 @@
 //! What the server says about itself.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use actix_http::ContentEncoding;
 use actix_http::encoding::Encoder;
 use actix_web::body::BoxBody;
 use actix_web::http::header::{HeaderValue, VARY};
 use actix_web::{HttpRequest, HttpResponse, web};
+use conclave_cluster::Cluster;
 use serde_json::{Map, Value, json};
+use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use super::accept::{self, Coding};
 use super::error::{Code, Error, Extra};
@@ -66,9 +69,34 @@ pub(super) async fn readyz(_: HttpRequest, shared: web::Data<Shared>) -> Result<
     if shared.is_leaving() {
         return Err(Error::from(Code::ShuttingDown).with(Extra::Failed(vec!["draining"])));
     }
-    match shared.cluster.caught_up().await {
+    match shared.readiness.ask(&shared.cluster).await {
         Ok(()) => Ok(fixed(r#"{"status":"ready"}"#)),
         Err(checks) => Err(Error::from(Code::NoLeader).with(Extra::Failed(checks))),
+    }
+}
+
+/// For how long an answer to the question whether the node is ready is given again.
+const ANSWER_AGE_MAX: Duration = Duration::from_millis(250);
+
+/// Whether the node is ready. That is a question to a quorum, and anybody may ask it as often as he likes, so it is passed
+/// on no more than four times a second.
+#[derive(Debug, Default)]
+pub(super) struct Readiness(Mutex<Option<(Instant, Checks)>>);
+
+type Checks = Result<(), Vec<&'static str>>;
+
+impl Readiness {
+    async fn ask(&self, cluster: &Cluster) -> Checks {
+        // Held while it is asked: whoever comes meanwhile gets the same answer.
+        let mut last = self.0.lock().await;
+        if let Some((asked, checks)) = last.as_ref()
+            && asked.elapsed() < ANSWER_AGE_MAX
+        {
+            return checks.clone();
+        }
+        let checks = cluster.caught_up().await;
+        *last = Some((Instant::now(), checks.clone()));
+        checks
     }
 }
 

@@ -197,7 +197,7 @@ async fn get(call: &mut Call<'_>, role: Role) -> Result<HttpResponse, Error> {
     call.pay(call.tier())?;
     let wait: Duration = query::wait(call.request)?;
     let (_, place) = session(call)?;
-    let mut patience = Patience::new(call.shared, place, wait).await?;
+    let mut patience = Patience::new(call, place, wait).await?;
     let mut seen = call.look(|state, now_ms| state.envelope(&place.key, role, now_ms)).await?;
     loop {
         match seen {

@@ -1,6 +1,6 @@
 //! What all workers of one node share.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use actix_web::http::header::HeaderValue;
 use conclave_cluster::Cluster;
@@ -14,6 +14,7 @@ use super::metrics::Metrics;
 use super::nodes::Nodes;
 use super::options::Options;
 use super::router::Router;
+use super::server::Readiness;
 use crate::access::Guesses;
 use crate::access::allowance::{self, TIERS};
 use crate::actors::Registry;
@@ -33,7 +34,7 @@ pub struct Shared {
     pub(super) router: Router,
     pub(super) intake: Intake,
     pub(super) started: Instant,
-    pub(super) jobs: AtomicUsize,
+    pub(super) readiness: Readiness,
     pub(super) nodes: Nodes,
     policies: [Option<HeaderValue>; TIERS.len()],
     leaving: AtomicBool,
@@ -57,7 +58,7 @@ impl Shared {
             dress,
             intake,
             started: Instant::now(),
-            jobs: AtomicUsize::new(0),
+            readiness: Readiness::default(),
             nodes: Nodes::default(),
             policies,
             leaving: AtomicBool::new(false),

@@ -55,6 +55,17 @@ impl Io {
         })
     }
 
+    /// Whether the peer has closed its end and everything it sent was read; if not, the task is woken when something comes.
+    /// Nothing is taken.
+    pub(super) fn is_ended(&self, cx: &mut Context<'_>) -> bool {
+        let tcp = match self {
+            Self::Plain(tcp) => tcp,
+            Self::Tls(tls) => tls.get_ref().0,
+        };
+        let mut byte = [0; 1];
+        matches!(tcp.poll_peek(cx, &mut ReadBuf::new(&mut byte)), Poll::Ready(Ok(0)))
+    }
+
     pub(super) fn as_mut(&mut self) -> Pin<&mut dyn Both> {
         match self {
             Self::Plain(tcp) => Pin::new(tcp),

@@ -2,10 +2,12 @@
 //!
 //! Read in this order: `heads` follows the bytes of a connection, `stream` holds back what may not pass, `refusal` is
 //! what the server sees in its place, `tap` keeps large bodies out until they are wanted, `turn` tells when one may be
-//! refused without the server, `tls` makes connections of handshakes, `upgrade` takes them from the server again for
+//! refused without the server, `closed` that the client has gone, `gate` lets each client have its part of the connections, `tls` makes connections of handshakes, `upgrade` takes them from the server again for
 //! sockets; [`serve`] puts them in front of the server, as `actix_web::HttpServer` would do without them.
 
+mod closed;
 mod deadline;
+mod gate;
 mod hangup;
 mod heads;
 mod io;
@@ -34,16 +36,21 @@ use actix_web::body::MessageBody;
 use actix_web::dev::{AppConfig, Extensions, ServiceResponse};
 use actix_web::rt::net::TcpStream;
 
+pub(crate) use closed::Closed;
 pub(crate) use hangup::Hangup;
 pub(crate) use refusal::Refusal;
 pub use stream::Stream;
 pub(crate) use tap::{LARGE, Tap};
 pub use tls::Tls;
 
+use gate::Gate;
 use upgrade::Upgrades;
 
+use crate::access::Network;
 use crate::access::certificate::Certificate;
+use crate::admission::Shares;
 use crate::admission::buffers::Buffers;
+use crate::admission::share::Place;
 
 /// For how long a client may take to close after it was told.
 const PARTING: Duration = Duration::from_secs(1);
@@ -72,6 +79,10 @@ pub struct Options {
     pub judge: Arc<dyn Judge>,
     /// What all connections together may make the node hold.
     pub buffers: Buffers,
+    /// What is shared out among clients.
+    pub shares: Shares,
+    /// Proxies: their connections are many clients'.
+    pub trusted_proxies: Vec<Network>,
 }
 
 /// What is asked before each large body.
@@ -120,6 +131,7 @@ where
     S::Service: 'static,
     B: MessageBody + 'static,
 {
+    let gate = Gate::new(options.shares.connections.clone(), options.trusted_proxies.clone());
     let builder = ServerBuilder::new()
         .workers(options.workers)
         .max_concurrent_connections(options.connections_max)
@@ -141,6 +153,7 @@ where
             .on_connect_ext(|stream: &Stream, data: &mut Extensions| connected(stream, data))
             .upgrade(Upgrades(map_config(app(), |()| AppConfig::default())))
             .finish(apply_fn_factory(map_config(app(), |()| AppConfig::default()), begin));
+        let gate = gate.clone();
         let manner = Manner {
             patience: options.patience,
             unheard_max: options.keep_alive / 2,
@@ -148,14 +161,20 @@ where
             buffers: options.buffers.clone(),
         };
         fn_service(move |tcp: TcpStream| {
-            let (tls, manner) = (tls.clone(), manner.clone());
+            let (tls, manner, gate) = (tls.clone(), manner.clone(), gate.clone());
             async move {
                 let from = tcp.peer_addr().ok();
+                let Ok(place) = gate.enter(from.map(|from| from.ip())) else {
+                    if tls.is_none() {
+                        gate::refuse(&tcp);
+                    }
+                    return Err(DispatchError::DisconnectTimeout);
+                };
                 prepare(&tcp);
                 let stream = match tls {
-                    None => Stream::plain(tcp, manner),
-                    Some(tls) => match tls.accept(tcp).await {
-                        Some(stream) => Stream::tls(stream, manner),
+                    None => Stream::plain(tcp, manner, place),
+                    Some(tls) => match tls.accept(tcp, place.as_ref().map(Place::client)).await {
+                        Some(stream) => Stream::tls(stream, manner, place),
                         None => return Err(DispatchError::DisconnectTimeout),
                     },
                 };
@@ -190,6 +209,7 @@ fn prepare(tcp: &TcpStream) {
 /// What a connection's requests may know of it.
 fn connected(stream: &Stream, data: &mut Extensions) {
     data.insert(stream.tap().clone());
+    data.insert(stream.closed().clone());
     if let Some(session) = stream.session() {
         data.insert(Secured);
         let chain = session.peer_certificates();

@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio_rustls::server::TlsStream;
 
 use super::Manner;
+use super::closed::Closed;
 use super::deadline::{Awaited, Deadline};
 use super::heads::{Fault, Heads, Large, Rest};
 use super::io::Io;
@@ -22,6 +23,7 @@ use super::refusal;
 use super::tap::Tap;
 use super::turn::Turn;
 use crate::admission::buffers::{Buffers, Pressure};
+use crate::admission::share::Place;
 use write::Parting;
 
 /// Bytes that are read at a time while a head is awaited: most requests whole, of a large one not much more than its head.
@@ -43,8 +45,11 @@ const REQUEST_BYTES: usize = 5 << 10;
 /// (`refusal`), so that its answer keeps its turn and looks as every other error does.
 pub struct Stream {
     io: Io,
+    /// Its place among its client's connections.
+    place: Option<Place>,
     heads: Heads,
     tap: Tap,
+    closed: Closed,
     /// The last request whose body the tap was closed for.
     tapped: u64,
     manner: Manner,
@@ -73,20 +78,31 @@ pub struct Stream {
     parting: Option<Parting>,
 }
 
+/// What a connection is made of.
+pub(super) struct Parts {
+    pub(super) io: Io,
+    /// What was read and not handed on.
+    pub(super) held: BytesMut,
+    pub(super) buffers: Buffers,
+    pub(super) place: Option<Place>,
+}
+
 impl Stream {
-    pub(super) fn plain(tcp: TcpStream, manner: Manner) -> Self {
-        Self::new(Io::Plain(tcp), manner)
+    pub(super) fn plain(tcp: TcpStream, manner: Manner, place: Option<Place>) -> Self {
+        Self::new(Io::Plain(tcp), manner, place)
     }
 
-    pub(super) fn tls(tls: TlsStream<TcpStream>, manner: Manner) -> Self {
-        Self::new(Io::Tls(Box::new(tls)), manner)
+    pub(super) fn tls(tls: TlsStream<TcpStream>, manner: Manner, place: Option<Place>) -> Self {
+        Self::new(Io::Tls(Box::new(tls)), manner, place)
     }
 
-    fn new(io: Io, manner: Manner) -> Self {
+    fn new(io: Io, manner: Manner, place: Option<Place>) -> Self {
         Self {
             io,
+            place,
             heads: Heads::default(),
             tap: Tap::new(manner.buffers.part()),
+            closed: Closed::default(),
             tapped: 0,
             turn: Turn::default(),
             disowned: false,
@@ -111,14 +127,19 @@ impl Stream {
         &self.tap
     }
 
+    /// Whether the client has closed its end.
+    pub(super) fn closed(&self) -> &Closed {
+        &self.closed
+    }
+
     /// The session, if there is one.
     pub(crate) fn session(&self) -> Option<&rustls::ServerConnection> {
         self.io.session()
     }
 
-    /// Lets go of the connection: what is under it, what was read and not handed on, and all connections' buffers.
-    pub(super) fn into_parts(self) -> (Io, BytesMut, Buffers) {
-        (self.io, self.held, self.manner.buffers)
+    /// Lets go of the connection.
+    pub(super) fn into_parts(self) -> Parts {
+        Parts { io: self.io, held: self.held, buffers: self.manner.buffers, place: self.place }
     }
 
     /// How many requests were handed on.
@@ -389,7 +410,10 @@ impl AsyncRead for Stream {
             }
             let room = this.room();
             if room == 0 && this.heads.at_head() {
-                // Woken when the server has answered and written.
+                // Woken when the server has answered and written. A client that goes meanwhile is noticed all the same.
+                if this.held.is_empty() && this.io.is_ended(cx) {
+                    this.closed.close();
+                }
                 this.paused = true;
                 return Poll::Pending;
             }
@@ -414,6 +438,7 @@ impl AsyncRead for Stream {
                 }
                 let fresh = &mut buffer.filled_mut()[before..];
                 if fresh.is_empty() {
+                    this.closed.close();
                     return Poll::Ready(Ok(()));
                 }
                 this.part += fresh.len();
@@ -444,7 +469,10 @@ impl AsyncRead for Stream {
             } else {
                 this.held.reserve(PIECE_BYTES);
                 match tokio_util::io::poll_read_buf(this.io.as_mut(), cx, &mut this.held) {
-                    Poll::Ready(Ok(0)) => return Poll::Ready(Ok(())),
+                    Poll::Ready(Ok(0)) => {
+                        this.closed.close();
+                        return Poll::Ready(Ok(()));
+                    }
                     Poll::Ready(Ok(_)) => this.look_at_held(room),
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                     Poll::Pending => {

@@ -15,18 +15,17 @@ use rustls::server::{NoServerSessionStorage, VerifierBuilderError, WebPkiClientV
 use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion, version};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::metrics::{Handshake, Metrics};
 use crate::access::{files, watch};
+use crate::admission::client::Client;
+use crate::admission::turns::Turns;
 
 /// Longer files are no certificates.
 const FILE_BYTES_MAX: u64 = 1 << 20;
-/// Handshakes at once; more wait, within their time.
-const HANDSHAKES_MAX: usize = 256;
 
 /// The oldest version of TLS that is spoken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -98,18 +97,17 @@ pub struct Tls(Arc<Inner>);
 struct Inner {
     options: Options,
     current: ArcSwap<ServerConfig>,
-    handshakes: Semaphore,
+    handshakes: Turns,
     metrics: Metrics,
 }
 
 impl Tls {
-    /// Reads the files. Install the metrics recorder before.
+    /// Reads the files. `handshakes` says how many at once. Install the metrics recorder before.
     ///
     /// # Errors
     /// If one cannot be used.
-    pub fn new(options: Options) -> Result<Self, Error> {
+    pub fn new(options: Options, handshakes: Turns) -> Result<Self, Error> {
         let current = ArcSwap::from_pointee(configure(&options)?);
-        let handshakes = Semaphore::new(HANDSHAKES_MAX);
         Ok(Self(Arc::new(Inner { options, current, handshakes, metrics: Metrics::new() })))
     }
 
@@ -142,10 +140,15 @@ impl Tls {
 
     /// The handshake, within its time. What became of it is counted; who failed is told by the alert and no log line,
     /// which strangers could fill the disk with.
-    pub(super) async fn accept(&self, tcp: TcpStream) -> Option<TlsStream<TcpStream>> {
+    /// `client` waits behind its own handshakes first, so that one that begins many and ends none holds up itself.
+    pub(super) async fn accept(
+        &self,
+        tcp: TcpStream,
+        client: Option<Client>,
+    ) -> Option<TlsStream<TcpStream>> {
         let inner = &self.0;
         let shaken = timeout(inner.options.handshake, async {
-            let _turn = inner.handshakes.acquire().await;
+            let _turn = inner.handshakes.take(client).await;
             TlsAcceptor::from(inner.current.load_full()).accept(tcp).await
         });
         let (stream, result) = match shaken.await {
@@ -215,6 +218,10 @@ mod tests {
         options: Options,
     }
 
+    fn turns() -> Turns {
+        crate::admission::Shares::default().handshakes
+    }
+
     fn files() -> Files {
         let folder = tempfile::tempdir().unwrap();
         let options = Options {
@@ -237,7 +244,7 @@ mod tests {
     fn a_new_file_that_cannot_be_used_changes_nothing() {
         let files = files();
         write(&files.options);
-        let tls = Tls::new(files.options.clone()).unwrap();
+        let tls = Tls::new(files.options.clone(), turns()).unwrap();
         let before = tls.0.current.load_full();
         std::fs::write(&files.options.certificate, "no certificate").unwrap();
         assert!(matches!(tls.reload(), Err(Error::Pem { what: "certificate", .. })));
@@ -253,9 +260,9 @@ mod tests {
         write(&one.options);
         write(&other.options);
         let mixed = Options { key: other.options.key.clone(), ..one.options.clone() };
-        let error = Tls::new(mixed).unwrap_err().to_string();
+        let error = Tls::new(mixed, turns()).unwrap_err().to_string();
         assert!(!error.contains("BEGIN"), "{error}");
         let swapped = Options { key: one.options.certificate.clone(), ..one.options.clone() };
-        assert!(matches!(Tls::new(swapped), Err(Error::Pem { what: "private key", .. })));
+        assert!(matches!(Tls::new(swapped, turns()), Err(Error::Pem { what: "private key", .. })));
     }
 }

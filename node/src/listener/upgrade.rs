@@ -33,8 +33,9 @@ use super::hangup::Hangup;
 use super::io::Io;
 use super::metrics::SLOW_CLOSED;
 use super::pace::Watch;
-use super::stream::Stream;
+use super::stream::{Parts, Stream};
 use crate::admission::buffers::Part;
+use crate::admission::share::Place;
 
 /// Bytes read at a time.
 const PIECE_BYTES: usize = 8 << 10;
@@ -128,6 +129,7 @@ struct Ends {
     io: Io,
     watch: Watch,
     part: Part,
+    _place: Option<Place>,
     /// What came with the request.
     early: BytesMut,
 }
@@ -144,11 +146,11 @@ impl Ends {
 
 impl Line {
     fn new(stream: Stream, read: BytesMut) -> Self {
-        let (io, held, buffers) = stream.into_parts();
+        let Parts { io, held, buffers, place } = stream.into_parts();
         // Not the server's buffer, which is empty as a rule and large.
         let early = BytesMut::from_iter(read.into_iter().chain(held));
         let (watch, part) = (Watch::default(), buffers.part());
-        Self(Rc::new(RefCell::new(Ends { io, watch, part, early })))
+        Self(Rc::new(RefCell::new(Ends { io, watch, part, _place: place, early })))
     }
 
     fn poll_read(&self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {

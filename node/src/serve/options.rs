@@ -5,10 +5,14 @@ use std::time::Duration;
 
 use conclave_cluster as cluster_part;
 use conclave_cluster::raft::Timing;
-use conclave_cluster::state::rules::{Ages, Rules, Shares};
-use conclave_cluster::wire::{Tls, TlsError};
+use conclave_cluster::state::rules::{self, Ages, Rules};
+use conclave_cluster::wire::{Secrets, Tls};
 
 use crate::access::{self, Access};
+use crate::admission::pace::Rate;
+use crate::admission::share::Parts;
+use crate::admission::turns::Turns;
+use crate::admission::{self, Shares};
 use crate::config::{self, Config};
 use crate::http::options::{Options, Origins, Ttl};
 use crate::listener;
@@ -30,7 +34,7 @@ pub(super) fn cluster(
     config: &Config,
     http_url: String,
     admin_url: String,
-) -> Result<cluster_part::Options, TlsError> {
+) -> Result<cluster_part::Options, super::Error> {
     let id = config.node.id;
     let named = config::members(&config.cluster.members).expect("the members were validated");
     let own = named.get(&id).map_or(NOBODY, String::as_str);
@@ -47,6 +51,8 @@ pub(super) fn cluster(
     } else {
         Some(Tls::from_files(&files.ca, &files.cert, &files.key)?)
     };
+    let secret = &config.cluster.secret_file;
+    let secrets = if secret.as_os_str().is_empty() { None } else { Some(Secrets::from_file(secret)?) };
     Ok(cluster_part::Options {
         node_id: id,
         cluster_name: config.cluster.name.clone(),
@@ -62,8 +68,11 @@ pub(super) fn cluster(
             election_min: config.raft.election_min,
             election_max: config.raft.election_max,
             snapshot_log_bytes: config.raft.snapshot_log_bytes,
+            snapshot_age_max: config.raft.snapshot_age_max,
         },
         tls,
+        secrets,
+        loopback_only: !config.cluster.is_guarded(),
     })
 }
 
@@ -74,7 +83,7 @@ fn rules(config: &Config) -> Rules {
     Rules {
         storage_bytes_max: config.storage.bytes_max,
         shares: shares.enabled.then(|| {
-            Shares::of(
+            rules::Shares::of(
                 config.storage.bytes_max,
                 shares.client_percent,
                 shares.network_percent,
@@ -93,10 +102,11 @@ fn given(text: &str) -> Option<&str> {
 }
 
 /// What the HTTP edge is told.
-pub(super) fn edge(config: &Config, access: Access) -> Options {
+pub(super) fn edge(config: &Config, access: Access, shares: Shares) -> Options {
     let proxies = config.http.trusted_proxies.iter();
     Options {
         access,
+        shares,
         edition: config.edition.name,
         allowed_origins: Origins::of(&config.http.allowed_origins),
         deprecated: (config.http.deprecated.iter())
@@ -122,6 +132,20 @@ pub(super) fn edge(config: &Config, access: Access) -> Options {
         sessions_max: config.limits.sessions_max,
         calls_per_session_max: config.limits.calls_per_session_max,
         waits_max: config.limits.waits_max,
+    }
+}
+
+/// What is shared out among clients.
+pub(super) fn shares(config: &Config, connections_max: usize) -> admission::Options {
+    let config::Shares { enabled, client_percent, network_percent, free_per_second, free_burst, .. } =
+        config.shares;
+    let parts = Parts { client: Some(client_percent), site: Some(network_percent) };
+    let free = Rate { per_second: free_per_second, burst: free_burst };
+    admission::Options {
+        connections_max,
+        waits_max: config.limits.waits_max,
+        parts: if enabled { parts } else { Parts::default() },
+        free: (enabled && config.allowance.enabled).then_some(free),
     }
 }
 
@@ -157,7 +181,10 @@ pub(super) fn sockets(config: &Config) -> socket::Options {
 }
 
 /// TLS for the public, if this node speaks it. Reads certificate and key.
-pub(super) fn public_tls(config: &Config) -> Result<Option<listener::Tls>, listener::tls::Error> {
+pub(super) fn public_tls(
+    config: &Config,
+    handshakes: Turns,
+) -> Result<Option<listener::Tls>, listener::tls::Error> {
     let config::PublicTls { cert, key, client_ca, minimum, handshake_timeout, .. } = &config.http.tls;
     if !config.http.tls.is_on() {
         return Ok(None);
@@ -169,7 +196,7 @@ pub(super) fn public_tls(config: &Config) -> Result<Option<listener::Tls>, liste
         minimum: *minimum,
         handshake: *handshake_timeout,
     };
-    listener::Tls::new(options).map(Some)
+    listener::Tls::new(options, handshakes).map(Some)
 }
 
 /// Who may come in. Reads the keys.
@@ -253,8 +280,11 @@ mod tests {
     #[test]
     fn no_allowance_means_no_rules() {
         let mut config = Config::default();
-        assert_eq!(edge(&config, Access::default()).allowance.unwrap().poll.limit, 120_000);
+        assert_eq!(
+            edge(&config, Access::default(), Shares::default()).allowance.unwrap().poll.limit,
+            120_000
+        );
         config.allowance.enabled = false;
-        assert!(edge(&config, Access::default()).allowance.is_none());
+        assert!(edge(&config, Access::default(), Shares::default()).allowance.is_none());
     }
 }

@@ -4,6 +4,7 @@ use std::net::TcpListener;
 use std::path::Path;
 
 use super::{Error, data_dir, options};
+use crate::admission::Shares;
 use crate::config::{Config, Environment};
 
 /// Everything that would keep a node from starting with this configuration, as this user, at this moment. Addresses are
@@ -12,11 +13,11 @@ pub(crate) fn preflight(config: &Config, environment: &Environment, binding: boo
     let mut problems = Vec::new();
     // Certificates, keys and secrets are read, and keys compared with their certificates.
     problems.extend(options::access(config).err().map(Error::from));
-    problems.extend(options::public_tls(config).err().map(Error::from));
+    problems.extend(options::public_tls(config, Shares::default().handshakes).err().map(Error::from));
     let listen = match options::cluster(config, String::new(), String::new()) {
         Ok(options) => Some(options.listen),
         Err(error) => {
-            problems.push(error.into());
+            problems.push(error);
             None
         }
     };

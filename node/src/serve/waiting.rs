@@ -22,6 +22,7 @@ impl Waiting {
     /// Answers on a copy of `listener`, so that the port never closes when the node begins to serve.
     pub(super) fn begin(
         config: &Config,
+        connections_max: usize,
         tls: Option<Tls>,
         listener: &TcpListener,
         options: Options,
@@ -29,12 +30,14 @@ impl Waiting {
         let why = why(config);
         let settings = listener::Options {
             workers: 1,
-            connections_max: CONNECTIONS_MAX,
+            connections_max: CONNECTIONS_MAX.min(connections_max),
             keep_alive: config.http.keep_alive,
             patience: config.http.request_timeout,
             shutdown_seconds: LINGER_SECONDS,
             tls,
             judge: Arc::new(Unpressed),
+            shares: options.shares.clone(),
+            trusted_proxies: options.trusted_proxies.clone(),
             buffers: Buffers::new(usize::try_from(config.http.buffers_bytes_max).unwrap_or(usize::MAX)),
         };
         let app = move || http::waiting(&options, why);

@@ -1,5 +1,7 @@
 //! How fast one connection may send.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
 /// How many refusals a client is forgiven, in seconds of its message rate.
@@ -31,6 +33,13 @@ impl Bucket {
             self.level -= cost;
         }
         fits
+    }
+
+    /// Takes `cost` out though there may be less; says after what time nothing is owed any more.
+    fn owe(&mut self, cost: f64, now: Instant) -> Duration {
+        self.take(0.0, now);
+        self.level -= cost;
+        Duration::from_secs_f64((-self.level / self.rate).max(0.0))
     }
 }
 
@@ -88,6 +97,17 @@ impl Throttle {
         }
     }
 
+    /// Counts a message that is heard in any case. The connection is to be read again after the time returned, so that TCP
+    /// slows the client down.
+    pub(super) fn delay(&mut self, len: usize, now: Instant) -> Duration {
+        self.messages.owe(1.0, now).max(self.bytes.owe(len as f64, now))
+    }
+
+    /// Counts bytes that were discarded; the connection is to be read again after the time returned.
+    pub(super) fn discard(&mut self, len: u64, now: Instant) -> Duration {
+        if len == 0 { Duration::ZERO } else { self.bytes.owe(len as f64, now) }
+    }
+
     /// Whether the connection may go on after so many frames of whatever kind.
     pub(super) fn frames(&mut self, count: u64, now: Instant) -> bool {
         count == 0 || self.frames.take(count as f64, now)
@@ -96,8 +116,6 @@ impl Throttle {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     const A_SECOND: Duration = Duration::from_secs(1);
@@ -133,6 +151,20 @@ mod tests {
         let verdicts: Vec<_> = (0..31).map(|_| throttle.message(1, now)).collect();
         assert_eq!(verdicts[10..30], [Verdict::Refuse; 20]);
         assert_eq!(verdicts[30], Verdict::End);
+    }
+
+    #[test]
+    fn who_is_delayed_comes_to_the_rate() {
+        let mut now = Instant::now();
+        let began = now;
+        let mut throttle = throttle(now);
+        for _ in 0..50 {
+            now += throttle.delay(1, now);
+        }
+        assert_eq!((now - began).as_secs_f64().round(), 4.0, "ten at once, then ten a second");
+        assert_eq!(throttle.delay(2000, now + 4 * A_SECOND), Duration::ZERO);
+        assert_eq!(throttle.discard(500, now + 4 * A_SECOND).as_secs_f64().round(), 1.0);
+        assert_eq!(throttle.discard(0, now + 4 * A_SECOND), Duration::ZERO);
     }
 
     #[test]

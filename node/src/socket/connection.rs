@@ -28,13 +28,22 @@ pub(super) struct Connection {
     outbox: Outbox,
     inlet: Option<Inlet>,
     quality: Quality,
-    /// The ping under way, and when it was sent.
-    ping: Option<(u64, Instant)>,
-    /// Whether anything was heard since then.
+    ping: Option<Ping>,
+    /// Whether anything was heard since it was sent.
     heard: bool,
+    /// The next ping, and when it is due.
+    beat: Option<(SpawnHandle, Instant)>,
     hello_timeout: Duration,
     first: Option<SpawnHandle>,
     ending: Option<Code>,
+}
+
+/// The ping under way.
+struct Ping {
+    id: u64,
+    sent: Instant,
+    /// The last offset of a room that was written before it.
+    written: u64,
 }
 
 impl Connection {
@@ -47,21 +56,34 @@ impl Connection {
             quality,
             ping: None,
             heard: false,
+            beat: None,
             hello_timeout,
             first: None,
             ending: None,
         }
     }
 
+    /// Has the next ping sent in time: sooner if what it will tell of the messages before it is not known.
     fn heartbeat(&mut self, ctx: &mut WebsocketContext<Self>) {
-        ctx.run_later(self.quality.interval(), |connection, ctx| connection.beat(ctx));
+        let waiting = self.seat.arrivals().is_waiting();
+        let interval = if waiting { self.quality.shortest() } else { self.quality.interval() };
+        self.beat_after(interval, ctx);
+    }
+
+    fn beat_after(&mut self, interval: Duration, ctx: &mut WebsocketContext<Self>) {
+        if let Some((beat, _)) = self.beat.take() {
+            ctx.cancel_future(beat);
+        }
+        let beat = ctx.run_later(interval, |connection, ctx| connection.beat(ctx));
+        self.beat = Some((beat, Instant::now() + interval));
     }
 
     fn beat(&mut self, ctx: &mut WebsocketContext<Self>) {
+        self.beat = None;
         if self.ending.is_some() {
             return;
         }
-        if self.ping.is_some() {
+        if self.ping.is_some() && !self.seat.is_held_back() {
             self.seat.metrics().missed();
             if self.heard {
                 self.quality.heard();
@@ -71,21 +93,34 @@ impl Connection {
             }
         }
         let id: u64 = rand::random();
-        self.ping = Some((id, Instant::now()));
+        let written = self.seat.arrivals().written();
+        self.ping = Some(Ping { id, sent: Instant::now(), written });
         self.heard = false;
         ctx.ping(&id.to_be_bytes());
-        self.heartbeat(ctx);
+        // One that is not answered is repeated soon.
+        self.beat_after(self.quality.shortest(), ctx);
     }
 
-    fn pong(&mut self, payload: &[u8]) {
-        let Some((id, sent)) = self.ping else { return };
+    fn pong(&mut self, payload: &[u8], ctx: &mut WebsocketContext<Self>) {
+        let Some(&Ping { id, sent, written }) = self.ping.as_ref() else { return };
         if payload == id.to_be_bytes() {
             let took = sent.elapsed();
             self.ping = None;
+            self.seat.arrivals().arrived(written);
             self.quality.answered(took);
             let report = self.quality.report();
             self.seat.metrics().answered(took, report.score);
             self.seat.note_quality(report);
+            self.heartbeat(ctx);
+        }
+    }
+
+    /// A room's message was written.
+    fn wrote(&mut self, offset: u64, ctx: &mut WebsocketContext<Self>) {
+        let first = self.seat.arrivals().wrote(offset);
+        let soon = self.quality.shortest();
+        if first && self.beat.is_some_and(|(_, due)| due > Instant::now() + soon) {
+            self.beat_after(soon, ctx);
         }
     }
 
@@ -139,10 +174,14 @@ impl StreamHandler<Event> for Connection {
             }
             (Event::Pong(payload), None) => {
                 self.heard = true;
-                self.pong(&payload);
+                self.pong(&payload, ctx);
             }
             (Event::Close(reason), None) => {
                 let code = reason.as_ref().map_or(Code::NORMAL, |reason| reason.code);
+                // A close without a code is also how clients let go of a connection that they think is broken.
+                if reason.is_some() && matches!(code, Code::NORMAL | Code::AWAY) {
+                    self.seat.note_parting();
+                }
                 match reason {
                     Some(Reason { code, .. }) => self.close(code.into(), ctx),
                     None => {
@@ -177,6 +216,11 @@ impl StreamHandler<Out> for Connection {
             Out::Frame(Frame::Binary(bytes)) => {
                 self.seat.metrics().sent(true);
                 ctx.binary(bytes);
+            }
+            Out::Frame(Frame::Numbered(bytes, offset)) => {
+                self.seat.metrics().sent(true);
+                ctx.binary(bytes);
+                self.wrote(offset, ctx);
             }
             Out::End(reason) => {
                 self.close(reason, ctx);

@@ -2,12 +2,14 @@
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use bytestring::ByteString;
+use conclave_cluster::state::allowance::Tier;
 use conclave_cluster::state::id::{Domain, Key};
 
+use super::close::{Code as Close, Reason};
 use super::frame::{Code, Id, Op, Resume, TEXT, Target, public_name};
 use super::json::{self, Writer};
 use super::outbox::Frame;
-use super::session::{Entry, Session};
+use super::session::{Entry, Session, price};
 use crate::access::Scope;
 
 /// Takes one message.
@@ -30,6 +32,12 @@ pub(super) async fn hear(session: &mut Session, text: &ByteString) {
     }
 }
 
+/// Answers a request that was not read, in its turn.
+pub(super) async fn refuse(session: &mut Session, id: &Id, code: Code) {
+    session.land().await;
+    session.say(Some(Frame::Text(json::error(id, code))));
+}
+
 /// Carries a request out. The answer, unless it was given or will be.
 async fn carry_out(session: &mut Session, id: &Id, op: Op) -> Result<Option<Writer>, Code> {
     // That a credential opens sockets does not say that it may do over one what it may not do over HTTP.
@@ -41,6 +49,7 @@ async fn carry_out(session: &mut Session, id: &Id, op: Op) -> Result<Option<Writ
         // What is said does not wait for what was said before.
         Op::Publish { room, data, volatile: false, message_id } if session.identity.is_some() => {
             in_room(session, room.as_deref())?;
+            session.pay(Tier::Signal, price(data.len()))?;
             let published = session.publish(tagged(&data), message_id)?;
             let id = id.clone();
             session.launch(Box::pin(async move {
@@ -71,12 +80,15 @@ async fn carry_out(session: &mut Session, id: &Id, op: Op) -> Result<Option<Writ
     if let Op::Hello { token, resume } = op {
         return hello(session, id, token, resume).await;
     }
+    if let Op::Bye = op {
+        return bye(session, id).await;
+    }
     if session.identity.is_none() {
         let welcome = begin(session).await?;
         session.say(Some(Frame::Text(welcome.fill(Writer::push("welcome")).done())));
     }
     match op {
-        Op::Hello { .. } | Op::Publish { volatile: false, .. } | Op::Signal { .. } => {
+        Op::Hello { .. } | Op::Bye | Op::Publish { volatile: false, .. } | Op::Signal { .. } => {
             // As the very first message: nothing is claimed and no room entered.
             Err(if matches!(op, Op::Signal { .. }) { Code::NotClaimed } else { Code::NotInRoom })
         }
@@ -96,6 +108,7 @@ async fn carry_out(session: &mut Session, id: &Id, op: Op) -> Result<Option<Writ
             if !session.context.credential.may_join(&room) {
                 return Err(Code::Forbidden);
             }
+            session.pay(Tier::Signal, 1)?;
             let member = session.identity.as_ref().map(|identity| public_name(&identity.key));
             let (id, name) = (id.clone(), room.clone());
             let greet = move |entry: Entry| -> super::member::Greeting {
@@ -120,10 +133,12 @@ async fn carry_out(session: &mut Session, id: &Id, op: Op) -> Result<Option<Writ
         }
         Op::Members { room } => {
             let name = in_room(session, room.as_deref())?;
+            session.pay(Tier::Poll, 1)?;
             let members = session.members().await?;
             Ok(Some(Writer::ok(id).text("room", &name).members(&members)))
         }
         Op::Watch(target) => {
+            session.pay(Tier::Poll, 1)?;
             let (registry, cluster) = (session.shared.registry.clone(), session.shared.cluster.clone());
             let first = session.watches.add(target, &registry, &cluster).await?;
             session.say(Some(Frame::Text(Writer::ok(id).done())));
@@ -152,7 +167,8 @@ fn needed(op: &Op) -> Option<Scope> {
         | Op::Leave { .. }
         | Op::Publish { .. }
         | Op::Members { .. }
-        | Op::Ping => None,
+        | Op::Ping
+        | Op::Bye => None,
     }
 }
 
@@ -255,6 +271,15 @@ async fn hello(
             Err(code) => return Err(code),
         }
     }
+    Ok(None)
+}
+
+/// Ends the session for good: nothing that it held is kept for a return. Then the connection closes.
+async fn bye(session: &mut Session, id: &Id) -> Result<Option<Writer>, Code> {
+    // If the cluster does not hear it, closing the connection in good order still frees what can be.
+    session.close().await?;
+    session.say(Some(Frame::Text(Writer::ok(id).done())));
+    session.end(Reason::from(Close::NORMAL));
     Ok(None)
 }
 

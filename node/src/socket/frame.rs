@@ -32,6 +32,8 @@ pub(super) enum Op {
     Unwatch(Target),
     /// Are you there?
     Ping,
+    /// The session ends, with all that it holds.
+    Bye,
 }
 
 /// What a client knows of the session it goes on with.

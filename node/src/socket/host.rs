@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use conclave_cluster::state::command::Ask;
 use conclave_cluster::state::host::{self, Attachment, Host};
+use conclave_cluster::state::socket;
 use conclave_cluster::{Cluster, Draft, Error};
+use futures_util::{StreamExt as _, stream};
 use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
 
@@ -16,6 +18,9 @@ use super::seats::Seats;
 const TTL: Duration = Duration::from_secs(10);
 /// How often it is renewed.
 const PERIOD: Duration = Duration::from_secs(3);
+
+/// Clients whose progress is written down at a time.
+const MARKS_AT_ONCE: usize = 256;
 
 /// The keeper. Cheap to clone; all clones are the same.
 #[derive(Clone)]
@@ -97,6 +102,25 @@ impl Keeper {
             let mut renewed = self.0.renewed.lock().await;
             if let Err(error) = self.renew(&mut renewed).await {
                 tracing::warn!(%error, sockets = seats.count(), "the lease of this node's sockets was not renewed");
+            }
+            drop(renewed);
+            self.mark(&seats).await;
+        }
+    }
+
+    /// Writes down how far the clients got in their rooms that cannot say so themselves. What is not heard now is written
+    /// with the next messages that arrive: until then they would be told something twice.
+    async fn mark(&self, seats: &Seats) {
+        let marks = seats.all().into_iter().filter_map(|seat| {
+            let (key, mark) = seat.arrivals().due()?;
+            let verb = socket::Verb::Mark { connection: seat.connection(), mark };
+            Some(Draft::of(Ask::Socket(socket::Ask { key, verb })))
+        });
+        let mut marks =
+            stream::iter(marks).map(|draft| self.0.cluster.propose(draft)).buffer_unordered(MARKS_AT_ONCE);
+        while let Some(marked) = marks.next().await {
+            if let Err(error) = marked {
+                return tracing::debug!(%error, "how far clients got was not written down");
             }
         }
     }

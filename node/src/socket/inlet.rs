@@ -2,16 +2,19 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use actix_web::web::Payload;
 use bytes::Bytes;
 use bytestring::ByteString;
 use futures_util::Stream;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::PollSender;
 
 use super::bucket::{Throttle, Verdict};
 use super::close::{Code, Reason};
+use super::frame::Id;
+use super::json::IdScan;
 use super::metrics::Metrics;
 use super::syntax::{Incoming, Reader};
 
@@ -26,10 +29,17 @@ pub(super) enum Message {
     Text(ByteString),
     /// Bytes.
     Binary(Bytes),
-    /// One that came too soon after the others; it was not kept.
+    /// A text that came too soon after the others; it was not kept.
     Limited {
+        /// The `id` of the request.
+        id: Id,
+    },
+    /// One beyond the bound; it was not kept.
+    Oversized {
         /// Whether it was binary.
         binary: bool,
+        /// The `id` of the request, if it was one in JSON.
+        id: Id,
     },
 }
 
@@ -57,6 +67,8 @@ pub(super) struct Inlet {
     throttle: Throttle,
     messages: PollSender<Message>,
     metrics: Metrics,
+    /// Nothing is read before this is over.
+    pause: Option<Pin<Box<Sleep>>>,
     over: bool,
 }
 
@@ -68,23 +80,68 @@ impl Inlet {
         messages: tokio::sync::mpsc::Sender<Message>,
         metrics: Metrics,
     ) -> Self {
-        Self { payload, reader, throttle, messages: PollSender::new(messages), metrics, over: false }
+        Self {
+            payload,
+            reader,
+            throttle,
+            messages: PollSender::new(messages),
+            metrics,
+            pause: None,
+            over: false,
+        }
     }
 
-    fn hand_on(&mut self, message: Message, len: usize, now: Instant) -> Event {
-        let binary = matches!(message, Message::Binary(_));
+    /// Hands a message on, or what is said in its place. Clients that speak JSON know from `rate_limited` and its id what
+    /// to send again. Those of the FlatBuffers schema take any error for the end; they are not refused but slowed down: the
+    /// connection is not read for a while.
+    fn hand_on(&mut self, message: Message, now: Instant) -> Event {
+        let (binary, len) = match &message {
+            Message::Text(text) => (false, text.len()),
+            Message::Binary(bytes) => (true, bytes.len()),
+            // Its bytes were counted as they were discarded.
+            Message::Oversized { binary, .. } => (*binary, 0),
+            Message::Limited { .. } => (false, 0),
+        };
         self.metrics.received(binary);
-        let message = match self.throttle.message(len, now) {
-            Verdict::Pass => message,
-            Verdict::Refuse => {
-                self.metrics.limited();
-                Message::Limited { binary }
+        let message = if binary {
+            let delay = self.throttle.delay(len, now);
+            if !delay.is_zero() {
+                self.metrics.delayed();
             }
-            Verdict::End => return Event::Breach(Reason::new(Code::POLICY, "too many messages")),
+            self.pause_for(delay, now);
+            message
+        } else {
+            match self.throttle.message(len, now) {
+                Verdict::Pass => message,
+                Verdict::Refuse => {
+                    self.metrics.limited();
+                    Message::Limited { id: id_of(message) }
+                }
+                Verdict::End => return Event::Breach(Reason::new(Code::POLICY, "too many messages")),
+            }
         };
         // There is room, and where nobody listens any more the end is on its way.
         let _ = self.messages.send_item(message);
         Event::Heard
+    }
+
+    fn pause_for(&mut self, delay: Duration, now: Instant) {
+        if !delay.is_zero() {
+            self.pause = Some(Box::pin(sleep_until(now + delay)));
+        }
+    }
+}
+
+/// The id of a request that is not read any further.
+fn id_of(message: Message) -> Id {
+    match message {
+        Message::Text(text) => {
+            let mut scan = IdScan::default();
+            scan.feed(text.as_bytes());
+            scan.id()
+        }
+        Message::Oversized { id, .. } | Message::Limited { id } => id,
+        Message::Binary(_) => None,
     }
 }
 
@@ -99,20 +156,23 @@ impl Stream for Inlet {
         loop {
             // An error says that nobody listens any more; then messages are read and dropped until the end.
             let _ = ready!(this.messages.poll_reserve(cx));
+            if let Some(pause) = &mut this.pause {
+                ready!(pause.as_mut().poll(cx));
+                this.pause = None;
+            }
             let next = this.reader.next();
             let now = Instant::now();
+            let delay = this.throttle.discard(this.reader.take_discarded(), now);
+            this.pause_for(delay, now);
             if !this.throttle.frames(this.reader.take_frames(), now) {
                 this.over = true;
                 return Poll::Ready(Some(Event::Breach(Reason::new(Code::POLICY, "too many frames"))));
             }
             let event = match next {
-                Ok(Some(Incoming::Text(text))) => {
-                    let len = text.len();
-                    this.hand_on(Message::Text(text), len, now)
-                }
-                Ok(Some(Incoming::Binary(bytes))) => {
-                    let len = bytes.len();
-                    this.hand_on(Message::Binary(bytes), len, now)
+                Ok(Some(Incoming::Text(text))) => this.hand_on(Message::Text(text), now),
+                Ok(Some(Incoming::Binary(bytes))) => this.hand_on(Message::Binary(bytes), now),
+                Ok(Some(Incoming::Oversized { binary, id })) => {
+                    this.hand_on(Message::Oversized { binary, id }, now)
                 }
                 Ok(Some(Incoming::Ping(payload))) => Event::Ping(payload),
                 Ok(Some(Incoming::Pong(payload))) => Event::Pong(payload),

@@ -1,6 +1,7 @@
 //! JSON: text messages to requests, answers and events to text messages.
 
 mod request;
+mod scan;
 mod writer;
 
 use base64::Engine as _;
@@ -14,6 +15,7 @@ use crate::actors::room::{Event, Note};
 use crate::http::relay::kind_name;
 
 pub(super) use request::{ROOM_CHARS_MAX, read};
+pub(super) use scan::IdScan;
 pub(super) use writer::{Writer, error};
 
 /// A signal that waited.

@@ -11,7 +11,7 @@ use super::close::{Code, Reason};
 use super::json;
 use super::outbox::{Frame, Outbox};
 use super::sigma;
-use crate::actors::room::{Listener, Note};
+use crate::actors::room::{Event, Listener, Note};
 
 /// What is said to a client that has just come in, now that it is known who else is there.
 pub(super) type Greeting = Box<dyn FnOnce(&BTreeSet<Key>) -> Vec<Frame> + Send>;
@@ -35,7 +35,13 @@ impl Tongue {
             }
             Self::Sigma => {
                 let bytes = note.binary.get_or_init(|| sigma::room_event(note).unwrap_or_default());
-                (!bytes.is_empty()).then(|| Frame::Binary(Bytes::clone(bytes)))
+                let frame = match &note.event {
+                    Event::Message(message) => Frame::Numbered(Bytes::clone(bytes), message.offset),
+                    Event::Volatile { .. } | Event::Joined(_) | Event::Left(_) => {
+                        Frame::Binary(Bytes::clone(bytes))
+                    }
+                };
+                (!bytes.is_empty()).then_some(frame)
             }
         }
     }

@@ -16,6 +16,8 @@ const SENT: &str = "conclave_sockets_messages_sent_total";
 const DROPPED: &str = "conclave_sockets_messages_dropped_total";
 /// Messages refused because a client sent too fast.
 const LIMITED: &str = "conclave_sockets_messages_limited_total";
+/// Messages after which a client that sends too fast was not read for a while.
+const DELAYED: &str = "conclave_sockets_messages_delayed_total";
 /// Connections that ended, by close code.
 const CLOSED: &str = "conclave_sockets_closed_total";
 /// Round trips of pings.
@@ -35,6 +37,7 @@ struct Handles {
     sent: [Counter; 2],
     dropped: Counter,
     limited: Counter,
+    delayed: Counter,
     rtt: Histogram,
     quality: Histogram,
     misses: Counter,
@@ -47,6 +50,7 @@ impl Metrics {
         metrics::describe_counter!(SENT, "messages to clients, by encoding");
         metrics::describe_counter!(DROPPED, "messages dropped because a client read too slowly");
         metrics::describe_counter!(LIMITED, "messages refused because a client sent too fast");
+        metrics::describe_counter!(DELAYED, "messages after which a fast client was not read for a while");
         metrics::describe_counter!(CLOSED, "connections that ended, by close code");
         metrics::describe_histogram!(RTT, metrics::Unit::Seconds, "round trips of pings");
         metrics::describe_histogram!(QUALITY, "scores of connections, when a ping was answered");
@@ -57,6 +61,7 @@ impl Metrics {
             sent: ["json", "flatbuffers"].map(|name| metrics::counter!(SENT, "encoding" => name)),
             dropped: metrics::counter!(DROPPED),
             limited: metrics::counter!(LIMITED),
+            delayed: metrics::counter!(DELAYED),
             rtt: metrics::histogram!(RTT),
             quality: metrics::histogram!(QUALITY),
             misses: metrics::counter!(MISSES),
@@ -87,6 +92,10 @@ impl Metrics {
 
     pub(super) fn limited(&self) {
         self.0.limited.increment(1);
+    }
+
+    pub(super) fn delayed(&self) {
+        self.0.delayed.increment(1);
     }
 
     pub(super) fn answered(&self, took: std::time::Duration, score: f64) {

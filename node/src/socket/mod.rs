@@ -4,6 +4,7 @@
 //! `outbox` bound what goes in and out, `connection` is the actor in between, with the heartbeat (`quality`); `seats`
 //! knows who is connected here.
 
+mod arrivals;
 mod body;
 mod bucket;
 pub mod close;

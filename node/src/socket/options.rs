@@ -45,11 +45,11 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             echo: String::new(),
-            syntax: SyntaxBounds { frame_bytes_max: 64 << 10, message_bytes_max: 128 << 10 },
+            syntax: SyntaxBounds { frame_bytes_max: 80 << 10, message_bytes_max: 80 << 10 },
             rates: Rates { messages_per_second: 100, bytes_per_second: 1 << 20 },
             queue: QueueBounds { frames_max: 256, bytes_max: 1 << 20 },
             hello_timeout: Duration::from_secs(10),
-            ping_interval: Interval { min: Duration::from_secs(5), max: Duration::from_secs(60) },
+            ping_interval: Interval { min: Duration::from_secs(5), max: Duration::from_secs(25) },
             lease: Duration::from_secs(300),
             history: History { messages_max: 1000, bytes_max: 1 << 20, age_max: Duration::from_secs(300) },
             drain_per_second: 500,

@@ -33,13 +33,15 @@ pub(super) enum Frame {
     Text(ByteString),
     /// FlatBuffers.
     Binary(Bytes),
+    /// FlatBuffers: a room's message at an offset.
+    Numbered(Bytes, u64),
 }
 
 impl Frame {
     fn len(&self) -> usize {
         match self {
             Self::Text(text) => text.len(),
-            Self::Binary(bytes) => bytes.len(),
+            Self::Binary(bytes) | Self::Numbered(bytes, _) => bytes.len(),
         }
     }
 }

@@ -54,6 +54,11 @@ impl Quality {
         self.interval
     }
 
+    /// The shortest time between two pings.
+    pub(super) fn shortest(&self) -> Duration {
+        self.bounds.min
+    }
+
     /// A ping was answered.
     pub(super) fn answered(&mut self, took: Duration) {
         let ms = took.as_secs_f64() * 1000.0;

@@ -1,12 +1,13 @@
 //! Who is connected to this node.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 use tokio::time::Instant;
 
+use super::arrivals::Arrivals;
 use super::close::Code;
 use super::metrics::Metrics;
 use super::outbox::{self, Outbox};
@@ -44,6 +45,9 @@ pub(super) struct Seat {
     outbox: Outbox,
     metrics: Metrics,
     encoding: AtomicU8,
+    /// Nothing is read from the client before its allowance is renewed.
+    held_back: AtomicBool,
+    arrivals: Mutex<Arrivals>,
     notes: Mutex<Notes>,
 }
 
@@ -54,6 +58,7 @@ struct Notes {
     peer: bool,
     quality: Option<Report>,
     end: Option<Code>,
+    parted: bool,
 }
 
 /// A connection as operators see it. The start of its session's public name is all that is said of who it is.
@@ -95,6 +100,8 @@ impl Seats {
             outbox: Outbox::new(self.0.queue, hangup, metrics.clone()),
             metrics,
             encoding: AtomicU8::new(Encoding::Undecided as u8),
+            held_back: AtomicBool::new(false),
+            arrivals: Mutex::default(),
             notes: Mutex::default(),
         });
         self.lock().insert(connection, seat.clone());
@@ -150,6 +157,20 @@ impl Seat {
         self.encoding.store(encoding as u8, Ordering::Relaxed);
     }
 
+    /// How far the client got in its room.
+    pub(super) fn arrivals(&self) -> MutexGuard<'_, Arrivals> {
+        self.arrivals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the client is not read for as long as its allowance is spent: then it cannot answer pings.
+    pub(super) fn is_held_back(&self) -> bool {
+        self.held_back.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn hold_back(&self, held_back: bool) {
+        self.held_back.store(held_back, Ordering::Relaxed);
+    }
+
     pub(super) fn note_session(&self, name: &str) {
         self.notes().session = Some(name.chars().take(8).collect());
     }
@@ -169,6 +190,22 @@ impl Seat {
     /// With which code the connection ends. The first one stays.
     pub(super) fn note_end(&self, code: Code) {
         self.notes().end.get_or_insert(code);
+    }
+
+    /// The client closed the connection in good order and does not mean to come back (RFC 6455, section 7.4.1).
+    pub(super) fn note_parting(&self) {
+        self.notes().parted = true;
+    }
+
+    /// Whether it did.
+    pub(super) fn has_parted(&self) -> bool {
+        self.notes().parted
+    }
+
+    /// Whether the connection ended because the client answered no ping.
+    pub(super) fn fell_silent(&self) -> bool {
+        let notes = self.notes();
+        notes.end == Some(Code::AWAY) && !notes.parted
     }
 
     fn listed(&self) -> Listed {

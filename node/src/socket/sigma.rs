@@ -1,20 +1,19 @@
-//! FlatBuffers: binary messages to requests, answers and events to binary messages, and the rules that need a clock.
+//! FlatBuffers: binary messages to requests, answers and events to binary messages. A client's clock is its own affair:
+//! its timestamps are never looked at.
 
 use bytes::{BufMut as _, Bytes, BytesMut};
+use conclave_cluster::state::allowance::Tier;
 use conclave_sigma::{Frame as Sigma, Limits, decode_within, encode};
 
+use super::arrivals::resume_after;
 use super::close::{Code as Close, Reason};
 use super::dialogue;
 use super::frame::{BYTES, Code, Position};
+use super::inlet::Message;
 use super::outbox::Frame;
-use super::session::{Entry, Session};
+use super::session::{Entry, Session, price};
 use crate::access::Scope;
 use crate::actors::room::{Event, Note};
-
-/// By how much a message's timestamp may differ from the cluster's clock.
-const DATA_SKEW_MS_MAX: u64 = 5 * 60_000;
-/// As for a heartbeat's.
-const HEARTBEAT_SKEW_MS_MAX: u64 = 60_000;
 
 /// An error for the client.
 pub(super) fn error(code: u32, message: &str) -> Frame {
@@ -34,19 +33,21 @@ pub(super) fn room_event(note: &Note) -> Option<Bytes> {
 }
 
 /// Takes one message.
-pub(super) async fn hear(session: &mut Session, bytes: &Bytes) {
-    let frame = match decode_within(bytes, &Limits::FROM_CLIENT) {
+pub(super) async fn hear(session: &mut Session, bytes: Bytes) {
+    let frame = match decode_within(&bytes, &Limits::FROM_CLIENT) {
         Ok(frame) => frame,
         Err(malformed) => return breach(session, &malformed.to_string()),
     };
+    if let Err(renewed) = session.spend(Tier::Signal, cost(&frame, session)) {
+        return session.defer(Message::Binary(bytes), renewed);
+    }
     match frame {
-        Sigma::Data { payload, message_id, timestamp } => data(session, &payload, message_id, timestamp),
-        Sigma::Heartbeat { timestamp } => {
-            let now_ms = session.shared.now_ms();
-            if timestamp.abs_diff(now_ms) > HEARTBEAT_SKEW_MS_MAX {
-                return breach(session, "the heartbeat is not of this minute");
+        Sigma::Data { payload, message_id, timestamp: _ } => data(session, &payload, message_id),
+        Sigma::Heartbeat { timestamp: _ } => {
+            if session.beats() {
+                let timestamp = session.shared.now_ms();
+                session.say(Some(Frame::Binary(encode(&Sigma::Heartbeat { timestamp }))));
             }
-            session.say(Some(Frame::Binary(encode(&Sigma::Heartbeat { timestamp: now_ms }))));
         }
         Sigma::Connect { session_id, .. } => {
             session.land().await;
@@ -71,7 +72,19 @@ pub(super) async fn hear(session: &mut Session, bytes: &Bytes) {
     }
 }
 
-fn breach(session: &mut Session, message: &str) {
+/// What a frame costs its client.
+fn cost(frame: &Sigma, session: &Session) -> u32 {
+    match frame {
+        Sigma::Data { payload, .. } if session.room.is_some() && !session.context.volatile => {
+            price(payload.len())
+        }
+        Sigma::Connect { .. } | Sigma::Reconnect { .. } => 1,
+        Sigma::Data { .. } | Sigma::Heartbeat { .. } | Sigma::Disconnect { .. } | Sigma::Error { .. } => 0,
+    }
+}
+
+/// The client broke a rule of the schema.
+pub(super) fn breach(session: &mut Session, message: &str) {
     session.say(Some(error(400, message)));
     session.violation();
 }
@@ -92,7 +105,8 @@ async fn connect(session: &mut Session, id: &str) -> Result<(), Refused> {
     }
     if let Some(room) = room {
         let greet = |_: Entry| -> super::member::Greeting { Box::new(|_| Vec::new()) };
-        session.enter(&room, None, greet).await.map_err(refused)?;
+        let entry = session.enter(&room, None, greet).await.map_err(refused)?;
+        session.follow(&entry, 0).await.map_err(refused)?;
     }
     Ok(())
 }
@@ -107,24 +121,32 @@ async fn reconnect(session: &mut Session, id: &str, last: u64) -> Result<(), Ref
         return Err((404, "there is no such session"));
     };
     let may_join = |room: &String| session.context.credential.may_join(room);
-    let Some(room) = named.or(remembered.filter(may_join)) else { return Ok(()) };
-    let key = dialogue::key(&room);
-    // The schema has no word for the epoch: the last number is taken for one of the present numbering.
-    let epoch = session
-        .shared
-        .cluster
-        .read(|state, now_ms| state.room(&key, now_ms).map_or(0, |view| view.epoch))
-        .await
-        .map_err(|error| refused(error.into()))?;
+    let Some(room) = named.or(remembered.clone().filter(may_join)) else { return Ok(()) };
+    let mark = session.identity.as_ref().and_then(|identity| identity.mark);
+    let mark = mark.filter(|_| remembered.as_ref() == Some(&room));
+    let from = match &mark {
+        Some(mark) => Position { epoch: mark.epoch, offset: resume_after(mark, last) },
+        // It was in no room, or in another one. The schema has no word for the epoch: the number is taken for one of the
+        // present numbering.
+        None => {
+            let key = dialogue::key(&room);
+            let epoch = session
+                .shared
+                .cluster
+                .read(|state, now_ms| state.room(&key, now_ms).map_or(0, |view| view.epoch))
+                .await
+                .map_err(|error| refused(error.into()))?;
+            Position { epoch, offset: last }
+        }
+    };
     let greet = |entry: Entry| -> super::member::Greeting {
         Box::new(move |_| match entry.recovered {
             Some(false) => vec![error(410, "what was missed is in the history no more")],
             Some(true) | None => Vec::new(),
         })
     };
-    let from = Some(Position { epoch, offset: last });
-    session.enter(&room, from, greet).await.map_err(refused)?;
-    Ok(())
+    let entry = session.enter(&room, Some(from), greet).await.map_err(refused)?;
+    session.follow(&entry, mark.map_or(0, |mark| mark.said)).await.map_err(refused)
 }
 
 fn admitted(session: &Session) -> Result<(), Refused> {
@@ -139,10 +161,7 @@ fn room(session: &Session) -> Result<Option<String>, Refused> {
     }
 }
 
-fn data(session: &mut Session, payload: &Bytes, message_id: u64, timestamp: u64) {
-    if timestamp.abs_diff(session.shared.now_ms()) > DATA_SKEW_MS_MAX {
-        return breach(session, "the timestamp is not of these minutes");
-    }
+fn data(session: &mut Session, payload: &Bytes, message_id: u64) {
     if session.identity.is_none() {
         return session.say(Some(error(401, "not connected")));
     }
@@ -160,6 +179,7 @@ fn data(session: &mut Session, payload: &Bytes, message_id: u64, timestamp: u64)
         }
         return;
     }
+    session.seat.arrivals().said(message_id);
     // A client that does not number its messages leaves the field out, which reads as 0.
     match session.publish(data, (message_id != 0).then_some(message_id)) {
         Ok(published) => session.launch(Box::pin(async move {

@@ -8,9 +8,13 @@ use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
 
 use super::close::{Code, Reason};
+use super::json::IdScan;
 
 /// Bytes of a control frame's payload (RFC 6455, section 5.5).
 const CONTROL_BYTES_MAX: usize = 125;
+/// Bytes of a message beyond its bound that are read and discarded, so that it can be answered instead of ending the
+/// connection. After so many the connection is closed with 1009, once the answer is on its way.
+const DISCARDED_BYTES_MAX: u64 = 4 << 20;
 
 /// What one connection may send at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +32,13 @@ pub(super) enum Incoming {
     Text(ByteString),
     /// A binary message.
     Binary(Bytes),
+    /// A message beyond the bound. It was discarded while it came.
+    Oversized {
+        /// Whether it was binary.
+        binary: bool,
+        /// The `id` of the request, if it was one in JSON and said it.
+        id: Option<ByteString>,
+    },
     /// Answer it with a pong of the same bytes.
     Ping(Bytes),
     /// An answer to a ping, or said unasked.
@@ -49,6 +60,7 @@ pub(super) struct Reader {
     message: Option<Message>,
     control: BytesMut,
     frames: u64,
+    discarded: u64,
 }
 
 /// A frame whose payload is arriving.
@@ -56,7 +68,7 @@ pub(super) struct Reader {
 struct Frame {
     last: bool,
     kind: Kind,
-    left: usize,
+    left: u64,
     mask: [u8; 4],
 }
 
@@ -75,12 +87,34 @@ struct Message {
     bytes: BytesMut,
     /// So many bytes of a text were found to be UTF-8.
     checked: usize,
+    oversized: Option<Oversized>,
+}
+
+/// What is kept of a message that is beyond the bound.
+#[derive(Debug, Default)]
+struct Oversized {
+    scan: IdScan,
+    bytes: u64,
+    reported: bool,
+}
+
+impl Message {
+    /// The message turned out to be too long: what came of it is looked at for its id and discarded.
+    fn discard(&mut self) -> u64 {
+        let bytes = std::mem::take(&mut self.bytes);
+        let oversized = self.oversized.insert(Oversized::default());
+        if self.text {
+            oversized.scan.feed(&bytes);
+        }
+        oversized.bytes = bytes.len() as u64;
+        oversized.bytes
+    }
 }
 
 impl Reader {
     pub(super) fn new(bounds: Bounds) -> Self {
         let (input, control) = (BytesMut::new(), BytesMut::new());
-        Self { bounds, input, frame: None, message: None, control, frames: 0 }
+        Self { bounds, input, frame: None, message: None, control, frames: 0, discarded: 0 }
     }
 
     /// Takes bytes in as they came. Call [`Reader::next`] until it has nothing more before the next ones.
@@ -91,6 +125,11 @@ impl Reader {
     /// How many frames have begun since this was last asked, of whatever kind.
     pub(super) fn take_frames(&mut self) -> u64 {
         std::mem::take(&mut self.frames)
+    }
+
+    /// How many bytes of oversized messages were discarded since this was last asked.
+    pub(super) fn take_discarded(&mut self) -> u64 {
+        std::mem::take(&mut self.discarded)
     }
 
     /// The next thing that is complete. After a breach nothing more may be asked.
@@ -104,6 +143,10 @@ impl Reader {
                 },
             };
             let (frame, done) = self.take_payload(frame);
+            if let Some(report) = self.too_much()? {
+                self.frame = Some(frame);
+                return Ok(Some(report));
+            }
             if !done {
                 self.check_text(false)?;
                 self.frame = Some(frame);
@@ -161,31 +204,40 @@ impl Reader {
         if !spelled {
             return Err(Code::PROTOCOL);
         }
-        // Judged before a byte of it is waited for.
-        let gathered = self.message.as_ref().map_or(0, |message| message.bytes.len());
-        let room = self.bounds.frame_bytes_max.min(self.bounds.message_bytes_max.saturating_sub(gathered));
-        let left = usize::try_from(length).map_err(|_| Code::TOO_BIG)?;
-        if kind == Kind::Data && left > room {
-            return Err(Code::TOO_BIG);
-        }
         let Some(mask) = self.input.get(2 + extended..6 + extended) else { return Ok(None) };
         let mask = mask.try_into().expect("four bytes were asked for");
         let _ = self.input.split_to(6 + extended);
         self.frames += 1;
-        if kind == Kind::Data && self.message.is_none() {
-            let (text, bytes) = (opcode == 0x1, BytesMut::new());
-            self.message = Some(Message { text, bytes, checked: 0 });
+        if kind == Kind::Data {
+            let message = self.message.get_or_insert_with(|| {
+                let (text, bytes) = (opcode == 0x1, BytesMut::new());
+                Message { text, bytes, checked: 0, oversized: None }
+            });
+            // Judged before a byte of it is waited for.
+            let room = self.bounds.message_bytes_max.saturating_sub(message.bytes.len());
+            let room = self.bounds.frame_bytes_max.min(room) as u64;
+            if message.oversized.is_none() && length > room {
+                self.discarded += message.discard();
+            }
         }
-        Ok(Some(Frame { last, kind, left, mask }))
+        Ok(Some(Frame { last, kind, left: length, mask }))
     }
 
     /// Unmasks what is there of a frame's payload and puts it where it belongs; says whether that was all of it.
     fn take_payload(&mut self, mut frame: Frame) -> (Frame, bool) {
-        let mut payload = self.input.split_to(frame.left.min(self.input.len()));
+        let there = self.input.len() as u64;
+        let mut payload = self.input.split_to(frame.left.min(there) as usize);
         unmask(&mut payload, frame.mask);
-        frame.left -= payload.len();
+        frame.left -= payload.len() as u64;
         frame.mask.rotate_left(payload.len() % 4);
         match (&mut self.message, frame.kind) {
+            (Some(Message { text, oversized: Some(oversized), .. }), Kind::Data) => {
+                if *text {
+                    oversized.scan.feed(&payload);
+                }
+                oversized.bytes += payload.len() as u64;
+                self.discarded += payload.len() as u64;
+            }
             // A message that is there at once stays where it lies.
             (Some(message), Kind::Data) if message.bytes.is_empty() => message.bytes = payload,
             (Some(message), Kind::Data) => message.bytes.extend_from_slice(&payload),
@@ -194,9 +246,25 @@ impl Reader {
         (frame, frame.left == 0)
     }
 
+    /// A message of which so much was discarded already is reported before it ends, and then fails the connection.
+    fn too_much(&mut self) -> Result<Option<Incoming>, Breach> {
+        let Some(Message { text, oversized: Some(oversized), .. }) = &mut self.message else {
+            return Ok(None);
+        };
+        if oversized.bytes <= DISCARDED_BYTES_MAX {
+            return Ok(None);
+        }
+        if oversized.reported {
+            return Err(Code::TOO_BIG);
+        }
+        oversized.reported = true;
+        Ok(Some(Incoming::Oversized { binary: !*text, id: oversized.scan.id() }))
+    }
+
     /// Fails a text at the first byte that can't belong to one (RFC 6455, section 8.1).
     fn check_text(&mut self, whole: bool) -> Result<(), Breach> {
-        let Some(message) = self.message.as_mut().filter(|message| message.text) else { return Ok(()) };
+        let checked = |message: &&mut Message| message.text && message.oversized.is_none();
+        let Some(message) = self.message.as_mut().filter(checked) else { return Ok(()) };
         match std::str::from_utf8(&message.bytes[message.checked..]) {
             Ok(_) => message.checked = message.bytes.len(),
             Err(error) if error.error_len().is_none() && !whole => message.checked += error.valid_up_to(),
@@ -207,10 +275,15 @@ impl Reader {
 
     fn finish(&mut self) -> Result<Incoming, Breach> {
         self.check_text(true)?;
-        let Some(Message { text, bytes, .. }) = self.message.take() else { return Err(Code::PROTOCOL) };
+        let Some(Message { text, bytes, oversized, .. }) = self.message.take() else {
+            return Err(Code::PROTOCOL);
+        };
         // Input that shares its buffer with a message would keep the message's bytes from being freed for long.
         if self.input.is_empty() {
             self.input = BytesMut::new();
+        }
+        if let Some(oversized) = oversized {
+            return Ok(Incoming::Oversized { binary: !text, id: oversized.scan.id() });
         }
         let bytes = bytes.freeze();
         if text {
@@ -295,19 +368,59 @@ mod tests {
         }
     }
 
+    fn oversized(binary: bool, id: Option<&str>) -> Incoming {
+        Incoming::Oversized { binary, id: id.map(|id| id.to_owned().into()) }
+    }
+
     #[test]
-    fn a_length_is_judged_before_its_bytes_come() {
+    fn a_message_beyond_the_bound_is_discarded_and_named() {
+        let long = format!(r#"{{"data":"{}","id":"last"}}"#, "x".repeat(1000));
+        let short = frame(0x81, b"after");
+        let whole = [frame(0x81, long.as_bytes()), short.clone()].concat();
+        for step in [1, 100, whole.len()] {
+            assert_eq!(read(&whole, step), Ok(vec![oversized(false, Some("\"last\"")), text("after")]));
+        }
+        // Each frame is within its bound, and all together are not.
+        let (one, two) = long.split_at(900);
+        let more = "y".repeat(700);
+        let whole = [
+            frame(0x01, one.as_bytes()),
+            frame(0x89, b"ping"),
+            frame(0x00, two.as_bytes()),
+            frame(0x80, more.as_bytes()),
+            short.clone(),
+        ]
+        .concat();
+        let expected =
+            [Incoming::Ping(Bytes::from_static(b"ping")), oversized(false, Some("\"last\"")), text("after")];
+        assert_eq!(read(&whole, 64), Ok(expected.to_vec()));
+        let whole = [frame(0x82, &[0; 1001]), short].concat();
+        assert_eq!(read(&whole, 64), Ok(vec![oversized(true, None), text("after")]));
+    }
+
+    #[test]
+    fn nothing_is_kept_of_it_and_its_length_has_a_bound() {
+        let head = |length: u64| [&[0x82, 0x80 | 127][..], &length.to_be_bytes(), &[0; 4]].concat();
+        let mut reader = Reader::new(BOUNDS);
+        reader.feed(&head(1 << 40));
+        assert_eq!(reader.next(), Ok(None), "answered once it came");
+        let part = [0; 1 << 16];
+        for _ in 0..DISCARDED_BYTES_MAX / part.len() as u64 {
+            reader.feed(&part);
+            assert_eq!(reader.next(), Ok(None));
+            assert_eq!(reader.take_discarded(), part.len() as u64);
+            assert_eq!(reader.message.as_ref().map(|message| message.bytes.capacity()), Some(0));
+        }
+        reader.feed(&part);
+        assert_eq!(reader.next(), Ok(Some(oversized(true, None))));
+        assert_eq!(reader.next(), Err(Code::TOO_BIG));
+    }
+
+    #[test]
+    fn a_length_is_spelled_as_short_as_can_be() {
         let claims = |second: u8, length: &[u8]| read(&[&[0x82, second][..], length].concat(), 1);
-        assert_eq!(claims(0x80 | 126, &1001_u16.to_be_bytes()), Err(Code::TOO_BIG));
-        assert_eq!(claims(0x80 | 127, &(1_u64 << 40).to_be_bytes()), Err(Code::TOO_BIG));
         assert_eq!(claims(0x80 | 127, &(1_u64 << 63).to_be_bytes()), Err(Code::PROTOCOL));
-        assert_eq!(
-            claims(0x80 | 126, &125_u16.to_be_bytes()),
-            Err(Code::PROTOCOL),
-            "not the shortest spelling"
-        );
-        let fragments = [frame(0x02, &[0; 1000]), frame(0x80, &[0; 501])].concat();
-        assert_eq!(read(&fragments, 4096), Err(Code::TOO_BIG), "together");
+        assert_eq!(claims(0x80 | 126, &125_u16.to_be_bytes()), Err(Code::PROTOCOL));
     }
 
     #[test]

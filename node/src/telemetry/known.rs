@@ -10,6 +10,10 @@ const COUNTERS: &[(&str, &str)] = &[
     ("conclave_raft_leader_changes_total", "changes of the leader that can be relied on"),
     ("conclave_raft_fsyncs_total", "flushes of the log that ended, well or not"),
     ("conclave_raft_snapshots_total", "snapshots that this node wrote of its own state"),
+    (
+        "conclave_connections_slow_closed_total",
+        "connections closed because their clients took too little of what they were sent",
+    ),
 ];
 
 /// Counters with one label, of which all values are known.
@@ -30,6 +34,7 @@ const LABELLED: &[(&str, &str, &str, &[&str])] = &[
 ];
 
 const GAUGES: &[(&str, &str)] = &[
+    ("conclave_clock_ahead_seconds", "by how much time in the log is ahead of the clocks"),
     ("conclave_raft_term", "the election term"),
     ("conclave_raft_is_leader", "1 while Raft gives this node the leader's role"),
     ("conclave_raft_applied_index", "the last entry applied to this node's replica"),

@@ -164,10 +164,12 @@ async fn a_stream_of_signals_is_for_whom_the_token_names() {
     let (cluster, issuer) = shared::guarded().await;
     let node = cluster.follower().await;
     let peer = peer_id();
-    let bearing = |peers: &str| {
-        let token = issuer.token("alice", json!({"scope": "socket", "peers": peers}));
+    let with = |scope: &str, peers: &str| {
+        let token = issuer.token("alice", json!({"scope": scope, "peers": peers}));
         node.get(&format!("/api/v1/events?peerId={peer}")).header("authorization", &format!("Bearer {token}"))
     };
+    let bearing = |peers: &str| with("socket signal", peers);
+    with("socket", &peer).open().await.expect_err("signals are no part of it").refused(403, "forbidden");
     bearing("bob").open().await.expect_err("another's").refused(403, "forbidden");
     let mut first = bearing(&peer).open().await.expect("a stream");
     first.expect("welcome").await;

@@ -1,5 +1,6 @@
 //! The HTTP contract, row by row, through a node that does not lead.
 
+mod abandoned;
 mod admission;
 mod allowance;
 mod cors;
@@ -21,6 +22,8 @@ mod relay;
 mod rendezvous;
 mod server;
 mod sessions;
+mod shares;
+mod shipped_client;
 mod sigma_sockets;
 mod signatures;
 mod sockets;

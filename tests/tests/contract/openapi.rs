@@ -43,8 +43,10 @@ async fn every_path_takes_the_methods_that_are_documented_and_no_others() {
         reply.refused(405, "method_not_allowed");
         let allow = reply.header("allow").expect("405 says what is allowed").to_owned();
         let mut allowed: Vec<&str> = allow.split(',').map(str::trim).collect();
-        // Where GET is, HEAD may be, without a line of its own.
-        allowed.retain(|method| *method != "HEAD");
+        // HEAD is wherever GET is, and OPTIONS is everywhere, without lines of their own.
+        assert_eq!(allowed.contains(&"HEAD"), allowed.contains(&"GET"), "{path}");
+        assert!(allowed.contains(&"OPTIONS"), "{path}");
+        allowed.retain(|method| !["HEAD", "OPTIONS"].contains(method));
         allowed.sort_unstable();
         let mut methods = methods;
         methods.sort_unstable();

@@ -239,6 +239,23 @@ async fn acknowledging_frees_the_transfer_at_the_next_receive() {
 }
 
 #[tokio::test]
+async fn a_second_transfer_under_the_same_words_begins_unacknowledged() {
+    let cluster = shared::standard().await;
+    let (here, there) = cluster.two_followers().await;
+    let pair = Pair::fresh();
+    here.relay(&pair.send(0, 1, "AAEC")).send().await.ok();
+    there.relay(&pair.receive()).send().await.ok();
+    there.relay(&pair.ack()).send().await.ok();
+    assert_eq!(there.relay(&pair.receive()).send().await.ok()["status"], "done");
+    assert_eq!(here.relay(&pair.ack_status()).send().await.ok(), json!({"acknowledged": true}));
+    here.relay(&pair.send(0, 1, "AwQF")).send().await.ok();
+    for node in [&here, &there] {
+        assert_eq!(node.relay(&pair.ack_status()).send().await.ok(), json!({"acknowledged": false}));
+    }
+    assert_eq!(there.relay(&pair.receive()).send().await.ok()["chunk"]["data"], "AwQF");
+}
+
+#[tokio::test]
 async fn what_does_not_exist_can_be_acknowledged() {
     let cluster = shared::standard().await;
     let (here, there) = cluster.two_followers().await;

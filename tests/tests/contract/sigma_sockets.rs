@@ -1,11 +1,16 @@
 //! `GET /api/v1/socket`, FlatBuffers: what the shipped clients of that schema rely on.
 
+use std::time::{Duration, Instant};
+
 use bytes::Bytes;
 use conclave_sigma::Frame;
+use conclave_tests::cluster::Cluster;
+use conclave_tests::http::Api;
 use conclave_tests::relay::word;
 use conclave_tests::shared;
 use conclave_tests::sigma::{Sigma, connect, data, now_ms, reconnect};
-use conclave_tests::socket::Socket;
+use conclave_tests::socket::{PATIENCE, Socket};
+use conclave_tests::wait::eventually;
 use serde_json::json;
 use tokio_tungstenite::tungstenite::Message;
 
@@ -74,12 +79,177 @@ async fn a_reconnect_replays_what_was_missed() {
     assert_eq!(again.0.end().await, Some(1000));
     let mut late = Sigma::open(&here, &room).await;
     late.refused(&reconnect(&session, 4), 404).await;
-    let lost = Sigma::connected(&here, &room, &session).await;
-    lost.0.close().await;
-    let mut lost = Sigma::open(&here, &room).await;
-    lost.refused(&reconnect(&session, 99), 410).await;
-    other.say(&data("still live", 5)).await;
-    assert_eq!(lost.data().await.1, 5);
+}
+
+/// Waits until a session that was here counts as detached, so that it can be opened anew.
+async fn reopened(api: &Api, room: &str, session: &str) -> Sigma {
+    eventually(PATIENCE, "the session can be opened again", async || {
+        let mut sigma = Sigma::open(api, room).await;
+        sigma.say(&connect(session)).await;
+        sigma.say(&Frame::Heartbeat { timestamp: now_ms() }).await;
+        match sigma.hear().await {
+            Frame::Heartbeat { .. } => Some(sigma),
+            Frame::Error { code: 409, .. } => None,
+            other => panic!("{other:?} instead of a heartbeat"),
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_page_that_was_reloaded_counts_from_one_again_and_is_heard() {
+    let cluster = shared::standard().await;
+    let (here, there) = cluster.two_followers().await;
+    let (room, session) = (word("room"), word("session"));
+    let mut other = Sigma::connected(&there, &room, &word("session")).await;
+    let mut offset = 0;
+    let mut hear = async |payload: &str| {
+        offset += 1;
+        assert_eq!(other.data().await, (Bytes::copy_from_slice(payload.as_bytes()), offset));
+    };
+    let mut one = Sigma::connected(&here, &room, &session).await;
+    for turn in ["first", "second", "third"] {
+        for id in 1..=3 {
+            one.say(&data(format!("{turn} {id}"), id)).await;
+            // A repetition within a numbering is one.
+            one.say(&data(format!("{turn} {id}"), id)).await;
+            hear(&format!("{turn} {id}")).await;
+        }
+        // The page goes as browsers let it go, or says goodbye before.
+        if turn == "second" {
+            one.say(&Frame::Disconnect { reason: String::new() }).await;
+            assert_eq!(one.0.end().await, Some(1000));
+        } else {
+            one.0.close_with(1001).await;
+        }
+        one = reopened(&there, &room, &session).await;
+    }
+    // A reconnect goes on with its numbering.
+    one.say(&data("last", 4)).await;
+    hear("last").await;
+    one.0.close().await;
+    let mut again = Sigma::open(&here, &room).await;
+    again.say(&reconnect(&session, 4)).await;
+    again.say(&data("last", 4)).await;
+    again.say(&data("new", 5)).await;
+    hear("new").await;
+}
+
+#[tokio::test]
+async fn a_client_that_says_its_own_counter_misses_nothing() {
+    let cluster = shared::standard().await;
+    let (here, there) = cluster.two_followers().await;
+    let (room, session) = (word("room"), word("session"));
+    let mut one = Sigma::connected(&here, &room, &session).await;
+    let mut other = Sigma::connected(&there, &room, &word("session")).await;
+    for id in 1..=3 {
+        one.say(&data("mine", id)).await;
+        assert_eq!(other.data().await.1, id);
+    }
+    for (offset, id) in (4..=8).zip(1..) {
+        other.say(&data(format!("theirs {id}"), id)).await;
+        assert_eq!(one.data().await.1, offset);
+    }
+    one.0.close_without_code().await;
+    other.say(&data("meanwhile", 6)).await;
+    // Its own last number is 3, and so is an offset that it never was told; 5 would be believed if it had sent less.
+    for last in [3, 5, 99, 0] {
+        let mut again = Sigma::open(&there, &room).await;
+        again.say(&reconnect(&session, last)).await;
+        let mut offsets = Vec::new();
+        while offsets.last() != Some(&9) {
+            offsets.push(again.data().await.1);
+        }
+        assert_eq!(offsets, [4, 5, 6, 7, 8, 9], "from what is known to have arrived, said {last}");
+        again.0.close_without_code().await;
+    }
+}
+
+#[tokio::test]
+async fn what_arrived_before_an_answered_ping_is_not_told_again_on_any_node() {
+    let cluster = Cluster::builder()
+        .unmetered()
+        .set("socket.ping_interval_min", "100ms")
+        .set("socket.ping_interval_max", "100ms")
+        .start()
+        .await;
+    let followers = cluster.followers().await;
+    let (here, there) = (cluster.api(followers[0]), cluster.api(followers[1]));
+    let (room, session) = (word("room"), word("session"));
+    let mut one = Sigma::connected(&here, &room, &session).await;
+    let mut other = Sigma::connected(&there, &room, &word("session")).await;
+    for id in 1..=5 {
+        other.say(&data("arrived", id)).await;
+        assert_eq!(one.data().await.1, id);
+    }
+    // Pings are answered while it is listened; afterwards nothing is answered any more.
+    let quiet = tokio::time::timeout(Duration::from_secs(1), one.next()).await;
+    assert!(quiet.is_err(), "{quiet:?}");
+    for id in 6..=7 {
+        other.say(&data("not known to have arrived", id)).await;
+    }
+    one.0.close_without_code().await;
+    let mut again = Sigma::open(&there, &room).await;
+    again.say(&reconnect(&session, u64::MAX)).await;
+    let first = again.data().await.1;
+    assert!((6..=8).contains(&first), "told again from {first}");
+    if first == 6 {
+        assert_eq!(again.data().await.1, 7);
+    }
+}
+
+#[tokio::test]
+async fn a_node_that_dies_takes_no_knowledge_of_what_arrived_with_it() {
+    let mut cluster = Cluster::builder()
+        .unmetered()
+        .set("socket.ping_interval_min", "100ms")
+        .set("socket.ping_interval_max", "100ms")
+        .start()
+        .await;
+    let followers = cluster.followers().await;
+    let (here, there) = (cluster.api(followers[0]), cluster.api(followers[1]));
+    let (room, session) = (word("room"), word("session"));
+    let mut one = Sigma::connected(&here, &room, &session).await;
+    let mut other = Sigma::connected(&there, &room, &word("session")).await;
+    for id in 1..=5 {
+        one.say(&data("mine", id)).await;
+        assert_eq!(other.data().await.1, id);
+    }
+    for (offset, id) in (6..=10).zip(1..) {
+        other.say(&data("arrived", id)).await;
+        assert_eq!(one.data().await.1, offset);
+    }
+    // It is written down with a renewal of the lease, every 3 s.
+    let quiet = tokio::time::timeout(Duration::from_secs(7), one.next()).await;
+    assert!(quiet.is_err(), "{quiet:?}");
+    cluster.kill(followers[0]);
+    let rest = tokio::time::timeout(PATIENCE, one.next()).await.expect("the connection breaks");
+    assert!(rest.is_err(), "{rest:?}");
+    other.say(&data("meanwhile", 6)).await;
+    let mut again = Sigma::open(&there, &room).await;
+    again.say(&reconnect(&session, 5)).await;
+    assert_eq!(again.data().await, (Bytes::from_static(b"meanwhile"), 11));
+}
+
+#[tokio::test]
+async fn a_client_whose_allowance_is_spent_is_held_back_and_loses_nothing() {
+    let cluster = Cluster::builder()
+        .set("allowance.tiers.signal.limit", "20")
+        .set("allowance.tiers.signal.window", "2s")
+        .start()
+        .await;
+    let node = cluster.api(cluster.followers().await[0]);
+    let room = word("room");
+    let mut one = Sigma::connected(&node, &room, &word("session")).await;
+    let mut other = Sigma::connected(&node, &room, &word("session")).await;
+    let began = Instant::now();
+    for id in 1..=50 {
+        one.say(&data("x", id)).await;
+    }
+    for offset in 1..=50 {
+        assert_eq!(other.data().await.1, offset);
+    }
+    assert!(began.elapsed() > Duration::from_secs(2), "more than two windows: {:?}", began.elapsed());
 }
 
 #[tokio::test]
@@ -87,19 +257,77 @@ async fn ten_violations_are_the_end() {
     let cluster = shared::standard().await;
     let node = cluster.follower().await;
     let mut sigma = Sigma::connected(&node, &word("room"), &word("session")).await;
-    let late = now_ms() - 6 * 60_000;
-    let stale = Frame::Data { payload: Bytes::new(), message_id: 1, timestamp: late };
-    for _ in 0..4 {
-        sigma.refused(&stale, 400).await;
-    }
-    sigma.refused(&Frame::Heartbeat { timestamp: now_ms() + 2 * 60_000 }, 400).await;
     sigma.refused(&Frame::Error { code: 1, message: String::new() }, 400).await;
-    for _ in 0..3 {
-        sigma.0.send(Message::binary(vec![0; 12])).await;
+    for len in [12, 12, 12, 12, 66_000, 66_000, 200_000, 200_000] {
+        sigma.0.send(Message::binary(vec![0; len])).await;
         assert!(matches!(sigma.hear().await, Frame::Error { code: 400, .. }));
     }
-    sigma.say(&stale).await;
+    sigma.say(&Frame::Error { code: 1, message: String::new() }).await;
     assert_eq!(sigma.0.end().await, Some(1008));
+}
+
+#[tokio::test]
+async fn a_client_s_clock_is_its_own_affair() {
+    let cluster = shared::standard().await;
+    let node = cluster.follower().await;
+    let room = word("room");
+    let mut one = Sigma::open(&node, &room).await;
+    one.say(&connect(&word("session"))).await;
+    let mut other = Sigma::connected(&node, &room, &word("session")).await;
+    // Two that answer each heartbeat find an end, and the wrong clock is answered with the right one.
+    one.say(&Frame::Heartbeat { timestamp: u64::MAX }).await;
+    match one.hear().await {
+        Frame::Heartbeat { timestamp } => assert!(timestamp.abs_diff(now_ms()) < 60_000, "{timestamp}"),
+        frame => panic!("{frame:?} instead of a heartbeat"),
+    }
+    for (id, timestamp) in (1..).zip([0, 1, now_ms() - 6 * 60_000, now_ms() + 3_600_000, u64::MAX]) {
+        one.say(&Frame::Data { payload: Bytes::from_static(b"x"), message_id: id, timestamp }).await;
+        match other.hear().await {
+            Frame::Data { message_id, timestamp, .. } => {
+                assert_eq!(message_id, id);
+                assert!(timestamp.abs_diff(now_ms()) < 60_000, "others are told the server's time");
+            }
+            frame => panic!("{frame:?} instead of data"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn two_parties_that_answer_every_heartbeat_find_an_end() {
+    let cluster = shared::standard().await;
+    let node = cluster.follower().await;
+    let mut sigma = Sigma::open(&node, &word("room")).await;
+    sigma.say(&connect(&word("session"))).await;
+    let began = Instant::now();
+    let mut heard = 0;
+    // As the shipped client: one of its own, then one for each that comes.
+    sigma.say(&Frame::Heartbeat { timestamp: now_ms() }).await;
+    while let Ok(frame) = tokio::time::timeout(Duration::from_millis(2_500), sigma.next()).await {
+        assert!(matches!(frame, Ok(Frame::Heartbeat { .. })), "{frame:?}");
+        heard += 1;
+        assert!(heard <= 1 + began.elapsed().as_secs(), "{heard} within {:?}", began.elapsed());
+        sigma.say(&Frame::Heartbeat { timestamp: now_ms() }).await;
+    }
+    assert_eq!(heard, 1, "the answer to an answer is not answered");
+}
+
+#[tokio::test]
+async fn a_client_that_sends_too_fast_is_slowed_down_and_loses_nothing() {
+    let cluster = shared::standard().await;
+    let (here, there) = cluster.two_followers().await;
+    let room = word("room");
+    let mut one = Sigma::connected(&here, &room, &word("session")).await;
+    let mut other = Sigma::connected(&there, &room, &word("session")).await;
+    let began = Instant::now();
+    for id in 1..=400 {
+        one.say(&data("x", id)).await;
+    }
+    for offset in 1..=400 {
+        assert_eq!(other.data().await.1, offset);
+    }
+    assert!(began.elapsed() > Duration::from_secs(2), "100 at once, then 100 a second");
+    one.say(&Frame::Heartbeat { timestamp: now_ms() }).await;
+    assert!(matches!(one.hear().await, Frame::Heartbeat { .. }), "no error came");
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! `GET /api/v1/socket`, JSON: sessions, mailboxes, rooms, watches, over all nodes.
 
+use conclave_tests::cluster::Cluster;
 use conclave_tests::relay::{Pair, invite_code, lookup, peer_id, poll, signal, word};
 use conclave_tests::shared;
 use conclave_tests::socket::Socket;
@@ -76,6 +77,151 @@ async fn a_peer_id_is_one_session_s() {
     // A second claim moves, and frees the first.
     one.ok(json!({"op": "claim", "peerId": peer_id()})).await;
     other.ok(json!({"op": "claim", "peerId": peer})).await;
+}
+
+#[tokio::test]
+async fn a_goodbye_frees_everything_at_once() {
+    let cluster = shared::standard().await;
+    let (here, there) = cluster.two_followers().await;
+    let (room, peer) = (word("room"), peer_id());
+    let (mut one, mut other) = (Socket::open(&here).await, Socket::open(&there).await);
+    let session = one.ok(json!({"op": "hello"})).await["session"].clone();
+    one.ok(json!({"op": "claim", "peerId": peer})).await;
+    let joined = one.ok(json!({"op": "join", "room": room})).await;
+    other.ok(json!({"op": "join", "room": room})).await;
+    one.ok(json!({"op": "bye"})).await;
+    other.ok(json!({"op": "claim", "peerId": peer})).await;
+    assert_eq!(other.push("leave").await["member"], joined["member"]);
+    assert_eq!(one.end().await, Some(1000));
+    let mut again = Socket::open(&here).await;
+    let welcome = again.ok(json!({"op": "hello", "resume": {"session": session}})).await;
+    assert_eq!(welcome["recovered"], false);
+    // One who never said anything else may go, too.
+    let mut brief = Socket::open(&here).await;
+    brief.ok(json!({"op": "bye"})).await;
+    assert_eq!(brief.end().await, Some(1000));
+}
+
+#[tokio::test]
+async fn a_close_in_good_order_frees_the_peer_id_and_keeps_the_session() {
+    let cluster = shared::standard().await;
+    let (here, there) = cluster.two_followers().await;
+    for code in [1000, 1001] {
+        let peer = peer_id();
+        let mut one = Socket::open(&here).await;
+        let session = one.ok(json!({"op": "hello"})).await["session"].clone();
+        one.ok(json!({"op": "claim", "peerId": peer})).await;
+        one.close_with(code).await;
+        let mut other = Socket::open(&there).await;
+        let claim = json!({"op": "claim", "peerId": peer});
+        conclave_tests::wait::eventually(
+            std::time::Duration::from_secs(2),
+            "the peer id is free",
+            async || (other.ask(claim.clone()).await["ok"] == true).then_some(()),
+        )
+        .await;
+        other.ok(json!({"op": "bye"})).await;
+        // Resumed all the same, it has its mailbox again.
+        let mut again = Socket::open(&there).await;
+        let welcome = again.ok(json!({"op": "hello", "resume": {"session": session}})).await;
+        assert_eq!(welcome["recovered"], true);
+        here.relay(&signal("x", &peer, "ready", json!(7))).send().await.ok();
+        assert_eq!(again.push("signal").await["payload"], 7);
+    }
+    // A connection that is closed without a word on why may come back.
+    let peer = peer_id();
+    let mut one = Socket::open(&here).await;
+    one.ok(json!({"op": "claim", "peerId": peer})).await;
+    one.close_without_code().await;
+    let mut other = Socket::open(&there).await;
+    other.refused(json!({"op": "claim", "peerId": peer}), "peer_in_use").await;
+}
+
+#[tokio::test]
+async fn what_is_written_over_sockets_is_charged() {
+    let cluster = Cluster::builder()
+        .set("allowance.tiers.signal.limit", "10")
+        .set("allowance.tiers.poll.limit", "5")
+        .start()
+        .await;
+    let node = cluster.api(cluster.followers().await[0]);
+    // All sockets of one client spend one allowance.
+    let (mut one, mut other) = (Socket::open(&node).await, Socket::open(&node).await);
+    one.ok(json!({"op": "claim", "peerId": peer_id()})).await;
+    one.ok(json!({"op": "join", "room": word("room")})).await;
+    other.ok(json!({"op": "join", "room": word("room")})).await;
+    // A long message costs more than a short one: one, and one more for each 16 KiB.
+    other.ok(json!({"op": "publish", "data": "x".repeat(40_000)})).await;
+    for _ in 0..4 {
+        one.ok(json!({"op": "publish", "data": 1})).await;
+    }
+    for socket in [&mut one, &mut other] {
+        socket.refused(json!({"op": "publish", "data": 1}), "rate_limited").await;
+        socket.refused(json!({"op": "join", "room": word("room")}), "rate_limited").await;
+        socket.refused(json!({"op": "claim", "peerId": peer_id()}), "rate_limited").await;
+    }
+    for _ in 0..3 {
+        one.ok(json!({"op": "ack", "seq": 0})).await;
+    }
+    for _ in 0..2 {
+        one.ok(json!({"op": "members"})).await;
+    }
+    one.refused(json!({"op": "ack", "seq": 0}), "rate_limited").await;
+    other.refused(json!({"op": "members"}), "rate_limited").await;
+    // What ends things is free.
+    one.ok(json!({"op": "leave"})).await;
+    one.ok(json!({"op": "bye"})).await;
+}
+
+#[tokio::test]
+async fn an_invite_code_ends_with_its_session_and_is_renewed_whatever_neighbours_spend() {
+    let cluster =
+        Cluster::builder().set("allowance.tiers.create.limit", "3").set("ttl.register", "2s").start().await;
+    let followers = cluster.followers().await;
+    let (here, there) = (cluster.api(followers[0]), cluster.api(followers[1]));
+    let (peer, code) = (peer_id(), invite_code());
+    let mut one = Socket::open(&here).await;
+    one.ok(json!({"op": "claim", "peerId": peer, "inviteCode": code})).await;
+    // Neighbours of the same address spend all there is, and more.
+    for _ in 0..2 {
+        there.relay(&conclave_tests::relay::register(&invite_code(), &peer_id())).send().await.ok();
+    }
+    let refused = there.relay(&conclave_tests::relay::register(&invite_code(), &peer_id())).send().await;
+    refused.refused(429, "rate_limit_exceeded");
+    let began = std::time::Instant::now();
+    while began.elapsed() < std::time::Duration::from_secs(5) {
+        assert_eq!(there.relay(&lookup(&code)).send().await.ok()["peerId"], peer);
+        tokio::time::sleep(std::time::Duration::from_millis(250)).await;
+    }
+    one.close().await;
+    let gone = async || (there.relay(&lookup(&code)).send().await.status == 404).then_some(());
+    conclave_tests::wait::eventually(std::time::Duration::from_millis(900), "the code is free", gone).await;
+}
+
+#[tokio::test]
+async fn what_is_too_large_is_answered_by_name_and_the_rest_goes_on() {
+    let cluster = shared::standard().await;
+    let (here, there) = cluster.two_followers().await;
+    let (room, peer) = (word("room"), peer_id());
+    let (mut one, mut other) = (Socket::open(&here).await, Socket::open(&there).await);
+    one.ok(json!({"op": "claim", "peerId": peer})).await;
+    one.ok(json!({"op": "join", "room": room})).await;
+    other.ok(json!({"op": "join", "room": room})).await;
+    // A JSON string of so many bytes.
+    let sized = |bytes: usize| json!("x".repeat(bytes - 2));
+    let (code, name) = (invite_code(), "n".repeat(70_000));
+    for bytes in [65_537, 70_000, 90_000, 200_000] {
+        let signal = json!({"op": "signal", "to": peer, "type": "offer", "payload": sized(bytes)});
+        one.refused(signal, "payload_too_large").await;
+        one.refused(json!({"op": "publish", "data": sized(bytes)}), "payload_too_large").await;
+        one.refused(json!({"op": "lookup", "inviteCode": code}), "peer_not_found").await;
+    }
+    one.refused(json!({"op": "claim", "peerId": name}), "invalid_input").await;
+    let largest = sized(65_536);
+    one.ok(json!({"op": "signal", "to": peer, "type": "offer", "payload": largest})).await;
+    assert_eq!(one.push("signal").await["payload"], largest);
+    one.ok(json!({"op": "publish", "data": largest})).await;
+    assert_eq!(other.push("message").await["data"], largest);
 }
 
 #[tokio::test]

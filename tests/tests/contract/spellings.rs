@@ -352,7 +352,7 @@ async fn no_spelling_of_a_path_opens_it_to_who_shows_nothing_right_and_all_open_
         }
     }
     let answered = ask_all(address, right, is_answered).await;
-    assert!(answered > 1000, "{answered}");
+    assert!(answered > 400, "{answered} answers at {} doors", doors.len());
     for door in
         doors.iter().filter(|door| ["/socket", "/ws", "/events"].iter().any(|end| door.path.ends_with(end)))
     {

@@ -65,6 +65,40 @@ async fn every_byte_of_a_transfer_arrives_though_the_leader_is_killed_twice() {
     download.await.expect("every chunk is downloaded");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_dies_elsewhere_is_no_error_for_clients_of_the_others() {
+    // As a client that never tries again: one request at a time, and each must succeed within its time-out.
+    let mut cluster = Cluster::builder().unmetered().start().await;
+    let followers = cluster.followers().await;
+    let leader = cluster.leader().await;
+    let ticker = |node: u64| {
+        let api = cluster.api(node);
+        let (stop, stopped) = tokio::sync::watch::channel(false);
+        let asked = tokio::spawn(async move {
+            let mut asked = 0;
+            while !*stopped.borrow() {
+                let pair = Pair::fresh();
+                api.relay(&pair.send(0, 1, "AAEC")).once().await.ok();
+                assert_eq!(api.relay(&pair.ack_status()).once().await.ok()["acknowledged"], false);
+                assert_eq!(api.relay(&pair.receive()).once().await.ok()["chunk"]["data"], "AAEC");
+                asked += 1;
+            }
+            asked
+        });
+        (stop, asked)
+    };
+    let tickers: Vec<_> = followers.iter().map(|node| ticker(*node)).collect();
+    // They are under way when it dies, and go on while there is none, and after the next was elected.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    cluster.kill(leader);
+    assert_ne!(cluster.leader().await, leader, "the others elect one of them");
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    for (stop, asked) in tickers {
+        stop.send_replace(true);
+        assert!(asked.await.expect("every request succeeds") > 0);
+    }
+}
+
 /// Uploads all chunks, many at once, over all nodes in turn.
 async fn upload(client: Roamer, pair: Pair, uploaded: Arc<AtomicU32>) {
     stream::iter(0..CHUNKS)

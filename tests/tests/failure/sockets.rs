@@ -29,7 +29,8 @@ async fn whoever_misbehaves_goes_alone() {
     undisturbed(&mut other).await;
 
     let mut large = Socket::open(&api).await;
-    large.send(Message::text("x".repeat(65_537))).await;
+    large.send(Message::text("x".repeat(5 << 20))).await;
+    assert_eq!(large.read().await.expect("an answer first")["error"]["code"], "payload_too_large");
     assert_eq!(large.end().await, Some(1009));
     undisturbed(&mut other).await;
 
@@ -47,10 +48,17 @@ async fn whoever_misbehaves_goes_alone() {
     undisturbed(&mut other).await;
 
     let mut flood = Socket::open(&api).await;
-    for _ in 0..150 {
-        flood.say(&json!({"op": "ping"})).await;
+    for id in 0..150 {
+        flood.say(&json!({"op": "ping", "id": id})).await;
     }
-    flood.find("a refusal", |event| event["error"]["code"] == "rate_limited").await;
+    let mut refused = 0;
+    for id in 0..150 {
+        let answer = flood.find("the next answer", |event| event.get("id").is_some()).await;
+        assert_eq!(answer["id"], id, "every request is answered by its name, in its turn");
+        assert!(answer["ok"] == true || answer["error"]["code"] == "rate_limited", "{answer}");
+        refused += u32::from(answer["ok"] != true);
+    }
+    assert!(refused > 0, "so many at once are beyond the rate");
     for _ in 0..300 {
         flood.say(&json!({"op": "ping"})).await;
     }

@@ -187,6 +187,8 @@ impl Machine {
             admin_url: String::new(),
             timing: Timing { snapshot_log_bytes: plan.snapshot_log_bytes, ..Timing::default() },
             tls: None,
+            secrets: None,
+            loopback_only: false,
         }
     }
 }

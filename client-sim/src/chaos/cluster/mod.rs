@@ -10,7 +10,7 @@ pub mod ports;
 pub mod process;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -80,6 +80,8 @@ pub struct Cluster {
     /// The first members and their addresses, as their configuration has to name them for ever.
     first: String,
     placed: u64,
+    /// The file with the secret that the nodes share.
+    secret: Option<PathBuf>,
 }
 
 impl Cluster {
@@ -103,7 +105,8 @@ impl Cluster {
         let address = |node: &Node| Some(format!("\"{}={}\"", node.id, node.place.as_ref()?.advertise));
         let first: Vec<String> = nodes.values().filter_map(address).collect();
         let (first, placed) = (format!("[{}]", first.join(", ")), plan.nodes);
-        let mut cluster = Self { nodes, plan: Some(plan), net, ports, first, placed };
+        let secret = Some(secret(&plan.folder)?);
+        let mut cluster = Self { nodes, plan: Some(plan), net, ports, first, placed, secret };
         for id in cluster.ids() {
             cluster.start_node(id)?;
         }
@@ -116,8 +119,15 @@ impl Cluster {
         let nodes = fleet.nodes.iter().map(|node| Ok((node.id, Node::foreign(node)?)));
         let nodes = nodes.collect::<Result<BTreeMap<_, _>, Error>>()?;
         let placed = nodes.keys().copied().max().unwrap_or_default();
-        let mut cluster =
-            Self { nodes, plan: None, net: None, ports: Vec::new(), first: String::new(), placed };
+        let mut cluster = Self {
+            nodes,
+            plan: None,
+            net: None,
+            ports: Vec::new(),
+            first: String::new(),
+            placed,
+            secret: None,
+        };
         cluster.healthy(READY).await?;
         Ok(cluster)
     }
@@ -208,6 +218,9 @@ impl Cluster {
             ("allowance.enabled".to_owned(), "false".to_owned()),
             ("shares.enabled".to_owned(), "false".to_owned()),
         ];
+        if let Some(secret) = &self.secret {
+            settings.push(("cluster.secret_file".to_owned(), secret.display().to_string()));
+        }
         settings.extend(plan.settings.iter().cloned());
         let node =
             self.nodes.get_mut(&id).ok_or_else(|| Error::NoSuchNode(format!("there is no node {id}")))?;
@@ -375,6 +388,16 @@ impl Drop for Cluster {
             let _ = self.thaw(id);
         }
     }
+}
+
+/// Writes the secret that the nodes share, a fresh one, and says where it is.
+fn secret(folder: &Path) -> Result<PathBuf, Error> {
+    let path = folder.join("secret");
+    let what = || format!("writing {}", path.display());
+    std::fs::create_dir_all(folder).during(what)?;
+    let digits: String = rand::random::<[u8; 32]>().iter().map(|byte| format!("{byte:02x}")).collect();
+    std::fs::write(&path, digits).during(what)?;
+    Ok(path)
 }
 
 /// A place on free ports.

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -19,6 +20,8 @@ struct Identity {
 
 /// The format of the directory: of what is in this file, in the log and in the snapshots. It is raised with any of them.
 const VERSION: u8 = 2;
+/// Bytes of the checksum, CRC-32C, that ends it.
+const CHECKSUM_BYTES: usize = 4;
 
 /// The storage number of a directory, and whether it was drawn just now.
 pub(super) fn open(dir: &Path, node: u64, cluster: &str) -> Result<(u128, bool), Error> {
@@ -28,20 +31,12 @@ pub(super) fn open(dir: &Path, node: u64, cluster: &str) -> Result<(u128, bool),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let identity =
                 Identity { version: VERSION, node, cluster: cluster.to_owned(), storage: rand::random() };
-            write(dir, &path, &message::encode(&identity)).map_err(io_error(&path))?;
+            write(dir, &path, &encode(&identity)).map_err(io_error(&path))?;
             return Ok((identity.storage, true));
         }
         Err(error) => return Err(io_error(&path)(error)),
     };
-    // The version stands in front, and what follows it may differ in another one.
-    match bytes.first() {
-        Some(&version) if version != VERSION => {
-            return Err(Error::Format { path: dir.display().to_string(), found: version, wanted: VERSION });
-        }
-        Some(_) | None => {}
-    }
-    let identity: Identity = message::decode(&bytes)
-        .map_err(|_| Error::Damaged { path: path.display().to_string(), error: "unreadable".into() })?;
+    let identity = decode(&bytes, &path)?;
     if identity.node != node || identity.cluster != cluster {
         return Err(Error::Foreign {
             path: dir.display().to_string(),
@@ -54,10 +49,31 @@ pub(super) fn open(dir: &Path, node: u64, cluster: &str) -> Result<(u128, bool),
     Ok((identity.storage, false))
 }
 
+fn encode(identity: &Identity) -> Vec<u8> {
+    let mut bytes = message::encode(identity);
+    bytes.extend(crc32c::crc32c(&bytes).to_be_bytes());
+    bytes
+}
+
+fn decode(bytes: &[u8], path: &Path) -> Result<Identity, Error> {
+    let path = || path.display().to_string();
+    // The version stands in front, and what follows it may differ in another one.
+    if let Some(found) = bytes.first().copied().filter(|found| *found != VERSION) {
+        let dir = path().trim_end_matches("/identity").to_owned();
+        return Err(Error::Format { path: dir, found, wanted: VERSION });
+    }
+    let damaged = |why: &str| Error::Damaged { path: path(), error: why.to_owned() };
+    let (content, sum) = bytes.split_last_chunk::<CHECKSUM_BYTES>().ok_or_else(|| damaged("too short"))?;
+    if crc32c::crc32c(content).to_be_bytes() != *sum {
+        return Err(damaged("its checksum fails"));
+    }
+    message::decode(content).map_err(|_| damaged("unreadable"))
+}
+
 /// Writes a file so that after a crash it is there whole or not at all.
 fn write(dir: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
     let part = path.with_extension("part");
-    let mut file = File::create(&part)?;
+    let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&part)?;
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&part, path)?;

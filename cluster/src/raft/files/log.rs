@@ -17,7 +17,7 @@ use raft_log::{Callback, ChunkId, RaftLog, RaftLogRecord, Types};
 use super::disposal::Disposal;
 use super::pages::Trail;
 use super::torn::{self, Tail};
-use super::{Error, io_error};
+use super::{Error, damage_or_io, io_error};
 use crate::raft::disk::{Flushed, LogDisk, LogId, Payload, Record, Vote};
 use crate::raft::message;
 
@@ -25,6 +25,8 @@ use crate::raft::message;
 const FILE_BYTES: usize = 64 << 20;
 /// Entries of one file of the log.
 const FILE_RECORDS: usize = 1 << 18;
+/// Records of one step towards a fresh file.
+const RENEW_RECORDS: usize = 1024;
 /// Recent entries kept in memory, for replication and apply.
 const CACHE_BYTES: usize = 16 << 20;
 const CACHE_ITEMS: usize = 4096;
@@ -37,6 +39,8 @@ pub(super) struct FileLog {
     failed: Arc<std::sync::atomic::AtomicBool>,
     disposal: Disposal,
     trail: Trail,
+    /// The file that a fresh one is to follow, while that is under way.
+    renewing: Option<ChunkId>,
 }
 
 impl FileLog {
@@ -59,13 +63,8 @@ impl FileLog {
                 return Err(Error::Damaged { path: dir.display().to_string(), error });
             }
         }
-        let log = RaftLog::open(Arc::new(config)).map_err(|error| match error.kind() {
-            io::ErrorKind::PermissionDenied | io::ErrorKind::WouldBlock | io::ErrorKind::StorageFull => {
-                io_error(dir)(error)
-            }
-            _ => Error::Damaged { path: dir.display().to_string(), error: error.to_string() },
-        })?;
-        Ok(Self { log, failed: Arc::default(), disposal, trail: Trail::default() })
+        let log = RaftLog::open(Arc::new(config)).map_err(damage_or_io(dir))?;
+        Ok(Self { log, failed: Arc::default(), disposal, trail: Trail::default(), renewing: None })
     }
 
     fn closed_files(&self) -> BTreeSet<ChunkId> {
@@ -169,6 +168,24 @@ impl LogDisk for FileLog {
             }
         }
         Ok(())
+    }
+
+    /// The library begins a file when the last has its number of records, and has no other way to: the rest of them are
+    /// written, each a repetition of the vote. That is 10 MB, once in hours.
+    fn renew(&mut self) -> io::Result<bool> {
+        let open = self.log.stat().open_chunk.chunk_id;
+        let old = *self.renewing.get_or_insert(open);
+        if open != old {
+            self.renewing = None;
+            return Ok(true);
+        }
+        let Some(vote) = self.vote() else {
+            // Who never voted has no log.
+            self.renewing = None;
+            return Ok(true);
+        };
+        self.write(|log| (0..RENEW_RECORDS).try_for_each(|_| log.save_vote(StoredVote(vote)).map(drop)))?;
+        Ok(false)
     }
 
     fn flush(&mut self, done: Flushed) -> io::Result<()> {
@@ -367,6 +384,44 @@ mod tests {
         }
         assert_eq!(held.metadata().unwrap().nlink(), 0);
         assert_eq!(log.read(entries - 1..entries, 1).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn what_is_purged_leaves_the_disk_though_nothing_else_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = FileLog::open(dir.path(), Disposal::start().unwrap()).unwrap();
+        log.save_vote(Vote { term: 1, node: 1, committed: true }).unwrap();
+        let secret = b"an offer with somebody's address in it";
+        let record = |index, text: &'static [u8]| Record {
+            id: LogId { term: 1, index },
+            payload: Payload::Proposal { header: Bytes::from_static(text), bodies: Vec::new() },
+        };
+        log.append((0..100).map(|index| record(index, secret)).collect()).unwrap();
+        log.save_committed(LogId { term: 1, index: 99 }).unwrap();
+        flushed(&mut log);
+        let on_disk = || {
+            std::fs::read_dir(dir.path()).unwrap().any(|entry| {
+                let bytes = std::fs::read(entry.unwrap().path()).unwrap();
+                bytes.windows(secret.len()).any(|window| window == secret)
+            })
+        };
+        assert!(on_disk());
+
+        log.purge(LogId { term: 1, index: 99 }).unwrap();
+        flushed(&mut log);
+        assert!(on_disk(), "the file that holds it is still written to");
+        while !log.renew().unwrap() {}
+        flushed(&mut log);
+        log.log.wait_worker_idle().unwrap();
+
+        assert!(!on_disk());
+        log.append(vec![record(100, b"goes on")]).unwrap();
+        flushed(&mut log);
+        drop(log);
+        let log = FileLog::open(dir.path(), Disposal::start().unwrap()).unwrap();
+        assert_eq!((log.purged().unwrap().index, log.last().unwrap().index), (99, 100));
+        assert_eq!(log.read(100..101, 1).unwrap(), [record(100, b"goes on")]);
+        assert_eq!(log.vote(), Some(Vote { term: 1, node: 1, committed: true }));
     }
 
     fn flushed(log: &mut FileLog) {

@@ -11,6 +11,7 @@ mod disposal;
 mod identity;
 mod log;
 mod pages;
+mod private;
 mod snapshot;
 mod torn;
 
@@ -24,8 +25,8 @@ use super::disk::Disk;
 /// Why a directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The file system refused.
-    #[error("{path}: {error}")]
+    /// The file system refused. What is on the disk is as it was.
+    #[error("{path}: {error}. {}", advice(error))]
     Io {
         /// Which file.
         path: String,
@@ -62,7 +63,7 @@ pub enum Error {
         /// The format read.
         wanted: u8,
     },
-    /// The log or the snapshot fails its checksum. This node must not serve or vote with it.
+    /// The identity, the log or the snapshot fails its checksum. This node must not serve or vote with it.
     #[error("{path} is damaged ({error}). {}", super::disk::WHAT_TO_DO)]
     Damaged {
         /// Which file.
@@ -70,6 +71,59 @@ pub enum Error {
         /// How it shows.
         error: String,
     },
+}
+
+/// What helps against an error of the system.
+fn advice(error: &io::Error) -> &'static str {
+    let errno = error.raw_os_error().map(rustix::io::Errno::from_raw_os_error);
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            "Nothing is damaged: give the user that runs conclave the directory and all that is in it"
+        }
+        io::ErrorKind::ReadOnlyFilesystem => {
+            "Nothing is damaged: mount the file system so that it can be written"
+        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "Nothing is damaged: make room on the file system"
+        }
+        io::ErrorKind::WouldBlock => "Nothing is damaged: another process uses the directory; end it first",
+        _ if errno.is_some_and(out_of_files) => {
+            "Nothing is damaged: raise the limit of open files (ulimit -n, LimitNOFILE=)"
+        }
+        _ if errno == Some(rustix::io::Errno::IO) => {
+            "The disk itself does not read or write; the kernel's log says more"
+        }
+        _ => "Nothing was found damaged: let the file system do what it refused, and start again",
+    }
+}
+
+fn out_of_files(errno: rustix::io::Errno) -> bool {
+    [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE].contains(&errno)
+}
+
+/// Tells bytes that are wrong from a system that does not hand them out: only the first is damage.
+fn damage_or_io(path: &Path) -> impl FnOnce(io::Error) -> Error + '_ {
+    move |error| {
+        let path = path.display().to_string();
+        if is_damage(&error) {
+            Error::Damaged { path, error: error.to_string() }
+        } else {
+            Error::Io { path, error }
+        }
+    }
+}
+
+/// Whether an error says that what was read is not what was written.
+pub(super) fn is_damage(error: &io::Error) -> bool {
+    let content = matches!(
+        error.kind(),
+        io::ErrorKind::InvalidData
+            | io::ErrorKind::UnexpectedEof
+            | io::ErrorKind::InvalidInput
+            // The log's library says so of records that do not follow each other.
+            | io::ErrorKind::Other
+    );
+    content && error.raw_os_error().is_none()
 }
 
 fn io_error(path: &Path) -> impl FnOnce(io::Error) -> Error + '_ {
@@ -97,11 +151,133 @@ fn refuse_in_use(dir: &Path) -> Result<(), Error> {
 
 /// Opens a node's directory, or makes it.
 pub fn open(dir: &Path, node_id: u64, cluster: &str) -> Result<Disk, Error> {
-    std::fs::create_dir_all(dir).map_err(io_error(dir))?;
+    private::root(dir).map_err(io_error(dir))?;
     refuse_in_use(dir)?;
     let (storage, fresh) = identity::open(dir, node_id, cluster)?;
     let disposal = disposal::Disposal::start().map_err(io_error(dir))?;
+    private::directory(&dir.join("log")).map_err(io_error(dir))?;
+    private::directory(&dir.join("snapshot")).map_err(io_error(dir))?;
     let log = log::FileLog::open(&dir.join("log"), disposal.clone())?;
     let snapshots = snapshot::FileSnapshots::open(&dir.join("snapshot"), disposal)?;
     Ok(Disk { storage, fresh, log: Box::new(log), snapshots: Arc::new(snapshots) })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn opened(dir: &Path) -> Result<Disk, Error> {
+        open(dir, 1, "blue")
+    }
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn a_directory_is_its_owners_alone_though_it_was_everybodys() {
+        let parent = tempfile::tempdir().unwrap();
+        let dir = parent.path().join("data");
+        drop(opened(&dir).unwrap());
+        let files = || {
+            ["", "log", "snapshot"].map(|folder| dir.join(folder)).into_iter().flat_map(|folder| {
+                fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>()
+            })
+        };
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).unwrap();
+        for path in files() {
+            let open = if path.is_dir() { 0o755 } else { 0o644 };
+            fs::set_permissions(path, fs::Permissions::from_mode(open)).unwrap();
+        }
+        drop(opened(&dir).unwrap());
+        assert_eq!(mode(&dir), 0o700);
+        assert!(files().count() >= 4, "identity, log, snapshot, and a file of the log");
+        for path in files() {
+            let wanted = if path.is_dir() { 0o700 } else { 0o600 };
+            assert_eq!(mode(&path), wanted, "{}", path.display());
+        }
+    }
+
+    #[test]
+    fn a_directory_with_other_things_in_it_stays_as_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let script = dir.path().join("script");
+        fs::write(&script, "#!/bin/sh").unwrap();
+        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        for _ in 0..2 {
+            drop(opened(dir.path()).unwrap());
+            assert_eq!((mode(dir.path()), mode(&script)), (0o755, 0o755));
+            assert_eq!((mode(&dir.path().join("log")), mode(&dir.path().join("identity"))), (0o700, 0o600));
+        }
+    }
+
+    #[test]
+    fn any_byte_of_the_identity_that_changed_is_damage() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(opened(dir.path()).unwrap());
+        let path = dir.path().join("identity");
+        let whole = fs::read(&path).unwrap();
+        let mut changed: Vec<Vec<u8>> = (0..whole.len()).map(|cut| whole[..cut].to_vec()).collect();
+        // The first byte is the format, which is told apart from damage.
+        changed.extend((8..whole.len() * 8).map(|bit| {
+            let mut flipped = whole.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            flipped
+        }));
+        for bytes in changed {
+            fs::write(&path, &bytes).unwrap();
+            let error = opened(dir.path()).err().expect("it is refused");
+            assert!(matches!(error, Error::Damaged { .. }), "{bytes:?}: {error}");
+        }
+        fs::write(&path, &whole).unwrap();
+        assert!(!opened(dir.path()).unwrap().fresh);
+    }
+
+    #[test]
+    fn the_identity_of_an_older_version_is_not_called_damaged() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("identity"), [1, 1, 4, b'b', b'l', b'u', b'e', 9]).unwrap();
+        let error = opened(dir.path()).err().expect("it is refused");
+        assert!(matches!(error, Error::Format { found: 1, .. }), "{error}");
+        assert!(!error.to_string().contains("damaged"), "{error}");
+    }
+
+    #[test]
+    fn a_system_that_refuses_is_not_called_damage() {
+        use rustix::io::Errno;
+        let path = Path::new("/data/log");
+        for (errno, word) in [
+            (Errno::MFILE, "ulimit"),
+            (Errno::NFILE, "ulimit"),
+            (Errno::ROFS, "mount"),
+            (Errno::ACCESS, "user"),
+            (Errno::PERM, "user"),
+            (Errno::NOSPC, "room"),
+            (Errno::IO, "kernel's log"),
+            (Errno::NOTDIR, "start again"),
+        ] {
+            let error = damage_or_io(path)(io::Error::from_raw_os_error(errno.raw_os_error()));
+            let text = error.to_string();
+            assert!(matches!(error, Error::Io { .. }), "{text}");
+            assert!(text.contains(word) && !text.contains("is damaged ("), "{text}");
+            assert!(!text.contains("empty the directory"), "{text}");
+        }
+        let torn = io::Error::new(io::ErrorKind::InvalidData, "checksum mismatch");
+        assert!(damage_or_io(path)(torn).to_string().contains("is damaged"));
+    }
+
+    /// The library of the log reports errors of the system in its own words; what matters is that their kind is kept.
+    #[test]
+    fn a_log_without_enough_descriptors_or_on_a_file_in_the_way_is_not_damaged() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(opened(dir.path()).unwrap());
+        fs::remove_dir_all(dir.path().join("snapshot")).unwrap();
+        fs::write(dir.path().join("snapshot"), "in the way").unwrap();
+        let error = opened(dir.path()).err().expect("it is refused");
+        assert!(matches!(error, Error::Io { .. }), "{error}");
+    }
 }

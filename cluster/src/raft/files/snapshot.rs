@@ -4,7 +4,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _, Write as _};
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
 use super::disposal::Disposal;
-use super::{Error, io_error, pages};
+use super::{Error, damage_or_io, io_error, pages};
 use crate::raft::disk::{Drain, Fill, SnapshotDisk, SnapshotFile, SnapshotMeta, SnapshotSink};
 use crate::raft::message;
 
@@ -24,6 +24,10 @@ const FLUSH_BYTES: u64 = 1 << 20;
 
 /// The longest pause after that. A disk this slow needs no more protection, and the log must not outgrow it.
 const REST_MAX: Duration = Duration::from_millis(100);
+
+/// For how long a snapshot waits for a descriptor, and how often it looks for one.
+const DESCRIPTOR_WAIT_MAX: Duration = Duration::from_secs(60);
+const DESCRIPTOR_REST: Duration = Duration::from_millis(50);
 
 pub(super) struct FileSnapshots {
     dir: PathBuf,
@@ -42,10 +46,7 @@ impl FileSnapshots {
                 fs::remove_file(&path).map_err(io_error(&path))?;
                 continue;
             }
-            let stored = Stored::open(&path, disposal.clone()).map_err(|error| Error::Damaged {
-                path: path.display().to_string(),
-                error: error.to_string(),
-            })?;
+            let stored = Stored::open(&path, disposal.clone()).map_err(damage_or_io(&path))?;
             let older = match newest.take() {
                 Some(other) if other.meta.last >= stored.meta.last => {
                     newest = Some(other);
@@ -70,8 +71,26 @@ fn publish(dir: &Path, part: &Path, meta: &SnapshotMeta, disposal: Disposal) -> 
     let (index, term) = meta.last.map_or((0, 0), |last| (last.index, last.term));
     let path = dir.join(format!("{index:020}-{term:010}.snapshot"));
     fs::rename(part, &path)?;
-    File::open(dir)?.sync_all()?;
-    Stored::open(&path, disposal)
+    patient(|| File::open(dir))?.sync_all()?;
+    patient(|| Stored::open(&path, disposal.clone()))
+}
+
+/// Opens a file, and waits for a while if there are no descriptors: a snapshot can wait, and a node whose snapshot fails
+/// ends.
+fn patient<T>(open: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    use rustix::io::Errno;
+    let until = Instant::now() + DESCRIPTOR_WAIT_MAX;
+    loop {
+        match open() {
+            Err(error)
+                if [Errno::MFILE, Errno::NFILE].map(Some).contains(&Errno::from_io_error(&error))
+                    && Instant::now() < until =>
+            {
+                std::thread::sleep(DESCRIPTOR_REST);
+            }
+            done => return done,
+        }
+    }
 }
 
 /// Removes all snapshots but `keep`. A file that is being read stays readable until it is closed.
@@ -150,7 +169,7 @@ impl SnapshotDisk for FileSnapshots {
 
 /// Makes the file and writes what comes before the content.
 fn begin(path: &Path, meta: &SnapshotMeta) -> io::Result<File> {
-    let mut file = File::create(path)?;
+    let mut file = patient(|| File::options().write(true).create(true).truncate(true).mode(0o600).open(path))?;
     let meta = message::encode(meta);
     file.write_all(&(meta.len() as u32).to_be_bytes())?;
     file.write_all(&meta)?;
@@ -348,6 +367,20 @@ mod tests {
     use super::*;
 
     const BYTES: usize = 3 << 20;
+
+    #[test]
+    fn a_snapshot_waits_for_a_descriptor_and_for_nothing_else() {
+        let tries = std::cell::Cell::new(0);
+        let opened = patient(|| {
+            tries.set(tries.get() + 1);
+            if tries.get() < 3 { Err(rustix::io::Errno::MFILE.into()) } else { Ok(tries.get()) }
+        });
+        assert_eq!(opened.unwrap(), 3);
+        let begun = Instant::now();
+        let missing = patient(|| File::open("/nonexistent/file"));
+        assert_eq!(missing.unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert!(begun.elapsed() < DESCRIPTOR_WAIT_MAX);
+    }
 
     async fn create(snapshots: &FileSnapshots, index: u64) -> Arc<dyn SnapshotFile> {
         let meta =

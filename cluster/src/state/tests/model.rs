@@ -90,6 +90,7 @@ impl Model {
             }
             (Verb::Open { .. }, Some(_)) => Outcome::Opened { created: false },
             (Verb::Open { total }, None) => {
+                self.acknowledgements.remove(&ask.key);
                 self.transfers.insert(ask.key, fresh(total));
                 Outcome::Opened { created: true }
             }
@@ -103,7 +104,10 @@ impl Model {
             (Verb::Put { index, total, encoding, body, .. }, live) => {
                 let live = match live {
                     Some(live) => live,
-                    None => self.transfers.entry(ask.key).or_insert(fresh(total.unwrap())),
+                    None => {
+                        self.acknowledgements.remove(&ask.key);
+                        self.transfers.entry(ask.key).or_insert(fresh(total.unwrap()))
+                    }
                 };
                 match live.chunks.get(usize::from(index)) {
                     None => return Err(Refusal::OutOfRange),

@@ -110,6 +110,10 @@ fn socket_ask() -> impl Strategy<Value = socket::Ask> {
             .prop_map(|(connection, peer)| Verb::Hold { connection, peer }),
         2 => (0_u64..3).prop_map(|connection| Verb::Detach { connection }),
         1 => (0_u64..3).prop_map(|connection| Verb::Close { connection }),
+        1 => (0_u64..3, 0_u64..9, 0_u64..9).prop_map(|(connection, received, more)| Verb::Mark {
+            connection,
+            mark: socket::Mark { epoch: 1, received, sent: received + more, said: more },
+        }),
     ];
     (key(Domain::Socket), verb).prop_map(|(key, verb)| socket::Ask { key, verb })
 }
@@ -153,9 +157,16 @@ fn ticket_ask() -> impl Strategy<Value = ticket::Ask> {
 }
 
 fn ask() -> impl Strategy<Value = Ask> {
-    let register = (key(Domain::Rendezvous), text(), ttl()).prop_map(|(key, peer, ttl_ms)| {
-        Ask::Rendezvous(rendezvous::Ask { key, verb: rendezvous::Verb::Register { peer, ttl_ms } })
-    });
+    let register = (key(Domain::Rendezvous), text(), ttl(), prop::bool::weighted(0.8)).prop_map(
+        |(key, peer, ttl_ms, registers)| {
+            let verb = if registers {
+                rendezvous::Verb::Register { peer, ttl_ms }
+            } else {
+                rendezvous::Verb::Withdraw { peer }
+            };
+            Ask::Rendezvous(rendezvous::Ask { key, verb })
+        },
+    );
     let device = (key(Domain::Devices), text(), text(), any::<Option<u16>>(), ttl()).prop_map(
         |(key, device_id, onion, port, ttl_ms)| {
             let verb = device::Verb::Register { device_id, onion, port, ttl_ms };

@@ -1,5 +1,5 @@
 use super::super::host::{self, Attachment, Host};
-use super::super::socket::{Ask, Outcome, Refusal, Verb};
+use super::super::socket::{Ask, Mark, Outcome, Refusal, Verb};
 use super::super::{claim, mailbox, outcome, ticket};
 use super::*;
 
@@ -45,6 +45,31 @@ fn lab() -> Lab {
 
 fn connection(lab: &Lab) -> Option<u64> {
     lab.state.socket(&key(), lab.now_ms).unwrap().connection
+}
+
+#[test]
+fn a_mark_is_kept_with_its_room_and_a_new_opening_begins_a_new_numbering() {
+    let mut lab = lab();
+    let mark = Mark { epoch: 9, received: 4, sent: 7, said: 2 };
+    let seen = |lab: &Lab| {
+        let view = lab.state.socket(&key(), lab.now_ms).unwrap();
+        (view.numbering, view.mark)
+    };
+    let enter = |room: &str| socket(Verb::Enter { connection: 1, room: Some(room.into()) });
+    lab.ask(open("alice", 1)).unwrap();
+    lab.ask(enter("lobby")).unwrap();
+    assert_eq!(lab.ask(socket(Verb::Mark { connection: 1, mark })), Ok(Outcome::Noted.into()));
+    assert_eq!(lab.ask(socket(Verb::Mark { connection: 2, mark })), Err(Refusal::Replaced.into()));
+    lab.ask(enter("lobby")).unwrap();
+    assert_eq!(seen(&lab), (1, Some(mark)));
+    lab.ask(resume("alice", 1)).unwrap();
+    assert_eq!(seen(&lab), (1, Some(mark)), "a resume goes on where it was");
+    lab.ask(enter("elsewhere")).unwrap();
+    assert_eq!(seen(&lab), (1, None));
+    lab.ask(socket(Verb::Mark { connection: 1, mark })).unwrap();
+    lab.ask(socket(Verb::Detach { connection: 1 })).unwrap();
+    lab.ask(open("alice", 2)).unwrap();
+    assert_eq!(seen(&lab), (2, None));
 }
 
 #[test]

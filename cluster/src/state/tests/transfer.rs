@@ -129,6 +129,26 @@ fn an_early_acknowledgement_keeps_the_chunks() {
 }
 
 #[test]
+fn a_second_transfer_under_the_same_words_begins_unacknowledged() {
+    let mut lab = Lab::new();
+    lab.ask(put("t", 0, 1, "zero")).unwrap();
+    lab.ask(about("t", Verb::Take)).unwrap();
+    lab.ask(about("t", ACK)).unwrap();
+    lab.ask(about("t", Verb::Take)).unwrap();
+    assert!(lab.state.acknowledged(&key("t"), lab.now_ms));
+    assert_eq!(lab.ask(put("t", 0, 1, "one")), said(Outcome::Stored));
+    assert!(!lab.state.acknowledged(&key("t"), lab.now_ms));
+    lab.ask(about("t", Verb::Discard)).unwrap();
+    lab.ask(about("t", ACK)).unwrap();
+    lab.ask(about("t", Verb::Open { total: 1 })).unwrap();
+    assert!(!lab.state.acknowledged(&key("t"), lab.now_ms));
+    // What is said again to one that is there changes nothing.
+    lab.ask(about("t", ACK)).unwrap();
+    lab.ask(about("t", Verb::Open { total: 1 })).unwrap();
+    assert!(lab.state.acknowledged(&key("t"), lab.now_ms));
+}
+
+#[test]
 fn an_acknowledgement_is_remembered_where_no_transfer_lives() {
     let mut lab = Lab::new();
     assert_eq!(lab.ask(about("t", ACK_EXISTING)), refused(Refusal::Absent));

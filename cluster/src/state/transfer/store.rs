@@ -21,7 +21,7 @@ use super::{Ask, Encoding, Outcome, Refusal, Verb, View};
 pub(in crate::state) struct Transfers {
     transfers: OrdMap<Key, Transfer>,
     chunks: OrdMap<(Key, u16), Chunk>,
-    /// Kept apart, because an acknowledgement may come before its transfer and outlives it.
+    /// Kept apart, because an acknowledgement outlives its transfer. The next one under the key ends it.
     acknowledgements: OrdMap<Key, Acknowledgement>,
 }
 
@@ -260,7 +260,9 @@ impl Transfers {
         }
     }
 
+    /// Begins a transfer. What was acknowledged under its key was another one.
     fn begin(&mut self, key: Key, ttl_ms: u32, total: u16, ground: &mut Ground) -> &mut Transfer {
+        self.free_acknowledgement(&key, ground);
         let lease = ground.agenda.begin(Thing::Transfer(key), ground.after(ttl_ms));
         let (received, delivered) = (Bits::none(total), Bits::none(total));
         let payer = ground.storage.add(Load::of(Kind::Transfer, 0));

@@ -19,7 +19,7 @@ use conclave_cluster::state::rules::Owner;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use serde_json::json;
 
-use super::super::error::{Code, Error};
+use super::super::error::{Code, Error, Extra};
 use super::super::keys;
 use super::super::relay::kind_name;
 use super::super::reply::push_string;
@@ -79,7 +79,11 @@ impl Reader {
         let reader = Self { shared, owner, peer, place, secret, session, at, lease_ms, sent, _guest: guest };
         match reader.take(!credential.is_anonymous()).await? {
             Ok(_) => {}
-            Err(Refusal::Claim(claim::Refusal::Held)) => return Err(Code::PeerInUse.into()),
+            // If it is held by a stream that ended, so much later it is free at the latest.
+            Err(Refusal::Claim(claim::Refusal::Held)) => {
+                let wait = Extra::RetryAfter(u64::from(LEASE_MS).div_ceil(1000));
+                return Err(Error::from(Code::PeerInUse).with(wait));
+            }
             Err(Refusal::StorageFull) => return Err(Code::StorageFull.into()),
             Err(Refusal::ShareFull) => return Err(Error::share_full()),
             Err(_) => return Err(Code::NoLeader.into()),

@@ -66,7 +66,7 @@ async fn open(call: &mut Call<'_>, shared: web::Data<Shared>) -> Result<HttpResp
         }
         _ => return Err(Code::InvalidInput.into()),
     };
-    let feed = Feed::new(shared, source, credential, pass).await?;
+    let feed = Feed::new(shared, source, credential, pass, call.closed()).await?;
     let mut response = HttpResponse::build(StatusCode::OK).streaming(feed.into_stream());
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));

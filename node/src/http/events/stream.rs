@@ -13,12 +13,14 @@ use tokio::time::{Instant, timeout_at};
 
 use super::super::error::Error;
 use super::super::shared::Shared;
+use super::super::wait;
 use super::HEARTBEAT;
 use super::frame::{COMMENT, Frames};
 use super::{mail, room};
 use crate::access::Credential;
 use crate::access::admission::Pass;
 use crate::actors::{Place, Watch};
+use crate::listener::Closed;
 
 /// After how many milliseconds a client opens the next stream when this one breaks.
 const RETRY_MS: u64 = 1_000;
@@ -35,6 +37,7 @@ pub(super) struct Feed {
     lapses: watch::Receiver<u64>,
     heartbeat: Instant,
     stage: Stage,
+    closed: Option<Closed>,
     _pass: Pass,
 }
 
@@ -43,6 +46,7 @@ enum Woken {
     Look,
     Alone,
     Lapsed,
+    Gone,
 }
 
 /// What a stream tells of.
@@ -93,6 +97,7 @@ impl Feed {
         source: Source,
         credential: Credential,
         pass: Pass,
+        closed: Option<Closed>,
     ) -> Result<Self, Error> {
         let watch = shared.registry.watch(source.place()).await?;
         let revocations = shared.options.access.auth.changes();
@@ -107,6 +112,7 @@ impl Feed {
             lapses,
             heartbeat,
             stage: Stage::Begins,
+            closed,
             _pass: pass,
         })
     }
@@ -166,6 +172,8 @@ impl Feed {
     async fn wait(&mut self) -> Option<bool> {
         let changed = async {
             tokio::select! {
+                // Nothing would tell before the next heartbeat is written, and what it holds would be held for as long.
+                () = wait::gone(self.closed.as_ref()) => Woken::Gone,
                 alive = self.watch.changed() => if alive { Woken::Look } else { Woken::Alone },
                 // The senders live as long as the node.
                 _ = self.revocations.changed() => Woken::Look,
@@ -173,6 +181,7 @@ impl Feed {
             }
         };
         match timeout_at(self.heartbeat, changed).await {
+            Ok(Woken::Gone) => None,
             Ok(Woken::Look) => Some(true),
             // The actor is gone; whoever comes next has another one.
             Ok(Woken::Alone) => {

@@ -36,6 +36,7 @@ pub(in crate::http) fn answer(
         // None of relay's actions comes to one of these.
         Ok(
             Outcome::Mailbox(mailbox::Outcome::Acknowledged { .. })
+            | Outcome::Rendezvous(rendezvous::Outcome::Withdrawn)
             | Outcome::Spent
             | Outcome::Exchange(_)
             | Outcome::Device(_)

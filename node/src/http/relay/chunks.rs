@@ -112,7 +112,7 @@ pub(super) async fn receive(
     let look = |state: &State, now_ms: u64| Seen::of(state, &place.key, memo.as_ref(), ttl_ms, now_ms);
 
     call.wait_idly();
-    let mut patience = Patience::new(call.shared, place, wait).await?;
+    let mut patience = Patience::new(call, place, wait).await?;
     let mut seen = call.shared.cluster.glance(look);
     if seen != Seen::Takeable {
         // Nothing for sure: this is a read, and leaves nothing in the log.
@@ -125,7 +125,7 @@ pub(super) async fn receive(
         match seen {
             Seen::Takeable => {
                 let ask = ask(call, &place, Verb::Take);
-                let outcome = call.change(place, charge.take(), memo, ask).await?;
+                let outcome = call.take(place, charge.take(), memo, ask).await?;
                 let empty = matches!(
                     outcome,
                     Ok(Outcome::Transfer(transfer::Outcome::Waiting | transfer::Outcome::Absent))

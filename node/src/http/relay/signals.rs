@@ -126,7 +126,7 @@ pub(super) async fn poll(
     let look = |state: &State, now_ms: u64| Seen::of(state, &place.key, memo.as_ref(), now_ms);
 
     call.wait_idly();
-    let mut patience = Patience::new(call.shared, place, wait).await?;
+    let mut patience = Patience::new(call, place, wait).await?;
     let mut seen = call.shared.cluster.glance(look);
     if seen != Seen::Waiting {
         call.pay(Tier::Poll)?;
@@ -138,7 +138,7 @@ pub(super) async fn poll(
             Seen::Waiting => {
                 let verb = mailbox::Verb::Drain { bytes_max: POLL_BYTES_MAX };
                 let ask = Ask::Mailbox(mailbox::Ask { key: place.key, verb });
-                let outcome = call.change(place, charge.take(), memo, ask).await?;
+                let outcome = call.take(place, charge.take(), memo, ask).await?;
                 let empty = matches!(
                     &outcome,
                     Ok(Outcome::Mailbox(mailbox::Outcome::Messages(messages))) if messages.is_empty()

@@ -43,7 +43,7 @@ async fn pair() -> (TcpStream, Stream, Arc<Strain>) {
     let strain = Arc::<Strain>::default();
     let buffers = Buffers::new(1 << 20);
     let manner = Manner { patience: WAIT, unheard_max: WAIT, judge: strain.clone(), buffers };
-    (client, Stream::plain(server, manner), strain)
+    (client, Stream::plain(server, manner, None), strain)
 }
 
 fn post(more: &str) -> (String, String) {
@@ -73,6 +73,8 @@ async fn a_large_body_comes_when_it_is_wanted() {
         stream.tap().open();
         let rest = format!("{}{NEXT}", &body[read.len() - head.len()..]);
         expect(&mut stream, &rest).await;
+        // The small request behind it is answered, too.
+        stream.tap().begin();
     }
 }
 
@@ -220,9 +222,7 @@ async fn only_some_requests_are_handed_on_before_their_answers_are_written() {
         assert_eq!(at_hand(&mut stream).await, 0, "the answer is not written yet");
         let mut writing = std::pin::pin!(stream.flush());
         assert!(poll!(&mut writing).is_ready());
-        let more = at_hand(&mut stream).await / NEXT.len();
-        assert!(more <= 1);
-        handed += more;
+        handed += at_hand(&mut stream).await / NEXT.len();
         assert!(handed as u64 <= begun + WAITING_MAX);
     }
     assert!(stream.held.len() <= PIECE_BYTES, "{} bytes are held", stream.held.len());

@@ -160,6 +160,7 @@ impl Fields<'_> {
             "watch" => Op::Watch(self.target()?),
             "unwatch" => Op::Unwatch(self.target()?),
             "ping" => Op::Ping,
+            "bye" => Op::Bye,
             _ => return Err(Code::UnknownOp),
         };
         // What was not taken belongs to other ops.
@@ -277,6 +278,7 @@ mod tests {
     #[test]
     fn every_op_is_read() {
         assert_eq!(op(r#"{"op":"ping"}"#), Ok(Op::Ping));
+        assert_eq!(op(r#"{"op":"bye"}"#), Ok(Op::Bye));
         assert_eq!(op(r#"{"op":"hello"}"#), Ok(Op::Hello { token: None, resume: None }));
         let Ok(Op::Hello { resume: Some(resume), .. }) =
             op(r#"{"op":"hello","resume":{"session":"s","epoch":1,"offset":2}}"#)

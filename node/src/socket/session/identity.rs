@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::super::close::{Code as Close, Reason};
 use super::super::frame::{Code, public_name};
+use super::mail::withdrawal;
 use super::{Session, place};
 use crate::access::allowance::millis;
 use crate::actors::{Place, Watch};
@@ -20,6 +21,10 @@ use crate::actors::{Place, Watch};
 pub(in crate::socket) struct Identity {
     pub(in crate::socket) key: Key,
     pub(in crate::socket) at: Attachment,
+    /// Names the numbering of the client's own messages.
+    pub(super) numbering: u64,
+    /// How far the client got in its room before it came here.
+    pub(in crate::socket) mark: Option<socket::Mark>,
     pub(super) bell: Watch,
 }
 
@@ -40,7 +45,7 @@ impl Session {
         let verb = socket::Verb::Open { subject, at, lease_ms: self.lease_ms() };
         match self.wish(Ask::Socket(socket::Ask { key, verb })).await? {
             Ok(Outcome::Socket(socket::Outcome::Opened)) => {
-                self.take_place(Identity { key, at, bell }).await?;
+                self.take_place(key, at, bell).await?;
                 Ok(true)
             }
             Err(Refusal::Socket(socket::Refusal::InUse)) => Ok(false),
@@ -59,7 +64,7 @@ impl Session {
         let verb = socket::Verb::Resume { subject, at, lease_ms: self.lease_ms() };
         match self.wish(Ask::Socket(socket::Ask { key, verb })).await? {
             Ok(Outcome::Socket(socket::Outcome::Resumed { room, peer })) => {
-                self.take_place(Identity { key, at, bell }).await?;
+                self.take_place(key, at, bell).await?;
                 Ok(Some((room, peer)))
             }
             Err(Refusal::Socket(socket::Refusal::Unknown)) => Ok(None),
@@ -71,12 +76,13 @@ impl Session {
         Ok(self.shared.registry.attend(Place { domain: Domain::Socket, key }).await?)
     }
 
-    async fn take_place(&mut self, identity: Identity) -> Result<(), Code> {
+    async fn take_place(&mut self, key: Key, at: Attachment, bell: Watch) -> Result<(), Code> {
         // From here on this node's replica knows that the session is here, so that a ring for an older change is not
         // taken for another connection's.
-        self.shared.cluster.read(|_, _| ()).await?;
-        self.seat.note_session(&public_name(&identity.key));
-        self.identity = Some(identity);
+        let view = self.shared.cluster.read(|state, now_ms| state.socket(&key, now_ms)).await?;
+        let (numbering, mark) = view.map_or((at.connection, None), |view| (view.numbering, view.mark));
+        self.seat.note_session(&public_name(&key));
+        self.identity = Some(Identity { key, at, numbering, mark, bell });
         Ok(())
     }
 
@@ -137,28 +143,50 @@ impl Session {
     pub(in crate::socket) async fn close(&mut self) -> Result<(), Code> {
         self.leave().await?;
         self.release().await?;
-        if let Some(Identity { key, at, .. }) = self.identity.take() {
+        if let Some(Identity { key, at, .. }) = &self.identity {
             let verb = socket::Verb::Close { connection: at.connection };
-            let _ = self.wish(Ask::Socket(socket::Ask { key, verb })).await?;
+            let _ = self.wish(Ask::Socket(socket::Ask { key: *key, verb })).await?;
+            self.identity = None;
         }
         Ok(())
     }
 
     /// The connection is gone: the leases begin. A node that goes away ends the lease of all its sockets at once.
+    ///
+    /// A client that closed in good order frees its peer id at once: another page, or the same one after a reload, may
+    /// claim it. The session remembers the id and takes it again, unless somebody else has it, if it is resumed after all.
     pub(super) async fn let_go(mut self) {
         self.outbox.abandon();
         let Some(Identity { key, at, .. }) = self.identity.take() else { return };
-        if self.shared.is_draining() {
+        let parted = self.seat.has_parted();
+        if self.shared.is_draining() && !parted {
             return;
         }
         let connection = at.connection;
-        let mut asks = vec![Ask::Socket(socket::Ask { key, verb: socket::Verb::Detach { connection } })];
+        let mut asks = Vec::new();
+        let mark = self.seat.arrivals().last();
+        if let Some((key, mark)) = mark {
+            asks.push(Ask::Socket(socket::Ask { key, verb: socket::Verb::Mark { connection, mark } }));
+        }
+        asks.push(Ask::Socket(socket::Ask { key, verb: socket::Verb::Detach { connection } }));
         if let Some(peer) = self.peer.take() {
-            let verb = claim::Verb::Detach { session: key, connection };
+            if let Some((code, _)) = peer.invite.filter(|_| parted) {
+                asks.push(withdrawal(&code, peer.name));
+            }
+            let verb = if parted {
+                claim::Verb::Release { session: key, connection }
+            } else {
+                claim::Verb::Detach { session: key, connection }
+            };
             asks.push(Ask::Claim(claim::Ask { key: peer.place.key, verb }));
         }
         if let Some(room) = self.room.take() {
-            let verb = room::Verb::Detach { member: key, connection };
+            // A client that answered no ping was away for long before this; the others need not wait any longer.
+            let verb = if self.seat.fell_silent() {
+                room::Verb::Leave { member: key, connection }
+            } else {
+                room::Verb::Detach { member: key, connection }
+            };
             asks.push(Ask::Room(room::Ask { key: room.key, verb }));
         }
         // What is on its way was proposed; nobody waits for its answer.

@@ -38,18 +38,20 @@ impl Session {
         let place = keys::mailbox(&peer);
         let known = self.peer.as_ref().is_some_and(|held| held.place == place);
         if !known {
+            self.pay(Tier::Signal, 1)?;
             self.take_mailbox(&peer, seize).await?;
         }
         if let Some(code) = invite {
-            if let Err(error) = self.register(&code, &peer).await {
+            if let Err(error) = self.register(&code, &peer, false).await {
                 if !known {
                     self.release().await?;
                 }
                 return Err(error);
             }
             let next = Instant::now() + self.shared.options.ttl.register / 2;
-            if let Some(held) = &mut self.peer {
-                held.invite = Some((code, next));
+            let before = self.peer.as_mut().and_then(|held| held.invite.replace((code.clone(), next)));
+            if let Some((before, _)) = before.filter(|(before, _)| *before != code) {
+                let _ = self.wish(withdrawal(&before, peer)).await?;
             }
         }
         Ok(())
@@ -77,6 +79,9 @@ impl Session {
     pub(super) async fn release(&mut self) -> Result<(), Code> {
         let (Some(held), Some(identity)) = (self.peer.take(), &self.identity) else { return Ok(()) };
         self.seat.note_peer(false);
+        if let Some((code, _)) = held.invite {
+            let _ = self.wish(withdrawal(&code, held.name)).await?;
+        }
         let verb = claim::Verb::Release { session: identity.key, connection: identity.at.connection };
         let _ = self.wish(Ask::Claim(claim::Ask { key: held.place.key, verb })).await?;
         Ok(())
@@ -92,11 +97,13 @@ impl Session {
         }
     }
 
-    pub(super) async fn register(&self, code: &str, peer: &str) -> Result<(), Code> {
+    /// Has an invite code lead to the peer. What is renewed is not charged: the client holds it already, and its neighbours'
+    /// spending must not take it away.
+    pub(super) async fn register(&self, code: &str, peer: &str, renews: bool) -> Result<(), Code> {
         let ttl_ms = millis(self.shared.options.ttl.register);
         let verb = rendezvous::Verb::Register { peer: peer.to_owned(), ttl_ms };
         let ask = Ask::Rendezvous(rendezvous::Ask { key: keys::rendezvous(code).key, verb });
-        let charge = self.charge(Tier::Create, 1);
+        let charge = if renews { None } else { self.charge(Tier::Create, 1) };
         let draft = Draft { charge, owner: Some(self.owner()), ..Draft::of(ask) };
         let cluster = &self.shared.cluster;
         let answer = self.shared.guesses.carry(cluster, draft, async |draft| cluster.propose(draft).await);
@@ -113,7 +120,7 @@ impl Session {
 
     pub(super) async fn renew_invite(&mut self) {
         let Some(Held { name: peer, invite: Some((code, _)), .. }) = &self.peer else { return };
-        if let Err(code) = self.register(code, peer).await {
+        if let Err(code) = self.register(code, peer, true).await {
             tracing::debug!(why = code.spec().0, "an invite code was not renewed");
         }
         let next = Instant::now() + self.shared.options.ttl.register / 2;
@@ -161,6 +168,7 @@ impl Session {
     /// Everything up to `seq` arrived.
     pub(in crate::socket) async fn acknowledge(&self, seq: u64) -> Result<(), Code> {
         let (Some(held), Some(identity)) = (&self.peer, &self.identity) else { return Err(Code::NotClaimed) };
+        self.pay(Tier::Poll, 1)?;
         let verb = mailbox::Verb::Acknowledge { session: identity.key, seq };
         match self.wish(Ask::Mailbox(mailbox::Ask { key: held.place.key, verb })).await? {
             Ok(_) => Ok(()),
@@ -206,4 +214,10 @@ impl Session {
             held.pushed = signal.seq;
         }
     }
+}
+
+/// Has an invite code lead to this peer no more.
+pub(super) fn withdrawal(code: &str, peer: String) -> Ask {
+    let verb = rendezvous::Verb::Withdraw { peer };
+    Ask::Rendezvous(rendezvous::Ask { key: keys::rendezvous(code).key, verb })
 }

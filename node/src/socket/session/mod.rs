@@ -12,10 +12,11 @@ mod place;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::web;
 use conclave_cluster::Draft;
-use conclave_cluster::state::allowance::{Charge, Tier};
+use conclave_cluster::state::allowance::{Balance, Charge, Tier};
 use conclave_cluster::state::command::Ask;
 use conclave_cluster::state::id::Key;
 use conclave_cluster::state::outcome::{Outcome, Refusal};
@@ -27,7 +28,6 @@ use tokio::time::{Instant, sleep_until};
 use super::close::{Code as Close, Reason};
 use super::frame::Code;
 use super::inlet::Message;
-use super::json;
 use super::member::Tongue;
 use super::outbox::{Frame, Outbox};
 use super::seats::{Encoding, Seat};
@@ -39,6 +39,7 @@ use crate::actors::room::Presence;
 use crate::actors::{Place, Watch};
 use crate::http::Shared;
 use identity::Identity;
+pub(super) use place::price;
 
 /// Publishes and signals of one socket that are on their way.
 const FLIGHTS_MAX: usize = 32;
@@ -49,6 +50,13 @@ const BATCH_MAX: usize = 32;
 const BATCH_BYTES_MAX: usize = 96 << 10;
 /// Breaches of the encoding after which a client is no longer listened to.
 const VIOLATIONS_MAX: u32 = 10;
+
+/// Of the heartbeats of one connection at most one in this time is answered.
+const HEARTBEAT_EVERY: Duration = Duration::from_secs(1);
+
+/// A client whose allowance is spent is looked at again within these times.
+const RENEWAL_MIN: Duration = Duration::from_millis(50);
+const RENEWAL_MAX: Duration = Duration::from_secs(1);
 
 /// How a socket came in.
 #[derive(Debug, Clone)]
@@ -77,6 +85,10 @@ pub(super) struct Session {
     pub(super) watches: Watches,
     flights: FuturesOrdered<Flight>,
     violations: u32,
+    /// A message that waits until the client's allowance is renewed; nothing after it is read.
+    deferred: Option<(Instant, Message)>,
+    /// When a heartbeat was last answered.
+    beaten: Option<Instant>,
     over: bool,
 }
 
@@ -113,6 +125,8 @@ pub(super) struct Entry {
     pub(super) epoch: u64,
     /// The last offset given.
     pub(super) offset: u64,
+    /// The client is told what comes after this one.
+    pub(super) after: u64,
     /// Whether nothing is missing; `None` if nothing was asked for.
     pub(super) recovered: Option<bool>,
 }
@@ -136,6 +150,8 @@ pub(super) async fn run(ends: Ends, shared: web::Data<Shared>, context: Context)
         watches: Watches::default(),
         flights: FuturesOrdered::new(),
         violations: 0,
+        deferred: None,
+        beaten: None,
         over: false,
     };
     loop {
@@ -157,8 +173,9 @@ pub(super) async fn run(ends: Ends, shared: web::Data<Shared>, context: Context)
             () = until(expiry) => session.judge(),
             Ok(()) = changes.changed() => session.judge(),
             Ok(()) = lapses.changed() => Box::pin(session.attach_anew()).await,
+            () = until(session.deferred.as_ref().map(|(at, _)| *at)) => Box::pin(session.hear_deferred()).await,
             () = until(renewal) => Box::pin(session.renew_invite()).await,
-            message = messages.recv(), if session.flights.len() < FLIGHTS_MAX => match message {
+            message = messages.recv(), if session.flights.len() < FLIGHTS_MAX && session.deferred.is_none() => match message {
                 Some(message) => Box::pin(session.hear(message)).await,
                 None => break,
             },
@@ -187,9 +204,11 @@ impl Session {
         if self.over {
             return;
         }
-        let (encoding, binary) = match message {
-            Message::Text(_) | Message::Limited { binary: false } => (Encoding::Json, false),
-            Message::Binary(_) | Message::Limited { binary: true } => (Encoding::FlatBuffers, true),
+        let encoding = match message {
+            Message::Text(_) | Message::Limited { .. } | Message::Oversized { binary: false, .. } => {
+                Encoding::Json
+            }
+            Message::Binary(_) | Message::Oversized { binary: true, .. } => Encoding::FlatBuffers,
         };
         match self.seat.encoding() {
             Encoding::Undecided => self.seat.decide(encoding),
@@ -198,10 +217,29 @@ impl Session {
         }
         match message {
             Message::Text(text) => dialogue::hear(self, &text).await,
-            Message::Binary(bytes) => sigma::hear(self, &bytes).await,
-            Message::Limited { .. } if binary => self.say(Some(sigma::error(429, "too much at once"))),
-            Message::Limited { .. } => self.say(Some(Frame::Text(json::error(&None, Code::RateLimited)))),
+            Message::Binary(bytes) => sigma::hear(self, bytes).await,
+            Message::Oversized { binary: true, .. } => sigma::breach(self, "the frame is too long"),
+            Message::Oversized { binary: false, id } => {
+                dialogue::refuse(self, &id, Code::PayloadTooLarge).await
+            }
+            Message::Limited { id } => dialogue::refuse(self, &id, Code::RateLimited).await,
         }
+    }
+
+    /// Keeps a message until the client can pay for it. Clients of the FlatBuffers schema take any error for the end, so that
+    /// they are held back in place of being refused.
+    pub(super) fn defer(&mut self, message: Message, renewed: Balance) {
+        let left_ms = renewed.reset_ms.saturating_sub(self.shared.now_ms());
+        let again = Duration::from_millis(left_ms).clamp(RENEWAL_MIN, RENEWAL_MAX);
+        self.seat.hold_back(true);
+        self.seat.metrics().delayed();
+        self.deferred = Some((Instant::now() + again, message));
+    }
+
+    async fn hear_deferred(&mut self) {
+        let Some((_, message)) = self.deferred.take() else { return };
+        self.seat.hold_back(false);
+        self.hear(message).await;
     }
 
     /// Sends an answer or an event.
@@ -216,6 +254,18 @@ impl Session {
     pub(super) fn end(&mut self, reason: Reason) {
         self.over = true;
         self.outbox.end(reason);
+    }
+
+    /// Whether a heartbeat is due an answer.
+    ///
+    /// There are clients that answer each heartbeat with one. Two parties that both do never stop, so that this one answers
+    /// once in a while.
+    pub(super) fn beats(&mut self) -> bool {
+        let due = self.beaten.is_none_or(|at| at.elapsed() >= HEARTBEAT_EVERY);
+        if due {
+            self.beaten = Some(Instant::now());
+        }
+        due
     }
 
     /// The client broke the encoding's rules once more.
@@ -250,6 +300,20 @@ impl Session {
             Some(client) => Owner { client, network: None },
             None => self.context.owner,
         }
+    }
+
+    /// Pays for a change before it is made, or for a read. What this node knows of the client's allowance decides, so that no
+    /// answer has to wait for it and none is refused when it is under way; the log learns of it with the next batch.
+    pub(super) fn spend(&self, tier: Tier, count: u32) -> Result<(), Balance> {
+        match self.charge(tier, count) {
+            Some(charge) => self.shared.cluster.charge_read(charge).map(drop),
+            None => Ok(()),
+        }
+    }
+
+    /// As [`Session::spend`], for clients that can be refused.
+    pub(super) fn pay(&self, tier: Tier, count: u32) -> Result<(), Code> {
+        self.spend(tier, count).map_err(|_| Code::RateLimited)
     }
 
     pub(super) fn charge(&self, tier: Tier, count: u32) -> Option<Charge> {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use conclave_cluster::Draft;
 use conclave_cluster::state::body::Body;
 use conclave_cluster::state::command::Ask;
-use conclave_cluster::state::id::Key;
+use conclave_cluster::state::id::{Domain, Key};
 use conclave_cluster::state::outcome::{Outcome, Refusal};
 use conclave_cluster::state::{room, socket};
 use futures_util::future::join;
@@ -79,7 +79,7 @@ impl Session {
         };
         let recovered = from.as_ref().map(complete);
         let after = from.filter(complete).map_or(offset, |from| from.offset);
-        let entry = Entry { epoch, offset, recovered };
+        let entry = Entry { epoch, offset, after, recovered };
         let tongue = match self.seat.encoding() {
             Encoding::FlatBuffers => Tongue::Sigma,
             Encoding::Json | Encoding::Undecided => Tongue::Json(name.into()),
@@ -94,6 +94,14 @@ impl Session {
         let name = Arc::from(name);
         self.room = Some(Entered { name, key, epoch, presence, tongue, behind });
         Ok(entry)
+    }
+
+    /// From here on it is followed, and known on every node, how far the client gets. Its own last message was number `said`.
+    pub(in crate::socket) async fn follow(&mut self, entry: &Entry, said: u64) -> Result<(), Code> {
+        let Some(Identity { key, at, .. }) = self.identity else { return Err(Code::Internal) };
+        self.seat.arrivals().begin(key, entry.epoch, entry.after, said);
+        let mark = socket::Mark { epoch: entry.epoch, received: entry.after, sent: entry.after, said };
+        self.note(key, socket::Verb::Mark { connection: at.connection, mark }).await
     }
 
     /// Leaves the room, if it is in one.
@@ -125,6 +133,7 @@ impl Session {
             bytes: history.bytes_max,
             age_ms: millis(history.age_max),
         };
+        let message_id = message_id.map(|id| numbered(identity.numbering, id));
         let verb = room::Verb::Publish { member: identity.key, message_id, data: Body::new(data), keep };
         let ask = Ask::Room(room::Ask { key: room.key, verb });
         let draft = Draft { owner: Some(self.owner()), ..Draft::of(ask) };
@@ -184,5 +193,45 @@ impl Session {
             Ok(false) => Some(read),
             Err(_) => return self.end(Reason::from(Close::LATER)),
         };
+    }
+}
+
+/// What a price buys of a message: one more for each so many bytes.
+const UNIT_BYTES: usize = 16 << 10;
+
+/// What a message costs, as `signal`: small ones one each, and a client that sends what one socket may send at most fits
+/// into the default allowance three times.
+pub(in crate::socket) fn price(bytes: usize) -> u32 {
+    1 + u32::try_from(bytes / UNIT_BYTES).unwrap_or(u32::MAX - 1)
+}
+
+/// A client's own number for a message, told apart from the same number of another numbering: a reloaded page has the
+/// session that it had before, and counts from the beginning. Chance makes two alike once in so many sessions that nobody
+/// will see it.
+fn numbered(numbering: u64, id: u64) -> u64 {
+    let named = Key::derive(Domain::Socket, &[b"number", &numbering.to_be_bytes(), &id.to_be_bytes()]);
+    let (start, _) = named.as_bytes().split_at(8);
+    u64::from_be_bytes(start.try_into().expect("eight bytes were split off"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_itself_within_its_numbering_only() {
+        assert_eq!(numbered(1, 7), numbered(1, 7));
+        assert_ne!(numbered(1, 7), numbered(2, 7));
+        assert_ne!(numbered(1, 7), numbered(1, 8));
+    }
+
+    #[test]
+    fn a_socket_at_its_rates_fits_into_the_allowance() {
+        assert_eq!((price(0), price(16 << 10), price(64 << 10)), (1, 2, 5));
+        // A minute of 100 messages a second that come to 1 MiB a second.
+        let a_minute = 60 * 100 * price((1 << 20) / 100);
+        assert!(a_minute * 3 <= 30_000, "{a_minute}");
+        // And of 1 MiB a second in the largest messages.
+        assert!(60 * 16 * price(64 << 10) * 3 <= 30_000);
     }
 }

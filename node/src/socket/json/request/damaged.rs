@@ -38,6 +38,7 @@ fn well_formed() -> Vec<Value> {
         json!({"op": "watch", "transfer": "t"}),
         json!({"op": "unwatch", "session": "x"}),
         json!({"op": "ping"}),
+        json!({"op": "bye"}),
     ]
 }
 
@@ -127,6 +128,7 @@ fn name(op: &Op) -> &'static str {
         Op::Watch(_) => "watch",
         Op::Unwatch(_) => "unwatch",
         Op::Ping => "ping",
+        Op::Bye => "bye",
     }
 }
 
@@ -186,7 +188,7 @@ fn agrees(op: &Op, value: &Value) -> bool {
                     }
             }
             Op::Watch(watched) | Op::Unwatch(watched) => target(watched),
-            Op::Ping => true,
+            Op::Ping | Op::Bye => true,
         }
 }
 

@@ -132,7 +132,7 @@ impl Door {
         Self(Arc::new(Mutex::new(Admission::new(rules))))
     }
 
-    /// Lets a connection of `client` in; see [`client::key`](super::client::key). Keep the pass as long as the connection.
+    /// Lets a connection of `client` in; see [`client::key`](crate::access::client::key). Keep the pass as long as the connection.
     ///
     /// # Errors
     /// If the client or the node has too many. A refused attempt costs the client nothing.
@@ -159,8 +159,8 @@ impl Drop for Pass {
 
 #[cfg(test)]
 mod tests {
-    use super::super::client;
     use super::*;
+    use crate::access::client;
 
     const RULES: Rules = Rules {
         connections_max: 4,

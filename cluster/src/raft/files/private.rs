@@ -1,0 +1,67 @@
+//! Directories and files that only their owner reads, whatever the umask and whatever they were before.
+
+use std::fs::{self, DirBuilder, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::path::Path;
+
+const DIRECTORY: u32 = 0o700;
+const FILE: u32 = 0o600;
+
+/// What a data directory has in it, and what a file system of its own adds.
+const OURS: [&str; 5] = ["identity", "identity.part", "log", "snapshot", "lost+found"];
+
+/// Makes the data directory, or closes the one that is there.
+///
+/// One that holds other things, too, stays as it is, and what is ours in it is closed: it may be anything, even the root of the
+/// system.
+pub(super) fn root(dir: &Path) -> io::Result<()> {
+    make(dir)?;
+    let mut ours = true;
+    for entry in fs::read_dir(dir)? {
+        let name = entry?.file_name();
+        ours &= OURS.iter().any(|known| name == *known);
+    }
+    if ours {
+        close(dir, DIRECTORY);
+    } else {
+        tracing::warn!(path = %dir.display(), "the data directory holds other things, too, and stays open to others");
+    }
+    let identity = dir.join("identity");
+    if identity.exists() {
+        close(&identity, FILE);
+    }
+    Ok(())
+}
+
+/// Makes a directory of ours alone, or closes the one that is there, and the files in it.
+pub(super) fn directory(dir: &Path) -> io::Result<()> {
+    make(dir)?;
+    close(dir, DIRECTORY);
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_file() {
+            close(&entry.path(), FILE);
+        }
+    }
+    Ok(())
+}
+
+fn make(dir: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(DIRECTORY).create(dir)
+}
+
+/// What belongs to somebody else, as a volume of a container may, stays as it is: who gave it to this process decides who
+/// else reads it. It is warned about.
+fn close(path: &Path, mode: u32) {
+    let closed = fs::metadata(path).and_then(|metadata| {
+        if metadata.permissions().mode() & 0o777 & !mode == 0 {
+            return Ok(());
+        }
+        fs::set_permissions(path, Permissions::from_mode(mode))
+    });
+    if let Err(error) = closed {
+        let path = path.display();
+        tracing::warn!(%path, %error, "others may read this, and the permissions cannot be changed");
+    }
+}

@@ -1,0 +1,132 @@
+//! How fast one client may ask for what no allowance counts: paths that are not there, credentials that are worth nothing,
+//! JSON that is none, the page, reports. A token bucket for each client, as the generic cell rate algorithm (ITU-T I.371).
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::client::Client;
+
+/// How fast, and how much at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// Requests a second, in the long run.
+    pub per_second: u32,
+    /// Requests at once.
+    pub burst: u32,
+}
+
+/// Clients whose pace is remembered. Beyond it the half that was not heard of for longest is forgotten, and starts afresh.
+const CLIENTS_MAX: usize = 65_536;
+
+#[derive(Debug)]
+struct Buckets {
+    rate: Rate,
+    /// When each client's bucket is full again. Looked for in both, written to the younger.
+    young: HashMap<Client, Instant>,
+    old: HashMap<Client, Instant>,
+}
+
+impl Buckets {
+    /// How long it takes until what was taken beyond the burst is back; zero if there is some left.
+    fn debt(&self, client: Client, now: Instant) -> Duration {
+        let full = self.young.get(&client).or_else(|| self.old.get(&client));
+        let rest = full.map_or(Duration::ZERO, |full| full.saturating_duration_since(now));
+        let each = Duration::from_secs(1) / self.rate.per_second.max(1);
+        (rest + each).saturating_sub(each * self.rate.burst)
+    }
+
+    /// Takes one. It may go below nothing by what is under way at once, and no further than one burst.
+    fn take(&mut self, client: Client, now: Instant) {
+        let known = self.young.get(&client).or_else(|| self.old.get(&client)).copied();
+        let each = Duration::from_secs(1) / self.rate.per_second.max(1);
+        let full = (known.unwrap_or(now).max(now) + each).min(now + each * self.rate.burst * 2);
+        if self.young.len() >= CLIENTS_MAX / 2 && !self.young.contains_key(&client) {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(client, full);
+    }
+}
+
+/// The buckets of a node. Clones are the same.
+#[derive(Debug, Clone)]
+pub struct Pace(Arc<Mutex<Buckets>>);
+
+impl Pace {
+    /// Every bucket is full.
+    pub fn new(rate: Rate) -> Self {
+        Self(Arc::new(Mutex::new(Buckets { rate, young: HashMap::new(), old: HashMap::new() })))
+    }
+
+    /// Whether `client` may ask for something.
+    ///
+    /// # Errors
+    /// After how long it may again.
+    pub fn admit(&self, client: Client, now: Instant) -> Result<(), Duration> {
+        match self.lock().debt(client, now) {
+            Duration::ZERO => Ok(()),
+            debt => Err(debt),
+        }
+    }
+
+    /// What `client` asked for was free of charge.
+    pub fn take(&self, client: Client, now: Instant) {
+        self.lock().take(client, now);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Buckets> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RATE: Rate = Rate { per_second: 10, burst: 50 };
+
+    fn of(last: u32) -> Client {
+        Client::V4(last)
+    }
+
+    /// How many of `count` attempts at once are let in.
+    fn burst(pace: &Pace, client: Client, count: usize, now: Instant) -> usize {
+        let one = || {
+            let admitted = pace.admit(client, now).is_ok();
+            if admitted {
+                pace.take(client, now);
+            }
+            admitted
+        };
+        (0..count).filter(|_| one()).count()
+    }
+
+    #[test]
+    fn so_many_at_once_and_then_at_its_pace() {
+        let (pace, now) = (Pace::new(RATE), Instant::now());
+        assert_eq!(burst(&pace, of(1), 100, now), 50);
+        assert_eq!(burst(&pace, of(2), 100, now), 50, "others have their own");
+        let wait = pace.admit(of(1), now).unwrap_err();
+        assert_eq!(wait, Duration::from_millis(100));
+        assert_eq!(burst(&pace, of(1), 100, now + wait), 1);
+        assert_eq!(burst(&pace, of(1), 100, now + Duration::from_secs(60)), 50);
+    }
+
+    #[test]
+    fn a_debt_is_bounded() {
+        let (pace, now) = (Pace::new(RATE), Instant::now());
+        (0..10_000).for_each(|_| pace.take(of(1), now));
+        let wait = pace.admit(of(1), now).unwrap_err();
+        assert!(wait <= Duration::from_millis(5_100), "{wait:?}");
+    }
+
+    #[test]
+    fn a_flood_of_addresses_is_forgotten_half_by_half() {
+        let (pace, now) = (Pace::new(RATE), Instant::now());
+        for client in 0..2 * CLIENTS_MAX as u32 {
+            pace.take(of(client), now);
+        }
+        let inside = pace.lock();
+        assert!(inside.young.len() + inside.old.len() <= CLIENTS_MAX);
+    }
+}

@@ -1,0 +1,123 @@
+//! How many connections one client may have: a part of all, so that the others find room.
+
+use std::io;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use actix_web::rt::net::TcpStream;
+use metrics::Counter;
+
+use crate::access::Network;
+use crate::admission::client::Client;
+use crate::admission::share::{Place, Refused, Share};
+
+/// Connections that were closed because their clients had as many as they may.
+const REFUSED: &str = "conclave_connections_refused_total";
+/// How often it is said that a client has as many as it may.
+const SAID_EVERY: Duration = Duration::from_secs(60);
+
+/// What a client is told before its connection is closed, if it does not speak TLS.
+const ANSWER: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\ncontent-type: application/json\r\nretry-after: 5\r\n\
+    cache-control: no-store\r\nconnection: close\r\ncontent-length: 97\r\n\r\n\
+    {\"error\":\"rate_limit_exceeded\",\"message\":\"Too many connections.\",\"scope\":\"client\",\"retryAfter\":5}";
+
+/// Where connections are counted. Clones are the same.
+#[derive(Clone)]
+pub(super) struct Gate(Arc<Inner>);
+
+struct Inner {
+    connections: Share,
+    trusted: Vec<Network>,
+    refused: Counter,
+    said: Mutex<Option<Instant>>,
+}
+
+impl Gate {
+    pub(super) fn new(connections: Share, trusted: Vec<Network>) -> Self {
+        metrics::describe_counter!(
+            REFUSED,
+            "connections closed because their clients had as many as they may"
+        );
+        let refused = metrics::counter!(REFUSED);
+        Self(Arc::new(Inner { connections, trusted, refused, said: Mutex::new(None) }))
+    }
+
+    /// A place for a connection from `address`; none is needed for a trusted proxy, whose clients are many.
+    pub(super) fn enter(&self, address: Option<IpAddr>) -> Result<Option<Place>, Refused> {
+        let Some(address) = address.filter(|address| !self.is_trusted(*address)) else { return Ok(None) };
+        match self.0.connections.enter(Client::of(address)) {
+            Ok(place) => Ok(Some(place)),
+            Err(refused) => {
+                self.0.refused.increment(1);
+                self.say(address, Instant::now());
+                Err(refused)
+            }
+        }
+    }
+
+    fn is_trusted(&self, address: IpAddr) -> bool {
+        self.0.trusted.iter().any(|network| network.contains(address))
+    }
+
+    /// Says so, but not for each connection: a flood of connections must not become one of lines.
+    fn say(&self, address: IpAddr, now: Instant) -> bool {
+        let mut said = self.0.said.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = said.is_none_or(|said| now.saturating_duration_since(said) >= SAID_EVERY);
+        if due {
+            *said = Some(now);
+            tracing::warn!(
+                %address,
+                "connections refused: this client has as many as it may; if it is a proxy, add it to http.trusted_proxies"
+            );
+        }
+        due
+    }
+}
+
+/// Tells a client that it has too many connections, if the system takes that at once.
+pub(super) fn refuse(tcp: &TcpStream) {
+    let _: io::Result<usize> = tcp.try_write(ANSWER);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admission::share::Bounds;
+
+    fn gate(client: usize) -> Gate {
+        let bounds = Bounds { all: 10, client, site: 10 };
+        Gate::new(Share::new(bounds), vec!["10.0.0.0/8".parse().unwrap()])
+    }
+
+    #[test]
+    fn a_client_has_its_part_and_a_trusted_proxy_is_not_counted() {
+        let gate = gate(1);
+        let (one, proxy) = ("192.0.2.1".parse().ok(), "10.1.2.3".parse().ok());
+        let held = gate.enter(one).unwrap();
+        assert!(held.is_some());
+        assert_eq!(gate.enter(one).unwrap_err(), Refused::Client);
+        for _ in 0..20 {
+            assert!(gate.enter(proxy).unwrap().is_none());
+        }
+        drop(held);
+        assert!(gate.enter(one).is_ok());
+    }
+
+    #[test]
+    fn it_is_said_once_a_minute() {
+        let (gate, now) = (gate(1), Instant::now());
+        let address = "192.0.2.1".parse().unwrap();
+        assert!(gate.say(address, now));
+        assert!(!gate.say(address, now + Duration::from_secs(59)));
+        assert!(gate.say(address, now + SAID_EVERY));
+    }
+
+    #[test]
+    fn the_refusal_has_its_length() {
+        let answer = std::str::from_utf8(ANSWER).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains(&format!("content-length: {}", body.len())), "{}", body.len());
+        assert!(serde_json::from_str::<serde_json::Value>(body).unwrap()["scope"] == "client");
+    }
+}

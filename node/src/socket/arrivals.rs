@@ -1,0 +1,133 @@
+//! How far a client of the FlatBuffers schema got in its room. It cannot say so itself: what it names when it reconnects
+//! is the number of its own last message.
+//!
+//! A WebSocket's frames arrive in their order, so that a pong says that everything before its ping has arrived. A heartbeat
+//! that comes by itself says nothing.
+
+use conclave_cluster::state::id::Key;
+use conclave_cluster::state::socket::Mark;
+
+/// What is known of one connection. Offsets only grow: a connection is in one room as long as it lives.
+#[derive(Debug, Default)]
+pub(super) struct Arrivals {
+    session: Option<Key>,
+    epoch: u64,
+    written: u64,
+    received: u64,
+    said: u64,
+    /// What the cluster knows.
+    recorded: u64,
+}
+
+impl Arrivals {
+    /// The session is in a room, and is told what comes after `offset`. Its own last message was number `said`.
+    pub(super) fn begin(&mut self, session: Key, epoch: u64, offset: u64, said: u64) {
+        self.session = Some(session);
+        self.epoch = epoch;
+        self.written = self.written.max(offset);
+        self.received = self.received.max(offset);
+        self.said = said;
+        self.recorded = offset;
+    }
+
+    /// The message at `offset` was written. True if it is the first of which it is not known that it arrived.
+    pub(super) fn wrote(&mut self, offset: u64) -> bool {
+        let first = self.written <= self.received;
+        self.written = self.written.max(offset);
+        first && self.written > self.received
+    }
+
+    /// The last offset that was written.
+    pub(super) fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Everything up to `offset` arrived.
+    pub(super) fn arrived(&mut self, offset: u64) {
+        self.received = self.received.max(offset);
+    }
+
+    /// Whether something was written of which it is not known that it arrived.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.written > self.received
+    }
+
+    /// The client gave a message of its own this number.
+    pub(super) fn said(&mut self, number: u64) {
+        self.said = self.said.max(number);
+    }
+
+    /// What the cluster should know by now and does not. The connection goes on, and more may be sent at any time: nothing is
+    /// said to have been sent that did not arrive.
+    pub(super) fn due(&mut self) -> Option<(Key, Mark)> {
+        if self.received <= self.recorded {
+            return None;
+        }
+        self.recorded = self.received;
+        let (session, mark) = self.last()?;
+        Some((session, Mark { sent: mark.received, ..mark }))
+    }
+
+    /// How far it got, now that nothing more is sent.
+    pub(super) fn last(&self) -> Option<(Key, Mark)> {
+        let &Self { epoch, received, said, .. } = self;
+        Some((self.session?, Mark { epoch, received, sent: self.written.max(received), said }))
+    }
+}
+
+/// After which offset a client goes on that says `last`.
+///
+/// Clients differ in what they say: the offset that arrived last, or the number of their own last message. It is taken for
+/// the first where it lies between what is known to have arrived and what was sent, and cannot be the second. Rather is
+/// something told twice than not at all.
+pub(super) fn resume_after(mark: &Mark, last: u64) -> u64 {
+    let was_sent = (mark.received..=mark.sent).contains(&last);
+    // Its last messages may not have arrived here.
+    let is_its_own = mark.said > 0 && last >= mark.said;
+    if was_sent && !is_its_own { last } else { mark.received }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_client_says_is_believed_where_it_cannot_be_its_own_counter() {
+        let mark = |said| Mark { epoch: 1, received: 10, sent: 20, said };
+        for (said, last, expected) in [
+            (0, 15, 15),
+            (0, 10, 10),
+            (0, 20, 20),
+            (0, 9, 10),
+            (0, 21, 10),
+            (5, 15, 10),
+            (15, 15, 10),
+            (40, 15, 15),
+            (40, 41, 10),
+            (0, u64::MAX, 10),
+        ] {
+            assert_eq!(resume_after(&mark(said), last), expected, "{said} {last}");
+        }
+    }
+
+    #[test]
+    fn what_arrived_is_known_once_a_later_ping_is_answered() {
+        let session = Key::from_bytes([1; 32]);
+        let mut arrivals = Arrivals::default();
+        assert_eq!(arrivals.last(), None);
+        assert!(arrivals.wrote(4), "the first that may be lost");
+        arrivals.begin(session, 9, 3, 0);
+        assert!(!arrivals.wrote(5) && arrivals.is_waiting());
+        let pinged = arrivals.written();
+        arrivals.wrote(7);
+        assert_eq!(arrivals.due(), None);
+        arrivals.arrived(pinged);
+        arrivals.said(2);
+        let mark = Mark { epoch: 9, received: 5, sent: 5, said: 2 };
+        assert_eq!(arrivals.due(), Some((session, mark)));
+        assert_eq!(arrivals.due(), None);
+        assert_eq!(arrivals.last(), Some((session, Mark { sent: 7, ..mark })));
+        arrivals.arrived(7);
+        assert!(!arrivals.is_waiting() && arrivals.wrote(8));
+    }
+}

@@ -1,0 +1,113 @@
+//! The peer port as a stranger speaks to it: greetings and frames spelled out byte by byte, sound or not.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+/// Long enough that only a defect lets it pass.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What a frame is to the link.
+pub mod role {
+    /// The first frame each way.
+    pub const HELLO: u8 = 0;
+    /// Instead of a greeting: why there is no connection.
+    pub const REFUSAL: u8 = 1;
+    /// Something is asked for.
+    pub const REQUEST: u8 = 2;
+    /// What was asked for.
+    pub const RESPONSE: u8 = 3;
+    /// That the sender has the secret.
+    pub const PROOF: u8 = 7;
+}
+
+/// What kinds of requests nodes send each other.
+pub mod kind {
+    /// Entries, or a heartbeat.
+    pub const APPEND: u8 = 1;
+    /// The reply of a node that does not do what was asked.
+    pub const FAILED: u8 = 255;
+    /// A piece of a snapshot.
+    pub const SNAPSHOT: u8 = 4;
+    /// A change of members.
+    pub const ADMIN: u8 = 10;
+}
+
+/// Who a stranger claims to be.
+#[derive(Debug, Clone)]
+pub struct Claim {
+    /// The cluster's name.
+    pub cluster: String,
+    /// The id it gives itself.
+    pub from: u64,
+    /// The node it speaks to.
+    pub to: u64,
+    /// Whether it says that it will prove to have the secret.
+    pub proves: bool,
+}
+
+/// A frame as it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frame {
+    /// What it is to the link.
+    pub role: u8,
+    /// What kind of message it is.
+    pub kind: u8,
+    /// Its encoded part.
+    pub header: Vec<u8>,
+}
+
+/// A connection to a peer port.
+pub struct Stranger {
+    stream: TcpStream,
+}
+
+impl Stranger {
+    /// Connects, says hello and returns what came back, if the connection was not ended first.
+    pub async fn greet(address: SocketAddr, claim: &Claim) -> (Self, Option<Frame>) {
+        let stream = TcpStream::connect(address).await.expect("the peer port is open");
+        let mut this = Self { stream };
+        let mut hello = b"conclave".to_vec();
+        hello.extend([0, 2, 0, 2]);
+        hello.extend(claim.from.to_be_bytes());
+        hello.extend(claim.to.to_be_bytes());
+        hello.push(0);
+        hello.extend([7; 8]);
+        hello.push(u8::from(claim.proves));
+        hello.extend([9; 32]);
+        hello.extend(claim.cluster.as_bytes());
+        let answer = this.exchange(role::HELLO, 0, &hello, &[]).await;
+        (this, answer)
+    }
+
+    /// Sends a frame and returns the next one, if the connection does not end instead.
+    pub async fn exchange(&mut self, role: u8, kind: u8, header: &[u8], payload: &[u8]) -> Option<Frame> {
+        // A node that does not listen any more may have reset the connection; its last word may still be there.
+        let _ = self.stream.write_all(&frame(role, kind, header, payload)).await;
+        timeout(PATIENCE, self.read()).await.expect("an answer, or the end")
+    }
+
+    async fn read(&mut self) -> Option<Frame> {
+        let mut head = [0; 8];
+        self.stream.read_exact(&mut head).await.ok()?;
+        let length = u32::from_be_bytes(*head.first_chunk().expect("there are eight bytes")) as usize;
+        let mut body = vec![0; length];
+        self.stream.read_exact(&mut body).await.ok()?;
+        Some(Frame { kind: body[0], role: body[1], header: body[16..].to_vec() })
+    }
+}
+
+fn frame(role: u8, kind: u8, header: &[u8], payload: &[u8]) -> Vec<u8> {
+    let mut body = vec![kind, role, 0, 0];
+    body.extend(1u64.to_be_bytes());
+    body.extend((header.len() as u32).to_be_bytes());
+    body.extend(header);
+    body.extend(payload);
+    let mut bytes = (body.len() as u32).to_be_bytes().to_vec();
+    bytes.extend(crc32c::crc32c(&body).to_be_bytes());
+    bytes.extend(body);
+    bytes
+}
