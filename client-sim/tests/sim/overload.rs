@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::{gone, sim};
 use super::stand_in::{Manner, StandIn};
+use super::{gone, sim};
 
 const BUSY: Manner = Manner::Busy { at_most: 4, takes: Duration::from_millis(50) };
 

@@ -169,7 +169,8 @@ impl SnapshotDisk for FileSnapshots {
 
 /// Makes the file and writes what comes before the content.
 fn begin(path: &Path, meta: &SnapshotMeta) -> io::Result<File> {
-    let mut file = patient(|| File::options().write(true).create(true).truncate(true).mode(0o600).open(path))?;
+    let mut file =
+        patient(|| File::options().write(true).create(true).truncate(true).mode(0o600).open(path))?;
     let meta = message::encode(meta);
     file.write_all(&(meta.len() as u32).to_be_bytes())?;
     file.write_all(&meta)?;
