@@ -224,6 +224,9 @@ impl Server {
             ("POST", ["api", "v1", "transfers"]) => {
                 let id = asked["pin"].as_str().unwrap().to_owned();
                 let total = asked["totalChunks"].as_u64().unwrap();
+                if !tables.transfers.contains_key(&id) {
+                    tables.said.remove(&id);
+                }
                 tables.transfers.entry(id.clone()).or_insert(Transfer { total, ..Transfer::default() });
                 say(201, &json!({"transferId": id, "ttlSec": 60}))
             }
@@ -303,6 +306,9 @@ impl Server {
             "send" => {
                 let index = asked["chunkIndex"].as_u64().unwrap();
                 let data = STANDARD.decode(word("data")).unwrap();
+                if !tables.transfers.contains_key(&word("pin")) {
+                    tables.said.remove(&word("pin"));
+                }
                 let transfer = tables.transfers.entry(word("pin")).or_default();
                 transfer.total = asked["totalChunks"].as_u64().unwrap();
                 match self.put(transfer, index, data) {

@@ -83,7 +83,7 @@ pub struct Mark {
     pub epoch: u64,
     /// Everything up to this offset arrived.
     pub received: u64,
-    /// Nothing after this offset was sent.
+    /// Nothing after this offset was sent; [`u64::MAX`] while more may be.
     pub sent: u64,
     /// The highest number that the client gave a message of its own; 0 if it gave none.
     pub said: u64,

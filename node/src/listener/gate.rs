@@ -1,12 +1,12 @@
 //! How many connections one client may have: a part of all, so that the others find room.
 
-use std::io;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use actix_web::rt::net::TcpStream;
 use metrics::Counter;
+use rustix::net::SendFlags;
 
 use crate::access::Network;
 use crate::admission::client::Client;
@@ -77,7 +77,8 @@ impl Gate {
 
 /// Tells a client that it has too many connections, if the system takes that at once.
 pub(super) fn refuse(tcp: &TcpStream) {
-    let _: io::Result<usize> = tcp.try_write(ANSWER);
+    // Not by `try_write`: the runtime does not know yet whether a new connection can be written to, and says no.
+    let _ = rustix::net::send(tcp, ANSWER, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
 }
 
 #[cfg(test)]

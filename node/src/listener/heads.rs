@@ -13,6 +13,8 @@ use super::tap::LARGE;
 pub(super) const HEAD_BYTES_MAX: usize = 32 << 10;
 /// Lines of a head; the server behind takes a few more.
 const LINES_MAX: usize = 90;
+/// Empty lines between two heads. A client that sends more keeps a connection busy that it does not use.
+const EMPTY_LINES_MAX: usize = 16;
 
 /// Why a head is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +54,8 @@ pub(super) struct Heads {
     /// How much of a head's beginning was looked at before.
     scanned: usize,
     lines: usize,
+    /// Empty lines since the last head.
+    empty: usize,
     /// Whether a line of it that is not empty was found.
     begun: bool,
     /// Heads that have passed.
@@ -238,7 +242,11 @@ impl Heads {
                     }
                     // Empty lines before a request mean nothing (RFC 9112, section 2.2), so they are forgotten at once.
                     Ok(None) if !self.begun && self.scanned == rest.len() && rest.ends_with(b"\n") => {
+                        self.empty += self.lines;
                         (self.scanned, self.lines) = (0, 0);
+                        if self.empty > EMPTY_LINES_MAX {
+                            return (passed, Rest::Refused(Fault::Malformed));
+                        }
                         return (passed, Rest::Blank);
                     }
                     Ok(None) => return (passed, Rest::Head),
@@ -286,7 +294,7 @@ impl Heads {
             });
             self.place = place;
             self.requests += 1;
-            (self.scanned, self.lines, self.begun) = (0, 0, false);
+            (self.scanned, self.lines, self.empty, self.begun) = (0, 0, 0, false);
             return Ok(Some(end + 1));
         }
     }

@@ -57,15 +57,14 @@ impl Arrivals {
         self.said = self.said.max(number);
     }
 
-    /// What the cluster should know by now and does not. The connection goes on, and more may be sent at any time: nothing is
-    /// said to have been sent that did not arrive.
+    /// What the cluster should know by now and does not. The connection goes on, and more may be sent at any time.
     pub(super) fn due(&mut self) -> Option<(Key, Mark)> {
         if self.received <= self.recorded {
             return None;
         }
         self.recorded = self.received;
         let (session, mark) = self.last()?;
-        Some((session, Mark { sent: mark.received, ..mark }))
+        Some((session, Mark { sent: u64::MAX, ..mark }))
     }
 
     /// How far it got, now that nothing more is sent.
@@ -75,15 +74,18 @@ impl Arrivals {
     }
 }
 
-/// After which offset a client goes on that says `last`.
+/// After which offset a client goes on that says `last`, in a room whose last offset is `room_last`.
 ///
 /// Clients differ in what they say: the offset that arrived last, or the number of their own last message. It is taken for
 /// the first where it lies between what is known to have arrived and what was sent, and cannot be the second. Rather is
-/// something told twice than not at all.
-pub(super) fn resume_after(mark: &Mark, last: u64) -> u64 {
-    let was_sent = (mark.received..=mark.sent).contains(&last);
-    // Its last messages may not have arrived here.
-    let is_its_own = mark.said > 0 && last >= mark.said;
+/// something told twice than not at all. `spoke`: the client has said something in the room that the mark may not know of.
+pub(super) fn resume_after(mark: &Mark, last: u64, room_last: u64, spoke: bool) -> u64 {
+    let was_sent = (mark.received..=mark.sent.min(room_last)).contains(&last);
+    // Its last messages may not have arrived here, and while the connection lived its counter went on.
+    let is_its_own = match mark.said {
+        0 => spoke && mark.sent == u64::MAX,
+        said => last >= said,
+    };
     if was_sent && !is_its_own { last } else { mark.received }
 }
 
@@ -93,7 +95,7 @@ mod tests {
 
     #[test]
     fn what_a_client_says_is_believed_where_it_cannot_be_its_own_counter() {
-        let mark = |said| Mark { epoch: 1, received: 10, sent: 20, said };
+        let mark = |sent, said| Mark { epoch: 1, received: 10, sent, said };
         for (said, last, expected) in [
             (0, 15, 15),
             (0, 10, 10),
@@ -106,8 +108,13 @@ mod tests {
             (40, 41, 10),
             (0, u64::MAX, 10),
         ] {
-            assert_eq!(resume_after(&mark(said), last), expected, "{said} {last}");
+            // The connection ended in good order, and everything it knew is written down.
+            assert_eq!(resume_after(&mark(20, said), last, 30, true), expected, "{said} {last}");
+            // It did not: what was sent is not known, and cannot be more than there is.
+            assert_eq!(resume_after(&mark(u64::MAX, said), last, 20, false), expected, "{said} {last}");
         }
+        assert_eq!(resume_after(&mark(u64::MAX, 0), 15, 20, true), 10, "its counter is not known either");
+        assert_eq!(resume_after(&mark(u64::MAX, 40), 15, 20, true), 15);
     }
 
     #[test]
@@ -123,7 +130,7 @@ mod tests {
         assert_eq!(arrivals.due(), None);
         arrivals.arrived(pinged);
         arrivals.said(2);
-        let mark = Mark { epoch: 9, received: 5, sent: 5, said: 2 };
+        let mark = Mark { epoch: 9, received: 5, sent: u64::MAX, said: 2 };
         assert_eq!(arrivals.due(), Some((session, mark)));
         assert_eq!(arrivals.due(), None);
         assert_eq!(arrivals.last(), Some((session, Mark { sent: 7, ..mark })));

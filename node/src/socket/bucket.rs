@@ -28,7 +28,8 @@ impl Bucket {
         let gone = now.saturating_duration_since(self.at);
         self.level = (self.level + gone.as_secs_f64() * self.rate).min(self.full);
         self.at = now;
-        let fits = self.level >= cost;
+        // What costs nothing fits though something is owed.
+        let fits = cost == 0.0 || self.level >= cost;
         if fits {
             self.level -= cost;
         }

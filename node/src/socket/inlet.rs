@@ -162,7 +162,8 @@ impl Stream for Inlet {
             }
             let next = this.reader.next();
             let now = Instant::now();
-            let delay = this.throttle.discard(this.reader.take_discarded(), now);
+            let discarded = this.reader.take_discarded();
+            let delay = this.throttle.discard(discarded, now);
             this.pause_for(delay, now);
             if !this.throttle.frames(this.reader.take_frames(), now) {
                 this.over = true;
@@ -178,6 +179,8 @@ impl Stream for Inlet {
                 Ok(Some(Incoming::Pong(payload))) => Event::Pong(payload),
                 Ok(Some(Incoming::Close(reason))) => Event::Close(reason),
                 Err(code) => Event::Breach(code.into()),
+                // A message that takes long to come is a sign of life, though nothing of it is kept.
+                Ok(None) if discarded > 0 => Event::Heard,
                 Ok(None) => match ready!(Pin::new(&mut this.payload).poll_next(cx)) {
                     Some(Ok(bytes)) => {
                         this.reader.feed(&bytes);

@@ -2,6 +2,7 @@
 //! its timestamps are never looked at.
 
 use bytes::{BufMut as _, Bytes, BytesMut};
+use conclave_cluster::state::State;
 use conclave_cluster::state::allowance::Tier;
 use conclave_sigma::{Frame as Sigma, Limits, decode_within, encode};
 
@@ -124,20 +125,24 @@ async fn reconnect(session: &mut Session, id: &str, last: u64) -> Result<(), Ref
     let Some(room) = named.or(remembered.clone().filter(may_join)) else { return Ok(()) };
     let mark = session.identity.as_ref().and_then(|identity| identity.mark);
     let mark = mark.filter(|_| remembered.as_ref() == Some(&room));
+    let (key, member) = (dialogue::key(&room), session.identity.as_ref().map(|identity| identity.key));
+    let look = |state: &State, now_ms: u64| {
+        let view = state.room(&key, now_ms);
+        // Looked through only where it matters.
+        let unknown = mark.filter(|mark| mark.said == 0 && last > mark.received);
+        let spoke = unknown.is_some_and(|mark| {
+            let after = state.room_messages(&key, mark.received, usize::MAX, usize::MAX, now_ms);
+            after.iter().any(|message| Some(message.member) == member)
+        });
+        (view, spoke)
+    };
+    let (view, spoke) = session.shared.cluster.read(look).await.map_err(|error| refused(error.into()))?;
+    let room_last = view.map_or(0, |view| view.last);
     let from = match &mark {
-        Some(mark) => Position { epoch: mark.epoch, offset: resume_after(mark, last) },
+        Some(mark) => Position { epoch: mark.epoch, offset: resume_after(mark, last, room_last, spoke) },
         // It was in no room, or in another one. The schema has no word for the epoch: the number is taken for one of the
         // present numbering.
-        None => {
-            let key = dialogue::key(&room);
-            let epoch = session
-                .shared
-                .cluster
-                .read(|state, now_ms| state.room(&key, now_ms).map_or(0, |view| view.epoch))
-                .await
-                .map_err(|error| refused(error.into()))?;
-            Position { epoch, offset: last }
-        }
+        None => Position { epoch: view.map_or(0, |view| view.epoch), offset: last },
     };
     let greet = |entry: Entry| -> super::member::Greeting {
         Box::new(move |_| match entry.recovered {

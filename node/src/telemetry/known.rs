@@ -1,7 +1,7 @@
 //! The metrics that other parts count as it happens, known from the start: an alarm on a counter that appears with its
 //! first event would miss that event, since a rate needs two samples.
 
-use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge};
+use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 
 /// Counters without labels.
 const COUNTERS: &[(&str, &str)] = &[
@@ -69,5 +69,7 @@ pub(super) fn register() {
     }
     for (name, help) in HISTOGRAMS {
         describe_histogram!(*name, *help);
+        // To have a handle is enough: it is shown with a count of 0.
+        let _ = histogram!(*name);
     }
 }

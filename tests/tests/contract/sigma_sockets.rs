@@ -185,7 +185,9 @@ async fn what_arrived_before_an_answered_ping_is_not_told_again_on_any_node() {
     // Pings are answered while it is listened; afterwards nothing is answered any more.
     let quiet = tokio::time::timeout(Duration::from_secs(1), one.next()).await;
     assert!(quiet.is_err(), "{quiet:?}");
-    for id in 6..=7 {
+    // Whoever answered no pings meanwhile was let go.
+    let mut other = Sigma::connected(&there, &room, &word("session")).await;
+    for id in 1..=2 {
         other.say(&data("not known to have arrived", id)).await;
     }
     one.0.close_without_code().await;
@@ -225,7 +227,9 @@ async fn a_node_that_dies_takes_no_knowledge_of_what_arrived_with_it() {
     cluster.kill(followers[0]);
     let rest = tokio::time::timeout(PATIENCE, one.next()).await.expect("the connection breaks");
     assert!(rest.is_err(), "{rest:?}");
-    other.say(&data("meanwhile", 6)).await;
+    // Whoever answered no pings meanwhile was let go.
+    let mut other = Sigma::connected(&there, &room, &word("session")).await;
+    other.say(&data("meanwhile", 1)).await;
     let mut again = Sigma::open(&there, &room).await;
     again.say(&reconnect(&session, 5)).await;
     assert_eq!(again.data().await, (Bytes::from_static(b"meanwhile"), 11));
@@ -249,7 +253,7 @@ async fn a_client_whose_allowance_is_spent_is_held_back_and_loses_nothing() {
     for offset in 1..=50 {
         assert_eq!(other.data().await.1, offset);
     }
-    assert!(began.elapsed() > Duration::from_secs(2), "more than two windows: {:?}", began.elapsed());
+    assert!(began.elapsed() > Duration::from_secs(1), "more than a window admits: {:?}", began.elapsed());
 }
 
 #[tokio::test]

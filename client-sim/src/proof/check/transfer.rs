@@ -23,7 +23,7 @@ pub(super) struct State {
     variants: u64,
     delivered: u64,
     acknowledged: bool,
-    /// That an acknowledgement was said is remembered beyond the transfer, and before it.
+    /// That an acknowledgement was said is remembered beyond the transfer, until the next one begins.
     said: bool,
 }
 
@@ -39,7 +39,7 @@ impl State {
     pub(super) fn carry_out(mut self, wish: &Wish) -> (Answer, Self) {
         match *wish {
             Wish::Open if self.lives => (Answer::Duplicate, self),
-            Wish::Open => (Answer::Done, Self { lives: true, said: self.said, ..Self::default() }),
+            Wish::Open => (Answer::Done, Self { lives: true, ..Self::default() }),
             Wish::Send { index, variant } => self.put(index, variant),
             Wish::Store { .. } | Wish::Finish if !self.lives => (Answer::Gone, self),
             Wish::Store { index, variant } => self.put(index, variant),
@@ -76,7 +76,9 @@ impl State {
             let same = self.variants & bit == flag;
             return (if same { Answer::Duplicate } else { Answer::Conflict }, self);
         }
-        self.lives = true;
+        if !self.lives {
+            (self.lives, self.said) = (true, false);
+        }
         self.received |= bit;
         self.variants = (self.variants & !bit) | flag;
         (Answer::Done, self)

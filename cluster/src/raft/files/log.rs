@@ -394,7 +394,7 @@ mod tests {
         let secret = b"an offer with somebody's address in it";
         let record = |index, text: &'static [u8]| Record {
             id: LogId { term: 1, index },
-            payload: Payload::Proposal { header: Bytes::from_static(text), bodies: Vec::new() },
+            payload: Payload::Proposal { header: Bytes::from_static(text), bodies: vec![Bytes::new()] },
         };
         log.append((0..100).map(|index| record(index, secret)).collect()).unwrap();
         log.save_committed(LogId { term: 1, index: 99 }).unwrap();

@@ -93,7 +93,8 @@ fn a_head_is_bounded() {
     assert_eq!(judge(&format!("{long}\r\n\r\n")), Rest::Refused(Fault::TooLarge));
     let many = format!("GET / HTTP/1.1\r\nhost: a\r\n{}\r\n", "x: y\r\n".repeat(LINES_MAX));
     assert_eq!(judge(&many), Rest::Refused(Fault::TooLarge));
-    assert_eq!(judge(&"\r\n".repeat(10)), Rest::Blank);
+    assert_eq!(judge(&"\r\n".repeat(EMPTY_LINES_MAX)), Rest::Blank);
+    assert_eq!(judge(&"\r\n".repeat(EMPTY_LINES_MAX + 1)), Rest::Refused(Fault::Malformed));
 }
 
 #[test]

@@ -100,7 +100,7 @@ impl Session {
     pub(in crate::socket) async fn follow(&mut self, entry: &Entry, said: u64) -> Result<(), Code> {
         let Some(Identity { key, at, .. }) = self.identity else { return Err(Code::Internal) };
         self.seat.arrivals().begin(key, entry.epoch, entry.after, said);
-        let mark = socket::Mark { epoch: entry.epoch, received: entry.after, sent: entry.after, said };
+        let mark = socket::Mark { epoch: entry.epoch, received: entry.after, sent: u64::MAX, said };
         self.note(key, socket::Verb::Mark { connection: at.connection, mark }).await
     }
 
