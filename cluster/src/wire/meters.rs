@@ -20,6 +20,24 @@ const CALLS: &str = "conclave_link_calls_total";
 const SECONDS: &str = "conclave_link_call_seconds";
 const REFUSALS: &str = "conclave_peer_refusals_total";
 
+/// Why something was refused, as the label `reason` says it.
+const REASONS: [&str; 14] = [
+    "garbage",
+    "version",
+    "cluster",
+    "identity",
+    "certificate",
+    "secret",
+    "busy",
+    "slow",
+    "not_member",
+    "absurd",
+    "too_large",
+    "malformed",
+    "unknown",
+    "failed",
+];
+
 /// Every metric of the links. The labels `peer` (a node id) and `lane` are on all of them but the last.
 pub const METERS: &[Meter] = &[
     Meter { name: CONNECTS, help: "connections made to a peer" },
@@ -38,6 +56,9 @@ pub fn describe() {
             SECONDS => metrics::describe_histogram!(meter.name, metrics::Unit::Seconds, meter.help),
             _ => metrics::describe_gauge!(meter.name, meter.help),
         }
+    }
+    for reason in REASONS {
+        counter!(REFUSALS, "reason" => reason).increment(0);
     }
 }
 
