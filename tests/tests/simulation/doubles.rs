@@ -78,6 +78,11 @@ fn a_node_that_stores_anything_exceeds_its_bound() {
 }
 
 #[test]
+fn a_node_that_shares_nothing_lets_one_client_exceed_its_share() {
+    breaks(Double::SharesNothing, "shares");
+}
+
+#[test]
 fn what_is_said_again_without_a_name_is_said_twice() {
     breaks(Double::NamesNothing, "room_order");
 }

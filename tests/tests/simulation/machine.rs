@@ -18,7 +18,7 @@ use tokio::task::spawn_local;
 use super::disk::Platter;
 use super::net::Net;
 use super::plan::{Double, FIRST};
-use super::workload::{Desk, GUESTS};
+use super::workload::{Desk, GUESTS, owners};
 
 /// Something to be done on a machine, with its node, while the machine stays up.
 pub(crate) type Job = Box<dyn FnOnce(Cluster) -> Pin<Box<dyn Future<Output = ()>>>>;
@@ -179,6 +179,10 @@ impl Machine {
                 storage_bytes_max: match plan.double {
                     Double::StoresAnything => u64::MAX,
                     _ => plan.storage_bytes_max,
+                },
+                shares: match plan.double {
+                    Double::SharesNothing => None,
+                    _ => owners::shares(plan),
                 },
                 ..Rules::default()
             },

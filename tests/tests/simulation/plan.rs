@@ -34,6 +34,8 @@ pub(crate) enum Double {
     HalvesTtls,
     /// Nodes store as much as they are given.
     StoresAnything,
+    /// Nodes let one client store as much as there is.
+    SharesNothing,
     /// What is said in a room carries no name, and is said again when its fate is not known.
     NamesNothing,
     /// A ticket that the log says nothing of for a while is taken for a good one.
@@ -67,6 +69,8 @@ pub(crate) struct Plan {
     /// The longest time for which messages are held back.
     pub(crate) hold_ms_max: u64,
     pub(crate) storage_bytes_max: u64,
+    /// What one client may store, if that is bounded.
+    pub(crate) share_bytes: Option<u64>,
     pub(crate) snapshot_log_bytes: u64,
     pub(crate) deadline: Duration,
     /// Clients on each node, and how long one thinks between two wishes at most.
@@ -123,6 +127,7 @@ impl Plan {
             grace_ms: rng.random_range(300..=1500),
             room_messages: rng.random_range(1..=30),
             room_age_ms: rng.random_range(1000..=4000),
+            share_bytes: rng.random_bool(0.3).then(|| rng.random_range(8..=32) << 10),
         }
     }
 

@@ -12,6 +12,7 @@ pub(crate) mod nothing_applied_twice;
 pub(crate) mod one_connection;
 pub(crate) mod replicas_agree;
 pub(crate) mod room_order;
+pub(crate) mod shares;
 pub(crate) mod ticket_opens_once;
 pub(crate) mod ttl;
 

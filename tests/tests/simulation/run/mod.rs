@@ -16,7 +16,7 @@ use turmoil::{Builder, Sim};
 use super::clock;
 use super::faults::Faults;
 use super::history::{Fate, Wish};
-use super::invariants::{Violation, bounds, check_history, replicas_agree};
+use super::invariants::{Violation, bounds, check_history, replicas_agree, shares};
 use super::machine::{Condition, Machine, name};
 use super::plan::{Double, FIRST, NODES, Plan};
 use super::workload::{Desk, EXCHANGES, FLOODED, found};
@@ -143,6 +143,7 @@ impl Stage {
         if self.steps.is_multiple_of(LOOK_EVERY) {
             self.desk.plan.mind(self.seen.look(&self.machines))?;
             self.desk.plan.mind(bounds::look(&self.desk.plan, &self.machines))?;
+            self.desk.plan.mind(shares::look(&self.desk.plan, &self.machines))?;
         }
         Ok(())
     }

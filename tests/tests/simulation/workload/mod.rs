@@ -3,6 +3,7 @@
 mod allowances;
 mod guests;
 mod mailboxes;
+pub(crate) mod owners;
 mod registers;
 mod rooms;
 mod short_lived;
@@ -233,7 +234,9 @@ impl Desk {
             Wish::Charge { client } => Some(allowances::charge(*client)),
             _ => None,
         };
-        Draft { charge, memo, ..Draft::of(self.words(wish)) }
+        let ask = self.words(wish);
+        let owner = owners::has_owner(&ask).then(|| owners::of(self.fresh()));
+        Draft { charge, memo, owner, ..Draft::of(ask) }
     }
 
     fn words(&self, wish: &Wish) -> Ask {
