@@ -191,6 +191,7 @@ fn launch(kind: Kind, chunk: &str, targets: &[SocketAddr], options: &Options) ->
 fn limits(options: &Options) -> Vec<(String, String)> {
     let mut settings = vec![
         ("allowance.enabled", "true".to_owned()),
+        ("shares.enabled", "true".to_owned()),
         ("storage.bytes_max", options.storage_bytes.to_string()),
         ("raft.snapshot_log_bytes", "64MiB".to_owned()),
     ];
