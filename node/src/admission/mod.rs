@@ -6,11 +6,14 @@
 pub mod buffers;
 pub mod client;
 pub mod descriptors;
+pub mod flow;
 pub mod pace;
+mod recent;
 pub mod share;
 pub mod streams;
 pub mod turns;
 
+use flow::Flow;
 use pace::{Pace, Rate};
 use share::{Bounds, Parts, Share};
 use turns::Turns;
@@ -33,6 +36,8 @@ pub struct Options {
     pub parts: Parts,
     /// How fast one client may ask for what is free of charge. `None`: as fast as it likes.
     pub free: Option<Rate>,
+    /// Bytes a second that all sockets of one client may send. `None`: as fast as each may.
+    pub socket_bytes_per_second: Option<u64>,
 }
 
 /// What a node shares out among its clients. Clones are the same.
@@ -48,6 +53,8 @@ pub struct Shares {
     pub jobs: Share,
     /// Requests that are free of charge.
     pub free: Option<Pace>,
+    /// Messages of sockets.
+    pub sockets: Option<Flow>,
 }
 
 impl Shares {
@@ -61,6 +68,7 @@ impl Shares {
             waits: Share::new(of(options.waits_max)),
             jobs: Share::new(of(JOBS_MAX)),
             free: options.free.map(Pace::new),
+            sockets: options.socket_bytes_per_second.map(Flow::new),
         }
     }
 }
@@ -69,6 +77,12 @@ impl Default for Shares {
     /// Everything for whoever comes first.
     fn default() -> Self {
         let most = 1 << 20;
-        Self::new(&Options { connections_max: most, waits_max: most, parts: Parts::default(), free: None })
+        Self::new(&Options {
+            connections_max: most,
+            waits_max: most,
+            parts: Parts::default(),
+            free: None,
+            socket_bytes_per_second: None,
+        })
     }
 }

@@ -1,11 +1,11 @@
 //! How fast one client may ask for what no allowance counts: paths that are not there, credentials that are worth nothing,
 //! JSON that is none, the page, reports. A token bucket for each client, as the generic cell rate algorithm (ITU-T I.371).
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::client::Client;
+use super::recent::Recent;
 
 /// How fast, and how much at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,35 +16,27 @@ pub struct Rate {
     pub burst: u32,
 }
 
-/// Clients whose pace is remembered. Beyond it the half that was not heard of for longest is forgotten, and starts afresh.
-const CLIENTS_MAX: usize = 65_536;
-
 #[derive(Debug)]
 struct Buckets {
     rate: Rate,
-    /// When each client's bucket is full again. Looked for in both, written to the younger.
-    young: HashMap<Client, Instant>,
-    old: HashMap<Client, Instant>,
+    /// When each client's bucket is full again. Whoever is forgotten starts afresh.
+    full: Recent<Instant>,
 }
 
 impl Buckets {
     /// How long it takes until what was taken beyond the burst is back; zero if there is some left.
     fn debt(&self, client: Client, now: Instant) -> Duration {
-        let full = self.young.get(&client).or_else(|| self.old.get(&client));
-        let rest = full.map_or(Duration::ZERO, |full| full.saturating_duration_since(now));
+        let rest = self.full.get(client).map_or(Duration::ZERO, |full| full.saturating_duration_since(now));
         let each = Duration::from_secs(1) / self.rate.per_second.max(1);
         (rest + each).saturating_sub(each * self.rate.burst)
     }
 
     /// Takes one. It may go below nothing by what is under way at once, and no further than one burst.
     fn take(&mut self, client: Client, now: Instant) {
-        let known = self.young.get(&client).or_else(|| self.old.get(&client)).copied();
+        let known = self.full.get(client);
         let each = Duration::from_secs(1) / self.rate.per_second.max(1);
         let full = (known.unwrap_or(now).max(now) + each).min(now + each * self.rate.burst * 2);
-        if self.young.len() >= CLIENTS_MAX / 2 && !self.young.contains_key(&client) {
-            self.old = std::mem::take(&mut self.young);
-        }
-        self.young.insert(client, full);
+        self.full.set(client, full);
     }
 }
 
@@ -55,7 +47,7 @@ pub struct Pace(Arc<Mutex<Buckets>>);
 impl Pace {
     /// Every bucket is full.
     pub fn new(rate: Rate) -> Self {
-        Self(Arc::new(Mutex::new(Buckets { rate, young: HashMap::new(), old: HashMap::new() })))
+        Self(Arc::new(Mutex::new(Buckets { rate, full: Recent::default() })))
     }
 
     /// Whether `client` may ask for something.
@@ -118,15 +110,5 @@ mod tests {
         (0..10_000).for_each(|_| pace.take(of(1), now));
         let wait = pace.admit(of(1), now).unwrap_err();
         assert!(wait <= Duration::from_millis(5_100), "{wait:?}");
-    }
-
-    #[test]
-    fn a_flood_of_addresses_is_forgotten_half_by_half() {
-        let (pace, now) = (Pace::new(RATE), Instant::now());
-        for client in 0..2 * CLIENTS_MAX as u32 {
-            pace.take(of(client), now);
-        }
-        let inside = pace.lock();
-        assert!(inside.young.len() + inside.old.len() <= CLIENTS_MAX);
     }
 }

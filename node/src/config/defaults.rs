@@ -104,6 +104,7 @@ impl Default for Shares {
             reserve_percent: 10,
             free_per_second: 500,
             free_burst: 5_000,
+            socket_bytes_per_second: 4 << 20,
         }
     }
 }

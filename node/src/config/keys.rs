@@ -157,6 +157,10 @@ pub const KEYS: &[(&str, &str)] = &[
         "Requests a second of one client that no allowance counts, such as 404, 401 and the page; beyond, it gets 429.",
     ),
     ("shares.free_burst", "How many of them at once."),
+    (
+        "shares.socket_bytes_per_second",
+        "Bytes a second that all sockets of one client may send to a node; beyond, they are read more slowly.",
+    ),
     ("allowance.enabled", "false: nobody is ever refused for asking too often."),
     ("allowance.tiers.create.limit", "Requests a window admits."),
     ("allowance.tiers.create.window", "How long a window stays open, from a client's first request on."),

@@ -185,6 +185,8 @@ pub struct Shares {
     pub reserve_percent: u8,
     pub free_per_second: u32,
     pub free_burst: u32,
+    #[serde(with = "size")]
+    pub socket_bytes_per_second: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

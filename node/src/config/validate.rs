@@ -309,6 +309,8 @@ fn shares<O: Fn(&str) -> String>(config: &Config, rules: &mut Rules<'_, O>) {
     rules.unless(shares.reserve_percent <= 50, "shares.reserve_percent", "a percentage from 0 to 50");
     rules.unless(shares.free_per_second > 0, "shares.free_per_second", "at least 1");
     rules.unless(shares.free_burst > 0, "shares.free_burst", "at least 1");
+    let fits = (64 << 10..=1 << 40).contains(&shares.socket_bytes_per_second);
+    rules.unless(fits, "shares.socket_bytes_per_second", "between 64KiB and 1TiB");
 }
 
 fn socket<O: Fn(&str) -> String>(config: &Config, rules: &mut Rules<'_, O>) {

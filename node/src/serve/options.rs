@@ -137,15 +137,18 @@ pub(super) fn edge(config: &Config, access: Access, shares: Shares) -> Options {
 
 /// What is shared out among clients.
 pub(super) fn shares(config: &Config, connections_max: usize) -> admission::Options {
-    let config::Shares { enabled, client_percent, network_percent, free_per_second, free_burst, .. } =
-        config.shares;
+    let config::Shares { enabled, client_percent, network_percent, .. } = config.shares;
+    let config::Shares { free_per_second, free_burst, socket_bytes_per_second, .. } = config.shares;
+    // Whoever lets one client do as much as it likes means this as well.
+    let paced = enabled && config.allowance.enabled;
     let parts = Parts { client: Some(client_percent), site: Some(network_percent) };
     let free = Rate { per_second: free_per_second, burst: free_burst };
     admission::Options {
         connections_max,
         waits_max: config.limits.waits_max,
         parts: if enabled { parts } else { Parts::default() },
-        free: (enabled && config.allowance.enabled).then_some(free),
+        free: paced.then_some(free),
+        socket_bytes_per_second: paced.then_some(socket_bytes_per_second),
     }
 }
 

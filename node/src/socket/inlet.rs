@@ -17,6 +17,8 @@ use super::frame::Id;
 use super::json::IdScan;
 use super::metrics::Metrics;
 use super::syntax::{Incoming, Reader};
+use crate::admission::client::Client;
+use crate::admission::flow::Flow;
 
 /// Messages that may wait to be understood. When as many do, the connection is not read until one is taken: TCP then
 /// slows the client down.
@@ -65,6 +67,8 @@ pub(super) struct Inlet {
     payload: Payload,
     reader: Reader,
     throttle: Throttle,
+    /// What all sockets of the client may send together.
+    flow: Option<(Flow, Client)>,
     messages: PollSender<Message>,
     metrics: Metrics,
     /// Nothing is read before this is over.
@@ -77,6 +81,7 @@ impl Inlet {
         payload: Payload,
         reader: Reader,
         throttle: Throttle,
+        flow: Option<(Flow, Client)>,
         messages: tokio::sync::mpsc::Sender<Message>,
         metrics: Metrics,
     ) -> Self {
@@ -84,6 +89,7 @@ impl Inlet {
             payload,
             reader,
             throttle,
+            flow,
             messages: PollSender::new(messages),
             metrics,
             pause: None,
@@ -103,12 +109,10 @@ impl Inlet {
             Message::Limited { .. } => (false, 0),
         };
         self.metrics.received(binary);
+        let flow = self.flow.as_ref();
+        let mut delay = flow.map_or(Duration::ZERO, |(flow, client)| flow.owe(*client, len, now.into_std()));
         let message = if binary {
-            let delay = self.throttle.delay(len, now);
-            if !delay.is_zero() {
-                self.metrics.delayed();
-            }
-            self.pause_for(delay, now);
+            delay = delay.max(self.throttle.delay(len, now));
             message
         } else {
             match self.throttle.message(len, now) {
@@ -120,14 +124,19 @@ impl Inlet {
                 Verdict::End => return Event::Breach(Reason::new(Code::POLICY, "too many messages")),
             }
         };
+        if !delay.is_zero() {
+            self.metrics.delayed();
+        }
+        self.pause_for(delay, now);
         // There is room, and where nobody listens any more the end is on its way.
         let _ = self.messages.send_item(message);
         Event::Heard
     }
 
     fn pause_for(&mut self, delay: Duration, now: Instant) {
-        if !delay.is_zero() {
-            self.pause = Some(Box::pin(sleep_until(now + delay)));
+        let until = now + delay;
+        if !delay.is_zero() && self.pause.as_ref().is_none_or(|pause| pause.deadline() < until) {
+            self.pause = Some(Box::pin(sleep_until(until)));
         }
     }
 }

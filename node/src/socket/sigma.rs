@@ -186,7 +186,7 @@ fn data(session: &mut Session, payload: &Bytes, message_id: u64) {
     }
     session.seat.arrivals().said(message_id);
     // A client that does not number its messages leaves the field out, which reads as 0.
-    match session.publish(data, (message_id != 0).then_some(message_id)) {
+    match session.publish(data, (message_id != 0).then_some(message_id), None) {
         Ok(published) => session.launch(Box::pin(async move {
             let (code, message) = refused(published.await.err()?);
             Some(error(code, message))

@@ -26,6 +26,8 @@ use super::session::{self, Context};
 use super::syntax::Reader;
 use super::{Sockets, echo};
 use crate::access::{Scope, admission};
+use crate::admission::client::Client;
+use crate::admission::flow::Flow;
 use crate::http::entrance;
 use crate::http::error::{Code, Extra};
 use crate::http::{Error, Shared};
@@ -51,7 +53,7 @@ pub(crate) async fn echo(
     shared: web::Data<Shared>,
 ) -> Result<HttpResponse, Error> {
     let admitted = entrance::enter(&shared, &request)?;
-    let (response, ends) = open(&shared.sockets, &request, payload, admitted)?;
+    let (response, ends) = open(&shared.sockets, &request, payload, admitted, None)?;
     actix_web::rt::spawn(echo::run(ends));
     Ok(response)
 }
@@ -72,7 +74,9 @@ pub(crate) async fn socket(
         return Err(Code::Forbidden.into());
     }
     let client = entrance::client(&shared, &request);
-    let (response, ends) = open(&shared.sockets, &request, payload, admitted)?;
+    let flow = shared.options.shares.sockets.clone();
+    let flow = flow.map(|flow| (flow, entrance::sharer(&shared, &request)));
+    let (response, ends) = open(&shared.sockets, &request, payload, admitted, flow)?;
     let owner = entrance::owner(&shared, &request, &credential);
     let context = Context { credential, client, owner, room: asked.room, volatile: asked.volatile };
     actix_web::rt::spawn(session::run(ends, shared, context));
@@ -104,12 +108,14 @@ impl Asked {
     }
 }
 
-/// Accepts the connection, if the request is a proper handshake (RFC 6455, section 4.2.1).
+/// Accepts the connection, if the request is a proper handshake (RFC 6455, section 4.2.1). `flow` is what all sockets of
+/// its client share.
 pub(super) fn open(
     sockets: &Sockets,
     request: &HttpRequest,
     payload: Payload,
     admitted: admission::Pass,
+    flow: Option<(Flow, Client)>,
 ) -> Result<(HttpResponse, Ends), Error> {
     check(request)?;
     let protocol = protocol(request.headers());
@@ -128,7 +134,8 @@ pub(super) fn open(
 
     let (sender, messages) = mpsc::channel(WAITING_MAX);
     let throttle = Throttle::new(options.rates, options.syntax.message_bytes_max, Instant::now());
-    let inlet = Inlet::new(payload, Reader::new(options.syntax), throttle, sender, seat.metrics().clone());
+    let reader = Reader::new(options.syntax);
+    let inlet = Inlet::new(payload, reader, throttle, flow, sender, seat.metrics().clone());
     let quality = Quality::new(options.ping_interval);
     let actor = Connection::new(seat.clone(), inlet, quality, options.hello_timeout);
     let written = WebsocketContext::create(actor, stream::pending());

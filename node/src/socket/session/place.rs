@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use conclave_cluster::Draft;
+use conclave_cluster::state::allowance::Charge;
 use conclave_cluster::state::body::Body;
 use conclave_cluster::state::command::Ask;
 use conclave_cluster::state::id::{Domain, Key};
@@ -120,11 +121,13 @@ impl Session {
         Ok(())
     }
 
-    /// Says something in the room. `data` begins with the byte that says what it is.
+    /// Says something in the room. `data` begins with the byte that says what it is. `charge` is spent with it, unless it was
+    /// spent before.
     pub(in crate::socket) fn publish(
         &self,
         data: Bytes,
         message_id: Option<u64>,
+        charge: Option<Charge>,
     ) -> Result<impl Future<Output = Result<(u64, u64), Code>> + use<>, Code> {
         let (Some(room), Some(identity)) = (&self.room, &self.identity) else { return Err(Code::NotInRoom) };
         let history = self.shared.sockets.options.history;
@@ -136,7 +139,7 @@ impl Session {
         let message_id = message_id.map(|id| numbered(identity.numbering, id));
         let verb = room::Verb::Publish { member: identity.key, message_id, data: Body::new(data), keep };
         let ask = Ask::Room(room::Ask { key: room.key, verb });
-        let draft = Draft { owner: Some(self.owner()), ..Draft::of(ask) };
+        let draft = Draft { charge, owner: Some(self.owner()), ..Draft::of(ask) };
         let cluster = self.shared.cluster.clone();
         Ok(async move {
             match settle(cluster.propose(draft).await)? {
