@@ -135,7 +135,8 @@ fn request(lines: &[&[u8]]) -> Result<Request, End> {
                     return Err(End::Refused);
                 }
                 // What begins with a zero may be ours; see `listener::refusal`.
-                unfollowed |= line[colon + 1..].trim_ascii().len() > 1 && line[colon + 1..].trim_ascii()[0] == b'0';
+                unfollowed |=
+                    line[colon + 1..].trim_ascii().len() > 1 && line[colon + 1..].trim_ascii()[0] == b'0';
                 length = value;
             }
             b"transfer-encoding" => {
@@ -178,7 +179,8 @@ fn chunked(mut rest: &[u8]) -> Option<&[u8]> {
     loop {
         let (size, after) = line(rest)?;
         let digits = size.split(|byte| b"; \t".contains(byte)).next()?;
-        let size = u64::from_str_radix(std::str::from_utf8(digits).ok().filter(|text| !text.starts_with('+'))?, 16);
+        let size =
+            u64::from_str_radix(std::str::from_utf8(digits).ok().filter(|text| !text.starts_with('+'))?, 16);
         let size = usize::try_from(size.ok()?).ok()?;
         if size == 0 {
             rest = after;
@@ -260,7 +262,9 @@ fn due(method: &str, target: &str) -> Due {
                 fixed => fixed.eq_ignore_ascii_case(segment),
             })
     };
-    let Some((_, open, methods)) = PATHS.iter().find(|(pattern, ..)| fits(pattern)) else { return Due::Nowhere };
+    let Some((_, open, methods)) = PATHS.iter().find(|(pattern, ..)| fits(pattern)) else {
+        return Due::Nowhere;
+    };
     let method = if method == "HEAD" { "GET" } else { method };
     match (method, open) {
         ("OPTIONS", _) => Due::Options,
