@@ -47,6 +47,8 @@ const RAMP: Duration = Duration::from_secs(1);
 const WARM_UP: Duration = Duration::from_secs(2);
 /// Between two looks at the nodes.
 const LOOK: Duration = Duration::from_millis(100);
+/// After the flood the honest client asks for so long between two looks.
+const SETTLING: Duration = Duration::from_secs(1);
 /// What is stored lives for so long, so that memory is seen to end where it began.
 const TTL: &str = "15s";
 
@@ -137,14 +139,16 @@ pub async fn run(kind: Kind, options: &Options) -> Result<Report, Error> {
         }
     };
     let flood = at_nodes.landed().await?;
+    let mut failed_after = 0;
 
+    // The honest client goes on: a thread of a node that has nothing to do gives nothing back to the system.
     let settled = Instant::now() + options.settle;
     loop {
         memory.look();
         if memory.has_settled(options.slack_bytes) || Instant::now() >= settled {
             break;
         }
-        sleep(LOOK).await;
+        failed_after += honest.feel(SETTLING).await.failed();
     }
     let mut deaths = Vec::new();
     for id in cluster.ids() {
@@ -158,7 +162,10 @@ pub async fn run(kind: Kind, options: &Options) -> Result<Report, Error> {
     // The nodes end before their groups are removed.
     drop(cluster);
     drop(groups);
-    Ok(Report::new(kind, options, [quiet, discarded, felt], [discarded_flood, flood], memory, deaths))
+    let mut report =
+        Report::new(kind, options, [quiet, discarded, felt], [discarded_flood, flood], memory, deaths);
+    report.note_failed_after(failed_after);
+    Ok(report)
 }
 
 /// A flood that is under way on a thread of its own.

@@ -163,6 +163,16 @@ impl Report {
     }
 }
 
+impl Report {
+    /// The honest client is served after the flood, too.
+    pub(super) fn note_failed_after(&mut self, failed: u64) {
+        if failed > 0 {
+            self.broken.push(format!("{failed} honest requests failed after the flood"));
+            self.ok = false;
+        }
+    }
+}
+
 /// All reports as a table, and below it what was broken.
 pub fn table(reports: &[Report]) -> String {
     let mut grid = Grid::new([
