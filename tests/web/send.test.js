@@ -78,8 +78,8 @@ describe("sending a file", { concurrency: 1 }, () => {
     await pair(sender, receiver, [sent]);
 
     const arrived = await accept(receiver, async () => {
-      await halfWay(receiver, 0.1);
-      await receiver.page.getByText("Straight from device to device").waitFor();
+      // Waited for from the start: it is gone once the file is there.
+      await Promise.all([halfWay(receiver, 0.1), receiver.page.getByText("Straight from device to device").waitFor()]);
       await receiver.picture("receiving");
     });
     assert.deepEqual(arrived, { name: sent.name, digest: sent.digest });
@@ -103,8 +103,8 @@ describe("sending a file", { concurrency: 1 }, () => {
     await pair(sender, receiver, [sent]);
 
     const arrived = await accept(receiver, async () => {
-      await halfWay(receiver, 0.1);
-      await receiver.page.getByText("Through the relay").waitFor();
+      // Waited for from the start: it is gone once the file is there.
+      await Promise.all([halfWay(receiver, 0.1), receiver.page.getByText("Through the relay").waitFor()]);
       await receiver.picture("receiving");
       await sender.picture("sending");
     });
