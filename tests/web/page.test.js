@@ -3,13 +3,14 @@
 import assert from "node:assert/strict";
 import { createHash, randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
-import { createServer, request } from "node:http";
 import { after, before, describe, it } from "node:test";
 
 import { Crc32 } from "../../node/web/zip.js";
 import { browser, device, PHONE } from "./browser.js";
 import { cluster } from "./cluster.js";
+import { nginx } from "./nginx.js";
 import { Proxy } from "./proxy.js";
+import * as qr from "./qr.js";
 
 /** The stored files of a small ZIP archive, by its directory. */
 function unzip(bytes) {
@@ -222,29 +223,25 @@ describe("the page", { concurrency: 1, timeout: 1_800_000 }, () => {
     assert.ok(seen.size >= 4, [...seen].join());
   });
 
-  it("works under a path, links and all", async (test) => {
-    const { port } = new URL(nodes[0].http);
-    const front = createServer((asked, answer) => {
-      if (!asked.url.startsWith("/conclave/")) return answer.writeHead(404).end();
-      const { method, headers } = asked;
-      const passed = request({ host: "127.0.0.1", port, method, headers, path: asked.url.slice(9) }, (reply) => {
-        answer.writeHead(reply.statusCode, reply.headers);
-        reply.pipe(answer);
-      });
-      asked.pipe(passed);
+  for (const sockets of [true, false]) {
+    it(`works under a path, links and all, ${sockets ? "with" : "without"} sockets`, async (test) => {
+      const base = await nginx(test, nodes[0].http, { path: "/conclave/", sockets });
+      const [sender, receiver] = [await open(test, { url: base }), await open(test, { url: base })];
+      await sender.page.context().grantPermissions(["clipboard-read", "clipboard-write"]);
+      const sent = upload("file", randomBytes(100_000));
+      const code = await offer(sender, [sent]);
+      await sender.page.getByRole("button", { name: "Copy link" }).click();
+      const copied = await sender.page.evaluate(() => navigator.clipboard.readText());
+      assert.deepEqual([copied, await qr.shown(sender.page)], [`${base}#${code}`, `${base}#${code}`]);
+      assert.equal(`http://${await sender.page.locator("#place").textContent()}/`, base);
+      // By the link: this page is open already, so that only what follows the # changes.
+      await receiver.page.goto(copied);
+      const saved = receiver.page.waitForEvent("download");
+      await receiver.page.locator("#accept-yes").click();
+      assert.equal(sha256(readFileSync(await (await saved).path())), sha256(sent.buffer));
+      await receiver.page.getByRole("heading", { name: "Received" }).waitFor();
     });
-    front.on("upgrade", (asked, socket) => socket.destroy());
-    await new Promise((resolve) => front.listen(0, "127.0.0.1", resolve));
-    test.after(() => front.close());
-    const base = `http://127.0.0.1:${front.address().port}/conclave/`;
-    const [sender, receiver] = [await open(test, { url: base }), await open(test, { url: nodes[1].http })];
-    await sender.page.context().grantPermissions(["clipboard-read", "clipboard-write"]);
-    const code = await offer(sender, [upload("file", randomBytes(10))]);
-    await sender.page.getByRole("button", { name: "Copy link" }).click();
-    assert.equal(await sender.page.evaluate(() => navigator.clipboard.readText()), `${base}#${code}`);
-    await enter(receiver, code);
-    await receiver.page.locator("#accept-yes").waitFor();
-  });
+  }
 
   it("says at once that an insecure address will not do", async (test) => {
     const context = await chromium.newContext();
