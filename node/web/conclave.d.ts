@@ -90,6 +90,8 @@ export interface Request {
   timeoutMs?: number;
   /** Whether a 408, which says that the line is slow, is sent again; true if absent. */
   retry408?: boolean;
+  /** Whether a request that was begun goes on though the page or the client is closed; false if absent. */
+  keepalive?: boolean;
 }
 
 /** One session with the cluster. Made by `connect`. */
@@ -139,7 +141,7 @@ export class Client {
    */
   http(method: string, path: string, request?: Request): Promise<Response>;
 
-  /** Closes the connection for good; the peer id is free one lease later. */
+  /** Ends the session: peer id and invite code are free at once, and the room is left. */
   close(error?: ConclaveError): void;
 }
 

@@ -17,10 +17,11 @@ export const PHONE = {
 };
 
 /** A browser for one test. */
-export async function browser(test) {
+export async function browser(test, options = {}) {
   if (!existsSync(CHROMIUM))
     throw new Error(`there is no ${CHROMIUM}: install Chromium, or name one in CHROMIUM_BIN`);
   const started = await chromium.launch({
+    ...options,
     executablePath: CHROMIUM,
     args: [
       "--no-sandbox",
