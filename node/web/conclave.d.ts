@@ -120,8 +120,9 @@ export class Client {
   /** The peer that an invite code leads to; throws `peer_not_found`. */
   lookup(inviteCode: string): Promise<string>;
   /**
-   * Leaves a signal for a peer. Given at least once: over a socket, one whose answer was lost with the connection, or
-   * whose outcome a change of leader left open, is sent again. By HTTP an `Idempotency-Key` makes it exactly once.
+   * Leaves a signal for a peer; its payload has 64 KiB as JSON at most. Given at least once: over a socket, one whose
+   * answer was lost with the connection, or whose outcome a change of leader left open, is sent again. By HTTP an
+   * `Idempotency-Key` makes it exactly once.
    */
   signal(to: string, type: SignalType, payload: unknown): Promise<void>;
 

@@ -13,7 +13,7 @@ const TOLD_WITHIN_MS = 10_000;
 
 const upload = (name, size) => ({ name, mimeType: "application/octet-stream", buffer: randomBytes(size) });
 
-describe("a device is told what became of the other one", { concurrency: 1, timeout: 900_000 }, () => {
+describe("a device is told what became of the other one", { concurrency: 1, timeout: 600_000 }, () => {
   const ends = [];
   const whole = { after: (end) => ends.push(end) };
   let [nodes, chromium] = [];

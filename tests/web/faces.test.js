@@ -45,7 +45,7 @@ async function look({ page, picture }, face) {
   return found;
 }
 
-it("every face of the page suits everybody", { timeout: 900_000 }, async (test) => {
+it("every face of the page suits everybody", { timeout: 600_000 }, async (test) => {
   const { nodes } = await cluster(test);
   const chromium = await browser(test);
   const line = await Proxy.before(test, nodes[0].http);

@@ -9,7 +9,7 @@ import { createInterface } from "node:readline";
 import WebSocket from "ws";
 
 const FIREFOX = process.env.FIREFOX_BIN ?? "/usr/bin/firefox-esr";
-const UP_WITHIN_MS = 90_000;
+const UP_WITHIN_MS = 60_000;
 const SHOWN_WITHIN_MS = 60_000;
 const LOOK_EVERY_MS = 100;
 const PICTURES = process.env.CONCLAVE_PICTURES;

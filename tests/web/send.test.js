@@ -7,10 +7,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, it } from "node:test";
 
-import { browser, device, PHONE, WIDE } from "./browser.js";
+import { ARRIVES_WITHIN_MS, browser, device, PHONE, WIDE } from "./browser.js";
 import { cluster } from "./cluster.js";
 
-const ARRIVES_WITHIN_MS = 240_000;
 const MEGABYTE = 1_000_000;
 
 const sha256 = (bytes) => createHash("sha256").update(bytes).digest("hex");

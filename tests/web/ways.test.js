@@ -5,14 +5,14 @@ import { createHash, randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { after, before, describe, it } from "node:test";
 
-import { browser, device } from "./browser.js";
+import { ARRIVES_WITHIN_MS, browser, device } from "./browser.js";
 import { cluster } from "./cluster.js";
 import { Proxy } from "./proxy.js";
 
 const sha256 = (bytes) => createHash("sha256").update(bytes).digest("hex");
 const upload = (name, size) => ({ name, mimeType: "application/octet-stream", buffer: randomBytes(size) });
 
-describe("the page goes on", { concurrency: 1, timeout: 900_000 }, () => {
+describe("the page goes on", { concurrency: 1, timeout: 600_000 }, () => {
   const ends = [];
   const whole = { after: (end) => ends.push(end) };
   let [nodes, chromium] = [];
@@ -96,7 +96,7 @@ describe("the page goes on", { concurrency: 1, timeout: 900_000 }, () => {
     await pair(sender, receiver, [sent]);
     await sender.page.evaluate(() => void (window.mute = true));
     line.rate = 300_000;
-    const saved = receiver.page.waitForEvent("download", { timeout: 240_000 });
+    const saved = receiver.page.waitForEvent("download", { timeout: ARRIVES_WITHIN_MS });
     await receiver.page.locator("#accept-yes").click();
     await receiver.page.waitForFunction(() => ways.some(({ text }) => text.startsWith("Through the relay")));
     await sender.page.evaluate(() => void (window.mute = false));
@@ -137,10 +137,10 @@ describe("the page goes on", { concurrency: 1, timeout: 900_000 }, () => {
     const files = Array.from({ length: 3000 }, (_, i) => upload(`${i}.txt`, i % 50));
     await pair(sender, receiver, files);
     await receiver.page.locator("#accept-yes").click();
-    await receiver.page.getByText(/^3000 files, .* checked, exactly as sent/).waitFor({ timeout: 240_000 });
+    await receiver.page.getByText(/^3000 files, .* checked, exactly as sent/).waitFor({ timeout: ARRIVES_WITHIN_MS });
     await receiver.page.getByText("and 2500 more").waitFor();
     const [saved] = await Promise.all([
-      receiver.page.waitForEvent("download", { timeout: 120_000 }),
+      receiver.page.waitForEvent("download", { timeout: ARRIVES_WITHIN_MS }),
       receiver.page.getByRole("button", { name: "Save all" }).click(),
     ]);
     // At its very end an archive says how many files it has.
