@@ -139,10 +139,13 @@ describe("a device is told what became of the other one", { concurrency: 1, time
     });
 
     it(`the sender's page dies ${when} without a word`, async (test) => {
-      const { sender, receiver } = await pair(test, { moving });
-      const began = Date.now();
+      const { sender, receiver, slow } = await pair(test, { moving });
       const debug = await sender.page.context().newCDPSession(sender.page);
       debug.send("Page.crash").catch(() => {});
+      // What is under way ends, too.
+      slow.open = false;
+      slow.cut();
+      const began = Date.now();
       await told(receiver, /The other device (closed its page|does not answer)/, began);
     });
 

@@ -70,10 +70,11 @@ export async function firefox(test) {
   ]);
   const session = await Session.at(`${address}/session`);
   return {
-    /** A page in a window and a container of its own: another device, as far as the page can tell. */
-    device: async (url) => {
+    /** A page, of a size if one is given, in a window and a container of its own: another device, as far as the page can tell. */
+    device: async (url, viewport) => {
       const { userContext } = await session.ask("browser.createUserContext", {});
       const { context } = await session.ask("browsingContext.create", { type: "window", userContext });
+      if (viewport) await session.ask("browsingContext.setViewport", { context, viewport });
       const page = new Page(session, context);
       await page.go(url);
       return page;

@@ -61,11 +61,14 @@ describe("the page in Firefox", { concurrency: 1, timeout: 300_000 }, () => {
   }
 
   it("saves several files in one archive, and keeps nothing of them", async () => {
-    const [sender, receiver] = [await browser.device(nodes[0].http), await browser.device(nodes[1].http)];
+    const phone = { width: 375, height: 740 };
+    const [sender, receiver] = [await browser.device(nodes[0].http, phone), await browser.device(nodes[1].http, phone)];
     const files = [file("empty", 0), file("a.bin", 400_000), file("b.bin", 1000)];
     await sender.picture("home");
     await pair(sender, receiver, files);
     await receiver.reads("3 files, 401\u00a0kB: checked, exactly as sent.");
+    await receiver.picture("received-phone");
+    assert.equal(await receiver.evaluate("document.documentElement.scrollWidth <= innerWidth"), true);
     await receiver.click("#save-all");
     await receiver.reads("All saved.");
     const kept = `(async () => {

@@ -2,7 +2,9 @@
 
 import assert from "node:assert/strict";
 import { createHash, randomBytes } from "node:crypto";
-import { readFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 
 import { ARRIVES_WITHIN_MS, browser, device } from "./browser.js";
@@ -92,8 +94,11 @@ describe("the page goes on", { concurrency: 1, timeout: 600_000 }, () => {
     // The relay is slow here, so that there is something left to do when the direct way is back.
     await sender.page.route(/api\/v1\/nodes/, (route) => route.fulfill({ json: { nodes: [] } }));
     await sender.page.reload();
-    const sent = upload("back.bin", 30_000_000);
-    await pair(sender, receiver, [sent]);
+    const folder = mkdtempSync(join(tmpdir(), "conclave-web-"));
+    test.after(() => rmSync(folder, { recursive: true }));
+    const [path, bytes] = [join(folder, "back.bin"), randomBytes(20_000_000)];
+    writeFileSync(path, bytes);
+    await pair(sender, receiver, path);
     await sender.page.evaluate(() => void (window.mute = true));
     line.rate = 300_000;
     const saved = receiver.page.waitForEvent("download", { timeout: ARRIVES_WITHIN_MS });
@@ -101,7 +106,9 @@ describe("the page goes on", { concurrency: 1, timeout: 600_000 }, () => {
     await receiver.page.waitForFunction(() => ways.some(({ text }) => text.startsWith("Through the relay")));
     await sender.page.evaluate(() => void (window.mute = false));
     const works = Date.now();
-    assert.equal(sha256(readFileSync(await (await saved).path())), sha256(sent.buffer));
+    const dbg = setInterval(async () => console.error((await said(receiver)).join(" | "), await receiver.page.locator("#amount").textContent(), await sender.page.locator("#amount").textContent()), 3000);
+    test.after(() => clearInterval(dbg));
+    assert.equal(sha256(readFileSync(await (await saved).path())), sha256(bytes));
     const told = await receiver.page.evaluate(() => ways);
     const last = told.findLast(({ text }) => /^(Straight|Through)/.test(text));
     assert.match(last.text, direct);
