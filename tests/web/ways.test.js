@@ -121,7 +121,8 @@ describe("the page goes on", { concurrency: 1, timeout: 600_000 }, () => {
     const code = await sender.page.locator("#offer-code").textContent();
     await sender.page.evaluate(() => addEventListener("pageshow", ({ persisted }) => (window.persisted = persisted)));
     await sender.page.goto(`${nodes[0].http}/style.css`);
-    await sender.page.goBack();
+    // Nothing is loaded then.
+    await sender.page.goBack({ waitUntil: "commit" });
     assert.equal(await sender.page.evaluate(() => window.persisted), true, "the page came out of the browser's memory");
     await sender.page.getByRole("heading", { name: "This page was away" }).waitFor();
     assert.equal(await sender.page.locator("#offer").isVisible(), false);
