@@ -123,8 +123,8 @@ describe("the page goes on", { concurrency: 1, timeout: 600_000 }, () => {
     await sender.page.goto(`${nodes[0].http}/style.css`);
     // Nothing is loaded then.
     await sender.page.goBack({ waitUntil: "commit" });
-    assert.equal(await sender.page.evaluate(() => window.persisted), true, "the page came out of the browser's memory");
     await sender.page.getByRole("heading", { name: "This page was away" }).waitFor();
+    assert.equal(await sender.page.evaluate(() => window.persisted), true, "the page came out of the browser's memory");
     assert.equal(await sender.page.locator("#offer").isVisible(), false);
     await receiver.page.getByLabel("Got a code?").fill(code);
     await receiver.page.keyboard.press("Enter");
