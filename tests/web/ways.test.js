@@ -129,6 +129,7 @@ describe("the page goes on", { concurrency: 1, timeout: 600_000 }, () => {
     await receiver.page.getByLabel("Got a code?").fill(code);
     await receiver.page.keyboard.press("Enter");
     await receiver.page.getByRole("heading", { name: "No device is waiting under this code" }).waitFor();
+    await receiver.page.getByRole("button", { name: "Start again" }).click();
     await sender.page.getByRole("button", { name: "Offer the same files again" }).click();
     await sender.page.getByText("Waiting for the other device").waitFor();
     const fresh = await sender.page.locator("#offer-code").textContent();
@@ -144,7 +145,7 @@ describe("the page goes on", { concurrency: 1, timeout: 600_000 }, () => {
     await pair(sender, receiver, files);
     await receiver.page.locator("#accept-yes").click();
     await receiver.page.getByText(/^3000 files, .* checked, exactly as sent/).waitFor({ timeout: ARRIVES_WITHIN_MS });
-    await receiver.page.getByText("and 2500 more").waitFor();
+    await receiver.page.locator("#done-files").getByText("and 2500 more").waitFor();
     const [saved] = await Promise.all([
       receiver.page.waitForEvent("download", { timeout: ARRIVES_WITHIN_MS }),
       receiver.page.getByRole("button", { name: "Save all" }).click(),
