@@ -18,6 +18,8 @@ const relayOnly = new URLSearchParams(location.search).get("relay") === "1";
 let side = null;
 /** What is offered now, or was last: `{ files, code }`. */
 let offered = null;
+/** Whether the other device is silent: that is to be read whatever else goes on. */
+let silent = false;
 /** Counts what was begun and ended, so that news of what is over is not shown. */
 let turn = 0;
 
@@ -93,6 +95,7 @@ at("sign").addEventListener("submit", async (event) => {
 function retire(last) {
   turn++;
   side = null;
+  silent = false;
   link.retire(last);
   link.session(token());
 }
@@ -158,6 +161,7 @@ function sending(state, files, code) {
     show("offer");
   } else if (phase === "paired") {
     offered = { files, code: null };
+    silent = false;
     startMeter("Connected", files);
     progress({ done: 0, via: "direct" });
     way("Waiting for the other person to accept.");
@@ -165,12 +169,17 @@ function sending(state, files, code) {
   } else if (phase === "sending") {
     at("moving-title").textContent = `Sending ${manyFiles(files.length)}`;
     progress(state);
+    if (silent) asleep();
   } else if (phase === "checking") way("Everything is over there and is being checked.");
   else if (phase === "second")
     notice("A second device entered this code and was turned away. If that was not you, cancel: somebody else knows the code.");
-  else if (phase === "quiet") asleep();
-  else if (phase === "heard") way("The other device is there again.");
-  else if (phase === "done") {
+  else if (phase === "quiet") {
+    silent = true;
+    asleep();
+  } else if (phase === "heard") {
+    silent = false;
+    way("The other device is there again.");
+  } else if (phase === "done") {
     retire();
     offered = null;
     at("done-title").textContent = "Sent";
@@ -268,6 +277,7 @@ async function receive(code) {
     startMeter(`Receiving ${manyFiles(files.length)}`, files);
     progress({ done: 0, via: "direct" });
     way("Looking for the shortest way.");
+    if (silent) asleep();
     show("moving");
     received(await receiver.accept(sink.open));
   } catch (error) {
@@ -281,8 +291,9 @@ function receiving(state) {
   else if (state.phase === "quiet" && shown === "accept")
     notice("The other device does not answer. It may be asleep or offline.");
   else if (state.phase === "heard" && shown === "accept") notice("");
-  else if (shown !== "moving") return;
-  else if (state.phase === "quiet") asleep();
+  if (["quiet", "heard"].includes(state.phase)) silent = state.phase === "quiet";
+  if (shown !== "moving") return;
+  if (silent) asleep();
   else if (state.phase === "stalled")
     way("Nothing arrives at the moment. This goes on by itself once something does.", true);
   else if (state.phase === "receiving") progress(state);

@@ -90,6 +90,8 @@ export interface Request {
   timeoutMs?: number;
   /** Whether a 408, which says that the line is slow, is sent again; true if absent. */
   retry408?: boolean;
+  /** Whether a request that was begun goes on though the page or the client is closed; false if absent. */
+  keepalive?: boolean;
 }
 
 /** One session with the cluster. Made by `connect`. */
@@ -118,8 +120,9 @@ export class Client {
   /** The peer that an invite code leads to; throws `peer_not_found`. */
   lookup(inviteCode: string): Promise<string>;
   /**
-   * Leaves a signal for a peer. Given at least once: over a socket, one whose answer was lost with the connection, or
-   * whose outcome a change of leader left open, is sent again. By HTTP an `Idempotency-Key` makes it exactly once.
+   * Leaves a signal for a peer; its payload has 64 KiB as JSON at most. Given at least once: over a socket, one whose
+   * answer was lost with the connection, or whose outcome a change of leader left open, is sent again. By HTTP an
+   * `Idempotency-Key` makes it exactly once.
    */
   signal(to: string, type: SignalType, payload: unknown): Promise<void>;
 
@@ -139,7 +142,7 @@ export class Client {
    */
   http(method: string, path: string, request?: Request): Promise<Response>;
 
-  /** Closes the connection for good; the peer id is free one lease later. */
+  /** Ends the session: peer id and invite code are free at once, and the room is left. */
   close(error?: ConclaveError): void;
 }
 

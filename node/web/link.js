@@ -8,14 +8,22 @@ const UNREACHABLE_AFTER_MS = 3500;
 const RETRY_MAX_MS = 1400;
 const PING_MS = 5000;
 
+/** While the connection goes to another node, the page's own address is asked so often whether it answers. */
+const HOME_EVERY_MS = 3000;
+const HOME_WITHIN_MS = 2000;
+
 /** Where this page is, without its name: under a path, if a proxy put it there. */
 export const base = new URL(".", location.href).href.replace(/[?#].*/, "");
+const slashed = (url) => `${url.replace(/\/+$/, "")}/`;
 
 /** The client of this moment. One serves one sending or receiving: closing it lets go of the code. */
 let client = null;
 /** The nodes that are known, those that were in use last first. */
 let nodes = [base];
 let unreachable = null;
+/** Whether the page's own address answers. */
+let home = true;
+let homeTimer = null;
 const watchers = new Set();
 
 /** "open", "away", or "unreachable". */
@@ -26,8 +34,11 @@ export function watch(watcher) {
   watchers.add(watcher);
 }
 
-/** The address that others reach this page's server by: a node that is connected. */
-export const address = () => `${(client?.urls[0] ?? base).replace(/\/+$/, "")}/`;
+/** The node that is connected, or was last. */
+const connected = () => slashed(client?.urls[0] ?? nodes[0]);
+
+/** The address that others reach this page's server by: the page's own while it answers, or a node that is connected. */
+export const address = () => (home ? base : connected());
 
 /** The client, which may have no connection yet. */
 export function session(token) {
@@ -40,13 +51,32 @@ export function session(token) {
 }
 
 function heard({ state, error }) {
+  // Until it is known better: the address whose connection broke leads nowhere.
+  home = connected() === base ? state === "open" : home;
   if (state === "open") {
     nodes = client.urls;
     tell("open", "Connected");
+    void lookHome(client);
   } else if (state === "closed") {
     client = null;
     tell("away", "Not connected", error);
   } else tell("away", "Connecting again…");
+}
+
+/** A proxy may let pages through and no sockets, so that the connection goes elsewhere and the page's address is good. */
+async function lookHome(mine) {
+  clearTimeout(homeTimer);
+  if (mine !== client || connected() === base) return;
+  const signal = AbortSignal.timeout(HOME_WITHIN_MS);
+  const asked = fetch(`${base}api/v1/nodes`, { method: "HEAD", signal, cache: "no-store" });
+  const answers = await asked.then(({ status }) => status < 500, () => false);
+  if (mine !== client || connected() === base) return;
+  if (answers !== home && state === "open") {
+    home = answers;
+    tell("open", "Connected");
+  }
+  clearTimeout(homeTimer);
+  homeTimer = setTimeout(() => void lookHome(mine), HOME_EVERY_MS);
 }
 
 function tell(now, text, error) {

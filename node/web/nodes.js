@@ -127,7 +127,7 @@ export class Nodes {
    * pause as `Retry-After` says; 408, a slow line, is asked again. Any other answer is the answer. Silence ends a
    * request, not the time it takes.
    */
-  async http(method, path, { headers = {}, body, signal, timeoutMs = 60000, retry408 = true } = {}) {
+  async http(method, path, { headers = {}, body, signal, timeoutMs = 60000, retry408 = true, keepalive = false } = {}) {
     headers = this.#headers(headers);
     if (typeof body === "string") headers = { "content-type": "application/json", ...headers };
     let until = Date.now() + timeoutMs;
@@ -136,7 +136,7 @@ export class Nodes {
       const url = this.#urls[at % this.#urls.length];
       let pause = backOff(failures);
       try {
-        const reply = await this.#once(url + path, { method, headers, body, signal });
+        const reply = await this.#once(url + path, { method, headers, body, signal, keepalive });
         const busy = reply.status === 503 || reply.status === 429;
         if (reply.status === 408 && retry408 && ++slow < SLOW_MAX) {
           // The node is well, the line is slow.
@@ -159,7 +159,7 @@ export class Nodes {
     }
   }
 
-  async #once(url, { method, headers, body, signal }) {
+  async #once(url, { method, headers, body, signal, keepalive }) {
     const quiet = new AbortController();
     let timer;
     const within = (ms) => {
@@ -169,9 +169,10 @@ export class Nodes {
     };
     const size = body?.byteLength ?? body?.size ?? body?.length ?? 0;
     within(SILENT_MS + (size / UPLOAD_BYTES_PER_SECOND) * 1000);
-    const ends = [quiet.signal, this.#stop, ...(signal ? [signal] : [])];
+    // What outlives its page outlives its client.
+    const ends = [quiet.signal, ...(keepalive ? [] : [this.#stop]), ...(signal ? [signal] : [])];
     try {
-      const reply = await fetch(url, { method, headers, body, signal: AbortSignal.any(ends), cache: "no-store" });
+      const reply = await fetch(url, { method, headers, body, keepalive, signal: AbortSignal.any(ends), cache: "no-store" });
       if (!reply.body) {
         clearTimeout(timer);
         return reply;

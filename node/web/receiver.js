@@ -12,7 +12,7 @@ import { receiveDirect, receiveRelayed } from "./ways.js";
 const DIRECT_WITHIN_MS = 4000;
 const HELLO_EVERY_MS = 2000;
 /** Without an answer for so long, the sender's page is asleep, or was closed. */
-const ANSWERED_WITHIN_MS = 9000;
+const ANSWERED_WITHIN_MS = 8000;
 /** Without a record for so long, a direct run is given up and a relayed one is asked for again. */
 const STALLED_MS = 10000;
 /** Without a byte for so long, the other device is given up. */
@@ -52,9 +52,10 @@ export class Receiver extends Side {
     const welcome = new Promise((resolve, reject) => (this.#welcomed = { resolve, reject }));
     welcome.catch(() => {});
     this.#answered = performance.now();
-    for (let tries = 0; performance.now() - this.#answered < ANSWERED_WITHIN_MS; tries++) {
+    const left = () => ANSWERED_WITHIN_MS - (performance.now() - this.#answered);
+    for (let tries = 0; left() > 0; tries++) {
       if (!this.#pages) await this.#hello(tries);
-      const heard = await Promise.race([welcome, sleep(HELLO_EVERY_MS, this.stop.signal)]);
+      const heard = await Promise.race([welcome, sleep(Math.min(HELLO_EVERY_MS, Math.max(0, left())), this.stop.signal)]);
       if (heard) return heard;
     }
     throw new Trouble("no_answer");

@@ -10,12 +10,14 @@ import { negotiate } from "./negotiate.js";
 import { fromBase64, key, Letters, Records, root } from "./seal.js";
 
 /** Both sides say so often that they are there. */
-const HERE_EVERY_MS = 3000;
+const HERE_EVERY_MS = 2500;
 /** Without a word for so long, it is asked whether the other page was closed. */
-const QUIET_MS = 7000;
+const QUIET_MS = 6000;
+const LOOK_EVERY_MS = 500;
 /** A closed page's invite code leads nowhere at once; one that sleeps keeps its code for longer than this. */
 const CLOSED_WITHIN_MS = 20000;
 const ASK_AGAIN_MS = 1000;
+const ASK_EVERY_MS = 2000;
 
 /** What a person should be told; `code` says which. */
 export class Trouble extends Error {
@@ -36,7 +38,6 @@ export const recordsOf = async (secret, salt, run, via) =>
 export class Side {
   #farewell = null;
   #quiet = false;
-  #asked = false;
 
   constructor({ client, transfers, relayOnly, on, names }) {
     this.client = client;
@@ -71,10 +72,16 @@ export class Side {
   /** The other side is known from now on; `call` is its invite code. */
   async meet(peer, call) {
     [this.peer, this.call, this.heard] = [peer, call, performance.now()];
-    this.#quiet = this.#asked = false;
+    this.#quiet = false;
     // Sealed in advance: a page that is closed has no time for it.
     const letter = await this.letters.seal(this.id, peer, "bye", { kind: "bye", why: "left" }, { last: true });
-    if (this.peer === peer) this.#farewell = () => this.client.signal(peer, "bye", letter).catch(() => {});
+    if (this.peer !== peer) return;
+    this.#farewell = () => {
+      if (this.client.via === "socket") return this.client.signal(peer, "bye", letter);
+      // Other requests end with the page.
+      const body = JSON.stringify({ action: "signal", from: this.id, to: peer, type: "bye", payload: letter });
+      return this.client.http("POST", "/api/relay", { body, keepalive: true });
+    };
   }
 
   part() {
@@ -86,7 +93,6 @@ export class Side {
   /** A letter or bytes came from the other side. */
   alive() {
     this.heard = performance.now();
-    this.#asked = false;
     if (this.#quiet) this.on({ phase: "heard" });
     this.#quiet = false;
   }
@@ -94,31 +100,40 @@ export class Side {
   /** Says that this side is here, and finds out whether the other one is: closed, or asleep. */
   async #watch() {
     const { signal } = this.stop;
-    while (!signal.aborted) {
-      await sleep(HERE_EVERY_MS, signal).catch(() => {});
+    for (let [told, asked] = [0, 0]; !signal.aborted;) {
+      await sleep(LOOK_EVERY_MS, signal).catch(() => {});
       // Who has no connection does not know.
       if (signal.aborted || !this.peer || !this.client.via) continue;
-      void this.tell("here").catch(() => {});
+      if (performance.now() - told >= HERE_EVERY_MS) {
+        told = performance.now();
+        void this.tell("here").catch(() => {});
+      }
       const quiet = performance.now() - this.heard;
-      if (quiet < QUIET_MS || this.#quiet) continue;
-      if (!this.#asked && quiet < CLOSED_WITHIN_MS && (await this.#closed())) this.left();
-      else if (this.peer && performance.now() - this.heard >= QUIET_MS) {
+      if (quiet < QUIET_MS) continue;
+      // Asked again for a while: on a slow line its last words are still under way.
+      if (quiet < CLOSED_WITHIN_MS && performance.now() - asked >= ASK_EVERY_MS) {
+        if (await this.#closed()) {
+          this.left();
+          continue;
+        }
+        asked = performance.now();
+      }
+      if (!this.#quiet && this.peer && performance.now() - this.heard >= QUIET_MS) {
         this.#quiet = true;
         this.on({ phase: "quiet" });
       }
-      this.#asked = true;
     }
   }
 
   async #closed() {
     const { call } = this;
     for (let times = 0; times < 2; times++) {
+      if (times) await sleep(ASK_AGAIN_MS, this.stop.signal).catch(() => {});
       const error = await this.client.lookup(call).then(
         () => null,
         (error) => error,
       );
       if (error?.code !== "peer_not_found" || this.call !== call) return false;
-      await sleep(ASK_AGAIN_MS, this.stop.signal).catch(() => {});
     }
     return !this.stop.signal.aborted && performance.now() - this.heard >= QUIET_MS;
   }
@@ -147,7 +162,7 @@ export class Side {
 
   /** The page is closed: the other side is told at once, or never. */
   leave() {
-    void this.#farewell?.();
+    void this.#farewell?.().catch(() => {});
     this.end();
   }
 

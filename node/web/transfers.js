@@ -53,6 +53,9 @@ class Crowd {
   }
 }
 
+/** Something empty is one chunk of no bytes: a transfer has one at least. */
+const chunks = (total) => Math.max(1, total);
+
 /** The transfers that one client takes part in. */
 export class Transfers {
   #client;
@@ -107,7 +110,7 @@ export class Transfers {
   async upload({ pin, passwordHash, data, total, chunk, concurrency = 6, onprogress, signal }) {
     if (data !== undefined) {
       const blob = new Blob([data]);
-      total = Math.ceil(blob.size / CHUNK_BYTES);
+      total = chunks(Math.ceil(blob.size / CHUNK_BYTES));
       chunk = (i) => blob.slice(i * CHUNK_BYTES, (i + 1) * CHUNK_BYTES).arrayBuffer();
     }
     if (!(total >= 1 && total <= CHUNKS_MAX)) {
@@ -191,7 +194,7 @@ export class Transfers {
   async download({ id, pin, passwordHash, total, sink, concurrency = 6, onprogress, onbytes, signal, ack = true }) {
     const parts = [];
     sink ??= (bytes) => void parts.push(bytes);
-    id ??= await this.open({ pin, passwordHash, total, signal });
+    id ??= await this.open({ pin, passwordHash, total: chunks(total), signal });
     let state = await this.state(id, { signal });
     const news = new News(this.#client, id);
     try {
@@ -277,6 +280,7 @@ export class Transfers {
 async function read(reply, onbytes) {
   const parts = [];
   let whole = true;
+  if (!reply.body) return { bytes: new Uint8Array(), whole };
   try {
     const reader = reply.body.getReader();
     for (let part; !(part = await reader.read()).done;) {

@@ -4,6 +4,9 @@ import { existsSync, mkdirSync } from "node:fs";
 import { chromium } from "playwright-core";
 
 const CHROMIUM = process.env.CHROMIUM_BIN ?? "/usr/bin/chromium";
+/** A page shows what it is waited for within this, and a transfer is over: generous on two cores. */
+const SHOWN_WITHIN_MS = 30_000;
+export const ARRIVES_WITHIN_MS = 90_000;
 /** Where pictures of every state go, if anywhere. */
 const PICTURES = process.env.CONCLAVE_PICTURES;
 
@@ -17,10 +20,11 @@ export const PHONE = {
 };
 
 /** A browser for one test. */
-export async function browser(test) {
+export async function browser(test, options = {}) {
   if (!existsSync(CHROMIUM))
     throw new Error(`there is no ${CHROMIUM}: install Chromium, or name one in CHROMIUM_BIN`);
   const started = await chromium.launch({
+    ...options,
     executablePath: CHROMIUM,
     args: [
       "--no-sandbox",
@@ -41,7 +45,7 @@ export async function browser(test) {
 export async function device(browser, { name, url, look = WIDE, webrtc = true, begins = "#home" }) {
   const context = await browser.newContext({ ...look, acceptDownloads: true });
   const page = await context.newPage();
-  page.setDefaultTimeout(120_000);
+  page.setDefaultTimeout(SHOWN_WITHIN_MS);
   const unforeseen = [];
   page.on("pageerror", (error) => unforeseen.push(`${name}: ${error.stack}`));
   page.on("console", (message) => {

@@ -28,7 +28,7 @@ async function clients(test, nodes, first, second) {
   return { a: await open("a", first), b: await open("b", second) };
 }
 
-const until = (page, condition, argument) => page.waitForFunction(condition, argument, { timeout: 120_000 });
+const until = (page, condition, argument) => page.waitForFunction(condition, argument, { timeout: 60_000 });
 
 describe("the client", { concurrency: 1 }, () => {
   it("pushes signals between nodes, once each and in order, though the receiver's node dies", async (test) => {

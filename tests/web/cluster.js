@@ -5,7 +5,7 @@ import { existsSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 
-const UP_WITHIN_MS = 90_000;
+const UP_WITHIN_MS = 60_000;
 
 function binary() {
   const root = new URL("../../", import.meta.url);

@@ -179,6 +179,69 @@ describe("the client", { concurrency: true, timeout: 300_000 }, () => {
     assert.deepEqual(heard, [0, 1, 2]);
   });
 
+  it("gives the peer id and its invite code back at once when it is closed", async (test) => {
+    const { client: leaves } = await open(test);
+    const { client: comes } = await open(test);
+    const [peer, inviteCode] = [crypto.randomUUID(), crypto.randomUUID().slice(0, 8)];
+    await leaves.claim(peer, { inviteCode });
+    assert.equal(await comes.lookup(inviteCode), peer);
+    await assert.rejects(comes.claim(peer, { waitMs: 0 }), { code: "peer_in_use" });
+    leaves.close();
+    const began = Date.now();
+    await comes.claim(peer, { inviteCode });
+    assert.ok(Date.now() - began < 1000, `${Date.now() - began} ms`);
+  });
+
+  it("gives them back when a socket is closed in order, too", async (test) => {
+    const socket = new WebSocket(`${urls[0].replace("http", "ws")}/api/v1/socket`);
+    const answer = async (message) => {
+      socket.send(JSON.stringify(message));
+      return JSON.parse((await once(socket, "message"))[0]);
+    };
+    await once(socket, "open");
+    const peer = crypto.randomUUID();
+    await answer({ id: 1, op: "hello" });
+    assert.ok(!(await answer({ id: 2, op: "claim", peerId: peer })).error);
+    socket.close(1001);
+    const began = Date.now();
+    await (await open(test)).client.claim(peer);
+    assert.ok(Date.now() - began < 1500, `${Date.now() - began} ms`);
+  });
+
+  it("sends payloads of 64 KiB, to the byte", async (test) => {
+    const [a, b] = [await open(test), await open(test)];
+    const [peer, heard, seen] = [crypto.randomUUID(), [], []];
+    await a.client.claim(peer);
+    a.client.on("signal", ({ payload }) => heard.push(payload));
+    await b.client.claim(crypto.randomUUID());
+    const name = room();
+    await a.client.join(name, { onmessage: ({ data }) => seen.push(data) });
+    const entered = await b.client.join(name);
+    // As JSON: the quotation marks count.
+    const [fits, not] = ["x".repeat(65_534), "x".repeat(65_535)];
+    await b.client.signal(peer, "offer", fits);
+    await entered.publish(fits);
+    await assert.rejects(b.client.signal(peer, "offer", not), { code: "payload_too_large" });
+    await assert.rejects(entered.publish(not), { code: "payload_too_large" });
+    await until(() => heard.length && seen.length);
+    assert.deepEqual([heard, seen], [[fits], [fits]]);
+    assert.deepEqual([...a.states, ...b.states], []);
+  });
+
+  it("sends something empty, which arrives as nothing", async (test) => {
+    const up = new Transfers((await open(test)).client);
+    const down = new Transfers((await open(test, { urls: urls.toReversed() })).client);
+    for (const data of ["", new Blob([]), new Uint8Array()]) {
+      const words = { pin: crypto.randomUUID(), passwordHash: "hash" };
+      const id = await up.upload({ ...words, data });
+      assert.equal((await down.download({ id })).size, 0);
+      assert.equal(await up.acknowledged(id), true);
+      const again = { pin: crypto.randomUUID(), passwordHash: "hash" };
+      const [, got] = await Promise.all([up.upload({ ...again, data }), down.download({ ...again, total: 0 })]);
+      assert.equal(got.size, 0);
+    }
+  });
+
   it("has no rooms without a WebSocket, and says what is missing", async (test) => {
     const { client } = await open(test, { WebSocket: undefined });
     if (!globalThis.WebSocket) {

@@ -3,17 +3,21 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { createHash, randomBytes, randomInt } from "node:crypto";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { it } from "node:test";
 
 import esbuild from "esbuild";
-import jsQR from "jsqr";
 
 import * as codes from "../../node/web/code.js";
 import { qr } from "../../node/web/qr.js";
 import { bytesBefore, count, Reader, Writer } from "../../node/web/records.js";
 import { key, Letters, Records, root } from "../../node/web/seal.js";
 import { Sha256 } from "../../node/web/sha256.js";
+import { Crc32, zip } from "../../node/web/zip.js";
+import { read } from "./qr.js";
 
 const path = (name) => fileURLToPath(new URL(name, import.meta.url));
 
@@ -52,16 +56,7 @@ it("a QR code of any length says what was put in", () => {
   for (let length = 1; length <= 213; length += 7) {
     const text = randomBytes(length).toString("base64url").slice(0, length);
     const modules = qr(text);
-    const [margin, scale] = [4, 3];
-    const size = (modules.length + 2 * margin) * scale;
-    const pixels = new Uint8ClampedArray(size * size * 4).fill(255);
-    for (let y = 0; y < size; y++) {
-      for (let x = 0; x < size; x++) {
-        const dark = modules[Math.floor(y / scale) - margin]?.[Math.floor(x / scale) - margin];
-        if (dark) pixels.fill(0, (y * size + x) * 4, (y * size + x) * 4 + 3);
-      }
-    }
-    assert.equal(jsQR(pixels, size, size)?.data, text);
+    assert.equal(read(modules), text);
   }
   assert.equal(qr("x".repeat(214)), null);
 });
@@ -147,6 +142,44 @@ it("a file that was changed on the way is refused", async () => {
     async () => writer.write(await reader.read({ file: 0, offset: 0 }, 1)),
     /did not arrive as it was sent/,
   );
+});
+
+it("others read our archives, also those whose sizes and places need 64 bits", async (test) => {
+  const folder = mkdtempSync(join(tmpdir(), "conclave-zip-"));
+  test.after(() => rmSync(folder, { recursive: true }));
+  const contents = [["notes.txt", 300], ["ノート.txt", 5000], ["NOTES.txt", 0], ["large.bin", 70_000]];
+  const files = contents.map(([name, size]) => {
+    const bytes = randomBytes(size);
+    const crc = new Crc32();
+    crc.update(bytes);
+    return { name, size, bytes, crc32: crc.value, blob: new Blob([bytes]) };
+  });
+  const expected = files.map(({ bytes }) => createHash("sha256").update(bytes).digest("hex"));
+  for (const large of [undefined, 1000, 1]) {
+    const path = join(folder, "archive.zip");
+    writeFileSync(path, Buffer.from(await zip(files, { large }).arrayBuffer()));
+    const program = `
+import hashlib, json, zipfile
+archive = zipfile.ZipFile(${JSON.stringify(path)})
+assert archive.testzip() is None
+print(json.dumps([[name, hashlib.sha256(archive.read(name)).hexdigest()] for name in archive.namelist()]))`;
+    const listed = JSON.parse(execFileSync("python3", ["-c", program], { encoding: "utf8" }));
+    assert.deepEqual(listed.map(([name]) => name), ["notes.txt", "ノート.txt", "NOTES (2).txt", "large.bin"]);
+    assert.deepEqual(listed.map(([, digest]) => digest), expected);
+  }
+});
+
+it("a file of more than 4 GiB is counted right", () => {
+  const sizes = [5 * 2 ** 30 + 7, 0, 3];
+  const data = 49_135;
+  const records = Math.ceil(sizes[0] / data) + 1;
+  assert.equal(count(sizes, { file: 0, offset: 0 }), records + 1 + 2);
+  assert.equal(bytesBefore(sizes, { file: 0, offset: 0 }, 90_000), 90_000 * data);
+  assert.equal(bytesBefore(sizes, { file: 0, offset: 0 }, records), sizes[0]);
+  const at = { file: 0, offset: 100_000 * data };
+  assert.equal(count(sizes, at), records - 100_000 + 3);
+  assert.equal(bytesBefore(sizes, at, 1), 100_001 * data);
+  assert.ok(records < 2 ** 32, "the number of a record fits its nonce");
 });
 
 it("a letter opens once, for its addressee, with the whole code", async () => {

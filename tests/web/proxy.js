@@ -44,21 +44,29 @@ export class Proxy {
     this.count++;
     if (!this.open) return client.destroy();
     const node = net.connect(port, "127.0.0.1");
-    const ends = [client, node];
-    for (const socket of ends) {
+    for (const socket of [client, node]) {
       this.#through.add(socket);
       socket.on("error", () => {});
-      socket.on("close", () => {
-        this.#through.delete(socket);
-        ends.forEach((end) => end.destroy());
-      });
       if (this.frozen) socket.pause();
     }
+    // What was sent before a connection was closed arrives, however slow the line is.
+    let passing = Promise.resolve();
+    client.on("close", () => {
+      this.#through.delete(client);
+      void passing.then(() => node.destroySoon());
+    });
+    node.on("close", () => {
+      this.#through.delete(node);
+      client.destroySoon();
+    });
     node.on("data", (bytes) => client.write(bytes));
-    client.on("data", async (bytes) => {
+    client.on("data", (bytes) => {
       if (!this.sockets && /^upgrade: *websocket/im.test(bytes.toString("latin1"))) return client.destroy();
       if (!this.rate) return node.write(bytes);
       client.pause();
+      passing = pass(bytes);
+    });
+    const pass = async (bytes) => {
       for (let at = 0; at < bytes.length; at += 600) {
         const part = bytes.subarray(at, at + 600);
         this.#free = Math.max(this.#free, Date.now()) + (part.length / this.rate) * 1000;
@@ -66,8 +74,8 @@ export class Proxy {
         if (!node.destroyed) node.write(part);
       }
       if (!this.frozen) client.resume();
-    });
+    };
     node.on("end", () => client.end());
-    client.on("end", () => node.end());
+    client.on("end", () => void passing.then(() => node.end()));
   }
 }

@@ -21,7 +21,7 @@ const run = (program, args) =>
     execFile(
       program,
       args,
-      { cwd: fileURLToPath(ROOT), timeout: 120_000 },
+      { cwd: fileURLToPath(ROOT), timeout: 60_000 },
       (error, stdout, stderr) => (error ? reject(new Error(stderr || error.message)) : resolve(stdout)),
     );
   });

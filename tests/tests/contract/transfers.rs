@@ -94,6 +94,25 @@ async fn a_chunk_has_at_most_48_kib() {
 }
 
 #[tokio::test]
+async fn nothing_at_all_is_a_chunk_too() {
+    let cluster = shared::standard().await;
+    let (here, there) = cluster.two_followers().await;
+    let pair = Pair::fresh();
+    let at = open(&here, &pair, 1).await;
+    let chunk = format!("{at}/chunks/0");
+    let stored = here.put(&chunk, "").header("content-digest", &digest(b"")).send().await;
+    assert_eq!(stored.status, 201);
+    assert_eq!(there.put(&chunk, "").send().await.ok()["duplicate"], true);
+    here.put(&chunk, "x").send().await.refused(409, "chunk_conflict");
+    assert_eq!(there.get(&at).send().await.ok()["received"], json!([[0, 0]]));
+    let reply = there.get(&chunk).send().await;
+    assert_eq!((reply.status, reply.body.len()), (200, 0));
+    assert_eq!(reply.header("content-digest"), Some(digest(b"").as_str()));
+    let received = there.relay(&pair.receive()).send().await.ok();
+    assert_eq!(received["chunk"], json!({"chunkIndex": 0, "totalChunks": 1, "data": ""}));
+}
+
+#[tokio::test]
 async fn what_was_received_is_shown_as_ranges() {
     let cluster = shared::standard().await;
     let (here, there) = cluster.two_followers().await;
