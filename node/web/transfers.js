@@ -107,7 +107,8 @@ export class Transfers {
   async upload({ pin, passwordHash, data, total, chunk, concurrency = 6, onprogress, signal }) {
     if (data !== undefined) {
       const blob = new Blob([data]);
-      total = Math.ceil(blob.size / CHUNK_BYTES);
+      // No bytes at all are one chunk of none.
+      total = Math.max(1, Math.ceil(blob.size / CHUNK_BYTES));
       chunk = (i) => blob.slice(i * CHUNK_BYTES, (i + 1) * CHUNK_BYTES).arrayBuffer();
     }
     if (!(total >= 1 && total <= CHUNKS_MAX)) {

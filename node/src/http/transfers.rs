@@ -101,10 +101,6 @@ async fn put(call: &mut Call<'_>, payload: web::Payload) -> Result<HttpResponse,
     }
     let promised = body::promised(call.request)?;
     let bytes = call.body(payload, CHUNK_BYTES_MAX).await?;
-    if bytes.is_empty() {
-        // Relay's clients can't tell an empty chunk from a missing one.
-        return Err(Code::InvalidInput.into());
-    }
     let digest = Digest::of(&bytes);
     if promised.is_some_and(|promised| promised != digest) {
         return Err(Code::DigestMismatch.into());

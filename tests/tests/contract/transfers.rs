@@ -94,6 +94,18 @@ async fn a_chunk_has_at_most_48_kib() {
 }
 
 #[tokio::test]
+async fn a_file_of_no_bytes_is_a_transfer_of_one_empty_chunk() {
+    let cluster = shared::standard().await;
+    let (here, there) = cluster.two_followers().await;
+    let at = open(&here, &Pair::fresh(), 1).await;
+    assert_eq!(here.put(&format!("{at}/chunks/0"), "").send().await.status, 201);
+    assert_eq!(there.put(&format!("{at}/chunks/0"), "").send().await.status, 200);
+    let got = there.get(&format!("{at}/chunks/0")).send().await;
+    assert_eq!((got.status, got.body.len()), (200, 0));
+    assert_eq!(got.header("content-digest"), Some(digest(b"").as_str()));
+}
+
+#[tokio::test]
 async fn what_was_received_is_shown_as_ranges() {
     let cluster = shared::standard().await;
     let (here, there) = cluster.two_followers().await;
