@@ -76,7 +76,10 @@ impl App {
                     }
                     let data = got["chunk"]["data"].as_str().expect("base64");
                     let slot = &mut chunks[number("chunkIndex")];
-                    assert!(slot.replace(BASE64.decode(data).expect("base64")).is_none(), "a chunk came twice");
+                    assert!(
+                        slot.replace(BASE64.decode(data).expect("base64")).is_none(),
+                        "a chunk came twice"
+                    );
                     missing -= 1;
                 }
                 _ => panic!("{got}"),

@@ -8,8 +8,8 @@ use super::entrance;
 use super::routes::Row;
 use super::shared::Shared;
 use crate::access::allowance;
-use crate::admission::pace::{Left, Rate};
 use crate::actors::Place;
+use crate::admission::pace::{Left, Rate};
 
 const AFFINITY: HeaderName = HeaderName::from_static("x-session-affinity");
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");

@@ -99,7 +99,6 @@ impl Quality {
         }
     }
 
-
     /// Something else was heard: the client lives, though a ping may be lost.
     pub(super) fn heard(&mut self) {
         self.misses = 0;

@@ -75,9 +75,8 @@ async fn a_payload_that_strict_parsers_cannot_read_is_refused_when_it_is_posted(
     let to = peer_id();
     let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
     let post = |payload: String| {
-        let text = format!(
-            r#"{{"action":"signal","from":"a","to":"{to}","type":"offer","payload":{payload}}}"#
-        );
+        let text =
+            format!(r#"{{"action":"signal","from":"a","to":"{to}","type":"offer","payload":{payload}}}"#);
         node.post("/api/relay", &Value::Null).json(text).send()
     };
     for payload in [
