@@ -2,7 +2,7 @@
 //!
 //! Read in this order: [`builder`] says what a cluster should be like, [`cluster`] starts and kills its `conclave serve`
 //! processes, each at its [`node`]'s place; [`http`] asks them, [`raw`] says what no client would, [`socket`] keeps a
-//! WebSocket, [`sigma`] one that speaks FlatBuffers, [`shipped`] behaves as the published client of that schema does, [`events`] listens to them, [`issuer`] makes the tokens they ask for,
+//! WebSocket, [`sigma`] one that speaks FlatBuffers, [`shipped`] behaves as the published client of that schema does, [`app`] as the shipped app, [`events`] listens to them, [`issuer`] makes the tokens they ask for,
 //! [`authority`] certificates, [`relay`] spells the relay's actions, [`roam`] is a client that
 //! follows connection errors and `Retry-After` from node to node,
 //! [`net`] stands between the nodes' peer ports, and [`shared`] holds the clusters that contract tests have in common.
@@ -17,6 +17,7 @@ pub mod cluster;
 pub mod node;
 pub mod status;
 
+pub mod app;
 pub mod authority;
 pub mod events;
 pub mod files;

@@ -55,11 +55,14 @@ impl Sigma {
         }
     }
 
-    /// The next frame, which has to be one of data: its payload and number.
+    /// The next frame that is no heartbeat, which has to be one of data: its payload and number.
     pub async fn data(&mut self) -> (Bytes, u64) {
-        match self.hear().await {
-            Frame::Data { payload, message_id, .. } => (payload, message_id),
-            other => panic!("{other:?} instead of data"),
+        loop {
+            match self.hear().await {
+                Frame::Data { payload, message_id, .. } => return (payload, message_id),
+                Frame::Heartbeat { .. } => {}
+                other => panic!("{other:?} instead of data"),
+            }
         }
     }
 

@@ -8,11 +8,12 @@ use std::time::Duration;
 use conclave_tests::cluster::{Cluster, READY, Signal};
 use conclave_tests::http::Api;
 use conclave_tests::ports::Ports;
+use conclave_tests::raw::Raw;
 use conclave_tests::relay::{Pair, peer_id, poll, with, word};
 use conclave_tests::scratch::Scratch;
-use conclave_tests::socket::Socket;
+use conclave_tests::socket::{PATIENCE, Socket};
 use conclave_tests::wait::eventually;
-use serde_json::json;
+use serde_json::{Value, json};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/deploy")
@@ -207,6 +208,17 @@ async fn carries(program: &str, name: &str) {
     api.relay(&signal).send().await.ok();
     let heard = waits.await.expect("the poll ends").ok();
     assert_eq!(heard["messages"].as_array().map(Vec::len), Some(1), "{heard}");
+    // One that was given up takes nothing.
+    let peer = peer_id();
+    let mut given_up = Raw::open(&api).await;
+    given_up.send(posted(&with(&poll(&peer), "waitMs", Some(json!(20_000))))).await;
+    polls(&cluster, 1).await;
+    given_up.finish().await;
+    polls(&cluster, 0).await;
+    let signal = json!({"action": "signal", "from": peer_id(), "to": peer, "type": "offer", "payload": "x"});
+    api.relay(&signal).send().await.ok();
+    let heard = api.relay(&poll(&peer)).keyed().send().await.ok();
+    assert_eq!(heard["messages"].as_array().map(Vec::len), Some(1), "{heard}");
     // A socket in a room.
     let room = word("room");
     let mut socket = Socket::open(&api).await;
@@ -225,6 +237,29 @@ async fn carries(program: &str, name: &str) {
     }
     assert_eq!(cluster.exit_code(leaving).await, Some(0));
     api.relay(&Pair::fresh().send(0, 1, "AAEC")).send().await.ok();
+}
+
+/// A relay request as it is sent.
+fn posted(body: &Value) -> String {
+    let text = body.to_string();
+    format!(
+        "POST /api/relay HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{text}",
+        text.len()
+    )
+}
+
+/// Waits until so many long polls wait on all nodes together.
+async fn polls(cluster: &Cluster, expected: u32) {
+    eventually(PATIENCE, &format!("{expected} long polls wait"), async || {
+        let mut counted = 0;
+        for id in cluster.running() {
+            let text = cluster.admin(id).get("/metrics").send().await.text();
+            let line = text.lines().find_map(|line| line.strip_prefix("conclave_actors_waits "));
+            counted += line.expect("it is counted").parse::<u32>().expect("a number");
+        }
+        (counted == expected).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -264,6 +264,15 @@ describe("the client", { concurrency: true, timeout: 300_000 }, () => {
     assert.deepEqual([got.size, bytes], [200_000, 200_000]);
     await assert.rejects(there.upload(words), { code: "transfer_finished", message: /another pin/ });
   });
+
+  it("moves no bytes at all", async (test) => {
+    const { client } = await open(test);
+    for (const data of ["", new Blob([]), new Uint8Array()]) {
+      const words = { pin: crypto.randomUUID(), passwordHash: "hash" };
+      const id = await new Transfers(client).upload({ ...words, data });
+      assert.equal((await new Transfers((await open(test)).client).download({ id })).size, 0);
+    }
+  });
 });
 
 it("a chunk that is answered 408 is sent again, with fewer beside it", async (test) => {

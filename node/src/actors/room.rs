@@ -42,6 +42,9 @@ pub trait Listener: Send + 'static {
     /// Takes an event without waiting. False: it takes no more, and is forgotten.
     fn hear(&self, note: &Note) -> bool;
 
+    /// The message at `offset` is its own: it is not told, and does not lack it.
+    fn pass(&self, offset: u64);
+
     /// Something is missing that can't be had any more, or the membership itself is gone: the client has to come anew.
     fn lose(&self);
 }
@@ -171,7 +174,11 @@ impl Room {
     fn tell(&mut self, note: &Note, offset: Option<u64>) {
         self.local.retain(|member, local| {
             let has = offset.is_some_and(|offset| !local.live || offset <= local.after);
-            if has || note.sender() == Some(member) {
+            if has {
+                return true;
+            }
+            if note.sender() == Some(member) {
+                offset.into_iter().for_each(|offset| local.listener.pass(offset));
                 return true;
             }
             local.listener.hear(note)
@@ -225,10 +232,12 @@ impl Room {
             if gap.last().is_some_and(|last| last.offset < told) {
                 return false;
             }
-            for message in
-                gap.into_iter().filter(|message| message.offset <= told && message.member != member)
-            {
-                local.listener.hear(&Note::new(self.epoch, Event::Message(message)));
+            for message in gap.into_iter().filter(|message| message.offset <= told) {
+                if message.member == member {
+                    local.listener.pass(message.offset);
+                } else {
+                    local.listener.hear(&Note::new(self.epoch, Event::Message(message)));
+                }
             }
         }
         (local.live, local.after) = (true, after.max(told));

@@ -3,9 +3,13 @@
 use std::net::TcpListener;
 use std::time::Duration;
 
-use actix_web::body::MessageBody;
+use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{Server, ServiceRequest, ServiceResponse};
-use actix_web::http::header::{ContentType, HOST, ORIGIN};
+use actix_web::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CROSS_ORIGIN_OPENER_POLICY, CROSS_ORIGIN_RESOURCE_POLICY,
+    ContentType, HOST, HeaderName, HeaderValue, ORIGIN, PERMISSIONS_POLICY, REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+};
 use actix_web::middleware::{Next, from_fn};
 use actix_web::{App, HttpResponse, HttpServer, web};
 
@@ -48,7 +52,7 @@ fn start(
             .app_data(web::Data::new(door.clone()))
             .app_data(web::PayloadConfig::new(BODY_BYTES_MAX))
             .app_data(web::QueryConfig::default().error_handler(|_, _| Error::Query.into()))
-            .wrap(from_fn(refuse_pages))
+            .wrap(from_fn(guard))
             .configure(routes)
     });
     Ok(server
@@ -80,22 +84,47 @@ fn only(allow: &'static str) -> actix_web::Route {
     web::to(move || async move { Err::<HttpResponse, _>(Error::Method(allow)) })
 }
 
-/// A page in an operator's browser can send requests to loopback. Browsers mark those with `Origin`, tools do not.
-async fn refuse_pages(
+/// What every answer has, refusals too. No browser should ever render one.
+fn headers() -> [(HeaderName, &'static str); 8] {
+    [
+        (CACHE_CONTROL, "no-store"),
+        (CONTENT_SECURITY_POLICY, POLICY),
+        (CROSS_ORIGIN_OPENER_POLICY, "same-origin"),
+        (CROSS_ORIGIN_RESOURCE_POLICY, "same-origin"),
+        (PERMISSIONS_POLICY, "camera=(), geolocation=(), microphone=()"),
+        (REFERRER_POLICY, "no-referrer"),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (X_FRAME_OPTIONS, "DENY"),
+    ]
+}
+
+const POLICY: &str = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// Keeps pages out, and dresses what is answered.
+async fn guard(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
-) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
+) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
+    let mut response = match from_page(&request) {
+        Some(refusal) => request.error_response(refusal),
+        None => next.call(request).await?.map_into_boxed_body(),
+    };
+    for (name, value) in headers() {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    Ok(response)
+}
+
+/// A page in an operator's browser can send requests to loopback. Browsers mark those with `Origin`, tools do not.
+fn from_page(request: &ServiceRequest) -> Option<Error> {
     if request.headers().contains_key(ORIGIN) {
-        return Err(Error::Page.into());
+        return Some(Error::Page);
     }
-    if request.app_config().local_addr().ip().is_loopback() {
-        let mut hosts = request.headers().get_all(HOST);
-        // A tool of HTTP/1.0 names none; a browser always does.
-        if hosts.any(|host| !host.to_str().is_ok_and(host::is_loopback)) {
-            return Err(Error::Host.into());
-        }
-    }
-    next.call(request).await
+    let mut hosts = request.headers().get_all(HOST);
+    // A tool of HTTP/1.0 names none; a browser always does.
+    let foreign = request.app_config().local_addr().ip().is_loopback()
+        && hosts.any(|host| !host.to_str().is_ok_and(host::is_loopback));
+    foreign.then_some(Error::Host)
 }
 
 async fn metrics(door: web::Data<Door>) -> HttpResponse {
@@ -214,7 +243,7 @@ fn seen(status: conclave_cluster::Status) -> Status {
 #[cfg(test)]
 mod tests {
     use actix_web::http::StatusCode;
-    use actix_web::test::{TestRequest, init_service, read_body};
+    use actix_web::test::{TestRequest, call_service, init_service, read_body};
 
     use super::super::report::Failure;
     use super::*;
@@ -234,12 +263,12 @@ mod tests {
     ) -> (StatusCode, Vec<u8>) {
         let about = About { id: 1, name: "one".to_owned(), edition: "consumer" };
         let door = Door::new(Metrics::detached().unwrap(), about);
-        let app = App::new().app_data(web::Data::new(door)).wrap(from_fn(refuse_pages)).configure(routes);
+        let app = App::new().app_data(web::Data::new(door)).wrap(from_fn(guard)).configure(routes);
         let app = init_service(app).await;
-        let response = match actix_web::dev::Service::call(&app, request.to_request()).await {
-            Ok(response) => response,
-            Err(error) => return (error.as_response_error().status_code(), Vec::new()),
-        };
+        let response = call_service(&app, request.to_request()).await;
+        for (name, value) in headers() {
+            assert_eq!(response.headers().get(&name).unwrap(), value, "{name}");
+        }
         (response.status(), read_body(response).await.to_vec())
     }
 

@@ -32,12 +32,26 @@ impl Buckets {
     }
 
     /// Takes one. It may go below nothing by what is under way at once, and no further than one burst.
-    fn take(&mut self, client: Client, now: Instant) {
+    fn take(&mut self, client: Client, now: Instant) -> Left {
         let known = self.full.get(client);
         let each = Duration::from_secs(1) / self.rate.per_second.max(1);
         let full = (known.unwrap_or(now).max(now) + each).min(now + each * self.rate.burst * 2);
         self.full.set(client, full);
+        let full_in = full.saturating_duration_since(now);
+        let taken = u32::try_from(full_in.as_nanos().div_ceil(each.as_nanos().max(1))).unwrap_or(u32::MAX);
+        Left { rate: self.rate, remaining: self.rate.burst.saturating_sub(taken), full_in }
     }
+}
+
+/// What a client may still ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Left {
+    /// What all clients have.
+    pub rate: Rate,
+    /// How much at once.
+    pub remaining: u32,
+    /// When it is a whole burst again.
+    pub full_in: Duration,
 }
 
 /// The buckets of a node. Clones are the same.
@@ -61,9 +75,9 @@ impl Pace {
         }
     }
 
-    /// What `client` asked for was free of charge.
-    pub fn take(&self, client: Client, now: Instant) {
-        self.lock().take(client, now);
+    /// What `client` asked for was free of charge. Returns what it may still ask for.
+    pub fn take(&self, client: Client, now: Instant) -> Left {
+        self.lock().take(client, now)
     }
 
     fn lock(&self) -> MutexGuard<'_, Buckets> {
@@ -105,9 +119,22 @@ mod tests {
     }
 
     #[test]
+    fn what_is_left_is_told() {
+        let (pace, now) = (Pace::new(RATE), Instant::now());
+        let left = pace.take(of(1), now);
+        assert_eq!(left, Left { rate: RATE, remaining: 49, full_in: Duration::from_millis(100) });
+        (0..100).for_each(|_| {
+            pace.take(of(1), now);
+        });
+        assert_eq!(pace.take(of(1), now).remaining, 0);
+    }
+
+    #[test]
     fn a_debt_is_bounded() {
         let (pace, now) = (Pace::new(RATE), Instant::now());
-        (0..10_000).for_each(|_| pace.take(of(1), now));
+        (0..10_000).for_each(|_| {
+            pace.take(of(1), now);
+        });
         let wait = pace.admit(of(1), now).unwrap_err();
         assert!(wait <= Duration::from_millis(5_100), "{wait:?}");
     }

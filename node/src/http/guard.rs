@@ -25,7 +25,7 @@ const API_POLICY: &str = "default-src 'none'; base-uri 'none'; form-action 'none
      report-uri /api/v1/csp-reports; report-to csp";
 const PERMISSIONS: &str = "accelerometer=(), autoplay=(), camera=(), display-capture=(), encrypted-media=(), \
      fullscreen=(), geolocation=(), gyroscope=(), magnetometer=(), microphone=(), midi=(), payment=(), \
-     picture-in-picture=(), publickey-credentials-get=(), screen-wake-lock=(), usb=(), web-share=(), \
+     picture-in-picture=(), publickey-credentials-get=(), screen-wake-lock=(self), usb=(), web-share=(), \
      xr-spatial-tracking=()";
 
 /// An answer of so many bytes is written in one go, whatever else the server has to write.
@@ -117,6 +117,8 @@ where
         if response.response().error().is_some() {
             response = explain(&shared, response, &id);
         }
+        // What is told from here on was not charged.
+        let free = free.filter(|_| is_free(route, &method, response.status(), response.headers()));
         if let Some(row) = row {
             notes::tell(&shared, row, &mut response);
         }
@@ -131,10 +133,11 @@ where
         if shared.is_draining() || refusal.is_some_and(|refusal| refusal != Refusal::Overloaded) {
             response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
         }
-        if let Some((pace, client)) = &free
-            && is_free(route, &method, response.status(), response.headers())
-        {
-            pace.take(*client, began.into_std());
+        if let Some((pace, client)) = free {
+            let left = pace.take(client, began.into_std());
+            if route != Route::Page {
+                notes::tell_free(&left, response.headers_mut());
+            }
         }
         let size = response.response().body().size();
         if let Some(tap) = tap.filter(|_| matches!(size, BodySize::None | BodySize::Sized(..=SHORT_BYTES))) {

@@ -9,6 +9,7 @@ use super::routes::Row;
 use super::shared::Shared;
 use crate::access::allowance;
 use crate::actors::Place;
+use crate::admission::pace::{Left, Rate};
 
 const AFFINITY: HeaderName = HeaderName::from_static("x-session-affinity");
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
@@ -50,12 +51,27 @@ impl Notes {
         if let Some(policy) = policy(tier) {
             headers.insert(RATE_LIMIT_POLICY, policy);
         }
-        let name = allowance::name(tier);
-        headers.insert(RATE_LIMIT, ascii(format!("\"{name}\";r={};t={seconds}", balance.remaining)));
-        headers.insert(X_LIMIT, HeaderValue::from(balance.limit));
-        headers.insert(X_REMAINING, HeaderValue::from(balance.remaining));
-        headers.insert(X_RESET, HeaderValue::from(seconds));
+        limits(headers, allowance::name(tier), balance.limit, balance.remaining, seconds);
     }
+}
+
+fn limits(headers: &mut HeaderMap, name: &str, limit: u32, remaining: u32, seconds: u64) {
+    headers.insert(RATE_LIMIT, ascii(format!("\"{name}\";r={remaining};t={seconds}")));
+    headers.insert(X_LIMIT, HeaderValue::from(limit));
+    headers.insert(X_REMAINING, HeaderValue::from(remaining));
+    headers.insert(X_RESET, HeaderValue::from(seconds));
+}
+
+/// Tells how much more of what no allowance counts the client may ask for, where nothing else is told.
+pub(super) fn tell_free(left: &Left, headers: &mut HeaderMap) {
+    if headers.contains_key(&RATE_LIMIT) {
+        return;
+    }
+    let Rate { per_second, burst } = left.rate;
+    let window = burst.div_ceil(per_second.max(1));
+    headers.insert(RATE_LIMIT_POLICY, ascii(format!("\"free\";q={burst};w={window}")));
+    let seconds = left.full_in.as_millis().div_ceil(1000);
+    limits(headers, "free", burst, left.remaining, u64::try_from(seconds).unwrap_or(u64::MAX));
 }
 
 /// Tells what is left of a client's allowance where the handler did not: it may not have been reached.

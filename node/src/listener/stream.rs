@@ -73,7 +73,7 @@ pub struct Stream {
     watch: Watch,
     deadline: Option<Deadline>,
     refused: bool,
-    /// A body did not come in time; nothing more is read.
+    /// What was awaited did not come in time; nothing more is read.
     given_up: bool,
     parting: Option<Parting>,
 }
@@ -368,9 +368,11 @@ impl Stream {
     fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(deadline) = &mut self.deadline else { return Poll::Pending };
         ready!(deadline.over.as_mut().poll(cx));
+        // A browser opens connections that it may never use, and would take an answer for one to its next request.
+        let unused = self.heads.requests() == 0 && self.heads.at_head() && self.held.is_empty();
         match deadline.awaited {
-            Awaited::Head => self.refuse(Fault::Late),
-            Awaited::Body(_) => {
+            Awaited::Head if !unused => self.refuse(Fault::Late),
+            Awaited::Head | Awaited::Body(_) => {
                 self.given_up = true;
                 self.deadline = None;
             }

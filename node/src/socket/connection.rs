@@ -29,8 +29,8 @@ pub(super) struct Connection {
     inlet: Option<Inlet>,
     quality: Quality,
     ping: Option<Ping>,
-    /// Whether anything was heard since it was sent.
-    heard: bool,
+    /// When anything was last heard.
+    heard: Instant,
     /// The next ping, and when it is due.
     beat: Option<(SpawnHandle, Instant)>,
     hello_timeout: Duration,
@@ -55,7 +55,7 @@ impl Connection {
             inlet: Some(inlet),
             quality,
             ping: None,
-            heard: false,
+            heard: Instant::now(),
             beat: None,
             hello_timeout,
             first: None,
@@ -83,22 +83,22 @@ impl Connection {
         if self.ending.is_some() {
             return;
         }
-        if self.ping.is_some() && !self.seat.is_held_back() {
+        let silent = self.heard.elapsed();
+        if let Some(ping) = self.ping.as_ref().filter(|_| !self.seat.is_held_back()) {
             self.seat.metrics().missed();
-            if self.heard {
+            if self.heard > ping.sent {
                 self.quality.heard();
             }
-            if self.quality.missed() {
+            if self.quality.missed(silent) {
                 return self.outbox.end(Reason::new(Code::AWAY, "no answer to pings"));
             }
         }
         let id: u64 = rand::random();
         let written = self.seat.arrivals().written();
         self.ping = Some(Ping { id, sent: Instant::now(), written });
-        self.heard = false;
         ctx.ping(&id.to_be_bytes());
         // One that is not answered is repeated soon.
-        self.beat_after(self.quality.shortest(), ctx);
+        self.beat_after(self.quality.again(silent), ctx);
     }
 
     fn pong(&mut self, payload: &[u8], ctx: &mut WebsocketContext<Self>) {
@@ -126,7 +126,7 @@ impl Connection {
 
     /// Something came from the client.
     fn was_heard(&mut self, ctx: &mut WebsocketContext<Self>) {
-        self.heard = true;
+        self.heard = Instant::now();
         if let Some(first) = self.first.take() {
             ctx.cancel_future(first);
         }
@@ -169,11 +169,11 @@ impl StreamHandler<Event> for Connection {
             (_, Some(_)) => {}
             (Event::Heard, None) => self.was_heard(ctx),
             (Event::Ping(payload), None) => {
-                self.heard = true;
+                self.heard = Instant::now();
                 ctx.pong(&payload);
             }
             (Event::Pong(payload), None) => {
-                self.heard = true;
+                self.heard = Instant::now();
                 self.pong(&payload, ctx);
             }
             (Event::Close(reason), None) => {
@@ -222,6 +222,7 @@ impl StreamHandler<Out> for Connection {
                 ctx.binary(bytes);
                 self.wrote(offset, ctx);
             }
+            Out::Frame(Frame::Passed(offset)) => self.seat.arrivals().passed(offset),
             Out::End(reason) => {
                 self.close(reason, ctx);
                 ctx.run_later(PARTING, |_, ctx| ctx.stop());

@@ -45,6 +45,15 @@ impl Tongue {
             }
         }
     }
+
+    /// Passes over a message of the client's own.
+    pub(super) fn pass(&self, outbox: &Outbox, offset: u64) {
+        match self {
+            Self::Sigma => outbox.pass(offset),
+            // Clients that speak JSON say themselves how far they are.
+            Self::Json(_) => {}
+        }
+    }
 }
 
 /// The listener.
@@ -74,6 +83,10 @@ impl Listener for Ear {
             Some(frame) => self.outbox.push(frame),
             None => !self.outbox.is_ending(),
         }
+    }
+
+    fn pass(&self, offset: u64) {
+        self.tongue.pass(&self.outbox, offset);
     }
 
     fn lose(&self) {

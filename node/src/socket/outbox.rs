@@ -33,8 +33,10 @@ pub(super) enum Frame {
     Text(ByteString),
     /// FlatBuffers.
     Binary(Bytes),
-    /// FlatBuffers: a room's message at an offset.
+    /// FlatBuffers: a room's message at an offset; or at one before it, and what is between is the client's own.
     Numbered(Bytes, u64),
+    /// Nothing: up to this offset the client lacks no message of its room, since what there is is its own.
+    Passed(u64),
 }
 
 impl Frame {
@@ -42,6 +44,7 @@ impl Frame {
         match self {
             Self::Text(text) => text.len(),
             Self::Binary(bytes) | Self::Numbered(bytes, _) => bytes.len(),
+            Self::Passed(_) => 0,
         }
     }
 }
@@ -104,6 +107,16 @@ impl Outbox {
         }
         queue.wake_reader();
         fits
+    }
+
+    /// A message of the client's own is at this offset of its room; it is not told, and takes no room of its own where
+    /// something of the room waits.
+    pub(super) fn pass(&self, offset: u64) {
+        if let Some(Frame::Numbered(_, last) | Frame::Passed(last)) = self.lock().frames.back_mut() {
+            *last = offset;
+            return;
+        }
+        self.push(Frame::Passed(offset));
     }
 
     /// Ends the connection once what waits is written. The first reason stays.

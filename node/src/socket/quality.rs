@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-/// Pings that may go unanswered in a row.
+/// Pings that have to go unanswered in a row before a connection is given up.
 pub(super) const MISSES_MAX: u32 = 3;
 
 /// The bounds of the ping interval.
@@ -14,6 +14,14 @@ pub struct Interval {
     pub min: Duration,
     /// For a good one.
     pub max: Duration,
+}
+
+impl Interval {
+    /// For how long one side may be silent, however often it was pinged meanwhile: as long as after the longest interval. A
+    /// process that was stopped for half a minute, as a laptop is when its lid is closed for a moment, still has its socket.
+    pub(super) fn patience(self) -> Duration {
+        self.max + self.min * MISSES_MAX
+    }
 }
 
 /// What is known of a connection.
@@ -75,12 +83,20 @@ impl Quality {
         self.adapt();
     }
 
-    /// A ping was not answered before the next was due; true if that was one too many.
-    pub(super) fn missed(&mut self) -> bool {
+    /// A ping was not answered before the next was due, and nothing was heard for `silent`; true if that was one too many.
+    pub(super) fn missed(&mut self, silent: Duration) -> bool {
         self.loss += (1.0 - self.loss) / 8.0;
         self.misses += 1;
         self.interval = self.bounds.min;
-        self.misses >= MISSES_MAX
+        self.misses >= MISSES_MAX && silent >= self.bounds.patience()
+    }
+
+    /// After what time an unanswered ping is repeated, or given up.
+    pub(super) fn again(&self, silent: Duration) -> Duration {
+        match self.bounds.patience().saturating_sub(silent) {
+            Duration::ZERO => self.bounds.min,
+            left => left.min(self.bounds.min),
+        }
     }
 
     /// Something else was heard: the client lives, though a ping may be lost.
@@ -137,16 +153,33 @@ mod tests {
         assert!(quality.report().score < 0.2, "{:?}", quality.report());
     }
 
+    const LONG: Duration = Duration::from_secs(75);
+
     #[test]
     fn three_misses_in_a_row_are_the_end() {
         let mut quality = Quality::new(BOUNDS);
-        assert!(!quality.missed());
+        assert!(!quality.missed(LONG));
         assert_eq!(quality.interval(), BOUNDS.min);
-        assert!(!quality.missed());
+        assert!(!quality.missed(LONG));
         quality.heard();
-        assert!(!quality.missed());
+        assert!(!quality.missed(LONG));
         quality.answered(Duration::from_millis(1));
         assert!(quality.report().loss > 0.2);
-        assert_eq!((quality.missed(), quality.missed(), quality.missed()), (false, false, true));
+        assert_eq!((quality.missed(LONG), quality.missed(LONG), quality.missed(LONG)), (false, false, true));
+    }
+
+    #[test]
+    fn who_slept_for_a_while_is_waited_for_and_no_longer_than_that() {
+        let bounds = Interval { min: Duration::from_secs(5), max: Duration::from_secs(25) };
+        let mut quality = Quality::new(bounds);
+        // It fell silent right after the connection began: pings after 15 s, 20 s, and so on.
+        let mut silent = quality.interval();
+        loop {
+            silent += quality.again(silent);
+            if quality.missed(silent) {
+                break;
+            }
+        }
+        assert_eq!(silent, Duration::from_secs(40));
     }
 }

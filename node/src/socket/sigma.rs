@@ -21,6 +21,11 @@ pub(super) fn error(code: u32, message: &str) -> Frame {
     Frame::Binary(encode(&Sigma::Error { code, message: message.to_owned() }))
 }
 
+/// A heartbeat for the client.
+pub(super) fn heartbeat(timestamp: u64) -> Frame {
+    Frame::Binary(encode(&Sigma::Heartbeat { timestamp }))
+}
+
 /// What happened in a room; `None` if the schema has no word for it.
 pub(super) fn room_event(note: &Note) -> Option<Bytes> {
     let (message_id, timestamp, data) = match &note.event {
@@ -44,12 +49,7 @@ pub(super) async fn hear(session: &mut Session, bytes: Bytes) {
     }
     match frame {
         Sigma::Data { payload, message_id, timestamp: _ } => data(session, &payload, message_id),
-        Sigma::Heartbeat { timestamp: _ } => {
-            if session.beats() {
-                let timestamp = session.shared.now_ms();
-                session.say(Some(Frame::Binary(encode(&Sigma::Heartbeat { timestamp }))));
-            }
-        }
+        Sigma::Heartbeat { timestamp: _ } => session.answer_heartbeat(),
         Sigma::Connect { session_id, .. } => {
             session.land().await;
             if let Err((code, message)) = connect(session, &session_id).await {

@@ -16,6 +16,19 @@ async fn a_path_that_does_not_exist_is_not_found() {
 }
 
 #[tokio::test]
+async fn one_slash_at_the_end_and_the_case_of_a_path_do_not_matter() {
+    let cluster = shared::standard().await;
+    let node = cluster.follower().await;
+    for path in ["/api/relay/", "/API/Relay", "/v1/RELAY/", "/Api/V1/Relay"] {
+        node.post(path, &poll(&peer_id())).send().await.ok();
+    }
+    for path in ["/Health", "/livez/", "/api/v1/Edition/"] {
+        node.get(path).send().await.ok();
+    }
+    node.post("/api/relay//", &poll(&peer_id())).send().await.refused(404, "not_found");
+}
+
+#[tokio::test]
 async fn a_method_that_does_not_fit_is_refused_with_those_that_do() {
     let cluster = shared::standard().await;
     let node = cluster.follower().await;

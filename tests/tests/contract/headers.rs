@@ -1,8 +1,10 @@
 //! Headers on every response.
 
+use conclave_tests::cluster::Cluster;
 use conclave_tests::http::{Api, Reply};
 use conclave_tests::relay::{Pair, word};
 use conclave_tests::shared;
+use hyper::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -73,6 +75,7 @@ async fn security_headers_are_on_every_response() {
         for power in ["camera", "microphone", "geolocation"] {
             assert!(permissions.contains(&format!("{power}=()")), "{permissions} on {what}");
         }
+        assert!(permissions.contains("screen-wake-lock=(self)"), "{permissions} on {what}");
     }
 }
 
@@ -98,6 +101,25 @@ async fn what_is_left_of_an_allowance_is_on_every_call_that_spends_it() {
     assert!(remaining < limit, "{remaining} of {limit}");
     assert!(number("x-ratelimit-reset").is_some());
     assert!(reply.header("ratelimit").is_some() && reply.header("ratelimit-policy").is_some());
+}
+
+#[tokio::test]
+async fn what_is_left_is_on_answers_that_no_allowance_counts_too() {
+    let cluster = Cluster::builder().nodes(1).start().await;
+    let node = cluster.api(1);
+    for reply in [
+        node.get("/api/v1/edition").send().await,
+        node.get("/api/v1/nothing").send().await,
+        node.call(Method::OPTIONS, "/api/relay").send().await,
+        node.get("/api/relay").send().await,
+        node.call(Method::POST, "/api/relay").json("{").send().await,
+    ] {
+        let number = |name: &str| reply.header(name).and_then(|value| value.parse::<u64>().ok());
+        let (limit, remaining) = (number("x-ratelimit-limit"), number("x-ratelimit-remaining"));
+        assert!(limit.is_some() && remaining <= limit, "{reply:?}");
+        assert!(number("x-ratelimit-reset").is_some(), "{reply:?}");
+        assert!(reply.header("ratelimit").is_some() && reply.header("ratelimit-policy").is_some());
+    }
 }
 
 #[tokio::test]

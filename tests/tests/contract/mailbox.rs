@@ -68,6 +68,35 @@ async fn a_payload_comes_back_byte_for_byte() {
 }
 
 #[tokio::test]
+async fn a_payload_that_strict_parsers_cannot_read_is_refused_when_it_is_posted() {
+    // Else it would break the poll of whom it is for.
+    let cluster = shared::standard().await;
+    let node = cluster.follower().await;
+    let to = peer_id();
+    let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+    let post = |payload: String| {
+        let text =
+            format!(r#"{{"action":"signal","from":"a","to":"{to}","type":"offer","payload":{payload}}}"#);
+        node.post("/api/relay", &Value::Null).json(text).send()
+    };
+    for payload in [
+        r#""\ud800""#.to_owned(),
+        r#""\udc00\ud800""#.to_owned(),
+        r#"{"\ud800":1}"#.to_owned(),
+        "1e400".to_owned(),
+        "[-1e400]".to_owned(),
+        nested(65),
+    ] {
+        assert_eq!(post(payload.clone()).await.status, 400, "{payload}");
+    }
+    for payload in [r#""\ud83d\ude00""#.to_owned(), "1e308".to_owned(), nested(64)] {
+        assert_eq!(post(payload.clone()).await.status, 200, "{payload}");
+    }
+    let polled = node.relay(&poll(&to)).send().await.ok();
+    assert_eq!(polled["messages"].as_array().map(Vec::len), Some(3), "{polled}");
+}
+
+#[tokio::test]
 async fn a_payload_has_at_most_64_kib() {
     let cluster = shared::standard().await;
     let node = cluster.follower().await;

@@ -133,6 +133,19 @@ async fn offer_and_answer_pass_from_node_to_node() {
 }
 
 #[tokio::test]
+async fn an_envelope_comes_back_as_it_was_sent_with_what_nobody_here_knows() {
+    let cluster = shared::standard().await;
+    let (here, there) = cluster.two_followers().await;
+    let id = open(&here).await;
+    let path = format!("/api/v1/sessions/{id}/offer");
+    let plain = envelope(&id).to_string();
+    let sent = format!(r#"{}, "later": {{ "a": [2.50, null] }} }}"#, plain.trim_end_matches('}'));
+    here.post(&path, &Value::Null).json(sent.clone()).send().await.ok();
+    let read = there.get(&path).send().await.text();
+    assert!(read.contains(r#""later": { "a": [2.50, null] }"#), "{read} instead of {sent}");
+}
+
+#[tokio::test]
 async fn what_was_not_offered_yet_is_not_found() {
     let cluster = shared::standard().await;
     let node = cluster.follower().await;

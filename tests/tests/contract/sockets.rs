@@ -455,6 +455,14 @@ async fn what_is_wrong_is_answered_and_changes_nothing() {
     ] {
         socket.refused(request, code).await;
     }
+    let nested = format!("{}{}", "[".repeat(65), "]".repeat(65));
+    for payload in [r#""\ud800""#, "1e400", &nested] {
+        let request = format!(
+            r#"{{"id":"strict","op":"signal","from":"a","to":"b","type":"offer","payload":{payload}}}"#
+        );
+        socket.send(request).await;
+        socket.find("an error", |event| event["error"].is_object()).await;
+    }
     socket.send("[]").await;
     let answer = socket.find("an error", |event| event["error"]["code"] == "invalid_json").await;
     assert!(answer.get("id").is_none());

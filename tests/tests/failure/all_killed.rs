@@ -52,6 +52,36 @@ async fn what_was_acknowledged_is_there_after_all_nodes_were_killed() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_stream_goes_on_after_all_nodes_were_restarted() {
+    let mut cluster = Cluster::builder().unmetered().set("ttl.signal", "10m").start().await;
+    let peer = peer_id();
+    let path = format!("/api/v1/events?peerId={peer}");
+    let send = async |node: &Api, payload: u64| {
+        node.relay(&signal("sender", &peer, "offer", json!(payload))).send().await.ok();
+    };
+    let (here, there) = (cluster.api(1), cluster.api(2));
+    let mut stream = here.get(&path).open().await.expect("a stream");
+    stream.expect("welcome").await;
+    for payload in 0..3 {
+        send(&there, payload).await;
+    }
+    // The first two arrived; of the third the client has heard nothing.
+    stream.expect("signal").await;
+    let arrived = stream.expect("signal").await.id.expect("every signal has an id");
+    cluster.kill_all();
+    for id in 1..=3 {
+        cluster.restart(id);
+    }
+    cluster.wait_ready().await;
+    send(&here, 3).await;
+    let mut stream = there.get(&path).header("last-event-id", &arrived).open().await.expect("a stream");
+    stream.expect("welcome").await;
+    for payload in [2, 3] {
+        assert_eq!(stream.expect("signal").await.data["payload"], payload);
+    }
+}
+
 /// Writes one thing after another, and enters what was acknowledged, until the node does not answer.
 async fn write(node: Api, ledger: Ledger) {
     for turn in 0.. {

@@ -2,6 +2,7 @@
 
 mod all_killed;
 mod allowance;
+mod app_sync;
 mod chaos;
 mod damaged_log;
 mod descriptors;

@@ -156,7 +156,7 @@ pub(super) async fn run(ends: Ends, shared: web::Data<Shared>, context: Context)
     };
     loop {
         let expiry = session.expiry();
-        let renewal = session.renewal();
+        let (renewal, overdue) = (session.renewal(), session.overdue());
         let wants_room = !session.over && session.wants_room();
         tokio::select! {
             biased;
@@ -175,6 +175,7 @@ pub(super) async fn run(ends: Ends, shared: web::Data<Shared>, context: Context)
             Ok(()) = lapses.changed() => Box::pin(session.attach_anew()).await,
             () = until(session.deferred.as_ref().map(|(at, _)| *at)) => Box::pin(session.hear_deferred()).await,
             () = until(renewal) => Box::pin(session.renew_invite()).await,
+            () = until(overdue) => session.beat(),
             message = messages.recv(), if session.flights.len() < FLIGHTS_MAX && session.deferred.is_none() => match message {
                 Some(message) => Box::pin(session.hear(message)).await,
                 None => break,
@@ -256,16 +257,28 @@ impl Session {
         self.outbox.end(reason);
     }
 
-    /// Whether a heartbeat is due an answer.
+    /// Answers a heartbeat, if an answer is due.
     ///
     /// There are clients that answer each heartbeat with one. Two parties that both do never stop, so that this one answers
     /// once in a while.
-    pub(super) fn beats(&mut self) -> bool {
-        let due = self.beaten.is_none_or(|at| at.elapsed() >= HEARTBEAT_EVERY);
-        if due {
-            self.beaten = Some(Instant::now());
+    pub(super) fn answer_heartbeat(&mut self) {
+        if self.beaten.is_none_or(|at| at.elapsed() >= HEARTBEAT_EVERY) {
+            self.beat();
         }
-        due
+    }
+
+    /// When a client that sends heartbeats should hear one though none of its own has come: they may stand behind much else
+    /// that is read slowly, and there are clients that take a minute without one for the end.
+    fn overdue(&self) -> Option<Instant> {
+        let beaten = self.beaten.filter(|_| !self.over)?;
+        Some(beaten + self.shared.sockets.options.ping_interval.patience())
+    }
+
+    /// Sends a heartbeat.
+    pub(super) fn beat(&mut self) {
+        self.beaten = Some(Instant::now());
+        let timestamp = self.shared.now_ms();
+        self.say(Some(sigma::heartbeat(timestamp)));
     }
 
     /// The client broke the encoding's rules once more.

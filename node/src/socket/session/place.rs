@@ -181,6 +181,7 @@ impl Session {
         for message in messages {
             read = message.offset;
             if message.member == identity.key {
+                room.tongue.pass(&self.outbox, read);
                 continue;
             }
             let note = Note::new(room.epoch, Event::Message(message));
