@@ -5,6 +5,11 @@
 //! when and [`stop`] when no more, [`workload`] says what, [`sample`] looks at the servers' processes and metrics, [`report`] tells,
 //! [`chaos`] breaks a cluster meanwhile, [`siege`] floods one, [`command`] holds one file per subcommand.
 
+/// A line on standard error, as `eprintln` writes it; that nobody reads it is no failure.
+macro_rules! tell {
+    ($($words:tt)*) => { $crate::command::complain(format_args!($($words)*)) };
+}
+
 pub mod chaos;
 pub mod client;
 pub mod command;

@@ -347,6 +347,7 @@ fn serve_public(
         connections_max: connections_max.div_ceil(workers),
         shares: shared.options.shares.clone(),
         trusted_proxies: shared.options.trusted_proxies.clone(),
+        proxy_protocol: options::networks(&config.http.proxy_protocol),
         keep_alive: config.http.keep_alive,
         patience: config.http.request_timeout,
         shutdown_seconds: LINGER_SECONDS,

@@ -142,9 +142,19 @@ impl Drop for Proxy {
 impl Proxy {
     /// Starts `program` with the file `name` of `docs/deploy`, in the clear on loopback, in front of these nodes.
     async fn start(program: &str, name: &str, cluster: &Cluster) -> Self {
+        Self::edited(program, name, cluster, |text| text).await
+    }
+
+    /// The same, with changes to the file as somebody would make them who needs something else.
+    async fn edited(
+        program: &str,
+        name: &str,
+        cluster: &Cluster,
+        edit: impl FnOnce(String) -> String,
+    ) -> Self {
         let (ports, scratch) = (Ports::take(), Scratch::new());
         let own = format!("127.0.0.1:{}", ports.get(0));
-        let mut text = file(name);
+        let mut text = edit(file(name));
         for id in 1..=3_u64 {
             text = text.replace(&format!("10.0.0.{id}:3000"), &cluster.api(id).address().to_string());
         }
@@ -270,4 +280,45 @@ async fn nginx_carries_everything() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn haproxy_carries_everything() {
     carries("haproxy", "haproxy.cfg").await;
+}
+
+/// Each client has its own allowance at the nodes, though all come through one HAProxy that names them in this way.
+async fn haproxy_names_its_clients(how: &str) {
+    if !here("haproxy") {
+        return;
+    }
+    let limit = 3;
+    let cluster = Cluster::builder()
+        .set("allowance.tiers.create.limit", &limit.to_string())
+        .set("allowance.tiers.create.window", "1h")
+        .set("http.proxy_protocol", "127.0.0.7/32")
+        .start()
+        .await;
+    let proxy = Proxy::edited("haproxy", "haproxy.cfg", &cluster, |text| {
+        let server = format!("check inter 1s fall 2 rise 1 {how} source 127.0.0.7");
+        text.replace("    option forwardfor\n", "").replace("check inter 1s fall 2 rise 1", &server)
+    })
+    .await;
+    for client in [11, 12] {
+        let client = proxy.api.seen_from([127, 0, 0, client].into());
+        let create = || client.post("/api/v1/sessions", &json!({})).send();
+        for _ in 0..limit {
+            create().await.ok();
+        }
+        create().await.refused(429, "rate_limit_exceeded");
+    }
+    let mut socket = Socket::open(&proxy.api).await;
+    socket.ok(json!({"op": "hello"})).await;
+    let headers = cluster.admin(1).get("/metrics").send().await.text();
+    assert!(headers.contains("conclave_proxy_headers_total{result=\"wrong\"} 0"), "{headers}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn haproxy_names_its_clients_by_version_1_of_the_proxy_protocol() {
+    haproxy_names_its_clients("send-proxy").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn haproxy_names_its_clients_by_version_2_of_the_proxy_protocol() {
+    haproxy_names_its_clients("send-proxy-v2").await;
 }

@@ -15,9 +15,8 @@ use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::http1;
 use hyper::header::{CONTENT_TYPE, HOST, HeaderName, HeaderValue, RETRY_AFTER};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 
-use super::{Fault, Reply, Request, Target};
+use super::{Fault, Reply, Request, Stream, Target};
 
 /// The largest reply read; the contract's largest is a poll of a full mailbox.
 const REPLY_BYTES_MAX: usize = 16 << 20;
@@ -32,15 +31,14 @@ pub struct Connection {
 }
 
 struct Driver {
-    connection: http1::Connection<TokioIo<TcpStream>, Full<Bytes>>,
+    connection: http1::Connection<TokioIo<Stream>, Full<Bytes>>,
     ended: bool,
 }
 
 impl Connection {
-    /// Connects, without delaying small writes.
+    /// Connects.
     pub async fn open(target: &Target) -> Result<Self, Fault> {
-        let stream = TcpStream::connect(target.address()).await.map_err(|_| Fault::Connect)?;
-        stream.set_nodelay(true).map_err(|_| Fault::Connect)?;
+        let stream = Stream::open(target).await.map_err(|_| Fault::Connect)?;
         let (sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(|_| Fault::Connect)?;
         let driver = Driver { connection, ended: false };

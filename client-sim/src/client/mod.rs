@@ -7,8 +7,10 @@ mod connection;
 mod error;
 mod relay;
 mod session;
+mod stream;
 mod tally;
 mod target;
+pub mod trust;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +24,7 @@ pub use connection::Connection;
 pub use error::{Error, Fault};
 pub use relay::{Message, Received, Transfer};
 pub use session::Envelope;
+pub use stream::Stream;
 pub use tally::{Tally, Tried};
 pub use target::{BadTarget, Target};
 

@@ -5,11 +5,14 @@ use std::str::FromStr;
 
 use hyper::Uri;
 use hyper::header::HeaderValue;
+use rustls::pki_types::ServerName;
 
-/// One node's base URL, `http://host:port`.
+/// One node's base URL, `http://host:port` or `https://host:port`; `ws` and `wss` mean the same two.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
     authority: String,
+    /// Whom a certificate must name, under TLS.
+    name: Option<ServerName<'static>>,
     pub(super) host: HeaderValue,
 }
 
@@ -19,8 +22,8 @@ pub enum BadTarget {
     /// It doesn't parse.
     #[error("not a URL")]
     NotAUrl,
-    /// Something other than `http://`.
-    #[error("only http:// is spoken")]
+    /// Something other than HTTP.
+    #[error("only http, https, ws and wss are spoken")]
     Scheme,
     /// More than a base URL.
     #[error("a target has neither path nor query")]
@@ -33,18 +36,28 @@ impl Target {
         &self.authority
     }
 
+    /// Whom the server's certificate must name, if TLS is spoken.
+    pub(super) fn server_name(&self) -> Option<ServerName<'static>> {
+        self.name.clone()
+    }
+
     /// Splits a URL with a path into its target and path.
     pub fn with_path(url: &str) -> Result<(Self, Uri), BadTarget> {
         let uri: Uri = url.parse().map_err(|_| BadTarget::NotAUrl)?;
-        if uri.scheme_str() != Some("http") {
-            return Err(BadTarget::Scheme);
-        }
+        let is_secure = match uri.scheme_str() {
+            Some("http" | "ws") => false,
+            Some("https" | "wss") => true,
+            Some(_) | None => return Err(BadTarget::Scheme),
+        };
         let host = uri.host().ok_or(BadTarget::NotAUrl)?;
-        let authority = format!("{host}:{}", uri.port_u16().unwrap_or(80));
+        let authority = format!("{host}:{}", uri.port_u16().unwrap_or(if is_secure { 443 } else { 80 }));
+        let bare = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let name =
+            is_secure.then(|| ServerName::try_from(bare).map_err(|_| BadTarget::NotAUrl)).transpose()?;
         let header = HeaderValue::from_str(&authority).map_err(|_| BadTarget::NotAUrl)?;
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
         let path = path.parse().map_err(|_| BadTarget::NotAUrl)?;
-        Ok((Self { authority, host: header }, path))
+        Ok((Self { authority, name, host: header }, path))
     }
 }
 
@@ -59,7 +72,8 @@ impl FromStr for Target {
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}", self.authority)
+        let scheme = if self.name.is_some() { "https" } else { "http" };
+        write!(f, "{scheme}://{}", self.authority)
     }
 }
 
@@ -76,8 +90,23 @@ mod tests {
     }
 
     #[test]
+    fn a_secure_one_has_a_port_and_a_name_of_its_own() {
+        for url in ["https://node.example", "wss://node.example"] {
+            let target: Target = url.parse().unwrap();
+            assert_eq!(target.address(), "node.example:443");
+            assert_eq!(target.to_string(), "https://node.example:443");
+            assert_eq!(target.server_name(), ServerName::try_from("node.example").ok());
+        }
+        let target: Target = "https://[::1]:3000".parse().unwrap();
+        assert_eq!(target.address(), "[::1]:3000");
+        assert_eq!(target.server_name(), ServerName::try_from("::1").ok());
+        assert_eq!("ws://a:1".parse::<Target>(), "http://a:1".parse());
+    }
+
+    #[test]
     fn anything_else_is_none() {
-        assert_eq!("https://a".parse::<Target>(), Err(BadTarget::Scheme));
+        assert_eq!("ftp://a".parse::<Target>(), Err(BadTarget::Scheme));
+        assert_eq!("https://-".parse::<Target>(), Err(BadTarget::NotAUrl));
         assert_eq!("http://a/b".parse::<Target>(), Err(BadTarget::Path));
         assert_eq!("".parse::<Target>(), Err(BadTarget::NotAUrl));
     }

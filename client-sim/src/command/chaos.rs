@@ -67,7 +67,7 @@ struct Terminal;
 
 impl Audience for Terminal {
     fn hears(&self, at: Duration, what: &str) {
-        eprintln!("{:8.3} s  {what}", at.as_secs_f64());
+        tell!("{:8.3} s  {what}", at.as_secs_f64());
     }
 }
 
@@ -82,7 +82,7 @@ impl Args {
         match self.play().await {
             Ok(reports) => self.tell(&reports),
             Err(error) => {
-                eprintln!("{error}");
+                tell!("{error}");
                 BROKEN
             }
         }
@@ -110,7 +110,7 @@ impl Args {
             }
             fs::create_dir_all(&folder).map_err(|error| io_error(&folder, error))?;
             write(&folder.join(SCHEDULE), &schedule.text()?)?;
-            eprintln!("── {}: {} (seed {seed})", schedule.name, schedule.about);
+            tell!("── {}: {} (seed {seed})", schedule.name, schedule.about);
             let options = Options {
                 binary: binary.clone(),
                 other: self.other.clone(),
@@ -121,7 +121,7 @@ impl Args {
                 folder: folder.clone(),
             };
             let report = direct(schedule, &options, &Terminal, &mut stop).await;
-            eprintln!("{}", report.text());
+            tell!("{}", report.text());
             let json = serde_json::to_string(&report).map_err(|error| Error::Tool(error.to_string()))?;
             write(&folder.join("report.json"), &json)?;
             if !matches!(report.outcome, Outcome::Broken | Outcome::Impossible(_)) {
@@ -143,7 +143,7 @@ impl Args {
             return NAMES.into_iter().map(Schedule::find).collect();
         }
         if self.schedule.is_empty() {
-            eprintln!("no schedule: the seed {seed} makes one; `--seed {seed}` makes it again");
+            tell!("no schedule: the seed {seed} makes one; `--seed {seed}` makes it again");
             return Ok(vec![random(seed, self.nodes, self.duration)]);
         }
         self.schedule.iter().map(|name| Schedule::find(name)).collect()
@@ -179,10 +179,7 @@ impl Args {
         }
         let skipped = reports.iter().filter(|report| matches!(report.outcome, Outcome::Skipped(_))).count();
         if skipped > 0 {
-            eprintln!(
-                "{skipped} of {} schedules were skipped, which shows nothing about them",
-                reports.len()
-            );
+            tell!("{skipped} of {} schedules were skipped, which shows nothing about them", reports.len());
         }
         let code = |report: &Report| match report.outcome {
             Outcome::Held => GOOD,
@@ -209,7 +206,7 @@ fn list() -> u8 {
                 say(&format!("{name:24} {}{needs}\n", schedule.about));
             }
             Err(error) => {
-                eprintln!("{error}");
+                tell!("{error}");
                 return BROKEN;
             }
         }
@@ -231,7 +228,7 @@ fn interrupts() -> Result<watch::Receiver<bool>, Error> {
             if stop.send_replace(true) {
                 process::exit(i32::from(BROKEN));
             }
-            eprintln!("ending: what was seen so far will be reported; once more ends at once");
+            tell!("ending: what was seen so far will be reported; once more ends at once");
         }
     });
     Ok(stopped)

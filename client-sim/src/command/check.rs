@@ -126,7 +126,7 @@ impl Args {
         let (operations, mut findings) = match check_file(history) {
             Ok(judged) => judged,
             Err(error) => {
-                eprintln!("{}: {error}", history.display());
+                tell!("{}: {error}", history.display());
                 return BROKEN;
             }
         };
@@ -193,7 +193,7 @@ impl Args {
             let written = std::fs::create_dir_all(out).and_then(|()| std::fs::write(&path, violation.svg()));
             match written {
                 Ok(()) => violation.picture = Some(path.display().to_string()),
-                Err(error) => eprintln!("{}: {error}", path.display()),
+                Err(error) => tell!("{}: {error}", path.display()),
             }
         }
     }

@@ -56,7 +56,7 @@ impl Args {
         let sides = match self.sides() {
             Ok(sides) => sides,
             Err(why) => {
-                eprintln!("{why}");
+                tell!("{why}");
                 return BROKEN;
             }
         };
@@ -68,7 +68,7 @@ impl Args {
         }
         let most = sides.iter().map(|side| side.targets.len()).max().unwrap_or(0);
         if let Err(why) = self.work.prepare(most) {
-            eprintln!("{why}");
+            tell!("{why}");
             return BROKEN;
         }
         let stop = interrupt();
@@ -92,7 +92,7 @@ impl Args {
                     break 'rounds;
                 }
                 let run = Run::of(round, side, &report);
-                eprintln!("round {round} of {}, {}: {:.0} per second", self.rounds, run.side, run.per_s);
+                tell!("round {round} of {}, {}: {:.0} per second", self.rounds, run.side, run.per_s);
                 runs.push(run);
             }
         }

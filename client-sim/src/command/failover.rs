@@ -96,7 +96,7 @@ impl Args {
                 if summary.ok { GOOD } else { BAD }
             }
             Err(error) => {
-                eprintln!("{error}");
+                tell!("{error}");
                 BROKEN
             }
         }
@@ -126,7 +126,7 @@ impl Args {
             fleet = self.recovered(&admins, &mut acked).await?;
             let pause = self.kill_leader(&fleet, &mut acked).await?;
             if !self.json {
-                eprintln!("kill {kill}: {:.0} ms", pause.as_secs_f64() * 1e3);
+                tell!("kill {kill}: {:.0} ms", pause.as_secs_f64() * 1e3);
             }
             pauses.push(pause);
             fleet = self.recovered(&admins, &mut acked).await?;

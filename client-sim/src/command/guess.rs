@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 use std::{env, fs, process};
 
-use super::view::print_json;
+use super::view::{print_json, say};
 use super::{BAD, BROKEN, GOOD, duration};
 use crate::chaos::cluster::{Cluster, Plan};
 use crate::files::raise_open_files;
@@ -32,18 +32,18 @@ pub(super) struct Args {
 impl Args {
     pub(super) async fn run(self) -> u8 {
         if let Err(why) = raise_open_files(u64::from(self.held) + FILES_BESIDE) {
-            eprintln!("{why}");
+            tell!("{why}");
             return BROKEN;
         }
         let beside = || Some(env::current_exe().ok()?.with_file_name("conclave"));
         let binary = self.conclave.clone().or_else(beside).unwrap_or_else(|| "conclave".into());
         if !binary.is_file() {
-            eprintln!("there is no server at {}: name it with --conclave", binary.display());
+            tell!("there is no server at {}: name it with --conclave", binary.display());
             return BROKEN;
         }
         let folder = env::temp_dir().join(format!("conclave-guess-{}", process::id()));
         if let Err(error) = fs::create_dir_all(&folder) {
-            eprintln!("{}: {error}", folder.display());
+            tell!("{}: {error}", folder.display());
             return BROKEN;
         }
         let plan = Plan {
@@ -62,7 +62,7 @@ impl Args {
         let cluster = match Cluster::start(plan).await {
             Ok(cluster) => cluster,
             Err(error) => {
-                eprintln!("{error}; the nodes' logs are in {}", folder.display());
+                tell!("{error}; the nodes' logs are in {}", folder.display());
                 return BROKEN;
             }
         };
@@ -76,13 +76,13 @@ impl Args {
                 if self.json {
                     print_json(&measured);
                 } else {
-                    print!("{}", table(&measured));
+                    say(&table(&measured));
                 }
                 let within = measured.iter().all(|one| one.guesses > 0 && one.guesses <= one.most);
                 if within { GOOD } else { BAD }
             }
             Err(fault) => {
-                eprintln!("what is to be guessed could not be made: {fault}");
+                tell!("what is to be guessed could not be made: {fault}");
                 BROKEN
             }
         }

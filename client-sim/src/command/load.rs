@@ -36,7 +36,7 @@ impl Args {
             return code;
         }
         if let Err(why) = self.work.prepare(self.target.len()) {
-            eprintln!("{why}");
+            tell!("{why}");
             return BROKEN;
         }
         let plan = Plan { pids: self.pid, metrics: self.metrics, fsync_metric: self.fsync_metric };

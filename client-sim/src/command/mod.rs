@@ -16,17 +16,24 @@ mod view;
 mod work;
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
+use crate::client::trust;
+
+pub(crate) use view::complain;
 use view::{interrupt, print_json, progress, say, unanswered};
 
 /// Load, checks and measurements for Conclave, or for any server with the same HTTP contract.
 #[derive(Debug, Parser)]
 #[command(name = "conclave-sim", version)]
 pub struct Cli {
+    /// Where a target is https or wss, believe the authorities in this PEM file; else those of this machine
+    #[arg(long, global = true, value_name = "FILE")]
+    ca: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
 }
@@ -69,6 +76,12 @@ const BROKEN: u8 = 3;
 impl Cli {
     /// Runs the chosen subcommand; 0 is success, 1 a failed check, 2 bad usage or no node at the given URLs, 3 a run that could not be made.
     pub fn run(self) -> ExitCode {
+        if let Some(ca) = &self.ca
+            && let Err(error) = trust::only(ca)
+        {
+            tell!("--ca: {error}");
+            return ExitCode::from(NO_NODE);
+        }
         let code = match self.command {
             Command::Load(args) => on_runtime(args.work.threads, args.run()),
             Command::Check(args) => on_runtime(args.threads, args.run()),
@@ -99,7 +112,7 @@ fn on_runtime(threads: usize, command: impl Future<Output = u8>) -> u8 {
     match builder.enable_all().build() {
         Ok(runtime) => runtime.block_on(command),
         Err(error) => {
-            eprintln!("no runtime: {error}");
+            tell!("no runtime: {error}");
             BROKEN
         }
     }

@@ -83,11 +83,11 @@ impl Args {
         }
         let usable = |value: f64| value.is_finite() && value > 0.0;
         if !usable(self.factor) || !usable(self.normal) || self.normal > 1.0 {
-            eprintln!("--factor is above 0, --normal between 0 and 1");
+            tell!("--factor is above 0, --normal between 0 and 1");
             return BROKEN;
         }
         if let Err(why) = raise_open_files(self.concurrency + self.in_flight + FILES_BESIDE) {
-            eprintln!("{why}");
+            tell!("{why}");
             return BROKEN;
         }
         let output = self.output.clone();

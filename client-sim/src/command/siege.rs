@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 use std::{env, fs, process};
 
-use super::view::{bytes, print_json};
+use super::view::{bytes, print_json, say};
 use super::{BAD, BROKEN, GOOD, duration};
 use crate::files::raise_open_files;
 use crate::siege::kind::Kind;
@@ -64,23 +64,23 @@ impl Args {
     pub(super) async fn run(self) -> u8 {
         if self.list {
             for kind in Kind::ALL {
-                println!("{:14} {}", kind.name(), kind.about());
+                say(&format!("{:14} {}\n", kind.name(), kind.about()));
             }
             return GOOD;
         }
         let kinds = if self.all { Kind::ALL.to_vec() } else { self.kind.clone() };
         if kinds.is_empty() {
-            eprintln!("which flood? --kind NAME, --all, or --list");
+            tell!("which flood? --kind NAME, --all, or --list");
             return BROKEN;
         }
         if let Err(why) = raise_open_files(FILES) {
-            eprintln!("{why}");
+            tell!("{why}");
             return BROKEN;
         }
         let beside = || Some(env::current_exe().ok()?.with_file_name("conclave"));
         let binary = self.conclave.clone().or_else(beside).unwrap_or_else(|| "conclave".into());
         if !binary.is_file() {
-            eprintln!("there is no server at {}: name it with --conclave", binary.display());
+            tell!("there is no server at {}: name it with --conclave", binary.display());
             return BROKEN;
         }
         let home = self.out.clone();
@@ -96,10 +96,7 @@ impl Args {
             slack_bytes: self.slack,
             times: !self.no_times,
         };
-        eprintln!(
-            "about {} s and the time memory takes to settle",
-            foreseen(kinds.len(), &options).as_secs()
-        );
+        tell!("about {} s and the time memory takes to settle", foreseen(kinds.len(), &options).as_secs());
         let mut reports: Vec<Report> = Vec::new();
         let mut impossible = 0;
         for kind in kinds {
@@ -107,15 +104,15 @@ impl Args {
             // An earlier run's disks would be taken for this one's.
             let _ = fs::remove_dir_all(&options.folder);
             if let Err(error) = fs::create_dir_all(&options.folder) {
-                eprintln!("{}: {error}", options.folder.display());
+                tell!("{}: {error}", options.folder.display());
                 return BROKEN;
             }
-            eprintln!("── {}: {}", kind.name(), kind.about());
+            tell!("── {}: {}", kind.name(), kind.about());
             match run(kind, &options).await {
                 Ok(report) => reports.push(report),
                 // The others may be possible all the same.
                 Err(error) => {
-                    eprintln!("{}: {error}", kind.name());
+                    tell!("{}: {error}", kind.name());
                     impossible += 1;
                 }
             }
@@ -124,12 +121,12 @@ impl Args {
         if self.json {
             print_json(&reports);
         } else {
-            print!("{}", table(&reports));
+            say(&table(&reports));
         }
         if self.out.is_none() && ok && impossible == 0 {
             let _ = fs::remove_dir_all(&home);
         } else {
-            eprintln!("the nodes' logs are in {}", home.display());
+            tell!("the nodes' logs are in {}", home.display());
         }
         match (ok, impossible) {
             (false, _) => BAD,

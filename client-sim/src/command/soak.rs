@@ -72,7 +72,7 @@ impl Args {
             return code;
         }
         if let Err(why) = self.prepare() {
-            eprintln!("{why}");
+            tell!("{why}");
             return BROKEN;
         }
         let subjects = Subjects { pids: self.pid.clone(), dirs: self.dir.clone() };

@@ -7,7 +7,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 
 use super::NO_NODE;
-use crate::client::Target;
+use crate::client::{Stream, Target};
 use crate::report::Recorder;
 use crate::stop::Stop;
 
@@ -25,7 +25,7 @@ pub(super) fn interrupt() -> Stop {
     let said = stop.clone();
     tokio::spawn(async move {
         if tokio::signal::ctrl_c().await.is_ok() {
-            eprintln!("stopping; what has begun is brought to its end (Ctrl-C again to leave at once)");
+            tell!("stopping; what has begun is brought to its end (Ctrl-C again to leave at once)");
             said.say();
         }
         if tokio::signal::ctrl_c().await.is_ok() {
@@ -69,17 +69,28 @@ pub(super) fn say(text: &str) {
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
+/// Writes a line to standard error. That nobody reads it is no failure.
+pub(crate) fn complain(what: std::fmt::Arguments<'_>) {
+    let _ = writeln!(std::io::stderr().lock(), "{what}");
+}
+
 /// The exit code for a run against nodes of which none can be reached, said before anything is measured.
 pub(super) async fn unanswered(targets: &[Target]) -> Option<u8> {
     let tries = targets.iter().map(|target| async move {
-        let connecting = tokio::net::TcpStream::connect(target.address());
-        matches!(tokio::time::timeout(REACH, connecting).await, Ok(Ok(_)))
+        match tokio::time::timeout(REACH, Stream::open(target)).await {
+            Ok(Ok(_)) => None,
+            // Somebody is there, and not whom the certificate has to name.
+            Ok(Err(error)) if error.kind() == std::io::ErrorKind::InvalidData => {
+                Some(format!("{target} ({error}; --ca names the authority to believe)"))
+            }
+            Ok(Err(_)) | Err(_) => Some(target.to_string()),
+        }
     });
-    if targets.is_empty() || futures_util::future::join_all(tries).await.contains(&true) {
+    let all = futures_util::future::join_all(tries).await.into_iter().collect::<Option<Vec<_>>>()?;
+    if all.is_empty() {
         return None;
     }
-    let all: Vec<String> = targets.iter().map(ToString::to_string).collect();
-    eprintln!("no node answers at {}", all.join(", "));
+    tell!("no node answers at {}", all.join(", "));
     Some(NO_NODE)
 }
 
@@ -87,7 +98,7 @@ pub(super) async fn unanswered(targets: &[Target]) -> Option<u8> {
 pub(super) fn print_json(report: &impl serde::Serialize) {
     match serde_json::to_string(report) {
         Ok(json) => say(&format!("{json}\n")),
-        Err(error) => eprintln!("the report does not serialize: {error}"),
+        Err(error) => tell!("the report does not serialize: {error}"),
     }
 }
 
@@ -95,7 +106,7 @@ pub(super) fn print_json(report: &impl serde::Serialize) {
 pub(super) fn write_page(file: &Path, page: &str) -> bool {
     let written = std::fs::write(file, page);
     if let Err(error) = &written {
-        eprintln!("{}: {error}", file.display());
+        tell!("{}: {error}", file.display());
     }
     written.is_ok()
 }

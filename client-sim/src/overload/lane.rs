@@ -9,10 +9,9 @@ use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use crate::client::Target;
+use crate::client::{Stream, Target};
 use crate::content::Content;
 use crate::workload::transfer;
 
@@ -51,7 +50,7 @@ pub(super) struct Uploads {
 #[derive(Debug)]
 pub(super) struct Lane {
     target: Target,
-    stream: Option<TcpStream>,
+    stream: Option<Stream>,
     used: Instant,
     uploads: Uploads,
     request: Request,
@@ -104,11 +103,7 @@ impl Lane {
     pub(super) async fn open(&mut self) -> bool {
         if self.stream.is_none() || self.used.elapsed() > IDLE_MAX {
             self.used = Instant::now();
-            self.stream = TcpStream::connect(self.target.address()).await.ok();
-            self.stream.iter().for_each(|stream| {
-                // Without it small writes may wait, which shows in the figures; nothing else would come of it.
-                let _ = stream.set_nodelay(true);
-            });
+            self.stream = Stream::open(&self.target).await.ok();
         }
         self.stream.is_some()
     }
@@ -128,7 +123,7 @@ impl Lane {
         let rest = self.uploads.next(self.target.address(), &mut self.request);
         let Request { head, body } = &self.request;
         let mut bytes = Buf::chain(head.as_slice(), body.as_slice()).chain(rest).chain(END);
-        if stream.write_all_buf(&mut bytes).await.is_err() {
+        if stream.write_all_buf(&mut bytes).await.is_err() || stream.flush().await.is_err() {
             return Outcome::Failed("io");
         }
         self.reply.clear();

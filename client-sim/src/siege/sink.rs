@@ -36,7 +36,7 @@ impl Sink {
                 for listener in listeners {
                     match TcpListener::from_std(listener) {
                         Ok(listener) => _ = tokio::spawn(accept(listener)),
-                        Err(error) => eprintln!("a listener that discards is lost: {error}"),
+                        Err(error) => tell!("a listener that discards is lost: {error}"),
                     }
                 }
                 // Dropped or told: both mean the end.

@@ -4,12 +4,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
-use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
-use crate::client::{Fault, Target};
+use crate::client::{Fault, Stream, Target};
 
 /// The largest frame read, as [`conclave_sigma::Limits::FROM_SERVER`] plus what JSON adds.
 const FRAME_BYTES_MAX: usize = 128 << 10;
@@ -18,7 +17,7 @@ const WRITE_BYTES_MAX: usize = 8 << 20;
 
 /// An open connection. Pings are answered as they are read.
 pub struct Connection {
-    stream: WebSocketStream<TcpStream>,
+    stream: WebSocketStream<Stream>,
     unflushed: bool,
 }
 
@@ -57,9 +56,7 @@ const BROKEN: Closed = Closed { code: 1006 };
 impl Connection {
     /// Connects and upgrades. `buffer_bytes` is what is read at once, kept as long as the connection is.
     pub async fn open(target: &Target, path: &str, buffer_bytes: usize) -> Result<Self, NoUpgrade> {
-        let fault = |_| NoUpgrade::Fault(Fault::Connect);
-        let stream = TcpStream::connect(target.address()).await.map_err(fault)?;
-        stream.set_nodelay(true).map_err(fault)?;
+        let stream = Stream::open(target).await.map_err(|_| NoUpgrade::Fault(Fault::Connect))?;
         let config = WebSocketConfig::default()
             .read_buffer_size(buffer_bytes)
             .write_buffer_size(buffer_bytes)

@@ -10,6 +10,7 @@ mod model;
 mod overload;
 mod realtime;
 mod report;
+mod secured;
 mod soak;
 mod sockets;
 mod stand_in;

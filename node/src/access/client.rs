@@ -12,24 +12,18 @@ const HOPS_MAX: usize = 32;
 
 /// The address a request comes from.
 ///
-/// That is the peer, unless the peer is a trusted proxy; then it is the rightmost address of `X-Forwarded-For`
-/// that is not itself a trusted proxy. What stands left of it was written by the client and proves nothing.
-/// `forwarded` are the header's lines in the order of arrival.
-pub fn address<'a>(
-    peer: IpAddr,
-    forwarded: impl DoubleEndedIterator<Item = &'a str>,
-    trusted: &[Network],
-) -> IpAddr {
+/// That is the peer, unless the peer is a trusted proxy; then it is the nearest one for whom the request was handed on that
+/// is not itself a trusted proxy. What lies beyond was written by the client and proves nothing.
+/// `hops` are those for whom it was handed on, the nearest one first, and `None` where that is not told.
+pub fn address(peer: IpAddr, hops: impl Iterator<Item = Option<IpAddr>>, trusted: &[Network]) -> IpAddr {
     let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(address));
     let mut nearest = peer.to_canonical();
     if !is_trusted(nearest) {
         return nearest;
     }
-    // Empty elements of a list mean nothing (RFC 9110, section 5.6.1.2).
-    let hops = forwarded.rev().flat_map(|line| line.rsplit(',')).take(HOPS_MAX).map(str::trim);
-    for hop in hops.filter(|hop| !hop.is_empty()) {
+    for hop in hops.take(HOPS_MAX) {
         // A hop that is no address ends what can be believed.
-        let Some(address) = hop_address(hop) else { break };
+        let Some(address) = hop else { break };
         nearest = address;
         if !is_trusted(nearest) {
             break;
@@ -38,8 +32,18 @@ pub fn address<'a>(
     nearest
 }
 
-/// Proxies write an address, or an address and a port.
-fn hop_address(hop: &str) -> Option<IpAddr> {
+/// The hops of `X-Forwarded-For`, the nearest one first, from its lines in the order of arrival.
+pub fn forwarded_for<'a>(
+    lines: impl DoubleEndedIterator<Item = &'a [u8]>,
+) -> impl Iterator<Item = Option<IpAddr>> {
+    // Empty elements of a list mean nothing (RFC 9110, section 5.6.1.2).
+    let hops = lines.rev().flat_map(|line| line.rsplit(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
+    hops.filter(|hop| !hop.is_empty()).map(|text| hop(std::str::from_utf8(text).ok()?))
+}
+
+/// Proxies write an address, or an address and a port, which may have a name (RFC 7239, section 6.2).
+pub fn hop(hop: &str) -> Option<IpAddr> {
+    let hop = hop.rsplit_once(":_").map_or(hop, |(address, _)| address);
     let bare = hop.strip_prefix('[').and_then(|hop| hop.strip_suffix(']')).unwrap_or(hop);
     bare.parse::<IpAddr>()
         .or_else(|_| hop.parse::<SocketAddr>().map(|socket| socket.ip()))
@@ -78,7 +82,8 @@ mod tests {
 
     fn seen(peer: &str, forwarded: &[&str], trusted: &[&str]) -> String {
         let trusted: Vec<Network> = trusted.iter().map(|network| network.parse().unwrap()).collect();
-        address(peer.parse().unwrap(), forwarded.iter().copied(), &trusted).to_string()
+        let hops = forwarded_for(forwarded.iter().map(|line| line.as_bytes()));
+        address(peer.parse().unwrap(), hops, &trusted).to_string()
     }
 
     #[test]
@@ -109,6 +114,13 @@ mod tests {
         }
         assert_eq!(seen("10.0.0.1", &["203.0.113.7", ""], &["10.0.0.0/8"]), "203.0.113.7");
         assert_eq!(seen("10.0.0.1", &[","], &["10.0.0.0/8"]), "10.0.0.1");
+    }
+
+    #[test]
+    fn what_a_client_writes_does_not_hide_what_the_proxy_appends() {
+        let hops = forwarded_for([&b"\xff\xfe, 203.0.113.7"[..]].into_iter());
+        let trusted = ["10.0.0.0/8".parse().unwrap()];
+        assert_eq!(address("10.0.0.1".parse().unwrap(), hops, &trusted).to_string(), "203.0.113.7");
     }
 
     #[test]

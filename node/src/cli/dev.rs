@@ -1,10 +1,11 @@
 //! `conclave dev`.
 
 use std::io::{IsTerminal as _, stdout};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::config::{DEFAULT, Effective, Environment};
-use crate::dev::{self, Options};
+use crate::dev::{self, Options, lan};
 use crate::exit::Exit;
 
 use super::complain;
@@ -15,11 +16,13 @@ use super::sources::Sources;
   conclave dev                          three nodes on free ports
   conclave dev --base-port 3000         HTTP on 3000, 3001 and 3002
   conclave dev --nodes 5 --no-restart
+  conclave dev --lan                    https for a phone in the same network, with a QR code
   conclave dev --set allowance.tiers.create.limit=100 --set log.level=debug
 
 The data is in a temporary directory and gone afterwards. Ctrl-C ends all nodes.
 With --json, one line is printed once all nodes are ready:
-  {\"nodes\":[{\"id\",\"http\",\"admin\",\"pid\"}],\"leader\":id}")]
+  {\"nodes\":[{\"id\",\"http\",\"admin\",\"pid\"}],\"leader\":id}
+and with --lan \"certificate\", a file to trust.")]
 pub(super) struct Arguments {
     #[command(flatten)]
     sources: Sources,
@@ -29,6 +32,9 @@ pub(super) struct Arguments {
     /// HTTP on this port and those after it; without it, on free ones
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     base_port: Option<u16>,
+    /// Serve https at this machine's address in the local network, or at ADDRESS, and show a QR code for a phone
+    #[arg(long, value_name = "ADDRESS", num_args = 0..=1, require_equals = true)]
+    lan: Option<Option<IpAddr>>,
     /// Leave a node that dies dead
     #[arg(long)]
     no_restart: bool,
@@ -70,6 +76,10 @@ const OURS: &[&str] = &[
     "cluster.members",
     "cluster.join",
     "cluster.secret_file",
+    // A certificate is one node's.
+    "cluster.tls.ca",
+    "cluster.tls.cert",
+    "cluster.tls.key",
 ];
 
 /// What was asked for with `--set` and cannot be done.
@@ -83,6 +93,21 @@ fn unheeded(set: &[String]) -> Vec<String> {
         key => format!("flag --set: `{key}`: dev chooses it for each node"),
     })
     .collect()
+}
+
+/// What is configured, wherever, and does not go with `--lan`.
+fn unheeded_nearby(effective: &Effective) -> Vec<String> {
+    let ours = ["http.tls.cert", "http.tls.key"].into_iter().filter(|key| effective.origin(key) != DEFAULT);
+    let mut found: Vec<String> = ours
+        .map(|key| format!("{}: `{key}`: dev --lan makes a certificate of its own", effective.origin(key)))
+        .collect();
+    if !effective.config.http.page {
+        found.push(format!(
+            "{}: `http.page`: with dev --lan it is the page that a phone opens",
+            effective.origin("http.page")
+        ));
+    }
+    found
 }
 
 /// What the nodes have is thrown away, so that they need no time to end; whoever sets a time of grace wants to see it.
@@ -105,11 +130,20 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
         Ok(effective) => effective,
         Err(problems) => return complain(problems, Exit::Usage),
     };
-    let unheeded = unheeded(&arguments.sources.set);
+    let mut unheeded = unheeded(&arguments.sources.set);
+    if arguments.lan.is_some() {
+        unheeded.extend(unheeded_nearby(&effective));
+    }
     if !unheeded.is_empty() {
         return complain(unheeded.join("\n"), Exit::Usage);
     }
+    let lan = match arguments.lan.map(|address| address.map_or_else(lan::address, Ok)).transpose() {
+        Ok(lan) => lan,
+        Err(error) => return complain(error, Exit::Failed),
+    };
     let options = Options {
+        lan,
+        tls: effective.config.http.tls.is_on(),
         nodes: arguments.nodes,
         base_port: arguments.base_port,
         restart: !arguments.no_restart,
@@ -132,6 +166,21 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn effective(set: &[&str]) -> Effective {
+        let set = set.iter().map(ToString::to_string).collect();
+        Sources { config: None, set }.load(Environment::default(), Vec::new()).unwrap()
+    }
+
+    #[test]
+    fn what_does_not_go_with_lan_is_named() {
+        assert_eq!(unheeded_nearby(&effective(&["ttl.chunk=5s"])), [""; 0]);
+        let named = unheeded_nearby(&effective(&["http.tls.cert=c", "http.tls.key=k", "http.page=false"]));
+        for (key, said) in ["http.tls.cert", "http.tls.key", "http.page"].iter().zip(&named) {
+            assert!(said.starts_with(&format!("flag --set: `{key}`: ")), "{said}");
+        }
+        assert_eq!(named.len(), 3);
+    }
 
     #[test]
     fn what_differs_from_node_to_node_is_not_set_for_all() {

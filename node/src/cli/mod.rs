@@ -81,10 +81,16 @@ pub(crate) fn say(text: &str) {
     let _ = print(text);
 }
 
+/// Writes a line to standard error, whether or not somebody still reads it.
+pub(crate) fn tell(line: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
+}
+
 /// Writes why to standard error.
 fn complain(why: impl std::fmt::Display, exit: Exit) -> Exit {
     for line in why.to_string().lines() {
-        eprintln!("conclave: {line}");
+        tell(&format!("conclave: {line}"));
     }
     exit
 }
@@ -109,6 +115,8 @@ mod tests {
             "conclave serve --node-id 4 --peer 10.0.0.4:7400 --join",
             "conclave dev",
             "conclave dev --nodes 5 --base-port 4000 --json --no-restart --set ttl.chunk=5s",
+            "conclave dev --lan",
+            "conclave dev --lan=192.168.1.2 --nodes 1",
             "conclave dev --open",
             "conclave dev --no-open",
             "conclave cluster status --json",

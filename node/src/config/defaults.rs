@@ -36,6 +36,7 @@ impl Default for Http {
             behind_tls: false,
             allowed_origins: vec!["*".to_owned()],
             trusted_proxies: Vec::new(),
+            proxy_protocol: Vec::new(),
             deprecated: Vec::new(),
             tls: PublicTls::default(),
         }

@@ -71,7 +71,14 @@ pub const KEYS: &[(&str, &str)] = &[
         "http.allowed_origins",
         "Web origins that may call, such as \"https://app.example\". \"*\": any, without credentials.",
     ),
-    ("http.trusted_proxies", "Networks such as \"10.0.0.0/8\" whose X-Forwarded-For is believed."),
+    (
+        "http.trusted_proxies",
+        "Networks such as \"10.0.0.0/8\" whose X-Forwarded-For, or Forwarded where there is none, is believed.",
+    ),
+    (
+        "http.proxy_protocol",
+        "Networks of proxies that begin each connection with a header of the PROXY protocol (version 1 or 2): send-proxy.",
+    ),
     (
         "http.deprecated",
         "Paths that clients should leave: \"/v1 since 2027-01-31 until 2027-12-31 for /api/v1\"; `until` and `for` as needed.",

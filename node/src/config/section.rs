@@ -78,6 +78,7 @@ pub struct Http {
     pub behind_tls: bool,
     pub allowed_origins: Vec<String>,
     pub trusted_proxies: Vec<String>,
+    pub proxy_protocol: Vec<String>,
     pub deprecated: Vec<String>,
     pub tls: PublicTls,
 }

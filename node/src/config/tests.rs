@@ -246,6 +246,7 @@ fn rules_across_values_hold() {
         (&[("http.allowed_origins", "https://a.example/path")], "not an origin"),
         (&[("http.allowed_origins", "*,https://a.example")], "stands alone"),
         (&[("http.trusted_proxies", "10.0.0.0/99")], "not a network"),
+        (&[("http.proxy_protocol", "proxy.example")], "not a network"),
         (&[("cluster.members", "1=a:1,1=b:2")], "named twice"),
         (&[("cluster.members", "2=a:1")], "not among them"),
         (&[("cluster.members", "1=a")], "not a member"),

@@ -115,9 +115,12 @@ fn http<O: Fn(&str) -> String>(config: &Config, rules: &mut Rules<'_, O>) {
     let alone =
         config.http.allowed_origins.len() == 1 || !config.http.allowed_origins.iter().any(|o| o == "*");
     rules.unless(alone, "http.allowed_origins", "`*` stands alone: with it, no other origin means anything");
-    for network in &config.http.trusted_proxies {
-        if network.parse::<Network>().is_err() {
-            rules.broken("http.trusted_proxies", format!("`{network}` is not a network such as 10.0.0.0/8"));
+    for (key, networks) in [
+        ("http.trusted_proxies", &config.http.trusted_proxies),
+        ("http.proxy_protocol", &config.http.proxy_protocol),
+    ] {
+        for network in networks.iter().filter(|network| network.parse::<Network>().is_err()) {
+            rules.broken(key, format!("`{network}` is not a network such as 10.0.0.0/8"));
         }
     }
     for text in &config.http.deprecated {
@@ -135,11 +138,12 @@ fn http<O: Fn(&str) -> String>(config: &Config, rules: &mut Rules<'_, O>) {
         "http.tls.client_ca",
         "needs http.tls.cert: a proxy in front looks at certificates itself",
     );
-    let reachable = !tls.required || tls.is_on() || !config.http.trusted_proxies.is_empty();
+    let proxied = !config.http.trusted_proxies.is_empty() || !config.http.proxy_protocol.is_empty();
+    let reachable = !tls.required || tls.is_on() || proxied;
     rules.unless(
         reachable,
         "http.tls.required",
-        "needs http.tls.cert or http.trusted_proxies, or nobody could get in",
+        "needs http.tls.cert, http.trusted_proxies or http.proxy_protocol, or nobody could get in",
     );
     between(rules, "http.tls.handshake_timeout", tls.handshake_timeout, ms(100), Duration::from_secs(60));
     rules.unless(config.http.workers <= 1024, "http.workers", "more than 1024 threads help nobody");

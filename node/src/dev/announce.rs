@@ -1,10 +1,14 @@
 //! What `conclave dev` says once the cluster is ready.
 
 use std::fmt::Write;
+use std::path::Path;
 
 use serde::Serialize;
 
+use super::lan::Lan;
 use super::node::Plan;
+use super::qr;
+use crate::cli::table;
 
 /// One node, as it is announced.
 #[derive(Debug, Clone, Serialize)]
@@ -15,44 +19,61 @@ pub(crate) struct Running {
     pub(crate) pid: u32,
 }
 
+/// What there is to say.
+pub(super) struct Cluster<'a> {
+    pub(super) nodes: &'a [Running],
+    pub(super) leader: Option<u64>,
+    pub(super) plans: &'a [Plan],
+    /// Of the nodes.
+    pub(super) table: String,
+    /// Whether the page is served.
+    pub(super) page: bool,
+    pub(super) lan: Option<&'a Lan>,
+}
+
 /// One line for machines.
-pub(super) fn json(nodes: &[Running], leader: Option<u64>) -> String {
+pub(super) fn json(nodes: &[Running], leader: Option<u64>, lan: Option<&Lan>) -> String {
     #[derive(Serialize)]
     struct Line<'a> {
         nodes: &'a [Running],
         leader: Option<u64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        certificate: Option<&'a Path>,
     }
-    let line = serde_json::to_string(&Line { nodes, leader }).expect("plain fields are JSON");
+    let certificate = lan.map(|lan| lan.certificate.as_path());
+    let line = serde_json::to_string(&Line { nodes, leader, certificate }).expect("plain fields are JSON");
     format!("{line}\n")
 }
 
 /// The same for people, with something to try.
-pub(super) fn words(
-    nodes: &[Running],
-    leader: Option<u64>,
-    plans: &[Plan],
-    table: String,
-    page: bool,
-) -> String {
+pub(super) fn words(Cluster { nodes, leader, plans, table, page, lan }: &Cluster<'_>) -> String {
     let leader = leader.map_or("nobody leads yet".to_owned(), |id| format!("node {id} leads"));
     let mut text = format!("\nThe cluster is ready: {leader}.\n{table}\n");
     let at = |i: usize| nodes[i % nodes.len()].http.as_str();
     let (first, second, third) = (at(0), at(1), at(2));
-    if page {
+    if let Some(lan) = lan {
+        nearby(&mut text, lan, first);
+    } else if *page {
         let _ = writeln!(
             text,
             "Send a file from device to device: open {first}/ here and {second}/ in another window.\n"
         );
     }
     let header = "-H 'content-type: application/json'";
+    let curl = match lan {
+        Some(lan) => format!("curl -s --cacert {}", lan.certificate.display()),
+        None => "curl -s".to_owned(),
+    };
+    // Drawn anew with each start, and used once only by each line.
+    let pin = format!("{:08x}", rand::random::<u32>());
     let _ = write!(
         text,
         r#"A sender, a receiver and a witness may each ask another node:
 
-  curl -s {first}/api/relay {header} -d '{{"action":"send","pin":"2468","passwordHash":"demo","chunkIndex":0,"totalChunks":1,"data":"aGVsbG8="}}'
-  curl -s {second}/api/relay {header} -d '{{"action":"receive","pin":"2468","passwordHash":"demo"}}'
-  curl -s {third}/api/relay {header} -d '{{"action":"ack","pin":"2468","passwordHash":"demo"}}'
-  curl -s {first}/readyz
+  {curl} {first}/api/relay {header} -d '{{"action":"send","pin":"{pin}","passwordHash":"demo","chunkIndex":0,"totalChunks":1,"data":"aGVsbG8="}}'
+  {curl} {second}/api/relay {header} -d '{{"action":"receive","pin":"{pin}","passwordHash":"demo"}}'
+  {curl} {third}/api/relay {header} -d '{{"action":"ack","pin":"{pin}","passwordHash":"demo"}}'
+  {curl} {first}/readyz
 
   conclave cluster status --url {admin}
   conclave cluster transfer-leader --url {admin}
@@ -65,6 +86,18 @@ pub(super) fn words(
     text
 }
 
+/// How a phone on the desk gets to the page.
+fn nearby(text: &mut String, lan: &Lan, url: &str) {
+    let _ = writeln!(text, "On a phone in the same network, scan this or open {url}/\n");
+    text.push_str(&qr::render(&format!("{url}/"), table::wants_colour()).unwrap_or_default());
+    let _ = writeln!(
+        text,
+        "\nThe certificate was made for this run, so a browser warns once: go on if its SHA-256 is\n  {}\nIf the phone \
+         gets no answer, look at this machine's firewall.\n",
+        lan.fingerprint
+    );
+}
+
 /// Opens `url` in a browser, if this machine has a way.
 pub(super) fn open(url: &str) {
     let opener = if cfg!(target_os = "macos") { "open" } else { "xdg-open" };
@@ -75,7 +108,7 @@ pub(super) fn open(url: &str) {
         .stderr(std::process::Stdio::null())
         .spawn();
     if let Err(error) = started {
-        eprintln!("cannot open {url}: {opener}: {error}");
+        crate::cli::tell(&format!("cannot open {url}: {opener}: {error}"));
     }
 }
 
@@ -93,9 +126,24 @@ mod tests {
         (1..=count).map(node).collect()
     }
 
+    fn cluster(nodes: &[Running], leader: Option<u64>, page: bool) -> Cluster<'_> {
+        Cluster { nodes, leader, plans: &[], table: String::new(), page, lan: None }
+    }
+
+    #[test]
+    fn a_phone_gets_a_code_a_fingerprint_and_lines_that_trust_the_certificate() {
+        let home = tempfile::tempdir().unwrap();
+        let lan = Lan::make("192.168.178.23".parse().unwrap(), home.path()).unwrap();
+        let nodes = nodes(3);
+        let text = words(&Cluster { lan: Some(&lan), ..cluster(&nodes, Some(1), true) });
+        assert!(text.contains("▄▄▄▄▄") && text.contains(&lan.fingerprint), "{text}");
+        assert!(text.contains(&format!("curl -s --cacert {} http", lan.certificate.display())), "{text}");
+        assert!(json(&nodes, Some(1), Some(&lan)).contains("\"certificate\":"));
+    }
+
     #[test]
     fn machines_get_one_line() {
-        let line = json(&nodes(2), Some(2));
+        let line = json(&nodes(2), Some(2), None);
         assert_eq!(line.matches('\n').count(), 1);
         let value: serde_json::Value = serde_json::from_str(&line).unwrap();
         assert_eq!(value["leader"], 2);
@@ -106,7 +154,7 @@ mod tests {
 
     #[test]
     fn the_lines_to_try_are_json_and_use_every_node() {
-        let text = words(&nodes(3), Some(1), &[], String::new(), true);
+        let text = words(&cluster(&nodes(3), Some(1), true));
         for node in nodes(3) {
             assert!(text.contains(&format!("curl -s {}/api/relay", node.http)), "{text}");
         }
@@ -121,6 +169,6 @@ mod tests {
 
     #[test]
     fn one_node_is_enough() {
-        assert!(words(&nodes(1), None, &[], String::new(), false).contains("nobody leads yet"));
+        assert!(words(&cluster(&nodes(1), None, false)).contains("nobody leads yet"));
     }
 }

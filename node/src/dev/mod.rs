@@ -5,10 +5,13 @@
 //! process is gone, however it went, the pipe ends and so does the node.
 
 mod announce;
+pub mod lan;
 mod lifeline;
 mod node;
 mod ports;
+mod qr;
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -22,6 +25,7 @@ use crate::exit::Exit;
 use crate::serve::signals::Signals;
 
 use announce::Running;
+use lan::Lan;
 use node::{Event, Plan};
 
 pub use lifeline::end_with;
@@ -42,6 +46,10 @@ pub struct Options {
     pub nodes: u16,
     /// The first node's HTTP port; the others follow.
     pub base_port: Option<u16>,
+    /// Where machines nearby reach the nodes, over https; `None`: they don't.
+    pub lan: Option<IpAddr>,
+    /// Whether the nodes speak TLS, by a certificate that is configured.
+    pub tls: bool,
     /// Whether a node that dies is started again.
     pub restart: bool,
     /// One line of JSON instead of words.
@@ -67,6 +75,9 @@ pub enum Error {
     /// No ports.
     #[error(transparent)]
     Ports(#[from] ports::Error),
+    /// Machines nearby cannot reach the nodes.
+    #[error(transparent)]
+    Lan(#[from] lan::Error),
     /// The admin listener has no URL; cannot happen with addresses of our own.
     #[error(transparent)]
     Admin(#[from] crate::admin::client::Error),
@@ -98,9 +109,12 @@ impl Error {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Died { status, .. } if status.code() == Some(Exit::Usage as i32) => Exit::Usage,
-            Self::Died { .. } | Self::System(_) | Self::Ports(_) | Self::Admin(_) | Self::Unready { .. } => {
-                Exit::Failed
-            }
+            Self::Died { .. }
+            | Self::System(_)
+            | Self::Ports(_)
+            | Self::Lan(_)
+            | Self::Admin(_)
+            | Self::Unready { .. } => Exit::Failed,
         }
     }
 }
@@ -117,7 +131,8 @@ async fn live(options: Options) -> Result<(), Error> {
     // Of a terminal that was closed.
     let mut hangup = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())?;
     let home = tempfile::Builder::new().prefix("conclave-dev-").tempdir()?;
-    let plans = node::plan(&options, home.path())?;
+    let lan = options.lan.map(|address| Lan::make(address, home.path())).transpose()?;
+    let plans = node::plan(&options, lan.as_ref(), home.path())?;
     let (stop, stopped) = watch::channel(false);
     let (report, mut events) = mpsc::channel(64);
     let mut nodes = JoinSet::new();
@@ -133,7 +148,7 @@ async fn live(options: Options) -> Result<(), Error> {
     drop((stopped, report));
 
     let ended = tokio::select! {
-        ended = watch_over(&options, &plans, &mut events) => ended,
+        ended = watch_over(&options, lan.as_ref(), &plans, &mut events) => ended,
         signal = signals.next() => {
             say(&options, &format!("{signal}: ending all nodes"));
             Ok(())
@@ -152,6 +167,7 @@ async fn live(options: Options) -> Result<(), Error> {
 /// Announces the cluster once it is ready, then tells what becomes of its nodes. Returns only with an error.
 async fn watch_over(
     options: &Options,
+    lan: Option<&Lan>,
     plans: &[Plan],
     events: &mut mpsc::Receiver<Event>,
 ) -> Result<(), Error> {
@@ -193,10 +209,10 @@ async fn watch_over(
         .map(|(plan, pid)| Running { id: plan.id, http: plan.http_url(), admin: plan.admin_url(), pid: *pid })
         .collect();
     let text = if options.json {
-        announce::json(&running, leader)
+        announce::json(&running, leader, lan)
     } else {
         let table = status.map(|status| table::render(&status, table::wants_colour())).unwrap_or_default();
-        announce::words(&running, leader, plans, table, options.page)
+        announce::words(&announce::Cluster { nodes: &running, leader, plans, table, page: options.page, lan })
     };
     crate::cli::say(&text);
     if options.open
@@ -225,7 +241,7 @@ fn tell(options: &Options, plans: &[Plan], event: Event) {
 
 /// News: on standard error where standard output is for machines.
 fn say(options: &Options, text: &str) {
-    if options.json { eprintln!("{text}") } else { crate::cli::say(&format!("{text}\n")) }
+    if options.json { crate::cli::tell(text) } else { crate::cli::say(&format!("{text}\n")) }
 }
 
 fn index(plans: &[Plan], id: u64) -> usize {

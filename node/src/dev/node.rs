@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -13,8 +14,11 @@ use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::{mpsc, watch};
 
 use super::Options;
+use super::lan::Lan;
 use super::ports::{self, Picker};
 
+/// The file of the cluster's secret.
+const SECRET: &str = "secret";
 /// How long a dead node stays dead.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -25,7 +29,8 @@ pub(super) struct Plan {
     pub(super) id: u64,
     /// Its log file.
     pub(super) log: PathBuf,
-    http: u16,
+    scheme: &'static str,
+    http: SocketAddr,
     admin: u16,
     program: PathBuf,
     arguments: Vec<OsString>,
@@ -43,8 +48,9 @@ pub(super) enum Event {
 }
 
 /// Plans all nodes, their files under `home`.
-pub(super) fn plan(options: &Options, home: &Path) -> Result<Vec<Plan>, super::Error> {
-    let mut picker = Picker::default();
+pub(super) fn plan(options: &Options, lan: Option<&Lan>, home: &Path) -> Result<Vec<Plan>, super::Error> {
+    let host = lan.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |lan| lan.address);
+    let mut picker = Picker::of(host);
     let count = options.nodes;
     let http = match options.base_port {
         Some(base) => picker.row(base, count)?,
@@ -54,15 +60,19 @@ pub(super) fn plan(options: &Options, home: &Path) -> Result<Vec<Plan>, super::E
     let members: Vec<String> =
         (1..).zip(&peer).map(|(id, port): (u64, _)| format!("{id}=127.0.0.1:{port}")).collect();
     let program = std::env::current_exe()?;
-    let secret = home.join("secret");
-    write_secret(&secret)?;
-    let nodes = (1..).zip(http).zip(admin).map(|((id, http), admin)| Plan {
-        id,
-        log: home.join(format!("node-{id}.log")),
-        http,
-        admin,
-        program: program.clone(),
-        arguments: arguments(options, id, http, admin, &home.join(format!("node-{id}")), &secret, &members),
+    write_secret(&home.join(SECRET))?;
+    let nodes = (1..).zip(http).zip(admin).map(|((id, port), admin)| {
+        let mut plan = Plan {
+            id,
+            log: home.join(format!("node-{id}.log")),
+            scheme: if options.tls || lan.is_some() { "https" } else { "http" },
+            http: SocketAddr::new(host, port),
+            admin,
+            program: program.clone(),
+            arguments: Vec::new(),
+        };
+        plan.arguments = arguments(options, &plan, lan, home, &members);
+        plan
     });
     Ok(nodes.collect())
 }
@@ -81,11 +91,9 @@ fn any(picker: &mut Picker, count: u16) -> Result<Vec<u16>, ports::Error> {
 
 fn arguments(
     options: &Options,
-    id: u64,
-    http: u16,
-    admin: u16,
-    data: &Path,
-    secret: &Path,
+    plan: &Plan,
+    lan: Option<&Lan>,
+    home: &Path,
     members: &[String],
 ) -> Vec<OsString> {
     let mut all: Vec<OsString> = vec!["serve".into(), "--exit-with-stdin".into()];
@@ -97,13 +105,22 @@ fn arguments(
     for set in &options.set {
         all.extend(["--set".into(), set.into()]);
     }
-    // Behind the others, so that it is the one that counts.
-    all.extend(["--set".into(), format!("cluster.secret_file={}", secret.display()).into()]);
+    // Behind the others, so that these are the ones that count.
+    let mut ours = vec![format!("cluster.secret_file={}", home.join(SECRET).display())];
+    if let Some(lan) = lan {
+        ours.push(format!("http.tls.cert={}", lan.certificate.display()));
+        ours.push(format!("http.tls.key={}", lan.key.display()));
+        // Others are told of this node by it.
+        ours.push(format!("http.url={}", plan.http_url()));
+    }
+    for set in ours {
+        all.extend(["--set".into(), set.into()]);
+    }
     // Named flags are stronger than `--set` and the file: addresses and ids are ours.
-    all.extend(["--node-id".into(), id.to_string().into()]);
-    all.extend(["--http".into(), format!("127.0.0.1:{http}").into()]);
-    all.extend(["--admin".into(), format!("127.0.0.1:{admin}").into()]);
-    all.extend(["--data-dir".into(), data.into()]);
+    all.extend(["--node-id".into(), plan.id.to_string().into()]);
+    all.extend(["--http".into(), plan.http.to_string().into()]);
+    all.extend(["--admin".into(), format!("127.0.0.1:{}", plan.admin).into()]);
+    all.extend(["--data-dir".into(), home.join(format!("node-{}", plan.id)).into()]);
     for member in members {
         all.extend(["--member".into(), member.into()]);
     }
@@ -112,7 +129,7 @@ fn arguments(
 
 impl Plan {
     pub(super) fn http_url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.http)
+        format!("{}://{}", self.scheme, self.http)
     }
 
     pub(super) fn admin_url(&self) -> String {
@@ -206,6 +223,8 @@ mod tests {
         Options {
             nodes: 3,
             base_port: None,
+            lan: None,
+            tls: false,
             restart: true,
             json: false,
             page: true,
@@ -219,7 +238,7 @@ mod tests {
     #[test]
     fn every_node_knows_all_members_and_has_its_own_place() {
         let home = tempfile::tempdir().unwrap();
-        let plans = plan(&options(), home.path()).unwrap();
+        let plans = plan(&options(), None, home.path()).unwrap();
         assert_eq!(plans.iter().map(|plan| plan.id).collect::<Vec<_>>(), [1, 2, 3]);
         for plan in &plans {
             let arguments: Vec<&str> =
@@ -240,10 +259,37 @@ mod tests {
         assert_eq!(urls.len(), 6);
     }
 
+    #[test]
+    fn machines_nearby_get_https_at_this_machines_address() {
+        let home = tempfile::tempdir().unwrap();
+        let lan = Lan::make("127.0.0.2".parse().unwrap(), home.path()).unwrap();
+        for plan in plan(&options(), Some(&lan), home.path()).unwrap() {
+            assert!(plan.http_url().starts_with("https://127.0.0.2:"));
+            assert!(plan.admin_url().starts_with("http://127.0.0.1:"));
+            let arguments: Vec<&str> =
+                plan.arguments.iter().map(|argument| argument.to_str().unwrap()).collect();
+            for set in [
+                format!("http.tls.cert={}", lan.certificate.display()),
+                format!("http.tls.key={}", lan.key.display()),
+                format!("http.url={}", plan.http_url()),
+            ] {
+                assert!(arguments.contains(&set.as_str()), "{set}");
+            }
+        }
+    }
+
     /// A plan whose program is the shell.
     fn shell(home: &Path, script: &str) -> Plan {
         let arguments = vec!["-c".into(), script.into()];
-        Plan { id: 1, log: home.join("log"), http: 1, admin: 2, program: "/bin/sh".into(), arguments }
+        Plan {
+            id: 1,
+            log: home.join("log"),
+            scheme: "http",
+            http: SocketAddr::from((Ipv4Addr::LOCALHOST, 1)),
+            admin: 2,
+            program: "/bin/sh".into(),
+            arguments,
+        }
     }
 
     #[tokio::test]

@@ -43,9 +43,14 @@ pub fn sharer(shared: &Shared, request: &HttpRequest) -> Client {
 
 fn address(shared: &Shared, request: &HttpRequest) -> IpAddr {
     let peer = request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
-    let forwarded = request.headers().get_all(X_FORWARDED_FOR);
-    let lines = forwarded.map(|line| line.to_str().unwrap_or_default());
-    client::address(peer, lines, &shared.options.trusted_proxies)
+    let (headers, trusted) = (request.headers(), &shared.options.trusted_proxies);
+    // One of the two, since a proxy that writes one of them hands on the other as its client wrote it.
+    if headers.contains_key(X_FORWARDED_FOR) {
+        let lines = headers.get_all(X_FORWARDED_FOR).map(|line| line.as_bytes());
+        client::address(peer, client::forwarded_for(lines), trusted)
+    } else {
+        client::address(peer, forwarded::hops(headers), trusted)
+    }
 }
 
 /// Counts a long-lived connection in.

@@ -1,21 +1,20 @@
 //! How many connections one client may have: a part of all, so that the others find room.
 
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Instant;
 
 use actix_web::rt::net::TcpStream;
 use metrics::Counter;
 use rustix::net::SendFlags;
 
+use super::seldom::Seldom;
 use crate::access::Network;
 use crate::admission::client::Client;
 use crate::admission::share::{Place, Refused, Share};
 
 /// Connections that were closed because their clients had as many as they may.
 const REFUSED: &str = "conclave_connections_refused_total";
-/// How often it is said that a client has as many as it may.
-const SAID_EVERY: Duration = Duration::from_secs(60);
 
 /// What a client is told before its connection is closed, if it does not speak TLS.
 const ANSWER: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\ncontent-type: application/json\r\nretry-after: 5\r\n\
@@ -30,7 +29,7 @@ struct Inner {
     connections: Share,
     trusted: Vec<Network>,
     refused: Counter,
-    said: Mutex<Option<Instant>>,
+    said: Seldom,
 }
 
 impl Gate {
@@ -40,7 +39,7 @@ impl Gate {
             "connections closed because their clients had as many as they may"
         );
         let refused = metrics::counter!(REFUSED);
-        Self(Arc::new(Inner { connections, trusted, refused, said: Mutex::new(None) }))
+        Self(Arc::new(Inner { connections, trusted, refused, said: Seldom::default() }))
     }
 
     /// A place for a connection from `address`; none is needed for a trusted proxy, whose clients are many.
@@ -50,7 +49,7 @@ impl Gate {
             Ok(place) => Ok(Some(place)),
             Err(refused) => {
                 self.0.refused.increment(1);
-                self.say(address, Instant::now());
+                self.say(address);
                 Err(refused)
             }
         }
@@ -60,18 +59,14 @@ impl Gate {
         self.0.trusted.iter().any(|network| network.contains(address))
     }
 
-    /// Says so, but not for each connection: a flood of connections must not become one of lines.
-    fn say(&self, address: IpAddr, now: Instant) -> bool {
-        let mut said = self.0.said.lock().unwrap_or_else(PoisonError::into_inner);
-        let due = said.is_none_or(|said| now.saturating_duration_since(said) >= SAID_EVERY);
-        if due {
-            *said = Some(now);
+    fn say(&self, address: IpAddr) {
+        if let Some(count) = self.0.said.another(Instant::now()) {
             tracing::warn!(
                 %address,
+                count,
                 "connections refused: this client has as many as it may; if it is a proxy, add it to http.trusted_proxies"
             );
         }
-        due
     }
 }
 
@@ -103,15 +98,6 @@ mod tests {
         }
         drop(held);
         assert!(gate.enter(one).is_ok());
-    }
-
-    #[test]
-    fn it_is_said_once_a_minute() {
-        let (gate, now) = (gate(1), Instant::now());
-        let address = "192.0.2.1".parse().unwrap();
-        assert!(gate.say(address, now));
-        assert!(!gate.say(address, now + Duration::from_secs(59)));
-        assert!(gate.say(address, now + SAID_EVERY));
     }
 
     #[test]

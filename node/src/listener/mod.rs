@@ -1,6 +1,6 @@
 //! Between the public's connections and the HTTP server: TLS, and the syntax of heads.
 //!
-//! Read in this order: `heads` follows the bytes of a connection, `stream` holds back what may not pass, `refusal` is
+//! Read in this order: `preface` reads for whom a proxy connects, `heads` follows the bytes of a connection, `stream` holds back what may not pass, `refusal` is
 //! what the server sees in its place, `tap` keeps large bodies out until they are wanted, `turn` tells when one may be
 //! refused without the server, `closed` that the client has gone, `gate` lets each client have its part of the connections, `tls` makes connections of handshakes, `upgrade` takes them from the server again for
 //! sockets; [`serve`] puts them in front of the server, as `actix_web::HttpServer` would do without them.
@@ -13,7 +13,9 @@ mod heads;
 mod io;
 mod metrics;
 mod pace;
+mod preface;
 mod refusal;
+mod seldom;
 mod stream;
 mod tap;
 pub mod tls;
@@ -44,6 +46,7 @@ pub(crate) use tap::{LARGE, Tap};
 pub use tls::Tls;
 
 use gate::Gate;
+use preface::{Announced, Prefaces};
 use upgrade::Upgrades;
 
 use crate::access::Network;
@@ -83,6 +86,8 @@ pub struct Options {
     pub shares: Shares,
     /// Proxies: their connections are many clients'.
     pub trusted_proxies: Vec<Network>,
+    /// Proxies that say with each connection for whom it is, by the PROXY protocol.
+    pub proxy_protocol: Vec<Network>,
 }
 
 /// What is asked before each large body.
@@ -112,7 +117,7 @@ struct Manner {
     buffers: Buffers,
 }
 
-/// That a connection is under TLS; among the connection's data.
+/// That a client's connection is under TLS, here or at a proxy that says so; among the connection's data.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Secured;
 
@@ -132,6 +137,7 @@ where
     B: MessageBody + 'static,
 {
     let gate = Gate::new(options.shares.connections.clone(), options.trusted_proxies.clone());
+    let prefaces = Arc::new(Prefaces::new(options.proxy_protocol.clone()));
     let builder = ServerBuilder::new()
         .workers(options.workers)
         .max_concurrent_connections(options.connections_max)
@@ -153,32 +159,43 @@ where
             .on_connect_ext(|stream: &Stream, data: &mut Extensions| connected(stream, data))
             .upgrade(Upgrades(map_config(app(), |()| AppConfig::default())))
             .finish(apply_fn_factory(map_config(app(), |()| AppConfig::default()), begin));
-        let gate = gate.clone();
+        let (gate, prefaces) = (gate.clone(), prefaces.clone());
         let manner = Manner {
             patience: options.patience,
             unheard_max: options.keep_alive / 2,
             judge: options.judge.clone(),
             buffers: options.buffers.clone(),
         };
-        fn_service(move |tcp: TcpStream| {
-            let (tls, manner, gate) = (tls.clone(), manner.clone(), gate.clone());
+        fn_service(move |mut tcp: TcpStream| {
+            let (tls, manner, gate, prefaces) = (tls.clone(), manner.clone(), gate.clone(), prefaces.clone());
             async move {
-                let from = tcp.peer_addr().ok();
-                let Ok(place) = gate.enter(from.map(|from| from.ip())) else {
+                let peer = tcp.peer_addr().ok();
+                let announced = match peer.filter(|peer| prefaces.are_sent_by(*peer)) {
+                    None => Announced { client: peer, secured: false },
+                    Some(proxy) => {
+                        match prefaces.read(&mut tcp, proxy, manner.patience, tls.is_none()).await {
+                            Some(announced) => announced,
+                            None => return Err(DispatchError::DisconnectTimeout),
+                        }
+                    }
+                };
+                // What a proxy asks for itself, nobody's part is charged with.
+                let Ok(place) = gate.enter(announced.client.map(|client| client.ip())) else {
                     if tls.is_none() {
                         gate::refuse(&tcp);
                     }
                     return Err(DispatchError::DisconnectTimeout);
                 };
                 prepare(&tcp);
-                let stream = match tls {
+                let mut stream = match tls {
                     None => Stream::plain(tcp, manner, place),
                     Some(tls) => match tls.accept(tcp, place.as_ref().map(Place::client)).await {
                         Some(stream) => Stream::tls(stream, manner, place),
                         None => return Err(DispatchError::DisconnectTimeout),
                     },
                 };
-                Ok((stream, Protocol::Http1, from))
+                stream.secured |= announced.secured;
+                Ok((stream, Protocol::Http1, announced.client.or(peer)))
             }
         })
         .and_then(http)
@@ -210,8 +227,10 @@ fn prepare(tcp: &TcpStream) {
 fn connected(stream: &Stream, data: &mut Extensions) {
     data.insert(stream.tap().clone());
     data.insert(stream.closed().clone());
-    if let Some(session) = stream.session() {
+    if stream.secured {
         data.insert(Secured);
+    }
+    if let Some(session) = stream.session() {
         let chain = session.peer_certificates();
         if let Some(certificate) = chain.and_then(|chain| chain.first()).and_then(Certificate::of) {
             data.insert(certificate);

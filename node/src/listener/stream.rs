@@ -45,6 +45,8 @@ const REQUEST_BYTES: usize = 5 << 10;
 /// (`refusal`), so that its answer keeps its turn and looks as every other error does.
 pub struct Stream {
     io: Io,
+    /// The client's connection is under TLS, here or at a proxy that says so.
+    pub(super) secured: bool,
     /// Its place among its client's connections.
     place: Option<Place>,
     heads: Heads,
@@ -98,6 +100,7 @@ impl Stream {
 
     fn new(io: Io, manner: Manner, place: Option<Place>) -> Self {
         Self {
+            secured: io.session().is_some(),
             io,
             place,
             heads: Heads::default(),
@@ -258,7 +261,7 @@ impl Stream {
         }
         self.tapped = request;
         self.disowned = true;
-        let secured = self.io.session().is_some();
+        let secured = self.secured;
         let ours = self.turn.is_ours(request, *unheard_max);
         match ours.then(|| judge.refuse(&bytes[begin..end], secured)).flatten() {
             Some(answer) => {

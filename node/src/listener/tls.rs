@@ -3,9 +3,10 @@
 //! A new file that cannot be used leaves everything as it was; connections that are open keep what they were opened
 //! with. No session is resumed, so that a client's certificate is looked at with every connection.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use rustls::crypto::ring;
@@ -20,6 +21,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::metrics::{Handshake, Metrics};
+use super::seldom::Seldom;
 use crate::access::{files, watch};
 use crate::admission::client::Client;
 use crate::admission::turns::Turns;
@@ -99,6 +101,7 @@ struct Inner {
     current: ArcSwap<ServerConfig>,
     handshakes: Turns,
     metrics: Metrics,
+    failed: Seldom,
 }
 
 impl Tls {
@@ -108,7 +111,13 @@ impl Tls {
     /// If one cannot be used.
     pub fn new(options: Options, handshakes: Turns) -> Result<Self, Error> {
         let current = ArcSwap::from_pointee(configure(&options)?);
-        Ok(Self(Arc::new(Inner { options, current, handshakes, metrics: Metrics::new() })))
+        Ok(Self(Arc::new(Inner {
+            options,
+            current,
+            handshakes,
+            metrics: Metrics::new(),
+            failed: Seldom::default(),
+        })))
     }
 
     /// Reads the files anew.
@@ -138,8 +147,7 @@ impl Tls {
         }
     }
 
-    /// The handshake, within its time. What became of it is counted; who failed is told by the alert and no log line,
-    /// which strangers could fill the disk with.
+    /// The handshake, within its time. What became of it is counted, and one that failed is logged now and then.
     /// `client` waits behind its own handshakes first, so that one that begins many and ends none holds up itself.
     pub(super) async fn accept(
         &self,
@@ -147,6 +155,7 @@ impl Tls {
         client: Option<Client>,
     ) -> Option<TlsStream<TcpStream>> {
         let inner = &self.0;
+        let from = tcp.peer_addr().ok().map(|from| from.ip());
         let shaken = timeout(inner.options.handshake, async {
             let _turn = inner.handshakes.take(client).await;
             TlsAcceptor::from(inner.current.load_full()).accept(tcp).await
@@ -154,13 +163,24 @@ impl Tls {
         let (stream, result) = match shaken.await {
             Ok(Ok(stream)) => (Some(stream), Handshake::Done),
             Ok(Err(error)) => {
-                tracing::debug!(%error, "a handshake failed");
+                self.say(from, &error);
                 (None, Handshake::Failed)
             }
-            Err(_) => (None, Handshake::Late),
+            Err(_) => {
+                self.say(from, &"it was not over within http.tls.handshake_timeout");
+                (None, Handshake::Late)
+            }
         };
         inner.metrics.shaken(result);
         stream
+    }
+
+    /// Says why a handshake failed, of one a minute: strangers must not fill the disk.
+    fn say(&self, from: Option<IpAddr>, why: &dyn std::fmt::Display) {
+        if let Some(count) = self.0.failed.another(Instant::now()) {
+            let address = from.map(tracing::field::display);
+            tracing::warn!(address, %why, count, "TLS handshakes with the public failed");
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use conclave_cluster::raft::Timing;
 use conclave_cluster::state::rules::{self, Ages, Rules};
 use conclave_cluster::wire::{Secrets, Tls};
 
-use crate::access::{self, Access};
+use crate::access::{self, Access, Network};
 use crate::admission::pace::Rate;
 use crate::admission::share::Parts;
 use crate::admission::turns::Turns;
@@ -101,9 +101,13 @@ fn given(text: &str) -> Option<&str> {
     Some(text).filter(|text| !text.is_empty())
 }
 
+/// Networks that were validated.
+pub(super) fn networks(list: &[String]) -> Vec<Network> {
+    list.iter().map(|network| network.parse().expect("the networks were validated")).collect()
+}
+
 /// What the HTTP edge is told.
 pub(super) fn edge(config: &Config, access: Access, shares: Shares) -> Options {
-    let proxies = config.http.trusted_proxies.iter();
     Options {
         access,
         shares,
@@ -112,9 +116,7 @@ pub(super) fn edge(config: &Config, access: Access, shares: Shares) -> Options {
         deprecated: (config.http.deprecated.iter())
             .map(|text| text.parse().expect("the deprecations were validated"))
             .collect(),
-        trusted_proxies: proxies
-            .map(|network| network.parse().expect("the networks were validated"))
-            .collect(),
+        trusted_proxies: networks(&config.http.trusted_proxies),
         allowance: config.allowance.enabled.then(|| tiers(&config.allowance.tiers)),
         ttl: Ttl {
             chunk: config.ttl.chunk,

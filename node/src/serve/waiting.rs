@@ -6,7 +6,7 @@ use std::sync::Arc;
 use actix_web::dev::ServerHandle;
 use actix_web::rt;
 
-use super::LINGER_SECONDS;
+use super::{LINGER_SECONDS, options as of_config};
 use crate::admission::buffers::Buffers;
 use crate::config::Config;
 use crate::http::{self, Options};
@@ -38,6 +38,7 @@ impl Waiting {
             judge: Arc::new(Unpressed),
             shares: options.shares.clone(),
             trusted_proxies: options.trusted_proxies.clone(),
+            proxy_protocol: of_config::networks(&config.http.proxy_protocol),
             buffers: Buffers::new(usize::try_from(config.http.buffers_bytes_max).unwrap_or(usize::MAX)),
         };
         let app = move || http::waiting(&options, why);

@@ -30,6 +30,12 @@ const LABELLED: &[(&str, &str, &str, &[&str])] = &[
         "result",
         &["done", "failed"],
     ),
+    (
+        "conclave_proxy_headers_total",
+        "connections that had to begin with a header of the PROXY protocol, by what became of it",
+        "result",
+        &["done", "local", "wrong", "late", "ended"],
+    ),
     ("conclave_sockets_closed_total", "connections that ended, by close code", "code", &["none"]),
 ];
 

@@ -18,6 +18,7 @@ mod jobs;
 mod mailbox;
 mod openapi;
 mod page;
+mod proxies;
 mod relay;
 mod rendezvous;
 mod server;
