@@ -1,6 +1,6 @@
 //! Sockets that speak FlatBuffers, as the shipped clients of that schema do.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use conclave_sigma::{Frame, Limits, decode_within, encode};
@@ -17,6 +17,9 @@ pub fn now_ms() -> u64 {
 
 /// A socket that speaks FlatBuffers.
 pub struct Sigma(pub Socket);
+
+/// Between two heartbeats of one that waits for an answer.
+const HEARTBEAT_EVERY: Duration = Duration::from_millis(300);
 
 impl Sigma {
     /// Opens a socket to a room; nothing is said yet.
@@ -53,6 +56,20 @@ impl Sigma {
                 );
             }
         }
+    }
+
+    /// Waits until all that was said before is carried out: heartbeats are answered in their turn, one a second at most.
+    pub async fn settled(&mut self) {
+        let answered = async {
+            loop {
+                self.say(&Frame::Heartbeat { timestamp: now_ms() }).await;
+                if let Ok(heard) = timeout(HEARTBEAT_EVERY, self.next()).await {
+                    return heard.expect("it is open");
+                }
+            }
+        };
+        let heard = timeout(PATIENCE, answered).await.expect("a heartbeat is answered");
+        assert!(matches!(heard, Frame::Heartbeat { .. }), "{heard:?}");
     }
 
     /// The next frame that is no heartbeat, which has to be one of data: its payload and number.
