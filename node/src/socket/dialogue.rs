@@ -49,7 +49,7 @@ async fn carry_out(session: &mut Session, id: &Id, op: Op) -> Result<Option<Writ
         // What is said does not wait for what was said before.
         Op::Publish { room, data, volatile: false, message_id } if session.identity.is_some() => {
             in_room(session, room.as_deref())?;
-            let charge = session.charge(Tier::Signal, price(data.len()));
+            let charge = session.due(Tier::Signal, price(data.len()))?;
             let published = session.publish(tagged(&data), message_id, charge)?;
             let id = id.clone();
             session.launch(Box::pin(async move {

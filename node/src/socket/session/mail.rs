@@ -153,7 +153,7 @@ impl Session {
         let ttl_ms = millis(self.shared.options.ttl.signal);
         let verb = mailbox::Verb::Push { from, kind, payload: Body::new(payload), ttl_ms };
         let ask = Ask::Mailbox(mailbox::Ask { key: keys::mailbox(to).key, verb });
-        let charge = self.charge(Tier::Signal, 1);
+        let charge = self.due(Tier::Signal, 1)?;
         let draft = Draft { charge, owner: Some(self.owner()), ..Draft::of(ask) };
         let cluster = self.shared.cluster.clone();
         Ok(async move {

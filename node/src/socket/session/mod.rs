@@ -329,6 +329,16 @@ impl Session {
         self.spend(tier, count).map_err(|_| Code::RateLimited)
     }
 
+    /// The charge of a change that is spent in the step that carries it out. One that this node knows to be too much is
+    /// refused here: a flood of refusals must not reach the log.
+    pub(super) fn due(&self, tier: Tier, count: u32) -> Result<Option<Charge>, Code> {
+        let charge = self.charge(tier, count);
+        match charge.as_ref().map(|charge| self.shared.cluster.admits(charge)) {
+            Some(Err(_)) => Err(Code::RateLimited),
+            Some(Ok(_)) | None => Ok(charge),
+        }
+    }
+
     pub(super) fn charge(&self, tier: Tier, count: u32) -> Option<Charge> {
         let tiers = self.shared.options.allowance.as_ref()?;
         Some(tiers.charge(self.context.client, tier, count))
