@@ -2,12 +2,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
-use conclave_tests::cluster::{Cluster, READY, Signal};
-use conclave_tests::http::Api;
-use conclave_tests::ports::Ports;
+use conclave_tests::cluster::{Cluster, Signal};
+use conclave_tests::proxy::{Proxy, is_installed, path};
 use conclave_tests::raw::Raw;
 use conclave_tests::relay::{Pair, peer_id, poll, with, word};
 use conclave_tests::scratch::Scratch;
@@ -21,23 +20,6 @@ fn folder() -> PathBuf {
 
 fn file(name: &str) -> String {
     fs::read_to_string(folder().join(name)).expect("the file is there")
-}
-
-/// Whether a program is there. Elsewhere than in CI a machine may do without.
-fn here(program: &str) -> bool {
-    let found = Command::new("sh")
-        .args(["-c", &format!("command -v {program}")])
-        .env("PATH", path())
-        .stdout(Stdio::null())
-        .status()
-        .is_ok_and(|status| status.success());
-    assert!(found || std::env::var_os("CONCLAVE_CI").is_none(), "{program} is missing");
-    found
-}
-
-/// Servers are where only an administrator's path leads.
-fn path() -> String {
-    format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default())
 }
 
 fn run(program: &str, args: &[&str]) -> String {
@@ -54,7 +36,7 @@ fn run(program: &str, args: &[&str]) -> String {
 
 #[test]
 fn every_alarm_fires_and_goes_out() {
-    if !here("promtool") {
+    if !is_installed("promtool") {
         return;
     }
     run("promtool", &["check", "rules", "alerts.yml"]);
@@ -85,7 +67,7 @@ fn alarms_are_about_metrics_that_there_are() {
 
 #[tokio::test]
 async fn metrics_are_as_prometheus_wants_them() {
-    if !here("promtool") {
+    if !is_installed("promtool") {
         return;
     }
     let cluster = Cluster::builder().nodes(1).unmetered().start().await;
@@ -117,94 +99,45 @@ fn the_unit_is_shut_off_and_gives_a_node_its_time() {
     let stop: u64 = stop.parse().expect("seconds");
     // shutdown.lame_duck, shutdown.grace, the log's flush.
     assert!(stop >= 5 + 20 + 3, "{stop}");
-    if here("systemd-analyze") {
+    if is_installed("systemd-analyze") {
         // In tenths.
         run("systemd-analyze", &["security", "--offline=true", "--threshold=30", "conclave.service"]);
     }
 }
 
-/// A proxy on loopback, which ends with this.
-struct Proxy {
-    process: Child,
-    api: Api,
-    _ports: Ports,
-    _scratch: Scratch,
-}
-
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        // Ended already, or ends now.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+/// A proxy with the file `name` of `docs/deploy`, in the clear on loopback, in front of these nodes; with changes to the file as
+/// somebody would make them who needs something else.
+async fn shipped(program: &str, name: &str, cluster: &Cluster, edit: impl FnOnce(String) -> String) -> Proxy {
+    let mut text = edit(file(name));
+    for id in 1..=3_u64 {
+        text = text.replace(&format!("10.0.0.{id}:3000"), &cluster.api(id).address().to_string());
     }
-}
-
-impl Proxy {
-    /// Starts `program` with the file `name` of `docs/deploy`, in the clear on loopback, in front of these nodes.
-    async fn start(program: &str, name: &str, cluster: &Cluster) -> Self {
-        Self::edited(program, name, cluster, |text| text).await
-    }
-
-    /// The same, with changes to the file as somebody would make them who needs something else.
-    async fn edited(
-        program: &str,
-        name: &str,
-        cluster: &Cluster,
-        edit: impl FnOnce(String) -> String,
-    ) -> Self {
-        let (ports, scratch) = (Ports::take(), Scratch::new());
-        let own = format!("127.0.0.1:{}", ports.get(0));
-        let mut text = edit(file(name));
-        for id in 1..=3_u64 {
-            text = text.replace(&format!("10.0.0.{id}:3000"), &cluster.api(id).address().to_string());
+    match program {
+        "nginx" => {
+            let with_tls = |line: &&str| !line.trim_start().starts_with("ssl_");
+            let text: String = text.lines().filter(with_tls).collect::<Vec<_>>().join("\n");
+            Proxy::nginx(|own| text.replace("listen 443 ssl;", &format!("listen {own};"))).await
         }
-        let at = scratch.path().join(name);
-        let here = scratch.path().display();
-        let args = match program {
-            "nginx" => {
-                text = text.replace("listen 443 ssl;", &format!("listen {own};"));
-                let ssl = |line: &&str| !line.trim_start().starts_with("ssl_");
-                let server: String = text.lines().filter(ssl).collect::<Vec<_>>().join("\n");
-                let temp: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-                    .map(|kind| format!("{kind}_temp_path {here}/{kind};"))
-                    .concat();
-                text = format!(
-                    "daemon off; master_process off; pid {here}/pid; error_log stderr;\nevents {{}}\n\
-                     http {{ access_log off; {temp}\n{server}\n}}"
-                );
-                vec!["-p".to_owned(), here.to_string(), "-c".to_owned(), at.display().to_string()]
-            }
-            _ => {
-                text = text.replace("bind :443 ssl crt /etc/haproxy/conclave.pem", &format!("bind {own}"));
-                vec!["-db".to_owned(), "-f".to_owned(), at.display().to_string()]
-            }
-        };
-        fs::write(&at, text).expect("the scratch folder can be written");
-        let process = Command::new(program)
-            .args(args)
-            .env("PATH", path())
-            .stdin(Stdio::null())
-            .spawn()
-            .expect("the proxy can be started");
-        let api = Api::new(&format!("http://{own}"));
-        let proxy = Self { process, api, _ports: ports, _scratch: scratch };
-        eventually(READY, "the proxy answers", async || {
-            let reply = proxy.api.get("/livez").attempt().await.ok()?;
-            (reply.status == 200).then_some(())
-        })
-        .await;
-        proxy
+        _ => {
+            let with_tls = "bind :443 ssl crt /etc/haproxy/conclave.pem";
+            Proxy::haproxy(|own| text.replace(with_tls, &format!("bind {own}"))).await
+        }
     }
 }
 
 /// Everything that clients do passes through, and goes on while a node goes.
 async fn carries(program: &str, name: &str) {
-    if !here(program) {
+    if !is_installed(program) {
         return;
     }
-    let mut cluster =
-        Cluster::builder().unmetered().set("http.trusted_proxies", "127.0.0.1/32").start().await;
-    let proxy = Proxy::start(program, name, &cluster).await;
+    let mut cluster = Cluster::builder()
+        .unmetered()
+        .set("http.trusted_proxies", "127.0.0.1/32")
+        // As the guide has it: a proxy sees by its health checks that a node goes, before the node's port closes.
+        .set("shutdown.lame_duck", "4s")
+        .start()
+        .await;
+    let proxy = shipped(program, name, &cluster, |text| text).await;
     let api = proxy.api.clone();
 
     // A chunk, there and back.
@@ -284,7 +217,7 @@ async fn haproxy_carries_everything() {
 
 /// Each client has its own allowance at the nodes, though all come through one HAProxy that names them in this way.
 async fn haproxy_names_its_clients(how: &str) {
-    if !here("haproxy") {
+    if !is_installed("haproxy") {
         return;
     }
     let limit = 3;
@@ -294,7 +227,7 @@ async fn haproxy_names_its_clients(how: &str) {
         .set("http.proxy_protocol", "127.0.0.7/32")
         .start()
         .await;
-    let proxy = Proxy::edited("haproxy", "haproxy.cfg", &cluster, |text| {
+    let proxy = shipped("haproxy", "haproxy.cfg", &cluster, |text| {
         let server = format!("check inter 1s fall 2 rise 1 {how} source 127.0.0.7");
         text.replace("    option forwardfor\n", "").replace("check inter 1s fall 2 rise 1", &server)
     })

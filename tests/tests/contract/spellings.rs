@@ -2,9 +2,7 @@
 //! encoding, every kind of credential that is none, by every way in.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -12,9 +10,9 @@ use conclave_tests::authority::Authority;
 use conclave_tests::cluster::Cluster;
 use conclave_tests::http::Api;
 use conclave_tests::issuer::{Issuer, now};
+use conclave_tests::proxy::{Proxy, is_installed};
 use conclave_tests::raw::{Answer, Exchange, Raw};
 use conclave_tests::relay::{Pair, peer_id, poll, word};
-use conclave_tests::scratch::Scratch;
 use conclave_tests::wait::eventually;
 use futures_util::future::join_all;
 use serde_json::json;
@@ -443,73 +441,37 @@ async fn no_spelling_of_a_path_gets_a_certificate_past_what_it_grants() {
     }
 }
 
-/// A proxy of another make in front of a node.
-struct Front {
-    child: Child,
-    _scratch: Scratch,
-}
-
-impl Drop for Front {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+/// A proxy with hardly any configuration in front of a node; `None` if it is not installed.
+async fn front(program: &str, node: SocketAddr) -> Option<Proxy> {
+    if !is_installed(program) {
+        return None;
     }
-}
-
-impl Front {
-    /// `None` if it is not installed, which it must be where everything is tried.
-    async fn start(program: &str, node: SocketAddr) -> Option<(Self, SocketAddr)> {
-        let found = ["/usr/sbin", "/usr/bin", "/usr/local/sbin", "/usr/local/bin"];
-        let Some(path) =
-            found.iter().map(|folder| Path::new(folder).join(program)).find(|path| path.exists())
-        else {
-            assert_ne!(std::env::var("CONCLAVE_CI").as_deref(), Ok("1"), "{program} is missing");
-            println!("{program} is not installed: not tried behind it");
-            return None;
-        };
-        let scratch = Scratch::new();
-        let held = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
-        let address = held.local_addr().expect("it is bound");
-        drop(held);
-        let (home, file) = (scratch.path().display(), scratch.path().join("conf"));
-        let text = match program {
-            "nginx" => format!(
-                "daemon off; master_process off; pid {home}/pid; error_log {home}/error.log;\n\
-                 events {{}}\n\
-                 http {{ access_log off; client_body_temp_path {home}/a; proxy_temp_path {home}/b; \
-                 fastcgi_temp_path {home}/c; uwsgi_temp_path {home}/d; scgi_temp_path {home}/e;\n\
-                 server {{ listen {address}; location / {{ proxy_pass http://{node}; proxy_http_version 1.1; \
-                 proxy_set_header Host $host; proxy_set_header Connection \"\"; }} }} }}\n"
-            ),
-            _ => format!(
+    Some(match program {
+        "nginx" => {
+            Proxy::nginx(|own| {
+                format!(
+                    "server {{ listen {own}; location / {{ proxy_pass http://{node}; proxy_http_version 1.1; \
+                     proxy_set_header Host $host; proxy_set_header Connection \"\"; }} }}"
+                )
+            })
+            .await
+        }
+        _ => Proxy::haproxy(|own| {
+            format!(
                 "defaults\n  mode http\n  timeout connect 5s\n  timeout client 30s\n  timeout server 30s\n\
-                 frontend f\n  bind {address}\n  default_backend b\nbackend b\n  server s {node}\n"
-            ),
-        };
-        std::fs::write(&file, text).expect("the scratch folder is writable");
-        let flag = if program == "nginx" { "-c" } else { "-f" };
-        let child = Command::new(path)
-            .arg(flag)
-            .arg(&file)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("it can be run");
-        let front = Self { child, _scratch: scratch };
-        eventually(conclave_tests::raw::PATIENCE, "the proxy listens", async || {
-            TcpStream::connect(address).await.ok()
+                     frontend f\n  bind {own}\n  default_backend b\nbackend b\n  server s {node}\n"
+            )
         })
-        .await;
-        Some((front, address))
-    }
+        .await,
+    })
 }
 
 #[tokio::test]
 async fn no_spelling_of_a_path_opens_it_behind_a_proxy() {
     let guarded = Guarded::start().await;
     for program in ["nginx", "haproxy"] {
-        let Some((_front, address)) = Front::start(program, guarded.node().address()).await else { continue };
+        let Some(front) = front(program, guarded.node().address()).await else { continue };
+        let address = front.api.address();
         let (mut refused, mut right) = (Vec::new(), Vec::new());
         let bearer = format!("authorization: Bearer {}\r\n", guarded.right);
         for door in guarded.doors_to_nothing() {

@@ -1,0 +1,100 @@
+//! Proxies of other makes on loopback: nginx and HAProxy, where they are installed.
+
+use std::env;
+use std::fs;
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+
+use crate::cluster::READY;
+use crate::http::Api;
+use crate::ports::Ports;
+use crate::scratch::Scratch;
+use crate::wait::eventually;
+
+/// A proxy that ends with this.
+pub struct Proxy {
+    process: Child,
+    /// Where it listens.
+    pub api: Api,
+    _ports: Ports,
+    _scratch: Scratch,
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        // Ended already, or ends now.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl Proxy {
+    /// Starts nginx with this in its `http` block, which is told where to listen. A node behind it answers `/livez` soon.
+    pub async fn nginx(http: impl FnOnce(SocketAddr) -> String) -> Self {
+        let (ports, scratch) = (Ports::take(), Scratch::new());
+        let address = SocketAddr::from(([127, 0, 0, 1], ports.get(0)));
+        let home = scratch.path().display().to_string();
+        let folders: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+            .map(|kind| format!("{kind}_temp_path {home}/{kind};"))
+            .concat();
+        let text = format!(
+            "daemon off; master_process off; pid {home}/pid; error_log stderr;\nevents {{}}\n\
+             http {{ access_log off; {folders}\n{}\n}}",
+            http(address)
+        );
+        let mut nginx = Command::new("nginx");
+        nginx.args(["-p", &home, "-c"]);
+        Self::start(nginx, &text, address, ports, scratch).await
+    }
+
+    /// Starts HAProxy with this file, which is told where to listen. A node behind it answers `/livez` soon.
+    pub async fn haproxy(file: impl FnOnce(SocketAddr) -> String) -> Self {
+        let (ports, scratch) = (Ports::take(), Scratch::new());
+        let address = SocketAddr::from(([127, 0, 0, 1], ports.get(0)));
+        let mut haproxy = Command::new("haproxy");
+        haproxy.args(["-db", "-f"]);
+        Self::start(haproxy, &file(address), address, ports, scratch).await
+    }
+
+    async fn start(
+        mut program: Command,
+        text: &str,
+        address: SocketAddr,
+        ports: Ports,
+        scratch: Scratch,
+    ) -> Self {
+        let file = scratch.path().join("configuration");
+        fs::write(&file, text).expect("the scratch folder can be written");
+        let process = program
+            .arg(&file)
+            .env("PATH", path())
+            .stdin(Stdio::null())
+            .spawn()
+            .expect("the proxy can be started");
+        let api = Api::new(&format!("http://{address}"));
+        let proxy = Self { process, api, _ports: ports, _scratch: scratch };
+        eventually(READY, "the proxy answers", async || {
+            let reply = proxy.api.get("/livez").attempt().await.ok()?;
+            (reply.status == 200).then_some(())
+        })
+        .await;
+        proxy
+    }
+}
+
+/// Whether a program is there. Elsewhere than in CI a machine may do without.
+pub fn is_installed(program: &str) -> bool {
+    let found = Command::new("sh")
+        .args(["-c", &format!("command -v {program}")])
+        .env("PATH", path())
+        .stdout(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success());
+    assert!(found || env::var_os("CONCLAVE_CI").is_none(), "{program} is missing");
+    found
+}
+
+/// Servers are where only an administrator's path leads.
+pub fn path() -> String {
+    format!("{}:/usr/sbin:/sbin", env::var("PATH").unwrap_or_default())
+}
