@@ -1,9 +1,11 @@
-//! An allowance is exact over the whole cluster.
+//! An allowance is exact over the whole cluster, and what is beyond it costs the cluster nothing.
 
 use conclave_tests::cluster::Cluster;
-use conclave_tests::relay::{invite_code, peer_id, register};
+use conclave_tests::relay::{invite_code, peer_id, register, word};
 use conclave_tests::shared::limits;
+use conclave_tests::socket::Socket;
 use futures_util::{StreamExt as _, stream};
+use serde_json::json;
 
 const LIMIT: u32 = 100;
 const REQUESTS: usize = 2_000;
@@ -32,4 +34,29 @@ async fn of_two_thousand_requests_sprayed_over_three_nodes_exactly_a_hundred_are
         }
     }
     assert!(admitted <= LIMIT && admitted + unknown >= LIMIT, "{admitted} admitted, {unknown} unknown");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_socket_asks_beyond_its_allowance_reaches_no_log() {
+    let cluster = limits(Cluster::builder(), 4, "1h").start().await;
+    let mut socket = Socket::open(&cluster.follower().await).await;
+    socket.ok(json!({"op": "hello"})).await;
+    socket.ok(json!({"op": "claim", "peerId": peer_id()})).await;
+    socket.ok(json!({"op": "join", "room": word("room")})).await;
+    let publish = json!({"op": "publish", "data": 1});
+    let signal = json!({"op": "signal", "to": peer_id(), "type": "offer", "payload": "x"});
+    while socket.ask(publish.clone()).await["ok"] == true {}
+    // An election appends an entry of its own, and a busy machine may hold one at any time.
+    for round in 1.. {
+        let before = cluster.log_end().await;
+        for _ in 0..40 {
+            socket.refused(publish.clone(), "rate_limited").await;
+            socket.refused(signal.clone(), "rate_limited").await;
+        }
+        let after = cluster.log_end().await;
+        if after == before {
+            return;
+        }
+        assert!(after.term != before.term && round < 3, "from {before:?} to {after:?}");
+    }
 }
