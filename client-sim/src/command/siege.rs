@@ -49,7 +49,7 @@ pub(super) struct Args {
     /// Do without cgroups: a node that takes too much memory is not stopped
     #[arg(long)]
     no_cgroup: bool,
-    /// Do not judge the honest client's p99
+    /// Do not judge the honest client's p99: of the three phases only the last one is run
     #[arg(long)]
     no_times: bool,
     /// Keep the nodes' disks and logs in this folder

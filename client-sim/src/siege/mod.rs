@@ -34,7 +34,7 @@ use flow::{Aim, Flooded, Tally};
 use honest::Honest;
 use kind::Kind;
 use line::{Line, Tls};
-use report::{Memory, Report};
+use report::{Base, Memory, Report};
 use sink::Sink;
 
 /// Where floods come from; more addresses follow this one.
@@ -59,7 +59,7 @@ pub struct Options {
     pub binary: PathBuf,
     /// Where the nodes' disks and logs are.
     pub folder: PathBuf,
-    /// How long each of the three phases takes.
+    /// How long each phase takes: three where times are judged, else one.
     pub time: Duration,
     /// How long memory may take to end where it began.
     pub settle: Duration,
@@ -71,7 +71,8 @@ pub struct Options {
     pub addresses: u8,
     /// By how much a node's memory may have grown in the end.
     pub slack_bytes: u64,
-    /// Whether the honest client's p99 is judged. On a machine that does much else it says nothing.
+    /// Whether the honest client's p99 is judged, which takes two phases more. On a machine that does much else it says
+    /// nothing.
     pub times: bool,
 }
 
@@ -118,13 +119,10 @@ pub async fn run(kind: Kind, options: &Options) -> Result<Report, Error> {
 
     honest.feel(WARM_UP).await;
     let mut memory = Memory::of(&cluster);
-    let quiet = honest.feel(options.time).await;
-    let sink = Sink::open(nodes.len()).map_err(|error| Error::Io("a listener that discards", error))?;
-    let at_sink = launch(kind, &chunk, sink.addresses(), options);
-    sleep(RAMP).await;
-    let discarded = honest.feel(options.time).await;
-    let discarded_flood = at_sink.landed().await?;
-    drop(sink);
+    let base = match options.times {
+        true => Some(base(kind, &chunk, &honest, options).await?),
+        false => None,
+    };
 
     let at_nodes = launch(kind, &chunk, &nodes, options);
     sleep(RAMP).await;
@@ -162,10 +160,20 @@ pub async fn run(kind: Kind, options: &Options) -> Result<Report, Error> {
     // The nodes end before their groups are removed.
     drop(cluster);
     drop(groups);
-    let mut report =
-        Report::new(kind, options, [quiet, discarded, felt], [discarded_flood, flood], memory, deaths);
+    let mut report = Report::new(kind, options, base, felt, flood, memory, deaths);
     report.note_failed_after(failed_after);
     Ok(report)
+}
+
+/// What the honest client feels while nothing is done to the nodes.
+async fn base(kind: Kind, chunk: &str, honest: &Honest, options: &Options) -> Result<Base, Error> {
+    let quiet = honest.feel(options.time).await;
+    let sink =
+        Sink::open(honest.nodes.len()).map_err(|error| Error::Io("a listener that discards", error))?;
+    let flood = launch(kind, chunk, sink.addresses(), options);
+    sleep(RAMP).await;
+    let discarded = honest.feel(options.time).await;
+    Ok(Base { quiet, discarded, flood: flood.landed().await? })
 }
 
 /// A flood that is under way on a thread of its own.
