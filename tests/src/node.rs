@@ -9,6 +9,8 @@ use conclave_client_sim::chaos::cluster::ports::Ports;
 use conclave_client_sim::chaos::cluster::process::{Process, Signal};
 
 use crate::binary;
+use crate::cluster::READY;
+use crate::wait::eventually;
 
 /// HTTP, admin, peers.
 const PORTS_PER_NODE: u16 = 3;
@@ -55,6 +57,14 @@ impl Node {
     /// What it printed so far.
     pub fn printed(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Everything it has printed, once this is among it: a node does not wait for its log.
+    pub async fn says(&self, text: &str) -> String {
+        eventually(READY, &format!("node {} says {text:?}", self.id), async || {
+            Some(self.printed()).filter(|printed| printed.contains(text))
+        })
+        .await
     }
 
     /// The id of its process, which has to be there.

@@ -86,7 +86,7 @@ async fn without_the_secret_nothing_can_be_read_or_changed() {
     assert!(only_elections(&terms_before, &terms(&cluster).await));
     assert_eq!(members(&cluster.status().await), members_before);
     works(&cluster).await;
-    let printed = cluster.node(1).printed();
+    let printed = cluster.node(1).says("peer connection refused").await;
     let told = printed.lines().filter(|line| line.contains("peer connection refused")).count();
     let minutes = usize::try_from(begun.elapsed().as_secs() / 60).expect("a test is short") + 1;
     assert!((1..=2 * minutes).contains(&told), "once a minute for each of two reasons: {told}");
@@ -162,8 +162,7 @@ async fn the_last_term_there_is_does_not_end_elections_whoever_claims_it() {
         let (mut stranger, _) = Stranger::greet(cluster.node(to).listen, &claim).await;
         let answer = stranger.exchange(role::REQUEST, kind::APPEND, &last_term(), &[]).await;
         assert_eq!(answer.map(|answer| answer.kind), Some(kind::FAILED), "as node {from} to node {to}");
-        let printed = cluster.node(to).printed();
-        assert!(printed.contains("absurd"), "{printed}");
+        cluster.node(to).says("absurd").await;
     }
     let (to, from) = (1, 2);
     let claim = Claim { cluster: cluster.name(), from, to, proves: false };
@@ -171,8 +170,7 @@ async fn the_last_term_there_is_does_not_end_elections_whoever_claims_it() {
     for (snapshot, why) in [(first_piece(u64::MAX), "too_large"), (first_piece(10), "malformed")] {
         let answer = stranger.exchange(role::REQUEST, kind::SNAPSHOT, &snapshot, &[0; 16]).await;
         assert_eq!(answer.map(|answer| answer.kind), Some(kind::FAILED), "{why}");
-        let printed = cluster.node(to).printed();
-        assert!(printed.contains(why), "{why}: {printed}");
+        cluster.node(to).says(why).await;
     }
     assert!(cluster.node(to).files("part").is_empty(), "nothing was written");
     assert!(only_elections(&before, &terms(&cluster).await));
