@@ -1,5 +1,5 @@
 //! What one stored thing weighs beside the bytes it carries: the memory that its entry takes on a node, with its
-//! places in the agenda and in other maps. Measured, see `benches/memory.rs`; part of the log's meaning as all bounds are.
+//! places in the agenda and in other maps. Measured, see `tests/memory.rs`; part of the log's meaning as all bounds are.
 
 /// A kind of stored thing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
