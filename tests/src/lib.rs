@@ -5,7 +5,7 @@
 //! WebSocket, [`sigma`] one that speaks FlatBuffers, [`shipped`] behaves as the published client of that schema does, [`app`]
 //! as the shipped app, [`events`] listens to them, [`issuer`] makes the tokens they ask for, [`authority`] certificates,
 //! [`relay`] spells the relay's actions, [`roam`] is a client that follows connection errors and `Retry-After` from node to
-//! node, [`proxy`] is nginx or HAProxy in front of them, [`peer`] a stranger at the port of the peers, [`net`] stands between the nodes' peer ports, and [`shared`] holds the clusters that contract tests have in common.
+//! node, [`proxy`] is nginx or HAProxy in front of them, [`peer`] a stranger at the port of the peers, which spells its [`frames`], [`net`] stands between the nodes' peer ports, and [`shared`] holds the clusters that contract tests have in common.
 //!
 //! Everything here panics with a readable message instead of returning errors: its only callers are tests.
 //!
@@ -21,6 +21,7 @@ pub mod app;
 pub mod authority;
 pub mod events;
 pub mod files;
+pub mod frames;
 pub mod http;
 pub mod issuer;
 pub mod peer;

@@ -1,4 +1,4 @@
-//! The peer port as a stranger speaks to it: greetings and frames spelled out byte by byte, sound or not.
+//! The peer port as a stranger speaks to it, with greetings and frames that are sound or not.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -6,6 +6,9 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+
+pub use crate::frames::Claim;
+use crate::frames::{frame, hello};
 
 /// Long enough that only a defect lets it pass.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -36,19 +39,6 @@ pub mod kind {
     pub const ADMIN: u8 = 10;
 }
 
-/// Who a stranger claims to be.
-#[derive(Debug, Clone)]
-pub struct Claim {
-    /// The cluster's name.
-    pub cluster: String,
-    /// The id it gives itself.
-    pub from: u64,
-    /// The node it speaks to.
-    pub to: u64,
-    /// Whether it says that it will prove to have the secret.
-    pub proves: bool,
-}
-
 /// A frame as it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
@@ -70,16 +60,7 @@ impl Stranger {
     pub async fn greet(address: SocketAddr, claim: &Claim) -> (Self, Option<Frame>) {
         let stream = TcpStream::connect(address).await.expect("the peer port is open");
         let mut this = Self { stream };
-        let mut hello = b"conclave".to_vec();
-        hello.extend([0, 2, 0, 2]);
-        hello.extend(claim.from.to_be_bytes());
-        hello.extend(claim.to.to_be_bytes());
-        hello.push(0);
-        hello.extend([7; 8]);
-        hello.push(u8::from(claim.proves));
-        hello.extend([9; 32]);
-        hello.extend(claim.cluster.as_bytes());
-        let answer = this.exchange(role::HELLO, 0, &hello, &[]).await;
+        let answer = this.exchange(role::HELLO, 0, &hello(claim), &[]).await;
         (this, answer)
     }
 
@@ -98,16 +79,4 @@ impl Stranger {
         self.stream.read_exact(&mut body).await.ok()?;
         Some(Frame { kind: body[0], role: body[1], header: body[16..].to_vec() })
     }
-}
-
-fn frame(role: u8, kind: u8, header: &[u8], payload: &[u8]) -> Vec<u8> {
-    let mut body = vec![kind, role, 0, 0];
-    body.extend(1u64.to_be_bytes());
-    body.extend((header.len() as u32).to_be_bytes());
-    body.extend(header);
-    body.extend(payload);
-    let mut bytes = (body.len() as u32).to_be_bytes().to_vec();
-    bytes.extend(crc32c::crc32c(&body).to_be_bytes());
-    bytes.extend(body);
-    bytes
 }

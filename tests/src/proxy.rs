@@ -29,7 +29,7 @@ impl Drop for Proxy {
 }
 
 impl Proxy {
-    /// Starts nginx with this in its `http` block, which is told where to listen. A node behind it answers `/livez` soon.
+    /// Starts nginx with this in its `http` block, which is told where to listen, and waits until it has a node to pass requests to.
     pub async fn nginx(http: impl FnOnce(SocketAddr) -> String) -> Self {
         let (ports, scratch) = (Ports::take(), Scratch::new());
         let address = SocketAddr::from(([127, 0, 0, 1], ports.get(0)));
@@ -47,7 +47,7 @@ impl Proxy {
         Self::start(nginx, &text, address, ports, scratch).await
     }
 
-    /// Starts HAProxy with this file, which is told where to listen. A node behind it answers `/livez` soon.
+    /// Starts HAProxy with this file, which is told where to listen, and waits until it has a node to pass requests to.
     pub async fn haproxy(file: impl FnOnce(SocketAddr) -> String) -> Self {
         let (ports, scratch) = (Ports::take(), Scratch::new());
         let address = SocketAddr::from(([127, 0, 0, 1], ports.get(0)));
@@ -75,7 +75,7 @@ impl Proxy {
         let proxy = Self { process, api, _ports: ports, _scratch: scratch };
         eventually(READY, "the proxy answers", async || {
             let reply = proxy.api.get("/livez").attempt().await.ok()?;
-            (reply.status == 200).then_some(())
+            (reply.status < 500).then_some(())
         })
         .await;
         proxy

@@ -4,12 +4,15 @@
 
 #[path = "common/mod.rs"]
 mod common;
+#[path = "../../../tests/src/frames.rs"]
+mod frames;
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arbitrary::Arbitrary;
 use common::Node;
+use frames::{Claim, frame, hello};
 use libfuzzer_sys::fuzz_target;
 
 /// After so many inputs the node is asked whether anything has changed.
@@ -42,7 +45,8 @@ fuzz_target!(|said: Said| {
         Said::Raw(bytes) => (Vec::new(), bytes.clone()),
         Said::Greeted { from, frames } => {
             // Node 1 is the one that is spoken to, and nobody else belongs.
-            let greeting = frame(0, 0, &hello((*from).max(2)), &[]);
+            let claim = Claim { cluster: "fuzz".to_owned(), from: (*from).max(2), to: 1, proves: false };
+            let greeting = frame(0, 0, &hello(&claim), &[]);
             let frames = frames.iter().map(|one| frame(one.role % 9, one.kind, &one.header, &one.payload));
             (greeting, frames.collect::<Vec<_>>().concat())
         }
@@ -72,29 +76,4 @@ fn standing(node: &Node) -> String {
     let status: serde_json::Value = serde_json::from_str(body).expect("it answers with JSON");
     let ids: Vec<_> = status["nodes"].as_array().into_iter().flatten().map(|node| &node["id"]).collect();
     format!("{} {} {ids:?}", status["term"], status["leader"])
-}
-
-fn hello(from: u64) -> Vec<u8> {
-    let mut hello = b"conclave".to_vec();
-    hello.extend([0, 2, 0, 2]);
-    hello.extend(from.to_be_bytes());
-    hello.extend(1u64.to_be_bytes());
-    hello.push(0);
-    hello.extend([7; 8]);
-    hello.push(0);
-    hello.extend([9; 32]);
-    hello.extend(b"fuzz");
-    hello
-}
-
-fn frame(role: u8, kind: u8, header: &[u8], payload: &[u8]) -> Vec<u8> {
-    let mut body = vec![kind, role, 0, 0];
-    body.extend(1u64.to_be_bytes());
-    body.extend((header.len() as u32).to_be_bytes());
-    body.extend(header);
-    body.extend(payload);
-    let mut bytes = (body.len() as u32).to_be_bytes().to_vec();
-    bytes.extend(crc32c::crc32c(&body).to_be_bytes());
-    bytes.extend(body);
-    bytes
 }
