@@ -1,5 +1,7 @@
 //! The files under `docs/deploy`: what they say is true, and they work with the programs they are for.
 
+mod prometheus;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -162,13 +164,16 @@ async fn carries(program: &str, name: &str) {
     api.relay(&signal).send().await.ok();
     let heard = api.relay(&poll(&peer)).keyed().send().await.ok();
     assert_eq!(heard["messages"].as_array().map(Vec::len), Some(1), "{heard}");
-    // A socket in a room.
+    // A socket and an event stream in a room.
     let room = word("room");
     let mut socket = Socket::open(&api).await;
     socket.ok(json!({"op": "hello"})).await;
     socket.ok(json!({"op": "join", "room": room})).await;
+    let mut stream = api.get(&format!("/api/v1/events?room={room}")).open().await.expect("a stream");
+    stream.expect("welcome").await;
     socket.ok(json!({"op": "publish", "data": 1})).await;
-    drop(socket);
+    assert_eq!(stream.expect("message").await.data["data"], 1);
+    drop((socket, stream));
 
     // Whoever follows Retry-After loses nothing while a node goes.
     let leaving = cluster.followers().await[0];
@@ -213,6 +218,77 @@ async fn nginx_carries_everything() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn haproxy_carries_everything() {
     carries("haproxy", "haproxy.cfg").await;
+}
+
+/// Under a path everything is there, and nothing is beside it.
+async fn carries_under_a_path(program: &str, name: &str, edit: impl FnOnce(String) -> String) {
+    if !is_installed(program) {
+        return;
+    }
+    let cluster = Cluster::builder().set("http.trusted_proxies", "127.0.0.1/32").start().await;
+    let proxy = shipped(program, name, &cluster, edit).await;
+    let api = &proxy.api;
+    assert!(api.get("/conclave/").send().await.text().contains("app.js"));
+    let pair = Pair::fresh();
+    api.post("/conclave/api/relay", &pair.send(0, 1, "AAEC")).send().await.ok();
+    let received = api.post("/conclave/api/relay", &pair.receive()).keyed().send().await.ok();
+    assert_eq!(received["chunk"]["data"], "AAEC");
+    let mut socket = Socket::at(api, "/conclave/api/v1/socket").await;
+    socket.ok(json!({"op": "hello"})).await;
+    assert_eq!(api.get("/api/v1/nodes").once().await.status, 404);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nginx_carries_everything_under_a_path() {
+    carries_under_a_path("nginx", "nginx.conf", |text| {
+        let under = text.replace("location / {", "location /conclave/ {");
+        under.replace("proxy_pass http://conclave;", "proxy_pass http://conclave/;")
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn haproxy_carries_everything_under_a_path() {
+    carries_under_a_path("haproxy", "haproxy.cfg", |text| {
+        text.replace("    # http-request ", "    http-request ")
+    })
+    .await;
+}
+
+/// A socket on which nobody says anything outlives proxies that wait little longer than a ping.
+///
+/// As a node's longest 25 s is to the 30 s of impatient proxies, so is a second to three.
+async fn leaves_quiet_sockets(program: &str, name: &str) {
+    if !is_installed(program) {
+        return;
+    }
+    let cluster = Cluster::builder()
+        .set("socket.ping_interval_min", "500ms")
+        .set("socket.ping_interval_max", "1s")
+        .start()
+        .await;
+    let waits =
+        ["proxy_read_timeout 60s", "proxy_send_timeout 60s", "timeout client 60s", "timeout server 60s"];
+    let proxy = shipped(program, name, &cluster, |text| {
+        let text = text.replace("timeout tunnel 1h", "timeout tunnel 3s");
+        waits.iter().fold(text, |text, line| text.replace(line, &line.replace("60s", "3s")))
+    })
+    .await;
+    let mut socket = Socket::open(&proxy.api).await;
+    socket.ok(json!({"op": "hello"})).await;
+    let said = tokio::time::timeout(Duration::from_secs(8), socket.read()).await;
+    assert!(said.is_err(), "nothing is said and nothing ends: {said:?}");
+    socket.ok(json!({"op": "join", "room": word("room")})).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nginx_leaves_quiet_sockets() {
+    leaves_quiet_sockets("nginx", "nginx.conf").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn haproxy_leaves_quiet_sockets() {
+    leaves_quiet_sockets("haproxy", "haproxy.cfg").await;
 }
 
 /// Each client has its own allowance at the nodes, though all come through one HAProxy that names them in this way.

@@ -7,7 +7,8 @@ import { fileURLToPath } from "node:url";
 
 const UP_WITHIN_MS = 60_000;
 
-function binary() {
+/** The server. */
+export function binary() {
   const root = new URL("../../", import.meta.url);
   const target = process.env.CARGO_TARGET_DIR
     ? new URL(`file://${process.env.CARGO_TARGET_DIR}/`)
