@@ -5,6 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use conclave_tests::cluster::Cluster;
 use conclave_tests::http::{Api, Call, Reply};
 use conclave_tests::issuer::now;
+use conclave_tests::raw::{Raw, statuses};
 use conclave_tests::relay::{Pair, word};
 use conclave_tests::scratch::Scratch;
 use conclave_tests::socket::Socket;
@@ -111,6 +112,50 @@ async fn a_signed_request_is_taken_once_in_the_whole_cluster_and_only_as_it_was_
     told(&uncovered.header("signature-input", &input).header("signature", &signature).once().await);
     let moved = here.post("/api/v1/relay", &serde_json::Value::Null).body(String::new());
     told(&moved.header("signature-input", &input).header("signature", &signature).once().await);
+}
+
+#[tokio::test]
+async fn a_request_that_was_signed_without_a_body_can_be_given_none() {
+    let (cluster, _secret) = cluster().await;
+    let node = cluster.follower().await;
+    let path = "/api/v1/sessions";
+    for (what, more, body) in [
+        ("a length", "content-length: 2\r\n", "{}"),
+        ("chunks", "transfer-encoding: chunked\r\n", "2\r\n{}\r\n0\r\n\r\n"),
+        (
+            "a length beside an upgrade",
+            "connection: upgrade\r\nupgrade: websocket\r\ncontent-length: 2\r\n",
+            "{}",
+        ),
+        (
+            "chunks beside an upgrade",
+            "connection: upgrade\r\nupgrade: websocket\r\ntransfer-encoding: chunked\r\n",
+            "2\r\n{}\r\n0\r\n\r\n",
+        ),
+    ] {
+        let (input, signature) = Signer::new().headers(&node, "POST", path, None);
+        let mut raw = Raw::open(&node).await;
+        raw.send(format!(
+            "POST {path} HTTP/1.1\r\nhost: {}\r\nsignature-input: {input}\r\nsignature: {signature}\r\n\
+             connection: close\r\n{more}\r\n{body}",
+            node.address()
+        ))
+        .await;
+        let answers = raw.rest().await;
+        assert_eq!(statuses(&answers).first(), Some(&401), "{what}: {answers}");
+    }
+    // As it was signed it is taken, also with a wish that leads nowhere and bytes behind its end.
+    let (input, signature) = Signer::new().headers(&node, "POST", path, None);
+    let mut raw = Raw::open(&node).await;
+    raw.send(format!(
+        "POST {path} HTTP/1.1\r\nhost: {}\r\nsignature-input: {input}\r\nsignature: {signature}\r\n\
+         connection: upgrade\r\nupgrade: websocket\r\n\r\n{{\"pin\":\"planted1\"}}",
+        node.address()
+    ))
+    .await;
+    let answers = raw.rest().await;
+    assert_eq!(statuses(&answers), [201, 400], "{answers}");
+    assert!(!answers.contains("planted1"), "a stranger's bytes are no body: {answers}");
 }
 
 #[tokio::test]

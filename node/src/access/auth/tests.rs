@@ -174,6 +174,7 @@ fn claims_that_are_not_in_order_prove_nothing() {
         ("not begun", with("nbf", json!(NOW + 31))),
         ("no issuer", without("iss")),
         ("another issuer", with("iss", json!("https://issuer.example.evil.test"))),
+        ("several issuers", with("iss", json!(["https://issuer.example"]))),
         ("no audience", without("aud")),
         ("another audience", with("aud", json!("conclave2"))),
         ("other audiences", with("aud", json!(["a", "b"]))),
