@@ -249,6 +249,7 @@ impl State {
         Counts {
             transfers: self.transfers.len(),
             chunks: self.transfers.chunks_len(),
+            acknowledgements: self.transfers.acknowledgements_len(),
             bodies: self.ground.bodies.len(),
             exchanges: self.exchanges.len(),
             mailboxes: self.mailboxes.len(),
@@ -392,6 +393,7 @@ impl State {
 pub struct Counts {
     pub transfers: usize,
     pub chunks: usize,
+    pub acknowledgements: usize,
     pub bodies: usize,
     pub exchanges: usize,
     pub mailboxes: usize,

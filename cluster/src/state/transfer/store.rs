@@ -370,6 +370,10 @@ impl Transfers {
         self.chunks.iter()
     }
 
+    pub(in crate::state) fn acknowledgements_len(&self) -> usize {
+        self.acknowledgements.len()
+    }
+
     pub(in crate::state) fn iter_acknowledgements(&self) -> impl Iterator<Item = (&Key, &Acknowledgement)> {
         self.acknowledgements.iter()
     }

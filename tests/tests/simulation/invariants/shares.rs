@@ -42,8 +42,9 @@ pub(crate) fn look(plan: &Plan, machines: &[Rc<Machine>]) -> Result<(), Violatio
     Ok(())
 }
 
-/// Whoever empties a full share is heard: the memos of that, and acknowledgements of live transfers, come on top.
+/// Whoever empties a full share is heard: the memos of that come on top, and acknowledgements, which outlive their transfers.
 fn beyond(state: &State) -> u64 {
     let counts = state.counts();
-    counts.memos as u64 * Kind::Memo.bytes() + counts.transfers as u64 * Kind::Acknowledgement.bytes()
+    let (memos, acknowledgements) = (counts.memos as u64, counts.acknowledgements as u64);
+    memos * Kind::Memo.bytes() + acknowledgements * Kind::Acknowledgement.bytes()
 }
