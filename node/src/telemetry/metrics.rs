@@ -143,6 +143,7 @@ impl Page {
         let Counts {
             transfers,
             chunks,
+            acknowledgements,
             bodies,
             exchanges,
             mailboxes,
@@ -164,6 +165,11 @@ impl Page {
         for (noun, help, count) in [
             ("transfers", "Live transfers.", transfers),
             ("chunks", "Chunks of live transfers.", chunks),
+            (
+                "acknowledgements",
+                "Transfers that were acknowledged, also when they are no more.",
+                acknowledgements,
+            ),
             ("bodies", "Different chunk bodies; equal ones are stored once.", bodies),
             ("exchanges", "Live WebRTC sessions.", exchanges),
             ("mailboxes", "Mailboxes with signals in them.", mailboxes),
