@@ -82,6 +82,11 @@ impl Memos {
         self.0.len()
     }
 
+    /// What all of them are on accounts with.
+    pub(super) fn bytes(&self) -> u64 {
+        self.0.values().map(|known| known.load().own).sum()
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = (&Key, &Remembered)> {
         self.0.iter()
     }

@@ -244,6 +244,11 @@ impl State {
         self.ground.storage.holding(owner)
     }
 
+    /// What remembered answers are on the accounts of all owners with: who empties a share may get above it by them.
+    pub fn remembered_bytes(&self) -> u64 {
+        self.memos.bytes()
+    }
+
     /// How much of everything there is, what is over but not freed yet included.
     pub fn counts(&self) -> Counts {
         Counts {

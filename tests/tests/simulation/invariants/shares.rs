@@ -42,9 +42,8 @@ pub(crate) fn look(plan: &Plan, machines: &[Rc<Machine>]) -> Result<(), Violatio
     Ok(())
 }
 
-/// Whoever empties a full share is heard: the memos of that come on top, and acknowledgements, which outlive their transfers.
+/// Whoever empties a full share is heard: the answers to that, which are remembered with what they hand out, come on top, and
+/// acknowledgements, which outlive their transfers.
 fn beyond(state: &State) -> u64 {
-    let counts = state.counts();
-    let (memos, acknowledgements) = (counts.memos as u64, counts.acknowledgements as u64);
-    memos * Kind::Memo.bytes() + acknowledgements * Kind::Acknowledgement.bytes()
+    state.remembered_bytes() + state.counts().acknowledgements as u64 * Kind::Acknowledgement.bytes()
 }
