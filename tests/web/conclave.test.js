@@ -189,7 +189,8 @@ describe("the client", { concurrency: true, timeout: 300_000 }, () => {
     leaves.close();
     const began = Date.now();
     await comes.claim(peer, { inviteCode });
-    assert.ok(Date.now() - began < 1000, `${Date.now() - began} ms`);
+    // Nobody waits for the lease, which is half a minute; a loaded machine may take a moment.
+    assert.ok(Date.now() - began < 5000, `${Date.now() - began} ms`);
   });
 
   it("gives them back when a socket is closed in order, too", async (test) => {
@@ -205,7 +206,7 @@ describe("the client", { concurrency: true, timeout: 300_000 }, () => {
     socket.close(1001);
     const began = Date.now();
     await (await open(test)).client.claim(peer);
-    assert.ok(Date.now() - began < 1500, `${Date.now() - began} ms`);
+    assert.ok(Date.now() - began < 5000, `${Date.now() - began} ms`);
   });
 
   it("sends payloads of 64 KiB, to the byte", async (test) => {
