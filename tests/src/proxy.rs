@@ -29,7 +29,8 @@ impl Drop for Proxy {
 }
 
 impl Proxy {
-    /// Starts nginx with this in its `http` block, which is told where to listen, and waits until it has a node to pass requests to.
+    /// Starts nginx with this in its `http` block, which is told where to listen, and waits until it has a node to pass
+    /// requests to.
     pub async fn nginx(http: impl FnOnce(SocketAddr) -> String) -> Self {
         let (ports, scratch) = (Ports::take(), Scratch::new());
         let address = SocketAddr::from(([127, 0, 0, 1], ports.get(0)));
