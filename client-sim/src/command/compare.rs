@@ -76,7 +76,7 @@ impl Args {
         // The same content for all.
         let seed = self.work.options(&[]).seed;
         'rounds: for round in 1..=self.rounds {
-            for side in &sides {
+            for side in order(&sides, round) {
                 if !runs.is_empty() {
                     let _ = tokio::time::timeout(self.rest, stop.said()).await;
                 }
@@ -127,6 +127,13 @@ impl Args {
         }
         if sides.len() < 2 { Err("two targets at least".to_owned()) } else { Ok(sides) }
     }
+}
+
+/// Whose turn it is in a round. Each round begins with another system: what a run leaves behind, a disk that still writes or a
+/// processor that was warmed, is felt by the next, and would otherwise always be felt by the same one.
+fn order(sides: &[Side], round: u32) -> impl Iterator<Item = &Side> {
+    let (later, first) = sides.split_at((round as usize - 1) % sides.len());
+    first.iter().chain(later)
 }
 
 /// `NAME=ITEM,ITEM`.
