@@ -25,6 +25,7 @@ pub mod frames;
 pub mod http;
 pub mod issuer;
 pub mod peer;
+pub mod process;
 pub mod proxy;
 pub mod raw;
 pub mod relay;

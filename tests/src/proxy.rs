@@ -3,29 +3,22 @@
 use std::env;
 use std::fs;
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use crate::cluster::READY;
 use crate::http::Api;
 use crate::ports::Ports;
+use crate::process::Process;
 use crate::scratch::Scratch;
 use crate::wait::eventually;
 
 /// A proxy that ends with this.
 pub struct Proxy {
-    process: Child,
+    _process: Process,
     /// Where it listens.
     pub api: Api,
     _ports: Ports,
     _scratch: Scratch,
-}
-
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        // Ended already, or ends now.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
 }
 
 impl Proxy {
@@ -66,14 +59,9 @@ impl Proxy {
     ) -> Self {
         let file = scratch.path().join("configuration");
         fs::write(&file, text).expect("the scratch folder can be written");
-        let process = program
-            .arg(&file)
-            .env("PATH", path())
-            .stdin(Stdio::null())
-            .spawn()
-            .expect("the proxy can be started");
+        let process = Process::start(program.arg(&file).env("PATH", path()).stdin(Stdio::null()));
         let api = Api::new(&format!("http://{address}"));
-        let proxy = Self { process, api, _ports: ports, _scratch: scratch };
+        let proxy = Self { _process: process, api, _ports: ports, _scratch: scratch };
         eventually(READY, "the proxy answers", async || {
             let reply = proxy.api.get("/livez").attempt().await.ok()?;
             (reply.status < 500).then_some(())

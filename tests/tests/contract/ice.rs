@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use conclave_tests::cluster::Cluster;
 use conclave_tests::issuer::now;
 use conclave_tests::ports::Ports;
+use conclave_tests::process::Process;
 use conclave_tests::scratch::Scratch;
 use conclave_tests::shared;
 use conclave_tests::wait::eventually;
@@ -34,7 +35,7 @@ fn coturn_is_here() -> bool {
 
 /// A TURN server on loopback, which ends with this.
 struct Turn {
-    process: Child,
+    _process: Process,
     port: u16,
     _ports: Ports,
     _scratch: Scratch,
@@ -44,7 +45,8 @@ impl Turn {
     async fn start(secret: &str) -> Self {
         let (ports, scratch) = (Ports::take(), Scratch::new());
         let port = ports.get(0);
-        let process = Command::new("turnserver")
+        let mut program = Command::new("turnserver");
+        program
             .args([
                 "-n",
                 "--no-tls",
@@ -55,23 +57,17 @@ impl Turn {
                 "stdout",
             ])
             .args(["--listening-ip", "127.0.0.1", "--relay-ip", "127.0.0.1", "--realm", "conclave.example"])
-            .args([
-                "--listening-port",
-                &port.to_string(),
-                "--use-auth-secret",
-                "--static-auth-secret",
-                secret,
-            ])
+            .args(["--listening-port", &port.to_string()])
+            .args(["--use-auth-secret", "--static-auth-secret", secret])
             .arg("--pidfile")
             .arg(scratch.path().join("pid"))
             .arg("--userdb")
             .arg(scratch.path().join("db"))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("coturn can be started");
-        let turn = Self { process, port, _ports: ports, _scratch: scratch };
+            .stderr(Stdio::null());
+        let process = Process::start(&mut program);
+        let turn = Self { _process: process, port, _ports: ports, _scratch: scratch };
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         eventually(Duration::from_secs(20), "the TURN server listens", async || {
             TcpStream::connect(address).await.ok()
@@ -95,13 +91,6 @@ impl Turn {
             .expect("coturn's client can be run")
             .status
             .success()
-    }
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }
 

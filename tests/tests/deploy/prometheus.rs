@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use conclave_tests::cluster::{Cluster, READY};
 use conclave_tests::http::Api;
 use conclave_tests::ports::Ports;
+use conclave_tests::process::Process;
 use conclave_tests::proxy::{is_installed, path};
 use conclave_tests::scratch::Scratch;
 use conclave_tests::wait::eventually;
@@ -16,18 +17,10 @@ use super::file;
 
 /// A Prometheus that scrapes all nodes each second, and ends with this.
 struct Prometheus {
-    process: Child,
+    _process: Process,
     api: Api,
     _ports: Ports,
     _scratch: Scratch,
-}
-
-impl Drop for Prometheus {
-    fn drop(&mut self) {
-        // Ended already, or ends now.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
 }
 
 impl Prometheus {
@@ -52,17 +45,17 @@ impl Prometheus {
         for (name, text) in [("rules.yml", &rules), ("prometheus.yml", &configuration)] {
             fs::write(place(name), text).expect("the scratch folder can be written");
         }
-        let process = Command::new("prometheus")
+        let mut program = Command::new("prometheus");
+        program
             .arg(format!("--config.file={}", place("prometheus.yml").display()))
             .arg(format!("--storage.tsdb.path={}", place("data").display()))
             .arg(format!("--web.listen-address={own}"))
             .env("PATH", path())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("Prometheus can be started");
-        Self { process, api: Api::new(&format!("http://{own}")), _ports: ports, _scratch: scratch }
+            .stderr(Stdio::null());
+        let process = Process::start(&mut program);
+        Self { _process: process, api: Api::new(&format!("http://{own}")), _ports: ports, _scratch: scratch }
     }
 
     /// The names of the alarms that fire, once every node has been scraped.
