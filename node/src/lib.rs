@@ -17,6 +17,7 @@ pub mod admission;
 pub mod edition;
 pub mod http;
 pub mod listener;
+pub mod service;
 pub mod socket;
 
 pub mod admin;

@@ -104,7 +104,7 @@ pub enum Error {
     #[error(transparent)]
     Metrics(#[from] crate::telemetry::metrics::Error),
     /// The system refuses threads, signals or sockets.
-    #[error("the system refuses: {0}")]
+    #[error("operating system error: {0}")]
     System(#[from] std::io::Error),
     /// A server ended by itself.
     #[error("the {0} listener ended by itself")]
@@ -239,7 +239,7 @@ async fn live(config: &Config, environment: &Environment) -> Result<(), Error> {
                 lame_duck = config.shutdown.lame_duck;
             }
             let grace = config.shutdown.grace;
-            tracing::info!(signal, ?lame_duck, ?grace, "going away; a second signal ends at once");
+            tracing::info!(signal, ?lame_duck, ?grace, "shutting down; a second signal forces exit");
             Ok(())
         }
         why = cluster.failed() => return Err(Error::Failed(why)),
@@ -289,13 +289,13 @@ async fn leave(
         shared.drain_sockets(end - farewell)
     );
     if requests.is_err() {
-        tracing::warn!(requests = running.count(), "the grace time is over: these requests are cut off");
+        tracing::warn!(requests = running.count(), "shutdown timed out: requests are aborted");
     }
     public.stop(true).await;
     let least = Instant::now() + FAREWELL;
     match tokio::time::timeout_at(end.max(least), cluster.shutdown()).await {
         Ok(()) => {
-            tracing::info!("left in good order");
+            tracing::info!("shutdown complete");
             Ok(())
         }
         Err(_) => Err(Error::Unflushed),

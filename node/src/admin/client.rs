@@ -240,7 +240,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_public_listener_is_told_by_its_answer() {
-        let body = r#"{"error":"not_found","message":"There is nothing here.","requestId":"0190"}"#;
+        let body = r#"{"error":"not_found","message":"Not found.","requestId":"0190"}"#;
         let (client, _) = answering("404 Not Found", body).await;
         let error = client.status().await.unwrap_err();
         assert!(error.to_string().contains("is a public listener (http.listen)"), "{error}");

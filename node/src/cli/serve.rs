@@ -102,7 +102,7 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
     let exit = match serve::run(&effective.config, &environment) {
         Ok(()) => Exit::Done,
         Err(error) => {
-            tracing::error!(%error, "the node ends");
+            tracing::error!(%error, "node failed");
             error.exit()
         }
     };

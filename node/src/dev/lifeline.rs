@@ -32,7 +32,7 @@ fn when_it_ends(mut input: impl Read + Send + 'static, then: impl FnOnce() + Sen
         then();
     };
     if std::thread::Builder::new().name("lifeline".to_owned()).spawn(wait).is_err() {
-        tracing::warn!("no thread for the lifeline: this node outlives whoever started it");
+        tracing::warn!("cannot watch the parent process: this node will not stop with it");
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a handler works with: one request, its client's allowance, and the cluster.
 
 use std::future::ready;
+use std::rc::Rc;
 
 use actix_web::http::header::{HeaderName, HeaderValue, TRANSFER_ENCODING};
 use actix_web::web::{self, Payload};
@@ -15,18 +16,19 @@ use conclave_cluster::state::rules::Owner;
 use conclave_cluster::{Draft, Trace};
 use tokio::time::Instant;
 
-use super::error::{Code, Error, Extra};
+use super::error::{self, Code, Error};
 use super::gate::Arrival;
 use super::intake::Taken;
 use super::notes::{self, Notes};
 use super::request_id::RequestId;
 use super::shared::Shared;
-use super::{body, entrance, keys, wait};
+use super::{body, entrance, wait};
 use crate::access::allowance::millis;
 use crate::access::guessing::Denied;
 use crate::access::{Credential, Scope};
 use crate::actors::Place;
 use crate::listener::{Closed, LARGE};
+use crate::service::{self, keys};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
@@ -109,8 +111,9 @@ impl<'a> Call<'a> {
     /// The allowance that the table of routes names for this request.
     pub(super) fn tier(&self) -> Tier {
         let extensions = self.request.extensions();
-        let endpoint =
-            extensions.get::<Arrival>().and_then(|arrival| arrival.row()?.endpoint(self.request.method()));
+        let endpoint = extensions
+            .get::<Rc<Arrival>>()
+            .and_then(|arrival| arrival.row()?.endpoint(self.request.method()));
         endpoint.and_then(|endpoint| endpoint.tier).unwrap_or(Tier::Poll)
     }
 
@@ -212,19 +215,11 @@ impl<'a> Call<'a> {
         if let (Some(tier), Some(balance)) = (tier, answer.balance) {
             self.notes.spent = Some((tier, balance));
         }
-        match answer.outcome {
-            Err(Refusal::Allowance { retry_after_ms, scope }) => {
-                if let Some(tier) = tier {
-                    self.shared.metrics.limited(tier);
-                }
-                Err(too_many(retry_after_ms).of(scope))
-            }
-            Err(Refusal::StorageFull) => Err(Code::StorageFull.into()),
-            Err(Refusal::ShareFull) => Err(Error::share_full()),
-            // No request id is used twice, so this is never seen while a node works; if it is, trying again is right.
-            Err(Refusal::Stale) => Err(Code::NoLeader.into()),
-            outcome => Ok(outcome),
+        let settled = service::settle(answer.outcome);
+        if let (Some(tier), Err(service::Error::Limited { .. })) = (tier, &settled) {
+            self.shared.metrics.limited(tier);
         }
+        Ok(settled?)
     }
 
     /// Looks at the state, linearizably.
@@ -282,12 +277,8 @@ impl<'a> Call<'a> {
     fn limited(&mut self, tier: Tier, balance: Balance) -> Error {
         self.shared.metrics.limited(tier);
         self.notes.spent = Some((tier, balance));
-        too_many(balance.reset_ms.saturating_sub(self.shared.log_ms()))
+        error::too_many(balance.reset_ms.saturating_sub(self.shared.log_ms()))
     }
-}
-
-fn too_many(retry_after_ms: u64) -> Error {
-    Error::from(Code::RateLimitExceeded).with(Extra::RetryAfter(retry_after_ms.div_ceil(1000).max(1)))
 }
 
 fn is_idempotency_key(name: &HeaderValue) -> bool {

@@ -50,7 +50,7 @@ impl Verdict {
     }
 
     /// Writes what a browser needs to hand the answer to the page.
-    pub(super) fn write(self, headers: &mut HeaderMap, origins: &Origins, preflight: bool) {
+    pub(super) fn write(&self, headers: &mut HeaderMap, origins: &Origins, preflight: bool) {
         if matches!(origins, Origins::Listed(_)) {
             headers.append(VARY, HeaderValue::from_static("Origin"));
         }
@@ -63,7 +63,7 @@ impl Verdict {
                 headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
             }
             Self::Listed(origin) => {
-                headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+                headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
                 headers.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
             }
         }
@@ -106,7 +106,7 @@ mod tests {
         let own = Own { scheme: "https", authority: "One.example:443".to_owned() };
         let verdict = Verdict::of(&request, origins, || Some(own));
         let mut response = HeaderMap::new();
-        verdict.clone().write(&mut response, origins, preflight);
+        verdict.write(&mut response, origins, preflight);
         (verdict, response)
     }
 

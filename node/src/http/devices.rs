@@ -12,8 +12,9 @@ use super::error::{Code, Error};
 use super::field::{Integer, Raw, Text};
 use super::reply::{fixed, ok};
 use super::shared::Shared;
-use super::{body, gate, keys};
+use super::{body, gate};
 use crate::access::allowance::millis;
+use crate::service::keys;
 
 const USER_CHARS_MAX: usize = 256;
 const DEVICE_CHARS_MAX: usize = 256;

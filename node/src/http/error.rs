@@ -15,6 +15,7 @@ use super::reply::JSON;
 use crate::access::admission;
 use crate::access::auth::Unauthorized;
 use crate::admission::share;
+use crate::service;
 
 /// What a client is told that showed no credential, or one that is worth nothing (RFC 6750, section 3). Which of the
 /// two, and why, is not said: it would help only somebody who tries.
@@ -94,7 +95,7 @@ codes! {
     Forbidden 403 "forbidden" "The credential does not cover this.";
     OriginNotAllowed 403 "origin_not_allowed" "Pages of this origin may not call this server.";
     EnterpriseRequired 403 "enterprise_required" "This is part of the enterprise edition.";
-    NotFound 404 "not_found" "There is nothing here.";
+    NotFound 404 "not_found" "Not found.";
     UnknownAction 404 "unknown_action" "There is no such action.";
     PeerNotFound 404 "peer_not_found" "No peer is registered under this invite code.";
     PinNotFound 404 "pin_not_found" "No session is known under this pin.";
@@ -111,14 +112,14 @@ codes! {
     UnsupportedMediaType 415 "unsupported_media_type" "This path takes JSON, coded with gzip, deflate, br or not at all.";
     DigestMismatch 422 "digest_mismatch" "The body does not match its digest.";
     UpgradeRequired 426 "upgrade_required" "This path speaks WebSocket, version 13.";
-    TlsRequired 426 "tls_required" "This server is spoken to over TLS only.";
+    TlsRequired 426 "tls_required" "TLS is required.";
     HeadTooLarge 431 "headers_too_large" "The head of the request is larger than allowed.";
     RateLimitExceeded 429 "rate_limit_exceeded" "Too many requests; come back later.";
     MailboxFull 429 "mailbox_full" "Too many signals wait for this peer.";
-    Overloaded 503 "overloaded" "The server has too much to do; try again.";
+    Overloaded 503 "overloaded" "The server is overloaded; try again later.";
     NoLeader 503 "no_leader" "The cluster has no leader at the moment; try again.";
     ShuttingDown 503 "shutting_down" "This node is going away; try again, perhaps elsewhere.";
-    StorageFull 507 "storage_full" "No more can be stored now.";
+    StorageFull 507 "storage_full" "The storage quota is exhausted.";
     Internal 500 "internal_error" "Something went wrong on our side.";
     InvalidChunk 200 "invalid_chunk" "The chunk is malformed or out of range.";
     DuplicateChunk 200 "duplicate_chunk" "This index holds another chunk, or was delivered.";
@@ -180,6 +181,23 @@ impl From<share::Refused> for Error {
     }
 }
 
+impl From<service::Error> for Error {
+    fn from(error: service::Error) -> Self {
+        match error {
+            service::Error::Limited { retry_after_ms, scope } => too_many(retry_after_ms).of(scope),
+            service::Error::StorageFull => Code::StorageFull.into(),
+            // 507 as well; only whose bound it is differs.
+            service::Error::ShareFull => Self::from(Code::StorageFull).of(Scope::Client),
+            service::Error::Cluster(error) => error.into(),
+        }
+    }
+}
+
+/// The client's allowance is spent for so long.
+pub(super) fn too_many(retry_after_ms: u64) -> Error {
+    Error::from(Code::RateLimitExceeded).with(Extra::RetryAfter(retry_after_ms.div_ceil(1000).max(1)))
+}
+
 /// The client's own bound on this node is reached.
 pub(crate) fn of_client(retry_after_seconds: u64) -> Error {
     Error::from(Code::RateLimitExceeded).with(Extra::RetryAfter(retry_after_seconds))
@@ -211,11 +229,6 @@ impl Error {
     pub(crate) fn of(mut self, scope: Scope) -> Self {
         self.scope = Some(scope);
         self
-    }
-
-    /// 507: the client, or its network, stores as much as one may.
-    pub(crate) fn share_full() -> Self {
-        Self::from(Code::StorageFull).of(Scope::Client)
     }
 
     /// The response, under the request's id; a problem document if the client asked for one.
@@ -359,8 +372,11 @@ mod tests {
             assert_eq!(scope, expected, "{code:?}");
             assert_eq!(scope.is_string(), matches!(code.status().as_u16(), 429 | 507), "{code:?}");
         }
-        assert_eq!(body(&Error::share_full(), true)["scope"], "client");
-        assert_eq!(Error::share_full().code.status(), 507);
+        let share_full = Error::from(service::Error::ShareFull);
+        assert_eq!(
+            (&body(&share_full, true)["scope"], share_full.code.status().as_u16()),
+            (&json!("client"), 507)
+        );
         let all = Error::from(Code::RateLimitExceeded).of(Scope::Cluster).with(Extra::RetryAfter(1));
         assert_eq!(
             (&body(&all, false)["scope"], &body(&all, false)["retryAfter"]),

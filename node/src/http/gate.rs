@@ -1,6 +1,7 @@
 //! What stands before every handler, decided on the row of the table that the router found. Who is let in nowhere else
 //! is let in here, and what no row names is closed.
 
+use std::rc::Rc;
 use std::time::Instant;
 
 use actix_web::body::{BodySize, BodyStream, BoxBody, MessageBody as _};
@@ -20,8 +21,7 @@ use super::{entrance, signed};
 use crate::access::Scope;
 use crate::listener::Refusal;
 
-/// What is known of a request before anybody looks at it; among its extensions.
-#[derive(Clone)]
+/// What is known of a request before anybody looks at it; among its extensions, in an [`Rc`].
 pub(super) struct Arrival {
     /// Where its path leads, if anywhere.
     pub(super) found: Result<Option<Found>, Malformed>,
@@ -56,7 +56,7 @@ impl Arrival {
 /// A parameter of the request's path. Empty where the path has none of that name.
 pub(super) fn parameter(request: &HttpRequest, name: &str) -> String {
     let extensions = request.extensions();
-    extensions.get::<Arrival>().and_then(|arrival| arrival.parameter(name)).unwrap_or_default().to_owned()
+    extensions.get::<Rc<Arrival>>().and_then(|arrival| arrival.parameter(name)).unwrap_or_default().to_owned()
 }
 
 /// Answers a request by the handler that its row names, if it may come in.
@@ -65,7 +65,7 @@ pub(super) async fn answer(
     payload: web::Payload,
     shared: web::Data<Shared>,
 ) -> Result<HttpResponse, Error> {
-    let arrival = request.extensions().get::<Arrival>().cloned().ok_or(Code::Internal)?;
+    let arrival = request.extensions().get::<Rc<Arrival>>().cloned().ok_or(Code::Internal)?;
     if let Some(refusal) = arrival.refusal {
         return Err(refused(refusal, arrival.route()));
     }

@@ -1,5 +1,7 @@
 //! What happens to every request: an id, a span, the origin check, the headers, the shape of errors, the counts.
 
+use std::rc::Rc;
+
 use actix_web::body::{BodySize, BoxBody, MessageBody as _};
 use actix_web::dev::{Service, ServiceRequest, ServiceResponse};
 use actix_web::http::header::{
@@ -82,11 +84,10 @@ where
     let shared = shared.clone();
     let began = Instant::now();
     let id = request_id::of(request.headers());
-    let arrival = gate::arrival(&shared, request.request());
+    let arrival = Rc::new(gate::arrival(&shared, request.request()));
     let (row, route, refusal) = (arrival.row(), arrival.route(), arrival.refusal);
-    let (deprecated, verdict) = (arrival.deprecated, arrival.verdict.clone());
     request.extensions_mut().insert(RequestId(id.clone()));
-    request.extensions_mut().insert(arrival);
+    request.extensions_mut().insert(arrival.clone());
     let method = request.method().clone();
     // A span costs a tenth of a small request. It is there when debug lines are; what is logged of a request above
     // that level names the request itself.
@@ -125,11 +126,11 @@ where
         let headers = response.headers_mut();
         shared.dress.put_on(headers);
         headers.insert(REQUEST_ID, id.clone());
-        if let Some(deprecated) = deprecated.and_then(|at| shared.options.deprecated.get(at)) {
+        if let Some(deprecated) = arrival.deprecated.and_then(|at| shared.options.deprecated.get(at)) {
             deprecated.write(headers);
         }
         let origins = &shared.options.allowed_origins;
-        verdict.write(headers, origins, method == Method::OPTIONS);
+        arrival.verdict.write(headers, origins, method == Method::OPTIONS);
         if shared.is_draining() || refusal.is_some_and(|refusal| refusal != Refusal::Overloaded) {
             response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
         }

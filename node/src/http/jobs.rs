@@ -18,8 +18,9 @@ use super::call::Call;
 use super::error::{Code, Error};
 use super::reply::json;
 use super::shared::Shared;
-use super::{entrance, gate, keys, relay, request_id};
+use super::{entrance, gate, relay, request_id};
 use crate::actors::Place;
+use crate::service::keys;
 
 /// For how long a job is tried; after that it is as if it had never been.
 const JOB_TIME_MAX: Duration = Duration::from_secs(30);
@@ -62,7 +63,7 @@ async fn work(shared: &Shared, place: Place, draft: Draft, trace: Option<Trace>)
             Ok(_) | Err(ClusterError::ShuttingDown) => return,
             Err(_) if Instant::now() < until => sleep(JOB_REST).await,
             Err(_) => {
-                tracing::warn!("a job was given up");
+                tracing::warn!("job abandoned: no outcome in time");
                 return;
             }
         }

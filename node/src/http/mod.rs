@@ -23,7 +23,6 @@ mod guard;
 mod ice;
 mod intake;
 mod jobs;
-pub mod keys;
 mod lease;
 pub mod metrics;
 mod nodes;

@@ -70,7 +70,6 @@ enum Segment {
 }
 
 /// Where a path leads.
-#[derive(Clone)]
 pub(super) struct Found {
     pub(super) row: &'static Row,
     /// Which of the row's paths it is.

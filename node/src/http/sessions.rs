@@ -20,9 +20,10 @@ use super::field::{Integer, Raw, Text, chars, is_portable};
 use super::reply::{fixed, json};
 use super::shared::Shared;
 use super::wait::Patience;
-use super::{body, gate, keys, query};
+use super::{body, gate, query};
 use crate::access::allowance::millis;
 use crate::actors::Place;
+use crate::service::keys;
 
 const PIN_CHARS_MAX: usize = 64;
 const ENVELOPE_VERSION: i64 = 1;

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use conclave_cluster::Draft;
 use conclave_cluster::state::body::Body;
 use conclave_cluster::state::command::Ask;
-use conclave_cluster::state::id::{Digest, Domain, Key};
+use conclave_cluster::state::id::{Digest, Key};
 use conclave_cluster::state::outcome::Refusal;
 use conclave_cluster::state::rules::Owner;
 use conclave_cluster::state::ticket::{self, Verb};
@@ -18,7 +18,7 @@ use super::shared::Shared;
 use crate::access::Credential;
 use crate::access::bearer::{self, Shown};
 use crate::access::signature::{self, Message, SKEW_SECONDS};
-use crate::actors::Place;
+use crate::service::{keys, settle};
 
 /// For how long a nonce is remembered: as long as a request with it could be in time, and a batch more.
 const NONCE_MS: u32 = (2 * SKEW_SECONDS as u32 + 10) * 1000;
@@ -66,18 +66,14 @@ pub(super) async fn judge(shared: &Shared, request: &HttpRequest) -> Result<Cred
 
 /// Uses a nonce up. Nodes that are shown the same one at once propose it twice, and the log orders them.
 async fn remember(shared: &Shared, subject: Option<Key>, key: &str, nonce: &str) -> Result<(), Error> {
-    // A ticket that nobody can redeem: its key is of three words, and those of tickets are of one.
-    let key = Key::derive(Domain::Ticket, &[b"nonce", key.as_bytes(), nonce.as_bytes()]);
-    let place = Place { domain: Domain::Ticket, key };
+    let place = keys::nonce(key, nonce);
     let verb = Verb::Issue { grant: Body::new(Bytes::new()), ttl_ms: NONCE_MS };
-    let ask = Ask::Ticket(ticket::Ask { key, verb });
+    let ask = Ask::Ticket(ticket::Ask { key: place.key, verb });
     let owner = subject.map(|client| Owner { client, network: None });
     let answer = shared.registry.carry(place, Draft { owner, ..Draft::of(ask) }).await?;
-    match answer.outcome {
+    match settle(answer.outcome)? {
         Ok(_) => Ok(()),
         Err(Refusal::Ticket(ticket::Refusal::InUse)) => Err(Code::Unauthorized.into()),
-        Err(Refusal::StorageFull) => Err(Code::StorageFull.into()),
-        Err(Refusal::ShareFull) => Err(Error::share_full()),
-        Err(_) => Err(Code::NoLeader.into()),
+        Err(_) => Err(Code::Internal.into()),
     }
 }

@@ -12,7 +12,6 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use conclave_cluster::Draft;
 use conclave_cluster::state::body::Body;
 use conclave_cluster::state::command::Ask;
-use conclave_cluster::state::id::{Domain, Key};
 use conclave_cluster::state::outcome::{Outcome, Refusal};
 use conclave_cluster::state::ticket::{self, Verb};
 use ring::rand::{SecureRandom as _, SystemRandom};
@@ -24,7 +23,7 @@ use super::reply::json;
 use super::shared::Shared;
 use crate::access::Credential;
 use crate::access::allowance::millis;
-use crate::actors::Place;
+use crate::service::{keys, settle};
 
 /// Within this time a ticket must be used.
 const TTL: Duration = Duration::from_secs(30);
@@ -43,7 +42,7 @@ async fn issue_to(call: &mut Call<'_>) -> Result<HttpResponse, Error> {
     let charge = call.admit(call.tier())?;
     let text = fresh()?;
     let grant = serde_json::to_vec(&call.credential()).map_err(|_| Code::Internal)?;
-    let place = place(&text);
+    let place = keys::ticket(&text);
     let verb = Verb::Issue { grant: Body::new(grant.into()), ttl_ms: millis(TTL) };
     let ask = Ask::Ticket(ticket::Ask { key: place.key, verb });
     match call.change(place, charge, None, ask).await? {
@@ -60,16 +59,14 @@ pub(super) async fn redeem(shared: &Shared, text: &str) -> Result<Credential, Er
     if text.len() != TICKET_CHARS {
         return Err(Code::Unauthorized.into());
     }
-    let place = place(text);
+    let place = keys::ticket(text);
     let ask = Ask::Ticket(ticket::Ask { key: place.key, verb: Verb::Redeem });
     let answer = shared.registry.carry(place, Draft::of(ask)).await?;
-    match answer.outcome {
+    match settle(answer.outcome)? {
         Ok(Outcome::Ticket(ticket::Outcome::Redeemed { grant })) => {
             serde_json::from_slice(grant.bytes()).map_err(|_| Code::Unauthorized.into())
         }
         Err(Refusal::Ticket(ticket::Refusal::Unknown)) => Err(Code::Unauthorized.into()),
-        // No request id is used twice; trying again with a new ticket is right.
-        Err(Refusal::Stale) => Err(Code::NoLeader.into()),
         Ok(_) | Err(_) => Err(Code::Internal.into()),
     }
 }
@@ -81,10 +78,6 @@ fn fresh() -> Result<String, Error> {
     Ok(URL_SAFE_NO_PAD.encode(bytes))
 }
 
-fn place(text: &str) -> Place {
-    Place { domain: Domain::Ticket, key: Key::derive(Domain::Ticket, &[text.as_bytes()]) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -94,6 +87,6 @@ mod tests {
         let (one, other) = (fresh().unwrap(), fresh().unwrap());
         assert_eq!(one.len(), TICKET_CHARS);
         assert_ne!(one, other);
-        assert_ne!(place(&one), place(&other));
+        assert_ne!(keys::ticket(&one), keys::ticket(&other));
     }
 }

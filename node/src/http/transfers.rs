@@ -21,9 +21,10 @@ use super::field::{Integer, Raw, Text, chars};
 use super::lease::{keep_alive, late};
 use super::reply::{fixed, json as json_reply, ok};
 use super::shared::Shared;
-use super::{body, gate, keys};
+use super::{body, gate};
 use crate::access::allowance::millis;
 use crate::actors::Place;
+use crate::service::keys;
 
 const PIN_CHARS_MAX: usize = 128;
 const PASSWORD_HASH_CHARS_MAX: usize = 512;

@@ -5,6 +5,7 @@
 
 use std::fmt::Write as _;
 use std::io::Write as _;
+use std::rc::Rc;
 use std::sync::LazyLock;
 
 use actix_web::body::BoxBody;
@@ -123,7 +124,7 @@ fn brotli(bytes: &[u8]) -> Vec<u8> {
 
 /// `GET /`, and every file beside it.
 pub(super) async fn file(request: HttpRequest, shared: web::Data<Shared>) -> Result<HttpResponse, Error> {
-    let number = request.extensions().get::<Arrival>().and_then(Arrival::path_number);
+    let number = request.extensions().get::<Rc<Arrival>>().and_then(|arrival| arrival.path_number());
     let asset = number.and_then(|number| ASSETS.get(number)).ok_or(Code::NotFound)?;
     Ok(serve(asset, &request, &shared).await)
 }

@@ -1,4 +1,5 @@
-//! How the words of requests become storage keys. Sockets use the same ones.
+//! How the words of requests become storage keys: every derivation there is, but for those of clients and their credentials,
+//! which are [`access`](crate::access)'s.
 
 use std::ops::RangeInclusive;
 
@@ -45,6 +46,35 @@ pub fn rendezvous(invite_code: &str) -> Place {
 /// Whether this can be an invite code: `^[A-Za-z0-9]{8,16}$`.
 pub fn is_invite_code(code: &str) -> bool {
     INVITE_CHARS.contains(&code.len()) && code.bytes().all(|byte| byte.is_ascii_alphanumeric())
+}
+
+/// A ticket, by its text.
+pub fn ticket(text: &str) -> Place {
+    place(Domain::Ticket, &[text.as_bytes()])
+}
+
+/// A nonce of a signature: a ticket that nobody can redeem, since its key is of three words, and those of tickets are of one.
+pub fn nonce(key: &str, nonce: &str) -> Place {
+    place(Domain::Ticket, &[b"nonce", key.as_bytes(), nonce.as_bytes()])
+}
+
+/// The session of a socket, by its id.
+pub fn session(id: &str) -> Key {
+    Key::derive(Domain::Socket, &[id.as_bytes()])
+}
+
+/// The session of an event stream, by the secret in the ids of its events.
+pub fn stream(secret: &str) -> Key {
+    Key::derive(Domain::Socket, &[b"stream", secret.as_bytes()])
+}
+
+/// A client's own number for a message, told apart from the same number of another numbering: a reloaded page has the
+/// session that it had before, and counts from the beginning. Chance makes two alike once in so many sessions that nobody
+/// will see it.
+pub fn message_number(numbering: u64, id: u64) -> u64 {
+    let named = Key::derive(Domain::Socket, &[b"number", &numbering.to_be_bytes(), &id.to_be_bytes()]);
+    let (start, _) = named.as_bytes().split_at(8);
+    u64::from_be_bytes(start.try_into().expect("eight bytes were split off"))
 }
 
 /// A user's devices.

@@ -151,7 +151,7 @@ impl Actor for Connection {
         }
         ctx.add_stream(Outlet { outbox: self.outbox.clone(), burst: 0 });
         self.first = Some(ctx.run_later(self.hello_timeout, |connection, _| {
-            connection.outbox.end(Reason::new(Code::POLICY, "nothing was said"));
+            connection.outbox.end(Reason::new(Code::POLICY, "no hello received"));
         }));
         self.heartbeat(ctx);
     }

@@ -3,7 +3,6 @@
 use bytes::{BufMut as _, Bytes, BytesMut};
 use bytestring::ByteString;
 use conclave_cluster::state::allowance::Tier;
-use conclave_cluster::state::id::{Domain, Key};
 
 use super::close::{Code as Close, Reason};
 use super::frame::{Code, Id, Op, Resume, TEXT, Target, public_name};
@@ -314,9 +313,4 @@ fn tagged(json: &[u8]) -> Bytes {
     data.put_u8(TEXT);
     data.put_slice(json);
     data.freeze()
-}
-
-/// What a room's name names.
-pub(super) fn key(room: &str) -> Key {
-    Key::derive(Domain::Room, &[room.as_bytes()])
 }

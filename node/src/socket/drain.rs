@@ -23,7 +23,7 @@ impl Sockets {
         let seats = self.seats.all();
         let count = seats.len();
         if count > 0 {
-            tracing::info!(sockets = count, "sending sockets elsewhere");
+            tracing::info!(sockets = count, "draining: asking sockets to reconnect elsewhere");
             let rate = f64::from(self.options.drain_per_second);
             let spread = Duration::from_secs_f64(count as f64 / rate);
             let left = end.saturating_duration_since(Instant::now()).saturating_sub(PARTING);

@@ -5,6 +5,8 @@ use bytestring::ByteString;
 use conclave_cluster::state::id::Key;
 use conclave_cluster::state::mailbox::Kind;
 
+use crate::service;
+
 /// What is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Op {
@@ -107,12 +109,23 @@ codes! {
     TooManyWatches "too_many_watches" "A socket watches at most 16 things.";
     NotWatched "not_watched" "This is not watched.";
     RateLimited "rate_limited" "Too much at once; slow down.";
-    Overloaded "overloaded" "The server has too much to do; try again.";
+    Overloaded "overloaded" "The server is overloaded; try again later.";
     NoLeader "no_leader" "The cluster has no leader at the moment; whether it was done is not known.";
     ShuttingDown "shutting_down" "This node is going away; try another one.";
-    StorageFull "storage_full" "The cluster stores as much as it may.";
-    ShareFull "storage_full" "This client stores as much as one may.";
+    StorageFull "storage_full" "The storage quota of the cluster is exhausted.";
+    ShareFull "storage_full" "The storage quota of this client is exhausted.";
     Internal "internal_error" "Something went wrong on our side.";
+}
+
+impl From<service::Error> for Code {
+    fn from(error: service::Error) -> Self {
+        match error {
+            service::Error::Limited { .. } => Self::RateLimited,
+            service::Error::StorageFull => Self::StorageFull,
+            service::Error::ShareFull => Self::ShareFull,
+            service::Error::Cluster(error) => error.into(),
+        }
+    }
 }
 
 impl From<conclave_cluster::Error> for Code {

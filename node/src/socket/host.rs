@@ -101,7 +101,7 @@ impl Keeper {
             }
             let mut renewed = self.0.renewed.lock().await;
             if let Err(error) = self.renew(&mut renewed).await {
-                tracing::warn!(%error, sockets = seats.count(), "the lease of this node's sockets was not renewed");
+                tracing::warn!(%error, sockets = seats.count(), "lease renewal failed for the sockets of this node");
             }
             drop(renewed);
             self.mark(&seats).await;

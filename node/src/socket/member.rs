@@ -90,6 +90,6 @@ impl Listener for Ear {
     }
 
     fn lose(&self) {
-        self.outbox.end(Reason::new(Code::LATER, "the room has to be entered anew"));
+        self.outbox.end(Reason::new(Code::LATER, "rejoin the room"));
     }
 }

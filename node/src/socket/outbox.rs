@@ -102,7 +102,7 @@ impl Outbox {
             self.0.metrics.dropped(queue.frames.len());
             queue.frames = VecDeque::new();
             queue.bytes = 0;
-            queue.end(Reason::new(Code::SLOW, "too much waits to be read"));
+            queue.end(Reason::new(Code::SLOW, "outbound queue full: client too slow"));
             self.cut_off_later();
         }
         queue.wake_reader();

@@ -8,13 +8,13 @@ use conclave_sigma::{Frame as Sigma, Limits, decode_within, encode};
 
 use super::arrivals::resume_after;
 use super::close::{Code as Close, Reason};
-use super::dialogue;
 use super::frame::{BYTES, Code, Position};
 use super::inlet::Message;
 use super::outbox::Frame;
 use super::session::{Entry, Session, price};
 use crate::access::Scope;
 use crate::actors::room::{Event, Note};
+use crate::service::keys;
 
 /// An error for the client.
 pub(super) fn error(code: u32, message: &str) -> Frame {
@@ -125,7 +125,7 @@ async fn reconnect(session: &mut Session, id: &str, last: u64) -> Result<(), Ref
     let Some(room) = named.or(remembered.clone().filter(may_join)) else { return Ok(()) };
     let mark = session.identity.as_ref().and_then(|identity| identity.mark);
     let mark = mark.filter(|_| remembered.as_ref() == Some(&room));
-    let (key, member) = (dialogue::key(&room), session.identity.as_ref().map(|identity| identity.key));
+    let (key, member) = (keys::room(&room).key, session.identity.as_ref().map(|identity| identity.key));
     let look = |state: &State, now_ms: u64| {
         let view = state.room(&key, now_ms);
         // Looked through only where it matters.

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::frame::{Code, Target};
 use super::json::Writer;
 use crate::actors::{Place, Registry, Watch};
-use crate::http::keys;
+use crate::service::keys;
 
 /// Things that one socket may watch.
 const WATCHES_MAX: usize = 16;

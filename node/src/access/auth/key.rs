@@ -161,7 +161,7 @@ pub enum KeyError {
     #[error("{0}: this is a PEM file, and no secret")]
     NotSecret(Source),
     /// Something else than such a public key.
-    #[error("{0}: this is no public key for {name}, as PEM", name = .0.algorithm.name())]
+    #[error("{0}: not a PEM-encoded {name} public key", name = .0.algorithm.name())]
     NotPublic(Source),
 }
 

@@ -49,7 +49,7 @@ pub struct Options {
 
 /// The token proves nothing. Why is nobody's business: it would tell a forger how near it came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the credential is absent, malformed, not ours, over, or revoked")]
+#[error("credential is missing, malformed, untrusted, expired or revoked")]
 pub struct Unauthorized;
 
 /// Why the configured files cannot be used.
@@ -184,7 +184,9 @@ impl Auth {
     async fn read_again(self) {
         match tokio::task::spawn_blocking(move || self.reload()).await {
             Ok(Ok(())) => tracing::debug!("read the keys and revocations"),
-            Ok(Err(error)) => tracing::error!(%error, "keys and revocations stay as they were"),
+            Ok(Err(error)) => {
+                tracing::error!(%error, "reload failed; keeping the previous keys and revocations")
+            }
             Err(_) => tracing::error!("reading the keys and revocations failed"),
         }
     }

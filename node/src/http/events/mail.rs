@@ -12,7 +12,7 @@ use conclave_cluster::state::State;
 use conclave_cluster::state::claim;
 use conclave_cluster::state::command::Ask;
 use conclave_cluster::state::host::Attachment;
-use conclave_cluster::state::id::{Domain, Key};
+use conclave_cluster::state::id::Key;
 use conclave_cluster::state::mailbox::{self, Message};
 use conclave_cluster::state::outcome::{Outcome, Refusal};
 use conclave_cluster::state::rules::Owner;
@@ -20,7 +20,6 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 use serde_json::json;
 
 use super::super::error::{Code, Error, Extra};
-use super::super::keys;
 use super::super::relay::kind_name;
 use super::super::reply::push_string;
 use super::super::shared::Shared;
@@ -28,6 +27,7 @@ use super::frame::Frames;
 use crate::access::Credential;
 use crate::access::allowance::millis;
 use crate::actors::Place;
+use crate::service::{keys, settle};
 use crate::socket::host::Guest;
 
 /// Signals of one write, and their bytes.
@@ -71,7 +71,7 @@ impl Reader {
         let place = keys::mailbox(&peer);
         let known = last.and_then(parse);
         let secret = known.map_or_else(fresh, |(secret, _)| Ok(secret.to_owned()))?;
-        let session = Key::derive(Domain::Socket, &[b"stream", secret.as_bytes()]);
+        let session = keys::stream(&secret);
         let guest = shared.sockets.keeper().guest();
         let at = shared.sockets.keeper().attachment(rand::random()).await?;
         let lease_ms = millis(shared.sockets.options.lease).min(LEASE_MS);
@@ -84,9 +84,7 @@ impl Reader {
                 let wait = Extra::RetryAfter(u64::from(LEASE_MS).div_ceil(1000));
                 return Err(Error::from(Code::PeerInUse).with(wait));
             }
-            Err(Refusal::StorageFull) => return Err(Code::StorageFull.into()),
-            Err(Refusal::ShareFull) => return Err(Error::share_full()),
-            Err(_) => return Err(Code::NoLeader.into()),
+            Err(_) => return Err(Code::Internal.into()),
         }
         if sent > 0 {
             let verb = mailbox::Verb::Acknowledge { session, seq: sent };
@@ -103,7 +101,7 @@ impl Reader {
         let verb = claim::Verb::Take { session: self.session, at: self.at, lease_ms: self.lease_ms, seize };
         let ask = Ask::Claim(claim::Ask { key: self.place.key, verb });
         let draft = Draft { owner: Some(self.owner), ..Draft::of(ask) };
-        Ok(self.shared.cluster.propose(draft).await?.outcome)
+        Ok(settle(self.shared.cluster.propose(draft).await?.outcome)?)
     }
 
     /// This node's lease may have lapsed, and the claim with it. False: somebody else holds the peer id now.

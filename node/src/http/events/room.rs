@@ -7,10 +7,10 @@ use conclave_cluster::state::id::Key;
 use conclave_cluster::state::room::Message;
 use serde_json::json;
 
-use super::super::keys;
 use super::super::reply::push_string;
 use super::frame::Frames;
 use crate::actors::Place;
+use crate::service::keys;
 
 /// Messages of one write.
 const COUNT_MAX: usize = 64;

@@ -75,10 +75,12 @@ fn refused(refusal: Refusal) -> Code {
         },
         Refusal::Mailbox(mailbox::Refusal::Full) => Code::MailboxFull,
         Refusal::Rendezvous(rendezvous::Refusal::InUse) => Code::InviteCodeInUse,
-        Refusal::Allowance { .. } => Code::RateLimitExceeded,
-        Refusal::StorageFull | Refusal::ShareFull => Code::StorageFull,
-        Refusal::Stale => Code::NoLeader,
-        Refusal::Mailbox(mailbox::Refusal::NotHeld)
+        // Settled before, or none of relay's.
+        Refusal::Allowance { .. }
+        | Refusal::StorageFull
+        | Refusal::ShareFull
+        | Refusal::Stale
+        | Refusal::Mailbox(mailbox::Refusal::NotHeld)
         | Refusal::Exchange(_)
         | Refusal::Device(_)
         | Refusal::Member(_)

@@ -17,12 +17,13 @@ use super::super::call::Call;
 use super::super::error::{Code, Error};
 use super::super::field::{Integer, chars};
 use super::super::lease::{keep_alive, late};
+use super::super::query;
 use super::super::reply::fixed;
 use super::super::wait::Patience;
-use super::super::{keys, query};
 use super::{Request, answer, bytes_of, change};
 use crate::access::allowance::millis;
 use crate::actors::Place;
+use crate::service::keys;
 
 const PIN_CHARS_MAX: usize = 128;
 const PASSWORD_HASH_CHARS_MAX: usize = 512;

@@ -8,8 +8,8 @@ use serde_json::value::RawValue;
 
 use super::super::frame::{Code, ID_BYTES_MAX, Id, Op, Position, Resume, Target};
 use crate::http::field::{Integer, Raw, Text, chars, is_portable};
-use crate::http::keys::is_invite_code;
 use crate::http::relay::kind_of;
+use crate::service::keys::is_invite_code;
 
 /// Characters of a peer id.
 const PEER_CHARS_MAX: usize = 256;

@@ -16,6 +16,7 @@ use super::mail::withdrawal;
 use super::{Session, place};
 use crate::access::allowance::millis;
 use crate::actors::{Place, Watch};
+use crate::service::keys;
 
 /// Who this is.
 pub(in crate::socket) struct Identity {
@@ -39,7 +40,7 @@ impl Session {
 
     /// Begins a session under a secret id. False: it is in use.
     pub(in crate::socket) async fn open(&mut self, id: &str) -> Result<bool, Code> {
-        let (key, at) = (key(id), self.attachment().await?);
+        let (key, at) = (keys::session(id), self.attachment().await?);
         let bell = self.bell(key).await?;
         let subject = self.context.credential.subject;
         let verb = socket::Verb::Open { subject, at, lease_ms: self.lease_ms() };
@@ -58,7 +59,7 @@ impl Session {
         &mut self,
         id: &str,
     ) -> Result<Option<(Option<String>, Option<String>)>, Code> {
-        let (key, at) = (key(id), self.attachment().await?);
+        let (key, at) = (keys::session(id), self.attachment().await?);
         let bell = self.bell(key).await?;
         let subject = self.context.credential.subject;
         let verb = socket::Verb::Resume { subject, at, lease_ms: self.lease_ms() };
@@ -198,9 +199,4 @@ impl Session {
             }
         }
     }
-}
-
-/// What a session id names.
-fn key(id: &str) -> Key {
-    Key::derive(Domain::Socket, &[id.as_bytes()])
 }

@@ -18,10 +18,10 @@ use super::super::close::{Code as Close, Reason};
 use super::super::frame::Code;
 use super::super::json;
 use super::super::outbox::Frame;
-use super::{BATCH_BYTES_MAX, BATCH_MAX, Held, Identity, Session, settle};
+use super::{BATCH_BYTES_MAX, BATCH_MAX, Held, Identity, Session};
 use crate::access::allowance::millis;
 use crate::access::guessing::Denied;
-use crate::http::keys;
+use crate::service::{keys, settle};
 
 impl Session {
     /// Has a peer's signals pushed here. The invite code leads to the peer as long as the socket is here.
@@ -107,7 +107,7 @@ impl Session {
         let draft = Draft { charge, owner: Some(self.owner()), ..Draft::of(ask) };
         let cluster = &self.shared.cluster;
         let answer = self.shared.guesses.carry(cluster, draft, async |draft| cluster.propose(draft).await);
-        match settle(answer.await)? {
+        match settle(answer.await?.outcome)? {
             Ok(_) => Ok(()),
             Err(Refusal::Rendezvous(rendezvous::Refusal::InUse)) => Err(Code::InviteCodeInUse),
             Err(_) => Err(Code::Internal),
@@ -157,7 +157,7 @@ impl Session {
         let draft = Draft { charge, owner: Some(self.owner()), ..Draft::of(ask) };
         let cluster = self.shared.cluster.clone();
         Ok(async move {
-            match settle(cluster.propose(draft).await)? {
+            match settle(cluster.propose(draft).await?.outcome)? {
                 Ok(Outcome::Mailbox(mailbox::Outcome::Queued { seq })) => Ok(seq),
                 Err(Refusal::Mailbox(mailbox::Refusal::Full)) => Err(Code::MailboxFull),
                 Ok(_) | Err(_) => Err(Code::Internal),

@@ -38,6 +38,7 @@ use crate::access::Credential;
 use crate::actors::room::Presence;
 use crate::actors::{Place, Watch};
 use crate::http::Shared;
+use crate::service::settle;
 use identity::Identity;
 pub(super) use place::price;
 
@@ -214,7 +215,7 @@ impl Session {
         match self.seat.encoding() {
             Encoding::Undecided => self.seat.decide(encoding),
             decided if decided == encoding => {}
-            _ => return self.end(Reason::new(Close(1003), "messages of the other kind were agreed on")),
+            _ => return self.end(Reason::new(Close(1003), "another message encoding was negotiated")),
         }
         match message {
             Message::Text(text) => dialogue::hear(self, &text).await,
@@ -304,7 +305,7 @@ impl Session {
     /// Has something carried out. What concerns every kind of wish alike is an error here.
     pub(super) async fn wish(&self, ask: Ask) -> Result<Result<Outcome, Refusal>, Code> {
         let draft = Draft { owner: Some(self.owner()), ..Draft::of(ask) };
-        settle(self.shared.cluster.propose(draft).await)
+        Ok(settle(self.shared.cluster.propose(draft).await?.outcome)?)
     }
 
     /// On whose account it stores: a socket may show its credential after it was opened.
@@ -342,18 +343,5 @@ impl Session {
     pub(super) fn charge(&self, tier: Tier, count: u32) -> Option<Charge> {
         let tiers = self.shared.options.allowance.as_ref()?;
         Some(tiers.charge(self.context.client, tier, count))
-    }
-}
-
-/// An answer's outcome, or the error that concerns every kind of wish alike.
-pub(super) fn settle(
-    answer: Result<conclave_cluster::state::outcome::Answer, conclave_cluster::Error>,
-) -> Result<Result<Outcome, Refusal>, Code> {
-    match answer?.outcome {
-        Err(Refusal::Allowance { .. }) => Err(Code::RateLimited),
-        Err(Refusal::StorageFull) => Err(Code::StorageFull),
-        Err(Refusal::ShareFull) => Err(Code::ShareFull),
-        Err(Refusal::Stale) => Err(Code::NoLeader),
-        outcome => Ok(outcome),
     }
 }

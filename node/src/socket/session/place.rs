@@ -9,19 +9,19 @@ use conclave_cluster::Draft;
 use conclave_cluster::state::allowance::Charge;
 use conclave_cluster::state::body::Body;
 use conclave_cluster::state::command::Ask;
-use conclave_cluster::state::id::{Domain, Key};
+use conclave_cluster::state::id::Key;
 use conclave_cluster::state::outcome::{Outcome, Refusal};
 use conclave_cluster::state::{room, socket};
 use futures_util::future::join;
 
 use super::super::close::{Code as Close, Reason};
-use super::super::dialogue;
 use super::super::frame::{Code, Position};
 use super::super::member::{Ear, Greeting, Tongue};
 use super::super::seats::Encoding;
-use super::{BATCH_BYTES_MAX, BATCH_MAX, Entered, Entry, Identity, Session, settle};
+use super::{BATCH_BYTES_MAX, BATCH_MAX, Entered, Entry, Identity, Session};
 use crate::access::allowance::millis;
 use crate::actors::room::{Event, Note, onward};
+use crate::service::{keys, settle};
 
 /// For how long a member stays in its room whose connection was lost.
 pub(super) const GRACE: Duration = Duration::from_secs(10);
@@ -51,7 +51,7 @@ impl Session {
         greet: impl FnOnce(Entry) -> Greeting,
     ) -> Result<Entry, Code> {
         let Some(Identity { key: member, at, .. }) = self.identity else { return Err(Code::Internal) };
-        let key = dialogue::key(name);
+        let key = keys::room(name).key;
         if self.room.as_ref().is_some_and(|room| room.key != key) {
             self.leave().await?;
         }
@@ -136,13 +136,13 @@ impl Session {
             bytes: history.bytes_max,
             age_ms: millis(history.age_max),
         };
-        let message_id = message_id.map(|id| numbered(identity.numbering, id));
+        let message_id = message_id.map(|id| keys::message_number(identity.numbering, id));
         let verb = room::Verb::Publish { member: identity.key, message_id, data: Body::new(data), keep };
         let ask = Ask::Room(room::Ask { key: room.key, verb });
         let draft = Draft { charge, owner: Some(self.owner()), ..Draft::of(ask) };
         let cluster = self.shared.cluster.clone();
         Ok(async move {
-            match settle(cluster.propose(draft).await)? {
+            match settle(cluster.propose(draft).await?.outcome)? {
                 Ok(Outcome::Room(room::Outcome::Published { epoch, offset, .. })) => Ok((epoch, offset)),
                 Err(Refusal::Room(room::Refusal::NotAMember)) => Err(Code::NotInRoom),
                 Ok(_) | Err(_) => Err(Code::Internal),
@@ -175,7 +175,7 @@ impl Session {
         let next = messages.first().map(|message| message.offset).or(view.map(|view| view.last + 1));
         if view.is_none_or(|view| view.epoch != room.epoch) || next != Some(after + 1) {
             // It went out of the history while the client was reading.
-            return self.end(Reason::new(Close::LATER, "the room has to be entered anew"));
+            return self.end(Reason::new(Close::LATER, "rejoin the room"));
         }
         let mut read = after;
         for message in messages {
@@ -209,24 +209,15 @@ pub(in crate::socket) fn price(bytes: usize) -> u32 {
     1 + u32::try_from(bytes / UNIT_BYTES).unwrap_or(u32::MAX - 1)
 }
 
-/// A client's own number for a message, told apart from the same number of another numbering: a reloaded page has the
-/// session that it had before, and counts from the beginning. Chance makes two alike once in so many sessions that nobody
-/// will see it.
-fn numbered(numbering: u64, id: u64) -> u64 {
-    let named = Key::derive(Domain::Socket, &[b"number", &numbering.to_be_bytes(), &id.to_be_bytes()]);
-    let (start, _) = named.as_bytes().split_at(8);
-    u64::from_be_bytes(start.try_into().expect("eight bytes were split off"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_number_is_itself_within_its_numbering_only() {
-        assert_eq!(numbered(1, 7), numbered(1, 7));
-        assert_ne!(numbered(1, 7), numbered(2, 7));
-        assert_ne!(numbered(1, 7), numbered(1, 8));
+        assert_eq!(keys::message_number(1, 7), keys::message_number(1, 7));
+        assert_ne!(keys::message_number(1, 7), keys::message_number(2, 7));
+        assert_ne!(keys::message_number(1, 7), keys::message_number(1, 8));
     }
 
     #[test]
