@@ -52,7 +52,7 @@ impl Roamer {
                 }
             }
         }
-        panic!("pursued for {PURSUIT:?} in vain; last seen: {seen}")
+        panic!("timed out after {PURSUIT:?}; last seen: {seen}")
     }
 
     /// Makes a relay call that has to succeed.

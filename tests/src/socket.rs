@@ -97,7 +97,7 @@ impl Socket {
                 Ok(Ok(event)) if fits(&event) => return event,
                 Ok(Ok(event)) => self.early.push(event),
                 Ok(Err(code)) => panic!("closed with {code:?} instead of {what}"),
-                Err(_) => panic!("waited in vain for {what}; there was {:?}", self.early),
+                Err(_) => panic!("timed out waiting for {what}; there was {:?}", self.early),
             }
         }
     }

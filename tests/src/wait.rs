@@ -21,6 +21,6 @@ pub async fn eventually<T>(within: Duration, what: &str, mut look: impl AsyncFnM
     };
     match timeout_at(deadline, search).await {
         Ok(seen) => seen,
-        Err(_) => panic!("waited {within:?} in vain: {what}"),
+        Err(_) => panic!("timed out after {within:?} waiting for: {what}"),
     }
 }

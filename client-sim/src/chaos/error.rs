@@ -18,7 +18,7 @@ pub enum Error {
     #[error("node {0} ended by itself: {1}")]
     Ended(u64, String),
     /// A condition that was awaited did not come true.
-    #[error("waited {within:?} in vain: {what}")]
+    #[error("timed out after {within:?} waiting for: {what}")]
     InVain {
         /// For what.
         what: String,
@@ -29,7 +29,7 @@ pub enum Error {
     #[error("{0}")]
     NoSuchNode(String),
     /// Only possible with nodes that were started here.
-    #[error("not possible with a cluster that was started elsewhere: {0}")]
+    #[error("requires a cluster that this process started: {0}")]
     NotOurs(&'static str),
     /// Another program failed.
     #[error("{0}")]

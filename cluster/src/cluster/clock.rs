@@ -151,11 +151,11 @@ impl Consensus {
         if is_ahead {
             tracing::warn!(
                 ahead_seconds = ahead_ms / 1000,
-                "time in the log is ahead of the clocks, which were wrong and were corrected: it goes on at half their \
-                 pace until they meet"
+                "log time is ahead of the node clocks, which were wrong and were corrected: it advances at half speed \
+                 until they meet"
             );
         } else {
-            tracing::info!("the clocks have met the time in the log");
+            tracing::info!("node clocks have caught up with log time");
         }
     }
 

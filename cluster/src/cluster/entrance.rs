@@ -60,7 +60,7 @@ pub(super) async fn ask_others(
             if last_word.elapsed() >= Duration::from_secs(5) {
                 last_word = Instant::now();
                 let missing = missing(links, &others, &clear);
-                tracing::info!(heard = clear.len(), needed, missing, "waiting for the other first members");
+                tracing::info!(heard = clear.len(), needed, missing, "waiting for the initial members");
             }
             tokio::time::sleep(ASK_EVERY).await;
         }

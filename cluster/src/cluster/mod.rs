@@ -435,7 +435,7 @@ impl Cluster {
             }
         };
         if tokio::time::timeout(DRAIN_TIMEOUT, drained).await.is_err() {
-            tracing::warn!("some wishes were still unanswered when the node stopped");
+            tracing::warn!("stopped with commands still in flight");
         }
         self.hand_over().await;
         self.stop().await;

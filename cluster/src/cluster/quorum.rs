@@ -32,7 +32,7 @@ impl Quorum {
 
     pub(super) fn set(&self, heard: bool) {
         if self.0.swap(heard, Ordering::Relaxed) != heard {
-            tracing::info!(heard, "whether a majority of the voters is heard changed");
+            tracing::info!(heard, "quorum reachability changed");
         }
     }
 

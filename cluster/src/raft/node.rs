@@ -392,7 +392,7 @@ impl Node {
     pub async fn shutdown(&self) {
         self.stop.cancel();
         if let Err(error) = self.raft.shutdown().await {
-            tracing::warn!(%error, "raft did not stop in good order");
+            tracing::warn!(%error, "raft shut down with an error");
         }
     }
 }

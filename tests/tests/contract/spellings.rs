@@ -191,7 +191,7 @@ fn is_unauthorized(answer: &Answer) -> bool {
 
 /// Answered by what is behind the guard, whatever it says.
 fn is_answered(answer: &Answer) -> bool {
-    !matches!(answer.status, 401 | 403 | 405 | 500..) && !answer.body.contains("There is nothing here")
+    !matches!(answer.status, 401 | 403 | 405 | 500..) && !answer.body.contains("Not found.")
 }
 
 struct Guarded {

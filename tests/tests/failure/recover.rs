@@ -117,7 +117,7 @@ async fn the_log_says_which_first_members_are_missing_and_why() {
     eventually(READY, "the missing are named", async || {
         let printed = cluster.node(1).printed();
         let told = |line: &str| {
-            line.contains("waiting for the other first members")
+            line.contains("waiting for the initial members")
                 && line.contains("refused")
                 && peers.iter().all(|peer| line.contains(peer.as_str()))
         };
