@@ -15,6 +15,7 @@ pub mod access;
 pub mod actors;
 pub mod admission;
 pub mod edition;
+mod field;
 pub mod http;
 pub mod listener;
 pub mod service;

@@ -222,3 +222,12 @@ fn admission_knows_no_transport() {
         None,
     );
 }
+
+#[test]
+fn services_know_no_transport() {
+    never(
+        "node/src/service",
+        &["actix_web", "crate::http", "crate::socket", "crate::listener", "crate::admin"],
+        None,
+    );
+}

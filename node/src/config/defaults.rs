@@ -4,11 +4,14 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use conclave_cluster::raft::Timing;
+
 use super::section::{
     Admin, Admission, Allowance, Auth, Cluster, Http, Ice, Limits, Log, LogFormat, Node, PeerTls, PublicTls,
     Raft, Rule, Shares, Shutdown, Socket, Storage, Tiers, Ttl,
 };
 use crate::access::admission;
+use crate::http::options;
 use crate::listener::tls::Minimum;
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -79,13 +82,9 @@ impl Default for Cluster {
 
 impl Default for Raft {
     fn default() -> Self {
-        Self {
-            heartbeat: Duration::from_millis(200),
-            election_min: Duration::from_millis(400),
-            election_max: Duration::from_millis(650),
-            snapshot_log_bytes: 64 << 20,
-            snapshot_age_max: Duration::from_secs(4 * 3600),
-        }
+        let Timing { heartbeat, election_min, election_max, snapshot_log_bytes, snapshot_age_max } =
+            Timing::default();
+        Self { heartbeat, election_min, election_max, snapshot_log_bytes, snapshot_age_max }
     }
 }
 
@@ -160,14 +159,8 @@ impl Default for Ice {
 
 impl Default for Ttl {
     fn default() -> Self {
-        Self {
-            chunk: Duration::from_secs(60),
-            signal: Duration::from_secs(30),
-            register: Duration::from_secs(30),
-            session: Duration::from_secs(180),
-            device: Duration::from_secs(180),
-            memo: Duration::from_secs(120),
-        }
+        let options::Ttl { chunk, signal, register, session, device_default, memo } = options::Ttl::default();
+        Self { chunk, signal, register, session, device: device_default, memo }
     }
 }
 

@@ -15,10 +15,7 @@ use super::coding::Coding;
 use super::digest;
 use super::error::{Code, Error, Extra};
 use super::signed::Promised;
-use crate::listener::{LARGE, Tap};
-
-/// For how long a body may be under way.
-const ARRIVAL_MAX: Duration = Duration::from_secs(15);
+use crate::listener::{BODY_ARRIVAL_MAX, LARGE, Tap};
 
 /// Reads a body of at most `bytes_max` bytes.
 pub(super) async fn read<S>(request: &HttpRequest, payload: S, bytes_max: usize) -> Result<Bytes, Error>
@@ -33,7 +30,7 @@ where
         Some(tap) => bytes < LARGE || tap.buffers().set_body(bytes),
         None => true,
     };
-    let body = within(ARRIVAL_MAX, gather(payload, announced, bytes_max, hold)).await?;
+    let body = within(BODY_ARRIVAL_MAX, gather(payload, announced, bytes_max, hold)).await?;
     // What was signed is the digest; that it is this body's digest shows only now.
     if request.extensions().get::<Promised>().is_some_and(|Promised(promised)| *promised != Digest::of(&body))
     {
@@ -79,7 +76,7 @@ where
         }
         Ok(Bytes::new())
     };
-    within(ARRIVAL_MAX, all).await.map(drop)
+    within(BODY_ARRIVAL_MAX, all).await.map(drop)
 }
 
 /// Lets the connection hand on the request's body: a large one waits until it is wanted.

@@ -9,11 +9,11 @@ use serde_json::{Value, json};
 
 use super::call::Call;
 use super::error::{Code, Error};
-use super::field::{Integer, Raw, Text};
 use super::reply::{fixed, ok};
 use super::shared::Shared;
 use super::{body, gate};
 use crate::access::allowance::millis;
+use crate::field::{Integer, Raw, Text};
 use crate::service::keys;
 
 const USER_CHARS_MAX: usize = 256;

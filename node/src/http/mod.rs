@@ -17,7 +17,6 @@ mod digest;
 pub mod entrance;
 pub mod error;
 mod events;
-pub(crate) mod field;
 mod gate;
 mod guard;
 mod ice;

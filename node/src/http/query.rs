@@ -6,7 +6,7 @@ use actix_web::HttpRequest;
 use actix_web::web::Query;
 
 use super::error::{Code, Error};
-use super::field::{Integer, Raw};
+use crate::field::{Integer, Raw};
 
 /// The longest that a request may wait for a change.
 const WAIT_MS_MAX: i64 = 25_000;

@@ -16,16 +16,16 @@ use uuid::Uuid;
 
 use super::call::Call;
 use super::error::{Code, Error, Extra};
-use super::field::{Integer, Raw, Text, chars, is_portable};
 use super::reply::{fixed, json};
 use super::shared::Shared;
 use super::wait::Patience;
 use super::{body, gate, query};
 use crate::access::allowance::millis;
 use crate::actors::Place;
+use crate::field::{Integer, Raw, Text, chars, is_portable};
 use crate::service::keys;
+use crate::service::limits::SESSION_PIN_CHARS_MAX;
 
-const PIN_CHARS_MAX: usize = 64;
 const ENVELOPE_VERSION: i64 = 1;
 
 #[derive(Debug, Default, Deserialize)]
@@ -40,7 +40,7 @@ impl Create<'_> {
         match &self.pin {
             Text::Absent => Ok(None),
             Text::String(pin) if pin.is_empty() => Ok(None),
-            Text::String(pin) if chars(pin) <= PIN_CHARS_MAX => Ok(Some(pin)),
+            Text::String(pin) if chars(pin) <= SESSION_PIN_CHARS_MAX => Ok(Some(pin)),
             Text::String(_) | Text::Other => Err(Code::InvalidInput),
         }
     }

@@ -17,17 +17,15 @@ use serde_json::json;
 use super::call::Call;
 use super::digest::{self, CONTENT_DIGEST};
 use super::error::{Code, Error};
-use super::field::{Integer, Raw, Text, chars};
 use super::lease::{keep_alive, late};
 use super::reply::{fixed, json as json_reply, ok};
 use super::shared::Shared;
 use super::{body, gate};
 use crate::access::allowance::millis;
 use crate::actors::Place;
+use crate::field::{Integer, Raw, Text, chars};
 use crate::service::keys;
-
-const PIN_CHARS_MAX: usize = 128;
-const PASSWORD_HASH_CHARS_MAX: usize = 512;
+use crate::service::limits::{PASSWORD_HASH_CHARS_MAX, TRANSFER_PIN_CHARS_MAX};
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -51,7 +49,7 @@ impl Open<'_> {
         };
         let total =
             total.filter(|total| (1..=TRANSFER_CHUNKS_MAX).contains(total)).ok_or(Code::InvalidInput)?;
-        if chars(pin) > PIN_CHARS_MAX || chars(password_hash) > PASSWORD_HASH_CHARS_MAX {
+        if chars(pin) > TRANSFER_PIN_CHARS_MAX || chars(password_hash) > PASSWORD_HASH_CHARS_MAX {
             return Err(Code::InvalidInput);
         }
         Ok((keys::transfer(pin, password_hash), total))

@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// How long a body may take to arrive: longer than whoever reads it waits, so that its answer goes first. The server itself
-/// would wait without an end for the rest of a chunked body that nobody reads any more.
-const BODY_PATIENCE: Duration = Duration::from_secs(17);
+/// How long whoever reads a body waits for it to arrive.
+pub(crate) const BODY_ARRIVAL_MAX: Duration = Duration::from_secs(15);
+/// How long the connection does: longer, so that the reader's answer goes first. The server itself would wait without an end
+/// for the rest of a chunked body that nobody reads any more.
+const BODY_PATIENCE: Duration = BODY_ARRIVAL_MAX.saturating_add(Duration::from_secs(2));
 
 /// By when what is awaited must be here.
 pub(super) struct Deadline {

@@ -39,6 +39,7 @@ use actix_web::dev::{AppConfig, Extensions, ServiceResponse};
 use actix_web::rt::net::TcpStream;
 
 pub(crate) use closed::Closed;
+pub(crate) use deadline::BODY_ARRIVAL_MAX;
 pub(crate) use hangup::Hangup;
 pub(crate) use refusal::Refusal;
 pub use stream::Stream;

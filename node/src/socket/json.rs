@@ -12,9 +12,9 @@ use conclave_cluster::state::mailbox;
 
 use super::frame::{BYTES, public_name};
 use crate::actors::room::{Event, Note};
-use crate::http::relay::kind_name;
+use crate::service::signaling::kind_name;
 
-pub(super) use request::{ROOM_CHARS_MAX, read};
+pub(super) use request::read;
 pub(super) use scan::IdScan;
 pub(super) use writer::{Writer, error};
 

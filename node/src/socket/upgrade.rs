@@ -19,7 +19,6 @@ use super::body::Body;
 use super::bucket::Throttle;
 use super::connection::Connection;
 use super::inlet::{Inlet, Message, WAITING_MAX};
-use super::json::ROOM_CHARS_MAX;
 use super::quality::Quality;
 use super::seats::{Encoding, Seat};
 use super::session::{self, Context};
@@ -32,6 +31,7 @@ use crate::http::entrance;
 use crate::http::error::{Code, Extra};
 use crate::http::{Error, Shared};
 use crate::listener::Hangup;
+use crate::service::limits::ROOM_CHARS_MAX;
 
 /// The subprotocol of JSON messages.
 pub(super) const JSON: &str = "conclave.v1.json";

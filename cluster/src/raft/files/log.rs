@@ -21,8 +21,9 @@ use super::{Error, damage_or_io, io_error};
 use crate::raft::disk::{Flushed, LogDisk, LogId, Payload, Record, Vote};
 use crate::raft::message;
 
-/// Bytes of one file of the log.
-const FILE_BYTES: usize = 64 << 20;
+/// Bytes of one file of the log. What is in the newest file is also in memory, however small [`CACHE_BYTES`] is: the library
+/// evicts from its cache only what is in closed files.
+const FILE_BYTES: usize = 16 << 20;
 /// Entries of one file of the log.
 const FILE_RECORDS: usize = 1 << 18;
 /// Records of one step towards a fresh file.
@@ -384,6 +385,23 @@ mod tests {
         }
         assert_eq!(held.metadata().unwrap().nlink(), 0);
         assert_eq!(log.read(entries - 1..entries, 1).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn what_is_kept_in_memory_of_a_long_log_is_no_more_than_one_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = FileLog::open(dir.path(), Disposal::start().unwrap()).unwrap();
+        let entry = vec![0; 1 << 20];
+        for index in 0..5 * (FILE_BYTES >> 20) as u64 {
+            let payload = Payload::Proposal { header: entry.clone().into(), bodies: Vec::new() };
+            log.append(vec![Record { id: LogId { term: 1, index }, payload }]).unwrap();
+            flushed(&mut log);
+            let cached = log.log.stat().payload_cache_size as usize;
+            assert!(
+                cached <= CACHE_BYTES.max(FILE_BYTES) + 2 * entry.len(),
+                "{cached} bytes at entry {index}"
+            );
+        }
     }
 
     #[test]

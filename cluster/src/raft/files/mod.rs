@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! identity          which node of which cluster this is, and the number that binds the id to this disk
-//! log/r-….wal       the log, in files of 64 MiB
+//! log/r-….wal       the log, in files of 16 MiB
 //! snapshot/<index>-<term>.snapshot
 //! snapshot/*.part   what was being written when the node died; removed at the next start
 //! ```

@@ -20,13 +20,13 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 use serde_json::json;
 
 use super::super::error::{Code, Error, Extra};
-use super::super::relay::kind_name;
 use super::super::reply::push_string;
 use super::super::shared::Shared;
 use super::frame::Frames;
 use crate::access::Credential;
 use crate::access::allowance::millis;
 use crate::actors::Place;
+use crate::service::signaling::kind_name;
 use crate::service::{keys, settle};
 use crate::socket::host::Guest;
 

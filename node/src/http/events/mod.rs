@@ -18,15 +18,14 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use super::call::Call;
 use super::entrance;
 use super::error::{Code, Error};
-use super::field::chars;
 use super::query::param;
 use super::shared::Shared;
 use crate::access::Scope;
+use crate::field::chars;
+use crate::service::limits::{PEER_CHARS_MAX, ROOM_CHARS_MAX};
 use stream::{Feed, Source};
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
-const ROOM_CHARS_MAX: usize = 128;
-const PEER_CHARS_MAX: usize = 256;
 /// Nothing longer is an id of ours.
 const EVENT_ID_BYTES_MAX: usize = 128;
 /// A comment is sent this often, so that a connection that broke unnoticed is found out by both ends.

@@ -4,7 +4,7 @@ use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use conclave_cluster::state::mailbox::{self, Kind, Message};
+use conclave_cluster::state::mailbox::{self, Message};
 use conclave_cluster::state::outcome::{Outcome, Refusal};
 use conclave_cluster::state::rendezvous;
 use conclave_cluster::state::transfer::{self, Encoding};
@@ -12,6 +12,7 @@ use conclave_cluster::state::transfer::{self, Encoding};
 use super::super::error::{Code, Error};
 use super::super::reply::{fixed, json, push_string};
 use super::super::shared::Shared;
+use crate::service::signaling::kind_name;
 
 /// The response to an outcome of a relay action.
 pub(in crate::http) fn answer(
@@ -133,30 +134,11 @@ fn messages_body(messages: &[Message]) -> Vec<u8> {
     body
 }
 
-/// The signal types, as clients spell them.
-pub(super) const KINDS: [&str; 5] = ["offer", "answer", "ice-candidate", "ready", "bye"];
-
-pub(crate) fn kind_name(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Offer => KINDS[0],
-        Kind::Answer => KINDS[1],
-        Kind::IceCandidate => KINDS[2],
-        Kind::Ready => KINDS[3],
-        Kind::Bye => KINDS[4],
-    }
-}
-
-/// The signal type of that name.
-pub(crate) fn kind_of(name: &str) -> Option<Kind> {
-    [Kind::Offer, Kind::Answer, Kind::IceCandidate, Kind::Ready, Kind::Bye]
-        .into_iter()
-        .find(|kind| kind_name(*kind) == name)
-}
-
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
     use conclave_cluster::state::body::Body;
+    use conclave_cluster::state::mailbox::Kind;
     use serde_json::{Value, json};
 
     use super::*;
@@ -189,13 +171,5 @@ mod tests {
             r#"{"messages":[{"from":"a\"b","type":"offer","payload":{ "x":1.0 },"timestamp":1700000000123},{"from":"a\"b","type":"ice-candidate","payload":null,"timestamp":1700000000123}]}"#
         );
         assert_eq!(messages_body(&[]), br#"{"messages":[]}"#);
-    }
-
-    #[test]
-    fn kinds_are_known_by_their_names() {
-        for name in KINDS {
-            assert_eq!(kind_name(kind_of(name).unwrap()), name);
-        }
-        assert_eq!(kind_of("Offer"), None);
     }
 }

@@ -15,7 +15,6 @@ use conclave_cluster::state::transfer::{self, Encoding, Verb};
 
 use super::super::call::Call;
 use super::super::error::{Code, Error};
-use super::super::field::{Integer, chars};
 use super::super::lease::{keep_alive, late};
 use super::super::query;
 use super::super::reply::fixed;
@@ -23,10 +22,9 @@ use super::super::wait::Patience;
 use super::{Request, answer, bytes_of, change};
 use crate::access::allowance::millis;
 use crate::actors::Place;
+use crate::field::{Integer, chars};
 use crate::service::keys;
-
-const PIN_CHARS_MAX: usize = 128;
-const PASSWORD_HASH_CHARS_MAX: usize = 512;
+use crate::service::limits::{PASSWORD_HASH_CHARS_MAX, TRANSFER_PIN_CHARS_MAX};
 
 /// What `send` asks for: one chunk, at its place.
 pub(super) fn sent(request: &Request<'_>, body: &Bytes) -> Result<(Place, Verb), Error> {
@@ -69,7 +67,7 @@ impl<'a> Chunk<'a> {
         let index = number(request.chunk_index.integer())?;
         let total = number(request.total_chunks.integer())?;
         let data = request.data.filled().ok_or(Code::MissingFields)?;
-        let in_range = chars(pin) <= PIN_CHARS_MAX
+        let in_range = chars(pin) <= TRANSFER_PIN_CHARS_MAX
             && chars(password_hash) <= PASSWORD_HASH_CHARS_MAX
             && data.len() <= CHUNK_BYTES_MAX;
         let (Some(index), Some(total), true) = (index, total, in_range) else {

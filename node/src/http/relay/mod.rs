@@ -5,7 +5,6 @@ mod chunks;
 mod signals;
 
 pub(super) use answer::answer;
-pub(crate) use answer::{kind_name, kind_of};
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
@@ -16,11 +15,11 @@ use serde::Deserialize;
 use super::body;
 use super::call::Call;
 use super::error::{Code, Error};
-use super::field::{Raw, Text};
 use super::jobs;
 use super::shared::Shared;
 use crate::access::Scope;
 use crate::actors::Place;
+use crate::field::{Raw, Text};
 
 /// Everything that any action reads. Other fields are ignored.
 #[derive(Debug, Default, Deserialize)]

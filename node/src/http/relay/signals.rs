@@ -15,16 +15,16 @@ use conclave_cluster::state::rendezvous;
 
 use super::super::call::Call;
 use super::super::error::{Code, Error, Extra};
-use super::super::field::{chars, is_portable};
 use super::super::query;
 use super::super::reply::{fixed, json, push_string};
 use super::super::wait::Patience;
-use super::answer::{KINDS, kind_of};
 use super::{Request, answer, change};
 use crate::access::allowance::millis;
+use crate::field::{chars, is_portable};
 use crate::service::keys;
+use crate::service::limits::PEER_CHARS_MAX;
+use crate::service::signaling::{KINDS, kind_of};
 
-const PEER_CHARS_MAX: usize = 256;
 /// Payload bytes of one answer to `poll`; what is left comes with the next one.
 const POLL_BYTES_MAX: u32 = 1 << 20;
 

@@ -7,14 +7,11 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::super::frame::{Code, ID_BYTES_MAX, Id, Op, Position, Resume, Target};
-use crate::http::field::{Integer, Raw, Text, chars, is_portable};
-use crate::http::relay::kind_of;
+use crate::field::{Integer, Raw, Text, chars, is_portable};
 use crate::service::keys::is_invite_code;
+use crate::service::limits::{PEER_CHARS_MAX, ROOM_CHARS_MAX};
+use crate::service::signaling::kind_of;
 
-/// Characters of a peer id.
-const PEER_CHARS_MAX: usize = 256;
-/// Characters of a room's name.
-pub(in crate::socket) const ROOM_CHARS_MAX: usize = 128;
 /// Characters of a session id.
 const SESSION_CHARS_MAX: usize = 128;
 

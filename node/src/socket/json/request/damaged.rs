@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::*;
-use crate::http::relay::kind_name;
+use crate::service::signaling::kind_name;
 
 const MESSAGES: u64 = 300_000;
 const SEED: u64 = 0x0d4a_6a50;
