@@ -5,9 +5,14 @@
 //! read that the server reads differently: bodies are followed by the same rules, and what it refuses by itself is left
 //! to it. No clock and no socket.
 
+mod chunked;
+mod framing;
+
 use std::ops::Range;
 
 use super::tap::LARGE;
+use chunked::Chunk;
+use framing::{Head, body};
 
 /// Bytes of a head.
 pub(super) const HEAD_BYTES_MAX: usize = 32 << 10;
@@ -91,61 +96,6 @@ enum Place {
     Opaque,
     /// Nothing more may pass.
     Broken,
-}
-
-/// Where in a chunked body (RFC 9112, section 7.1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Chunk {
-    Size {
-        size: u64,
-        begun: bool,
-    },
-    Extension {
-        size: u64,
-    },
-    SizeEnd {
-        size: u64,
-    },
-    Data(u64),
-    DataReturn,
-    DataEnd,
-    /// The line after the last chunk: empty, or a trailer (RFC 9112, section 7.1.2).
-    Last,
-    TrailerName,
-    TrailerValue,
-    TrailerEnd,
-    End,
-}
-
-/// What a head says of the body behind it.
-#[derive(Debug, Default)]
-struct Framing {
-    length: Option<u64>,
-    chunked: bool,
-    host: bool,
-    expects: bool,
-    upgrade: Upgrade,
-}
-
-/// What a head says of another protocol (RFC 9110, section 7.8). Where the values stand is counted from the head's start.
-#[derive(Debug, Default)]
-struct Upgrade {
-    /// `websocket`, alone in its line.
-    websocket: Vec<Range<usize>>,
-    /// Whether it stands among others.
-    listed: bool,
-    /// `upgrade` in `Connection`.
-    connection: Vec<Range<usize>>,
-}
-
-/// A head that was read.
-struct Head {
-    /// What follows.
-    place: Place,
-    /// Where the body's length stands.
-    length: Range<usize>,
-    expects: bool,
-    hidden: Vec<Range<usize>>,
 }
 
 impl Heads {
@@ -298,169 +248,6 @@ impl Heads {
             return Ok(Some(end + 1));
         }
     }
-}
-
-/// Reads a head, and what it says of what follows. Its lines all end in CR LF.
-fn body(head: &[u8]) -> Result<Head, Fault> {
-    let mut lines = head.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
-    let request = lines.next().unwrap_or_default();
-    let (method, old) = match request.split(|byte| *byte == b' ').collect::<Vec<_>>()[..] {
-        [method, target, b"HTTP/1.1"] if is_token(method) && is_target(method, target) => (method, false),
-        [method, target, b"HTTP/1.0"] if is_token(method) && is_target(method, target) => (method, true),
-        _ => return Err(Fault::Malformed),
-    };
-    if matches!(method, b"CONNECT" | b"TRACE") {
-        return Err(Fault::Method);
-    }
-    let at = |part: &[u8]| {
-        let begin = part.as_ptr() as usize - head.as_ptr() as usize;
-        begin..begin + part.len()
-    };
-    let (mut framing, mut length_at) = (Framing::default(), 0..0);
-    for line in lines.filter(|line| !line.is_empty()) {
-        if let Some(length) = framing.read(line, old, at)? {
-            length_at = at(length);
-        }
-    }
-    if !old && !framing.host {
-        return Err(Fault::Malformed);
-    }
-    let Framing { length: length_of, chunked, expects, upgrade, .. } = framing;
-    if chunked && length_of.is_some() {
-        return Err(Fault::Malformed);
-    }
-    let has_body = chunked || length_of.is_some_and(|length| length > 0);
-    let is_get = method == b"GET" && !old;
-    let wants_socket = !upgrade.websocket.is_empty() && !upgrade.connection.is_empty();
-    // A handshake says so once, and has no body: nothing else could be read in one way only.
-    if is_get && (upgrade.listed || upgrade.websocket.len() > 1 || (wants_socket && has_body)) {
-        return Err(Fault::Malformed);
-    }
-    let place = match length_of {
-        _ if is_get && wants_socket => Place::Opaque,
-        _ if chunked => Place::Chunk(Chunk::Size { size: 0, begun: false }),
-        Some(length) if length > 0 => Place::Body(length),
-        Some(_) | None => Place::Head,
-    };
-    // A server may pass over the wish for another protocol (RFC 9110, section 7.8). The one behind would take what follows
-    // for that protocol's, or at least close the connection.
-    let hidden = match place {
-        Place::Opaque => Vec::new(),
-        _ => [upgrade.websocket, upgrade.connection].concat(),
-    };
-    Ok(Head { place, length: length_at, expects, hidden })
-}
-
-impl Framing {
-    /// Reads a line, and returns the length of the body as it stands in it, if it does. `at` says where a part of the line
-    /// stands.
-    fn read<'a>(
-        &mut self,
-        line: &'a [u8],
-        old: bool,
-        at: impl Fn(&[u8]) -> Range<usize>,
-    ) -> Result<Option<&'a [u8]>, Fault> {
-        let colon = line.iter().position(|byte| *byte == b':').ok_or(Fault::Malformed)?;
-        let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
-        // A line that begins with a blank would go on with the one before (obs-fold): a blank is no part of a name.
-        if !is_token(name) || value.iter().any(|byte| *byte != b'\t' && (*byte < b' ' || *byte == 0x7f)) {
-            return Err(Fault::Malformed);
-        }
-        let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
-        if is(b"content-length") {
-            let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
-            let length =
-                std::str::from_utf8(value).ok().filter(|_| digits).and_then(|text| text.parse().ok());
-            // Twice, it is refused even if both say the same.
-            if self.length.is_some() || length.is_none() {
-                return Err(Fault::Malformed);
-            }
-            self.length = length;
-            return Ok(Some(value));
-        } else if is(b"transfer-encoding") {
-            if old || self.chunked || !value.eq_ignore_ascii_case(b"chunked") {
-                return Err(Fault::Malformed);
-            }
-            self.chunked = true;
-        } else if is(b"host") {
-            if self.host {
-                return Err(Fault::Malformed);
-            }
-            self.host = true;
-        } else if is(b"upgrade") {
-            if value.eq_ignore_ascii_case(b"websocket") {
-                self.upgrade.websocket.push(at(value));
-            } else {
-                self.upgrade.listed |= elements(value).any(|one| one.eq_ignore_ascii_case(b"websocket"));
-            }
-        } else if is(b"connection") {
-            let upgrades = elements(value).filter(|one| one.eq_ignore_ascii_case(b"upgrade"));
-            self.upgrade.connection.extend(upgrades.map(at));
-        } else if is(b"expect") {
-            self.expects = true;
-        }
-        Ok(None)
-    }
-}
-
-impl Chunk {
-    /// Where the next byte leads.
-    fn after(self, byte: u8) -> Place {
-        let next = match (self, byte) {
-            (Self::Size { size, .. }, byte) if byte.is_ascii_hexdigit() => {
-                let digit = (byte as char).to_digit(16).unwrap_or_default();
-                let Some(size) = size.checked_mul(16) else { return Place::Opaque };
-                Self::Size { size: size + u64::from(digit), begun: true }
-            }
-            (Self::Size { begun: false, .. }, _) => return Place::Opaque,
-            (Self::Size { size, .. } | Self::Extension { size }, b'\r') => Self::SizeEnd { size },
-            (Self::Size { size, .. }, b';' | b' ' | b'\t') => Self::Extension { size },
-            (Self::Extension { size }, byte) if byte != b'\n' => Self::Extension { size },
-            (Self::SizeEnd { size: 0 }, b'\n') => Self::Last,
-            (Self::SizeEnd { size }, b'\n') => Self::Data(size),
-            (Self::DataReturn, b'\r') => Self::DataEnd,
-            (Self::DataEnd, b'\n') => Self::Size { size: 0, begun: false },
-            (Self::Last, b'\r') => Self::End,
-            (Self::Last | Self::TrailerName, byte) if is_token(&[byte]) => Self::TrailerName,
-            (Self::TrailerName, b':') => Self::TrailerValue,
-            (Self::TrailerValue, b'\r') => Self::TrailerEnd,
-            (Self::TrailerValue, byte) if byte == b'\t' || (byte >= b' ' && byte != 0x7f) => {
-                Self::TrailerValue
-            }
-            (Self::TrailerEnd, b'\n') => Self::Last,
-            // The server behind takes anything here for a trailer.
-            (Self::Last | Self::TrailerName | Self::TrailerValue | Self::TrailerEnd, _) => {
-                return Place::Broken;
-            }
-            (Self::End, b'\n') => return Place::Head,
-            // The server behind refuses this body, and the connection with it.
-            _ => return Place::Opaque,
-        };
-        Place::Chunk(next)
-    }
-}
-
-/// RFC 9110, section 5.6.2.
-fn is_token(text: &[u8]) -> bool {
-    let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
-    !text.is_empty() && text.iter().all(is_part)
-}
-
-/// RFC 9112, section 3.2: a path, a whole address, or `*` of `OPTIONS`. The form of `CONNECT` is left to its refusal.
-fn is_target(method: &[u8], text: &[u8]) -> bool {
-    let scheme =
-        |scheme: &[u8]| text.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme));
-    let fits = text.starts_with(b"/")
-        || scheme(b"http://")
-        || scheme(b"https://")
-        || (method == b"OPTIONS" && text == b"*")
-        || method == b"CONNECT";
-    fits && text.iter().all(u8::is_ascii_graphic)
-}
-
-/// The elements of a list.
-fn elements(value: &[u8]) -> impl Iterator<Item = &[u8]> {
-    value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
 }
 
 #[cfg(test)]

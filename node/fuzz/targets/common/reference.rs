@@ -118,7 +118,7 @@ fn request(lines: &[&[u8]]) -> Result<Request, End> {
     let (mut host, mut length, mut chunked, mut unfollowed) = (0, None, 0, version == b"HTTP/1.0");
     for line in &lines[1..] {
         let colon = line.iter().position(|byte| *byte == b':').ok_or(End::Refused)?;
-        let (name, value) = (line[..colon].to_ascii_lowercase(), line[colon + 1..].trim_ascii());
+        let (name, value) = (line[..colon].to_ascii_lowercase(), trimmed(&line[colon + 1..]));
         let is_text = |byte: &u8| *byte == b'\t' || !byte.is_ascii_control();
         if !is_token(&name) || !value.iter().all(is_text) {
             return Err(End::Refused);
@@ -135,8 +135,8 @@ fn request(lines: &[&[u8]]) -> Result<Request, End> {
                     return Err(End::Refused);
                 }
                 // What begins with a zero may be ours; see `listener::refusal`.
-                unfollowed |=
-                    line[colon + 1..].trim_ascii().len() > 1 && line[colon + 1..].trim_ascii()[0] == b'0';
+                let digits = trimmed(&line[colon + 1..]);
+                unfollowed |= digits.len() > 1 && digits[0] == b'0';
                 length = value;
             }
             b"transfer-encoding" => {
@@ -309,4 +309,12 @@ fn is_text(segment: &str) -> bool {
         }
     }
     String::from_utf8(bytes).is_ok()
+}
+
+/// Without blanks around it; no other white space is any (RFC 9110, section 5.6.3).
+fn trimmed(value: &[u8]) -> &[u8] {
+    let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t');
+    let begin = value.iter().position(|byte| !is_blank(byte)).unwrap_or(value.len());
+    let end = value.iter().rposition(|byte| !is_blank(byte)).map_or(begin, |last| last + 1);
+    &value[begin..end]
 }

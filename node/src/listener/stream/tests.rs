@@ -1,14 +1,16 @@
 use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::poll;
-use tokio::io::{AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpListener;
 
 use super::super::Judge;
 use super::super::tap::LARGE;
+use super::read::{PART_BYTES, PIECE_BYTES};
 use super::*;
 
 const NEXT: &str = "GET /next HTTP/1.1\r\nhost: a\r\n\r\n";
