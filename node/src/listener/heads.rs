@@ -12,7 +12,7 @@ use std::ops::Range;
 
 use super::tap::LARGE;
 use chunked::Chunk;
-use framing::{Head, body};
+use framing::Head;
 
 /// Bytes of a head.
 pub(super) const HEAD_BYTES_MAX: usize = 32 << 10;
@@ -232,7 +232,7 @@ impl Heads {
                 continue;
             }
             let begin = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n')).unwrap_or(0);
-            let Head { place, length, expects, hidden } = body(&bytes[begin..end - 1])?;
+            let Head { place, length, expects, hidden } = framing::parse(&bytes[begin..end - 1])?;
             let length = length.start + begin..length.end + begin;
             let at = before + begin;
             self.hidden.extend(hidden.into_iter().map(|range| at + range.start..at + range.end));

@@ -142,6 +142,13 @@ mod tests {
     }
 
     #[test]
+    fn a_number_is_itself_within_its_numbering_only() {
+        assert_eq!(message_number(1, 7), message_number(1, 7));
+        assert_ne!(message_number(1, 7), message_number(2, 7));
+        assert_ne!(message_number(1, 7), message_number(1, 8));
+    }
+
+    #[test]
     fn a_memo_belongs_to_one_action_on_one_target() {
         let (one, other) = (transfer("a", "b"), transfer("ab", ""));
         assert_ne!(memo(b"k", "receive", &one), memo(b"k", "receive", &other));

@@ -4,7 +4,7 @@
 pub const TRANSFER_PIN_CHARS_MAX: usize = 128;
 /// The password hash of a transfer.
 pub const PASSWORD_HASH_CHARS_MAX: usize = 512;
-/// The pin of a session, which is shorter: people read it out.
+/// The pin of a session.
 pub const SESSION_PIN_CHARS_MAX: usize = 64;
 /// A room's name.
 pub const ROOM_CHARS_MAX: usize = 128;

@@ -37,7 +37,7 @@ pub(super) struct Head {
 }
 
 /// Reads a head, and what it says of what follows. Its lines all end in CR LF.
-pub(super) fn body(head: &[u8]) -> Result<Head, Fault> {
+pub(super) fn parse(head: &[u8]) -> Result<Head, Fault> {
     let mut lines = head.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
     let request = lines.next().unwrap_or_default();
     let (method, old) = match request.split(|byte| *byte == b' ').collect::<Vec<_>>()[..] {

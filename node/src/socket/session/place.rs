@@ -214,13 +214,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_number_is_itself_within_its_numbering_only() {
-        assert_eq!(keys::message_number(1, 7), keys::message_number(1, 7));
-        assert_ne!(keys::message_number(1, 7), keys::message_number(2, 7));
-        assert_ne!(keys::message_number(1, 7), keys::message_number(1, 8));
-    }
-
-    #[test]
     fn a_socket_at_its_rates_fits_into_the_allowance() {
         assert_eq!((price(0), price(16 << 10), price(64 << 10)), (1, 2, 5));
         // A minute of 100 messages a second that come to 1 MiB a second.
