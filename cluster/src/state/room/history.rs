@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::state::account::Payer;
 use crate::state::body::Body;
 use crate::state::ground::Ground;
-use crate::state::id::Key;
+use crate::state::id::{Domain, Key};
 use crate::state::limits::{ROOM_BYTES_MAX, ROOM_MESSAGES_MAX};
 use crate::state::storage::Load;
 use crate::state::weight::Kind;
@@ -46,8 +46,8 @@ pub struct Message {
 #[derive(Debug, Clone, Default)]
 pub(super) struct History {
     messages: OrdMap<(Key, u64), Said>,
-    /// Where a member's own number for a message leads.
-    named: OrdMap<(Key, Key, u64), u64>,
+    /// Offsets by [`voice`] and the member's own number.
+    named: OrdMap<(Key, u64), u64>,
     sums: OrdMap<Key, Sum>,
 }
 
@@ -56,6 +56,11 @@ pub(super) struct History {
 struct Said {
     message: Arc<Message>,
     payer: Payer,
+}
+
+/// A member of one room as one key, so that an entry per message holds one and not two.
+fn voice(room: &Key, member: &Key) -> Key {
+    Key::derive(Domain::Room, &[room.as_bytes(), member.as_bytes()])
 }
 
 /// What a message of so many bytes weighs.
@@ -96,7 +101,7 @@ impl History {
         sum.bytes += message.data.len();
         sum.expires_ms = message.expires_ms;
         if let Some(id) = message.message_id {
-            self.named.insert((key, message.member, id), message.offset);
+            self.named.insert((voice(&key, &message.member), id), message.offset);
         }
         let offset = message.offset;
         self.messages.insert((key, offset), Said { message: Arc::new(message), payer }).is_none()
@@ -107,7 +112,7 @@ impl History {
         let Some(Said { message, payer }) = self.messages.remove(&(*key, offset)) else { return };
         ground.storage.drop(payer, load(message.data.len()));
         if let Some(id) = message.message_id {
-            self.named.remove(&(*key, message.member, id));
+            self.named.remove(&(voice(key, &message.member), id));
         }
         if let Some(sum) = self.sums.get_mut(key) {
             sum.count -= 1;
@@ -135,7 +140,7 @@ impl History {
 
     /// The message that a member named so.
     pub(super) fn find(&self, key: &Key, member: &Key, message_id: u64) -> Option<&Arc<Message>> {
-        let offset = self.named.get(&(*key, *member, message_id))?;
+        let offset = self.named.get(&(voice(key, member), message_id))?;
         self.messages.get(&(*key, *offset)).map(|said| &said.message)
     }
 
