@@ -104,7 +104,7 @@ describe("a device is told what became of the other one", { concurrency: 1, time
     });
 
     it(`one page sleeps ${when}, and goes on`, async (test) => {
-      const { sender, receiver } = await pair(test, { moving });
+      const { sender, receiver, slow } = await pair(test, { moving });
       const sleeps = moving ? sender : receiver;
       const wakes = moving ? receiver : sender;
       // As the system does it with a page in the background: nothing in it runs, and its connections stay.
@@ -118,13 +118,14 @@ describe("a device is told what became of the other one", { concurrency: 1, time
       await wakes.picture(`asleep-${moving}`);
       await debug.send("Debugger.resume");
       await debug.send("Debugger.disable");
+      slow.rate = 0;
       if (!moving) await receiver.page.locator("#accept-yes").click();
       await receiver.page.getByRole("heading", { name: "Received" }).waitFor();
       await sender.page.getByRole("heading", { name: "Sent" }).waitFor();
     });
 
     it(`one device loses its network ${when}, and both say what they know`, async (test) => {
-      const { sender, receiver, line } = await pair(test, { moving });
+      const { sender, receiver, line, slow } = await pair(test, { moving });
       line.open = false;
       line.cut();
       const began = Date.now();
@@ -133,6 +134,7 @@ describe("a device is told what became of the other one", { concurrency: 1, time
         told(sender, "The other device does not answer. It may be asleep or offline", began),
       ]);
       line.open = true;
+      slow.rate = 0;
       if (!moving) await receiver.page.locator("#accept-yes").click();
       await receiver.page.getByRole("heading", { name: "Received" }).waitFor();
       await sender.page.getByRole("heading", { name: "Sent" }).waitFor();

@@ -67,12 +67,14 @@ export class Proxy {
       passing = pass(bytes);
     });
     const pass = async (bytes) => {
-      for (let at = 0; at < bytes.length; at += 600) {
-        const part = bytes.subarray(at, at + 600);
+      while (bytes.length && this.rate) {
+        const part = bytes.subarray(0, 600);
+        bytes = bytes.subarray(600);
         this.#free = Math.max(this.#free, Date.now()) + (part.length / this.rate) * 1000;
         await new Promise((resolve) => setTimeout(resolve, this.#free - Date.now()));
         if (!node.destroyed) node.write(part);
       }
+      if (bytes.length && !node.destroyed) node.write(bytes);
       if (!this.frozen) client.resume();
     };
     node.on("end", () => client.end());
