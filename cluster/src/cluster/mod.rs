@@ -23,6 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -123,7 +124,18 @@ impl Cluster {
     /// Starts a node: listens for peers, opens its log, and finds or founds its cluster.
     ///
     /// Returns once the node takes part. It may have no leader yet: see [`Cluster::ready`].
-    pub async fn start(mut options: Options, world: World) -> Result<Self, StartError> {
+    pub async fn start(options: Options, world: World) -> Result<Self, StartError> {
+        Self::compiled_here(options, world).await
+    }
+
+    /// [`Cluster::start`] behind a pointer. The body of an async function is compiled in every crate that awaits it, and this one
+    /// holds all tasks of a node.
+    #[inline(never)]
+    fn compiled_here(options: Options, world: World) -> BoxFuture<'static, Result<Self, StartError>> {
+        Box::pin(Self::assemble(options, world))
+    }
+
+    async fn assemble(mut options: Options, world: World) -> Result<Self, StartError> {
         let World { transport, clock, disk, seed } = world;
         let listener = transport.listen(&options.listen).await;
         let listener =
