@@ -10,7 +10,7 @@ pub mod wire;
 mod cluster;
 
 pub use cluster::{
-    AdminError, Change, Clock, Cluster, Draft, Error, Majority, NodeStatus, Options, StartError, Status,
+    Change, Clock, Cluster, Draft, Error, Majority, MembershipError, NodeStatus, Options, StartError, Status,
     SystemClock, Trace, World, is_loopback,
 };
 pub use raft::Hint;

@@ -7,17 +7,16 @@
 
 mod options;
 mod preflight;
-mod running;
 mod secret;
 pub(crate) mod signals;
 mod waiting;
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
-use actix_web::middleware::from_fn;
 use actix_web::{rt, web};
 use conclave_cluster::raft::files;
 use conclave_cluster::wire::{SecretError, TlsError};
@@ -33,10 +32,10 @@ use crate::config::{Config, Environment};
 use crate::exit::Exit;
 use crate::http::{self, Shared};
 use crate::listener::{self, tls};
+use crate::service::Services;
 use crate::socket::Sockets;
 use crate::telemetry::metrics::{About, Metrics, UPKEEP};
 pub(crate) use preflight::preflight;
-use running::Running;
 use signals::Signals;
 use waiting::Waiting;
 
@@ -222,10 +221,10 @@ async fn live(config: &Config, environment: &Environment) -> Result<(), Error> {
     // Beside apply, which makes the hints, and not on the threads that serve.
     tokio::spawn(actors::dispatch::run(cluster.hints(), registry.clone()));
     tokio::spawn(actors::room::run(cluster.casts(), registry.clone()));
-    let shared = web::Data::new(Shared::new(cluster.clone(), edge, registry, sockets));
-    let running = Running::new();
+    let services = Services::new(cluster.clone(), registry, edge.access.auth.clone(), options::terms(config));
+    let shared = web::Data::new(Shared::new(Arc::new(services), edge, sockets));
     waiting.end();
-    let server = serve_public(config, connections_max, tls, public, shared.clone(), running.clone())?;
+    let server = serve_public(config, connections_max, tls, public, shared.clone())?;
     let public_handle = server.handle();
     let mut server = rt::spawn(server);
     door.enter(Phase::Serving);
@@ -250,7 +249,7 @@ async fn live(config: &Config, environment: &Environment) -> Result<(), Error> {
     rt::spawn(signals.second_ends_at_once());
     door.enter(Phase::Draining);
     serve_as_lame_duck(lame_duck, &shared, &cluster).await;
-    let left = leave(config.shutdown.grace, &shared, &running, &public_handle, &cluster).await;
+    let left = leave(config.shutdown.grace, &shared, &public_handle, &cluster).await;
     if let Some(telemetry) = telemetry_handle {
         telemetry.stop(false).await;
     }
@@ -275,21 +274,19 @@ async fn serve_as_lame_duck(duration: Duration, shared: &Shared, cluster: &Clust
 async fn leave(
     grace: Duration,
     shared: &Shared,
-    running: &Running,
     public: &ServerHandle,
     cluster: &Cluster,
 ) -> Result<(), Error> {
     let end = Instant::now() + grace;
     let farewell = FAREWELL.min(grace / 4);
     shared.drain();
-    running.close();
     // Idle connections are no reason to wait, and the server cannot tell them from busy ones: requests are counted.
     let (requests, ()) = tokio::join!(
-        tokio::time::timeout_at(end - farewell, running.none()),
+        tokio::time::timeout_at(end - farewell, shared.drained()),
         shared.drain_sockets(end - farewell)
     );
     if requests.is_err() {
-        tracing::warn!(requests = running.count(), "shutdown timed out: requests are aborted");
+        tracing::warn!(requests = shared.in_flight(), "shutdown timed out: requests are aborted");
     }
     public.stop(true).await;
     let least = Instant::now() + FAREWELL;
@@ -332,15 +329,11 @@ fn serve_public(
     tls: Option<listener::Tls>,
     listener: TcpListener,
     shared: web::Data<Shared>,
-    running: Running,
 ) -> std::io::Result<actix_web::dev::Server> {
     let workers = options::workers(config);
     let judge = shared.clone().into_inner();
     let for_app = shared.clone();
-    let app = move || {
-        let running = running.clone();
-        http::app(for_app.clone()).wrap(from_fn(move |request, next| running.clone().count_in(request, next)))
-    };
+    let app = move || http::app(for_app.clone());
     let options = listener::Options {
         buffers: Buffers::new(usize::try_from(config.http.buffers_bytes_max).unwrap_or(usize::MAX)),
         workers,

@@ -224,6 +224,11 @@ fn admission_knows_no_transport() {
 }
 
 #[test]
+fn sockets_know_nothing_of_http_handlers() {
+    never("node/src/socket", &["crate::http"], None);
+}
+
+#[test]
 fn services_know_no_transport() {
     never(
         "node/src/service",

@@ -14,37 +14,6 @@ use crate::raft::message::{self, kind};
 use crate::raft::{MembershipError, Node};
 use crate::wire::{Lane, Outgoing};
 
-/// Why a change of members was refused.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
-pub enum AdminError {
-    /// Nobody leads, or the leader did not answer in time.
-    #[error("no leader is known")]
-    NoLeader,
-    /// The node is no member.
-    #[error("node {0} is not a member")]
-    UnknownNode(u64),
-    /// Another change is under way.
-    #[error("another change of members is under way")]
-    Busy,
-    /// The change makes no sense, or Raft refuses it.
-    #[error("{0}")]
-    Refused(String),
-    /// Not done in time; what is done so far stays, and asking again goes on from there.
-    #[error("{0}")]
-    Late(String),
-}
-
-impl From<MembershipError> for AdminError {
-    fn from(error: MembershipError) -> Self {
-        match error {
-            MembershipError::NotLeader => Self::NoLeader,
-            MembershipError::UnknownNode(id) => Self::UnknownNode(id),
-            MembershipError::Busy => Self::Busy,
-            MembershipError::Refused(why) => Self::Refused(why),
-        }
-    }
-}
-
 /// How a change of members is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
@@ -98,8 +67,8 @@ const ASK_EVERY: Duration = Duration::from_millis(200);
 
 impl Inner {
     /// Carries a request out here if this node leads, else has the leader do it.
-    pub(super) async fn administer(&self, request: Request) -> Result<(), AdminError> {
-        let lead = self.node.lead().borrow().clone().ok_or(AdminError::NoLeader)?;
+    pub(super) async fn administer(&self, request: Request) -> Result<(), MembershipError> {
+        let lead = self.node.lead().borrow().clone().ok_or(MembershipError::NoLeader)?;
         if lead.local {
             return self.carry_out(request).await;
         }
@@ -107,11 +76,12 @@ impl Inner {
         let frame =
             Outgoing { kind: kind::ADMIN, group: 0, header: message::encode(&request), payload: Vec::new() };
         let reply = self.links.call(lead.id, &lead.address, Lane::Control, frame, within).await;
-        let reply = reply.map_err(|_| AdminError::NoLeader)?;
-        message::decode::<Result<(), AdminError>>(&reply.header).unwrap_or(Err(AdminError::NoLeader))
+        let reply = reply.map_err(|_| MembershipError::NoLeader)?;
+        message::decode::<Result<(), MembershipError>>(&reply.header)
+            .unwrap_or(Err(MembershipError::NoLeader))
     }
 
-    async fn carry_out(&self, request: Request) -> Result<(), AdminError> {
+    async fn carry_out(&self, request: Request) -> Result<(), MembershipError> {
         let deadline = Instant::now() + request.within();
         match request {
             Request::Add { id, peer, .. } => self.add(id, peer, deadline).await,
@@ -119,7 +89,7 @@ impl Inner {
             Request::Remove { id, change } => self.remove(id, change.force, deadline).await,
             Request::TransferLeader { to } if to == Some(self.options.node_id) => {
                 let leads = self.node.lead().borrow().as_ref().is_some_and(|lead| lead.local);
-                if leads { Ok(()) } else { Err(AdminError::NoLeader) }
+                if leads { Ok(()) } else { Err(MembershipError::NoLeader) }
             }
             Request::TransferLeader { to } => {
                 let (voters, _) = self.node.members();
@@ -128,7 +98,7 @@ impl Inner {
         }
     }
 
-    async fn add(&self, id: u64, peer: String, deadline: Instant) -> Result<(), AdminError> {
+    async fn add(&self, id: u64, peer: String, deadline: Instant) -> Result<(), MembershipError> {
         let (_, nodes) = self.node.members();
         match nodes.get(&id) {
             Some(member) if member.peer != peer => {
@@ -136,7 +106,7 @@ impl Inner {
                     "node {id} is a member at {}; remove it first, or choose a fresh id",
                     member.peer
                 );
-                return Err(AdminError::Refused(why));
+                return Err(MembershipError::Refused(why));
             }
             // Asked for before: what is left is to wait.
             Some(_) => self.reach(id, &peer, deadline).await?,
@@ -153,8 +123,13 @@ impl Inner {
     }
 
     /// Whether a node may be added under this id and this address, by what is known without asking it.
-    fn check_newcomer(&self, id: u64, peer: &str, nodes: &BTreeMap<u64, Member>) -> Result<(), AdminError> {
-        let refused = |why: String| Err(AdminError::Refused(why));
+    fn check_newcomer(
+        &self,
+        id: u64,
+        peer: &str,
+        nodes: &BTreeMap<u64, Member>,
+    ) -> Result<(), MembershipError> {
+        let refused = |why: String| Err(MembershipError::Refused(why));
         let port = peer.rsplit_once(':').filter(|(host, _)| !host.is_empty());
         if port.and_then(|(_, port)| port.parse::<u16>().ok()).is_none_or(|port| port == 0) {
             return refused(format!("`{peer}` is not the host:port of a peer listener"));
@@ -181,7 +156,7 @@ impl Inner {
     }
 
     /// Waits until the node answers.
-    async fn reach(&self, id: u64, peer: &str, deadline: Instant) -> Result<(), AdminError> {
+    async fn reach(&self, id: u64, peer: &str, deadline: Instant) -> Result<(), MembershipError> {
         let left = deadline.saturating_duration_since(Instant::now());
         let until = Instant::now() + (left / 2).min(REACH_TIMEOUT);
         loop {
@@ -192,7 +167,7 @@ impl Inner {
                 Err(why) => why,
             };
             if Instant::now() + ASK_EVERY >= until {
-                return Err(AdminError::Refused(format!(
+                return Err(MembershipError::Refused(format!(
                     "node {id} does not answer at {peer} ({why}); start it with --join first, and check address and \
                      cluster.name"
                 )));
@@ -202,16 +177,16 @@ impl Inner {
     }
 
     /// Waits until a learner has all entries that are there now.
-    async fn catch_up(&self, id: u64, deadline: Instant) -> Result<(), AdminError> {
+    async fn catch_up(&self, id: u64, deadline: Instant) -> Result<(), MembershipError> {
         let target = self.node.position().last_log;
         loop {
-            let lacking = self.node.lacking(id).ok_or(AdminError::NoLeader)?;
+            let lacking = self.node.lacking(id).ok_or(MembershipError::NoLeader)?;
             let beyond = self.node.position().last_log.saturating_sub(target);
             if lacking <= beyond {
                 return Ok(());
             }
             if Instant::now() + LOOK_EVERY >= deadline {
-                return Err(AdminError::Late(format!(
+                return Err(MembershipError::Late(format!(
                     "node {id} is a learner and has not caught up yet, it lacks {lacking} entries; the same command \
                      waits on"
                 )));
@@ -220,22 +195,22 @@ impl Inner {
         }
     }
 
-    async fn promote(&self, id: u64, force: bool, deadline: Instant) -> Result<(), AdminError> {
+    async fn promote(&self, id: u64, force: bool, deadline: Instant) -> Result<(), MembershipError> {
         let (voters, nodes) = self.node.members();
         if !nodes.contains_key(&id) {
-            return Err(AdminError::UnknownNode(id));
+            return Err(MembershipError::UnknownNode(id));
         }
         let after: BTreeSet<u64> = voters.iter().copied().chain([id]).collect();
         if !force {
             let reached = self.reached(&nodes).await;
             if !reached.contains(&id) {
-                return Err(AdminError::Refused(format!(
+                return Err(MembershipError::Refused(format!(
                     "node {id} does not answer, and would count for the majority without being there; --force insists"
                 )));
             }
-            let lacking = self.node.lacking(id).ok_or(AdminError::NoLeader)?;
+            let lacking = self.node.lacking(id).ok_or(MembershipError::NoLeader)?;
             if lacking > limits::LAG_MAX {
-                return Err(AdminError::Refused(format!(
+                return Err(MembershipError::Refused(format!(
                     "node {id} has not caught up, it lacks {lacking} entries; --force insists"
                 )));
             }
@@ -244,17 +219,17 @@ impl Inner {
         in_time(deadline, self.node.set_voters(after)).await
     }
 
-    async fn remove(&self, id: u64, force: bool, deadline: Instant) -> Result<(), AdminError> {
+    async fn remove(&self, id: u64, force: bool, deadline: Instant) -> Result<(), MembershipError> {
         let (voters, nodes) = self.node.members();
         if !nodes.contains_key(&id) {
-            return Err(AdminError::UnknownNode(id));
+            return Err(MembershipError::UnknownNode(id));
         }
         if !voters.contains(&id) {
             return in_time(deadline, self.node.remove_learner(id)).await;
         }
         let rest: BTreeSet<u64> = voters.into_iter().filter(|voter| *voter != id).collect();
         if rest.is_empty() {
-            return Err(AdminError::Refused("the last voter cannot be removed".to_owned()));
+            return Err(MembershipError::Refused("the last voter cannot be removed".to_owned()));
         }
         if !force {
             keeps_majority(&rest, &self.reached(&nodes).await)?;
@@ -279,13 +254,13 @@ impl Inner {
 }
 
 /// Refuses voters of whom too few are there to agree on anything, the way back included.
-fn keeps_majority(after: &BTreeSet<u64>, reached: &BTreeSet<u64>) -> Result<(), AdminError> {
+fn keeps_majority(after: &BTreeSet<u64>, reached: &BTreeSet<u64>) -> Result<(), MembershipError> {
     let majority = Majority::of(after.iter().copied(), |id| reached.contains(&id));
     if majority.holds() {
         return Ok(());
     }
     let Majority { voters, reachable, needed } = majority;
-    Err(AdminError::Refused(format!(
+    Err(MembershipError::Refused(format!(
         "only {reachable} of the {voters} voters that there would be can be reached, and {needed} are needed for \
          anything to be written; --force insists"
     )))
@@ -294,34 +269,41 @@ fn keeps_majority(after: &BTreeSet<u64>, reached: &BTreeSet<u64>) -> Result<(), 
 async fn in_time(
     deadline: Instant,
     change: impl Future<Output = Result<(), MembershipError>>,
-) -> Result<(), AdminError> {
+) -> Result<(), MembershipError> {
     match tokio::time::timeout_at(deadline, change).await {
         Ok(done) => Ok(done?),
-        Err(_) => Err(AdminError::Late("the change was not committed in time; it may be yet".to_owned())),
+        Err(_) => {
+            Err(MembershipError::Late("the change was not committed in time; it may be yet".to_owned()))
+        }
     }
 }
 
 pub(super) async fn serve(inner: Arc<Inner>, header: &[u8]) -> Outgoing {
     let done = match message::decode::<Request>(header) {
         Ok(request) => inner.carry_out(request).await,
-        Err(error) => Err(AdminError::Refused(error.to_string())),
+        Err(error) => Err(MembershipError::Refused(error.to_string())),
     };
     Outgoing { kind: kind::ADMIN, group: 0, header: message::encode(&done), payload: Vec::new() }
 }
 
 /// Hands leadership to `to`, or to the voter that is the furthest along, and waits until it is there.
-pub(super) async fn transfer(node: &Node, to: Option<u64>, voters: &BTreeSet<u64>) -> Result<(), AdminError> {
+pub(super) async fn transfer(
+    node: &Node,
+    to: Option<u64>,
+    voters: &BTreeSet<u64>,
+) -> Result<(), MembershipError> {
     let to = to.or_else(|| node.best_successor());
-    let to = to.ok_or_else(|| AdminError::Refused("there is nobody to hand leadership to".to_owned()))?;
+    let to =
+        to.ok_or_else(|| MembershipError::Refused("there is nobody to hand leadership to".to_owned()))?;
     if !voters.contains(&to) {
-        return Err(AdminError::UnknownNode(to));
+        return Err(MembershipError::UnknownNode(to));
     }
     let mut lead = node.lead();
-    node.transfer_leader(to).await.map_err(|_| AdminError::NoLeader)?;
+    node.transfer_leader(to).await.map_err(|_| MembershipError::NoLeader)?;
     let arrived = lead.wait_for(|lead| lead.as_ref().is_some_and(|lead| lead.id == to));
     match tokio::time::timeout(TRANSFER_TIMEOUT, arrived).await {
         Ok(Ok(_)) => Ok(()),
-        Ok(Err(_)) | Err(_) => Err(AdminError::Refused(format!("node {to} did not take over in time"))),
+        Ok(Err(_)) | Err(_) => Err(MembershipError::Refused(format!("node {to} did not take over in time"))),
     }
 }
 
@@ -337,7 +319,8 @@ mod tests {
     fn a_change_must_leave_a_majority_that_can_be_reached() {
         assert_eq!(keeps_majority(&set(&[1, 2, 3]), &set(&[1, 3])), Ok(()));
         assert_eq!(keeps_majority(&set(&[1]), &set(&[1, 2])), Ok(()));
-        let AdminError::Refused(why) = keeps_majority(&set(&[1, 2, 3, 4]), &set(&[1, 2])).unwrap_err() else {
+        let MembershipError::Refused(why) = keeps_majority(&set(&[1, 2, 3, 4]), &set(&[1, 2])).unwrap_err()
+        else {
             panic!("it is a refusal")
         };
         assert!(why.contains("only 2 of the 4 voters") && why.contains("3 are needed"), "{why}");

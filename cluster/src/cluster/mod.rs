@@ -28,12 +28,13 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-pub use admin::{AdminError, Change};
+pub use admin::Change;
 pub use clock::{Clock, SystemClock};
 pub use options::{Options, StartError, World, is_loopback};
 pub use status::{Majority, NodeStatus, Status};
 pub use trace::Trace;
 
+pub use crate::raft::MembershipError;
 use crate::raft::message::{self, kind};
 use crate::raft::{Hint, Lead, Node};
 use crate::state::State;
@@ -371,9 +372,9 @@ impl Cluster {
     /// Refused if no node of this cluster answers at `peer` under `id`, if the id was removed before, or if this node has an
     /// address that the new one cannot reach.
     /// Refused, too, if the address is not on loopback while nothing keeps strangers from the peer ports.
-    pub async fn add(&self, id: u64, peer: String, change: Change) -> Result<(), AdminError> {
+    pub async fn add(&self, id: u64, peer: String, change: Change) -> Result<(), MembershipError> {
         if self.inner.options.loopback_only && !is_loopback(&peer) {
-            return Err(AdminError::Refused(format!(
+            return Err(MembershipError::Refused(format!(
                 "{peer} is not a loopback address: first give every node the same cluster.secret_file, or cluster.tls"
             )));
         }
@@ -385,7 +386,7 @@ impl Cluster {
     /// # Errors
     /// Unless forced, refused if the learner does not answer or lacks entries, or if too few voters could be reached
     /// afterwards for a majority.
-    pub async fn promote(&self, id: u64, change: Change) -> Result<(), AdminError> {
+    pub async fn promote(&self, id: u64, change: Change) -> Result<(), MembershipError> {
         self.inner.administer(admin::Request::Promote { id, change }).await
     }
 
@@ -393,12 +394,12 @@ impl Cluster {
     ///
     /// # Errors
     /// Unless forced, refused if too few voters could be reached afterwards for a majority.
-    pub async fn remove(&self, id: u64, change: Change) -> Result<(), AdminError> {
+    pub async fn remove(&self, id: u64, change: Change) -> Result<(), MembershipError> {
         self.inner.administer(admin::Request::Remove { id, change }).await
     }
 
     /// Hands leadership to the voter `to`; returns when it leads.
-    pub async fn transfer_leader(&self, to: u64) -> Result<(), AdminError> {
+    pub async fn transfer_leader(&self, to: u64) -> Result<(), MembershipError> {
         self.inner.administer(admin::Request::TransferLeader { to: Some(to) }).await
     }
 

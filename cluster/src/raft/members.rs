@@ -8,21 +8,24 @@ use openraft::errors::{ClientWriteError, ForwardToLeader, RaftError};
 use super::disk::Member;
 use super::node::Node;
 
-/// Why a change of members did not happen.
+/// Why a change of members or of leadership did not happen.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, serde::Serialize, serde::Deserialize)]
 pub enum MembershipError {
-    /// This node does not lead.
-    #[error("not the leader")]
-    NotLeader,
+    /// Nobody leads, this node leads no more, or the leader did not answer in time.
+    #[error("no leader is known")]
+    NoLeader,
     /// The node is no member.
     #[error("node {0} is not a member")]
     UnknownNode(u64),
     /// Another change is under way.
     #[error("another change of members is under way")]
     Busy,
-    /// Raft refuses the change.
+    /// The change makes no sense, or Raft refuses it.
     #[error("{0}")]
     Refused(String),
+    /// Not done in time; what is done so far stays, and asking again goes on from there.
+    #[error("{0}")]
+    Late(String),
 }
 
 impl Node {
@@ -109,7 +112,7 @@ fn membership_error(
             ClientWriteError::ForwardToLeader(ForwardToLeader { .. })
             | ClientWriteError::LogEntryDiscarded(_),
         )
-        | RaftError::Fatal(_) => MembershipError::NotLeader,
+        | RaftError::Fatal(_) => MembershipError::NoLeader,
         RaftError::APIError(ClientWriteError::ChangeMembershipError(Change::InProgress(_))) => {
             MembershipError::Busy
         }

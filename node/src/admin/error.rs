@@ -3,7 +3,7 @@
 use actix_web::http::StatusCode;
 use actix_web::http::header::RETRY_AFTER;
 use actix_web::{HttpResponse, ResponseError};
-use conclave_cluster::AdminError;
+use conclave_cluster::MembershipError;
 use uuid::Uuid;
 
 use super::report::Failure;
@@ -30,10 +30,10 @@ pub(super) enum Error {
     #[error("There is no other voter to lead.")]
     NoSuccessor,
     #[error("{}", sentence(.0))]
-    Cluster(#[from] AdminError),
+    Cluster(#[from] MembershipError),
 }
 
-fn sentence(error: &AdminError) -> String {
+fn sentence(error: &MembershipError) -> String {
     let text = error.to_string();
     let mut letters = text.chars();
     let first = letters.next().map(|letter| letter.to_uppercase().to_string()).unwrap_or_default();
@@ -52,11 +52,11 @@ impl Error {
             Self::Starting => "starting",
             Self::Unready(_) => "not_ready",
             Self::NoSuccessor => "no_successor",
-            Self::Cluster(AdminError::NoLeader) => "no_leader",
-            Self::Cluster(AdminError::UnknownNode(_)) => "unknown_node",
-            Self::Cluster(AdminError::Busy) => "busy",
-            Self::Cluster(AdminError::Refused(_)) => "refused",
-            Self::Cluster(AdminError::Late(_)) => "not_yet",
+            Self::Cluster(MembershipError::NoLeader) => "no_leader",
+            Self::Cluster(MembershipError::UnknownNode(_)) => "unknown_node",
+            Self::Cluster(MembershipError::Busy) => "busy",
+            Self::Cluster(MembershipError::Refused(_)) => "refused",
+            Self::Cluster(MembershipError::Late(_)) => "not_yet",
         }
     }
 }
@@ -64,16 +64,16 @@ impl Error {
 impl ResponseError for Error {
     fn status_code(&self) -> StatusCode {
         match self {
-            Self::NotFound | Self::Cluster(AdminError::UnknownNode(_)) => StatusCode::NOT_FOUND,
+            Self::NotFound | Self::Cluster(MembershipError::UnknownNode(_)) => StatusCode::NOT_FOUND,
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Json(_) | Self::Query => StatusCode::BAD_REQUEST,
             Self::Page => StatusCode::FORBIDDEN,
             Self::Host => StatusCode::MISDIRECTED_REQUEST,
-            Self::Starting | Self::Unready(_) | Self::Cluster(AdminError::NoLeader) => {
+            Self::Starting | Self::Unready(_) | Self::Cluster(MembershipError::NoLeader) => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
-            Self::Cluster(AdminError::Late(_)) => StatusCode::GATEWAY_TIMEOUT,
-            Self::NoSuccessor | Self::Cluster(AdminError::Busy | AdminError::Refused(_)) => {
+            Self::Cluster(MembershipError::Late(_)) => StatusCode::GATEWAY_TIMEOUT,
+            Self::NoSuccessor | Self::Cluster(MembershipError::Busy | MembershipError::Refused(_)) => {
                 StatusCode::CONFLICT
             }
         }

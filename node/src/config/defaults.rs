@@ -11,8 +11,8 @@ use super::section::{
     Raft, Rule, Shares, Shutdown, Socket, Storage, Tiers, Ttl,
 };
 use crate::access::admission;
-use crate::http::options;
 use crate::listener::tls::Minimum;
+use crate::service;
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
@@ -159,7 +159,7 @@ impl Default for Ice {
 
 impl Default for Ttl {
     fn default() -> Self {
-        let options::Ttl { chunk, signal, register, session, device_default, memo } = options::Ttl::default();
+        let service::Ttl { chunk, signal, register, session, device_default, memo } = service::Ttl::default();
         Self { chunk, signal, register, session, device: device_default, memo }
     }
 }

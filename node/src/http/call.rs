@@ -17,10 +17,11 @@ use conclave_cluster::{Draft, Trace};
 use tokio::time::Instant;
 
 use super::error::{self, Code, Error};
-use super::gate::Arrival;
+use super::gate::{self, Arrival};
 use super::intake::Taken;
 use super::notes::{self, Notes};
 use super::request_id::RequestId;
+use super::routes::Route;
 use super::shared::Shared;
 use super::{body, entrance, wait};
 use crate::access::allowance::millis;
@@ -53,7 +54,7 @@ impl<'a> Call<'a> {
 
     /// This request is about that key.
     pub(super) fn about(&mut self, place: &Place) {
-        let salt = self.shared.cluster.glance(|state, _| state.salt());
+        let salt = self.shared.services.cluster.glance(|state, _| state.salt());
         self.notes.affinity = salt.map(|salt| notes::affinity(place, salt));
     }
 
@@ -86,6 +87,10 @@ impl<'a> Call<'a> {
     /// The body, of at most `bytes_max` bytes. A large one is thrown away while it comes if what it asks for would be
     /// refused as overloaded in any case: it would be most of what the refusal costs.
     pub(super) async fn body(&mut self, payload: Payload, bytes_max: usize) -> Result<Bytes, Error> {
+        self.read_body(payload, bytes_max).await.map_err(|error| gate::unread(self.route(), error))
+    }
+
+    async fn read_body(&mut self, payload: Payload, bytes_max: usize) -> Result<Bytes, Error> {
         let announced = body::announced(self.request, bytes_max)?;
         // A chunked body may become as large as any.
         let small = match announced {
@@ -108,6 +113,10 @@ impl<'a> Call<'a> {
         self.taken = None;
     }
 
+    fn route(&self) -> Route {
+        self.request.extensions().get::<Rc<Arrival>>().map_or(Route::Other, |arrival| arrival.route())
+    }
+
     /// The allowance that the table of routes names for this request.
     pub(super) fn tier(&self) -> Tier {
         let extensions = self.request.extensions();
@@ -120,7 +129,7 @@ impl<'a> Call<'a> {
     /// The charge for a change, if the allowance is not surely spent. It is paid with the change itself.
     pub(super) fn admit(&mut self, tier: Tier) -> Result<Option<Charge>, Error> {
         let Some(charge) = self.charge(tier, 1) else { return Ok(None) };
-        match self.shared.cluster.admits(&charge) {
+        match self.shared.services.cluster.admits(&charge) {
             Ok(balance) => {
                 self.notes.spent = Some((tier, balance));
                 Ok(Some(charge))
@@ -132,7 +141,7 @@ impl<'a> Call<'a> {
     /// Pays for a read.
     pub(super) fn pay(&mut self, tier: Tier) -> Result<(), Error> {
         let Some(charge) = self.charge(tier, 1) else { return Ok(()) };
-        match self.shared.cluster.charge_read(charge) {
+        match self.shared.services.cluster.charge_read(charge) {
             Ok(balance) => {
                 self.notes.spent = Some((tier, balance));
                 Ok(())
@@ -145,7 +154,7 @@ impl<'a> Call<'a> {
     pub(super) async fn pay_exactly(&mut self, tier: Tier) -> Result<(), Error> {
         let Some(charge) = self.admit(tier)? else { return Ok(()) };
         let draft = Draft { charge: Some(charge), ..Draft::of(Ask::Pay) };
-        let answer = self.shared.cluster.propose_traced(draft, self.trace()).await?;
+        let answer = self.shared.services.cluster.propose_traced(draft, self.trace()).await?;
         self.settle(Some(tier), answer)?.map_err(|_| Code::Internal)?;
         Ok(())
     }
@@ -156,7 +165,7 @@ impl<'a> Call<'a> {
         look: impl FnOnce(&State, u64) -> Result<R, M>,
     ) -> Result<Result<R, M>, Error> {
         let Some(charge) = self.charge(Tier::Lookup, 1) else { return self.look(look).await };
-        match self.shared.guesses.look_up(&self.shared.cluster, charge, look).await {
+        match self.shared.services.guesses.look_up(&self.shared.services.cluster, charge, look).await {
             Ok((found, balance)) => {
                 self.notes.spent = Some((Tier::Lookup, balance));
                 Ok(found)
@@ -177,9 +186,9 @@ impl<'a> Call<'a> {
     ) -> Result<Result<Outcome, Refusal>, Error> {
         let tier = charge.as_ref().map(|charge| charge.tier);
         let (shared, trace) = (self.shared, self.trace());
-        let carry = async |draft| shared.registry.carry_traced(place, draft, trace).await;
+        let carry = async |draft| shared.services.registry.carry_traced(place, draft, trace).await;
         let draft = Draft { charge, owner: Some(self.owner()), memo, ask };
-        let answer = shared.guesses.carry(&shared.cluster, draft, carry).await?;
+        let answer = shared.services.guesses.carry(&shared.services.cluster, draft, carry).await?;
         self.settle(tier, answer)
     }
 
@@ -196,7 +205,7 @@ impl<'a> Call<'a> {
         tokio::select! {
             biased;
             () = wait::gone(closed.as_ref()) => return Err(Code::ConnectionClosed.into()),
-            led = self.shared.cluster.while_led(Instant::now(), ready(())) => led?,
+            led = self.shared.services.cluster.while_led(Instant::now(), ready(())) => led?,
         }
         self.change(place, charge, memo, ask).await
     }
@@ -224,7 +233,7 @@ impl<'a> Call<'a> {
 
     /// Looks at the state, linearizably.
     pub(super) async fn look<R>(&self, look: impl FnOnce(&State, u64) -> R) -> Result<R, Error> {
-        Ok(self.shared.cluster.read(look).await?)
+        Ok(self.shared.services.cluster.read(look).await?)
     }
 
     /// The memo that the client's `Idempotency-Key` names, if it sent one.
@@ -238,7 +247,7 @@ impl<'a> Call<'a> {
 
     /// A memo under `key`, for as long as memos are kept.
     pub(super) fn remember(&self, key: Key) -> Memo {
-        Memo { key, ttl_ms: millis(self.shared.options.ttl.memo) }
+        Memo { key, ttl_ms: millis(self.shared.services.terms.ttl.memo) }
     }
 
     /// Whether the client asked for an answer before the outcome (RFC 7240, section 4.1).
@@ -257,10 +266,10 @@ impl<'a> Call<'a> {
             Ok(mut response) => {
                 let shared = self.shared;
                 let headers = response.headers_mut();
-                self.notes.write(headers, |tier| shared.policy(tier), || shared.log_ms());
+                self.notes.write(headers, |tier| shared.policy(tier), || shared.services.log_ms());
                 Ok(response)
             }
-            Err(error) => Err(Error { notes: self.notes, waiting: self.waiting, ..error }),
+            Err(error) => Err(Error { notes: self.notes, waiting: self.waiting || error.waiting, ..error }),
         }
     }
 
@@ -270,14 +279,14 @@ impl<'a> Call<'a> {
     }
 
     fn charge(&self, tier: Tier, count: u32) -> Option<Charge> {
-        let tiers = self.shared.options.allowance.as_ref()?;
+        let tiers = self.shared.services.terms.allowance.as_ref()?;
         Some(tiers.charge(entrance::client(self.shared, self.request), tier, count))
     }
 
     fn limited(&mut self, tier: Tier, balance: Balance) -> Error {
         self.shared.metrics.limited(tier);
         self.notes.spent = Some((tier, balance));
-        error::too_many(balance.reset_ms.saturating_sub(self.shared.log_ms()))
+        error::too_many(balance.reset_ms.saturating_sub(self.shared.services.log_ms()))
     }
 }
 

@@ -93,7 +93,7 @@ async fn lease(call: &mut Call<'_>, payload: web::Payload) -> Result<HttpRespons
     let charge = call.admit(call.tier())?;
     let body = call.json(payload).await?;
     let wish: Register<'_> = body::parse(&body)?;
-    let (user, verb) = wish.check(millis(call.shared.options.ttl.device_default))?;
+    let (user, verb) = wish.check(millis(call.shared.services.terms.ttl.device_default))?;
     let place = keys::devices(user);
     let ask = Ask::Device(device::Ask { key: place.key, verb });
     match call.change(place, charge, None, ask).await? {

@@ -81,7 +81,7 @@ pub async fn authenticate(shared: &Shared, request: &HttpRequest) -> Result<Cred
         },
     };
     // A ticket outlives neither its credential nor the word of who revoked it.
-    let worthless = !access.auth.holds(&credential, shared.now_ms());
+    let worthless = !access.auth.holds(&credential, shared.services.now_ms());
     if worthless || (access.auth.is_required() && credential.is_anonymous()) {
         return Err(Code::Unauthorized.into());
     }
@@ -128,10 +128,10 @@ fn certified(certificate: Option<&Certificate>) -> Option<Credential> {
 }
 
 fn token(shared: &Shared, shown: Shown, certified: Option<Credential>) -> Result<Option<Credential>, Error> {
-    let auth = &shared.options.access.auth;
+    let auth = &shared.services.auth;
     if let Some(credential) = certified.filter(|_| shown == Shown::Nothing || !auth.is_enabled()) {
         // The certificate was looked at when the connection was opened.
-        let holds = auth.holds(&credential, shared.now_ms());
+        let holds = auth.holds(&credential, shared.services.now_ms());
         return if holds { Ok(Some(credential)) } else { Err(Code::Unauthorized.into()) };
     }
     if !auth.is_enabled() {
@@ -141,7 +141,7 @@ fn token(shared: &Shared, shown: Shown, certified: Option<Credential>) -> Result
     match shown {
         Shown::Nothing if !auth.is_required() => Ok(None),
         Shown::Nothing | Shown::Unclear | Shown::Ticket(_) => Err(Code::Unauthorized.into()),
-        Shown::Token(token) => Ok(Some(auth.verify(&token, shared.now_ms())?)),
+        Shown::Token(token) => Ok(Some(auth.verify(&token, shared.services.now_ms())?)),
     }
 }
 

@@ -188,6 +188,7 @@ impl From<service::Error> for Error {
             service::Error::StorageFull => Code::StorageFull.into(),
             // 507 as well; only whose bound it is differs.
             service::Error::ShareFull => Self::from(Code::StorageFull).of(Scope::Client),
+            service::Error::Unexpected => Code::Internal.into(),
             service::Error::Cluster(error) => error.into(),
         }
     }

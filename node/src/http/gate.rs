@@ -80,7 +80,7 @@ pub(super) async fn answer(
         return Err(Code::InvalidInput.into());
     }
     let deprecated = arrival.deprecated.and_then(|at| shared.options.deprecated.get(at));
-    if deprecated.is_some_and(|deprecated| deprecated.is_over(shared.now_ms())) {
+    if deprecated.is_some_and(|deprecated| deprecated.is_over(shared.services.now_ms())) {
         return Err(Code::Gone.into());
     }
     if shared.options.tls_required && kind != Some(Kind::Probe) && !entrance::is_secure(&shared, &request) {
@@ -153,10 +153,15 @@ fn refused(refusal: Refusal, route: Route) -> Error {
     }
 }
 
-/// What is answered to a large body that there is no time for. At the relay it is most likely a chunk, and whoever sent
-/// one reads the status.
+/// What is answered to a large body that there is no time for.
 pub(super) fn overloaded(route: Route) -> Error {
-    Error { waiting: route == Route::Relay, ..Code::Overloaded.into() }
+    unread(route, Code::Overloaded.into())
+}
+
+/// An error about a body whose action is not known. At the relay what is refused for load is most likely a chunk, and whoever
+/// sent one reads the status.
+pub(super) fn unread(route: Route, error: Error) -> Error {
+    Error { waiting: route == Route::Relay && error.code == Code::Overloaded, ..error }
 }
 
 /// Everything that is known of a request by its head.

@@ -99,8 +99,7 @@ where
         status = field::Empty,
         duration_us = field::Empty,
     );
-    shared.metrics.in_flight.increment(1.0);
-    let in_flight = InFlight(shared.clone());
+    let in_flight = shared.metrics.in_flight.begin();
     let tap = request.conn_data::<Tap>().cloned();
 
     // Probes are never refused for their number.
@@ -175,15 +174,6 @@ fn is_free(route: Route, method: &Method, status: StatusCode, headers: &HeaderMa
     costs_nothing || *method == Method::OPTIONS || status.is_client_error()
 }
 
-/// Counts a request out, also when its client went away before the answer.
-struct InFlight(web::Data<Shared>);
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.0.metrics.in_flight.decrement(1.0);
-    }
-}
-
 /// Gives an error its body.
 fn explain(
     shared: &Shared,
@@ -197,7 +187,7 @@ fn explain(
             shared.metrics.failed(error.code);
             let mut rendered = error.render(id, problem);
             let headers = rendered.headers_mut();
-            error.notes.write(headers, |tier| shared.policy(tier), || shared.log_ms());
+            error.notes.write(headers, |tier| shared.policy(tier), || shared.services.log_ms());
             rendered
         }
         None => {

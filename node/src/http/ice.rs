@@ -24,7 +24,7 @@ async fn servers(call: &mut Call<'_>) -> Result<HttpResponse, Error> {
         servers.push(json!({ "urls": ice.stun() }));
     }
     if !ice.turn().is_empty()
-        && let Some(login) = ice.login(&user(call), call.shared.now_ms())
+        && let Some(login) = ice.login(&user(call), call.shared.services.now_ms())
     {
         servers.push(json!({
             "urls": ice.turn(), "username": login.username, "credential": login.credential,

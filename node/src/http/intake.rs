@@ -69,7 +69,7 @@ impl Taken {
     /// `None` if one more would wait for too long.
     pub(super) fn of(shared: &web::Data<Shared>) -> Option<Self> {
         let since = Instant::now();
-        let taken = shared.cluster.has_room() && shared.intake.strain().enter(since);
+        let taken = shared.services.cluster.has_room() && shared.intake.strain().enter(since);
         taken.then(|| Self { shared: shared.clone(), since, place: Place::default(), suspended: false })
     }
 
@@ -81,7 +81,7 @@ impl Taken {
         body: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
         let shared = self.shared.clone();
-        shared.cluster.while_led(self.since, self.place.take()).await?;
+        shared.services.cluster.while_led(self.since, self.place.take()).await?;
         let turns = TURNS.with(Rc::clone);
         let turn = turns.acquire().await;
         // Held until this thread has been round once; then the next ones go.
@@ -96,7 +96,7 @@ impl Taken {
         })
         .await?;
         // Whoever was waited for comes again.
-        shared.cluster.while_led(Instant::now(), self.place.take()).await?;
+        shared.services.cluster.while_led(Instant::now(), self.place.take()).await?;
         Ok(read)
     }
 

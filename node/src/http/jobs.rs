@@ -58,8 +58,8 @@ pub(super) fn begin(
 async fn work(shared: &Shared, place: Place, draft: Draft, trace: Option<Trace>) {
     let until = Instant::now() + JOB_TIME_MAX;
     loop {
-        let carry = async |draft| shared.registry.carry_traced(place, draft, trace.clone()).await;
-        match shared.guesses.carry(&shared.cluster, draft.clone(), carry).await {
+        let carry = async |draft| shared.services.registry.carry_traced(place, draft, trace.clone()).await;
+        match shared.services.guesses.carry(&shared.services.cluster, draft.clone(), carry).await {
             Ok(_) | Err(ClusterError::ShuttingDown) => return,
             Err(_) if Instant::now() < until => sleep(JOB_REST).await,
             Err(_) => {
@@ -87,7 +87,7 @@ async fn look_up(call: &mut Call<'_>) -> Result<HttpResponse, Error> {
             let outcome = call.settle(None, remembered)?;
             relay::answer(outcome, call.shared)
         }
-        None if may_be_under_way(id, call.shared.now_ms()) => Ok(pending(id)),
+        None if may_be_under_way(id, call.shared.services.now_ms()) => Ok(pending(id)),
         None => Err(Code::NotFound.into()),
     }
 }

@@ -18,10 +18,10 @@ pub(super) fn keep_alive(shared: &Shared, place: Place, late: bool) {
     if !late {
         return;
     }
-    let ttl = shared.options.ttl.chunk;
+    let ttl = shared.services.terms.ttl.chunk;
     let verb = Verb::Touch;
     let ask = Ask::Transfer(transfer::Ask { key: place.key, ttl_ms: millis(ttl), verb });
-    shared.registry.refresh(place, Draft::of(ask), ttl / 2);
+    shared.services.registry.refresh(place, Draft::of(ask), ttl / 2);
 }
 
 #[cfg(test)]

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use actix_web::http::{Method, StatusCode};
 use conclave_cluster::state::allowance::Tier;
-use metrics::{Counter, Gauge, Histogram, Unit};
+use metrics::{Counter, Histogram, Unit};
 
 use super::error::Code;
+use super::in_flight::InFlight;
 use super::routes::Route;
 use crate::access::allowance::{self, TIERS};
 
@@ -39,7 +40,7 @@ pub(super) struct Metrics {
     seconds: Box<[OnceLock<Histogram>]>,
     errors: Box<[OnceLock<Counter>]>,
     limited: [OnceLock<Counter>; TIERS.len()],
-    pub(super) in_flight: Gauge,
+    pub(super) in_flight: InFlight,
     pub(super) csp_reports: Counter,
     pub(super) chunks_stored: Counter,
 }
@@ -66,7 +67,7 @@ impl Metrics {
             seconds: empty(Route::COUNT * (METHODS.len() + 1) * CLASSES.len()),
             errors: empty(Code::ALL.len()),
             limited: Default::default(),
-            in_flight: metrics::gauge!(IN_FLIGHT),
+            in_flight: InFlight::new(metrics::gauge!(IN_FLIGHT)),
             csp_reports: metrics::counter!(CSP_REPORTS),
             chunks_stored: metrics::counter!(CHUNKS_STORED),
         }

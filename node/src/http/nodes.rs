@@ -41,14 +41,18 @@ impl Nodes {
 
     /// The addresses that clients are sent to when this node goes away: those that lead as far as its own.
     pub(super) async fn elsewhere(&self, shared: &Shared) -> Vec<String> {
-        let own = shared.cluster.node_id();
-        let reach = self.all(&shared.cluster).await.get(&own).map_or(Reach::Everywhere, |url| Reach::of(url));
+        let own = shared.services.cluster.node_id();
+        let reach = self
+            .all(&shared.services.cluster)
+            .await
+            .get(&own)
+            .map_or(Reach::Everywhere, |url| Reach::of(url));
         let others = self.told(shared, reach).await.into_iter().filter(|(id, _)| *id != own);
         others.map(|(_, url)| url).collect()
     }
 
     async fn told(&self, shared: &Shared, reach: Reach) -> Origins {
-        let all = self.all(&shared.cluster).await;
+        let all = self.all(&shared.services.cluster).await;
         let told = all.iter().filter(|(_, url)| {
             // Clients that come over TLS are sent to nothing without it.
             (!shared.options.tls || url.starts_with("https://")) && Reach::of(url) >= reach

@@ -79,13 +79,13 @@ pub(super) fn tell(shared: &Shared, row: &Row, response: &mut ServiceResponse) {
     if response.headers().contains_key(&RATE_LIMIT) {
         return;
     }
-    let (Some(tiers), request) = (&shared.options.allowance, response.request()) else { return };
+    let (Some(tiers), request) = (&shared.services.terms.allowance, response.request()) else { return };
     let endpoint = row.endpoint(request.method()).or(row.endpoints.first());
     let Some(tier) = endpoint.and_then(|endpoint| endpoint.tier) else { return };
     let charge = tiers.charge(entrance::client(shared, request), tier, 1);
-    let (Ok(balance) | Err(balance)) = shared.cluster.admits(&charge);
+    let (Ok(balance) | Err(balance)) = shared.services.cluster.admits(&charge);
     let notes = Notes { spent: Some((tier, balance)), affinity: None };
-    notes.write(response.headers_mut(), |tier| shared.policy(tier), || shared.now_ms());
+    notes.write(response.headers_mut(), |tier| shared.policy(tier), || shared.services.now_ms());
 }
 
 /// Whole seconds until the window ends, rounded up.

@@ -1,9 +1,7 @@
 //! What the HTTP edge needs to know.
 
-use std::time::Duration;
-
 use super::deprecation::Deprecation;
-use crate::access::{Access, Network, Tiers};
+use crate::access::{Access, Network};
 use crate::actors;
 use crate::admission::Shares;
 use crate::edition::Edition;
@@ -23,10 +21,6 @@ pub struct Options {
     pub access: Access,
     /// What this node shares out among its clients.
     pub shares: Shares,
-    /// How much each client may ask; `None`: as much as it likes.
-    pub allowance: Option<Tiers>,
-    /// How long things live.
-    pub ttl: Ttl,
     /// Bytes of a JSON request body.
     pub body_bytes_max: usize,
     /// Whether clients speak TLS to this node, so that they may be told to insist on it.
@@ -65,8 +59,6 @@ impl Default for Options {
             trusted_proxies: Vec::new(),
             access: Access::default(),
             shares: Shares::default(),
-            allowance: None,
-            ttl: Ttl::default(),
             body_bytes_max: 256 * 1024,
             tls: false,
             tls_required: false,
@@ -104,36 +96,6 @@ impl Origins {
         match self {
             Self::Any => true,
             Self::Listed(list) => list.iter().any(|listed| listed == origin),
-        }
-    }
-}
-
-/// How long things live, from their last touch on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ttl {
-    /// Chunks and acknowledgements.
-    pub chunk: Duration,
-    /// Signals.
-    pub signal: Duration,
-    /// Invite codes.
-    pub register: Duration,
-    /// Offers and answers.
-    pub session: Duration,
-    /// Devices that ask for no other time.
-    pub device_default: Duration,
-    /// Outcomes remembered under an `Idempotency-Key` or as a job.
-    pub memo: Duration,
-}
-
-impl Default for Ttl {
-    fn default() -> Self {
-        Self {
-            chunk: Duration::from_secs(60),
-            signal: Duration::from_secs(30),
-            register: Duration::from_secs(30),
-            session: Duration::from_secs(180),
-            device_default: Duration::from_secs(180),
-            memo: Duration::from_secs(120),
         }
     }
 }

@@ -7,9 +7,10 @@ use actix_web::http::Method;
 use conclave_cluster::state::allowance::Tier;
 
 use super::router::Handler;
-use super::{devices, events, ice, jobs, nodes, relay, reports, server, sessions, tickets, transfers, web};
+use super::{
+    devices, events, ice, jobs, nodes, relay, reports, server, sessions, socket, tickets, transfers, web,
+};
 use crate::access::Scope;
-use crate::socket::upgrade;
 
 /// One row of the table.
 pub(super) struct Row {
@@ -206,7 +207,7 @@ routes! {
     }
     // At `/` only what asks for a socket; see the router.
     Socket "/api/v1/socket" at ("/api/v1/socket" "/ws") Socket Own => {
-        GET free with_body(upgrade::socket);
+        GET free with_body(socket::socket);
     }
     // Where the other nodes are is for those who may use them.
     Nodes "/api/v1/nodes" at ("/api/v1/nodes") Api Checked(None) => {
@@ -232,7 +233,7 @@ routes! {
         GET free plain(web::file);
     }
     Echo "echo" at (configured) Socket Open => {
-        GET free with_body(upgrade::echo);
+        GET free with_body(socket::echo);
     }
 }
 

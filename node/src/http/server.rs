@@ -69,7 +69,7 @@ pub(super) async fn readyz(_: HttpRequest, shared: web::Data<Shared>) -> Result<
     if shared.is_leaving() {
         return Err(Error::from(Code::ShuttingDown).with(Extra::Failed(vec!["draining"])));
     }
-    match shared.readiness.ask(&shared.cluster).await {
+    match shared.readiness.ask(&shared.services.cluster).await {
         Ok(()) => Ok(fixed(r#"{"status":"ready"}"#)),
         Err(checks) => Err(Error::from(Code::NoLeader).with(Extra::Failed(checks))),
     }

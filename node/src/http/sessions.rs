@@ -69,7 +69,7 @@ async fn begin(call: &mut Call<'_>, payload: web::Payload) -> Result<HttpRespons
     let verb = Verb::Create { id: id.as_u128(), pin };
     match exchange(call, place, charge, verb).await? {
         Exchanged::Created | Exchanged::Stored | Exchanged::Deleted => {
-            let seconds = call.shared.options.ttl.session.as_secs();
+            let seconds = call.shared.services.terms.ttl.session.as_secs();
             Ok(json(StatusCode::OK, format!(r#"{{"sessionId":"{id}","ttlSec":{seconds}}}"#)))
         }
     }
@@ -168,7 +168,7 @@ async fn put(call: &mut Call<'_>, payload: web::Payload, role: Role) -> Result<H
     let envelope = Body::new(kept(body, session)?);
     match exchange(call, place, charge, Verb::Put { role, envelope }).await? {
         Exchanged::Created | Exchanged::Stored | Exchanged::Deleted => {
-            let seconds = call.shared.options.ttl.session.as_secs();
+            let seconds = call.shared.services.terms.ttl.session.as_secs();
             Ok(json(StatusCode::OK, format!(r#"{{"status":"ok","ttlSec":{seconds}}}"#)))
         }
     }
@@ -210,7 +210,7 @@ async fn get(call: &mut Call<'_>, role: Role) -> Result<HttpResponse, Error> {
                 }
             }
         }
-        seen = call.shared.cluster.glance(|state, now_ms| state.envelope(&place.key, role, now_ms));
+        seen = call.shared.services.cluster.glance(|state, now_ms| state.envelope(&place.key, role, now_ms));
     }
 }
 
@@ -247,7 +247,7 @@ async fn exchange(
     charge: Option<Charge>,
     verb: Verb,
 ) -> Result<Exchanged, Error> {
-    let ttl_ms = millis(call.shared.options.ttl.session);
+    let ttl_ms = millis(call.shared.services.terms.ttl.session);
     let ask = Ask::Exchange(exchange::Ask { key: place.key, ttl_ms, verb });
     match call.change(place, charge, None, ask).await? {
         Ok(Outcome::Exchange(outcome)) => Ok(outcome),

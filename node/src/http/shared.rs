@@ -1,9 +1,9 @@
 //! What all workers of one node share.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use actix_web::http::header::HeaderValue;
-use conclave_cluster::Cluster;
 use conclave_cluster::state::allowance::Tier;
 use tokio::time::Instant;
 
@@ -15,19 +15,17 @@ use super::nodes::Nodes;
 use super::options::Options;
 use super::router::Router;
 use super::server::Readiness;
-use crate::access::Guesses;
+use crate::access::Tiers;
 use crate::access::allowance::{self, TIERS};
-use crate::actors::Registry;
 use crate::listener::Judge;
+use crate::service::Services;
 use crate::socket::Sockets;
 
 /// What all workers of one node share. Make one, wrap it in `web::Data`, give it to every [`app`](super::app()).
 pub struct Shared {
-    pub(crate) cluster: Cluster,
+    pub(super) services: Arc<Services>,
     pub(crate) options: Options,
-    pub(crate) registry: Registry,
-    pub(crate) sockets: Sockets,
-    pub(crate) guesses: Guesses,
+    pub(super) sockets: Sockets,
     pub(super) metrics: Metrics,
     pub(super) dress: Dress,
     brief: Brief,
@@ -38,21 +36,18 @@ pub struct Shared {
     pub(super) nodes: Nodes,
     policies: [Option<HeaderValue>; TIERS.len()],
     leaving: AtomicBool,
-    draining: AtomicBool,
 }
 
 impl Shared {
     /// Install the metrics recorder before.
-    pub fn new(cluster: Cluster, options: Options, registry: Registry, sockets: Sockets) -> Self {
-        let policies = TIERS.map(|tier| policy(&options, tier));
-        let intake = Intake::new(cluster.deadline());
+    pub fn new(services: Arc<Services>, options: Options, sockets: Sockets) -> Self {
+        let policies = TIERS.map(|tier| policy(services.terms.allowance.as_ref(), tier));
+        let intake = Intake::new(services.cluster.deadline());
         let dress = Dress::new(&options);
         Self {
-            cluster,
-            registry,
+            services,
             router: Router::new(&sockets.options.echo, options.page),
             sockets,
-            guesses: Guesses::default(),
             metrics: Metrics::new(),
             brief: Brief::new(&dress, &options.allowed_origins),
             dress,
@@ -62,7 +57,6 @@ impl Shared {
             nodes: Nodes::default(),
             policies,
             leaving: AtomicBool::new(false),
-            draining: AtomicBool::new(false),
             options,
         }
     }
@@ -79,8 +73,18 @@ impl Shared {
 
     /// Refuses new work from now on with 503 `shutting_down`, and lets whoever waits here go with what there is.
     pub fn drain(&self) {
-        self.draining.store(true, Ordering::SeqCst);
-        self.registry.wake_all();
+        self.metrics.in_flight.drain();
+        self.services.drain();
+    }
+
+    /// Waits until no request is in flight that began before [`Shared::drain`]. Cancel safe.
+    pub async fn drained(&self) {
+        self.metrics.in_flight.none().await;
+    }
+
+    /// How many of those there are.
+    pub fn in_flight(&self) -> usize {
+        self.metrics.in_flight.count()
     }
 
     /// Sends the sockets of this node elsewhere; everything about them is over by `end`. Call [`Shared::drain`] before.
@@ -91,17 +95,7 @@ impl Shared {
 
     /// Whether [`Shared::drain`] was called.
     pub fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::SeqCst)
-    }
-
-    /// The clocks' time, by which credentials are judged, in milliseconds since the Unix epoch.
-    pub(crate) fn now_ms(&self) -> u64 {
-        self.cluster.wall_ms()
-    }
-
-    /// The time by which the state is read and windows end; ahead of the clocks after they were wrong and were corrected.
-    pub(crate) fn log_ms(&self) -> u64 {
-        self.cluster.glance(|_, now_ms| now_ms)
+        self.services.is_draining()
     }
 
     /// What `RateLimit-Policy` says of a tier.
@@ -113,7 +107,7 @@ impl Shared {
 
 impl Judge for Shared {
     fn is_pressed(&self) -> bool {
-        !self.cluster.has_room() || self.intake.is_pressed()
+        !self.services.cluster.has_room() || self.intake.is_pressed()
     }
 
     fn refuse(&self, head: &[u8], secured: bool) -> Option<Vec<u8>> {
@@ -121,8 +115,8 @@ impl Judge for Shared {
     }
 }
 
-fn policy(options: &Options, tier: Tier) -> Option<HeaderValue> {
-    let rule = options.allowance?.rule(tier);
+fn policy(tiers: Option<&Tiers>, tier: Tier) -> Option<HeaderValue> {
+    let rule = tiers?.rule(tier);
     let (name, limit, window) = (allowance::name(tier), rule.limit, rule.window.as_secs().max(1));
     HeaderValue::try_from(format!("\"{name}\";q={limit};w={window}")).ok()
 }

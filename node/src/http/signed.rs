@@ -29,12 +29,12 @@ pub(super) struct Promised(pub(super) Digest);
 
 /// Whether a request is to be judged by its signature.
 pub(super) fn concerns(shared: &Shared, request: &HttpRequest) -> bool {
-    shared.options.access.auth.takes_signatures() && signature::is_there(request.headers())
+    shared.services.auth.takes_signatures() && signature::is_there(request.headers())
 }
 
 /// The credential of a signed request, whose nonce is used up by this.
 pub(super) async fn judge(shared: &Shared, request: &HttpRequest) -> Result<Credential, Error> {
-    let auth = &shared.options.access.auth;
+    let auth = &shared.services.auth;
     // Two credentials at once are unclear.
     if bearer::header(request.headers()) != Shown::Nothing {
         return Err(Code::Unauthorized.into());
@@ -52,7 +52,7 @@ pub(super) async fn judge(shared: &Shared, request: &HttpRequest) -> Result<Cred
         has_body: has_length || headers.contains_key(TRANSFER_ENCODING),
     };
     let signed = signature::read(headers)?;
-    let credential = auth.signed(&signed, &message, shared.now_ms())?;
+    let credential = auth.signed(&signed, &message, shared.services.now_ms())?;
     // A signature that covers no body is for a request that has none, whatever its head says of one.
     let promised = if signed.covers_body() {
         digest::promised(headers)?.ok_or(Code::Unauthorized)?
@@ -70,7 +70,7 @@ async fn remember(shared: &Shared, subject: Option<Key>, key: &str, nonce: &str)
     let verb = Verb::Issue { grant: Body::new(Bytes::new()), ttl_ms: NONCE_MS };
     let ask = Ask::Ticket(ticket::Ask { key: place.key, verb });
     let owner = subject.map(|client| Owner { client, network: None });
-    let answer = shared.registry.carry(place, Draft { owner, ..Draft::of(ask) }).await?;
+    let answer = shared.services.registry.carry(place, Draft { owner, ..Draft::of(ask) }).await?;
     match settle(answer.outcome)? {
         Ok(_) => Ok(()),
         Err(Refusal::Ticket(ticket::Refusal::InUse)) => Err(Code::Unauthorized.into()),

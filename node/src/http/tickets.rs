@@ -61,7 +61,7 @@ pub(super) async fn redeem(shared: &Shared, text: &str) -> Result<Credential, Er
     }
     let place = keys::ticket(text);
     let ask = Ask::Ticket(ticket::Ask { key: place.key, verb: Verb::Redeem });
-    let answer = shared.registry.carry(place, Draft::of(ask)).await?;
+    let answer = shared.services.registry.carry(place, Draft::of(ask)).await?;
     match settle(answer.outcome)? {
         Ok(Outcome::Ticket(ticket::Outcome::Redeemed { grant })) => {
             serde_json::from_slice(grant.bytes()).map_err(|_| Code::Unauthorized.into())

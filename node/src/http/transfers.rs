@@ -76,7 +76,7 @@ async fn open(call: &mut Call<'_>, payload: web::Payload) -> Result<HttpResponse
     let created = matches!(outcome, Ok(transfer::Outcome::Opened { created: true }));
     outcome.map_err(refused)?;
     let status = if created { StatusCode::CREATED } else { StatusCode::OK };
-    let (id, seconds) = (keys::transfer_id(&place), call.shared.options.ttl.chunk.as_secs());
+    let (id, seconds) = (keys::transfer_id(&place), call.shared.services.terms.ttl.chunk.as_secs());
     Ok(json_reply(status, format!(r#"{{"transferId":"{id}","ttlSec":{seconds}}}"#)))
 }
 
@@ -141,7 +141,7 @@ async fn describe(call: &mut Call<'_>) -> Result<HttpResponse, Error> {
     let place = transfer_of(call)?;
     let (view, now_ms) = call.look(|state, now_ms| (state.transfer(&place.key, now_ms), now_ms)).await?;
     let view = view.ok_or(Code::NotFound)?;
-    let ttl_ms = u64::from(millis(call.shared.options.ttl.chunk));
+    let ttl_ms = u64::from(millis(call.shared.services.terms.ttl.chunk));
     keep_alive(call.shared, place, late(&view, ttl_ms, now_ms));
     Ok(ok(&json!({
         "totalChunks": view.total,
@@ -166,7 +166,7 @@ async fn fetch(call: &mut Call<'_>) -> Result<HttpResponse, Error> {
     call.pay(call.tier())?;
     let place = transfer_of(call)?;
     let index = index_of(&gate::parameter(call.request, "n"))?;
-    let ttl_ms = u64::from(millis(call.shared.options.ttl.chunk));
+    let ttl_ms = u64::from(millis(call.shared.services.terms.ttl.chunk));
     let (chunk, late) = call
         .look(|state, now_ms| {
             let view = state.transfer(&place.key, now_ms);
@@ -213,7 +213,7 @@ async fn change(
     charge: Option<Charge>,
     verb: Verb,
 ) -> Result<Result<transfer::Outcome, transfer::Refusal>, Error> {
-    let ttl_ms = millis(call.shared.options.ttl.chunk);
+    let ttl_ms = millis(call.shared.services.terms.ttl.chunk);
     let ask = Ask::Transfer(transfer::Ask { key: place.key, ttl_ms, verb });
     match call.change(place, charge, None, ask).await? {
         Ok(Outcome::Transfer(outcome)) => Ok(Ok(outcome)),

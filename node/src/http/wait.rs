@@ -34,7 +34,7 @@ impl<'a> Patience<'a> {
             None
         } else {
             let until = Instant::now() + wait;
-            Some((shared.registry.watch(place).await?, until))
+            Some((shared.services.registry.watch(place).await?, until))
         };
         Ok(Self { shared, place, closed: call.closed(), watch, _part: part })
     }
@@ -53,7 +53,7 @@ impl<'a> Patience<'a> {
         match changed {
             Ok(true) => true,
             // The actor is gone; whoever comes next has another one.
-            Ok(false) => match self.shared.registry.watch(self.place).await {
+            Ok(false) => match self.shared.services.registry.watch(self.place).await {
                 Ok(fresh) => {
                     *watch = fresh;
                     true

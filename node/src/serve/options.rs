@@ -14,8 +14,9 @@ use crate::admission::share::Parts;
 use crate::admission::turns::Turns;
 use crate::admission::{self, Shares};
 use crate::config::{self, Config};
-use crate::http::options::{Options, Origins, Ttl};
+use crate::http::options::{Options, Origins};
 use crate::listener;
+use crate::service::{Terms, Ttl};
 use crate::socket;
 use crate::socket::options::{History, Interval, QueueBounds, Rates, SyntaxBounds};
 
@@ -117,15 +118,6 @@ pub(super) fn edge(config: &Config, access: Access, shares: Shares) -> Options {
             .map(|text| text.parse().expect("the deprecations were validated"))
             .collect(),
         trusted_proxies: networks(&config.http.trusted_proxies),
-        allowance: config.allowance.enabled.then(|| tiers(&config.allowance.tiers)),
-        ttl: Ttl {
-            chunk: config.ttl.chunk,
-            signal: config.ttl.signal,
-            register: config.ttl.register,
-            session: config.ttl.session,
-            device_default: config.ttl.device,
-            memo: config.ttl.memo,
-        },
         body_bytes_max: usize::try_from(config.http.body_bytes_max).unwrap_or(usize::MAX),
         tls: config.http.behind_tls || config.http.tls.is_on(),
         tls_required: config.http.tls.required,
@@ -134,6 +126,15 @@ pub(super) fn edge(config: &Config, access: Access, shares: Shares) -> Options {
         sessions_max: config.limits.sessions_max,
         calls_per_session_max: config.limits.calls_per_session_max,
         waits_max: config.limits.waits_max,
+    }
+}
+
+/// What clients are granted.
+pub(super) fn terms(config: &Config) -> Terms {
+    let &config::Ttl { chunk, signal, register, session, device: device_default, memo } = &config.ttl;
+    Terms {
+        ttl: Ttl { chunk, signal, register, session, device_default, memo },
+        allowance: config.allowance.enabled.then(|| tiers(&config.allowance.tiers)),
     }
 }
 
@@ -285,11 +286,8 @@ mod tests {
     #[test]
     fn no_allowance_means_no_rules() {
         let mut config = Config::default();
-        assert_eq!(
-            edge(&config, Access::default(), Shares::default()).allowance.unwrap().poll.limit,
-            120_000
-        );
+        assert_eq!(terms(&config).allowance.unwrap().poll.limit, 120_000);
         config.allowance.enabled = false;
-        assert!(edge(&config, Access::default(), Shares::default()).allowance.is_none());
+        assert!(terms(&config).allowance.is_none());
     }
 }

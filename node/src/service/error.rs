@@ -20,6 +20,9 @@ pub enum Error {
     /// The storage quota of the client, or of its network, is exhausted.
     #[error("the client's storage quota is exhausted")]
     ShareFull,
+    /// The state answered with what this command cannot come to, which is a fault of ours.
+    #[error("the outcome is not one of this command")]
+    Unexpected,
     /// The cluster did not answer.
     #[error(transparent)]
     Cluster(#[from] conclave_cluster::Error),

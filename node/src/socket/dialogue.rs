@@ -138,7 +138,7 @@ async fn carry_out(session: &mut Session, id: &Id, op: Op) -> Result<Option<Writ
         }
         Op::Watch(target) => {
             session.pay(Tier::Poll, 1)?;
-            let (registry, cluster) = (session.shared.registry.clone(), session.shared.cluster.clone());
+            let (registry, cluster) = (session.services.registry.clone(), session.services.cluster.clone());
             let first = session.watches.add(target, &registry, &cluster).await?;
             session.say(Some(Frame::Text(Writer::ok(id).done())));
             session.say(Some(Frame::Text(first)));
@@ -151,7 +151,7 @@ async fn carry_out(session: &mut Session, id: &Id, op: Op) -> Result<Option<Writ
                 Err(Code::NotWatched)
             }
         }
-        Op::Ping => Ok(Some(Writer::ok(id).value("at", session.shared.now_ms()))),
+        Op::Ping => Ok(Some(Writer::ok(id).value("at", session.services.now_ms()))),
     }
 }
 
@@ -199,10 +199,10 @@ impl Welcome {
 }
 
 fn welcome(session: &Session, id: String, recovered: bool) -> Welcome {
-    let options = &session.shared.sockets.options;
+    let options = &session.sockets.options;
     Welcome {
         session: id,
-        node: session.shared.cluster.node_id(),
+        node: session.services.cluster.node_id(),
         recovered,
         lease_ms: options.lease.as_millis(),
         ping_ms: options.ping_interval.max.as_millis(),
@@ -228,12 +228,12 @@ async fn hello(
     if session.identity.is_some() {
         return Err(Code::AlreadyOpen);
     }
-    let auth = &session.shared.options.access.auth;
+    let auth = &session.services.auth;
     // Where tokens mean nothing, clients of servers that ask for them may send theirs all the same.
     if let Some(token) = token
         && auth.is_enabled()
     {
-        let now_ms = session.shared.now_ms();
+        let now_ms = session.services.now_ms();
         session.context.credential = auth.verify(&token, now_ms).map_err(|_| Code::Unauthorized)?;
     }
     let Some(resume) = resume else {

@@ -5,7 +5,7 @@ use super::inlet::Message;
 use super::outbox::Frame;
 use super::upgrade::Ends;
 
-pub(super) async fn run(mut ends: Ends) {
+pub(crate) async fn run(mut ends: Ends) {
     while let Some(message) = ends.messages.recv().await {
         let frame = match message {
             Message::Text(text) => Frame::Text(text),

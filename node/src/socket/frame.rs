@@ -123,6 +123,7 @@ impl From<service::Error> for Code {
             service::Error::Limited { .. } => Self::RateLimited,
             service::Error::StorageFull => Self::StorageFull,
             service::Error::ShareFull => Self::ShareFull,
+            service::Error::Unexpected => Self::Internal,
             service::Error::Cluster(error) => error.into(),
         }
     }

@@ -12,7 +12,6 @@ use conclave_cluster::state::mailbox;
 
 use super::frame::{BYTES, public_name};
 use crate::actors::room::{Event, Note};
-use crate::service::signaling::kind_name;
 
 pub(super) use request::read;
 pub(super) use scan::IdScan;
@@ -20,12 +19,7 @@ pub(super) use writer::{Writer, error};
 
 /// A signal that waited.
 pub(super) fn signal(message: &mailbox::Message) -> ByteString {
-    Writer::push("signal")
-        .value("seq", message.seq)
-        .text("from", &message.from)
-        .text("type", kind_name(message.kind))
-        .raw("payload", message.payload.bytes())
-        .done()
+    Writer::push("signal").value("seq", message.seq).signal(message).done()
 }
 
 /// What happened in a room.

@@ -136,7 +136,7 @@ async fn reconnect(session: &mut Session, id: &str, last: u64) -> Result<(), Ref
         });
         (view, spoke)
     };
-    let (view, spoke) = session.shared.cluster.read(look).await.map_err(|error| refused(error.into()))?;
+    let (view, spoke) = session.services.cluster.read(look).await.map_err(|error| refused(error.into()))?;
     let room_last = view.map_or(0, |view| view.last);
     let from = match &mark {
         Some(mark) => Position { epoch: mark.epoch, offset: resume_after(mark, last, room_last, spoke) },

@@ -6,7 +6,7 @@ use actix_web::http::header::{
     HeaderMap, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use actix_web::http::{Method, Version};
-use actix_web::web::{self, Payload};
+use actix_web::web::Payload;
 use actix_web::{HttpMessage as _, HttpRequest, HttpResponse};
 use actix_web_actors::ws::{self, WebsocketContext};
 use base64::Engine as _;
@@ -15,23 +15,18 @@ use futures_util::stream;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::Sockets;
 use super::body::Body;
 use super::bucket::Throttle;
 use super::connection::Connection;
 use super::inlet::{Inlet, Message, WAITING_MAX};
 use super::quality::Quality;
 use super::seats::{Encoding, Seat};
-use super::session::{self, Context};
 use super::syntax::Reader;
-use super::{Sockets, echo};
-use crate::access::{Scope, admission};
+use crate::access::admission;
 use crate::admission::client::Client;
 use crate::admission::flow::Flow;
-use crate::http::entrance;
-use crate::http::error::{Code, Extra};
-use crate::http::{Error, Shared};
 use crate::listener::Hangup;
-use crate::service::limits::ROOM_CHARS_MAX;
 
 /// The subprotocol of JSON messages.
 pub(super) const JSON: &str = "conclave.v1.json";
@@ -39,84 +34,31 @@ pub(super) const JSON: &str = "conclave.v1.json";
 pub(super) const FLATBUFFERS: &str = "conclave.v1.flatbuffers";
 
 /// What understands the messages of one connection.
-pub(super) struct Ends {
+pub(crate) struct Ends {
     /// What arrives.
     pub(super) messages: mpsc::Receiver<Message>,
     /// Where answers go, and what is known of the connection.
     pub(super) seat: Arc<Seat>,
 }
 
-/// Gives every message back as it came: for testing conformance.
-pub(crate) async fn echo(
-    request: HttpRequest,
-    payload: Payload,
-    shared: web::Data<Shared>,
-) -> Result<HttpResponse, Error> {
-    let admitted = entrance::enter(&shared, &request)?;
-    let (response, ends) = open(&shared.sockets, &request, payload, admitted, None)?;
-    actix_web::rt::spawn(echo::run(ends));
-    Ok(response)
+/// Why a request does not become a socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// It does not ask for one, or not in a way that is understood (RFC 6455, section 4.2.1).
+    NoUpgrade,
+    /// It asks, and something about it is wrong.
+    Malformed,
 }
 
-/// `GET /api/v1/socket`.
-pub(crate) async fn socket(
-    request: HttpRequest,
-    payload: Payload,
-    shared: web::Data<Shared>,
-) -> Result<HttpResponse, Error> {
-    // In the order of what it costs: a ticket is used up only by who would get in.
-    check(&request)?;
-    let asked = Asked::of(&request)?;
-    let admitted = entrance::enter(&shared, &request)?;
-    let credential = entrance::authenticate(&shared, &request).await?;
-    if !credential.may(Scope::Socket) || asked.room.as_deref().is_some_and(|room| !credential.may_join(room))
-    {
-        return Err(Code::Forbidden.into());
-    }
-    let client = entrance::client(&shared, &request);
-    let flow = shared.options.shares.sockets.clone();
-    let flow = flow.map(|flow| (flow, entrance::sharer(&shared, &request)));
-    let (response, ends) = open(&shared.sockets, &request, payload, admitted, flow)?;
-    let owner = entrance::owner(&shared, &request, &credential);
-    let context = Context { credential, client, owner, room: asked.room, volatile: asked.volatile };
-    actix_web::rt::spawn(session::run(ends, shared, context));
-    Ok(response)
-}
-
-/// What the URL asks for.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Asked {
-    room: Option<String>,
-    volatile: bool,
-}
-
-impl Asked {
-    fn of(request: &HttpRequest) -> Result<Self, Error> {
-        let query = web::Query::<Vec<(String, String)>>::from_query(request.query_string());
-        let mut asked = Self::default();
-        for (name, value) in query.map_err(|_| Code::InvalidInput)?.into_inner() {
-            match name.as_str() {
-                "room" if asked.room.is_none() && (1..=ROOM_CHARS_MAX).contains(&value.chars().count()) => {
-                    asked.room = Some(value);
-                }
-                "room" => return Err(Code::InvalidInput.into()),
-                "volatile" => asked.volatile = value == "1",
-                _ => {}
-            }
-        }
-        Ok(asked)
-    }
-}
-
-/// Accepts the connection, if the request is a proper handshake (RFC 6455, section 4.2.1). `flow` is what all sockets of
+/// Accepts the connection, if the request is a proper handshake. `flow` is what all sockets of
 /// its client share.
-pub(super) fn open(
+pub(crate) fn open(
     sockets: &Sockets,
     request: &HttpRequest,
     payload: Payload,
     admitted: admission::Pass,
     flow: Option<(Flow, Client)>,
-) -> Result<(HttpResponse, Ends), Error> {
+) -> Result<(HttpResponse, Ends), Refused> {
     check(request)?;
     let protocol = protocol(request.headers());
     let options = &sockets.options;
@@ -129,8 +71,8 @@ pub(super) fn open(
         Some(_) => seat.decide(Encoding::FlatBuffers),
         None => {}
     }
-    let mut response = ws::handshake_with_protocols(request, protocol.as_slice())
-        .map_err(|_| Error::from(Code::InvalidInput))?;
+    let mut response =
+        ws::handshake_with_protocols(request, protocol.as_slice()).map_err(|_| Refused::Malformed)?;
 
     let (sender, messages) = mpsc::channel(WAITING_MAX);
     let throttle = Throttle::new(options.rates, options.syntax.message_bytes_max, Instant::now());
@@ -152,7 +94,8 @@ pub(crate) fn wished(headers: &HeaderMap) -> bool {
         .any(|product| product.trim().eq_ignore_ascii_case("websocket"))
 }
 
-fn check(request: &HttpRequest) -> Result<(), Error> {
+/// Whether a request is a proper handshake (RFC 6455, section 4.2.1).
+pub(crate) fn check(request: &HttpRequest) -> Result<(), Refused> {
     let headers = request.headers();
     if *request.method() != Method::GET
         || request.version() != Version::HTTP_11
@@ -160,13 +103,13 @@ fn check(request: &HttpRequest) -> Result<(), Error> {
         || !request.head().upgrade()
         || headers.get(SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13")
     {
-        return Err(Error::from(Code::UpgradeRequired).with(Extra::Upgrade));
+        return Err(Refused::NoUpgrade);
     }
     let mut nonce = [0; 18];
     let key = headers.get(SEC_WEBSOCKET_KEY).filter(|key| key.len() == 24);
     match key.map(|key| STANDARD.decode_slice(key.as_bytes(), &mut nonce)) {
         Some(Ok(16)) => Ok(()),
-        _ => Err(Code::InvalidInput.into()),
+        _ => Err(Refused::Malformed),
     }
 }
 
@@ -193,14 +136,14 @@ mod tests {
             .insert_header(("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="))
     }
 
-    fn refused(request: TestRequest) -> Option<Code> {
-        check(&request.to_http_request()).err().map(|error| error.code)
+    fn refused(request: TestRequest) -> Option<Refused> {
+        check(&request.to_http_request()).err()
     }
 
     #[test]
     fn a_handshake_is_judged_to_the_letter() {
         assert_eq!(refused(request()), None);
-        let upgrade = Some(Code::UpgradeRequired);
+        let upgrade = Some(Refused::NoUpgrade);
         assert_eq!(refused(request().method(Method::POST)), upgrade);
         assert_eq!(refused(request().version(Version::HTTP_10)), upgrade);
         assert_eq!(refused(request().insert_header(("upgrade", "websockets"))), upgrade);
@@ -209,7 +152,7 @@ mod tests {
             ["", "dGhl", "dGhlIHNhbXBsZSBub25jZQ", "dGhlIHNhbXBsZSBub25jZSE=", "!!!!!!!!!!!!!!!!!!!!!!=="]
         {
             let refused = refused(request().insert_header(("sec-websocket-key", key)));
-            assert_eq!(refused, Some(Code::InvalidInput), "{key}");
+            assert_eq!(refused, Some(Refused::Malformed), "{key}");
         }
     }
 

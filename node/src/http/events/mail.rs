@@ -9,25 +9,19 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use conclave_cluster::Draft;
 use conclave_cluster::state::State;
-use conclave_cluster::state::claim;
-use conclave_cluster::state::command::Ask;
-use conclave_cluster::state::host::Attachment;
-use conclave_cluster::state::id::Key;
-use conclave_cluster::state::mailbox::{self, Message};
-use conclave_cluster::state::outcome::{Outcome, Refusal};
+use conclave_cluster::state::mailbox::Message;
 use conclave_cluster::state::rules::Owner;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use serde_json::json;
 
 use super::super::error::{Code, Error, Extra};
-use super::super::reply::push_string;
 use super::super::shared::Shared;
 use super::frame::Frames;
 use crate::access::Credential;
 use crate::access::allowance::millis;
 use crate::actors::Place;
-use crate::service::signaling::kind_name;
-use crate::service::{keys, settle};
+use crate::service::claim::{Claim, Standing};
+use crate::service::{keys, signaling};
 use crate::socket::host::Guest;
 
 /// Signals of one write, and their bytes.
@@ -45,12 +39,9 @@ pub(super) struct Reader {
     /// On whose account the claim stands.
     owner: Owner,
     peer: String,
-    place: Place,
+    claim: Claim,
     /// What the client shows to go on with the claim, on whatever node: a part of every event's id.
     secret: String,
-    session: Key,
-    at: Attachment,
-    lease_ms: u32,
     /// The last signal that was sent, or said to have arrived.
     sent: u64,
     _guest: Guest,
@@ -68,7 +59,6 @@ impl Reader {
         owner: Owner,
         last: Option<&str>,
     ) -> Result<Self, Error> {
-        let place = keys::mailbox(&peer);
         let known = last.and_then(parse);
         let secret = known.map_or_else(fresh, |(secret, _)| Ok(secret.to_owned()))?;
         let session = keys::stream(&secret);
@@ -76,41 +66,29 @@ impl Reader {
         let at = shared.sockets.keeper().attachment(rand::random()).await?;
         let lease_ms = millis(shared.sockets.options.lease).min(LEASE_MS);
         let sent = known.map_or(0, |(_, seq)| seq);
-        let reader = Self { shared, owner, peer, place, secret, session, at, lease_ms, sent, _guest: guest };
-        match reader.take(!credential.is_anonymous()).await? {
-            Ok(_) => {}
+        let claim = Claim { mailbox: keys::mailbox(&peer), session, at, lease_ms };
+        let reader = Self { shared, owner, peer, claim, secret, sent, _guest: guest };
+        if !claim.take(&reader.shared.services.cluster, owner, !credential.is_anonymous()).await? {
             // If it is held by a stream that ended, so much later it is free at the latest.
-            Err(Refusal::Claim(claim::Refusal::Held)) => {
-                let wait = Extra::RetryAfter(u64::from(LEASE_MS).div_ceil(1000));
-                return Err(Error::from(Code::PeerInUse).with(wait));
-            }
-            Err(_) => return Err(Code::Internal.into()),
+            let wait = Extra::RetryAfter(u64::from(LEASE_MS).div_ceil(1000));
+            return Err(Error::from(Code::PeerInUse).with(wait));
         }
         if sent > 0 {
-            let verb = mailbox::Verb::Acknowledge { session, seq: sent };
-            let ask = Ask::Mailbox(mailbox::Ask { key: place.key, verb });
             // If it is not heard, the same is sent once more; the client tells by the number.
-            let _ = reader.shared.cluster.propose(Draft::of(ask)).await?;
+            let _ = claim.acknowledge(&reader.shared.services.cluster, owner, sent).await?;
         }
         // From here on this node's replica knows that the mailbox is sent from here.
-        reader.shared.cluster.read(|_, _| ()).await?;
+        reader.shared.services.cluster.read(|_, _| ()).await?;
         Ok(reader)
-    }
-
-    async fn take(&self, seize: bool) -> Result<Result<Outcome, Refusal>, Error> {
-        let verb = claim::Verb::Take { session: self.session, at: self.at, lease_ms: self.lease_ms, seize };
-        let ask = Ask::Claim(claim::Ask { key: self.place.key, verb });
-        let draft = Draft { owner: Some(self.owner), ..Draft::of(ask) };
-        Ok(settle(self.shared.cluster.propose(draft).await?.outcome)?)
     }
 
     /// This node's lease may have lapsed, and the claim with it. False: somebody else holds the peer id now.
     pub(super) async fn attach_anew(&self) -> bool {
-        matches!(self.take(false).await, Ok(Ok(_)))
+        matches!(self.claim.take(&self.shared.services.cluster, self.owner, false).await, Ok(true))
     }
 
     pub(super) fn place(&self) -> Place {
-        self.place
+        self.claim.mailbox
     }
 
     pub(super) fn welcome(&self, frames: &mut Frames) {
@@ -124,15 +102,14 @@ impl Reader {
             // The claim is attached anew before anything is sent.
             return true;
         }
-        match state.holder(&self.place.key, now_ms) {
-            Some((session, Some(at))) if session == self.session && at == self.at => {}
+        match self.claim.standing(state, now_ms) {
+            Standing::Here => {}
             // Another stream of the same client, which shows the same secret, or another client.
-            Some((session, at)) if session != self.session || at.is_some() => return false,
-            // This node's lease lapsed: nothing is sent before the claim is attached anew.
-            Some(_) | None => return true,
+            Standing::Elsewhere => return false,
+            Standing::Lapsed => return true,
         }
-        for message in state.signals(&self.place.key, self.sent, COUNT_MAX, BYTES_MAX, now_ms) {
-            frames.event("signal", Some(&self.id(message.seq)), &spell(&message));
+        for message in state.signals(&self.claim.mailbox.key, self.sent, COUNT_MAX, BYTES_MAX, now_ms) {
+            frames.event("signal", Some(&self.id(message.seq)), spell(&message).as_bytes());
             self.sent = message.seq;
         }
         true
@@ -150,9 +127,7 @@ impl Drop for Reader {
         if self.shared.is_draining() {
             return;
         }
-        let verb = claim::Verb::Detach { session: self.session, connection: self.at.connection };
-        let ask = Ask::Claim(claim::Ask { key: self.place.key, verb });
-        let cluster = self.shared.cluster.clone();
+        let (cluster, ask) = (self.shared.services.cluster.clone(), self.claim.detach());
         // Nobody waits for it.
         actix_web::rt::spawn(async move {
             if cluster.propose(Draft::of(ask)).await.is_err() {
@@ -163,12 +138,10 @@ impl Drop for Reader {
 }
 
 /// As a socket would be sent it.
-fn spell(message: &Message) -> Vec<u8> {
-    let mut body = format!(r#"{{"seq":{},"from":"#, message.seq).into_bytes();
-    push_string(&mut body, &message.from);
-    body.extend(format!(r#","type":"{}","payload":"#, kind_name(message.kind)).bytes());
-    body.extend_from_slice(message.payload.bytes());
-    body.push(b'}');
+fn spell(message: &Message) -> String {
+    let mut body = format!(r#"{{"seq":{},"#, message.seq);
+    signaling::push_fields(&mut body, message);
+    body.push('}');
     body
 }
 

@@ -99,8 +99,8 @@ impl Feed {
         pass: Pass,
         closed: Option<Closed>,
     ) -> Result<Self, Error> {
-        let watch = shared.registry.watch(source.place()).await?;
-        let revocations = shared.options.access.auth.changes();
+        let watch = shared.services.registry.watch(source.place()).await?;
+        let revocations = shared.services.auth.changes();
         let lapses = shared.sockets.keeper().lapses();
         let heartbeat = Instant::now() + HEARTBEAT;
         Ok(Self {
@@ -133,6 +133,7 @@ impl Feed {
                 Stage::Begins => {
                     frames.retry(RETRY_MS);
                     self.shared
+                        .services
                         .cluster
                         .glance(|state, now_ms| self.source.welcome(state, now_ms, &mut frames));
                     self.stage = Stage::Runs;
@@ -147,7 +148,7 @@ impl Feed {
                 Stage::Runs if !self.is_welcome() => return None,
                 Stage::Runs => {
                     let source = &mut self.source;
-                    let cluster = &self.shared.cluster;
+                    let cluster = &self.shared.services.cluster;
                     if !cluster.glance(|state, now_ms| source.read(state, now_ms, &mut frames)) {
                         frames.event("replaced", None, b"{}");
                         self.stage = Stage::Over;
@@ -165,7 +166,7 @@ impl Feed {
     }
 
     fn is_welcome(&self) -> bool {
-        self.shared.options.access.auth.holds(&self.credential, self.shared.now_ms())
+        self.shared.services.auth.holds(&self.credential, self.shared.services.now_ms())
     }
 
     /// Waits until it makes sense to look again; false if a heartbeat is due first. `None` if nobody would wake it.
@@ -185,7 +186,7 @@ impl Feed {
             Ok(Woken::Look) => Some(true),
             // The actor is gone; whoever comes next has another one.
             Ok(Woken::Alone) => {
-                self.watch = self.shared.registry.watch(self.source.place()).await.ok()?;
+                self.watch = self.shared.services.registry.watch(self.source.place()).await.ok()?;
                 Some(true)
             }
             Ok(Woken::Lapsed) => match &self.source {

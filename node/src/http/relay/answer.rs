@@ -1,5 +1,7 @@
 //! Outcomes in relay's words. A job's outcome is told in the same ones.
 
+use std::fmt::Write as _;
+
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use base64::Engine as _;
@@ -12,7 +14,7 @@ use conclave_cluster::state::transfer::{self, Encoding};
 use super::super::error::{Code, Error};
 use super::super::reply::{fixed, json, push_string};
 use super::super::shared::Shared;
-use crate::service::signaling::kind_name;
+use crate::service::signaling;
 
 /// The response to an outcome of a relay action.
 pub(in crate::http) fn answer(
@@ -31,7 +33,7 @@ pub(in crate::http) fn answer(
             Ok(json(StatusCode::OK, messages_body(&messages)))
         }
         Ok(Outcome::Rendezvous(rendezvous::Outcome::Registered)) => {
-            let seconds = shared.options.ttl.register.as_secs();
+            let seconds = shared.services.terms.ttl.register.as_secs();
             Ok(json(StatusCode::OK, format!(r#"{{"status":"registered","ttlSec":{seconds}}}"#)))
         }
         // None of relay's actions comes to one of these.
@@ -114,23 +116,15 @@ fn chunk_body(index: u16, total: u16, encoding: Encoding, bytes: &[u8]) -> Vec<u
     body
 }
 
-fn messages_body(messages: &[Message]) -> Vec<u8> {
-    let payloads: usize = messages.iter().map(|message| message.payload.len()).sum();
-    let mut body = Vec::with_capacity(16 + payloads + 128 * messages.len());
-    body.extend_from_slice(br#"{"messages":["#);
+fn messages_body(messages: &[Message]) -> String {
+    let mut body = r#"{"messages":["#.to_owned();
     for (place, message) in messages.iter().enumerate() {
-        if place > 0 {
-            body.push(b',');
-        }
-        body.extend_from_slice(br#"{"from":"#);
-        push_string(&mut body, &message.from);
-        body.extend_from_slice(br#","type":""#);
-        body.extend_from_slice(kind_name(message.kind).as_bytes());
-        body.extend_from_slice(br#"","payload":"#);
-        body.extend_from_slice(message.payload.bytes());
-        body.extend_from_slice(format!(r#","timestamp":{}}}"#, message.at_ms).as_bytes());
+        body.push_str(if place == 0 { "{" } else { ",{" });
+        signaling::push_fields(&mut body, message);
+        // Writing to a string cannot fail.
+        let _ = write!(body, r#","timestamp":{}}}"#, message.at_ms);
     }
-    body.extend_from_slice(b"]}");
+    body.push_str("]}");
     body
 }
 
@@ -167,9 +161,9 @@ mod tests {
         let body =
             messages_body(&[message(Kind::Offer, "{ \"x\":1.0 }"), message(Kind::IceCandidate, "null")]);
         assert_eq!(
-            String::from_utf8(body).unwrap(),
+            body,
             r#"{"messages":[{"from":"a\"b","type":"offer","payload":{ "x":1.0 },"timestamp":1700000000123},{"from":"a\"b","type":"ice-candidate","payload":null,"timestamp":1700000000123}]}"#
         );
-        assert_eq!(messages_body(&[]), br#"{"messages":[]}"#);
+        assert_eq!(messages_body(&[]), r#"{"messages":[]}"#);
     }
 }

@@ -107,12 +107,12 @@ pub(super) async fn receive(
     let place = pair(call, request, Code::MissingPinOrPasswordHash)?;
     let wait = query::wait_field(request.wait_ms)?;
     let memo = call.memo("receive", &place)?;
-    let ttl_ms = u64::from(millis(call.shared.options.ttl.chunk));
+    let ttl_ms = u64::from(millis(call.shared.services.terms.ttl.chunk));
     let look = |state: &State, now_ms: u64| Seen::of(state, &place.key, memo.as_ref(), ttl_ms, now_ms);
 
     call.wait_idly();
     let mut patience = Patience::new(call, place, wait).await?;
-    let mut seen = call.shared.cluster.glance(look);
+    let mut seen = call.shared.services.cluster.glance(look);
     if seen != Seen::Takeable {
         // Nothing for sure: this is a read, and leaves nothing in the log.
         call.pay(Tier::Poll)?;
@@ -154,7 +154,7 @@ pub(super) async fn receive(
                 }
             }
         }
-        seen = call.shared.cluster.glance(look);
+        seen = call.shared.services.cluster.glance(look);
     }
 }
 
@@ -206,7 +206,7 @@ pub(super) async fn ack(
 pub(super) async fn ack_status(call: &mut Call<'_>, request: &Request<'_>) -> Result<HttpResponse, Error> {
     let place = pair(call, request, Code::MissingFields)?;
     call.pay(Tier::Poll)?;
-    let ttl_ms = u64::from(millis(call.shared.options.ttl.chunk));
+    let ttl_ms = u64::from(millis(call.shared.services.terms.ttl.chunk));
     let (acknowledged, late) = call
         .look(|state, now_ms| {
             let view = state.transfer(&place.key, now_ms);
@@ -231,7 +231,7 @@ fn pair(call: &mut Call<'_>, request: &Request<'_>, missing: Code) -> Result<Pla
 }
 
 fn ask(call: &Call<'_>, place: &Place, verb: Verb) -> Ask {
-    let ttl_ms = millis(call.shared.options.ttl.chunk);
+    let ttl_ms = millis(call.shared.services.terms.ttl.chunk);
     Ask::Transfer(transfer::Ask { key: place.key, ttl_ms, verb })
 }
 

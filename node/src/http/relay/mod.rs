@@ -118,16 +118,7 @@ pub(super) async fn relay(
 }
 
 async fn act(call: &mut Call<'_>, payload: web::Payload) -> Result<HttpResponse, Error> {
-    let body = match call.json(payload).await {
-        Ok(body) => body,
-        Err(error) => {
-            // What is refused unread is most likely a chunk, and whoever sent one reads the status.
-            if error.code == Code::Overloaded {
-                call.keep_waiting_status();
-            }
-            return Err(error);
-        }
-    };
+    let body = call.json(payload).await?;
     let request: Request<'_> = body::parse(&body)?;
     let action = match Action::of(&request) {
         Ok(action) => action,

@@ -5,13 +5,11 @@ use actix_web::http::StatusCode;
 use bytes::Bytes;
 use conclave_cluster::state::State;
 use conclave_cluster::state::allowance::{Charge, Tier};
-use conclave_cluster::state::body::Body;
 use conclave_cluster::state::command::{Ask, Memo};
 use conclave_cluster::state::id::Key;
 use conclave_cluster::state::limits::PAYLOAD_BYTES_MAX;
 use conclave_cluster::state::mailbox::{self, Kind};
 use conclave_cluster::state::outcome::{Answer, Outcome};
-use conclave_cluster::state::rendezvous;
 
 use super::super::call::Call;
 use super::super::error::{Code, Error, Extra};
@@ -21,9 +19,9 @@ use super::super::wait::Patience;
 use super::{Request, answer, change};
 use crate::access::allowance::millis;
 use crate::field::{chars, is_portable};
-use crate::service::keys;
 use crate::service::limits::PEER_CHARS_MAX;
 use crate::service::signaling::{KINDS, kind_of};
+use crate::service::{keys, signaling};
 
 /// Payload bytes of one answer to `poll`; what is left comes with the next one.
 const POLL_BYTES_MAX: u32 = 1 << 20;
@@ -41,21 +39,15 @@ pub(super) async fn register(
     }
     check_peer(peer)?;
     call.require_peer(peer)?;
-    let place = keys::rendezvous(code);
-    let ttl_ms = millis(call.shared.options.ttl.register);
-    let verb = rendezvous::Verb::Register { peer: peer.to_owned(), ttl_ms };
-    let ask = Ask::Rendezvous(rendezvous::Ask { key: place.key, verb });
-    change(call, "register", place, charge, ask).await
+    let ask = signaling::register(code, peer, millis(call.shared.services.terms.ttl.register));
+    change(call, "register", keys::rendezvous(code), charge, ask).await
 }
 
 /// `lookup`: the peer of an invite code.
 pub(super) async fn lookup(call: &mut Call<'_>, request: &Request<'_>) -> Result<HttpResponse, Error> {
     let code = request.invite_code.filled().ok_or(Code::MissingInviteCode)?;
-    let place = keys::rendezvous(code);
-    call.about(&place);
-    let found =
-        call.look_up(|state, now_ms| state.peer(&place.key, now_ms).ok_or(Code::PeerNotFound)).await?;
-    let peer = found?;
+    call.about(&keys::rendezvous(code));
+    let peer = call.look_up(signaling::look_up(code, Code::PeerNotFound)).await??;
     let mut body = br#"{"peerId":"#.to_vec();
     push_string(&mut body, &peer);
     body.push(b'}');
@@ -69,17 +61,11 @@ pub(super) async fn signal(
     request: &Request<'_>,
     body: &Bytes,
 ) -> Result<HttpResponse, Error> {
-    let signal = Signal::of(request)?;
-    call.require_peer(signal.from)?;
-    let place = keys::mailbox(signal.to);
-    let verb = mailbox::Verb::Push {
-        from: signal.from.to_owned(),
-        kind: signal.kind,
-        payload: Body::new(body.slice_ref(signal.payload.as_bytes())),
-        ttl_ms: millis(call.shared.options.ttl.signal),
-    };
-    let ask = Ask::Mailbox(mailbox::Ask { key: place.key, verb });
-    change(call, "signal", place, charge, ask).await
+    let Signal { from, to, kind, payload } = Signal::of(request)?;
+    call.require_peer(from)?;
+    let payload = body.slice_ref(payload.as_bytes());
+    let ask = signaling::signal(from, to, kind, payload, millis(call.shared.services.terms.ttl.signal));
+    change(call, "signal", keys::mailbox(to), charge, ask).await
 }
 
 /// A signal as it was asked for, checked.
@@ -128,7 +114,7 @@ pub(super) async fn poll(
 
     call.wait_idly();
     let mut patience = Patience::new(call, place, wait).await?;
-    let mut seen = call.shared.cluster.glance(look);
+    let mut seen = call.shared.services.cluster.glance(look);
     if seen != Seen::Waiting {
         call.pay(Tier::Poll)?;
         charge = None;
@@ -158,7 +144,7 @@ pub(super) async fn poll(
                 }
             }
         }
-        seen = call.shared.cluster.glance(look);
+        seen = call.shared.services.cluster.glance(look);
     }
 }
 

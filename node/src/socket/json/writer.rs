@@ -4,8 +4,10 @@ use std::fmt::Write as _;
 
 use bytestring::ByteString;
 use conclave_cluster::state::id::Key;
+use conclave_cluster::state::mailbox::Message;
 
 use super::super::frame::{Code, Id, public_name};
+use crate::service::signaling::push_fields;
 
 /// Writes one message.
 #[derive(Debug)]
@@ -44,6 +46,13 @@ impl Writer {
         self.name(name);
         // Writing to a string cannot fail.
         let _ = write!(self.0, "{value}");
+        self
+    }
+
+    /// The fields of a signal.
+    pub(super) fn signal(mut self, signal: &Message) -> Self {
+        self.0.push(',');
+        push_fields(&mut self.0, signal);
         self
     }
 

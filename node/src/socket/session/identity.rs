@@ -6,17 +6,16 @@ use conclave_cluster::state::command::Ask;
 use conclave_cluster::state::host::Attachment;
 use conclave_cluster::state::id::{Domain, Key};
 use conclave_cluster::state::outcome::{Outcome, Refusal};
-use conclave_cluster::state::{claim, room, socket};
+use conclave_cluster::state::{room, socket};
 use futures_util::stream::FuturesOrdered;
 use tokio::time::Instant;
 
 use super::super::close::{Code as Close, Reason};
 use super::super::frame::{Code, public_name};
-use super::mail::withdrawal;
 use super::{Session, place};
 use crate::access::allowance::millis;
 use crate::actors::{Place, Watch};
-use crate::service::keys;
+use crate::service::{keys, signaling};
 
 /// Who this is.
 pub(in crate::socket) struct Identity {
@@ -31,11 +30,11 @@ pub(in crate::socket) struct Identity {
 
 impl Session {
     pub(super) fn lease_ms(&self) -> u32 {
-        millis(self.shared.sockets.options.lease)
+        millis(self.sockets.options.lease)
     }
 
     async fn attachment(&self) -> Result<Attachment, Code> {
-        Ok(self.shared.sockets.keeper.attachment(self.seat.connection()).await?)
+        Ok(self.sockets.keeper.attachment(self.seat.connection()).await?)
     }
 
     /// Begins a session under a secret id. False: it is in use.
@@ -74,13 +73,13 @@ impl Session {
     }
 
     async fn bell(&self, key: Key) -> Result<Watch, Code> {
-        Ok(self.shared.registry.attend(Place { domain: Domain::Socket, key }).await?)
+        Ok(self.services.registry.attend(Place { domain: Domain::Socket, key }).await?)
     }
 
     async fn take_place(&mut self, key: Key, at: Attachment, bell: Watch) -> Result<(), Code> {
         // From here on this node's replica knows that the session is here, so that a ring for an older change is not
         // taken for another connection's.
-        let view = self.shared.cluster.read(|state, now_ms| state.socket(&key, now_ms)).await?;
+        let view = self.services.cluster.read(|state, now_ms| state.socket(&key, now_ms)).await?;
         let (numbering, mark) = view.map_or((at.connection, None), |view| (view.numbering, view.mark));
         self.seat.note_session(&public_name(&key));
         self.identity = Some(Identity { key, at, numbering, mark, bell });
@@ -92,12 +91,12 @@ impl Session {
         let Some(identity) = &mut self.identity else { return };
         let (key, own) = (identity.key, identity.at.connection);
         if !alive {
-            match self.shared.registry.attend(Place { domain: Domain::Socket, key }).await {
+            match self.services.registry.attend(Place { domain: Domain::Socket, key }).await {
                 Ok(bell) => identity.bell = bell,
                 Err(_) => return self.end(Reason::from(Close::LATER)),
             }
         }
-        let view = self.shared.cluster.glance(|state, now_ms| state.socket(&key, now_ms));
+        let view = self.services.cluster.glance(|state, now_ms| state.socket(&key, now_ms));
         if view.and_then(|view| view.connection).is_some_and(|connection| connection != own) {
             self.end(Reason::new(Close::REPLACED, "another connection took the session over"));
         }
@@ -109,9 +108,8 @@ impl Session {
         let (subject, lease_ms) = (self.context.credential.subject, self.lease_ms());
         let verb = socket::Verb::Resume { subject, at, lease_ms };
         let mut asks = vec![Ask::Socket(socket::Ask { key, verb })];
-        if let Some(peer) = &self.peer {
-            let verb = claim::Verb::Take { session: key, at, lease_ms, seize: false };
-            asks.push(Ask::Claim(claim::Ask { key: peer.place.key, verb }));
+        if let Some(held) = &self.peer {
+            asks.push(held.claim.take_back());
         }
         if let Some(room) = &self.room {
             let verb = room::Verb::Join { member: key, at, grace_ms: millis(place::GRACE) };
@@ -126,8 +124,8 @@ impl Session {
 
     /// Whether the credential is still worth something.
     pub(super) fn judge(&mut self) {
-        let auth = &self.shared.options.access.auth;
-        if !auth.holds(&self.context.credential, self.shared.now_ms()) {
+        let auth = &self.services.auth;
+        if !auth.holds(&self.context.credential, self.services.now_ms()) {
             self.end(Reason::new(Close::POLICY, "the credential is over or revoked"));
         }
     }
@@ -136,7 +134,7 @@ impl Session {
         if self.over {
             return None;
         }
-        let left_ms = self.context.credential.expires_ms?.saturating_sub(self.shared.now_ms());
+        let left_ms = self.context.credential.expires_ms?.saturating_sub(self.services.now_ms());
         Some(Instant::now() + Duration::from_millis(left_ms))
     }
 
@@ -160,7 +158,7 @@ impl Session {
         self.outbox.abandon();
         let Some(Identity { key, at, .. }) = self.identity.take() else { return };
         let parted = self.seat.has_parted();
-        if self.shared.is_draining() && !parted {
+        if self.services.is_draining() && !parted {
             return;
         }
         let connection = at.connection;
@@ -170,16 +168,11 @@ impl Session {
             asks.push(Ask::Socket(socket::Ask { key, verb: socket::Verb::Mark { connection, mark } }));
         }
         asks.push(Ask::Socket(socket::Ask { key, verb: socket::Verb::Detach { connection } }));
-        if let Some(peer) = self.peer.take() {
-            if let Some((code, _)) = peer.invite.filter(|_| parted) {
-                asks.push(withdrawal(&code, peer.name));
+        if let Some(held) = self.peer.take() {
+            if let Some((code, _)) = held.invite.filter(|_| parted) {
+                asks.push(signaling::withdraw(&code, &held.name));
             }
-            let verb = if parted {
-                claim::Verb::Release { session: key, connection }
-            } else {
-                claim::Verb::Detach { session: key, connection }
-            };
-            asks.push(Ask::Claim(claim::Ask { key: peer.place.key, verb }));
+            asks.push(if parted { held.claim.release() } else { held.claim.detach() });
         }
         if let Some(room) = self.room.take() {
             // A client that answered no ping was away for long before this; the others need not wait any longer.

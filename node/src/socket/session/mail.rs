@@ -4,14 +4,12 @@ use std::future::Future;
 
 use bytes::Bytes;
 use conclave_cluster::Draft;
-use conclave_cluster::state::State;
 use conclave_cluster::state::allowance::Tier;
-use conclave_cluster::state::body::Body;
 use conclave_cluster::state::command::Ask;
 use conclave_cluster::state::id::Key;
 use conclave_cluster::state::mailbox::{self, Kind};
 use conclave_cluster::state::outcome::{Outcome, Refusal};
-use conclave_cluster::state::{claim, rendezvous, socket};
+use conclave_cluster::state::{rendezvous, socket};
 use tokio::time::Instant;
 
 use super::super::close::{Code as Close, Reason};
@@ -21,7 +19,8 @@ use super::super::outbox::Frame;
 use super::{BATCH_BYTES_MAX, BATCH_MAX, Held, Identity, Session};
 use crate::access::allowance::millis;
 use crate::access::guessing::Denied;
-use crate::service::{keys, settle};
+use crate::service::claim::{Claim, Standing};
+use crate::service::{keys, settle, signaling};
 
 impl Session {
     /// Has a peer's signals pushed here. The invite code leads to the peer as long as the socket is here.
@@ -35,8 +34,7 @@ impl Session {
             return Err(Code::Forbidden);
         }
         let seize = !credential.is_anonymous();
-        let place = keys::mailbox(&peer);
-        let known = self.peer.as_ref().is_some_and(|held| held.place == place);
+        let known = self.peer.as_ref().is_some_and(|held| held.name == peer);
         if !known {
             self.pay(Tier::Signal, 1)?;
             self.take_mailbox(&peer, seize).await?;
@@ -48,10 +46,10 @@ impl Session {
                 }
                 return Err(error);
             }
-            let next = Instant::now() + self.shared.options.ttl.register / 2;
+            let next = Instant::now() + self.services.terms.ttl.register / 2;
             let before = self.peer.as_mut().and_then(|held| held.invite.replace((code.clone(), next)));
             if let Some((before, _)) = before.filter(|(before, _)| *before != code) {
-                let _ = self.wish(withdrawal(&before, peer)).await?;
+                let _ = self.wish(signaling::withdraw(&before, &peer)).await?;
             }
         }
         Ok(())
@@ -59,31 +57,27 @@ impl Session {
 
     /// Claims a mailbox, gives the one before up, and begins to push.
     pub(in crate::socket) async fn take_mailbox(&mut self, peer: &str, seize: bool) -> Result<(), Code> {
-        let place = keys::mailbox(peer);
         let Some(Identity { key: session, at, .. }) = self.identity else { return Err(Code::Internal) };
-        let bell = self.shared.registry.attend(place).await?;
-        let verb = claim::Verb::Take { session, at, lease_ms: self.lease_ms(), seize };
-        match self.wish(Ask::Claim(claim::Ask { key: place.key, verb })).await? {
-            Ok(Outcome::Claim(claim::Outcome::Taken)) => {}
-            Err(Refusal::Claim(claim::Refusal::Held)) => return Err(Code::PeerInUse),
-            Ok(_) | Err(_) => return Err(Code::Internal),
+        let claim = Claim { mailbox: keys::mailbox(peer), session, at, lease_ms: self.lease_ms() };
+        let bell = self.services.registry.attend(claim.mailbox).await?;
+        if !claim.take(&self.services.cluster, self.owner(), seize).await? {
+            return Err(Code::PeerInUse);
         }
         self.release().await?;
         let verb = socket::Verb::Hold { connection: at.connection, peer: Some(peer.to_owned()) };
         self.note(session, verb).await?;
         self.seat.note_peer(true);
-        self.peer = Some(Held { name: peer.to_owned(), place, bell, pushed: 0, dirty: true, invite: None });
+        self.peer = Some(Held { name: peer.to_owned(), claim, bell, pushed: 0, dirty: true, invite: None });
         Ok(())
     }
 
     pub(super) async fn release(&mut self) -> Result<(), Code> {
-        let (Some(held), Some(identity)) = (self.peer.take(), &self.identity) else { return Ok(()) };
+        let Some(held) = self.peer.take() else { return Ok(()) };
         self.seat.note_peer(false);
         if let Some((code, _)) = held.invite {
-            let _ = self.wish(withdrawal(&code, held.name)).await?;
+            let _ = self.wish(signaling::withdraw(&code, &held.name)).await?;
         }
-        let verb = claim::Verb::Release { session: identity.key, connection: identity.at.connection };
-        let _ = self.wish(Ask::Claim(claim::Ask { key: held.place.key, verb })).await?;
+        let _ = self.wish(held.claim.release()).await?;
         Ok(())
     }
 
@@ -100,13 +94,11 @@ impl Session {
     /// Has an invite code lead to the peer. What is renewed is not charged: the client holds it already, and its neighbours'
     /// spending must not take it away.
     pub(super) async fn register(&self, code: &str, peer: &str, renews: bool) -> Result<(), Code> {
-        let ttl_ms = millis(self.shared.options.ttl.register);
-        let verb = rendezvous::Verb::Register { peer: peer.to_owned(), ttl_ms };
-        let ask = Ask::Rendezvous(rendezvous::Ask { key: keys::rendezvous(code).key, verb });
+        let ask = signaling::register(code, peer, millis(self.services.terms.ttl.register));
         let charge = if renews { None } else { self.charge(Tier::Create, 1) };
         let draft = Draft { charge, owner: Some(self.owner()), ..Draft::of(ask) };
-        let cluster = &self.shared.cluster;
-        let answer = self.shared.guesses.carry(cluster, draft, async |draft| cluster.propose(draft).await);
+        let cluster = &self.services.cluster;
+        let answer = self.services.guesses.carry(cluster, draft, async |draft| cluster.propose(draft).await);
         match settle(answer.await?.outcome)? {
             Ok(_) => Ok(()),
             Err(Refusal::Rendezvous(rendezvous::Refusal::InUse)) => Err(Code::InviteCodeInUse),
@@ -123,7 +115,7 @@ impl Session {
         if let Err(code) = self.register(code, peer, true).await {
             tracing::debug!(why = code.spec().0, "an invite code was not renewed");
         }
-        let next = Instant::now() + self.shared.options.ttl.register / 2;
+        let next = Instant::now() + self.services.terms.ttl.register / 2;
         if let Some((_, at)) = self.peer.as_mut().and_then(|held| held.invite.as_mut()) {
             *at = next;
         }
@@ -131,11 +123,10 @@ impl Session {
 
     /// The peer of an invite code.
     pub(in crate::socket) async fn look_up(&self, code: &str) -> Result<String, Code> {
-        let cluster = &self.shared.cluster;
-        let key = keys::rendezvous(code).key;
-        let look = |state: &State, now_ms| state.peer(&key, now_ms).ok_or(Code::PeerNotFound);
+        let cluster = &self.services.cluster;
+        let look = signaling::look_up(code, Code::PeerNotFound);
         let Some(charge) = self.charge(Tier::Lookup, 1) else { return cluster.read(look).await? };
-        match self.shared.guesses.look_up(cluster, charge, look).await {
+        match self.services.guesses.look_up(cluster, charge, look).await {
             Ok((found, _)) => found,
             Err(Denied::Spent(_)) => Err(Code::RateLimited),
             Err(Denied::Failed(error)) => Err(error.into()),
@@ -149,13 +140,11 @@ impl Session {
         kind: Kind,
         payload: Bytes,
     ) -> Result<impl Future<Output = Result<u64, Code>> + use<>, Code> {
-        let from = self.peer.as_ref().map(|held| held.name.clone()).ok_or(Code::NotClaimed)?;
-        let ttl_ms = millis(self.shared.options.ttl.signal);
-        let verb = mailbox::Verb::Push { from, kind, payload: Body::new(payload), ttl_ms };
-        let ask = Ask::Mailbox(mailbox::Ask { key: keys::mailbox(to).key, verb });
+        let from = self.peer.as_ref().map(|held| &held.name).ok_or(Code::NotClaimed)?;
+        let ask = signaling::signal(from, to, kind, payload, millis(self.services.terms.ttl.signal));
         let charge = self.due(Tier::Signal, 1)?;
         let draft = Draft { charge, owner: Some(self.owner()), ..Draft::of(ask) };
-        let cluster = self.shared.cluster.clone();
+        let cluster = self.services.cluster.clone();
         Ok(async move {
             match settle(cluster.propose(draft).await?.outcome)? {
                 Ok(Outcome::Mailbox(mailbox::Outcome::Queued { seq })) => Ok(seq),
@@ -167,14 +156,10 @@ impl Session {
 
     /// Everything up to `seq` arrived.
     pub(in crate::socket) async fn acknowledge(&self, seq: u64) -> Result<(), Code> {
-        let (Some(held), Some(identity)) = (&self.peer, &self.identity) else { return Err(Code::NotClaimed) };
+        let held = self.peer.as_ref().ok_or(Code::NotClaimed)?;
         self.pay(Tier::Poll, 1)?;
-        let verb = mailbox::Verb::Acknowledge { session: identity.key, seq };
-        match self.wish(Ask::Mailbox(mailbox::Ask { key: held.place.key, verb })).await? {
-            Ok(_) => Ok(()),
-            Err(Refusal::Mailbox(mailbox::Refusal::NotHeld)) => Err(Code::NotClaimed),
-            Err(_) => Err(Code::Internal),
-        }
+        let is_held = held.claim.acknowledge(&self.services.cluster, self.owner(), seq).await?;
+        if is_held { Ok(()) } else { Err(Code::NotClaimed) }
     }
 
     /// The mailbox changed.
@@ -182,7 +167,7 @@ impl Session {
         let Some(held) = &mut self.peer else { return };
         held.dirty = true;
         if !alive {
-            match self.shared.registry.attend(held.place).await {
+            match self.services.registry.attend(held.claim.mailbox).await {
                 Ok(bell) => held.bell = bell,
                 Err(_) => self.end(Reason::from(Close::LATER)),
             }
@@ -190,17 +175,16 @@ impl Session {
     }
 
     pub(super) fn push_mail(&mut self) {
-        let certain = self.shared.sockets.keeper.is_certain();
+        let certain = self.sockets.keeper.is_certain();
         let Some(held) = &mut self.peer else { return };
-        let (key, after, at) =
-            (held.place.key, held.pushed, self.identity.as_ref().map(|it| (it.key, it.at)));
-        let (signals, holder) = self.shared.cluster.glance(|state, now_ms| {
-            let signals = state.signals(&key, after, BATCH_MAX, BATCH_BYTES_MAX, now_ms);
-            (signals, state.holder(&key, now_ms))
+        let (claim, after) = (&held.claim, held.pushed);
+        let (signals, standing) = self.services.cluster.glance(|state, now_ms| {
+            let signals = state.signals(&claim.mailbox.key, after, BATCH_MAX, BATCH_BYTES_MAX, now_ms);
+            (signals, claim.standing(state, now_ms))
         });
         // Nothing is pushed before this node knows that the mailbox is pushed here, and nothing once it may not be. When
         // it is again, the mailbox's bell rings.
-        if !certain || holder != at.map(|(session, at)| (session, Some(at))) {
+        if !certain || standing != Standing::Here {
             held.dirty = false;
             return;
         }
@@ -214,10 +198,4 @@ impl Session {
             held.pushed = signal.seq;
         }
     }
-}
-
-/// Has an invite code lead to this peer no more.
-pub(super) fn withdrawal(code: &str, peer: String) -> Ask {
-    let verb = rendezvous::Verb::Withdraw { peer };
-    Ask::Rendezvous(rendezvous::Ask { key: keys::rendezvous(code).key, verb })
 }

@@ -14,7 +14,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::web;
 use conclave_cluster::Draft;
 use conclave_cluster::state::allowance::{Balance, Charge, Tier};
 use conclave_cluster::state::command::Ask;
@@ -25,6 +24,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesOrdered;
 use tokio::time::{Instant, sleep_until};
 
+use super::Sockets;
 use super::close::{Code as Close, Reason};
 use super::frame::Code;
 use super::inlet::Message;
@@ -35,9 +35,10 @@ use super::upgrade::Ends;
 use super::watches::Watches;
 use super::{dialogue, sigma};
 use crate::access::Credential;
+use crate::actors::Watch;
 use crate::actors::room::Presence;
-use crate::actors::{Place, Watch};
-use crate::http::Shared;
+use crate::service::Services;
+use crate::service::claim::Claim;
 use crate::service::settle;
 use identity::Identity;
 pub(super) use place::price;
@@ -61,22 +62,23 @@ const RENEWAL_MAX: Duration = Duration::from_secs(1);
 
 /// How a socket came in.
 #[derive(Debug, Clone)]
-pub(super) struct Context {
+pub(crate) struct Context {
     /// What it may touch.
-    pub(super) credential: Credential,
+    pub(crate) credential: Credential,
     /// As allowances count it.
-    pub(super) client: Key,
+    pub(crate) client: Key,
     /// On whose account it stores while it shows no credential.
-    pub(super) owner: Owner,
+    pub(crate) owner: Owner,
     /// `?room=`.
-    pub(super) room: Option<String>,
+    pub(crate) room: Option<String>,
     /// `?volatile=1`.
-    pub(super) volatile: bool,
+    pub(crate) volatile: bool,
 }
 
 /// One socket's session.
 pub(super) struct Session {
-    pub(super) shared: web::Data<Shared>,
+    pub(super) services: Arc<Services>,
+    pub(super) sockets: Sockets,
     pub(super) seat: Arc<Seat>,
     pub(super) outbox: Outbox,
     pub(super) context: Context,
@@ -100,7 +102,7 @@ pub(super) type Flight = Pin<Box<dyn Future<Output = Option<Frame>>>>;
 pub(super) struct Held {
     /// The peer id.
     pub(super) name: String,
-    place: Place,
+    claim: Claim,
     bell: Watch,
     pushed: u64,
     /// Whether something may wait that was not pushed.
@@ -135,13 +137,14 @@ pub(super) struct Entry {
 /// Runs until the connection has ended, and lets the session go.
 ///
 /// What is done now and then is boxed: a socket waits most of its life, and else it would keep room for all of it.
-pub(super) async fn run(ends: Ends, shared: web::Data<Shared>, context: Context) {
+pub(crate) async fn run(ends: Ends, services: Arc<Services>, sockets: Sockets, context: Context) {
     let Ends { mut messages, seat } = ends;
     let outbox = seat.outbox().clone();
-    let mut lapses = shared.sockets.keeper.lapses();
-    let mut changes = shared.options.access.auth.changes();
+    let mut lapses = sockets.keeper.lapses();
+    let mut changes = services.auth.changes();
     let mut session = Session {
-        shared,
+        services,
+        sockets,
         seat,
         outbox,
         context,
@@ -168,7 +171,7 @@ pub(super) async fn run(ends: Ends, shared: web::Data<Shared>, context: Context)
                 true => Box::pin(session.refill()).await,
                 false => session.over = true,
             },
-            text = session.watches.next(&session.shared.registry, &session.shared.cluster), if !session.watches.is_empty() => {
+            text = session.watches.next(&session.services.registry, &session.services.cluster), if !session.watches.is_empty() => {
                 session.say(text.map(Frame::Text));
             }
             () = until(expiry) => session.judge(),
@@ -231,7 +234,7 @@ impl Session {
     /// Keeps a message until the client can pay for it. Clients of the FlatBuffers schema take any error for the end, so that
     /// they are held back in place of being refused.
     pub(super) fn defer(&mut self, message: Message, renewed: Balance) {
-        let left_ms = renewed.reset_ms.saturating_sub(self.shared.now_ms());
+        let left_ms = renewed.reset_ms.saturating_sub(self.services.now_ms());
         let again = Duration::from_millis(left_ms).clamp(RENEWAL_MIN, RENEWAL_MAX);
         self.seat.hold_back(true);
         self.seat.metrics().delayed();
@@ -272,13 +275,13 @@ impl Session {
     /// that is read slowly, and there are clients that take a minute without one for the end.
     fn overdue(&self) -> Option<Instant> {
         let beaten = self.beaten.filter(|_| !self.over)?;
-        Some(beaten + self.shared.sockets.options.ping_interval.patience())
+        Some(beaten + self.sockets.options.ping_interval.patience())
     }
 
     /// Sends a heartbeat.
     pub(super) fn beat(&mut self) {
         self.beaten = Some(Instant::now());
-        let timestamp = self.shared.now_ms();
+        let timestamp = self.services.now_ms();
         self.say(Some(sigma::heartbeat(timestamp)));
     }
 
@@ -305,7 +308,7 @@ impl Session {
     /// Has something carried out. What concerns every kind of wish alike is an error here.
     pub(super) async fn wish(&self, ask: Ask) -> Result<Result<Outcome, Refusal>, Code> {
         let draft = Draft { owner: Some(self.owner()), ..Draft::of(ask) };
-        Ok(settle(self.shared.cluster.propose(draft).await?.outcome)?)
+        Ok(settle(self.services.cluster.propose(draft).await?.outcome)?)
     }
 
     /// On whose account it stores: a socket may show its credential after it was opened.
@@ -320,7 +323,7 @@ impl Session {
     /// answer has to wait for it and none is refused when it is under way; the log learns of it with the next batch.
     pub(super) fn spend(&self, tier: Tier, count: u32) -> Result<(), Balance> {
         match self.charge(tier, count) {
-            Some(charge) => self.shared.cluster.charge_read(charge).map(drop),
+            Some(charge) => self.services.cluster.charge_read(charge).map(drop),
             None => Ok(()),
         }
     }
@@ -334,14 +337,14 @@ impl Session {
     /// refused here: a flood of refusals must not reach the log.
     pub(super) fn due(&self, tier: Tier, count: u32) -> Result<Option<Charge>, Code> {
         let charge = self.charge(tier, count);
-        match charge.as_ref().map(|charge| self.shared.cluster.admits(charge)) {
+        match charge.as_ref().map(|charge| self.services.cluster.admits(charge)) {
             Some(Err(_)) => Err(Code::RateLimited),
             Some(Ok(_)) | None => Ok(charge),
         }
     }
 
     pub(super) fn charge(&self, tier: Tier, count: u32) -> Option<Charge> {
-        let tiers = self.shared.options.allowance.as_ref()?;
+        let tiers = self.services.terms.allowance.as_ref()?;
         Some(tiers.charge(self.context.client, tier, count))
     }
 }

@@ -72,7 +72,7 @@ impl Session {
             (Ok(_) | Err(_), Ok(_)) => return Err(Code::Internal),
         };
         // This node's replica has the membership after this.
-        let view = self.shared.cluster.read(|state, now_ms| state.room(&key, now_ms)).await?;
+        let view = self.services.cluster.read(|state, now_ms| state.room(&key, now_ms)).await?;
         let complete = |from: &Position| {
             from.epoch == epoch
                 && from.offset <= offset
@@ -87,7 +87,7 @@ impl Session {
         };
         // The place before is given up first, or the member would be told twice.
         self.room = None;
-        let presence = self.shared.registry.enter(key, member, at.connection)?;
+        let presence = self.services.registry.enter(key, member, at.connection)?;
         let ear = Ear::new(self.outbox.clone(), tongue.clone(), greet(entry));
         let live = presence.attach(after, Box::new(ear)).await?;
         self.seat.note_room(true);
@@ -130,7 +130,7 @@ impl Session {
         charge: Option<Charge>,
     ) -> Result<impl Future<Output = Result<(u64, u64), Code>> + use<>, Code> {
         let (Some(room), Some(identity)) = (&self.room, &self.identity) else { return Err(Code::NotInRoom) };
-        let history = self.shared.sockets.options.history;
+        let history = self.sockets.options.history;
         let keep = room::Keep {
             count: history.messages_max,
             bytes: history.bytes_max,
@@ -140,7 +140,7 @@ impl Session {
         let verb = room::Verb::Publish { member: identity.key, message_id, data: Body::new(data), keep };
         let ask = Ask::Room(room::Ask { key: room.key, verb });
         let draft = Draft { charge, owner: Some(self.owner()), ..Draft::of(ask) };
-        let cluster = self.shared.cluster.clone();
+        let cluster = self.services.cluster.clone();
         Ok(async move {
             match settle(cluster.propose(draft).await?.outcome)? {
                 Ok(Outcome::Room(room::Outcome::Published { epoch, offset, .. })) => Ok((epoch, offset)),
@@ -160,7 +160,7 @@ impl Session {
     /// Who is in the room.
     pub(in crate::socket) async fn members(&self) -> Result<Vec<Key>, Code> {
         let key = self.room.as_ref().ok_or(Code::NotInRoom)?.key;
-        Ok(self.shared.cluster.read(|state, _| state.room_members(&key)).await?)
+        Ok(self.services.cluster.read(|state, _| state.room_members(&key)).await?)
     }
 
     /// Reads more of the history that this member lacks, until it meets the others.
@@ -168,7 +168,7 @@ impl Session {
         let (Some(room), Some(identity)) = (&mut self.room, &self.identity) else { return };
         let Some(after) = room.behind else { return };
         let key = room.key;
-        let (view, messages) = self.shared.cluster.glance(|state, now_ms| {
+        let (view, messages) = self.services.cluster.glance(|state, now_ms| {
             let messages = state.room_messages(&key, after, BATCH_MAX, BATCH_BYTES_MAX, now_ms);
             (state.room(&key, now_ms), messages)
         });

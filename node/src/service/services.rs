@@ -1,0 +1,92 @@
+//! What all transports of one node share.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use conclave_cluster::Cluster;
+
+use crate::access::auth::Auth;
+use crate::access::{Guesses, Tiers};
+use crate::actors::Registry;
+
+/// What all transports of one node share.
+pub struct Services {
+    /// The node's part of the cluster.
+    pub cluster: Cluster,
+    /// The actors of this node.
+    pub registry: Registry,
+    /// Tries at codes and pins that are under way.
+    pub guesses: Guesses,
+    /// Judges credentials.
+    pub auth: Auth,
+    /// What clients are granted.
+    pub terms: Terms,
+    draining: AtomicBool,
+}
+
+/// What clients are granted.
+#[derive(Debug, Clone, Default)]
+pub struct Terms {
+    /// How long things live.
+    pub ttl: Ttl,
+    /// How much each client may ask; `None`: as much as it likes.
+    pub allowance: Option<Tiers>,
+}
+
+impl Services {
+    /// The services of a node that has just started.
+    pub fn new(cluster: Cluster, registry: Registry, auth: Auth, terms: Terms) -> Self {
+        Self { cluster, registry, guesses: Guesses::default(), auth, terms, draining: AtomicBool::new(false) }
+    }
+
+    /// From now on new work is refused, and whoever waits here goes with what there is.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::SeqCst);
+        self.registry.wake_all();
+    }
+
+    /// Whether [`Services::drain`] was called.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::SeqCst)
+    }
+
+    /// The clocks' time, by which credentials are judged, in milliseconds since the Unix epoch.
+    pub fn now_ms(&self) -> u64 {
+        self.cluster.wall_ms()
+    }
+
+    /// The time by which the state is read and windows end; ahead of the clocks after they were wrong and were corrected.
+    pub fn log_ms(&self) -> u64 {
+        self.cluster.glance(|_, now_ms| now_ms)
+    }
+}
+
+/// How long things live, from their last touch on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ttl {
+    /// Chunks and acknowledgements.
+    pub chunk: Duration,
+    /// Signals.
+    pub signal: Duration,
+    /// Invite codes.
+    pub register: Duration,
+    /// Offers and answers.
+    pub session: Duration,
+    /// Devices that ask for no other time.
+    pub device_default: Duration,
+    /// Outcomes remembered under an `Idempotency-Key` or as a job.
+    pub memo: Duration,
+}
+
+impl Default for Ttl {
+    fn default() -> Self {
+        Self {
+            chunk: Duration::from_secs(60),
+            signal: Duration::from_secs(30),
+            register: Duration::from_secs(30),
+            session: Duration::from_secs(180),
+            device_default: Duration::from_secs(180),
+            memo: Duration::from_secs(120),
+        }
+    }
+}
