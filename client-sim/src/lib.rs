@@ -7,13 +7,14 @@
 
 /// A line on standard error, as `eprintln` writes it; that nobody reads it is no failure.
 macro_rules! tell {
-    ($($words:tt)*) => { $crate::command::complain(format_args!($($words)*)) };
+    ($($words:tt)*) => { $crate::console::complain(format_args!($($words)*)) };
 }
 
 pub mod chaos;
 pub mod client;
 pub mod command;
 pub mod compare;
+mod console;
 pub mod content;
 mod files;
 pub mod fleet;
@@ -27,4 +28,5 @@ pub mod siege;
 pub mod soak;
 pub mod socket;
 pub mod stop;
+mod units;
 pub mod workload;

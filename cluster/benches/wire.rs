@@ -45,13 +45,13 @@ fn calls(criterion: &mut Criterion) {
     for count in [1, 16, 256] {
         group.throughput(Throughput::Elements(count as u64));
         group.bench_function(format!("small calls, {count} at once"), |bencher| {
-            bencher.to_async(&runtime).iter(|| call_all(&links, &address, Lane::Control, count, &[]));
+            bencher.iter(|| runtime.block_on(call_all(&links, &address, Lane::Control, count, &[])));
         });
     }
     let chunks = vec![Bytes::from(vec![1; 44_000]); 10];
     group.throughput(Throughput::Bytes(8 * 440_000));
     group.bench_function("ten chunks of 44 kB a call, 8 at once", |bencher| {
-        bencher.to_async(&runtime).iter(|| call_all(&links, &address, Lane::Bulk, 8, &chunks));
+        bencher.iter(|| runtime.block_on(call_all(&links, &address, Lane::Bulk, 8, &chunks)));
     });
     group.finish();
 }

@@ -25,3 +25,4 @@ pub mod admin;
 pub mod telemetry;
 
 pub mod cli;
+mod terminal;

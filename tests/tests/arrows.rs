@@ -1,6 +1,6 @@
 //! Which part may know of which: the arrows of the architecture, read from the sources themselves.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -235,4 +235,63 @@ fn services_know_no_transport() {
         &["actix_web", "crate::http", "crate::socket", "crate::listener", "crate::admin"],
         None,
     );
+}
+
+/// Which folders of a crate name which others, by `crate::` paths.
+fn folders(of_crate: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let home = root().join(of_crate).join("src").display().to_string();
+    let mut named: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for source in sources(&format!("{of_crate}/src")) {
+        let inside = source.path.trim_start_matches(&home).trim_start_matches('/');
+        let folder = inside.split(['/', '.']).next().unwrap_or_default().to_owned();
+        for (at, path) in source.code.match_indices("crate::") {
+            let other =
+                source.code[at + path.len()..].split(|char: char| !char.is_alphanumeric() && char != '_');
+            let other = other.into_iter().next().unwrap_or_default().to_owned();
+            let is_module = other.starts_with(|char: char| char.is_lowercase());
+            if is_module && other != folder {
+                named.entry(folder.clone()).or_default().insert(other);
+            }
+        }
+    }
+    named
+}
+
+/// A way from a folder back to itself, if there is one.
+fn circle(named: &BTreeMap<String, BTreeSet<String>>) -> Option<Vec<String>> {
+    let mut ways: Vec<Vec<String>> = named.keys().map(|folder| vec![folder.clone()]).collect();
+    while let Some(way) = ways.pop() {
+        for other in way.last().and_then(|last| named.get(last)).into_iter().flatten() {
+            if *other == way[0] {
+                return Some(way);
+            }
+            if !way.contains(other) {
+                ways.push([way.as_slice(), std::slice::from_ref(other)].concat());
+            }
+        }
+    }
+    None
+}
+
+#[test]
+fn no_folder_knows_itself_by_way_of_others() {
+    for of_crate in ["cluster", "node", "client-sim"] {
+        let named = folders(of_crate);
+        assert!(named.len() > 1, "{of_crate}: {named:?}");
+        assert_eq!(circle(&named), None, "{of_crate}");
+    }
+}
+
+#[test]
+fn a_circle_is_found() {
+    let named = |arrows: &[(&str, &str)]| {
+        let mut named: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for (from, to) in arrows {
+            named.entry((*from).to_owned()).or_default().insert((*to).to_owned());
+        }
+        named
+    };
+    assert_eq!(circle(&named(&[("http", "service"), ("socket", "service"), ("http", "socket")])), None);
+    assert!(circle(&named(&[("http", "socket"), ("socket", "http")])).is_some());
+    assert!(circle(&named(&[("a", "b"), ("b", "c"), ("c", "a"), ("x", "a")])).is_some());
 }

@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 use std::{env, fs, process};
 
-use super::view::{print_json, say};
+use super::view::print_json;
 use super::{BAD, BROKEN, GOOD, duration};
 use crate::chaos::cluster::{Cluster, Plan};
+use crate::console::say;
 use crate::files::raise_open_files;
 use crate::guess::{measure, table};
 

@@ -18,14 +18,14 @@ mod work;
 use std::future::Future;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
 use crate::client::trust;
+use crate::console::say;
+use crate::units::duration;
 
-pub(crate) use view::complain;
-use view::{interrupt, print_json, progress, say, unanswered};
+use view::{interrupt, print_json, progress, unanswered};
 
 /// Load, checks and measurements for Conclave, or for any server with the same HTTP contract.
 #[derive(Debug, Parser)]
@@ -118,31 +118,9 @@ fn on_runtime(threads: usize, command: impl Future<Output = u8>) -> u8 {
     }
 }
 
-/// `500ms`, `30s`, `2m`, or seconds without a unit.
-pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
-    let unit = match &text[digits.len()..] {
-        "ms" => 1e-3,
-        "s" | "" => 1.0,
-        "m" => 60.0,
-        "h" => 3600.0,
-        other => return Err(format!("unknown unit {other:?}; one of ms, s, m, h")),
-    };
-    let number: f64 = digits.parse().map_err(|_| "not a number".to_owned())?;
-    Duration::try_from_secs_f64(number * unit).map_err(|error| error.to_string())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn durations_have_units() {
-        assert_eq!(duration("30"), Ok(Duration::from_secs(30)));
-        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
-        assert_eq!(duration("1.5m"), Ok(Duration::from_secs(90)));
-        assert!(duration("3d").is_err() && duration("").is_err() && duration("-1s").is_err());
-    }
 
     #[test]
     fn the_command_line_is_consistent() {

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::view::{print_json, say, write_page};
+use super::view::{print_json, write_page};
 use super::{BAD, BROKEN, GOOD};
+use crate::console::say;
 
 /// The options of every command whose report has a page.
 #[derive(Debug, Clone, clap::Args)]

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 use std::{env, fs, process};
 
-use super::view::{bytes, print_json, say};
+use super::view::{bytes, print_json};
 use super::{BAD, BROKEN, GOOD, duration};
+use crate::console::say;
 use crate::files::raise_open_files;
 use crate::siege::kind::Kind;
 use crate::siege::report::{Report, foreseen, table};

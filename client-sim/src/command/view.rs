@@ -1,6 +1,6 @@
 //! What the commands show while they run and leave behind, and how they are interrupted.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -8,6 +8,7 @@ use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 
 use super::NO_NODE;
 use crate::client::{Stream, Target};
+use crate::console::say;
 use crate::report::Recorder;
 use crate::stop::Stop;
 
@@ -61,17 +62,6 @@ pub(super) fn progress(total: Duration) -> impl FnMut(Duration, &Recorder) {
         bar.set_message(format!("{done} operations, {per_s:.0}/s, p50 {p50:.1} ms, p99 {p99:.1} ms"));
         (then, then_done) = (elapsed, done);
     }
-}
-
-/// Writes to standard output. A reader that closed its end, as `head` does, has read enough.
-pub(super) fn say(text: &str) {
-    let mut out = std::io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-}
-
-/// Writes a line to standard error. That nobody reads it is no failure.
-pub(crate) fn complain(what: std::fmt::Arguments<'_>) {
-    let _ = writeln!(std::io::stderr().lock(), "{what}");
 }
 
 /// The exit code for a run against nodes of which none can be reached, said before anything is measured.

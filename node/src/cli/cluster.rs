@@ -8,7 +8,7 @@ use crate::admin::client::{Client, Error};
 use crate::config::unit::parse_span;
 use crate::exit::Exit;
 
-use super::{complain, print, table};
+use crate::terminal::{complain, print, table};
 
 /// What `admin.listen` is unless it is set.
 const DEFAULT_URL: &str = "http://127.0.0.1:9400";

@@ -9,7 +9,7 @@ use crate::exit::Exit;
 use crate::serve;
 
 use super::sources::Sources;
-use super::{complain, print};
+use crate::terminal::{complain, print};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:

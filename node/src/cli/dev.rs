@@ -8,8 +8,8 @@ use crate::config::{DEFAULT, Effective, Environment};
 use crate::dev::{self, Options, lan};
 use crate::exit::Exit;
 
-use super::complain;
 use super::sources::Sources;
+use crate::terminal::complain;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:

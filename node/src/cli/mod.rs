@@ -6,7 +6,6 @@ mod dev;
 mod recover;
 mod serve;
 mod sources;
-pub(crate) mod table;
 mod version;
 
 use clap::{Parser, Subcommand};
@@ -63,36 +62,6 @@ pub fn run() -> Exit {
         Command::DefaultConfig => config::print_default(),
         Command::Version(arguments) => version::run(&arguments),
     }
-}
-
-/// Writes to standard output; whether the reader closed its end, as `head` does, is no failure of ours.
-fn print(text: &str) -> Exit {
-    use std::io::Write;
-    let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Ok(()) => Exit::Done,
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Exit::Done,
-        Err(error) => complain(error, Exit::Failed),
-    }
-}
-
-/// Says something on standard output, whether or not somebody still listens.
-pub(crate) fn say(text: &str) {
-    let _ = print(text);
-}
-
-/// Writes a line to standard error, whether or not somebody still reads it.
-pub(crate) fn tell(line: &str) {
-    use std::io::Write;
-    let _ = writeln!(std::io::stderr().lock(), "{line}");
-}
-
-/// Writes why to standard error.
-fn complain(why: impl std::fmt::Display, exit: Exit) -> Exit {
-    for line in why.to_string().lines() {
-        tell(&format!("conclave: {line}"));
-    }
-    exit
 }
 
 #[cfg(test)]

@@ -4,8 +4,8 @@ use crate::config::Environment;
 use crate::exit::Exit;
 use crate::{dev, serve, telemetry};
 
-use super::complain;
 use super::sources::Sources;
+use crate::terminal::complain;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:

@@ -2,7 +2,7 @@
 
 use crate::exit::Exit;
 
-use super::print;
+use crate::terminal::print;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {

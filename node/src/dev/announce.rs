@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::lan::Lan;
 use super::node::Plan;
 use super::qr;
-use crate::cli::table;
+use crate::terminal::table;
 
 /// One node, as it is announced.
 #[derive(Debug, Clone, Serialize)]
@@ -108,7 +108,7 @@ pub(super) fn open(url: &str) {
         .stderr(std::process::Stdio::null())
         .spawn();
     if let Err(error) = started {
-        crate::cli::tell(&format!("cannot open {url}: {opener}: {error}"));
+        crate::terminal::tell(&format!("cannot open {url}: {opener}: {error}"));
     }
 }
 

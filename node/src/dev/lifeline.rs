@@ -12,7 +12,7 @@ use crate::exit::Exit;
 /// At once and not in good order: nobody is there to wait for it, and what was acknowledged is on the disk anyway.
 pub fn end_with(input: impl Read + Send + 'static) {
     when_it_ends(input, || {
-        crate::cli::tell("conclave: whoever started this node is gone: ending");
+        crate::terminal::tell("conclave: whoever started this node is gone: ending");
         std::process::exit(Exit::Failed as i32);
     });
 }

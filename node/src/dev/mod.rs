@@ -20,9 +20,9 @@ use tokio::task::JoinSet;
 
 use crate::admin::client::Client;
 use crate::admin::report::Status;
-use crate::cli::table;
 use crate::exit::Exit;
 use crate::serve::signals::Signals;
+use crate::terminal::table;
 
 use announce::Running;
 use lan::Lan;
@@ -214,7 +214,7 @@ async fn watch_over(
         let table = status.map(|status| table::render(&status, table::wants_colour())).unwrap_or_default();
         announce::words(&announce::Cluster { nodes: &running, leader, plans, table, page: options.page, lan })
     };
-    crate::cli::say(&text);
+    crate::terminal::say(&text);
     if options.open
         && let Some(node) = running.first()
     {
@@ -241,7 +241,7 @@ fn tell(options: &Options, plans: &[Plan], event: Event) {
 
 /// News: on standard error where standard output is for machines.
 fn say(options: &Options, text: &str) {
-    if options.json { crate::cli::tell(text) } else { crate::cli::say(&format!("{text}\n")) }
+    if options.json { crate::terminal::tell(text) } else { crate::terminal::say(&format!("{text}\n")) }
 }
 
 fn index(plans: &[Plan], id: u64) -> usize {

@@ -33,7 +33,7 @@ impl Signals {
     /// The next one ends the process without further ado.
     pub(crate) async fn second_ends_at_once(mut self) {
         let signal = self.next().await;
-        crate::cli::tell(&format!("conclave: {signal} again: ending at once"));
+        crate::terminal::tell(&format!("conclave: {signal} again: ending at once"));
         std::process::exit(Exit::Failed as i32);
     }
 }

@@ -3,8 +3,8 @@
 use super::Options;
 use crate::chaos::Schedule;
 use crate::client::Target;
-use crate::command::duration;
 use crate::proof;
+use crate::units::duration;
 
 /// The load of a schedule. What its nodes are configured with decides what is right, so that the proof is told.
 pub(super) fn options(schedule: &Schedule, options: &Options, targets: Vec<Target>) -> proof::Options {
