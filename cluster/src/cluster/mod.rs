@@ -126,13 +126,13 @@ impl Cluster {
     ///
     /// Returns once the node takes part. It may have no leader yet: see [`Cluster::ready`].
     pub async fn start(options: Options, world: World) -> Result<Self, StartError> {
-        Self::compiled_here(options, world).await
+        Self::start_boxed(options, world).await
     }
 
     /// [`Cluster::start`] behind a pointer. The body of an async function is compiled in every crate that awaits it, and this one
     /// holds all tasks of a node.
     #[inline(never)]
-    fn compiled_here(options: Options, world: World) -> BoxFuture<'static, Result<Self, StartError>> {
+    fn start_boxed(options: Options, world: World) -> BoxFuture<'static, Result<Self, StartError>> {
         Box::pin(Self::assemble(options, world))
     }
 

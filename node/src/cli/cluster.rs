@@ -7,7 +7,6 @@ use clap::Subcommand;
 use crate::admin::client::{Client, Error};
 use crate::config::unit::parse_span;
 use crate::exit::Exit;
-
 use crate::terminal::{complain, print, table};
 
 /// What `admin.listen` is unless it is set.

@@ -7,9 +7,9 @@ use std::process::Command;
 use crate::config::{Config, DEFAULT, Effective, Environment, commented};
 use crate::exit::Exit;
 use crate::serve;
+use crate::terminal::{complain, print};
 
 use super::sources::Sources;
-use crate::terminal::{complain, print};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:

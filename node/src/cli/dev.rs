@@ -7,9 +7,9 @@ use std::time::Duration;
 use crate::config::{DEFAULT, Effective, Environment};
 use crate::dev::{self, Options, lan};
 use crate::exit::Exit;
+use crate::terminal::complain;
 
 use super::sources::Sources;
-use crate::terminal::complain;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:

@@ -8,9 +8,9 @@ use conclave_cluster::raft::recover::{Error, Found, Stopped};
 use crate::config::{Config, Environment};
 use crate::exit::Exit;
 use crate::serve;
+use crate::terminal::{complain, print};
 
 use super::sources::Sources;
-use crate::terminal::{complain, print};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:

@@ -2,10 +2,10 @@
 
 use crate::config::Environment;
 use crate::exit::Exit;
+use crate::terminal::complain;
 use crate::{dev, serve, telemetry};
 
 use super::sources::Sources;
-use crate::terminal::complain;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:

@@ -1,7 +1,6 @@
 //! `conclave version`.
 
 use crate::exit::Exit;
-
 use crate::terminal::print;
 
 #[derive(Debug, clap::Args)]

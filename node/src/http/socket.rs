@@ -10,7 +10,7 @@ use crate::access::Scope;
 use crate::service::limits::ROOM_CHARS_MAX;
 use crate::socket::echo;
 use crate::socket::session::{self, Context};
-use crate::socket::upgrade::{self, Refused};
+use crate::socket::upgrade::{self, HandshakeError};
 
 /// Gives every message back as it came: for testing conformance.
 pub(super) async fn echo(
@@ -74,11 +74,11 @@ impl Asked {
     }
 }
 
-impl From<Refused> for Error {
-    fn from(refused: Refused) -> Self {
-        match refused {
-            Refused::NoUpgrade => Self::from(Code::UpgradeRequired).with(Extra::Upgrade),
-            Refused::Malformed => Code::InvalidInput.into(),
+impl From<HandshakeError> for Error {
+    fn from(error: HandshakeError) -> Self {
+        match error {
+            HandshakeError::NoUpgrade => Self::from(Code::UpgradeRequired).with(Extra::Upgrade),
+            HandshakeError::Malformed => Code::InvalidInput.into(),
         }
     }
 }

@@ -30,11 +30,11 @@ pub struct Claim {
 
 /// Where a mailbox is pushed, as this node knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
+pub enum Location {
     /// To this connection.
     Here,
-    /// Nowhere: this node's lease lapsed, and the claim with it. It is taken again before anything is pushed.
-    Lapsed,
+    /// To nobody: this node's lease lapsed, and the claim with it. It is taken again before anything is pushed.
+    Nowhere,
     /// To another connection of the session, or to somebody else.
     Elsewhere,
 }
@@ -82,11 +82,11 @@ impl Claim {
     }
 
     /// Where the mailbox is pushed.
-    pub fn standing(&self, state: &State, now_ms: u64) -> Standing {
+    pub fn location(&self, state: &State, now_ms: u64) -> Location {
         match state.holder(&self.mailbox.key, now_ms) {
-            Some((session, Some(at))) if session == self.session && at == self.at => Standing::Here,
-            Some((session, at)) if session != self.session || at.is_some() => Standing::Elsewhere,
-            Some(_) | None => Standing::Lapsed,
+            Some((session, Some(at))) if session == self.session && at == self.at => Location::Here,
+            Some((session, at)) if session != self.session || at.is_some() => Location::Elsewhere,
+            Some(_) | None => Location::Nowhere,
         }
     }
 

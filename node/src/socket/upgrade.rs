@@ -43,7 +43,7 @@ pub(crate) struct Ends {
 
 /// Why a request does not become a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Refused {
+pub(crate) enum HandshakeError {
     /// It does not ask for one, or not in a way that is understood (RFC 6455, section 4.2.1).
     NoUpgrade,
     /// It asks, and something about it is wrong.
@@ -58,7 +58,7 @@ pub(crate) fn open(
     payload: Payload,
     admitted: admission::Pass,
     flow: Option<(Flow, Client)>,
-) -> Result<(HttpResponse, Ends), Refused> {
+) -> Result<(HttpResponse, Ends), HandshakeError> {
     check(request)?;
     let protocol = protocol(request.headers());
     let options = &sockets.options;
@@ -72,7 +72,7 @@ pub(crate) fn open(
         None => {}
     }
     let mut response =
-        ws::handshake_with_protocols(request, protocol.as_slice()).map_err(|_| Refused::Malformed)?;
+        ws::handshake_with_protocols(request, protocol.as_slice()).map_err(|_| HandshakeError::Malformed)?;
 
     let (sender, messages) = mpsc::channel(WAITING_MAX);
     let throttle = Throttle::new(options.rates, options.syntax.message_bytes_max, Instant::now());
@@ -95,7 +95,7 @@ pub(crate) fn wished(headers: &HeaderMap) -> bool {
 }
 
 /// Whether a request is a proper handshake (RFC 6455, section 4.2.1).
-pub(crate) fn check(request: &HttpRequest) -> Result<(), Refused> {
+pub(crate) fn check(request: &HttpRequest) -> Result<(), HandshakeError> {
     let headers = request.headers();
     if *request.method() != Method::GET
         || request.version() != Version::HTTP_11
@@ -103,13 +103,13 @@ pub(crate) fn check(request: &HttpRequest) -> Result<(), Refused> {
         || !request.head().upgrade()
         || headers.get(SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13")
     {
-        return Err(Refused::NoUpgrade);
+        return Err(HandshakeError::NoUpgrade);
     }
     let mut nonce = [0; 18];
     let key = headers.get(SEC_WEBSOCKET_KEY).filter(|key| key.len() == 24);
     match key.map(|key| STANDARD.decode_slice(key.as_bytes(), &mut nonce)) {
         Some(Ok(16)) => Ok(()),
-        _ => Err(Refused::Malformed),
+        _ => Err(HandshakeError::Malformed),
     }
 }
 
@@ -136,14 +136,14 @@ mod tests {
             .insert_header(("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="))
     }
 
-    fn refused(request: TestRequest) -> Option<Refused> {
+    fn refused(request: TestRequest) -> Option<HandshakeError> {
         check(&request.to_http_request()).err()
     }
 
     #[test]
     fn a_handshake_is_judged_to_the_letter() {
         assert_eq!(refused(request()), None);
-        let upgrade = Some(Refused::NoUpgrade);
+        let upgrade = Some(HandshakeError::NoUpgrade);
         assert_eq!(refused(request().method(Method::POST)), upgrade);
         assert_eq!(refused(request().version(Version::HTTP_10)), upgrade);
         assert_eq!(refused(request().insert_header(("upgrade", "websockets"))), upgrade);
@@ -152,7 +152,7 @@ mod tests {
             ["", "dGhl", "dGhlIHNhbXBsZSBub25jZQ", "dGhlIHNhbXBsZSBub25jZSE=", "!!!!!!!!!!!!!!!!!!!!!!=="]
         {
             let refused = refused(request().insert_header(("sec-websocket-key", key)));
-            assert_eq!(refused, Some(Refused::Malformed), "{key}");
+            assert_eq!(refused, Some(HandshakeError::Malformed), "{key}");
         }
     }
 

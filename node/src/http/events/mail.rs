@@ -20,7 +20,7 @@ use super::frame::Frames;
 use crate::access::Credential;
 use crate::access::allowance::millis;
 use crate::actors::Place;
-use crate::service::claim::{Claim, Standing};
+use crate::service::claim::{Claim, Location};
 use crate::service::{keys, signaling};
 use crate::socket::host::Guest;
 
@@ -102,11 +102,11 @@ impl Reader {
             // The claim is attached anew before anything is sent.
             return true;
         }
-        match self.claim.standing(state, now_ms) {
-            Standing::Here => {}
+        match self.claim.location(state, now_ms) {
+            Location::Here => {}
             // Another stream of the same client, which shows the same secret, or another client.
-            Standing::Elsewhere => return false,
-            Standing::Lapsed => return true,
+            Location::Elsewhere => return false,
+            Location::Nowhere => return true,
         }
         for message in state.signals(&self.claim.mailbox.key, self.sent, COUNT_MAX, BYTES_MAX, now_ms) {
             frames.event("signal", Some(&self.id(message.seq)), spell(&message).as_bytes());

@@ -19,7 +19,7 @@ use super::super::outbox::Frame;
 use super::{BATCH_BYTES_MAX, BATCH_MAX, Held, Identity, Session};
 use crate::access::allowance::millis;
 use crate::access::guessing::Denied;
-use crate::service::claim::{Claim, Standing};
+use crate::service::claim::{Claim, Location};
 use crate::service::{keys, settle, signaling};
 
 impl Session {
@@ -178,13 +178,13 @@ impl Session {
         let certain = self.sockets.keeper.is_certain();
         let Some(held) = &mut self.peer else { return };
         let (claim, after) = (&held.claim, held.pushed);
-        let (signals, standing) = self.services.cluster.glance(|state, now_ms| {
+        let (signals, location) = self.services.cluster.glance(|state, now_ms| {
             let signals = state.signals(&claim.mailbox.key, after, BATCH_MAX, BATCH_BYTES_MAX, now_ms);
-            (signals, claim.standing(state, now_ms))
+            (signals, claim.location(state, now_ms))
         });
         // Nothing is pushed before this node knows that the mailbox is pushed here, and nothing once it may not be. When
         // it is again, the mailbox's bell rings.
-        if !certain || standing != Standing::Here {
+        if !certain || location != Location::Here {
             held.dirty = false;
             return;
         }
