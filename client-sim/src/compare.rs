@@ -6,7 +6,7 @@
 use serde::Serialize;
 
 use crate::client::Target;
-use crate::report::{Percentile, Report};
+use crate::report::{ErrorCount, Percentile, Report};
 
 /// One of the systems.
 #[derive(Debug, Clone)]
@@ -19,6 +19,25 @@ pub struct Side {
     pub pids: Vec<u32>,
 }
 
+/// What is asked of a side in a run.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Load {
+    /// What the workload's own options say: a closed loop, if they say nothing.
+    Own,
+    /// So many operations a second, whether or not those before were answered.
+    OpenLoop(f64),
+}
+
+impl Load {
+    /// The rate of an open loop.
+    pub fn rate(self) -> Option<f64> {
+        match self {
+            Self::Own => None,
+            Self::OpenLoop(rate) => Some(rate),
+        }
+    }
+}
+
 /// One run of one side.
 #[derive(Debug, Clone, Serialize)]
 pub struct Run {
@@ -26,6 +45,8 @@ pub struct Run {
     pub round: u32,
     /// Whose.
     pub side: String,
+    /// Operations a second that were planned, where the run was one of [`Load::OpenLoop`].
+    pub rate: Option<f64>,
     /// Whether everything was verified.
     pub ok: bool,
     /// Operations completed within the window.
@@ -46,6 +67,8 @@ pub struct Run {
     pub rss_bytes: Option<u64>,
     /// Operations that failed.
     pub failures: u64,
+    /// The same by what went wrong.
+    pub errors: Vec<ErrorCount>,
 }
 
 /// A figure over all rounds.
@@ -66,6 +89,8 @@ pub struct Ratio {
     pub side: String,
     /// Which it is divided by.
     pub to: String,
+    /// The rate of the runs, where they were in an open loop.
+    pub rate: Option<f64>,
     /// Operations per second.
     pub per_s: Option<Spread>,
     /// Median latency.
@@ -80,11 +105,12 @@ pub struct Ratio {
 
 impl Run {
     /// What counts of a report.
-    pub fn of(round: u32, side: &Side, report: &Report) -> Self {
+    pub fn of(round: u32, side: &Side, load: Load, report: &Report) -> Self {
         let nodes = report.servers.as_ref().map(|servers| &servers.nodes);
         Self {
             round,
             side: side.name.clone(),
+            rate: load.rate(),
             ok: report.ok,
             operations: report.operations,
             per_s: report.ops_per_s,
@@ -95,6 +121,7 @@ impl Run {
             cpu_us_per_op: report.servers.as_ref().map(|servers| servers.cost.cpu_us_per_op),
             rss_bytes: nodes.and_then(|nodes| nodes.iter().map(|node| node.rss_bytes).sum()),
             failures: report.errors.iter().map(|error| error.count).sum(),
+            errors: report.errors.clone(),
         }
     }
 }
@@ -113,11 +140,13 @@ impl Spread {
     }
 }
 
-/// Each side but the first, divided by the first round by round.
-pub fn ratios(sides: &[Side], runs: &[Run]) -> Vec<Ratio> {
+/// Each side but the first, divided by the first round by round, under each load.
+pub fn ratios(sides: &[Side], loads: &[Load], runs: &[Run]) -> Vec<Ratio> {
     let [base, others @ ..] = sides else { return Vec::new() };
-    let of = |side: &Side, figure: fn(&Run) -> Option<f64>| {
-        let run = |name: &str, round| runs.iter().find(|run| run.side == name && run.round == round);
+    let of = |side: &Side, load: Load, figure: fn(&Run) -> Option<f64>| {
+        let run = |name: &str, round| {
+            runs.iter().find(|run| run.side == name && run.round == round && run.rate == load.rate())
+        };
         let rounds = runs.iter().map(|run| run.round).max().unwrap_or(0);
         let ratio = |round| {
             let (ours, theirs) = (figure(run(&side.name, round)?)?, figure(run(&base.name, round)?)?);
@@ -126,16 +155,17 @@ pub fn ratios(sides: &[Side], runs: &[Run]) -> Vec<Ratio> {
         };
         Spread::of((1..=rounds).filter_map(ratio).collect())
     };
-    let ratio = |side: &Side| Ratio {
+    let ratio = |side: &Side, load: Load| Ratio {
         side: side.name.clone(),
         to: base.name.clone(),
-        per_s: of(side, |run| Some(run.per_s)),
-        p50: of(side, |run| Some(run.p50_us as f64)),
-        p99: of(side, |run| Some(run.p99_us as f64)),
-        cpu_per_op: of(side, |run| run.cpu_us_per_op),
-        rss: of(side, |run| Some(run.rss_bytes? as f64)),
+        rate: load.rate(),
+        per_s: of(side, load, |run| Some(run.per_s)),
+        p50: of(side, load, |run| Some(run.p50_us as f64)),
+        p99: of(side, load, |run| Some(run.p99_us as f64)),
+        cpu_per_op: of(side, load, |run| run.cpu_us_per_op),
+        rss: of(side, load, |run| Some(run.rss_bytes? as f64)),
     };
-    others.iter().map(ratio).collect()
+    others.iter().flat_map(|side| loads.iter().map(move |load| ratio(side, *load))).collect()
 }
 
 #[cfg(test)]
@@ -150,6 +180,7 @@ mod tests {
         Run {
             round,
             side: side.to_owned(),
+            rate: None,
             ok: true,
             operations: 1,
             per_s,
@@ -160,6 +191,7 @@ mod tests {
             cpu_us_per_op: None,
             rss_bytes: None,
             failures: 0,
+            errors: Vec::new(),
         }
     }
 
@@ -174,11 +206,21 @@ mod tests {
             run(2, "b", 300.0),
             run(3, "a", 100.0),
         ];
-        let ratios = ratios(&sides, &runs);
+        let ratios = ratios(&sides, &[Load::Own], &runs);
         assert_eq!(ratios.len(), 1);
         assert_eq!(ratios[0].per_s, Some(Spread { median: 2.5, min: 2.0, max: 3.0 }));
         assert_eq!(ratios[0].p99, Some(Spread { median: 1.0, min: 1.0, max: 1.0 }));
         assert_eq!((ratios[0].cpu_per_op, ratios[0].rss), (None, None));
+    }
+
+    #[test]
+    fn ratios_are_of_runs_under_one_load() {
+        let sides = [side("a"), side("b")];
+        let at = |rate, per_s, name| Run { rate: Some(rate), ..run(1, name, per_s) };
+        let runs = [run(1, "a", 10.0), run(1, "b", 20.0), at(5.0, 5.0, "a"), at(5.0, 5.0, "b")];
+        let ratios = ratios(&sides, &[Load::Own, Load::OpenLoop(5.0), Load::OpenLoop(9.0)], &runs);
+        let figures: Vec<_> = ratios.iter().map(|it| (it.rate, it.per_s.map(|it| it.median))).collect();
+        assert_eq!(figures, [(None, Some(2.0)), (Some(5.0), Some(1.0)), (Some(9.0), None)]);
     }
 
     #[test]

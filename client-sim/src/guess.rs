@@ -4,23 +4,22 @@
 //! then all last bytes at once. Where a window admits far more requests than connections, it asks on and on until it is
 //! refused. Every way has an address of its own, and so a window of its own.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
-use hyper::Method;
+use hyper::Uri;
 use serde::Serialize;
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpSocket, TcpStream};
+use strum::VariantArray;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
+use crate::client::{Connection, Fault, Raw, Request, Stream, Target};
 use crate::report::table::Grid;
-use crate::siege::line::{Fault, Line};
 
 /// Connections that are opened at once.
 const DIALS: usize = 64;
@@ -28,12 +27,11 @@ const DIALS: usize = 64;
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Connections of a way that asks on and on.
 const ASKERS: usize = 96;
-const JSON: &str = "application/json";
 /// Who holds what is guessed.
 const HOLDER: Ipv4Addr = Ipv4Addr::new(127, 0, 3, 1);
 
 /// A way to guess.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, VariantArray)]
 #[serde(rename_all = "kebab-case")]
 pub enum Way {
     /// `lookup` of an invite code.
@@ -76,10 +74,6 @@ struct Held {
 }
 
 impl Way {
-    /// All ways.
-    pub const ALL: [Self; 6] =
-        [Self::Lookup, Self::Register, Self::Resolve, Self::Create, Self::Receive, Self::Send];
-
     /// Where it comes from.
     fn source(self) -> Ipv4Addr {
         Ipv4Addr::new(127, 0, 2, 1 + self as u8)
@@ -134,13 +128,13 @@ impl Way {
 }
 
 /// Measures all ways at these nodes, each with so many requests held back.
-pub async fn measure(nodes: &[SocketAddr], held_back: usize, time: Duration) -> Result<Vec<Measured>, Fault> {
+pub async fn measure(nodes: &[Target], held_back: usize, time: Duration) -> Result<Vec<Measured>, Fault> {
     let run: u64 = rand::random();
     let held = Held { run, code: format!("{run:016x}"), pin: format!("pin-{run:x}") };
     let mut all = Vec::new();
-    for way in Way::ALL {
+    for &way in Way::VARIANTS {
         // What is guessed lives shorter than a measurement.
-        hold(nodes[0], &held).await?;
+        hold(&nodes[0], &held).await?;
         let began = Instant::now();
         let counts = match way.goes_on() {
             true => ask_on(way, &held, nodes, time).await,
@@ -154,8 +148,8 @@ pub async fn measure(nodes: &[SocketAddr], held_back: usize, time: Duration) -> 
 }
 
 /// Registers the code, opens a session under the pin and begins a transfer, as somebody else.
-async fn hold(node: SocketAddr, held: &Held) -> Result<(), Fault> {
-    let mut line = Line::open(node, HOLDER, None).await?;
+async fn hold(node: &Target, held: &Held) -> Result<(), Fault> {
+    let mut connection = Connection::open(&node.clone().seen_from(HOLDER.into())).await?;
     for (path, body) in [
         ("/api/relay", json!({"action": "register", "inviteCode": held.code, "peerId": "holder"})),
         ("/api/v1/sessions", json!({"pin": held.pin})),
@@ -167,19 +161,19 @@ async fn hold(node: SocketAddr, held: &Held) -> Result<(), Fault> {
             }),
         ),
     ] {
-        line.ask(Method::POST, path, JSON, Bytes::from(body.to_string())).await?;
+        connection.exchange(&Request::post(Uri::from_static(path), body.to_string())).await?;
     }
     Ok(())
 }
 
-async fn ask_at_once(way: Way, held: &Held, nodes: &[SocketAddr], held_back: usize) -> [u64; 3] {
+async fn ask_at_once(way: Way, held: &Held, nodes: &[Target], held_back: usize) -> [u64; 3] {
     let begin = |number: usize| {
         let request = way.request(held, number as u64);
-        let node = nodes[number % nodes.len()];
+        let node = &nodes[number % nodes.len()];
         async move {
-            let mut stream = dial(node, way.source()).await?;
-            stream.write_all(&request[..request.len() - 1]).await?;
-            std::io::Result::Ok((stream, request))
+            let mut asked = dial(node, way).await?;
+            asked.send(&request[..request.len() - 1]).await?;
+            std::io::Result::Ok((asked, request))
         }
     };
     let begun: Vec<_> = stream::iter((0..held_back).map(begin)).buffer_unordered(DIALS).collect().await;
@@ -187,10 +181,10 @@ async fn ask_at_once(way: Way, held: &Held, nodes: &[SocketAddr], held_back: usi
     let mut counts = [0; 3];
     for begun in begun {
         match begun {
-            Ok((mut stream, request)) => {
+            Ok((mut asked, request)) => {
                 _ = tasks.spawn(async move {
-                    stream.write_all(&request[request.len() - 1..]).await.ok()?;
-                    read(&mut stream).await
+                    asked.send(&request[request.len() - 1..]).await.ok()?;
+                    answer(&mut asked).await
                 })
             }
             Err(_) => counts[2] += 1,
@@ -202,24 +196,24 @@ async fn ask_at_once(way: Way, held: &Held, nodes: &[SocketAddr], held_back: usi
     counts
 }
 
-async fn ask_on(way: Way, held: &Held, nodes: &[SocketAddr], time: Duration) -> [u64; 3] {
+async fn ask_on(way: Way, held: &Held, nodes: &[Target], time: Duration) -> [u64; 3] {
     let until = Instant::now() + time;
     let numbers = Arc::new(AtomicU64::new(0));
     let mut tasks = JoinSet::new();
     for asker in 0..ASKERS {
-        let (node, held, numbers) = (nodes[asker % nodes.len()], held.clone(), numbers.clone());
+        let (node, held, numbers) = (nodes[asker % nodes.len()].clone(), held.clone(), numbers.clone());
         tasks.spawn(async move {
             let mut counts = [0_u64; 3];
-            let Ok(mut stream) = dial(node, way.source()).await else { return counts };
+            let Ok(mut asked) = dial(&node, way).await else { return counts };
             while Instant::now() < until {
                 let request = way.request(&held, numbers.fetch_add(1, Ordering::Relaxed));
-                let answer = match stream.write_all(&request).await {
-                    Ok(()) => read(&mut stream).await,
+                let answer = match asked.send(request).await {
+                    Ok(()) => answer(&mut asked).await,
                     Err(_) => None,
                 };
-                let place = which(way, answer);
-                counts[place] += 1;
-                if place != 0 {
+                let which = which(way, answer);
+                counts[which] += 1;
+                if which != 0 {
                     break;
                 }
             }
@@ -241,46 +235,26 @@ fn which(way: Way, answer: Option<(u16, Vec<u8>)>) -> usize {
     }
 }
 
-async fn dial(node: SocketAddr, source: Ipv4Addr) -> std::io::Result<TcpStream> {
-    let socket = TcpSocket::new_v4()?;
-    socket.bind(SocketAddr::from((source, 0)))?;
-    let stream =
-        timeout(PATIENCE, socket.connect(node)).await.map_err(|_| std::io::ErrorKind::TimedOut)??;
-    stream.set_nodelay(true)?;
-    Ok(stream)
+async fn dial(node: &Target, way: Way) -> std::io::Result<Raw<Stream>> {
+    let target = node.clone().seen_from(way.source().into());
+    Ok(Raw::over(timeout(PATIENCE, Stream::open(&target)).await??))
+}
+
+/// The status of an answer, and its body.
+async fn answer(asked: &mut Raw<Stream>) -> Option<(u16, Vec<u8>)> {
+    let reply = timeout(PATIENCE, asked.reply(true)).await.ok()?.ok()?;
+    Some((reply.status, reply.body.to_vec()))
 }
 
 fn request(method: &str, path: &str, body: &str) -> Bytes {
     let length = body.len();
-    let kind = if body.is_empty() { String::new() } else { format!("Content-Type: {JSON}\r\n") };
+    let kind = if body.is_empty() { "" } else { "Content-Type: application/json\r\n" };
     format!("{method} {path} HTTP/1.1\r\nHost: x\r\n{kind}Content-Length: {length}\r\n\r\n{body}").into()
-}
-
-/// Reads one answer: its status and its body, whose length the head tells.
-async fn read(stream: &mut TcpStream) -> Option<(u16, Vec<u8>)> {
-    let answer = async {
-        let mut read = Vec::new();
-        let mut piece = [0; 2048];
-        loop {
-            let count = stream.read(&mut piece).await.ok().filter(|count| *count > 0)?;
-            read.extend_from_slice(&piece[..count]);
-            let Some(end) = read.windows(4).position(|four| four == b"\r\n\r\n") else { continue };
-            let head = String::from_utf8_lossy(&read[..end]).to_ascii_lowercase();
-            let length =
-                head.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok());
-            let whole = end + 4 + length.unwrap_or(0_usize);
-            if read.len() >= whole {
-                let status = head.get(9..12)?.parse().ok()?;
-                return Some((status, read.split_off(end + 4)));
-            }
-        }
-    };
-    timeout(PATIENCE, answer).await.ok().flatten()
 }
 
 /// What was measured, and the chances that follow from it.
 pub fn table(measured: &[Measured]) -> String {
-    let mut grid = Grid::new(["way", "guesses", "at most", "429", "other", "seconds"]);
+    let mut grid = Grid::new("way | guesses | at most | 429 | other | seconds");
     for one in measured {
         grid.rows.push(vec![
             format!("{:?}", one.way).to_lowercase(),
@@ -298,7 +272,7 @@ pub fn table(measured: &[Measured]) -> String {
     let codes = of(&[Way::Lookup, Way::Register]);
     let pins = of(&[Way::Resolve, Way::Create]);
     let pairs = of(&[Way::Receive, Way::Send]);
-    let mut chances = Grid::new(["secret", "life", "1 address", "100", "1,000"]);
+    let mut chances = Grid::new("secret | life | 1 address | 100 | 1,000");
     for (secret, values, life_s, guesses) in [
         ("invite code, 8 of 62", 62_f64.powi(8), 30, codes),
         ("invite code, 8 of 62", 62_f64.powi(8), 3600, codes),
@@ -327,7 +301,7 @@ mod tests {
     #[test]
     fn every_way_asks_and_understands_the_answer() {
         let held = Held { run: 7, code: "code".to_owned(), pin: "pin".to_owned() };
-        for way in Way::ALL {
+        for &way in Way::VARIANTS {
             let request = way.request(&held, 1);
             assert!(request.ends_with(b"}") || request.ends_with(b"\r\n\r\n"), "{way:?}");
             assert!(!way.told(429, b"mismatch"), "{way:?}");

@@ -8,9 +8,9 @@ use bytes::Bytes;
 use conclave_cluster::state::State;
 use conclave_cluster::state::allowance::{Charge, Tier};
 use conclave_cluster::state::body::Body;
-use conclave_cluster::state::command::{Ask, Command, Proposal};
+use conclave_cluster::state::command::{Command, Op, Proposal};
 use conclave_cluster::state::id::{Digest, Domain, Key, RequestId};
-use conclave_cluster::state::rules::{Owner, Rules, Shares};
+use conclave_cluster::state::leader_rules::{Owner, Rules, Shares};
 use conclave_cluster::state::{mailbox, transfer};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
@@ -32,7 +32,7 @@ impl Load {
         Self { state: State::default(), readers: State::default(), now_us: 1_700_000_000_000_000, seq: 1 }
     }
 
-    fn proposal(&mut self, ask: impl Fn(u64) -> Ask) -> Proposal {
+    fn proposal(&mut self, op: impl Fn(u64) -> Op) -> Proposal {
         self.now_us += BATCH_US;
         let floor = self.seq.saturating_sub(4 * BATCH);
         let commands = (0..BATCH).map(|_| {
@@ -45,8 +45,8 @@ impl Load {
                 id: RequestId { origin: 1, seq },
                 charge: Some(charge),
                 owner,
-                memo: None,
-                ask: ask(seq),
+                idempotency_key: None,
+                op: op(seq),
             }
         });
         let commands = commands.collect();
@@ -66,39 +66,39 @@ impl Load {
     }
 }
 
-fn put(seq: u64, len: usize) -> Ask {
+fn put(seq: u64, len: usize) -> Op {
     let mut bytes = vec![7; len];
     bytes[..8].copy_from_slice(&seq.to_be_bytes());
     let key = Key::derive(Domain::Transfer, &[&(seq / CHUNKS).to_be_bytes()]);
-    let verb = transfer::Verb::Put {
+    let action = transfer::Action::Put {
         index: (seq % CHUNKS) as u16,
         total: Some(CHUNKS as u16),
         digest: Digest::of(&bytes),
         encoding: transfer::Encoding::Base64,
         body: Body::new(Bytes::from(bytes)),
     };
-    Ask::Transfer(transfer::Ask { key, ttl_ms: TTL_MS, verb })
+    Op::Transfer(transfer::Op { key, ttl_ms: TTL_MS, action })
 }
 
-fn take(seq: u64) -> Ask {
+fn take(seq: u64) -> Op {
     let key = Key::derive(Domain::Transfer, &[&(seq / CHUNKS).to_be_bytes()]);
-    Ask::Transfer(transfer::Ask { key, ttl_ms: TTL_MS, verb: transfer::Verb::Take })
+    Op::Transfer(transfer::Op { key, ttl_ms: TTL_MS, action: transfer::Action::Take })
 }
 
 /// Pushes on even numbers and drains on odd ones, over a thousand mailboxes.
-fn signal(seq: u64) -> Ask {
+fn signal(seq: u64) -> Op {
     let key = Key::derive(Domain::Mailbox, &[&(seq / 2 % 1000).to_be_bytes()]);
-    let verb = if seq.is_multiple_of(2) {
-        mailbox::Verb::Push {
+    let action = if seq.is_multiple_of(2) {
+        mailbox::Action::Push {
             from: "some-peer-with-a-name".into(),
             kind: mailbox::Kind::IceCandidate,
             payload: Body::new(Bytes::from(vec![b'x'; 300])),
             ttl_ms: 30_000,
         }
     } else {
-        mailbox::Verb::Drain { bytes_max: 1 << 20 }
+        mailbox::Action::Drain { bytes_max: 1 << 20 }
     };
-    Ask::Mailbox(mailbox::Ask { key, verb })
+    Op::Mailbox(mailbox::Op { key, action })
 }
 
 fn apply(c: &mut Criterion) {

@@ -7,10 +7,10 @@ pub mod raft;
 pub mod state;
 pub mod wire;
 
-mod cluster;
+mod handle;
 
-pub use cluster::{
+pub use handle::{
     Change, Clock, Cluster, Draft, Error, Majority, MembershipError, NodeStatus, Options, StartError, Status,
     SystemClock, Trace, World, is_loopback,
 };
-pub use raft::Hint;
+pub use raft::{Hint, Role};

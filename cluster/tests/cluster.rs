@@ -8,11 +8,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use conclave_cluster::raft::Timing;
 use conclave_cluster::state::body::Body;
-use conclave_cluster::state::command::Ask;
+use conclave_cluster::state::command::Op;
 use conclave_cluster::state::id::{Digest, Domain, Key};
+use conclave_cluster::state::leader_rules::Rules;
 use conclave_cluster::state::outcome::Outcome;
-use conclave_cluster::state::rules::Rules;
-use conclave_cluster::state::transfer::{self, Encoding, Verb};
+use conclave_cluster::state::query;
+use conclave_cluster::state::transfer::{self, Action, Encoding};
 use conclave_cluster::{Cluster, Draft, Options, World};
 use tempfile::TempDir;
 
@@ -61,13 +62,13 @@ impl Three {
 
 fn put(key: Key, index: u16, total: u16, bytes: &'static [u8]) -> Draft {
     let body = Body::new(Bytes::from_static(bytes));
-    let verb =
-        Verb::Put { index, total: Some(total), digest: Digest::of(bytes), encoding: Encoding::Text, body };
-    Draft::of(Ask::Transfer(transfer::Ask { key, ttl_ms: 60_000, verb }))
+    let action =
+        Action::Put { index, total: Some(total), digest: Digest::of(bytes), encoding: Encoding::Text, body };
+    Draft::of(Op::Transfer(transfer::Op { key, ttl_ms: 60_000, action }))
 }
 
 fn take(key: Key) -> Draft {
-    Draft::of(Ask::Transfer(transfer::Ask { key, ttl_ms: 60_000, verb: Verb::Take }))
+    Draft::of(Op::Transfer(transfer::Op { key, ttl_ms: 60_000, action: Action::Take }))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -78,8 +79,8 @@ async fn what_one_node_acknowledged_every_node_sees() {
         let answer = node.propose(put(key, index as u16, 3, b"chunk")).await.unwrap();
         assert_eq!(answer.outcome, Ok(Outcome::Transfer(transfer::Outcome::Stored)));
         for reader in &three.nodes {
-            let seen = reader.read(|state, now| state.transfer(&key, now).unwrap().received).await.unwrap();
-            assert_eq!(seen, [(0, index as u16)]);
+            let seen = reader.read_linearizable(query::Transfer(key)).await.unwrap();
+            assert_eq!(seen.unwrap().received, [(0, index as u16)]);
         }
     }
 }
@@ -113,6 +114,6 @@ async fn a_leader_that_leaves_hands_over_and_nothing_is_lost() {
     three.nodes[leader].shutdown().await;
     let other = &three.nodes[(leader + 1) % 3];
     other.propose(put(key, 1, 2, b"after")).await.unwrap();
-    let seen = other.read(|state, now| state.transfer(&key, now).unwrap().received).await.unwrap();
-    assert_eq!(seen, [(0, 1)]);
+    let seen = other.read_linearizable(query::Transfer(key)).await.unwrap();
+    assert_eq!(seen.unwrap().received, [(0, 1)]);
 }

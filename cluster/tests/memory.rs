@@ -13,11 +13,13 @@ use bytes::Bytes;
 use conclave_cluster::state::State;
 use conclave_cluster::state::allowance::{Charge, Tier};
 use conclave_cluster::state::body::Body;
-use conclave_cluster::state::command::{Ask, Command, Memo, Proposal};
-use conclave_cluster::state::host::{self, Attachment, Host};
+use conclave_cluster::state::command::{Command, IdempotencyKey, Op, Proposal};
 use conclave_cluster::state::id::{Digest, Domain, Key, RequestId};
-use conclave_cluster::state::rules::{Owner, Rules};
-use conclave_cluster::state::{claim, device, exchange, mailbox, rendezvous, room, socket, ticket, transfer};
+use conclave_cluster::state::incarnation::{self, Attachment, Incarnation};
+use conclave_cluster::state::leader_rules::{Owner, Rules};
+use conclave_cluster::state::{
+    device, invite_code, mailbox, mailbox_claim, negotiation, room, socket, ticket, transfer,
+};
 
 /// As the node has it.
 #[global_allocator]
@@ -27,10 +29,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const COUNT: u64 = 61_440;
 const BATCH: u64 = 64;
 const NOW_MS: u64 = 1_700_000_000_000;
-const HOST: Host = Host { node: 1, run: 1 };
+const HOST: Incarnation = Incarnation { node: 1, run: 1 };
 
 /// What is stored, under a name; how many clients store it; with an `Idempotency-Key`.
-type Case = (&'static str, fn(u64) -> Ask, Who);
+type Case = (&'static str, fn(u64) -> Op, Who);
 
 #[derive(Clone, Copy, PartialEq)]
 enum Who {
@@ -64,7 +66,7 @@ const CASES: &[Case] = &[
     ("room with a member", join, Who::One),
     ("room messages of 100 bytes", publish, Who::One),
     ("claim", take, Who::One),
-    ("window", |_| Ask::Spend, Who::Charged),
+    ("window", |_| Op::Spend, Who::Charged),
 ];
 
 /// By how much what is counted may differ from what is taken.
@@ -73,9 +75,9 @@ const RATIOS: std::ops::RangeInclusive<f64> = 0.75..=1.25;
 fn what_is_counted_is_about_what_is_taken() {
     println!("{:<42} {:>9} {:>9} {:>6}", "one of", "counted", "resident", "ratio");
     let mut wrong = Vec::new();
-    for (name, ask, who) in CASES {
+    for (name, op, who) in CASES {
         let (counted, resident) =
-            measure(if name.contains("40,000") { COUNT / 20 } else { COUNT }, *ask, *who);
+            measure(if name.contains("40,000") { COUNT / 20 } else { COUNT }, *op, *who);
         let ratio = counted as f64 / resident as f64;
         println!("{name:<42} {counted:>9} {resident:>9} {ratio:>6.2}");
         if !RATIOS.contains(&ratio) {
@@ -86,16 +88,16 @@ fn what_is_counted_is_about_what_is_taken() {
 }
 
 /// What so many of something are counted for, and what they take, each.
-fn measure(count: u64, ask: fn(u64) -> Ask, who: Who) -> (u64, u64) {
+fn measure(count: u64, op: fn(u64) -> Op, who: Who) -> (u64, u64) {
     let mut state = State::default();
     let mut seq = 0;
-    let renew = Ask::Host(host::Ask::Renew { host: HOST, ttl_ms: 3_600_000 });
+    let renew = Op::Incarnation(incarnation::Op::Renew { incarnation: HOST, ttl_ms: 3_600_000 });
     apply(&mut state, &mut seq, vec![(0, renew)], Who::One);
     // So that what is allocated once is there.
-    apply(&mut state, &mut seq, (0..BATCH).map(|n| (n, ask(n + COUNT))).collect(), who);
+    apply(&mut state, &mut seq, (0..BATCH).map(|n| (n, op(n + COUNT))).collect(), who);
     let (counted, resident) = (state.stored_bytes(), resident());
     for first in (0..count).step_by(BATCH as usize) {
-        apply(&mut state, &mut seq, (first..first + BATCH).map(|n| (n, ask(n))).collect(), who);
+        apply(&mut state, &mut seq, (first..first + BATCH).map(|n| (n, op(n))).collect(), who);
     }
     let (counted, resident) = (state.stored_bytes() - counted, self::resident() - resident);
     // It stays, so that the next one finds no memory that is free already.
@@ -103,8 +105,8 @@ fn measure(count: u64, ask: fn(u64) -> Ask, who: Who) -> (u64, u64) {
     (counted / count, resident / count)
 }
 
-fn apply(state: &mut State, seq: &mut u64, asks: Vec<(u64, Ask)>, who: Who) {
-    let commands = asks.into_iter().map(|(n, ask)| {
+fn apply(state: &mut State, seq: &mut u64, asks: Vec<(u64, Op)>, who: Who) {
+    let commands = asks.into_iter().map(|(n, op)| {
         *seq += 1;
         let client = Key::derive(Domain::Client, &[&n.to_be_bytes()]);
         let owner =
@@ -114,8 +116,9 @@ fn apply(state: &mut State, seq: &mut u64, asks: Vec<(u64, Ask)>, who: Who) {
             id: RequestId { origin: 1, seq: *seq },
             charge: (who == Who::Charged).then_some(charge),
             owner: Some(owner),
-            memo: (who == Who::Remembered).then(|| Memo { key: key(Domain::Memo, n), ttl_ms: 3_600_000 }),
-            ask,
+            idempotency_key: (who == Who::Remembered)
+                .then(|| IdempotencyKey { key: key(Domain::IdempotencyKey, n), ttl_ms: 3_600_000 }),
+            op,
         }
     });
     let commands = commands.collect();
@@ -146,95 +149,99 @@ fn body(n: u64, len: usize) -> Body {
     Body::new(Bytes::from(bytes))
 }
 
-fn transfer(n: u64, verb: transfer::Verb) -> Ask {
-    Ask::Transfer(transfer::Ask { key: key(Domain::Transfer, n), ttl_ms: 3_600_000, verb })
+fn transfer(n: u64, action: transfer::Action) -> Op {
+    Op::Transfer(transfer::Op { key: key(Domain::Transfer, n), ttl_ms: 3_600_000, action })
 }
 
-fn open(n: u64) -> Ask {
-    transfer(n, transfer::Verb::Open { total: 3 })
+fn open(n: u64) -> Op {
+    transfer(n, transfer::Action::Open { total: 3 })
 }
 
-fn chunk(n: u64, index: u64, total: u16, len: usize) -> Ask {
+fn chunk(n: u64, index: u64, total: u16, len: usize) -> Op {
     let body = body(n << 16 | index, len);
     let digest = Digest::of(body.bytes());
     let encoding = transfer::Encoding::Base64;
-    transfer(n, transfer::Verb::Put { index: index as u16, total: Some(total), digest, encoding, body })
+    transfer(n, transfer::Action::Put { index: index as u16, total: Some(total), digest, encoding, body })
 }
 
-fn acknowledge(n: u64) -> Ask {
-    transfer(n, transfer::Verb::Acknowledge { existing: false })
+fn acknowledge(n: u64) -> Op {
+    transfer(n, transfer::Action::Acknowledge { existing: false })
 }
 
-fn session(n: u64, verb: exchange::Verb) -> Ask {
-    Ask::Exchange(exchange::Ask { key: key(Domain::Exchange, n), ttl_ms: 3_600_000, verb })
+fn session(n: u64, action: negotiation::Action) -> Op {
+    Op::Negotiation(negotiation::Op { key: key(Domain::Negotiation, n), ttl_ms: 3_600_000, action })
 }
 
-fn create(n: u64, pinned: bool) -> Ask {
-    session(n, exchange::Verb::Create { id: n.into(), pin: pinned.then(|| key(Domain::Pin, n)) })
+fn create(n: u64, pinned: bool) -> Op {
+    session(n, negotiation::Action::Create { id: n.into(), pin: pinned.then(|| key(Domain::Pin, n)) })
 }
 
-fn offer(n: u64) -> Ask {
-    session(n, exchange::Verb::Put { role: exchange::Role::Offer, envelope: body(n, 600) })
+fn offer(n: u64) -> Op {
+    session(n, negotiation::Action::Put { role: negotiation::Role::Offer, envelope: body(n, 600) })
 }
 
-fn push(n: u64) -> Ask {
+fn push(n: u64) -> Op {
     let (from, kind, payload) = ("peer-12345678".to_owned(), mailbox::Kind::Ready, body(n, 2));
-    let verb = mailbox::Verb::Push { from, kind, payload, ttl_ms: 3_600_000 };
-    Ask::Mailbox(mailbox::Ask { key: key(Domain::Mailbox, n), verb })
+    let action = mailbox::Action::Push { from, kind, payload, ttl_ms: 3_600_000 };
+    Op::Mailbox(mailbox::Op { key: key(Domain::Mailbox, n), action })
 }
 
-fn register(n: u64) -> Ask {
-    let verb = rendezvous::Verb::Register { peer: "peer-12345678".into(), ttl_ms: 3_600_000 };
-    Ask::Rendezvous(rendezvous::Ask { key: key(Domain::Rendezvous, n), verb })
+fn register(n: u64) -> Op {
+    let action = invite_code::Action::Register { peer: "peer-12345678".into(), ttl_ms: 3_600_000 };
+    Op::Rendezvous(invite_code::Op { key: key(Domain::Rendezvous, n), action })
 }
 
-fn enlist(n: u64) -> Ask {
-    let verb = device::Verb::Register {
+fn enlist(n: u64) -> Op {
+    let action = device::Action::Register {
         device_id: "phone".into(),
         onion: "abcdefghijklmnopqrstuvwxyz234567.onion".into(),
         port: Some(443),
         ttl_ms: 3_600_000,
     };
-    Ask::Device(device::Ask { key: key(Domain::Devices, n), verb })
+    Op::Device(device::Op { key: key(Domain::Devices, n), action })
 }
 
-fn issue(n: u64) -> Ask {
-    let verb = ticket::Verb::Issue { grant: body(n, 71), ttl_ms: 3_600_000 };
-    Ask::Ticket(ticket::Ask { key: key(Domain::Ticket, n), verb })
+fn issue(n: u64) -> Op {
+    let action = ticket::Action::Issue { grant: body(n, 71), ttl_ms: 3_600_000 };
+    Op::Ticket(ticket::Op { key: key(Domain::Ticket, n), action })
 }
 
 fn at(n: u64) -> Attachment {
-    Attachment { host: HOST, connection: n }
+    Attachment { incarnation: HOST, connection: n }
 }
 
-fn socket_of(n: u64) -> Ask {
-    let verb = if n.is_multiple_of(2) {
-        socket::Verb::Open { subject: None, at: at(n / 2), lease_ms: 300_000 }
+fn socket_of(n: u64) -> Op {
+    let action = if n.is_multiple_of(2) {
+        socket::Action::Open { subject: None, at: at(n / 2), lease_ms: 300_000 }
     } else {
-        socket::Verb::Enter { connection: n / 2, room: Some("lobby".into()) }
+        socket::Action::Enter { connection: n / 2, room: Some("lobby".into()) }
     };
-    Ask::Socket(socket::Ask { key: key(Domain::Socket, n / 2), verb })
+    Op::Socket(socket::Op { key: key(Domain::Socket, n / 2), action })
 }
 
-fn join(n: u64) -> Ask {
-    let verb = room::Verb::Join { member: key(Domain::Socket, n), at: at(n), grace_ms: 10_000 };
-    Ask::Room(room::Ask { key: key(Domain::Room, n), verb })
+fn join(n: u64) -> Op {
+    let action = room::Action::Join { member: key(Domain::Socket, n), at: at(n), grace_ms: 10_000 };
+    Op::Room(room::Op { key: key(Domain::Room, n), action })
 }
 
-fn publish(n: u64) -> Ask {
+fn publish(n: u64) -> Op {
     let member = key(Domain::Socket, 0);
     let room = key(Domain::Room, n / 64);
-    let verb = if n.is_multiple_of(64) {
-        room::Verb::Join { member, at: at(n), grace_ms: 10_000 }
+    let action = if n.is_multiple_of(64) {
+        room::Action::Join { member, at: at(n), grace_ms: 10_000 }
     } else {
         let keep = room::Keep { count: 1000, bytes: 1 << 20, age_ms: 3_600_000 };
-        room::Verb::Publish { member, message_id: Some(n), data: body(n, 100), keep }
+        room::Action::Publish { member, message_id: Some(n), data: body(n, 100), keep }
     };
-    Ask::Room(room::Ask { key: room, verb })
+    Op::Room(room::Op { key: room, action })
 }
 
-fn take(n: u64) -> Ask {
-    let verb =
-        claim::Verb::Take { session: key(Domain::Socket, n), at: at(n), lease_ms: 300_000, seize: false };
-    Ask::Claim(claim::Ask { key: key(Domain::Mailbox, n), verb })
+fn take(n: u64) -> Op {
+    let action = mailbox_claim::Action::Take {
+        session: key(Domain::Socket, n),
+        at: at(n),
+        lease_ms: 300_000,
+        seize: false,
+    };
+    Op::Claim(mailbox_claim::Op { key: key(Domain::Mailbox, n), action })
 }

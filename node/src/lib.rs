@@ -2,7 +2,7 @@
 //! that starts them.
 //!
 //! Read in this order: [`cli`] says what was asked for, [`config`] with what values, [`serve`] runs one node and
-//! [`dev`] several; [`listener`] takes its connections, [`http`] meets the public, [`socket`] stays with it, [`actors`] wait for it, [`access`] and [`edition`] say who may what,
+//! [`dev`] several; [`listener`] takes its connections, [`transport`] meets the public, [`service`] does what it asks, [`actors`] wait for it, [`access`] and [`edition`] say who may what,
 //! [`admission`] how much of it; [`admin`] and [`telemetry`] are for operators.
 
 pub mod config;
@@ -15,11 +15,10 @@ pub mod access;
 pub mod actors;
 pub mod admission;
 pub mod edition;
-mod field;
-pub mod http;
+mod json_field;
 pub mod listener;
 pub mod service;
-pub mod socket;
+pub mod transport;
 
 pub mod admin;
 pub mod telemetry;

@@ -5,11 +5,12 @@
 //! the way out: leadership is handed over and `/readyz` says 503 while everything is served for `shutdown.lame_duck`;
 //! then new work is refused with 503 while what runs is finished; then the port is closed and the log flushed.
 
+mod error;
+mod not_ready;
 mod options;
 mod preflight;
-mod secret;
+mod secret_reload;
 pub(crate) mod signals;
-mod waiting;
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -18,122 +19,28 @@ use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
 use actix_web::{rt, web};
-use conclave_cluster::raft::files;
-use conclave_cluster::wire::{SecretError, TlsError};
-use conclave_cluster::{Cluster, StartError, World};
+use conclave_cluster::{Cluster, World};
 use tokio::time::Instant;
 
-use crate::access;
 use crate::actors::{self, Registry};
-use crate::admin::{self, Door, Phase};
+use crate::admin::{self, AdminState, Phase};
 use crate::admission::buffers::Buffers;
 use crate::admission::{Shares, descriptors};
 use crate::config::{Config, Environment};
-use crate::exit::Exit;
-use crate::http::{self, Shared};
-use crate::listener::{self, tls};
+use crate::listener;
 use crate::service::Services;
-use crate::socket::Sockets;
 use crate::telemetry::metrics::{About, Metrics, UPKEEP};
+use crate::transport::ws::Sockets;
+use crate::transport::{self, AppState, Pipeline};
+pub use error::Error;
+use not_ready::Waiting;
 pub(crate) use preflight::preflight;
 use signals::Signals;
-use waiting::Waiting;
 
 /// Of the grace time, what is kept for handing leadership over and flushing.
 const FAREWELL: Duration = Duration::from_secs(3);
 /// For how long a client that reads slowly may keep its connection after its answer, when the node goes.
 const LINGER_SECONDS: u64 = 1;
-
-/// Why a node does not run.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// No place for the data.
-    #[error("node.data_dir is empty, and neither XDG_DATA_HOME nor HOME says where the data belongs")]
-    Homeless,
-    /// A listener's address cannot be had.
-    #[error("cannot listen on {address} ({key}): {error}")]
-    Listen {
-        /// The configured address.
-        address: SocketAddr,
-        /// The key that says so.
-        key: &'static str,
-        /// What the system says.
-        error: std::io::Error,
-    },
-    /// An address cannot be had, as it was tried before anything was started.
-    #[error("cannot listen on {address} ({key}): {error}")]
-    Bind {
-        /// The configured address.
-        address: String,
-        /// The key that says so.
-        key: &'static str,
-        /// What the system says.
-        error: std::io::Error,
-    },
-    /// Nothing can be written where the data belongs.
-    #[error("cannot write to {} (node.data_dir): {error}", path.display())]
-    Unwritable {
-        /// The directory.
-        path: PathBuf,
-        /// What the system says.
-        error: std::io::Error,
-    },
-    /// The cluster part does not start.
-    #[error("cannot start: {0}")]
-    Start(#[from] StartError),
-    /// The data directory cannot be used.
-    #[error("cannot start: {0}")]
-    Disk(#[from] files::Error),
-    /// The certificates for links between nodes cannot be used.
-    #[error("cluster.tls: {0}")]
-    Tls(#[from] TlsError),
-    /// The secret that the nodes share cannot be used.
-    #[error("cluster.secret_file: {0}")]
-    Secret(#[from] SecretError),
-    /// The cluster part cannot go on.
-    #[error("the node cannot go on: {0}")]
-    Failed(String),
-    /// The files that say who may come in cannot be used.
-    #[error(transparent)]
-    Access(#[from] access::Error),
-    /// The public certificate cannot be used.
-    #[error("http.tls: {0}")]
-    PublicTls(#[from] tls::Error),
-    /// Metrics cannot be kept.
-    #[error(transparent)]
-    Metrics(#[from] crate::telemetry::metrics::Error),
-    /// The system refuses threads, signals or sockets.
-    #[error("operating system error: {0}")]
-    System(#[from] std::io::Error),
-    /// A server ended by itself.
-    #[error("the {0} listener ended by itself")]
-    Ended(&'static str),
-    /// The way out took longer than `shutdown.grace`.
-    #[error("the log could not be closed within shutdown.grace")]
-    Unflushed,
-}
-
-impl Error {
-    /// The exit code that fits.
-    pub fn exit(&self) -> Exit {
-        match self {
-            Self::Homeless => Exit::Usage,
-            Self::Start(StartError::Reused(_))
-            | Self::Disk(files::Error::Foreign { .. } | files::Error::Format { .. }) => Exit::Refused,
-            Self::Tls(_) | Self::Secret(_) | Self::PublicTls(_) | Self::Access(_) => Exit::Usage,
-            Self::Start(StartError::Listen { .. } | StartError::Raft(_))
-            | Self::Disk(files::Error::Io { .. } | files::Error::Damaged { .. })
-            | Self::Failed(_)
-            | Self::Listen { .. }
-            | Self::Bind { .. }
-            | Self::Unwritable { .. }
-            | Self::Metrics(_)
-            | Self::System(_)
-            | Self::Ended(_)
-            | Self::Unflushed => Exit::Failed,
-        }
-    }
-}
 
 /// Runs a node until a signal ends it.
 pub fn run(config: &Config, environment: &Environment) -> Result<(), Error> {
@@ -179,11 +86,11 @@ async fn live(config: &Config, environment: &Environment) -> Result<(), Error> {
     let shares = Shares::new(&options::shares(config, connections_max));
     let tls = options::public_tls(config, shares.handshakes.clone())?;
     rt::spawn(upkeep(metrics.clone()));
-    let door = Door::new(metrics, about(config));
-    let admin = admin::listen(private, door.clone())?;
+    let state = AdminState::new(metrics, about(config));
+    let admin = admin::listen(private, state.clone())?;
     let admin_handle = admin.handle();
     let mut admin = rt::spawn(admin);
-    let telemetry = telemetry.map(|listener| admin::observe(listener, door.clone())).transpose()?;
+    let telemetry = telemetry.map(|listener| admin::observe(listener, state.clone())).transpose()?;
     let telemetry_handle = telemetry.as_ref().map(actix_web::dev::Server::handle);
     let mut telemetry = rt::spawn(async {
         match telemetry {
@@ -205,29 +112,31 @@ async fn live(config: &Config, environment: &Environment) -> Result<(), Error> {
             return Ok(());
         }
     };
-    door.attach(cluster.clone());
+    state.attach(cluster.clone());
 
     rt::spawn(edge.access.auth.clone().keep_current(asked.clone()));
     if let Some(secrets) = secrets {
-        rt::spawn(secret::keep_current(secrets, asked.clone()));
+        rt::spawn(secret_reload::keep_current(secrets, asked.clone()));
     }
     if let Some(tls) = tls.clone() {
         rt::spawn(tls.keep_current(asked));
     }
     let registry = Registry::new(cluster.clone(), edge.limits());
-    let sockets = Sockets::new(options::sockets(config), cluster.clone());
-    rt::spawn(sockets.clone().keep());
-    door.seat(sockets.clone());
     // Beside apply, which makes the hints, and not on the threads that serve.
     tokio::spawn(actors::dispatch::run(cluster.hints(), registry.clone()));
-    tokio::spawn(actors::room::run(cluster.casts(), registry.clone()));
+    tokio::spawn(actors::room::run(cluster.datagrams(), registry.clone()));
     let services = Services::new(cluster.clone(), registry, edge.access.auth.clone(), options::terms(config));
-    let shared = web::Data::new(Shared::new(Arc::new(services), edge, sockets));
+    let services = Arc::new(services);
+    let sockets = Sockets::new(options::sockets(config), services.clone());
+    rt::spawn(sockets.clone().keep());
+    state.seat(sockets.clone());
+    let shared = web::Data::new(AppState::new(services, edge));
+    let pipeline = Arc::new(Pipeline::new(shared.clone(), sockets.clone()));
     waiting.end();
-    let server = serve_public(config, connections_max, tls, public, shared.clone())?;
+    let server = serve_public(config, connections_max, tls, public, &shared.options, pipeline)?;
     let public_handle = server.handle();
     let mut server = rt::spawn(server);
-    door.enter(Phase::Serving);
+    state.enter(Phase::Serving);
     tracing::info!(node = config.node.id, http = http_url, edition = %config.edition.name, "serving");
 
     let mut lame_duck = Duration::ZERO;
@@ -247,9 +156,9 @@ async fn live(config: &Config, environment: &Environment) -> Result<(), Error> {
         _ = &mut telemetry => Err(Error::Ended("telemetry")),
     };
     rt::spawn(signals.second_ends_at_once());
-    door.enter(Phase::Draining);
+    state.enter(Phase::Draining);
     serve_as_lame_duck(lame_duck, &shared, &cluster).await;
-    let left = leave(config.shutdown.grace, &shared, &public_handle, &cluster).await;
+    let left = leave(config.shutdown.grace, &shared, &sockets, &public_handle, &cluster).await;
     if let Some(telemetry) = telemetry_handle {
         telemetry.stop(false).await;
     }
@@ -259,7 +168,7 @@ async fn live(config: &Config, environment: &Environment) -> Result<(), Error> {
 
 /// Says that this node goes away, and serves everything meanwhile, so that load balancers and clients leave before
 /// anything is refused.
-async fn serve_as_lame_duck(duration: Duration, shared: &Shared, cluster: &Cluster) {
+async fn serve_as_lame_duck(duration: Duration, shared: &AppState, cluster: &Cluster) {
     shared.announce_leaving();
     if !duration.is_zero() {
         // Whoever takes over does so while this node still answers.
@@ -273,7 +182,8 @@ async fn serve_as_lame_duck(duration: Duration, shared: &Shared, cluster: &Clust
 /// The port is served until then: a listening socket whose connections nobody takes would let them hang.
 async fn leave(
     grace: Duration,
-    shared: &Shared,
+    shared: &AppState,
+    sockets: &Sockets,
     public: &ServerHandle,
     cluster: &Cluster,
 ) -> Result<(), Error> {
@@ -283,7 +193,7 @@ async fn leave(
     // Idle connections are no reason to wait, and the server cannot tell them from busy ones: requests are counted.
     let (requests, ()) = tokio::join!(
         tokio::time::timeout_at(end - farewell, shared.drained()),
-        shared.drain_sockets(end - farewell)
+        send_elsewhere(shared, sockets, end - farewell)
     );
     if requests.is_err() {
         tracing::warn!(requests = shared.in_flight(), "shutdown timed out: requests are aborted");
@@ -297,6 +207,13 @@ async fn leave(
         }
         Err(_) => Err(Error::Unflushed),
     }
+}
+
+/// Sends the sockets of this node to other nodes; everything about them is over by `end`.
+async fn send_elsewhere(shared: &AppState, sockets: &Sockets, end: Instant) {
+    let services = &shared.services;
+    let urls = services.nodes.elsewhere(&services.cluster, shared.options.tls).await;
+    sockets.drain(&urls, end).await;
 }
 
 /// Sees to it that there are descriptors, and says how many connections of the public they are enough for.
@@ -328,24 +245,24 @@ fn serve_public(
     connections_max: usize,
     tls: Option<listener::Tls>,
     listener: TcpListener,
-    shared: web::Data<Shared>,
+    edge: &transport::Options,
+    pipeline: Arc<Pipeline>,
 ) -> std::io::Result<actix_web::dev::Server> {
     let workers = options::workers(config);
-    let judge = shared.clone().into_inner();
-    let for_app = shared.clone();
-    let app = move || http::app(for_app.clone());
+    let shedder = pipeline.clone();
+    let app = move || transport::app(pipeline.clone());
     let options = listener::Options {
-        buffers: Buffers::new(usize::try_from(config.http.buffers_bytes_max).unwrap_or(usize::MAX)),
+        buffers: Buffers::new(config.http.buffers_bytes_max.in_memory()),
         workers,
         connections_max: connections_max.div_ceil(workers),
-        shares: shared.options.shares.clone(),
-        trusted_proxies: shared.options.trusted_proxies.clone(),
+        shares: edge.shares.clone(),
+        trusted_proxies: edge.trusted_proxies.clone(),
         proxy_protocol: options::networks(&config.http.proxy_protocol),
         keep_alive: config.http.keep_alive,
         patience: config.http.request_timeout,
         shutdown_seconds: LINGER_SECONDS,
         tls,
-        judge,
+        shedder,
     };
     listener::serve(options, listener, app)
 }
@@ -411,6 +328,7 @@ pub(crate) fn data_dir(config: &Config, environment: &Environment) -> Result<Pat
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exit::Exit;
 
     fn environment(variables: &[(&str, &str)]) -> Environment {
         variables.iter().map(|(name, value)| (*name, *value)).collect()
@@ -434,10 +352,5 @@ mod tests {
         let error = bind(taken.local_addr().unwrap(), 16, "admin.listen").unwrap_err();
         assert!(error.to_string().contains("admin.listen"), "{error}");
         assert_eq!(error.exit(), Exit::Failed);
-    }
-
-    #[test]
-    fn a_reused_id_is_a_refusal() {
-        assert_eq!(Error::Start(StartError::Reused(3)).exit(), Exit::Refused);
     }
 }

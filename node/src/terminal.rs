@@ -1,6 +1,6 @@
 //! What people and scripts read: standard output and standard error.
 
-pub(crate) mod table;
+pub(crate) mod cluster_status_table;
 
 use std::io::Write as _;
 

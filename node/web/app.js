@@ -7,11 +7,11 @@ import { qr } from "./qr.js";
 import { Receiver } from "./receiver.js";
 import * as saving from "./saving.js";
 import { Sender } from "./sender.js";
-import { Trouble } from "./side.js";
+import { TransferError } from "./side.js";
 import * as sink from "./sink.js";
 import { Transfers } from "./transfers.js";
 import { at, element, list, notice, plainName, say, show, shown, total, wait } from "./view.js";
-import { bytes, files as manyFiles, words } from "./words.js";
+import { bytes, files as manyFiles, words } from "./messages.js";
 
 const relayOnly = new URLSearchParams(location.search).get("relay") === "1";
 /** The sender or receiver of this moment. */
@@ -102,7 +102,7 @@ function retire(last) {
 
 async function begin(Kind, options) {
   const lack = lacking();
-  if (lack) throw new Trouble(lack);
+  if (lack) throw new TransferError(lack);
   const client = link.session(token());
   await client.opened;
   return new Kind({ client, transfers: new Transfers(client), relayOnly, ...options });
@@ -279,7 +279,7 @@ async function receive(code) {
     way("Looking for the shortest way.");
     if (silent) asleep();
     show("moving");
-    received(await receiver.accept(sink.open));
+    received(await receiver.accept(sink.roomFor));
   } catch (error) {
     if (mine === turn) failed(error);
   }
@@ -376,7 +376,7 @@ addEventListener("pageshow", ({ persisted }) => {
   side = null;
   link.session(token());
   if (shown === "signin") return;
-  if (offered) trouble(new Trouble("was_away"));
+  if (offered) trouble(new TransferError("was_away"));
   else home();
 });
 
@@ -404,7 +404,7 @@ function start() {
 }
 
 const lack = lacking();
-if (lack) trouble(new Trouble(lack));
+if (lack) trouble(new TransferError(lack));
 else {
   void sink.sweep();
   if (await welcome()) start();

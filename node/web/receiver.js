@@ -4,9 +4,9 @@ import { fresh } from "./code.js";
 import { sleep } from "./conclave.js";
 import { count, Damaged, Writer } from "./records.js";
 import { toBase64 } from "./seal.js";
-import { random, recordsOf, salted, Side, Trouble } from "./side.js";
+import { random, recordsOf, salted, Side, TransferError } from "./side.js";
 import { TooLarge } from "./sink.js";
-import { receiveDirect, receiveRelayed } from "./ways.js";
+import { receiveDirect, receiveRelayed } from "./transports.js";
 
 /** For so long the receiver waits for a direct connection before it goes through the relay. */
 const DIRECT_WITHIN_MS = 4000;
@@ -58,7 +58,7 @@ export class Receiver extends Side {
       const heard = await Promise.race([welcome, sleep(Math.min(HELLO_EVERY_MS, Math.max(0, left())), this.stop.signal)]);
       if (heard) return heard;
     }
-    throw new Trouble("no_answer");
+    throw new TransferError("no_answer");
   }
 
   async #hello(tries) {
@@ -67,7 +67,7 @@ export class Receiver extends Side {
       peer = await this.client.lookup(this.#code.invite);
     } catch (error) {
       if (error.code !== "peer_not_found") throw error;
-      if (tries >= 1) throw new Trouble("unknown_code");
+      if (tries >= 1) throw new TransferError("unknown_code");
       return;
     }
     if (peer !== this.peer) await this.meet(peer, this.#code.invite);
@@ -76,14 +76,14 @@ export class Receiver extends Side {
 
   async hear({ from, type, payload }) {
     if (from !== this.peer) return;
-    if (payload?.unreadable) return this.#welcomed.reject(new Trouble("wrong_secret"));
+    if (payload?.unreadable) return this.#welcomed.reject(new TransferError("wrong_secret"));
     const letter = await this.letters.open(from, this.id, type, payload).catch(() => null);
     if (!letter) return;
     this.alive();
     if (letter.kind === "rtc") this.negotiated(type, letter.payload);
     else if (letter.kind === "there") void this.tell("here").catch(() => {});
     else if (letter.kind === "second") this.on({ phase: "second" });
-    else if (letter.kind === "bye") this.#end(new Trouble(GOODBYES[letter.why] ?? letter.why));
+    else if (letter.kind === "bye") this.#end(new TransferError(GOODBYES[letter.why] ?? letter.why));
     else if (letter.kind === "welcome" && letter.b === this.#b) this.#listed(letter, 0);
     else if (letter.kind === "list") this.#listed(letter, letter.page);
   }
@@ -104,7 +104,7 @@ export class Receiver extends Side {
 
   #paired(a, files) {
     const sound = (file) => typeof file?.name === "string" && Number.isSafeInteger(file.size) && file.size >= 0;
-    if (!files.length || !files.every(sound)) return this.#end(new Trouble("no_answer"));
+    if (!files.length || !files.every(sound)) return this.#end(new TransferError("no_answer"));
     this.#salt = salted(a, this.#b);
     this.files = files;
     this.connect(true);
@@ -122,7 +122,7 @@ export class Receiver extends Side {
 
   /** The sender's page was closed. */
   left() {
-    this.#end(new Trouble("closed"));
+    this.#end(new TransferError("closed"));
   }
 
   #end(trouble) {
@@ -137,26 +137,32 @@ export class Receiver extends Side {
     return this.channel?.readyState === "open" ? "direct" : "relay";
   }
 
-  /** Fetches everything; `open(file)` makes a sink. Resolves with the files, checked. */
-  async accept(open) {
-    const writer = new Writer(this.files, open);
+  /**
+   * Fetches everything; `roomFor(files)` gives what makes a sink for each, or throws `TooLarge`. Resolves with the files,
+   * checked.
+   */
+  async accept(roomFor) {
     const sizes = this.files.map((file) => file.size);
+    let writer = null;
     try {
+      writer = new Writer(this.files, await roomFor(this.files));
       for (let run = 1, failures = 0; !writer.complete; run++) {
         const before = writer.done;
         const error = await this.#receive(writer, sizes, run).catch((error) => error);
         if (this.#ended) throw this.#ended;
         this.stop.signal.throwIfAborted();
-        if (error instanceof Damaged) throw new Trouble("damaged", error.message);
-        if (error instanceof TooLarge || error?.name === "QuotaExceededError") throw new Trouble("too_large");
-        if (error instanceof Trouble) throw error;
+        if (error instanceof Damaged) throw new TransferError("damaged", error.message);
+        // There was room at first; something else has taken it.
+        if (error?.name === "QuotaExceededError") throw new TransferError("too_large");
+        if (error instanceof TransferError) throw error;
         failures = error && error !== BACK && writer.done === before ? failures + 1 : 0;
-        if (failures > FAILURES_MAX) throw new Trouble("gone");
+        if (failures > FAILURES_MAX) throw new TransferError("gone");
       }
     } catch (error) {
-      await writer.abandon();
-      if (!this.#ended) await this.cancel(error.code ?? "failed");
-      throw error;
+      const trouble = error instanceof TooLarge ? new TransferError("too_large") : error;
+      await writer?.abandon();
+      if (!this.#ended) await this.cancel(trouble.code ?? "failed");
+      throw trouble;
     }
     await this.tell("done").catch(() => {});
     this.end();
@@ -177,8 +183,9 @@ export class Receiver extends Side {
       heard = performance.now();
       this.alive();
     };
-    const take = async (i, sealed) => {
-      await writer.write(await records.open(i, sealed));
+    const open = (i, sealed) => records.open(i, sealed);
+    const take = async (record) => {
+      await writer.write(record);
       onbytes();
       tell();
     };
@@ -188,7 +195,7 @@ export class Receiver extends Side {
       if (quiet < STALLED_MS) return;
       this.on({ phase: "stalled", via, done: writer.done });
       if (via === "direct") stop.abort(new Error("the direct connection is silent"));
-      else if (quiet > GONE_MS) stop.abort(new Trouble("gone"));
+      else if (quiet > GONE_MS) stop.abort(new TransferError("gone"));
       // The word to begin may have been lost with a node.
       else void start();
     }, STALLED_MS / 2);
@@ -197,8 +204,8 @@ export class Receiver extends Side {
     try {
       const receiving =
         via === "direct"
-          ? receiveDirect(this.channel, { run, total, take, signal })
-          : receiveRelayed(this.transfers, { root: this.root, salt: this.#salt, run, total, take, onbytes, signal });
+          ? receiveDirect(this.channel, { run, total, open, take, signal })
+          : receiveRelayed(this.transfers, { root: this.root, salt: this.#salt, run, total, open, take, onbytes, signal });
       receiving.catch(() => {});
       await start();
       await receiving;

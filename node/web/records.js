@@ -10,6 +10,8 @@ const DATA = 0;
 const END = 1;
 /** File bytes in one record, so that a sealed record fills one chunk. */
 const DATA_BYTES = CHUNK_BYTES - RECORD_OVERHEAD - 1;
+/** What is read at once, about 1 MiB: every read asks another process. The next piece is read meanwhile. */
+const PIECE_BYTES = 21 * DATA_BYTES;
 
 const recordsFrom = (size, offset) => Math.ceil((size - offset) / DATA_BYTES) + 1;
 
@@ -32,14 +34,24 @@ export class Reader {
   #files;
   // Of each file: the digest of its first `done` bytes.
   #digests;
+  // The piece that records are cut from, and the one after it: `{ file, offset, bytes }`.
+  #piece = null;
+  #next = null;
+  #reading = Promise.resolve();
 
   constructor(files) {
     this.#files = files;
     this.#digests = files.map(() => ({ hash: new Sha256(), done: 0, hex: null }));
   }
 
-  /** Record `number` of the run from `at` on. Within a run, to be asked for in ascending order, one by one. */
-  async read(at, number) {
+  /** Record `number` of the run from `at` on. Within a run, to be asked for in ascending order. */
+  read(at, number) {
+    const record = this.#reading.then(() => this.#numbered(at, number));
+    this.#reading = record.catch(() => {});
+    return record;
+  }
+
+  async #numbered(at, number) {
     let { file, offset } = at;
     for (let left = number; ; file++, offset = 0) {
       const records = recordsFrom(this.#files[file].size, offset);
@@ -79,8 +91,23 @@ export class Reader {
   }
 
   async #slice(file, offset, end = Infinity) {
-    const slice = this.#files[file].slice(offset, Math.min(offset + DATA_BYTES, end));
-    return new Uint8Array(await slice.arrayBuffer());
+    const holds = (piece) =>
+      piece?.file === file && piece.offset <= offset && offset + DATA_BYTES <= piece.offset + PIECE_BYTES;
+    if (!holds(this.#piece)) {
+      this.#piece = holds(this.#next) ? this.#next : this.#load(file, offset);
+      this.#next = this.#load(file, this.#piece.offset + PIECE_BYTES);
+    }
+    const { bytes, offset: from } = this.#piece;
+    return (await bytes).subarray(offset - from, Math.min(offset + DATA_BYTES, end) - from);
+  }
+
+  #load(file, offset) {
+    if (offset >= this.#files[file].size) return null;
+    const slice = this.#files[file].slice(offset, offset + PIECE_BYTES);
+    const bytes = slice.arrayBuffer().then((buffer) => new Uint8Array(buffer));
+    // A failure is told when the piece's turn comes.
+    bytes.catch(() => {});
+    return { file, offset, bytes };
   }
 }
 
@@ -115,7 +142,8 @@ export class Writer {
       if (this.at.offset + body.length > file.size) throw new Error("a file is longer than was announced");
       await this.#sinks.now.write(body);
       this.#hash.update(body);
-      this.#crc.update(body);
+      // An archive is made of several files alone.
+      if (this.#files.length > 1) this.#crc.update(body);
       this.at = { file: this.at.file, offset: this.at.offset + body.length };
       this.done += body.length;
       return;

@@ -2,7 +2,7 @@
 
 import * as sink from "./sink.js";
 import { at, element, list, plainName, say } from "./view.js";
-import { bytes, files as manyFiles } from "./words.js";
+import { bytes, files as manyFiles } from "./messages.js";
 import { zip } from "./zip.js";
 
 /** A browser copies what it saves; so many bytes a second at least, and at least so long. */

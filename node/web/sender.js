@@ -3,8 +3,8 @@
 import { sleep } from "./conclave.js";
 import { bytesBefore, count, Reader } from "./records.js";
 import { toBase64 } from "./seal.js";
-import { random, recordsOf, salted, Side, Trouble } from "./side.js";
-import { sendDirect, sendRelayed } from "./ways.js";
+import { random, recordsOf, salted, Side, TransferError } from "./side.js";
+import { sendDirect, sendRelayed } from "./transports.js";
 
 const UNREADABLE_MAX = 20;
 /** Bytes of one letter's share of the list: sealed and in base64 it fits a signal. */
@@ -55,7 +55,7 @@ export class Sender extends Side {
 
   async offer(code) {
     this.#pages = pagesOf(this.#files);
-    if (!this.#pages) throw new Trouble("too_many_files");
+    if (!this.#pages) throw new TransferError("too_many_files");
     await this.start(code);
     await this.client.claim(this.id, { inviteCode: code.invite });
     this.stop.signal.throwIfAborted();
@@ -82,7 +82,7 @@ export class Sender extends Side {
     else if (letter.kind === "start") void this.#send(letter);
     else if (letter.kind === "done") this.#finish({ phase: "done", checked: true });
     else if (letter.kind === "bye" && letter.why === "left") this.left();
-    else if (letter.kind === "bye") this.#finish({ phase: "failed", trouble: new Trouble(`other_${letter.why}`) });
+    else if (letter.kind === "bye") this.#finish({ phase: "failed", trouble: new TransferError(`other_${letter.why}`) });
   }
 
   async #greet(from, { b, call }) {
@@ -166,7 +166,7 @@ export class Sender extends Side {
       records.seal(
         i,
         await reader.read(at, i).catch((cause) => {
-          throw Object.assign(new Trouble("unreadable_file"), { cause });
+          throw Object.assign(new TransferError("unreadable_file"), { cause });
         }),
       );
     const onreceived = (received) => {
@@ -181,7 +181,7 @@ export class Sender extends Side {
       await sleep(CHECKED_WITHIN_MS, signal);
       this.#finish({ phase: "done", checked: false });
     } catch (error) {
-      if (error instanceof Trouble && error.code !== "cancelled") {
+      if (error instanceof TransferError && error.code !== "cancelled") {
         await this.cancel("unreadable_file");
         this.#finish({ phase: "failed", trouble: error });
       }

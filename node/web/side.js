@@ -20,7 +20,7 @@ const ASK_AGAIN_MS = 1000;
 const ASK_EVERY_MS = 2000;
 
 /** What a person should be told; `code` says which. */
-export class Trouble extends Error {
+export class TransferError extends Error {
   constructor(code, detail = "") {
     super(detail || code);
     this.code = code;
@@ -156,7 +156,7 @@ export class Side {
 
   end() {
     this.off?.();
-    this.stop.abort(new Trouble("cancelled"));
+    this.stop.abort(new TransferError("cancelled"));
     this.link?.close();
   }
 

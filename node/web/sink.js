@@ -6,13 +6,14 @@ import { sleep } from "./errors.js";
 
 const PREFIX = "conclave-received-";
 /** What a browser tab can be trusted to hold. */
-export const MEMORY_BYTES_MAX = 1 << 30;
+const MEMORY_BYTES_MAX = 1 << 30;
 /** Files up to this size are held in memory, until they are so many bytes together. */
 const SMALL_BYTES = 256 << 10;
 const SMALL_BYTES_TOTAL = 128 << 20;
+/** What is written to disk at once: every write asks another process. One is under way while the next one is gathered. */
+const WRITE_BYTES = 1 << 20;
 
 let own = null;
-let small = 0;
 
 const top = () => navigator.storage.getDirectory();
 
@@ -54,7 +55,6 @@ export async function sweep() {
 export async function clear(afterMs = 0) {
   const mine = own;
   own = null;
-  small = 0;
   try {
     const { name, leave } = await mine;
     await sleep(afterMs);
@@ -65,17 +65,42 @@ export async function clear(afterMs = 0) {
   }
 }
 
-/** A sink for one file. */
-export async function open(file) {
-  if (file.size <= SMALL_BYTES && small + file.size <= SMALL_BYTES_TOTAL) {
-    small += file.size;
-    return inMemory();
+/**
+ * How to open a sink for each of these files, if there is room for all: on disk, else in memory. Throws `TooLarge` before
+ * a byte has come.
+ */
+export async function roomFor(files) {
+  const bytes = files.reduce((sum, { size }) => sum + size, 0);
+  if (bytes > SMALL_BYTES && (await diskHas(bytes))) {
+    let small = 0;
+    return async ({ size }) => {
+      if (size > SMALL_BYTES || small + size > SMALL_BYTES_TOTAL) return onDisk();
+      small += size;
+      return inMemory();
+    };
   }
+  if (bytes > MEMORY_BYTES_MAX) throw new TooLarge();
+  return async () => inMemory();
+}
+
+/**
+ * Whether the browser lets a file grow so large. Its `estimate()` does not say: a private window of Chromium names 4 GiB
+ * and takes 1.4 GB. Nothing is written.
+ */
+async function diskHas(bytes) {
   try {
-    return await onDisk();
+    const { handle: place } = await folder();
+    const stream = await (await place.getFileHandle("room", { create: true })).createWritable();
+    try {
+      await stream.truncate(bytes);
+      return true;
+    } finally {
+      await stream.abort().catch(() => {});
+      await place.removeEntry("room").catch(() => {});
+    }
   } catch {
-    if (file.size > MEMORY_BYTES_MAX) throw new TooLarge();
-    return inMemory();
+    // No such file system, or too little room in it.
+    return false;
   }
 }
 
@@ -85,9 +110,11 @@ async function onDisk() {
   const handle = await place.getFileHandle(name, { create: true });
   const stream = await handle.createWritable();
   const remove = () => place.removeEntry(name).catch(() => {});
+  const pieces = gathered((bytes) => stream.write(bytes));
   return {
-    write: (bytes) => stream.write(bytes),
+    write: pieces.write,
     finish: async () => {
+      await pieces.finish();
       await stream.close();
       return handle.getFile();
     },
@@ -96,6 +123,32 @@ async function onDisk() {
         .abort()
         .catch(() => {})
         .then(remove),
+  };
+}
+
+/** Gathers `size` bytes at a time for `put`, called again once it is done. A failure is told at the next call. */
+export function gathered(put, size = WRITE_BYTES) {
+  let [piece, held, putting] = [new Uint8Array(size), 0, Promise.resolve()];
+  const hand = async () => {
+    await putting;
+    putting = put(piece.subarray(0, held));
+    putting.catch(() => {});
+    [piece, held] = [new Uint8Array(size), 0];
+  };
+  return {
+    write: async (bytes) => {
+      for (let at = 0; at < bytes.length;) {
+        if (held === size) await hand();
+        const part = bytes.subarray(at, at + size - held);
+        piece.set(part, held);
+        held += part.length;
+        at += part.length;
+      }
+    },
+    finish: async () => {
+      if (held) await hand();
+      await putting;
+    },
   };
 }
 

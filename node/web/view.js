@@ -1,7 +1,7 @@
 // What the page is made of: its sections, and the small things that all of them use.
 
 import { awake } from "./awake.js";
-import { bytes } from "./words.js";
+import { bytes } from "./messages.js";
 
 export const at = (id) => document.getElementById(id);
 

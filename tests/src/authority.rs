@@ -50,7 +50,7 @@ impl Authority {
     /// Has the nodes speak TLS.
     pub fn serve(&self, builder: Builder) -> Builder {
         let file = |name| self.file(name).display().to_string();
-        builder.set("http.tls.cert", &file("cert.pem")).set("http.tls.key", &file("key.pem")).secured()
+        builder.set("http.tls.cert", &file("cert.pem")).set("http.tls.key", &file("key.pem"))
     }
 
     /// Has the nodes ask clients for certificates of this authority, too.

@@ -1,46 +1,38 @@
 //! What a cluster should be like.
 
+use conclave_client_sim::chaos::cluster::Plan;
+
+use crate::binary;
 use crate::cluster::Cluster;
 
 /// A cluster to be.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Builder {
-    pub(crate) nodes: u64,
-    pub(crate) settings: Vec<(String, String)>,
-    pub(crate) variables: Vec<(String, String)>,
-    pub(crate) descriptors: Option<(u64, u64)>,
-    pub(crate) intercepted: bool,
-    pub(crate) secured: bool,
-    pub(crate) guarded: bool,
+    pub(crate) plan: Plan,
     pub(crate) shared: bool,
 }
 
 impl Default for Builder {
     /// Three nodes with nothing set.
     fn default() -> Self {
-        Self {
-            nodes: 3,
-            settings: Vec::new(),
-            variables: Vec::new(),
-            descriptors: None,
-            intercepted: false,
-            secured: false,
-            guarded: true,
-            shared: false,
-        }
+        // Where their files are is decided when they start.
+        let builder =
+            Self { plan: Plan::new(binary::conclave().to_owned(), Default::default()), shared: false };
+        // No load balancer has to notice first.
+        builder.set("shutdown.lame_duck", "0s")
     }
 }
 
 impl Builder {
     /// How many nodes it begins with, ids from 1 up. Three if nothing is said.
     pub fn nodes(mut self, nodes: u64) -> Self {
-        self.nodes = nodes;
+        self.plan.nodes = nodes;
         self
     }
 
     /// Sets a key of every node's configuration, as `--set KEY=VALUE` does.
     pub fn set(mut self, key: &str, value: &str) -> Self {
-        self.settings.push((key.to_owned(), value.to_owned()));
+        self.plan.settings.push((key.to_owned(), value.to_owned()));
         self
     }
 
@@ -51,31 +43,25 @@ impl Builder {
 
     /// Sets an environment variable of every node.
     pub fn env(mut self, name: &str, value: &str) -> Self {
-        self.variables.push((name.to_owned(), value.to_owned()));
+        self.plan.variables.push((name.to_owned(), value.to_owned()));
         self
     }
 
     /// How many descriptors each node may have open when it starts, and at the most.
     pub fn descriptors(mut self, soft: u64, hard: u64) -> Self {
-        self.descriptors = Some((soft, hard));
+        self.plan.prelude = Some(format!("ulimit -S -n {soft} && ulimit -H -n {hard}"));
         self
     }
 
     /// Lets all traffic between the nodes pass through a [`Net`](crate::net::Net).
     pub fn intercepted(mut self) -> Self {
-        self.intercepted = true;
+        self.plan.intercepted = true;
         self
     }
 
     /// Gives the nodes no shared secret, as on a single machine nobody has to. All others have one.
     pub fn unguarded(mut self) -> Self {
-        self.guarded = false;
-        self
-    }
-
-    /// Its public side speaks TLS, and so cannot be asked in the clear whether it is ready.
-    pub(crate) fn secured(mut self) -> Self {
-        self.secured = true;
+        self.plan.guarded = false;
         self
     }
 
@@ -87,15 +73,15 @@ impl Builder {
 
     /// Starts it, and waits until every node is ready.
     pub async fn start(self) -> Cluster {
-        let mut cluster = Cluster::place(self).await;
-        cluster.spawn_all();
+        let all: Vec<u64> = (1..=self.plan.nodes).collect();
+        let mut cluster = self.start_only(&all).await;
         cluster.wait_ready().await;
         cluster
     }
 
     /// Starts only these of its nodes, and waits for nothing.
     pub async fn start_only(self, ids: &[u64]) -> Cluster {
-        let mut cluster = Cluster::place(self).await;
+        let mut cluster = Cluster::install(self).await;
         for id in ids {
             cluster.restart(*id);
         }

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use conclave_client::http::Connection;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use serde_json::Value;
@@ -28,12 +29,11 @@ pub struct Events {
     body: Incoming,
     text: String,
     ready: VecDeque<Event>,
-    /// The task that drives the connection.
-    connection: tokio::task::JoinHandle<()>,
+    connection: Connection,
 }
 
 impl Events {
-    pub(crate) fn new(body: Incoming, connection: tokio::task::JoinHandle<()>) -> Self {
+    pub(crate) fn new(body: Incoming, connection: Connection) -> Self {
         Self { body, text: String::new(), ready: VecDeque::new(), connection }
     }
 
@@ -54,7 +54,7 @@ impl Events {
             if let Some(event) = self.ready.pop_front() {
                 return Some(event);
             }
-            let frame = self.body.frame().await?.ok()?;
+            let frame = self.connection.drive(self.body.frame()).await.ok()??.ok()?;
             let bytes = frame.into_data().unwrap_or_default();
             self.text.push_str(std::str::from_utf8(&bytes).expect("streams are UTF-8"));
             while let Some(end) = self.text.find("\n\n") {
@@ -62,12 +62,6 @@ impl Events {
                 self.ready.extend(parse(&block));
             }
         }
-    }
-}
-
-impl Drop for Events {
-    fn drop(&mut self) {
-        self.connection.abort();
     }
 }
 

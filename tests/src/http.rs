@@ -1,19 +1,17 @@
 //! A small HTTP/1.1 client: one request, one reply, and the difference between no answer and a bad one. It comes again
 //! after a 503, as the contract asks of clients, unless a test wants to see that 503.
 
-use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
+use std::ops::Deref;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper::header::{HeaderMap, HeaderName, HeaderValue};
-use hyper::{Method, Request};
-use hyper_util::rt::TokioIo;
+use conclave_client::http::{self, Connection, Fault, Request, Target};
+use http_body_util::BodyExt;
+use hyper::Method;
+use hyper::header::{HeaderName, HeaderValue};
 use serde_json::Value;
-use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
@@ -33,43 +31,30 @@ pub struct NoAnswer(pub String);
 /// One node's API, seen from one client address. Clones share their kept-alive connections.
 #[derive(Debug, Clone)]
 pub struct Api {
-    base: SocketAddr,
-    from: IpAddr,
-    idle: Arc<Idle>,
+    target: Target,
+    idle: Arc<Mutex<Vec<Connection>>>,
 }
-
-/// A connection, and the task that drives it.
-type Dialed = (SendRequest<Full<Bytes>>, http1::Connection<TokioIo<TcpStream>, Full<Bytes>>);
-
-#[derive(Debug, Default)]
-struct Idle(Mutex<BTreeMap<SocketAddr, Vec<SendRequest<Full<Bytes>>>>>);
 
 impl Api {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
-        self.base
+        self.target.address().parse().expect("nodes of tests are named by address and port")
     }
 
     /// The API under `url`, which is `http://ADDRESS:PORT`.
     pub fn new(url: &str) -> Self {
-        Self { base: address(url), from: Ipv4Addr::LOCALHOST.into(), idle: Arc::default() }
+        Self { target: url.parse().expect("nodes of tests have URLs"), idle: Arc::default() }
     }
 
     /// The same API for a client with another address, which has allowances of its own.
     pub fn seen_from(&self, from: IpAddr) -> Self {
-        Self { base: self.base, from, idle: Arc::default() }
+        Self { target: self.target.clone().seen_from(from), idle: Arc::default() }
     }
 
     /// Begins a request.
     pub fn call(&self, method: Method, path: &str) -> Call {
-        Call {
-            api: self.clone(),
-            method,
-            path: path.to_owned(),
-            headers: HeaderMap::new(),
-            body: Bytes::new(),
-            patience: PATIENCE,
-        }
+        let path = path.parse().expect("tests ask for valid paths");
+        Call { api: self.clone(), request: Request::bare(method, path), patience: PATIENCE }
     }
 
     /// Begins a GET.
@@ -97,42 +82,13 @@ impl Api {
         self.post("/api/relay", body)
     }
 
-    async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, NoAnswer> {
-        let (sender, connection) = self.dial().await?;
-        tokio::spawn(connection);
-        Ok(sender)
+    /// The node, for other connections of this client.
+    pub fn target(&self) -> &Target {
+        &self.target
     }
 
-    async fn dial(&self) -> Result<Dialed, NoAnswer> {
-        let stream = self.stream().await?;
-        http1::handshake(TokioIo::new(stream)).await.map_err(no_answer)
-    }
-
-    /// A connection from this client's address, on which nothing was said yet.
-    pub async fn stream(&self) -> Result<TcpStream, NoAnswer> {
-        let socket = TcpSocket::new_v4().map_err(no_answer)?;
-        if self.from != IpAddr::V4(Ipv4Addr::LOCALHOST) {
-            socket.bind(SocketAddr::new(self.from, 0)).map_err(no_answer)?;
-        }
-        let stream = socket.connect(self.base).await.map_err(no_answer)?;
-        let _ = stream.set_nodelay(true);
-        Ok(stream)
-    }
-
-    fn kept(&self) -> Option<SendRequest<Full<Bytes>>> {
-        let mut idle = self.idle.0.lock().expect("nobody panics while holding it");
-        let list = idle.get_mut(&self.base)?;
-        while let Some(sender) = list.pop() {
-            if sender.is_ready() {
-                return Some(sender);
-            }
-        }
-        None
-    }
-
-    fn keep(&self, sender: SendRequest<Full<Bytes>>) {
-        let mut idle = self.idle.0.lock().expect("nobody panics while holding it");
-        idle.entry(self.base).or_default().push(sender);
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
+        self.idle.lock().expect("nobody panics while holding it")
     }
 }
 
@@ -140,10 +96,7 @@ impl Api {
 #[derive(Debug, Clone)]
 pub struct Call {
     api: Api,
-    method: Method,
-    path: String,
-    headers: HeaderMap,
-    body: Bytes,
+    request: Request,
     patience: Duration,
 }
 
@@ -151,13 +104,13 @@ impl Call {
     /// Adds a header.
     pub fn header(mut self, name: &'static str, value: &str) -> Self {
         let value = HeaderValue::from_str(value).expect("tests send valid header values");
-        self.headers.append(HeaderName::from_static(name), value);
+        self.request.headers.append(HeaderName::from_static(name), value);
         self
     }
 
     /// Sets the body.
     pub fn body(mut self, body: impl Into<Bytes>) -> Self {
-        self.body = body.into();
+        self.request.body = body.into();
         self
     }
 
@@ -194,7 +147,7 @@ impl Call {
 
     /// Makes the request once, whatever the answer; panics where none comes.
     pub async fn once(self) -> Reply {
-        let what = format!("{} {}", self.method, self.path);
+        let what = format!("{} {}", self.request.method, self.request.path);
         match self.attempt().await {
             Ok(reply) => reply,
             Err(NoAnswer(why)) => panic!("{what}: no answer: {why}"),
@@ -215,66 +168,50 @@ impl Call {
     /// # Errors
     /// The whole reply, if it is no success.
     pub async fn open(self) -> Result<Events, Reply> {
-        let (mut sender, connection) = self.api.dial().await.expect("the node listens");
-        let driven = tokio::spawn(async {
-            let _ = connection.await;
-        });
-        let response = sender.send_request(self.into_request()).await.expect("an answer comes");
+        let mut connection = Connection::open(&self.api.target).await.expect("the node listens");
+        let response = connection.send(&self.request).await.expect("an answer comes");
         let (head, body) = response.into_parts();
         if head.status.is_success() {
-            return Ok(Events::new(body, driven));
+            return Ok(Events::new(body, connection));
         }
-        let body = body.collect().await.expect("the whole answer comes").to_bytes();
-        Err(Reply { status: head.status.as_u16(), headers: head.headers, body })
-    }
-
-    fn into_request(self) -> Request<Full<Bytes>> {
-        let mut request = Request::builder()
-            .method(self.method)
-            .uri(self.path)
-            .body(Full::new(self.body))
-            .expect("tests ask for valid paths");
-        *request.headers_mut() = self.headers;
-        let host = HeaderValue::from_str(&self.api.base.to_string()).expect("an address is a valid header");
-        request.headers_mut().insert("host", host);
-        request
+        let body = connection.drive(body.collect()).await.expect("the connection is up");
+        let body = body.expect("the whole answer comes").to_bytes();
+        Err(Reply(http::Reply { status: head.status.as_u16(), headers: head.headers, body, retried: false }))
     }
 
     async fn exchange(self) -> Result<Reply, NoAnswer> {
-        let api = self.api.clone();
-        let mut request = self.into_request();
-
+        let no_answer = |fault: Fault| NoAnswer(fault.to_string());
         // A kept connection may have been closed by the server a moment ago. What was certainly not sent is sent again
         // on a new one; anything else is the caller's to judge.
-        let (response, sender) = loop {
-            let (mut sender, fresh) = match api.kept() {
-                Some(sender) => (sender, false),
-                None => (api.connect().await?, true),
+        loop {
+            let kept = self.api.idle().pop();
+            let fresh = kept.is_none();
+            let mut connection = match kept {
+                Some(connection) => connection,
+                None => Connection::open(&self.api.target).await.map_err(no_answer)?.spawned(),
             };
-            match sender.try_send_request(request).await {
-                Ok(response) => break (response, sender),
-                Err(mut error) => match error.take_message() {
-                    Some(unsent) if !fresh => request = unsent,
-                    _ => return Err(no_answer(error.into_error())),
-                },
+            match connection.exchange(&self.request).await {
+                Ok(reply) => {
+                    self.api.idle().push(connection);
+                    return Ok(Reply(reply));
+                }
+                Err(Fault::Closed) if !fresh => {}
+                Err(fault) => return Err(no_answer(fault)),
             }
-        };
-        let (head, body) = response.into_parts();
-        let body = body.collect().await.map_err(no_answer)?.to_bytes();
-        api.keep(sender);
-        Ok(Reply { status: head.status.as_u16(), headers: head.headers, body })
+        }
     }
 }
 
 /// What a node answered.
 #[derive(Debug, Clone)]
-pub struct Reply {
-    /// The status code.
-    pub status: u16,
-    /// All headers.
-    pub headers: HeaderMap,
-    /// The whole body.
-    pub body: Bytes,
+pub struct Reply(http::Reply);
+
+impl Deref for Reply {
+    type Target = http::Reply;
+
+    fn deref(&self) -> &http::Reply {
+        &self.0
+    }
 }
 
 impl Reply {
@@ -300,7 +237,7 @@ impl Reply {
     /// Asserts the status, and returns the body as JSON.
     #[track_caller]
     pub fn status(&self, status: u16) -> Value {
-        assert_eq!(self.status, status, "body: {}", self.text());
+        assert_eq!(self.0.status, status, "body: {}", self.text());
         self.json()
     }
 
@@ -326,19 +263,4 @@ impl Reply {
         );
         body
     }
-
-    /// How long the server asks to wait before the next attempt.
-    pub fn retry_after(&self) -> Option<Duration> {
-        self.header("retry-after")?.parse().ok().map(Duration::from_secs)
-    }
-}
-
-fn no_answer(error: impl std::error::Error) -> NoAnswer {
-    NoAnswer(error.to_string())
-}
-
-fn address(url: &str) -> SocketAddr {
-    let authority =
-        url.strip_prefix("http://").expect("nodes of tests speak plain HTTP").trim_end_matches('/');
-    authority.parse().expect("nodes of tests are named by address and port")
 }

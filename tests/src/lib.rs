@@ -1,7 +1,7 @@
 //! The harness: whole clusters of real processes, and what a test needs to talk to them and to hurt them.
 //!
 //! Read in this order: [`builder`] says what a cluster should be like, [`cluster`] starts and kills its `conclave serve`
-//! processes, each at its [`node`]'s place; [`http`] asks them, [`raw`] says what no client would, [`socket`] keeps a
+//! processes; [`http`] asks them, [`raw`] says what no client would, [`socket`] keeps a
 //! WebSocket, [`sigma`] one that speaks FlatBuffers, [`shipped`] behaves as the published client of that schema does, [`app`]
 //! as the shipped app, [`events`] listens to them, [`issuer`] makes the tokens they ask for, [`authority`] certificates,
 //! [`relay`] spells the relay's actions, [`roam`] is a client that follows connection errors and `Retry-After` from node to
@@ -14,8 +14,6 @@
 
 pub mod builder;
 pub mod cluster;
-pub mod node;
-pub mod status;
 
 pub mod app;
 pub mod authority;
@@ -25,7 +23,6 @@ pub mod frames;
 pub mod http;
 pub mod issuer;
 pub mod peer;
-pub mod process;
 pub mod proxy;
 pub mod raw;
 pub mod relay;
@@ -40,6 +37,6 @@ pub mod shared;
 pub mod binary;
 pub mod scratch;
 
-pub use conclave_client_sim::chaos::cluster::ports;
-/// What stands between the nodes' peer ports, and their ports and processes, are those that `conclave-sim chaos` uses.
+/// What stands between the nodes' peer ports is what `conclave-sim chaos` uses.
 pub use conclave_client_sim::chaos::net;
+pub use conclave_supervisor::{Ports, Process};

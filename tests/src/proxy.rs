@@ -7,10 +7,9 @@ use std::process::{Command, Stdio};
 
 use crate::cluster::READY;
 use crate::http::Api;
-use crate::ports::Ports;
-use crate::process::Process;
 use crate::scratch::Scratch;
 use crate::wait::eventually;
+use crate::{Ports, Process};
 
 /// A proxy that ends with this.
 pub struct Proxy {
@@ -25,8 +24,8 @@ impl Proxy {
     /// Starts nginx with this in its `http` block, which is told where to listen, and waits until it has a node to pass
     /// requests to.
     pub async fn nginx(http: impl FnOnce(SocketAddr) -> String) -> Self {
-        let (ports, scratch) = (Ports::take(), Scratch::new());
-        let address = SocketAddr::from(([127, 0, 0, 1], ports.get(0)));
+        let (mut ports, scratch) = (Ports::default(), Scratch::new());
+        let address = SocketAddr::from(([127, 0, 0, 1], ports.take().expect("a port is free")));
         let home = scratch.path().display().to_string();
         let folders: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
             .map(|kind| format!("{kind}_temp_path {home}/{kind};"))
@@ -43,8 +42,8 @@ impl Proxy {
 
     /// Starts HAProxy with this file, which is told where to listen, and waits until it has a node to pass requests to.
     pub async fn haproxy(file: impl FnOnce(SocketAddr) -> String) -> Self {
-        let (ports, scratch) = (Ports::take(), Scratch::new());
-        let address = SocketAddr::from(([127, 0, 0, 1], ports.get(0)));
+        let (mut ports, scratch) = (Ports::default(), Scratch::new());
+        let address = SocketAddr::from(([127, 0, 0, 1], ports.take().expect("a port is free")));
         let mut haproxy = Command::new("haproxy");
         haproxy.args(["-db", "-f"]);
         Self::start(haproxy, &file(address), address, ports, scratch).await
@@ -59,7 +58,8 @@ impl Proxy {
     ) -> Self {
         let file = scratch.path().join("configuration");
         fs::write(&file, text).expect("the scratch folder can be written");
-        let process = Process::start(program.arg(&file).env("PATH", path()).stdin(Stdio::null()));
+        program.arg(&file).env("PATH", path()).stdin(Stdio::null());
+        let process = Process::start(program).expect("it is installed");
         let api = Api::new(&format!("http://{address}"));
         let proxy = Self { _process: process, api, _ports: ports, _scratch: scratch };
         eventually(READY, "the proxy answers", async || {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use conclave_client::http;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -69,10 +70,7 @@ impl Raw {
 }
 
 /// A connection on which one request follows another, each after the answer to the one before.
-pub struct Exchange {
-    connection: Raw,
-    read: Vec<u8>,
-}
+pub struct Exchange(http::Raw<Box<dyn Stream>>);
 
 /// An answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,54 +81,29 @@ pub struct Answer {
     pub head: String,
     /// Its body, as far as its length was said.
     pub body: String,
+    /// Whether the connection is over with it.
+    pub is_last: bool,
 }
 
 impl Exchange {
     /// Over a connection.
     pub fn over(connection: Raw) -> Self {
-        Self { connection, read: Vec::new() }
+        Self(http::Raw::over(connection.0))
     }
 
     /// Sends a request and reads the answer; `None` if the other side closed before it was whole.
     pub async fn ask(&mut self, request: &str) -> Option<Answer> {
-        self.connection.send(request).await;
-        timeout(PATIENCE, self.answer(request.starts_with("HEAD "))).await.expect("an answer comes in time")
-    }
-
-    async fn answer(&mut self, is_head: bool) -> Option<Answer> {
-        let end = loop {
-            if let Some(at) = self.read.windows(4).position(|four| four == b"\r\n\r\n") {
-                break at + 4;
-            }
-            self.more().await?;
-        };
-        let head = String::from_utf8_lossy(&self.read[..end]).to_ascii_lowercase();
-        let said = head
-            .split("\r\ncontent-length: ")
-            .nth(1)
-            .and_then(|rest| rest.split("\r\n").next()?.parse().ok());
-        let length = if is_head { 0 } else { said.unwrap_or(0) };
-        while self.read.len() < end + length {
-            self.more().await?;
-        }
-        let body = String::from_utf8_lossy(&self.read[end..end + length]).into_owned();
-        self.read.drain(..end + length);
-        let status = head.split(' ').nth(1)?.parse().ok()?;
-        Some(Answer { status, head, body })
-    }
-
-    async fn more(&mut self) -> Option<()> {
-        let mut piece = [0; 4096];
-        let count = self.connection.0.read(&mut piece).await.ok().filter(|count| *count > 0)?;
-        self.read.extend_from_slice(&piece[..count]);
-        Some(())
-    }
-}
-
-impl Answer {
-    /// Whether the connection is over with it.
-    pub fn is_last(&self) -> bool {
-        self.head.contains("\r\nconnection: close") || self.status == 101
+        // That it arrives is not promised, and an answer may have come before.
+        let _ = self.0.send(request.as_bytes()).await;
+        let answer = self.0.reply(!request.starts_with("HEAD "));
+        let reply = timeout(PATIENCE, answer).await.expect("an answer comes in time").ok()?;
+        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+        Some(Answer {
+            status: reply.status,
+            head: text(reply.head).to_ascii_lowercase(),
+            body: text(reply.body),
+            is_last: reply.is_last(),
+        })
     }
 }
 

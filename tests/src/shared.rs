@@ -11,6 +11,7 @@ use tokio::sync::OnceCell;
 
 use crate::builder::Builder;
 use crate::cluster::Cluster;
+use crate::http::Api;
 use crate::issuer::Issuer;
 
 /// The origins that the clusters' browsers may come from.
@@ -31,6 +32,20 @@ pub const TIERS: [&str; 5] = ["create", "lookup", "chunk", "signal", "poll"];
 /// A loan of a shared cluster. Shows the nodes' logs if the test that holds it fails.
 #[derive(Debug)]
 pub struct Lease(&'static Cluster);
+
+impl Lease {
+    /// With a node that does not lead. Whoever asks it keeps the loan.
+    pub async fn and_node(self) -> (Self, Api) {
+        let node = self.follower().await;
+        (self, node)
+    }
+
+    /// With two nodes that do not lead.
+    pub async fn and_two_nodes(self) -> (Self, Api, Api) {
+        let (one, other) = self.two_followers().await;
+        (self, one, other)
+    }
+}
 
 impl Deref for Lease {
     type Target = Cluster;

@@ -3,9 +3,9 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use conclave_client::socket::Incoming;
 use conclave_sigma::{Frame, Limits, decode_within, encode};
 use tokio::time::timeout;
-use tokio_tungstenite::tungstenite::Message;
 
 use crate::http::Api;
 use crate::socket::{PATIENCE, Socket};
@@ -39,7 +39,7 @@ impl Sigma {
 
     /// Sends a frame.
     pub async fn say(&mut self, frame: &Frame) {
-        self.0.send(Message::Binary(encode(frame))).await;
+        self.0.send(encode(frame)).await;
     }
 
     /// The next frame.
@@ -50,7 +50,7 @@ impl Sigma {
     /// The next frame, or the code with which the connection ended; waits for ever.
     pub async fn next(&mut self) -> Result<Frame, Option<u16>> {
         loop {
-            if let Message::Binary(bytes) = self.0.next().await? {
+            if let Incoming::Binary(bytes) = self.0.next().await? {
                 return Ok(
                     decode_within(&bytes, &Limits::FROM_SERVER).expect("the server's frames are sound")
                 );

@@ -2,23 +2,23 @@
 
 use std::time::Duration;
 
-use futures_util::{SinkExt as _, StreamExt as _};
+use conclave_client::socket::{Closed, Connection, Incoming, NoUpgrade};
+use hyper::HeaderMap;
+use hyper::header::HeaderName;
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
-use tokio_tungstenite::tungstenite::{self, Message};
+use tokio_tungstenite::tungstenite::Message;
 
 use crate::http::Api;
 
 /// For whatever should come.
 pub const PATIENCE: Duration = Duration::from_secs(15);
+/// What is read at once.
+const BUFFER_BYTES: usize = 8 << 10;
 
 /// One open socket. Events that come while something else is awaited are kept.
 pub struct Socket {
-    stream: WebSocketStream<TcpStream>,
+    connection: Connection,
     early: Vec<Value>,
     asked: u64,
 }
@@ -36,23 +36,19 @@ impl Socket {
 
     /// Tries to open one; the status if it is refused.
     pub async fn try_at(api: &Api, path: &str, headers: &[(&'static str, &str)]) -> Result<Self, u16> {
-        let authority = api.address().to_string();
-        let url = format!("ws://{authority}{path}");
-        let mut request = url.into_client_request().expect("the URL is one");
-        for (name, value) in headers {
-            request.headers_mut().insert(*name, value.parse().expect("a header's value"));
-        }
-        let stream = api.stream().await.expect("the node listens");
-        match timeout(PATIENCE, tokio_tungstenite::client_async(request, stream)).await.expect("an answer") {
-            Ok((stream, _)) => Ok(Self { stream, early: Vec::new(), asked: 0 }),
-            Err(tungstenite::Error::Http(response)) => Err(response.status().as_u16()),
-            Err(error) => panic!("no socket: {error}"),
+        let value = |value: &str| value.parse().expect("a header's value");
+        let headers = headers.iter().map(|(name, text)| (HeaderName::from_static(name), value(text)));
+        let opened = Connection::open(api.target(), path, HeaderMap::from_iter(headers), BUFFER_BYTES);
+        match timeout(PATIENCE, opened).await.expect("an answer") {
+            Ok(connection) => Ok(Self { connection, early: Vec::new(), asked: 0 }),
+            Err(NoUpgrade::Refused { status, .. }) => Err(status),
+            Err(NoUpgrade::Fault(fault)) => panic!("no socket: {fault}"),
         }
     }
 
     /// Sends a message as it is.
     pub async fn send(&mut self, message: impl Into<Message>) {
-        self.stream.send(message.into()).await.expect("the connection is up");
+        self.connection.send(message).await.expect("the connection is up");
     }
 
     /// Sends a request without waiting for the answer.
@@ -109,33 +105,23 @@ impl Socket {
 
     /// The next message as JSON, or the code with which the connection ended.
     pub async fn read(&mut self) -> Result<Value, Option<u16>> {
-        loop {
-            match self.next().await? {
-                Message::Text(text) => return Ok(serde_json::from_str(&text).expect("every text is JSON")),
-                Message::Binary(_) => panic!("a binary message on a socket for JSON"),
-                _ => {}
-            }
+        match self.next().await? {
+            Incoming::Text(text) => Ok(serde_json::from_slice(&text).expect("every text is JSON")),
+            Incoming::Binary(_) => panic!("a binary message on a socket for JSON"),
         }
     }
 
     /// The next text as it is.
     pub async fn next_text(&mut self) -> String {
-        loop {
-            if let Message::Text(text) =
-                timeout(PATIENCE, self.next()).await.expect("a text").expect("it is open")
-            {
-                return text.to_string();
-            }
-        }
+        let incoming = timeout(PATIENCE, self.next()).await.expect("a text").expect("it is open");
+        let Incoming::Text(text) = incoming else { panic!("a binary message on a socket for JSON") };
+        String::from_utf8(text.to_vec()).expect("a text is UTF-8")
     }
 
-    /// The next message, or the code with which the connection ended.
-    pub async fn next(&mut self) -> Result<Message, Option<u16>> {
-        match self.stream.next().await {
-            Some(Ok(Message::Close(frame))) => Err(frame.map(|frame| u16::from(frame.code))),
-            Some(Ok(message)) => Ok(message),
-            Some(Err(_)) | None => Err(None),
-        }
+    /// The next message, or the code with which the connection ended, if there was one.
+    pub async fn next(&mut self) -> Result<Incoming, Option<u16>> {
+        let code = |Closed { code }| Some(code).filter(|code| !matches!(code, 1005 | 1006));
+        self.connection.next().await.map_err(code)
     }
 
     /// The code with which the server ends the connection; whatever comes before is passed over.
@@ -152,13 +138,12 @@ impl Socket {
 
     /// Closes in good order.
     pub async fn close(self) {
-        self.close_with(1000).await;
+        self.part(Some(1000)).await;
     }
 
     /// Closes with a code.
     pub async fn close_with(self, code: u16) {
-        let frame = tungstenite::protocol::CloseFrame { code: CloseCode::from(code), reason: "".into() };
-        self.part(Some(frame)).await;
+        self.part(Some(code)).await;
     }
 
     /// Closes without a code, as browsers' `close()` does.
@@ -166,9 +151,8 @@ impl Socket {
         self.part(None).await;
     }
 
-    async fn part(mut self, frame: Option<tungstenite::protocol::CloseFrame>) {
-        // One that is closed already needs no closing.
-        let _ = self.stream.close(frame).await;
+    async fn part(mut self, code: Option<u16>) {
+        self.connection.close(code).await;
         let _ = timeout(PATIENCE, self.end()).await;
     }
 }

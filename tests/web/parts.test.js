@@ -16,6 +16,8 @@ import { qr } from "../../node/web/qr.js";
 import { bytesBefore, count, Reader, Writer } from "../../node/web/records.js";
 import { key, Letters, Records, root } from "../../node/web/seal.js";
 import { Sha256 } from "../../node/web/sha256.js";
+import { gathered } from "../../node/web/sink.js";
+import { receiveDirect, sendDirect } from "../../node/web/transports.js";
 import { Crc32, zip } from "../../node/web/zip.js";
 import { read } from "./qr.js";
 
@@ -129,6 +131,85 @@ it("files come together again from runs that break anywhere", async () => {
     writer.finished.map(({ blob }) => blob),
     contents,
   );
+});
+
+it("a file is read in pieces of many records, also where these are asked for all at once", async () => {
+  const bytes = randomBytes(5_000_000);
+  const file = named("large", bytes);
+  let slices = 0;
+  file.slice = (...range) => (slices++, Blob.prototype.slice.apply(file, range));
+  const reader = new Reader([file]);
+  const from = (offset) => {
+    const at = { file: 0, offset };
+    return Promise.all(Array.from({ length: count([bytes.length], at) }, (_, i) => reader.read(at, i)));
+  };
+  for (const offset of [0, 49_135 * 30, 1000]) {
+    const records = await from(offset);
+    const end = JSON.parse(Buffer.from(records.pop().subarray(1)).toString());
+    assert.equal(end.sha256, createHash("sha256").update(bytes).digest("hex"));
+    assert.deepEqual(Buffer.concat(records.map((record) => record.subarray(1))), bytes.subarray(offset));
+  }
+  assert.ok(slices < 20, `${slices} reads`);
+});
+
+it("what is written is gathered, one piece under way at a time, and a failure is told", async () => {
+  const [bytes, written] = [randomBytes(1000), []];
+  let under = 0;
+  const pieces = gathered(async (piece) => {
+    assert.equal(under++, 0);
+    await new Promise((resolve) => setTimeout(resolve, 1));
+    written.push(piece);
+    under--;
+  }, 64);
+  for (let at = 0; at < bytes.length; at += 130) await pieces.write(bytes.subarray(at, at + 130));
+  await pieces.finish();
+  assert.deepEqual(Buffer.concat(written), bytes);
+  assert.equal(written.length, Math.ceil(bytes.length / 64));
+
+  const full = gathered(() => Promise.reject(new DOMException("full", "QuotaExceededError")), 64);
+  await full.write(bytes.subarray(0, 100));
+  await assert.rejects(full.write(bytes.subarray(0, 100)), { name: "QuotaExceededError" });
+  await assert.rejects(full.finish(), { name: "QuotaExceededError" });
+});
+
+/** Two ends of a data channel. */
+function channels() {
+  const ends = [new EventTarget(), new EventTarget()];
+  for (const [i, end] of ends.entries()) {
+    end.bufferedAmount = 0;
+    end.send = (data) => {
+      const event = Object.assign(new Event("message"), { data: typeof data === "string" ? data : data.buffer });
+      setTimeout(() => ends[1 - i].dispatchEvent(event));
+    };
+  }
+  return ends;
+}
+
+it("records are sealed and opened ahead, and taken in their order, no more than the window at once", async () => {
+  const [here, there] = channels();
+  const late = () => new Promise((resolve) => setTimeout(resolve, Math.random() * 3));
+  const { signal } = new AbortController();
+  const [run, total, taken] = [3, 600, []];
+  let [sealed, ahead] = [0, 0];
+  const seal = async (i) => {
+    sealed++;
+    await late();
+    return Uint8Array.of(i >> 8, i);
+  };
+  const open = async (i, record) => {
+    await late();
+    assert.equal((record[0] << 8) | record[1], i);
+    return i;
+  };
+  const take = async (record) => {
+    if (record % 50 === 0) await late();
+    taken.push(record);
+    ahead = Math.max(ahead, sealed - taken.length);
+  };
+  const receiving = receiveDirect(there, { run, total, open, take, signal });
+  await Promise.all([receiving, sendDirect(here, { run, total, seal, onreceived: () => {}, signal })]);
+  assert.deepEqual(taken, [...Array(total).keys()]);
+  assert.ok(ahead > 16 && ahead <= 256 + 2 * 16, `${ahead} ahead`);
 });
 
 it("a file that was changed on the way is refused", async () => {

@@ -12,6 +12,10 @@ const ROOT = new URL("../../", import.meta.url);
 
 const README = readFileSync(new URL("README.md", ROOT), "utf8");
 
+/** The README's programs in a language, in their order. */
+const blocks = (language) =>
+  [...README.matchAll(new RegExp("^```" + language + "\\n([^]*?)^```", "gm"))].map(([, block]) => block);
+
 /** A program of the README, for nodes that are elsewhere. */
 const here = (nodes, printed) =>
   nodes.reduce((text, { http }, i) => text.replaceAll(`http://127.0.0.1:${3000 + i}`, http), printed);
@@ -28,7 +32,8 @@ const run = (program, args) =>
 
 it("the README's lines to try can be run twice", async (test) => {
   const { nodes } = await cluster(test);
-  const [, printed] = README.match(/so\nthat the lines can be run again:\n\n```sh\n([\s\S]*?)```/);
+  // Found by what it says, however the prose before it is wrapped.
+  const printed = blocks("sh").find((block) => block.includes("/dev/urandom"));
   for (const time of ["first", "second"]) {
     const said = await run("sh", ["-ec", here(nodes, printed)]);
     assert.ok(!said.includes('"error"'), `${time} time: ${said}`);
@@ -40,7 +45,7 @@ it("the README's lines to try can be run twice", async (test) => {
 
 it("the README's JavaScript runs", async (test) => {
   const { nodes } = await cluster(test);
-  const [, printed] = README.match(/```js\n([\s\S]*?)```/);
+  const [printed] = blocks("js");
   const program = ["--input-type=module", "--eval", here(nodes, printed)];
   const output = await run(process.execPath, program);
   // The signal is handed out while the transfer goes on, so the order is open.

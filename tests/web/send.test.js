@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { createHash, randomBytes } from "node:crypto";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, it } from "node:test";
@@ -158,6 +158,32 @@ describe("sending a file", { concurrency: 1 }, () => {
       ]);
       assert.deepEqual([saved.suggestedFilename(), sha256(readFileSync(await saved.path()))], [name, digest]);
     }
+    await bothDone(sender, receiver);
+  });
+
+  it("knows what a browser has room for before a byte has come", async (test) => {
+    const { nodes } = await cluster(test);
+    const chromium = await browser(test);
+    const sender = await device(chromium, { name: "sender", url: nodes[0].http });
+    const receiver = await device(chromium, { name: "receiver", url: nodes[1].http });
+    const { origin } = new URL(nodes[1].http);
+    const quota = await receiver.page.context().newCDPSession(receiver.page);
+    await quota.send("Storage.overrideQuotaForOrigin", { origin, quotaSize: 8 * MEGABYTE });
+
+    // Too much for the browser's files and for a tab's memory. It has no bytes on this disk, and none are read.
+    const large = file(test, 0, "large.iso");
+    truncateSync(large.path, 1_100 * MEGABYTE);
+    await pair(sender, receiver, [large]);
+    await receiver.page.locator("#accept-yes").click();
+    await receiver.page.getByRole("heading", { name: "This browser can't hold a file of that size" }).waitFor();
+    await sender.page.getByRole("heading", { name: "The other device has too little room" }).waitFor();
+    assert.equal(await receiver.page.locator("#bar").evaluate((bar) => bar.value), 0);
+
+    // Too much for the browser's files alone.
+    for (const { page } of [sender, receiver]) await page.getByRole("button", { name: "Start again" }).click();
+    const small = file(test, 20 * MEGABYTE);
+    await pair(sender, receiver, [small]);
+    assert.deepEqual(await accept(receiver), { name: small.name, digest: small.digest });
     await bothDone(sender, receiver);
   });
 

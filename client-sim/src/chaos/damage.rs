@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use super::Error;
 use super::cluster::node::Node;
 use super::error::During as _;
-use super::schedule::Place;
+use super::schedule::DamagedPart;
 
 /// How much of a record is torn, too short for a whole one.
 const TORN_BYTES: usize = 10;
@@ -17,15 +17,15 @@ const TORN_WITH_ZEROS: usize = 8_192;
 const CUT_BYTES: u64 = 5;
 
 /// Damages the files of a node that does not run; says what was done.
-pub(super) fn damage(node: &Node, place: Place) -> Result<String, Error> {
+pub(super) fn damage(node: &Node, place: DamagedPart) -> Result<String, Error> {
     if node.runs() {
         return Err(Error::NoSuchNode(format!("node {} still runs", node.id)));
     }
     let done = match place {
-        Place::Log => largest(node.logs()).and_then(flip),
-        Place::Snapshot => last(node.snapshots()).and_then(flip),
-        Place::Tail => last(node.logs()).and_then(tear),
-        Place::LastRecord => last(node.logs()).and_then(cut),
+        DamagedPart::Log => largest(node.files("wal")).and_then(flip),
+        DamagedPart::Snapshot => last(node.files("snapshot")).and_then(flip),
+        DamagedPart::Tail => last(node.files("wal")).and_then(tear),
+        DamagedPart::LastRecord => last(node.files("wal")).and_then(cut),
     };
     done.during(|| format!("damaging the files of node {}", node.id))
 }

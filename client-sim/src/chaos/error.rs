@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use crate::fleet;
+use crate::cluster_status;
 
 /// Why a run could not go on.
 #[derive(Debug, thiserror::Error)]
@@ -13,10 +13,20 @@ pub enum Error {
     Io(String, #[source] io::Error),
     /// A cluster's description or address is unusable, or nobody answers.
     #[error(transparent)]
-    Fleet(#[from] fleet::Error),
+    ClusterStatus(#[from] cluster_status::Error),
     /// A node ended that should run.
-    #[error("node {0} ended by itself: {1}")]
-    Ended(u64, String),
+    #[error(
+        "node {id} ended by itself: {}; {said}",
+        code.map_or("killed".to_owned(), |code| format!("exit code {code}"))
+    )]
+    Ended {
+        /// The node.
+        id: u64,
+        /// Its exit code; absent if a signal ended it.
+        code: Option<i32>,
+        /// The end of what it printed.
+        said: String,
+    },
     /// A condition that was awaited did not come true.
     #[error("timed out after {within:?} waiting for: {what}")]
     InVain {

@@ -4,12 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use comfy_table::presets::UTF8_FULL_CONDENSED;
-use comfy_table::{CellAlignment, Table};
 use serde::Serialize;
 
 use super::schedule::{Figure, Schedule};
 use crate::proof::Verdict;
+use crate::report::table::Grid;
 
 /// How a schedule ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -108,17 +107,18 @@ impl Report {
     /// For a terminal.
     pub fn text(&self) -> String {
         let mut text = format!("{}: {}\n", self.name, self.about);
-        let mut table = table(["figure", "measured", "allowed", ""]);
+        let mut grid = Grid::new("figure | measured | allowed | ");
         for figure in &self.figures {
             let held = match (figure.is_bounded(), figure.holds()) {
                 (false, _) => "",
                 (true, true) => "held",
                 (true, false) => "BROKEN",
             };
-            table.add_row([figure.name.clone(), number(figure.measured), figure.allowed(), held.to_owned()]);
+            let row = [figure.name.clone(), number(figure.measured), figure.allowed(), held.to_owned()];
+            grid.rows.push(row.to_vec());
         }
         if !self.figures.is_empty() {
-            let _ = writeln!(text, "{table}");
+            text += &grid.text();
         }
         for broken in &self.broken {
             let _ = writeln!(text, "BROKEN: {broken}");
@@ -173,12 +173,12 @@ impl Report {
         }
     }
 
-    fn row(&self) -> [String; 11] {
+    fn row(&self) -> Vec<String> {
         let of = |name| number(self.measured(name));
         let count = |count: fn(&Verdict) -> u64| {
             self.verdict.as_ref().map_or(String::new(), |verdict| count(verdict).to_string())
         };
-        [
+        vec![
             self.name.clone(),
             count(|verdict| verdict.operations),
             count(|verdict| verdict.outcomes.answered),
@@ -194,27 +194,14 @@ impl Report {
     }
 }
 
-const SUMMARY: [&str; 11] = [
-    "schedule",
-    "operations",
-    "acknowledged",
-    "resume ms",
-    "longest gap ms",
-    "leader changes",
-    "p99 before ms",
-    "during",
-    "after",
-    "violations",
-    "verdict",
-];
-
 /// A line for each report, for a terminal.
 pub fn summary(reports: &[Report]) -> String {
-    let mut table = table(SUMMARY);
-    for report in reports {
-        table.add_row(report.row());
-    }
-    table.to_string()
+    let mut grid = Grid::new(
+        "schedule | operations | acknowledged | resume ms | longest gap ms | leader changes | p99 before ms | during | \
+         after | violations | verdict",
+    );
+    grid.rows = reports.iter().map(Report::row).collect();
+    grid.text()
 }
 
 /// The same in Markdown, with what the schedules are about in place of their verdict alone.
@@ -245,15 +232,6 @@ pub fn markdown(reports: &[Report]) -> String {
         );
     }
     text
-}
-
-fn table<const N: usize>(header: [&str; N]) -> Table {
-    let mut table = Table::new();
-    table.load_style(UTF8_FULL_CONDENSED).set_header(header);
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table
 }
 
 /// As exact as it is worth.

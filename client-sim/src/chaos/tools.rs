@@ -2,7 +2,6 @@
 
 use std::env;
 use std::ffi::OsStr;
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -12,8 +11,9 @@ use tokio::process::Command;
 use super::Error;
 
 /// What a schedule may need of the machine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, strum::Display)]
 #[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case")]
 pub enum Need {
     /// Mounting file systems: the rights of root, and the programs for it.
     Root,
@@ -52,18 +52,6 @@ impl Need {
                 (!is_there).then(|| "other version of the server (name one with --other)".to_owned())
             }
         }
-    }
-}
-
-impl fmt::Display for Need {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Root => "root",
-            Self::XfsIo => "xfs-io",
-            Self::Faketime => "faketime",
-            Self::Fiu => "fiu",
-            Self::OtherVersion => "other-version",
-        })
     }
 }
 

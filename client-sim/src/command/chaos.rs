@@ -2,16 +2,18 @@
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use std::{env, fs, io, process};
+use std::{fs, io, process};
 
+use conclave_supervisor::abandoned;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use super::{BAD, BROKEN, GOOD, duration, print_json, say};
+use super::server::Server;
+use super::{BROKEN, Failed, Verdict, duration, home, print_json, say};
 use crate::chaos::report::{markdown, summary};
 use crate::chaos::schedule::{NAMES, random};
 use crate::chaos::{Audience, Error, Options, Outcome, Report, Schedule, direct, disk};
-use crate::fleet::Fleet;
+use crate::cluster_status::ClusterStatus;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -36,9 +38,8 @@ pub(super) struct Args {
     /// Operations a second, where the schedule does not say
     #[arg(long, default_value_t = 500.0)]
     rate: f64,
-    /// The server; the one beside this program if not given
-    #[arg(long, value_name = "PATH")]
-    conclave: Option<PathBuf>,
+    #[command(flatten)]
+    server: Server,
     /// Another version of the server, for schedules that go from one to the other and back
     #[arg(long, value_name = "PATH")]
     other: Option<PathBuf>,
@@ -75,25 +76,25 @@ const SCRATCH: &str = "conclave-sim-";
 const SCHEDULE: &str = "schedule.toml";
 
 impl Args {
-    pub(super) async fn run(self) -> u8 {
+    pub(super) async fn run(self) -> Verdict {
         if self.list {
             return list();
         }
-        match self.play().await {
-            Ok(reports) => self.tell(&reports),
-            Err(error) => {
-                tell!("{error}");
-                BROKEN
-            }
-        }
+        let reports = self.play().await?;
+        self.tell(&reports)
     }
 
     async fn play(&self) -> Result<Vec<Report>, Error> {
         let seed = self.seed.unwrap_or_else(|| u64::from(rand::random::<u32>()));
         let schedules = self.schedules(seed)?;
-        let binary = self.binary()?;
+        let binary = match self.dev_json {
+            Some(_) => self.server.path(),
+            None => self.server.binary().map_err(Error::Schedule)?,
+        };
         let attach = match &self.dev_json {
-            Some(path) => Some(Fleet::parse(&fs::read(path).map_err(|error| io_error(path, error))?)?),
+            Some(path) => {
+                Some(ClusterStatus::parse(&fs::read(path).map_err(|error| io_error(path, error))?)?)
+            }
             None => None,
         };
         let out = self.folder()?;
@@ -149,69 +150,51 @@ impl Args {
         self.schedule.iter().map(|name| Schedule::find(name)).collect()
     }
 
-    fn binary(&self) -> Result<PathBuf, Error> {
-        let beside = || Some(env::current_exe().ok()?.with_file_name("conclave"));
-        let binary = self.conclave.clone().or_else(beside).unwrap_or_else(|| "conclave".into());
-        if self.dev_json.is_none() && !binary.is_file() {
-            let why = format!("there is no server at {}: name it with --conclave", binary.display());
-            return Err(Error::Schedule(why));
-        }
-        Ok(binary)
-    }
-
     fn folder(&self) -> Result<PathBuf, Error> {
-        sweep();
-        let folder = self.out.clone();
-        let folder = folder.unwrap_or_else(|| env::temp_dir().join(format!("{SCRATCH}{}", process::id())));
+        // What killed runs have mounted.
+        abandoned(SCRATCH).for_each(|folder| disk::sweep(&folder));
+        let folder = home(self.out.as_deref(), SCRATCH).map_err(Error::Tool)?;
         fs::create_dir_all(&folder).map_err(|error| io_error(&folder, error))?;
-        // What a killed run mounted here.
         disk::sweep(&folder);
         folder.canonicalize().map_err(|error| io_error(&folder, error))
     }
 
-    fn tell(&self, reports: &[Report]) -> u8 {
+    fn tell(&self, reports: &[Report]) -> Verdict {
         if self.json {
             print_json(&reports);
         } else if self.markdown {
             say(&markdown(reports));
         } else {
-            say(&format!("{}\n", summary(reports)));
+            say(&summary(reports));
         }
         let skipped = reports.iter().filter(|report| matches!(report.outcome, Outcome::Skipped(_))).count();
         if skipped > 0 {
             tell!("{skipped} of {} schedules were skipped, which shows nothing about them", reports.len());
         }
-        let code = |report: &Report| match report.outcome {
-            Outcome::Held => GOOD,
-            Outcome::Skipped(_) if !self.require_all => GOOD,
-            Outcome::Broken | Outcome::Void | Outcome::Skipped(_) => BAD,
-            Outcome::Impossible(_) | Outcome::Interrupted => BROKEN,
+        // What is broken is worse than what was not seen to its end.
+        let is_bad = |report: &Report| match report.outcome {
+            Outcome::Broken | Outcome::Void => true,
+            Outcome::Skipped(_) => self.require_all,
+            Outcome::Held | Outcome::Impossible(_) | Outcome::Interrupted => false,
         };
-        let codes: Vec<u8> = reports.iter().map(code).collect();
-        match codes {
-            // What is broken is worse than what was not seen to its end.
-            codes if codes.contains(&BAD) => BAD,
-            codes if codes.is_empty() || codes.contains(&BROKEN) => BROKEN,
-            _ => GOOD,
+        let not_seen =
+            |report: &Report| matches!(report.outcome, Outcome::Impossible(_) | Outcome::Interrupted);
+        match reports.iter().any(is_bad) {
+            true => Ok(false),
+            false if reports.is_empty() || reports.iter().any(not_seen) => Err(Failed(BROKEN, None)),
+            false => Ok(true),
         }
     }
 }
 
-fn list() -> u8 {
+fn list() -> Verdict {
     for name in NAMES {
-        match Schedule::find(name) {
-            Ok(schedule) => {
-                let needs: Vec<String> = schedule.needs().iter().map(ToString::to_string).collect();
-                let needs = if needs.is_empty() { String::new() } else { format!(" [{}]", needs.join(", ")) };
-                say(&format!("{name:24} {}{needs}\n", schedule.about));
-            }
-            Err(error) => {
-                tell!("{error}");
-                return BROKEN;
-            }
-        }
+        let schedule = Schedule::find(name)?;
+        let needs: Vec<String> = schedule.needs().iter().map(ToString::to_string).collect();
+        let needs = if needs.is_empty() { String::new() } else { format!(" [{}]", needs.join(", ")) };
+        say(&format!("{name:24} {}{needs}\n", schedule.about));
     }
-    GOOD
+    Ok(true)
 }
 
 /// True from the first Ctrl-C or SIGTERM on; the second one ends the program, and the nodes with it.
@@ -239,18 +222,6 @@ fn sweep_data(folder: &Path) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         if entry.path().is_dir() {
             let _ = fs::remove_dir_all(entry.path());
-        }
-    }
-}
-
-/// Removes what killed runs have left in the temporary folder, mounted disks included.
-fn sweep() {
-    for entry in fs::read_dir(env::temp_dir()).into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let owner = name.to_str().and_then(|name| name.strip_prefix(SCRATCH)?.parse::<u32>().ok());
-        let has_mounts = owner.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists());
-        if has_mounts {
-            disk::sweep(&entry.path());
         }
     }
 }

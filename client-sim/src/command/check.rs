@@ -8,10 +8,11 @@ use clap::ArgGroup;
 use serde::Serialize;
 use tokio::time::Instant;
 
+use super::output::Json;
 use super::view::bar;
-use super::{BAD, BROKEN, GOOD, duration, print_json, say, unanswered};
+use super::{Generator, Verdict, answering, duration};
 use crate::client::Target;
-use crate::proof::{Allowance, Family, Findings, Options, Run, Ttls, Verdict, Violation, check_file};
+use crate::proof::{self, Allowance, Family, Findings, Options, Run, Ttls, Violation, check_file};
 
 #[derive(Debug, clap::Args)]
 #[command(group(ArgGroup::new("what").required(true).multiple(true).args(["target", "history"])))]
@@ -31,9 +32,6 @@ pub(super) struct Args {
     /// How long to ask
     #[arg(long, default_value = "60s", value_parser = duration)]
     duration: Duration,
-    /// What is asked is derived from this; random if not given
-    #[arg(long)]
-    seed: Option<u64>,
     /// What to ask about; all that every cluster can be asked about if not given
     #[arg(long, value_enum, value_delimiter = ',')]
     family: Vec<Family>,
@@ -55,12 +53,10 @@ pub(super) struct Args {
     /// Where pictures of what went wrong are written
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Threads of the generator
-    #[arg(long, default_value_t = 1)]
-    pub(super) threads: usize,
-    /// Print the verdict as one line of JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    pub(super) generator: Generator,
+    #[command(flatten)]
+    json: Json,
 }
 
 /// Between two looks at how far it is.
@@ -112,44 +108,38 @@ impl Args {
         ttls
     }
 
-    pub(super) async fn run(self) -> u8 {
+    pub(super) async fn run(self) -> Verdict {
         match &self.history {
             Some(history) if self.target.is_empty() => self.judge(history),
-            _ => match unanswered(&self.target).await {
-                Some(code) => code,
-                None => self.ask().await,
-            },
+            _ => {
+                answering(&self.target).await?;
+                self.ask().await
+            }
         }
     }
 
-    fn judge(&self, history: &Path) -> u8 {
-        let (operations, mut findings) = match check_file(history) {
-            Ok(judged) => judged,
-            Err(error) => {
-                tell!("{}: {error}", history.display());
-                return BROKEN;
-            }
-        };
+    fn judge(&self, history: &Path) -> Verdict {
+        let (operations, mut findings) =
+            check_file(history).map_err(|error| format!("{}: {error}", history.display()))?;
         self.draw(&mut findings.violations);
         let Findings { violations, beyond, keys } = &findings;
         let keys = keys.values().sum();
         let ok = violations.is_empty();
-        if self.json {
-            print_json(&Judged { ok, operations, keys, violations, violations_beyond: *beyond });
-        } else {
-            tell(violations, *beyond);
-            say(&format!("{operations} operations about {keys} keys: {}\n", word(ok)));
-        }
-        if ok { GOOD } else { BAD }
+        let judged = Judged { ok, operations, keys, violations, violations_beyond: *beyond };
+        self.json.print(&judged, |_| {
+            let end = format!("{operations} operations about {keys} keys: {}\n", word(ok));
+            told(violations, *beyond) + &end
+        });
+        Ok(ok)
     }
 
-    async fn ask(&self) -> u8 {
+    async fn ask(&self) -> Verdict {
         let families = if self.family.is_empty() { Family::DEFAULT.to_vec() } else { self.family.clone() };
         let run = Run::start(Options {
             targets: self.target.clone(),
             rate: self.rate,
             clients: self.clients as usize,
-            seed: self.seed.unwrap_or_else(rand::random),
+            seed: self.generator.seed(),
             families,
             deadline: self.deadline,
             audit_patience: self.patience,
@@ -177,12 +167,8 @@ impl Args {
         let mut verdict = run.finish().await;
         bar.finish_and_clear();
         self.draw(&mut verdict.violations);
-        if self.json {
-            print_json(&verdict);
-        } else {
-            say(&summary(&verdict));
-        }
-        if verdict.ok { GOOD } else { BAD }
+        self.json.print(&verdict, summary);
+        Ok(verdict.ok)
     }
 
     /// Writes a picture of each violation, if that is wished.
@@ -199,22 +185,20 @@ impl Args {
     }
 }
 
-fn tell(violations: &[Violation], beyond: u64) {
-    for violation in violations {
-        say(&format!("{}\n", violation.text()));
-    }
+fn told(violations: &[Violation], beyond: u64) -> String {
+    let mut text: String = violations.iter().map(|violation| violation.text() + "\n").collect();
     if beyond > 0 {
-        say(&format!("and {beyond} more\n"));
+        text += &format!("and {beyond} more\n");
     }
+    text
 }
 
 const fn word(ok: bool) -> &'static str {
     if ok { "every promise was kept" } else { "NOT every promise was kept" }
 }
 
-fn summary(verdict: &Verdict) -> String {
-    tell(&verdict.violations, verdict.violations_beyond);
-    let mut text = String::new();
+fn summary(verdict: &proof::Verdict) -> String {
+    let mut text = told(&verdict.violations, verdict.violations_beyond);
     for (family, told) in &verdict.families {
         let outcomes = told.outcomes;
         text += &format!(

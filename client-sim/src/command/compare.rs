@@ -7,13 +7,13 @@ use serde::Serialize;
 use super::output::Output;
 use super::view::progress;
 use super::work::Work;
-use super::{BROKEN, duration, interrupt, unanswered};
+use super::{Verdict, answering, duration, interrupt};
 use crate::client::Target;
-use crate::compare::{Ratio, Run, Side, Spread, ratios};
+use crate::compare::{Load, Ratio, Run, Side, Spread, ratios};
 use crate::report::Axis;
 use crate::report::html::Page;
 use crate::report::plot::{Chart, Line};
-use crate::report::table::{Grid, mebibytes, milliseconds};
+use crate::report::table::{ERROR_COLUMNS, Grid, error_row, mebibytes, milliseconds};
 use crate::sample::Plan;
 use crate::workload;
 
@@ -32,6 +32,10 @@ pub(super) struct Args {
     /// Between two runs
     #[arg(long, default_value = "2s", value_parser = duration)]
     rest: Duration,
+    /// In each round, an open loop at each of these rates besides: operations a second over all workers, latency counted
+    /// from the planned start
+    #[arg(long, value_delimiter = ',', value_parser = rate)]
+    rates: Vec<f64>,
     #[command(flatten)]
     pub(super) work: Work,
     #[command(flatten)]
@@ -46,44 +50,40 @@ struct Report {
     workload: String,
     targets: Vec<(String, Vec<String>)>,
     duration_s: f64,
+    /// Open loops besides the workload's own.
+    rates: Vec<f64>,
     seed: u64,
     ratios: Vec<Ratio>,
     runs: Vec<Run>,
 }
 
 impl Args {
-    pub(super) async fn run(self) -> u8 {
-        let sides = match self.sides() {
-            Ok(sides) => sides,
-            Err(why) => {
-                tell!("{why}");
-                return BROKEN;
-            }
-        };
+    pub(super) async fn run(self) -> Verdict {
+        let sides = self.sides()?;
         // One by one: all of them are measured, so that none may be missing.
         for side in &sides {
-            if let Some(code) = unanswered(&side.targets).await {
-                return code;
-            }
+            answering(&side.targets).await?;
         }
         let most = sides.iter().map(|side| side.targets.len()).max().unwrap_or(0);
-        if let Err(why) = self.work.prepare(most) {
-            tell!("{why}");
-            return BROKEN;
-        }
+        self.work.prepare(most)?;
         let stop = interrupt();
         let mut runs = Vec::new();
         // The same content for all.
         let seed = self.work.options(&[]).seed;
+        let loads = self.loads();
         'rounds: for round in 1..=self.rounds {
-            for side in order(&sides, round) {
+            let turns = loads.iter().flat_map(|load| order(&sides, round).map(move |side| (*load, side)));
+            for (load, side) in turns {
                 if !runs.is_empty() {
                     let _ = tokio::time::timeout(self.rest, stop.said()).await;
                 }
                 if stop.is_said() {
                     break 'rounds;
                 }
-                let options = workload::Options { seed, ..self.work.options(&side.targets) };
+                let mut options = workload::Options { seed, ..self.work.options(&side.targets) };
+                if let Load::OpenLoop(rate) = load {
+                    options.rate = rate.into();
+                }
                 let plan = Plan { pids: side.pids.clone(), ..Plan::default() };
                 let watch = progress(self.work.warmup + self.work.duration);
                 let report = workload::run_until(options, &plan, &stop, watch).await;
@@ -91,8 +91,9 @@ impl Args {
                 if report.interrupted {
                     break 'rounds;
                 }
-                let run = Run::of(round, side, &report);
-                tell!("round {round} of {}, {}: {:.0} per second", self.rounds, run.side, run.per_s);
+                let run = Run::of(round, side, load, &report);
+                let (rounds, load) = (self.rounds, spell(run.rate));
+                tell!("round {round} of {rounds}, {load}, {}: {:.0} per second", run.side, run.per_s);
                 runs.push(run);
             }
         }
@@ -105,12 +106,20 @@ impl Args {
                 .map(|side| (side.name.clone(), side.targets.iter().map(ToString::to_string).collect()))
                 .collect(),
             duration_s: self.work.duration.as_secs_f64(),
+            rates: self.rates.clone(),
             seed,
-            ratios: ratios(&sides, &runs),
+            ratios: ratios(&sides, &loads, &runs),
             runs,
         };
-        let text = |report: &Report| format!("{}{}", runs_grid(report).text(), ratios_grid(report).text());
+        let text = |report: &Report| {
+            let errors = errors_grid(report).map(|grid| grid.text()).unwrap_or_default();
+            format!("{}{errors}{}", runs_grid(report).text(), ratios_grid(report).text())
+        };
         self.output.give(report.ok, &report, text, page)
+    }
+
+    fn loads(&self) -> Vec<Load> {
+        std::iter::once(Load::Own).chain(self.rates.iter().copied().map(Load::OpenLoop)).collect()
     }
 
     fn sides(&self) -> Result<Vec<Side>, String> {
@@ -136,6 +145,19 @@ fn order(sides: &[Side], round: u32) -> impl Iterator<Item = &Side> {
     first.iter().chain(later)
 }
 
+/// A rate above zero.
+fn rate(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(rate) if f64::is_finite(rate) && rate > 0.0 => Ok(rate),
+        Ok(_) | Err(_) => Err(format!("{text:?} is no rate above zero")),
+    }
+}
+
+/// A load's name.
+fn spell(rate: Option<f64>) -> String {
+    rate.map_or("as given".to_owned(), |rate| format!("{rate}/s"))
+}
+
 /// `NAME=ITEM,ITEM`.
 fn named<T>(text: &str) -> Result<(String, Vec<T>), String>
 where
@@ -151,20 +173,12 @@ where
 }
 
 fn runs_grid(report: &Report) -> Grid {
-    let mut grid = Grid::new([
-        "round",
-        "system",
-        "per s",
-        "p50 ms",
-        "p99 ms",
-        "max ms",
-        "CPU µs each",
-        "RSS MiB",
-        "failures",
-        "verified",
-    ]);
+    let mut grid = Grid::new(
+        "round | load | system | per s | p50 ms | p99 ms | max ms | CPU µs each | RSS MiB | failures | verified",
+    );
     for run in &report.runs {
-        let mut row = vec![run.round.to_string(), run.side.clone(), format!("{:.0}", run.per_s)];
+        let mut row =
+            vec![run.round.to_string(), spell(run.rate), run.side.clone(), format!("{:.0}", run.per_s)];
         row.extend([run.p50_us, run.p99_us, run.max_us].map(milliseconds));
         row.push(run.cpu_us_per_op.map_or("–".to_owned(), |cpu| format!("{cpu:.1}")));
         row.push(run.rss_bytes.map_or("–".to_owned(), mebibytes));
@@ -175,8 +189,21 @@ fn runs_grid(report: &Report) -> Grid {
     grid
 }
 
+/// What went wrong in which run, if anything did.
+fn errors_grid(report: &Report) -> Option<Grid> {
+    let mut grid = Grid::new(&format!("round | load | system | {ERROR_COLUMNS}"));
+    for run in &report.runs {
+        for error in &run.errors {
+            let mut row = vec![run.round.to_string(), spell(run.rate), run.side.clone()];
+            row.extend(error_row(error));
+            grid.rows.push(row);
+        }
+    }
+    (!grid.rows.is_empty()).then_some(grid)
+}
+
 fn ratios_grid(report: &Report) -> Grid {
-    let mut grid = Grid::new(["ratio", "of", "median", "lowest", "highest"]);
+    let mut grid = Grid::new("ratio | load | of | median | lowest | highest");
     for ratio in &report.ratios {
         let figures = [
             ("operations per second", ratio.per_s),
@@ -187,7 +214,7 @@ fn ratios_grid(report: &Report) -> Grid {
         ];
         for (name, spread) in figures {
             let Some(Spread { median, min, max }) = spread else { continue };
-            let mut row = vec![format!("{} : {}", ratio.side, ratio.to), name.to_owned()];
+            let mut row = vec![format!("{} : {}", ratio.side, ratio.to), spell(ratio.rate), name.to_owned()];
             row.extend([median, min, max].map(|value| format!("{value:.3}")));
             grid.rows.push(row);
         }
@@ -210,7 +237,8 @@ fn page(report: &Report) -> String {
         let times = |spread: Option<Spread>| {
             spread.map_or("–".to_owned(), |spread| format!("{:.2} ×", spread.median))
         };
-        page.section(&format!("{} as a multiple of {}", ratio.side, ratio.to)).tiles(&[
+        let at = ratio.rate.map_or(String::new(), |rate| format!(", at {rate}/s"));
+        page.section(&format!("{} as a multiple of {}{at}", ratio.side, ratio.to)).tiles(&[
             ("operations per second", times(ratio.per_s)),
             ("p50", times(ratio.p50)),
             ("p99", times(ratio.p99)),
@@ -219,24 +247,35 @@ fn page(report: &Report) -> String {
         ]);
     }
     page.section("Ratios").grid("Over the rounds", &ratios_grid(report));
+    for load in std::iter::once(None).chain(report.rates.iter().copied().map(Some)) {
+        page.section(&format!("Round by round, {}", spell(load))).charts(&charts(report, &names, load));
+    }
+    page.grid("Runs", &runs_grid(report));
+    if let Some(errors) = errors_grid(report) {
+        page.grid("Failures", &errors);
+    }
+    let targets: Vec<_> =
+        report.targets.iter().map(|(name, urls)| (name.as_str(), urls.join(", "))).collect();
+    page.section("Systems").facts(&targets);
+    page.finish()
+}
+
+/// The runs of one load.
+fn charts(report: &Report, names: &[&str], load: Option<f64>) -> [Chart; 3] {
+    let of = |name: &str| -> Vec<&Run> {
+        report.runs.iter().filter(|run| run.side == name && run.rate == load).collect()
+    };
     let lines = |figure: fn(&Run) -> f64| -> Vec<Line> {
-        let of = |name: &&str| {
-            report
-                .runs
-                .iter()
-                .filter(|run| run.side == **name)
-                .map(|run| (f64::from(run.round), figure(run)))
-                .collect::<Vec<_>>()
-        };
-        names.iter().map(|name| Line::through(*name, of(name))).collect()
+        let points = |name: &str| of(name).into_iter().map(|run| (f64::from(run.round), figure(run)));
+        names.iter().map(|name| Line::through(*name, points(name))).collect()
     };
     let curve = |name: &&str| {
-        let mut runs: Vec<_> = report.runs.iter().filter(|run| run.side == **name).collect();
+        let mut runs = of(name);
         runs.sort_by(|a, b| a.per_s.total_cmp(&b.per_s));
         let points = runs.get(runs.len() / 2).map_or(&[][..], |run| run.percentiles.as_slice());
         Line::through(*name, points.iter().map(|point| (point.share, point.us as f64)))
     };
-    page.section("Round by round").charts(&[
+    [
         Chart::new(
             "Throughput",
             "Operations completed per second.",
@@ -258,17 +297,20 @@ fn page(report: &Report) -> String {
             Axis::latency("latency"),
             names.iter().map(curve).collect(),
         ),
-    ]);
-    page.grid("Runs", &runs_grid(report));
-    let targets: Vec<_> =
-        report.targets.iter().map(|(name, urls)| (name.as_str(), urls.join(", "))).collect();
-    page.section("Systems").facts(&targets);
-    page.finish()
+    ]
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rates_are_above_zero() {
+        assert_eq!(rate("1e3"), Ok(1000.0));
+        for text in ["0", "-1", "inf", "NaN", "many"] {
+            assert!(rate(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn names_come_before_what_they_name() {

@@ -4,21 +4,24 @@
 //! SIGKILL; once it is seen dead, the first write that is started and acknowledged at another node ends the pause,
 //! which counts from the instant the signal was sent.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use conclave_supervisor::{Signal, signal};
 use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::Instant;
 
-use super::{BAD, BROKEN, GOOD, duration, print_json, say};
-use crate::client::{self, Client, Tally, Target};
-use crate::content::Content;
-use crate::fleet::{self, Fleet};
+use super::output::Json;
+use super::{Verdict, duration};
+use crate::client::Target;
+use crate::cluster_status::{self, ClusterStatus};
+use crate::driver::{self, LoadConnection, Outcome, Record, Uploads, connections};
 use crate::sample::is_dead;
-use crate::workload::transfer;
+use crate::schedule::{FOREVER, Pacer};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -40,9 +43,8 @@ pub(super) struct Args {
     /// Fail if p99 is above this
     #[arg(long, value_parser = duration)]
     limit: Option<Duration>,
-    /// Print the report as one line of JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    json: Json,
 }
 
 #[derive(Debug, Serialize)]
@@ -53,17 +55,17 @@ struct Summary {
     resume_p99_ms: f64,
     resume_max_ms: f64,
     resume_ms: Vec<f64>,
-    statuses: std::collections::BTreeMap<u16, u64>,
+    statuses: BTreeMap<u16, u64>,
 }
 
 #[derive(Debug, thiserror::Error)]
 enum Error {
     #[error("{0}")]
-    Fleet(#[from] fleet::Error),
+    ClusterStatus(#[from] cluster_status::Error),
     #[error("{0}")]
     Io(#[from] std::io::Error),
-    #[error("the leader could not be killed")]
-    Kill,
+    #[error("the leader could not be killed: {0}")]
+    Kill(std::io::Error),
     #[error("no write was acknowledged within {0:?}")]
     NoWrites(Duration),
 }
@@ -77,29 +79,20 @@ struct Ack {
 }
 
 /// Writes that may be in flight on one node: enough to start one on time while all others hang.
-const PROBERS: u32 = 64;
-const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+const PROBERS: usize = 64;
+const EACH: driver::Options = driver::Options { timeout: Duration::from_secs(2), pause: Duration::ZERO };
 const ACKS_MAX: usize = 65_536;
 
 impl Args {
-    pub(super) async fn run(self) -> u8 {
-        match self.measure().await {
-            Ok(summary) => {
-                if self.json {
-                    print_json(&summary);
-                } else {
-                    say(&format!(
-                        "{} kills; writes resumed after p50 {:.0} ms, p99 {:.0} ms, at most {:.0} ms\n",
-                        summary.kills, summary.resume_p50_ms, summary.resume_p99_ms, summary.resume_max_ms
-                    ));
-                }
-                if summary.ok { GOOD } else { BAD }
-            }
-            Err(error) => {
-                tell!("{error}");
-                BROKEN
-            }
-        }
+    pub(super) async fn run(self) -> Verdict {
+        let summary = self.measure().await?;
+        self.json.print(&summary, |summary| {
+            format!(
+                "{} kills; writes resumed after p50 {:.0} ms, p99 {:.0} ms, at most {:.0} ms\n",
+                summary.kills, summary.resume_p50_ms, summary.resume_p99_ms, summary.resume_max_ms
+            )
+        });
+        Ok(summary.ok)
     }
 
     async fn measure(&self) -> Result<Summary, Error> {
@@ -107,42 +100,47 @@ impl Args {
             Some(path) if path.as_os_str() == "-" => {
                 let mut line = String::new();
                 std::io::stdin().read_line(&mut line)?;
-                Fleet::parse(line.as_bytes())?.admins()?
+                ClusterStatus::parse(line.as_bytes())?.admins()?
             }
-            Some(path) => Fleet::parse(&std::fs::read(path)?)?.admins()?,
+            Some(path) => ClusterStatus::parse(&std::fs::read(path)?)?.admins()?,
             None => self.nodes.clone(),
         };
-        let mut fleet = Fleet::ready(&admins, admins.len(), self.patience).await?;
-        let tally = Arc::new(Tally::default());
+        let mut cluster_status = ClusterStatus::ready(&admins, admins.len(), self.patience).await?;
         let (acks, mut acked) = mpsc::channel(ACKS_MAX);
         // Dropped, and thereby ended, with this function.
-        let _probers = probers(&fleet, self.every, &tally, &acks)?;
+        let probers = probers(&cluster_status, self.every, &acks)?;
 
         let mut pauses = Vec::new();
         for kill in 1..=self.kills {
             // At a random phase of heartbeats and timers.
             let settle = Duration::from_millis(500 + u64::from(rand::random::<u16>()) % 500);
-            self.see_writes(&fleet, &mut acked, settle).await?;
-            fleet = self.recovered(&admins, &mut acked).await?;
-            let pause = self.kill_leader(&fleet, &mut acked).await?;
-            if !self.json {
+            self.see_writes(&cluster_status, &mut acked, settle).await?;
+            cluster_status = self.recovered(&admins, &mut acked).await?;
+            let pause = self.kill_leader(&cluster_status, &mut acked).await?;
+            if !self.json.wanted {
                 tell!("kill {kill}: {:.0} ms", pause.as_secs_f64() * 1e3);
             }
             pauses.push(pause);
-            fleet = self.recovered(&admins, &mut acked).await?;
+            cluster_status = self.recovered(&admins, &mut acked).await?;
         }
-        Ok(self.summary(pauses, &tally))
+        let mut statuses = BTreeMap::new();
+        for (_, acks) in &probers {
+            for (status, count) in acks.statuses.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+                *statuses.entry(*status).or_default() += count;
+            }
+        }
+        Ok(self.summary(pauses, statuses))
     }
 
     /// Waits for `settle`, then until every node acknowledged a write begun after that.
     async fn see_writes(
         &self,
-        fleet: &Fleet,
+        cluster_status: &ClusterStatus,
         acked: &mut mpsc::Receiver<Ack>,
         settle: Duration,
     ) -> Result<(), Error> {
         let from = Instant::now() + settle;
-        let mut missing: Vec<u64> = fleet.nodes.iter().map(|node| node.id).collect();
+        let mut missing: Vec<u64> = cluster_status.nodes.iter().map(|node| node.id).collect();
         let watch = async {
             while !missing.is_empty() {
                 let Some(ack) = acked.recv().await else { return };
@@ -153,15 +151,15 @@ impl Args {
         tokio::time::timeout(patience, watch).await.map_err(|_| Error::NoWrites(patience))
     }
 
-    async fn kill_leader(&self, fleet: &Fleet, acked: &mut mpsc::Receiver<Ack>) -> Result<Duration, Error> {
-        let leader = fleet.leader().ok_or(fleet::Error::Silent)?;
+    async fn kill_leader(
+        &self,
+        cluster_status: &ClusterStatus,
+        acked: &mut mpsc::Receiver<Ack>,
+    ) -> Result<Duration, Error> {
+        let leader = cluster_status.leader().ok_or(cluster_status::Error::Silent)?;
         while acked.try_recv().is_ok() {}
         let killed = Instant::now();
-        let status =
-            tokio::process::Command::new("kill").args(["-KILL", &leader.pid.to_string()]).status().await?;
-        if !status.success() {
-            return Err(Error::Kill);
-        }
+        signal(leader.pid, Signal::KILL).map_err(Error::Kill)?;
         while !is_dead(leader.pid) {
             tokio::task::yield_now().await;
         }
@@ -182,18 +180,22 @@ impl Args {
     }
 
     /// Waits until all nodes are ready again, and meanwhile empties the queue of acknowledgements.
-    async fn recovered(&self, admins: &[Target], acked: &mut mpsc::Receiver<Ack>) -> Result<Fleet, Error> {
-        let ready = Fleet::ready(admins, admins.len(), self.patience);
+    async fn recovered(
+        &self,
+        admins: &[Target],
+        acked: &mut mpsc::Receiver<Ack>,
+    ) -> Result<ClusterStatus, Error> {
+        let ready = ClusterStatus::ready(admins, admins.len(), self.patience);
         tokio::pin!(ready);
         loop {
             tokio::select! {
-                fleet = &mut ready => return Ok(fleet?),
+                cluster_status = &mut ready => return Ok(cluster_status?),
                 _ = acked.recv() => {}
             }
         }
     }
 
-    fn summary(&self, mut pauses: Vec<Duration>, tally: &Tally) -> Summary {
+    fn summary(&self, mut pauses: Vec<Duration>, statuses: BTreeMap<u16, u64>) -> Summary {
         let ms = |pause: &Duration| pause.as_secs_f64() * 1e3;
         let resume_ms = pauses.iter().map(ms).collect();
         pauses.sort();
@@ -205,7 +207,7 @@ impl Args {
             resume_p99_ms: ms(&p99),
             resume_max_ms: ms(&rank(&pauses, 1.0)),
             resume_ms,
-            statuses: tally.statuses(),
+            statuses,
         }
     }
 }
@@ -216,58 +218,45 @@ fn rank(sorted: &[Duration], quantile: f64) -> Duration {
     sorted.get(rank.max(1) - 1).copied().unwrap_or_default()
 }
 
+/// Connections to one node, and what they told.
+type Prober = (JoinSet<LoadConnection>, Arc<Acks>);
+
+/// Sets connections to work on each node; each start is planned, whatever became of the writes before.
 fn probers(
-    fleet: &Fleet,
+    cluster_status: &ClusterStatus,
     every: Duration,
-    tally: &Arc<Tally>,
     acks: &mpsc::Sender<Ack>,
-) -> Result<JoinSet<()>, Error> {
-    let content = Content::new(0);
-    let mut probers = JoinSet::new();
-    for node in &fleet.nodes {
-        let target: Target = node.http.parse().map_err(fleet::Error::Url)?;
-        for number in 0..PROBERS {
-            let options =
-                client::Options { timeout: PROBE_TIMEOUT, patience: PROBE_TIMEOUT, idempotent: false };
-            let client = Client::new(std::slice::from_ref(&target), options, tally.clone(), String::new());
-            let (offset, period) = (every * number, every * PROBERS);
-            probers.spawn(probe(client, node.id, offset, period, content.clone(), acks.clone()));
-        }
-    }
-    Ok(probers)
+) -> Result<Vec<Prober>, Error> {
+    let now = Instant::now();
+    let probers = cluster_status.nodes.iter().map(|node| {
+        let target: Target = node.http.parse().map_err(cluster_status::Error::Url)?;
+        let pacer = Arc::new(Pacer::new(now, now + FOREVER, 1.0 / every.as_secs_f64()));
+        let acks = Arc::new(Acks { node: node.id, acks: acks.clone(), statuses: Mutex::default() });
+        let connections = connections(&[target], 0..PROBERS, &Uploads::new(0, 8, 2048));
+        Ok::<_, Error>((driver::start(connections, &pacer, &acks, EACH), acks))
+    });
+    probers.collect()
 }
 
-/// Uploads eight bytes every period, each as a new chunk, and tells what was acknowledged.
-async fn probe(
-    mut client: Client,
+/// Tells what was acknowledged by one node, and counts its replies.
+struct Acks {
     node: u64,
-    offset: Duration,
-    period: Duration,
-    content: Content,
     acks: mpsc::Sender<Ack>,
-) {
-    let mut ticks = tokio::time::interval_at(Instant::now() + offset, period);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    // A transfer of its own, and a new one before the old one is full.
-    const CHUNKS: u32 = 2048;
-    let mut index = CHUNKS;
-    let mut pair = transfer(rand::random(), 0);
-    loop {
-        ticks.tick().await;
-        if index == CHUNKS {
-            pair = transfer(rand::random(), 0);
-            index = 0;
-        }
-        let write = |out: &mut Vec<u8>| content.write(0, index, 8, out);
-        let request = Client::send_request(&pair, index, CHUNKS, write);
-        index += 1;
-        let begun = Instant::now();
-        if let Ok(reply) = client.attempt(0, &request).await
-            && Client::sent(&reply).is_ok()
-        {
-            // If nobody empties the queue, nobody waits for this one.
-            let _ = acks.try_send(Ack { node, begun, done: Instant::now() });
-        }
+    statuses: Mutex<BTreeMap<u16, u64>>,
+}
+
+impl Record for Acks {
+    fn note(&self, _: Instant, begun: Instant, outcome: Outcome) {
+        let status = match outcome {
+            Outcome::Done => {
+                // If nobody empties the queue, nobody waits for this one.
+                let _ = self.acks.try_send(Ack { node: self.node, begun, done: Instant::now() });
+                200
+            }
+            Outcome::Refused(status) => status,
+            Outcome::Failed(_) => return,
+        };
+        *self.statuses.lock().unwrap_or_else(PoisonError::into_inner).entry(status).or_default() += 1;
     }
 }
 

@@ -4,7 +4,7 @@ use hyper::Uri;
 
 use super::output::Output;
 use super::work::Work;
-use super::{BROKEN, interrupt, progress, unanswered};
+use super::{Verdict, answering, interrupt, progress};
 use crate::client::Target;
 use crate::report::{Report, html, summary};
 use crate::sample::{Plan, metrics_url};
@@ -31,14 +31,9 @@ pub(super) struct Args {
 }
 
 impl Args {
-    pub(super) async fn run(self) -> u8 {
-        if let Some(code) = unanswered(&self.target).await {
-            return code;
-        }
-        if let Err(why) = self.work.prepare(self.target.len()) {
-            tell!("{why}");
-            return BROKEN;
-        }
+    pub(super) async fn run(self) -> Verdict {
+        answering(&self.target).await?;
+        self.work.prepare(self.target.len())?;
         let plan = Plan { pids: self.pid, metrics: self.metrics, fsync_metric: self.fsync_metric };
         let watch = progress(self.work.warmup + self.work.duration);
         let options = self.work.options(&self.target);

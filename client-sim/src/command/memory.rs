@@ -9,7 +9,7 @@ use serde::Serialize;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::{BAD, GOOD, duration, print_json, unanswered};
+use super::{Generator, Verdict, answering, duration, print_json};
 use crate::client::{self, Client, Error, Received, Tally, Target, Tried};
 use crate::content::{Content, LENGTH_MAX};
 use crate::sample::{Plan, metrics_url, process};
@@ -44,12 +44,8 @@ pub(super) struct Args {
     /// The gauge of live transfers among them
     #[arg(long, default_value = "conclave_state_transfers")]
     live_metric: String,
-    /// What all content is derived from; random if not given
-    #[arg(long)]
-    seed: Option<u64>,
-    /// Threads of the generator
-    #[arg(long, default_value_t = 1)]
-    pub(super) threads: usize,
+    #[command(flatten)]
+    pub(super) generator: Generator,
 }
 
 #[derive(Debug, Serialize)]
@@ -96,14 +92,12 @@ const LOOK: Duration = Duration::from_secs(1);
 const ASKED: u64 = 100;
 
 impl Args {
-    pub(super) async fn run(self) -> u8 {
-        if let Some(code) = unanswered(&self.target).await {
-            return code;
-        }
+    pub(super) async fn run(self) -> Verdict {
+        answering(&self.target).await?;
         let plan = Plan { metrics: self.metrics.clone(), ..Plan::default() };
         let fill = Arc::new(Fill {
             targets: self.target.clone(),
-            content: Content::new(self.seed.unwrap_or_else(rand::random)),
+            content: Content::new(self.generator.seed()),
             run: rand::random(),
             transfers: self.transfers,
             size: self.size as usize,
@@ -150,7 +144,7 @@ impl Args {
             errors,
         };
         print_json(&summary);
-        if summary.ok { GOOD } else { BAD }
+        Ok(summary.ok)
     }
 }
 

@@ -4,11 +4,13 @@ mod chaos;
 mod check;
 mod compare;
 mod failover;
+mod generator;
 mod guess;
 mod load;
 mod memory;
 mod output;
 mod overload;
+mod server;
 mod siege;
 mod soak;
 mod transfer;
@@ -16,7 +18,7 @@ mod view;
 mod work;
 
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -25,7 +27,15 @@ use crate::client::trust;
 use crate::console::say;
 use crate::units::duration;
 
-use view::{interrupt, print_json, progress, unanswered};
+use generator::Generator;
+use view::{answering, interrupt, print_json, progress};
+
+/// Where nodes have their disks and logs: where somebody wants it, or else in a temporary folder that stays.
+fn home(out: Option<&Path>, prefix: &str) -> Result<PathBuf, String> {
+    let made =
+        || conclave_supervisor::scratch(prefix).map_err(|error| format!("a temporary folder: {error}"));
+    out.map_or_else(|| Ok(made()?.keep()), |out| Ok(out.to_owned()))
+}
 
 /// Load, checks and measurements for Conclave, or for any server with the same HTTP contract.
 #[derive(Debug, Parser)]
@@ -64,14 +74,25 @@ enum Command {
     Guess(guess::Args),
 }
 
-/// Everything verified and nothing unexpected.
-const GOOD: u8 = 0;
-/// Something was wrong with the servers' answers.
+/// Something was wrong with the servers' answers; 0 is everything verified and nothing unexpected.
 const BAD: u8 = 1;
 /// There is nobody to measure, as with any other wrong argument.
 const NO_NODE: u8 = 2;
 /// It could not be measured at all.
 const BROKEN: u8 = 3;
+
+/// Why there is no verdict: the exit code, and what is to be said if it was not said yet.
+#[derive(Debug)]
+struct Failed(u8, Option<String>);
+
+/// Whether what was measured is as it should be.
+type Verdict = Result<bool, Failed>;
+
+impl<E: std::fmt::Display> From<E> for Failed {
+    fn from(why: E) -> Self {
+        Self(BROKEN, Some(why.to_string()))
+    }
+}
 
 impl Cli {
     /// Runs the chosen subcommand; 0 is success, 1 a failed check, 2 bad usage or no node at the given URLs, 3 a run that could not be made.
@@ -83,15 +104,15 @@ impl Cli {
             return ExitCode::from(NO_NODE);
         }
         let code = match self.command {
-            Command::Load(args) => on_runtime(args.work.threads, args.run()),
-            Command::Check(args) => on_runtime(args.threads, args.run()),
-            Command::Transfer(args) => on_runtime(args.threads, args.run()),
+            Command::Load(args) => on_runtime(args.work.threads(), args.run()),
+            Command::Check(args) => on_runtime(args.generator.threads, args.run()),
+            Command::Transfer(args) => on_runtime(args.generator.threads, args.run()),
             Command::Failover(args) => on_runtime(1, args.run()),
             Command::Chaos(args) => on_runtime(args.threads, args.run()),
-            Command::Memory(args) => on_runtime(args.threads, args.run()),
-            Command::Compare(args) => on_runtime(args.work.threads, args.run()),
-            Command::Soak(args) => on_runtime(args.work.threads, args.run()),
-            Command::Overload(args) => on_runtime(args.threads, args.run()),
+            Command::Memory(args) => on_runtime(args.generator.threads, args.run()),
+            Command::Compare(args) => on_runtime(args.work.threads(), args.run()),
+            Command::Soak(args) => on_runtime(args.work.threads(), args.run()),
+            Command::Overload(args) => on_runtime(args.generator.threads, args.run()),
             Command::Siege(args) => on_runtime(1, args.run()),
             Command::Guess(args) => on_runtime(1, args.run()),
         };
@@ -100,22 +121,25 @@ impl Cli {
 }
 
 /// With one thread there is no hand-over between threads, which leaves the most of two cores to the servers.
-fn on_runtime(threads: usize, command: impl Future<Output = u8>) -> u8 {
+fn on_runtime(threads: usize, command: impl Future<Output = Verdict>) -> u8 {
     let mut builder = match threads {
         0 | 1 => tokio::runtime::Builder::new_current_thread(),
-        more => {
-            let mut builder = tokio::runtime::Builder::new_multi_thread();
-            builder.worker_threads(more);
-            builder
-        }
+        _ => tokio::runtime::Builder::new_multi_thread(),
     };
-    match builder.enable_all().build() {
+    let runtime = builder.worker_threads(threads.max(1)).enable_all().build();
+    let verdict = match runtime {
         Ok(runtime) => runtime.block_on(command),
-        Err(error) => {
-            tell!("no runtime: {error}");
-            BROKEN
-        }
-    }
+        Err(error) => Err(format!("no runtime: {error}").into()),
+    };
+    verdict.map_or_else(
+        |Failed(code, why)| {
+            if let Some(why) = why {
+                tell!("{why}");
+            }
+            code
+        },
+        |good| if good { 0 } else { BAD },
+    )
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::output::Output;
 use super::view::{bar, bytes};
-use super::{BROKEN, duration, interrupt, unanswered};
+use super::{Generator, Verdict, answering, duration, interrupt};
 use crate::client::Target;
 use crate::content::LENGTH_MAX;
 use crate::files::raise_open_files;
@@ -66,30 +66,20 @@ pub(super) struct Args {
     /// Resident memory that no process may exceed during the overload
     #[arg(long, value_parser = bytes)]
     rss_max: Option<u64>,
-    /// What all content is derived from; random if not given
-    #[arg(long)]
-    seed: Option<u64>,
-    /// Threads of the generator
-    #[arg(long, default_value_t = 1)]
-    pub(super) threads: usize,
+    #[command(flatten)]
+    pub(super) generator: Generator,
     #[command(flatten)]
     output: Output,
 }
 
 impl Args {
-    pub(super) async fn run(self) -> u8 {
-        if let Some(code) = unanswered(&self.target).await {
-            return code;
-        }
+    pub(super) async fn run(self) -> Verdict {
+        answering(&self.target).await?;
         let usable = |value: f64| value.is_finite() && value > 0.0;
         if !usable(self.factor) || !usable(self.normal) || self.normal > 1.0 {
-            tell!("--factor is above 0, --normal between 0 and 1");
-            return BROKEN;
+            return Err("--factor is above 0, --normal between 0 and 1".into());
         }
-        if let Err(why) = raise_open_files(self.concurrency + self.in_flight + FILES_BESIDE) {
-            tell!("{why}");
-            return BROKEN;
-        }
+        raise_open_files(self.concurrency + self.in_flight + FILES_BESIDE)?;
         let output = self.output.clone();
         let total = 2 * self.measure + self.duration + self.recovery;
         let bar = bar(total);
@@ -107,7 +97,7 @@ impl Args {
             targets: self.target,
             pids: self.pid,
             concurrency: self.concurrency as usize,
-            lanes: self.in_flight as usize,
+            connections: self.in_flight as usize,
             factor: self.factor,
             normal: self.normal,
             measure: self.measure,
@@ -115,7 +105,7 @@ impl Args {
             recovery: self.recovery,
             size: self.size as usize,
             chunks: self.chunks,
-            seed: self.seed.unwrap_or_else(rand::random),
+            seed: self.generator.seed(),
             timeout: self.timeout,
             bounds: Bounds {
                 goodput_min: self.goodput_min,
@@ -129,19 +119,9 @@ impl Args {
 
 fn phases(report: &Report) -> Grid {
     let seconds = |cpu_s: Option<f64>| cpu_s.map_or("?".to_owned(), |cpu_s| format!("{cpu_s:.2}"));
-    let mut grid = Grid::new([
-        "phase",
-        "planned per s",
-        "offered per s",
-        "not offered",
-        "stored per s",
-        "p50 ms",
-        "p99 ms",
-        "begun late p99 ms",
-        "generator CPU s",
-        "servers CPU s",
-        "stolen CPU s",
-    ]);
+    let mut grid = Grid::new(
+        "phase | planned per s | offered per s | not offered | stored per s | p50 ms | p99 ms | begun late p99 ms | generator CPU s | servers CPU s | stolen CPU s",
+    );
     for phase in &report.phases {
         let row = [
             phase.name.to_owned(),
@@ -162,7 +142,7 @@ fn phases(report: &Report) -> Grid {
 }
 
 fn refusals(report: &Report) -> Grid {
-    let mut grid = Grid::new(["not stored", "phase", "count", "p50 ms", "p99 ms", "max ms"]);
+    let mut grid = Grid::new("not stored | phase | count | p50 ms | p99 ms | max ms");
     for phase in &report.phases {
         for (status, latency) in &phase.refused {
             let Latency { count, p50_us, p99_us, max_us, .. } = *latency;
@@ -179,7 +159,7 @@ fn refusals(report: &Report) -> Grid {
 }
 
 fn verdicts(report: &Report) -> Grid {
-    let mut grid = Grid::new(["demanded", "found", "holds"]);
+    let mut grid = Grid::new("demanded | found | holds");
     for verdict in &report.verdicts {
         let holds = if verdict.ok { "yes" } else { "no" };
         grid.rows.push(vec![verdict.what.clone(), verdict.found.clone(), holds.to_owned()]);
@@ -188,7 +168,7 @@ fn verdicts(report: &Report) -> Grid {
 }
 
 fn memory(report: &Report) -> Grid {
-    let mut grid = Grid::new(["pid", "RSS before MiB", "most during MiB", "after MiB"]);
+    let mut grid = Grid::new("pid | RSS before MiB | most during MiB | after MiB");
     for memory in &report.servers {
         let rss = [memory.before_bytes, memory.overload_bytes, memory.after_bytes];
         let mut row = vec![memory.pid.to_string()];
@@ -208,7 +188,7 @@ fn facts(report: &Report) -> Vec<(&'static str, String)> {
             "offered",
             format!(
                 "{offered:.2} times the capacity, where {:.2} were to be; {} in flight at most",
-                report.factor, report.lanes
+                report.factor, report.connections
             ),
         ));
     }

@@ -1,11 +1,13 @@
 //! `siege`: floods of each kind against nodes of its own, with an honest client beside.
 
+use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
-use std::{env, fs, process};
 
-use super::view::{bytes, print_json};
-use super::{BAD, BROKEN, GOOD, duration};
+use super::output::Json;
+use super::server::Server;
+use super::view::bytes;
+use super::{BROKEN, Failed, Verdict, duration, home};
 use crate::console::say;
 use crate::files::raise_open_files;
 use crate::siege::kind::Kind;
@@ -14,6 +16,7 @@ use crate::siege::{Options, run};
 
 /// Both ends of the largest flood's connections at the listener that discards it, the honest client's, and what is beside.
 const FILES: u64 = 10_000;
+const SCRATCH: &str = "conclave-siege-";
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -26,9 +29,8 @@ pub(super) struct Args {
     /// List the kinds
     #[arg(long)]
     list: bool,
-    /// The server; beside this program if not given
-    #[arg(long)]
-    conclave: Option<PathBuf>,
+    #[command(flatten)]
+    server: Server,
     /// How long each phase takes: without a flood, beside one that is discarded, beside one at the nodes
     #[arg(long, default_value = "10s", value_parser = duration)]
     time: Duration,
@@ -56,36 +58,24 @@ pub(super) struct Args {
     /// Keep the nodes' disks and logs in this folder
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Print the reports as one line of JSON
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    json: Json,
 }
 
 impl Args {
-    pub(super) async fn run(self) -> u8 {
+    pub(super) async fn run(self) -> Verdict {
         if self.list {
             for kind in Kind::ALL {
                 say(&format!("{:14} {}\n", kind.name(), kind.about()));
             }
-            return GOOD;
+            return Ok(true);
         }
         let kinds = if self.all { Kind::ALL.to_vec() } else { self.kind.clone() };
         if kinds.is_empty() {
-            tell!("which flood? --kind NAME, --all, or --list");
-            return BROKEN;
+            return Err("which flood? --kind NAME, --all, or --list".into());
         }
-        if let Err(why) = raise_open_files(FILES) {
-            tell!("{why}");
-            return BROKEN;
-        }
-        let beside = || Some(env::current_exe().ok()?.with_file_name("conclave"));
-        let binary = self.conclave.clone().or_else(beside).unwrap_or_else(|| "conclave".into());
-        if !binary.is_file() {
-            tell!("there is no server at {}: name it with --conclave", binary.display());
-            return BROKEN;
-        }
-        let home = self.out.clone();
-        let home = home.unwrap_or_else(|| env::temp_dir().join(format!("conclave-siege-{}", process::id())));
+        raise_open_files(FILES)?;
+        let (binary, home) = (self.server.binary()?, home(self.out.as_deref(), SCRATCH)?);
         let mut options = Options {
             binary,
             folder: home.clone(),
@@ -104,10 +94,8 @@ impl Args {
             options.folder = home.join(kind.name());
             // An earlier run's disks would be taken for this one's.
             let _ = fs::remove_dir_all(&options.folder);
-            if let Err(error) = fs::create_dir_all(&options.folder) {
-                tell!("{}: {error}", options.folder.display());
-                return BROKEN;
-            }
+            fs::create_dir_all(&options.folder)
+                .map_err(|error| format!("{}: {error}", options.folder.display()))?;
             tell!("── {}: {}", kind.name(), kind.about());
             match run(kind, &options).await {
                 Ok(report) => reports.push(report),
@@ -119,20 +107,12 @@ impl Args {
             }
         }
         let ok = reports.iter().all(|report| report.ok);
-        if self.json {
-            print_json(&reports);
-        } else {
-            say(&table(&reports));
-        }
+        self.json.print(&reports, |reports| table(reports));
         if self.out.is_none() && ok && impossible == 0 {
             let _ = fs::remove_dir_all(&home);
         } else {
             tell!("the nodes' logs are in {}", home.display());
         }
-        match (ok, impossible) {
-            (false, _) => BAD,
-            (true, 0) => GOOD,
-            (true, _) => BROKEN,
-        }
+        if ok && impossible > 0 { Err(Failed(BROKEN, None)) } else { Ok(ok) }
     }
 }

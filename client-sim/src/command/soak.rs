@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::output::Output;
 use super::view::{amount, bar};
 use super::work::Work;
-use super::{BROKEN, duration, interrupt, unanswered};
+use super::{Verdict, answering, duration, interrupt};
 use crate::client::Target;
 use crate::report::html::Page;
 use crate::report::plot::{Chart, Line};
@@ -67,14 +67,9 @@ struct Report {
 }
 
 impl Args {
-    pub(super) async fn run(self) -> u8 {
-        if let Some(code) = unanswered(&self.target).await {
-            return code;
-        }
-        if let Err(why) = self.prepare() {
-            tell!("{why}");
-            return BROKEN;
-        }
+    pub(super) async fn run(self) -> Verdict {
+        answering(&self.target).await?;
+        self.prepare()?;
         let subjects = Subjects { pids: self.pid.clone(), dirs: self.dir.clone() };
         let plan = Plan { pids: self.pid.clone(), ..Plan::default() };
         let total = self.work.warmup + self.work.duration;
@@ -136,16 +131,8 @@ fn growth(text: &str) -> Result<f64, String> {
 }
 
 fn growths_grid(report: &Report) -> Grid {
-    let mut grid = Grid::new([
-        "growth of",
-        "first",
-        "last",
-        "by the hour",
-        "standard error",
-        "bound",
-        "samples",
-        "holds",
-    ]);
+    let mut grid =
+        Grid::new("growth of | first | last | by the hour | standard error | bound | samples | holds");
     for growth in &report.growths {
         let amount = |value: f64| match growth.unit {
             "bytes" => format!("{:.3} MiB", value / f64::from(1 << 20)),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{BAD, GOOD, duration, print_json, unanswered};
+use super::{Generator, Verdict, answering, duration, print_json};
 use crate::client::{self, Target};
 use crate::content::LENGTH_MAX;
 use crate::workload::transfer;
@@ -24,37 +24,31 @@ pub(super) struct Args {
     /// Uploads at once
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u64).range(1..=4096))]
     parallel: u64,
-    /// What all content is derived from; random if not given
-    #[arg(long)]
-    seed: Option<u64>,
     /// How long one request may take with all its retries
     #[arg(long, default_value = "30s", value_parser = duration)]
     patience: Duration,
     /// How long the whole may take
     #[arg(long, default_value = "5m", value_parser = duration)]
     deadline: Duration,
-    /// Threads of the generator
-    #[arg(long, default_value_t = 1)]
-    pub(super) threads: usize,
+    #[command(flatten)]
+    pub(super) generator: Generator,
 }
 
 impl Args {
-    pub(super) async fn run(self) -> u8 {
-        if let Some(code) = unanswered(&self.target).await {
-            return code;
-        }
+    pub(super) async fn run(self) -> Verdict {
+        answering(&self.target).await?;
         let summary = transfer::run(transfer::Options {
             receiver: self.receiver.unwrap_or(self.target.len() - 1),
             targets: self.target,
             chunks: self.chunks,
             size: self.size as usize,
             parallel: self.parallel as usize,
-            seed: self.seed.unwrap_or_else(rand::random),
+            seed: self.generator.seed(),
             client: client::Options { patience: self.patience, ..client::Options::default() },
             deadline: self.deadline,
         })
         .await;
         print_json(&summary);
-        if summary.ok { GOOD } else { BAD }
+        Ok(summary.ok)
     }
 }

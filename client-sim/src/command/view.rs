@@ -1,12 +1,11 @@
 //! What the commands show while they run and leave behind, and how they are interrupted.
 
 use std::io::IsTerminal as _;
-use std::path::Path;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 
-use super::NO_NODE;
+use super::{Failed, NO_NODE};
 use crate::client::{Stream, Target};
 use crate::console::say;
 use crate::report::Recorder;
@@ -64,8 +63,8 @@ pub(super) fn progress(total: Duration) -> impl FnMut(Duration, &Recorder) {
     }
 }
 
-/// The exit code for a run against nodes of which none can be reached, said before anything is measured.
-pub(super) async fn unanswered(targets: &[Target]) -> Option<u8> {
+/// Fails if none of the nodes can be reached, before anything is measured.
+pub(super) async fn answering(targets: &[Target]) -> Result<(), Failed> {
     let tries = targets.iter().map(|target| async move {
         match tokio::time::timeout(REACH, Stream::open(target)).await {
             Ok(Ok(_)) => None,
@@ -76,12 +75,12 @@ pub(super) async fn unanswered(targets: &[Target]) -> Option<u8> {
             Ok(Err(_)) | Err(_) => Some(target.to_string()),
         }
     });
-    let all = futures_util::future::join_all(tries).await.into_iter().collect::<Option<Vec<_>>>()?;
-    if all.is_empty() {
-        return None;
+    match futures_util::future::join_all(tries).await.into_iter().collect::<Option<Vec<_>>>() {
+        Some(all) if !all.is_empty() => {
+            Err(Failed(NO_NODE, Some(format!("no node answers at {}", all.join(", ")))))
+        }
+        _ => Ok(()),
     }
-    tell!("no node answers at {}", all.join(", "));
-    Some(NO_NODE)
 }
 
 /// One line of JSON.
@@ -90,15 +89,6 @@ pub(super) fn print_json(report: &impl serde::Serialize) {
         Ok(json) => say(&format!("{json}\n")),
         Err(error) => tell!("the report does not serialize: {error}"),
     }
-}
-
-/// Writes a page; says so where that fails.
-pub(super) fn write_page(file: &Path, page: &str) -> bool {
-    let written = std::fs::write(file, page);
-    if let Err(error) = &written {
-        tell!("{}: {error}", file.display());
-    }
-    written.is_ok()
 }
 
 /// `1MiB`, `64KiB`, `2GiB`, or bytes without a unit.

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use super::duration;
+use super::{Generator, duration};
 use crate::client::{self, Target};
 use crate::content::LENGTH_MAX;
 use crate::files::raise_open_files;
-use crate::pace::Rate;
+use crate::schedule::Rate;
 use crate::socket::Encoding;
 use crate::workload::{self, PAYLOAD_BYTES_MIN, Think, Verify, Workload};
 
@@ -72,9 +72,6 @@ pub(super) struct Work {
     /// Weights of relay, signaling and exchange flows in the mixed workload
     #[arg(long, value_delimiter = ',', num_args = 3, default_values_t = [2, 6, 4])]
     mix: Vec<u32>,
-    /// What all content is derived from; random if not given
-    #[arg(long)]
-    seed: Option<u64>,
     /// Error codes that may occur without failing the run
     #[arg(long, value_delimiter = ',')]
     allow: Vec<String>,
@@ -85,9 +82,8 @@ pub(super) struct Work {
     /// nodes are killed, at less than 1,500 receives a second
     #[arg(long)]
     idempotent: bool,
-    /// Threads of the generator
-    #[arg(long, default_value_t = 1)]
-    pub(super) threads: usize,
+    #[command(flatten)]
+    generator: Generator,
 }
 
 impl Work {
@@ -118,6 +114,10 @@ impl Work {
         raise_open_files(open + FILES_BESIDE)
     }
 
+    pub(super) fn threads(&self) -> usize {
+        self.generator.threads
+    }
+
     fn size(&self) -> usize {
         let default = if self.workload.has_sockets() { 1024 } else { 256 };
         self.size.map_or(default, |size| size as usize)
@@ -142,7 +142,7 @@ impl Work {
             wait: Duration::from_millis(self.wait_ms),
             think: self.think,
             mix: [self.mix[0], self.mix[1], self.mix[2]],
-            seed: self.seed.unwrap_or_else(rand::random),
+            seed: self.generator.seed(),
             allow: self.allow.clone(),
             client: client::Options {
                 patience: self.patience,

@@ -4,9 +4,8 @@
 //! at the normal rate again, beginning the moment the overload ends. The load is uploads of chunks, each a durable
 //! write. A refusal is not followed by a retry: other clients come in its place, as they do when too many come.
 
-mod lane;
+mod burst;
 mod verdict;
-mod volley;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -15,28 +14,27 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::client::Target;
-use crate::content::Content;
-use crate::pace::{Pacer, Rate};
+use crate::driver::{self, LoadConnection, Uploads, connections, open};
 use crate::report::{Moment, Timeline};
 use crate::sample::{own_cpu_seconds, process, stolen_seconds};
+use crate::schedule::{Pacer, Rate};
 use crate::stop::Stop;
 
-use lane::{Lane, Uploads};
+pub(crate) use burst::Ledger;
+pub use burst::{Cpu, Phase};
 pub use verdict::Verdict;
-pub use volley::{Cpu, Phase};
-use volley::{Ledger, fly, land};
 
 /// One run.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The nodes; lanes are spread over them in turn.
+    /// The nodes; connections are spread over them in turn.
     pub targets: Vec<Target>,
     /// Their processes on this machine.
     pub pids: Vec<u32>,
     /// Requests in flight while capacity is measured, and at the normal rate.
     pub concurrency: usize,
     /// Requests in flight at most during the overload.
-    pub lanes: usize,
+    pub connections: usize,
     /// Times the capacity.
     pub factor: f64,
     /// The normal rate as a share of the capacity.
@@ -84,7 +82,7 @@ pub struct Report {
     /// Bytes of each chunk.
     pub size: usize,
     /// Requests in flight at most during the overload.
-    pub lanes: usize,
+    pub connections: usize,
     /// Times the capacity.
     pub factor: f64,
     /// What is demanded.
@@ -124,8 +122,6 @@ pub struct Memory {
 const SETTLE: Duration = Duration::from_secs(1);
 /// Between two looks at a phase.
 const LOOK: Duration = Duration::from_millis(250);
-/// Lanes that connect at once.
-const OPENING: usize = 64;
 
 struct Run<'a, W> {
     options: Options,
@@ -154,15 +150,10 @@ impl<W: FnMut(&'static str, Duration, u64)> Run<'_, W> {
     /// Returns the recovery's steps and the rate they were planned at, if it came to it.
     async fn phases(&mut self) -> Option<(Timeline, f64)> {
         let options = self.options.clone();
-        let run: u64 = rand::random();
-        let content = Content::new(options.seed);
-        let lane = |number: usize| {
-            let target = options.targets[number % options.targets.len()].clone();
-            let (content, size, chunks) = (content.clone(), options.size, options.chunks);
-            Lane::new(target, Uploads { content, run, lane: number as u64, size, chunks, sent: 0 })
-        };
-        let calm = open((0..options.concurrency).map(lane).collect()).await;
-        let many = (options.concurrency..options.concurrency + options.lanes).map(lane).collect();
+        let uploads = Uploads::new(options.seed, options.size, options.chunks);
+        let (calm, all) = (options.concurrency, options.concurrency + options.connections);
+        let many = connections(&options.targets, calm..all, &uploads);
+        let calm = open(connections(&options.targets, 0..calm, &uploads)).await;
 
         let (calm, ledger) = self.alone("capacity", calm, Rate::Free, options.measure).await;
         let capacity = self.phases.last().map_or(0.0, |phase| phase.done_per_s);
@@ -181,16 +172,16 @@ impl<W: FnMut(&'static str, Duration, u64)> Run<'_, W> {
         let many = open(many).await;
 
         let rate = Rate::Even(capacity * options.factor);
-        let (flying, overload, number) = self.phase("overload", many, rate, options.duration).await;
+        let (started, overload, number) = self.phase("overload", many, rate, options.duration).await;
         if self.stop.is_said() {
             return None;
         }
         // What the overload left in flight is still answered, and not waited for: that is what recovery is from.
         let begun = Instant::now();
-        let landing = tokio::spawn(land(flying, options.timeout));
+        let joining = tokio::spawn(driver::join(started, options.timeout));
         let (_, ledger) = self.alone("recovery", calm, Rate::Even(normal_per_s), options.recovery).await;
         // Late answers are the overload's, and the worst of them: without them its figures would flatter.
-        let _ = landing.await;
+        let _ = joining.await;
         self.refresh(number, &overload);
         self.look_at_memory(|memory, rss| memory.after_bytes = rss);
         (begun.elapsed() >= options.recovery).then(|| (ledger.timeline(), normal_per_s))
@@ -200,14 +191,14 @@ impl<W: FnMut(&'static str, Duration, u64)> Run<'_, W> {
     async fn alone(
         &mut self,
         name: &'static str,
-        lanes: Vec<Lane>,
+        connections: Vec<LoadConnection>,
         rate: Rate,
         length: Duration,
-    ) -> (Vec<Lane>, Arc<Ledger>) {
-        let (flying, ledger, number) = self.phase(name, lanes, rate, length).await;
-        let lanes = land(flying, self.options.timeout).await;
+    ) -> (Vec<LoadConnection>, Arc<Ledger>) {
+        let (started, ledger, number) = self.phase(name, connections, rate, length).await;
+        let connections = driver::join(started, self.options.timeout).await;
         self.refresh(number, &ledger);
-        (lanes, ledger)
+        (connections, ledger)
     }
 
     /// Reads a phase again once its last replies are there: latencies of what outlasted it belong to it.
@@ -220,16 +211,17 @@ impl<W: FnMut(&'static str, Duration, u64)> Run<'_, W> {
     async fn phase(
         &mut self,
         name: &'static str,
-        lanes: Vec<Lane>,
+        connections: Vec<LoadConnection>,
         rate: Rate,
         length: Duration,
-    ) -> (tokio::task::JoinSet<Lane>, Arc<Ledger>, usize) {
+    ) -> (tokio::task::JoinSet<LoadConnection>, Arc<Ledger>, usize) {
         let begin = Instant::now();
         let end = begin + length;
         let (pacer, ledger) =
             (Arc::new(Pacer::new(begin, end, rate.clone())), Ledger::new(begin, end, self.timeline.clone()));
         let before = self.cpu();
-        let flying = fly(lanes, &pacer, &ledger, self.options.timeout);
+        let each = driver::Options { timeout: self.options.timeout, pause: Duration::ZERO };
+        let started = driver::start(connections, &pacer, &ledger, each);
         while !pacer.over() {
             (self.watch)(name, self.origin.elapsed(), ledger.done());
             if name == "overload" {
@@ -244,7 +236,7 @@ impl<W: FnMut(&'static str, Duration, u64)> Run<'_, W> {
         let mut phase = ledger.phase(name, (begin - self.origin).as_secs_f64(), rate.highest(), seconds);
         phase.cpu = self.cpu().since(before);
         self.phases.push(phase);
-        (flying, ledger, self.phases.len() - 1)
+        (started, ledger, self.phases.len() - 1)
     }
 
     /// Who had the processors so far.
@@ -293,7 +285,7 @@ impl<W: FnMut(&'static str, Duration, u64)> Run<'_, W> {
             interrupted: self.stop.is_said(),
             targets: self.options.targets.iter().map(ToString::to_string).collect(),
             size: self.options.size,
-            lanes: self.options.lanes,
+            connections: self.options.connections,
             factor: self.options.factor,
             bounds,
             capacity_per_s,
@@ -306,15 +298,4 @@ impl<W: FnMut(&'static str, Duration, u64)> Run<'_, W> {
             phases: self.phases,
         }
     }
-}
-
-/// Connects all lanes, some at a time: nobody's backlog is to be measured.
-async fn open(lanes: Vec<Lane>) -> Vec<Lane> {
-    use futures_util::StreamExt as _;
-    let open = |mut lane: Lane| async move {
-        // One that does not connect says so with its first request.
-        lane.open().await;
-        lane
-    };
-    futures_util::stream::iter(lanes).map(open).buffered(OPENING).collect().await
 }

@@ -54,9 +54,21 @@ impl Default for Options {
 
 /// Things that are asked about, and promises about them.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, clap::ValueEnum,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    clap::ValueEnum,
+    strum::IntoStaticStr,
 )]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Family {
     /// A session's offer and answer, each a register that many write and read.
     Register,
@@ -95,19 +107,8 @@ impl Family {
     ];
 
     /// As on the command line.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Register => "register",
-            Self::Ledger => "ledger",
-            Self::Code => "code",
-            Self::Pin => "pin",
-            Self::Mailbox => "mailbox",
-            Self::Transfer => "transfer",
-            Self::Room => "room",
-            Self::Push => "push",
-            Self::Ttl => "ttl",
-            Self::Allowance => "allowance",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 }
 

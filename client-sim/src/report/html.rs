@@ -2,42 +2,39 @@
 
 use std::collections::BTreeMap;
 
+use serde::Serialize;
+
 use super::axis::Axis;
-use super::plot::{Chart, LINES_MAX, Line, Mark};
+use super::plot::{Chart, Drawn, HEIGHT, LINES_MAX, Line, Mark, WIDTH};
 use super::table::{self, Grid, milliseconds};
+use super::template::render;
 use super::{Moment, Percentile, Report};
 
-/// The look of all pages.
-const STYLE: &str = include_str!("page.css");
+/// How all pages look.
+const TEMPLATE: &str = include_str!("page.html");
 /// Kinds of operations with a curve of their own, beside that of all.
 const CURVES_MAX: usize = 4;
 
 /// A page while it is put together, from top to bottom.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Page {
     title: String,
-    body: String,
-    charts: usize,
+    parts: Vec<Part>,
+    /// The size of what charts have within their axes.
+    width: f64,
+    height: f64,
 }
 
-/// Text as it may stand between tags and in quoted attributes.
-pub fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for letter in text.chars() {
-        match letter {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            // Neither belongs into a page, and the second could reorder what stands beside it.
-            control if control.is_control() || ('\u{202a}'..='\u{202e}').contains(&control) => {
-                out.push('\u{fffd}')
-            }
-            other => out.push(other),
-        }
-    }
-    out
+/// What a page consists of.
+#[derive(Debug, Clone, Serialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+enum Part {
+    Text { text: String },
+    Verdict { ok: bool, text: String },
+    Section { heading: String },
+    List { class: &'static str, entries: Vec<(String, String)> },
+    Charts { charts: Vec<Drawn> },
+    Grid { caption: String, grid: Grid, folded: bool },
 }
 
 /// The page of one run of a workload.
@@ -52,23 +49,22 @@ pub fn page(title: &str, report: &Report, marks: &[Mark]) -> String {
 impl Page {
     /// An empty page.
     pub fn new(title: &str) -> Self {
-        Self { title: title.to_owned(), body: format!("<h1>{}</h1>", escape(title)), charts: 0 }
+        Self { title: title.to_owned(), parts: Vec::new(), width: WIDTH, height: HEIGHT }
     }
 
     /// A sentence or two.
     pub fn text(&mut self, text: &str) -> &mut Self {
-        self.push(&format!("<p class=\"dim\">{}</p>", escape(text)))
+        self.push(Part::Text { text: text.to_owned() })
     }
 
     /// How it went, in few words.
     pub fn verdict(&mut self, ok: bool, text: &str) -> &mut Self {
-        let (class, sign) = if ok { ("good", "✓") } else { ("bad", "✗") };
-        self.push(&format!("<p class=\"verdict {class}\">{sign} {}</p>", escape(text)))
+        self.push(Part::Verdict { ok, text: text.to_owned() })
     }
 
     /// A heading.
     pub fn section(&mut self, heading: &str) -> &mut Self {
-        self.push(&format!("<h2>{}</h2>", escape(heading)))
+        self.push(Part::Section { heading: heading.to_owned() })
     }
 
     /// The figures that count most, large.
@@ -83,45 +79,17 @@ impl Page {
 
     /// Charts, side by side where there is room.
     pub fn charts(&mut self, charts: &[Chart]) -> &mut Self {
-        self.body.push_str("<div class=\"charts\">");
-        for chart in charts {
-            self.charts += 1;
-            let mut legend = String::new();
-            for (number, line) in chart.lines.iter().take(LINES_MAX).enumerate() {
-                legend += &format!(
-                    "<li><svg viewBox=\"0 0 30 10\" aria-hidden=\"true\"><path class=\"line l{number}\" d=\"M1 5H29\"/></svg>{}</li>",
-                    escape(&line.name)
-                );
-            }
-            let svg = chart.svg(&format!("chart{}", self.charts));
-            self.push(&format!(
-                "<figure><figcaption><h3>{}</h3><p>{}</p><ul class=\"legend\">{legend}</ul></figcaption>{svg}</figure>",
-                escape(&chart.title),
-                escape(&chart.text)
-            ));
-        }
-        self.push("</div>")
+        self.push(Part::Charts { charts: charts.iter().map(Chart::drawn).collect() })
     }
 
     /// A table.
     pub fn grid(&mut self, caption: &str, grid: &Grid) -> &mut Self {
-        let cells =
-            |row: &[String]| row.iter().map(|cell| format!("<td>{}</td>", escape(cell))).collect::<String>();
-        let header: String =
-            grid.header.iter().map(|name| format!("<th scope=\"col\">{}</th>", escape(name))).collect();
-        let rows: String = grid.rows.iter().map(|row| format!("<tr>{}</tr>", cells(row))).collect();
-        // Focusable, so that who has no pointer can scroll it.
-        self.push(&format!(
-            "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"{caption}\"><table><caption>{caption}</caption><thead><tr>{header}</tr></thead><tbody>{rows}</tbody></table></div>",
-            caption = escape(caption)
-        ))
+        self.push(Part::Grid { caption: caption.to_owned(), grid: grid.clone(), folded: false })
     }
 
     /// A table that is shown when asked for.
     pub fn folded(&mut self, caption: &str, grid: &Grid) -> &mut Self {
-        self.push(&format!("<details><summary>{}</summary>", escape(caption)));
-        self.grid(caption, grid);
-        self.push("</details>")
+        self.push(Part::Grid { caption: caption.to_owned(), grid: grid.clone(), folded: true })
     }
 
     /// Everything a run of a workload found.
@@ -180,7 +148,7 @@ impl Page {
         if marks.is_empty() {
             return self;
         }
-        let mut grid = Grid::new(["number", "at", "event"]);
+        let mut grid = Grid::new("number | at | event");
         for (number, mark) in marks.iter().enumerate() {
             grid.rows.push(vec![(number + 1).to_string(), format!("{:.1} s", mark.at_s), mark.text.clone()]);
         }
@@ -189,24 +157,16 @@ impl Page {
 
     /// The whole page.
     pub fn finish(&self) -> String {
-        // Should an escape ever be missing, the policy leaves it nothing to load or run.
-        format!(
-            "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width,initial-scale=1\"><meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\"><title>{}</title><style>\n{STYLE}</style></head><body><main>{}</main></body></html>\n",
-            escape(&self.title),
-            self.body
-        )
+        render(TEMPLATE, self)
     }
 
-    fn list(&mut self, class: &str, items: &[(&str, String)]) -> &mut Self {
-        let item = |(name, value): &(&str, String)| {
-            format!("<div><dt>{}</dt><dd>{}</dd></div>", escape(name), escape(value))
-        };
-        let items: String = items.iter().map(item).collect();
-        self.push(&format!("<dl class=\"{class}\">{items}</dl>"))
+    fn list(&mut self, class: &'static str, items: &[(&str, String)]) -> &mut Self {
+        let entries = items.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+        self.push(Part::List { class, entries })
     }
 
-    fn push(&mut self, html: &str) -> &mut Self {
-        self.body.push_str(html);
+    fn push(&mut self, part: Part) -> &mut Self {
+        self.parts.push(part);
         self
     }
 }
@@ -290,7 +250,7 @@ fn curve(report: &Report) -> Chart {
 }
 
 fn moments(timeline: &[Moment]) -> Grid {
-    let mut grid = Grid::new(["from s", "per s", "p50 ms", "p99 ms", "max ms", "failures"]);
+    let mut grid = Grid::new("from s | per s | p50 ms | p99 ms | max ms | failures");
     for moment in timeline {
         let failures: Vec<_> = moment.errors.iter().map(|(code, count)| format!("{code}: {count}")).collect();
         let mut row = vec![format!("{:.2}", moment.at_s), format!("{:.0}", moment.per_s)];
@@ -309,7 +269,7 @@ mod tests {
     fn nothing_from_outside_becomes_markup() {
         let mut page = Page::new("<script>1</script>");
         let nasty = "\"><img src=x onerror='1'>&\u{202e}\u{7}".to_owned();
-        let mut grid = Grid::new(["a"]);
+        let mut grid = Grid::new("a");
         grid.rows.push(vec![nasty.clone()]);
         let moment = Moment {
             at_s: 0.0,
@@ -323,9 +283,20 @@ mod tests {
         page.grid(&nasty, &grid).folded(&nasty, &grid).marks(&[Mark { at_s: 1.0, text: nasty.clone() }]);
         page.charts(&over_time(&[moment], (0.0, 1.0), &[Mark { at_s: 1.0, text: nasty.clone() }]));
         let html = page.finish();
-        assert!(html.contains("&lt;script&gt;") && html.contains("&quot;&gt;&lt;img"));
+        assert!(html.contains("&lt;script&gt;") && html.contains("&quot;&gt;&lt;img"), "{html}");
         for raw in ["<script", "<img", "'1'", "\u{202e}", "\u{7}"] {
             assert!(!html.contains(raw), "{raw:?} in {html}");
+        }
+    }
+
+    #[test]
+    fn nothing_to_draw_is_drawn_as_a_frame() {
+        for lines in [vec![], vec![Line { name: "none".to_owned(), points: vec![(1.0, None)] }]] {
+            let chart = Chart::new("c", "what \"it\" shows", Axis::seconds(), Axis::count("per s"), lines);
+            let mut page = Page::new("t");
+            let html = page.charts(&[chart]).finish();
+            assert!(html.contains("class=\"axis\"") && html.contains("&quot;it&quot;"), "{html}");
+            assert!(!html.contains("NaN"), "{html}");
         }
     }
 

@@ -1,7 +1,10 @@
 //! Kinds of operations.
 
+use strum::{IntoStaticStr, VariantArray};
+
 /// What is measured apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "kebab-case")]
 pub enum Kind {
     /// Upload of a chunk.
     Send,
@@ -45,62 +48,11 @@ pub enum Kind {
 
 impl Kind {
     /// All of them, in the order of their discriminants.
-    pub const ALL: [Self; 19] = [
-        Self::Send,
-        Self::Receive,
-        Self::Ack,
-        Self::Register,
-        Self::Lookup,
-        Self::Signal,
-        Self::Poll,
-        Self::Create,
-        Self::Resolve,
-        Self::PutOffer,
-        Self::GetOffer,
-        Self::PutAnswer,
-        Self::GetAnswer,
-        Self::Delete,
-        Self::Connect,
-        Self::Resume,
-        Self::Publish,
-        Self::Deliver,
-        Self::Push,
-    ];
+    pub const ALL: [Self; Self::VARIANTS.len()] =
+        *Self::VARIANTS.first_chunk().expect("they are as many as they are");
 
     /// How reports call it.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Send => "send",
-            Self::Receive => "receive",
-            Self::Ack => "ack",
-            Self::Register => "register",
-            Self::Lookup => "lookup",
-            Self::Signal => "signal",
-            Self::Poll => "poll",
-            Self::Create => "create",
-            Self::Resolve => "resolve",
-            Self::PutOffer => "put-offer",
-            Self::GetOffer => "get-offer",
-            Self::PutAnswer => "put-answer",
-            Self::GetAnswer => "get-answer",
-            Self::Delete => "delete",
-            Self::Connect => "connect",
-            Self::Resume => "resume",
-            Self::Publish => "publish",
-            Self::Deliver => "deliver",
-            Self::Push => "push",
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn all_is_in_the_order_of_discriminants() {
-        for (at, kind) in Kind::ALL.into_iter().enumerate() {
-            assert_eq!(kind as usize, at);
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 }

@@ -7,6 +7,7 @@ pub mod plot;
 mod recorder;
 mod steps;
 pub mod table;
+pub(crate) mod template;
 mod timeline;
 
 use std::collections::BTreeMap;

@@ -1,12 +1,9 @@
-//! Line charts as inline SVG, drawn without a library: a viewer needs neither a script nor the network.
-//!
-//! Colours are classes that the page's style sheet fills in, for light and for dark. Lines differ by their dashes too,
-//! so that nobody has to tell colours apart.
+//! Line charts: where everything lies. How it looks stands in the template of pages, so that a viewer needs neither a
+//! script nor the network.
 
-use std::fmt::Write as _;
+use serde::Serialize;
 
 use super::axis::Axis;
-use super::html::escape;
 
 /// Something that happened at one instant, such as a node that was killed.
 #[derive(Debug, Clone, PartialEq)]
@@ -58,16 +55,30 @@ pub struct Chart {
 /// As many kinds of lines as the style sheet tells apart.
 pub const LINES_MAX: usize = 9;
 
-const WIDTH: f64 = 480.0;
-const HEIGHT: f64 = 270.0;
-const LEFT: f64 = 62.0;
-const RIGHT: f64 = 468.0;
-const TOP: f64 = 22.0;
-const BOTTOM: f64 = 226.0;
+/// What lies between the axes.
+pub(super) const WIDTH: f64 = 406.0;
+pub(super) const HEIGHT: f64 = 204.0;
 /// Marks' numbers that are nearer to one another would lie one on the other.
 const MARK_GAP: f64 = 14.0;
 /// More marks than this are drawn without their texts, which the table below has.
 const MARK_TEXTS_MAX: usize = 200;
+
+/// A chart in the units of its picture, whose origin is the upper left.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Drawn {
+    title: String,
+    text: String,
+    x_label: &'static str,
+    /// Where what was not measured begins, and how wide it is.
+    unmeasured: Vec<(f64, f64)>,
+    rows: Vec<(f64, String)>,
+    columns: Vec<(f64, String)>,
+    bound: Option<f64>,
+    /// Where, what, and the number beside it if there is room.
+    marks: Vec<(f64, String, Option<usize>)>,
+    /// Names and paths.
+    lines: Vec<(String, String)>,
+}
 
 impl Chart {
     /// Without marks, window or bound.
@@ -76,107 +87,44 @@ impl Chart {
         Self { title, text, x, y, lines, marks: Vec::new(), window: None, bound: None }
     }
 
-    /// The chart as an `svg` element; `id` must be its own on the page.
-    pub fn svg(&self, id: &str) -> String {
+    /// Where everything lies.
+    pub(super) fn drawn(&self) -> Drawn {
         let lines = &self.lines[..self.lines.len().min(LINES_MAX)];
         let points = || lines.iter().flat_map(|line| &line.points);
         let across = self.x.range(points().map(|(x, _)| *x));
         let up = self.y.range(points().filter_map(|(_, y)| *y).chain(self.bound));
-        let x = |value: f64| LEFT + (RIGHT - LEFT) * across.place(value);
-        let y = |value: f64| BOTTOM - (BOTTOM - TOP) * up.place(value);
-
-        let mut out = format!(
-            r#"<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-labelledby="{id}-t {id}-d"><title id="{id}-t">{}</title><desc id="{id}-d">{}</desc>"#,
-            escape(&self.title),
-            escape(&self.text)
-        );
-        if let Some((from, to)) = self.window {
-            for (begin, end) in [(LEFT, x(from)), (x(to), RIGHT)] {
-                let (width, height) = (end - begin, BOTTOM - TOP);
-                if width >= 1.0 {
-                    write(
-                        &mut out,
-                        format_args!(
-                            r#"<rect class="warm" x="{begin:.1}" y="{TOP}" width="{width:.1}" height="{height:.1}"><title>not measured</title></rect>"#
-                        ),
-                    );
-                }
-            }
-        }
-        for (value, label) in up.ticks() {
-            let at = y(value);
-            write(
-                &mut out,
-                format_args!(
-                    r#"<path class="grid" d="M{LEFT} {at:.1}H{RIGHT}"/><text class="end" x="{:.0}" y="{:.1}">{}</text>"#,
-                    LEFT - 7.0,
-                    at + 4.0,
-                    escape(&label)
-                ),
-            );
-        }
-        for (value, label) in across.ticks() {
-            let at = x(value);
-            write(
-                &mut out,
-                format_args!(
-                    r#"<path class="grid" d="M{at:.1} {TOP}V{BOTTOM}"/><text class="mid" x="{at:.1}" y="{:.0}">{}</text>"#,
-                    BOTTOM + 17.0,
-                    escape(&label)
-                ),
-            );
-        }
-        write(&mut out, format_args!(r#"<path class="axis" d="M{LEFT} {TOP}V{BOTTOM}H{RIGHT}"/>"#));
-        write(
-            &mut out,
-            format_args!(
-                r#"<text class="mid" x="{:.0}" y="{:.0}">{}</text>"#,
-                (LEFT + RIGHT) / 2.0,
-                HEIGHT - 8.0,
-                escape(self.x.label)
-            ),
-        );
-        if let Some(bound) = self.bound {
-            write(&mut out, format_args!(r#"<path class="bound" d="M{LEFT} {:.1}H{RIGHT}"/>"#, y(bound)));
-        }
+        let x = |value: f64| tenth(WIDTH * across.place(value));
+        let y = |value: f64| tenth(HEIGHT * (1.0 - up.place(value)));
+        let beside = self.window.map(|(from, to)| [(0.0, x(from)), (x(to), tenth(WIDTH - x(to)))]);
         let mut labelled = f64::NEG_INFINITY;
-        for (number, mark) in self.marks.iter().enumerate() {
+        let mark = |(number, mark): (usize, &Mark)| {
             let at = x(mark.at_s);
-            let text = if self.marks.len() <= MARK_TEXTS_MAX { escape(&mark.text) } else { String::new() };
-            write(
-                &mut out,
-                format_args!(
-                    r#"<path class="mark" d="M{at:.1} {TOP}V{BOTTOM}"><title>{text}</title></path>"#
-                ),
-            );
-            if at - labelled >= MARK_GAP {
-                labelled = at;
-                write(
-                    &mut out,
-                    format_args!(
-                        r#"<text class="mid" x="{at:.1}" y="{:.0}">{}</text>"#,
-                        TOP - 6.0,
-                        number + 1
-                    ),
-                );
-            }
+            let text = if self.marks.len() <= MARK_TEXTS_MAX { mark.text.clone() } else { String::new() };
+            let has_room = at - labelled >= MARK_GAP;
+            labelled = if has_room { at } else { labelled };
+            (at, text, has_room.then_some(number + 1))
+        };
+        let drawn = |line: &Line| {
+            let points = line.points.iter().map(|(at, value)| value.map(|value| (x(*at), y(value))));
+            (line.name.clone(), path(points))
+        };
+        Drawn {
+            title: self.title.clone(),
+            text: self.text.clone(),
+            x_label: self.x.label,
+            unmeasured: beside.into_iter().flatten().filter(|(_, wide)| *wide >= 1.0).collect(),
+            rows: up.ticks().into_iter().map(|(value, label)| (y(value), label)).collect(),
+            columns: across.ticks().into_iter().map(|(value, label)| (x(value), label)).collect(),
+            bound: self.bound.map(y),
+            marks: self.marks.iter().enumerate().map(mark).collect(),
+            lines: lines.iter().map(drawn).collect(),
         }
-        for (number, line) in lines.iter().enumerate() {
-            let path = path(line.points.iter().map(|(at, value)| value.map(|value| (x(*at), y(value)))));
-            write(
-                &mut out,
-                format_args!(
-                    r#"<path class="line l{number}" d="{path}"><title>{}</title></path>"#,
-                    escape(&line.name)
-                ),
-            );
-        }
-        out + "</svg>"
     }
 }
 
-fn write(out: &mut String, text: std::fmt::Arguments<'_>) {
-    out.write_fmt(text).expect("a string takes everything");
+/// More digits say nothing on a screen.
+fn tenth(value: f64) -> f64 {
+    (value * 10.0).round() / 10.0
 }
 
 /// Moves to the first point after each gap and draws to the others. A point alone becomes a dot: round ends make one
@@ -187,7 +135,7 @@ fn path(points: impl Iterator<Item = Option<(f64, f64)>>) -> String {
     for point in points {
         if let Some((x, y)) = point {
             let (word, dot) = if drawing { ("L", "") } else { ("M", "h0") };
-            write(&mut out, format_args!("{word}{x:.1} {y:.1}{dot}"));
+            out += &format!("{word}{x:.1} {y:.1}{dot}");
         }
         drawing = point.is_some();
     }
@@ -198,10 +146,6 @@ fn path(points: impl Iterator<Item = Option<(f64, f64)>>) -> String {
 mod tests {
     use super::*;
 
-    fn chart(lines: Vec<Line>) -> Chart {
-        Chart::new("a < b", "what \"it\" shows", Axis::seconds(), Axis::count("per s"), lines)
-    }
-
     #[test]
     fn a_gap_is_no_line_and_a_point_alone_is_a_dot() {
         let points = [Some((1.0, 2.0)), Some((2.0, 3.0)), None, Some((4.0, 5.0)), None];
@@ -210,18 +154,11 @@ mod tests {
 
     #[test]
     fn points_lie_within_the_frame() {
-        let mut chart = chart(vec![Line::through("one", [(0.0, 0.0), (10.0, 500.0)])]);
-        chart.marks.push(Mark { at_s: 5.0, text: "<kill>".to_owned() });
-        let svg = chart.svg("c");
-        assert!(svg.contains(&format!("M{LEFT:.1} {BOTTOM:.1}h0L{RIGHT:.1} {TOP:.1}")), "{svg}");
-        assert!(svg.contains("a &lt; b") && svg.contains("&lt;kill&gt;") && svg.contains("&quot;it&quot;"));
-    }
-
-    #[test]
-    fn nothing_to_draw_is_drawn_as_a_frame() {
-        for lines in [vec![], vec![Line { name: "none".to_owned(), points: vec![(1.0, None)] }]] {
-            let svg = chart(lines).svg("c");
-            assert!(svg.starts_with("<svg") && svg.ends_with("</svg>") && !svg.contains("NaN"), "{svg}");
-        }
+        let line = Line::through("one", [(0.0, 0.0), (10.0, 500.0)]);
+        let mut chart = Chart::new("a", "b", Axis::seconds(), Axis::count("per s"), vec![line]);
+        chart.marks.push(Mark { at_s: 5.0, text: "kill".to_owned() });
+        let drawn = chart.drawn();
+        assert_eq!(drawn.lines[0].1, format!("M0.0 {HEIGHT:.1}h0L{WIDTH:.1} 0.0"));
+        assert_eq!(drawn.marks, [(WIDTH / 2.0, "kill".to_owned(), Some(1))]);
     }
 }

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::steps::Steps;
 use super::{Kind, Latency, StepReport, Timeline};
 use crate::client::Error;
-use crate::pace::{Pacer, Rate};
+use crate::schedule::{Pacer, Rate};
 
 /// Latencies above count as this, in microseconds.
 const LATENCY_MAX_US: u64 = 120_000_000;

@@ -2,12 +2,13 @@
 
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, Table};
+use serde::Serialize;
 
 use super::{ErrorCount, Latency, Report, Servers, StepReport};
 use crate::socket::Sockets;
 
 /// A grid of texts: the first column names, the others count.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Grid {
     /// What the columns hold.
     pub header: Vec<String>,
@@ -16,9 +17,9 @@ pub struct Grid {
 }
 
 impl Grid {
-    /// Without rows yet.
-    pub fn new<const N: usize>(header: [&str; N]) -> Self {
-        Self { header: header.map(str::to_owned).to_vec(), rows: Vec::new() }
+    /// Without rows yet; the columns' names stand between bars.
+    pub fn new(header: &str) -> Self {
+        Self { header: header.split(" | ").map(str::to_owned).collect(), rows: Vec::new() }
     }
 
     /// For a terminal.
@@ -54,8 +55,7 @@ fn row(name: &str, operations: u64, per_s: f64, latency: &Latency) -> Vec<String
 
 /// Rate and latency by kind of operation.
 pub fn latencies(report: &Report) -> Grid {
-    let mut grid =
-        Grid::new(["operation", "count", "per s", "p50 ms", "p90 ms", "p99 ms", "p99.9 ms", "max ms"]);
+    let mut grid = Grid::new("operation | count | per s | p50 ms | p90 ms | p99 ms | p99.9 ms | max ms");
     for (name, kind) in &report.kinds {
         grid.rows.push(row(name, kind.operations, kind.per_s, &kind.latency));
     }
@@ -65,8 +65,7 @@ pub fn latencies(report: &Report) -> Grid {
 
 /// The same by step of the rate.
 pub fn steps(steps: &[StepReport]) -> Grid {
-    let mut grid =
-        Grid::new(["planned per s", "count", "per s", "p50 ms", "p90 ms", "p99 ms", "p99.9 ms", "max ms"]);
+    let mut grid = Grid::new("planned per s | count | per s | p50 ms | p90 ms | p99 ms | p99.9 ms | max ms");
     for step in steps {
         grid.rows.push(row(&format!("{:.0}", step.rate), step.operations, step.per_s, &step.latency));
     }
@@ -75,7 +74,7 @@ pub fn steps(steps: &[StepReport]) -> Grid {
 
 /// What each server took.
 pub fn nodes(servers: &Servers) -> Grid {
-    let mut grid = Grid::new(["pid", "CPU s", "RSS MiB", "peak MiB", "write calls", "written MiB"]);
+    let mut grid = Grid::new("pid | CPU s | RSS MiB | peak MiB | write calls | written MiB");
     for node in &servers.nodes {
         let or_gone = |text: Option<String>| text.unwrap_or_else(|| "gone".to_owned());
         grid.rows.push(vec![
@@ -92,22 +91,24 @@ pub fn nodes(servers: &Servers) -> Grid {
 
 /// Failures; `None` where there are none.
 pub fn errors(errors: &[ErrorCount]) -> Option<Grid> {
-    let mut grid = Grid::new(["failed operation", "status", "code", "count", "allowed"]);
-    for error in errors {
-        grid.rows.push(vec![
-            error.operation.to_owned(),
-            error.status.to_string(),
-            error.code.clone(),
-            error.count.to_string(),
-            if error.allowed { "yes" } else { "no" }.to_owned(),
-        ]);
-    }
+    let mut grid = Grid::new(ERROR_COLUMNS);
+    grid.rows.extend(errors.iter().map(|error| error_row(error).to_vec()));
     (!errors.is_empty()).then_some(grid)
+}
+
+/// What [`error_row`] is made of.
+pub const ERROR_COLUMNS: &str = "failed operation | status | code | count | allowed";
+
+/// One failure and how often it happened.
+pub fn error_row(error: &ErrorCount) -> [String; 5] {
+    let allowed = if error.allowed { "yes" } else { "no" };
+    let ErrorCount { operation, status, code, count, .. } = error;
+    [operation.to_string(), status.to_string(), code.clone(), count.to_string(), allowed.to_owned()]
 }
 
 /// Replies by status.
 pub fn statuses(report: &Report) -> Grid {
-    let mut grid = Grid::new(["status", "replies"]);
+    let mut grid = Grid::new("status | replies");
     grid.rows = report.statuses.iter().map(|(status, n)| vec![status.to_string(), n.to_string()]).collect();
     grid
 }

@@ -78,9 +78,10 @@ impl Hierarchy {
         Ok(this)
     }
 
-    /// The groups' parent; a node's is `node-<id>` in it.
-    pub fn home(&self) -> &Path {
-        &self.home
+    /// By which a shell that is called `node-<id>` goes into that node's group. It becomes the node then, so that not a byte
+    /// of it is counted elsewhere.
+    pub fn prelude(&self) -> String {
+        format!("echo $$ >'{}'/\"$0\"/cgroup.procs", self.home.display())
     }
 
     /// The most that a node's group ever took, page cache included.

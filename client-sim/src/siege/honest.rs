@@ -1,18 +1,17 @@
 //! The honest client beside a flood: what it asks, and what it feels.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::future::join_all;
 use hdrhistogram::Histogram;
-use hyper::Method;
+use hyper::Uri;
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::line::{Line, Tls};
+use crate::client::{self, Client, Request, Tally, Target};
 
 /// Tasks that ask one thing after the other.
 const WORKERS: u64 = 4;
@@ -24,17 +23,14 @@ const KEPT: u64 = 5;
 const CODES: u64 = 4;
 /// The longest time that is told apart.
 const LONGEST_US: u64 = 60_000_000;
-const JSON: &str = "application/json";
+/// For connecting and an answer. What takes longer has failed.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Who it is.
 #[derive(Debug, Clone)]
 pub struct Honest {
     /// The nodes it asks in turn.
-    pub nodes: Vec<SocketAddr>,
-    /// Where it comes from.
-    pub source: Ipv4Addr,
-    /// Whether it speaks TLS.
-    pub tls: Option<Tls>,
+    pub nodes: Vec<Target>,
 }
 
 /// What it felt.
@@ -87,7 +83,10 @@ impl Honest {
 
     async fn work(&self, run: u64, worker: u64, until: Instant) -> Notes {
         let mut notes = Notes { times: histogram(), failures: BTreeMap::new() };
-        let mut lines: Vec<Option<Line>> = self.nodes.iter().map(|_| None).collect();
+        let options = client::Options { timeout: PATIENCE, patience: PATIENCE, idempotent: false };
+        let tally = Arc::new(Tally::default());
+        let open = || Client::new(&self.nodes, options.clone(), tally.clone(), String::new());
+        let (mut client, secure) = (open(), self.nodes.iter().any(Target::is_secure));
         let mut rounds = interval(ROUND);
         rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
         for round in worker.. {
@@ -95,10 +94,10 @@ impl Honest {
             if Instant::now() >= until {
                 break;
             }
-            if round % KEPT == 0 || self.tls.is_some() {
-                lines.fill_with(|| None);
+            if round % KEPT == 0 || secure {
+                client = open();
             }
-            let count = lines.len() as u64;
+            let count = self.nodes.len() as u64;
             let (here, there) = ((round % count) as usize, ((round + 1) % count) as usize);
             let name = format!("{run:x}-{worker}-{round}");
             let pair = |action: &str| json!({"action": action, "pin": name, "passwordHash": "hash"});
@@ -120,48 +119,36 @@ impl Honest {
                 asks.push((there, wish, Box::new(move |answer: &Value| answer["peerId"] == name) as Fits));
             }
             for (node, wish, fits) in asks {
-                self.ask(&mut lines[node], self.nodes[node], &wish, fits, &mut notes).await;
+                ask(&mut client, node, &wish, fits, &mut notes).await;
             }
         }
         notes
     }
+}
 
-    async fn ask(
-        &self,
-        line: &mut Option<Line>,
-        node: SocketAddr,
-        wish: &Value,
-        fits: impl Fn(&Value) -> bool,
-        notes: &mut Notes,
-    ) {
-        let began = Instant::now();
-        let outcome = async {
-            let open = match line {
-                Some(open) => open,
-                None => line.insert(Line::open(node, self.source, self.tls.as_ref()).await?),
-            };
-            open.ask(Method::POST, "/api/relay", JSON, Bytes::from(wish.to_string())).await
-        };
-        let outcome = outcome.await;
-        notes.times.saturating_record(began.elapsed().as_micros() as u64);
-        let failure = match &outcome {
-            Ok((200, body)) => {
-                let answer = serde_json::from_slice(body).unwrap_or(Value::Null);
-                (!fits(&answer)).then(|| format!("{}: 200 {}", wish["action"], answer["status"]))
+async fn ask(
+    client: &mut Client,
+    node: usize,
+    wish: &Value,
+    fits: impl Fn(&Value) -> bool,
+    notes: &mut Notes,
+) {
+    let began = Instant::now();
+    let request = Request::post(Uri::from_static("/api/relay"), wish.to_string());
+    let outcome = client.attempt(node, &request).await;
+    notes.times.saturating_record(began.elapsed().as_micros() as u64);
+    let failure = match outcome {
+        Ok(reply) => {
+            let answer = serde_json::from_slice(&reply.body).unwrap_or(Value::Null);
+            match reply.status {
+                200 if fits(&answer) => return,
+                200 => format!("{}: 200 {}", wish["action"], answer["status"]),
+                status => format!("{}: {status} {}", wish["action"], answer["error"]),
             }
-            Ok((status, body)) => {
-                let answer = serde_json::from_slice::<Value>(body).unwrap_or(Value::Null);
-                Some(format!("{}: {status} {}", wish["action"], answer["error"]))
-            }
-            Err(fault) => Some(format!("{}: {fault}", wish["action"])),
-        };
-        if outcome.is_err() {
-            *line = None;
         }
-        if let Some(failure) = failure {
-            *notes.failures.entry(failure).or_default() += 1;
-        }
-    }
+        Err(fault) => format!("{}: {fault}", wish["action"]),
+    };
+    *notes.failures.entry(failure).or_default() += 1;
 }
 
 impl Felt {

@@ -8,7 +8,6 @@ pub mod cgroup;
 pub mod flow;
 pub mod honest;
 pub mod kind;
-pub mod line;
 pub mod report;
 pub mod sink;
 
@@ -19,21 +18,20 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use hyper::Method;
-use rustls::RootCertStore;
-use rustls::pki_types::ServerName;
+use hyper::header::HeaderValue;
+use hyper::{Method, Uri};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use crate::chaos;
 use crate::chaos::cluster::{Cluster, Plan};
+use crate::client::trust::{self, Trust};
+use crate::client::{Connection, Fault, Request, Target};
 use crate::sample::process;
 use cgroup::Hierarchy;
 use flow::{Aim, Flooded, Tally};
 use honest::Honest;
 use kind::Kind;
-use line::{Line, Tls};
 use report::{Base, Memory, Report};
 use sink::Sink;
 
@@ -96,26 +94,19 @@ pub enum Error {
 /// Runs one kind of flood.
 pub async fn run(kind: Kind, options: &Options) -> Result<Report, Error> {
     let groups = options.memory_bytes.map(|bytes| Hierarchy::make(3, bytes)).transpose()?;
-    let (settings, tls) = match kind.wants_tls() {
-        true => certificate(options)?,
+    let (settings, trust) = match kind.wants_tls() {
+        true => certificate(options).map(|(settings, trust)| (settings, Some(trust)))?,
         false => (Vec::new(), None),
     };
     let plan = Plan {
-        binary: options.binary.clone(),
-        other: None,
-        nodes: 3,
         settings: settings.into_iter().chain(limits(options)).collect(),
-        intercepted: false,
-        disk_bytes: None,
-        clocks: false,
-        failing_calls: false,
-        cgroups: groups.as_ref().map(|groups| groups.home().to_owned()),
-        folder: options.folder.clone(),
+        prelude: groups.as_ref().map(Hierarchy::prelude),
+        ..Plan::new(options.binary.clone(), options.folder.clone())
     };
     let mut cluster = Cluster::start(plan).await?;
     let nodes = addresses(&cluster)?;
-    let honest = Honest { nodes: nodes.clone(), source: HONEST, tls };
-    let chunk = if kind.wants_chunk() { store_chunk(nodes[0]).await? } else { String::new() };
+    let honest = Honest { nodes: seen_by_honest(&cluster, trust)? };
+    let chunk = if kind.wants_chunk() { store_chunk(&cluster.targets()[0]).await? } else { String::new() };
 
     honest.feel(WARM_UP).await;
     let mut memory = Memory::of(&cluster);
@@ -205,8 +196,6 @@ fn launch(kind: Kind, chunk: &str, targets: &[SocketAddr], options: &Options) ->
 /// Allowances and shares are on, as they are by default, and things live shortly.
 fn limits(options: &Options) -> Vec<(String, String)> {
     let mut settings = vec![
-        ("allowance.enabled", "true".to_owned()),
-        ("shares.enabled", "true".to_owned()),
         ("storage.bytes_max", options.storage_bytes.to_string()),
         ("raft.snapshot_log_bytes", "64MiB".to_owned()),
     ];
@@ -224,45 +213,53 @@ fn addresses(cluster: &Cluster) -> Result<Vec<SocketAddr>, Error> {
     parsed.collect::<Result<_, _>>().map_err(|_| Error::Prepare("a node has no address".to_owned()))
 }
 
+/// The nodes as the honest client asks them.
+fn seen_by_honest(cluster: &Cluster, trust: Option<Trust>) -> Result<Vec<Target>, Error> {
+    let bad = |_| Error::Prepare("a node has no address".to_owned());
+    let secure = |target: Target| match &trust {
+        None => Ok::<_, Error>(target),
+        Some(trust) => {
+            let target: Target = format!("https://{}", target.address()).parse().map_err(bad)?;
+            Ok(target.trusting(trust.clone()))
+        }
+    };
+    cluster.targets().into_iter().map(|target| Ok(secure(target)?.seen_from(HONEST.into()))).collect()
+}
+
 /// Stores a chunk of the largest size; returns its path.
-async fn store_chunk(node: SocketAddr) -> Result<String, Error> {
+async fn store_chunk(node: &Target) -> Result<String, Error> {
     let failed = |what: String| Error::Prepare(format!("a chunk could not be stored: {what}"));
-    let mut line = Line::open(node, ATTACKER, None).await.map_err(|fault| failed(fault.to_string()))?;
+    let broken = |fault: Fault| failed(fault.to_string());
+    let mut connection = Connection::open(node).await.map_err(broken)?;
     let wish = json!({"pin": format!("{:x}", rand::random::<u64>()), "passwordHash": "h", "totalChunks": 1});
-    let opened = line.ask(Method::POST, "/api/v1/transfers", "application/json", wish.to_string().into());
-    let (status, body) = opened.await.map_err(|fault| failed(fault.to_string()))?;
-    let opened: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
-    let id = opened["transferId"].as_str().ok_or_else(|| failed(format!("{status}")))?;
+    let open = Request::post(Uri::from_static("/api/v1/transfers"), wish.to_string());
+    let opened = connection.exchange(&open).await.map_err(broken)?;
+    let body: Value = serde_json::from_slice(&opened.body).unwrap_or(Value::Null);
+    let id = body["transferId"].as_str().ok_or_else(|| failed(opened.status.to_string()))?;
     let path = format!("/api/v1/transfers/{id}/chunks/0");
-    let stored = line.ask(Method::PUT, &path, "application/octet-stream", Bytes::from(vec![7; 49_152]));
-    match stored.await.map_err(|fault| failed(fault.to_string()))? {
-        (201, _) => Ok(path),
-        (status, _) => Err(failed(format!("{status}"))),
+    let put = Request {
+        content_type: Some(HeaderValue::from_static("application/octet-stream")),
+        body: vec![7; 49_152].into(),
+        ..Request::bare(Method::PUT, path.parse().map_err(|_| failed(format!("transfer {id}")))?)
+    };
+    match connection.exchange(&put).await.map_err(broken)?.status {
+        201 => Ok(path),
+        status => Err(failed(status.to_string())),
     }
 }
 
-/// A certificate for the nodes, and a client that believes it.
-#[allow(clippy::type_complexity)]
-fn certificate(options: &Options) -> Result<(Vec<(String, String)>, Option<Tls>), Error> {
+/// Settings with a certificate for the nodes, and a client's trust in it.
+fn certificate(options: &Options) -> Result<(Vec<(String, String)>, Trust), Error> {
     let failed = |why: String| Error::Prepare(format!("no certificate: {why}"));
-    let made = rcgen::generate_simple_self_signed(["siege.example".to_owned()])
+    let made = rcgen::generate_simple_self_signed([Ipv4Addr::LOCALHOST.to_string()])
         .map_err(|error| failed(error.to_string()))?;
+    let path = |key: &str| options.folder.join(format!("siege-{key}.pem"));
     let mut settings = Vec::new();
     for (key, text) in [("cert", made.cert.pem()), ("key", made.signing_key.serialize_pem())] {
-        let path = options.folder.join(format!("siege-{key}.pem"));
-        fs::write(&path, text).map_err(|error| Error::Io("writing a certificate", error))?;
-        settings.push((format!("http.tls.{key}"), path.display().to_string()));
+        fs::write(path(key), text).map_err(|error| Error::Io("writing a certificate", error))?;
+        settings.push((format!("http.tls.{key}"), path(key).display().to_string()));
     }
-    let mut roots = RootCertStore::empty();
-    roots.add(made.cert.der().clone()).map_err(|error| failed(error.to_string()))?;
-    let config =
-        rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(|error| failed(error.to_string()))?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-    let name = ServerName::try_from("siege.example").map_err(|error| failed(error.to_string()))?;
-    Ok((settings, Some(Tls { config: Arc::new(config), name })))
+    Ok((settings, trust::authorities(&path("cert")).map_err(|error| failed(error.to_string()))?))
 }
 
 impl Memory {

@@ -185,21 +185,9 @@ impl Report {
 
 /// All reports as a table, and below it what was broken.
 pub fn table(reports: &[Report]) -> String {
-    let mut grid = Grid::new([
-        "flood",
-        "p50 ms",
-        "p99 ms",
-        "discarded p99",
-        "flooded p99",
-        "times",
-        "at most",
-        "failed",
-        "begin MiB",
-        "peak MiB",
-        "end MiB",
-        "deaths",
-        "held",
-    ]);
+    let mut grid = Grid::new(
+        "flood | p50 ms | p99 ms | discarded p99 | flooded p99 | times | at most | failed | begin MiB | peak MiB | end MiB | deaths | held",
+    );
     for report in reports {
         let most = |of: fn(&NodeMemory) -> u64| mebibytes(report.nodes.iter().map(of).max().unwrap_or(0));
         let ms = |ms: f64| format!("{ms:.1}");

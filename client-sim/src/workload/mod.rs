@@ -17,9 +17,9 @@ use tokio::time::Instant;
 
 use crate::client::{self, Client, Error, Tally, Target, Transfer};
 use crate::content::{Content, mix};
-use crate::pace::{Pacer, Rate};
 use crate::report::{Bytes, Kind, KindReport, Latency, Meter, OpenLoop, Percentile, Recorder, Report};
 use crate::sample::{Plan, Sample};
+use crate::schedule::{FOREVER, Pacer, Rate};
 use crate::socket::{Idle, SocketTally, Sockets};
 use crate::stop::Stop;
 
@@ -137,8 +137,6 @@ struct Worker {
 const GRACE: Duration = Duration::from_secs(20);
 /// Between two looks at a run.
 const LOOK: Duration = Duration::from_millis(250);
-/// Longer than any run.
-const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// What was looked at around a run.
 struct Looks {

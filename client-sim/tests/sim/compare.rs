@@ -36,6 +36,25 @@ async fn a_slower_server_shows_in_the_ratios() {
 }
 
 #[tokio::test]
+async fn open_loops_are_measured_beside_the_closed_one() {
+    let (quick, slow) =
+        (StandIn::start(1, Manner::Faultless).await, StandIn::start(2, Manner::Slow { takes: TAKES }).await);
+    let (quick, slow) = (format!("quick={}", quick.targets()), format!("slow={}", slow.targets()));
+    let args = ["compare", "--json", "--target", &quick, "--target", &slow, "--rounds", "1", "--rest", "0s"];
+    let more =
+        ["--duration", "600ms", "--warmup", "0s", "--concurrency", "8", "--sends-only", "--rates", "20,40"];
+    let ran = sim(&[&args[..], &more].concat()).await;
+    assert_eq!(ran.code, Some(0), "{}", ran.report);
+    let rates: Vec<_> =
+        ran.report["runs"].as_array().unwrap().iter().map(|run| run["rate"].as_f64()).collect();
+    assert_eq!(rates, [None, None, Some(20.0), Some(20.0), Some(40.0), Some(40.0)]);
+    // At a rate that both carry, the slow one does as much and takes longer.
+    assert_eq!(ran.number("/ratios/1/rate"), 20.0);
+    assert!(ran.number("/ratios/0/per_s/median") < 0.5, "{}", ran.report);
+    assert!(ran.number("/ratios/1/per_s/median") > 0.5 && ran.number("/ratios/1/p50/median") > 1.0);
+}
+
+#[tokio::test]
 async fn a_run_that_was_not_as_it_should_be_fails_the_comparison() {
     let (good, bad) =
         (StandIn::start(1, Manner::Faultless).await, StandIn::start(1, Manner::CorruptOneByte).await);
@@ -44,4 +63,7 @@ async fn a_run_that_was_not_as_it_should_be_fails_the_comparison() {
     let ran = sim(&[&args[..], &["--duration", "400ms", "--warmup", "0s", "--chunks", "4"]].concat()).await;
     assert_eq!(ran.code, Some(1), "{}", ran.report);
     assert_eq!((&ran.report["runs"][0]["ok"], &ran.report["runs"][1]["ok"]), (&true.into(), &false.into()));
+    let bad = &ran.report["runs"][1];
+    assert_eq!(bad["errors"][0]["code"], "mismatch", "{bad}");
+    assert!(bad["failures"].as_u64() >= bad["errors"][0]["count"].as_u64(), "{bad}");
 }

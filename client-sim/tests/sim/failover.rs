@@ -18,10 +18,10 @@ fn process() -> Child {
 fn describe(stand_in: &StandIn, leader: usize, pid: u32) {
     let node = |at: usize| {
         let role = if at == leader { "leader" } else { "follower" };
-        let url = &stand_in.urls[at];
+        let url = &stand_in.nodes.urls[at];
         json!({"id": at, "http": url, "admin": url, "pid": pid, "role": role, "applied": 1, "last_log": 1})
     };
-    let nodes: Vec<_> = (0..stand_in.urls.len()).map(node).collect();
+    let nodes: Vec<_> = (0..stand_in.nodes.urls.len()).map(node).collect();
     *stand_in.state.leader.lock().unwrap() = Some(pid);
     *stand_in.state.status.lock().unwrap() = json!({"leader": leader, "term": 1, "nodes": nodes});
 }

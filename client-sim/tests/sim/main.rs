@@ -7,6 +7,7 @@ mod compare;
 mod failover;
 mod load;
 mod model;
+mod nodes;
 mod overload;
 mod realtime;
 mod report;

@@ -1,266 +1,140 @@
-//! A server that keeps the contract because it does one thing at a time, in memory, and one flaw that can be planted in it.
+//! What a server that keeps the contract knows, because it does one thing at a time, and where it slips.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::Ordering;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper::{Request, Response};
-use hyper_util::rt::TokioIo;
+use conclave_client_sim::sample::is_dead;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
-use tokio::sync::Notify;
-use tokio::task::AbortHandle;
 
-/// What is wrong with it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Flaw {
-    None,
-    /// Replies are lost now and then, which is nobody's fault.
-    LosesReplies,
-    /// One node reads from a copy that is brought up to date only now and then.
-    ReadsAreStale,
-    /// Now and then an envelope is said to be stored and is not.
-    DropsEnvelopes,
-    /// Now and then a signal is said to be queued and is not.
-    DropsSignals,
-    /// Now and then a chunk is said to be stored and is not.
-    DropsChunks,
-    /// Replies are lost, and what is said again under its name is done again.
-    RepeatsRetries,
-    /// Now and then a chunk is handed out and not taken.
-    GivesChunksTwice,
-    /// Now and then a pin is given to a second session.
-    GivesPinsTwice,
-    /// Now and then a code is given to a second peer.
-    GivesCodesTwice,
-    /// Now and then the last signal comes first.
-    ReordersSignals,
-    /// Chunks are handed out highest first.
-    TakesHighestFirst,
-    /// Now and then a byte of an envelope is another.
-    CorruptsEnvelopes,
-}
-
-/// All nodes share one state.
-pub(crate) struct Model {
-    urls: Vec<String>,
-    nodes: Vec<AbortHandle>,
-    server: Arc<Server>,
-}
+use super::stand_in::{Manner, State};
 
 #[derive(Default, Clone)]
-struct Tables {
-    sessions: HashMap<String, Session>,
+pub(crate) struct Tables {
+    sessions: HashMap<String, HashMap<String, Value>>,
     pins: HashMap<String, String>,
     codes: HashMap<String, Value>,
     mailboxes: HashMap<String, Vec<Value>>,
     transfers: HashMap<String, Transfer>,
     said: HashMap<String, bool>,
-    memos: HashMap<String, Answer>,
-}
-
-#[derive(Default, Clone)]
-struct Session {
-    envelopes: HashMap<String, Value>,
+    pub(crate) memos: HashMap<String, Answer>,
 }
 
 #[derive(Default, Clone)]
 struct Transfer {
     total: u64,
     chunks: BTreeMap<u64, Vec<u8>>,
-    delivered: Vec<u64>,
+    delivered: BTreeSet<u64>,
     acknowledged: bool,
 }
 
-type Answer = (u16, Vec<u8>);
+/// A status and a body.
+pub(crate) type Answer = (u16, Vec<u8>);
 
-struct Server {
-    flaw: Flaw,
-    tables: Mutex<Tables>,
-    copy: Mutex<Tables>,
-    requests: AtomicU64,
-    dice: AtomicU64,
-    asked: Notify,
+/// One request.
+pub(crate) struct Asked<'a> {
+    pub(crate) node: usize,
+    pub(crate) method: &'a str,
+    /// The path's segments.
+    pub(crate) path: &'a [&'a str],
+    pub(crate) query: &'a str,
+    pub(crate) body: &'a [u8],
+    /// The body as JSON, where it is.
+    pub(crate) said: Value,
 }
 
-impl Model {
-    /// Waits until there were so many requests.
-    pub(crate) async fn asked(&self, requests: u64) {
-        while self.server.requests.load(Ordering::Relaxed) < requests {
-            self.server.asked.notified().await;
-        }
+impl Asked<'_> {
+    /// A parameter of the query.
+    pub(crate) fn parameter(&self, name: &str) -> Option<&str> {
+        let mut pairs = self.query.split('&').filter_map(|pair| pair.split_once('='));
+        pairs.find(|(key, _)| *key == name).map(|(_, value)| value)
     }
 
-    pub(crate) async fn start(nodes: usize, flaw: Flaw) -> Self {
-        let server = Arc::new(Server {
-            flaw,
-            tables: Mutex::default(),
-            copy: Mutex::default(),
-            requests: AtomicU64::new(0),
-            dice: AtomicU64::new(0),
-            asked: Notify::new(),
-        });
-        let (mut urls, mut handles) = (Vec::new(), Vec::new());
-        for node in 0..nodes {
-            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            urls.push(format!("http://{}", listener.local_addr().unwrap()));
-            handles.push(tokio::spawn(accept(listener, server.clone(), node)).abort_handle());
-        }
-        Self { urls, nodes: handles, server }
+    fn word(&self, name: &str) -> String {
+        self.said[name].as_str().unwrap_or_default().to_owned()
     }
 
-    /// All nodes, as `--target` takes them.
-    pub(crate) fn targets(&self) -> String {
-        self.urls.join(",")
+    fn number(&self, name: &str) -> u64 {
+        self.said[name].as_u64().unwrap()
     }
 }
 
-impl Drop for Model {
-    fn drop(&mut self) {
-        self.nodes.iter().for_each(AbortHandle::abort);
-    }
-}
-
-async fn accept(listener: TcpListener, server: Arc<Server>, node: usize) {
-    while let Ok((stream, _)) = listener.accept().await {
-        stream.set_nodelay(true).unwrap();
-        let server = server.clone();
-        let service = service_fn(move |request| serve(server.clone(), node, request));
-        tokio::spawn(async move {
-            // An error is a client that went away, or the reply that was lost on purpose.
-            let _ = hyper::server::conn::http1::Builder::new()
-                .serve_connection(TokioIo::new(stream), service)
-                .await;
-        });
-    }
-}
-
-/// Why a request gets no reply.
-#[derive(Debug, thiserror::Error)]
-#[error("lost on purpose")]
-struct Lost;
-
-async fn serve(
-    server: Arc<Server>,
-    node: usize,
-    request: Request<Incoming>,
-) -> Result<Response<Full<Bytes>>, Lost> {
-    let (head, body) = request.into_parts();
-    let body = body.collect().await.map_err(|_| Lost)?.to_bytes();
-    let number = server.requests.fetch_add(1, Ordering::Relaxed);
-    server.asked.notify_one();
-    let key = head.headers.get("idempotency-key").map(|key| key.to_str().unwrap().to_owned());
-    let query = head.uri.query().unwrap_or_default().to_owned();
-    let path: Vec<&str> = head.uri.path().split('/').skip(1).collect();
-    let (status, text) = server.answer(node, head.method.as_str(), &path, &query, &body, key);
-    let loses = matches!(server.flaw, Flaw::LosesReplies | Flaw::RepeatsRetries);
-    if loses && number % 37 == 36 {
-        return Err(Lost);
-    }
-    Ok(Response::builder().status(status).body(text.into()).unwrap())
-}
-
-fn say(status: u16, value: &Value) -> Answer {
+pub(crate) fn say(status: u16, value: &Value) -> Answer {
     (status, value.to_string().into_bytes())
 }
 
-fn refuse(status: u16, code: &str) -> Answer {
+pub(crate) fn refuse(status: u16, code: &str) -> Answer {
     say(status, &json!({"error": code, "message": "No.", "requestId": "1"}))
 }
 
-impl Server {
-    /// True now and then, if this is the flaw.
-    fn slips(&self, flaw: Flaw) -> bool {
-        self.flaw == flaw && self.dice.fetch_add(1, Ordering::Relaxed) % 8 == 7
-    }
-
-    fn answer(
-        &self,
-        node: usize,
-        method: &str,
-        path: &[&str],
-        query: &str,
-        body: &[u8],
-        key: Option<String>,
-    ) -> Answer {
-        if self.flaw == Flaw::ReadsAreStale && node == 1 && method == "GET" {
-            let mut copy = self.copy.lock().unwrap();
-            if self.dice.fetch_add(1, Ordering::Relaxed) % 32 == 31 {
-                *copy = self.tables.lock().unwrap().clone();
-            }
-            return self.dispatch(&mut copy.clone(), method, path, query, body);
-        }
-        let mut tables = self.tables.lock().unwrap();
-        let key = key.filter(|_| self.flaw != Flaw::RepeatsRetries);
-        if let Some(answer) = key.as_ref().and_then(|key| tables.memos.get(key)) {
-            return answer.clone();
-        }
-        let answer = self.dispatch(&mut tables, method, path, query, body);
-        if let Some(key) = key {
-            tables.memos.insert(key, answer.clone());
-        }
-        answer
-    }
-
-    fn dispatch(&self, tables: &mut Tables, method: &str, path: &[&str], query: &str, body: &[u8]) -> Answer {
-        let asked: Value = serde_json::from_slice(body).unwrap_or_default();
-        match (method, path) {
-            ("POST", ["api", "relay"]) => self.relay(tables, &asked),
-            ("POST", ["api", "v1", "sessions"]) => self.create(tables, asked["pin"].as_str()),
+impl Tables {
+    pub(crate) fn answer(&mut self, state: &State, asked: &Asked<'_>) -> Answer {
+        match (asked.method, asked.path) {
+            ("POST", ["api", "relay"]) => self.relay(state, asked),
+            ("POST", ["api", "v1", "sessions"]) => self.create(state, asked.said["pin"].as_str()),
             ("GET", ["api", "v1", "sessions", "resolve"]) => {
-                let pin = query.strip_prefix("pin=").unwrap();
-                match tables.pins.get(pin).filter(|id| tables.sessions.contains_key(*id)) {
+                let id = self.pins.get(asked.parameter("pin").unwrap());
+                match id.filter(|id| self.sessions.contains_key(*id)) {
                     Some(id) => say(200, &json!({"sessionId": id})),
                     None => refuse(404, "pin_not_found"),
                 }
             }
-            (_, ["api", "v1", "sessions", id, rest @ ..]) => self.session(tables, method, id, rest, asked),
+            (method, ["api", "v1", "sessions", id, rest @ ..]) => {
+                self.session(state, method, id, rest, &asked.said)
+            }
             ("POST", ["api", "v1", "transfers"]) => {
-                let id = asked["pin"].as_str().unwrap().to_owned();
-                let total = asked["totalChunks"].as_u64().unwrap();
-                if !tables.transfers.contains_key(&id) {
-                    tables.said.remove(&id);
-                }
-                tables.transfers.entry(id.clone()).or_insert(Transfer { total, ..Transfer::default() });
+                let (id, total) = (asked.word("pin"), asked.number("totalChunks"));
+                self.begin(&id).total = total;
                 say(201, &json!({"transferId": id, "ttlSec": 60}))
             }
-            (_, ["api", "v1", "transfers", id, rest @ ..]) => self.transfer(tables, method, id, rest, body),
+            (method, ["api", "v1", "transfers", id, rest @ ..]) => {
+                self.transfer(state, method, id, rest, asked.body)
+            }
+            (_, ["cluster", "status"]) => say(200, &state.status.lock().unwrap()),
+            (_, ["readyz"]) => say(200, &json!({})),
+            (_, ["metrics"]) => {
+                let sends = state.sends.load(Ordering::SeqCst);
+                (200, format!("fsyncs_total{{node=\"1\"}} {sends}\n").into_bytes())
+            }
             _ => refuse(404, "not_found"),
         }
     }
 
-    fn create(&self, tables: &mut Tables, pin: Option<&str>) -> Answer {
+    /// The transfer of that name, which may be a new one.
+    fn begin(&mut self, id: &str) -> &mut Transfer {
+        if !self.transfers.contains_key(id) {
+            self.said.remove(id);
+        }
+        self.transfers.entry(id.to_owned()).or_default()
+    }
+
+    fn create(&mut self, state: &State, pin: Option<&str>) -> Answer {
         let id = uuid::Uuid::new_v4().to_string();
         if let Some(pin) = pin {
-            let live = tables.pins.get(pin).is_some_and(|id| tables.sessions.contains_key(id));
-            if live && !self.slips(Flaw::GivesPinsTwice) {
+            let live = self.pins.get(pin).is_some_and(|id| self.sessions.contains_key(id));
+            if live && !state.slips(Manner::GivesPinsTwice) {
                 return refuse(409, "pin_in_use");
             }
-            tables.pins.insert(pin.to_owned(), id.clone());
+            self.pins.insert(pin.to_owned(), id.clone());
         }
-        tables.sessions.insert(id.clone(), Session::default());
+        self.sessions.insert(id.clone(), HashMap::new());
         say(200, &json!({"sessionId": id, "ttlSec": 180}))
     }
 
-    fn session(&self, tables: &mut Tables, method: &str, id: &str, rest: &[&str], asked: Value) -> Answer {
-        let Some(session) = tables.sessions.get_mut(id) else { return refuse(410, "session_expired") };
+    fn session(&mut self, state: &State, method: &str, id: &str, rest: &[&str], said: &Value) -> Answer {
+        let Some(session) = self.sessions.get_mut(id) else { return refuse(410, "session_expired") };
         match (method, rest) {
             ("POST", [part]) => {
-                if !self.slips(Flaw::DropsEnvelopes) {
-                    session.envelopes.insert((*part).to_owned(), asked);
+                if !state.slips(Manner::DropsEnvelopes) {
+                    session.insert((*part).to_owned(), said.clone());
                 }
                 say(200, &json!({"status": "ok", "ttlSec": 180}))
             }
-            ("GET", [part]) => match session.envelopes.get(*part) {
+            ("GET", [part]) => match session.get(*part) {
                 Some(envelope) => {
                     let mut envelope = envelope.clone();
-                    if self.slips(Flaw::CorruptsEnvelopes) {
+                    if state.slips(Manner::CorruptsEnvelopes) {
                         envelope["ct"] = envelope["ct"].as_str().unwrap().replacen('0', "1", 1).into();
                     }
                     say(200, &json!({"envelope": envelope}))
@@ -268,98 +142,95 @@ impl Server {
                 None => refuse(404, "not_found"),
             },
             _ => {
-                tables.sessions.remove(id);
+                self.sessions.remove(id);
                 say(200, &json!({"status": "deleted"}))
             }
         }
     }
 
-    fn relay(&self, tables: &mut Tables, asked: &Value) -> Answer {
-        let word = |name: &str| asked[name].as_str().unwrap_or_default().to_owned();
+    fn relay(&mut self, state: &State, asked: &Asked<'_>) -> Answer {
+        let word = |name: &str| asked.word(name);
         match word("action").as_str() {
             "register" => {
-                let holder = tables.codes.get(&word("inviteCode"));
-                let taken = holder.is_some_and(|holder| *holder != asked["peerId"]);
-                if taken && !self.slips(Flaw::GivesCodesTwice) {
+                let holder = self.codes.get(&word("inviteCode"));
+                let taken = holder.is_some_and(|holder| *holder != asked.said["peerId"]);
+                if taken && !state.slips(Manner::GivesCodesTwice) {
                     return refuse(400, "invite_code_in_use");
                 }
-                tables.codes.insert(word("inviteCode"), asked["peerId"].clone());
+                self.codes.insert(word("inviteCode"), asked.said["peerId"].clone());
                 say(200, &json!({"status": "registered", "ttlSec": 30}))
             }
-            "lookup" => match tables.codes.get(&word("inviteCode")) {
+            "lookup" => match self.codes.get(&word("inviteCode")) {
                 Some(peer) => say(200, &json!({"peerId": peer})),
                 None => refuse(404, "peer_not_found"),
             },
             "signal" => {
-                if !self.slips(Flaw::DropsSignals) {
-                    tables.mailboxes.entry(word("to")).or_default().push(asked.clone());
+                if !state.slips(Manner::DropsSignals) {
+                    self.mailboxes.entry(word("to")).or_default().push(asked.said.clone());
                 }
                 say(200, &json!({"status": "queued"}))
             }
             "poll" => {
-                let mut messages = tables.mailboxes.remove(&word("peerId")).unwrap_or_default();
-                if self.slips(Flaw::ReordersSignals) {
+                let mut messages = self.mailboxes.remove(&word("peerId")).unwrap_or_default();
+                if state.slips(Manner::ReordersSignals) {
                     messages.reverse();
+                }
+                if state.manner == Manner::CorruptsSignals {
+                    messages.iter_mut().for_each(|message| message["payload"] = "another".into());
                 }
                 say(200, &json!({"messages": messages}))
             }
-            "send" => {
-                let index = asked["chunkIndex"].as_u64().unwrap();
-                let data = STANDARD.decode(word("data")).unwrap();
-                if !tables.transfers.contains_key(&word("pin")) {
-                    tables.said.remove(&word("pin"));
-                }
-                let transfer = tables.transfers.entry(word("pin")).or_default();
-                transfer.total = asked["totalChunks"].as_u64().unwrap();
-                match self.put(transfer, index, data) {
-                    Put::Stored => say(200, &json!({"status": "waiting"})),
-                    Put::Same => say(200, &json!({"status": "waiting", "duplicate": true})),
-                    Put::Other | Put::Delivered => {
-                        say(200, &json!({"status": "waiting", "error": "duplicate_chunk"}))
-                    }
-                }
-            }
-            "receive" => self.receive(tables, &word("pin")),
+            "send" => self.send(state, asked),
+            "receive" => self.receive(state, &word("pin")),
             "ack" => {
-                tables.said.insert(word("pin"), true);
-                if let Some(transfer) = tables.transfers.get_mut(&word("pin")) {
+                self.said.insert(word("pin"), true);
+                if let Some(transfer) = self.transfers.get_mut(&word("pin")) {
                     transfer.acknowledged = true;
                 }
                 say(200, &json!({"ok": true}))
             }
             "ack-status" => {
-                say(200, &json!({"acknowledged": tables.said.get(&word("pin")).is_some_and(|said| *said)}))
+                say(200, &json!({"acknowledged": self.said.get(&word("pin")).is_some_and(|said| *said)}))
             }
             _ => refuse(404, "unknown_action"),
         }
     }
 
-    fn put(&self, transfer: &mut Transfer, index: u64, data: Vec<u8>) -> Put {
-        if transfer.delivered.contains(&index) {
-            return Put::Delivered;
+    fn send(&mut self, state: &State, asked: &Asked<'_>) -> Answer {
+        state.sends.fetch_add(1, Ordering::SeqCst);
+        if state.manner == Manner::Refuse {
+            return refuse(429, "rate_limit_exceeded");
         }
-        match transfer.chunks.get(&index) {
-            Some(known) if *known == data => Put::Same,
-            Some(_) => Put::Other,
-            None => {
-                if !self.slips(Flaw::DropsChunks) {
-                    transfer.chunks.insert(index, data);
-                }
-                Put::Stored
+        if state.leader.lock().unwrap().is_some_and(is_dead) {
+            return refuse(503, "no_leader");
+        }
+        let transfer = self.begin(&asked.word("pin"));
+        transfer.total = asked.number("totalChunks");
+        let data = STANDARD.decode(asked.word("data")).unwrap();
+        match transfer.put(state, asked.number("chunkIndex"), data) {
+            Put::Stored => say(200, &json!({"status": "waiting"})),
+            Put::Same => say(200, &json!({"status": "waiting", "duplicate": true})),
+            Put::Other | Put::Delivered => {
+                say(200, &json!({"status": "waiting", "error": "duplicate_chunk"}))
             }
         }
     }
 
-    fn receive(&self, tables: &mut Tables, pin: &str) -> Answer {
-        let Some(transfer) = tables.transfers.get_mut(pin) else {
+    fn receive(&mut self, state: &State, pin: &str) -> Answer {
+        let Some(transfer) = self.transfers.get_mut(pin) else {
             return say(200, &json!({"status": "expired"}));
         };
         let mut waiting = transfer.chunks.keys().filter(|index| !transfer.delivered.contains(index));
-        let next = if self.flaw == Flaw::TakesHighestFirst { waiting.next_back() } else { waiting.next() };
+        let next =
+            if state.manner == Manner::TakesHighestFirst { waiting.next_back() } else { waiting.next() };
         if let Some(index) = next.copied() {
-            let data = STANDARD.encode(&transfer.chunks[&index]);
-            if !self.slips(Flaw::GivesChunksTwice) {
-                transfer.delivered.push(index);
+            let mut bytes = transfer.chunks[&index].clone();
+            if state.slips_once(Manner::CorruptOneByte) {
+                bytes[0] ^= 1;
+            }
+            let data = STANDARD.encode(bytes);
+            if !state.slips(Manner::GivesChunksTwice) {
+                transfer.delivered.insert(index);
             }
             let chunk = json!({"chunkIndex": index, "totalChunks": transfer.total, "data": data});
             return say(200, &json!({"status": "chunkAvailable", "chunk": chunk}));
@@ -368,15 +239,15 @@ impl Server {
             return say(200, &json!({"status": "waiting"}));
         }
         if transfer.acknowledged {
-            tables.transfers.remove(pin);
+            self.transfers.remove(pin);
         }
         say(200, &json!({"status": "done"}))
     }
 
-    fn transfer(&self, tables: &mut Tables, method: &str, id: &str, rest: &[&str], body: &[u8]) -> Answer {
-        let Some(transfer) = tables.transfers.get_mut(id) else { return refuse(404, "not_found") };
+    fn transfer(&mut self, state: &State, method: &str, id: &str, rest: &[&str], body: &[u8]) -> Answer {
+        let Some(transfer) = self.transfers.get_mut(id) else { return refuse(404, "not_found") };
         match (method, rest) {
-            ("PUT", ["chunks", index]) => match self.put(transfer, index.parse().unwrap(), body.to_vec()) {
+            ("PUT", ["chunks", index]) => match transfer.put(state, index.parse().unwrap(), body.to_vec()) {
                 Put::Stored => say(201, &json!({"status": "stored"})),
                 Put::Same => say(200, &json!({"status": "stored", "duplicate": true})),
                 Put::Other | Put::Delivered => refuse(409, "chunk_conflict"),
@@ -395,12 +266,30 @@ impl Server {
                 )
             }
             _ => {
-                tables.said.insert(id.to_owned(), true);
+                self.said.insert(id.to_owned(), true);
                 transfer.acknowledged = true;
                 if transfer.chunks.len() as u64 == transfer.total {
                     transfer.delivered = transfer.chunks.keys().copied().collect();
                 }
                 say(200, &json!({"ok": true}))
+            }
+        }
+    }
+}
+
+impl Transfer {
+    fn put(&mut self, state: &State, index: u64, data: Vec<u8>) -> Put {
+        if self.delivered.contains(&index) {
+            return Put::Delivered;
+        }
+        match self.chunks.get(&index) {
+            Some(known) if *known == data => Put::Same,
+            Some(_) => Put::Other,
+            None => {
+                if !state.slips(Manner::DropsChunks) {
+                    self.chunks.insert(index, data);
+                }
+                Put::Stored
             }
         }
     }

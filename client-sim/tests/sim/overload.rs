@@ -13,7 +13,8 @@ async fn refusals_and_goodput_are_told_apart() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("overload.html");
     let pid = std::process::id().to_string();
-    let args = ["overload", "--json", "--target", &stand_in.urls[0], "--pid", &pid, "--concurrency", "4"];
+    let args =
+        ["overload", "--json", "--target", &stand_in.nodes.urls[0], "--pid", &pid, "--concurrency", "4"];
     let more = ["--measure", "1s", "--duration", "1500ms", "--recovery", "1s", "--in-flight", "64"];
     let ran = sim(&[&args[..], &more, &["--html", file.to_str().unwrap()]].concat()).await;
     // Four at a time, twenty times a second: no more can be stored, whatever is offered.
@@ -42,7 +43,7 @@ async fn refusals_and_goodput_are_told_apart() {
 async fn what_can_not_be_offered_is_said() {
     let stand_in = StandIn::start(1, Manner::Slow { takes: Duration::from_millis(100) }).await;
     let args =
-        ["overload", "--json", "--target", &stand_in.urls[0], "--concurrency", "8", "--in-flight", "2"];
+        ["overload", "--json", "--target", &stand_in.nodes.urls[0], "--concurrency", "8", "--in-flight", "2"];
     let ran =
         sim(&[&args[..], &["--measure", "500ms", "--duration", "1s", "--recovery", "500ms"]].concat()).await;
     // Two lanes can't send what eight did.

@@ -9,17 +9,16 @@ use conclave_sigma::{Frame, decode, encode};
 use futures_util::{SinkExt as _, StreamExt as _};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::task::AbortHandle;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role};
+
+use super::nodes::Nodes;
 
 /// In which way the contract is broken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,9 +41,8 @@ pub(crate) enum Manner {
 }
 
 pub(crate) struct Realtime {
-    pub(crate) urls: Vec<String>,
+    pub(crate) nodes: Nodes,
     pub(crate) state: Arc<State>,
-    nodes: Vec<AbortHandle>,
 }
 
 pub(crate) struct State {
@@ -99,33 +97,9 @@ impl Realtime {
             acks: AtomicU64::new(0),
             tables: Mutex::default(),
         });
-        let (mut urls, mut handles) = (Vec::new(), Vec::new());
-        for _ in 0..nodes {
-            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            urls.push(format!("http://{}", listener.local_addr().unwrap()));
-            let state = state.clone();
-            handles.push(tokio::spawn(accept(listener, state)).abort_handle());
-        }
-        Self { urls, state, nodes: handles }
-    }
-}
-
-impl Drop for Realtime {
-    fn drop(&mut self) {
-        self.nodes.iter().for_each(AbortHandle::abort);
-    }
-}
-
-async fn accept(listener: TcpListener, state: Arc<State>) {
-    while let Ok((stream, _)) = listener.accept().await {
-        stream.set_nodelay(true).unwrap();
-        let state = state.clone();
-        let service = service_fn(move |request| serve(state.clone(), request));
-        tokio::spawn(async move {
-            // An error is a client that went away.
-            let http = hyper::server::conn::http1::Builder::new();
-            let _ = http.serve_connection(TokioIo::new(stream), service).with_upgrades().await;
-        });
+        let shared = state.clone();
+        let nodes = Nodes::start(nodes, move |_, request| serve(shared.clone(), request)).await;
+        Self { nodes, state }
     }
 }
 

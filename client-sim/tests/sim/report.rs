@@ -3,17 +3,12 @@
 use std::process::Stdio;
 use std::sync::atomic::Ordering;
 
+use conclave_supervisor::{Signal, signal};
 use serde_json::Value;
 use tokio::process::Command;
 
 use super::sim;
 use super::stand_in::{Manner, StandIn};
-
-/// Says SIGINT to a process of our own.
-pub(crate) fn interrupt(pid: u32) {
-    let pid = rustix::process::Pid::from_raw(pid.cast_signed()).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
-}
 
 #[tokio::test]
 async fn a_page_tells_what_the_summary_tells() {
@@ -39,7 +34,7 @@ async fn a_page_tells_what_the_summary_tells() {
 #[tokio::test]
 async fn a_ramp_plans_the_area_under_it() {
     let stand_in = StandIn::start(1, Manner::Faultless).await;
-    let args = ["load", "--target", &stand_in.urls[0], "--json", "--duration", "1s", "--warmup", "0s"];
+    let args = ["load", "--target", &stand_in.nodes.urls[0], "--json", "--duration", "1s", "--warmup", "0s"];
     let ran = sim(&[&args[..], &["--sends-only", "--ramp", "0..400"]].concat()).await;
     assert_eq!((ran.code, ran.number("/open_loop/planned")), (Some(0), 200.0), "{}", ran.report);
 }
@@ -47,7 +42,8 @@ async fn a_ramp_plans_the_area_under_it() {
 #[tokio::test]
 async fn each_step_of_the_rate_has_a_row() {
     let stand_in = StandIn::start(1, Manner::Faultless).await;
-    let args = ["load", "--target", &stand_in.urls[0], "--json", "--duration", "1s", "--warmup", "200ms"];
+    let args =
+        ["load", "--target", &stand_in.nodes.urls[0], "--json", "--duration", "1s", "--warmup", "200ms"];
     let ran = sim(&[&args[..], &["--sends-only", "--steps", "50,200"]].concat()).await;
     // 10 before the window, 25 and 100 in it.
     assert_eq!((ran.code, ran.number("/open_loop/planned")), (Some(0), 135.0), "{}", ran.report);
@@ -87,7 +83,7 @@ async fn an_interrupted_run_reports_what_it_has() {
     while stand_in.state.sends.load(Ordering::SeqCst) < 64 {
         tokio::task::yield_now().await;
     }
-    interrupt(child.id().unwrap());
+    signal(child.id().unwrap(), Signal::INT).unwrap();
     let output = child.wait_with_output().await.unwrap();
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((output.status.code(), &report["interrupted"]), (Some(0), &Value::Bool(true)), "{report}");

@@ -7,8 +7,18 @@ use super::stand_in::{Manner, StandIn};
 async fn soak(more: &[&str]) -> super::Ran {
     let stand_in = StandIn::start(1, Manner::Faultless).await;
     let pid = std::process::id().to_string();
-    let args =
-        ["soak", "--json", "--target", &stand_in.urls[0], "--pid", &pid, "--rate", "50", "--warmup", "0s"];
+    let args = [
+        "soak",
+        "--json",
+        "--target",
+        &stand_in.nodes.urls[0],
+        "--pid",
+        &pid,
+        "--rate",
+        "50",
+        "--warmup",
+        "0s",
+    ];
     let rest = ["--duration", "2s", "--sample", "100ms", "--workload", "exchange"];
     sim(&[&args[..], &rest, more].concat()).await
 }

@@ -31,9 +31,18 @@ async fn a_corrupted_transfer_fails() {
 
 #[tokio::test]
 async fn a_transfer_that_never_completes_ends_at_the_deadline() {
-    let stand_in = StandIn::start(1, Manner::ForgetOneChunk).await;
-    let args =
-        ["transfer", "--target", &stand_in.urls[0], "--chunks", "8", "--size", "64", "--deadline", "1s"];
+    let stand_in = StandIn::start(1, Manner::DropsChunks).await;
+    let args = [
+        "transfer",
+        "--target",
+        &stand_in.nodes.urls[0],
+        "--chunks",
+        "8",
+        "--size",
+        "64",
+        "--deadline",
+        "1s",
+    ];
     let ran = sim(&args).await;
     assert_eq!(ran.code, Some(1), "{}", ran.report);
     assert!(ran.report["errors"][0].as_str().unwrap().contains("deadline"), "{}", ran.report);
@@ -44,7 +53,7 @@ async fn memory_notices_transfers_that_do_not_expire() {
     // The stand-in never forgets.
     let stand_in = StandIn::start(1, Manner::Faultless).await;
     let pid = std::process::id().to_string();
-    let args = ["memory", "--target", &stand_in.urls[0], "--pid", &pid, "--transfers", "200"];
+    let args = ["memory", "--target", &stand_in.nodes.urls[0], "--pid", &pid, "--transfers", "200"];
     let ran = sim(&[&args[..], &["--ttl", "100ms", "--settle", "100ms"]].concat()).await;
     assert_eq!(ran.code, Some(1), "{}", ran.report);
     assert_eq!((ran.number("/created"), ran.number("/still_there")), (200.0, 100.0));

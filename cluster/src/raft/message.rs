@@ -4,7 +4,8 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::disk::{LogId, Membership, Payload, Record, SnapshotMeta, Vote};
+use super::disk_traits::{LogId, Membership, Payload, Record, SnapshotMeta, Vote};
+use crate::wire::Outgoing;
 
 /// The kinds of frames that nodes exchange.
 pub(crate) mod kind {
@@ -23,6 +24,10 @@ pub(crate) mod kind {
     pub(crate) const FORWARD_TRACED: u8 = 12;
     /// Whether a node is a member.
     pub(crate) const MEMBER: u8 = 13;
+    /// Whether a leader is lost.
+    pub(crate) const LEADER_LOST: u8 = 14;
+    /// A leader that hears no majority says so.
+    pub(crate) const UNHEARD: u8 = 15;
     pub(crate) const FAILED: u8 = 255;
 }
 
@@ -37,6 +42,16 @@ pub(crate) struct Malformed;
 pub(crate) fn encode<T: Serialize>(message: &T) -> Vec<u8> {
     bincode::serde::encode_to_vec(message, bincode::config::standard())
         .expect("our messages have no unserializable part")
+}
+
+/// A frame that carries nothing.
+pub(crate) fn bare(kind: u8) -> Outgoing {
+    Outgoing { kind, group: 0, header: Vec::new(), payload: Vec::new() }
+}
+
+/// A frame that carries a message.
+pub(crate) fn of<T: Serialize>(kind: u8, message: &T) -> Outgoing {
+    Outgoing { header: encode(message), ..bare(kind) }
 }
 
 pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Malformed> {

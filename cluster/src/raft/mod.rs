@@ -1,32 +1,36 @@
 //! Raft: the only place that names openraft.
 //!
 //! [`Node`] writes proposals and finds read indices; [`Replica`] is what apply leaves behind on this node. What
-//! Raft needs of a disk is [`disk`]; [`files`] is the real one.
+//! Raft needs of a disk is [`disk_traits`]; [`files`] is the real one.
 
 /// A log filter under which the libraries below say what an operator can use, and not fifty lines a start.
 pub const QUIET: &str = "chunked_wal=error,openraft=error,raft_log=warn";
 
-pub mod disk;
+pub mod disk_traits;
 pub mod files;
 pub mod recover;
 
-mod horizon;
-mod log;
-mod machine;
-mod members;
+mod applied_state;
+mod log_aging;
+mod log_storage;
+mod member_status;
+mod membership_change;
 pub(crate) mod message;
-mod network;
 mod node;
-mod peer;
-pub(crate) mod refusal;
-mod replica;
-mod rewrite;
-mod runtime;
+mod open_error;
+mod plausibility;
+pub(crate) mod refusal_log;
+mod rpc_client;
+mod rpc_server;
+mod seeded_runtime;
+mod state_machine;
 #[cfg(test)]
 mod suite;
 mod types;
 
-pub use members::MembershipError;
-pub use node::{Lead, Node, Position, Timing, WriteError};
-pub use replica::{Hint, Replica};
-pub use runtime::pin_randomness;
+pub use applied_state::{Hint, Replica};
+pub use member_status::{Position, Role};
+pub use membership_change::MembershipError;
+pub use node::{Lead, Node, Timing, WriteError};
+pub use open_error::OpenError;
+pub use seeded_runtime::pin_randomness;

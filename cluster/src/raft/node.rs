@@ -1,29 +1,30 @@
 //! One Raft member: starts openraft, writes proposals, finds read indices, changes members.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::errors::{ClientWriteError, LinearizableReadError, RaftError};
-use openraft::raft::ReadPolicy;
+use openraft::impls::ProgressResponder;
+use openraft::raft::{ReadPolicy, TransferLeaderRequest};
 use openraft::{Config, ServerState, SnapshotPolicy};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::disk::{Disk, Member, SnapshotDisk, WHAT_TO_DO};
+use super::applied_state::Replica;
+use super::disk_traits::{Disk, LogId, Member, SnapshotDisk};
 use super::files;
-use super::log::Log;
-use super::machine::{Machine, read_state};
+use super::log_aging::{Age, staggered};
+use super::log_storage::Log;
 use super::message::kind;
-use super::network::Network;
-use super::peer::{Raft, Served};
-use super::refusal::Refusals;
-use super::replica::Replica;
-use super::rewrite::Age;
+use super::open_error::OpenError;
+use super::refusal_log::Refusals;
+use super::rpc_client::Network;
+use super::rpc_server::{Raft, Served};
+use super::state_machine::{Machine, read_state};
 use super::types::{Answers, Batch};
 use crate::state::command::Proposal;
 use crate::state::outcome::Answer;
@@ -34,12 +35,13 @@ use crate::wire::{Frame, Links, Outgoing};
 pub struct Timing {
     /// Between a leader's heartbeats.
     pub heartbeat: Duration,
-    /// A follower trusts a silent leader for [`election_max`](Self::election_max), then stands for election after a
-    /// time between this and that. So writes resume after about a second and a quarter at most.
+    /// A follower trusts a silent leader for [`election_max`](Self::election_max). Then the voters agree on a successor.
+    /// Where they do not, each stands for election after a time between this and that.
     pub election_min: Duration,
     /// See [`election_min`](Self::election_min).
     pub election_max: Duration,
-    /// Log bytes after which a snapshot is taken and the log cut; twice the stored bytes, if that is more.
+    /// Log bytes after which a snapshot is taken and the log cut; twice the stored bytes, if that is more. Each node
+    /// deviates by up to a quarter, so that not all take theirs at once.
     pub snapshot_log_bytes: u64,
     /// The log is rewritten at this age at the latest, if anything is in it, so that what expired leaves the disk.
     pub snapshot_age_max: Duration,
@@ -89,27 +91,6 @@ pub enum WriteError {
     Stopped,
 }
 
-/// A member's place in the log and its part in the cluster.
-#[derive(Debug, Clone, Default, serde::Serialize, serde::Deserialize)]
-pub struct Position {
-    /// Its term.
-    pub term: u64,
-    /// Whom it takes for the leader.
-    pub leader: Option<u64>,
-    /// `leader`, `follower`, `learner`, `candidate` or `stopped`.
-    pub role: String,
-    /// The index of the last applied entry.
-    pub applied: u64,
-    /// The index of the last committed entry it knows of.
-    pub committed: u64,
-    /// The index of its last entry.
-    pub last_log: u64,
-    /// The index up to which its snapshot reaches.
-    pub snapshot: u64,
-    /// Bytes of its log on disk.
-    pub log_bytes: u64,
-}
-
 /// Cheap to clone; all clones are the same member.
 #[derive(Clone)]
 pub struct Node {
@@ -119,23 +100,32 @@ pub struct Node {
     pub(super) log: Log,
     replica: Arc<Replica>,
     lead: watch::Receiver<Option<Lead>>,
-    heard: Arc<Heard>,
+    heard: Arc<LastAppends>,
     refusals: Arc<Refusals>,
     pub(super) stop: CancellationToken,
+    /// Raft has stopped, by itself or because it was told to.
+    stopped: CancellationToken,
 }
 
 /// What to tell of the snapshot on this disk, if it cannot be read: Raft, which reads it first, only says that it failed.
-async fn damage(snapshots: &Arc<dyn SnapshotDisk>) -> Option<String> {
+async fn damage(snapshots: &Arc<dyn SnapshotDisk>) -> Option<OpenError> {
     let error = read_state(&snapshots.current()?).await.err()?;
-    Some(if files::is_damage(&error) {
-        format!("the snapshot on the disk is damaged ({error}). {WHAT_TO_DO}")
-    } else {
-        format!("the snapshot on the disk cannot be read now ({error}); nothing is damaged")
-    })
+    Some(if files::is_damage(&error) { OpenError::Damaged(error) } else { OpenError::Unreadable(error) })
 }
 
-/// When the leader was last heard of. A plain mutex around a number.
-struct Heard(Mutex<Instant>);
+/// When each peer that leads, or led, sent entries or a heartbeat last. A std mutex: nothing awaits while it is held.
+#[derive(Default)]
+struct LastAppends(Mutex<BTreeMap<u64, Instant>>);
+
+impl LastAppends {
+    fn note(&self, peer: u64) {
+        self.0.lock().expect("nothing panics while this is held").insert(peer, Instant::now());
+    }
+
+    fn last(&self, peer: u64) -> Option<Instant> {
+        self.0.lock().expect("nothing panics while this is held").get(&peer).copied()
+    }
+}
 
 impl Node {
     /// Starts Raft on this disk. It votes from now on. Snapshots of peers are taken up to `snapshot_bytes_max`.
@@ -145,7 +135,7 @@ impl Node {
         snapshot_bytes_max: u64,
         disk: Disk,
         links: Links,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, OpenError> {
         let config = Config {
             cluster_name: "conclave".to_owned(),
             heartbeat_interval: timing.heartbeat.as_millis() as u64,
@@ -169,14 +159,16 @@ impl Node {
             backoff: "50ms 100ms 200ms ..400ms".to_owned(),
             ..Config::default()
         };
-        let config = Arc::new(config.validate().map_err(|error| error.to_string())?);
+        let config = Arc::new(config.validate()?);
         let log = Log::new(disk.log);
         let replica = Arc::new(Replica::new());
         let machine = Machine::new(replica.clone(), disk.snapshots.clone(), log.clone());
         let network = Network { node_id: id, links };
         let raft = match Raft::new(id, config, network, log.clone(), machine).await {
             Ok(raft) => raft,
-            Err(error) => return Err(damage(&disk.snapshots).await.unwrap_or_else(|| error.to_string())),
+            Err(error) => {
+                return Err(damage(&disk.snapshots).await.unwrap_or_else(|| OpenError::Log(error.into())));
+            }
         };
         let (sender, lead) = watch::channel(None);
         let refusals = Arc::new(Refusals::default());
@@ -187,9 +179,10 @@ impl Node {
             log,
             replica,
             lead,
-            heard: Arc::new(Heard(Mutex::new(Instant::now()))),
+            heard: Arc::default(),
             refusals,
             stop: CancellationToken::new(),
+            stopped: CancellationToken::new(),
         };
         tokio::spawn(node.clone().watch(timing, sender));
         Ok(node)
@@ -200,13 +193,14 @@ impl Node {
     async fn watch(self, timing: Timing, sender: watch::Sender<Option<Lead>>) {
         self.watch_raft(timing, &sender).await;
         sender.send_replace(None);
+        self.stopped.cancel();
         self.stop.cancelled().await;
     }
 
     /// Tells changes of leadership, and takes snapshots when the log has grown, until Raft stops.
     async fn watch_raft(&self, timing: Timing, sender: &watch::Sender<Option<Lead>>) {
-        let mut metrics = self.raft.metrics();
-        // Longer than a few lost heartbeats; shorter than a caller's patience, so that a minority says so in time.
+        let (mut metrics, mut state) = (self.raft.metrics(), self.raft.server_metrics());
+        // Longer than a few lost heartbeats; shorter than a caller's timeout, so that a minority says so in time.
         let silence_max = timing.election_min + timing.heartbeat * 2;
         let mut tick = tokio::time::interval(WATCH_EVERY);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -217,8 +211,12 @@ impl Node {
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => return,
-                changed = metrics.changed() => if changed.is_err() { return },
-                _ = tick.tick() => if self.log.appended() >= self.snapshot_due(timing) {
+                // Something changes with every entry. Once there is a leader, most of it is of no interest.
+                changed = metrics.changed(), if sender.borrow().is_none() => if changed.is_err() { return },
+                changed = state.changed(), if sender.borrow().is_some() => if changed.is_err() { return },
+                _ = tick.tick() => if self.has_failed() {
+                    return;
+                } else if self.log.appended() >= self.snapshot_due(timing) {
                     self.log.snapshot_taken();
                     if self.raft.trigger().snapshot().await.is_err() { return }
                 } else if age.is_due(self.log.appended() > 0)
@@ -242,9 +240,10 @@ impl Node {
     }
 
     /// Log bytes after which a snapshot is worth its writing: as configured, and no less than twice what there is to
-    /// write, so that snapshots never write more than half of what the log does.
+    /// write, so that snapshots write about half of what the log does.
     fn snapshot_due(&self, timing: Timing) -> u64 {
-        timing.snapshot_log_bytes.max(2 * self.replica.look(|state| state.stored_bytes()))
+        let stored = self.replica.read(|state| state.stored_bytes());
+        staggered(self.id, timing.snapshot_log_bytes.max(2 * stored))
     }
 
     fn current_lead(&self, silence_max: Duration) -> Option<Lead> {
@@ -259,7 +258,7 @@ impl Node {
             metrics.state == ServerState::Leader
                 && (alone || acked.is_some_and(|at| openraft::Instant::elapsed(at) <= silence_max))
         } else {
-            self.heard.0.lock().expect("nothing panics while this is held").elapsed() <= silence_max
+            self.heard.last(id).is_some_and(|at| at.elapsed() <= silence_max)
         };
         let address = metrics.membership_config.get_node(&id)?.peer.clone();
         fresh.then_some(Lead { id, address, term: metrics.current_term, local })
@@ -293,26 +292,31 @@ impl Node {
     /// Serves a peer's frame, if its kind is one of Raft's.
     pub fn serve(&self, from: u64, frame: Frame) -> Option<BoxFuture<'static, Outgoing>> {
         if frame.kind == kind::APPEND {
-            *self.heard.0.lock().expect("nothing panics while this is held") = Instant::now();
+            self.heard.note(from);
         }
         self.served.serve(from, frame)
     }
 
     /// Appends a proposal, waits until it is committed and applied here, and returns its answers.
     ///
-    /// Only the leader can; what a lost leadership leaves behind is [`WriteError::Unknown`].
-    pub async fn write(&self, proposal: Proposal) -> Result<Vec<Answer>, WriteError> {
-        match self.raft.client_write(Batch::new(proposal)).await {
-            Ok(response) => {
+    /// Only the leader of `term` can; what a lost leadership leaves behind is [`WriteError::Unknown`]. Proposals are appended in
+    /// the order in which these futures are first polled.
+    pub async fn write(&self, term: u64, proposal: Proposal) -> Result<Vec<Answer>, WriteError> {
+        let (responder, written) = ProgressResponder::complete_only();
+        let request = self.raft.write(Batch::new(proposal)).with_leader(term).responder(responder);
+        request.await.map_err(|_| WriteError::Stopped)?;
+        match written.await {
+            Ok(Ok(response)) => {
                 let Answers(answers) = response.data;
                 Ok(answers)
             }
-            Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_))) => Err(WriteError::NotLeader),
-            Err(RaftError::APIError(ClientWriteError::LogEntryDiscarded(_))) => Err(WriteError::Unknown),
-            Err(RaftError::APIError(
-                ClientWriteError::ChangeMembershipError(_) | ClientWriteError::PreconditionFailed(_),
+            Ok(Err(ClientWriteError::LogEntryDiscarded(_))) => Err(WriteError::Unknown),
+            Ok(Err(
+                ClientWriteError::ForwardToLeader(_)
+                | ClientWriteError::ChangeMembershipError(_)
+                | ClientWriteError::PreconditionFailed(_),
             )) => Err(WriteError::NotLeader),
-            Err(RaftError::Fatal(_)) => Err(WriteError::Stopped),
+            Err(_) => Err(WriteError::Stopped),
         }
     }
 
@@ -328,11 +332,11 @@ impl Node {
     }
 
     /// Makes this node and the other first members a cluster. Harmless if it is one already.
-    pub async fn initialize(&self, members: BTreeMap<u64, Member>) -> Result<(), String> {
+    pub async fn initialize(&self, members: BTreeMap<u64, Member>) -> Result<(), OpenError> {
         match self.raft.initialize(members).await {
             Ok(()) => Ok(()),
             Err(RaftError::APIError(openraft::errors::InitializeError::NotAllowed(_))) => Ok(()),
-            Err(error) => Err(error.to_string()),
+            Err(error) => Err(OpenError::Members(error.into())),
         }
     }
 
@@ -346,45 +350,35 @@ impl Node {
         self.raft.trigger().transfer_leader(to).await.map_err(|_| WriteError::Stopped)
     }
 
+    /// Stands for election at once, whatever lease the last leader has. Only for when a majority of the voters found that
+    /// leader lost: it would be deposed otherwise.
+    pub async fn stand(&self) -> Result<(), WriteError> {
+        let own_vote = self.raft.metrics().borrow_watched().vote;
+        let request = TransferLeaderRequest::new(own_vote, self.id, None);
+        // Refused if this node has voted for another meanwhile.
+        self.raft.handle_transfer_leader(request).await.map(drop).map_err(|_| WriteError::Stopped)
+    }
+
+    /// The last entry of this node's log.
+    pub fn last_log_id(&self) -> Option<LogId> {
+        self.log.last()
+    }
+
     /// Takes a snapshot now.
     pub async fn snapshot(&self) -> Result<(), WriteError> {
         self.raft.trigger().snapshot().await.map_err(|_| WriteError::Stopped)
     }
 
-    /// Where this member stands.
-    pub fn position(&self) -> Position {
-        let metrics = self.raft.metrics();
-        let metrics = metrics.borrow_watched();
-        let role = match (&metrics.running_state, metrics.state) {
-            (Err(_), _) | (_, ServerState::Shutdown) => "stopped",
-            (_, ServerState::Leader) => "leader",
-            (_, ServerState::Follower) => "follower",
-            (_, ServerState::Learner) => "learner",
-            (_, ServerState::Candidate) => "candidate",
-        };
-        let index = |id: &Option<super::types::LogId>| id.as_ref().map_or(0, |id| id.index());
-        Position {
-            term: metrics.current_term,
-            leader: metrics.current_leader,
-            role: role.to_owned(),
-            applied: index(&metrics.last_applied),
-            committed: index(&metrics.local_committed),
-            last_log: metrics.last_log_index.unwrap_or(0),
-            snapshot: index(&metrics.snapshot),
-            log_bytes: self.log.size(),
-        }
+    fn has_failed(&self) -> bool {
+        self.raft.metrics().borrow_watched().running_state.is_err()
     }
 
-    /// Waits until Raft stopped by itself, as it does when its disk fails, and says why.
+    /// Waits until Raft stopped, as it does by itself when its disk fails, and says why.
     pub async fn failed(&self) -> String {
-        let mut metrics = self.raft.metrics();
-        loop {
-            if let Err(fatal) = &metrics.borrow_watched().running_state {
-                return fatal.to_string();
-            }
-            if metrics.changed().await.is_err() {
-                return "raft went away".to_owned();
-            }
+        self.stopped.cancelled().await;
+        match &self.raft.metrics().borrow_watched().running_state {
+            Err(fatal) => fatal.to_string(),
+            Ok(()) => "raft went away".to_owned(),
         }
     }
 

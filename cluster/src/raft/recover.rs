@@ -9,7 +9,7 @@ use std::io;
 use std::path::Path;
 use std::sync::mpsc;
 
-use super::disk::{Disk, LogId, Member, Membership, Payload, Record, Vote};
+use super::disk_traits::{Disk, LogId, Member, Membership, Payload, Record, Vote};
 use super::files;
 
 /// Bytes of entries that are looked through at a time.

@@ -8,9 +8,7 @@ use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 
 use super::id::Key;
-use super::rules::{Owner, Share, Shares};
-use super::storage::Load;
-use super::weight::Kind;
+use super::leader_rules::{Owner, Share, Shares};
 
 /// The number of an account, never used twice; or nobody's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
@@ -31,7 +29,7 @@ struct Account {
     holds: Holding,
 }
 
-/// Sums of what is on an account.
+/// What is on an account, or comes to it: sums.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Holding {
     /// Bytes, as they are weighed; a chunk with its whole body, though others hold the same one.
@@ -47,32 +45,37 @@ pub struct Holding {
 }
 
 impl Holding {
-    fn with(mut self, load: &Load) -> Self {
-        self.bytes += load.own;
-        self.small_bytes += load.small;
-        self.keys += load.count(Kind::Memo);
-        self.mailboxes += load.count(Kind::Mailbox);
-        self.rooms += load.count(Kind::Room);
-        self
+    /// Nothing.
+    pub(super) const NONE: Self = Self { bytes: 0, small_bytes: 0, keys: 0, mailboxes: 0, rooms: 0 };
+
+    pub(super) fn plus(self, other: &Self) -> Self {
+        Self {
+            bytes: self.bytes + other.bytes,
+            small_bytes: self.small_bytes + other.small_bytes,
+            keys: self.keys + other.keys,
+            mailboxes: self.mailboxes + other.mailboxes,
+            rooms: self.rooms + other.rooms,
+        }
     }
 
-    fn without(mut self, load: &Load) -> Self {
-        self.bytes -= load.own;
-        self.small_bytes -= load.small;
-        self.keys -= load.count(Kind::Memo);
-        self.mailboxes -= load.count(Kind::Mailbox);
-        self.rooms -= load.count(Kind::Room);
-        self
+    fn minus(self, other: &Self) -> Self {
+        Self {
+            bytes: self.bytes - other.bytes,
+            small_bytes: self.small_bytes - other.small_bytes,
+            keys: self.keys - other.keys,
+            mailboxes: self.mailboxes - other.mailboxes,
+            rooms: self.rooms - other.rooms,
+        }
     }
 
     /// Whether `load` more would keep within a share. What does not grow is not asked for: who is above a share that has
     /// become smaller may still do what takes none of it.
-    fn admits(&self, load: &Load, share: &Share) -> bool {
-        let then = self.with(load);
-        (load.own == 0 || then.bytes <= share.bytes)
-            && (load.count(Kind::Memo) == 0 || then.keys <= share.keys)
-            && (load.count(Kind::Mailbox) == 0 || then.mailboxes <= share.mailboxes)
-            && (load.count(Kind::Room) == 0 || then.rooms <= share.rooms)
+    fn admits(&self, load: &Holding, share: &Share) -> bool {
+        let then = self.plus(load);
+        (load.bytes == 0 || then.bytes <= share.bytes)
+            && (load.keys == 0 || then.keys <= share.keys)
+            && (load.mailboxes == 0 || then.mailboxes <= share.mailboxes)
+            && (load.rooms == 0 || then.rooms <= share.rooms)
     }
 }
 
@@ -115,12 +118,13 @@ impl Accounts {
     }
 
     /// Whether `load` more keeps the writer and its network within their shares. `scarce`: only the reserve is left.
-    pub(super) fn admit(&self, writer: &Writer, load: &Load, shares: &Shares, scarce: bool) -> bool {
+    pub(super) fn admit(&self, writer: &Writer, load: &Holding, shares: &Shares, scarce: bool) -> bool {
         let Some(owner) = &writer.owner else { return true };
         let fits = |payer: Payer, share: &Share| {
             let holds = self.accounts.get(&payer).map(|account| account.holds).unwrap_or_default();
-            let small =
-                !scarce || load.small == 0 || holds.small_bytes + load.small <= shares.reserve_client_bytes;
+            let small = !scarce
+                || load.small_bytes == 0
+                || holds.small_bytes + load.small_bytes <= shares.reserve_client_bytes;
             small && holds.admits(load, share)
         };
         fits(writer.client, &shares.client)
@@ -135,7 +139,7 @@ impl Accounts {
     }
 
     /// Puts a thing on the writer's account.
-    pub(super) fn add(&mut self, writer: &mut Writer, load: &Load) -> Payer {
+    pub(super) fn add(&mut self, writer: &mut Writer, load: &Holding) -> Payer {
         let Some(owner) = writer.owner else { return Payer::NOBODY };
         if !self.accounts.contains_key(&writer.client) {
             writer.network = owner.network.map(|key| self.open(key, Payer::NOBODY)).unwrap_or_default();
@@ -157,19 +161,19 @@ impl Accounts {
         self.last
     }
 
-    fn put(&mut self, payer: Payer, load: &Load) -> bool {
+    fn put(&mut self, payer: Payer, load: &Holding) -> bool {
         let Some(account) = self.accounts.get_mut(&payer) else { return payer == Payer::NOBODY };
         account.things += 1;
-        account.holds = account.holds.with(load);
+        account.holds = account.holds.plus(load);
         let network = account.network;
         network == Payer::NOBODY || self.put(network, load)
     }
 
     /// Takes a thing off the account it is on, and the account away with its last thing.
-    pub(super) fn drop(&mut self, payer: Payer, load: &Load) {
+    pub(super) fn drop(&mut self, payer: Payer, load: &Holding) {
         let Some(account) = self.accounts.get_mut(&payer) else { return };
         account.things -= 1;
-        account.holds = account.holds.without(load);
+        account.holds = account.holds.minus(load);
         let (network, key) = (account.network, account.key);
         if account.things == 0 {
             self.accounts.remove(&payer);
@@ -212,7 +216,7 @@ impl Accounts {
     }
 
     /// Puts a thing on the account that a snapshot says it is on; false if there is none.
-    pub(super) fn restore_thing(&mut self, payer: Payer, load: &Load) -> bool {
+    pub(super) fn restore_thing(&mut self, payer: Payer, load: &Holding) -> bool {
         self.put(payer, load)
     }
 

@@ -1,13 +1,14 @@
 //! Allowances: how many requests a client has left, exact over the whole cluster.
 
-use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 
-use super::expiry::{Lease, Thing};
-use super::ground::Ground;
+use super::context::ApplyContext;
+use super::expiry::{ExpiryKey, Lease};
 use super::id::Key;
 use super::limits::WINDOWS_FULL_RETRY_MS;
 use super::outcome::{Refusal, Scope};
+use super::storage_quota::Load;
+use super::table::{Life as _, Stored, Table};
 
 /// A class of requests that share one window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -56,27 +57,42 @@ pub struct Balance {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Window {
     spent: u32,
-    /// Ends when the window does.
-    lease: Lease,
 }
 
-/// All open windows.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Windows(OrdMap<(Key, Tier), Window>);
+/// Open windows are on nobody's account, and counted by themselves.
+impl Stored for Window {
+    type Key = (Key, Tier);
+    /// Ends when the window does.
+    type Life = Lease;
+    const EXPIRY: fn((Key, Tier)) -> ExpiryKey = |(client, tier)| ExpiryKey::Window(client, tier);
 
-impl Windows {
+    fn load(&self) -> Load {
+        Load::NONE
+    }
+
+    fn drop_parts(&self, ctx: &mut ApplyContext) {
+        ctx.storage.drop_window();
+    }
+
+    fn restore_parts(&self, ctx: &mut ApplyContext) -> bool {
+        ctx.storage.add_window();
+        true
+    }
+}
+
+impl Table<Window> {
     /// Spends a charge, or refuses it and changes nothing. The first charge opens the window.
     pub(super) fn spend(
         &mut self,
         charge: &Charge,
-        ground: &mut Ground,
+        ctx: &mut ApplyContext,
     ) -> Result<Balance, (Balance, Refusal)> {
-        let balance = self.balance(charge, ground.now_ms);
+        let balance = self.balance(charge, ctx.now_ms);
         if charge.count > balance.remaining {
-            let retry_after_ms = balance.reset_ms - ground.now_ms;
+            let retry_after_ms = balance.reset_ms - ctx.now_ms;
             return Err((balance, Refusal::Allowance { retry_after_ms, scope: Scope::Client }));
         }
-        if !self.record(charge, charge.count, ground) {
+        if !self.record(charge, charge.count, ctx) {
             let retry_after_ms = WINDOWS_FULL_RETRY_MS;
             return Err((balance, Refusal::Allowance { retry_after_ms, scope: Scope::Cluster }));
         }
@@ -84,77 +100,46 @@ impl Windows {
     }
 
     /// Spends what is left of a charge that was made already: a read that was answered can't be refused.
-    pub(super) fn spend_afterwards(&mut self, charge: &Charge, ground: &mut Ground) -> Balance {
-        let balance = self.balance(charge, ground.now_ms);
+    pub(super) fn spend_afterwards(&mut self, charge: &Charge, ctx: &mut ApplyContext) -> Balance {
+        let balance = self.balance(charge, ctx.now_ms);
         let count = charge.count.min(balance.remaining);
-        self.record(charge, count, ground);
+        self.record(charge, count, ctx);
         Balance { remaining: balance.remaining - count, ..balance }
     }
 
     /// The window as a charge at `now_ms` would find it.
     pub(super) fn balance(&self, charge: &Charge, now_ms: u64) -> Balance {
         let limit = charge.limit;
-        match self.0.get(&(charge.client, charge.tier)).filter(|window| window.lease.alive(now_ms)) {
+        match self.alive(&(charge.client, charge.tier), now_ms) {
             Some(window) => Balance {
                 limit,
                 remaining: limit.saturating_sub(window.spent),
-                reset_ms: window.lease.expires_ms,
+                reset_ms: window.life.expires_ms,
             },
             None => Balance { limit, remaining: limit, reset_ms: window_end(charge, now_ms) },
         }
     }
 
     /// Notes that `count` were spent; false if a window must be opened and there are too many.
-    fn record(&mut self, charge: &Charge, count: u32, ground: &mut Ground) -> bool {
+    fn record(&mut self, charge: &Charge, count: u32, ctx: &mut ApplyContext) -> bool {
         if count == 0 {
             return true;
         }
         let at = (charge.client, charge.tier);
-        let thing = Thing::Window(charge.client, charge.tier);
-        match self.0.get_mut(&at) {
-            Some(window) if window.lease.alive(ground.now_ms) => window.spent += count,
+        match self.get_mut(&at) {
+            Some(window) if window.life.alive(ctx.now_ms) => window.spent += count,
             Some(window) => {
                 window.spent = count;
-                ground.agenda.renew(&mut window.lease, thing, window_end(charge, ground.now_ms));
+                let end_ms = window_end(charge, ctx.now_ms);
+                window.life.renew(end_ms, Window::EXPIRY(at), ctx);
             }
-            None if !ground.storage.has_window() => return false,
+            None if !ctx.storage.has_window() => return false,
             None => {
-                ground.storage.add_window();
-                let lease = ground.agenda.begin(thing, window_end(charge, ground.now_ms));
-                self.0.insert(at, Window { spent: count, lease });
+                ctx.storage.add_window();
+                self.add(at, Window { spent: count }, window_end(charge, ctx.now_ms), ctx);
             }
         }
         true
-    }
-
-    /// The agenda says that a window is due.
-    pub(super) fn lapse(&mut self, client: &Key, tier: Tier, ground: &mut Ground) -> usize {
-        match self.0.get_mut(&(*client, tier)) {
-            Some(window) if window.lease.alive(ground.now_ms) => {
-                ground.agenda.keep(&mut window.lease, Thing::Window(*client, tier));
-            }
-            _ => {
-                if self.0.remove(&(*client, tier)).is_some() {
-                    ground.storage.drop_window();
-                }
-            }
-        }
-        1
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&(Key, Tier), &Window)> {
-        self.0.iter()
-    }
-
-    /// Takes a window as a snapshot has it; false if that cannot be.
-    pub(super) fn restore(&mut self, client: Key, tier: Tier, window: Window, ground: &mut Ground) -> bool {
-        ground.storage.add_window();
-        ground.agenda.restore(&window.lease, Thing::Window(client, tier))
-            && self.0.insert((client, tier), window).is_none()
     }
 }
 

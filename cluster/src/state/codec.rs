@@ -13,13 +13,13 @@ use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::body::Body;
-use super::command::{Ask, Command, Proposal};
+use super::command::{Command, Op, Proposal};
 use super::limits::{
     CHUNK_BYTES_MAX, COMMANDS_PER_PROPOSAL_MAX, ENVELOPE_BYTES_MAX, GRANT_BYTES_MAX, HEADER_BYTES_MAX,
     MESSAGE_BYTES_MAX, NAME_BYTES_MAX, PAYLOAD_BYTES_MAX,
 };
 use super::outcome::{Answer, Outcome};
-use super::{exchange, mailbox, room, socket, ticket, transfer};
+use super::{mailbox, negotiation, room, socket, ticket, transfer};
 
 /// The versions read. A version is not only a layout: what apply decides belongs to it, too, and a proposal carries its
 /// version to apply. The highest one is raised a release before [`WRITTEN`], so that while a cluster is upgraded
@@ -74,7 +74,7 @@ impl Encoded {
 impl Proposal {
     /// The proposal as bytes.
     pub fn encode(&self) -> Encoded {
-        let bodies = self.commands.iter().filter_map(|command| command.ask.body());
+        let bodies = self.commands.iter().filter_map(|command| command.op.body());
         Encoded {
             header: header(self.version, self),
             bodies: bodies.map(|(body, _)| body.bytes().clone()).collect(),
@@ -86,10 +86,10 @@ impl Proposal {
         let (version, mut proposal): (u8, Self) = parse(header)?;
         proposal.version = version;
         for command in &mut proposal.commands {
-            if command.ask.names().into_iter().flatten().any(|name| name.len() > NAME_BYTES_MAX) {
+            if command.op.names().into_iter().flatten().any(|name| name.len() > NAME_BYTES_MAX) {
                 return Err(Error::Limit);
             }
-            if let Some((body, len_max)) = command.ask.body_mut() {
+            if let Some((body, len_max)) = command.op.body_mut() {
                 fill(body, len_max, &mut payload)?;
             }
         }
@@ -105,8 +105,8 @@ impl Proposal {
 impl Command {
     /// About how many bytes the command takes encoded, its body included; never less.
     pub fn size(&self) -> usize {
-        let body = self.ask.body().map_or(0, |(body, _)| body.len());
-        let names = self.ask.names().into_iter().flatten().map(str::len);
+        let body = self.op.body().map_or(0, |(body, _)| body.len());
+        let names = self.op.names().into_iter().flatten().map(str::len);
         COMMAND_BYTES + names.sum::<usize>() + body
     }
 }
@@ -194,89 +194,89 @@ where
     deserializer.deserialize_seq(AtMost::<T, MAX>(std::marker::PhantomData))
 }
 
-/// The one body that a wish may carry, and how long it may be, borrowed as the wish is.
+/// The one body that a command may carry, and how long it may be, borrowed as the command is.
 macro_rules! body_of {
-    ($ask:expr) => {
-        match $ask {
-            Ask::Transfer(transfer::Ask { verb, .. }) => match verb {
-                transfer::Verb::Put { body, .. } => Some((body, CHUNK_BYTES_MAX)),
-                transfer::Verb::Open { .. }
-                | transfer::Verb::Take
-                | transfer::Verb::Acknowledge { .. }
-                | transfer::Verb::Discard
-                | transfer::Verb::Touch => None,
+    ($op:expr) => {
+        match $op {
+            Op::Transfer(transfer::Op { action, .. }) => match action {
+                transfer::Action::Put { body, .. } => Some((body, CHUNK_BYTES_MAX)),
+                transfer::Action::Open { .. }
+                | transfer::Action::Take
+                | transfer::Action::Acknowledge { .. }
+                | transfer::Action::Discard
+                | transfer::Action::Touch => None,
             },
-            Ask::Exchange(exchange::Ask { verb, .. }) => match verb {
-                exchange::Verb::Put { envelope, .. } => Some((envelope, ENVELOPE_BYTES_MAX)),
-                exchange::Verb::Create { .. } | exchange::Verb::Delete => None,
+            Op::Negotiation(negotiation::Op { action, .. }) => match action {
+                negotiation::Action::Put { envelope, .. } => Some((envelope, ENVELOPE_BYTES_MAX)),
+                negotiation::Action::Create { .. } | negotiation::Action::Delete => None,
             },
-            Ask::Mailbox(mailbox::Ask { verb, .. }) => match verb {
-                mailbox::Verb::Push { payload, .. } => Some((payload, PAYLOAD_BYTES_MAX)),
-                mailbox::Verb::Drain { .. } | mailbox::Verb::Acknowledge { .. } => None,
+            Op::Mailbox(mailbox::Op { action, .. }) => match action {
+                mailbox::Action::Push { payload, .. } => Some((payload, PAYLOAD_BYTES_MAX)),
+                mailbox::Action::Drain { .. } | mailbox::Action::Acknowledge { .. } => None,
             },
-            Ask::Room(room::Ask { verb, .. }) => match verb {
-                room::Verb::Publish { data, .. } => Some((data, MESSAGE_BYTES_MAX)),
-                room::Verb::Join { .. } | room::Verb::Detach { .. } | room::Verb::Leave { .. } => None,
+            Op::Room(room::Op { action, .. }) => match action {
+                room::Action::Publish { data, .. } => Some((data, MESSAGE_BYTES_MAX)),
+                room::Action::Join { .. } | room::Action::Detach { .. } | room::Action::Leave { .. } => None,
             },
-            Ask::Ticket(ticket::Ask { verb, .. }) => match verb {
-                ticket::Verb::Issue { grant, .. } => Some((grant, GRANT_BYTES_MAX)),
-                ticket::Verb::Redeem => None,
+            Op::Ticket(ticket::Op { action, .. }) => match action {
+                ticket::Action::Issue { grant, .. } => Some((grant, GRANT_BYTES_MAX)),
+                ticket::Action::Redeem => None,
             },
-            Ask::Spend
-            | Ask::Pay
-            | Ask::Rendezvous(_)
-            | Ask::Device(_)
-            | Ask::Member(_)
-            | Ask::Host(_)
-            | Ask::Socket(_)
-            | Ask::Claim(_) => None,
+            Op::Spend
+            | Op::Pay
+            | Op::Rendezvous(_)
+            | Op::Device(_)
+            | Op::NodeIdentity(_)
+            | Op::Incarnation(_)
+            | Op::Socket(_)
+            | Op::Claim(_) => None,
         }
     };
 }
 
-impl Ask {
-    /// The one body a wish may carry, and how long it may be.
+impl Op {
+    /// The one body a command may carry, and how long it may be.
     pub fn body(&self) -> Option<(&Body, usize)> {
         body_of!(self)
     }
 
-    /// [`Ask::body`], to be filled.
+    /// [`Op::body`], to be filled.
     pub fn body_mut(&mut self) -> Option<(&mut Body, usize)> {
         body_of!(self)
     }
 
-    /// The names a wish carries as they came; each is bounded by [`NAME_BYTES_MAX`].
+    /// The names a command carries as they came; each is bounded by [`NAME_BYTES_MAX`].
     pub fn names(&self) -> [Option<&str>; 2] {
         match self {
-            Self::Mailbox(ask) => match &ask.verb {
-                mailbox::Verb::Push { from, .. } => [Some(from), None],
-                mailbox::Verb::Drain { .. } | mailbox::Verb::Acknowledge { .. } => [None, None],
+            Self::Mailbox(op) => match &op.action {
+                mailbox::Action::Push { from, .. } => [Some(from), None],
+                mailbox::Action::Drain { .. } | mailbox::Action::Acknowledge { .. } => [None, None],
             },
-            Self::Socket(ask) => match &ask.verb {
-                socket::Verb::Enter { room: name, .. } | socket::Verb::Hold { peer: name, .. } => {
+            Self::Socket(op) => match &op.action {
+                socket::Action::Enter { room: name, .. } | socket::Action::Hold { peer: name, .. } => {
                     [name.as_deref(), None]
                 }
-                socket::Verb::Open { .. }
-                | socket::Verb::Resume { .. }
-                | socket::Verb::Detach { .. }
-                | socket::Verb::Close { .. }
-                | socket::Verb::Mark { .. } => [None, None],
+                socket::Action::Open { .. }
+                | socket::Action::Resume { .. }
+                | socket::Action::Detach { .. }
+                | socket::Action::Close { .. }
+                | socket::Action::Mark { .. } => [None, None],
             },
-            Self::Rendezvous(ask) => {
-                use super::rendezvous::Verb;
-                let (Verb::Register { peer, .. } | Verb::Withdraw { peer }) = &ask.verb;
+            Self::Rendezvous(op) => {
+                use super::invite_code::Action;
+                let (Action::Register { peer, .. } | Action::Withdraw { peer }) = &op.action;
                 [Some(peer), None]
             }
-            Self::Device(ask) => {
-                let super::device::Verb::Register { device_id, onion, .. } = &ask.verb;
+            Self::Device(op) => {
+                let super::device::Action::Register { device_id, onion, .. } = &op.action;
                 [Some(device_id), Some(onion)]
             }
             Self::Spend
             | Self::Pay
             | Self::Transfer(_)
-            | Self::Exchange(_)
-            | Self::Member(_)
-            | Self::Host(_)
+            | Self::Negotiation(_)
+            | Self::NodeIdentity(_)
+            | Self::Incarnation(_)
             | Self::Room(_)
             | Self::Claim(_)
             | Self::Ticket(_) => [None, None],

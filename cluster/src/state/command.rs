@@ -4,13 +4,14 @@ use serde::{Deserialize, Serialize};
 
 use super::codec::{self, at_most};
 use super::id::{Key, RequestId};
+use super::leader_rules::{Owner, Rules};
 use super::limits::{COMMANDS_PER_PROPOSAL_MAX, FLOORS_PER_PROPOSAL_MAX};
-use super::rules::{Owner, Rules};
 use super::{
-    allowance, claim, device, exchange, host, mailbox, member, rendezvous, room, socket, ticket, transfer,
+    allowance, device, disk_binding, incarnation, invite_code, mailbox, mailbox_claim, negotiation, room,
+    socket, ticket, transfer,
 };
 
-/// A wish about one key.
+/// A command about one key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Command {
     /// Names this command over all its retries.
@@ -20,47 +21,47 @@ pub struct Command {
     /// On whose account it stores what it stores; `None`: on nobody's, as what nodes do by themselves.
     pub owner: Option<Owner>,
     /// Under which name a caller may ask for the same outcome again.
-    pub memo: Option<Memo>,
-    /// What is wished.
-    pub ask: Ask,
+    pub idempotency_key: Option<IdempotencyKey>,
+    /// What to do.
+    pub op: Op,
 }
 
 /// A caller's own name for a command (`Idempotency-Key`, a job id), and how long its outcome is remembered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Memo {
-    /// Derived from the caller's key and from what it asks, so that a key used twice for two things is two memos.
+pub struct IdempotencyKey {
+    /// Derived from the caller's key and from what it asks, so that a key used twice for two things is two idempotency keys.
     pub key: Key,
     /// For how many milliseconds from now the outcome is kept.
     pub ttl_ms: u32,
 }
 
-/// What is wished of which part of the state. New kinds are added at the end: the order is the disk format.
+/// What to do to which part of the state. New kinds are added at the end: the order is the disk format.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Ask {
+pub enum Op {
     /// Nothing but the charge: how reads are paid, in bulk.
     Spend,
     /// About chunks.
-    Transfer(transfer::Ask),
+    Transfer(transfer::Op),
     /// About an offer and its answer.
-    Exchange(exchange::Ask),
+    Negotiation(negotiation::Op),
     /// About a peer's signals.
-    Mailbox(mailbox::Ask),
+    Mailbox(mailbox::Op),
     /// About an invite code.
-    Rendezvous(rendezvous::Ask),
+    Rendezvous(invite_code::Op),
     /// About a user's devices.
-    Device(device::Ask),
+    Device(device::Op),
     /// About a node of the cluster itself.
-    Member(member::Ask),
+    NodeIdentity(disk_binding::Op),
     /// About a run of a node that holds sockets.
-    Host(host::Ask),
+    Incarnation(incarnation::Op),
     /// About a socket session.
-    Socket(socket::Ask),
+    Socket(socket::Op),
     /// About a room.
-    Room(room::Ask),
+    Room(room::Op),
     /// About who a mailbox is pushed to.
-    Claim(claim::Ask),
+    Claim(mailbox_claim::Op),
     /// About a one-time ticket.
-    Ticket(ticket::Ask),
+    Ticket(ticket::Op),
     /// Nothing but the charge, which is refused if it is not all there.
     Pay,
 }
@@ -96,51 +97,59 @@ impl Default for Proposal {
     }
 }
 
-impl Ask {
-    /// Whether the wish frees, or hands out what is stored already. Such wishes are heard though the storage is
+impl Op {
+    /// Whether the command may linger, until it goes along with another one: it makes nobody else wait, and a log entry
+    /// costs the same however little is in it.
+    pub(crate) fn may_linger(&self) -> bool {
+        matches!(self, Self::Mailbox(op) if matches!(op.action, mailbox::Action::Acknowledge { .. }))
+    }
+
+    /// Whether the command frees, or hands out what is stored already. Such commands are heard though the storage is
     /// full, since they are what empties it; what they leave behind is bounded by what they found.
-    pub(super) fn relieves(&self) -> bool {
+    pub(super) fn allowed_when_full(&self) -> bool {
         match self {
             Self::Spend | Self::Pay => true,
-            Self::Transfer(ask) => match ask.verb {
-                transfer::Verb::Open { .. } | transfer::Verb::Put { .. } => false,
-                transfer::Verb::Take
-                | transfer::Verb::Acknowledge { .. }
-                | transfer::Verb::Discard
-                | transfer::Verb::Touch => true,
+            Self::Transfer(op) => match op.action {
+                transfer::Action::Open { .. } | transfer::Action::Put { .. } => false,
+                transfer::Action::Take
+                | transfer::Action::Acknowledge { .. }
+                | transfer::Action::Discard
+                | transfer::Action::Touch => true,
             },
-            Self::Exchange(ask) => match ask.verb {
-                exchange::Verb::Create { .. } | exchange::Verb::Put { .. } => false,
-                exchange::Verb::Delete => true,
+            Self::Negotiation(op) => match op.action {
+                negotiation::Action::Create { .. } | negotiation::Action::Put { .. } => false,
+                negotiation::Action::Delete => true,
             },
-            Self::Mailbox(ask) => match ask.verb {
-                mailbox::Verb::Push { .. } => false,
-                mailbox::Verb::Drain { .. } | mailbox::Verb::Acknowledge { .. } => true,
+            Self::Mailbox(op) => match op.action {
+                mailbox::Action::Push { .. } => false,
+                mailbox::Action::Drain { .. } | mailbox::Action::Acknowledge { .. } => true,
             },
-            Self::Socket(ask) => match ask.verb {
-                socket::Verb::Open { .. } | socket::Verb::Enter { .. } | socket::Verb::Hold { .. } => false,
-                socket::Verb::Resume { .. }
-                | socket::Verb::Detach { .. }
-                | socket::Verb::Close { .. }
-                | socket::Verb::Mark { .. } => true,
+            Self::Socket(op) => match op.action {
+                socket::Action::Open { .. } | socket::Action::Enter { .. } | socket::Action::Hold { .. } => {
+                    false
+                }
+                socket::Action::Resume { .. }
+                | socket::Action::Detach { .. }
+                | socket::Action::Close { .. }
+                | socket::Action::Mark { .. } => true,
             },
-            Self::Room(ask) => match ask.verb {
-                room::Verb::Join { .. } | room::Verb::Publish { .. } => false,
-                room::Verb::Detach { .. } | room::Verb::Leave { .. } => true,
+            Self::Room(op) => match op.action {
+                room::Action::Join { .. } | room::Action::Publish { .. } => false,
+                room::Action::Detach { .. } | room::Action::Leave { .. } => true,
             },
-            Self::Claim(ask) => match ask.verb {
-                claim::Verb::Take { .. } => false,
-                claim::Verb::Detach { .. } | claim::Verb::Release { .. } => true,
+            Self::Claim(op) => match op.action {
+                mailbox_claim::Action::Take { .. } => false,
+                mailbox_claim::Action::Detach { .. } | mailbox_claim::Action::Release { .. } => true,
             },
-            Self::Ticket(ask) => match ask.verb {
-                ticket::Verb::Issue { .. } => false,
-                ticket::Verb::Redeem => true,
+            Self::Ticket(op) => match op.action {
+                ticket::Action::Issue { .. } => false,
+                ticket::Action::Redeem => true,
             },
-            Self::Rendezvous(ask) => match ask.verb {
-                rendezvous::Verb::Register { .. } => false,
-                rendezvous::Verb::Withdraw { .. } => true,
+            Self::Rendezvous(op) => match op.action {
+                invite_code::Action::Register { .. } => false,
+                invite_code::Action::Withdraw { .. } => true,
             },
-            Self::Device(_) | Self::Member(_) | Self::Host(_) => false,
+            Self::Device(_) | Self::NodeIdentity(_) | Self::Incarnation(_) => false,
         }
     }
 }

@@ -4,26 +4,22 @@ use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 
 use super::account::Payer;
-use super::expiry::Thing;
-use super::ground::Ground;
+use super::context::ApplyContext;
+use super::expiry::{Due, ExpiryKey};
 use super::id::{Domain, Key};
+use super::keyed_command::Keyed;
 use super::limits::DEVICES_PER_USER_MAX;
 use super::outcome;
-use super::storage::Load;
+use super::storage_quota::Load;
+use super::table::{Entry, Stored, Table};
 use super::weight::Kind;
 
-/// A wish about the devices under `key`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ask {
-    /// Derived from the user id ([`Domain::Devices`]).
-    pub key: Key,
-    /// What is wished.
-    pub verb: Verb,
-}
+/// A command about the devices under a key, which is derived from the user id ([`Domain::Devices`]).
+pub type Op = Keyed<Action>;
 
-/// What can be done to a user's devices. New verbs are added at the end.
+/// What can be done to a user's devices. New actions are added at the end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Verb {
+pub enum Action {
     /// Add the device, or renew and replace it.
     Register {
         /// The device, without its expiry.
@@ -77,7 +73,7 @@ impl Device {
 /// All users' devices.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Devices {
-    users: OrdMap<Key, User>,
+    users: Table<User>,
     len: usize,
 }
 
@@ -88,88 +84,89 @@ pub(super) struct Registered {
     payer: Payer,
 }
 
-/// One user's devices by id. They share one entry in the agenda.
+/// One user's devices by id. They share one entry in the expiry queue.
 #[derive(Debug, Clone)]
 struct User {
     devices: OrdMap<String, Registered>,
-    due_ms: u64,
+}
+
+/// A user is on nobody's account, each device on that of whoever registered it.
+impl Stored for User {
+    type Key = Key;
+    type Life = Due;
+    const EXPIRY: fn(Key) -> ExpiryKey = ExpiryKey::Devices;
+
+    fn load(&self) -> Load {
+        Load::NONE
+    }
 }
 
 impl Devices {
-    pub(super) fn carry_out(&mut self, ask: Ask, ground: &mut Ground) -> Result<Outcome, outcome::Refusal> {
-        let Ask { key, verb: Verb::Register { device_id, onion, port, ttl_ms } } = ask;
-        if ground.overdue {
-            self.free_expired(&key, ground);
+    pub(super) fn carry_out(&mut self, op: Op, ctx: &mut ApplyContext) -> Result<Outcome, outcome::Refusal> {
+        let Op { key, action: Action::Register { device_id, onion, port, ttl_ms } } = op;
+        if ctx.overdue {
+            self.free_expired(&key, ctx);
         }
-        let device = Device { device_id, onion, port, expires_ms: ground.after(ttl_ms) };
+        let device = Device { device_id, onion, port, expires_ms: ctx.after(ttl_ms) };
         let user = self.users.get(&key);
         let load = device.load();
         let known = user.and_then(|user| user.devices.get(&device.device_id));
         let payer = match known {
             Some(known) => {
                 let old = known.device.load();
-                ground.storage.admit_instead(known.payer, &old, load)?;
-                ground.storage.replace(known.payer, old, load)
+                ctx.storage.admit_instead(known.payer, &old, load)?;
+                ctx.storage.replace(known.payer, old, load)
             }
             None => {
                 if user.is_some_and(|user| user.devices.len() >= DEVICES_PER_USER_MAX) {
                     return Err(Refusal::Full.into());
                 }
-                ground.storage.admit(load)?;
+                ctx.storage.admit(load)?;
                 self.len += 1;
-                ground.storage.add(load)
+                ctx.storage.add(load)
             }
         };
-        self.insert(key, Registered { device, payer }, ground);
-        ground.wakes.wake(Domain::Devices, key);
+        self.insert(key, Registered { device, payer }, ctx);
+        ctx.wakes.wake(Domain::Devices, key);
         Ok(Outcome::Registered)
     }
 
-    fn insert(&mut self, key: Key, registered: Registered, ground: &mut Ground) {
+    fn insert(&mut self, key: Key, registered: Registered, ctx: &mut ApplyContext) {
         let (id, due_ms) = (registered.device.device_id.clone(), registered.device.expires_ms);
         match self.users.get_mut(&key) {
             Some(user) => {
-                if due_ms < user.due_ms {
-                    ground.agenda.strike(user.due_ms, Thing::Devices(key));
-                    ground.agenda.enter(due_ms, Thing::Devices(key));
-                    user.due_ms = due_ms;
-                }
+                user.life.hasten(due_ms, ExpiryKey::Devices(key), ctx);
                 user.devices.insert(id, registered);
             }
-            None => {
-                ground.agenda.enter(due_ms, Thing::Devices(key));
-                let devices = OrdMap::unit(id, registered);
-                self.users.insert(key, User { devices, due_ms });
-            }
+            None => self.users.add(key, User { devices: OrdMap::unit(id, registered) }, due_ms, ctx),
         }
     }
 
     /// Drops a user's expired devices, and the user with the last; says how many that were.
-    fn free_expired(&mut self, key: &Key, ground: &mut Ground) -> usize {
+    fn free_expired(&mut self, key: &Key, ctx: &mut ApplyContext) -> usize {
         let Some(user) = self.users.get_mut(key) else { return 0 };
-        let over = user.devices.values().filter(|known| !known.device.alive(ground.now_ms));
+        let over = user.devices.values().filter(|known| !known.device.alive(ctx.now_ms));
         let over: Vec<String> = over.map(|known| known.device.device_id.clone()).collect();
         for device_id in &over {
             if let Some(Registered { device, payer }) = user.devices.remove(device_id) {
-                ground.storage.drop(payer, device.load());
+                ctx.storage.drop(payer, device.load());
                 self.len -= 1;
             }
         }
         if user.devices.is_empty() {
-            ground.agenda.strike(user.due_ms, Thing::Devices(*key));
-            self.users.remove(key);
+            self.users.free(*key, ctx);
         }
         over.len()
     }
 
-    /// The agenda says that some device of a user may be due; returns how many things were looked at.
-    pub(super) fn lapse(&mut self, key: &Key, ground: &mut Ground) -> usize {
-        let freed = self.free_expired(key, ground);
+    /// The expiry queue says that some device of a user may be due; returns how many things were looked at.
+    pub(super) fn on_expiry(&mut self, key: &Key, ctx: &mut ApplyContext) -> usize {
+        let freed = self.free_expired(key, ctx);
         if let Some(user) = self.users.get_mut(key)
             && let Some(due_ms) = user.devices.values().map(|known| known.device.expires_ms).min()
         {
-            user.due_ms = due_ms;
-            ground.agenda.enter(due_ms, Thing::Devices(*key));
+            user.life.due_ms = due_ms;
+            self.users.expire(*key, ctx);
         }
         freed.max(1)
     }
@@ -186,7 +183,7 @@ impl Devices {
 
     /// Every user with the due instant and the devices.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&Key, u64, impl Iterator<Item = &Registered>)> {
-        self.users.iter().map(|(key, user)| (key, user.due_ms, user.devices.values()))
+        self.users.iter().map(|(key, user)| (key, user.life.due_ms, user.devices.values()))
     }
 
     /// Takes a user as a snapshot has it; false if that cannot be.
@@ -195,17 +192,13 @@ impl Devices {
         key: Key,
         due_ms: u64,
         devices: Vec<Registered>,
-        ground: &mut Ground,
+        ctx: &mut ApplyContext,
     ) -> bool {
         let sound = (1..=DEVICES_PER_USER_MAX).contains(&devices.len())
             && devices.iter().all(|known| due_ms <= known.device.expires_ms)
-            && ground.agenda.enter(due_ms, Thing::Devices(key))
-            && devices.iter().all(|known| ground.storage.restore(known.payer, known.device.load()));
+            && devices.iter().all(|known| ctx.storage.restore(known.payer, known.device.load()));
         self.len += devices.len();
-        let user = User {
-            devices: devices.into_iter().map(|known| (known.device.device_id.clone(), known)).collect(),
-            due_ms,
-        };
-        sound && self.users.insert(key, user).is_none()
+        let devices = devices.into_iter().map(|known| (known.device.device_id.clone(), known)).collect();
+        sound && self.users.restore(key, Entry::of(User { devices }, Due { due_ms }, Payer::NOBODY), ctx)
     }
 }

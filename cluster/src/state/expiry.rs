@@ -1,32 +1,34 @@
 //! Expiry: what falls due when.
 //!
-//! Every thing that can expire has exactly one entry in the [`Agenda`], at the instant its [`Lease`] calls due.
+//! Every thing that can expire has exactly one entry in the [`ExpiryQueue`], at the instant its [`Lease`] calls due.
 //! Renewing a lease does not move that entry (touching must be cheap): when the entry comes up, the thing's real
 //! expiry is looked at, and the entry goes back in at that instant if the thing was renewed meanwhile. Because
-//! the instant of the entry is kept in the thing, the agenda can be rebuilt from a snapshot to the letter, and
+//! the instant of the entry is kept in the thing, the expiry queue can be rebuilt from a snapshot to the letter, and
 //! every replica frees the same things in the same order.
 
 use imbl::OrdSet;
 use serde::{Deserialize, Serialize};
 
 use super::allowance::Tier;
-use super::host::Host;
+use super::context::ApplyContext;
 use super::id::Key;
+use super::incarnation::Incarnation;
+use super::table::Life;
 
 /// Something that expires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Thing {
+pub(super) enum ExpiryKey {
     Transfer(Key),
     Acknowledgement(Key),
-    Exchange(Key),
+    Negotiation(Key),
     Pin(Key),
     Mailbox(Key),
     Rendezvous(Key),
     Devices(Key),
     Window(Key, Tier),
-    Memo(Key),
+    IdempotencyKey(Key),
     Origin(u64),
-    Host(Host),
+    Incarnation(Incarnation),
     Socket(Key),
     Room(Key),
     Member(Key, Key),
@@ -34,76 +36,163 @@ pub(super) enum Thing {
     Ticket(Key),
 }
 
-/// How long a thing lives, and where its entry stands in the agenda.
+/// Where a thing's entry stands in the expiry queue. As a [`Life`] it is for things whose noun knows when they are due
+/// next: it sets that before the entry's coming up is carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Due {
+    pub(super) due_ms: u64,
+}
+
+impl Due {
+    /// Moves the entry if it stands too late.
+    pub(super) fn hasten(&mut self, due_ms: u64, expiry_key: ExpiryKey, ctx: &mut ApplyContext) {
+        if due_ms < self.due_ms {
+            self.end(expiry_key, ctx);
+            *self = Self::begin(due_ms, expiry_key, ctx);
+        }
+    }
+}
+
+impl Life for Due {
+    /// When it is due first.
+    type Term = u64;
+
+    fn begin(due_ms: u64, expiry_key: ExpiryKey, ctx: &mut ApplyContext) -> Self {
+        ctx.expiry_queue.enter(due_ms, expiry_key);
+        Self { due_ms }
+    }
+
+    fn alive(&self, _: u64) -> bool {
+        true
+    }
+
+    fn on_expiry(&mut self, expiry_key: ExpiryKey, ctx: &mut ApplyContext) -> bool {
+        let later = ctx.now_ms < self.due_ms;
+        if later {
+            ctx.expiry_queue.enter(self.due_ms, expiry_key);
+        }
+        later
+    }
+
+    fn end(&self, expiry_key: ExpiryKey, ctx: &mut ApplyContext) {
+        ctx.expiry_queue.strike(self.due_ms, expiry_key);
+    }
+
+    fn restore(&self, expiry_key: ExpiryKey, ctx: &mut ApplyContext) -> bool {
+        ctx.expiry_queue.enter(self.due_ms, expiry_key)
+    }
+}
+
+/// How long a thing lives. Its entry is due never after its expiry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Lease {
     pub(super) expires_ms: u64,
-    /// Never after the expiry.
-    due_ms: u64,
+    due: Due,
 }
 
 impl Lease {
-    /// Whether the thing still lives: an expiry of now is over.
-    pub(super) fn alive(&self, now_ms: u64) -> bool {
+    /// Lets a thing live until `expires_ms`. Only a shorter life than before moves the entry.
+    pub(super) fn renew(&mut self, expires_ms: u64, expiry_key: ExpiryKey, ctx: &mut ApplyContext) {
+        self.expires_ms = expires_ms;
+        self.due.hasten(expires_ms, expiry_key, ctx);
+    }
+}
+
+impl Life for Lease {
+    /// When it expires.
+    type Term = u64;
+
+    fn begin(expires_ms: u64, expiry_key: ExpiryKey, ctx: &mut ApplyContext) -> Self {
+        Self { expires_ms, due: Due::begin(expires_ms, expiry_key, ctx) }
+    }
+
+    /// An expiry of now is over.
+    fn alive(&self, now_ms: u64) -> bool {
         now_ms < self.expires_ms
+    }
+
+    fn on_expiry(&mut self, expiry_key: ExpiryKey, ctx: &mut ApplyContext) -> bool {
+        self.due.due_ms = self.expires_ms;
+        self.due.on_expiry(expiry_key, ctx)
+    }
+
+    fn end(&self, expiry_key: ExpiryKey, ctx: &mut ApplyContext) {
+        self.due.end(expiry_key, ctx);
+    }
+
+    fn restore(&self, expiry_key: ExpiryKey, ctx: &mut ApplyContext) -> bool {
+        self.due.due_ms <= self.expires_ms && self.due.restore(expiry_key, ctx)
+    }
+}
+
+/// A lease that can't be renewed for ever. The fields' order is the snapshot format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct AgedLease {
+    pub(super) lease: Lease,
+    begun_ms: u64,
+}
+
+impl AgedLease {
+    /// Lets the thing live for `ttl_ms` from now, but not beyond `age_max_ms` from its beginning; returns until when.
+    pub(super) fn renew(
+        &mut self,
+        ttl_ms: u32,
+        age_max_ms: u64,
+        expiry_key: ExpiryKey,
+        ctx: &mut ApplyContext,
+    ) -> u64 {
+        let expires_ms = ctx.after_within(ttl_ms, self.begun_ms, age_max_ms);
+        self.lease.renew(expires_ms, expiry_key, ctx);
+        expires_ms
+    }
+}
+
+impl Life for AgedLease {
+    type Term = u64;
+
+    fn begin(expires_ms: u64, expiry_key: ExpiryKey, ctx: &mut ApplyContext) -> Self {
+        Self { lease: Lease::begin(expires_ms, expiry_key, ctx), begun_ms: ctx.now_ms }
+    }
+
+    fn alive(&self, now_ms: u64) -> bool {
+        self.lease.alive(now_ms)
+    }
+
+    fn on_expiry(&mut self, expiry_key: ExpiryKey, ctx: &mut ApplyContext) -> bool {
+        self.lease.on_expiry(expiry_key, ctx)
+    }
+
+    fn end(&self, expiry_key: ExpiryKey, ctx: &mut ApplyContext) {
+        self.lease.end(expiry_key, ctx);
+    }
+
+    fn restore(&self, expiry_key: ExpiryKey, ctx: &mut ApplyContext) -> bool {
+        self.lease.restore(expiry_key, ctx)
     }
 }
 
 /// All entries, earliest first.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Agenda(OrdSet<(u64, Thing)>);
+pub(super) struct ExpiryQueue(OrdSet<(u64, ExpiryKey)>);
 
-impl Agenda {
-    /// Enters a thing that was not there.
-    pub(super) fn begin(&mut self, thing: Thing, expires_ms: u64) -> Lease {
-        self.enter(expires_ms, thing);
-        Lease { expires_ms, due_ms: expires_ms }
+impl ExpiryQueue {
+    /// False if it stands there already.
+    fn enter(&mut self, due_ms: u64, expiry_key: ExpiryKey) -> bool {
+        self.0.insert((due_ms, expiry_key)).is_none()
     }
 
-    /// Lets a thing live until `expires_ms`. Only a shorter life than before moves the entry.
-    pub(super) fn renew(&mut self, lease: &mut Lease, thing: Thing, expires_ms: u64) {
-        lease.expires_ms = expires_ms;
-        if expires_ms < lease.due_ms {
-            self.strike(lease.due_ms, thing);
-            self.enter(expires_ms, thing);
-            lease.due_ms = expires_ms;
-        }
-    }
-
-    /// Puts the entry of a thing back in that came up but was renewed.
-    pub(super) fn keep(&mut self, lease: &mut Lease, thing: Thing) {
-        self.enter(lease.expires_ms, thing);
-        lease.due_ms = lease.expires_ms;
-    }
-
-    /// Takes a thing out that is no more.
-    pub(super) fn end(&mut self, lease: &Lease, thing: Thing) {
-        self.strike(lease.due_ms, thing);
-    }
-
-    /// Enters a thing as a snapshot has it; false if that cannot be.
-    pub(super) fn restore(&mut self, lease: &Lease, thing: Thing) -> bool {
-        lease.due_ms <= lease.expires_ms && self.enter(lease.due_ms, thing)
-    }
-
-    /// The plain form, for things that compute their own due instant. False if it stands there already.
-    pub(super) fn enter(&mut self, due_ms: u64, thing: Thing) -> bool {
-        self.0.insert((due_ms, thing)).is_none()
-    }
-
-    /// The plain form of [`Agenda::end`].
-    pub(super) fn strike(&mut self, due_ms: u64, thing: Thing) {
-        self.0.remove(&(due_ms, thing));
+    fn strike(&mut self, due_ms: u64, expiry_key: ExpiryKey) {
+        self.0.remove(&(due_ms, expiry_key));
     }
 
     /// Takes out the earliest entry that is due.
-    pub(super) fn pop(&mut self, now_ms: u64) -> Option<Thing> {
-        let &(due_ms, thing) = self.0.get_min()?;
+    pub(super) fn pop(&mut self, now_ms: u64) -> Option<ExpiryKey> {
+        let &(due_ms, expiry_key) = self.0.get_min()?;
         if due_ms > now_ms {
             return None;
         }
-        self.strike(due_ms, thing);
-        Some(thing)
+        self.strike(due_ms, expiry_key);
+        Some(expiry_key)
     }
 
     /// The earliest entry's instant.

@@ -13,8 +13,8 @@ pub enum Domain {
     /// An ordered set of chunks, named by a pin and a password hash.
     Transfer,
     /// One offer and one answer, named by a session id.
-    Exchange,
-    /// A short word that resolves to an exchange.
+    Negotiation,
+    /// A short word that resolves to a negotiation.
     Pin,
     /// A peer's waiting signals.
     Mailbox,
@@ -25,7 +25,7 @@ pub enum Domain {
     /// A client, as allowances count it.
     Client,
     /// A remembered outcome, named by a caller's `Idempotency-Key`.
-    Memo,
+    IdempotencyKey,
     /// A socket session, named by its id.
     Socket,
     /// A room, named by its name.
@@ -51,23 +51,6 @@ impl Key {
         }
         Self(hash.finalize().into())
     }
-
-    /// The key as 32 bytes, for instance to spell it as a transfer id.
-    pub fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
-    }
-
-    /// A key that was spelled out by [`Key::as_bytes`] before.
-    pub fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
-    }
-}
-
-/// Shows four bytes only: a whole transfer key is a capability and does not belong in a log.
-impl fmt::Debug for Key {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:02x}{:02x}{:02x}{:02x}…", self.0[0], self.0[1], self.0[2], self.0[3])
-    }
 }
 
 /// SHA-256 of a body.
@@ -79,27 +62,30 @@ impl Digest {
     pub fn of(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())
     }
-
-    /// The digest as 32 bytes.
-    pub fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
-    }
-
-    /// A digest that was computed elsewhere.
-    pub fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
-    }
-}
-
-impl fmt::Debug for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:02x}{:02x}{:02x}{:02x}…", self.0[0], self.0[1], self.0[2], self.0[3])
-    }
 }
 
 /// What keys and digests have in common: 32 even bytes, compared often and coded often.
 macro_rules! hashed {
     ($name:ident) => {
+        impl $name {
+            /// As 32 bytes, for instance to spell it as an id.
+            pub fn as_bytes(&self) -> &[u8; 32] {
+                &self.0
+            }
+
+            /// One that was spelled out by `as_bytes` before, or computed elsewhere.
+            pub fn from_bytes(bytes: [u8; 32]) -> Self {
+                Self(bytes)
+            }
+        }
+
+        /// Shows four bytes only: a whole transfer key is a capability and does not belong in a log.
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{:02x}{:02x}{:02x}{:02x}…", self.0[0], self.0[1], self.0[2], self.0[3])
+            }
+        }
+
         /// By the bytes from the left. The first eight nearly always decide, and as a number they do so at once.
         impl Ord for $name {
             fn cmp(&self, other: &Self) -> Ordering {
@@ -148,7 +134,7 @@ impl Visitor<'_> for HashBytes {
 
 /// Names one command for ever: which node's run it came from, and its place in that run.
 ///
-/// Minted at the edge, kept over every retry; see [`replay`](super::replay).
+/// Minted at the edge, kept over every retry; see [`retry_dedup`](super::retry_dedup).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct RequestId {
     /// A random number drawn once per run of a node.

@@ -14,7 +14,7 @@ pub const MAILBOX_BYTES_MAX: usize = 4 << 20;
 /// Live devices of one user.
 pub const DEVICES_PER_USER_MAX: usize = 256;
 /// Outcomes remembered under callers' own names.
-pub const MEMOS_MAX: usize = 200_000;
+pub const IDEMPOTENCY_KEYS_MAX: usize = 200_000;
 /// Mailboxes of which one owner has a share.
 pub const MAILBOXES_MAX: usize = 1 << 20;
 /// Rooms of which one owner has a share.
@@ -40,7 +40,7 @@ pub const WINDOWS_FULL_RETRY_MS: u64 = 1000;
 /// For how long a mailbox's numbering is kept after its last signal expired, in milliseconds.
 pub const MAILBOX_HEAD_MS: u64 = 600_000;
 /// Runs of nodes that hold sockets.
-pub const HOSTS_MAX: usize = 4096;
+pub const INCARNATIONS_MAX: usize = 4096;
 /// Members of one room.
 pub const ROOM_MEMBERS_MAX: usize = 10_000;
 /// Messages in one room's history, whatever is asked for.

@@ -7,28 +7,25 @@ use serde::{Deserialize, Serialize};
 
 use super::account::Payer;
 use super::body::Body;
-use super::claim::Claims;
 use super::codec::at_most;
-use super::expiry::Thing;
-use super::ground::Ground;
+use super::context::ApplyContext;
+use super::expiry::{Due, ExpiryKey};
 use super::id::{Domain, Key};
+use super::keyed_command::Keyed;
 use super::limits::{MAILBOX_BYTES_MAX, MAILBOX_HEAD_MS, MAILBOX_SIGNALS_MAX};
+use super::mailbox_claim::Claim;
 use super::outcome;
-use super::storage::Load;
+use super::query::Page;
+use super::storage_quota::Load;
+use super::table::{Entry, Stored, Table};
 use super::weight;
 
-/// A wish about the mailbox under `key`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ask {
-    /// Derived from the peer id ([`Domain::Mailbox`]).
-    pub key: Key,
-    /// What is wished.
-    pub verb: Verb,
-}
+/// A command about the mailbox under a key, which is derived from the peer id ([`Domain::Mailbox`]).
+pub type Op = Keyed<Action>;
 
-/// What can be done to a mailbox. New verbs are added at the end.
+/// What can be done to a mailbox. New actions are added at the end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Verb {
+pub enum Action {
     /// Queue one signal.
     Push {
         /// The sender's peer id, as the sender gave it.
@@ -130,7 +127,7 @@ impl Message {
 /// All mailboxes. Messages of all of them are in one map, so that a change copies a few small nodes.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Mailboxes {
-    heads: OrdMap<Key, Head>,
+    pub(super) heads: Table<Head>,
     messages: OrdMap<(Key, u64), Waiting>,
 }
 
@@ -144,10 +141,18 @@ pub(super) struct Head {
     bytes: u32,
     /// The head stays until then though nothing waits.
     keep_ms: u64,
-    /// Where the mailbox stands in the agenda: not after the first expiry of a waiting message.
-    due_ms: u64,
-    /// Who pushed the first signal.
-    payer: Payer,
+}
+
+/// On the account of whoever pushed the first signal.
+impl Stored for Head {
+    type Key = Key;
+    /// Not after the first expiry of a waiting message.
+    type Life = Due;
+    const EXPIRY: fn(Key) -> ExpiryKey = ExpiryKey::Mailbox;
+
+    fn load(&self) -> Load {
+        HEAD
+    }
 }
 
 /// A waiting signal, and who pushed it.
@@ -160,81 +165,71 @@ struct Waiting {
 /// What a mailbox weighs.
 const HEAD: Load = Load::of(weight::Kind::Mailbox, 0);
 
-/// What [`Verb::Push`] carries.
-struct Signal {
-    from: String,
-    kind: Kind,
-    payload: Body,
-    ttl_ms: u32,
-}
-
 impl Mailboxes {
     pub(super) fn carry_out(
         &mut self,
-        ask: Ask,
-        claims: &Claims,
-        ground: &mut Ground,
+        op: Op,
+        claims: &Table<Claim>,
+        ctx: &mut ApplyContext,
     ) -> Result<Outcome, outcome::Refusal> {
-        let Ask { key, verb } = ask;
-        if ground.overdue {
-            self.free_expired(&key, ground);
+        let Op { key, action } = op;
+        if ctx.overdue {
+            self.free_expired(&key, ctx);
         }
-        match verb {
-            Verb::Push { from, kind, payload, ttl_ms } => {
-                self.push(key, Signal { from, kind, payload, ttl_ms }, ground)
+        match action {
+            Action::Push { from, kind, payload, ttl_ms } => {
+                let (at_ms, expires_ms) = (ctx.now_ms, ctx.after(ttl_ms));
+                self.push(key, Message { seq: 0, from, kind, payload, at_ms, expires_ms }, ctx)
             }
-            Verb::Drain { .. } if claims.is_attached(&key, &ground.hosts, ground.now_ms) => {
+            Action::Drain { .. } if claims.is_attached(&key, &ctx.incarnations, ctx.now_ms) => {
                 Ok(Outcome::Messages(Vec::new()))
             }
-            Verb::Drain { bytes_max } => Ok(self.drain(key, bytes_max, ground)),
-            Verb::Acknowledge { session, seq } => {
-                let holder = claims.holder(&key, &ground.hosts, ground.now_ms);
+            Action::Drain { bytes_max } => Ok(self.drain(key, bytes_max, ctx)),
+            Action::Acknowledge { session, seq } => {
+                let holder = claims.holder(&key, &ctx.incarnations, ctx.now_ms);
                 if holder.is_none_or(|(holder, _)| holder != session) {
                     return Err(Refusal::NotHeld.into());
                 }
-                Ok(self.acknowledge(key, seq, ground))
+                Ok(self.acknowledge(key, seq, ctx))
             }
         }
     }
 
-    fn push(&mut self, key: Key, signal: Signal, ground: &mut Ground) -> Result<Outcome, outcome::Refusal> {
-        let Signal { from, kind, payload, ttl_ms } = signal;
-        let expires_ms = ground.after(ttl_ms);
-        let weight = (from.len() + payload.len()) as u64;
+    fn push(
+        &mut self,
+        key: Key,
+        mut message: Message,
+        ctx: &mut ApplyContext,
+    ) -> Result<Outcome, outcome::Refusal> {
         let known = self.heads.get(&key);
         let (count, waiting) = known.map_or((0, 0), |head| (head.count as usize, head.bytes as usize));
-        let bytes = waiting + payload.len();
+        let bytes = waiting + message.payload.len();
         if count >= MAILBOX_SIGNALS_MAX || bytes > MAILBOX_BYTES_MAX {
             return Err(Refusal::Full.into());
         }
-        let load = Load::of(weight::Kind::Signal, weight);
+        let (load, expires_ms) = (message.load(), message.expires_ms);
         let first = if known.is_none() { HEAD } else { Load::NONE };
-        ground.storage.admit(load.plus(first))?;
-        let head = self.heads.entry(key).or_insert_with(|| {
-            let payer = ground.storage.add(HEAD);
-            ground.agenda.enter(expires_ms, Thing::Mailbox(key));
-            Head { next_seq: 1, count: 0, bytes: 0, keep_ms: 0, due_ms: expires_ms, payer }
-        });
+        ctx.storage.admit(load.plus(first))?;
+        if known.is_none() {
+            let head = Head { next_seq: 1, count: 0, bytes: 0, keep_ms: 0 };
+            self.heads.add(key, head, expires_ms, ctx);
+        }
+        let head = self.heads.get_mut(&key).expect("a mailbox that is not there was added");
         let seq = head.next_seq;
         head.next_seq += 1;
         head.count += 1;
         head.bytes = bytes as u32;
         head.keep_ms = head.keep_ms.max(expires_ms.saturating_add(MAILBOX_HEAD_MS));
-        if expires_ms < head.due_ms {
-            ground.agenda.strike(head.due_ms, Thing::Mailbox(key));
-            ground.agenda.enter(expires_ms, Thing::Mailbox(key));
-            head.due_ms = expires_ms;
-        }
-        let at_ms = ground.now_ms;
+        head.life.hasten(expires_ms, ExpiryKey::Mailbox(key), ctx);
         // A body of its own: the one in the proposal is a slice of a whole batch's buffer.
-        let message = Message { seq, from, kind, payload: payload.detached(), at_ms, expires_ms };
-        let payer = ground.storage.add(load);
+        (message.seq, message.payload) = (seq, message.payload.detached());
+        let payer = ctx.storage.add(load);
         self.messages.insert((key, seq), Waiting { message: Arc::new(message), payer });
-        ground.wakes.wake(Domain::Mailbox, key);
+        ctx.wakes.wake(Domain::Mailbox, key);
         Ok(Outcome::Queued { seq })
     }
 
-    fn drain(&mut self, key: Key, bytes_max: u32, ground: &mut Ground) -> Outcome {
+    fn drain(&mut self, key: Key, bytes_max: u32, ctx: &mut ApplyContext) -> Outcome {
         let waiting = self.heads.get(&key).map_or(0, |head| head.count);
         if waiting == 0 {
             return Outcome::Messages(Vec::new());
@@ -249,56 +244,50 @@ impl Mailboxes {
             messages.push(Message::clone(message));
         }
         for message in &messages {
-            self.forget(&key, message.seq, ground);
+            self.forget(&key, message.seq, ctx);
         }
-        ground.wakes.wake(Domain::Mailbox, key);
+        ctx.wakes.wake(Domain::Mailbox, key);
         Outcome::Messages(messages)
     }
 
-    fn acknowledge(&mut self, key: Key, seq: u64, ground: &mut Ground) -> Outcome {
+    fn acknowledge(&mut self, key: Key, seq: u64, ctx: &mut ApplyContext) -> Outcome {
         let arrived = self.messages.range((key, 0)..=(key, seq)).map(|((_, seq), _)| *seq);
         let arrived: Vec<u64> = arrived.collect();
         for seq in &arrived {
-            self.forget(&key, *seq, ground);
+            self.forget(&key, *seq, ctx);
         }
         Outcome::Acknowledged { count: arrived.len() as u32 }
     }
 
-    fn forget(&mut self, key: &Key, seq: u64, ground: &mut Ground) {
+    fn forget(&mut self, key: &Key, seq: u64, ctx: &mut ApplyContext) {
         if let Some(Waiting { message, payer }) = self.messages.remove(&(*key, seq))
             && let Some(head) = self.heads.get_mut(key)
         {
             head.count -= 1;
             head.bytes -= message.payload.len() as u32;
-            ground.storage.drop(payer, message.load());
+            ctx.storage.drop(payer, message.load());
         }
     }
 
     /// Drops a mailbox's expired messages; says how many that were.
-    fn free_expired(&mut self, key: &Key, ground: &mut Ground) -> usize {
+    fn free_expired(&mut self, key: &Key, ctx: &mut ApplyContext) -> usize {
         let messages = self.messages.range((*key, 0)..=(*key, u64::MAX));
-        let over = messages.filter(|(_, waiting)| !waiting.message.alive(ground.now_ms));
+        let over = messages.filter(|(_, waiting)| !waiting.message.alive(ctx.now_ms));
         let over: Vec<u64> = over.map(|(_, waiting)| waiting.message.seq).collect();
         for seq in &over {
-            self.forget(key, *seq, ground);
+            self.forget(key, *seq, ctx);
         }
         over.len()
     }
 
-    /// The agenda says that some message or the whole mailbox may be due; returns how many things were looked at.
-    pub(super) fn lapse(&mut self, key: &Key, ground: &mut Ground) -> usize {
-        let freed = self.free_expired(key, ground);
+    /// The expiry queue says that some message or the whole mailbox may be due; returns how many things were looked at.
+    pub(super) fn on_expiry(&mut self, key: &Key, ctx: &mut ApplyContext) -> usize {
+        let freed = self.free_expired(key, ctx);
         let messages = self.messages.range((*key, 0)..=(*key, u64::MAX));
         let first_ms = messages.map(|(_, waiting)| waiting.message.expires_ms).min();
         if let Some(head) = self.heads.get_mut(key) {
-            let due_ms = first_ms.unwrap_or(head.keep_ms);
-            if due_ms > ground.now_ms {
-                head.due_ms = due_ms;
-                ground.agenda.enter(due_ms, Thing::Mailbox(*key));
-            } else {
-                ground.storage.drop(head.payer, HEAD);
-                self.heads.remove(key);
-            }
+            head.life.due_ms = first_ms.unwrap_or(head.keep_ms);
+            self.heads.expire(*key, ctx);
         }
         freed.max(1)
     }
@@ -306,7 +295,7 @@ impl Mailboxes {
     /// How many signals wait.
     pub(super) fn waiting(&self, key: &Key, now_ms: u64) -> usize {
         match self.heads.get(key) {
-            Some(head) if now_ms < head.due_ms || head.count == 0 => head.count as usize,
+            Some(head) if now_ms < head.life.due_ms || head.count == 0 => head.count as usize,
             Some(_) => {
                 let messages = self.messages.range((*key, 0)..=(*key, u64::MAX));
                 messages.filter(|(_, waiting)| waiting.message.alive(now_ms)).count()
@@ -315,39 +304,15 @@ impl Mailboxes {
         }
     }
 
-    /// What waits above a number, oldest first, up to `count_max` and `bytes_max` of payload (at least one).
-    pub(super) fn signals(
-        &self,
-        key: &Key,
-        after: u64,
-        count_max: usize,
-        bytes_max: usize,
-        now_ms: u64,
-    ) -> Vec<Arc<Message>> {
-        let mut bytes = 0;
-        let mut found: Vec<Arc<Message>> = Vec::new();
-        let messages = self.messages.range((*key, after.saturating_add(1))..=(*key, u64::MAX));
+    /// What waits above a number, oldest first.
+    pub(super) fn signals(&self, key: &Key, page: Page, now_ms: u64) -> Vec<Arc<Message>> {
+        let messages = self.messages.range((*key, page.after.saturating_add(1))..=(*key, u64::MAX));
         let messages = messages.map(|(_, waiting)| &waiting.message);
-        for message in messages.filter(|message| message.alive(now_ms)).take(count_max) {
-            bytes += message.payload.len();
-            if !found.is_empty() && bytes > bytes_max {
-                break;
-            }
-            found.push(message.clone());
-        }
-        found
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.heads.len()
+        page.take(messages.filter(|message| message.alive(now_ms)), |message| message.payload.len())
     }
 
     pub(super) fn messages_len(&self) -> usize {
         self.messages.len()
-    }
-
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&Key, &Head)> {
-        self.heads.iter()
     }
 
     pub(super) fn iter_messages(&self) -> impl Iterator<Item = (&Key, &Arc<Message>, Payer)> {
@@ -356,10 +321,9 @@ impl Mailboxes {
 
     /// Takes a head as a snapshot has it, before its messages; false if that cannot be. The sums in it are
     /// counted anew from the messages.
-    pub(super) fn restore(&mut self, key: Key, head: Head, ground: &mut Ground) -> bool {
-        ground.agenda.enter(head.due_ms, Thing::Mailbox(key))
-            && ground.storage.restore(head.payer, HEAD)
-            && self.heads.insert(key, Head { count: 0, bytes: 0, ..head }).is_none()
+    pub(super) fn restore(&mut self, key: Key, mut head: Entry<Head>, ctx: &mut ApplyContext) -> bool {
+        (head.count, head.bytes) = (0, 0);
+        self.heads.restore(key, head, ctx)
     }
 
     /// Takes a message as a snapshot has it; false if that cannot be.
@@ -368,12 +332,12 @@ impl Mailboxes {
         key: Key,
         message: Message,
         payer: Payer,
-        ground: &mut Ground,
+        ctx: &mut ApplyContext,
     ) -> bool {
         let Some(head) = self.heads.get_mut(&key) else { return false };
         let bytes = head.bytes as usize + message.payload.len();
         let sound = message.seq < head.next_seq
-            && head.due_ms <= message.expires_ms
+            && head.life.due_ms <= message.expires_ms
             && (head.count as usize) < MAILBOX_SIGNALS_MAX
             && bytes <= MAILBOX_BYTES_MAX;
         if !sound {
@@ -381,7 +345,7 @@ impl Mailboxes {
         }
         head.count += 1;
         head.bytes = bytes as u32;
-        ground.storage.restore(payer, message.load())
+        ctx.storage.restore(payer, message.load())
             && self
                 .messages
                 .insert((key, message.seq), Waiting { message: Arc::new(message), payer })

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    allowance, claim, device, exchange, host, mailbox, member, rendezvous, room, socket, ticket, transfer,
+    allowance, device, disk_binding, incarnation, invite_code, mailbox, mailbox_claim, negotiation, room,
+    socket, ticket, transfer,
 };
 
 /// What a command came to, and what is left of its client's allowance.
@@ -13,11 +14,11 @@ pub struct Answer {
     pub outcome: Result<Outcome, Refusal>,
     /// The window the command was charged to, after the charge.
     pub balance: Option<allowance::Balance>,
-    /// Whether this is the remembered answer to an earlier command under the same memo.
+    /// Whether this is the remembered answer to an earlier command under the same idempotency key.
     pub replayed: bool,
 }
 
-/// What happened. One variant a family, in the order of [`Ask`](super::command::Ask).
+/// What happened. One variant a family, in the order of [`Op`](super::command::Op).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
     /// A bare charge was spent.
@@ -25,23 +26,23 @@ pub enum Outcome {
     /// About chunks.
     Transfer(transfer::Outcome),
     /// About an offer and its answer.
-    Exchange(exchange::Outcome),
+    Negotiation(negotiation::Outcome),
     /// About a peer's signals.
     Mailbox(mailbox::Outcome),
     /// About an invite code.
-    Rendezvous(rendezvous::Outcome),
+    Rendezvous(invite_code::Outcome),
     /// About a user's devices.
     Device(device::Outcome),
     /// About a node of the cluster itself.
-    Member(member::Outcome),
+    NodeIdentity(disk_binding::Outcome),
     /// About a run of a node that holds sockets.
-    Host(host::Outcome),
+    Incarnation(incarnation::Outcome),
     /// About a socket session.
     Socket(socket::Outcome),
     /// About a room.
     Room(room::Outcome),
     /// About who a mailbox is pushed to.
-    Claim(claim::Outcome),
+    Claim(mailbox_claim::Outcome),
     /// About a one-time ticket.
     Ticket(ticket::Outcome),
 }
@@ -63,23 +64,23 @@ pub enum Refusal {
     /// About chunks.
     Transfer(transfer::Refusal),
     /// About an offer and its answer.
-    Exchange(exchange::Refusal),
+    Negotiation(negotiation::Refusal),
     /// About a peer's signals.
     Mailbox(mailbox::Refusal),
     /// About an invite code.
-    Rendezvous(rendezvous::Refusal),
+    Rendezvous(invite_code::Refusal),
     /// About a user's devices.
     Device(device::Refusal),
     /// About a node of the cluster itself.
-    Member(member::Refusal),
+    NodeIdentity(disk_binding::Refusal),
     /// About a run of a node that holds sockets.
-    Host(host::Refusal),
+    Incarnation(incarnation::Refusal),
     /// About a socket session.
     Socket(socket::Refusal),
     /// About a room.
     Room(room::Refusal),
     /// About who a mailbox is pushed to.
-    Claim(claim::Refusal),
+    Claim(mailbox_claim::Refusal),
     /// About a one-time ticket.
     Ticket(ticket::Refusal),
     /// The client, or its network, stores as much as one may.
@@ -121,14 +122,14 @@ macro_rules! families {
 
 families!(
     transfer => Transfer,
-    exchange => Exchange,
+    negotiation => Negotiation,
     mailbox => Mailbox,
-    rendezvous => Rendezvous,
+    invite_code => Rendezvous,
     device => Device,
-    member => Member,
-    host => Host,
+    disk_binding => NodeIdentity,
+    incarnation => Incarnation,
     socket => Socket,
     room => Room,
-    claim => Claim,
+    mailbox_claim => Claim,
     ticket => Ticket
 );

@@ -8,36 +8,31 @@ mod members;
 
 use std::sync::Arc;
 
-use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 
 use super::account::Payer;
 use super::body::Body;
-use super::expiry::Thing;
-use super::ground::Ground;
-use super::host::{Attachment, Hosts};
+use super::context::ApplyContext;
+use super::expiry::{Due, ExpiryKey};
 use super::id::{Domain, Key};
+use super::incarnation::{Attachment, Incarnations};
+use super::keyed_command::Keyed;
 use super::limits::{ROOM_HEAD_MS, ROOM_MEMBERS_MAX};
 use super::outcome;
-use super::storage::Load;
-use super::tether::Tether;
+use super::query::Page;
+use super::storage_quota::Load;
+use super::table::{Entry, Stored, Table};
 use super::weight::Kind;
 use history::History;
 pub use history::{Keep, Message};
-use members::{Lapsed, Members};
+pub(super) use members::Member;
 
-/// A wish about the room under `key`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ask {
-    /// Derived from the room's name ([`Domain::Room`]).
-    pub key: Key,
-    /// What is wished.
-    pub verb: Verb,
-}
+/// A command about the room under a key, which is derived from the room's name ([`Domain::Room`]).
+pub type Op = Keyed<Action>;
 
-/// What can be done to a room. A member is the key of a socket session. New verbs are added at the end.
+/// What can be done to a room. A member is the key of a socket session. New actions are added at the end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Verb {
+pub enum Action {
     /// Be a member, or be one on another connection.
     Join {
         /// Who.
@@ -135,10 +130,17 @@ pub(super) struct Head {
     members: u32,
     /// The room stays until then though nobody is in and nothing is left of its history.
     keep_ms: u64,
-    /// Where the room stands in the agenda.
-    due_ms: u64,
-    /// Who came in first.
-    payer: Payer,
+}
+
+/// On the account of whoever came in first.
+impl Stored for Head {
+    type Key = Key;
+    type Life = Due;
+    const EXPIRY: fn(Key) -> ExpiryKey = ExpiryKey::Room;
+
+    fn load(&self) -> Load {
+        HEAD
+    }
 }
 
 /// What a room weighs.
@@ -147,36 +149,36 @@ const HEAD: Load = Load::of(Kind::Room, 0);
 /// All rooms.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Rooms {
-    heads: OrdMap<Key, Head>,
-    members: Members,
-    history: History,
+    pub(super) heads: Table<Head>,
+    pub(super) members: Table<Member>,
+    pub(super) history: History,
 }
 
 impl Rooms {
-    pub(super) fn carry_out(&mut self, ask: Ask, ground: &mut Ground) -> Result<Outcome, outcome::Refusal> {
-        let Ask { key, verb } = ask;
-        if ground.overdue {
-            self.history.expire(&key, ground);
+    pub(super) fn carry_out(&mut self, op: Op, ctx: &mut ApplyContext) -> Result<Outcome, outcome::Refusal> {
+        let Op { key, action } = op;
+        if ctx.overdue {
+            self.history.expire(&key, ctx);
         }
-        match verb {
-            Verb::Join { member, at, grace_ms } => self.join(key, member, at, grace_ms, ground),
-            Verb::Detach { member, connection } => {
-                if self.members.detach(key, member, connection, ground) {
-                    self.members_changed(key, ground);
+        match action {
+            Action::Join { member, at, grace_ms } => self.join(key, member, at, grace_ms, ctx),
+            Action::Detach { member, connection } => {
+                if self.members.detach((key, member), connection, ctx) {
+                    self.members_changed(key, ctx);
                 }
                 Ok(Outcome::Left)
             }
-            Verb::Leave { member, connection } => {
-                if self.members.leave(key, member, connection, ground) {
-                    self.member_left(key, ground);
+            Action::Leave { member, connection } => {
+                if self.members.leave((key, member), connection, ctx) {
+                    self.member_left(key, ctx);
                 }
                 Ok(Outcome::Left)
             }
-            Verb::Publish { member, message_id, data, keep } => {
-                if !self.members.contains(key, member) {
+            Action::Publish { member, message_id, data, keep } => {
+                if !self.members.contains(&(key, member)) {
                     return Err(Refusal::NotAMember.into());
                 }
-                self.publish(key, member, message_id, &data, &keep, ground)
+                self.publish(key, member, message_id, &data, &keep, ctx)
             }
         }
     }
@@ -187,59 +189,49 @@ impl Rooms {
         member: Key,
         at: Attachment,
         grace_ms: u32,
-        ground: &mut Ground,
+        ctx: &mut ApplyContext,
     ) -> Result<Outcome, outcome::Refusal> {
-        let again = self.members.attach(key, member, at, grace_ms, ground);
+        let again = self.members.attach((key, member), at, grace_ms, ctx);
         if !again {
             let head = self.heads.get(&key);
             if head.is_some_and(|head| head.members as usize >= ROOM_MEMBERS_MAX) {
                 return Err(Refusal::Full.into());
             }
-            let load = Load::of(Kind::Member, 0);
-            ground.storage.admit(if head.is_none() { load.plus(HEAD) } else { load })?;
+            let load = Member.load();
+            ctx.storage.admit(if head.is_none() { load.plus(HEAD) } else { load })?;
             if head.is_none() {
-                self.found(key, ground);
+                self.found(key, ctx);
             }
-            self.members.add(key, member, at, grace_ms, ground);
+            self.members.add((key, member), Member, (at, grace_ms), ctx);
             if let Some(head) = self.heads.get_mut(&key) {
                 head.members += 1;
             }
         }
-        self.members_changed(key, ground);
+        self.members_changed(key, ctx);
         let (epoch, offset) = self.heads.get(&key).map_or((0, 0), |head| (head.epoch, head.last));
         Ok(Outcome::Joined { epoch, offset, again })
     }
 
     /// A new room. It cannot have had a namesake within the same millisecond, since that would still be kept.
-    fn found(&mut self, key: Key, ground: &mut Ground) {
-        let keep_ms = ground.now_ms.saturating_add(ROOM_HEAD_MS);
-        let payer = ground.storage.add(HEAD);
-        ground.agenda.enter(keep_ms, Thing::Room(key));
-        let head = Head {
-            epoch: ground.now_ms,
-            last: 0,
-            members_version: 0,
-            members: 0,
-            keep_ms,
-            due_ms: keep_ms,
-            payer,
-        };
-        self.heads.insert(key, head);
+    fn found(&mut self, key: Key, ctx: &mut ApplyContext) {
+        let keep_ms = ctx.now_ms.saturating_add(ROOM_HEAD_MS);
+        let head = Head { epoch: ctx.now_ms, last: 0, members_version: 0, members: 0, keep_ms };
+        self.heads.add(key, head, keep_ms, ctx);
     }
 
-    fn members_changed(&mut self, key: Key, ground: &mut Ground) {
+    fn members_changed(&mut self, key: Key, ctx: &mut ApplyContext) {
         if let Some(head) = self.heads.get_mut(&key) {
             head.members_version += 1;
-            head.keep_ms = head.keep_ms.max(ground.now_ms.saturating_add(ROOM_HEAD_MS));
+            head.keep_ms = head.keep_ms.max(ctx.now_ms.saturating_add(ROOM_HEAD_MS));
         }
-        ground.wakes.wake(Domain::Room, key);
+        ctx.wakes.wake(Domain::Room, key);
     }
 
-    fn member_left(&mut self, key: Key, ground: &mut Ground) {
+    fn member_left(&mut self, key: Key, ctx: &mut ApplyContext) {
         if let Some(head) = self.heads.get_mut(&key) {
             head.members -= 1;
         }
-        self.members_changed(key, ground);
+        self.members_changed(key, ctx);
     }
 
     fn publish(
@@ -249,7 +241,7 @@ impl Rooms {
         message_id: Option<u64>,
         data: &Body,
         keep: &Keep,
-        ground: &mut Ground,
+        ctx: &mut ApplyContext,
     ) -> Result<Outcome, outcome::Refusal> {
         let Some(head) = self.heads.get_mut(&key) else { return Err(Refusal::NotAMember.into()) };
         let epoch = head.epoch;
@@ -261,51 +253,44 @@ impl Rooms {
                 repeated: true,
             });
         }
-        ground.storage.admit(history::load(data.len()))?;
-        let (offset, at_ms) = (head.last + 1, ground.now_ms);
+        ctx.storage.admit(history::load(data.len()))?;
+        let (offset, at_ms) = (head.last + 1, ctx.now_ms);
         head.last = offset;
         // A body of its own: the one in the proposal is a slice of a whole batch's buffer.
         let data = data.detached();
-        let message =
-            Message { offset, member, message_id, data, at_ms, expires_ms: ground.after(keep.age_ms) };
-        let first_expires_ms = self.history.push(key, message, keep, ground);
-        head.keep_ms = head.keep_ms.max(ground.now_ms.saturating_add(ROOM_HEAD_MS));
-        if first_expires_ms < head.due_ms {
-            ground.agenda.strike(head.due_ms, Thing::Room(key));
-            ground.agenda.enter(first_expires_ms, Thing::Room(key));
-            head.due_ms = first_expires_ms;
-        }
-        ground.wakes.wake(Domain::Room, key);
+        let message = Message { offset, member, message_id, data, at_ms, expires_ms: ctx.after(keep.age_ms) };
+        let first_expires_ms = self.history.push(key, message, keep, ctx);
+        head.keep_ms = head.keep_ms.max(ctx.now_ms.saturating_add(ROOM_HEAD_MS));
+        head.life.hasten(first_expires_ms, ExpiryKey::Room(key), ctx);
+        ctx.wakes.wake(Domain::Room, key);
         Ok(Outcome::Published { epoch, offset, at_ms, repeated: false })
     }
 
-    /// The agenda says that some message or the whole room may be due; returns how many things were looked at.
-    pub(super) fn lapse(&mut self, key: &Key, ground: &mut Ground) -> usize {
-        let freed = self.history.expire(key, ground);
+    /// The expiry queue says that some message or the whole room may be due; returns how many things were looked at.
+    pub(super) fn on_expiry(&mut self, key: &Key, ctx: &mut ApplyContext) -> usize {
+        let freed = self.history.expire(key, ctx);
         if let Some(head) = self.heads.get_mut(key) {
             if head.members > 0 {
-                head.keep_ms = head.keep_ms.max(ground.now_ms.saturating_add(ROOM_HEAD_MS));
+                head.keep_ms = head.keep_ms.max(ctx.now_ms.saturating_add(ROOM_HEAD_MS));
             }
-            let due_ms = self.history.first(key).map_or(head.keep_ms, |message| message.expires_ms);
-            if due_ms > ground.now_ms {
-                head.due_ms = due_ms;
-                ground.agenda.enter(due_ms, Thing::Room(*key));
-            } else {
+            head.life.due_ms = self.history.first(key).map_or(head.keep_ms, |message| message.expires_ms);
+            if self.heads.expire(*key, ctx).is_some() {
                 // With members in it a room is kept, unless the clock is at its very end.
-                self.members.clear(key, ground);
-                ground.storage.drop(head.payer, HEAD);
-                self.heads.remove(key);
+                self.members.clear(key, ctx);
             }
         }
         freed.max(1)
     }
 
-    /// The agenda says that a member is due.
-    pub(super) fn lapse_member(&mut self, key: &Key, member: &Key, ground: &mut Ground) -> usize {
-        match self.members.lapse(*key, *member, ground) {
-            Lapsed::Gone => self.member_left(*key, ground),
-            Lapsed::Untied => self.members_changed(*key, ground),
-            Lapsed::Unchanged => {}
+    /// The expiry queue says that a member is due.
+    pub(super) fn on_member_expiry(&mut self, key: Key, member: Key, ctx: &mut ApplyContext) -> usize {
+        let Some(known) = self.members.get(&(key, member)) else { return 1 };
+        let tied = known.life.attachment(&ctx.incarnations, ctx.now_ms).is_some();
+        if self.members.expire((key, member), ctx).is_some() {
+            self.member_left(key, ctx);
+        } else if !tied {
+            // It is a member still, and its connection counts as lost.
+            self.members_changed(key, ctx);
         }
         1
     }
@@ -323,15 +308,8 @@ impl Rooms {
     }
 
     /// Messages after an offset, oldest first, up to `count_max` and `bytes_max` (at least one).
-    pub(super) fn messages(
-        &self,
-        key: &Key,
-        after: u64,
-        count_max: usize,
-        bytes_max: usize,
-        now_ms: u64,
-    ) -> Vec<Arc<Message>> {
-        self.history.after(key, after, count_max, bytes_max, now_ms)
+    pub(super) fn messages(&self, key: &Key, page: Page, now_ms: u64) -> Vec<Arc<Message>> {
+        self.history.after(key, page, now_ms)
     }
 
     pub(super) fn members(&self, key: &Key) -> impl Iterator<Item = &Key> {
@@ -339,54 +317,27 @@ impl Rooms {
     }
 
     /// The nodes that hold a member's connection, each once, in order.
-    pub(super) fn nodes(&self, key: &Key, hosts: &Hosts, now_ms: u64) -> Vec<u64> {
-        self.members.nodes(key, hosts, now_ms)
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.heads.len()
-    }
-
-    pub(super) fn members_len(&self) -> usize {
-        self.members.len()
-    }
-
-    pub(super) fn messages_len(&self) -> usize {
-        self.history.len()
-    }
-
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&Key, &Head)> {
-        self.heads.iter()
-    }
-
-    pub(super) fn iter_members(&self) -> impl Iterator<Item = (&(Key, Key), &Tether, Payer)> {
-        self.members.iter()
-    }
-
-    pub(super) fn iter_messages(&self) -> impl Iterator<Item = (&Key, &Arc<Message>, Payer)> {
-        self.history.iter()
+    pub(super) fn nodes(&self, key: &Key, incarnations: &Incarnations, now_ms: u64) -> Vec<u64> {
+        self.members.nodes(key, incarnations, now_ms)
     }
 
     /// Takes a head as a snapshot has it, before its members and messages; false if that cannot be. The members
     /// are counted anew.
-    pub(super) fn restore(&mut self, key: Key, head: Head, ground: &mut Ground) -> bool {
-        ground.agenda.enter(head.due_ms, Thing::Room(key))
-            && ground.storage.restore(head.payer, HEAD)
-            && self.heads.insert(key, Head { members: 0, ..head }).is_none()
+    pub(super) fn restore(&mut self, key: Key, mut head: Entry<Head>, ctx: &mut ApplyContext) -> bool {
+        head.members = 0;
+        self.heads.restore(key, head, ctx)
     }
 
     /// Takes a member as a snapshot has it; false if that cannot be.
     pub(super) fn restore_member(
         &mut self,
-        key: Key,
-        member: Key,
-        tether: Tether,
-        payer: Payer,
-        ground: &mut Ground,
+        key: (Key, Key),
+        member: Entry<Member>,
+        ctx: &mut ApplyContext,
     ) -> bool {
-        let Some(head) = self.heads.get_mut(&key) else { return false };
+        let Some(head) = self.heads.get_mut(&key.0) else { return false };
         head.members += 1;
-        head.members as usize <= ROOM_MEMBERS_MAX && self.members.restore(key, member, tether, payer, ground)
+        head.members as usize <= ROOM_MEMBERS_MAX && self.members.restore(key, member, ctx)
     }
 
     /// Takes a message as a snapshot has it; false if that cannot be.
@@ -395,12 +346,12 @@ impl Rooms {
         key: Key,
         message: Message,
         payer: Payer,
-        ground: &mut Ground,
+        ctx: &mut ApplyContext,
     ) -> bool {
         let sound = self
             .heads
             .get(&key)
-            .is_some_and(|head| message.offset <= head.last && head.due_ms <= message.expires_ms);
-        sound && self.history.restore(key, message, payer, ground)
+            .is_some_and(|head| message.offset <= head.last && head.life.due_ms <= message.expires_ms);
+        sound && self.history.restore(key, message, payer, ctx)
     }
 }

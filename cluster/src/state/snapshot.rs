@@ -3,32 +3,35 @@
 //! A magic word and a version byte; then records, each its length in four bytes (little-endian), its header in
 //! bincode and its bodies; the last one counts those before it; then the SHA-256 of everything so far. Records
 //! come kind by kind in one order, and within a kind in the order of the maps, so equal states make equal bytes.
-//! What can be derived is not written but rebuilt on reading: references to bodies, stored bytes, the agenda.
+//! What can be derived is not written but rebuilt on reading: references to bodies, stored bytes, the expiry queue.
+
+mod record_stream;
 
 use std::io::{self, Read, Write};
 use std::ops::RangeInclusive;
 
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
 use super::account::Payer;
 use super::allowance::{self, Tier};
-use super::bodies::Slot;
+use super::blob_store::Slot;
 use super::body::Body;
-use super::codec::{self, CONFIG, fill};
+use super::codec;
+use super::connection_lease::Hold;
 use super::expiry::Lease;
-use super::host::Host;
 use super::id::{Digest, Key, RequestId};
+use super::incarnation::Incarnation;
 use super::limits::{
     CHUNK_BYTES_MAX, DEVICES_PER_USER_MAX, ENVELOPE_BYTES_MAX, GRANT_BYTES_MAX, MESSAGE_BYTES_MAX,
-    PAYLOAD_BYTES_MAX, RECORD_BYTES_MAX,
+    PAYLOAD_BYTES_MAX,
 };
 use super::outcome::{Answer, Outcome};
-use super::tether::Tether;
+use super::table::Entry;
 use super::{
-    State, claim, device, exchange, host, mailbox, memo, rendezvous, replay, room, socket, ticket, transfer,
+    State, device, idempotency, incarnation, invite_code, mailbox, mailbox_claim, negotiation, retry_dedup,
+    room, socket, ticket, transfer,
 };
+use record_stream::{Reader, Writer};
 
 /// The versions read; the highest one is raised a release before [`WRITTEN`], as that of proposals is.
 pub const READ: RangeInclusive<u8> = 2..=2;
@@ -67,35 +70,35 @@ enum Record {
         digest: Digest,
         body: Body,
     },
-    Transfer(Key, transfer::Transfer),
+    Transfer(Key, Entry<transfer::Transfer>),
     Chunk(Key, u16, transfer::Chunk),
-    Acknowledgement(Key, transfer::Acknowledgement),
-    Exchange(Key, exchange::Exchange),
-    Pin(Key, exchange::Pin),
-    Mailbox(Key, mailbox::Head),
+    Acknowledgement(Key, Entry<transfer::Acknowledgement>),
+    Negotiation(Key, Entry<negotiation::Negotiation>),
+    Pin(Key, Entry<negotiation::Pin>),
+    Mailbox(Key, Entry<mailbox::Head>),
     Message(Key, Payer, mailbox::Message),
-    Rendezvous(Key, rendezvous::Registration),
+    Rendezvous(Key, Entry<invite_code::Registration>),
     User(
         Key,
         u64,
         #[serde(deserialize_with = "codec::at_most::<_, _, { DEVICES_PER_USER_MAX }>")]
         Vec<device::Registered>,
     ),
-    Window(Key, Tier, allowance::Window),
-    Memo(Key, Lease, Option<Slot>, Payer, Answer),
-    Origin(u64, replay::Head),
+    Window((Key, Tier), allowance::Window, Lease),
+    IdempotencyKey(Key, Lease, Option<Slot>, Payer, Answer),
+    Origin(u64, retry_dedup::Head),
     Outcome(RequestId, Answer),
     Member(u64, u128),
     End {
         records: u64,
     },
-    Host(Host, Lease),
-    Socket(Key, socket::Session),
-    Room(Key, room::Head),
-    RoomMember(Key, Key, Payer, Tether),
+    Incarnation(Incarnation, Lease),
+    Socket(Key, Entry<socket::Session>),
+    Room(Key, Entry<room::Head>),
+    RoomMember((Key, Key), Payer, Hold),
     RoomMessage(Key, Payer, room::Message),
-    Claim(Key, claim::Claim),
-    Ticket(Key, ticket::Ticket),
+    Claim(Key, Entry<mailbox_claim::Claim>),
+    Ticket(Key, Entry<ticket::Ticket>),
     /// The number, the owner, and the number of its network's account.
     Account(Payer, Key, Payer),
 }
@@ -111,7 +114,7 @@ impl State {
     pub fn write_out(mut self, out: &mut impl Write) -> io::Result<()> {
         let mut writer = Writer::new(out);
         self.write_head(&mut writer)?;
-        while let Some((slot, digest, body)) = self.ground.bodies.pop() {
+        while let Some((slot, digest, body)) = self.ctx.blobs.pop() {
             writer.record(Record::Body { slot, digest, body })?;
         }
         self.write_rest(writer).map(drop)
@@ -124,7 +127,7 @@ impl State {
 
     /// Reads a state that was written, and nothing beyond it.
     pub fn read_from(input: &mut impl Read) -> Result<Self, Error> {
-        let mut reader = Reader { input, hash: Sha256::new() };
+        let mut reader = Reader::new(input);
         let mut head = [0; MAGIC.len() + 1];
         reader.read(&mut head)?;
         if head[..MAGIC.len()] != MAGIC || !READ.contains(&head[MAGIC.len()]) {
@@ -141,10 +144,10 @@ impl State {
             records += 1;
         }
         reader.check()?;
-        if !state.ground.bodies.all_referred() {
+        if !state.ctx.blobs.all_referred() {
             return Err(Error::Corrupt("a body that nothing refers to"));
         }
-        if !state.ground.storage.accounts().are_sound() {
+        if !state.ctx.storage.accounts().are_sound() {
             return Err(Error::Corrupt("an account that nothing is on"));
         }
         if !state.transfers.is_whole() {
@@ -156,7 +159,7 @@ impl State {
     fn write_hashed(&self, out: &mut impl Write) -> io::Result<Digest> {
         let mut writer = Writer::new(out);
         self.write_head(&mut writer)?;
-        for (slot, digest, body) in self.ground.bodies.iter() {
+        for (slot, digest, body) in self.ctx.blobs.iter() {
             writer.record(Record::Body { slot, digest, body: body.clone() })?;
         }
         self.write_rest(writer)
@@ -166,146 +169,116 @@ impl State {
         writer.write(&MAGIC)?;
         writer.write(&[WRITTEN])?;
         writer.record(Record::Clock {
-            now_ms: self.ground.now_ms,
-            next_slot: self.ground.bodies.next(),
-            last_account: self.ground.storage.accounts().last(),
+            now_ms: self.ctx.now_ms,
+            next_slot: self.ctx.blobs.next(),
+            last_account: self.ctx.storage.accounts().last(),
         })
     }
 
     /// Everything behind the bodies.
     fn write_rest(&self, mut writer: Writer<'_, impl Write>) -> io::Result<Digest> {
-        for (payer, owner, network) in self.ground.storage.accounts().iter() {
-            writer.record(Record::Account(payer, owner, network))?;
-        }
-        for (key, transfer) in self.transfers.iter() {
-            writer.record(Record::Transfer(*key, transfer.clone()))?;
-        }
-        for ((key, index), chunk) in self.transfers.iter_chunks() {
-            writer.record(Record::Chunk(*key, *index, *chunk))?;
-        }
-        for (key, known) in self.transfers.iter_acknowledgements() {
-            writer.record(Record::Acknowledgement(*key, *known))?;
-        }
-        for (key, exchange) in self.exchanges.iter() {
-            writer.record(Record::Exchange(*key, exchange.clone()))?;
-        }
-        for (key, pin) in self.exchanges.iter_pins() {
-            writer.record(Record::Pin(*key, *pin))?;
-        }
-        for (key, head) in self.mailboxes.iter() {
-            writer.record(Record::Mailbox(*key, *head))?;
-        }
-        for (key, message, payer) in self.mailboxes.iter_messages() {
-            writer.record(Record::Message(*key, payer, mailbox::Message::clone(message)))?;
-        }
-        for (key, registration) in self.register.iter() {
-            writer.record(Record::Rendezvous(*key, registration.clone()))?;
-        }
-        for (key, due_ms, devices) in self.devices.iter() {
-            writer.record(Record::User(*key, due_ms, devices.cloned().collect()))?;
-        }
-        for ((client, tier), window) in self.windows.iter() {
-            writer.record(Record::Window(*client, *tier, *window))?;
-        }
-        for (key, known) in self.memos.iter() {
+        let accounts = self.ctx.storage.accounts().iter();
+        writer.all(accounts.map(|(payer, owner, network)| Record::Account(payer, owner, network)))?;
+        writer.table(&self.transfers.transfers, Record::Transfer)?;
+        let chunks = self.transfers.iter_chunks();
+        writer.all(chunks.map(|((key, index), chunk)| Record::Chunk(*key, *index, *chunk)))?;
+        writer.table(&self.transfers.acknowledgements, Record::Acknowledgement)?;
+        writer.table(&self.negotiations.negotiations, Record::Negotiation)?;
+        writer.table(&self.negotiations.pins, Record::Pin)?;
+        writer.table(&self.mailboxes.heads, Record::Mailbox)?;
+        let messages = self.mailboxes.iter_messages();
+        writer.all(messages.map(|(key, it, payer)| Record::Message(*key, payer, it.as_ref().clone())))?;
+        writer.table(&self.register, Record::Rendezvous)?;
+        let users = self.devices.iter();
+        writer.all(users.map(|(key, due_ms, it)| Record::User(*key, due_ms, it.cloned().collect())))?;
+        let windows = self.windows.iter();
+        writer.all(windows.map(|(key, window)| Record::Window(*key, **window, window.life)))?;
+        writer.all(self.idempotency_keys.iter().map(|(key, known)| {
             let answer = Answer::clone(&known.answer);
-            writer.record(Record::Memo(*key, known.lease, known.slot, known.payer, answer))?;
-        }
-        for (number, head) in self.replay.iter() {
-            writer.record(Record::Origin(*number, *head))?;
-        }
-        for (id, answer) in self.replay.iter_answers() {
-            writer.record(Record::Outcome(id, Answer::clone(answer)))?;
-        }
-        for (node, storage) in self.members.iter() {
-            writer.record(Record::Member(*node, *storage))?;
-        }
-        for (host, lease) in self.ground.hosts.iter() {
-            writer.record(Record::Host(*host, *lease))?;
-        }
-        for (key, session) in self.sockets.iter() {
-            writer.record(Record::Socket(*key, session.clone()))?;
-        }
-        for (key, head) in self.rooms.iter() {
-            writer.record(Record::Room(*key, *head))?;
-        }
-        for ((key, member), tether, payer) in self.rooms.iter_members() {
-            writer.record(Record::RoomMember(*key, *member, payer, *tether))?;
-        }
-        for (key, message, payer) in self.rooms.iter_messages() {
-            writer.record(Record::RoomMessage(*key, payer, room::Message::clone(message)))?;
-        }
-        for (key, claim) in self.claims.iter() {
-            writer.record(Record::Claim(*key, claim.clone()))?;
-        }
-        for (key, ticket) in self.tickets.iter() {
-            writer.record(Record::Ticket(*key, ticket.clone()))?;
-        }
-        let records = writer.records;
+            Record::IdempotencyKey(*key, known.life, known.slot, known.payer(), answer)
+        }))?;
+        writer.all(self.replay.iter().map(|(number, head)| Record::Origin(*number, *head)))?;
+        let answers = self.replay.iter_answers();
+        writer.all(answers.map(|(id, answer)| Record::Outcome(id, Answer::clone(answer))))?;
+        let members = self.node_identities.iter();
+        writer.all(members.map(|(node, storage)| Record::Member(*node, *storage)))?;
+        let incarnations = self.ctx.incarnations.iter();
+        writer.all(incarnations.map(|(incarnation, lease)| Record::Incarnation(*incarnation, *lease)))?;
+        writer.table(&self.sockets, Record::Socket)?;
+        writer.table(&self.rooms.heads, Record::Room)?;
+        let members = self.rooms.members.iter();
+        writer.all(members.map(|(key, known)| Record::RoomMember(*key, known.payer(), known.life)))?;
+        let messages = self.rooms.history.iter();
+        writer.all(messages.map(|(key, it, payer)| Record::RoomMessage(*key, payer, it.as_ref().clone())))?;
+        writer.table(&self.claims, Record::Claim)?;
+        writer.table(&self.tickets, Record::Ticket)?;
+        let records = writer.records();
         writer.record(Record::End { records })?;
         writer.finish()
     }
 
     fn restore(&mut self, record: Record) -> Result<(), Error> {
-        let ground = &mut self.ground;
+        let ctx = &mut self.ctx;
         let (what, sound) = match record {
             Record::Clock { now_ms, next_slot, last_account } => {
-                ground.now_ms = now_ms;
-                ground.storage.accounts_mut().restore_last(last_account);
-                ground.bodies.restore_next(next_slot);
+                ctx.now_ms = now_ms;
+                ctx.storage.accounts_mut().restore_last(last_account);
+                ctx.blobs.restore_next(next_slot);
                 ("clock", true)
             }
             Record::Body { slot, digest, body } => {
-                ("body", ground.bodies.restore(slot, digest, body, &mut ground.storage))
+                ("body", ctx.blobs.restore(slot, digest, body, &mut ctx.storage))
             }
-            Record::Transfer(key, transfer) => ("transfer", self.transfers.restore(key, transfer, ground)),
+            Record::Transfer(key, it) => ("transfer", self.transfers.transfers.restore(key, it, ctx)),
             Record::Chunk(key, index, chunk) => {
-                ("chunk", self.transfers.restore_chunk(key, index, chunk, ground))
+                ("chunk", self.transfers.restore_chunk(key, index, chunk, ctx))
             }
             Record::Account(payer, owner, network) => {
-                ("account", ground.storage.accounts_mut().restore(payer, owner, network))
+                ("account", ctx.storage.accounts_mut().restore(payer, owner, network))
             }
-            Record::Acknowledgement(key, known) => {
-                ("acknowledgement", self.transfers.restore_acknowledgement(key, known, ground))
+            Record::Acknowledgement(key, it) => {
+                ("acknowledgement", self.transfers.acknowledgements.restore(key, it, ctx))
             }
-            Record::Exchange(key, exchange) => ("exchange", self.exchanges.restore(key, exchange, ground)),
-            Record::Pin(key, pin) => ("pin", self.exchanges.restore_pin(key, pin, ground)),
-            Record::Mailbox(key, head) => ("mailbox", self.mailboxes.restore(key, head, ground)),
+            Record::Negotiation(key, it) => {
+                ("exchange", self.negotiations.negotiations.restore(key, it, ctx))
+            }
+            Record::Pin(key, it) => ("pin", self.negotiations.pins.restore(key, it, ctx)),
+            Record::Mailbox(key, head) => ("mailbox", self.mailboxes.restore(key, head, ctx)),
             Record::Message(key, payer, message) => {
-                ("message", self.mailboxes.restore_message(key, message, payer, ground))
+                ("message", self.mailboxes.restore_message(key, message, payer, ctx))
             }
-            Record::Rendezvous(key, it) => ("rendezvous", self.register.restore(key, it, ground)),
-            Record::User(key, due_ms, devices) => {
-                ("user", self.devices.restore(key, due_ms, devices, ground))
+            Record::Rendezvous(key, it) => ("rendezvous", self.register.restore(key, it, ctx)),
+            Record::User(key, due_ms, devices) => ("user", self.devices.restore(key, due_ms, devices, ctx)),
+            Record::Window(key, window, lease) => {
+                ("window", self.windows.restore(key, Entry::of(window, lease, Payer::NOBODY), ctx))
             }
-            Record::Window(client, tier, window) => {
-                ("window", self.windows.restore(client, tier, window, ground))
-            }
-            Record::Memo(key, lease, slot, payer, mut answer) => {
+            Record::IdempotencyKey(key, lease, slot, payer, mut answer) => {
                 if let (Some(slot), Ok(Outcome::Transfer(transfer::Outcome::Chunk { body, .. }))) =
                     (slot, &mut answer.outcome)
                 {
-                    *body =
-                        ground.bodies.get(slot).ok_or(Error::Corrupt("a memo without its body"))?.1.clone();
+                    *body = ctx.blobs.get(slot).ok_or(Error::Corrupt("a memo without its body"))?.1.clone();
                 }
-                let known = memo::Remembered { answer: answer.into(), slot, lease, payer };
-                ("memo", self.memos.restore(key, known, ground))
+                let known = idempotency::Remembered { answer: answer.into(), slot };
+                ("memo", self.idempotency_keys.restore(key, Entry::of(known, lease, payer), ctx))
             }
-            Record::Origin(number, head) => ("origin", self.replay.restore(number, head, ground)),
+            Record::Origin(number, head) => ("origin", self.replay.restore(number, head, ctx)),
             Record::Outcome(id, answer) => ("outcome", self.replay.restore_answer(id, answer)),
-            Record::Member(node, storage) => ("member", self.members.restore(node, storage)),
+            Record::Member(node, storage) => ("member", self.node_identities.restore(node, storage)),
             Record::End { .. } => ("end", false),
-            Record::Host(host, lease) => ("host", host::restore(host, lease, ground)),
-            Record::Socket(key, session) => ("socket", self.sockets.restore(key, session, ground)),
-            Record::Room(key, head) => ("room", self.rooms.restore(key, head, ground)),
-            Record::RoomMember(key, member, payer, tether) => {
-                ("room member", self.rooms.restore_member(key, member, tether, payer, ground))
+            Record::Incarnation(incarnation, lease) => {
+                ("host", incarnation::restore(incarnation, lease, ctx))
+            }
+            Record::Socket(key, it) => ("socket", self.sockets.restore(key, it, ctx)),
+            Record::Room(key, head) => ("room", self.rooms.restore(key, head, ctx)),
+            Record::RoomMember(key, payer, hold) => {
+                let member = Entry::of(room::Member, hold, payer);
+                ("room member", self.rooms.restore_member(key, member, ctx))
             }
             Record::RoomMessage(key, payer, message) => {
-                ("room message", self.rooms.restore_message(key, message, payer, ground))
+                ("room message", self.rooms.restore_message(key, message, payer, ctx))
             }
-            Record::Claim(key, claim) => ("claim", self.claims.restore(key, claim, ground)),
-            Record::Ticket(key, ticket) => ("ticket", self.tickets.restore(key, ticket, ground)),
+            Record::Claim(key, it) => ("claim", self.claims.restore(key, it, ctx)),
+            Record::Ticket(key, it) => ("ticket", self.tickets.restore(key, it, ctx)),
         };
         if sound { Ok(()) } else { Err(Error::Corrupt(what)) }
     }
@@ -319,17 +292,19 @@ impl Record {
     ) -> Result<(), codec::Error> {
         match self {
             Self::Body { body, .. } => visit(body, CHUNK_BYTES_MAX),
-            Self::Exchange(_, exchange) => {
-                let envelopes = std::sync::Arc::make_mut(&mut exchange.envelopes);
+            Self::Negotiation(_, negotiation) => {
+                let envelopes = std::sync::Arc::make_mut(&mut negotiation.envelopes);
                 let mut bodies = [&mut envelopes.offer, &mut envelopes.answer].into_iter().flatten();
                 bodies.try_for_each(|sealed| visit(&mut sealed.body, ENVELOPE_BYTES_MAX))
             }
             Self::Message(_, _, message) => visit(&mut message.payload, PAYLOAD_BYTES_MAX),
             Self::RoomMessage(_, _, message) => visit(&mut message.data, MESSAGE_BYTES_MAX),
             Self::Ticket(_, ticket) => visit(&mut ticket.grant, GRANT_BYTES_MAX),
-            // The chunk that a memo refers to has its own record.
-            Self::Memo(_, _, Some(_), _, _) => Ok(()),
-            Self::Memo(_, _, None, _, answer) | Self::Outcome(_, answer) => answer.each_body_mut(visit),
+            // The chunk that an idempotency key refers to has its own record.
+            Self::IdempotencyKey(_, _, Some(_), _, _) => Ok(()),
+            Self::IdempotencyKey(_, _, None, _, answer) | Self::Outcome(_, answer) => {
+                answer.each_body_mut(visit)
+            }
             Self::Clock { .. }
             | Self::Transfer(..)
             | Self::Chunk(..)
@@ -341,7 +316,7 @@ impl Record {
             | Self::Window(..)
             | Self::Origin(..)
             | Self::Member(..)
-            | Self::Host(..)
+            | Self::Incarnation(..)
             | Self::Socket(..)
             | Self::Room(..)
             | Self::RoomMember(..)
@@ -349,90 +324,5 @@ impl Record {
             | Self::Account(..)
             | Self::End { .. } => Ok(()),
         }
-    }
-}
-
-/// Hashes whatever it writes.
-struct Writer<'a, W> {
-    out: &'a mut W,
-    hash: Sha256,
-    scratch: Vec<u8>,
-    records: u64,
-}
-
-impl<'a, W: Write> Writer<'a, W> {
-    fn new(out: &'a mut W) -> Self {
-        Self { out, hash: Sha256::new(), scratch: Vec::new(), records: 0 }
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.hash.update(bytes);
-        self.out.write_all(bytes)
-    }
-
-    fn record(&mut self, mut record: Record) -> io::Result<()> {
-        let mut scratch = std::mem::take(&mut self.scratch);
-        scratch.clear();
-        scratch.extend([0; 4]);
-        bincode::serde::encode_into_std_write(&record, &mut scratch, CONFIG).map_err(io::Error::other)?;
-        let collected = record.each_body_mut(&mut |body, _| {
-            scratch.extend_from_slice(body.bytes());
-            Ok(())
-        });
-        collected.map_err(io::Error::other)?;
-        let len = scratch.len() - 4;
-        if len > RECORD_BYTES_MAX {
-            return Err(io::Error::other("a record is over its bound"));
-        }
-        scratch[..4].copy_from_slice(&(len as u32).to_le_bytes());
-        self.write(&scratch)?;
-        self.scratch = scratch;
-        self.records += 1;
-        Ok(())
-    }
-
-    fn finish(self) -> io::Result<Digest> {
-        let sum: [u8; 32] = self.hash.finalize().into();
-        self.out.write_all(&sum)?;
-        Ok(Digest::from_bytes(sum))
-    }
-}
-
-/// Hashes whatever it reads.
-struct Reader<'a, R> {
-    input: &'a mut R,
-    hash: Sha256,
-}
-
-impl<R: Read> Reader<'_, R> {
-    fn read(&mut self, bytes: &mut [u8]) -> Result<(), Error> {
-        self.input.read_exact(bytes)?;
-        self.hash.update(bytes);
-        Ok(())
-    }
-
-    fn record(&mut self) -> Result<Record, Error> {
-        let mut len = [0; 4];
-        self.read(&mut len)?;
-        let len = u32::from_le_bytes(len) as usize;
-        if len > RECORD_BYTES_MAX {
-            return Err(Error::Corrupt("a record is over its bound"));
-        }
-        let mut bytes = vec![0; len];
-        self.read(&mut bytes)?;
-        let mut bytes = Bytes::from(bytes);
-        let (mut record, read): (Record, usize) = bincode::serde::borrow_decode_from_slice(&bytes, CONFIG)
-            .map_err(|_| Error::Corrupt("malformed record"))?;
-        let mut payload = bytes.split_off(read);
-        record
-            .each_body_mut(&mut |body, len_max| fill(body, len_max, &mut payload))
-            .map_err(|_| Error::Corrupt("a body that does not fit its record"))?;
-        if payload.is_empty() { Ok(record) } else { Err(Error::Corrupt("trailing bytes in a record")) }
-    }
-
-    fn check(self) -> Result<(), Error> {
-        let mut sum = [0; 32];
-        self.input.read_exact(&mut sum)?;
-        if self.hash.finalize()[..] == sum { Ok(()) } else { Err(Error::Checksum) }
     }
 }

@@ -1,30 +1,24 @@
 //! Socket sessions: what of a socket outlives its connection and its node.
 
-use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 
-use super::account::Payer;
-use super::expiry::Thing;
-use super::ground::Ground;
-use super::host::{Attachment, Host, Hosts};
+use super::connection_lease::Hold;
+use super::context::ApplyContext;
+use super::expiry::ExpiryKey;
 use super::id::{Domain, Key};
+use super::incarnation::{Attachment, Incarnation, Incarnations};
+use super::keyed_command::Keyed;
 use super::outcome;
-use super::storage::Load;
-use super::tether::Tether;
+use super::storage_quota::Load;
+use super::table::{Entry, Stored, Table};
 use super::weight::Kind;
 
-/// A wish about the socket session under `key`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ask {
-    /// Derived from the session id ([`Domain::Socket`]).
-    pub key: Key,
-    /// What is wished.
-    pub verb: Verb,
-}
+/// A command about the socket session under a key, which is derived from the session id ([`Domain::Socket`]).
+pub type Op = Keyed<Action>;
 
-/// What can be done to a socket session. New verbs are added at the end.
+/// What can be done to a socket session. New actions are added at the end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Verb {
+pub enum Action {
     /// Begin it. One that is there, detached and of the same subject is begun anew.
     Open {
         /// Who opens it; `None` is an anonymous client.
@@ -123,9 +117,9 @@ pub enum Refusal {
 pub struct View {
     /// Who opened it.
     pub subject: Option<Key>,
-    /// The host of its connection, if that lives.
-    pub host: Option<Host>,
-    /// Its connection, if the host of that lives.
+    /// The incarnation of its connection, if that lives.
+    pub incarnation: Option<Incarnation>,
+    /// Its connection, if the incarnation of that lives.
     pub connection: Option<u64>,
     /// Names the numbering of the client's own messages: it begins anew whenever the session is opened.
     pub numbering: u64,
@@ -144,62 +138,58 @@ pub(super) struct Session {
     /// The connection that opened it.
     numbering: u64,
     mark: Option<Mark>,
-    tether: Tether,
-    payer: Payer,
 }
 
-impl Session {
+impl Stored for Session {
+    type Key = Key;
+    type Life = Hold;
+    const EXPIRY: fn(Key) -> ExpiryKey = ExpiryKey::Socket;
+
     fn load(&self) -> Load {
         let names = [&self.room, &self.peer].into_iter().flatten();
         Load::of(Kind::Socket, names.map(|name| name.len() as u64).sum())
     }
 }
 
-/// All socket sessions.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Sessions(OrdMap<Key, Session>);
-
-impl Sessions {
-    pub(super) fn carry_out(&mut self, ask: Ask, ground: &mut Ground) -> Result<Outcome, outcome::Refusal> {
-        let Ask { key, verb } = ask;
-        if ground.overdue && self.0.get(&key).is_some_and(|session| !session.tether.alive(ground.now_ms)) {
-            self.free(&key, ground);
-        }
-        match verb {
-            Verb::Open { subject, at, lease_ms } => self.open(key, subject, at, lease_ms, ground),
-            Verb::Resume { subject, at, lease_ms } => {
-                let session = self.0.get_mut(&key).filter(|session| session.subject == subject);
+impl Table<Session> {
+    pub(super) fn carry_out(&mut self, op: Op, ctx: &mut ApplyContext) -> Result<Outcome, outcome::Refusal> {
+        let Op { key, action } = op;
+        self.free_if_over(key, ctx);
+        match action {
+            Action::Open { subject, at, lease_ms } => self.open(key, subject, at, lease_ms, ctx),
+            Action::Resume { subject, at, lease_ms } => {
+                let session = self.get_mut(&key).filter(|session| session.subject == subject);
                 let Some(session) = session else { return Err(Refusal::Unknown.into()) };
-                session.tether.attach(at, lease_ms, Thing::Socket(key), ground);
-                ground.wakes.wake(Domain::Socket, key);
+                session.life.attach(at, lease_ms, ExpiryKey::Socket(key), ctx);
+                ctx.wakes.wake(Domain::Socket, key);
                 Ok(Outcome::Resumed { room: session.room.clone(), peer: session.peer.clone() })
             }
-            Verb::Enter { connection, room } => {
-                let session = self.held_by(&key, connection)?;
+            Action::Enter { connection, room } => {
+                let session = Session::clone(self.held_by(&key, connection)?);
                 let mark = session.mark.filter(|_| session.room == room);
-                let renamed = Session { room, mark, ..session.clone() };
-                rename(session, renamed, ground)
+                self.try_replace(key, Session { room, mark, ..session }, ctx)?;
+                Ok(Outcome::Noted)
             }
-            Verb::Hold { connection, peer } => {
-                let session = self.held_by(&key, connection)?;
-                let renamed = Session { peer, ..session.clone() };
-                rename(session, renamed, ground)
+            Action::Hold { connection, peer } => {
+                let session = Session::clone(self.held_by(&key, connection)?);
+                self.try_replace(key, Session { peer, ..session }, ctx)?;
+                Ok(Outcome::Noted)
             }
-            Verb::Detach { connection } => {
+            Action::Detach { connection } => {
                 if let Ok(session) = self.held_by(&key, connection) {
-                    session.tether.detach(Thing::Socket(key), ground);
-                    ground.wakes.wake(Domain::Socket, key);
+                    session.life.detach(ExpiryKey::Socket(key), ctx);
+                    ctx.wakes.wake(Domain::Socket, key);
                 }
                 Ok(Outcome::Noted)
             }
-            Verb::Close { connection } => {
+            Action::Close { connection } => {
                 if self.held_by(&key, connection).is_ok() {
-                    self.free(&key, ground);
-                    ground.wakes.wake(Domain::Socket, key);
+                    self.free(key, ctx);
+                    ctx.wakes.wake(Domain::Socket, key);
                 }
                 Ok(Outcome::Closed)
             }
-            Verb::Mark { connection, mark } => {
+            Action::Mark { connection, mark } => {
                 self.held_by(&key, connection)?.mark = Some(mark);
                 Ok(Outcome::Noted)
             }
@@ -212,91 +202,38 @@ impl Sessions {
         subject: Option<Key>,
         at: Attachment,
         lease_ms: u32,
-        ground: &mut Ground,
+        ctx: &mut ApplyContext,
     ) -> Result<Outcome, outcome::Refusal> {
-        let thing = Thing::Socket(key);
-        match self.0.get_mut(&key) {
+        let fresh = Session { subject, room: None, peer: None, numbering: at.connection, mark: None };
+        match self.get_mut(&key) {
             Some(session) => {
-                let taken = session.tether.attachment(&ground.hosts, ground.now_ms).is_some();
+                let taken = session.life.attachment(&ctx.incarnations, ctx.now_ms).is_some();
                 if taken || session.subject != subject {
                     return Err(Refusal::InUse.into());
                 }
-                session.tether.attach(at, lease_ms, thing, ground);
-                let load = session.load();
-                (session.room, session.peer) = (None, None);
-                (session.numbering, session.mark) = (at.connection, None);
-                session.payer = ground.storage.replace(session.payer, load, session.load());
+                session.life.attach(at, lease_ms, ExpiryKey::Socket(key), ctx);
+                self.replace(key, fresh, ctx);
             }
-            None => {
-                let load = Load::of(Kind::Socket, 0);
-                ground.storage.admit(load)?;
-                let payer = ground.storage.add(load);
-                let tether = Tether::begin(at, lease_ms, thing, ground);
-                let numbering = at.connection;
-                let (room, peer, mark) = (None, None, None);
-                self.0.insert(key, Session { subject, room, peer, numbering, mark, tether, payer });
-            }
+            None => self.try_add(key, fresh, (at, lease_ms), ctx)?,
         }
-        ground.wakes.wake(Domain::Socket, key);
+        ctx.wakes.wake(Domain::Socket, key);
         Ok(Outcome::Opened)
     }
 
-    fn held_by(&mut self, key: &Key, connection: u64) -> Result<&mut Session, Refusal> {
-        let session = self.0.get_mut(key);
-        session.filter(|session| session.tether.is_at(connection)).ok_or(Refusal::Replaced)
+    fn held_by(&mut self, key: &Key, connection: u64) -> Result<&mut Entry<Session>, Refusal> {
+        let session = self.get_mut(key);
+        session.filter(|session| session.life.is_at(connection)).ok_or(Refusal::Replaced)
     }
 
-    fn free(&mut self, key: &Key, ground: &mut Ground) {
-        if let Some(session) = self.0.remove(key) {
-            session.tether.end(Thing::Socket(*key), ground);
-            ground.storage.drop(session.payer, session.load());
-        }
-    }
-
-    /// The agenda says that a session is due.
-    pub(super) fn lapse(&mut self, key: &Key, ground: &mut Ground) -> usize {
-        if let Some(session) = self.0.get_mut(key)
-            && !session.tether.lapse(Thing::Socket(*key), ground)
-        {
-            ground.storage.drop(session.payer, session.load());
-            self.0.remove(key);
-        }
-        1
-    }
-
-    pub(super) fn view(&self, key: &Key, hosts: &Hosts, now_ms: u64) -> Option<View> {
-        let session = self.0.get(key).filter(|session| session.tether.alive(now_ms))?;
-        let at = session.tether.attachment(hosts, now_ms);
+    pub(super) fn view(&self, key: &Key, incarnations: &Incarnations, now_ms: u64) -> Option<View> {
+        let session = self.alive(key, now_ms)?;
+        let at = session.life.attachment(incarnations, now_ms);
         Some(View {
             subject: session.subject,
-            host: at.map(|at| at.host),
+            incarnation: at.map(|at| at.incarnation),
             connection: at.map(|at| at.connection),
             numbering: session.numbering,
             mark: session.mark,
         })
     }
-
-    pub(super) fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&Key, &Session)> {
-        self.0.iter()
-    }
-
-    /// Takes a session as a snapshot has it; false if that cannot be.
-    pub(super) fn restore(&mut self, key: Key, session: Session, ground: &mut Ground) -> bool {
-        session.tether.restore(Thing::Socket(key), ground)
-            && ground.storage.restore(session.payer, session.load())
-            && self.0.insert(key, session).is_none()
-    }
-}
-
-/// Has a session carry other names, if there is room for them.
-fn rename(session: &mut Session, renamed: Session, ground: &mut Ground) -> Result<Outcome, outcome::Refusal> {
-    let (old, new) = (session.load(), renamed.load());
-    ground.storage.admit_instead(session.payer, &old, new)?;
-    let payer = ground.storage.replace(session.payer, old, new);
-    *session = Session { payer, ..renamed };
-    Ok(Outcome::Noted)
 }

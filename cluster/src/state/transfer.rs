@@ -3,26 +3,19 @@
 use serde::{Deserialize, Serialize};
 
 use super::body::Body;
-use super::id::{Digest, Key};
+use super::id::Digest;
+use super::keyed_command::Leased;
 
 mod store;
 
 pub(super) use store::{Acknowledgement, Chunk, Transfer, Transfers};
 
-/// A wish about the transfer under `key`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ask {
-    /// Derived from pin and password hash ([`Domain::Transfer`](super::id::Domain::Transfer)).
-    pub key: Key,
-    /// How long the transfer lives from this touch on.
-    pub ttl_ms: u32,
-    /// What is wished.
-    pub verb: Verb,
-}
+/// A command about the transfer under a key, which is derived from pin and password hash ([`Domain::Transfer`](super::id::Domain::Transfer)).
+pub type Op = Leased<Action>;
 
-/// What can be done to a transfer. New verbs are added at the end.
+/// What can be done to a transfer. New actions are added at the end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Verb {
+pub enum Action {
     /// Begin, or find begun with the same total.
     Open {
         /// 1..=[`limits::TRANSFER_CHUNKS_MAX`](super::limits::TRANSFER_CHUNKS_MAX).

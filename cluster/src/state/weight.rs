@@ -1,5 +1,5 @@
 //! What one stored thing weighs beside the bytes it carries: the memory that its entry takes on a node, with its
-//! places in the agenda and in other maps. Measured, see `tests/memory.rs`; part of the log's meaning as all bounds are.
+//! places in the expiry queue and in other maps. Measured, see `tests/memory.rs`; part of the log's meaning as all bounds are.
 
 /// A kind of stored thing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,11 +12,11 @@ pub enum Kind {
     Body,
     /// A remembered acknowledgement.
     Acknowledgement,
-    /// An exchange without its envelopes.
-    Exchange,
+    /// A negotiation without its envelopes.
+    Negotiation,
     /// One side's envelope.
     Envelope,
-    /// A pin of an exchange.
+    /// A pin of a negotiation.
     Pin,
     /// A mailbox without its signals.
     Mailbox,
@@ -27,7 +27,7 @@ pub enum Kind {
     /// A device.
     Device,
     /// An outcome remembered under a caller's key.
-    Memo,
+    IdempotencyKey,
     /// A socket session.
     Socket,
     /// A room without its members and messages.
@@ -54,7 +54,7 @@ impl Kind {
             Self::Chunk => 160,
             Self::Body => 240,
             Self::Acknowledgement => 280,
-            Self::Exchange => 450,
+            Self::Negotiation => 450,
             Self::Envelope => 80,
             Self::Pin => 360,
             Self::Mailbox => 290,
@@ -62,7 +62,7 @@ impl Kind {
             Self::Rendezvous => 300,
             // Most of it is the map of the user's devices.
             Self::Device => 1900,
-            Self::Memo => 415,
+            Self::IdempotencyKey => 415,
             Self::Socket => 380,
             Self::Room => 330,
             Self::Member => 370,
@@ -79,14 +79,14 @@ impl Kind {
         match self {
             Self::Transfer | Self::Chunk | Self::Body | Self::RoomMessage => true,
             Self::Acknowledgement
-            | Self::Exchange
+            | Self::Negotiation
             | Self::Envelope
             | Self::Pin
             | Self::Mailbox
             | Self::Signal
             | Self::Rendezvous
             | Self::Device
-            | Self::Memo
+            | Self::IdempotencyKey
             | Self::Socket
             | Self::Room
             | Self::Member

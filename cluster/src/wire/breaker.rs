@@ -23,7 +23,7 @@ pub enum Breaker {
 
 /// How a call passed the breaker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Pass {
+pub(super) enum Verdict {
     Normal,
     /// The call decides whether the circuit closes.
     Probe,
@@ -35,12 +35,12 @@ impl Breaker {
     }
 
     /// Lets a call pass, or not.
-    pub(super) fn admit(&mut self, now: Instant) -> Option<Pass> {
+    pub(super) fn admit(&mut self, now: Instant) -> Option<Verdict> {
         match *self {
-            Breaker::Closed { .. } => Some(Pass::Normal),
+            Breaker::Closed { .. } => Some(Verdict::Normal),
             Breaker::Open { until } if now >= until => {
                 *self = Breaker::HalfOpen;
-                Some(Pass::Probe)
+                Some(Verdict::Probe)
             }
             Breaker::Open { .. } | Breaker::HalfOpen => None,
         }
@@ -94,7 +94,7 @@ mod tests {
         (0..4).for_each(|_| breaker.fail(now, 5, COOL));
         breaker.succeed();
         (0..4).for_each(|_| breaker.fail(now, 5, COOL));
-        assert_eq!(breaker.admit(now), Some(Pass::Normal));
+        assert_eq!(breaker.admit(now), Some(Verdict::Normal));
         breaker.fail(now, 5, COOL);
         assert_eq!(breaker.admit(now), None);
     }
@@ -104,21 +104,21 @@ mod tests {
         let now = Instant::now();
         let mut breaker = opened(now);
         assert_eq!(breaker.admit(now + COOL / 2), None);
-        assert_eq!(breaker.admit(now + COOL), Some(Pass::Probe));
+        assert_eq!(breaker.admit(now + COOL), Some(Verdict::Probe));
         assert_eq!(breaker.admit(now + COOL), None);
         breaker.fail(now + COOL, 5, COOL);
         assert_eq!(breaker, Breaker::Open { until: now + COOL + COOL });
-        assert_eq!(breaker.admit(now + COOL + COOL), Some(Pass::Probe));
+        assert_eq!(breaker.admit(now + COOL + COOL), Some(Verdict::Probe));
         breaker.succeed();
-        assert_eq!(breaker.admit(now + COOL + COOL), Some(Pass::Normal));
+        assert_eq!(breaker.admit(now + COOL + COOL), Some(Verdict::Normal));
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_abandoned_probe_makes_way_for_the_next() {
         let now = Instant::now();
         let mut breaker = opened(now);
-        assert_eq!(breaker.admit(now + COOL), Some(Pass::Probe));
+        assert_eq!(breaker.admit(now + COOL), Some(Verdict::Probe));
         breaker.abandon(now + COOL);
-        assert_eq!(breaker.admit(now + COOL), Some(Pass::Probe));
+        assert_eq!(breaker.admit(now + COOL), Some(Verdict::Probe));
     }
 }

@@ -12,17 +12,18 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::Error;
 use super::frame::{Frame, Malformed, Outgoing, Parsed, Role, TOO_LARGE, encode};
+use super::frame_writer::{self, OutgoingFrame, Pulse};
 use super::handshake::Greeted;
+use super::heard::LastRead;
 use super::limits::SILENT_TICKS_MAX;
 use super::link::Link;
-use super::queue::{self, Parcel, Pulse};
 use super::reader::{ReadError, Reader};
 
 type Answer = Result<Frame, Error>;
 
 /// The callers' side of a connection.
 pub(super) struct Connection {
-    parcels: mpsc::Sender<Parcel>,
+    frames: mpsc::Sender<OutgoingFrame>,
     /// A std mutex: nothing awaits while it is held.
     pending: Mutex<Pending>,
     pulse: Arc<Pulse>,
@@ -38,11 +39,14 @@ struct Pending {
 
 impl Connection {
     /// A connection that is not running yet, and its queue for [`run`].
-    pub(super) fn new(queue_length: usize) -> (Arc<Self>, mpsc::Receiver<Parcel>) {
-        let (parcels, queue) = mpsc::channel(queue_length);
+    pub(super) fn new(
+        queue_length: usize,
+        heard: Arc<LastRead>,
+    ) -> (Arc<Self>, mpsc::Receiver<OutgoingFrame>) {
+        let (frames, queue) = mpsc::channel(queue_length);
         let pending = Mutex::new(Pending { last_id: 0, waiting: Some(BTreeMap::new()) });
         let born = Instant::now();
-        (Arc::new(Self { parcels, pending, pulse: Arc::default(), born }), queue)
+        (Arc::new(Self { frames, pending, pulse: Arc::new(Pulse::of(heard)), born }), queue)
     }
 
     /// Queues a request. `bytes` is held until it is written.
@@ -55,7 +59,7 @@ impl Connection {
         let id = self.register(sender).ok_or(Error::Unreachable)?;
         let waiting = Waiting { connection: self.clone(), id, receiver };
         let encoded = encode(Role::Request, id, request);
-        match self.parcels.try_send(Parcel { encoded, bytes: Some(bytes), slot: None }) {
+        match self.frames.try_send(OutgoingFrame { encoded, bytes: Some(bytes), slot: None }) {
             Ok(()) => Ok(waiting),
             Err(mpsc::error::TrySendError::Full(_)) => Err(Error::QueueFull),
             Err(mpsc::error::TrySendError::Closed(_)) => Err(Error::Unreachable),
@@ -86,7 +90,7 @@ impl Connection {
         // The id says when, so that the answer alone tells the round trip.
         let encoded = encode(Role::Ping, self.born.elapsed().as_nanos() as u64, Outgoing::default());
         // A full queue moves or is found stalled; it needs no ping.
-        let _ = self.parcels.try_send(Parcel::uncounted(encoded));
+        let _ = self.frames.try_send(OutgoingFrame::uncounted(encoded));
     }
 }
 
@@ -125,7 +129,7 @@ impl Drop for EndOfCalls {
 pub(super) async fn run(
     link: Arc<Link>,
     connection: Arc<Connection>,
-    parcels: mpsc::Receiver<Parcel>,
+    frames: mpsc::Receiver<OutgoingFrame>,
     greeted: Greeted,
 ) {
     let _end = EndOfCalls(connection.clone());
@@ -135,7 +139,7 @@ pub(super) async fn run(
     let reader = Reader::new(read, greeted.buffer, limits.frame_bytes_max(link.lane), None, pulse.clone());
     let tracker = &link.core.tracker;
     let mut tasks = JoinSet::new();
-    let writing = queue::write(parcels, write, pulse, limits.silence_max());
+    let writing = frame_writer::write(frames, write, pulse, limits.silence_max());
     tasks.spawn(tracker.track_future(async move {
         if let Err(error) = writing.await {
             tracing::debug!(%error, "link write ended");

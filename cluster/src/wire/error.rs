@@ -29,8 +29,9 @@ pub enum Error {
     Closed,
 }
 
-/// Why a connection was refused. The numbers are the wire format.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// Why a connection was refused. The numbers are the wire format, the names in lower case the labels of metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, strum::FromRepr, strum::IntoStaticStr)]
+#[strum(serialize_all = "lowercase")]
 #[repr(u8)]
 pub enum Reason {
     /// What came first was not a greeting of this protocol.
@@ -49,29 +50,6 @@ pub enum Reason {
     Slow = 7,
     /// One side has a shared secret and the other none, or not the same one.
     Secret = 8,
-}
-
-impl Reason {
-    pub(super) fn from_code(code: u8) -> Option<Self> {
-        use Reason::*;
-        [Garbage, Version, Cluster, Identity, Certificate, Busy, Slow, Secret]
-            .into_iter()
-            .find(|r| *r as u8 == code)
-    }
-
-    /// The reason as the label of a metric.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Reason::Garbage => "garbage",
-            Reason::Version => "version",
-            Reason::Cluster => "cluster",
-            Reason::Identity => "identity",
-            Reason::Certificate => "certificate",
-            Reason::Busy => "busy",
-            Reason::Slow => "slow",
-            Reason::Secret => "secret",
-        }
-    }
 }
 
 impl std::error::Error for Reason {}

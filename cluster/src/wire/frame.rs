@@ -39,7 +39,7 @@ impl Outgoing {
 }
 
 /// What a frame is to the link. The numbers are the wire format.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::FromRepr)]
 #[repr(u8)]
 pub(super) enum Role {
     /// The first frame each way.
@@ -55,15 +55,6 @@ pub(super) enum Role {
     Pong = 6,
     /// Behind the greeting: the header proves that the sender has the shared secret.
     Proof = 7,
-}
-
-impl Role {
-    fn from_code(code: u8) -> Option<Self> {
-        use Role::*;
-        [Hello, Refusal, Request, Response, Failure, Ping, Pong, Proof]
-            .into_iter()
-            .find(|role| *role as u8 == code)
-    }
 }
 
 /// The kind of a [`Role::Failure`]: the handler panicked.
@@ -151,7 +142,7 @@ pub(super) fn decode(buffer: &mut BytesMut, bytes_max: usize) -> Result<Option<P
         return Err(Malformed::Checksum);
     }
     let kind = body.get_u8();
-    let role = Role::from_code(body.get_u8()).ok_or(Malformed::Role)?;
+    let role = Role::from_repr(body.get_u8()).ok_or(Malformed::Role)?;
     let group = body.get_u16();
     let id = body.get_u64();
     let header_length = body.get_u32() as usize;

@@ -11,6 +11,7 @@ use std::io;
 use bytes::BytesMut;
 use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
 
 use super::frame::{Outgoing, PREFIX_BYTES, Parsed, Role, decode, encode};
 use super::hello::Hello;
@@ -43,13 +44,16 @@ pub(super) enum Fault {
     Io(#[from] io::Error),
 }
 
+/// Connects and greets, each within its time.
+pub(super) async fn connect(core: &Core, address: &str, peer: PeerId, lane: Lane) -> Result<Greeted, Fault> {
+    let limits = &core.options.limits;
+    let connecting = core.transport.connect(address);
+    let stream = timeout(limits.connect_timeout, connecting).await.map_err(io::Error::from)??;
+    timeout(limits.handshake_timeout, dial(core, stream, peer, lane)).await.map_err(io::Error::from)?
+}
+
 /// The dialer's end.
-pub(super) async fn dial(
-    core: &Core,
-    stream: Box<dyn Stream>,
-    peer: PeerId,
-    lane: Lane,
-) -> Result<Greeted, Fault> {
+async fn dial(core: &Core, stream: Box<dyn Stream>, peer: PeerId, lane: Lane) -> Result<Greeted, Fault> {
     let options = &core.options;
     let mut stream = match &options.tls {
         Some(tls) => tls.connect(stream, &options.cluster, peer).await?,
@@ -86,7 +90,7 @@ async fn answer(
     let parsed = receive(stream, buffer).await?;
     match parsed.role {
         role if role == wanted => Ok(parsed.frame.header),
-        Role::Refusal => Err(Reason::from_code(parsed.frame.kind).unwrap_or(Reason::Garbage).into()),
+        Role::Refusal => Err(Reason::from_repr(parsed.frame.kind).unwrap_or(Reason::Garbage).into()),
         Role::Hello
         | Role::Proof
         | Role::Request

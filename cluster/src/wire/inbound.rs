@@ -11,9 +11,9 @@ use tokio::task::JoinSet;
 use tokio_util::task::TaskTracker;
 
 use super::frame::{Encoded, Frame, Malformed, Outgoing, PANICKED, Parsed, Role, TOO_LARGE, encode};
+use super::frame_writer::{self, OutgoingFrame, Pulse};
 use super::handshake::Greeted;
 use super::links::Core;
-use super::queue::{self, Parcel, Pulse};
 use super::reader::{ReadError, Reader};
 use super::{PeerId, Service};
 
@@ -27,14 +27,19 @@ pub(super) async fn run(core: Arc<Core>, service: Arc<dyn Service>, greeted: Gre
     let frame_bytes_max = limits.frame_bytes_max(hello.lane);
     let queue_bytes_max = limits.queue_bytes_max(hello.lane);
     let (read, write) = tokio::io::split(stream);
-    let (parcels, queue) = mpsc::channel(limits.in_flight_max + PONGS_MAX);
-    let pulse = Arc::new(Pulse::default());
+    let (frames, queue) = mpsc::channel(limits.in_flight_max + PONGS_MAX);
+    let pulse = Arc::new(Pulse::of(core.heard.of(hello.from)));
     let mut writer = JoinSet::new();
-    writer.spawn(core.tracker.track_future(queue::write(queue, write, pulse.clone(), limits.silence_max())));
+    writer.spawn(core.tracker.track_future(frame_writer::write(
+        queue,
+        write,
+        pulse.clone(),
+        limits.silence_max(),
+    )));
     let mut serving = Serving {
         from: hello.from,
         service,
-        parcels,
+        frames,
         slots: Arc::new(Semaphore::new(limits.in_flight_max)),
         request_bytes: Arc::new(Semaphore::new(queue_bytes_max)),
         answer_bytes: Arc::new(Semaphore::new(queue_bytes_max)),
@@ -75,7 +80,7 @@ async fn read_requests<R: AsyncRead + Unpin>(reader: &mut Reader<R>, serving: &m
 struct Serving {
     from: PeerId,
     service: Arc<dyn Service>,
-    parcels: mpsc::Sender<Parcel>,
+    frames: mpsc::Sender<OutgoingFrame>,
     /// Requests at work, or answered and not yet written.
     slots: Arc<Semaphore>,
     /// Bytes of requests at work.
@@ -96,7 +101,7 @@ impl Serving {
                 let header = self.service.note().to_be_bytes().to_vec();
                 let pong = encode(Role::Pong, parsed.id, Outgoing { header, ..Outgoing::default() });
                 // A full queue of answers says as well that this node is alive.
-                let _ = self.parcels.try_send(Parcel::uncounted(pong));
+                let _ = self.frames.try_send(OutgoingFrame::uncounted(pong));
             }
             Role::Hello | Role::Refusal | Role::Response | Role::Failure | Role::Pong | Role::Proof => {
                 return Err(Malformed::Role.into());
@@ -114,7 +119,7 @@ impl Serving {
         // Behind the handlers that wait to queue their answers, so that these do not pile up.
         drop(acquire(&self.answer_bytes, 1).await);
         let answering = Answering {
-            parcels: self.parcels.clone(),
+            frames: self.frames.clone(),
             answer_bytes: self.answer_bytes.clone(),
             frame_bytes_max: self.frame_bytes_max,
             from: self.from,
@@ -128,7 +133,7 @@ impl Serving {
 
 /// One request at work.
 struct Answering {
-    parcels: mpsc::Sender<Parcel>,
+    frames: mpsc::Sender<OutgoingFrame>,
     answer_bytes: Arc<Semaphore>,
     frame_bytes_max: usize,
     from: PeerId,
@@ -160,7 +165,7 @@ impl Answering {
         };
         let bytes = Some(acquire(&self.answer_bytes, size).await);
         // Fails when the connection has ended, and the answer has nowhere to go.
-        let _ = self.parcels.send(Parcel { encoded, bytes, slot: Some(slot) }).await;
+        let _ = self.frames.send(OutgoingFrame { encoded, bytes, slot: Some(slot) }).await;
     }
 
     fn failure(&self, kind: u8) -> Encoded {

@@ -23,6 +23,11 @@ pub(super) const WARN_EVERY: Duration = Duration::from_secs(60);
 /// Pairs of remote and reason remembered for that.
 pub(super) const WARNINGS_MAX: usize = 256;
 
+/// For how long it is looked whether a peer's run has ended.
+pub(super) const LOOK_WITHIN: Duration = Duration::from_millis(300);
+/// Between two such looks, if one showed nothing.
+pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
 /// Bounds that a node may set. The defaults suit a cluster on one network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {

@@ -4,17 +4,17 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::sync::{Notify, Semaphore, watch};
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::backoff::Backoff;
-use super::breaker::Pass;
+use super::breaker::Verdict;
 use super::connection::{self, Connection};
 use super::handshake::{self, Fault, Greeted};
-use super::health::{Note, PeerHealth, Phase};
 use super::limits::UNUSED_AFTER;
+use super::link_health::{PeerHealth, PeerNote, Phase};
 use super::links::Core;
-use super::meters::Meters;
+use super::metrics::Meters;
 use super::{Breaker, Error, Frame, Lane, Outgoing, PeerId, Reason};
 
 /// What the link is doing; [`Phase`] with the connection in it.
@@ -52,7 +52,7 @@ struct Facts {
     connects: u64,
     last_call: Instant,
     rtt: Option<Duration>,
-    note: Option<Note>,
+    note: Option<PeerNote>,
     run: Option<u64>,
     /// Why the last attempt to connect failed; empty once one succeeds.
     fault: Option<String>,
@@ -120,21 +120,26 @@ impl Link {
             return Err(Error::TooLarge);
         }
         let _slot = self.slots.try_acquire().map_err(|_| Error::QueueFull)?;
-        *probe = self.admit(address, now)? == Pass::Probe;
+        *probe = self.admit(address, now)? == Verdict::Probe;
         let connection = timeout_at(deadline, self.connection()).await.map_err(|_| Error::TimedOut)??;
         let bytes = self.bytes.clone().try_acquire_many_owned(size as u32).map_err(|_| Error::QueueFull)?;
         let waiting = connection.send(request, bytes)?;
         timeout_at(deadline, waiting.answer()).await.map_err(|_| Error::TimedOut)?
     }
 
-    fn admit(&self, address: &str, now: Instant) -> Result<Pass, Error> {
+    fn admit(&self, address: &str, now: Instant) -> Result<Verdict, Error> {
+        self.expect_at(address, now).breaker.admit(now).ok_or(Error::CircuitOpen)
+    }
+
+    /// Notes that the peer is wanted, and where it is.
+    fn expect_at(&self, address: &str, now: Instant) -> MutexGuard<'_, Facts> {
         let mut facts = self.facts();
         facts.last_call = now;
         if facts.address != address {
             address.clone_into(&mut facts.address);
             self.moved.notify_one();
         }
-        facts.breaker.admit(now).ok_or(Error::CircuitOpen)
+        facts
     }
 
     /// The connection, waiting for an attempt under way but not for the next one.
@@ -153,6 +158,30 @@ impl Link {
                 State::Closed => return Err(Error::Closed),
             }
             states.changed().await.expect("the link itself holds the sender");
+        }
+    }
+
+    /// Waits for a connection and for its end; returns the run of the peer that it led to. `None` if the link is stopped.
+    pub(super) async fn lost(&self, address: &str) -> Option<u64> {
+        drop(self.expect_at(address, Instant::now()));
+        let mut states = self.state.subscribe();
+        let mut had: Option<(Arc<Connection>, u64)> = None;
+        loop {
+            match &*states.borrow_and_update() {
+                State::Connected(connection) => match &had {
+                    // Gone, and here again before this was looked at.
+                    Some((before, run)) if !Arc::ptr_eq(before, connection) => return Some(*run),
+                    Some(_) => {}
+                    None => had = self.facts().run.map(|run| (connection.clone(), run)),
+                },
+                State::Closed => return None,
+                State::Connecting | State::Waiting(_) | State::Unused if had.is_some() => {
+                    return had.map(|(_, run)| run);
+                }
+                State::Unused => self.called.notify_one(),
+                State::Connecting | State::Waiting(_) => {}
+            }
+            states.changed().await.ok()?;
         }
     }
 
@@ -193,12 +222,8 @@ impl Link {
     }
 
     async fn dial(&self) -> Result<Greeted, Fault> {
-        let limits = &self.core.options.limits;
         let address = self.facts().address.clone();
-        let connecting = self.core.transport.connect(&address);
-        let stream = timeout(limits.connect_timeout, connecting).await.map_err(std::io::Error::from)??;
-        let greeting = handshake::dial(&self.core, stream, self.peer, self.lane);
-        timeout(limits.handshake_timeout, greeting).await.map_err(std::io::Error::from)?
+        handshake::connect(&self.core, &address, self.peer, self.lane).await
     }
 
     async fn run(self: &Arc<Self>, greeted: Greeted) {
@@ -211,9 +236,10 @@ impl Link {
         self.succeeded();
         self.meters.connects.increment(1);
         tracing::debug!(peer = self.peer, lane = self.lane.name(), "link connected");
-        let (connection, parcels) = Connection::new(2 * self.core.options.limits.in_flight_max);
+        let (connection, frames) =
+            Connection::new(2 * self.core.options.limits.in_flight_max, self.core.heard.of(self.peer));
         self.state.send_replace(State::Connected(connection.clone()));
-        connection::run(self.clone(), connection, parcels, greeted).await;
+        connection::run(self.clone(), connection, frames, greeted).await;
         self.meters.queue.set(0.0);
     }
 
@@ -262,7 +288,7 @@ impl Link {
     pub(super) fn ponged(&self, rtt: Duration, note: u64) {
         let mut facts = self.facts();
         facts.rtt = Some(rtt);
-        facts.note = Some(Note { value: note, at: Instant::now() });
+        facts.note = Some(PeerNote { value: note, at: Instant::now() });
     }
 
     pub(super) fn queued_bytes(&self) -> usize {

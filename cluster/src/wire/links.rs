@@ -2,17 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use super::limits::LINKS_MAX;
+use super::handshake::{self, Fault};
+use super::heard::Heard;
+use super::limits::{LINKS_MAX, LOOK_AGAIN, LOOK_WITHIN};
 use super::link::Link;
-use super::warnings::Warnings;
+use super::log_dedup::Warnings;
 use super::{
     Error, Frame, Lane, Limits, Listener, Outgoing, PeerHealth, PeerId, Reason, Secrets, Service, Tls,
     Transport, listener,
@@ -51,6 +55,7 @@ pub(super) struct Core {
     /// Names this run of the node.
     pub(super) run: u64,
     pub(super) warnings: Warnings<(String, Reason)>,
+    pub(super) heard: Heard,
     pub(super) tracker: TaskTracker,
     pub(super) token: CancellationToken,
 }
@@ -75,6 +80,7 @@ impl Links {
             options,
             transport,
             warnings: Warnings::default(),
+            heard: Heard::default(),
             tracker: TaskTracker::new(),
             token: token.clone(),
         });
@@ -91,6 +97,11 @@ impl Links {
         });
     }
 
+    /// When anything was read of a peer last, on whichever connection; `None` if there never was one.
+    pub fn last_heard(&self, peer: PeerId) -> Option<Instant> {
+        self.0.core.heard.last(peer)
+    }
+
     /// Sends a request to `peer`, reached at `address`, and waits for its answer.
     ///
     /// The first call connects. Calls on a connected link are sent in the order in which they are first polled.
@@ -105,6 +116,30 @@ impl Links {
     ) -> Result<Frame, Error> {
         let link = self.link(peer, lane, address)?;
         link.call(address, request, timeout).await
+    }
+
+    /// Keeps a connection to `peer`, and waits until one is lost. Returns the run of the peer that it led to, which may be
+    /// alive: see [`Links::has_ended`]. `None` once the links are shut down. Cancel safe.
+    pub async fn lost(&self, peer: PeerId, address: &str) -> Option<u64> {
+        self.link(peer, Lane::Control, address).ok()?.lost(address).await
+    }
+
+    /// Whether a run of `peer` has ended: nobody listens at its address any more, or another run does. Everything else, as
+    /// a peer that cannot be reached, is no proof of that. Takes 300 ms at most.
+    pub async fn has_ended(&self, peer: PeerId, address: &str, run: u64) -> bool {
+        let core = &self.0.core;
+        let look = async {
+            loop {
+                match handshake::connect(core, address, peer, Lane::Control).await {
+                    Ok(greeted) => return greeted.hello.run != run,
+                    Err(Fault::Io(error)) if error.kind() == io::ErrorKind::ConnectionRefused => return true,
+                    // A process that ends closes its connections a moment before or after its listener.
+                    Err(Fault::Io(_)) => sleep(LOOK_AGAIN).await,
+                    Err(Fault::Refused(_)) => return false,
+                }
+            }
+        };
+        timeout(LOOK_WITHIN, look).await.unwrap_or(false)
     }
 
     fn link(&self, peer: PeerId, lane: Lane, address: &str) -> Result<Arc<Link>, Error> {

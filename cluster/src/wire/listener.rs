@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::handshake::{self, Fault, Greeted};
 use super::links::Core;
-use super::{Listener, Reason, Service, Stream, inbound, meters};
+use super::{Listener, Reason, Service, Stream, inbound, metrics};
 
 /// After a failed accept, for instance for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -18,7 +18,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Accepts until dropped.
 pub(super) async fn accept(core: Arc<Core>, mut listener: Box<dyn Listener>, service: Arc<dyn Service>) {
     let limits = &core.options.limits;
-    let door = Arc::new(Door {
+    let acceptor = Arc::new(Acceptor {
         core: core.clone(),
         service,
         connections: Arc::new(Semaphore::new(limits.connections_max)),
@@ -27,7 +27,7 @@ pub(super) async fn accept(core: Arc<Core>, mut listener: Box<dyn Listener>, ser
     });
     loop {
         match listener.accept().await {
-            Ok((stream, remote)) => door.open(stream, remote),
+            Ok((stream, remote)) => acceptor.open(stream, remote),
             Err(error) => {
                 tracing::warn!(%error, "peer connection not accepted");
                 sleep(ACCEPT_PAUSE).await;
@@ -36,7 +36,7 @@ pub(super) async fn accept(core: Arc<Core>, mut listener: Box<dyn Listener>, ser
     }
 }
 
-struct Door {
+struct Acceptor {
     core: Arc<Core>,
     service: Arc<dyn Service>,
     connections: Arc<Semaphore>,
@@ -46,21 +46,21 @@ struct Door {
     by_address: Mutex<BTreeMap<IpAddr, usize>>,
 }
 
-impl Door {
+impl Acceptor {
     fn open(self: &Arc<Self>, stream: Box<dyn Stream>, remote: SocketAddr) {
-        let Some(turn) = Turn::take(self, remote.ip()) else {
+        let Some(permit) = HandshakePermit::take(self, remote.ip()) else {
             return self.warn(remote, Reason::Busy);
         };
-        let door = self.clone();
+        let acceptor = self.clone();
         let token = self.core.token.clone();
         self.core.tracker.spawn(async move {
-            token.run_until_cancelled(door.admit(stream, remote, turn)).await;
+            token.run_until_cancelled(acceptor.admit(stream, remote, permit)).await;
         });
     }
 
-    async fn admit(self: Arc<Self>, stream: Box<dyn Stream>, remote: SocketAddr, turn: Turn) {
+    async fn admit(self: Arc<Self>, stream: Box<dyn Stream>, remote: SocketAddr, permit: HandshakePermit) {
         let greeting = timeout(self.core.options.limits.handshake_timeout, self.greet(stream)).await;
-        drop(turn);
+        drop(permit);
         match greeting.unwrap_or(Err(Fault::Refused(Reason::Slow))) {
             Ok((greeted, _connection)) => {
                 tracing::debug!(
@@ -88,7 +88,7 @@ impl Door {
     }
 
     fn warn(&self, remote: SocketAddr, reason: Reason) {
-        meters::refused(reason.name());
+        metrics::refused(reason.into());
         if self.core.warnings.first((remote.ip().to_string(), reason), Instant::now()) {
             tracing::warn!(%remote, %reason, "peer connection refused");
         }
@@ -96,28 +96,28 @@ impl Door {
 }
 
 /// The right to be in a handshake.
-struct Turn {
-    door: Arc<Door>,
+struct HandshakePermit {
+    acceptor: Arc<Acceptor>,
     address: IpAddr,
     _handshake: OwnedSemaphorePermit,
 }
 
-impl Turn {
-    fn take(door: &Arc<Door>, address: IpAddr) -> Option<Self> {
-        let handshake = door.handshakes.clone().try_acquire_owned().ok()?;
-        let mut by_address = door.by_address.lock().expect("no panic while this is held");
+impl HandshakePermit {
+    fn take(acceptor: &Arc<Acceptor>, address: IpAddr) -> Option<Self> {
+        let handshake = acceptor.handshakes.clone().try_acquire_owned().ok()?;
+        let mut by_address = acceptor.by_address.lock().expect("no panic while this is held");
         let count = by_address.entry(address).or_default();
-        if *count >= door.core.options.limits.handshakes_per_address_max {
+        if *count >= acceptor.core.options.limits.handshakes_per_address_max {
             return None;
         }
         *count += 1;
-        Some(Self { door: door.clone(), address, _handshake: handshake })
+        Some(Self { acceptor: acceptor.clone(), address, _handshake: handshake })
     }
 }
 
-impl Drop for Turn {
+impl Drop for HandshakePermit {
     fn drop(&mut self) {
-        let mut by_address = self.door.by_address.lock().expect("no panic while this is held");
+        let mut by_address = self.acceptor.by_address.lock().expect("no panic while this is held");
         if let Some(count) = by_address.get_mut(&self.address) {
             *count -= 1;
             if *count == 0 {

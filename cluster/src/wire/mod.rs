@@ -14,42 +14,44 @@ mod breaker;
 mod connection;
 mod error;
 mod frame;
+mod frame_writer;
 mod handshake;
-mod health;
+mod heard;
 mod hello;
 mod inbound;
 mod limits;
 mod link;
+mod link_health;
 mod links;
 mod listener;
-mod meters;
-mod queue;
+mod log_dedup;
+mod metrics;
 mod reader;
 mod secret;
 mod tls;
 mod transport;
-mod warnings;
 
 use futures_util::future::BoxFuture;
 
+pub use self::metrics::{METERS, Meter, describe};
 pub use breaker::Breaker;
 pub use error::{Error, Reason};
 pub use frame::{Frame, Outgoing};
-pub use health::{Note, PeerHealth, Phase};
 pub use limits::Limits;
+pub use link_health::{PeerHealth, PeerNote, Phase};
 pub use links::{Links, Options};
-pub(crate) use meters::refused;
-pub use meters::{METERS, Meter, describe};
+pub(crate) use log_dedup::Warnings;
+pub(crate) use metrics::refused;
 pub use secret::{SecretError, Secrets};
 pub use tls::{Tls, TlsError};
 pub use transport::{Listener, Stream, Tcp, Transport};
-pub(crate) use warnings::Warnings;
 
 /// A node's id.
 pub type PeerId = u64;
 
 /// Which of a peer's links a request takes. A link is made by its first request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, strum::IntoStaticStr)]
+#[strum(serialize_all = "lowercase")]
 pub enum Lane {
     /// Small and urgent: votes, heartbeats, read-index requests.
     Control,
@@ -62,16 +64,10 @@ pub enum Lane {
 impl Lane {
     /// All of them.
     pub(crate) const ALL: [Self; 3] = [Self::Control, Self::Bulk, Self::Snapshot];
-}
 
-impl Lane {
     /// The lane's name in logs and metric labels.
     pub fn name(self) -> &'static str {
-        match self {
-            Lane::Control => "control",
-            Lane::Bulk => "bulk",
-            Lane::Snapshot => "snapshot",
-        }
+        self.into()
     }
 }
 

@@ -10,8 +10,8 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::timeout;
 
 use super::frame::{Malformed, Parsed, decode, frame_length};
+use super::frame_writer::Pulse;
 use super::limits::READ_BYTES;
-use super::queue::Pulse;
 
 /// Why there are no more frames.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +71,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
             return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
         }
         self.pulse.read.fetch_add(read as u64, Ordering::Relaxed);
+        self.pulse.heard.note();
         Ok(())
     }
 }

@@ -79,8 +79,8 @@ async fn a_busy_service_stops_the_reading_then_the_callers() {
             Some(result) => break result,
             None => calls.push(call),
         }
-        // Whatever can be written or read now is.
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        // The service takes three; the others stay on their way to it.
+        until(async || working.load(Ordering::Relaxed) == 1 + calls.len().min(3)).await;
     };
     assert_eq!(full, Err(Error::QueueFull));
     assert!(one.health(&two, Lane::Bulk).queued_bytes <= 3 << 20);

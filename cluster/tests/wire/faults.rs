@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use conclave_cluster::wire::{Breaker, Error, Lane, Phase, Tcp};
 use futures_util::FutureExt;
+use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep};
 
 use crate::pipes::Pipes;
@@ -24,6 +25,43 @@ async fn a_link_finds_a_restarted_peer_again() {
     let health = one.health(&two, Lane::Control);
     assert_eq!(health.connects, 2);
     assert_ne!(health.run, run, "another run of the peer is seen as such");
+}
+
+#[tokio::test]
+async fn a_run_that_ended_is_told_from_one_that_goes_on() {
+    let (one, two) = pair(echo()).await;
+    let dying = async {
+        until(async || one.health(&two, Lane::Control).phase == Phase::Connected).await;
+        let run = one.health(&two, Lane::Control).run.unwrap();
+        assert!(!one.links.has_ended(two.id, &two.address, run).await, "it listens");
+        two.links.shutdown().await;
+        run
+    };
+    let (lost, run) = tokio::join!(one.links.lost(two.id, &two.address), dying);
+    assert_eq!(lost, Some(run));
+    assert!(one.links.has_ended(two.id, &two.address, run).await, "nobody listens");
+
+    let again = conclave_cluster::wire::Options { seed: 99, ..options(2) };
+    let two = Node::start_on(&two.address, again, echo()).await;
+    assert!(one.links.has_ended(two.id, &two.address, run).await, "another run listens");
+    until(async || one.call(&two, Lane::Control, request(1)).await.is_ok()).await;
+    let run = one.health(&two, Lane::Control).run.unwrap();
+    assert!(!one.links.has_ended(two.id, &two.address, run).await);
+}
+
+#[tokio::test]
+async fn a_run_behind_something_that_accepts_and_says_nothing_has_not_ended() {
+    let one = Node::start(options(1), echo()).await;
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let closing = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let [silent_at, closing_at] = [&silent, &closing].map(|it| it.local_addr().unwrap().to_string());
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = closing.accept().await {
+            drop(stream);
+        }
+    });
+    assert!(!one.links.has_ended(2, &silent_at, 7).await, "it may be slow");
+    assert!(!one.links.has_ended(2, &closing_at, 7).await, "it may be a proxy");
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ struct Named {
 }
 
 fuzz_target!(|text: &str| {
-    if conclave_node::socket::read_text(&ByteString::from(text)).is_ok() {
+    if conclave_node::transport::ws::read_text(&ByteString::from(text)).is_ok() {
         assert!(text.trim_start().starts_with('{'), "an array would be taken for the fields in their order");
         let Named { op } =
             serde_json::from_str(text).expect("what is read as a message is JSON and names an op");

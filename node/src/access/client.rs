@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use conclave_cluster::state::id::{Domain, Key};
-use conclave_cluster::state::rules::Owner;
+use conclave_cluster::state::leader_rules::Owner;
 
 use super::network::Network;
 

@@ -8,12 +8,12 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use conclave_cluster::state::State;
 use conclave_cluster::state::allowance::{Balance, Charge, Tier};
-use conclave_cluster::state::command::Ask;
+use conclave_cluster::state::command::Op;
 use conclave_cluster::state::id::Key;
 use conclave_cluster::state::outcome::{Answer, Refusal};
-use conclave_cluster::state::{exchange, rendezvous};
+use conclave_cluster::state::query::{self, Query};
+use conclave_cluster::state::{invite_code, negotiation};
 use conclave_cluster::{Cluster, Draft, Error};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
@@ -51,70 +51,70 @@ impl From<Error> for Denied {
 /// There is an entry for each client with a request that holds or awaits a turn, so the map is bounded by the requests
 /// under way.
 #[derive(Debug, Clone, Default)]
-pub struct Guesses(Arc<Mutex<Turns>>);
+pub struct Guesses(Arc<Mutex<Semaphores>>);
 
 /// The turns of each client in each tier.
-type Turns = BTreeMap<(Key, Tier), Arc<Semaphore>>;
+type Semaphores = BTreeMap<(Key, Tier), Arc<Semaphore>>;
 
 /// One client's turn, or its place in the queue for one. Dropping it lets the next one in.
 #[derive(Debug)]
-struct Turn {
+struct GuessPermit {
     guesses: Guesses,
     whose: (Key, Tier),
     permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Guesses {
-    /// Looks for something that only those who were told its name should find. A hit costs `charge`, a miss
-    /// [`MISS_COST`]; the balance is what is left afterwards.
+    /// Looks for something that only those who were told its name should find; `found` says whether the answer is a hit. A
+    /// hit costs `charge`, a miss [`MISS_COST`]; the balance is what is left afterwards.
     ///
     /// # Errors
     /// If the client's window is spent, whether or not there is something under that name.
-    pub async fn look_up<R, M>(
+    pub async fn look_up<Q: Query, R, M>(
         &self,
         cluster: &Cluster,
         charge: Charge,
-        look: impl FnOnce(&State, u64) -> Result<R, M>,
+        query: Q,
+        found: impl FnOnce(Q::Answer) -> Result<R, M>,
     ) -> Result<(Result<R, M>, Balance), Denied> {
         cluster.admits(&charge).map_err(Denied::Spent)?;
-        let turn = self.turn(cluster, &charge).await?;
+        let permit = self.turn(cluster, &charge).await?;
         // While it waited for its turn, others may have spent the rest.
         cluster.admits(&charge).map_err(Denied::Spent)?;
-        let seen = cluster.read(|state, now_ms| (look(state, now_ms), state.balance(&charge, now_ms)));
-        let (found, before) = seen.await?;
+        let (answer, before) = cluster.read_linearizable((query, query::Balance(charge))).await?;
         if before.remaining < charge.count {
             return Err(Denied::Spent(before));
         }
-        match found {
+        match found(answer) {
             Ok(found) => Ok((Ok(found), cluster.charge_read(charge).map_err(Denied::Spent)?)),
             Err(missed) => {
-                let after = turn.spend(cluster, Charge { count: MISS_COST, ..charge }).await?;
+                let after = permit.spend(cluster, Charge { count: MISS_COST, ..charge }).await?;
                 Ok((Err(missed), after.unwrap_or(before)))
             }
         }
     }
 
-    /// Has `draft` carried out by `carry`. If its refusal tells that something exists, the rest of [`MISS_COST`] is
-    /// charged before the refusal is returned.
+    /// Proposes `draft` by `propose`. If its refusal tells that something exists, the rest of [`MISS_COST`] is charged
+    /// before the refusal is returned.
     ///
     /// # Errors
     /// The cluster's.
-    pub async fn carry(
+    pub async fn propose(
         &self,
         cluster: &Cluster,
         draft: Draft,
-        carry: impl AsyncFnOnce(Draft) -> Result<Answer, Error>,
+        propose: impl AsyncFnOnce(Draft) -> Result<Answer, Error>,
     ) -> Result<Answer, Error> {
-        let Some(charge) = draft.charge else { return carry(draft).await };
-        let turn = match takes_turns(&draft.ask) {
+        let Some(charge) = draft.charge else { return propose(draft).await };
+        let permit = match takes_turns(&draft.op) {
             true => Some(self.turn(cluster, &charge).await?),
             false => None,
         };
-        let mut answer = carry(draft).await?;
+        let mut answer = propose(draft).await?;
         if answer.outcome.as_ref().is_err_and(tells) {
             let rest = Charge { count: MISS_COST.saturating_sub(charge.count), ..charge };
-            let balance = match turn {
-                Some(turn) => turn.spend(cluster, rest).await?,
+            let balance = match permit {
+                Some(permit) => permit.spend(cluster, rest).await?,
                 None => spend(cluster, rest).await?,
             };
             answer.balance = balance.or(answer.balance);
@@ -122,26 +122,26 @@ impl Guesses {
         Ok(answer)
     }
 
-    async fn turn(&self, cluster: &Cluster, charge: &Charge) -> Result<Turn, Error> {
+    async fn turn(&self, cluster: &Cluster, charge: &Charge) -> Result<GuessPermit, Error> {
         let whose = (charge.client, charge.tier);
         let turns = {
             let mut all = self.lock();
             all.entry(whose).or_insert_with(|| Arc::new(Semaphore::new(turns(charge.limit)))).clone()
         };
         // From here on the entry is removed with its last turn, even if this one is never reached.
-        let mut turn = Turn { guesses: self.clone(), whose, permit: None };
-        let permit = cluster.while_led(Instant::now(), turns.acquire_owned()).await?;
-        turn.permit = Some(permit.expect("the semaphore is never closed"));
-        Ok(turn)
+        let mut permit = GuessPermit { guesses: self.clone(), whose, permit: None };
+        let acquired = cluster.wait_unless_leaderless(Instant::now(), turns.acquire_owned()).await?;
+        permit.permit = Some(acquired.expect("the semaphore is never closed"));
+        Ok(permit)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Turns> {
+    fn lock(&self) -> MutexGuard<'_, Semaphores> {
         // A map of counters is sound whatever happened to the one who held it.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Turn {
+impl GuessPermit {
     /// Charges the client and ends the turn, once that is committed. If the request is abandoned meanwhile, the turn is
     /// kept until then all the same: it would be a free try otherwise.
     async fn spend(self, cluster: &Cluster, charge: Charge) -> Result<Option<Balance>, Error> {
@@ -156,7 +156,7 @@ impl Turn {
     }
 }
 
-impl Drop for Turn {
+impl Drop for GuessPermit {
     fn drop(&mut self) {
         let mut all = self.guesses.lock();
         drop(self.permit.take());
@@ -169,7 +169,7 @@ impl Drop for Turn {
 
 /// Charges what is left of `charge`, in the log.
 async fn spend(cluster: &Cluster, charge: Charge) -> Result<Option<Balance>, Error> {
-    let draft = Draft { charge: Some(charge), ..Draft::of(Ask::Spend) };
+    let draft = Draft { charge: Some(charge), ..Draft::of(Op::Spend) };
     Ok(cluster.propose(draft).await?.balance)
 }
 
@@ -177,18 +177,20 @@ async fn spend(cluster: &Cluster, charge: Charge) -> Result<Option<Balance>, Err
 fn tells(refusal: &Refusal) -> bool {
     matches!(
         refusal,
-        Refusal::Rendezvous(rendezvous::Refusal::InUse)
-            | Refusal::Exchange(exchange::Refusal::PinInUse)
+        Refusal::Rendezvous(invite_code::Refusal::InUse)
+            | Refusal::Negotiation(negotiation::Refusal::PinInUse)
             | Refusal::Transfer(_)
     )
 }
 
-/// Whether the wishes of one client are carried out in turns. Those about transfers are not: their tier
+/// Whether the commands of one client are carried out in turns. Those about transfers are not: their tier
 /// admits so many that those under way add next to nothing, and a transfer would be slowed down.
-fn takes_turns(ask: &Ask) -> bool {
-    match ask {
-        Ask::Rendezvous(_) => true,
-        Ask::Exchange(exchange::Ask { verb: exchange::Verb::Create { pin, .. }, .. }) => pin.is_some(),
+fn takes_turns(op: &Op) -> bool {
+    match op {
+        Op::Rendezvous(_) => true,
+        Op::Negotiation(negotiation::Op { action: negotiation::Action::Create { pin, .. }, .. }) => {
+            pin.is_some()
+        }
         _ => false,
     }
 }

@@ -10,7 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ring::hmac;
 
-use super::files;
+use super::bounded_file;
 
 /// Fewer bytes could be guessed from one credential.
 const SECRET_BYTES_MIN: usize = 16;
@@ -100,9 +100,9 @@ impl Ice {
 }
 
 fn secret(path: &Path) -> Result<hmac::Key, Error> {
-    let bytes = files::read(path, SECRET_BYTES_MAX)
+    let bytes = bounded_file::read(path, SECRET_BYTES_MAX)
         .map_err(|error| Error::Unreadable { path: path.to_owned(), error })?;
-    let secret = files::without_line_end(&bytes);
+    let secret = bounded_file::without_line_end(&bytes);
     if secret.len() < SECRET_BYTES_MIN {
         return Err(Error::Short(path.to_owned()));
     }

@@ -1,31 +1,31 @@
 //! Who asks, how much they may ask, and what they may touch.
 //!
-//! [`client`] and [`network`] tell addresses apart, [`allowance`] says how much each may ask, [`guessing`] what a wrong guess costs. [`auth`] makes a
-//! [`Credential`] of a token, which [`bearer`] found in a request, [`certificate`] of a client's certificate; [`ice`] makes credentials for TURN servers.
+//! [`client`] and [`network`] tell addresses apart, [`tier_limits`] says how much each may ask, [`guessing`] what a wrong guess costs. [`auth`] makes a
+//! [`Credential`] of a token, which [`bearer`] found in a request, [`client_certificate`] of a client's certificate; [`ice`] makes credentials for TURN servers.
 
-pub mod allowance;
 pub mod auth;
 pub mod bearer;
-pub mod certificate;
+pub(crate) mod bounded_file;
 pub mod client;
-pub mod credential;
-pub(crate) mod files;
-pub mod forwarded;
-pub mod grant;
+pub mod client_certificate;
+pub mod credential_rights;
+pub mod forwarded_header;
 pub mod guessing;
 pub mod ice;
+pub mod name_pattern;
 pub mod network;
 pub mod signature;
+pub mod tier_limits;
 pub(crate) mod watch;
 
-pub use crate::admission::streams as admission;
-pub use allowance::{Rule, Tiers};
+pub use crate::admission::connection_limiter as admission;
 pub use auth::Auth;
-pub use credential::{Credential, Scope};
-pub use grant::Grant;
+pub use credential_rights::{Credential, Scope};
 pub use guessing::Guesses;
 pub use ice::Ice;
+pub use name_pattern::Grant;
 pub use network::Network;
+pub use tier_limits::{Rule, Tiers};
 
 /// Who may come in, and with what. Cheap to clone; all clones are the same.
 #[derive(Debug, Clone)]
@@ -33,7 +33,7 @@ pub struct Access {
     /// Judges tokens.
     pub auth: Auth,
     /// Lets long-lived connections in.
-    pub door: admission::Door,
+    pub limiter: admission::ConnectionLimiter,
     /// Makes credentials for TURN servers.
     pub ice: Ice,
 }
@@ -50,9 +50,18 @@ pub enum Error {
 }
 
 /// Everybody may come in.
+#[cfg(test)]
 impl Default for Access {
     fn default() -> Self {
         let auth = Auth::new(auth::Options::default()).expect("there is no file to read");
-        Self { auth, door: admission::Door::new(admission::Rules::default()), ice: Ice::default() }
+        let (most, window) = (1 << 20, std::time::Duration::from_secs(60));
+        let rules = admission::Rules {
+            connections_max: most,
+            per_client_max: most,
+            opens: 1 << 20,
+            window,
+            clients_max: most,
+        };
+        Self { auth, limiter: admission::ConnectionLimiter::new(rules), ice: Ice::default() }
     }
 }

@@ -1,20 +1,19 @@
-//! What stands in front of one peer's mailbox on this node.
+//! The actor of one peer's mailbox on this node.
 
 use conclave_cluster::Cluster;
 
-use super::Place;
-use super::front::{Front, Kind};
+use super::StateKey;
+use super::key_actor::{KeyActor, Kind};
 
-/// Carries the calls for a peer's mailbox and wakes whoever waits for it here: long polls, and whatever else listens
-/// at the same bell, since poll and push share one queue.
-pub(super) type DeviceActor = Front<Device>;
+/// Notifies the long polls, the event stream or the socket that waits for a peer's signals. Each takes them from the
+/// mailbox itself: the actor never holds a signal, so none is delivered twice, and none is lost with the actor.
+pub(super) type DeviceActor = KeyActor<Device>;
 
-/// Adds nothing: a listener pulls from the mailbox itself when it is woken. The actor never holds a signal, so that
-/// nothing is delivered twice and nothing is lost with it.
+/// A device holds nothing but its watchers.
 pub(super) struct Device;
 
 impl Kind for Device {
-    fn begin(_: Place, _: Cluster) -> Self {
+    fn begin(_: StateKey, _: Cluster) -> Self {
         Self
     }
 }

@@ -4,7 +4,7 @@ use conclave_cluster::Hint;
 use conclave_cluster::state::effect::Effect;
 use tokio::sync::mpsc;
 
-use super::{Place, Registry};
+use super::{Registry, StateKey};
 
 /// Delivers hints to the actors that live on this node until there are no more hints.
 ///
@@ -12,7 +12,7 @@ use super::{Place, Registry};
 pub async fn run(mut hints: mpsc::Receiver<Hint>, registry: Registry) {
     while let Some(hint) = hints.recv().await {
         match hint {
-            Hint::Effect(Effect::Wake(domain, key)) => registry.wake(&Place { domain, key }),
+            Hint::Effect(Effect::Wake(domain, key)) => registry.wake(&StateKey { domain, key }),
             Hint::WakeAll => registry.wake_all(),
         }
     }

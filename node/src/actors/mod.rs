@@ -1,18 +1,18 @@
-//! Who waits here.
+//! Actors: for each key in use on this node, everybody who is interested in it.
 //!
-//! Actors hold no truth: what is so is in the replicated state. A `SessionActor` fronts one transfer, exchange or other
-//! key in use on this node, a `DeviceActor` one peer's mailbox, a `RoomActor` one room. They order and bound the calls to
-//! the cluster for their key, and wake whoever waits when [`dispatch`] says that the key changed. [`Registry`] finds or
-//! starts them.
+//! A `SessionActor` belongs to a transfer, a negotiation or another key, a `DeviceActor` to a peer's mailbox, a `RoomActor`
+//! to a room. Long polls, event streams and sockets subscribe to them; [`dispatch`] tells them what the replicated state
+//! changed; a `RoomActor` delivers, the others notify. A `SessionActor` also remembers when its key's lease was renewed.
+//! Actors hold no truth, and commands do not pass them: those go to the cluster directly. [`Registry`] finds or starts
+//! actors.
 //!
-//! No wake-up is lost: a watcher is registered first, then looks at the state, then waits. An effect that was
-//! applied before the look is seen by the look, one applied after it rings.
+//! No wake-up is lost: a watcher subscribes first, then reads the state, then waits. A change applied before the read is
+//! seen by the read, and one applied after it notifies.
 
-mod desk;
 mod device;
 pub mod dispatch;
-mod front;
-mod line;
+mod idle_check;
+mod key_actor;
 mod registry;
 pub mod room;
 mod session;
@@ -23,7 +23,7 @@ use conclave_cluster::state::id::{Domain, Key};
 
 /// What an actor fronts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Place {
+pub struct StateKey {
     /// What kind of thing.
     pub domain: Domain,
     /// Which one.

@@ -1,8 +1,8 @@
 //! The actor in front of one room on this node: one reader of its history for all members that are connected here.
 
-mod cast;
-mod note;
-mod presence;
+mod datagram;
+mod event;
+mod member_handle;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -11,16 +11,17 @@ use std::time::Duration;
 use actix::{Handler, Message, MessageResult};
 use conclave_cluster::Cluster;
 use conclave_cluster::state::id::Key;
+use conclave_cluster::state::query::{self, Page};
 use conclave_cluster::state::room;
 use tokio::time::Instant;
 
-use super::Place;
-use super::front::{Front, Kind};
-use cast::Cast;
+use super::StateKey;
+use super::key_actor::{KeyActor, Kind};
+use datagram::Datagram;
 
-pub use cast::{onward, run};
-pub use note::{Event, Note};
-pub use presence::Presence;
+pub use datagram::{onward, run};
+pub use event::{Broadcast, Event};
+pub use member_handle::Presence;
 
 /// Messages taken from the history at a time, and their bytes.
 const BATCH_MESSAGES_MAX: usize = 256;
@@ -31,7 +32,7 @@ const GAP_MESSAGES_MAX: usize = 32;
 const GAP_BYTES_MAX: usize = 96 << 10;
 /// For how long the list of nodes that have members is good.
 const NODES_FRESH: Duration = Duration::from_millis(250);
-/// What may wait for the actor beside wakes; a cast that finds it full is dropped.
+/// What may wait for the actor beside wakes; a datagram that finds it full is dropped.
 const QUEUE_MAX: usize = 4096;
 
 /// A member that is connected here.
@@ -40,7 +41,7 @@ pub trait Listener: Send + 'static {
     fn begin(&self, members: &BTreeSet<Key>);
 
     /// Takes an event without waiting. False: it takes no more, and is forgotten.
-    fn hear(&self, note: &Note) -> bool;
+    fn hear(&self, event: &Broadcast) -> bool;
 
     /// The message at `offset` is its own: it is not told, and does not lack it.
     fn pass(&self, offset: u64);
@@ -77,7 +78,7 @@ struct Part {
 }
 
 /// The actor of a room.
-pub(super) type RoomActor = Front<Room>;
+pub(super) type RoomActor = KeyActor<Room>;
 
 /// Reads a room's history once for all of its members on this node, and tells them.
 pub(super) struct Room {
@@ -100,38 +101,26 @@ struct Local {
     listener: Box<dyn Listener>,
 }
 
-/// One look at the replica.
-struct Seen {
-    view: room::View,
-    messages: Vec<Arc<room::Message>>,
-    members: Option<Vec<Key>>,
-}
-
 impl Room {
     /// Tells the members here everything that is new.
     fn catch_up(&mut self) {
         loop {
-            let (told, version) = (self.told, self.members_version);
-            let key = self.key;
-            let seen = self.cluster.glance(|state, now_ms| {
-                let view = state.room(&key, now_ms)?;
-                let after = if view.epoch == self.epoch { told } else { 0 };
-                let messages = state.room_messages(&key, after, BATCH_MESSAGES_MAX, BATCH_BYTES_MAX, now_ms);
-                let moved = view.members_version != version || view.epoch != self.epoch;
-                Some(Seen { view, messages, members: moved.then(|| state.room_members(&key)) })
-            });
-            let Some(seen) = seen else { return self.lose_all() };
-            if seen.view.epoch != self.epoch {
+            let (key, epoch, version) = (self.key, self.epoch, self.members_version);
+            let page = Page { after: self.told, count_max: BATCH_MESSAGES_MAX, bytes_max: BATCH_BYTES_MAX };
+            let members = query::RoomMembersSince(key, epoch, version);
+            let (seen, members) = self.cluster.read_stale((query::RoomSince(key, epoch, page), members));
+            let Some((view, messages)) = seen else { return self.lose_all() };
+            if view.epoch != self.epoch {
                 // Nobody here was in a room of that name before it was forgotten; who thinks so has to come anew.
                 self.lose_all();
-                self.epoch = seen.view.epoch;
+                self.epoch = view.epoch;
                 self.told = 0;
             }
-            let more = seen.messages.len() == BATCH_MESSAGES_MAX
-                || seen.messages.last().is_some_and(|last| last.offset < seen.view.last);
-            self.tell_messages(seen.messages, &seen.view);
-            if let Some(members) = seen.members {
-                self.members_version = seen.view.members_version;
+            let more = messages.len() == BATCH_MESSAGES_MAX
+                || messages.last().is_some_and(|last| last.offset < view.last);
+            self.tell_messages(messages, &view);
+            if let Some(members) = members {
+                self.members_version = view.members_version;
                 self.tell_members(members.into_iter().collect());
             }
             if !more {
@@ -146,7 +135,7 @@ impl Room {
                 self.lose_before(message.offset);
             }
             self.told = message.offset;
-            self.tell(&Note::new(view.epoch, Event::Message(message)), Some(self.told));
+            self.tell(&Broadcast::new(view.epoch, Event::Message(message)), Some(self.told));
         }
         // What is in no history any more although it was never told is lost to those who are here.
         if self.told < view.last && view.first > view.last {
@@ -160,28 +149,28 @@ impl Room {
         let left: Vec<_> = self.members.difference(&members).copied().collect();
         self.members = members;
         for member in joined {
-            self.tell(&Note::new(self.epoch, Event::Joined(member)), None);
+            self.tell(&Broadcast::new(self.epoch, Event::Joined(member)), None);
         }
         for member in left {
             // A member that counts as gone, because this node was cut off, must join again.
             if let Some(local) = self.local.remove(&member) {
                 local.listener.lose();
             }
-            self.tell(&Note::new(self.epoch, Event::Left(member)), None);
+            self.tell(&Broadcast::new(self.epoch, Event::Left(member)), None);
         }
     }
 
-    fn tell(&mut self, note: &Note, offset: Option<u64>) {
+    fn tell(&mut self, broadcast: &Broadcast, offset: Option<u64>) {
         self.local.retain(|member, local| {
             let has = offset.is_some_and(|offset| !local.live || offset <= local.after);
             if has {
                 return true;
             }
-            if note.sender() == Some(member) {
+            if broadcast.sender() == Some(member) {
                 offset.into_iter().for_each(|offset| local.listener.pass(offset));
                 return true;
             }
-            local.listener.hear(note)
+            local.listener.hear(broadcast)
         });
     }
 
@@ -219,10 +208,8 @@ impl Room {
             return true;
         };
         if after < told {
-            let key = self.key;
-            let gap = self.cluster.glance(|state, now_ms| {
-                state.room_messages(&key, after, GAP_MESSAGES_MAX, GAP_BYTES_MAX, now_ms)
-            });
+            let page = Page { after, count_max: GAP_MESSAGES_MAX, bytes_max: GAP_BYTES_MAX };
+            let gap = self.cluster.read_stale(query::RoomMessages(self.key, page));
             if gap.first().is_none_or(|first| first.offset != after + 1) {
                 // It went out of the history just now.
                 local.listener.lose();
@@ -236,7 +223,7 @@ impl Room {
                 if message.member == member {
                     local.listener.pass(message.offset);
                 } else {
-                    local.listener.hear(&Note::new(self.epoch, Event::Message(message)));
+                    local.listener.hear(&Broadcast::new(self.epoch, Event::Message(message)));
                 }
             }
         }
@@ -252,22 +239,20 @@ impl Room {
     }
 
     /// Tells the members here, and the other nodes.
-    fn cast(&mut self, Cast { member, data, onward }: Cast) {
+    fn cast(&mut self, Datagram { member, data, onward }: Datagram) {
         if let Some(onward) = onward {
             let cluster = self.cluster.clone();
-            cluster.cast(self.nodes(), &onward);
+            cluster.send_datagram(self.nodes(), &onward);
         }
-        let at_ms = self.cluster.glance(|_, now_ms| now_ms);
-        self.tell(&Note::new(self.epoch, Event::Volatile { member, data, at_ms }), None);
+        let at_ms = self.cluster.read_stale(query::Now);
+        self.tell(&Broadcast::new(self.epoch, Event::Volatile { member, data, at_ms }), None);
     }
 
     /// The other nodes that have members.
     fn nodes(&mut self) -> &[u64] {
         let fresh = self.nodes.as_ref().is_some_and(|(_, at)| at.elapsed() < NODES_FRESH);
         if !fresh {
-            let key = self.key;
-            let nodes = self.cluster.glance(|state, now_ms| state.room_nodes(&key, now_ms));
-            self.nodes = Some((nodes, Instant::now()));
+            self.nodes = Some((self.cluster.read_stale(query::RoomNodes(self.key)), Instant::now()));
         }
         self.nodes.as_ref().map_or(&[], |(nodes, _)| nodes)
     }
@@ -276,11 +261,10 @@ impl Room {
 impl Kind for Room {
     const QUEUE_MAX: Option<usize> = Some(QUEUE_MAX);
 
-    fn begin(place: Place, cluster: Cluster) -> Self {
-        let key = place.key;
-        let (view, members) = cluster.glance(|state, now_ms| {
-            (state.room(&key, now_ms), state.room_members(&key).into_iter().collect())
-        });
+    fn begin(target: StateKey, cluster: Cluster) -> Self {
+        let key = target.key;
+        let (view, members) = cluster.read_stale((query::Room(key), query::RoomMembers(key)));
+        let members = members.into_iter().collect();
         let (epoch, told, members_version) =
             view.map_or((0, 0, 0), |view| (view.epoch, view.last, view.members_version));
         Self { key, cluster, epoch, told, members_version, members, local: HashMap::new(), nodes: None }
@@ -315,10 +299,10 @@ impl Handler<Part> for RoomActor {
     }
 }
 
-impl Handler<Cast> for RoomActor {
+impl Handler<Datagram> for RoomActor {
     type Result = ();
 
-    fn handle(&mut self, cast: Cast, _: &mut Self::Context) {
-        self.kind.cast(cast);
+    fn handle(&mut self, datagram: Datagram, _: &mut Self::Context) {
+        self.kind.cast(datagram);
     }
 }

@@ -1,18 +1,18 @@
-//! What stands in front of one transfer, exchange or other key in use on this node.
+//! The actor of a transfer, a negotiation or another key that is in use on this node.
 
 use conclave_cluster::Cluster;
 
-use super::Place;
-use super::front::{Front, Kind};
+use super::StateKey;
+use super::key_actor::{KeyActor, Kind};
 
-/// The actor of such a key.
-pub(super) type SessionActor = Front<Session>;
+/// Its long polls and streams are the watchers of [`KeyActor`]; they read the state themselves when they are notified.
+pub(super) type SessionActor = KeyActor<Session>;
 
-/// Adds nothing: those who wait look at the state themselves.
+/// A session holds nothing but its watchers.
 pub(super) struct Session;
 
 impl Kind for Session {
-    fn begin(_: Place, _: Cluster) -> Self {
+    fn begin(_: StateKey, _: Cluster) -> Self {
         Self
     }
 }

@@ -11,12 +11,12 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::net::TcpStream;
 
-use super::report::{Add, Failure, Status, Transfer};
+use super::api_types::{Add, Failure, Status, Transfer};
 
 /// Bytes of an answer; a status of a thousand nodes is far shorter.
 const ANSWER_BYTES_MAX: usize = 4 << 20;
 
-/// Why there is no answer, or not the wished one.
+/// Why there is no answer, or not the expected one.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Not a URL that can be called.
@@ -184,8 +184,8 @@ impl Client {
     }
 }
 
-fn body(wish: &impl Serialize) -> Bytes {
-    Bytes::from(serde_json::to_vec(wish).expect("a wish of plain fields is JSON"))
+fn body(body: &impl Serialize) -> Bytes {
+    Bytes::from(serde_json::to_vec(body).expect("a body of plain fields is JSON"))
 }
 
 #[cfg(test)]

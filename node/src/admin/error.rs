@@ -6,7 +6,7 @@ use actix_web::{HttpResponse, ResponseError};
 use conclave_cluster::MembershipError;
 use uuid::Uuid;
 
-use super::report::Failure;
+use super::api_types::Failure;
 
 /// Why an operator got no yes.
 #[derive(Debug, thiserror::Error)]

@@ -2,12 +2,12 @@
 //!
 //! It is a listener of its own, on loopback unless told otherwise, since whoever reaches it controls the cluster.
 
+pub mod api_types;
 pub mod client;
-mod door;
 mod error;
-mod host;
-pub mod report;
+mod host_header;
 mod server;
+mod state;
 
-pub use door::{Door, Phase};
 pub use server::{listen, observe};
+pub use state::{AdminState, Phase};

@@ -17,12 +17,12 @@ use conclave_cluster::{Change, Cluster};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
-use super::door::Door;
+use super::api_types::{self, Add, Node, Status, Transfer};
 use super::error::Error;
-use super::host;
-use super::report::{self, Add, Node, Status, Transfer};
+use super::host_header;
+use super::state::AdminState;
 
-/// Bytes of a body; the longest wish is far shorter.
+/// Bytes of a body; the longest request is far shorter.
 const BODY_BYTES_MAX: usize = 4096;
 /// Sockets shown at once.
 const LISTED_MAX: usize = 1000;
@@ -30,26 +30,26 @@ const LISTED_MAX: usize = 1000;
 const CONNECTIONS_MAX: usize = 32;
 
 /// A server that answers on `listener` until it is stopped.
-pub fn listen(listener: TcpListener, door: Door) -> std::io::Result<Server> {
-    start(listener, door, |app| {
+pub fn listen(listener: TcpListener, state: AdminState) -> std::io::Result<Server> {
+    start(listener, state, |app| {
         observing(app);
         controlling(app);
     })
 }
 
 /// A server for metrics and health alone: nobody who reaches it controls anything.
-pub fn observe(listener: TcpListener, door: Door) -> std::io::Result<Server> {
-    start(listener, door, observing)
+pub fn observe(listener: TcpListener, state: AdminState) -> std::io::Result<Server> {
+    start(listener, state, observing)
 }
 
 fn start(
     listener: TcpListener,
-    door: Door,
+    state: AdminState,
     routes: impl Fn(&mut web::ServiceConfig) + Copy + Send + 'static,
 ) -> std::io::Result<Server> {
     let server = HttpServer::new(move || {
         App::new()
-            .app_data(web::Data::new(door.clone()))
+            .app_data(web::Data::new(state.clone()))
             .app_data(web::PayloadConfig::new(BODY_BYTES_MAX))
             .app_data(web::QueryConfig::default().error_handler(|_, _| Error::Query.into()))
             .wrap(from_fn(guard))
@@ -123,20 +123,20 @@ fn from_page(request: &ServiceRequest) -> Option<Error> {
     let mut hosts = request.headers().get_all(HOST);
     // A tool of HTTP/1.0 names none; a browser always does.
     let foreign = request.app_config().local_addr().ip().is_loopback()
-        && hosts.any(|host| !host.to_str().is_ok_and(host::is_loopback));
+        && hosts.any(|host| !host.to_str().is_ok_and(host_header::is_loopback));
     foreign.then_some(Error::Host)
 }
 
-async fn metrics(door: web::Data<Door>) -> HttpResponse {
-    HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(door.metrics())
+async fn metrics(state: web::Data<AdminState>) -> HttpResponse {
+    HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(state.metrics())
 }
 
 async fn live() -> HttpResponse {
     HttpResponse::Ok().json(json!({"status": "ok"}))
 }
 
-async fn ready(door: web::Data<Door>) -> Result<HttpResponse, Error> {
-    let failing = door.unready().await;
+async fn ready(state: web::Data<AdminState>) -> Result<HttpResponse, Error> {
+    let failing = state.unready().await;
     if failing.is_empty() {
         Ok(HttpResponse::Ok().json(json!({"status": "ok"})))
     } else {
@@ -144,56 +144,56 @@ async fn ready(door: web::Data<Door>) -> Result<HttpResponse, Error> {
     }
 }
 
-async fn status(door: web::Data<Door>) -> Result<HttpResponse, Error> {
-    Ok(HttpResponse::Ok().json(cluster(&door)?.status().await))
+async fn status(state: web::Data<AdminState>) -> Result<HttpResponse, Error> {
+    Ok(HttpResponse::Ok().json(cluster(&state)?.status().await))
 }
 
 /// Who is connected to this node, without saying who it is.
-async fn sockets(door: web::Data<Door>) -> Result<HttpResponse, Error> {
-    let sockets = door.sockets().ok_or(Error::Starting)?;
+async fn sockets(state: web::Data<AdminState>) -> Result<HttpResponse, Error> {
+    let sockets = state.sockets().ok_or(Error::Starting)?;
     Ok(HttpResponse::Ok().json(json!({"count": sockets.count(), "sockets": sockets.list(LISTED_MAX)})))
 }
 
 async fn add(
-    door: web::Data<Door>,
-    query: web::Query<report::Change>,
+    state: web::Data<AdminState>,
+    query: web::Query<api_types::Change>,
     body: web::Bytes,
 ) -> Result<HttpResponse, Error> {
     let Add { id, peer } = parse(&body, "{\"id\": 4, \"peer\": \"host:port\"} is asked for")?;
-    cluster(&door)?.add(id, peer, change(&query)).await?;
+    cluster(&state)?.add(id, peer, change(&query)).await?;
     tracing::info!(id, "added a learner");
     Ok(done())
 }
 
 async fn promote(
-    door: web::Data<Door>,
+    state: web::Data<AdminState>,
     id: web::Path<String>,
-    query: web::Query<report::Change>,
+    query: web::Query<api_types::Change>,
 ) -> Result<HttpResponse, Error> {
     let id = node_id(&id)?;
-    cluster(&door)?.promote(id, change(&query)).await?;
+    cluster(&state)?.promote(id, change(&query)).await?;
     tracing::info!(id, "made a learner a voter");
     Ok(done())
 }
 
 async fn remove(
-    door: web::Data<Door>,
+    state: web::Data<AdminState>,
     id: web::Path<String>,
-    query: web::Query<report::Change>,
+    query: web::Query<api_types::Change>,
 ) -> Result<HttpResponse, Error> {
     let id = node_id(&id)?;
-    cluster(&door)?.remove(id, change(&query)).await?;
+    cluster(&state)?.remove(id, change(&query)).await?;
     tracing::info!(id, "removed a node");
     Ok(done())
 }
 
-async fn lead(door: web::Data<Door>, body: web::Bytes) -> Result<HttpResponse, Error> {
+async fn lead(state: web::Data<AdminState>, body: web::Bytes) -> Result<HttpResponse, Error> {
     let Transfer { to } = if body.is_empty() {
         Transfer::default()
     } else {
         parse(&body, "{\"to\": 2} or nothing is asked for")?
     };
-    let cluster = cluster(&door)?;
+    let cluster = cluster(&state)?;
     let to = match to {
         Some(to) => to,
         None => seen(cluster.status().await).successor().ok_or(Error::NoSuccessor)?,
@@ -203,13 +203,13 @@ async fn lead(door: web::Data<Door>, body: web::Bytes) -> Result<HttpResponse, E
     Ok(HttpResponse::Ok().json(json!({"status": "ok", "leader": to})))
 }
 
-fn change(query: &report::Change) -> Change {
+fn change(query: &api_types::Change) -> Change {
     let within = query.within_ms.map_or(Change::default().within, Duration::from_millis);
     Change { force: query.force, within }
 }
 
-fn cluster(door: &Door) -> Result<&Cluster, Error> {
-    door.cluster().ok_or(Error::Starting)
+fn cluster(state: &AdminState) -> Result<&Cluster, Error> {
+    state.cluster().ok_or(Error::Starting)
 }
 
 fn done() -> HttpResponse {
@@ -227,13 +227,13 @@ fn parse<T: DeserializeOwned>(body: &[u8], asked: &'static str) -> Result<T, Err
 fn seen(status: conclave_cluster::Status) -> Status {
     let conclave_cluster::Status { leader, term, majority, nodes } = status;
     let conclave_cluster::Majority { voters, reachable, needed } = majority;
-    let majority = Some(report::Majority { voters, reachable, needed });
+    let majority = Some(api_types::Majority { voters, reachable, needed });
     let nodes = nodes.into_iter().map(|node| Node {
         id: node.id,
         http: node.http,
         admin: node.admin,
         pid: node.pid,
-        role: node.role,
+        role: node.role.name().to_owned(),
         applied: node.applied,
         last_log: node.last_log,
     });
@@ -245,7 +245,7 @@ mod tests {
     use actix_web::http::StatusCode;
     use actix_web::test::{TestRequest, call_service, init_service, read_body};
 
-    use super::super::report::Failure;
+    use super::super::api_types::Failure;
     use super::*;
     use crate::telemetry::metrics::{About, Metrics};
 
@@ -262,8 +262,8 @@ mod tests {
         routes: impl FnOnce(&mut web::ServiceConfig),
     ) -> (StatusCode, Vec<u8>) {
         let about = About { id: 1, name: "one".to_owned(), edition: "consumer" };
-        let door = Door::new(Metrics::detached().unwrap(), about);
-        let app = App::new().app_data(web::Data::new(door)).wrap(from_fn(guard)).configure(routes);
+        let state = AdminState::new(Metrics::detached().unwrap(), about);
+        let app = App::new().app_data(web::Data::new(state)).wrap(from_fn(guard)).configure(routes);
         let app = init_service(app).await;
         let response = call_service(&app, request.to_request()).await;
         for (name, value) in headers() {

@@ -4,19 +4,21 @@
 //! What is counted here is counted by each node for itself; what the cluster stores is counted in its state.
 
 pub mod buffers;
-pub mod client;
+pub mod client_identity;
+pub mod connection_limiter;
+mod controller;
 pub mod descriptors;
-pub mod flow;
-pub mod pace;
+pub mod fair_semaphore;
+pub mod large_body;
 mod recent;
+pub mod request_rate;
 pub mod share;
-pub mod streams;
-pub mod turns;
+pub mod socket_rates;
 
-use flow::Flow;
-use pace::{Pace, Rate};
+use fair_semaphore::FairSemaphore;
+use request_rate::{Pace, Rate};
 use share::{Bounds, Parts, Share};
-use turns::Turns;
+use socket_rates::Flow;
 
 /// TLS handshakes at once; more wait, within their time.
 const HANDSHAKES_MAX: usize = 256;
@@ -46,7 +48,7 @@ pub struct Shares {
     /// Connections, from their first byte on.
     pub connections: Share,
     /// TLS handshakes under way.
-    pub handshakes: Turns,
+    pub handshakes: FairSemaphore,
     /// Requests that wait for a change.
     pub waits: Share,
     /// Jobs under way.
@@ -64,7 +66,7 @@ impl Shares {
         Self {
             // The server keeps all of them below their bound: there, more wait to be accepted.
             connections: Share::new(Bounds { all: usize::MAX, ..of(options.connections_max) }),
-            handshakes: Turns::new(of(HANDSHAKES_MAX)),
+            handshakes: FairSemaphore::new(of(HANDSHAKES_MAX)),
             waits: Share::new(of(options.waits_max)),
             jobs: Share::new(of(JOBS_MAX)),
             free: options.free.map(Pace::new),

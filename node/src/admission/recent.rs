@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::client::Client;
+use super::client_identity::Client;
 
 /// Clients that are remembered. Beyond it the half that was not heard of for longest is forgotten.
 pub(super) const CLIENTS_MAX: usize = 65_536;

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::client::{Client, Site};
+use super::client_identity::{Client, Site};
 
 /// How many there may be. Whoever wants no bound says `usize::MAX`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,7 +105,7 @@ pub struct Share(Arc<Mutex<Counts>>);
 
 /// One of them, held by a client until this is dropped.
 #[derive(Debug)]
-pub struct Place {
+pub struct Slot {
     share: Share,
     client: Client,
 }
@@ -121,9 +121,9 @@ impl Share {
     ///
     /// # Errors
     /// If the client, its site or the node has as many as it may.
-    pub fn enter(&self, client: Client) -> Result<Place, Refused> {
+    pub fn enter(&self, client: Client) -> Result<Slot, Refused> {
         self.lock().enter(client)?;
-        Ok(Place { share: self.clone(), client })
+        Ok(Slot { share: self.clone(), client })
     }
 
     /// How many are held.
@@ -136,14 +136,14 @@ impl Share {
     }
 }
 
-impl Place {
+impl Slot {
     /// Whose it is.
     pub fn client(&self) -> Client {
         self.client
     }
 }
 
-impl Drop for Place {
+impl Drop for Slot {
     fn drop(&mut self) {
         self.share.lock().leave(self.client);
     }

@@ -7,7 +7,7 @@ use clap::Subcommand;
 use crate::admin::client::{Client, Error};
 use crate::config::unit::parse_span;
 use crate::exit::Exit;
-use crate::terminal::{complain, print, table};
+use crate::terminal::{cluster_status_table, complain, print};
 
 /// What `admin.listen` is unless it is set.
 const DEFAULT_URL: &str = "http://127.0.0.1:9400";
@@ -25,7 +25,7 @@ The URL is that of any node's admin listener (admin.listen), from --url or CONCL
 Exit code 3 if the cluster refuses, 1 if it does not answer.")]
 pub(super) struct Arguments {
     #[command(subcommand)]
-    wish: Wish,
+    operation: Operation,
     /// A node's admin listener
     #[arg(
         long,
@@ -41,7 +41,7 @@ pub(super) struct Arguments {
 }
 
 #[derive(Debug, Subcommand)]
-enum Wish {
+enum Operation {
     /// Show who leads and how far each node is
     Status {
         /// As JSON
@@ -96,22 +96,24 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
 async fn ask(arguments: &Arguments) -> Result<String, Error> {
     let url = if arguments.url.is_empty() { DEFAULT_URL } else { &arguments.url };
     let client = Client::new(url, arguments.timeout)?;
-    Ok(match &arguments.wish {
-        Wish::Status { json: true } => format!("{}\n", client.status_as_sent().await?),
-        Wish::Status { json: false } => table::render(&client.status().await?, table::wants_colour()),
-        Wish::Add { id, peer } => {
+    Ok(match &arguments.operation {
+        Operation::Status { json: true } => format!("{}\n", client.status_as_sent().await?),
+        Operation::Status { json: false } => {
+            cluster_status_table::render(&client.status().await?, cluster_status_table::wants_colour())
+        }
+        Operation::Add { id, peer } => {
             client.add(*id, peer).await?;
             format!("node {id} is a learner now; `conclave cluster promote {id}` lets it vote\n")
         }
-        Wish::Promote { id, force } => {
+        Operation::Promote { id, force } => {
             client.promote(*id, *force).await?;
             format!("node {id} votes now\n")
         }
-        Wish::Remove { id, force } => {
+        Operation::Remove { id, force } => {
             client.remove(*id, *force).await?;
             format!("node {id} is removed; its id is not used again\n")
         }
-        Wish::TransferLeader { id } => {
+        Operation::TransferLeader { id } => {
             format!("node {} leads now\n", client.transfer_leader(*id).await?)
         }
     })

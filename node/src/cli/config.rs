@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
-use crate::config::{Config, DEFAULT, Effective, Environment, commented};
+use crate::config::{self, DEFAULT, Effective, Environment};
 use crate::exit::Exit;
 use crate::serve;
 use crate::terminal::{complain, print};
@@ -64,8 +64,8 @@ fn show(arguments: &Check, effective: &Effective) -> Exit {
     let rows = effective.rows();
     if arguments.json {
         let origins: serde_json::Map<_, _> =
-            rows.into_iter().map(|(key, _, origin)| (key.to_owned(), origin.into())).collect();
-        let all = serde_json::json!({"valid": true, "config": effective.config, "origins": origins});
+            rows.into_iter().map(|(key, _, origin)| (key, origin.into())).collect();
+        let all = serde_json::json!({"valid": true, "config": effective.table(), "origins": origins});
         return print(&format!("{all}\n"));
     }
     let mut text = String::from("The configuration is valid.\n");
@@ -115,8 +115,15 @@ fn without_user(mut arguments: impl Iterator<Item = String>) -> Vec<String> {
     kept
 }
 
-pub(super) fn print_default() -> Exit {
-    print(&commented(&Config::default()))
+#[derive(Debug, clap::Args)]
+pub(super) struct Default {
+    /// Print the page of reference instead, as Markdown
+    #[arg(long)]
+    markdown: bool,
+}
+
+pub(super) fn print_default(arguments: &Default) -> Exit {
+    print(&if arguments.markdown { config::reference() } else { config::template() })
 }
 
 #[cfg(test)]

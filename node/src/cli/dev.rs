@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::config::{DEFAULT, Effective, Environment};
-use crate::dev::{self, Options, lan};
+use crate::dev::{self, Options, lan_https};
 use crate::exit::Exit;
 use crate::terminal::complain;
 
@@ -51,8 +51,8 @@ pub(super) struct Arguments {
 
 impl Arguments {
     fn opening(&self, page: bool) -> bool {
-        let wished = self.open || (!self.no_open && !self.json && stdout().is_terminal() && has_desktop());
-        page && wished
+        let requested = self.open || (!self.no_open && !self.json && stdout().is_terminal() && has_desktop());
+        page && requested
     }
 }
 
@@ -137,7 +137,7 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
     if !unheeded.is_empty() {
         return complain(unheeded.join("\n"), Exit::Usage);
     }
-    let lan = match arguments.lan.map(|address| address.map_or_else(lan::address, Ok)).transpose() {
+    let lan = match arguments.lan.map(|address| address.map_or_else(lan_https::address, Ok)).transpose() {
         Ok(lan) => lan,
         Err(error) => return complain(error, Exit::Failed),
     };
@@ -187,7 +187,9 @@ mod tests {
         let set = |text: &str| unheeded(&[text.to_owned()]);
         assert_eq!(set("ttl.chunk=5s"), [""; 0]);
         assert!(set("http.listen = :3000")[0].contains("--base-port"));
+        let rows = effective(&[]).rows();
         for key in OURS {
+            assert!(rows.iter().any(|(name, ..)| name == key), "there is no key {key}");
             assert_eq!(set(&format!("{key}=1")).len(), 1, "{key}");
         }
     }

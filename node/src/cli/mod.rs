@@ -45,7 +45,7 @@ enum Command {
     /// Check a configuration and show what is in force
     CheckConfig(config::Check),
     /// Print every setting with its default and its meaning, as TOML
-    DefaultConfig,
+    DefaultConfig(config::Default),
     /// Print the version
     Version(version::Arguments),
 }
@@ -59,7 +59,7 @@ pub fn run() -> Exit {
         Command::Cluster(arguments) => cluster::run(&arguments),
         Command::Recover(arguments) => recover::run(&arguments),
         Command::CheckConfig(arguments) => config::check(&arguments),
-        Command::DefaultConfig => config::print_default(),
+        Command::DefaultConfig(arguments) => config::print_default(&arguments),
         Command::Version(arguments) => version::run(&arguments),
     }
 }
@@ -99,6 +99,7 @@ mod tests {
             "conclave cluster transfer-leader 2",
             "conclave check-config --json",
             "conclave default-config",
+            "conclave default-config --markdown",
             "conclave version --json",
         ] {
             if let Err(error) = Arguments::try_parse_from(line.split(' ')) {

@@ -2,9 +2,6 @@
 
 use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs as _};
 
-use serde::de::Error as _;
-use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
-
 /// Reads an address. Without a host it means all of this machine's IPv4 addresses; a name means the first of its own.
 pub(super) fn parse(text: &str) -> Result<SocketAddr, String> {
     if let Ok(address) = text.parse() {
@@ -22,33 +19,6 @@ pub(super) fn parse(text: &str) -> Result<SocketAddr, String> {
             Ok(mut found) => found.next().ok_or_else(wrong),
             Err(error) => Err(format!("`{host}` has no address: {error}")),
         },
-    }
-}
-
-pub(super) fn serialize<S: Serializer>(address: &SocketAddr, serializer: S) -> Result<S::Ok, S::Error> {
-    address.serialize(serializer)
-}
-
-pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
-    parse(&String::deserialize(deserializer)?).map_err(D::Error::custom)
-}
-
-/// An address, or none where the text is empty.
-pub(super) mod optional {
-    use super::*;
-
-    pub(in crate::config) fn serialize<S: Serializer>(
-        address: &Option<SocketAddr>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        address.map(|address| address.to_string()).unwrap_or_default().serialize(serializer)
-    }
-
-    pub(in crate::config) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Option<SocketAddr>, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        if text.is_empty() { Ok(None) } else { parse(&text).map(Some).map_err(D::Error::custom) }
     }
 }
 

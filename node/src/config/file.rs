@@ -1,22 +1,23 @@
-//! The one TOML file: every value becomes a setting that knows its line.
+//! The one TOML file: every value is set with its line as its origin.
 
 use std::path::Path;
 
-use figment::value::Value;
-use toml::Spanned;
 use toml::de::{DeTable, DeValue};
+use toml::{Table, Value};
 
+use super::draft::{Draft, Given};
 use super::problem::Problem;
-use super::schema::{Schema, leaves};
-use super::setting::Setting;
+use super::section_macro::dotted;
 
 /// A longer file is a mistake, such as a path to something else.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
-pub(super) fn read(path: &Path, schema: &Schema, settings: &mut Vec<Setting>, problems: &mut Vec<Problem>) {
+pub(super) fn read(path: &Path, draft: &mut Draft) {
     match contents(path) {
-        Ok(text) => parse(path, &text, schema, settings, problems),
-        Err(error) => problems.push(Problem::Unreadable { path: path.to_owned(), origin: None, error }),
+        Ok(text) => parse(path, &text, draft),
+        Err(error) => {
+            draft.problems.push(Problem::Unreadable { path: path.to_owned(), origin: None, error });
+        }
     }
 }
 
@@ -31,41 +32,31 @@ pub(super) fn contents(path: &Path) -> std::io::Result<String> {
     Ok(text)
 }
 
-fn parse(path: &Path, text: &str, schema: &Schema, settings: &mut Vec<Setting>, problems: &mut Vec<Problem>) {
-    let syntax = |error: toml::de::Error| Problem::Syntax {
-        path: path.to_owned(),
-        line: error.span().map_or(1, |span| line(text, span.start)),
-        why: error.message().to_owned(),
-    };
+fn parse(path: &Path, text: &str, draft: &mut Draft) {
     // Parsed twice: once for the places, once for the values.
-    let (places, table) = match (DeTable::parse(text), text.parse::<toml::Table>()) {
-        (Ok(places), Ok(table)) => (places, table),
-        (Err(error), _) | (_, Err(error)) => return problems.push(syntax(error)),
-    };
-    let mut starts = Vec::new();
-    collect(places.get_ref(), "", &mut starts);
-    for (key, value) in leaves(&table) {
-        let start = starts.iter().find(|(name, _)| *name == key).map_or(0, |(_, start)| *start);
-        let origin = format!("{}, line {}", path.display(), line(text, start));
-        let value = Value::serialize(value).map_err(|error| error.to_string());
-        let setting = match value {
-            Ok(value) => Setting::new(schema, &key, value, origin),
-            Err(why) => Err(Problem::Value { key, origin, why }),
-        };
-        match setting {
-            Ok(setting) => settings.push(setting),
-            Err(problem) => problems.push(problem),
-        }
+    match (DeTable::parse(text), text.parse()) {
+        (Ok(places), Ok(table)) => leaves(places.get_ref(), &table, "", &mut |key, value, start| {
+            let origin = format!("{}, line {}", path.display(), line(text, start));
+            draft.set(&key, Given::Toml(value.clone()), origin);
+        }),
+        (Err(error), _) | (_, Err(error)) => draft.problems.push(Problem::Syntax {
+            path: path.to_owned(),
+            line: error.span().map_or(1, |span| line(text, span.start)),
+            why: error.message().to_owned(),
+        }),
     }
 }
 
-/// Where each key stands, sections included.
-fn collect(table: &DeTable<'_>, prefix: &str, found: &mut Vec<(String, usize)>) {
-    for (name, value) in table {
-        let key = format!("{prefix}{}", Spanned::get_ref(name));
-        found.push((key.clone(), name.span().start));
-        if let DeValue::Table(inner) = value.get_ref() {
-            collect(inner, &format!("{key}."), found);
+/// All values that are not tables, with their dotted keys and where these begin. An empty table counts as a value, so
+/// that an unknown empty section is noticed.
+fn leaves(places: &DeTable<'_>, table: &Table, prefix: &str, found: &mut dyn FnMut(String, &Value, usize)) {
+    for (name, place) in places {
+        let key = dotted(prefix, name.get_ref());
+        match (place.get_ref(), &table[name.get_ref().as_ref()]) {
+            (DeValue::Table(places), Value::Table(inner)) if !inner.is_empty() => {
+                leaves(places, inner, &key, found);
+            }
+            (_, value) => found(key, value, name.span().start),
         }
     }
 }

@@ -5,35 +5,31 @@
 //! It reads the files that the sources name and nothing else: no process environment, no clock.
 
 mod address;
-mod defaults;
+mod cross_key_rules;
+mod draft;
 mod environment;
 mod file;
-mod keys;
-mod print;
+mod members;
 mod problem;
 mod schema;
-mod section;
-mod setting;
+mod section_macro;
+mod sections;
+mod template_and_reference;
 pub mod unit;
-mod validate;
+mod value;
+mod value_checks;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use figment::Figment;
-use figment::providers::Serialized;
-
 pub use environment::Environment;
-pub use keys::{KEYS, SECTIONS};
-pub use print::commented;
+pub use members::members;
 pub use problem::{Problem, Problems};
-pub use section::{
-    Admin, Admission, Allowance, Auth, Cluster, Config, Edition, Http, Ice, Limits, Log, LogFormat, Node,
-    PeerTls, PublicTls, Raft, Rule, Shares, Shutdown, Socket, Storage, Telemetry, Tiers, Ttl,
-};
-pub use validate::{Member, members};
+pub use sections::*;
+pub use template_and_reference::{reference, template};
 
-use schema::Schema;
-use setting::Setting;
+use draft::{Draft, Given};
+use section_macro::{Entry, Section as _};
 
 /// Where a configuration comes from.
 #[derive(Debug, Clone, Default)]
@@ -51,55 +47,54 @@ pub struct Sources {
 pub struct Effective {
     /// The values.
     pub config: Config,
-    figment: Figment,
+    origins: BTreeMap<String, String>,
 }
 
 impl Effective {
     /// Where the value of `key` came from, such as `environment variable CONCLAVE_HTTP__LISTEN`.
     pub fn origin(&self, key: &str) -> String {
-        origin(&self.figment, key)
+        origin(&self.origins, key)
+    }
+
+    /// Every key with its value and its origin, for `conclave check-config`.
+    pub fn rows(&self) -> Vec<(String, toml::Value, String)> {
+        let mut rows = Vec::new();
+        self.config.clone().walk("", &mut |entry| {
+            if let Entry::Key { name, value, .. } = entry {
+                let origin = self.origin(&name);
+                rows.push((name, value.write(), origin));
+            }
+        });
+        rows
+    }
+
+    /// The values as TOML has them, section in section.
+    pub fn table(&self) -> toml::Table {
+        let text: String = self.rows().iter().map(|(key, value, _)| format!("{key} = {value}\n")).collect();
+        text.parse().expect("it was written by the same library")
     }
 }
 
 /// What an untouched value's origin is called.
 pub const DEFAULT: &str = "default";
 
-fn origin(figment: &Figment, key: &str) -> String {
-    match figment.find_metadata(key) {
-        Some(metadata) if metadata.name != "Default" && metadata.source.is_none() => {
-            metadata.name.to_string()
-        }
-        Some(_) | None => DEFAULT.to_owned(),
-    }
+fn origin(origins: &BTreeMap<String, String>, key: &str) -> String {
+    origins.get(key).map_or(DEFAULT, String::as_str).to_owned()
 }
 
 /// Merges and validates, or says everything that is wrong at once.
 pub fn load(sources: &Sources) -> Result<Effective, Problems> {
-    let schema = Schema::of_defaults();
-    let mut settings = Vec::new();
-    let mut problems = Vec::new();
+    let mut draft = Draft::default();
     if let Some(path) = &sources.file {
-        file::read(path, &schema, &mut settings, &mut problems);
+        file::read(path, &mut draft);
     }
-    sources.environment.read(&schema, &mut settings, &mut problems);
+    sources.environment.read(&mut draft);
     for (flag, key, text) in &sources.flags {
-        match Setting::typed(&schema, key, text, format!("flag {flag}")) {
-            Ok(setting) => settings.push(setting),
-            Err(problem) => problems.push(problem),
-        }
+        draft.set(key, Given::Text(text), format!("flag {flag}"));
     }
-    // Each value is tried by itself first, so that one run shows every mistake and not only the first.
-    let defaults = Figment::from(Serialized::defaults(Config::default()));
-    let mut figment = defaults.clone();
-    for setting in settings {
-        match defaults.clone().merge(setting.clone()).extract::<Config>() {
-            Ok(_) => figment = figment.merge(setting),
-            Err(error) => problems.push(setting.refused(error)),
-        }
-    }
-    let config: Config = figment.extract().expect("every value was tried by itself");
-    validate::check(&config, &sources.environment, |key| origin(&figment, key), &mut problems);
-    if problems.is_empty() { Ok(Effective { config, figment }) } else { Err(Problems(problems)) }
+    draft.check(&sources.environment);
+    let Draft { config, origins, problems } = draft;
+    if problems.is_empty() { Ok(Effective { config, origins }) } else { Err(Problems(problems)) }
 }
 
 #[cfg(test)]

@@ -3,7 +3,9 @@
 use std::io::Write;
 use std::time::Duration;
 
-use super::schema::{Schema, defaults, leaves};
+use super::environment::{ORIGINALS, variable};
+use super::schema::{SECTIONS, keys};
+use super::unit::Bytes;
 use super::*;
 
 /// A file, variables and flags, put together for one load.
@@ -29,6 +31,9 @@ impl Given {
         self.flags.push(("--set".to_owned(), key.to_owned(), value.to_owned()));
         self
     }
+    fn flags(self, flags: &[(&str, &str)]) -> Self {
+        flags.iter().fold(self, |given, (key, value)| given.flag(key, value))
+    }
     fn load(&self) -> Result<Effective, Problems> {
         load(&Sources {
             file: self.file.as_ref().map(|file| file.path().to_owned()),
@@ -41,6 +46,10 @@ impl Given {
     }
     fn complaint(&self) -> String {
         self.load().expect_err("this configuration is wrong").to_string()
+    }
+    fn refused(&self, part: &str) {
+        let (given, complaint) = (&self.flags, self.complaint());
+        assert!(complaint.contains(part), "{given:?}: {part} is not in {complaint}");
     }
 }
 
@@ -83,30 +92,24 @@ fn every_value_knows_its_origin() {
 
 #[test]
 fn an_unknown_key_is_refused_with_the_nearest_known_one() {
-    let complaint = given().file("[http]\n\nworkerz = 3\n").complaint();
-    assert!(
-        complaint.contains("line 3: there is no key `http.workerz`; did you mean `http.workers`?"),
-        "{complaint}"
-    );
-    let complaint = given().variable("CONCLAVE_HTPP__LISTEN", "127.0.0.1:1").complaint();
-    assert!(complaint.contains("CONCLAVE_HTPP__LISTEN: there is no key `htpp.listen`"), "{complaint}");
-    assert!(complaint.contains("`http.listen`?"), "{complaint}");
-    let complaint = given().flag("grace", "3s").complaint();
-    assert!(complaint.contains("did you mean `shutdown.grace`?"), "{complaint}");
-    let complaint = given().file("[nonsense]\n").complaint();
-    assert!(complaint.contains("there is no key `nonsense`"), "{complaint}");
+    given()
+        .file("[http]\n\nworkerz = 3\n")
+        .refused("line 3: there is no key `http.workerz`; did you mean `http.workers`?");
+    given()
+        .variable("CONCLAVE_HTPP__LISTEN", "127.0.0.1:1")
+        .refused("CONCLAVE_HTPP__LISTEN: there is no key `htpp.listen`; did you mean `http.listen`?");
+    given().flag("grace", "3s").refused("did you mean `shutdown.grace`?");
+    given().file("[nonsense]\n").refused("there is no key `nonsense`");
 }
 
 #[test]
 fn a_section_where_a_key_belongs_is_explained() {
-    let complaint = given().flag("allowance.tiers.create", "5").complaint();
-    assert!(complaint.contains("`allowance.tiers.create` is a section"), "{complaint}");
+    given().flag("allowance.tiers.create", "5").refused("`allowance.tiers.create` is a section");
 }
 
 #[test]
 fn a_single_underscore_is_noticed_but_strangers_are_not() {
-    let complaint = given().variable("CONCLAVE_HTTP_LISTEN", "127.0.0.1:1").complaint();
-    assert!(complaint.contains("did you mean `CONCLAVE_HTTP__LISTEN`?"), "{complaint}");
+    given().variable("CONCLAVE_HTTP_LISTEN", "127.0.0.1:1").refused("did you mean `CONCLAVE_HTTP__LISTEN`?");
     let kubernetes = given()
         .variable("CONCLAVE_SERVICE_HOST", "10.0.0.1")
         .variable("CONCLAVE_PORT_3000_TCP", "tcp://10.0.0.1:3000");
@@ -124,12 +127,14 @@ fn variables_of_the_command_line_are_no_keys() {
 
 #[test]
 fn all_mistakes_are_reported_at_once() {
-    let complaint =
-        given().file("[http]\nworkerz = 3\nlisten = \"nowhere\"\n").flag("ttl.chunk", "soon").complaint();
-    assert!(
-        complaint.contains("workerz") && complaint.contains("http.listen") && complaint.contains("ttl.chunk")
-    );
-    assert!(complaint.contains("flag --set: `ttl.chunk`"), "{complaint}");
+    let wrong = given()
+        .file("[http]\nworkerz = 3\nlisten = \"nowhere\"\nbacklog = 0\n[auth]\nrequired = true\n")
+        .flag("ttl.chunk", "soon");
+    for part in
+        ["workerz", ", line 3: `http.listen`", "`http.backlog`", "`auth.required`", "flag --set: `ttl.chunk`"]
+    {
+        wrong.refused(part);
+    }
 }
 
 #[test]
@@ -139,13 +144,19 @@ fn text_is_read_as_the_kind_of_value_the_key_takes() {
         .variable("CONCLAVE_HTTP__COMPRESSION", "off")
         .variable("CONCLAVE_HTTP__TRUSTED_PROXIES", "10.0.0.0/8, 192.168.0.0/16")
         .variable("CONCLAVE_STORAGE__BYTES_MAX", "2GiB")
+        .file("[ttl]\nchunk = 90\nsignal = 1.5\n[http]\nbody_bytes_max = 100000\n")
         .flag("cluster.members", r#"["1=127.0.0.1:1","2=[::1]:2"]"#)
         .config();
     assert_eq!(config.cluster.name, "123");
     assert!(!config.http.compression);
     assert_eq!(config.http.trusted_proxies, ["10.0.0.0/8", "192.168.0.0/16"]);
-    assert_eq!(config.storage.bytes_max, 2 << 30);
+    assert_eq!(config.storage.bytes_max, Bytes(2 << 30));
     assert_eq!(config.cluster.members, ["1=127.0.0.1:1", "2=[::1]:2"]);
+    assert_eq!(config.ttl.chunk, Duration::from_secs(90));
+    assert_eq!(
+        (config.ttl.signal, config.http.body_bytes_max),
+        (Duration::from_millis(1500), Bytes(100_000))
+    );
 }
 
 #[test]
@@ -160,17 +171,15 @@ fn wrong_kinds_are_refused() {
         ("cluster.members", "[1, 2]"),
         ("storage.bytes_max", "-1"),
     ] {
-        let complaint = given().flag(key, value).complaint();
-        assert!(complaint.contains(&format!("flag --set: `{key}`")), "{key}: {complaint}");
+        given().flag(key, value).refused(&format!("flag --set: `{key}`"));
     }
-    assert!(given().file("[http]\nworkers = \"four\"\n").complaint().contains("line 2: `http.workers`"));
-    assert!(given().file("[http]\nworkers = -4\n").complaint().contains("line 2: `http.workers`"));
+    given().file("[http]\nworkers = \"four\"\n").refused("line 2: `http.workers`");
+    given().file("[http]\nworkers = -4\n").refused("line 2: `http.workers`");
 }
 
 #[test]
 fn broken_toml_names_its_line() {
-    let complaint = given().file("[http]\nlisten = \"127.0.0.1:1\"\nworkers = = 3\n").complaint();
-    assert!(complaint.contains(", line 3: "), "{complaint}");
+    given().file("[http]\nlisten = \"127.0.0.1:1\"\nworkers = = 3\n").refused(", line 3: ");
 }
 
 #[test]
@@ -184,13 +193,12 @@ fn a_value_may_be_kept_in_a_file() {
     let secret = given().file("vault\n");
     let path = secret.file.as_ref().unwrap().path().to_str().unwrap();
     assert_eq!(given().variable("CONCLAVE_CLUSTER__NAME_FILE", path).config().cluster.name, "vault");
-    let complaint = given()
+    given()
         .variable("CONCLAVE_CLUSTER__NAME_FILE", path)
         .variable("CONCLAVE_CLUSTER__NAME", "other")
-        .complaint();
-    assert!(complaint.contains("CONCLAVE_CLUSTER__NAME and CONCLAVE_CLUSTER__NAME_FILE"), "{complaint}");
-    let complaint = given().variable("CONCLAVE_CLUSTER__NAME_FILE", "/nowhere/secret").complaint();
-    assert!(complaint.contains("/nowhere/secret (named by environment variable"), "{complaint}");
+        .refused("CONCLAVE_CLUSTER__NAME and CONCLAVE_CLUSTER__NAME_FILE");
+    let unreadable = given().variable("CONCLAVE_CLUSTER__NAME_FILE", "/nowhere/secret");
+    unreadable.refused("/nowhere/secret (named by environment variable");
 }
 
 #[test]
@@ -215,12 +223,10 @@ fn the_originals_variables_are_understood() {
 
 #[test]
 fn enterprise_wants_acknowledgement() {
-    let complaint = given().variable("QSAFEVAULT_EDITION", "enterprise").complaint();
-    assert!(complaint.contains("QSAFEVAULT_ENTERPRISE_ACKNOWLEDGED=true"), "{complaint}");
-    let denied = given()
-        .variable("QSAFEVAULT_EDITION", "enterprise")
-        .variable("QSAFEVAULT_ENTERPRISE_ACKNOWLEDGED", "false");
-    assert!(denied.load().is_err());
+    let enterprise = given().variable("QSAFEVAULT_EDITION", "enterprise");
+    enterprise.refused("QSAFEVAULT_ENTERPRISE_ACKNOWLEDGED=true");
+    let denied = enterprise.variable("QSAFEVAULT_ENTERPRISE_ACKNOWLEDGED", "false");
+    denied.refused("`edition.acknowledged`");
 }
 
 #[test]
@@ -231,8 +237,7 @@ fn enterprise_refuses_managed_platforms() {
             .variable("QSAFEVAULT_ENTERPRISE_ACKNOWLEDGED", "true")
             .variable("AWS_LAMBDA_FUNCTION_NAME", "relay")
     };
-    let complaint = enterprise().complaint();
-    assert!(complaint.contains("AWS Lambda"), "{complaint}");
+    enterprise().refused("AWS Lambda");
     let allowed = enterprise().variable("QSAFEVAULT_ENTERPRISE_ALLOW_MANAGED", "true");
     assert!(allowed.config().edition.allow_managed);
     assert!(given().variable("VERCEL", "1").load().is_ok(), "consumer runs anywhere");
@@ -241,7 +246,7 @@ fn enterprise_refuses_managed_platforms() {
 #[test]
 fn rules_across_values_hold() {
     for (flags, part) in [
-        (&[("node.id", "0")][..], "ids count from 1"),
+        (&[("node.id", "0")][..], "must be at least 1, not 0"),
         (&[("admin.listen", "127.0.0.1:3000")], "has this address already"),
         (&[("http.allowed_origins", "https://a.example/path")], "not an origin"),
         (&[("http.allowed_origins", "*,https://a.example")], "stands alone"),
@@ -256,30 +261,27 @@ fn rules_across_values_hold() {
         (&[("cluster.secret_file", "/nowhere/secret")], "there is no file /nowhere/secret"),
         (&[("raft.election_min", "300ms")], "two heartbeats"),
         (&[("raft.election_max", "300ms")], "longer than raft.election_min"),
-        (&[("ttl.device", "1s")], "not between 30s and 1d"),
-        (&[("allowance.tiers.poll.limit", "0")], "at least 1"),
-        (&[("allowance.tiers.poll.window", "0s")], "not between"),
+        (&[("ttl.device", "1s")], "must be between 30s and 1d, not 1s"),
+        (&[("allowance.tiers.poll.limit", "0")], "not 0: allowance.enabled = false"),
+        (&[("allowance.tiers.poll.window", "0s")], "must be between 100ms and 1d, not 0ms"),
         (&[("limits.waits_max", "0")], "at least 1"),
-        (&[("shares.client_percent", "0")], "from 1 to 100"),
+        (&[("shares.client_percent", "0")], "must be between 1 and 100"),
         (&[("shares.network_percent", "10")], "at least what one client"),
-        (&[("shares.reserve_percent", "51")], "from 0 to 50"),
+        (&[("shares.reserve_percent", "51")], "must be at most 50"),
         (&[("storage.transfer_age_max", "30s")], "at least as long"),
         (&[("auth.required", "true")], "needs auth.keys"),
         (&[("auth.keys", "HS256")], "a key is written as"),
-        (&[("auth.leeway", "61s")], "not between"),
+        (&[("auth.leeway", "61s")], "must be at most 1m"),
         (&[("admission.opens", "0")], "at least 1"),
         (&[("ice.turn", "turn:turn.example")], "needs ice.secrets"),
         (&[("ice.stun", "http://turn.example")], "is not a URL"),
     ] {
-        let complaint = flags.iter().fold(given(), |given, (key, value)| given.flag(key, value)).complaint();
-        assert!(complaint.contains(part), "{flags:?}: {complaint}");
+        given().flags(flags).refused(part);
     }
 }
 
 #[test]
 fn a_peer_port_that_strangers_may_reach_needs_a_secret_or_certificates() {
-    let with =
-        |flags: &[(&str, &str)]| flags.iter().fold(given(), |given, (key, value)| given.flag(key, value));
     let open: &[&[(&str, &str)]] = &[
         &[("cluster.members", "1=10.0.0.1:7400")],
         &[("cluster.members", "1=127.0.0.1:7400,2=node-2:7400,3=127.0.0.1:7402")],
@@ -290,10 +292,9 @@ fn a_peer_port_that_strangers_may_reach_needs_a_secret_or_certificates() {
     ];
     let secret = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
     for flags in open {
-        let complaint = with(flags).complaint();
-        let named = complaint.contains("cluster.secret_file") && complaint.contains("cluster.tls.ca");
-        assert!(named, "{flags:?}: {complaint}");
-        let guarded = with(flags).flag("cluster.secret_file", secret);
+        given().flags(flags).refused("set cluster.secret_file (the same secret on every node");
+        given().flags(flags).refused("or cluster.tls.ca, cluster.tls.cert and cluster.tls.key");
+        let guarded = given().flags(flags).flag("cluster.secret_file", secret);
         assert!(guarded.load().is_ok(), "{flags:?}");
     }
     let closed: &[&[(&str, &str)]] = &[
@@ -302,30 +303,55 @@ fn a_peer_port_that_strangers_may_reach_needs_a_secret_or_certificates() {
         &[("cluster.members", "1=127.0.0.1:7400,2=localhost:7401,3=[::1]:7402")],
     ];
     for flags in closed {
-        assert!(with(flags).load().is_ok(), "{flags:?}");
+        assert!(given().flags(flags).load().is_ok(), "{flags:?}");
     }
 }
 
 #[test]
-fn the_printed_default_names_every_key_and_reads_back() {
-    let text = commented(&Config::default());
-    assert_eq!(given().file(&text).config(), Config::default());
-    let described: Vec<&str> = KEYS.iter().map(|(key, _)| *key).collect();
-    let mut sorted = described.clone();
-    sorted.sort_unstable();
-    assert_eq!(sorted, Schema::of_defaults().keys().collect::<Vec<_>>(), "keys.rs describes each key once");
-    let printed: toml::Table = text.parse().unwrap();
-    assert_eq!(leaves(&printed).len(), described.len(), "every key is printed");
-    assert_eq!(printed, defaults());
-    for (section, _) in SECTIONS {
-        assert!(text.contains(&format!("[{section}]")), "{section}");
+fn the_template_names_every_key_and_reads_back() {
+    let text = template();
+    let effective = given().file(&text).load().unwrap();
+    assert_eq!(effective.config, Config::default());
+    for key in keys() {
+        assert!(effective.origin(&key.name).contains(", line "), "{} is not in the template", key.name);
+        assert!(!key.about[0].is_empty(), "{} has no meaning", key.name);
+    }
+    for section in SECTIONS.iter().filter(|section| !section.keys.is_empty()) {
+        assert!(text.contains(&format!("\n[{}]\n", section.path)), "{}", section.path);
     }
 }
 
 #[test]
-fn the_guide_names_every_key() {
+fn every_key_is_set_by_its_variable() {
+    for key in keys() {
+        let name = variable(&key.name);
+        let effective = given().variable(&name, &super::value::shown(&key.default)).load().unwrap();
+        assert_eq!(effective.origin(&key.name), format!("environment variable {name}"));
+        assert_eq!(effective.config, Config::default());
+    }
+}
+
+#[test]
+fn bounds_hold_at_their_edges() {
+    for (key, least, most) in [
+        ("shutdown.grace", "0s", "1h"),
+        ("http.body_bytes_max", "64KiB", "64MiB"),
+        ("shares.reserve_percent", "0", "50"),
+    ] {
+        assert!(given().flag(key, least).load().is_ok() && given().flag(key, most).load().is_ok(), "{key}");
+    }
+    given().flag("http.body_bytes_max", "65535").refused("between 64KiB and 64MiB");
+    given().flag("shutdown.grace", "3601s").refused("at most 1h, not 3601s");
+}
+
+#[test]
+fn the_guide_is_the_reference_that_is_printed() {
     let guide = include_str!("../../../docs/configuration.md");
-    for (key, _) in KEYS {
-        assert!(guide.contains(&format!("`{key}`")), "docs/configuration.md says nothing of `{key}`");
+    assert!(
+        guide == reference(),
+        "docs/configuration.md is made: conclave default-config --markdown > docs/configuration.md"
+    );
+    for (variable, ..) in ORIGINALS {
+        assert!(guide.contains(&format!("| `{variable}` |")), "the guide says nothing of {variable}");
     }
 }

@@ -1,12 +1,9 @@
 //! Durations and sizes as people write them: `60s`, `250ms`, `1.5h`, `1GiB`.
 //!
-//! [`span`] and [`size`] are for `#[serde(with = "…")]`: numbers with a unit, or plain numbers, which mean seconds
-//! and bytes.
+//! Numbers with a unit, or plain numbers, which mean seconds and bytes. Neither `humantime` nor `bytesize` reads and
+//! writes these spellings: the one has no fractions, no plain numbers and writes `1day`, the other writes `80.0 KiB`.
 
-use std::fmt;
 use std::time::Duration;
-
-use serde::de::{self, Visitor};
 
 /// The largest duration that is accepted: a hundred years, so that no sum of instants can overflow.
 const SECONDS_MAX: f64 = 100.0 * 365.0 * 86_400.0;
@@ -50,23 +47,18 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
 
 /// Writes a duration in its largest exact unit.
 pub fn print_span(span: Duration) -> String {
-    let ms = span.as_millis();
-    for (unit, size) in [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)] {
-        if ms > 0 && ms.is_multiple_of(size) {
-            return format!("{}{unit}", ms / size);
-        }
-    }
-    format!("{ms}ms")
+    let ms = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+    exact(ms, &[("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)], "ms")
 }
 
 /// Writes a number of bytes in its largest exact unit.
 pub fn print_size(bytes: u64) -> String {
-    for (unit, size) in [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)] {
-        if bytes > 0 && bytes.is_multiple_of(size) {
-            return format!("{}{unit}", bytes / size);
-        }
-    }
-    format!("{bytes}B")
+    exact(bytes, &[("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)], "B")
+}
+
+fn exact(amount: u64, units: &[(&str, u64)], least: &str) -> String {
+    let fits = units.iter().find(|(_, size)| amount > 0 && amount.is_multiple_of(*size));
+    fits.map_or_else(|| format!("{amount}{least}"), |(unit, size)| format!("{}{unit}", amount / size))
 }
 
 fn scaled(text: &str, units: &[(&str, f64)]) -> Option<f64> {
@@ -79,63 +71,27 @@ fn scaled(text: &str, units: &[(&str, f64)]) -> Option<f64> {
     Some(number * factor)
 }
 
-/// Reads a string through a parser, and a plain number as if it were written without a unit.
-struct Text<T> {
-    expected: &'static str,
-    parse: fn(&str) -> Result<T, String>,
-}
+/// A number of bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Bytes(pub u64);
 
-impl<T> Visitor<'_> for Text<T> {
-    type Value = T;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.expected)
-    }
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
-        (self.parse)(text).map_err(E::custom)
-    }
-    fn visit_u64<E: de::Error>(self, number: u64) -> Result<T, E> {
-        (self.parse)(&number.to_string()).map_err(E::custom)
-    }
-    fn visit_i64<E: de::Error>(self, number: i64) -> Result<T, E> {
-        (self.parse)(&number.to_string()).map_err(E::custom)
-    }
-    fn visit_f64<E: de::Error>(self, number: f64) -> Result<T, E> {
-        (self.parse)(&number.to_string()).map_err(E::custom)
+impl Bytes {
+    /// The number, for what is kept in memory.
+    pub fn in_memory(self) -> usize {
+        usize::try_from(self.0).unwrap_or(usize::MAX)
     }
 }
 
-/// Durations, for serde.
-pub mod span {
-    use std::time::Duration;
-
-    use serde::{Deserializer, Serializer};
-
-    /// Writes the largest exact unit.
-    pub fn serialize<S: Serializer>(span: &Duration, out: S) -> Result<S::Ok, S::Error> {
-        out.serialize_str(&super::print_span(*span))
-    }
-
-    /// Reads a number with a unit, or plain seconds.
-    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
-        from.deserialize_any(super::Text { expected: "a duration such as \"60s\"", parse: super::parse_span })
-    }
+macro_rules! units {
+    ($type:ty: $make:expr; $($name:ident = $factor:expr),*) => { $(
+        pub(super) const fn $name(count: u64) -> $type {
+            $make(count * $factor)
+        }
+    )* };
 }
 
-/// Sizes, for serde.
-pub mod size {
-    use serde::{Deserializer, Serializer};
-
-    /// Writes the largest exact unit.
-    pub fn serialize<S: Serializer>(bytes: &u64, out: S) -> Result<S::Ok, S::Error> {
-        out.serialize_str(&super::print_size(*bytes))
-    }
-
-    /// Reads a number with a unit, or plain bytes.
-    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
-        from.deserialize_any(super::Text { expected: "a size such as \"1GiB\"", parse: super::parse_size })
-    }
-}
+units!(Duration: Duration::from_millis; ms = 1, secs = 1000, minutes = 60_000, hours = 3_600_000, days = 86_400_000);
+units!(Bytes: Bytes; kib = 1 << 10, mib = 1 << 20, gib = 1 << 30);
 
 #[cfg(test)]
 mod tests {
@@ -143,17 +99,9 @@ mod tests {
 
     #[test]
     fn durations_read_with_and_without_units() {
-        for (text, ms) in [
-            ("60s", 60_000),
-            ("250ms", 250),
-            ("1.5h", 5_400_000),
-            ("2d", 172_800_000),
-            ("5 m", 300_000),
-            ("30", 30_000),
-            ("0", 0),
-        ] {
-            assert_eq!(parse_span(text), Ok(Duration::from_millis(ms)), "{text}");
-        }
+        let texts = ["60s", "250ms", "1.5h", "2d", "5 m", "30", "0"];
+        let ms = [60_000, 250, 5_400_000, 172_800_000, 300_000, 30_000, 0];
+        assert_eq!(texts.map(parse_span), ms.map(|ms| Ok(Duration::from_millis(ms))));
         for text in ["", "s", "-1s", "1 fortnight", "1e9s", "60s60s", "9999999999d", "1.2.3s"] {
             assert!(parse_span(text).is_err(), "{text}");
         }
@@ -161,16 +109,8 @@ mod tests {
 
     #[test]
     fn sizes_read_with_and_without_units() {
-        for (text, bytes) in [
-            ("1GiB", 1 << 30),
-            ("64KiB", 65_536),
-            ("1.5 MiB", 1_572_864),
-            ("2MB", 2_000_000),
-            ("123", 123),
-            ("7B", 7),
-        ] {
-            assert_eq!(parse_size(text), Ok(bytes), "{text}");
-        }
+        let texts = ["1GiB", "64KiB", "1.5 MiB", "2MB", "123", "7B"];
+        assert_eq!(texts.map(parse_size), [1 << 30, 65_536, 1_572_864, 2_000_000, 123, 7].map(Ok));
         for text in ["", "GiB", "-1", "1 stone", "99999TiB"] {
             assert!(parse_size(text).is_err(), "{text}");
         }

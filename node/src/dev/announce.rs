@@ -5,10 +5,10 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::lan::Lan;
-use super::node::Plan;
+use super::lan_https::Lan;
+use super::node_process::Plan;
 use super::qr;
-use crate::terminal::table;
+use crate::terminal::cluster_status_table;
 
 /// One node, as it is announced.
 #[derive(Debug, Clone, Serialize)]
@@ -89,7 +89,7 @@ pub(super) fn words(Cluster { nodes, leader, plans, table, page, lan }: &Cluster
 /// How a phone on the desk gets to the page.
 fn nearby(text: &mut String, lan: &Lan, url: &str) {
     let _ = writeln!(text, "On a phone in the same network, scan this or open {url}/\n");
-    text.push_str(&qr::render(&format!("{url}/"), table::wants_colour()).unwrap_or_default());
+    text.push_str(&qr::render(&format!("{url}/"), cluster_status_table::wants_colour()).unwrap_or_default());
     let _ = writeln!(
         text,
         "\nThe certificate was made for this run, so a browser warns once: go on if its SHA-256 is\n  {}\nIf the phone \

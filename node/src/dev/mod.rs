@@ -5,35 +5,32 @@
 //! process is gone, however it went, the pipe ends and so does the node.
 
 mod announce;
-pub mod lan;
-mod lifeline;
-mod node;
-mod ports;
+pub mod lan_https;
+mod node_process;
+mod parent_watch;
 mod qr;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use conclave_supervisor::until;
+use futures_util::future::{join_all, select_all};
 
+use crate::admin::api_types::Status;
 use crate::admin::client::Client;
-use crate::admin::report::Status;
 use crate::exit::Exit;
 use crate::serve::signals::Signals;
-use crate::terminal::table;
+use crate::terminal::cluster_status_table;
 
 use announce::Running;
-use lan::Lan;
-use node::{Event, Plan};
+use lan_https::Lan;
+use node_process::{Event, Node, Plan};
 
-pub use lifeline::end_with;
+pub use parent_watch::end_with;
 
 /// All nodes must be ready within it.
 const READY: Duration = Duration::from_secs(60);
-/// How often a node is asked whether it is ready.
-const ASK: Duration = Duration::from_millis(50);
 /// An answer on loopback takes no longer, unless the machine is very busy.
 const ANSWER: Duration = Duration::from_secs(5);
 /// Lines of a dead node's log that are shown.
@@ -72,15 +69,20 @@ pub enum Error {
     /// The system refuses.
     #[error("{0}")]
     System(#[from] std::io::Error),
-    /// No ports.
-    #[error(transparent)]
-    Ports(#[from] ports::Error),
+    /// A requested port is taken.
+    #[error("port {port} is taken ({error}); choose another --base-port")]
+    PortTaken {
+        /// The port.
+        port: u16,
+        /// What the system says.
+        error: std::io::Error,
+    },
+    /// The requested ports go past the last one.
+    #[error("there are not enough ports after --base-port {0}")]
+    PortsTooHigh(u16),
     /// Machines nearby cannot reach the nodes.
     #[error(transparent)]
-    Lan(#[from] lan::Error),
-    /// The admin listener has no URL; cannot happen with addresses of our own.
-    #[error(transparent)]
-    Admin(#[from] crate::admin::client::Error),
+    Lan(#[from] lan_https::Error),
     /// A node ended before all were ready.
     #[error("node {id} ended ({status}) before the cluster was ready; its log ends with:\n{tail}")]
     Died {
@@ -111,9 +113,9 @@ impl Error {
             Self::Died { status, .. } if status.code() == Some(Exit::Usage as i32) => Exit::Usage,
             Self::Died { .. }
             | Self::System(_)
-            | Self::Ports(_)
+            | Self::PortTaken { .. }
+            | Self::PortsTooHigh(_)
             | Self::Lan(_)
-            | Self::Admin(_)
             | Self::Unready { .. } => Exit::Failed,
         }
     }
@@ -132,23 +134,12 @@ async fn live(options: Options) -> Result<(), Error> {
     let mut hangup = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())?;
     let home = tempfile::Builder::new().prefix("conclave-dev-").tempdir()?;
     let lan = options.lan.map(|address| Lan::make(address, home.path())).transpose()?;
-    let plans = node::plan(&options, lan.as_ref(), home.path())?;
-    let (stop, stopped) = watch::channel(false);
-    let (report, mut events) = mpsc::channel(64);
-    let mut nodes = JoinSet::new();
-    for plan in &plans {
-        nodes.spawn(node::keep(
-            plan.clone(),
-            options.restart,
-            options.patience,
-            stopped.clone(),
-            report.clone(),
-        ));
-    }
-    drop((stopped, report));
+    let plans = node_process::plan(&options, lan.as_ref(), home.path())?;
+    let started: std::io::Result<Vec<Node>> = plans.into_iter().map(Node::start).collect();
+    let mut nodes = started?;
 
     let ended = tokio::select! {
-        ended = watch_over(&options, lan.as_ref(), &plans, &mut events) => ended,
+        ended = watch_over(&options, lan.as_ref(), &mut nodes) => ended,
         signal = signals.next() => {
             say(&options, &format!("{signal}: ending all nodes"));
             Ok(())
@@ -156,62 +147,44 @@ async fn live(options: Options) -> Result<(), Error> {
         _ = hangup.recv() => Ok(()),
     };
     // Nodes end in good order even if a second signal arrives: each has its time, then it is killed.
-    let _ = stop.send(true);
-    while nodes.join_next().await.is_some() {
-        while events.try_recv().is_ok() {}
-    }
+    join_all(nodes.iter_mut().map(|node| node.stop(options.patience))).await;
     home.close()?;
     ended
 }
 
 /// Announces the cluster once it is ready, then tells what becomes of its nodes. Returns only with an error.
-async fn watch_over(
-    options: &Options,
-    lan: Option<&Lan>,
-    plans: &[Plan],
-    events: &mut mpsc::Receiver<Event>,
-) -> Result<(), Error> {
-    let mut pids = vec![0; plans.len()];
-    let ready = async {
+async fn watch_over(options: &Options, lan: Option<&Lan>, nodes: &mut [Node]) -> Result<(), Error> {
+    let plans: Vec<Plan> = nodes.iter().map(|node| node.plan.clone()).collect();
+    let mut late = plans.first().expect("there is at least one node");
+    let all_ready = until(READY, async || {
         let mut status = None;
-        for plan in plans {
+        for plan in &plans {
+            late = plan;
             status = Some(ready(plan).await?);
         }
-        Ok::<_, Error>(status)
+        status
+    });
+    let status = tokio::select! {
+        status = all_ready => match status {
+            Some(status) => status,
+            None => return Err(Error::Unready { id: late.id, tail: late.tail(TAIL_LINES) }),
+        },
+        (node, event) = next(nodes, false) => return Err(match event {
+            Event::Ended(Ok(status)) => Error::Died { id: node.id, status, tail: node.tail(TAIL_LINES) },
+            Event::Ended(Err(error)) | Event::Started(Err(error)) => Error::System(error),
+            Event::Started(Ok(_)) => unreachable!("all of them were started"),
+        }),
     };
-    let mut ready = std::pin::pin!(tokio::time::timeout(READY, ready));
-    let status = loop {
-        tokio::select! {
-            ready = &mut ready => break match ready {
-                Ok(status) => status?,
-                Err(_) => return Err(unready(plans).await),
-            },
-            Some(event) = events.recv() => match event {
-                Event::Started { id, pid } => pids[index(plans, id)] = pid,
-                Event::Ended { id, status } => {
-                    let tail = plans[index(plans, id)].tail(TAIL_LINES);
-                    return Err(Error::Died { id, status, tail });
-                }
-                Event::Unstarted { error, .. } => return Err(Error::System(error)),
-            },
-        }
-    };
-    // A node is ready once it is started; its process id may still wait here to be told.
-    while let Ok(event) = events.try_recv() {
-        if let Event::Started { id, pid } = event {
-            pids[index(plans, id)] = pid;
-        }
-    }
-    let leader = status.as_ref().and_then(|status| status.leader);
-    let running: Vec<Running> = plans
-        .iter()
-        .zip(&pids)
-        .map(|(plan, pid)| Running { id: plan.id, http: plan.http_url(), admin: plan.admin_url(), pid: *pid })
-        .collect();
+    let running = nodes.iter().map(|node| {
+        let plan = &node.plan;
+        Running { id: plan.id, http: plan.http_url(), admin: plan.admin_url(), pid: node.pid() }
+    });
+    let (running, leader) = (running.collect::<Vec<_>>(), status.leader);
     let text = if options.json {
         announce::json(&running, leader, lan)
     } else {
-        let table = status.map(|status| table::render(&status, table::wants_colour())).unwrap_or_default();
+        let (plans, table) =
+            (&plans, cluster_status_table::render(&status, cluster_status_table::wants_colour()));
         announce::words(&announce::Cluster { nodes: &running, leader, plans, table, page: options.page, lan })
     };
     crate::terminal::say(&text);
@@ -220,23 +193,30 @@ async fn watch_over(
     {
         announce::open(&format!("{}/", node.http));
     }
-    while let Some(event) = events.recv().await {
-        tell(options, plans, event);
+    loop {
+        let (node, event) = next(nodes, options.restart).await;
+        let id = node.id;
+        say(
+            options,
+            &match event {
+                Event::Started(Ok(pid)) => format!("node {id} is started again (pid {pid})"),
+                Event::Ended(Ok(status)) => {
+                    let then =
+                        if options.restart { "it is started again in a second" } else { "it stays dead" };
+                    format!("node {id} died ({status}); {then}; its log: {}", node.log.display())
+                }
+                Event::Started(Err(error)) | Event::Ended(Err(error)) => {
+                    format!("node {id} cannot be started: {error}")
+                }
+            },
+        );
     }
-    // Every keeper is gone, which only happens when nothing is started again: wait for the signal.
-    std::future::pending().await
 }
 
-fn tell(options: &Options, plans: &[Plan], event: Event) {
-    match event {
-        Event::Started { id, pid } => say(options, &format!("node {id} is started again (pid {pid})")),
-        Event::Ended { id, status } => {
-            let then = if options.restart { "it is started again in a second" } else { "it stays dead" };
-            let log = plans[index(plans, id)].log.display();
-            say(options, &format!("node {id} died ({status}); {then}; its log: {log}"));
-        }
-        Event::Unstarted { id, error } => say(options, &format!("node {id} cannot be started: {error}")),
-    }
+/// What becomes of any of them next. Without a restart, nothing becomes of one that is dead.
+async fn next(nodes: &mut [Node], restart: bool) -> (&Plan, Event) {
+    let (event, index, _) = select_all(nodes.iter_mut().map(|node| Box::pin(node.next(restart)))).await;
+    (&nodes[index].plan, event)
 }
 
 /// News: on standard error where standard output is for machines.
@@ -244,36 +224,9 @@ fn say(options: &Options, text: &str) {
     if options.json { crate::terminal::tell(text) } else { crate::terminal::say(&format!("{text}\n")) }
 }
 
-fn index(plans: &[Plan], id: u64) -> usize {
-    plans.iter().position(|plan| plan.id == id).expect("events come from planned nodes")
-}
-
-/// Waits until a node is ready and knows who leads.
-async fn ready(plan: &Plan) -> Result<Status, Error> {
-    let client = Client::new(&plan.admin_url(), ANSWER)?;
-    let mut ticks = tokio::time::interval(ASK);
-    loop {
-        ticks.tick().await;
-        if client.ready().await.is_ok()
-            && let Ok(status) = client.status().await
-            && status.leader.is_some()
-        {
-            return Ok(status);
-        }
-    }
-}
-
-/// Which node is to blame.
-async fn unready(plans: &[Plan]) -> Error {
-    for plan in plans {
-        let ready = match Client::new(&plan.admin_url(), ANSWER) {
-            Ok(client) => client.ready().await.is_ok(),
-            Err(_) => false,
-        };
-        if !ready {
-            return Error::Unready { id: plan.id, tail: plan.tail(TAIL_LINES) };
-        }
-    }
-    let last = plans.last().expect("there is at least one node");
-    Error::Unready { id: last.id, tail: last.tail(TAIL_LINES) }
+/// What a node says of the cluster, if it is ready and knows who leads.
+async fn ready(plan: &Plan) -> Option<Status> {
+    let client = Client::new(&plan.admin_url(), ANSWER).ok()?;
+    client.ready().await.ok()?;
+    client.status().await.ok().filter(|status| status.leader.is_some())
 }

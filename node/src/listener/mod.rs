@@ -1,25 +1,25 @@
-//! Between the public's connections and the HTTP server: TLS, and the syntax of heads.
+//! Between clients' connections and the HTTP server: TLS, the PROXY protocol, and the framing of requests.
 //!
-//! Read in this order: `preface` reads for whom a proxy connects, `heads` follows the bytes of a connection, `stream` holds back what may not pass, `refusal` is
-//! what the server sees in its place, `tap` keeps large bodies out until they are wanted, `turn` tells when one may be
-//! refused without the server, `closed` that the client has gone, `gate` lets each client have its part of the connections, `tls` makes connections of handshakes, `upgrade` takes them from the server again for
-//! sockets; [`serve`] puts them in front of the server, as `actix_web::HttpServer` would do without them.
+//! Start with `proxy_protocol`. Then `tls` (handshakes), `connection_gate` (each client's share of the connections),
+//! `stream` (one connection), `request_framing` (where requests begin and end), `body_gate` (holds large bodies back until
+//! they are wanted), `refused_head` (what the server sees in place of a head that is refused), `client_gone` (notices that
+//! the client has gone), and `upgrade` (takes connections back for sockets).
+//! [`serve`] puts all of it in front of the server.
 
-mod closed;
+mod body_gate;
+mod client_gone;
+mod connection_gate;
 mod deadline;
-mod gate;
-mod hangup;
-mod heads;
-mod io;
+mod force_close;
 mod metrics;
 mod pace;
-mod preface;
-mod refusal;
+mod proxy_protocol;
+mod refused_head;
+mod request_framing;
 mod seldom;
 mod stream;
-mod tap;
+mod tcp_or_tls;
 pub mod tls;
-mod turn;
 mod upgrade;
 
 use std::fmt;
@@ -38,23 +38,23 @@ use actix_web::body::MessageBody;
 use actix_web::dev::{AppConfig, Extensions, ServiceResponse};
 use actix_web::rt::net::TcpStream;
 
-pub(crate) use closed::Closed;
+pub(crate) use body_gate::{BodyGate, LARGE};
+pub(crate) use client_gone::Closed;
 pub(crate) use deadline::BODY_ARRIVAL_MAX;
-pub(crate) use hangup::Hangup;
-pub(crate) use refusal::Refusal;
+pub(crate) use force_close::Hangup;
+pub(crate) use refused_head::Refusal;
 pub use stream::Stream;
-pub(crate) use tap::{LARGE, Tap};
 pub use tls::Tls;
 
-use gate::Gate;
-use preface::{Announced, Prefaces};
+use connection_gate::ConnectionGate;
+use proxy_protocol::{Announced, Prefaces};
 use upgrade::Upgrades;
 
 use crate::access::Network;
-use crate::access::certificate::Certificate;
+use crate::access::client_certificate::Certificate;
 use crate::admission::Shares;
 use crate::admission::buffers::Buffers;
-use crate::admission::share::Place;
+use crate::admission::share::Slot;
 
 /// For how long a client may take to close after it was told.
 const PARTING: Duration = Duration::from_secs(1);
@@ -80,7 +80,7 @@ pub struct Options {
     /// TLS, unless it is spoken in front of this node.
     pub tls: Option<Tls>,
     /// Which large bodies are refused unread.
-    pub judge: Arc<dyn Judge>,
+    pub shedder: Arc<dyn LoadShedder>,
     /// What all connections together may make the node hold.
     pub buffers: Buffers,
     /// What is shared out among clients.
@@ -92,29 +92,23 @@ pub struct Options {
 }
 
 /// What is asked before each large body.
-pub trait Judge: Send + Sync {
+pub trait LoadShedder: Send + Sync {
     /// Whether there is more to do already than one more should wait for.
-    fn is_pressed(&self) -> bool;
-
-    /// The answer to a request that is refused for it, whole, unless the server must give it. `head` is the request's, and
-    /// `secured` whether it came over TLS.
-    fn refuse(&self, head: &[u8], secured: bool) -> Option<Vec<u8>>;
+    fn is_overloaded(&self) -> bool;
 }
 
-impl fmt::Debug for dyn Judge {
+impl fmt::Debug for dyn LoadShedder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Judge {{ is_pressed: {} }}", self.is_pressed())
+        write!(f, "LoadShedder {{ is_overloaded: {} }}", self.is_overloaded())
     }
 }
 
 /// How one connection is treated.
 #[derive(Clone)]
-struct Manner {
+struct ConnectionOptions {
     /// How long a head may take to arrive.
     patience: Duration,
-    /// For how long the server may hear nothing of a connection that is in use.
-    unheard_max: Duration,
-    judge: Arc<dyn Judge>,
+    shedder: Arc<dyn LoadShedder>,
     buffers: Buffers,
 }
 
@@ -137,7 +131,7 @@ where
     S::Service: 'static,
     B: MessageBody + 'static,
 {
-    let gate = Gate::new(options.shares.connections.clone(), options.trusted_proxies.clone());
+    let gate = ConnectionGate::new(options.shares.connections.clone(), options.trusted_proxies.clone());
     let prefaces = Arc::new(Prefaces::new(options.proxy_protocol.clone()));
     let builder = ServerBuilder::new()
         .workers(options.workers)
@@ -161,37 +155,37 @@ where
             .upgrade(Upgrades(map_config(app(), |()| AppConfig::default())))
             .finish(apply_fn_factory(map_config(app(), |()| AppConfig::default()), begin));
         let (gate, prefaces) = (gate.clone(), prefaces.clone());
-        let manner = Manner {
+        let options = ConnectionOptions {
             patience: options.patience,
-            unheard_max: options.keep_alive / 2,
-            judge: options.judge.clone(),
+            shedder: options.shedder.clone(),
             buffers: options.buffers.clone(),
         };
         fn_service(move |mut tcp: TcpStream| {
-            let (tls, manner, gate, prefaces) = (tls.clone(), manner.clone(), gate.clone(), prefaces.clone());
+            let (tls, options, gate, prefaces) =
+                (tls.clone(), options.clone(), gate.clone(), prefaces.clone());
             async move {
                 let peer = tcp.peer_addr().ok();
                 let announced = match peer.filter(|peer| prefaces.are_sent_by(*peer)) {
                     None => Announced { client: peer, secured: false },
                     Some(proxy) => {
-                        match prefaces.read(&mut tcp, proxy, manner.patience, tls.is_none()).await {
+                        match prefaces.read(&mut tcp, proxy, options.patience, tls.is_none()).await {
                             Some(announced) => announced,
                             None => return Err(DispatchError::DisconnectTimeout),
                         }
                     }
                 };
                 // What a proxy asks for itself, nobody's part is charged with.
-                let Ok(place) = gate.enter(announced.client.map(|client| client.ip())) else {
+                let Ok(slot) = gate.enter(announced.client.map(|client| client.ip())) else {
                     if tls.is_none() {
-                        gate::refuse(&tcp);
+                        connection_gate::refuse(&tcp);
                     }
                     return Err(DispatchError::DisconnectTimeout);
                 };
                 prepare(&tcp);
                 let mut stream = match tls {
-                    None => Stream::plain(tcp, manner, place),
-                    Some(tls) => match tls.accept(tcp, place.as_ref().map(Place::client)).await {
-                        Some(stream) => Stream::tls(stream, manner, place),
+                    None => Stream::plain(tcp, options, slot),
+                    Some(tls) => match tls.accept(tcp, slot.as_ref().map(Slot::client)).await {
+                        Some(stream) => Stream::tls(stream, options, slot),
                         None => return Err(DispatchError::DisconnectTimeout),
                     },
                 };
@@ -206,8 +200,8 @@ where
 
 /// Takes note that the server begins to answer a request. It does so in the order in which they came, one at a time.
 fn begin<S: Service<Request>>(request: Request, service: &S) -> S::Future {
-    if let Some(tap) = request.conn_data::<Tap>() {
-        tap.begin();
+    if let Some(gate) = request.conn_data::<BodyGate>() {
+        gate.begin();
     }
     service.call(request)
 }
@@ -226,7 +220,7 @@ fn prepare(tcp: &TcpStream) {
 
 /// What a connection's requests may know of it.
 fn connected(stream: &Stream, data: &mut Extensions) {
-    data.insert(stream.tap().clone());
+    data.insert(stream.gate().clone());
     data.insert(stream.closed().clone());
     if stream.secured {
         data.insert(Secured);

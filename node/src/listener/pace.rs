@@ -55,7 +55,7 @@ impl Pace {
     }
 
     /// By when it is to be looked at again; `None` if the client is given up.
-    fn judge(&mut self, pressure: Pressure, now: Instant) -> Option<Instant> {
+    fn shedder(&mut self, pressure: Pressure, now: Instant) -> Option<Instant> {
         let stalled_max = match pressure {
             Pressure::Low => STALLED_MAX,
             Pressure::High => STALLED_MAX_PRESSED,
@@ -98,7 +98,7 @@ impl Watch {
     pub(super) fn poll_blocked(&mut self, cx: &mut Context<'_>, pressure: Pressure) -> Poll<()> {
         let now = Instant::now();
         self.pace.blocked(now);
-        let Some(next) = self.pace.judge(pressure, now) else { return Poll::Ready(()) };
+        let Some(next) = self.pace.shedder(pressure, now) else { return Poll::Ready(()) };
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(next)));
         while timer.as_mut().poll(cx).is_ready() {
             timer.as_mut().reset(next);
@@ -117,7 +117,7 @@ mod tests {
         let (mut now, mut next_read) = (begin, begin + every);
         pace.blocked(now);
         while now - begin < Duration::from_secs(7200) {
-            let Some(look) = pace.judge(pressure, now) else { break };
+            let Some(look) = pace.shedder(pressure, now) else { break };
             assert!(look > now, "time goes on");
             now = look.min(next_read);
             if now == next_read {
@@ -156,9 +156,9 @@ mod tests {
         let (mut pace, begin) = (Pace::default(), Instant::now());
         pace.blocked(begin);
         pace.done();
-        assert!(pace.judge(Pressure::Low, begin + DAY).is_some());
+        assert!(pace.shedder(Pressure::Low, begin + DAY).is_some());
         pace.blocked(begin + DAY);
-        assert!(pace.judge(Pressure::Low, begin + DAY + STALLED_MAX / 2).is_some());
-        assert!(pace.judge(Pressure::Low, begin + DAY + STALLED_MAX).is_none());
+        assert!(pace.shedder(Pressure::Low, begin + DAY + STALLED_MAX / 2).is_some());
+        assert!(pace.shedder(Pressure::Low, begin + DAY + STALLED_MAX).is_none());
     }
 }

@@ -10,18 +10,17 @@ use actix_web::rt::net::TcpStream;
 use bytes::BytesMut;
 use tokio_rustls::server::TlsStream;
 
-use super::Manner;
-use super::closed::Closed;
+use super::ConnectionOptions;
+use super::body_gate::BodyGate;
+use super::client_gone::Closed;
 use super::deadline::{Awaited, Deadline};
-use super::heads::{Fault, Heads, Large, Rest};
-use super::io::Io;
 use super::metrics::SLOW_CLOSED;
 use super::pace::Watch;
-use super::refusal;
-use super::tap::Tap;
-use super::turn::Turn;
+use super::refused_head::{self, Refusal};
+use super::request_framing::{Fault, Large, RequestFraming, Rest};
+use super::tcp_or_tls::Io;
 use crate::admission::buffers::{Buffers, Pressure};
-use crate::admission::share::Place;
+use crate::admission::share::Slot;
 use write::Parting;
 
 /// Requests that are handed on while the one before them is being answered. What is behind them stays in the system's
@@ -34,23 +33,22 @@ const REQUEST_BYTES: usize = 5 << 10;
 
 /// A connection.
 ///
-/// Heads are handed on whole. One that is refused is replaced by a request that only asks to be refused
-/// (`refusal`), so that its answer keeps its turn and looks as every other error does.
+/// Heads are handed on whole. In the place of one that is refused the server is handed another request (`refusal`), so that
+/// the answer keeps its turn and looks as every other error does.
 pub struct Stream {
     io: Io,
     /// The client's connection is under TLS, here or at a proxy that says so.
     pub(super) secured: bool,
     /// Its place among its client's connections.
-    place: Option<Place>,
-    heads: Heads,
-    tap: Tap,
+    slot: Option<Slot>,
+    heads: RequestFraming,
+    gate: BodyGate,
     closed: Closed,
-    /// The last request whose body the tap was closed for.
-    tapped: u64,
-    manner: Manner,
-    turn: Turn,
+    /// The last request whose body the gate was closed for.
+    gated: u64,
+    options: ConnectionOptions,
     /// The body that comes is nobody's.
-    disowned: bool,
+    discarding: bool,
     /// Bytes of a large body that were handed on in one go.
     part: usize,
     /// What was read and not handed on: first what may be, then the beginning of a head.
@@ -79,29 +77,28 @@ pub(super) struct Parts {
     /// What was read and not handed on.
     pub(super) held: BytesMut,
     pub(super) buffers: Buffers,
-    pub(super) place: Option<Place>,
+    pub(super) slot: Option<Slot>,
 }
 
 impl Stream {
-    pub(super) fn plain(tcp: TcpStream, manner: Manner, place: Option<Place>) -> Self {
-        Self::new(Io::Plain(tcp), manner, place)
+    pub(super) fn plain(tcp: TcpStream, options: ConnectionOptions, slot: Option<Slot>) -> Self {
+        Self::new(Io::Plain(tcp), options, slot)
     }
 
-    pub(super) fn tls(tls: TlsStream<TcpStream>, manner: Manner, place: Option<Place>) -> Self {
-        Self::new(Io::Tls(Box::new(tls)), manner, place)
+    pub(super) fn tls(tls: TlsStream<TcpStream>, options: ConnectionOptions, slot: Option<Slot>) -> Self {
+        Self::new(Io::Tls(Box::new(tls)), options, slot)
     }
 
-    fn new(io: Io, manner: Manner, place: Option<Place>) -> Self {
+    fn new(io: Io, options: ConnectionOptions, slot: Option<Slot>) -> Self {
         Self {
             secured: io.session().is_some(),
             io,
-            place,
-            heads: Heads::default(),
-            tap: Tap::new(manner.buffers.part()),
+            slot,
+            heads: RequestFraming::default(),
+            gate: BodyGate::new(options.buffers.part()),
             closed: Closed::default(),
-            tapped: 0,
-            turn: Turn::default(),
-            disowned: false,
+            gated: 0,
+            discarding: false,
             part: 0,
             held: BytesMut::new(),
             cleared: 0,
@@ -110,8 +107,8 @@ impl Stream {
             handed_bytes: 0,
             unwritten: 0,
             watch: Watch::default(),
-            deadline: Some(Deadline::new(Awaited::Head, manner.patience)),
-            manner,
+            deadline: Some(Deadline::new(Awaited::Head, options.patience)),
+            options,
             refused: false,
             given_up: false,
             parting: None,
@@ -119,8 +116,8 @@ impl Stream {
     }
 
     /// What holds back large bodies.
-    pub(super) fn tap(&self) -> &Tap {
-        &self.tap
+    pub(super) fn gate(&self) -> &BodyGate {
+        &self.gate
     }
 
     /// Whether the client has closed its end.
@@ -135,23 +132,23 @@ impl Stream {
 
     /// Lets go of the connection.
     pub(super) fn into_parts(self) -> Parts {
-        Parts { io: self.io, held: self.held, buffers: self.manner.buffers, place: self.place }
+        Parts { io: self.io, held: self.held, buffers: self.options.buffers, slot: self.slot }
     }
 
     /// How many requests were handed on.
     fn handed(&self) -> u64 {
-        self.heads.requests() - self.turn.ours()
+        self.heads.requests()
     }
 
     /// How many of them wait until those before them are answered, and the answers written.
     fn waiting(&self) -> u64 {
-        self.handed().saturating_sub(self.tap.settled())
+        self.handed().saturating_sub(self.gate.settled())
     }
 
     /// How many more may be handed on.
     fn room(&self) -> u64 {
         let waiting = self.waiting();
-        let most = if self.manner.buffers.pressure() == Pressure::Low { WAITING_MAX } else { 1 };
+        let most = if self.options.buffers.pressure() == Pressure::Low { WAITING_MAX } else { 1 };
         if waiting > 0 && self.handed_bytes >= WAITING_BYTES_MAX { 0 } else { most.saturating_sub(waiting) }
     }
 
@@ -159,15 +156,14 @@ impl Stream {
     fn count(&self) {
         let waiting = self.waiting() as usize;
         let requests = if waiting > 1 { waiting * REQUEST_BYTES + self.handed_bytes } else { 0 };
-        self.tap.buffers().set_waiting(requests + self.held.len() + self.unwritten);
+        self.gate.buffers().set_waiting(requests + self.held.len() + self.unwritten);
     }
 
     /// The server has written all it had.
     fn settle(&mut self, cx: &Context<'_>) {
         self.watch.done();
         self.unwritten = 0;
-        self.turn.flushed(self.tap.answered());
-        self.tap.settle();
+        self.gate.settle();
         if self.waiting() == 0 {
             self.handed_bytes = 0;
         }
@@ -184,7 +180,7 @@ impl Stream {
             self.unwritten = bytes;
             self.count();
         }
-        self.watch.poll_blocked(cx, self.manner.buffers.pressure()).map(|()| {
+        self.watch.poll_blocked(cx, self.options.buffers.pressure()).map(|()| {
             metrics::counter!(SLOW_CLOSED).increment(1);
             io::ErrorKind::TimedOut.into()
         })
@@ -193,7 +189,14 @@ impl Stream {
     fn refuse(&mut self, fault: Fault) {
         self.refused = true;
         self.deadline = None;
-        self.held = BytesMut::from(refusal::request(fault).as_bytes());
+        self.held.clear();
+        self.stand_in(fault);
+    }
+
+    /// Hands the server a last request, behind what is held, for one that is refused.
+    fn stand_in(&mut self, fault: Fault) {
+        self.gate.refuse(self.handed() + 1, fault.into());
+        self.held.extend_from_slice(refused_head::STAND_IN);
         self.cleared = self.held.len();
     }
 
@@ -217,7 +220,7 @@ impl Stream {
                 // The head that came whole is over with; the next one has its own time.
                 let same = self.deadline.as_ref().is_some_and(|one| one.awaited == Awaited::Head);
                 if cleared > 0 || !same {
-                    self.deadline = Some(Deadline::new(Awaited::Head, self.manner.patience));
+                    self.deadline = Some(Deadline::new(Awaited::Head, self.options.patience));
                 }
             }
             Rest::Broken => {
@@ -229,12 +232,10 @@ impl Stream {
             Rest::Refused(fault) => {
                 if cleared > 0 {
                     // What is in order goes first.
-                    let refusal = refusal::request(fault);
                     self.held.truncate(cleared);
-                    self.held.extend_from_slice(refusal.as_bytes());
-                    self.cleared = self.held.len();
                     self.refused = true;
                     self.deadline = None;
+                    self.stand_in(fault);
                 } else {
                     self.refuse(fault);
                 }
@@ -243,36 +244,25 @@ impl Stream {
     }
 
     /// How much may pass of `bytes`, what was looked at last, if it ends in a head whose large body is more than this node
-    /// can do with. That body is thrown away. If nobody's answer is due before, the answer is given here, and not even the
-    /// head passes.
+    /// can do with: the head passes without its body, which is thrown away.
     fn turn_away(&mut self, bytes: &mut [u8]) -> Option<usize> {
-        let request = self.heads.in_large_body().filter(|request| *request > self.tapped)?;
-        let Large { begin, length, end, .. } = self.heads.large().filter(|large| !large.expects)?.clone();
-        let Manner { judge, unheard_max, .. } = &self.manner;
-        if !judge.is_pressed() {
+        let request = self.heads.in_large_body().filter(|request| *request > self.gated)?;
+        let Large { length, end, .. } = self.heads.large().filter(|large| !large.expects)?.clone();
+        if !self.options.shedder.is_overloaded() {
             return None;
         }
-        self.tapped = request;
-        self.disowned = true;
-        let secured = self.secured;
-        let ours = self.turn.is_ours(request, *unheard_max);
-        match ours.then(|| judge.refuse(&bytes[begin..end], secured)).flatten() {
-            Some(answer) => {
-                self.turn.answer(answer);
-                Some(0)
-            }
-            None => {
-                refusal::disown(&mut bytes[length]);
-                Some(end)
-            }
-        }
+        self.gated = request;
+        self.discarding = true;
+        self.gate.refuse(self.handed(), Refusal::Overloaded);
+        refused_head::discard_body(&mut bytes[length]);
+        Some(end)
     }
 
     /// All that was read may pass. If more of a large body must come, it is held back.
     fn pass_all(&mut self) {
-        if let Some(request) = self.heads.in_held_body().filter(|request| *request > self.tapped) {
-            self.tapped = request;
-            self.tap.close(self.handed());
+        if let Some(request) = self.heads.in_held_body().filter(|request| *request > self.gated) {
+            self.gated = request;
+            self.gate.close(self.handed());
         }
         let awaited = self.heads.in_body().map(Awaited::Body);
         if self.deadline.as_ref().map(|deadline| deadline.awaited) != awaited {
@@ -295,11 +285,6 @@ impl Stream {
         self.handed_bytes += cleared;
         self.found(cleared, rest);
         self.count();
-    }
-
-    /// Sends what was answered here.
-    fn poll_owed(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.turn.poll_owed(self.io.as_mut(), cx)
     }
 
     /// Reads and throws away what comes after a refusal.

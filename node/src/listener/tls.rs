@@ -22,9 +22,9 @@ use tokio_rustls::server::TlsStream;
 
 use super::metrics::{Handshake, Metrics};
 use super::seldom::Seldom;
-use crate::access::{files, watch};
-use crate::admission::client::Client;
-use crate::admission::turns::Turns;
+use crate::access::{bounded_file, watch};
+use crate::admission::client_identity::Client;
+use crate::admission::fair_semaphore::FairSemaphore;
 
 /// Longer files are no certificates.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -99,7 +99,7 @@ pub struct Tls(Arc<Inner>);
 struct Inner {
     options: Options,
     current: ArcSwap<ServerConfig>,
-    handshakes: Turns,
+    handshakes: FairSemaphore,
     metrics: Metrics,
     failed: Seldom,
 }
@@ -109,7 +109,7 @@ impl Tls {
     ///
     /// # Errors
     /// If one cannot be used.
-    pub fn new(options: Options, handshakes: Turns) -> Result<Self, Error> {
+    pub fn new(options: Options, handshakes: FairSemaphore) -> Result<Self, Error> {
         let current = ArcSwap::from_pointee(configure(&options)?);
         Ok(Self(Arc::new(Inner {
             options,
@@ -220,7 +220,8 @@ fn key(path: &Path) -> Result<PrivateKeyDer<'static>, Error> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Error> {
-    files::read(path, FILE_BYTES_MAX).map_err(|error| Error::Unreadable { path: path.to_owned(), error })
+    bounded_file::read(path, FILE_BYTES_MAX)
+        .map_err(|error| Error::Unreadable { path: path.to_owned(), error })
 }
 
 impl std::fmt::Debug for Tls {
@@ -238,7 +239,7 @@ mod tests {
         options: Options,
     }
 
-    fn turns() -> Turns {
+    fn turns() -> FairSemaphore {
         crate::admission::Shares::default().handshakes
     }
 

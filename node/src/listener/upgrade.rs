@@ -29,13 +29,13 @@ use futures_util::future::LocalBoxFuture;
 use tokio::io::ReadBuf;
 use tokio::time::timeout;
 
-use super::hangup::Hangup;
-use super::io::Io;
+use super::force_close::Hangup;
 use super::metrics::SLOW_CLOSED;
 use super::pace::Watch;
 use super::stream::{Parts, Stream};
+use super::tcp_or_tls::Io;
 use crate::admission::buffers::Part;
-use crate::admission::share::Place;
+use crate::admission::share::Slot;
 
 /// Bytes read at a time.
 const PIECE_BYTES: usize = 8 << 10;
@@ -129,7 +129,7 @@ struct Ends {
     io: Io,
     watch: Watch,
     part: Part,
-    _place: Option<Place>,
+    _place: Option<Slot>,
     /// What came with the request.
     early: BytesMut,
 }
@@ -146,11 +146,11 @@ impl Ends {
 
 impl Line {
     fn new(stream: Stream, read: BytesMut) -> Self {
-        let Parts { io, held, buffers, place } = stream.into_parts();
+        let Parts { io, held, buffers, slot } = stream.into_parts();
         // Not the server's buffer, which is empty as a rule and large.
         let early = BytesMut::from_iter(read.into_iter().chain(held));
         let (watch, part) = (Watch::default(), buffers.part());
-        Self(Rc::new(RefCell::new(Ends { io, watch, part, _place: place, early })))
+        Self(Rc::new(RefCell::new(Ends { io, watch, part, _place: slot, early })))
     }
 
     fn poll_read(&self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {

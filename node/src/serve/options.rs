@@ -5,20 +5,21 @@ use std::time::Duration;
 
 use conclave_cluster as cluster_part;
 use conclave_cluster::raft::Timing;
-use conclave_cluster::state::rules::{self, Ages, Rules};
+use conclave_cluster::state::leader_rules::{self, Ages, Rules};
 use conclave_cluster::wire::{Secrets, Tls};
 
 use crate::access::{self, Access, Network};
-use crate::admission::pace::Rate;
+use crate::admission::fair_semaphore::FairSemaphore;
+use crate::admission::request_rate::Rate;
 use crate::admission::share::Parts;
-use crate::admission::turns::Turns;
 use crate::admission::{self, Shares};
+use crate::config::unit::Bytes;
 use crate::config::{self, Config};
-use crate::http::options::{Options, Origins};
 use crate::listener;
 use crate::service::{Terms, Ttl};
-use crate::socket;
-use crate::socket::options::{History, Interval, QueueBounds, Rates, SyntaxBounds};
+use crate::transport::request::edge_options::{Options, Origins};
+use crate::transport::ws;
+use crate::transport::ws::options::{History, Interval, QueueBounds, Rates, SyntaxBounds};
 
 /// A single node's peers are nobody: it listens on loopback, on whatever port is free.
 const NOBODY: &str = "127.0.0.1:0";
@@ -68,7 +69,7 @@ pub(super) fn cluster(
             heartbeat: config.raft.heartbeat,
             election_min: config.raft.election_min,
             election_max: config.raft.election_max,
-            snapshot_log_bytes: config.raft.snapshot_log_bytes,
+            snapshot_log_bytes: config.raft.snapshot_log_bytes.0,
             snapshot_age_max: config.raft.snapshot_age_max,
         },
         tls,
@@ -82,10 +83,10 @@ fn rules(config: &Config) -> Rules {
     let shares = &config.shares;
     let millis = |age: Duration| u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
     Rules {
-        storage_bytes_max: config.storage.bytes_max,
+        storage_bytes_max: config.storage.bytes_max.0,
         shares: shares.enabled.then(|| {
-            rules::Shares::of(
-                config.storage.bytes_max,
+            leader_rules::Shares::of(
+                config.storage.bytes_max.0,
                 shares.client_percent,
                 shares.network_percent,
                 shares.reserve_percent,
@@ -118,13 +119,12 @@ pub(super) fn edge(config: &Config, access: Access, shares: Shares) -> Options {
             .map(|text| text.parse().expect("the deprecations were validated"))
             .collect(),
         trusted_proxies: networks(&config.http.trusted_proxies),
-        body_bytes_max: usize::try_from(config.http.body_bytes_max).unwrap_or(usize::MAX),
+        body_bytes_max: config.http.body_bytes_max.in_memory(),
         tls: config.http.behind_tls || config.http.tls.is_on(),
         tls_required: config.http.tls.required,
         compression: config.http.compression,
         page: config.http.page,
         sessions_max: config.limits.sessions_max,
-        calls_per_session_max: config.limits.calls_per_session_max,
         waits_max: config.limits.waits_max,
     }
 }
@@ -135,6 +135,7 @@ pub(super) fn terms(config: &Config) -> Terms {
     Terms {
         ttl: Ttl { chunk, signal, register, session, device_default, memo },
         allowance: config.allowance.enabled.then(|| tiers(&config.allowance.tiers)),
+        lease: config.socket.lease,
     }
 }
 
@@ -151,20 +152,19 @@ pub(super) fn shares(config: &Config, connections_max: usize) -> admission::Opti
         waits_max: config.limits.waits_max,
         parts: if enabled { parts } else { Parts::default() },
         free: paced.then_some(free),
-        socket_bytes_per_second: paced.then_some(socket_bytes_per_second),
+        socket_bytes_per_second: paced.then_some(socket_bytes_per_second.0),
     }
 }
 
 /// What the sockets are told.
-pub(super) fn sockets(config: &Config) -> socket::Options {
+pub(super) fn sockets(config: &Config) -> ws::Options {
     let socket = &config.socket;
-    let bytes = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
-    let short = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
-    socket::Options {
+    let short = |bytes: Bytes| u32::try_from(bytes.0).unwrap_or(u32::MAX);
+    ws::Options {
         echo: socket.echo.clone(),
         syntax: SyntaxBounds {
-            frame_bytes_max: bytes(socket.frame_bytes_max),
-            message_bytes_max: bytes(socket.message_bytes_max),
+            frame_bytes_max: socket.frame_bytes_max.in_memory(),
+            message_bytes_max: socket.message_bytes_max.in_memory(),
         },
         rates: Rates {
             messages_per_second: socket.messages_per_second,
@@ -172,11 +172,10 @@ pub(super) fn sockets(config: &Config) -> socket::Options {
         },
         queue: QueueBounds {
             frames_max: socket.queue_messages_max,
-            bytes_max: bytes(socket.queue_bytes_max),
+            bytes_max: socket.queue_bytes_max.in_memory(),
         },
         hello_timeout: socket.hello_timeout,
         ping_interval: Interval { min: socket.ping_interval_min, max: socket.ping_interval_max },
-        lease: socket.lease,
         history: History {
             messages_max: socket.history_messages_max,
             bytes_max: short(socket.history_bytes_max),
@@ -189,7 +188,7 @@ pub(super) fn sockets(config: &Config) -> socket::Options {
 /// TLS for the public, if this node speaks it. Reads certificate and key.
 pub(super) fn public_tls(
     config: &Config,
-    handshakes: Turns,
+    handshakes: FairSemaphore,
 ) -> Result<Option<listener::Tls>, listener::tls::Error> {
     let config::PublicTls { cert, key, client_ca, minimum, handshake_timeout, .. } = &config.http.tls;
     if !config.http.tls.is_on() {
@@ -226,17 +225,17 @@ pub(super) fn access(config: &Config) -> Result<Access, access::Error> {
         secrets: config.ice.secrets.iter().map(Into::into).collect(),
         ttl: config.ice.ttl,
     })?;
-    Ok(Access { auth, door: access::admission::Door::new(rules), ice })
+    Ok(Access { auth, limiter: access::admission::ConnectionLimiter::new(rules), ice })
 }
 
 fn tiers(tiers: &config::Tiers) -> access::Tiers {
-    let rule = |rule: config::Rule| access::Rule { limit: rule.limit, window: rule.window };
+    let rule = |rule: &config::Rule| access::Rule { limit: rule.limit, window: rule.window };
     access::Tiers {
-        create: rule(tiers.create),
-        lookup: rule(tiers.lookup),
-        chunk: rule(tiers.chunk),
-        signal: rule(tiers.signal),
-        poll: rule(tiers.poll),
+        create: rule(&tiers.create),
+        lookup: rule(&tiers.lookup),
+        chunk: rule(&tiers.chunk),
+        signal: rule(&tiers.signal),
+        poll: rule(&tiers.poll),
     }
 }
 

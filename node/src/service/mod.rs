@@ -1,16 +1,28 @@
 //! What the server does, without a word of how it is asked: the transports decode a request, have it done here, and encode
 //! what came of it.
 //!
-//! [`signaling`] and [`claim`] are what peers do with one another: invite codes, signals, and who holds a peer id. [`keys`] is how
-//! the words of requests become storage keys, [`limits`] how long they may be. [`settle`] tells what concerns every command
-//! alike from what only one kind of command can come to. [`Services`] is what all of them need.
+//! [`Services`] is what all of them need, [`Caller`] who asks, `charging` what that costs and how a change is carried out,
+//! and [`Error`] why it was not. [`signaling`] and [`peer_claim`] are what peers do with one another: invite codes, signals,
+//! and who holds a peer id; [`room_format`] is what a room's members are called, [`transfer_keep_alive`] how a transfer lives
+//! on while it is polled, and [`tickets`] stand for credentials. [`storage_keys`] is how the words of requests become storage
+//! keys, [`name_lengths`] how long they may be. [`node_lease`], [`nodes`] and [`readiness`] are about this node among the
+//! others.
 
-pub mod claim;
+mod caller;
+mod charging;
 mod error;
-pub mod keys;
-pub mod limits;
+pub mod name_lengths;
+pub mod node_lease;
+pub mod nodes;
+pub mod peer_claim;
+pub mod readiness;
+pub mod room_format;
 mod services;
 pub mod signaling;
+pub mod storage_keys;
+pub mod tickets;
+pub mod transfer_keep_alive;
 
+pub use caller::Caller;
 pub use error::{Error, settle};
 pub use services::{Services, Terms, Ttl};

@@ -4,7 +4,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use conclave_cluster::Cluster;
+use conclave_cluster::state::query;
 
+use super::node_lease::LeaseKeeper;
+use super::nodes::Nodes;
+use super::readiness::Readiness;
 use crate::access::auth::Auth;
 use crate::access::{Guesses, Tiers};
 use crate::actors::Registry;
@@ -21,22 +25,40 @@ pub struct Services {
     pub auth: Auth,
     /// What clients are granted.
     pub terms: Terms,
+    /// Keeps the lease of everything that is attached to this node.
+    pub lease: LeaseKeeper,
+    /// Where the other nodes are.
+    pub nodes: Nodes,
+    /// Whether this node is ready.
+    pub readiness: Readiness,
     draining: AtomicBool,
 }
 
 /// What clients are granted.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Terms {
     /// How long things live.
     pub ttl: Ttl,
     /// How much each client may ask; `None`: as much as it likes.
     pub allowance: Option<Tiers>,
+    /// For how long the session of a socket or an event stream outlives its connection.
+    pub lease: Duration,
 }
 
 impl Services {
     /// The services of a node that has just started.
     pub fn new(cluster: Cluster, registry: Registry, auth: Auth, terms: Terms) -> Self {
-        Self { cluster, registry, guesses: Guesses::default(), auth, terms, draining: AtomicBool::new(false) }
+        Self {
+            lease: LeaseKeeper::new(cluster.clone()),
+            cluster,
+            registry,
+            guesses: Guesses::default(),
+            auth,
+            terms,
+            nodes: Nodes::default(),
+            readiness: Readiness::default(),
+            draining: AtomicBool::new(false),
+        }
     }
 
     /// From now on new work is refused, and whoever waits here goes with what there is.
@@ -57,7 +79,7 @@ impl Services {
 
     /// The time by which the state is read and windows end; ahead of the clocks after they were wrong and were corrected.
     pub fn log_ms(&self) -> u64 {
-        self.cluster.glance(|_, now_ms| now_ms)
+        self.cluster.read_stale(query::Now)
     }
 }
 
@@ -76,17 +98,4 @@ pub struct Ttl {
     pub device_default: Duration,
     /// Outcomes remembered under an `Idempotency-Key` or as a job.
     pub memo: Duration,
-}
-
-impl Default for Ttl {
-    fn default() -> Self {
-        Self {
-            chunk: Duration::from_secs(60),
-            signal: Duration::from_secs(30),
-            register: Duration::from_secs(30),
-            session: Duration::from_secs(180),
-            device_default: Duration::from_secs(180),
-            memo: Duration::from_secs(120),
-        }
-    }
 }

@@ -1,13 +1,14 @@
 //! Signaling: invite codes that lead to peers, and signals between peers.
 
 use bytes::Bytes;
-use conclave_cluster::state::State;
 use conclave_cluster::state::body::Body;
-use conclave_cluster::state::command::Ask;
+use conclave_cluster::state::command::Op;
+use conclave_cluster::state::invite_code;
 use conclave_cluster::state::mailbox::{self, Kind, Message};
-use conclave_cluster::state::rendezvous;
+use conclave_cluster::state::query;
 
-use super::keys;
+use super::storage_keys;
+use crate::json_field::text_of;
 
 /// The types of signals, as clients spell them.
 pub const KINDS: [&str; 5] = ["offer", "answer", "ice-candidate", "ready", "bye"];
@@ -31,33 +32,32 @@ pub fn kind_of(name: &str) -> Option<Kind> {
 }
 
 /// Has an invite code lead to a peer for so many milliseconds.
-pub fn register(code: &str, peer: &str, ttl_ms: u32) -> Ask {
-    let verb = rendezvous::Verb::Register { peer: peer.to_owned(), ttl_ms };
-    Ask::Rendezvous(rendezvous::Ask { key: keys::rendezvous(code).key, verb })
+pub fn register(code: &str, peer: &str, ttl_ms: u32) -> Op {
+    let action = invite_code::Action::Register { peer: peer.to_owned(), ttl_ms };
+    Op::Rendezvous(invite_code::Op { key: storage_keys::rendezvous(code).key, action })
 }
 
 /// Has an invite code lead to this peer no more.
-pub fn withdraw(code: &str, peer: &str) -> Ask {
-    let verb = rendezvous::Verb::Withdraw { peer: peer.to_owned() };
-    Ask::Rendezvous(rendezvous::Ask { key: keys::rendezvous(code).key, verb })
+pub fn withdraw(code: &str, peer: &str) -> Op {
+    let action = invite_code::Action::Withdraw { peer: peer.to_owned() };
+    Op::Rendezvous(invite_code::Op { key: storage_keys::rendezvous(code).key, action })
 }
 
 /// Where an invite code leads. A miss is a guess: it is asked by [`Guesses::look_up`](crate::access::Guesses::look_up).
-pub fn look_up<M>(code: &str, missing: M) -> impl FnOnce(&State, u64) -> Result<String, M> + use<M> {
-    let key = keys::rendezvous(code).key;
-    move |state, now_ms| state.peer(&key, now_ms).ok_or(missing)
+pub fn look_up(code: &str) -> query::Peer {
+    query::Peer(storage_keys::rendezvous(code).key)
 }
 
 /// Queues a signal for a peer. The payload is JSON, and stays as it was written.
-pub fn signal(from: &str, to: &str, kind: Kind, payload: Bytes, ttl_ms: u32) -> Ask {
-    let verb = mailbox::Verb::Push { from: from.to_owned(), kind, payload: Body::new(payload), ttl_ms };
-    Ask::Mailbox(mailbox::Ask { key: keys::mailbox(to).key, verb })
+pub fn signal(from: &str, to: &str, kind: Kind, payload: Bytes, ttl_ms: u32) -> Op {
+    let action = mailbox::Action::Push { from: from.to_owned(), kind, payload: Body::new(payload), ttl_ms };
+    Op::Mailbox(mailbox::Op { key: storage_keys::mailbox(to).key, action })
 }
 
 /// Appends what every reader of a signal is told, as fields of a JSON object: `"from":…,"type":…,"payload":…`.
 pub fn push_fields(into: &mut String, signal: &Message) {
     let from = serde_json::to_string(&signal.from).expect("a string always serializes");
-    let payload = String::from_utf8_lossy(signal.payload.bytes());
+    let payload = text_of(signal.payload.bytes());
     into.reserve(32 + from.len() + payload.len());
     for part in [r#""from":"#, &from, r#","type":""#, kind_name(signal.kind), r#"","payload":"#, &payload] {
         into.push_str(part);

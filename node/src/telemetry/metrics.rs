@@ -44,7 +44,7 @@ pub struct About {
 
 /// What is looked at when somebody asks; absent while the cluster part starts.
 #[derive(Debug, Clone, Copy)]
-pub struct Glance {
+pub struct Reading {
     /// How much of everything the state holds.
     pub counts: Counts,
     /// What the state counts towards its storage bound.
@@ -62,7 +62,7 @@ impl Metrics {
     pub fn install() -> Result<Self, Error> {
         let (recorder, metrics) = Self::build()?;
         metrics::set_global_recorder(recorder).map_err(|_| Error::Taken)?;
-        super::known::register();
+        super::predeclared::register();
         Ok(metrics)
     }
 
@@ -87,12 +87,12 @@ impl Metrics {
     }
 
     /// Everything, in Prometheus' text format (version 0.0.4).
-    pub fn render(&self, about: &About, glance: Option<&Glance>) -> String {
+    pub fn render(&self, about: &About, reading: Option<&Reading>) -> String {
         let mut page = Page(self.0.render());
         page.about(about);
         page.process(&Process::look());
-        if let Some(glance) = glance {
-            page.glance(glance);
+        if let Some(reading) = reading {
+            page.state(reading);
         }
         page.0
     }
@@ -139,65 +139,18 @@ impl Page {
         }
     }
 
-    fn glance(&mut self, glance: &Glance) {
-        let Counts {
-            transfers,
-            chunks,
-            acknowledgements,
-            bodies,
-            exchanges,
-            mailboxes,
-            signals,
-            rendezvous,
-            devices,
-            windows,
-            owners,
-            hosts,
-            sockets,
-            rooms,
-            room_members,
-            room_messages,
-            claims,
-            tickets,
-            memos,
-            outcomes,
-        } = glance.counts;
-        for (noun, help, count) in [
-            ("transfers", "Live transfers.", transfers),
-            ("chunks", "Chunks of live transfers.", chunks),
-            (
-                "acknowledgements",
-                "Transfers that were acknowledged, also when they are no more.",
-                acknowledgements,
-            ),
-            ("bodies", "Different chunk bodies; equal ones are stored once.", bodies),
-            ("exchanges", "Live WebRTC sessions.", exchanges),
-            ("mailboxes", "Mailboxes with signals in them.", mailboxes),
-            ("signals", "Signals that wait to be polled.", signals),
-            ("rendezvous", "Registered invite codes.", rendezvous),
-            ("devices", "Registered devices.", devices),
-            ("windows", "Open allowance windows.", windows),
-            ("owners", "Clients, subjects and networks that something is stored for.", owners),
-            ("hosts", "Runs of nodes that hold sockets.", hosts),
-            ("sockets", "Socket sessions, connected or not.", sockets),
-            ("rooms", "Rooms with members, a history, or a numbering to keep.", rooms),
-            ("room_members", "Members of all rooms.", room_members),
-            ("room_messages", "Messages in the histories of all rooms.", room_messages),
-            ("claims", "Mailboxes that socket sessions hold.", claims),
-            ("tickets", "Unused one-time tickets.", tickets),
-            ("memos", "Answers remembered under an Idempotency-Key.", memos),
-            ("outcomes", "Answers remembered for retries inside the cluster.", outcomes),
-        ] {
+    fn state(&mut self, reading: &Reading) {
+        for (noun, help, count) in reading.counts.each() {
             self.gauge(&format!("conclave_state_{noun}"), help, count);
         }
         let bytes = "Bytes that count towards storage.bytes_max.";
-        self.gauge("conclave_state_stored_bytes", bytes, glance.stored_bytes);
-        self.gauge("conclave_node_ready", "1 while this node is ready.", u8::from(glance.ready));
-        self.gauge("conclave_node_leads", "1 while this node leads.", u8::from(glance.leads));
+        self.gauge("conclave_state_stored_bytes", bytes, reading.stored_bytes);
+        self.gauge("conclave_node_ready", "1 while this node is ready.", u8::from(reading.ready));
+        self.gauge("conclave_node_leads", "1 while this node leads.", u8::from(reading.leads));
         self.gauge(
             "conclave_node_has_leader",
             "1 while this node knows a leader.",
-            u8::from(glance.has_leader),
+            u8::from(reading.has_leader),
         );
     }
 }
@@ -222,14 +175,14 @@ mod tests {
             metrics::counter!("conclave_test_total", "route" => "relay").increment(3);
             metrics::histogram!("conclave_test_seconds").record(0.003);
         });
-        let glance = Glance {
+        let reading = Reading {
             counts: Counts::default(),
             stored_bytes: 5,
             has_leader: true,
             leads: false,
             ready: true,
         };
-        let page = metrics.render(&about(), Some(&glance));
+        let page = metrics.render(&about(), Some(&reading));
         for line in page.lines().filter(|line| !line.is_empty()) {
             let sample = line.rsplit_once(' ').is_some_and(|(_, value)| value.parse::<f64>().is_ok());
             assert!(line.starts_with("# ") || sample, "{line}");
@@ -250,7 +203,7 @@ mod tests {
     #[test]
     fn the_guide_names_every_metric() {
         let (_, metrics) = Metrics::build().unwrap();
-        let glance = Glance {
+        let reading = Reading {
             counts: Counts::default(),
             stored_bytes: 0,
             has_leader: true,
@@ -258,7 +211,7 @@ mod tests {
             ready: true,
         };
         let guide = include_str!("../../../docs/metrics.md");
-        for line in metrics.render(&about(), Some(&glance)).lines() {
+        for line in metrics.render(&about(), Some(&reading)).lines() {
             if let Some(name) = line.strip_prefix("# TYPE ").and_then(|rest| rest.split(' ').next()) {
                 assert!(guide.contains(&format!("`{name}")), "docs/metrics.md says nothing of {name}");
             }

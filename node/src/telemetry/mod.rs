@@ -1,7 +1,7 @@
 //! What a node tells about itself: log lines on standard error, and metrics.
 
-mod known;
 pub mod log;
 pub mod metrics;
+mod predeclared;
 mod process;
 mod writer;

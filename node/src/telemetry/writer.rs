@@ -17,7 +17,7 @@ const LINE_BYTES_MAX: usize = 16 << 10;
 /// For how long the end of the process waits for the last lines.
 const FLUSH: Duration = Duration::from_secs(2);
 
-enum Note {
+enum Message {
     Line(Vec<u8>),
     Stop,
 }
@@ -25,13 +25,13 @@ enum Note {
 /// Where log lines go; cheap to clone.
 #[derive(Clone)]
 pub(super) struct Lines {
-    queue: SyncSender<Note>,
+    queue: SyncSender<Message>,
     lost: Arc<AtomicU64>,
 }
 
 /// Keeps the writing thread; dropping it writes what still waits.
 pub struct Flush {
-    queue: SyncSender<Note>,
+    queue: SyncSender<Message>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -48,15 +48,15 @@ impl Lines {
     }
 }
 
-fn write(mut out: impl Write, waiting: &Receiver<Note>, lost: &AtomicU64) {
+fn write(mut out: impl Write, waiting: &Receiver<Message>, lost: &AtomicU64) {
     loop {
         match waiting.recv_timeout(Duration::from_secs(1)) {
-            Ok(Note::Line(line)) => {
+            Ok(Message::Line(line)) => {
                 if out.write_all(&line).is_err() {
                     lost.fetch_add(1, Ordering::Relaxed);
                 }
             }
-            Ok(Note::Stop) | Err(RecvTimeoutError::Disconnected) => break,
+            Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => break,
             Err(RecvTimeoutError::Timeout) => {}
         }
         let missing = lost.swap(0, Ordering::Relaxed);
@@ -73,7 +73,7 @@ impl Write for Lines {
         if kept.len() < line.len() {
             kept.extend_from_slice(b"...\n");
         }
-        if self.queue.try_send(Note::Line(kept)).is_err() {
+        if self.queue.try_send(Message::Line(kept)).is_err() {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
         Ok(line.len())
@@ -97,7 +97,7 @@ impl Drop for Flush {
         let Some(thread) = self.thread.take() else { return };
         let started = Instant::now();
         // The queue may be full, and the writer stuck: neither may keep the process from ending.
-        while self.queue.try_send(Note::Stop).is_err() && started.elapsed() < FLUSH {
+        while self.queue.try_send(Message::Stop).is_err() && started.elapsed() < FLUSH {
             std::thread::yield_now();
         }
         while !thread.is_finished() && started.elapsed() < FLUSH {

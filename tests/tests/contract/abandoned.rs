@@ -84,8 +84,7 @@ async fn a_wait_whose_client_has_closed_takes_nothing_and_holds_no_place() {
 
 #[tokio::test]
 async fn what_is_there_is_kept_from_a_client_that_has_closed() {
-    let cluster = shared::standard().await;
-    let node = cluster.follower().await;
+    let (_cluster, node) = shared::standard().await.and_node().await;
     let (to, pair) = (peer_id(), Pair::fresh());
     node.relay(&signal(&peer_id(), &to, "offer", json!(1))).send().await.ok();
     node.relay(&pair.send(0, 1, "AAEC")).send().await.ok();
@@ -105,8 +104,7 @@ async fn what_is_there_is_kept_from_a_client_that_has_closed() {
 
 #[tokio::test]
 async fn an_event_stream_whose_client_has_gone_lets_go_of_its_mailbox() {
-    let cluster = shared::standard().await;
-    let (here, there) = cluster.two_followers().await;
+    let (_cluster, here, there) = shared::standard().await.and_two_nodes().await;
     let (from, to) = (peer_id(), peer_id());
     let mut events: Events = here.get(&format!("/api/v1/events?peerId={to}")).open().await.expect("a stream");
     events.expect("welcome").await;

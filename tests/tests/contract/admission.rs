@@ -74,7 +74,7 @@ async fn no_credential_is_ever_logged() {
     let offered = format!("conclave.v1.json, conclave.bearer.{token}");
     let last = node.get(LISTEN).header("sec-websocket-protocol", &offered);
     last.header("x-request-id", "the-last").open().await.expect("a stream");
-    let printed = cluster.node(1).says("the-last").await;
+    let printed = cluster.says(1, "the-last").await;
     let signature = token.rsplit('.').next().expect("a token has three parts");
     assert!(!printed.contains(signature) && !printed.contains(&ticket), "a credential was logged");
 }

@@ -7,8 +7,7 @@ use hyper::Method;
 
 #[tokio::test]
 async fn a_preflight_from_a_listed_origin_is_answered_without_a_body() {
-    let cluster = shared::standard().await;
-    let node = cluster.follower().await;
+    let (_cluster, node) = shared::standard().await.and_node().await;
     for origin in ORIGINS {
         for path in ["/api/relay", "/api/v1/sessions", "/v1/transfers"] {
             let preflight = node
@@ -32,8 +31,7 @@ async fn a_preflight_from_a_listed_origin_is_answered_without_a_body() {
 
 #[tokio::test]
 async fn a_listed_origin_is_named_in_the_answer_and_may_bring_credentials() {
-    let cluster = shared::standard().await;
-    let node = cluster.follower().await;
+    let (_cluster, node) = shared::standard().await.and_node().await;
     for origin in ORIGINS {
         let reply = node.relay(&Pair::fresh().send(0, 1, "AAEC")).header("origin", origin).send().await;
         reply.ok();
@@ -45,8 +43,7 @@ async fn a_listed_origin_is_named_in_the_answer_and_may_bring_credentials() {
 
 #[tokio::test]
 async fn an_origin_that_is_not_listed_is_refused() {
-    let cluster = shared::standard().await;
-    let node = cluster.follower().await;
+    let (_cluster, node) = shared::standard().await.and_node().await;
     let strangers = [
         "https://evil.example",
         "http://app.example",
@@ -69,8 +66,7 @@ async fn an_origin_that_is_not_listed_is_refused() {
 
 #[tokio::test]
 async fn a_refused_origin_changes_nothing() {
-    let cluster = shared::standard().await;
-    let node = cluster.follower().await;
+    let (_cluster, node) = shared::standard().await.and_node().await;
     let pair = Pair::fresh();
     let refused = node.relay(&pair.send(0, 1, "AAEC")).header("origin", "https://evil.example").send().await;
     refused.refused(403, "origin_not_allowed");
@@ -79,8 +75,7 @@ async fn a_refused_origin_changes_nothing() {
 
 #[tokio::test]
 async fn without_an_origin_nothing_is_said_about_origins() {
-    let cluster = shared::standard().await;
-    let node = cluster.follower().await;
+    let (_cluster, node) = shared::standard().await.and_node().await;
     let reply = node.relay(&Pair::fresh().send(0, 1, "AAEC")).send().await;
     reply.ok();
     assert_eq!(reply.header("access-control-allow-origin"), None);
@@ -88,8 +83,7 @@ async fn without_an_origin_nothing_is_said_about_origins() {
 
 #[tokio::test]
 async fn where_any_origin_may_come_none_may_bring_credentials() {
-    let cluster = shared::enterprise().await;
-    let node = cluster.follower().await;
+    let (_cluster, node) = shared::enterprise().await.and_node().await;
     let reply = node.get("/health").header("origin", "https://anybody.example").send().await;
     reply.ok();
     assert!(reply.header("access-control-allow-origin").is_some(), "the default list is open");
@@ -140,8 +134,7 @@ async fn a_page_may_call_the_node_that_served_it() {
 
 #[tokio::test]
 async fn a_preflight_is_answered_in_full_without_an_origin_and_allows_what_clients_send() {
-    let cluster = shared::standard().await;
-    let node = cluster.follower().await;
+    let (_cluster, node) = shared::standard().await.and_node().await;
     let reply = node.call(Method::OPTIONS, "/api/v1/transfers/7").send().await;
     assert_eq!(reply.status, 204);
     assert_eq!(reply.header("allow"), Some("GET, HEAD, DELETE, OPTIONS"));

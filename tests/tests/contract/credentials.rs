@@ -282,7 +282,6 @@ async fn an_origin_that_is_not_listed_is_refused_before_its_token_is_looked_at()
 
 #[tokio::test]
 async fn where_no_keys_are_configured_a_token_means_nothing() {
-    let cluster = shared::standard().await;
-    let node = cluster.follower().await;
+    let (_cluster, node) = shared::standard().await.and_node().await;
     sent(&node, "whatever").await.ok();
 }

@@ -23,16 +23,14 @@ fn now_ms() -> u64 {
 
 #[tokio::test]
 async fn the_consumer_edition_has_no_devices() {
-    let cluster = shared::standard().await;
-    let node = cluster.follower().await;
+    let (_cluster, node) = shared::standard().await.and_node().await;
     node.post("/api/v1/devices", &device("user")).send().await.refused(403, "enterprise_required");
     node.get("/api/v1/devices/user").send().await.refused(403, "enterprise_required");
 }
 
 #[tokio::test]
 async fn a_device_registered_on_one_node_is_listed_on_another() {
-    let cluster = shared::enterprise().await;
-    let (here, there) = cluster.two_followers().await;
+    let (_cluster, here, there) = shared::enterprise().await.and_two_nodes().await;
     let user = word("user");
     assert_eq!(here.post("/api/v1/devices", &device(&user)).send().await.ok(), json!({"status": "ok"}));
     let listed = there.get(&format!("/api/v1/devices/{user}")).send().await.ok();
@@ -45,8 +43,7 @@ async fn a_device_registered_on_one_node_is_listed_on_another() {
 
 #[tokio::test]
 async fn a_device_registered_again_is_replaced() {
-    let cluster = shared::enterprise().await;
-    let (here, there) = cluster.two_followers().await;
+    let (_cluster, here, there) = shared::enterprise().await.and_two_nodes().await;
     let user = word("user");
     here.post("/api/v1/devices", &device(&user)).send().await.ok();
     there.post("/api/v1/devices", &with(&device(&user), "port", Some(json!(9090)))).send().await.ok();
@@ -64,8 +61,7 @@ async fn a_device_registered_again_is_replaced() {
 
 #[tokio::test]
 async fn a_user_without_devices_has_an_empty_list() {
-    let cluster = shared::enterprise().await;
-    let node = cluster.follower().await;
+    let (_cluster, node) = shared::enterprise().await.and_node().await;
     let listed = node.get(&format!("/api/v1/devices/{}", word("user"))).send().await.ok();
     assert_eq!(listed, json!({"devices": []}));
 }
@@ -91,8 +87,7 @@ async fn a_lease_is_clamped_and_has_a_default() {
 
 #[tokio::test]
 async fn a_device_out_of_shape_is_refused() {
-    let cluster = shared::enterprise().await;
-    let node = cluster.follower().await;
+    let (_cluster, node) = shared::enterprise().await.and_node().await;
     let cases = [
         ("userId", None),
         ("userId", Some(json!(""))),
@@ -123,8 +118,7 @@ async fn a_device_out_of_shape_is_refused() {
 
 #[tokio::test]
 async fn a_port_may_be_left_out() {
-    let cluster = shared::enterprise().await;
-    let node = cluster.follower().await;
+    let (_cluster, node) = shared::enterprise().await.and_node().await;
     let user = word("user");
     node.post("/api/v1/devices", &with(&device(&user), "port", None)).send().await.ok();
     let listed = node.get(&format!("/api/v1/devices/{user}")).send().await.ok();

@@ -34,8 +34,7 @@ fn is_open(reply: &Reply) -> bool {
 
 #[tokio::test]
 async fn an_origin_that_is_not_listed_gets_no_socket() {
-    let cluster = shared::standard().await;
-    let node = cluster.follower().await;
+    let (_cluster, node) = shared::standard().await.and_node().await;
     for origin in [
         "https://evil.example",
         "https://app.example.evil.example",
@@ -160,7 +159,7 @@ async fn sockets_of_a_revoked_token_are_closed_on_every_node() {
     let token = issuer.token("alice", json!({"scope": "socket", "jti": id}));
     let mut sockets = Vec::new();
     for node in cluster.running() {
-        let mut socket = Socket::open(&cluster.node(node).http, &token).await;
+        let mut socket = Socket::open(&cluster.node(node).http.to_string(), &token).await;
         socket.hello().await;
         sockets.push(socket);
     }

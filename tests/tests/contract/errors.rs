@@ -8,8 +8,7 @@ use serde_json::{Value, json};
 
 #[tokio::test]
 async fn a_path_that_does_not_exist_is_not_found() {
-    let cluster = shared::standard().await;
-    let node = cluster.follower().await;
+    let (_cluster, node) = shared::standard().await.and_node().await;
     for path in ["/nothing", "/api", "/api/v1", "/api/v1/nothing", "/api/v2/sessions", "/api/relay/more"] {
         node.get(path).send().await.refused(404, "not_found");
     }
@@ -17,8 +16,7 @@ async fn a_path_that_does_not_exist_is_not_found() {
 
 #[tokio::test]
 async fn one_slash_at_the_end_and_the_case_of_a_path_do_not_matter() {
-    let cluster = shared::standard().await;
-    let node = cluster.follower().await;
+    let (_cluster, node) = shared::standard().await.and_node().await;
     for path in ["/api/relay/", "/API/Relay", "/v1/RELAY/", "/Api/V1/Relay"] {
         node.post(path, &poll(&peer_id())).send().await.ok();
     }
@@ -30,8 +28,7 @@ async fn one_slash_at_the_end_and_the_case_of_a_path_do_not_matter() {
 
 #[tokio::test]
 async fn a_method_that_does_not_fit_is_refused_with_those_that_do() {
-    let cluster = shared::standard().await;
-    let node = cluster.follower().await;
+    let (_cluster, node) = shared::standard().await.and_node().await;
     let cases = [
         (Method::GET, "/api/relay", "POST"),
         (Method::DELETE, "/api/relay", "POST"),
@@ -51,8 +48,7 @@ async fn a_method_that_does_not_fit_is_refused_with_those_that_do() {
 async fn a_body_over_the_limit_is_refused_with_the_limit() {
     // Little enough for the kernel to take it all: a server may answer and close before it has read everything.
     const OVER: usize = 400_000;
-    let cluster = shared::standard().await;
-    let node = cluster.follower().await;
+    let (_cluster, node) = shared::standard().await.and_node().await;
     let body = format!("{{\"action\":\"send\",\"data\":\"{}\"}}", "A".repeat(OVER));
     let refusal =
         node.post("/api/relay", &Value::Null).json(body).send().await.refused(413, "payload_too_large");
@@ -62,8 +58,7 @@ async fn a_body_over_the_limit_is_refused_with_the_limit() {
 
 #[tokio::test]
 async fn a_body_of_another_media_type_is_refused() {
-    let cluster = shared::standard().await;
-    let node = cluster.follower().await;
+    let (_cluster, node) = shared::standard().await.and_node().await;
     let call =
         node.call(Method::POST, "/api/v1/transfers").header("content-type", "application/xml").body("<x/>");
     call.send().await.refused(415, "unsupported_media_type");
@@ -82,8 +77,7 @@ fn zlib(plain: &[u8]) -> Vec<u8> {
 
 #[tokio::test]
 async fn a_coded_body_is_decoded_and_another_coding_refused() {
-    let cluster = shared::standard().await;
-    let node = cluster.follower().await;
+    let (_cluster, node) = shared::standard().await.and_node().await;
     let poll = poll(&peer_id()).to_string();
     let call = |coding: &'static str, body: Vec<u8>| {
         node.call(Method::POST, "/api/relay").header("content-encoding", coding).json(body)
@@ -100,8 +94,7 @@ async fn a_coded_body_is_decoded_and_another_coding_refused() {
 
 #[tokio::test]
 async fn a_head_is_asked_for_wherever_a_body_is() {
-    let cluster = shared::standard().await;
-    let node = cluster.follower().await;
+    let (_cluster, node) = shared::standard().await.and_node().await;
     for path in [
         "/health",
         "/",
@@ -122,8 +115,7 @@ async fn a_head_is_asked_for_wherever_a_body_is() {
 
 #[tokio::test]
 async fn who_asks_for_a_problem_document_gets_one() {
-    let cluster = shared::standard().await;
-    let node = cluster.follower().await;
+    let (_cluster, node) = shared::standard().await.and_node().await;
     let reply = node.get("/api/v1/nothing").header("accept", "application/problem+json").send().await;
     assert_eq!(reply.header("content-type"), Some("application/problem+json"));
     let problem = reply.status(404);
@@ -134,8 +126,7 @@ async fn who_asks_for_a_problem_document_gets_one() {
 
 #[tokio::test]
 async fn an_answer_is_json_in_utf_8() {
-    let cluster = shared::standard().await;
-    let node = cluster.follower().await;
+    let (_cluster, node) = shared::standard().await.and_node().await;
     for reply in [node.get("/api/v1/edition").send().await, node.get("/api/v1/nothing").send().await] {
         assert_eq!(reply.header("content-type"), Some("application/json; charset=utf-8"));
     }
@@ -143,8 +134,7 @@ async fn an_answer_is_json_in_utf_8() {
 
 #[tokio::test]
 async fn an_error_tells_nothing_of_the_inside_and_repeats_no_secret() {
-    let cluster = shared::standard().await;
-    let node = cluster.follower().await;
+    let (_cluster, node) = shared::standard().await.and_node().await;
     let secret = word("secret");
     let calls = [
         node.post("/api/relay", &Value::Null).json(format!("{{\"action\":\"send\",\"pin\":\"{secret}\",}}")),

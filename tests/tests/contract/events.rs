@@ -17,8 +17,7 @@ const NOTICE: Duration = Duration::from_secs(28);
 
 #[tokio::test]
 async fn a_stream_says_where_it_begins() {
-    let cluster = shared::standard().await;
-    let node = cluster.follower().await;
+    let (_cluster, node) = shared::standard().await.and_node().await;
     let room = word("room");
     let mut stream = node.get(&format!("/api/v1/events?room={room}")).open().await.expect("a stream");
     let welcome = stream.expect("welcome").await;
@@ -28,8 +27,7 @@ async fn a_stream_says_where_it_begins() {
 
 #[tokio::test]
 async fn a_history_that_is_not_there_is_not_recovered() {
-    let cluster = shared::standard().await;
-    let node = cluster.follower().await;
+    let (_cluster, node) = shared::standard().await.and_node().await;
     let call = node.get(&format!("/api/v1/events?room={}", word("room"))).header("last-event-id", "7:3");
     let mut stream = call.open().await.expect("a stream");
     assert_eq!(stream.expect("welcome").await.data["recovered"], false);
@@ -37,8 +35,7 @@ async fn a_history_that_is_not_there_is_not_recovered() {
 
 #[tokio::test]
 async fn a_stream_is_about_one_thing() {
-    let cluster = shared::standard().await;
-    let node = cluster.follower().await;
+    let (_cluster, node) = shared::standard().await.and_node().await;
     let long = "x".repeat(129);
     for query in ["", "?room=", &format!("?room={long}"), "?room=a&peerId=b"] {
         node.get(&format!("/api/v1/events{query}")).send().await.refused(400, "invalid_input");
@@ -118,8 +115,7 @@ async fn signals_are_on_a_stream_of_another_node_in_order_and_a_poll_finds_none(
 
 #[tokio::test]
 async fn the_next_stream_goes_on_after_what_arrived_on_any_node() {
-    let cluster = shared::standard().await;
-    let (here, there) = cluster.two_followers().await;
+    let (_cluster, here, there) = shared::standard().await.and_two_nodes().await;
     let peer = peer_id();
     let mut stream = listen(&here, &peer, None).await.expect("a stream");
     for payload in 0..3 {
@@ -139,8 +135,7 @@ async fn the_next_stream_goes_on_after_what_arrived_on_any_node() {
 
 #[tokio::test]
 async fn a_peer_id_that_somebody_holds_is_refused_to_others() {
-    let cluster = shared::standard().await;
-    let (here, there) = cluster.two_followers().await;
+    let (_cluster, here, there) = shared::standard().await.and_two_nodes().await;
     let peer = peer_id();
     let stream = listen(&here, &peer, None).await.expect("a stream");
     listen(&there, &peer, None).await.expect_err("it is held").refused(409, "peer_in_use");
@@ -180,8 +175,7 @@ async fn a_stream_of_signals_is_for_whom_the_token_names() {
 
 #[tokio::test]
 async fn a_rooms_messages_are_on_streams_of_other_nodes_and_go_on_where_they_ended() {
-    let cluster = shared::standard().await;
-    let (here, there) = cluster.two_followers().await;
+    let (_cluster, here, there) = shared::standard().await.and_two_nodes().await;
     let room = word("room");
     let mut socket = Socket::open(&here).await;
     socket.ok(json!({"op": "hello"})).await;

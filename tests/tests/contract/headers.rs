@@ -24,8 +24,7 @@ async fn one_of_each(node: &Api) -> Vec<Reply> {
 
 #[tokio::test]
 async fn a_valid_request_id_comes_back() {
-    let cluster = shared::standard().await;
-    let node = cluster.follower().await;
+    let (_cluster, node) = shared::standard().await.and_node().await;
     for id in ["a".to_owned(), "Req_1.2-3".to_owned(), "x".repeat(128)] {
         for path in ["/health", "/api/v1/nothing"] {
             let reply = node.get(path).header("x-request-id", &id).send().await;
@@ -36,8 +35,7 @@ async fn a_valid_request_id_comes_back() {
 
 #[tokio::test]
 async fn an_invalid_or_absent_request_id_is_replaced_by_a_fresh_one() {
-    let cluster = shared::standard().await;
-    let node = cluster.follower().await;
+    let (_cluster, node) = shared::standard().await.and_node().await;
     let mut replies = vec![node.get("/health").send().await];
     for id in ["".to_owned(), "has space".to_owned(), "semi;colon".to_owned(), "x".repeat(129)] {
         replies.push(node.get("/health").header("x-request-id", &id).send().await);
@@ -52,8 +50,7 @@ async fn an_invalid_or_absent_request_id_is_replaced_by_a_fresh_one() {
 
 #[tokio::test]
 async fn security_headers_are_on_every_response() {
-    let cluster = shared::standard().await;
-    let node = cluster.follower().await;
+    let (_cluster, node) = shared::standard().await.and_node().await;
     for reply in one_of_each(&node).await {
         let what = format!("{} {}", reply.status, reply.text());
         for (name, value) in [
@@ -81,8 +78,7 @@ async fn security_headers_are_on_every_response() {
 
 #[tokio::test]
 async fn nothing_says_what_software_this_is_or_claims_tls() {
-    let cluster = shared::standard().await;
-    let node = cluster.follower().await;
+    let (_cluster, node) = shared::standard().await.and_node().await;
     for reply in one_of_each(&node).await {
         for name in ["server", "x-powered-by", "strict-transport-security"] {
             assert_eq!(reply.header(name), None);
@@ -92,8 +88,7 @@ async fn nothing_says_what_software_this_is_or_claims_tls() {
 
 #[tokio::test]
 async fn what_is_left_of_an_allowance_is_on_every_call_that_spends_it() {
-    let cluster = shared::standard().await;
-    let node = cluster.follower().await;
+    let (_cluster, node) = shared::standard().await.and_node().await;
     let reply = node.relay(&Pair::fresh().send(0, 1, "AAEC")).send().await;
     let number = |name: &str| reply.header(name).and_then(|value| value.parse::<u64>().ok());
     let limit = number("x-ratelimit-limit").expect("a number");
@@ -124,8 +119,7 @@ async fn what_is_left_is_on_answers_that_no_allowance_counts_too() {
 
 #[tokio::test]
 async fn affinity_is_the_same_for_one_session_on_every_node_and_differs_between_two() {
-    let cluster = shared::standard().await;
-    let (here, there) = cluster.two_followers().await;
+    let (_cluster, here, there) = shared::standard().await.and_two_nodes().await;
     let affinity = |reply: Reply| reply.header("x-session-affinity").expect("a token").to_owned();
 
     let (one, other) = (Pair::fresh(), Pair::fresh());

@@ -11,8 +11,7 @@ const HEALTH: &str = "GET /health HTTP/1.1\r\nhost: a\r\n\r\n";
 
 #[tokio::test]
 async fn what_two_readers_could_read_differently_is_refused_and_nothing_behind_it_is_read() {
-    let cluster = shared::standard().await;
-    let node = cluster.follower().await;
+    let (_cluster, node) = shared::standard().await.and_node().await;
     for (what, head) in [
         ("bare LF after a header", "GET /health HTTP/1.1\r\nhost: a\nx: y\r\n\r\n"),
         ("bare LF after the request line", "GET /health HTTP/1.1\nhost: a\r\n\r\n"),
@@ -61,8 +60,7 @@ async fn what_two_readers_could_read_differently_is_refused_and_nothing_behind_i
 
 #[tokio::test]
 async fn a_head_may_come_in_pieces_and_several_at_once() {
-    let cluster = shared::standard().await;
-    let node = cluster.follower().await;
+    let (_cluster, node) = shared::standard().await.and_node().await;
     let post =
         "POST /api/relay HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n";
     let last = "GET /livez HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
@@ -80,8 +78,7 @@ async fn a_head_may_come_in_pieces_and_several_at_once() {
 
 #[tokio::test]
 async fn a_giant_head_is_refused_before_it_is_whole() {
-    let cluster = shared::standard().await;
-    let node = cluster.follower().await;
+    let (_cluster, node) = shared::standard().await.and_node().await;
     let line = format!("x: {}\r\n", "y".repeat(1000));
     for head in [
         format!("GET /health HTTP/1.1\r\nhost: a\r\n{}", line.repeat(200)),
@@ -99,8 +96,7 @@ async fn a_giant_head_is_refused_before_it_is_whole() {
 
 #[tokio::test]
 async fn methods_of_proxies_are_refused_and_the_connection_closed() {
-    let cluster = shared::standard().await;
-    let node = cluster.follower().await;
+    let (_cluster, node) = shared::standard().await.and_node().await;
     for head in [
         "TRACE / HTTP/1.1\r\nhost: a\r\nx-secret: s\r\n\r\n",
         "TRACE /health HTTP/1.1\r\nhost: a\r\nx-secret: s\r\n\r\n",
@@ -140,8 +136,7 @@ async fn a_head_that_does_not_come_in_time_is_given_up() {
 
 #[tokio::test]
 async fn a_body_that_does_not_come_in_time_is_given_up() {
-    let cluster = shared::standard().await;
-    let node = cluster.follower().await;
+    let (_cluster, node) = shared::standard().await.and_node().await;
     let stalled = async |path: &str, length: usize| {
         let mut connection = Raw::open(&node).await;
         let head = format!(
@@ -157,8 +152,7 @@ async fn a_body_that_does_not_come_in_time_is_given_up() {
 
 #[tokio::test]
 async fn a_large_body_that_nobody_wants_does_not_keep_the_answer_from_its_client() {
-    let cluster = shared::standard().await;
-    let node = cluster.follower().await;
+    let (_cluster, node) = shared::standard().await.and_node().await;
     let body = "b".repeat(60_000);
     let mut connection = Raw::open(&node).await;
     let head = format!("POST /nowhere HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n", body.len());
@@ -168,26 +162,27 @@ async fn a_large_body_that_nobody_wants_does_not_keep_the_answer_from_its_client
     assert!(read.to_ascii_lowercase().contains("connection: close"), "{read}");
 }
 
-/// What stands in for a request whose large body is refused at its head is a request like others: whoever sends it himself
-/// is refused as well, and sees what the others see.
+/// A refusal is told to the server beside the bytes: no client can ask for one by what it sends.
 #[tokio::test]
-async fn a_large_body_that_is_refused_as_too_much_costs_neither_the_connection_nor_the_status() {
-    let cluster = shared::standard().await;
-    let node = cluster.follower().await;
+async fn nobody_can_send_what_stands_for_a_refusal() {
+    let (_cluster, node) = shared::standard().await.and_node().await;
     let mut connection = Raw::open(&node).await;
-    let refused = "POST /api/relay HTTP/1.1\r\nhost: a\r\norigin: https://a\r\ncontent-length: 00000\r\n\r\n";
+    let empty = "POST /api/relay HTTP/1.1\r\nhost: a\r\ncontent-length: 00000\r\n\r\n";
+    let home = "GET / HTTP/1.1\r\nhost: -\r\n\r\n";
     let last = "GET /livez HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
-    connection.send(format!("{refused}{last}")).await;
+    connection.send(format!("{empty}{home}{last}")).await;
     let read = connection.rest().await;
-    assert_eq!(statuses(&read), [503, 200], "{read}");
-    assert!(read.contains(r#""error":"overloaded""#) && read.contains(r#""status":"waiting""#), "{read}");
-    assert!(read.to_ascii_lowercase().contains("retry-after: 1"), "{read}");
+    assert_eq!(statuses(&read), [400, 200, 200], "{read}");
+    for method in ["X-MALFORMED", "X-TOO-LARGE", "X-METHOD", "X-LATE"] {
+        let mut connection = Raw::open(&node).await;
+        connection.send(format!("{method} / HTTP/1.1\r\nhost: a\r\n\r\n{last}")).await;
+        assert_eq!(statuses(&connection.rest().await)[0], 405, "{method}");
+    }
 }
 
 #[tokio::test]
 async fn a_wish_for_a_socket_where_there_is_none_changes_nothing_about_where_a_request_ends() {
-    let cluster = shared::standard().await;
-    let node = cluster.follower().await;
+    let (_cluster, node) = shared::standard().await.and_node().await;
     let wish = "connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
          sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
     let last = "GET /livez HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
@@ -223,8 +218,7 @@ async fn a_wish_for_a_socket_where_there_is_none_changes_nothing_about_where_a_r
 
 #[tokio::test]
 async fn a_trailer_that_is_no_header_and_a_target_that_is_no_path_are_refused() {
-    let cluster = shared::standard().await;
-    let node = cluster.follower().await;
+    let (_cluster, node) = shared::standard().await.and_node().await;
     let head =
         "POST /api/v1/sessions HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n";
     let mut connection = Raw::open(&node).await;

@@ -7,11 +7,10 @@ use std::time::Duration;
 
 use conclave_tests::cluster::Cluster;
 use conclave_tests::issuer::now;
-use conclave_tests::ports::Ports;
-use conclave_tests::process::Process;
 use conclave_tests::scratch::Scratch;
 use conclave_tests::shared;
 use conclave_tests::wait::eventually;
+use conclave_tests::{Ports, Process};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
@@ -43,8 +42,8 @@ struct Turn {
 
 impl Turn {
     async fn start(secret: &str) -> Self {
-        let (ports, scratch) = (Ports::take(), Scratch::new());
-        let port = ports.get(0);
+        let (mut ports, scratch) = (Ports::default(), Scratch::new());
+        let port = ports.take().expect("a port is free");
         let mut program = Command::new("turnserver");
         program
             .args([
@@ -66,7 +65,7 @@ impl Turn {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null());
-        let process = Process::start(&mut program);
+        let process = Process::start(program).expect("it is installed");
         let turn = Self { _process: process, port, _ports: ports, _scratch: scratch };
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         eventually(Duration::from_secs(20), "the TURN server listens", async || {

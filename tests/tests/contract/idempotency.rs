@@ -6,8 +6,7 @@ use serde_json::json;
 
 #[tokio::test]
 async fn a_receive_repeated_under_its_key_gets_the_same_chunk_on_any_node() {
-    let cluster = shared::standard().await;
-    let (here, there) = cluster.two_followers().await;
+    let (_cluster, here, there) = shared::standard().await.and_two_nodes().await;
     let (pair, key) = (Pair::fresh(), word("key"));
     for index in 0..2 {
         here.relay(&pair.send(index, 2, &format!("chunk {index}"))).send().await.ok();
@@ -22,8 +21,7 @@ async fn a_receive_repeated_under_its_key_gets_the_same_chunk_on_any_node() {
 
 #[tokio::test]
 async fn a_poll_repeated_under_its_key_gets_the_same_messages_on_any_node() {
-    let cluster = shared::standard().await;
-    let (here, there) = cluster.two_followers().await;
+    let (_cluster, here, there) = shared::standard().await.and_two_nodes().await;
     let (to, key) = (peer_id(), word("key"));
     here.relay(&signal(&peer_id(), &to, "offer", json!({"n": 1}))).send().await.ok();
     let first = here.relay(&poll(&to)).header("idempotency-key", &key).send().await.ok();
@@ -37,8 +35,7 @@ async fn a_poll_repeated_under_its_key_gets_the_same_messages_on_any_node() {
 
 #[tokio::test]
 async fn one_key_for_two_things_is_two_wishes() {
-    let cluster = shared::standard().await;
-    let node = cluster.follower().await;
+    let (_cluster, node) = shared::standard().await.and_node().await;
     let (one, other, key) = (Pair::fresh(), Pair::fresh(), word("key"));
     node.relay(&one.send(0, 1, "one")).send().await.ok();
     node.relay(&other.send(0, 1, "other")).send().await.ok();

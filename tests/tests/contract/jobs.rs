@@ -9,8 +9,7 @@ use uuid::Uuid;
 
 #[tokio::test]
 async fn a_job_is_accepted_carried_out_and_found_on_another_node() {
-    let cluster = shared::standard().await;
-    let (here, there) = cluster.two_followers().await;
+    let (_cluster, here, there) = shared::standard().await.and_two_nodes().await;
     let pair = Pair::fresh();
     let accepted = here.relay(&pair.send(0, 1, "AAEC")).header("prefer", "respond-async").send().await;
     assert_eq!(accepted.status, 202, "{}", accepted.text());
@@ -28,7 +27,6 @@ async fn a_job_is_accepted_carried_out_and_found_on_another_node() {
 
 #[tokio::test]
 async fn a_job_nobody_started_is_not_found() {
-    let cluster = shared::standard().await;
-    let node = cluster.follower().await;
+    let (_cluster, node) = shared::standard().await.and_node().await;
     node.get(&format!("/api/v1/jobs/{}", Uuid::new_v4())).send().await.refused(404, "not_found");
 }

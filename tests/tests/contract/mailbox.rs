@@ -12,8 +12,7 @@ const TYPES: [&str; 5] = ["offer", "answer", "ice-candidate", "ready", "bye"];
 
 #[tokio::test]
 async fn signals_of_every_type_arrive_on_another_node_in_order_and_once() {
-    let cluster = shared::standard().await;
-    let (here, there) = cluster.two_followers().await;
+    let (_cluster, here, there) = shared::standard().await.and_two_nodes().await;
     let (from, to) = (peer_id(), peer_id());
     for (turn, kind) in TYPES.iter().enumerate() {
         let queued = here.relay(&signal(&from, &to, kind, json!({"turn": turn}))).send().await.ok();
@@ -47,8 +46,7 @@ async fn a_signal_carries_the_time_it_was_queued() {
 
 #[tokio::test]
 async fn a_payload_comes_back_byte_for_byte() {
-    let cluster = shared::standard().await;
-    let (here, there) = cluster.two_followers().await;
+    let (_cluster, here, there) = shared::standard().await.and_two_nodes().await;
     let payloads = [
         r#"{"sdp":"v=0\r\n" ,  "z":1,"a":1.0e5,"z":2,"big":123456789012345678901234567890}"#,
         r#""just text, caf\u00e9""#,
@@ -70,8 +68,7 @@ async fn a_payload_comes_back_byte_for_byte() {
 #[tokio::test]
 async fn a_payload_that_strict_parsers_cannot_read_is_refused_when_it_is_posted() {
     // Else it would break the poll of whom it is for.
-    let cluster = shared::standard().await;
-    let node = cluster.follower().await;
+    let (_cluster, node) = shared::standard().await.and_node().await;
     let to = peer_id();
     let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
     let post = |payload: String| {
@@ -98,8 +95,7 @@ async fn a_payload_that_strict_parsers_cannot_read_is_refused_when_it_is_posted(
 
 #[tokio::test]
 async fn a_payload_has_at_most_64_kib() {
-    let cluster = shared::standard().await;
-    let node = cluster.follower().await;
+    let (_cluster, node) = shared::standard().await.and_node().await;
     let to = peer_id();
     // With its two quotation marks exactly 65,536 bytes of JSON.
     let largest = "x".repeat(65_534);
@@ -113,8 +109,7 @@ async fn a_payload_has_at_most_64_kib() {
 
 #[tokio::test]
 async fn an_unknown_type_is_refused_with_the_known_ones() {
-    let cluster = shared::standard().await;
-    let node = cluster.follower().await;
+    let (_cluster, node) = shared::standard().await.and_node().await;
     for kind in ["OFFER", "candidate", "offer "] {
         let wish = signal(&peer_id(), &peer_id(), kind, json!({}));
         let body = node.relay(&wish).send().await.refused(400, "invalid_signal_type");
@@ -124,8 +119,7 @@ async fn an_unknown_type_is_refused_with_the_known_ones() {
 
 #[tokio::test]
 async fn a_signal_needs_every_field() {
-    let cluster = shared::standard().await;
-    let node = cluster.follower().await;
+    let (_cluster, node) = shared::standard().await.and_node().await;
     let whole = signal(&peer_id(), &peer_id(), "offer", json!({}));
     for field in ["from", "to", "type", "payload"] {
         node.relay(&with(&whole, field, None)).send().await.refused(400, "missing_fields");
@@ -140,8 +134,7 @@ async fn a_signal_needs_every_field() {
 #[tokio::test]
 async fn a_mailbox_that_is_full_refuses_and_keeps_what_it_has() {
     const SIGNALS_MAX: usize = 512;
-    let cluster = shared::standard().await;
-    let (here, there) = cluster.two_followers().await;
+    let (_cluster, here, there) = shared::standard().await.and_two_nodes().await;
     let (from, to) = (peer_id(), peer_id());
     let wish = signal(&from, &to, "ice-candidate", json!({}));
     let mut sent = stream::iter(0..SIGNALS_MAX).map(|_| here.relay(&wish).send()).buffer_unordered(32);
@@ -163,8 +156,7 @@ async fn a_mailbox_that_is_full_refuses_and_keeps_what_it_has() {
 
 #[tokio::test]
 async fn a_poll_needs_a_peer() {
-    let cluster = shared::standard().await;
-    let node = cluster.follower().await;
+    let (_cluster, node) = shared::standard().await.and_node().await;
     for value in [None, Some(json!("")), Some(json!(7))] {
         node.relay(&with(&poll("nobody"), "peerId", value)).send().await.refused(400, "missing_peer_id");
     }

@@ -27,6 +27,7 @@ mod shares;
 mod shipped_client;
 mod sigma_sockets;
 mod signatures;
+mod socket_rooms;
 mod sockets;
 mod spellings;
 mod tickets;

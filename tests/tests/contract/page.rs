@@ -43,8 +43,7 @@ async fn every_node_lists_all_nodes() {
 
 #[tokio::test]
 async fn a_copy_of_the_client_is_good_until_it_changes() {
-    let cluster = shared::standard().await;
-    let node = cluster.follower().await;
+    let (_cluster, node) = shared::standard().await.and_node().await;
     let first = node.get("/conclave.js").send().await;
     assert_eq!(first.header("content-type"), Some("text/javascript; charset=utf-8"));
     assert_eq!(first.header("cache-control"), Some("no-cache"));
@@ -58,8 +57,7 @@ async fn a_copy_of_the_client_is_good_until_it_changes() {
 
 #[tokio::test]
 async fn the_page_is_read_only() {
-    let cluster = shared::standard().await;
-    let node = cluster.follower().await;
+    let (_cluster, node) = shared::standard().await.and_node().await;
     node.call(Method::POST, "/").send().await.refused(405, "method_not_allowed");
 }
 

@@ -102,7 +102,7 @@ async fn a_header_that_is_wrong_or_missing_is_answered_plainly() {
     for counted in ["result=\"wrong\"} 4", "result=\"late\"} 1"] {
         assert!(metrics.contains(&format!("conclave_proxy_headers_total{{{counted}")), "{counted}");
     }
-    let log = cluster.node(1).says("http.proxy_protocol").await;
+    let log = cluster.says(1, "http.proxy_protocol").await;
     assert_eq!(log.matches("http.proxy_protocol").count(), 1, "it is said once a minute: {log}");
     assert!(log.contains("127.0.0.7"), "{log}");
 }

@@ -10,22 +10,19 @@ use serde_json::{Value, json};
 
 #[tokio::test]
 async fn a_body_without_an_action_is_refused() {
-    let cluster = shared::standard().await;
-    let node = cluster.follower().await;
+    let (_cluster, node) = shared::standard().await.and_node().await;
     node.relay(&json!({"pin": "1234"})).send().await.refused(400, "missing_action");
 }
 
 #[tokio::test]
 async fn an_unknown_action_is_not_found() {
-    let cluster = shared::standard().await;
-    let node = cluster.follower().await;
+    let (_cluster, node) = shared::standard().await.and_node().await;
     node.relay(&json!({"action": "teleport"})).send().await.refused(404, "unknown_action");
 }
 
 #[tokio::test]
 async fn what_is_not_json_is_refused() {
-    let cluster = shared::standard().await;
-    let node = cluster.follower().await;
+    let (_cluster, node) = shared::standard().await.and_node().await;
     for text in ["", "{", "{\"action\":\"send\",", "action=send"] {
         node.post("/api/relay", &Value::Null).json(text).send().await.refused(400, "invalid_json");
     }
@@ -33,16 +30,14 @@ async fn what_is_not_json_is_refused() {
 
 #[tokio::test]
 async fn a_chunk_is_sent() {
-    let cluster = shared::standard().await;
-    let node = cluster.follower().await;
+    let (_cluster, node) = shared::standard().await.and_node().await;
     let reply = node.relay(&Pair::fresh().send(0, 2, "AAEC")).send().await;
     assert_eq!(reply.ok(), json!({"status": "waiting"}));
 }
 
 #[tokio::test]
 async fn a_send_needs_every_field_in_its_type() {
-    let cluster = shared::standard().await;
-    let node = cluster.follower().await;
+    let (_cluster, node) = shared::standard().await.and_node().await;
     let whole = Pair::fresh().send(0, 2, "AAEC");
     for field in ["pin", "passwordHash", "chunkIndex", "totalChunks", "data"] {
         let wrong = match field {
@@ -61,8 +56,7 @@ async fn a_send_needs_every_field_in_its_type() {
 
 #[tokio::test]
 async fn a_chunk_out_of_range_is_invalid_but_not_an_http_error() {
-    let cluster = shared::standard().await;
-    let node = cluster.follower().await;
+    let (_cluster, node) = shared::standard().await.and_node().await;
     let cases = [
         ("chunkIndex", json!(-1)),
         ("chunkIndex", json!(2)),
@@ -84,8 +78,7 @@ async fn a_chunk_out_of_range_is_invalid_but_not_an_http_error() {
 
 #[tokio::test]
 async fn the_bounds_themselves_are_allowed() {
-    let cluster = shared::standard().await;
-    let node = cluster.follower().await;
+    let (_cluster, node) = shared::standard().await.and_node().await;
     let unique = Pair::fresh();
     let widest = Pair {
         pin: format!("{:p<128}", unique.pin),
@@ -97,8 +90,7 @@ async fn the_bounds_themselves_are_allowed() {
 
 #[tokio::test]
 async fn the_same_chunk_again_is_a_success_that_says_so() {
-    let cluster = shared::standard().await;
-    let (here, there) = cluster.two_followers().await;
+    let (_cluster, here, there) = shared::standard().await.and_two_nodes().await;
     let pair = Pair::fresh();
     here.relay(&pair.send(0, 2, "AAEC")).send().await.ok();
     let again = there.relay(&pair.send(0, 2, "AAEC")).send().await.ok();
@@ -107,8 +99,7 @@ async fn the_same_chunk_again_is_a_success_that_says_so() {
 
 #[tokio::test]
 async fn other_bytes_under_the_same_index_are_refused() {
-    let cluster = shared::standard().await;
-    let (here, there) = cluster.two_followers().await;
+    let (_cluster, here, there) = shared::standard().await.and_two_nodes().await;
     let pair = Pair::fresh();
     here.relay(&pair.send(0, 2, "AAEC")).send().await.ok();
     let body = there.relay(&pair.send(0, 2, "BBBB")).send().await.refused(200, "duplicate_chunk");
@@ -117,8 +108,7 @@ async fn other_bytes_under_the_same_index_are_refused() {
 
 #[tokio::test]
 async fn a_chunk_that_was_delivered_cannot_be_sent_again() {
-    let cluster = shared::standard().await;
-    let node = cluster.follower().await;
+    let (_cluster, node) = shared::standard().await.and_node().await;
     let pair = Pair::fresh();
     node.relay(&pair.send(0, 2, "AAEC")).send().await.ok();
     assert_eq!(node.relay(&pair.receive()).send().await.ok()["status"], "chunkAvailable");
@@ -127,8 +117,7 @@ async fn a_chunk_that_was_delivered_cannot_be_sent_again() {
 
 #[tokio::test]
 async fn another_total_than_first_seen_is_refused() {
-    let cluster = shared::standard().await;
-    let (here, there) = cluster.two_followers().await;
+    let (_cluster, here, there) = shared::standard().await.and_two_nodes().await;
     let pair = Pair::fresh();
     here.relay(&pair.send(0, 2, "AAEC")).send().await.ok();
     let body = there.relay(&pair.send(1, 3, "AAEC")).send().await.refused(200, "totalChunks_mismatch");
@@ -137,8 +126,7 @@ async fn another_total_than_first_seen_is_refused() {
 
 #[tokio::test]
 async fn chunks_sent_on_one_node_are_received_on_another_lowest_first_and_once_each() {
-    let cluster = shared::standard().await;
-    let (sender, receiver) = cluster.two_followers().await;
+    let (_cluster, sender, receiver) = shared::standard().await.and_two_nodes().await;
     let pair = Pair::fresh();
     for index in [2, 0, 1] {
         sender.relay(&pair.send(index, 3, &BASE64.encode(format!("chunk {index}")))).send().await.ok();
@@ -154,8 +142,7 @@ async fn chunks_sent_on_one_node_are_received_on_another_lowest_first_and_once_e
 
 #[tokio::test]
 async fn a_receiver_ahead_of_its_sender_waits() {
-    let cluster = shared::standard().await;
-    let (sender, receiver) = cluster.two_followers().await;
+    let (_cluster, sender, receiver) = shared::standard().await.and_two_nodes().await;
     let pair = Pair::fresh();
     sender.relay(&pair.send(1, 2, "AAEC")).send().await.ok();
     assert_eq!(receiver.relay(&pair.receive()).send().await.ok()["chunk"]["chunkIndex"], 1);
@@ -166,8 +153,7 @@ async fn a_receiver_ahead_of_its_sender_waits() {
 
 #[tokio::test]
 async fn data_comes_back_as_it_was_spelled() {
-    let cluster = shared::standard().await;
-    let (sender, receiver) = cluster.two_followers().await;
+    let (_cluster, sender, receiver) = shared::standard().await.and_two_nodes().await;
     // Canonical base64, base64 without its padding, with stray bits, of the other alphabet, and no base64 at all.
     let spellings = ["YWI=", "YWI", "YWJ=", "_-_-", "naïve 🔒 \"quoted\" \\ text\n"];
     let pair = Pair::fresh();
@@ -181,15 +167,13 @@ async fn data_comes_back_as_it_was_spelled() {
 
 #[tokio::test]
 async fn nothing_lives_under_a_pair_nobody_used() {
-    let cluster = shared::standard().await;
-    let node = cluster.follower().await;
+    let (_cluster, node) = shared::standard().await.and_node().await;
     assert_eq!(node.relay(&Pair::fresh().receive()).send().await.ok(), json!({"status": "expired"}));
 }
 
 #[tokio::test]
 async fn a_wrong_password_hash_finds_nothing() {
-    let cluster = shared::standard().await;
-    let node = cluster.follower().await;
+    let (_cluster, node) = shared::standard().await.and_node().await;
     let pair = Pair::fresh();
     node.relay(&pair.send(0, 1, "AAEC")).send().await.ok();
     let guess = Pair { password_hash: "guess".to_owned(), ..pair };
@@ -198,8 +182,7 @@ async fn a_wrong_password_hash_finds_nothing() {
 
 #[tokio::test]
 async fn a_receive_needs_pin_and_hash() {
-    let cluster = shared::standard().await;
-    let node = cluster.follower().await;
+    let (_cluster, node) = shared::standard().await.and_node().await;
     for field in ["pin", "passwordHash"] {
         for value in [None, Some(json!("")), Some(json!(7))] {
             let reply = node.relay(&with(&Pair::fresh().receive(), field, value)).send().await;
@@ -211,8 +194,7 @@ async fn a_receive_needs_pin_and_hash() {
 
 #[tokio::test]
 async fn an_acknowledgement_is_seen_by_the_sender_on_another_node() {
-    let cluster = shared::standard().await;
-    let (sender, receiver) = cluster.two_followers().await;
+    let (_cluster, sender, receiver) = shared::standard().await.and_two_nodes().await;
     let pair = Pair::fresh();
     sender.relay(&pair.send(0, 1, "AAEC")).send().await.ok();
     assert_eq!(sender.relay(&pair.ack_status()).send().await.ok(), json!({"acknowledged": false}));
@@ -223,8 +205,7 @@ async fn an_acknowledgement_is_seen_by_the_sender_on_another_node() {
 
 #[tokio::test]
 async fn acknowledging_frees_the_transfer_at_the_next_receive() {
-    let cluster = shared::standard().await;
-    let (sender, receiver) = cluster.two_followers().await;
+    let (_cluster, sender, receiver) = shared::standard().await.and_two_nodes().await;
     let pair = Pair::fresh();
     sender.relay(&pair.send(0, 1, "AAEC")).send().await.ok();
     receiver.relay(&pair.receive()).send().await.ok();
@@ -240,8 +221,7 @@ async fn acknowledging_frees_the_transfer_at_the_next_receive() {
 
 #[tokio::test]
 async fn a_second_transfer_under_the_same_words_begins_unacknowledged() {
-    let cluster = shared::standard().await;
-    let (here, there) = cluster.two_followers().await;
+    let (_cluster, here, there) = shared::standard().await.and_two_nodes().await;
     let pair = Pair::fresh();
     here.relay(&pair.send(0, 1, "AAEC")).send().await.ok();
     there.relay(&pair.receive()).send().await.ok();
@@ -257,8 +237,7 @@ async fn a_second_transfer_under_the_same_words_begins_unacknowledged() {
 
 #[tokio::test]
 async fn what_does_not_exist_can_be_acknowledged() {
-    let cluster = shared::standard().await;
-    let (here, there) = cluster.two_followers().await;
+    let (_cluster, here, there) = shared::standard().await.and_two_nodes().await;
     let pair = Pair::fresh();
     assert_eq!(here.relay(&pair.ack()).send().await.ok(), json!({"ok": true}));
     assert_eq!(there.relay(&pair.ack_status()).send().await.ok(), json!({"acknowledged": true}));
@@ -266,8 +245,7 @@ async fn what_does_not_exist_can_be_acknowledged() {
 
 #[tokio::test]
 async fn ack_and_its_status_need_pin_and_hash() {
-    let cluster = shared::standard().await;
-    let node = cluster.follower().await;
+    let (_cluster, node) = shared::standard().await.and_node().await;
     let pair = Pair::fresh();
     for whole in [pair.ack(), pair.ack_status()] {
         for field in ["pin", "passwordHash"] {

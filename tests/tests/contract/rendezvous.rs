@@ -6,8 +6,7 @@ use serde_json::json;
 
 #[tokio::test]
 async fn a_code_registered_on_one_node_is_looked_up_on_another() {
-    let cluster = shared::standard().await;
-    let (here, there) = cluster.two_followers().await;
+    let (_cluster, here, there) = shared::standard().await.and_two_nodes().await;
     let (code, peer) = (invite_code(), peer_id());
     let registered = here.relay(&register(&code, &peer)).send().await.ok();
     assert_eq!(registered, json!({"status": "registered", "ttlSec": 30}));
@@ -16,8 +15,7 @@ async fn a_code_registered_on_one_node_is_looked_up_on_another() {
 
 #[tokio::test]
 async fn the_same_peer_renews_its_code() {
-    let cluster = shared::standard().await;
-    let (here, there) = cluster.two_followers().await;
+    let (_cluster, here, there) = shared::standard().await.and_two_nodes().await;
     let (code, peer) = (invite_code(), peer_id());
     here.relay(&register(&code, &peer)).send().await.ok();
     let renewed = there.relay(&register(&code, &peer)).send().await.ok();
@@ -26,8 +24,7 @@ async fn the_same_peer_renews_its_code() {
 
 #[tokio::test]
 async fn a_code_held_by_another_peer_is_refused() {
-    let cluster = shared::standard().await;
-    let (here, there) = cluster.two_followers().await;
+    let (_cluster, here, there) = shared::standard().await.and_two_nodes().await;
     let (code, holder) = (invite_code(), peer_id());
     here.relay(&register(&code, &holder)).send().await.ok();
     there.relay(&register(&code, &peer_id())).send().await.refused(400, "invite_code_in_use");
@@ -43,8 +40,8 @@ async fn of_many_peers_that_want_one_code_at_once_one_gets_it() {
     let cluster = shared::standard().await;
     let nodes = cluster.apis();
     let code = invite_code();
-    let wishes = (0..12).map(|wish| nodes[wish % nodes.len()].relay(&register(&code, &peer_id())).send());
-    let replies = futures_util::future::join_all(wishes).await;
+    let requests = (0..12).map(|wish| nodes[wish % nodes.len()].relay(&register(&code, &peer_id())).send());
+    let replies = futures_util::future::join_all(requests).await;
     let (won, lost): (Vec<_>, Vec<_>) = replies.iter().partition(|reply| reply.status == 200);
     assert_eq!(won.len(), 1);
     for reply in lost {
@@ -54,8 +51,7 @@ async fn of_many_peers_that_want_one_code_at_once_one_gets_it() {
 
 #[tokio::test]
 async fn a_registration_needs_both_fields() {
-    let cluster = shared::standard().await;
-    let node = cluster.follower().await;
+    let (_cluster, node) = shared::standard().await.and_node().await;
     let whole = register(&invite_code(), &peer_id());
     for field in ["inviteCode", "peerId"] {
         for value in [None, Some(json!("")), Some(json!(12_345_678))] {
@@ -66,8 +62,7 @@ async fn a_registration_needs_both_fields() {
 
 #[tokio::test]
 async fn a_peer_id_has_at_most_256_characters() {
-    let cluster = shared::standard().await;
-    let node = cluster.follower().await;
+    let (_cluster, node) = shared::standard().await.and_node().await;
     let longest = format!("{:x<256}", peer_id());
     node.relay(&register(&invite_code(), &longest)).send().await.ok();
     let longer = format!("{longest}x");
@@ -76,8 +71,7 @@ async fn a_peer_id_has_at_most_256_characters() {
 
 #[tokio::test]
 async fn a_code_is_8_to_16_letters_and_digits() {
-    let cluster = shared::standard().await;
-    let node = cluster.follower().await;
+    let (_cluster, node) = shared::standard().await.and_node().await;
     let code = invite_code();
     for length in 8..=16 {
         let (code, peer) = (format!("{code:x<16}")[..length].to_owned(), peer_id());
@@ -91,8 +85,7 @@ async fn a_code_is_8_to_16_letters_and_digits() {
 
 #[tokio::test]
 async fn a_lookup_needs_a_code() {
-    let cluster = shared::standard().await;
-    let node = cluster.follower().await;
+    let (_cluster, node) = shared::standard().await.and_node().await;
     for value in [None, Some(json!("")), Some(json!(7))] {
         let wish = with(&lookup("unused00"), "inviteCode", value);
         node.relay(&wish).send().await.refused(400, "missing_invite_code");
@@ -101,7 +94,6 @@ async fn a_lookup_needs_a_code() {
 
 #[tokio::test]
 async fn a_code_nobody_registered_is_not_found() {
-    let cluster = shared::standard().await;
-    let node = cluster.follower().await;
+    let (_cluster, node) = shared::standard().await.and_node().await;
     node.relay(&lookup(&invite_code())).send().await.refused(404, "peer_not_found");
 }

@@ -13,8 +13,7 @@ const ABSENT: [&str; 5] =
 
 #[tokio::test]
 async fn the_consumer_edition_says_what_it_can() {
-    let cluster = shared::standard().await;
-    let node = cluster.follower().await;
+    let (_cluster, node) = shared::standard().await.and_node().await;
     let edition = node.get("/api/v1/edition").send().await.ok();
     assert_eq!((&edition["edition"], &edition["isEnterprise"]), (&json!("consumer"), &json!(false)));
     assert!(edition["version"].is_string() && !edition["timestamp"].is_null(), "{edition}");
@@ -28,8 +27,7 @@ async fn the_consumer_edition_says_what_it_can() {
 
 #[tokio::test]
 async fn the_enterprise_edition_adds_to_that() {
-    let cluster = shared::enterprise().await;
-    let node = cluster.follower().await;
+    let (_cluster, node) = shared::enterprise().await.and_node().await;
     let edition = node.get("/api/v1/edition").send().await.ok();
     assert_eq!((&edition["edition"], &edition["isEnterprise"]), (&json!("enterprise"), &json!(true)));
     for feature in CONSUMER.iter().chain(&ENTERPRISE) {
@@ -42,8 +40,7 @@ async fn the_enterprise_edition_adds_to_that() {
 
 #[tokio::test]
 async fn health_is_ok_with_edition_and_uptime() {
-    let cluster = shared::standard().await;
-    let node = cluster.follower().await;
+    let (_cluster, node) = shared::standard().await.and_node().await;
     let health = node.get("/health").send().await.ok();
     assert_eq!((&health["status"], &health["edition"]), (&json!("ok"), &json!("consumer")));
     assert!(health["uptime"].is_number() && !health["timestamp"].is_null(), "{health}");
@@ -76,10 +73,8 @@ async fn every_node_names_the_same_leader() {
         assert_eq!(known, [1, 2, 3]);
         for node in &status.nodes {
             assert_eq!(node.role, if node.id == leader { "leader" } else { "follower" });
-            assert_eq!(
-                (&node.http, &node.admin),
-                (&cluster.node(node.id).http, &cluster.node(node.id).admin)
-            );
+            let at = cluster.node(node.id);
+            assert_eq!((&node.http, &node.admin), (&at.http.to_string(), &at.admin.to_string()));
         }
     }
 }

@@ -19,8 +19,7 @@ fn envelope(session: &str) -> Value {
 
 #[tokio::test]
 async fn a_session_is_opened_with_or_without_a_pin() {
-    let cluster = shared::standard().await;
-    let node = cluster.follower().await;
+    let (_cluster, node) = shared::standard().await.and_node().await;
     for body in [json!({}), json!({"pin": word("pin")})] {
         let session = node.post("/api/v1/sessions", &body).send().await.ok();
         assert_eq!(session["ttlSec"], 180);
@@ -31,8 +30,7 @@ async fn a_session_is_opened_with_or_without_a_pin() {
 
 #[tokio::test]
 async fn a_pin_resolves_on_another_node() {
-    let cluster = shared::standard().await;
-    let (here, there) = cluster.two_followers().await;
+    let (_cluster, here, there) = shared::standard().await.and_two_nodes().await;
     let pin = word("pin");
     let session = here.post("/api/v1/sessions", &json!({"pin": pin})).send().await.ok();
     let resolved = there.get(&format!("/api/v1/sessions/resolve?pin={pin}")).send().await.ok();
@@ -41,8 +39,7 @@ async fn a_pin_resolves_on_another_node() {
 
 #[tokio::test]
 async fn every_path_answers_without_api_too() {
-    let cluster = shared::standard().await;
-    let node = cluster.follower().await;
+    let (_cluster, node) = shared::standard().await.and_node().await;
     let pin = word("pin");
     let session = node.post("/v1/sessions", &json!({"pin": pin})).send().await.ok();
     let resolved = node.get(&format!("/v1/sessions/resolve?pin={pin}")).send().await.ok();
@@ -51,8 +48,7 @@ async fn every_path_answers_without_api_too() {
 
 #[tokio::test]
 async fn a_pin_in_use_is_refused() {
-    let cluster = shared::standard().await;
-    let (here, there) = cluster.two_followers().await;
+    let (_cluster, here, there) = shared::standard().await.and_two_nodes().await;
     let pin = word("pin");
     here.post("/api/v1/sessions", &json!({"pin": pin})).send().await.ok();
     there.post("/api/v1/sessions", &json!({"pin": pin})).send().await.refused(409, "pin_in_use");
@@ -73,8 +69,7 @@ async fn of_many_sessions_that_want_one_pin_at_once_one_gets_it() {
 
 #[tokio::test]
 async fn a_pin_is_a_string_of_at_most_64_characters() {
-    let cluster = shared::standard().await;
-    let node = cluster.follower().await;
+    let (_cluster, node) = shared::standard().await.and_node().await;
     let longest = format!("{:p<64}", word("pin"));
     node.post("/api/v1/sessions", &json!({"pin": longest})).send().await.ok();
     for pin in [json!(longest + "p"), json!(7)] {
@@ -85,8 +80,7 @@ async fn a_pin_is_a_string_of_at_most_64_characters() {
 
 #[tokio::test]
 async fn a_deleted_session_gives_its_pin_back() {
-    let cluster = shared::standard().await;
-    let (here, there) = cluster.two_followers().await;
+    let (_cluster, here, there) = shared::standard().await.and_two_nodes().await;
     let wish = json!({"pin": word("pin")});
     let first = here.post("/api/v1/sessions", &wish).send().await.ok();
     let id = first["sessionId"].as_str().expect("an id");
@@ -97,8 +91,7 @@ async fn a_deleted_session_gives_its_pin_back() {
 
 #[tokio::test]
 async fn resolving_needs_a_pin() {
-    let cluster = shared::standard().await;
-    let node = cluster.follower().await;
+    let (_cluster, node) = shared::standard().await.and_node().await;
     for path in ["/api/v1/sessions/resolve", "/api/v1/sessions/resolve?pin="] {
         node.get(path).send().await.refused(400, "missing_pin");
     }
@@ -106,16 +99,14 @@ async fn resolving_needs_a_pin() {
 
 #[tokio::test]
 async fn a_pin_nobody_holds_is_not_found() {
-    let cluster = shared::standard().await;
-    let node = cluster.follower().await;
+    let (_cluster, node) = shared::standard().await.and_node().await;
     let path = format!("/api/v1/sessions/resolve?pin={}", word("pin"));
     node.get(&path).send().await.refused(404, "pin_not_found");
 }
 
 #[tokio::test]
 async fn offer_and_answer_pass_from_node_to_node() {
-    let cluster = shared::standard().await;
-    let (here, there) = cluster.two_followers().await;
+    let (_cluster, here, there) = shared::standard().await.and_two_nodes().await;
     let id = open(&here).await;
     for (side, writer, reader) in [("offer", &here, &there), ("answer", &there, &here)] {
         let path = format!("/api/v1/sessions/{id}/{side}");
@@ -134,8 +125,7 @@ async fn offer_and_answer_pass_from_node_to_node() {
 
 #[tokio::test]
 async fn an_envelope_comes_back_as_it_was_sent_with_what_nobody_here_knows() {
-    let cluster = shared::standard().await;
-    let (here, there) = cluster.two_followers().await;
+    let (_cluster, here, there) = shared::standard().await.and_two_nodes().await;
     let id = open(&here).await;
     let path = format!("/api/v1/sessions/{id}/offer");
     let plain = envelope(&id).to_string();
@@ -147,8 +137,7 @@ async fn an_envelope_comes_back_as_it_was_sent_with_what_nobody_here_knows() {
 
 #[tokio::test]
 async fn what_was_not_offered_yet_is_not_found() {
-    let cluster = shared::standard().await;
-    let node = cluster.follower().await;
+    let (_cluster, node) = shared::standard().await.and_node().await;
     let id = open(&node).await;
     for side in ["offer", "answer"] {
         node.get(&format!("/api/v1/sessions/{id}/{side}")).send().await.refused(404, "not_found");
@@ -157,8 +146,7 @@ async fn what_was_not_offered_yet_is_not_found() {
 
 #[tokio::test]
 async fn an_envelope_out_of_shape_is_refused() {
-    let cluster = shared::standard().await;
-    let node = cluster.follower().await;
+    let (_cluster, node) = shared::standard().await.and_node().await;
     let id = open(&node).await;
     let path = format!("/api/v1/sessions/{id}/offer");
     let whole = envelope(&id);
@@ -184,8 +172,7 @@ async fn an_envelope_out_of_shape_is_refused() {
 
 #[tokio::test]
 async fn the_bounds_of_an_envelope_are_allowed() {
-    let cluster = shared::standard().await;
-    let node = cluster.follower().await;
+    let (_cluster, node) = shared::standard().await.and_node().await;
     let id = open(&node).await;
     for (nonce, ct) in [(12, 16), (32, 65_536)] {
         let sealed = json!({"version": 1, "sessionId": id, "nonce": "n".repeat(nonce), "ct": "c".repeat(ct)});
@@ -196,8 +183,7 @@ async fn the_bounds_of_an_envelope_are_allowed() {
 
 #[tokio::test]
 async fn an_envelope_that_is_not_json_is_refused() {
-    let cluster = shared::standard().await;
-    let node = cluster.follower().await;
+    let (_cluster, node) = shared::standard().await.and_node().await;
     let id = open(&node).await;
     let reply =
         node.post(&format!("/api/v1/sessions/{id}/offer"), &Value::Null).json("{\"version\":").send().await;
@@ -206,16 +192,14 @@ async fn an_envelope_that_is_not_json_is_refused() {
 
 #[tokio::test]
 async fn a_session_nobody_opened_counts_as_expired() {
-    let cluster = shared::standard().await;
-    let node = cluster.follower().await;
+    let (_cluster, node) = shared::standard().await.and_node().await;
     let id = Uuid::new_v4().to_string();
     gone(&node, &id).await;
 }
 
 #[tokio::test]
 async fn a_deleted_session_is_gone_on_every_node() {
-    let cluster = shared::standard().await;
-    let (here, there) = cluster.two_followers().await;
+    let (_cluster, here, there) = shared::standard().await.and_two_nodes().await;
     let id = open(&here).await;
     here.post(&format!("/api/v1/sessions/{id}/offer"), &envelope(&id)).send().await.ok();
     let deleted = here.delete(&format!("/api/v1/sessions/{id}")).send().await.ok();

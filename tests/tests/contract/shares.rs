@@ -45,7 +45,7 @@ async fn one_client_has_a_part_of_the_connections() {
     drop(held);
     let one = client(&node, 1);
     eventually(SOON, "it has room again", async || one.get("/livez").attempt().await.ok()).await;
-    let said = cluster.node(1).says("http.trusted_proxies").await;
+    let said = cluster.says(1, "http.trusted_proxies").await;
     assert_eq!(said.matches("http.trusted_proxies").count(), 1, "it is said once a minute: {said}");
 }
 

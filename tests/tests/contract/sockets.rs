@@ -1,10 +1,10 @@
-//! `GET /api/v1/socket`, JSON: sessions, mailboxes, rooms, watches, over all nodes.
+//! `GET /api/v1/socket`, JSON: sessions, mailboxes, watches, over all nodes.
 
 use conclave_tests::cluster::Cluster;
 use conclave_tests::relay::{Pair, invite_code, lookup, peer_id, poll, signal, word};
 use conclave_tests::shared;
 use conclave_tests::socket::Socket;
-use serde_json::{Value, json};
+use serde_json::json;
 
 #[tokio::test]
 async fn a_hello_is_welcomed_twice() {
@@ -22,8 +22,7 @@ async fn a_hello_is_welcomed_twice() {
 
 #[tokio::test]
 async fn a_signal_posted_on_one_node_arrives_on_a_socket_of_another_and_in_no_poll() {
-    let cluster = shared::standard().await;
-    let (here, there) = cluster.two_followers().await;
+    let (_cluster, here, there) = shared::standard().await.and_two_nodes().await;
     let (from, to) = (peer_id(), peer_id());
     let mut socket = Socket::open(&there).await;
     socket.ok(json!({"op": "claim", "peerId": to})).await;
@@ -48,8 +47,7 @@ async fn a_signal_posted_on_one_node_arrives_on_a_socket_of_another_and_in_no_po
 
 #[tokio::test]
 async fn signals_go_from_socket_to_socket_byte_for_byte() {
-    let cluster = shared::standard().await;
-    let (here, there) = cluster.two_followers().await;
+    let (_cluster, here, there) = shared::standard().await.and_two_nodes().await;
     let (alice, bob) = (peer_id(), peer_id());
     let (mut one, mut other) = (Socket::open(&here).await, Socket::open(&there).await);
     one.refused(json!({"op": "signal", "to": bob, "type": "offer", "payload": 1}), "not_claimed").await;
@@ -67,8 +65,7 @@ async fn signals_go_from_socket_to_socket_byte_for_byte() {
 
 #[tokio::test]
 async fn a_peer_id_is_one_session_s() {
-    let cluster = shared::standard().await;
-    let (here, there) = cluster.two_followers().await;
+    let (_cluster, here, there) = shared::standard().await.and_two_nodes().await;
     let peer = peer_id();
     let (mut one, mut other) = (Socket::open(&here).await, Socket::open(&there).await);
     one.ok(json!({"op": "claim", "peerId": peer})).await;
@@ -81,8 +78,7 @@ async fn a_peer_id_is_one_session_s() {
 
 #[tokio::test]
 async fn a_goodbye_frees_everything_at_once() {
-    let cluster = shared::standard().await;
-    let (here, there) = cluster.two_followers().await;
+    let (_cluster, here, there) = shared::standard().await.and_two_nodes().await;
     let (room, peer) = (word("room"), peer_id());
     let (mut one, mut other) = (Socket::open(&here).await, Socket::open(&there).await);
     let session = one.ok(json!({"op": "hello"})).await["session"].clone();
@@ -104,8 +100,7 @@ async fn a_goodbye_frees_everything_at_once() {
 
 #[tokio::test]
 async fn a_close_in_good_order_frees_the_peer_id_and_keeps_the_session() {
-    let cluster = shared::standard().await;
-    let (here, there) = cluster.two_followers().await;
+    let (_cluster, here, there) = shared::standard().await.and_two_nodes().await;
     for code in [1000, 1001] {
         let peer = peer_id();
         let mut one = Socket::open(&here).await;
@@ -200,8 +195,7 @@ async fn an_invite_code_ends_with_its_session_and_is_renewed_whatever_neighbours
 
 #[tokio::test]
 async fn what_is_too_large_is_answered_by_name_and_the_rest_goes_on() {
-    let cluster = shared::standard().await;
-    let (here, there) = cluster.two_followers().await;
+    let (_cluster, here, there) = shared::standard().await.and_two_nodes().await;
     let (room, peer) = (word("room"), peer_id());
     let (mut one, mut other) = (Socket::open(&here).await, Socket::open(&there).await);
     one.ok(json!({"op": "claim", "peerId": peer})).await;
@@ -225,117 +219,35 @@ async fn what_is_too_large_is_answered_by_name_and_the_rest_goes_on() {
 }
 
 #[tokio::test]
-async fn a_room_has_one_order_for_all_its_members_on_all_nodes() {
+async fn answers_come_in_the_order_of_the_requests_whatever_each_takes() {
     let cluster = shared::standard().await;
-    let room = word("room");
-    let mut members = Vec::new();
-    for api in cluster.apis() {
-        let mut member = Socket::open(&api).await;
-        let joined = member.ok(json!({"op": "join", "room": room})).await;
-        assert_eq!(joined["members"].as_array().map(Vec::len), Some(members.len() + 1), "{joined}");
-        members.push(member);
+    let mut socket = Socket::open(&cluster.follower().await).await;
+    let peer = peer_id();
+    socket.ok(json!({"op": "claim", "peerId": peer})).await;
+    let requests = [
+        json!({"op": "signal", "to": peer, "type": "offer", "payload": 1}),
+        json!({"op": "publish", "room": "elsewhere", "data": 1}),
+        json!({"op": "ack", "seq": 1}),
+        json!({"op": "unheard of"}),
+        json!({"op": "signal", "to": peer, "type": "answer", "payload": 2}),
+        json!({"op": "ping"}),
+    ];
+    for (number, mut request) in requests.into_iter().enumerate() {
+        request["id"] = json!(number);
+        socket.say(&request).await;
     }
-    for turn in 0..20 {
-        for (place, member) in members.iter_mut().enumerate() {
-            member.say(&json!({"op": "publish", "data": {"from": place, "turn": turn}})).await;
-        }
+    for (number, code) in
+        [None, Some("not_in_room"), None, Some("unknown_op"), None, None].into_iter().enumerate()
+    {
+        let answer = socket.find("an answer", |text| text.get("id").is_some()).await;
+        assert_eq!(answer["id"], number);
+        assert_eq!(answer["error"]["code"], json!(code));
     }
-    let mut heard = Vec::new();
-    for (place, member) in members.iter_mut().enumerate() {
-        let mut own = Vec::new();
-        for _ in 0..40 {
-            let event = member.push("message").await;
-            assert_eq!(event["room"], room);
-            own.push((event["offset"].as_u64().expect("an offset"), event["data"].clone()));
-        }
-        assert!(own.is_sorted_by_key(|(offset, _)| *offset), "in order");
-        assert!(own.iter().all(|(_, data)| data["from"] != place), "nobody hears itself");
-        for sender in (0..3).filter(|sender| *sender != place) {
-            let turns: Vec<_> = own
-                .iter()
-                .filter(|(_, data)| data["from"] == sender)
-                .map(|(_, data)| &data["turn"])
-                .collect();
-            assert_eq!(turns, (0..20).map(Value::from).collect::<Vec<_>>().iter().collect::<Vec<_>>());
-        }
-        heard.extend(own);
-    }
-    heard.sort_by_key(|(offset, _)| *offset);
-    heard.dedup();
-    let offsets: Vec<_> = heard.iter().map(|(offset, _)| *offset).collect();
-    assert_eq!(offsets, (1..=60).collect::<Vec<_>>(), "one message an offset, the same for all");
-}
-
-#[tokio::test]
-async fn members_are_told_who_comes_and_goes() {
-    let cluster = shared::standard().await;
-    let (here, there) = cluster.two_followers().await;
-    let room = word("room");
-    let (mut one, mut other) = (Socket::open(&here).await, Socket::open(&there).await);
-    let first = one.ok(json!({"op": "join", "room": room})).await;
-    let second = other.ok(json!({"op": "join", "room": room})).await;
-    assert_eq!(one.push("join").await["member"], second["member"]);
-    let members = one.ok(json!({"op": "members"})).await;
-    let mut expected = [first["member"].clone(), second["member"].clone()];
-    expected.sort_by_key(ToString::to_string);
-    assert_eq!(members["members"], json!(expected));
-    other.ok(json!({"op": "leave"})).await;
-    assert_eq!(one.push("leave").await["member"], second["member"]);
-    other.refused(json!({"op": "publish", "data": 1}), "not_in_room").await;
-    other.refused(json!({"op": "members"}), "not_in_room").await;
-    // A second join leaves the first room.
-    one.ok(json!({"op": "join", "room": word("room")})).await;
-    let again = other.ok(json!({"op": "join", "room": room})).await;
-    assert_eq!(again["members"], json!([second["member"]]));
-}
-
-#[tokio::test]
-async fn a_published_number_is_published_once() {
-    let cluster = shared::standard().await;
-    let (here, there) = cluster.two_followers().await;
-    let room = word("room");
-    let (mut one, mut other) = (Socket::open(&here).await, Socket::open(&there).await);
-    one.ok(json!({"op": "join", "room": room})).await;
-    other.ok(json!({"op": "join", "room": room})).await;
-    let number = 12_345_678_901_234_567_890_u64;
-    let first = one.ok(json!({"op": "publish", "data": "x", "messageId": number})).await;
-    let again = one.ok(json!({"op": "publish", "data": "x", "messageId": number})).await;
-    assert_eq!((&first["offset"], &first["epoch"]), (&again["offset"], &again["epoch"]));
-    one.ok(json!({"op": "publish", "data": "y"})).await;
-    assert_eq!(other.push("message").await["data"], "x");
-    assert_eq!(other.push("message").await["data"], "y");
-}
-
-#[tokio::test]
-async fn a_volatile_message_reaches_who_is_there_on_every_node() {
-    let cluster = shared::standard().await;
-    let (here, there) = cluster.two_followers().await;
-    let room = word("room");
-    let (mut one, mut near, mut far) =
-        (Socket::open(&here).await, Socket::open(&here).await, Socket::open(&there).await);
-    for socket in [&mut one, &mut near, &mut far] {
-        socket.ok(json!({"op": "join", "room": room})).await;
-    }
-    // At most once is all it promises, so that one is sent until it arrives.
-    for socket in [&mut near, &mut far] {
-        let event = loop {
-            let said = one.ok(json!({"op": "publish", "data": [1, 2], "volatile": true})).await;
-            assert_eq!(said["volatile"], true);
-            let wait = std::time::Duration::from_millis(500);
-            if let Ok(event) = tokio::time::timeout(wait, socket.push("message")).await {
-                break event;
-            }
-        };
-        assert_eq!((&event["data"], &event["volatile"]), (&json!([1, 2]), &json!(true)));
-        assert!(event.get("offset").is_none() && event.get("epoch").is_none());
-    }
-    assert_eq!(one.ok(json!({"op": "publish", "data": 0})).await["offset"], 1, "nothing of it is kept");
 }
 
 #[tokio::test]
 async fn a_session_goes_on_on_another_node_where_it_was() {
-    let cluster = shared::standard().await;
-    let (here, there) = cluster.two_followers().await;
+    let (_cluster, here, there) = shared::standard().await.and_two_nodes().await;
     let (room, peer) = (word("room"), peer_id());
     let (mut one, mut other) = (Socket::open(&here).await, Socket::open(&there).await);
     let session = one.ok(json!({"op": "hello"})).await["session"].clone();
@@ -372,8 +284,7 @@ async fn a_session_goes_on_on_another_node_where_it_was() {
 
 #[tokio::test]
 async fn what_is_lost_is_said_to_be_lost() {
-    let cluster = shared::standard().await;
-    let node = cluster.follower().await;
+    let (_cluster, node) = shared::standard().await.and_node().await;
     let room = word("room");
     let mut socket = Socket::open(&node).await;
     let joined = socket.ok(json!({"op": "join", "room": room})).await;
@@ -391,8 +302,7 @@ async fn what_is_lost_is_said_to_be_lost() {
 
 #[tokio::test]
 async fn a_session_has_one_connection() {
-    let cluster = shared::standard().await;
-    let (here, there) = cluster.two_followers().await;
+    let (_cluster, here, there) = shared::standard().await.and_two_nodes().await;
     let mut first = Socket::open(&here).await;
     let session = first.ok(json!({"op": "hello"})).await["session"].clone();
     for api in [&there, &here] {
@@ -407,8 +317,7 @@ async fn a_session_has_one_connection() {
 
 #[tokio::test]
 async fn a_transfer_and_an_exchange_are_watched() {
-    let cluster = shared::standard().await;
-    let (here, there) = cluster.two_followers().await;
+    let (_cluster, here, there) = shared::standard().await.and_two_nodes().await;
     let pair = Pair::fresh();
     let opened = here.post("/api/v1/transfers", &pair.open(2)).send().await.status(201);
     let id = opened["transferId"].clone();

@@ -1,6 +1,8 @@
 //! No spelling of a path gets a request past what its plain path is guarded by: every route, every letter of it in every
 //! encoding, every kind of credential that is none, by every way in.
 
+mod paths;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,128 +20,15 @@ use futures_util::future::join_all;
 use serde_json::json;
 use tokio::net::TcpStream;
 
+use paths::{Endpoint, endpoints, oddities, spellings};
+
 /// Connections that ask at once.
 const LANES: usize = 12;
 /// So many requests without a right credential are the least that is made.
 const REQUESTS_MIN: usize = 20_000;
 
-/// What is open to anybody: it is not asked here.
-const OPEN: [&str; 5] = ["/api/v1/edition", "/api/v1/csp-reports", "/health", "/livez", "/readyz"];
-
 const UPGRADE: &str = "connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
      sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
-
-/// One method of one route.
-#[derive(Debug, Clone)]
-struct Door {
-    method: String,
-    path: String,
-    query: &'static str,
-    body: String,
-}
-
-/// Every guarded method of every route that is documented, which are those of the table of routes.
-fn doors(parameters: &BTreeMap<&str, String>) -> Vec<Door> {
-    let document = include_str!("../../../docs/openapi.yaml");
-    let mut doors = Vec::new();
-    let mut template = "";
-    for line in document.lines() {
-        if let Some(path) =
-            line.strip_prefix("  ").and_then(|line| line.strip_suffix(':')).filter(|it| it.starts_with('/'))
-        {
-            template = path;
-        }
-        let Some(method) = line.strip_prefix("    ").and_then(|line| line.strip_suffix(':')) else {
-            continue;
-        };
-        if !["get", "post", "put", "delete"].contains(&method) || OPEN.contains(&template) {
-            continue;
-        }
-        let part = |part: &str| match part.strip_prefix('{').and_then(|part| part.strip_suffix('}')) {
-            Some(name) => parameters.get(name).unwrap_or_else(|| panic!("{name} of {template}")).clone(),
-            None => part.to_owned(),
-        };
-        let path = template.split('/').map(part).collect::<Vec<_>>().join("/");
-        let query = match template {
-            "/api/v1/events" => "room=lobby",
-            "/api/v1/sessions/resolve" => "pin=none",
-            _ => "",
-        };
-        let body = match (method, template) {
-            ("post", "/api/relay") => poll("victim").to_string(),
-            ("post", "/api/v1/transfers") => Pair::fresh().open(1).to_string(),
-            ("post", "/api/v1/devices") => {
-                json!({"userId": "u", "deviceId": "d", "onion": "abcdefghij234567.onion"}).to_string()
-            }
-            ("post" | "put", _) => "{}".to_owned(),
-            _ => String::new(),
-        };
-        let door = |path: String| Door { method: method.to_uppercase(), path, query, body: body.clone() };
-        if let Some(rest) = path.strip_prefix("/api/v1/") {
-            doors.push(door(format!("/v1/{rest}")));
-        }
-        match template {
-            "/api/relay" => doors.extend([door("/v1/relay".to_owned()), door("/api/v1/relay".to_owned())]),
-            "/api/v1/socket" => doors.push(door("/ws".to_owned())),
-            _ => {}
-        }
-        doors.push(door(path));
-    }
-    doors
-}
-
-/// A path with each of its letters encoded, in each way, and with what else makes no difference to where it leads.
-fn spellings(path: &str) -> Vec<String> {
-    let mut all = vec![format!("{path}/"), path.to_uppercase(), path.to_owned()];
-    for (at, letter) in path.bytes().enumerate().filter(|(_, letter)| *letter != b'/') {
-        let mut codes = vec![format!("%{letter:02x}"), format!("%{letter:02X}")];
-        if letter.is_ascii_alphabetic() {
-            codes.push(format!("%{:02X}", letter ^ 0x20));
-        }
-        codes.sort();
-        codes.dedup();
-        all.extend(codes.iter().map(|code| format!("{}{code}{}", &path[..at], &path[at + 1..])));
-    }
-    let encoded = path.bytes().map(|byte| if byte == b'/' { "/".to_owned() } else { format!("%{byte:02x}") });
-    all.push(encoded.collect());
-    all
-}
-
-/// Spellings that lead nowhere, or only to where the plain path leads.
-fn oddities(path: &str) -> Vec<String> {
-    let rest = &path[1..];
-    let last = path.len() - 1;
-    vec![
-        format!("//{rest}"),
-        format!("/./{rest}"),
-        format!("/x/..{path}"),
-        format!("/%2e/{rest}"),
-        format!("/x/%2E%2e{path}"),
-        format!("{path}//"),
-        format!("{path}/."),
-        format!("{path}%2F"),
-        format!("{path}%00"),
-        format!("{path};x=1"),
-        format!("{}%25{:02x}", &path[..last], path.as_bytes()[last]),
-        path.replace('/', "%2F"),
-        path.replacen('/', "\\", 2),
-        format!("http://other{path}"),
-    ]
-}
-
-impl Door {
-    fn request(&self, method: &str, path: &str, query: &str, headers: &str) -> String {
-        let queries: Vec<&str> = [self.query, query].into_iter().filter(|part| !part.is_empty()).collect();
-        let mark = if queries.is_empty() { "" } else { "?" };
-        let body = if method == self.method { self.body.as_str() } else { "" };
-        let length =
-            if body.is_empty() { String::new() } else { format!("content-length: {}\r\n", body.len()) };
-        format!(
-            "{method} {path}{mark}{} HTTP/1.1\r\nhost: a\r\n{length}{headers}\r\n{body}",
-            queries.join("&")
-        )
-    }
-}
 
 /// What a request must come to.
 type Must = fn(&Answer) -> bool;
@@ -165,7 +54,7 @@ async fn ask_all(address: SocketAddr, requests: Vec<String>, must: Must) -> usiz
                     };
                     answer = open.ask(request).await;
                     if let Some(answer) = &answer {
-                        exchange = (!answer.is_last()).then_some(open);
+                        exchange = (!answer.is_last).then_some(open);
                         break;
                     }
                 }
@@ -283,14 +172,14 @@ impl Guarded {
         session
     }
 
-    /// The path of a door in every spelling that leaves its ids as they are: spelled in other letters they are others. What
+    /// The path of an endpoint in every spelling that leaves its ids as they are: spelled in other letters they are others. What
     /// is deleted is another thing each time.
-    async fn spellings_around_ids(&self, door: &Door) -> Vec<String> {
-        let parts: Vec<&str> = door.path.split('/').collect();
+    async fn spellings_around_ids(&self, endpoint: &Endpoint) -> Vec<String> {
+        let parts: Vec<&str> = endpoint.path.split('/').collect();
         let ids = parts.iter().filter(|part| self.parameters.values().any(|id| id == *part));
         let ids: Vec<&str> = ids.copied().collect();
         // Digits are in no other path, and have no case.
-        let mut template = door.path.clone();
+        let mut template = endpoint.path.clone();
         for (number, id) in ids.iter().enumerate() {
             template = template.replacen(&format!("/{id}"), &format!("/999{number}"), 1);
         }
@@ -301,7 +190,7 @@ impl Guarded {
         for spelled in spellings(&template).into_iter().filter(keeps_ids) {
             let mut path = spelled;
             for (number, id) in ids.iter().enumerate() {
-                let id = match (door.method.as_str(), door.path.contains("/sessions/")) {
+                let id = match (endpoint.method.as_str(), endpoint.path.contains("/sessions/")) {
                     ("DELETE", true) => self.session().await,
                     ("DELETE", false) => self.transfer().await,
                     _ => (*id).to_owned(),
@@ -317,40 +206,40 @@ impl Guarded {
         self.cluster.api(1)
     }
 
-    /// Doors to what is there.
-    fn doors(&self) -> Vec<Door> {
-        doors(&self.parameters)
+    /// Endpoints to what is there.
+    fn endpoints(&self) -> Vec<Endpoint> {
+        endpoints(&self.parameters)
     }
 
-    /// The same doors, to nothing in particular.
-    fn doors_to_nothing(&self) -> Vec<Door> {
-        doors(&self.parameters.keys().map(|name| (*name, "7".to_owned())).collect())
+    /// The same endpoints, to nothing in particular.
+    fn endpoints_to_nothing(&self) -> Vec<Endpoint> {
+        endpoints(&self.parameters.keys().map(|name| (*name, "7".to_owned())).collect())
     }
 }
 
-/// Whether what is behind a door stays open.
-fn is_stream(door: &Door) -> bool {
-    ["/socket", "/ws", "/events"].iter().any(|end| door.path.ends_with(end))
+/// Whether what is behind an endpoint stays open.
+fn is_stream(endpoint: &Endpoint) -> bool {
+    ["/socket", "/ws", "/events"].iter().any(|end| endpoint.path.ends_with(end))
 }
 
-/// Whether what is behind a door ends what others ask for.
-fn ends_something(door: &Door) -> bool {
-    door.method == "DELETE" || door.path.ends_with("/ack")
+/// Whether what is behind an endpoint ends what others ask for.
+fn ends_something(endpoint: &Endpoint) -> bool {
+    endpoint.method == "DELETE" || endpoint.path.ends_with("/ack")
 }
 
 #[tokio::test]
 async fn no_spelling_of_a_path_opens_it_to_who_shows_nothing_right_and_all_open_it_to_who_does() {
     let guarded = Guarded::start().await;
     let address = guarded.node().address();
-    let (doors, nowhere) = (guarded.doors(), guarded.doors_to_nothing());
-    assert!(doors.len() > 40, "{}", doors.len());
+    let (endpoints, nowhere) = (guarded.endpoints(), guarded.endpoints_to_nothing());
+    assert!(endpoints.len() > 40, "{}", endpoints.len());
     let (mut refused, mut unauthorized) = (Vec::new(), Vec::new());
-    for door in &nowhere {
-        let is_socket = door.path.ends_with("/socket") || door.path == "/ws";
+    for endpoint in &nowhere {
+        let is_socket = endpoint.path.ends_with("/socket") || endpoint.path == "/ws";
         let shake = if is_socket { UPGRADE } else { "" };
-        for path in spellings(&door.path) {
+        for path in spellings(&endpoint.path) {
             for wrong in &guarded.wrong {
-                unauthorized.push(door.request(&door.method, &path, "", &format!("{shake}{wrong}")));
+                unauthorized.push(endpoint.request(&endpoint.method, &path, "", &format!("{shake}{wrong}")));
             }
             // In the query, as clients do that set no headers; and as a ticket that nobody issued.
             let ticket = "ticket=0123456789012345678901234567890123456789012";
@@ -361,25 +250,25 @@ async fn no_spelling_of_a_path_opens_it_to_who_shows_nothing_right_and_all_open_
             for query in
                 tokens.map(|token| format!("token={token}")).chain([ticket.to_owned(), "ticket=7".to_owned()])
             {
-                unauthorized.push(door.request(&door.method, &path, &query, shake));
+                unauthorized.push(endpoint.request(&endpoint.method, &path, &query, shake));
             }
-            if door.method == "GET" && !is_socket {
-                unauthorized.push(door.request("HEAD", &path, "", ""));
-                unauthorized.push(door.request("GET", &path, "", UPGRADE));
+            if endpoint.method == "GET" && !is_socket {
+                unauthorized.push(endpoint.request("HEAD", &path, "", ""));
+                unauthorized.push(endpoint.request("GET", &path, "", UPGRADE));
             } else if !is_socket {
                 // Not an upgrade: its body ends where its length says.
-                unauthorized.push(door.request(&door.method, &path, "", UPGRADE));
+                unauthorized.push(endpoint.request(&endpoint.method, &path, "", UPGRADE));
             }
-            unauthorized.push(door.request(
-                &door.method,
+            unauthorized.push(endpoint.request(
+                &endpoint.method,
                 &path,
                 "",
                 &format!("{shake}accept: text/event-stream\r\n"),
             ));
         }
-        for path in oddities(&door.path) {
+        for path in oddities(&endpoint.path) {
             for wrong in &guarded.wrong {
-                refused.push(door.request(&door.method, &path, "", &format!("{shake}{wrong}")));
+                refused.push(endpoint.request(&endpoint.method, &path, "", &format!("{shake}{wrong}")));
             }
         }
     }
@@ -389,25 +278,25 @@ async fn no_spelling_of_a_path_opens_it_to_who_shows_nothing_right_and_all_open_
 
     // In the same run, and on the same routes: with the right credential every spelling is answered.
     let bearer = format!("authorization: Bearer {}\r\n", guarded.right);
-    let (streams, others): (Vec<_>, Vec<_>) = doors.iter().partition(|door| is_stream(door));
+    let (streams, others): (Vec<_>, Vec<_>) = endpoints.iter().partition(|endpoint| is_stream(endpoint));
     // What is acknowledged is gone for those who read.
-    let (last, first): (Vec<_>, Vec<_>) = others.iter().partition(|door| door.path.ends_with("/ack"));
+    let (last, first): (Vec<_>, Vec<_>) = others.iter().partition(|endpoint| endpoint.path.ends_with("/ack"));
     let mut answered = 0;
     for some in [first, last] {
         let mut right = Vec::new();
-        for door in some {
-            for path in guarded.spellings_around_ids(door).await {
-                right.push(door.request(&door.method, &path, "", &bearer));
+        for endpoint in some {
+            for path in guarded.spellings_around_ids(endpoint).await {
+                right.push(endpoint.request(&endpoint.method, &path, "", &bearer));
             }
         }
         answered += ask_all(address, right, is_answered).await;
     }
-    assert!(answered > 1000, "{answered} answers at {} doors", doors.len());
-    for door in streams {
-        let shake = if door.path.ends_with("/events") { "" } else { UPGRADE };
-        for path in spellings(&door.path) {
+    assert!(answered > 1000, "{answered} answers at {} endpoints", endpoints.len());
+    for endpoint in streams {
+        let shake = if endpoint.path.ends_with("/events") { "" } else { UPGRADE };
+        for path in spellings(&endpoint.path) {
             let mut connection = Raw::over(TcpStream::connect(address).await.expect("it listens"));
-            connection.send(door.request("GET", &path, "", &format!("{shake}{bearer}"))).await;
+            connection.send(endpoint.request("GET", &path, "", &format!("{shake}{bearer}"))).await;
             let head = connection.until("\r\n\r\n").await;
             let expected = if shake.is_empty() { "HTTP/1.1 200" } else { "HTTP/1.1 101" };
             assert!(head.starts_with(expected), "{path}: {head}");
@@ -474,15 +363,15 @@ async fn no_spelling_of_a_path_opens_it_behind_a_proxy() {
         let address = front.api.address();
         let (mut refused, mut right) = (Vec::new(), Vec::new());
         let bearer = format!("authorization: Bearer {}\r\n", guarded.right);
-        for door in guarded.doors_to_nothing() {
-            for path in spellings(&door.path).into_iter().chain(oddities(&door.path)) {
-                refused.push(door.request(&door.method, &path, "", ""));
-                refused.push(door.request(&door.method, &path, "", &guarded.wrong[1]));
+        for endpoint in guarded.endpoints_to_nothing() {
+            for path in spellings(&endpoint.path).into_iter().chain(oddities(&endpoint.path)) {
+                refused.push(endpoint.request(&endpoint.method, &path, "", ""));
+                refused.push(endpoint.request(&endpoint.method, &path, "", &guarded.wrong[1]));
             }
         }
-        for door in guarded.doors() {
-            if !is_stream(&door) && !ends_something(&door) {
-                right.push(door.request(&door.method, &door.path, "", &bearer));
+        for endpoint in guarded.endpoints() {
+            if !is_stream(&endpoint) && !ends_something(&endpoint) {
+                right.push(endpoint.request(&endpoint.method, &endpoint.path, "", &bearer));
             }
         }
         // A socket without a handshake is refused for that.

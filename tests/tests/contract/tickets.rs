@@ -98,8 +98,7 @@ async fn what_is_no_ticket_opens_nothing() {
 
 #[tokio::test]
 async fn where_nothing_is_required_anybody_gets_a_ticket() {
-    let cluster = shared::standard().await;
-    let (here, there) = cluster.two_followers().await;
+    let (_cluster, here, there) = shared::standard().await.and_two_nodes().await;
     let body = here.post("/api/v1/tickets", &Value::Null).send().await.status(201);
     let ticket = body["ticket"].as_str().expect("a ticket");
     use_up(&there, ticket, &word("room")).await.expect("the first use");

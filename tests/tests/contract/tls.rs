@@ -113,7 +113,7 @@ async fn a_new_certificate_is_taken_without_a_restart_and_a_bad_one_is_not() {
 #[tokio::test]
 async fn sighup_has_the_files_read_again() {
     let authority = Authority::new();
-    let mut cluster = authority.serve(Cluster::builder().nodes(1)).start().await;
+    let cluster = authority.serve(Cluster::builder().nodes(1)).start().await;
     cluster.signal(1, Signal::HUP);
     let node = cluster.node(1);
     eventually(PATIENCE, "the signal is noticed", async || {

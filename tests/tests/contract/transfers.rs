@@ -21,8 +21,7 @@ fn digest(bytes: &[u8]) -> String {
 
 #[tokio::test]
 async fn a_transfer_is_opened_once_and_found_again_on_another_node() {
-    let cluster = shared::standard().await;
-    let (here, there) = cluster.two_followers().await;
+    let (_cluster, here, there) = shared::standard().await.and_two_nodes().await;
     let pair = Pair::fresh();
     let opened = here.post("/api/v1/transfers", &pair.open(3)).send().await.status(201);
     assert_eq!(opened["ttlSec"], 60);
@@ -32,8 +31,7 @@ async fn a_transfer_is_opened_once_and_found_again_on_another_node() {
 
 #[tokio::test]
 async fn another_total_is_refused() {
-    let cluster = shared::standard().await;
-    let (here, there) = cluster.two_followers().await;
+    let (_cluster, here, there) = shared::standard().await.and_two_nodes().await;
     let pair = Pair::fresh();
     open(&here, &pair, 3).await;
     there.post("/api/v1/transfers", &pair.open(4)).send().await.refused(409, "total_mismatch");
@@ -41,8 +39,7 @@ async fn another_total_is_refused() {
 
 #[tokio::test]
 async fn opening_needs_every_field_in_range() {
-    let cluster = shared::standard().await;
-    let node = cluster.follower().await;
+    let (_cluster, node) = shared::standard().await.and_node().await;
     let whole = Pair::fresh().open(3);
     for field in ["pin", "passwordHash", "totalChunks"] {
         node.post("/api/v1/transfers", &with(&whole, field, None))
@@ -59,8 +56,7 @@ async fn opening_needs_every_field_in_range() {
 
 #[tokio::test]
 async fn a_chunk_is_put_once_and_again() {
-    let cluster = shared::standard().await;
-    let (here, there) = cluster.two_followers().await;
+    let (_cluster, here, there) = shared::standard().await.and_two_nodes().await;
     let at = open(&here, &Pair::fresh(), 2).await;
     let chunk = format!("{at}/chunks/0");
     assert_eq!(here.put(&chunk, "some bytes").send().await.status, 201);
@@ -70,8 +66,7 @@ async fn a_chunk_is_put_once_and_again() {
 
 #[tokio::test]
 async fn the_digest_is_checked_where_it_is_given() {
-    let cluster = shared::standard().await;
-    let node = cluster.follower().await;
+    let (_cluster, node) = shared::standard().await.and_node().await;
     let at = open(&node, &Pair::fresh(), 2).await;
     let put = |index: u32| node.put(&format!("{at}/chunks/{index}"), "some bytes");
     assert_eq!(put(0).header("content-digest", &digest(b"some bytes")).send().await.status, 201);
@@ -85,8 +80,7 @@ async fn the_digest_is_checked_where_it_is_given() {
 
 #[tokio::test]
 async fn a_chunk_has_at_most_48_kib() {
-    let cluster = shared::standard().await;
-    let node = cluster.follower().await;
+    let (_cluster, node) = shared::standard().await.and_node().await;
     let at = open(&node, &Pair::fresh(), 1).await;
     let too_large = node.put(&format!("{at}/chunks/0"), vec![7; 49_153]).send().await;
     assert_eq!(too_large.refused(413, "payload_too_large")["limit"], 49_152);
@@ -95,8 +89,7 @@ async fn a_chunk_has_at_most_48_kib() {
 
 #[tokio::test]
 async fn nothing_at_all_is_a_chunk_too() {
-    let cluster = shared::standard().await;
-    let (here, there) = cluster.two_followers().await;
+    let (_cluster, here, there) = shared::standard().await.and_two_nodes().await;
     let pair = Pair::fresh();
     let at = open(&here, &pair, 1).await;
     let chunk = format!("{at}/chunks/0");
@@ -114,8 +107,7 @@ async fn nothing_at_all_is_a_chunk_too() {
 
 #[tokio::test]
 async fn what_was_received_is_shown_as_ranges() {
-    let cluster = shared::standard().await;
-    let (here, there) = cluster.two_followers().await;
+    let (_cluster, here, there) = shared::standard().await.and_two_nodes().await;
     let at = open(&here, &Pair::fresh(), 8).await;
     for index in [0, 1, 2, 5, 7] {
         here.put(&format!("{at}/chunks/{index}"), format!("chunk {index}")).send().await;
@@ -130,8 +122,7 @@ async fn what_was_received_is_shown_as_ranges() {
 
 #[tokio::test]
 async fn a_chunk_can_be_read_again_and_again_until_it_is_acknowledged() {
-    let cluster = shared::standard().await;
-    let (here, there) = cluster.two_followers().await;
+    let (_cluster, here, there) = shared::standard().await.and_two_nodes().await;
     let at = open(&here, &Pair::fresh(), 1).await;
     let bytes: Vec<u8> = (0..=255).collect();
     here.put(&format!("{at}/chunks/0"), bytes.clone()).send().await;
@@ -147,8 +138,7 @@ async fn a_chunk_can_be_read_again_and_again_until_it_is_acknowledged() {
 
 #[tokio::test]
 async fn a_deleted_transfer_is_gone_on_every_node() {
-    let cluster = shared::standard().await;
-    let (here, there) = cluster.two_followers().await;
+    let (_cluster, here, there) = shared::standard().await.and_two_nodes().await;
     let pair = Pair::fresh();
     let at = open(&here, &pair, 1).await;
     here.put(&format!("{at}/chunks/0"), "some bytes").send().await;
@@ -159,8 +149,7 @@ async fn a_deleted_transfer_is_gone_on_every_node() {
 
 #[tokio::test]
 async fn a_transfer_nobody_opened_is_not_found() {
-    let cluster = shared::standard().await;
-    let node = cluster.follower().await;
+    let (_cluster, node) = shared::standard().await.and_node().await;
     // An id that exists for nobody, made from one that did; and one that is no id at all.
     let pair = Pair::fresh();
     let deleted = open(&node, &pair, 1).await;
@@ -171,8 +160,7 @@ async fn a_transfer_nobody_opened_is_not_found() {
 
 #[tokio::test]
 async fn a_chunk_that_is_not_there_is_not_found() {
-    let cluster = shared::standard().await;
-    let node = cluster.follower().await;
+    let (_cluster, node) = shared::standard().await.and_node().await;
     let at = open(&node, &Pair::fresh(), 2).await;
     for index in ["1", "2", "x", "-1"] {
         node.get(&format!("{at}/chunks/{index}")).send().await.refused(404, "not_found");
@@ -181,8 +169,7 @@ async fn a_chunk_that_is_not_there_is_not_found() {
 
 #[tokio::test]
 async fn chunks_that_were_put_are_received_by_the_relay() {
-    let cluster = shared::standard().await;
-    let (here, there) = cluster.two_followers().await;
+    let (_cluster, here, there) = shared::standard().await.and_two_nodes().await;
     let pair = Pair::fresh();
     let at = open(&here, &pair, 2).await;
     here.put(&format!("{at}/chunks/0"), vec![0, 255, 128]).send().await;
@@ -198,8 +185,7 @@ async fn chunks_that_were_put_are_received_by_the_relay() {
 
 #[tokio::test]
 async fn chunks_that_were_sent_by_the_relay_are_read_as_bytes() {
-    let cluster = shared::standard().await;
-    let (here, there) = cluster.two_followers().await;
+    let (_cluster, here, there) = shared::standard().await.and_two_nodes().await;
     let pair = Pair::fresh();
     here.relay(&pair.send(0, 2, &BASE64.encode([0, 255, 128]))).send().await.ok();
     let at = open(&there, &pair, 2).await;
@@ -209,8 +195,7 @@ async fn chunks_that_were_sent_by_the_relay_are_read_as_bytes() {
 
 #[tokio::test]
 async fn no_answer_tells_that_somebody_else_has_the_same_chunk() {
-    let cluster = shared::standard().await;
-    let (here, there) = cluster.two_followers().await;
+    let (_cluster, here, there) = shared::standard().await.and_two_nodes().await;
     let bytes = Pair::fresh().pin;
     let mut replies = Vec::new();
     for node in [&here, &there] {

@@ -41,8 +41,7 @@ async fn one_ttl(node: &Api) {
 
 #[tokio::test]
 async fn a_registration_expires_and_its_code_is_free() {
-    let cluster = shared::brief().await;
-    let (here, there) = cluster.two_followers().await;
+    let (_cluster, here, there) = shared::brief().await.and_two_nodes().await;
     let (code, began) = (invite_code(), Instant::now());
     here.relay(&register(&code, &peer_id())).send().await.ok();
     expires(began, || there.relay(&lookup(&code)), |status, _| status == 404).await;
@@ -51,8 +50,7 @@ async fn a_registration_expires_and_its_code_is_free() {
 
 #[tokio::test]
 async fn a_transfer_expires_with_its_chunks() {
-    let cluster = shared::brief().await;
-    let (here, there) = cluster.two_followers().await;
+    let (_cluster, here, there) = shared::brief().await.and_two_nodes().await;
     let (pair, began) = (Pair::fresh(), Instant::now());
     let opened = here.post("/api/v1/transfers", &pair.open(2)).send().await.status(201);
     let at = format!("/api/v1/transfers/{}", opened["transferId"].as_str().expect("an id"));
@@ -65,8 +63,7 @@ async fn a_transfer_expires_with_its_chunks() {
 
 #[tokio::test]
 async fn a_chunk_prolongs_the_life_of_its_transfer() {
-    let cluster = shared::brief().await;
-    let node = cluster.follower().await;
+    let (_cluster, node) = shared::brief().await.and_node().await;
     in_time(async || {
         let pair = Pair::fresh();
         let mut pace = tokio::time::interval(TTL / 4);
@@ -86,8 +83,7 @@ async fn a_chunk_prolongs_the_life_of_its_transfer() {
 
 #[tokio::test]
 async fn an_acknowledgement_is_forgotten() {
-    let cluster = shared::brief().await;
-    let node = cluster.follower().await;
+    let (_cluster, node) = shared::brief().await.and_node().await;
     let pair = Pair::fresh();
     in_time(async || {
         let began = Instant::now();
@@ -102,8 +98,7 @@ async fn an_acknowledgement_is_forgotten() {
 
 #[tokio::test]
 async fn a_signal_nobody_polled_expires() {
-    let cluster = shared::brief().await;
-    let (here, there) = cluster.two_followers().await;
+    let (_cluster, here, there) = shared::brief().await.and_two_nodes().await;
     let to = peer_id();
     here.relay(&signal(&peer_id(), &to, "offer", json!({}))).send().await.ok();
     one_ttl(&here).await;
@@ -112,8 +107,7 @@ async fn a_signal_nobody_polled_expires() {
 
 #[tokio::test]
 async fn a_session_expires_and_so_does_what_its_pin_resolves_to() {
-    let cluster = shared::brief().await;
-    let (here, there) = cluster.two_followers().await;
+    let (_cluster, here, there) = shared::brief().await.and_two_nodes().await;
     let (pin, began) = (word("pin"), Instant::now());
     let session = here.post("/api/v1/sessions", &json!({"pin": pin})).send().await.ok();
     let id = session["sessionId"].as_str().expect("an id");

@@ -28,8 +28,7 @@ async fn woken(waiting: Call, then: Call) -> Reply {
 
 #[tokio::test]
 async fn a_receive_is_woken_by_a_send_on_another_node() {
-    let cluster = shared::standard().await;
-    let (sender, receiver) = cluster.two_followers().await;
+    let (_cluster, sender, receiver) = shared::standard().await.and_two_nodes().await;
     let pair = Pair::fresh();
     sender.relay(&pair.send(1, 2, "later half")).send().await.ok();
     receiver.relay(&pair.receive()).send().await.ok();
@@ -40,8 +39,7 @@ async fn a_receive_is_woken_by_a_send_on_another_node() {
 
 #[tokio::test]
 async fn a_receive_that_comes_before_the_first_chunk_is_woken_too() {
-    let cluster = shared::standard().await;
-    let (sender, receiver) = cluster.two_followers().await;
+    let (_cluster, sender, receiver) = shared::standard().await.and_two_nodes().await;
     let pair = Pair::fresh();
     let waiting = receiver.relay(&with(&pair.receive(), "waitMs", Some(json!(LONG_MS))));
     let reply = woken(waiting, sender.relay(&pair.send(0, 1, "the only one"))).await;
@@ -50,8 +48,7 @@ async fn a_receive_that_comes_before_the_first_chunk_is_woken_too() {
 
 #[tokio::test]
 async fn a_poll_is_woken_by_a_signal_on_another_node() {
-    let cluster = shared::standard().await;
-    let (here, there) = cluster.two_followers().await;
+    let (_cluster, here, there) = shared::standard().await.and_two_nodes().await;
     let to = peer_id();
     let waiting = there.relay(&with(&poll(&to), "waitMs", Some(json!(LONG_MS))));
     let reply = woken(waiting, here.relay(&signal(&peer_id(), &to, "offer", json!({"n": 1})))).await;
@@ -60,8 +57,7 @@ async fn a_poll_is_woken_by_a_signal_on_another_node() {
 
 #[tokio::test]
 async fn a_reader_of_an_offer_is_woken_by_it() {
-    let cluster = shared::standard().await;
-    let (here, there) = cluster.two_followers().await;
+    let (_cluster, here, there) = shared::standard().await.and_two_nodes().await;
     let session = here.post("/api/v1/sessions", &json!({})).send().await.ok();
     let id = session["sessionId"].as_str().expect("an id").to_owned();
     let nonce = Uuid::new_v4().simple().to_string();
@@ -76,8 +72,7 @@ async fn a_reader_of_an_offer_is_woken_by_it() {
 
 #[tokio::test]
 async fn of_two_receivers_that_wait_one_gets_the_chunk() {
-    let cluster = shared::standard().await;
-    let (one, other) = cluster.two_followers().await;
+    let (_cluster, one, other) = shared::standard().await.and_two_nodes().await;
     let pair = Pair::fresh();
     one.relay(&pair.send(0, 2, "first")).send().await.ok();
     one.relay(&pair.receive()).send().await.ok();
@@ -95,8 +90,7 @@ async fn of_two_receivers_that_wait_one_gets_the_chunk() {
 
 #[tokio::test]
 async fn a_wait_that_passes_ends_as_if_there_had_been_none() {
-    let cluster = shared::standard().await;
-    let node = cluster.follower().await;
+    let (_cluster, node) = shared::standard().await.and_node().await;
     let pair = Pair::fresh();
     node.relay(&pair.send(1, 2, "AAEC")).send().await.ok();
     node.relay(&pair.receive()).send().await.ok();
@@ -114,8 +108,7 @@ async fn a_wait_that_passes_ends_as_if_there_had_been_none() {
 
 #[tokio::test]
 async fn what_is_there_already_is_given_at_once() {
-    let cluster = shared::standard().await;
-    let (sender, receiver) = cluster.two_followers().await;
+    let (_cluster, sender, receiver) = shared::standard().await.and_two_nodes().await;
     let pair = Pair::fresh();
     sender.relay(&pair.send(0, 1, "AAEC")).send().await.ok();
     let began = Instant::now();
@@ -127,8 +120,7 @@ async fn what_is_there_already_is_given_at_once() {
 
 #[tokio::test]
 async fn a_wait_has_its_bounds() {
-    let cluster = shared::standard().await;
-    let node = cluster.follower().await;
+    let (_cluster, node) = shared::standard().await.and_node().await;
     for wait in [json!(-1), json!(25_001), json!(0.5), json!("100")] {
         for wish in [Pair::fresh().receive(), poll(&peer_id())] {
             node.relay(&with(&wish, "waitMs", Some(wait.clone()))).send().await.refused(400, "invalid_input");

@@ -6,11 +6,10 @@ use std::process::{Command, Stdio};
 
 use conclave_tests::cluster::{Cluster, READY};
 use conclave_tests::http::Api;
-use conclave_tests::ports::Ports;
-use conclave_tests::process::Process;
 use conclave_tests::proxy::{is_installed, path};
 use conclave_tests::scratch::Scratch;
 use conclave_tests::wait::eventually;
+use conclave_tests::{Ports, Process};
 use serde_json::Value;
 
 use super::file;
@@ -25,8 +24,8 @@ struct Prometheus {
 
 impl Prometheus {
     async fn start(cluster: &Cluster) -> Self {
-        let (ports, scratch) = (Ports::take(), Scratch::new());
-        let own = format!("127.0.0.1:{}", ports.get(0));
+        let (mut ports, scratch) = (Ports::default(), Scratch::new());
+        let own = format!("127.0.0.1:{}", ports.take().expect("a port is free"));
         let place = |name: &str| scratch.path().join(name);
         // An alarm waits for a second where it waits for minutes elsewhere.
         let rules = file("alerts.yml");
@@ -54,7 +53,7 @@ impl Prometheus {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null());
-        let process = Process::start(&mut program);
+        let process = Process::start(program).expect("it is installed");
         Self { _process: process, api: Api::new(&format!("http://{own}")), _ports: ports, _scratch: scratch }
     }
 
@@ -82,7 +81,9 @@ async fn alarms_fire_while_two_nodes_of_three_are_gone_and_go_out_when_they_are_
     eventually(READY, "every node is scraped, and nothing fires", silent).await;
 
     let gone = [cluster.leader().await, cluster.followers().await[0]];
-    gone.iter().for_each(|id| cluster.kill(*id));
+    for id in gone {
+        cluster.kill(id).await;
+    }
     eventually(READY, "what there is to say is said", async || {
         let firing = prometheus.firing().await?;
         ["ConclaveNodeDown", "ConclaveNoLeader", "ConclaveNotReady", "ConclavePeerUnreachable"]

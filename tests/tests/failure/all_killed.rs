@@ -36,7 +36,7 @@ async fn what_was_acknowledged_is_there_after_all_nodes_were_killed() {
 
     eventually(Duration::from_secs(60), "the load is under way", async || (count() >= 600).then_some(()))
         .await;
-    cluster.kill_all();
+    cluster.kill_all().await;
     for writer in load {
         writer.await.expect("a writer ends with the first call that gets no answer");
     }
@@ -69,7 +69,7 @@ async fn an_event_stream_goes_on_after_all_nodes_were_restarted() {
     // The first two arrived; of the third the client has heard nothing.
     stream.expect("signal").await;
     let arrived = stream.expect("signal").await.id.expect("every signal has an id");
-    cluster.kill_all();
+    cluster.kill_all().await;
     for id in 1..=3 {
         cluster.restart(id);
     }

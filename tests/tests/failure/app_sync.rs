@@ -32,7 +32,7 @@ async fn no_error_is_seen_though_the_leader_dies_elsewhere_five_times() {
     for _ in 0..KILLS {
         lead(&cluster, third).await;
         assert_undisturbed(&syncs);
-        cluster.kill(third);
+        cluster.kill(third).await;
         assert_ne!(cluster.leader().await, third, "the others elect one of them");
         cluster.restart(third);
         cluster.wait_ready_at(third).await;
@@ -50,7 +50,7 @@ async fn lead(cluster: &Cluster, id: u64) {
         if leader == id {
             return Some(());
         }
-        let admin = cluster.node(leader).admin.clone();
+        let admin = cluster.node(leader).admin.to_string();
         cluster.command(&["cluster", "transfer-leader", &id.to_string(), "--url", &admin]).await;
         None
     })

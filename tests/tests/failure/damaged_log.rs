@@ -34,12 +34,12 @@ async fn after_some_traffic() -> (Cluster, Pair, u64) {
         (applied >= end).then_some(())
     })
     .await;
-    cluster.kill(victim);
+    cluster.kill(victim).await;
     (cluster, pair, victim)
 }
 
 fn newest(cluster: &Cluster, id: u64) -> PathBuf {
-    cluster.node(id).log_files().pop().expect("`log_files` finds at least one")
+    cluster.node(id).files("wal").pop().expect("`log_files` finds at least one")
 }
 
 /// Asserts that a node has all chunks.
@@ -136,7 +136,7 @@ async fn a_node_with_a_flipped_bit_refuses_to_start_and_the_others_go_on() {
     let (mut cluster, pair, victim) = after_some_traffic().await;
     let largest = cluster
         .node(victim)
-        .log_files()
+        .files("wal")
         .into_iter()
         .max_by_key(|path| fs::metadata(path).expect("the log is there").len())
         .expect("`log_files` finds at least one");
@@ -173,7 +173,7 @@ async fn a_node_with_a_damaged_snapshot_refuses_to_start_and_says_what_to_do() {
         (!cluster.node(victim).files("snapshot").is_empty()).then_some(())
     })
     .await;
-    cluster.kill(victim);
+    cluster.kill(victim).await;
     let snapshot = cluster.node(victim).files("snapshot").pop().expect("it was there a moment ago");
     let mut bytes = fs::read(&snapshot).expect("the snapshot can be read");
     let middle = bytes.len() / 2;

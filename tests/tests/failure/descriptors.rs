@@ -57,7 +57,7 @@ async fn operators_are_served(cluster: &Cluster, id: u64) {
 async fn a_node_lives_through_more_connections_than_it_has_descriptors() {
     let cluster = short_of_descriptors(Cluster::builder().nodes(1)).start().await;
     let (node, earlier) = (cluster.api(1), cluster.api(1));
-    cluster.node(1).says("LimitNOFILE").await;
+    cluster.says(1, "LimitNOFILE").await;
     write(&earlier, 1).await;
     let held = flood(&node).await;
     operators_are_served(&cluster, 1).await;
@@ -99,5 +99,5 @@ async fn a_soft_limit_is_raised() {
     let page = cluster.admin(1).get("/metrics").send().await.text();
     let limit = page.lines().find_map(|line| line.strip_prefix("process_max_fds ")).expect("a gauge");
     assert_eq!(limit, "1256", "what is wanted for 1000 connections");
-    cluster.node(1).says("file descriptors").await;
+    cluster.says(1, "file descriptors").await;
 }

@@ -66,7 +66,7 @@ async fn a_member_misses_nothing_when_its_node_is_killed() {
         heard.take(&listener.read().await.expect("it is open"));
     }
     let kill = Instant::now();
-    cluster.kill(victim);
+    cluster.kill(victim).await;
     while let Ok(event) = listener.read().await {
         heard.take(&event);
     }
@@ -144,7 +144,7 @@ async fn a_reconnect_in_flatbuffers_misses_nothing_when_its_node_is_killed() {
     while heard < 300 {
         heard = next(heard, listener.hear().await);
     }
-    cluster.kill(victim);
+    cluster.kill(victim).await;
     while let Ok(frame) = listener.next().await {
         heard = next(heard, frame);
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use conclave_tests::cluster::Cluster;
+use conclave_tests::net::Weather;
 use conclave_tests::relay::{Pair, word};
 use conclave_tests::roam::Roamer;
 use conclave_tests::wait::eventually;
@@ -45,7 +46,7 @@ async fn every_byte_of_a_transfer_arrives_though_the_leader_is_killed_twice() {
         })
         .await;
         let leader = cluster.leader().await;
-        cluster.kill(leader);
+        cluster.kill(leader).await;
         assert!(uploaded.load(Ordering::Relaxed) < CHUNKS, "it is killed during the transfer");
         assert_ne!(cluster.leader().await, leader, "the others elect one of them");
         cluster.restart(leader);
@@ -90,12 +91,36 @@ async fn a_leader_that_dies_elsewhere_is_no_error_for_clients_of_the_others() {
     let tickers: Vec<_> = followers.iter().map(|node| ticker(*node)).collect();
     // They are under way when it dies, and go on while there is none, and after the next was elected.
     tokio::time::sleep(Duration::from_millis(200)).await;
-    cluster.kill(leader);
+    cluster.kill(leader).await;
+    for node in &followers {
+        // By the refusal of its port, and not by its silence.
+        cluster.says(*node, r#""evidence":"ended""#).await;
+    }
     assert_ne!(cluster.leader().await, leader, "the others elect one of them");
     tokio::time::sleep(Duration::from_millis(500)).await;
     for (stop, asked) in tickers {
         stop.send_replace(true);
         assert!(asked.await.expect("every request succeeds") > 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_are_reset_move_no_leadership() {
+    let cluster = Cluster::builder().unmetered().intercepted().start().await;
+    let before = cluster.status().await;
+    for turn in 0..5 {
+        // Whatever passes ends its connection. Once a second: more often, links would wait longer before each attempt.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        cluster.net().weather(Weather { reset: 1.0, ..Weather::default() });
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        cluster.net().heal();
+        let pair = Pair::fresh();
+        cluster.apis()[turn % 3].relay(&pair.send(0, 1, "AAEC")).send().await.ok();
+    }
+    let after = cluster.status().await;
+    assert_eq!((after.leader, after.term), (before.leader, before.term));
+    for node in cluster.running() {
+        assert!(!cluster.node(node).printed().contains("the leader is lost"), "node {node} is misled");
     }
 }
 

@@ -14,7 +14,7 @@ async fn a_node_whose_disk_was_lost_is_refused_and_joins_under_a_fresh_id() {
     node.relay(&pair.send(0, 1, "before")).send().await.ok();
 
     let lost = cluster.followers().await[0];
-    cluster.kill(lost);
+    cluster.kill(lost).await;
     cluster.wipe(lost);
     cluster.restart(lost);
     let code = cluster.exit_code(lost).await;

@@ -3,17 +3,17 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use conclave_tests::cluster::Status;
 use conclave_tests::cluster::{Cluster, READY};
 use conclave_tests::http::Api;
 use conclave_tests::relay::Pair;
 use conclave_tests::roam::Roamer;
-use conclave_tests::status::Status;
 use conclave_tests::wait::eventually;
 
 /// Starts node `id`, adds it, and makes it a voter.
 pub(super) async fn grow(cluster: &mut Cluster, id: u64) {
     cluster.join(id).await;
-    let peer = cluster.node(id).advertise.to_string();
+    let peer = cluster.installation(id).advertise.to_string();
     let name = id.to_string();
     for args in [&["add", &name, &peer][..], &["promote", &name]] {
         command(cluster, args).await;
@@ -31,7 +31,7 @@ pub(super) async fn remove(cluster: &Cluster, id: u64) {
 /// Runs `conclave cluster …` against the leader; it has to succeed, if not in the midst of an election.
 async fn command(cluster: &Cluster, args: &[&str]) {
     eventually(READY, &format!("{args:?} succeeds"), async || {
-        let admin = cluster.node(cluster.leader().await).admin.clone();
+        let admin = cluster.node(cluster.leader().await).admin.to_string();
         let all = [&["cluster"], args, &["--url", &admin]].concat();
         let (code, printed) = cluster.command(&all).await;
         // Of a removal whose answer was lost the second one finds nothing left to do.
@@ -63,7 +63,7 @@ async fn from_three_to_four_and_back_nothing_is_lost() {
 
     grow(&mut cluster, 4).await;
     remove(&cluster, leaving).await;
-    cluster.kill(leaving);
+    cluster.kill(leaving).await;
 
     stop.store(true, Ordering::Relaxed);
     let written = load.await.expect("the cluster works all the while");
@@ -101,8 +101,8 @@ async fn leadership_is_handed_over_on_request() {
 async fn the_status_command_says_what_the_admin_api_says() {
     let cluster = Cluster::builder().unmetered().start().await;
     let leader = cluster.leader().await;
-    let admin = &cluster.node(leader).admin;
-    let (code, printed) = cluster.command(&["cluster", "status", "--json", "--url", admin]).await;
+    let admin = cluster.node(leader).admin.to_string();
+    let (code, printed) = cluster.command(&["cluster", "status", "--json", "--url", &admin]).await;
     assert_eq!(code, Some(0), "{printed}");
     let status: Status = serde_json::from_str(printed.trim()).expect("JSON and nothing else");
     assert_eq!(status.leader, Some(leader));
@@ -111,7 +111,7 @@ async fn the_status_command_says_what_the_admin_api_says() {
 
 /// What one run of `conclave cluster …` against the leader comes to, refusals included.
 async fn told(cluster: &Cluster, args: &[&str]) -> (Option<i32>, String) {
-    let admin = cluster.node(cluster.leader().await).admin.clone();
+    let admin = cluster.node(cluster.leader().await).admin.to_string();
     cluster.command(&[&["cluster"], args, &["--url", &admin]].concat()).await
 }
 
@@ -133,17 +133,17 @@ async fn who_does_not_answer_is_neither_added_nor_promoted() {
     let mut cluster = Cluster::builder().nodes(1).unmetered().start().await;
     refused(&cluster, &["add", "2", "127.0.0.1:1", "--timeout", "3s"], "does not answer").await;
     refused(&cluster, &["add", "2", "127.0.0.1:0"], "is not the host:port").await;
-    let own = cluster.node(1).advertise.to_string();
+    let own = cluster.installation(1).advertise.to_string();
     refused(&cluster, &["add", "2", &own], "node 1 is the member at").await;
     refused(&cluster, &["promote", "2"], "is not a member").await;
     assert_eq!(cluster.status().await.nodes.len(), 1);
     writes_go_on(&cluster).await;
 
     cluster.join(2).await;
-    let peer = cluster.node(2).advertise.to_string();
+    let peer = cluster.installation(2).advertise.to_string();
     command(&cluster, &["add", "2", &peer]).await;
     cluster.wait_ready_at(2).await;
-    cluster.kill(2);
+    cluster.kill(2).await;
     refused(&cluster, &["promote", "2", "--timeout", "10s"], "does not answer").await;
     writes_go_on(&cluster).await;
 }
@@ -157,7 +157,7 @@ async fn a_learner_has_caught_up_when_it_is_added() {
     }
     cluster.join(2).await;
     let there = cluster.log_end().await.index;
-    let peer = cluster.node(2).advertise.to_string();
+    let peer = cluster.installation(2).advertise.to_string();
     command(&cluster, &["add", "2", &peer]).await;
     let learner = cluster.status().await.node(2).expect("it is a member").last_log;
     assert!(learner >= there, "it has {learner} of the {there} entries there were");
@@ -167,7 +167,7 @@ async fn a_learner_has_caught_up_when_it_is_added() {
 async fn what_would_leave_no_majority_is_refused() {
     let mut cluster = Cluster::builder().unmetered().start().await;
     let followers = cluster.followers().await;
-    cluster.kill(followers[0]);
+    cluster.kill(followers[0]).await;
     let (code, printed) = told(&cluster, &["status"]).await;
     assert_eq!(code, Some(0), "{printed}");
     assert!(printed.contains("2 of 3 voters reachable, 2 needed"), "{printed}");
@@ -182,7 +182,7 @@ async fn what_would_leave_no_majority_is_refused() {
 async fn a_removed_id_stays_removed() {
     let mut cluster = Cluster::builder().nodes(1).unmetered().start().await;
     cluster.join(2).await;
-    let peer = cluster.node(2).advertise.to_string();
+    let peer = cluster.installation(2).advertise.to_string();
     command(&cluster, &["add", "2", &peer]).await;
     cluster.wait_ready_at(2).await;
     remove(&cluster, 2).await;

@@ -15,7 +15,7 @@ async fn a_cluster_that_lost_its_majority_goes_on_from_one_node() {
     let lost: Vec<u64> = (1..=3).filter(|id| *id != survivor).collect();
     let (code, printed) = cluster.recover(survivor, &["--yes"]).await;
     assert_eq!(code, Some(1), "a node that runs is left alone: {printed}");
-    cluster.kill_all();
+    cluster.kill_all().await;
     for id in &lost {
         cluster.wipe(*id);
     }
@@ -38,8 +38,8 @@ async fn a_cluster_that_lost_its_majority_goes_on_from_one_node() {
     cluster.api(4).relay(&Pair::fresh().send(0, 1, "after")).send().await.ok();
 
     // The ids of lost disks are not used again.
-    let admin = cluster.node(survivor).admin.clone();
-    let (id, peer) = (lost[0].to_string(), cluster.node(lost[0]).advertise.to_string());
+    let admin = cluster.node(survivor).admin.to_string();
+    let (id, peer) = (lost[0].to_string(), cluster.installation(lost[0]).advertise.to_string());
     let (code, printed) = cluster.command(&["cluster", "add", &id, &peer, "--url", &admin]).await;
     assert!(code == Some(3) && printed.contains("was removed"), "{code:?} {printed}");
 }
@@ -48,10 +48,10 @@ async fn a_cluster_that_lost_its_majority_goes_on_from_one_node() {
 async fn a_change_of_members_that_cannot_complete_has_a_way_back() {
     let mut cluster = Cluster::builder().nodes(1).unmetered().start().await;
     cluster.join(2).await;
-    let (admin, peer) = (cluster.node(1).admin.clone(), cluster.node(2).advertise.to_string());
+    let (admin, peer) = (cluster.node(1).admin.to_string(), cluster.installation(2).advertise.to_string());
     let (code, printed) = cluster.command(&["cluster", "add", "2", &peer, "--url", &admin]).await;
     assert_eq!(code, Some(0), "{printed}");
-    cluster.kill(2);
+    cluster.kill(2).await;
     let insist = ["cluster", "promote", "2", "--force", "--timeout", "3s", "--url", &admin];
     let (code, printed) = cluster.command(&insist).await;
     assert_eq!(code, Some(1), "who insists loses the majority: {printed}");
@@ -74,7 +74,7 @@ async fn a_node_that_was_alone_becomes_the_first_of_three() {
     let mut cluster = plan.start().await;
     let pair = Pair::fresh();
     cluster.api(1).relay(&pair.send(0, 1, "before")).send().await.ok();
-    let admin = cluster.node(1).admin.clone();
+    let admin = cluster.node(1).admin.to_string();
     let far = ["cluster", "add", "2", "10.0.0.2:7400", "--url", &admin];
     let (code, printed) = cluster.command(&far).await;
     assert!(code == Some(3) && printed.contains("other machines cannot reach it"), "{code:?} {printed}");
@@ -87,7 +87,7 @@ async fn a_node_that_was_alone_becomes_the_first_of_three() {
     cluster.wait_ready_at(1).await;
     grow(&mut cluster, 2).await;
     grow(&mut cluster, 3).await;
-    cluster.kill(1);
+    cluster.kill(1).await;
     let got = cluster.api(2).relay(&pair.receive()).keyed().send().await.ok();
     assert_eq!(got["chunk"]["data"], "before");
 }
@@ -96,10 +96,10 @@ async fn a_node_that_was_alone_becomes_the_first_of_three() {
 async fn a_node_that_is_configured_elsewhere_says_both_addresses() {
     let mut cluster = Cluster::builder().unmetered().start().await;
     let moved = cluster.followers().await[0];
-    cluster.kill(moved);
+    cluster.kill(moved).await;
     cluster.set("cluster.advertise", "192.0.2.7:7400");
     cluster.restart(moved);
-    let known = cluster.node(moved).advertise.to_string();
+    let known = cluster.installation(moved).advertise.to_string();
     eventually(READY, "it says both", async || {
         let printed = cluster.node(moved).printed();
         let told = |line: &str| {
@@ -113,7 +113,7 @@ async fn a_node_that_is_configured_elsewhere_says_both_addresses() {
 #[tokio::test]
 async fn the_log_says_which_first_members_are_missing_and_why() {
     let cluster = Cluster::builder().unmetered().start_only(&[1]).await;
-    let peers: Vec<String> = (2..=3).map(|id| cluster.node(id).advertise.to_string()).collect();
+    let peers: Vec<String> = (2..=3).map(|id| cluster.installation(id).advertise.to_string()).collect();
     eventually(READY, "the missing are named", async || {
         let printed = cluster.node(1).printed();
         let told = |line: &str| {

@@ -27,7 +27,7 @@ async fn a_log_that_grows_over_many_short_lives_ends_in_a_snapshot_as_well() {
             reply.ok();
         });
         // None of these lives is long enough for a snapshot of its own: a quarter of a megabyte each.
-        cluster.kill(1);
+        cluster.kill(1).await;
         cluster.restart(1);
         cluster.wait_ready().await;
     }

@@ -44,7 +44,7 @@ async fn a_transfer_over_slow_links_is_whole_and_costs_two_elections_at_most() {
 async fn a_node_that_is_far_behind_is_not_ready_before_it_has_caught_up() {
     let mut cluster = Cluster::builder().unmetered().intercepted().start().await;
     let away = cluster.followers().await[0];
-    cluster.kill(away);
+    cluster.kill(away).await;
     let leader = cluster.leader().await;
     let (pair, data) = (Pair::fresh(), "A".repeat(40_000));
     for index in 0..100 {
@@ -66,7 +66,7 @@ async fn a_node_that_is_far_behind_refuses_reads_at_once() {
     const MISSED: u32 = 600;
     let mut cluster = Cluster::builder().unmetered().intercepted().start().await;
     let away = cluster.followers().await[0];
-    cluster.kill(away);
+    cluster.kill(away).await;
     let leader = cluster.leader().await;
     let (pair, data) = (Pair::fresh(), "A".repeat(2_000));
     for index in 0..MISSED {

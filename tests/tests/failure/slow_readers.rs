@@ -56,7 +56,7 @@ async fn hoard(stream: impl Stream, end: Instant) {
 
 /// Runs the clients, and returns by how much the node grew at most.
 async fn siege<S: Stream>(cluster: &Cluster, health: impl AsyncFn(), connect: impl AsyncFn() -> S) -> u64 {
-    let (pid, admin) = (cluster.node(1).pid(), cluster.admin(1));
+    let (pid, admin) = (cluster.node(1).pid().expect("it runs"), cluster.admin(1));
     let before = resident_kib(pid);
     let end = Instant::now() + SIEGE;
     let streams = join_all((0..CLIENTS).map(|_| connect())).await;
@@ -99,7 +99,7 @@ async fn the_same_under_tls() {
 #[tokio::test]
 async fn bodies_in_chunks_of_requests_that_wait_stay_outside() {
     let cluster = Cluster::builder().nodes(1).start().await;
-    let (node, pid) = (cluster.api(1), cluster.node(1).pid());
+    let (node, pid) = (cluster.api(1), cluster.node(1).pid().expect("it runs"));
     let before = resident_kib(pid);
     // A long poll, and behind it a request whose turn does not come before that is answered.
     let wish = r#"{"action":"poll","peerId":"nobody","waitMs":20000}"#;

@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 use std::process::Command;
 
 use conclave_tests::binary;
+use conclave_tests::cluster::Status;
 use conclave_tests::cluster::{Cluster, READY};
 use conclave_tests::peer::{Claim, Stranger, kind, role};
 use conclave_tests::relay::Pair;
-use conclave_tests::status::Status;
 use conclave_tests::wait::eventually;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
@@ -78,7 +78,7 @@ async fn without_the_secret_nothing_can_be_read_or_changed() {
                         kind::ADMIN => REMOVE.to_vec(),
                         _ => vec![0; 8],
                     };
-                    nothing_said(cluster.node(to).listen, &claim, kind, &header).await;
+                    nothing_said(cluster.installation(to).listen, &claim, kind, &header).await;
                 }
             }
         }
@@ -86,7 +86,7 @@ async fn without_the_secret_nothing_can_be_read_or_changed() {
     assert!(only_elections(&terms_before, &terms(&cluster).await));
     assert_eq!(members(&cluster.status().await), members_before);
     works(&cluster).await;
-    let printed = cluster.node(1).says("peer connection refused").await;
+    let printed = cluster.says(1, "peer connection refused").await;
     let told = printed.lines().filter(|line| line.contains("peer connection refused")).count();
     let minutes = usize::try_from(begun.elapsed().as_secs() / 60).expect("a test is short") + 1;
     assert!((1..=2 * minutes).contains(&told), "once a minute for each of two reasons: {told}");
@@ -123,7 +123,7 @@ async fn ten_thousand_random_frames_of_one_who_is_no_member_change_no_term() {
     while sent < 10_000 {
         let to = random.random_range(1..=3);
         let claim = Claim { cluster: cluster.name(), from: 999, to, proves: false };
-        let (mut stranger, greeting) = Stranger::greet(cluster.node(to).listen, &claim).await;
+        let (mut stranger, greeting) = Stranger::greet(cluster.installation(to).listen, &claim).await;
         assert_eq!(greeting.map(|greeting| greeting.role), Some(role::HELLO), "on loopback it is let in");
         for _ in 0..250 {
             let kind = random.random_range(0..=14);
@@ -142,7 +142,7 @@ async fn ten_thousand_random_frames_of_one_who_is_no_member_change_no_term() {
     for (kind, header) in [(kind::ADMIN, REMOVE.to_vec()), (kind::APPEND, last_term())] {
         for to in 1..=3 {
             let claim = Claim { cluster: cluster.name(), from: 999, to, proves: false };
-            let (mut stranger, _) = Stranger::greet(cluster.node(to).listen, &claim).await;
+            let (mut stranger, _) = Stranger::greet(cluster.installation(to).listen, &claim).await;
             let answer = stranger.exchange(role::REQUEST, kind, &header, &[]).await;
             assert_eq!(answer.map(|answer| answer.kind), Some(kind::FAILED));
         }
@@ -159,24 +159,24 @@ async fn the_last_term_there_is_does_not_end_elections_whoever_claims_it() {
     for to in 1..=3 {
         let from = to % 3 + 1;
         let claim = Claim { cluster: cluster.name(), from, to, proves: false };
-        let (mut stranger, _) = Stranger::greet(cluster.node(to).listen, &claim).await;
+        let (mut stranger, _) = Stranger::greet(cluster.installation(to).listen, &claim).await;
         let answer = stranger.exchange(role::REQUEST, kind::APPEND, &last_term(), &[]).await;
         assert_eq!(answer.map(|answer| answer.kind), Some(kind::FAILED), "as node {from} to node {to}");
-        cluster.node(to).says("absurd").await;
+        cluster.says(to, "absurd").await;
     }
     let (to, from) = (1, 2);
     let claim = Claim { cluster: cluster.name(), from, to, proves: false };
-    let (mut stranger, _) = Stranger::greet(cluster.node(to).listen, &claim).await;
+    let (mut stranger, _) = Stranger::greet(cluster.installation(to).listen, &claim).await;
     for (snapshot, why) in [(first_piece(u64::MAX), "too_large"), (first_piece(10), "malformed")] {
         let answer = stranger.exchange(role::REQUEST, kind::SNAPSHOT, &snapshot, &[0; 16]).await;
         assert_eq!(answer.map(|answer| answer.kind), Some(kind::FAILED), "{why}");
-        cluster.node(to).says(why).await;
+        cluster.says(to, why).await;
     }
     assert!(cluster.node(to).files("part").is_empty(), "nothing was written");
     assert!(only_elections(&before, &terms(&cluster).await));
     works(&cluster).await;
     let leader = cluster.leader().await;
-    cluster.kill(leader);
+    cluster.kill(leader).await;
     cluster.restart(leader);
     cluster.wait_ready().await;
     works(&cluster).await;
@@ -189,7 +189,7 @@ async fn a_node_that_was_removed_governs_no_more() {
     remove(&cluster, 4).await;
     for to in 1..=3 {
         let claim = Claim { cluster: cluster.name(), from: 4, to, proves: false };
-        let (mut removed, _) = Stranger::greet(cluster.node(to).listen, &claim).await;
+        let (mut removed, _) = Stranger::greet(cluster.installation(to).listen, &claim).await;
         // Everything but the question whether its id is free.
         for asked in (1..=14).filter(|kind| *kind != 9) {
             let header = if asked == kind::ADMIN { REMOVE.to_vec() } else { vec![1; 8] };
@@ -208,10 +208,10 @@ async fn a_node_that_was_removed_governs_no_more() {
 async fn a_member_that_was_away_follows_a_leader_it_never_heard_of() {
     let mut cluster = Cluster::builder().unmetered().start().await;
     let away = cluster.followers().await[0];
-    cluster.kill(away);
+    cluster.kill(away).await;
     grow(&mut cluster, 4).await;
     eventually(READY, "node 4 leads", async || {
-        let admin = cluster.node(cluster.leader().await).admin.clone();
+        let admin = cluster.node(cluster.leader().await).admin.to_string();
         // It may not take over in time on a busy machine; then it is asked again.
         cluster.command(&["cluster", "transfer-leader", "4", "--url", &admin]).await;
         (cluster.leader().await == 4).then_some(())
@@ -248,7 +248,7 @@ async fn the_secret_is_exchanged_while_the_cluster_works() {
         works(&cluster).await;
     }
     for id in 1..=3 {
-        cluster.kill(id);
+        cluster.kill(id).await;
         cluster.restart(id);
         cluster.wait_ready_at(id).await;
     }

@@ -1,13 +1,13 @@
-//! Who wished what when, and what came of it.
+//! Who asked what when, and what came of it.
 
 use conclave_cluster::Error;
-use conclave_cluster::state::host::{Attachment, Host};
+use conclave_cluster::state::incarnation::{Attachment, Incarnation};
 use conclave_cluster::state::outcome::{Answer, Outcome, Refusal};
 use conclave_cluster::state::{mailbox, transfer};
 
 /// Something that a client asks of the cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Wish {
+pub(crate) enum Command {
     /// Store a chunk; two variants of its bytes are in use.
     Put { transfer: u8, index: u16, variant: u8 },
     /// Consume the next chunk.
@@ -33,7 +33,7 @@ pub(crate) enum Wish {
     /// Have a read charged, by this node alone.
     ChargeRead { client: u8 },
     /// Let a run of a node hold connections for a while.
-    Renew { host: Host },
+    Renew { incarnation: Incarnation },
     /// Go on with a socket session on a connection of its own, or begin it there.
     Attach { session: u8, at: Attachment, resume: bool },
     /// Say that a session's connection is lost.
@@ -64,13 +64,13 @@ pub(crate) enum Wish {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
     Rendezvous,
-    Exchange,
+    Negotiation,
     Device,
     Chunk,
     Signal,
 }
 
-impl Wish {
+impl Command {
     /// Whether the answer hands something out for the last time.
     pub(crate) fn consumes(&self) -> bool {
         matches!(self, Self::Take { .. } | Self::Drain { .. })
@@ -149,7 +149,7 @@ pub(crate) struct TransferSight {
     pub(crate) acknowledged: bool,
 }
 
-/// What came of a wish.
+/// What came of a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Fate {
     /// It was not answered, perhaps because its node died; it may be carried out at any time from its start on.
@@ -170,7 +170,7 @@ impl From<Result<Answer, Error>> for Fate {
     }
 }
 
-/// One wish, from its first asking to its last answer.
+/// A command, from its first asking to its last answer.
 ///
 /// What came before what is counted, not timed. Within one step of the simulation the nodes take turns, and each has
 /// the whole step's time to itself: what happens at 0.987 s on the node whose turn is first comes before what happens
@@ -178,9 +178,9 @@ impl From<Result<Answer, Error>> for Fate {
 #[derive(Debug, Clone)]
 pub(crate) struct Event {
     pub(crate) node: u64,
-    pub(crate) wish: Wish,
+    pub(crate) command: Command,
     /// Under which name it may be asked again.
-    pub(crate) memo: Option<u64>,
+    pub(crate) idempotency_key: Option<u64>,
     pub(crate) start: u64,
     pub(crate) end: u64,
     /// Its first asking's place among all askings and answers.
@@ -257,7 +257,7 @@ impl Event {
         let start = self.start as f64 / 1e6;
         format!(
             "{start:.3}–{end} s on node {}: {:?} (memo {:?}): {:?}",
-            self.node, self.wish, self.memo, self.fate
+            self.node, self.command, self.idempotency_key, self.fate
         )
     }
 }
@@ -267,7 +267,7 @@ pub(crate) fn number(bytes: &[u8]) -> u64 {
     bytes.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
 }
 
-/// Everything that was wished, in the order of asking.
+/// Everything that was asked, in the order of asking.
 #[derive(Debug, Default)]
 pub(crate) struct History {
     events: Vec<Event>,
@@ -276,13 +276,19 @@ pub(crate) struct History {
 }
 
 impl History {
-    /// Notes a wish that is about to be made.
-    pub(crate) fn begin(&mut self, node: u64, wish: Wish, memo: Option<u64>, start: u64) -> usize {
+    /// Notes a command that is about to be made.
+    pub(crate) fn begin(
+        &mut self,
+        node: u64,
+        command: Command,
+        idempotency_key: Option<u64>,
+        start: u64,
+    ) -> usize {
         let (asked, answered) = (self.next(), u64::MAX);
         self.events.push(Event {
             node,
-            wish,
-            memo,
+            command,
+            idempotency_key,
             start,
             end: u64::MAX,
             asked,
@@ -309,9 +315,9 @@ impl History {
         &self.events
     }
 
-    /// The wishes whose fate a memo can tell.
+    /// The commands whose fate an idempotency key can tell.
     pub(crate) fn unsettled(&self) -> Vec<usize> {
         let open = self.events.iter().enumerate().filter(|(_, event)| event.fate == Fate::Unknown);
-        open.filter(|(_, event)| event.memo.is_some()).map(|(number, _)| number).collect()
+        open.filter(|(_, event)| event.idempotency_key.is_some()).map(|(number, _)| number).collect()
     }
 }

@@ -8,8 +8,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use conclave_cluster::raft::Timing;
-use conclave_cluster::state::host::Host;
-use conclave_cluster::state::rules::Rules;
+use conclave_cluster::state::incarnation::Incarnation;
+use conclave_cluster::state::leader_rules::Rules;
 use conclave_cluster::{Cluster, Options, World};
 use rand::RngExt as _;
 use tokio::sync::mpsc;
@@ -102,6 +102,11 @@ impl Machine {
         self.post(Box::new(move |_| Box::pin(async move { net.cut() })));
     }
 
+    /// Refuses its connections to a node, whatever that node does; or to none.
+    pub(crate) fn refuse(&self, id: Option<u64>) {
+        self.net.borrow().refuse(id.map(address));
+    }
+
     /// Ends what connections it has left, without a word to anybody. To be called before its runtime is torn down.
     pub(crate) fn unplug(&self) {
         self.net.borrow().cut();
@@ -142,11 +147,11 @@ impl Machine {
             let rng = self.desk.plan.rng(&[3, self.id, run, number]);
             spawn_local(self.desk.clone().client(cluster.clone(), rng));
         }
-        let host = Host { node: self.id, run: self.desk.plan.rng(&[5, self.id, run]).random() };
-        spawn_local(self.desk.clone().keep_host(cluster.clone(), host));
+        let incarnation = Incarnation { node: self.id, run: self.desk.plan.rng(&[5, self.id, run]).random() };
+        spawn_local(self.desk.clone().keep_host(cluster.clone(), incarnation));
         for number in 0..GUESTS {
             let rng = self.desk.plan.rng(&[6, self.id, run, number]);
-            spawn_local(self.desk.clone().guest(cluster.clone(), host, rng));
+            spawn_local(self.desk.clone().guest(cluster.clone(), incarnation, rng));
         }
         let failed = cluster.failed();
         tokio::pin!(failed);

@@ -24,6 +24,8 @@ pub(crate) struct Net(Arc<Mutex<Table>>);
 struct Table {
     last: u64,
     streams: BTreeMap<u64, TcpStream>,
+    /// Whoever is called there seems to be gone.
+    refused: Option<String>,
 }
 
 impl Net {
@@ -38,6 +40,11 @@ impl Net {
         streams.into_values().for_each(drop);
     }
 
+    /// From now on, connections to this address are refused, whoever listens there; or none are.
+    pub(crate) fn refuse(&self, address: Option<String>) {
+        self.lock().refused = address;
+    }
+
     fn keep(&self, stream: TcpStream) -> Box<dyn Stream> {
         let mut table = self.lock();
         table.last += 1;
@@ -49,7 +56,13 @@ impl Net {
 
 impl Transport for Net {
     fn connect<'a>(&'a self, address: &'a str) -> BoxFuture<'a, io::Result<Box<dyn Stream>>> {
-        async move { Ok(self.keep(TcpStream::connect(address).await?)) }.boxed()
+        async move {
+            if self.lock().refused.as_deref() == Some(address) {
+                return Err(io::ErrorKind::ConnectionRefused.into());
+            }
+            Ok(self.keep(TcpStream::connect(address).await?))
+        }
+        .boxed()
     }
 
     fn listen<'a>(&'a self, address: &'a str) -> BoxFuture<'a, io::Result<Box<dyn Listener>>> {

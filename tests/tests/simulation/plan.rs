@@ -24,9 +24,9 @@ pub(crate) enum Double {
     ForgetsVotes,
     /// Reads are answered from the nearest replica as it is.
     StaleReads,
-    /// A wish that takes long is wished again under another name.
+    /// A command that takes long is asked for again under another name.
     AsksTwice,
-    /// A consumer's wish is asked again without its memo.
+    /// A consumer's command is asked again without its idempotency key.
     TakesTwice,
     /// Every node admits by its own count and nobody asks the log.
     SpendsAnywhere,
@@ -40,9 +40,9 @@ pub(crate) enum Double {
     NamesNothing,
     /// A ticket that the log says nothing of for a while is taken for a good one.
     TrustsTickets,
-    /// Hosts live four times as long as they are said to.
+    /// Incarnations live four times as long as they are said to.
     StretchesLeases,
-    /// Hosts live a quarter as long as they are said to.
+    /// Incarnations live a quarter as long as they are said to.
     ShortensLeases,
     /// Members stay four times as long after their connection as they are said to.
     StretchesGraces,
@@ -73,12 +73,12 @@ pub(crate) struct Plan {
     pub(crate) share_bytes: Option<u64>,
     pub(crate) snapshot_log_bytes: u64,
     pub(crate) deadline: Duration,
-    /// Clients on each node, and how long one thinks between two wishes at most.
+    /// Clients on each node, and how long one thinks between two commands at most.
     pub(crate) clients: u64,
     pub(crate) think_ms_max: u64,
     /// Whether somebody pushes more signals at once than a mailbox holds.
     pub(crate) flood: bool,
-    /// How long a host lives that nobody renews.
+    /// How long an incarnation lives that nobody renews.
     pub(crate) lease_ms: u32,
     /// How long a session, a claim and a member stay after their connection.
     pub(crate) grace_ms: u32,

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Cluster, READY, place, until};
+use super::{Cluster, READY, until};
 use crate::chaos::Error;
-use crate::chaos::error::During as _;
 use crate::chaos::tools::run_at;
 
 /// What is no refusal for good: an election, or a change that is not over.
@@ -26,17 +25,8 @@ const CHANGE: Duration = Duration::from_secs(120);
 impl Cluster {
     /// Starts a node under a fresh id and adds it as a voter; returns the id.
     pub async fn grow(&mut self) -> Result<u64, Error> {
-        let plan = self.plan.as_ref().ok_or(Error::NotOurs("a new node"))?;
-        let id = self.placed + 1;
-        let mut node = place(id, &mut self.ports, plan).await?;
-        let place = node.place_mut("a new node")?;
-        if let Some(net) = &mut self.net {
-            let door = net.add(id, place.listen).await;
-            place.advertise = door.during(|| "opening one more door".to_owned())?;
-        }
-        let peer = place.advertise.to_string();
-        self.placed = id;
-        self.nodes.insert(id, node);
+        let id = self.highest_id + 1;
+        let peer = self.install_node(id).await?.to_string();
         self.start_node(id)?;
         let id_text = id.to_string();
         self.command(&["add", &id_text, &peer], "is a learner now").await?;

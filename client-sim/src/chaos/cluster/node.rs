@@ -1,4 +1,4 @@
-//! One place for a node: its addresses and its disk, whether or not a process is there.
+//! A node: where it is installed (its addresses and its disk), and its process, if it runs.
 
 use std::ffi::OsString;
 use std::fs;
@@ -9,19 +9,16 @@ use std::process::Command;
 use std::time::Duration;
 use std::{env, iter};
 
-use super::ports::Ports;
-use super::process::{Process, Signal, send};
+use conclave_supervisor::{Ports, Process, Signal, signal, tail};
+
 use crate::chaos::disk::Disk;
 use crate::chaos::error::During as _;
 use crate::chaos::schedule::Version;
 use crate::chaos::tools::{self, run};
 use crate::chaos::{Error, cluster::Plan};
 use crate::client::Target;
-use crate::fleet;
+use crate::cluster_status;
 use crate::sample::is_dead;
-
-/// HTTP, admin, peers.
-pub(super) const PORTS_PER_NODE: u16 = 3;
 
 /// How much of a node's last words an error repeats.
 const LAST_WORDS: usize = 3;
@@ -48,7 +45,8 @@ pub struct Node {
     // Before the disk it writes to: fields are dropped in order.
     pub(super) life: Life,
     pub(super) frozen: bool,
-    pub(super) place: Option<Place>,
+    /// Where it is started, if it is ours.
+    pub installation: Option<Installation>,
 }
 
 /// Whether it runs, and whose child it is.
@@ -61,11 +59,15 @@ pub(super) enum Life {
 
 /// What a node can be started on again.
 #[derive(Debug)]
-pub(super) struct Place {
-    pub(super) listen: SocketAddr,
-    pub(super) advertise: SocketAddr,
-    pub(super) data_dir: PathBuf,
-    pub(super) log: PathBuf,
+pub struct Installation {
+    /// Where it listens for its peers.
+    pub listen: SocketAddr,
+    /// Where its peers reach it.
+    pub advertise: SocketAddr,
+    /// Its disk.
+    pub data_dir: PathBuf,
+    /// Everything it printed, over all its runs.
+    pub log: PathBuf,
     pub(super) disk: Option<Disk>,
     /// The file that tells libfaketime the time.
     clock: Option<PathBuf>,
@@ -74,10 +76,14 @@ pub(super) struct Place {
 }
 
 impl Node {
-    /// A place with three ports of `ports`, from number `first` up.
-    pub(super) async fn place(id: u64, ports: &Ports, first: u16, plan: &Plan) -> Result<Self, Error> {
-        let address = |offset: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, ports.get(first + offset)));
-        let target = |offset| format!("http://{}", address(offset)).parse::<Target>();
+    /// An installation on free ports: HTTP, admin, peers.
+    pub(super) async fn install(id: u64, ports: &mut Ports, plan: &Plan) -> Result<Self, Error> {
+        let mut address = || {
+            let port = ports.take().during(|| format!("a port for node {id}"))?;
+            Ok::<_, Error>(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+        };
+        let (http, admin, listen) = (address()?, address()?, address()?);
+        let target = |address| format!("http://{address}").parse().map_err(cluster_status::Error::Url);
         let name = format!("node-{id}");
         let home = plan.folder.join(&name);
         let disk = match plan.disk_bytes {
@@ -88,9 +94,9 @@ impl Node {
         if let Some(clock) = &clock {
             fs::write(clock, "+0").during(|| format!("the clock of node {id}"))?;
         }
-        let place = Place {
-            listen: address(2),
-            advertise: address(2),
+        let installation = Installation {
+            listen,
+            advertise: listen,
             // Not the disk's root, which is never quite empty.
             data_dir: if disk.is_some() { home.join("data") } else { home },
             log: plan.folder.join(format!("{name}.log")),
@@ -100,30 +106,30 @@ impl Node {
         };
         Ok(Self {
             id,
-            http: target(0).map_err(fleet::Error::Url)?,
-            admin: target(1).map_err(fleet::Error::Url)?,
+            http: target(http)?,
+            admin: target(admin)?,
             version: Version::This,
             life: Life::Down,
             frozen: false,
-            place: Some(place),
+            installation: Some(installation),
         })
     }
 
     /// A node that somebody else started.
-    pub(super) fn foreign(node: &fleet::Node) -> Result<Self, Error> {
+    pub(super) fn foreign(node: &cluster_status::Node) -> Result<Self, Error> {
         Ok(Self {
             id: node.id,
-            http: node.http.parse().map_err(fleet::Error::Url)?,
-            admin: node.admin.parse().map_err(fleet::Error::Url)?,
+            http: node.http.parse().map_err(cluster_status::Error::Url)?,
+            admin: node.admin.parse().map_err(cluster_status::Error::Url)?,
             version: Version::This,
             life: Life::Foreign(node.pid),
             frozen: false,
-            place: None,
+            installation: None,
         })
     }
 
-    pub(super) fn place_mut(&mut self, what: &'static str) -> Result<&mut Place, Error> {
-        self.place.as_mut().ok_or(Error::NotOurs(what))
+    pub(super) fn installation_mut(&mut self, what: &'static str) -> Result<&mut Installation, Error> {
+        self.installation.as_mut().ok_or(Error::NotOurs(what))
     }
 
     /// The number of its process, if it runs.
@@ -142,30 +148,21 @@ impl Node {
 
     /// Everything it printed so far, over all its runs.
     pub fn printed(&self) -> String {
-        let log = self.place.as_ref().map(|place| fs::read(&place.log).unwrap_or_default());
+        let log =
+            self.installation.as_ref().map(|installation| fs::read(&installation.log).unwrap_or_default());
         String::from_utf8_lossy(&log.unwrap_or_default()).into_owned()
     }
 
     /// The end of what it printed, on one line.
     pub fn last_words(&self) -> String {
-        let printed = self.printed();
-        let lines: Vec<&str> = printed.lines().rev().take(LAST_WORDS).collect();
-        lines.into_iter().rev().collect::<Vec<_>>().join(" / ")
+        let log = self.installation.as_ref().map(|installation| tail(&installation.log, LAST_WORDS));
+        log.unwrap_or_default().replace('\n', " / ")
     }
 
-    /// The files of its log of entries, oldest first.
-    pub fn logs(&self) -> Vec<PathBuf> {
-        self.files("wal")
-    }
-
-    /// Its snapshots, oldest first.
-    pub fn snapshots(&self) -> Vec<PathBuf> {
-        self.files("snapshot")
-    }
-
-    fn files(&self, ending: &str) -> Vec<PathBuf> {
-        let Some(place) = &self.place else { return Vec::new() };
-        let mut found = files(&place.data_dir);
+    /// The files of its data with this ending, in the order of their names, which is that of their age.
+    pub fn files(&self, ending: &str) -> Vec<PathBuf> {
+        let Some(installation) = &self.installation else { return Vec::new() };
+        let mut found = files(&installation.data_dir);
         found.retain(|path| path.extension().is_some_and(|extension| extension == ending));
         found.sort();
         found
@@ -177,27 +174,25 @@ impl Node {
         if self.runs() {
             return Err(Error::NoSuchNode(format!("node {id} runs already")));
         }
-        let place = self.place.as_mut().ok_or(Error::NotOurs("starting a node"))?;
+        let installation = self.installation.as_mut().ok_or(Error::NotOurs("starting a node"))?;
         let own = [
             ("node.id", id.to_string()),
-            ("node.data_dir", place.data_dir.display().to_string()),
+            ("node.data_dir", installation.data_dir.display().to_string()),
             ("http.listen", http.to_owned()),
             ("admin.listen", admin.to_owned()),
-            ("cluster.listen", place.listen.to_string()),
-            ("cluster.advertise", place.advertise.to_string()),
+            ("cluster.listen", installation.listen.to_string()),
+            ("cluster.advertise", installation.advertise.to_string()),
         ];
         let own = own.iter().map(|(key, value)| (*key, value.as_str()));
         let binary = match self.version {
             Version::This => &plan.binary,
             Version::Other => plan.other.as_ref().ok_or(Error::NotOurs("another version of the server"))?,
         };
-        let mut command = match &plan.cgroups {
+        let mut command = match &plan.prelude {
             None => Command::new(binary),
-            Some(groups) => {
-                // A shell goes into the group and becomes the node, so that not a byte of it is counted elsewhere.
+            Some(prelude) => {
                 let mut shell = Command::new("/bin/sh");
-                shell.args(["-c", "echo $$ >\"$0/cgroup.procs\" && exec \"$@\""]);
-                shell.arg(groups.join(format!("node-{id}"))).arg(binary);
+                shell.args(["-c", &format!("{prelude} && exec \"$@\""), &format!("node-{id}")]).arg(binary);
                 shell
             }
         };
@@ -206,12 +201,13 @@ impl Node {
             .env_clear()
             .envs(KEPT.into_iter().filter_map(|name| Some((name, env::var_os(name)?))))
             .env("HOME", &plan.folder)
-            .envs(place.preloads());
+            .envs(plan.variables.iter().map(|(name, value)| (name, value)))
+            .envs(installation.preloads());
         for (key, value) in own.chain(settings.iter().map(|(key, value)| (key.as_str(), value.as_str()))) {
             command.arg("--set").arg(format!("{key}={value}"));
         }
-        let process =
-            Process::spawn(command, &place.log).during(|| format!("starting {}", binary.display()))?;
+        let process = Process::start_node(command, &installation.log)
+            .during(|| format!("starting {}", binary.display()))?;
         let pid = process.pid();
         self.life = Life::Child(process);
         self.frozen = false;
@@ -219,17 +215,10 @@ impl Node {
     }
 
     /// Sends a signal to its process.
-    pub(super) fn signal(&mut self, signal: Signal) -> Result<(), Error> {
+    pub fn signal(&self, to_send: Signal) -> Result<(), Error> {
         let id = self.id;
         let pid = self.pid().ok_or_else(|| Error::NoSuchNode(format!("node {id} does not run")))?;
-        send(pid, signal).during(|| format!("a signal to node {id}"))
-    }
-
-    /// SIGKILL, and waits for the end, unless the process waits for a disk that does not answer.
-    pub(super) async fn kill(&mut self) -> Result<(), Error> {
-        self.signal(Signal::KILL)?;
-        self.gone(Duration::from_secs(60)).await?;
-        Ok(())
+        signal(pid, to_send).during(|| format!("a signal to node {id}"))
     }
 
     /// Waits until its process has ended, and returns the exit code, which is absent if a signal ended it.
@@ -259,7 +248,7 @@ impl Node {
 
     /// Steps its wall clock, now and whenever it starts.
     pub(super) fn set_clock(&mut self, seconds: i64) -> Result<(), Error> {
-        let clock = self.place_mut("a wrong clock")?.clock.as_ref();
+        let clock = self.installation_mut("a wrong clock")?.clock.as_ref();
         let clock = clock.ok_or_else(|| Error::Schedule("the nodes' clocks cannot be set".to_owned()))?;
         fs::write(clock, format!("{seconds:+}")).during(|| "setting a clock".to_owned())
     }
@@ -267,7 +256,7 @@ impl Node {
     /// Makes its flushes fail from now on, or no longer.
     pub(super) async fn fail_flushes(&mut self, fail: bool) -> Result<(), Error> {
         let pid = self.pid().ok_or_else(|| Error::NoSuchNode(format!("node {} does not run", self.id)))?;
-        let pipes = self.place_mut("failing flushes")?.pipes.clone();
+        let pipes = self.installation_mut("failing flushes")?.pipes.clone();
         let pipes = pipes.ok_or_else(|| Error::Schedule("the nodes' calls cannot fail".to_owned()))?;
         for name in FLUSHES {
             let wish = match fail {
@@ -284,7 +273,7 @@ impl Node {
     }
 }
 
-impl Place {
+impl Installation {
     /// What makes clocks wrong and calls fail, if anything is to.
     fn preloads(&self) -> Vec<(&'static str, OsString)> {
         let mut libraries = Vec::new();

@@ -1,13 +1,13 @@
 //! What stands between the nodes: a TCP proxy in front of each node's peer port.
 //!
-//! Everybody reaches node B by B's `door`, which finds out who knocks. So a rule can be about one direction between
+//! Everybody reaches node B by B's `proxy`, which finds out who connects. So a rule can be about one direction between
 //! two nodes, nodes need know nothing of it, and no privilege is needed. How the rules bear on the bytes: `flow`.
 //!
 //! It is a proxy of TCP: packets that change places are put in order again below it, so reordering cannot be made
 //! here, and neither can a packet that arrives twice.
 
-mod door;
 mod flow;
+mod proxy;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -20,7 +20,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
-use door::{Door, Pids, Table};
+use proxy::{PeerProxy, Pids, Table};
 
 /// From one node to another.
 type Direction = (u64, u64);
@@ -59,48 +59,48 @@ struct Rules {
     weather: BTreeMap<Direction, Weather>,
 }
 
-/// The doors of all nodes, and the rules they follow.
+/// The proxies of all nodes, and the rules they follow.
 #[derive(Debug)]
 pub struct Net {
     rules: watch::Sender<Rules>,
-    doors: BTreeMap<u64, SocketAddr>,
+    proxies: BTreeMap<u64, SocketAddr>,
     pids: Pids,
     table: Arc<Table>,
     accepting: Vec<AbortHandle>,
 }
 
 impl Net {
-    /// Opens a door in front of each node's peer port.
+    /// Opens a proxy in front of each node's peer port.
     pub async fn open(behind: BTreeMap<u64, SocketAddr>) -> io::Result<Self> {
         let rules = watch::Sender::new(Rules::default());
         let pids: Pids = Arc::new(Mutex::new(BTreeMap::new()));
         let table = Arc::new(Table::default());
-        let mut net = Self { rules, doors: BTreeMap::new(), pids, table, accepting: Vec::new() };
+        let mut net = Self { rules, proxies: BTreeMap::new(), pids, table, accepting: Vec::new() };
         for (id, target) in behind {
             net.add(id, target).await?;
         }
         Ok(net)
     }
 
-    /// Opens a door in front of one more node's peer port.
+    /// Opens a proxy in front of one more node's peer port.
     pub async fn add(&mut self, id: u64, target: SocketAddr) -> io::Result<SocketAddr> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
-        self.doors.insert(id, address);
-        let door = Door {
+        self.proxies.insert(id, address);
+        let proxy = PeerProxy {
             id,
             target,
             rules: self.rules.subscribe(),
             pids: self.pids.clone(),
             table: self.table.clone(),
         };
-        self.accepting.push(tokio::spawn(door.accept(listener)).abort_handle());
+        self.accepting.push(tokio::spawn(proxy.accept(listener)).abort_handle());
         Ok(address)
     }
 
     /// The address under which others reach a node.
-    pub fn door(&self, id: u64) -> SocketAddr {
-        self.doors[&id]
+    pub fn address(&self, id: u64) -> SocketAddr {
+        self.proxies[&id]
     }
 
     /// Says which process is a node now.
@@ -145,7 +145,7 @@ impl Net {
 
     /// The same weather between any two nodes.
     pub fn weather(&self, weather: Weather) {
-        let directions = self.doors.keys().flat_map(|from| self.doors.keys().map(|to| (*from, *to)));
+        let directions = self.proxies.keys().flat_map(|from| self.proxies.keys().map(|to| (*from, *to)));
         let everywhere = directions.map(|direction| (direction, weather)).collect();
         self.rules.send_modify(|rules| rules.weather = everywhere);
     }
@@ -156,7 +156,7 @@ impl Net {
     }
 
     fn others(&self, id: u64) -> Vec<u64> {
-        self.doors.keys().copied().filter(|other| *other != id).collect()
+        self.proxies.keys().copied().filter(|other| *other != id).collect()
     }
 }
 
@@ -178,13 +178,13 @@ mod tests {
 
     const BRIEFLY: Duration = Duration::from_millis(200);
 
-    /// Node 1 behind a door, and a connection of node 2 to it, which this process plays both.
+    /// Node 1 behind a proxy, and a connection of node 2 to it, which this process plays both.
     async fn connected() -> (Net, TcpStream, TcpStream) {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let behind = [(1, listener.local_addr().unwrap()), (2, listener.local_addr().unwrap())];
         let net = Net::open(behind.into()).await.unwrap();
         net.belongs_to(2, std::process::id());
-        let here = TcpStream::connect(net.door(1)).await.unwrap();
+        let here = TcpStream::connect(net.address(1)).await.unwrap();
         let (there, _) = listener.accept().await.unwrap();
         (net, here, there)
     }

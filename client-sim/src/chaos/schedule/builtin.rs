@@ -38,6 +38,7 @@ schedules![
     "leader-muted",
     "links-lossy",
     "links-narrow",
+    "links-reset",
     "links-slow",
     "links-very-lossy",
     "log-bit-flipped",

@@ -1,15 +1,14 @@
 //! Everything that can be done to a cluster.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
 use super::span::Span;
 use crate::chaos::tools::Need;
 
 /// Which nodes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, strum::Display, strum::EnumString)]
 #[serde(try_from = "toml::Value", into = "toml::Value")]
+#[strum(serialize_all = "kebab-case")]
 pub enum Which {
     /// Whoever leads at that moment.
     Leader,
@@ -22,6 +21,7 @@ pub enum Which {
     /// Those that the last step was about that named any but these.
     Same,
     /// The one with this id.
+    #[strum(to_string = "{0}")]
     Id(u64),
 }
 
@@ -29,14 +29,12 @@ impl TryFrom<toml::Value> for Which {
     type Error = String;
 
     fn try_from(value: toml::Value) -> Result<Self, String> {
-        let which = match (&value, value.as_str()) {
-            (toml::Value::Integer(id), _) => u64::try_from(*id).ok().map(Self::Id),
-            (_, Some("leader")) => Some(Self::Leader),
-            (_, Some("follower")) => Some(Self::Follower),
-            (_, Some("random")) => Some(Self::Random),
-            (_, Some("all")) => Some(Self::All),
-            (_, Some("same")) => Some(Self::Same),
-            _ => None,
+        let which = match &value {
+            toml::Value::Integer(id) => u64::try_from(*id).ok().map(Self::Id),
+            word => {
+                let which = word.as_str().and_then(|word| word.parse().ok());
+                which.filter(|which| !matches!(which, Self::Id(_)))
+            }
         };
         which.ok_or_else(|| {
             format!("{value} is no node: leader, follower, random, all, same, or the number of one")
@@ -53,23 +51,10 @@ impl From<Which> for toml::Value {
     }
 }
 
-impl fmt::Display for Which {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Leader => f.write_str("leader"),
-            Self::Follower => f.write_str("follower"),
-            Self::Random => f.write_str("random"),
-            Self::All => f.write_str("all"),
-            Self::Same => f.write_str("same"),
-            Self::Id(id) => write!(f, "{id}"),
-        }
-    }
-}
-
 /// What is done to a node's files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Place {
+pub enum DamagedPart {
     /// A bit in the middle of what the log holds.
     Log,
     /// A bit in the middle of the newest snapshot.
@@ -144,6 +129,11 @@ pub enum Fault {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         bytes_per_second: Option<u64>,
     },
+    /// All connections between the nodes are reset, once a second, `for` so long. What stood between the nodes is lifted.
+    ResetLinks {
+        #[serde(rename = "for")]
+        time: Span,
+    },
     /// Lifts everything that is between the nodes.
     Heal,
 
@@ -168,7 +158,7 @@ pub enum Fault {
     /// Every flush of a node fails.
     FailFlushes { node: Which },
     /// Damages the files of a node that does not run.
-    Damage { node: Which, place: Place },
+    Damage { node: Which, place: DamagedPart },
     /// Steps the wall clocks of nodes, by so many seconds from the right time.
     Clock { node: Which, seconds: i64 },
 
@@ -194,38 +184,7 @@ fn is_zero(chance: &f64) -> bool {
 impl Fault {
     /// The nodes it is about, if it names any.
     pub fn which(&self) -> Option<Which> {
-        match self {
-            Self::Kill { node }
-            | Self::Terminate { node }
-            | Self::Freeze { node }
-            | Self::Thaw { node }
-            | Self::Start { node }
-            | Self::StartInVain { node }
-            | Self::Wipe { node }
-            | Self::Replace { node }
-            | Self::Isolate { node }
-            | Self::Mute { node }
-            | Self::Deafen { node }
-            | Self::FillDisk { node }
-            | Self::EmptyDisk { node }
-            | Self::StallDisk { node, .. }
-            | Self::SlowDisk { node, .. }
-            | Self::CutPower { node }
-            | Self::FailFlushes { node }
-            | Self::Damage { node, .. }
-            | Self::Clock { node, .. } => Some(*node),
-            Self::RollingRestart
-            | Self::Roll { .. }
-            | Self::Grow { .. }
-            | Self::Shrink { .. }
-            | Self::HandOver
-            | Self::Weather { .. }
-            | Self::Heal
-            | Self::HoldSockets { .. }
-            | Self::DropSockets
-            | Self::Overload { .. }
-            | Self::Write { .. } => None,
-        }
+        toml::Table::try_from(self).ok()?.remove("node")?.try_into().ok()
     }
 
     /// What it needs of the machine.
@@ -265,6 +224,7 @@ impl Fault {
                 | Self::Mute { .. }
                 | Self::Deafen { .. }
                 | Self::Weather { .. }
+                | Self::ResetLinks { .. }
                 | Self::Heal
         )
     }

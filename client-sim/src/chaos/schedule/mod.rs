@@ -43,7 +43,7 @@ use super::tools::Need;
 use crate::proof::Family;
 
 pub use builtin::NAMES;
-pub use fault::{Fault, Place, Version, Which};
+pub use fault::{DamagedPart, Fault, Version, Which};
 pub use must::{Figure, Must, NAMES as FIGURES};
 pub use random::random;
 pub use span::Span;

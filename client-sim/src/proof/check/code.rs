@@ -1,8 +1,8 @@
 //! An invite code: the first peer to register holds it, and every lookup says so.
 
-use porcupine_rs::{Model, Operation as Timed};
+use porcupine_rs::Operation as Timed;
 
-use super::judge::{Judge, Ties, timed};
+use super::linearizability::{Of, Sequential, Specification, Ties, asked};
 use crate::proof::Terms;
 use crate::proof::history::{Answer, Operation, Wish};
 
@@ -10,42 +10,26 @@ use crate::proof::history::{Answer, Operation, Wish};
 #[derive(Debug, Clone)]
 pub(super) struct Code;
 
-/// A wish with its answer, if that is known.
-#[derive(Debug, Clone)]
-pub(super) struct Asked {
-    /// Who wants to hold it; a lookup wants nothing.
-    peer: Option<u64>,
-    answer: Option<Answer>,
-}
-
-impl Model for Code {
+impl Sequential for Code {
     /// Who holds it.
     type State = Option<u64>;
-    type Op = Asked;
-    type Metadata = ();
 
-    fn init() -> Option<u64> {
-        None
-    }
-
-    fn step(holder: &Option<u64>, Asked { peer, answer }: &Asked) -> (bool, Option<u64>) {
-        let (expected, next) = match (peer, holder) {
-            (Some(peer), None) => (Answer::Done, Some(*peer)),
-            (Some(peer), Some(holder)) if peer == holder => (Answer::Done, Some(*holder)),
-            (Some(_), Some(holder)) => (Answer::Taken, Some(*holder)),
+    fn carry_out(holder: &Option<u64>, wish: &Wish) -> (Answer, Option<u64>) {
+        match (wanted(wish), *holder) {
+            (Some(peer), None) => (Answer::Done, Some(peer)),
+            (Some(peer), Some(holder)) if peer == holder => (Answer::Done, Some(holder)),
+            (Some(_), Some(holder)) => (Answer::Taken, Some(holder)),
             (None, None) => (Answer::Nothing, None),
-            (None, Some(holder)) => (Answer::Peer(*holder), Some(*holder)),
-        };
-        (answer.as_ref().is_none_or(|answer| *answer == expected), next)
+            (None, Some(holder)) => (Answer::Peer(holder), Some(holder)),
+        }
     }
 }
 
-impl Judge for Code {
-    type Model = Self;
+impl Specification for Code {
+    type Model = Of<Self>;
 
-    fn timed(operations: Vec<Operation>) -> Vec<Timed<Self>> {
-        let op = |it: &Operation| Asked { peer: wanted(&it.wish), answer: it.answer().cloned() };
-        operations.iter().map(|operation| timed(operation, op(operation))).collect()
+    fn timed(operations: Vec<Operation>) -> Vec<Timed<Of<Self>>> {
+        asked(&operations)
     }
 
     fn ttl_ms(terms: &Terms) -> u64 {
@@ -62,6 +46,7 @@ impl Judge for Code {
     }
 }
 
+/// Who wants to hold it; a lookup wants nothing.
 fn wanted(wish: &Wish) -> Option<u64> {
     match wish {
         Wish::Register { peer } => Some(*peer),

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use porcupine_rs::{Model, Operation as Timed};
 
 use super::Violation;
-use super::judge::{Judge, Ties, timed};
+use super::linearizability::{Specification, Ties, timed};
 use crate::proof::Terms;
 use crate::proof::history::{Answer, Operation, Wish};
 
@@ -72,7 +72,7 @@ impl Model for Mailbox {
     }
 }
 
-impl Judge for Mailbox {
+impl Specification for Mailbox {
     type Model = Self;
 
     /// A signal that may have been queued and was never seen may as well never have been; one that was seen had been

@@ -6,7 +6,7 @@
 mod allowance;
 mod checker;
 mod code;
-mod judge;
+mod linearizability;
 mod mailbox;
 mod picture;
 mod pin;
@@ -22,7 +22,10 @@ use crate::proof::history::{Answer, Operation, Outcome};
 use crate::proof::{Family, Terms};
 
 pub use checker::{Checker, Findings, check_file};
+pub use linearizability::{Of, Sequential, Specification, Ties, linearizable};
+pub use register::{Exchange, Register};
 pub(super) use transfer::CHUNKS;
+pub use transfer::{State, Transfer};
 pub(super) use ttl::SLACK_MS;
 pub use violation::Violation;
 
@@ -34,11 +37,11 @@ pub fn key(operations: &[Operation], terms: &Terms) -> Vec<Violation> {
         return wrong;
     }
     match first.family {
-        Family::Register | Family::Ledger => judge::linearizable::<register::Register>(operations, terms),
-        Family::Code => judge::linearizable::<code::Code>(operations, terms),
-        Family::Pin => judge::linearizable::<pin::Pin>(operations, terms),
-        Family::Mailbox => judge::linearizable::<mailbox::Mailbox>(operations, terms),
-        Family::Transfer => judge::linearizable::<transfer::Transfer>(operations, terms),
+        Family::Register | Family::Ledger => linearizable::<Register>(operations, terms),
+        Family::Code => linearizable::<code::Code>(operations, terms),
+        Family::Pin => linearizable::<pin::Pin>(operations, terms),
+        Family::Mailbox => linearizable::<mailbox::Mailbox>(operations, terms),
+        Family::Transfer => linearizable::<Transfer<CHUNKS, true>>(operations, terms),
         Family::Room => room::check(operations),
         Family::Push => push::check(operations, &terms.ttl),
         Family::Ttl => ttl::check(operations, &terms.ttl),

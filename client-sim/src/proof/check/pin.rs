@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use porcupine_rs::{Model, Operation as Timed};
 
-use super::judge::{Judge, Ties, timed};
+use super::linearizability::{Specification, Ties, timed};
 use crate::proof::Terms;
 use crate::proof::history::{Answer, Operation, Wish};
 
@@ -72,7 +72,7 @@ impl Model for Pin {
     }
 }
 
-impl Judge for Pin {
+impl Specification for Pin {
     type Model = Self;
 
     fn timed(operations: Vec<Operation>) -> Vec<Timed<Self>> {

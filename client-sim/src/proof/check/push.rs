@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::Violation;
-use super::judge::CERTAIN;
+use super::linearizability::CERTAIN;
 use crate::proof::Ttls;
 use crate::proof::history::{Answer, Operation, Wish};
 

@@ -2,53 +2,47 @@
 
 use std::collections::HashSet;
 
-use porcupine_rs::{Model, Operation as Timed};
+use porcupine_rs::Operation as Timed;
 
-use super::judge::{Judge, Ties, timed};
+use super::linearizability::{Of, Sequential, Specification, Ties, asked};
 use crate::proof::Terms;
 use crate::proof::history::{Answer, Operation, Side, Wish};
 
 /// What a session should be.
 #[derive(Debug, Clone)]
-pub(super) struct Register;
+pub struct Register;
 
 /// Where one stands.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub(super) struct Exchange {
+pub struct Exchange {
     lives: bool,
     offer: Option<u64>,
     answer: Option<u64>,
 }
 
-/// A wish with its answer, if that is known.
-#[derive(Debug, Clone)]
-pub(super) struct Asked {
-    wish: Wish,
-    answer: Option<Answer>,
-}
-
 /// The end of the session, beside the numbers of envelopes.
 const END: u64 = u64::MAX;
 
-impl Exchange {
-    fn carry_out(mut self, wish: &Wish) -> (Answer, Self) {
-        if let Wish::Create = wish {
-            return (Answer::Done, Self { lives: true, ..Self::default() });
-        }
-        if !self.lives {
-            return (Answer::Gone, self);
-        }
+impl Sequential for Register {
+    type State = Exchange;
+
+    fn carry_out(state: &Exchange, wish: &Wish) -> (Answer, Exchange) {
+        let mut exchange = *state;
         match *wish {
+            Wish::Create => (Answer::Done, Exchange { lives: true, ..Exchange::default() }),
+            _ if !exchange.lives => (Answer::Gone, exchange),
             Wish::Put { side, value } => {
-                *self.side(side) = Some(value);
-                (Answer::Done, self)
+                *exchange.side(side) = Some(value);
+                (Answer::Done, exchange)
             }
-            Wish::Get { side } => (self.side(side).map_or(Answer::Nothing, Answer::Value), self),
-            Wish::Delete => (Answer::Done, Self::default()),
-            _ => (Answer::Wrong("not asked of sessions".into()), self),
+            Wish::Get { side } => (exchange.side(side).map_or(Answer::Nothing, Answer::Value), exchange),
+            Wish::Delete => (Answer::Done, Exchange::default()),
+            _ => (Answer::Wrong("not asked of sessions".into()), exchange),
         }
     }
+}
 
+impl Exchange {
     fn side(&mut self, side: Side) -> &mut Option<u64> {
         match side {
             Side::Offer => &mut self.offer,
@@ -57,33 +51,16 @@ impl Exchange {
     }
 }
 
-impl Model for Register {
-    type State = Exchange;
-    type Op = Asked;
-    type Metadata = ();
-
-    fn init() -> Exchange {
-        Exchange::default()
-    }
-
-    fn step(state: &Exchange, Asked { wish, answer }: &Asked) -> (bool, Exchange) {
-        let (expected, next) = state.carry_out(wish);
-        (answer.as_ref().is_none_or(|answer| *answer == expected), next)
-    }
-}
-
-impl Judge for Register {
-    type Model = Self;
+impl Specification for Register {
+    type Model = Of<Self>;
 
     /// An envelope that may have been stored and was never seen may as well never have been.
-    fn timed(operations: Vec<Operation>) -> Vec<Timed<Self>> {
+    fn timed(operations: Vec<Operation>) -> Vec<Timed<Of<Self>>> {
         let seen: HashSet<u64> = operations.iter().filter_map(value).collect();
-        let telling = operations.iter().filter(|operation| match operation.wish {
+        asked(operations.iter().filter(|operation| match operation.wish {
             Wish::Put { value, .. } => !operation.is_open() || seen.contains(&value),
             _ => true,
-        });
-        let op = |it: &Operation| Asked { wish: it.wish.clone(), answer: it.answer().cloned() };
-        telling.map(|operation| timed(operation, op(operation))).collect()
+        }))
     }
 
     fn ttl_ms(terms: &Terms) -> u64 {

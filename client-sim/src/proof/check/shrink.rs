@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use porcupine_rs::CheckResult;
 
-use super::judge::{Judge, beginning, returns, verdict};
+use super::linearizability::{Specification, beginning, returns, verdict};
 use crate::proof::history::Operation;
 
 /// After that what is left will do.
@@ -23,7 +23,7 @@ enum Piece {
 }
 
 /// The smallest history found, by start, and where in it the operation stands whose answer cannot be.
-pub(super) fn smallest<J: Judge>(operations: Vec<Operation>) -> (Vec<Operation>, usize) {
+pub(super) fn smallest<J: Specification>(operations: Vec<Operation>) -> (Vec<Operation>, usize) {
     let (mut kept, offender) = shortest_beginning::<J>(operations);
     let give_up = Instant::now() + PATIENCE;
     loop {
@@ -52,7 +52,7 @@ pub(super) fn smallest<J: Judge>(operations: Vec<Operation>) -> (Vec<Operation>,
 }
 
 /// The shortest wrong beginning of a history, by ends, and the operation that ends it.
-fn shortest_beginning<J: Judge>(operations: Vec<Operation>) -> (Vec<Operation>, u64) {
+fn shortest_beginning<J: Specification>(operations: Vec<Operation>) -> (Vec<Operation>, u64) {
     let mut ended: Vec<&Operation> = operations.iter().filter(|operation| !operation.is_open()).collect();
     ended.sort_by_key(|operation| returns(operation));
     let (mut right, mut wrong) = (0, ended.len());
@@ -67,7 +67,7 @@ fn shortest_beginning<J: Judge>(operations: Vec<Operation>) -> (Vec<Operation>, 
     }
 }
 
-fn pieces<J: Judge>(operations: &[Operation], offender: u64) -> Vec<Piece> {
+fn pieces<J: Specification>(operations: &[Operation], offender: u64) -> Vec<Piece> {
     let whole = operations.iter().any(|operation| J::ties(operation).needs_all);
     let parts = operations.iter().filter(|_| !whole);
     let tokens: BTreeSet<u64> = parts.flat_map(|operation| J::ties(operation).tokens).collect();
@@ -75,7 +75,7 @@ fn pieces<J: Judge>(operations: &[Operation], offender: u64) -> Vec<Piece> {
     tokens.into_iter().map(Piece::Token).chain(alone.map(|it| Piece::Alone(it.id))).collect()
 }
 
-fn without<J: Judge>(operations: &[Operation], pieces: &[Piece]) -> Vec<Operation> {
+fn without<J: Specification>(operations: &[Operation], pieces: &[Piece]) -> Vec<Operation> {
     let any_token = pieces.iter().any(|piece| matches!(piece, Piece::Token(_)));
     let gone = |token: u64| pieces.contains(&Piece::Token(token));
     let goes = |operation: &Operation| {

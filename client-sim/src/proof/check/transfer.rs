@@ -1,22 +1,22 @@
 //! A transfer by both doors: chunks are stored once, taken once, lowest first, and freed when all is acknowledged.
 
-use porcupine_rs::{Model, Operation as Timed};
+use porcupine_rs::Operation as Timed;
 
-use super::judge::{Judge, Ties, timed};
+use super::linearizability::{Of, Sequential, Specification, Ties, asked};
 use crate::proof::Terms;
 use crate::proof::history::{Answer, Operation, Wish};
 
 /// Chunks of each transfer.
 pub(in crate::proof) const CHUNKS: u16 = 8;
-const ALL: u64 = (1 << CHUNKS) - 1;
 
-/// What a transfer should be.
+/// What a transfer of so many chunks should be. By HTTP the contract leaves the server a choice here and there; where
+/// commands are answered by the state itself there is none.
 #[derive(Debug, Clone)]
-pub(super) struct Transfer;
+pub struct Transfer<const CHUNKS: u16, const BY_HTTP: bool>;
 
 /// Where one stands. Sets are bits.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub(super) struct State {
+pub struct State {
     lives: bool,
     received: u64,
     /// Of each stored chunk, which of two contents it has.
@@ -27,28 +27,20 @@ pub(super) struct State {
     said: bool,
 }
 
-/// A wish with its answer, if that is known.
-#[derive(Debug, Clone)]
-pub(super) struct Asked {
-    wish: Wish,
-    answer: Option<Answer>,
-}
-
 impl State {
-    /// What a wish comes to, and what is left behind.
-    pub(super) fn carry_out(mut self, wish: &Wish) -> (Answer, Self) {
+    fn carry_out(mut self, wish: &Wish, all: u64) -> (Answer, Self) {
         match *wish {
             Wish::Open if self.lives => (Answer::Duplicate, self),
             Wish::Open => (Answer::Done, Self { lives: true, ..Self::default() }),
             Wish::Send { index, variant } => self.put(index, variant),
             Wish::Store { .. } | Wish::Finish if !self.lives => (Answer::Gone, self),
             Wish::Store { index, variant } => self.put(index, variant),
-            Wish::Receive => self.take(),
+            Wish::Receive => self.take(all),
             Wish::Ack | Wish::Finish => {
                 (self.said, self.acknowledged) = (true, self.lives);
                 // A reader of the transfers API reads what it likes and never takes: its word ends the reading.
-                if *wish == Wish::Finish && self.received == ALL {
-                    self.delivered = ALL;
+                if *wish == Wish::Finish && self.received == all {
+                    self.delivered = all;
                 }
                 (Answer::Done, self)
             }
@@ -70,7 +62,7 @@ impl State {
     fn put(mut self, index: u16, variant: u8) -> (Answer, Self) {
         let (bit, flag) = (1 << index, u64::from(variant) << index);
         if self.delivered & bit != 0 {
-            return (Answer::Conflict, self);
+            return (Answer::Delivered, self);
         }
         if self.received & bit != 0 {
             let same = self.variants & bit == flag;
@@ -84,7 +76,7 @@ impl State {
         (Answer::Done, self)
     }
 
-    fn take(mut self) -> (Answer, Self) {
+    fn take(mut self, all: u64) -> (Answer, Self) {
         if !self.lives {
             return (Answer::Gone, self);
         }
@@ -94,7 +86,7 @@ impl State {
             self.delivered |= 1 << index;
             return (self.chunk(index), self);
         }
-        if self.delivered != ALL {
+        if self.delivered != all {
             return (Answer::Nothing, self);
         }
         let rest = if self.acknowledged { Self { said: self.said, ..Self::default() } } else { self };
@@ -110,6 +102,9 @@ impl State {
         match (wish, answer) {
             // Readable until acknowledged: after that it may be freed already.
             (Wish::Read { .. }, Answer::Gone) => self.acknowledged,
+            (Wish::Send { index, .. } | Wish::Store { index, .. }, Answer::Conflict) => {
+                self.delivered >> index & 1 == 1
+            }
             // Stored and taken: the same bytes may be called what they are, as long as they are there.
             (Wish::Store { index, variant }, Answer::Duplicate) => {
                 let same = self.variants >> index & 1 == u64::from(*variant);
@@ -120,28 +115,23 @@ impl State {
     }
 }
 
-impl Model for Transfer {
+impl<const CHUNKS: u16, const BY_HTTP: bool> Sequential for Transfer<CHUNKS, BY_HTTP> {
     type State = State;
-    type Op = Asked;
-    type Metadata = ();
 
-    fn init() -> State {
-        State::default()
+    fn carry_out(state: &State, wish: &Wish) -> (Answer, State) {
+        state.carry_out(wish, (1 << CHUNKS) - 1)
     }
 
-    fn step(state: &State, Asked { wish, answer }: &Asked) -> (bool, State) {
-        let (expected, next) = state.carry_out(wish);
-        let fits = |answer: &Answer| *answer == expected || state.admits(wish, answer);
-        (answer.as_ref().is_none_or(fits), next)
+    fn admits(state: &State, wish: &Wish, answer: &Answer) -> bool {
+        BY_HTTP && state.admits(wish, answer)
     }
 }
 
-impl Judge for Transfer {
-    type Model = Self;
+impl<const CHUNKS: u16, const BY_HTTP: bool> Specification for Transfer<CHUNKS, BY_HTTP> {
+    type Model = Of<Self>;
 
-    fn timed(operations: Vec<Operation>) -> Vec<Timed<Self>> {
-        let op = |it: &Operation| Asked { wish: it.wish.clone(), answer: it.answer().cloned() };
-        operations.iter().map(|operation| timed(operation, op(operation))).collect()
+    fn timed(operations: Vec<Operation>) -> Vec<Timed<Of<Self>>> {
+        asked(&operations)
     }
 
     fn ttl_ms(terms: &Terms) -> u64 {
@@ -154,7 +144,7 @@ impl Judge for Transfer {
             // These say something of one chunk and change nothing.
             (
                 Wish::Send { index, .. } | Wish::Store { index, .. },
-                Some(Answer::Duplicate | Answer::Conflict),
+                Some(Answer::Duplicate | Answer::Conflict | Answer::Delivered),
             ) => Ties { tokens: chunk(*index), alone: true, ..Ties::default() },
             (Wish::Read { index }, _) => Ties { tokens: chunk(*index), alone: true, ..Ties::default() },
             (Wish::Store { .. } | Wish::Finish, Some(Answer::Gone)) => {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use strum::IntoStaticStr;
 
 use crate::proof::Family;
 
@@ -43,8 +44,9 @@ pub enum Outcome {
 }
 
 /// The two sides of an exchange.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Side {
     /// The one who opens.
     Offer,
@@ -54,17 +56,15 @@ pub enum Side {
 
 impl Side {
     /// As in paths.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Offer => "offer",
-            Self::Answer => "answer",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 }
 
 /// What can be asked. Each belongs to one family or two.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "kebab-case")]
 pub enum Wish {
     /// Open the exchange that the key is named after.
     Create,
@@ -157,8 +157,9 @@ pub enum Wish {
 }
 
 /// What a server can say.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "kebab-case")]
 pub enum Answer {
     /// It is done.
     Done,
@@ -180,6 +181,8 @@ pub enum Answer {
     Duplicate,
     /// Something else is there already.
     Conflict,
+    /// It was there and was taken; over HTTP this is a conflict as well.
+    Delivered,
     /// This chunk.
     Chunk {
         /// Which.
@@ -289,32 +292,32 @@ fn letter(variant: u8) -> char {
 impl fmt::Display for Wish {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Create => f.write_str("create"),
+            Self::Create
+            | Self::Delete
+            | Self::Lookup
+            | Self::Acquire
+            | Self::Resolve
+            | Self::Poll
+            | Self::Open
+            | Self::Receive
+            | Self::View
+            | Self::Ack
+            | Self::AckStatus
+            | Self::Finish
+            | Self::Spend
+            | Self::Enter
+            | Self::Hear
+            | Self::Part => f.write_str(self.into()),
             Self::Put { side, value } => write!(f, "put {} {value}", side.name()),
             Self::Get { side } => write!(f, "get {}", side.name()),
-            Self::Delete => f.write_str("delete"),
             Self::Register { peer } => write!(f, "register {peer}"),
-            Self::Lookup => f.write_str("lookup"),
-            Self::Acquire => f.write_str("acquire"),
-            Self::Resolve => f.write_str("resolve"),
             Self::Release { session } => write!(f, "release {}", short(session)),
             Self::Signal { number } => write!(f, "signal {number}"),
-            Self::Poll => f.write_str("poll"),
-            Self::Open => f.write_str("open"),
             Self::Send { index, variant } => write!(f, "send {index}{}", letter(*variant)),
             Self::Store { index, variant } => write!(f, "store {index}{}", letter(*variant)),
-            Self::Receive => f.write_str("receive"),
             Self::Read { index } => write!(f, "read {index}"),
-            Self::View => f.write_str("view"),
-            Self::Ack => f.write_str("ack"),
-            Self::AckStatus => f.write_str("ack-status"),
-            Self::Finish => f.write_str("finish"),
-            Self::Spend => f.write_str("spend"),
-            Self::Enter => f.write_str("enter"),
             Self::Publish { number } => write!(f, "publish {number}"),
-            Self::Hear => f.write_str("hear"),
             Self::Confirm { seq } => write!(f, "confirm {seq}"),
-            Self::Part => f.write_str("part"),
         }
     }
 }
@@ -322,18 +325,19 @@ impl fmt::Display for Wish {
 impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Done => f.write_str("done"),
-            Self::Nothing => f.write_str("nothing"),
-            Self::Gone => f.write_str("gone"),
+            Self::Done
+            | Self::Nothing
+            | Self::Gone
+            | Self::Taken
+            | Self::Duplicate
+            | Self::Conflict
+            | Self::Delivered
+            | Self::Complete => f.write_str(self.into()),
             Self::Value(value) => write!(f, "{value}"),
-            Self::Taken => f.write_str("taken"),
             Self::Peer(peer) => write!(f, "{peer}"),
             Self::Session(session) => f.write_str(short(session)),
             Self::Letters(numbers) => write!(f, "{numbers:?}"),
-            Self::Duplicate => f.write_str("duplicate"),
-            Self::Conflict => f.write_str("conflict"),
             Self::Chunk { index, variant } => write!(f, "{index}{}", letter(*variant)),
-            Self::Complete => f.write_str("complete"),
             Self::Sight { received, delivered, acknowledged } => {
                 let said = if *acknowledged { ", acknowledged" } else { "" };
                 write!(f, "received {received:b}, {delivered} delivered{said}")

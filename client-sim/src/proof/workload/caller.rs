@@ -172,7 +172,7 @@ impl Caller {
             (reply.status, words.error()),
             (408 | 429 | 507, _) | (503, "overloaded" | "shutting_down")
         );
-        let pause = reply.retry_after.unwrap_or(PAUSE).min(RETRY_AFTER_MAX);
+        let pause = reply.retry_after().unwrap_or(PAUSE).min(RETRY_AFTER_MAX);
         Err(Failed { code: words.error().into(), perhaps, pause })
     }
 }

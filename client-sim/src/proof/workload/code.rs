@@ -44,17 +44,12 @@ impl Subject for Codes {
     async fn ask(&self, caller: &mut Caller, code: &Live<()>) -> Outcome {
         match caller.rng.random_range(0..3) {
             0 => register(caller, FAMILY, &code.key).await,
-            _ => lookup(caller, FAMILY, &code.key).await,
+            _ => self.see(caller, code).await,
         }
     }
 
-    async fn leave(&self, caller: &mut Caller, code: &Live<()>) -> bool {
-        lookup(caller, FAMILY, &code.key).await;
-        true
-    }
-
-    async fn look(&self, caller: &mut Caller, code: &Live<()>, answers: &[Answer]) -> Option<Outcome> {
-        if answers.is_empty() { Some(lookup(caller, FAMILY, &code.key).await) } else { None }
+    async fn see(&self, caller: &mut Caller, code: &Live<()>) -> Outcome {
+        lookup(caller, FAMILY, &code.key).await
     }
 }
 

@@ -73,13 +73,13 @@ pub(super) enum Turn<'a, K> {
     /// Ask about this.
     Ask(Arc<Live<K>>),
     /// Replace what was there, if anything.
-    Replace(Option<Arc<Live<K>>>, Place<'a, K>),
+    Replace(Option<Arc<Live<K>>>, Vacancy<'a, K>),
     /// Nothing; all are being replaced.
     Pass,
 }
 
-/// A place to fill; empty again if it is dropped.
-pub(super) struct Place<'a, K> {
+/// A slot to fill; empty again if it is dropped.
+pub(super) struct Vacancy<'a, K> {
     keyspace: &'a Keyspace<K>,
     slot: usize,
     filled: bool,
@@ -105,7 +105,7 @@ impl<K> Keyspace<K> {
             Slot::Empty | Slot::Taken => None,
         };
         slots[slot] = Slot::Taken;
-        Turn::Replace(old, Place { keyspace: self, slot, filled: false })
+        Turn::Replace(old, Vacancy { keyspace: self, slot, filled: false })
     }
 
     /// What is there now.
@@ -123,14 +123,14 @@ impl<K> Keyspace<K> {
     }
 }
 
-impl<K> Place<'_, K> {
+impl<K> Vacancy<'_, K> {
     pub(super) fn fill(mut self, live: Live<K>) {
         self.filled = true;
         self.keyspace.set(self.slot, Slot::Filled(Arc::new(live)));
     }
 }
 
-impl<K> Drop for Place<'_, K> {
+impl<K> Drop for Vacancy<'_, K> {
     fn drop(&mut self) {
         if !self.filled {
             self.keyspace.set(self.slot, Slot::Empty);

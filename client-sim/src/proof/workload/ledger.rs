@@ -15,14 +15,14 @@ use super::Workload;
 use super::caller::Caller;
 use super::exchange;
 use super::keyspace::{Live, Span};
-use super::starts::Starts;
 use super::subject::{Subject, Things};
 use crate::proof::Family;
-use crate::proof::history::{Answer, Outcome, Side};
+use crate::proof::history::{Outcome, Side};
+use crate::schedule::Pacer;
 
 /// What is written once.
 pub(super) struct Ledger {
-    starts: Starts,
+    starts: Pacer,
     sessions: Things<Sessions>,
     /// Clients that wait for nothing.
     free: Mutex<Vec<Caller>>,
@@ -39,7 +39,7 @@ const FIRST_CLIENT: u32 = 10_000;
 
 impl Ledger {
     pub(super) fn new(rate: f64) -> Self {
-        Self { starts: Starts::new(rate), sessions: Things::new(Sessions), free: Mutex::default() }
+        Self { starts: super::starts(rate), sessions: Things::new(Sessions), free: Mutex::default() }
     }
 
     pub(super) fn sessions(&self) -> &Things<Sessions> {
@@ -57,7 +57,7 @@ pub(super) async fn keep(workload: Arc<Workload>) {
     let mut clients = 0;
     let mut rng = SmallRng::seed_from_u64(workload.options.seed);
     while !workload.is_over() {
-        workload.ledger.starts.next().await;
+        workload.ledger.starts.start_within(super::LATE, || {}).await;
         while under_way.try_join_next().is_some() {}
         let caller = match workload.ledger.free() {
             Some(caller) => caller,
@@ -98,16 +98,7 @@ impl Subject for Sessions {
     }
 
     /// Reads it a while after it was written, since in a long run not all can be read in the end.
-    async fn leave(&self, caller: &mut Caller, session: &Live<()>) -> bool {
-        exchange::get(caller, FAMILY, &session.key, Side::Offer).await;
-        true
-    }
-
-    async fn look(&self, caller: &mut Caller, session: &Live<()>, answers: &[Answer]) -> Option<Outcome> {
-        if answers.is_empty() {
-            Some(exchange::get(caller, FAMILY, &session.key, Side::Offer).await)
-        } else {
-            None
-        }
+    async fn see(&self, caller: &mut Caller, session: &Live<()>) -> Outcome {
+        exchange::get(caller, FAMILY, &session.key, Side::Offer).await
     }
 }

@@ -35,7 +35,7 @@ impl Subject for Mailboxes {
 
     async fn ask(&self, caller: &mut Caller, mailbox: &Live<()>) -> Outcome {
         match caller.rng.random_range(0..3) {
-            0 => poll(caller, FAMILY, &mailbox.key).await,
+            0 => self.see(caller, mailbox).await,
             _ => {
                 let number = caller.fresh();
                 signal(caller, FAMILY, &mailbox.key, number).await
@@ -45,15 +45,15 @@ impl Subject for Mailboxes {
 
     async fn leave(&self, caller: &mut Caller, mailbox: &Live<()>) -> bool {
         for _ in 0..LAST_POLLS {
-            if let Outcome::Answered(_) = poll(caller, FAMILY, &mailbox.key).await {
+            if let Outcome::Answered(_) = self.see(caller, mailbox).await {
                 break;
             }
         }
         true
     }
 
-    async fn look(&self, caller: &mut Caller, mailbox: &Live<()>, answers: &[Answer]) -> Option<Outcome> {
-        if answers.is_empty() { Some(poll(caller, FAMILY, &mailbox.key).await) } else { None }
+    async fn see(&self, caller: &mut Caller, mailbox: &Live<()>) -> Outcome {
+        poll(caller, FAMILY, &mailbox.key).await
     }
 }
 

@@ -13,7 +13,7 @@ use super::words::number;
 use crate::client::Error;
 use crate::proof::Family;
 use crate::proof::history::{Answer, Outcome, Wish};
-use crate::socket::{Closed, Encoding, Event, Options, Place, Reply, Session, SocketTally};
+use crate::socket::{Closed, Encoding, Event, Options, Position, Reply, Session, SocketTally};
 
 /// A member of a room, or whoever a mailbox is pushed to.
 pub(super) struct Member {
@@ -126,7 +126,7 @@ impl Member {
         self.answers.clear();
         let before = self.session.id().map(str::to_owned);
         let opened = self.session.open().await;
-        let (epoch, offset) = self.place();
+        let (epoch, offset) = self.position();
         let outcome = match &opened {
             Ok(recovered) => {
                 self.open = true;
@@ -143,9 +143,9 @@ impl Member {
         opened.map(|recovered| recovered && same)
     }
 
-    fn place(&self) -> (Arc<str>, u64) {
-        match self.session.place() {
-            Some(Place { epoch, offset }) => (epoch.as_ref().into(), *offset),
+    fn position(&self) -> (Arc<str>, u64) {
+        match self.session.position() {
+            Some(Position { epoch, offset }) => (epoch.as_ref().into(), *offset),
             None => ("".into(), 0),
         }
     }

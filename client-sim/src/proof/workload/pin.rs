@@ -42,16 +42,11 @@ impl Subject for Pins {
                 }
                 outcome
             }
-            _ => exchange::resolve(caller, FAMILY, &pin.key).await,
+            _ => self.see(caller, pin).await,
         }
     }
 
-    async fn leave(&self, caller: &mut Caller, pin: &Live<Opened>) -> bool {
-        exchange::resolve(caller, FAMILY, &pin.key).await;
-        true
-    }
-
-    async fn look(&self, caller: &mut Caller, pin: &Live<Opened>, answers: &[Answer]) -> Option<Outcome> {
-        if answers.is_empty() { Some(exchange::resolve(caller, FAMILY, &pin.key).await) } else { None }
+    async fn see(&self, caller: &mut Caller, pin: &Live<Opened>) -> Outcome {
+        exchange::resolve(caller, FAMILY, &pin.key).await
     }
 }

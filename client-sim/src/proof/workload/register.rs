@@ -36,12 +36,16 @@ impl Subject for Registers {
         }
     }
 
+    async fn see(&self, caller: &mut Caller, session: &Live<()>) -> Outcome {
+        exchange::get(caller, FAMILY, &session.key, Side::Offer).await
+    }
+
     /// Ends one of two.
     async fn leave(&self, caller: &mut Caller, session: &Live<()>) -> bool {
         let ends = caller.rng.random();
         if ends {
             exchange::delete(caller, FAMILY, &session.key).await;
-            exchange::get(caller, FAMILY, &session.key, Side::Offer).await;
+            self.see(caller, session).await;
         }
         !ends
     }

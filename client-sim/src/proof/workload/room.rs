@@ -103,7 +103,7 @@ impl Room {
             };
             match told {
                 Some(Told::Done(reply)) => {
-                    let answer = match reply.place {
+                    let answer = match reply.position {
                         Some(place) => {
                             self.last.fetch_max(place.offset, Ordering::SeqCst);
                             let epoch = place.epoch.as_ref().into();

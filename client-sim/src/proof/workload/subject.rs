@@ -31,8 +31,16 @@ pub(super) trait Subject: Send + Sync + 'static {
     /// One question about it.
     fn ask(&self, caller: &mut Caller, thing: &Live<Self::Data>) -> impl Future<Output = Outcome> + Send;
 
+    /// How it looks.
+    fn see(&self, caller: &mut Caller, thing: &Live<Self::Data>) -> impl Future<Output = Outcome> + Send;
+
     /// The last word about it when it is replaced; whether it shall be looked at once more in the end.
-    fn leave(&self, caller: &mut Caller, thing: &Live<Self::Data>) -> impl Future<Output = bool> + Send;
+    fn leave(&self, caller: &mut Caller, thing: &Live<Self::Data>) -> impl Future<Output = bool> + Send {
+        async {
+            self.see(caller, thing).await;
+            true
+        }
+    }
 
     /// The next question of the last look at one node, after these answers there; `None` if that was all.
     fn look(
@@ -40,7 +48,9 @@ pub(super) trait Subject: Send + Sync + 'static {
         caller: &mut Caller,
         thing: &Live<Self::Data>,
         answers: &[Answer],
-    ) -> impl Future<Output = Option<Outcome>> + Send;
+    ) -> impl Future<Output = Option<Outcome>> + Send {
+        async { if answers.is_empty() { Some(self.see(caller, thing).await) } else { None } }
+    }
 }
 
 /// All things of one family.
@@ -67,12 +77,12 @@ impl<S: Subject> Things<S> {
                     thing.doubtful();
                 }
             }
-            Turn::Replace(old, place) => {
+            Turn::Replace(old, vacancy) => {
                 if let Some(old) = old {
                     self.leave(caller, old).await;
                 }
                 if let Some(thing) = self.subject.make(caller).await {
-                    place.fill(thing);
+                    vacancy.fill(thing);
                 }
             }
             Turn::Pass => {}

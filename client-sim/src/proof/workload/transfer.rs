@@ -52,22 +52,21 @@ impl Subject for Transfers {
             30..40 => store(caller, thing).await,
             40..70 => receive(caller, thing).await,
             70..80 => read(caller, thing).await,
-            80..90 => view(caller, FAMILY, thing).await,
+            80..90 => self.see(caller, thing).await,
             90..95 => said(caller, thing).await,
             95..98 => ack(caller, thing).await,
             _ => finish(caller, thing).await,
         }
     }
 
-    async fn leave(&self, caller: &mut Caller, thing: &Thing) -> bool {
-        view(caller, FAMILY, thing).await;
-        true
+    async fn see(&self, caller: &mut Caller, thing: &Thing) -> Outcome {
+        view(caller, FAMILY, thing).await
     }
 
     /// Sees how it looks, then takes what is left.
     async fn look(&self, caller: &mut Caller, thing: &Thing, answers: &[Answer]) -> Option<Outcome> {
         match answers {
-            [] => Some(view(caller, FAMILY, thing).await),
+            [] => Some(self.see(caller, thing).await),
             [.., Answer::Sight { .. } | Answer::Chunk { .. }] => Some(receive(caller, thing).await),
             _ => None,
         }
@@ -143,8 +142,8 @@ async fn send(caller: &mut Caller, thing: &Thing) -> Outcome {
 async fn store(caller: &mut Caller, thing: &Thing) -> Outcome {
     let (index, variant) = pick(caller);
     let path = format!("{TRANSFERS}/{}/chunks/{index}", thing.data.id);
-    let mut request = Request::bare(Method::PUT, path_of(&path));
-    request.body = thing.data.content(index, variant).into();
+    let content = thing.data.content(index, variant);
+    let request = Request { method: Method::PUT, ..Request::post(path_of(&path), content) };
     let read = |reply: &Reply| match relay::words(reply) {
         (201, _) => Answer::Done,
         (200, words) if words.duplicate => Answer::Duplicate,

@@ -8,7 +8,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::Instant;
 
 use crate::content::{Content, mix};
-use crate::pace::Pacer;
+use crate::schedule::Pacer;
 
 /// Letters in front of a payload that say which message it is.
 const NUMBER_BYTES: usize = 16;

@@ -72,10 +72,7 @@ pub(crate) async fn hold(
     let left = count.open.load(Ordering::Relaxed);
     ended.send_replace(true);
 
-    let per_socket = |sample: &Sample, open: u64| {
-        let growth = sample.rss_bytes()? as f64 - empty.rss_bytes()? as f64;
-        (open > 0).then(|| growth / open as f64)
-    };
+    let per_socket = |sample: &Sample, open| growth_per_socket(empty.rss_bytes(), sample.rss_bytes(), open);
     let cpu_s = plan.servers(&full, &end, 1).map(|servers| servers.cost.cpu_s);
     let idle = Idle {
         sockets,
@@ -87,6 +84,12 @@ pub(crate) async fn hold(
         cpu_percent: cpu_s.map(|cpu_s| 100.0 * cpu_s / seconds),
     };
     Held { idle, full, end }
+}
+
+/// What the servers' memory grew by for each open socket. Negative where they gave back more than the sockets took.
+fn growth_per_socket(before: Option<u64>, after: Option<u64>, open: u64) -> Option<f64> {
+    let growth = after? as f64 - before? as f64;
+    (open > 0).then(|| growth / open as f64)
 }
 
 /// One socket: opened in its turn, kept open, opened elsewhere when it is lost.
@@ -117,4 +120,18 @@ async fn stay(mut session: Session, meter: Meter, count: Arc<Count>, mut stopped
         }
     }
     session.close().await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn growth_is_shared_among_the_sockets_that_are_open() {
+        assert_eq!(growth_per_socket(Some(1000), Some(5000), 2), Some(2000.0));
+        assert_eq!(growth_per_socket(Some(5000), Some(1000), 4), Some(-1000.0));
+        assert_eq!(growth_per_socket(Some(1000), Some(5000), 0), None);
+        assert_eq!(growth_per_socket(None, Some(5000), 2), None);
+        assert_eq!(growth_per_socket(Some(1000), None, 2), None);
+    }
 }

@@ -1,25 +1,26 @@
 //! The log on disk: the `raft-log` crate, with our records inside.
 
+mod records;
+
 use std::collections::BTreeSet;
-use std::fmt;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use raft_log::api::raft_log_writer::RaftLogWriter as _;
-use raft_log::codeq::{Decode, Encode, Span as _};
-use raft_log::{Callback, ChunkId, RaftLog, RaftLogRecord, Types};
+use raft_log::codeq::Span as _;
+use raft_log::{ChunkId, RaftLog, RaftLogRecord};
 
-use super::disposal::Disposal;
-use super::pages::Trail;
-use super::torn::{self, Tail};
+use records::{Done, Records, StoredId, StoredPayload, StoredVote};
+
+use super::deferred_delete::Disposal;
+use super::page_cache::Trail;
+use super::tail_recovery::{self, Tail};
 use super::{Error, damage_or_io, io_error};
-use crate::raft::disk::{Flushed, LogDisk, LogId, Payload, Record, Vote};
-use crate::raft::message;
+use crate::raft::disk_traits::{Flushed, LogDisk, LogId, Record, Vote};
 
 /// Bytes of one file of the log. What is in the newest file is also in memory, however small [`CACHE_BYTES`] is: the library
 /// evicts from its cache only what is in closed files.
@@ -31,8 +32,6 @@ const RENEW_RECORDS: usize = 1024;
 /// Recent entries kept in memory, for replication and apply.
 const CACHE_BYTES: usize = 16 << 20;
 const CACHE_ITEMS: usize = 4096;
-/// Largest record that is believed when the log is read back.
-const RECORD_BYTES_MAX: u32 = 64 << 20;
 
 pub(super) struct FileLog {
     log: RaftLog<Records>,
@@ -56,7 +55,7 @@ impl FileLog {
         config.wal.flush_batch_wait = Some(Duration::ZERO);
         // What there is to cut is cut here, by a rule that tells a torn write from damage.
         config.wal.truncate_incomplete_record = Some(false);
-        match torn::mend::<RaftLogRecord<Records>>(dir).map_err(io_error(dir))? {
+        match tail_recovery::mend::<RaftLogRecord<Records>>(dir).map_err(io_error(dir))? {
             Tail::Whole => {}
             Tail::Cut(bytes) => tracing::warn!(bytes, "cut off what a torn write left at the end of the log"),
             Tail::Damaged(offset) => {
@@ -205,159 +204,15 @@ impl LogDisk for FileLog {
     }
 }
 
-struct Done(Flushed);
-
-impl Callback for Done {
-    fn send(self, result: io::Result<()>) {
-        (self.0)(result);
-    }
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Records;
-
-impl Types for Records {
-    type LogId = StoredId;
-    type LogPayload = StoredPayload;
-    type Vote = StoredVote;
-    type Callback = Done;
-    type UserData = String;
-
-    fn log_index(log_id: &StoredId) -> u64 {
-        log_id.0.index
-    }
-
-    fn payload_size(payload: &StoredPayload) -> u64 {
-        payload.0.size() as u64 + 64
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct StoredId(LogId);
-
-impl Encode for StoredId {
-    fn encode<W: Write>(&self, mut out: W) -> io::Result<usize> {
-        out.write_all(&self.0.term.to_be_bytes())?;
-        out.write_all(&self.0.index.to_be_bytes())?;
-        Ok(16)
-    }
-}
-
-impl Decode for StoredId {
-    fn decode<R: Read>(mut input: R) -> io::Result<Self> {
-        let term = u64::from_be_bytes(take(&mut input)?);
-        let index = u64::from_be_bytes(take(&mut input)?);
-        Ok(Self(LogId { term, index }))
-    }
-}
-
-impl fmt::Display for StoredId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}", self.0.term, self.0.index)
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd)]
-struct StoredVote(Vote);
-
-impl Encode for StoredVote {
-    fn encode<W: Write>(&self, mut out: W) -> io::Result<usize> {
-        out.write_all(&self.0.term.to_be_bytes())?;
-        out.write_all(&self.0.node.to_be_bytes())?;
-        out.write_all(&[u8::from(self.0.committed)])?;
-        Ok(17)
-    }
-}
-
-impl Decode for StoredVote {
-    fn decode<R: Read>(mut input: R) -> io::Result<Self> {
-        let term = u64::from_be_bytes(take(&mut input)?);
-        let node = u64::from_be_bytes(take(&mut input)?);
-        let [committed] = take(&mut input)?;
-        Ok(Self(Vote { term, node, committed: committed != 0 }))
-    }
-}
-
-/// On disk: a tag, the lengths of header and bodies, and the bytes. The crate puts a checksum behind each record.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct StoredPayload(Payload);
-
-const BLANK: u8 = 0;
-const MEMBERSHIP: u8 = 1;
-const PROPOSAL: u8 = 2;
-
-impl Encode for StoredPayload {
-    fn encode<W: Write>(&self, mut out: W) -> io::Result<usize> {
-        let membership;
-        let (tag, header, bodies): (u8, &[u8], &[Bytes]) = match &self.0 {
-            Payload::Blank => (BLANK, &[], &[]),
-            Payload::Membership(members) => {
-                membership = message::encode(members);
-                (MEMBERSHIP, &membership, &[])
-            }
-            Payload::Proposal { header, bodies } => (PROPOSAL, header, bodies),
-        };
-        let bodies_len: usize = bodies.iter().map(Bytes::len).sum();
-        out.write_all(&[tag])?;
-        out.write_all(&(header.len() as u32).to_be_bytes())?;
-        out.write_all(&(bodies_len as u32).to_be_bytes())?;
-        out.write_all(header)?;
-        for body in bodies {
-            out.write_all(body)?;
-        }
-        Ok(9 + header.len() + bodies_len)
-    }
-}
-
-impl Decode for StoredPayload {
-    fn decode<R: Read>(mut input: R) -> io::Result<Self> {
-        let [tag] = take(&mut input)?;
-        let header = u32::from_be_bytes(take(&mut input)?);
-        let bodies = u32::from_be_bytes(take(&mut input)?);
-        let header = take_bytes(&mut input, header)?;
-        let bodies = take_bytes(&mut input, bodies)?;
-        Ok(Self(match tag {
-            BLANK => Payload::Blank,
-            MEMBERSHIP => Payload::Membership(
-                message::decode(&header)
-                    .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?,
-            ),
-            PROPOSAL => Payload::Proposal { header, bodies: vec![bodies] },
-            _ => {
-                return Err(io::Error::new(
-                    io::ErrorKind::InvalidData,
-                    "an entry of a kind this version cannot read",
-                ));
-            }
-        }))
-    }
-}
-
-fn take<const N: usize>(input: &mut impl Read) -> io::Result<[u8; N]> {
-    let mut bytes = [0; N];
-    input.read_exact(&mut bytes)?;
-    Ok(bytes)
-}
-
-/// Reads as far as the input goes before it believes a length.
-fn take_bytes(input: &mut impl Read, len: u32) -> io::Result<Bytes> {
-    if len > RECORD_BYTES_MAX {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "a record longer than any that was written"));
-    }
-    let mut bytes = Vec::with_capacity(len.min(1 << 20) as usize);
-    input.take(u64::from(len)).read_to_end(&mut bytes)?;
-    if bytes.len() < len as usize {
-        return Err(io::ErrorKind::UnexpectedEof.into());
-    }
-    Ok(bytes.into())
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::MetadataExt as _;
     use std::time::Instant;
 
+    use bytes::Bytes;
+
     use super::*;
+    use crate::raft::disk_traits::Payload;
 
     #[test]
     fn what_is_purged_is_freed_though_somebody_holds_it_open() {

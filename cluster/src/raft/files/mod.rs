@@ -7,20 +7,21 @@
 //! snapshot/*.part   what was being written when the node died; removed at the next start
 //! ```
 
-mod disposal;
+mod deferred_delete;
 mod identity;
 mod log;
-mod pages;
+mod page_cache;
 mod private;
 mod snapshot;
-mod torn;
+mod snapshot_pacing;
+mod tail_recovery;
 
 use std::fs::{File, TryLockError};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::disk::Disk;
+use super::disk_traits::Disk;
 
 /// Why a directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -64,7 +65,7 @@ pub enum Error {
         wanted: u8,
     },
     /// The identity, the log or the snapshot fails its checksum. This node must not serve or vote with it.
-    #[error("{path} is damaged ({error}). {}", super::disk::WHAT_TO_DO)]
+    #[error("{path} is damaged ({error}). {}", super::disk_traits::WHAT_TO_DO)]
     Damaged {
         /// Which file.
         path: String,
@@ -154,7 +155,7 @@ pub fn open(dir: &Path, node_id: u64, cluster: &str) -> Result<Disk, Error> {
     private::root(dir).map_err(io_error(dir))?;
     refuse_in_use(dir)?;
     let (storage, fresh) = identity::open(dir, node_id, cluster)?;
-    let disposal = disposal::Disposal::start().map_err(io_error(dir))?;
+    let disposal = deferred_delete::Disposal::start().map_err(io_error(dir))?;
     private::directory(&dir.join("log")).map_err(io_error(dir))?;
     private::directory(&dir.join("snapshot")).map_err(io_error(dir))?;
     let log = log::FileLog::open(&dir.join("log"), disposal.clone())?;

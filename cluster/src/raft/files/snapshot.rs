@@ -12,19 +12,14 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
-use super::disposal::Disposal;
-use super::{Error, damage_or_io, io_error, pages};
-use crate::raft::disk::{Drain, Fill, SnapshotDisk, SnapshotFile, SnapshotMeta, SnapshotSink};
+use super::deferred_delete::Disposal;
+use super::snapshot_pacing::{Flushing, Once, Paced};
+use super::{Error, damage_or_io, io_error, page_cache};
+use crate::raft::disk_traits::{Drain, Fill, SnapshotDisk, SnapshotFile, SnapshotMeta, SnapshotSink};
 use crate::raft::message;
 
 /// Bytes of an encoded meta; a cluster of a hundred nodes needs a hundredth.
 const META_BYTES_MAX: u32 = 1 << 20;
-/// Written bytes after which a long snapshot is flushed, so that it never floods the disk the log shares.
-const FLUSH_BYTES: u64 = 1 << 20;
-
-/// The longest pause after that. A disk this slow needs no more protection, and the log must not outgrow it.
-const REST_MAX: Duration = Duration::from_millis(100);
-
 /// For how long a snapshot waits for a descriptor, and how often it looks for one.
 const DESCRIPTOR_WAIT_MAX: Duration = Duration::from_secs(60);
 const DESCRIPTOR_REST: Duration = Duration::from_millis(50);
@@ -177,69 +172,6 @@ fn begin(path: &Path, meta: &SnapshotMeta) -> io::Result<File> {
     Ok(file)
 }
 
-/// Flushes as it goes: a gigabyte of dirty pages would make every fsync of the log wait for it.
-struct Flushing {
-    file: File,
-    unflushed: u64,
-}
-
-impl Flushing {
-    fn new(file: File) -> Self {
-        Self { file, unflushed: 0 }
-    }
-}
-
-impl io::Write for Flushing {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.file.write(bytes)?;
-        self.unflushed += written as u64;
-        if self.unflushed >= FLUSH_BYTES {
-            self.unflushed = 0;
-            self.file.sync_data()?;
-        }
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// Rests after each flush for as long as the work since the last rest took, so that writing a snapshot has at most half
-/// of a core and of the disk. Each node writes its own when its log has grown, which is when all others write theirs.
-/// What is flushed leaves the page cache: nobody reads it, unless a follower falls behind.
-struct Paced {
-    out: Flushing,
-    begun: Instant,
-}
-
-impl Paced {
-    fn new(file: File) -> Self {
-        Self { out: Flushing::new(file), begun: Instant::now() }
-    }
-
-    fn finish(self) -> io::Result<()> {
-        self.out.file.sync_all()
-    }
-}
-
-impl io::Write for Paced {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.out.write(bytes)?;
-        if self.out.unflushed == 0 {
-            let end = self.out.file.stream_position()?;
-            pages::forget(&self.out.file, &(end.saturating_sub(2 * FLUSH_BYTES)..end));
-            std::thread::sleep(self.begun.elapsed().min(REST_MAX));
-            self.begun = Instant::now();
-        }
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 /// What arrives is paced by its sender.
 struct Sink {
     dir: PathBuf,
@@ -328,7 +260,7 @@ impl SnapshotFile for Stored {
         Box::pin(blocking(move || {
             let mut piece = vec![0; wanted];
             file.read_exact_at(&mut piece, start)?;
-            pages::forget(&file, &(start..start + wanted as u64));
+            page_cache::forget(&file, &(start..start + wanted as u64));
             Ok(piece.into())
         }))
     }
@@ -339,27 +271,8 @@ impl SnapshotFile for Stored {
         Box::pin(blocking(move || {
             let mut file = File::open(path)?;
             file.seek(io::SeekFrom::Start(start))?;
-            drain(&mut Once { file, at: start, forgotten: start })
+            drain(&mut Once::new(file, start))
         }))
-    }
-}
-
-/// Reads a file that is not read again soon: what was read leaves the page cache.
-struct Once {
-    file: File,
-    at: u64,
-    forgotten: u64,
-}
-
-impl io::Read for Once {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.file.read(buffer)?;
-        self.at += read as u64;
-        if self.at - self.forgotten >= pages::STEP_BYTES {
-            pages::forget(&self.file, &(self.forgotten..self.at));
-            self.forgotten = self.at;
-        }
-        Ok(read)
     }
 }
 
@@ -384,8 +297,10 @@ mod tests {
     }
 
     async fn create(snapshots: &FileSnapshots, index: u64) -> Arc<dyn SnapshotFile> {
-        let meta =
-            SnapshotMeta { last: Some(crate::raft::disk::LogId { term: 1, index }), ..Default::default() };
+        let meta = SnapshotMeta {
+            last: Some(crate::raft::disk_traits::LogId { term: 1, index }),
+            ..Default::default()
+        };
         let fill: Fill = Box::new(move |out| out.write_all(&vec![index as u8; BYTES]));
         snapshots.create(meta, fill).await.unwrap()
     }

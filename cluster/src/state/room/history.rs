@@ -7,10 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::state::account::Payer;
 use crate::state::body::Body;
-use crate::state::ground::Ground;
-use crate::state::id::{Domain, Key};
+use crate::state::context::ApplyContext;
+use crate::state::id::Key;
 use crate::state::limits::{ROOM_BYTES_MAX, ROOM_MESSAGES_MAX};
-use crate::state::storage::Load;
+use crate::state::query::Page;
+use crate::state::storage_quota::Load;
 use crate::state::weight::Kind;
 
 /// How much of a room's history stays after a publish: what goes beyond any of these goes. Whatever is asked,
@@ -44,7 +45,7 @@ pub struct Message {
 
 /// Messages of all rooms in one map, so that a change copies a few small nodes.
 #[derive(Debug, Clone, Default)]
-pub(super) struct History {
+pub(in crate::state) struct History {
     messages: OrdMap<(Key, u64), Said>,
     /// Offsets by [`voice`] and the member's own number.
     named: OrdMap<(Key, u64), u64>,
@@ -58,9 +59,12 @@ struct Said {
     payer: Payer,
 }
 
-/// A member of one room as one key, so that an entry per message holds one and not two.
+/// A member of one room as one key, so that an entry per message holds one and not two: what of two hashes of different
+/// domains is different. Two such pairs that meet are as far to seek as a collision of the hash.
 fn voice(room: &Key, member: &Key) -> Key {
-    Key::derive(Domain::Room, &[room.as_bytes(), member.as_bytes()])
+    let mut both = *room.as_bytes();
+    both.iter_mut().zip(member.as_bytes()).for_each(|(byte, other)| *byte ^= other);
+    Key::from_bytes(both)
 }
 
 /// What a message of so many bytes weighs.
@@ -68,38 +72,60 @@ pub(super) fn load(len: usize) -> Load {
     Load::of(Kind::RoomMessage, len as u64)
 }
 
-/// What one room's messages come to.
+/// What one room's messages come to. Their offsets are without a gap, so that the first follows from the last.
 #[derive(Debug, Clone, Copy, Default)]
 struct Sum {
     count: usize,
     bytes: usize,
+    last: u64,
     /// The latest expiry: no message expires before an older one.
     expires_ms: u64,
 }
 
+impl Sum {
+    /// The offset of the oldest, if there is one.
+    fn first(&self) -> u64 {
+        self.last - (self.count as u64 - 1)
+    }
+
+    fn with(self, message: &Message) -> Self {
+        Self {
+            count: self.count + 1,
+            bytes: self.bytes + message.data.len(),
+            last: message.offset,
+            expires_ms: message.expires_ms,
+        }
+    }
+}
+
 impl History {
     /// Adds a message and lets go what is beyond the bounds. Returns when the oldest that is left expires.
-    pub(super) fn push(&mut self, key: Key, mut message: Message, keep: &Keep, ground: &mut Ground) -> u64 {
-        let sum = self.sums.entry(key).or_default();
+    pub(super) fn push(
+        &mut self,
+        key: Key,
+        mut message: Message,
+        keep: &Keep,
+        ctx: &mut ApplyContext,
+    ) -> u64 {
+        let mut sum = self.sum(&key);
         message.expires_ms = message.expires_ms.max(sum.expires_ms);
-        let payer = ground.storage.add(load(message.data.len()));
+        sum = sum.with(&message);
+        let payer = ctx.storage.add(load(message.data.len()));
         self.insert(key, message, payer);
         let count_max = (keep.count as usize).clamp(1, ROOM_MESSAGES_MAX);
         let bytes_max = (keep.bytes as usize).min(ROOM_BYTES_MAX);
-        while let Some(sum) = self.sums.get(&key)
-            && sum.count > 1
-            && (sum.count > count_max || sum.bytes > bytes_max)
-        {
-            self.drop_first(&key, ground);
+        while sum.count > 1 && (sum.count > count_max || sum.bytes > bytes_max) {
+            self.drop_first(&key, &mut sum, ctx);
         }
-        self.first(&key).map_or(u64::MAX, |message| message.expires_ms)
+        self.sums.insert(key, sum);
+        self.messages.get(&(key, sum.first())).map_or(u64::MAX, |said| said.message.expires_ms)
+    }
+
+    fn sum(&self, key: &Key) -> Sum {
+        self.sums.get(key).copied().unwrap_or_default()
     }
 
     fn insert(&mut self, key: Key, message: Message, payer: Payer) -> bool {
-        let sum = self.sums.entry(key).or_default();
-        sum.count += 1;
-        sum.bytes += message.data.len();
-        sum.expires_ms = message.expires_ms;
         if let Some(id) = message.message_id {
             self.named.insert((voice(&key, &message.member), id), message.offset);
         }
@@ -107,35 +133,41 @@ impl History {
         self.messages.insert((key, offset), Said { message: Arc::new(message), payer }).is_none()
     }
 
-    fn drop_first(&mut self, key: &Key, ground: &mut Ground) {
-        let Some(offset) = self.first(key).map(|message| message.offset) else { return };
-        let Some(Said { message, payer }) = self.messages.remove(&(*key, offset)) else { return };
-        ground.storage.drop(payer, load(message.data.len()));
+    fn drop_first(&mut self, key: &Key, sum: &mut Sum, ctx: &mut ApplyContext) {
+        let said = self.messages.remove(&(*key, sum.first()));
+        sum.count -= 1;
+        let Some(Said { message, payer }) = said else { return };
+        sum.bytes -= message.data.len();
+        ctx.storage.drop(payer, load(message.data.len()));
         if let Some(id) = message.message_id {
             self.named.remove(&(voice(key, &message.member), id));
-        }
-        if let Some(sum) = self.sums.get_mut(key) {
-            sum.count -= 1;
-            sum.bytes -= message.data.len();
-            if sum.count == 0 {
-                self.sums.remove(key);
-            }
         }
     }
 
     /// Drops a room's expired messages; says how many that were.
-    pub(super) fn expire(&mut self, key: &Key, ground: &mut Ground) -> usize {
-        let mut dropped = 0;
-        while self.first(key).is_some_and(|message| message.expires_ms <= ground.now_ms) {
-            self.drop_first(key, ground);
-            dropped += 1;
+    pub(super) fn expire(&mut self, key: &Key, ctx: &mut ApplyContext) -> usize {
+        let mut sum = self.sum(key);
+        let before = sum.count;
+        while sum.count > 0
+            && self
+                .messages
+                .get(&(*key, sum.first()))
+                .is_none_or(|said| said.message.expires_ms <= ctx.now_ms)
+        {
+            self.drop_first(key, &mut sum, ctx);
         }
-        dropped
+        if sum.count == 0 {
+            self.sums.remove(key);
+        } else if sum.count < before {
+            self.sums.insert(*key, sum);
+        }
+        before - sum.count
     }
 
     /// The oldest message, over or not.
     pub(super) fn first(&self, key: &Key) -> Option<&Arc<Message>> {
-        self.messages.range((*key, 0)..=(*key, u64::MAX)).next().map(|(_, said)| &said.message)
+        let sum = self.sums.get(key)?;
+        self.messages.get(&(*key, sum.first())).map(|said| &said.message)
     }
 
     /// The message that a member named so.
@@ -150,39 +182,32 @@ impl History {
         messages.filter(move |message| now_ms < message.expires_ms)
     }
 
-    /// Messages after an offset, oldest first, up to `count_max` and `bytes_max` (at least one).
-    pub(super) fn after(
-        &self,
-        key: &Key,
-        after: u64,
-        count_max: usize,
-        bytes_max: usize,
-        now_ms: u64,
-    ) -> Vec<Arc<Message>> {
-        let mut bytes = 0;
-        let mut found: Vec<Arc<Message>> = Vec::new();
-        for message in self.alive(key, after.saturating_add(1), now_ms).take(count_max) {
-            bytes += message.data.len();
-            if !found.is_empty() && bytes > bytes_max {
-                break;
-            }
-            found.push(message.clone());
-        }
-        found
+    /// Messages after an offset, oldest first.
+    pub(super) fn after(&self, key: &Key, page: Page, now_ms: u64) -> Vec<Arc<Message>> {
+        page.take(self.alive(key, page.after.saturating_add(1), now_ms), |message| message.data.len())
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::state) fn len(&self) -> usize {
         self.messages.len()
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&Key, &Arc<Message>, Payer)> {
+    pub(in crate::state) fn iter(&self) -> impl Iterator<Item = (&Key, &Arc<Message>, Payer)> {
         self.messages.iter().map(|((key, _), said)| (key, &said.message, said.payer))
     }
 
     /// Takes a message as a snapshot has it; false if that cannot be.
-    pub(super) fn restore(&mut self, key: Key, message: Message, payer: Payer, ground: &mut Ground) -> bool {
-        let before = self.sums.get(&key).copied().unwrap_or_default();
-        let sound = before.count < ROOM_MESSAGES_MAX && before.expires_ms <= message.expires_ms;
-        sound && ground.storage.restore(payer, load(message.data.len())) && self.insert(key, message, payer)
+    pub(super) fn restore(
+        &mut self,
+        key: Key,
+        message: Message,
+        payer: Payer,
+        ctx: &mut ApplyContext,
+    ) -> bool {
+        let before = self.sum(&key);
+        let sound = before.count < ROOM_MESSAGES_MAX
+            && (before.count == 0 || message.offset.checked_sub(1) == Some(before.last))
+            && before.expires_ms <= message.expires_ms;
+        self.sums.insert(key, before.with(&message));
+        sound && ctx.storage.restore(payer, load(message.data.len())) && self.insert(key, message, payer)
     }
 }

@@ -11,13 +11,13 @@ fn charge(count: u32) -> Charge {
     Charge { client: client("ann"), tier: Tier::Signal, count, limit: 5, window_ms: 1000 }
 }
 
-fn poll() -> Ask {
+fn poll() -> Op {
     let key = Key::derive(Domain::Mailbox, &[b"ann"]);
-    Ask::Mailbox(mailbox::Ask { key, verb: mailbox::Verb::Drain { bytes_max: 1 } })
+    Op::Mailbox(mailbox::Op { key, action: mailbox::Action::Drain { bytes_max: 1 } })
 }
 
 fn left(lab: &Lab) -> u32 {
-    lab.state.balance(&charge(1), lab.now_ms).remaining
+    lab.read(query::Balance(charge(1))).remaining
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn clients_and_tiers_have_windows_of_their_own() {
 fn a_charge_made_afterwards_takes_what_is_left() {
     let mut lab = Lab::new();
     for (count, remaining) in [(3, 2), (3, 0), (u32::MAX, 0)] {
-        let command = lab.charged(charge(count), Ask::Spend);
+        let command = lab.charged(charge(count), Op::Spend);
         let answer = lab.carry_out(command);
         assert_eq!(answer.outcome, Ok(Outcome::Spent));
         assert_eq!(answer.balance.unwrap().remaining, remaining);
@@ -85,7 +85,7 @@ fn a_charge_made_afterwards_takes_what_is_left() {
 fn a_charge_made_before_is_taken_in_full_or_refused() {
     let mut lab = Lab::new();
     for (count, paid, remaining) in [(3, true, 2), (3, false, 2), (2, true, 0), (1, false, 0)] {
-        let command = lab.charged(charge(count), Ask::Pay);
+        let command = lab.charged(charge(count), Op::Pay);
         let answer = lab.carry_out(command);
         match answer.outcome {
             Ok(outcome) => assert!(paid && outcome == Outcome::Spent, "{count}"),
@@ -109,7 +109,8 @@ fn a_lowered_limit_counts_at_once() {
 #[test]
 fn other_refusals_cost_what_success_costs() {
     let mut lab = Lab::new();
-    let command = lab.charged(charge(1), super::transfer::about("t", super::super::transfer::Verb::Discard));
+    let command =
+        lab.charged(charge(1), super::transfer::about("t", super::super::transfer::Action::Discard));
     let answer = lab.carry_out(command);
     assert!(answer.outcome.is_err());
     assert_eq!(answer.balance.unwrap().remaining, 4);

@@ -2,9 +2,9 @@ use proptest::prelude::*;
 
 use super::super::body::Body;
 use super::super::codec::{Error, READ, WRITTEN, decode_answers, encode_answers};
+use super::super::leader_rules::{Ages, Owner, Share, Shares};
 use super::super::limits::{COMMANDS_PER_PROPOSAL_MAX, FLOORS_PER_PROPOSAL_MAX, NAME_BYTES_MAX};
-use super::super::rules::{Ages, Owner, Share, Shares};
-use super::super::{mailbox, rendezvous};
+use super::super::{invite_code, mailbox};
 use super::properties::{command, history};
 use super::transfer::put;
 use super::*;
@@ -34,7 +34,7 @@ fn bodies_are_not_copied() {
     let encoded = two_puts().encode();
     let payload = encoded.payload();
     let decoded = Proposal::decode(&encoded.header, payload.clone()).unwrap();
-    let (second, _) = decoded.commands[1].ask.body().unwrap();
+    let (second, _) = decoded.commands[1].op.body().unwrap();
     assert_eq!(second.bytes().as_ptr(), payload[4..].as_ptr());
 }
 
@@ -61,17 +61,17 @@ fn limits_hold_before_anything_is_believed() {
     let mut lab = Lab::new();
     let big = Body::new(vec![0; 49_153].into());
     let mut too_big = put("t", 0, 1, "");
-    if let super::super::transfer::Verb::Put { body, .. } = &mut too_big.verb {
+    if let super::super::transfer::Action::Put { body, .. } = &mut too_big.action {
         *body = big;
     }
     assert_eq!(recoded(&proposal(vec![lab.command(too_big)])), Err(Error::Limit));
 
-    let verb = rendezvous::Verb::Register { peer: "p".repeat(NAME_BYTES_MAX + 1), ttl_ms: 1 };
+    let action = invite_code::Action::Register { peer: "p".repeat(NAME_BYTES_MAX + 1), ttl_ms: 1 };
     let key = Key::derive(Domain::Rendezvous, &[]);
-    let long = lab.command(Ask::Rendezvous(rendezvous::Ask { key, verb }));
+    let long = lab.command(Op::Rendezvous(invite_code::Op { key, action }));
     assert_eq!(recoded(&proposal(vec![long])), Err(Error::Limit));
 
-    let spends = vec![lab.command(Ask::Spend); COMMANDS_PER_PROPOSAL_MAX];
+    let spends = vec![lab.command(Op::Spend); COMMANDS_PER_PROPOSAL_MAX];
     assert!(recoded(&proposal(spends.clone())).is_ok());
     assert_eq!(recoded(&proposal([&spends[..], &spends[..1]].concat())), Err(Error::Malformed));
     let floors = vec![(1, 1); FLOORS_PER_PROPOSAL_MAX + 1];
@@ -113,11 +113,11 @@ proptest! {
             tier: super::super::allowance::Tier::Poll,
             count: charge[0], limit: charge[1], window_ms: charge[2],
         };
-        let memo = Memo { key: charge.client, ttl_ms };
-        let ask = put("t", 2000, 2047, "x").into();
+        let idempotency_key = IdempotencyKey { key: charge.client, ttl_ms };
+        let op = put("t", 2000, 2047, "x").into();
         let id = RequestId { origin: id.0, seq: id.1 };
         let owner = Some(Owner { client: charge.client, network: Some(charge.client) });
-        let command = Command { id, charge: Some(charge), owner, memo: Some(memo), ask };
+        let command = Command { id, charge: Some(charge), owner, idempotency_key: Some(idempotency_key), op };
         let share = Share { bytes: u64::MAX, keys: u32::MAX, mailboxes: u32::MAX, rooms: u32::MAX };
         let shares = Some(Shares { client: share, network: share, reserve_bytes: u64::MAX, reserve_client_bytes: u64::MAX });
         let ages = Ages { transfer_max_ms: u64::MAX, exchange_max_ms: u64::MAX };

@@ -1,5 +1,5 @@
 use super::super::limits::{MAILBOX_BYTES_MAX, MAILBOX_HEAD_MS, MAILBOX_SIGNALS_MAX, PAYLOAD_BYTES_MAX};
-use super::super::mailbox::{Ask, Kind, Message, Outcome, Refusal, Verb};
+use super::super::mailbox::{Action, Kind, Message, Op, Outcome, Refusal};
 use super::super::outcome;
 use super::*;
 
@@ -9,17 +9,17 @@ fn key() -> Key {
     Key::derive(Domain::Mailbox, &[b"bob"])
 }
 
-fn push_for(text: &str, ttl_ms: u32) -> Ask {
-    let verb = Verb::Push { from: "alice".into(), kind: Kind::Ready, payload: body(text), ttl_ms };
-    Ask { key: key(), verb }
+fn push_for(text: &str, ttl_ms: u32) -> Op {
+    let action = Action::Push { from: "alice".into(), kind: Kind::Ready, payload: body(text), ttl_ms };
+    Op { key: key(), action }
 }
 
-fn push(text: &str) -> Ask {
+fn push(text: &str) -> Op {
     push_for(text, TTL_MS)
 }
 
 fn drain(lab: &mut Lab, bytes_max: u32) -> Vec<Message> {
-    match lab.ask(Ask { key: key(), verb: Verb::Drain { bytes_max } }) {
+    match lab.ask(Op { key: key(), action: Action::Drain { bytes_max } }) {
         Ok(outcome::Outcome::Mailbox(Outcome::Messages(messages))) => messages,
         other => panic!("a drain is never refused: {other:?}"),
     }
@@ -40,14 +40,14 @@ fn signals_come_out_in_order_each_once() {
     assert_eq!(lab.effects, vec![Effect::Wake(Domain::Mailbox, key())]);
     lab.wait(5);
     assert_eq!(lab.ask(push("two")), queued(2));
-    assert_eq!(lab.state.waiting(&key(), lab.now_ms), 2);
+    assert_eq!(lab.read(query::Waiting(key())), 2);
     let messages = drain(&mut lab, u32::MAX);
     assert_eq!(texts(&messages), ["one", "two"]);
     let first = &messages[0];
     assert_eq!((first.seq, first.from.as_str(), first.kind), (1, "alice", Kind::Ready));
     assert_eq!((first.at_ms, first.expires_ms), (MORNING_MS, MORNING_MS + u64::from(TTL_MS)));
     assert_eq!(drain(&mut lab, u32::MAX), vec![]);
-    assert_eq!(lab.state.waiting(&key(), lab.now_ms), 0);
+    assert_eq!(lab.read(query::Waiting(key())), 0);
 }
 
 #[test]
@@ -68,7 +68,7 @@ fn a_mailbox_is_bounded_in_signals() {
     assert!(lab.apply(Vec::new(), commands).iter().all(|answer| answer.outcome.is_ok()));
     assert_eq!(lab.ask(push("x")), Err(Refusal::Full.into()));
     lab.wait(u64::from(TTL_MS));
-    assert_eq!(lab.state.waiting(&key(), lab.now_ms), 0);
+    assert_eq!(lab.read(query::Waiting(key())), 0);
     assert_eq!(lab.ask(push("x")), queued(MAILBOX_SIGNALS_MAX as u64 + 1));
 }
 
@@ -91,7 +91,7 @@ fn an_expired_signal_is_neither_counted_nor_given() {
     lab.ask(push_for("short", 10)).unwrap();
     lab.ask(push_for("longer", 2000)).unwrap();
     lab.wait(10);
-    assert_eq!(lab.state.waiting(&key(), lab.now_ms), 2);
+    assert_eq!(lab.read(query::Waiting(key())), 2);
     assert_eq!(texts(&drain(&mut lab, u32::MAX)), ["long", "longer"]);
 }
 

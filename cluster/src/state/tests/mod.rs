@@ -5,18 +5,19 @@
 
 mod allowance;
 mod codec;
-mod exchange;
 mod expiry;
+mod invite_codes_and_devices;
 mod mailbox;
 mod model;
-mod names;
+mod negotiation;
 mod once;
 mod properties;
+mod reads;
 mod room;
 mod shares;
 mod snapshot;
 mod socket;
-mod storage;
+mod storage_quota;
 mod transfer;
 
 use bytes::Bytes;
@@ -24,11 +25,12 @@ use bytes::Bytes;
 use super::State;
 use super::allowance::Charge;
 use super::body::Body;
-use super::command::{Ask, Command, Memo, Proposal};
+use super::command::{Command, IdempotencyKey, Op, Proposal};
 use super::effect::Effect;
 use super::id::{Digest, Domain, Key, RequestId};
+use super::leader_rules::Rules;
 use super::outcome::{Answer, Outcome, Refusal};
-use super::rules::Rules;
+use super::query::{self, Page, Query};
 
 /// A day in November 2023.
 const MORNING_MS: u64 = 1_700_000_000_000;
@@ -61,29 +63,34 @@ impl Lab {
         self.now_ms += ms;
     }
 
-    fn ask(&mut self, ask: impl Into<Ask>) -> Result<Outcome, Refusal> {
-        let command = self.command(ask);
+    fn read<Q: Query>(&self, query: Q) -> Q::Answer {
+        query.answer(&self.state, self.now_ms)
+    }
+
+    fn ask(&mut self, op: impl Into<Op>) -> Result<Outcome, Refusal> {
+        let command = self.command(op);
         self.carry_out(command).outcome
     }
 
-    fn command(&mut self, ask: impl Into<Ask>) -> Command {
+    fn command(&mut self, op: impl Into<Op>) -> Command {
         self.seq += 1;
         Command {
             id: RequestId { origin: 1, seq: self.seq },
             charge: None,
             owner: None,
-            memo: None,
-            ask: ask.into(),
+            idempotency_key: None,
+            op: op.into(),
         }
     }
 
-    fn charged(&mut self, charge: Charge, ask: impl Into<Ask>) -> Command {
-        Command { charge: Some(charge), ..self.command(ask) }
+    fn charged(&mut self, charge: Charge, op: impl Into<Op>) -> Command {
+        Command { charge: Some(charge), ..self.command(op) }
     }
 
-    fn memoed(&mut self, name: &str, ask: impl Into<Ask>) -> Command {
-        let memo = Memo { key: Key::derive(Domain::Memo, &[name.as_bytes()]), ttl_ms: 120_000 };
-        Command { memo: Some(memo), ..self.command(ask) }
+    fn memoed(&mut self, name: &str, op: impl Into<Op>) -> Command {
+        let idempotency_key =
+            IdempotencyKey { key: Key::derive(Domain::IdempotencyKey, &[name.as_bytes()]), ttl_ms: 120_000 };
+        Command { idempotency_key: Some(idempotency_key), ..self.command(op) }
     }
 
     fn carry_out(&mut self, command: Command) -> Answer {
@@ -110,9 +117,9 @@ impl Lab {
 fn audit(state: &State) {
     let restored = reread(state);
     assert_eq!(restored.stored_bytes(), state.stored_bytes(), "stored bytes");
-    assert_eq!(restored.ground.storage.accounts(), state.ground.storage.accounts(), "accounts");
-    assert_eq!(restored.ground.bodies.refs(), state.ground.bodies.refs(), "references");
-    assert_eq!(restored.ground.agenda, state.ground.agenda, "agenda");
+    assert_eq!(restored.ctx.storage.accounts(), state.ctx.storage.accounts(), "accounts");
+    assert_eq!(restored.ctx.blobs.refs(), state.ctx.blobs.refs(), "references");
+    assert_eq!(restored.ctx.expiry_queue, state.ctx.expiry_queue, "agenda");
     assert_eq!(restored.counts(), state.counts(), "counts");
     assert_eq!(restored.fingerprint(), state.fingerprint(), "fingerprint");
 }
@@ -132,50 +139,23 @@ fn digest(text: &str) -> Digest {
     Digest::of(text.as_bytes())
 }
 
-impl From<super::transfer::Ask> for Ask {
-    fn from(ask: super::transfer::Ask) -> Self {
-        Self::Transfer(ask)
-    }
+macro_rules! ops {
+    ($($noun:ident => $variant:ident),*) => {$(
+        impl From<super::$noun::Op> for Op {
+            fn from(op: super::$noun::Op) -> Self {
+                Self::$variant(op)
+            }
+        }
+    )*};
 }
 
-impl From<super::exchange::Ask> for Ask {
-    fn from(ask: super::exchange::Ask) -> Self {
-        Self::Exchange(ask)
-    }
-}
-
-impl From<super::mailbox::Ask> for Ask {
-    fn from(ask: super::mailbox::Ask) -> Self {
-        Self::Mailbox(ask)
-    }
-}
-
-impl From<super::host::Ask> for Ask {
-    fn from(ask: super::host::Ask) -> Self {
-        Self::Host(ask)
-    }
-}
-
-impl From<super::socket::Ask> for Ask {
-    fn from(ask: super::socket::Ask) -> Self {
-        Self::Socket(ask)
-    }
-}
-
-impl From<super::room::Ask> for Ask {
-    fn from(ask: super::room::Ask) -> Self {
-        Self::Room(ask)
-    }
-}
-
-impl From<super::claim::Ask> for Ask {
-    fn from(ask: super::claim::Ask) -> Self {
-        Self::Claim(ask)
-    }
-}
-
-impl From<super::ticket::Ask> for Ask {
-    fn from(ask: super::ticket::Ask) -> Self {
-        Self::Ticket(ask)
-    }
-}
+ops!(
+    transfer => Transfer,
+    negotiation => Negotiation,
+    mailbox => Mailbox,
+    incarnation => Incarnation,
+    socket => Socket,
+    room => Room,
+    mailbox_claim => Claim,
+    ticket => Ticket
+);

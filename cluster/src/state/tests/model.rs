@@ -52,9 +52,9 @@ impl Model {
         if let Some(charge) = command.charge {
             self.spend(&charge)?;
         }
-        match command.ask {
-            Ask::Transfer(ask) => self.transfer(ask).map(Into::into).map_err(Into::into),
-            Ask::Mailbox(ask) => Ok(self.mailbox(ask).into()),
+        match command.op {
+            Op::Transfer(op) => self.transfer(op).map(Into::into).map_err(Into::into),
+            Op::Mailbox(op) => Ok(self.mailbox(op).into()),
             other => panic!("not modelled: {other:?}"),
         }
     }
@@ -71,9 +71,9 @@ impl Model {
         Ok(())
     }
 
-    fn transfer(&mut self, ask: transfer::Ask) -> Result<transfer::Outcome, transfer::Refusal> {
-        use transfer::{Outcome, Refusal, Verb};
-        let expires_ms = self.now_ms + u64::from(ask.ttl_ms.max(1));
+    fn transfer(&mut self, op: transfer::Op) -> Result<transfer::Outcome, transfer::Refusal> {
+        use transfer::{Action, Outcome, Refusal};
+        let expires_ms = self.now_ms + u64::from(op.ttl_ms.max(1));
         let fresh = |total: u16| Transfer {
             chunks: vec![None; total.into()],
             delivered: vec![false; total.into()],
@@ -82,31 +82,31 @@ impl Model {
             expires_ms,
         };
         let in_range = |total: u16| (1..=2048).contains(&total);
-        let live = self.transfers.get_mut(&ask.key);
-        let outcome = match (ask.verb, live) {
-            (Verb::Open { total }, _) if !in_range(total) => return Err(Refusal::OutOfRange),
-            (Verb::Open { total }, Some(live)) if live.chunks.len() != total.into() => {
+        let live = self.transfers.get_mut(&op.key);
+        let outcome = match (op.action, live) {
+            (Action::Open { total }, _) if !in_range(total) => return Err(Refusal::OutOfRange),
+            (Action::Open { total }, Some(live)) if live.chunks.len() != total.into() => {
                 return Err(Refusal::TotalMismatch);
             }
-            (Verb::Open { .. }, Some(_)) => Outcome::Opened { created: false },
-            (Verb::Open { total }, None) => {
-                self.acknowledgements.remove(&ask.key);
-                self.transfers.insert(ask.key, fresh(total));
+            (Action::Open { .. }, Some(_)) => Outcome::Opened { created: false },
+            (Action::Open { total }, None) => {
+                self.acknowledgements.remove(&op.key);
+                self.transfers.insert(op.key, fresh(total));
                 Outcome::Opened { created: true }
             }
-            (Verb::Put { index, total: Some(total), .. }, _) if !in_range(total) || index >= total => {
+            (Action::Put { index, total: Some(total), .. }, _) if !in_range(total) || index >= total => {
                 return Err(Refusal::OutOfRange);
             }
-            (Verb::Put { total: Some(total), .. }, Some(live)) if live.chunks.len() != total.into() => {
+            (Action::Put { total: Some(total), .. }, Some(live)) if live.chunks.len() != total.into() => {
                 return Err(Refusal::TotalMismatch);
             }
-            (Verb::Put { total: None, .. }, None) => return Err(Refusal::Absent),
-            (Verb::Put { index, total, encoding, body, .. }, live) => {
+            (Action::Put { total: None, .. }, None) => return Err(Refusal::Absent),
+            (Action::Put { index, total, encoding, body, .. }, live) => {
                 let live = match live {
                     Some(live) => live,
                     None => {
-                        self.acknowledgements.remove(&ask.key);
-                        self.transfers.entry(ask.key).or_insert(fresh(total.unwrap()))
+                        self.acknowledgements.remove(&op.key);
+                        self.transfers.entry(op.key).or_insert(fresh(total.unwrap()))
                     }
                 };
                 match live.chunks.get(usize::from(index)) {
@@ -120,8 +120,8 @@ impl Model {
                     }
                 }
             }
-            (Verb::Take | Verb::Touch, None) => Outcome::Absent,
-            (Verb::Take, Some(live)) => {
+            (Action::Take | Action::Touch, None) => Outcome::Absent,
+            (Action::Take, Some(live)) => {
                 let next = (0..live.chunks.len()).find(|&n| live.chunks[n].is_some() && !live.delivered[n]);
                 match next {
                     Some(index) => {
@@ -132,15 +132,15 @@ impl Model {
                     }
                     None if !live.delivered.iter().all(|it| *it) => Outcome::Waiting,
                     None if live.acknowledged => {
-                        self.transfers.remove(&ask.key);
+                        self.transfers.remove(&op.key);
                         Outcome::Done
                     }
                     None => Outcome::Done,
                 }
             }
-            (Verb::Acknowledge { existing: true }, None) => return Err(Refusal::Absent),
-            (Verb::Acknowledge { existing }, live) => {
-                self.acknowledgements.insert(ask.key, expires_ms);
+            (Action::Acknowledge { existing: true }, None) => return Err(Refusal::Absent),
+            (Action::Acknowledge { existing }, live) => {
+                self.acknowledgements.insert(op.key, expires_ms);
                 if let Some(live) = live {
                     live.acknowledged = true;
                     if existing && live.chunks.iter().all(Option::is_some) {
@@ -150,24 +150,24 @@ impl Model {
                 }
                 Outcome::Acknowledged
             }
-            (Verb::Discard, None) => return Err(Refusal::Absent),
-            (Verb::Discard, Some(_)) => {
-                self.transfers.remove(&ask.key);
-                self.acknowledgements.remove(&ask.key);
+            (Action::Discard, None) => return Err(Refusal::Absent),
+            (Action::Discard, Some(_)) => {
+                self.transfers.remove(&op.key);
+                self.acknowledgements.remove(&op.key);
                 Outcome::Discarded
             }
-            (Verb::Touch, Some(_)) => Outcome::Touched,
+            (Action::Touch, Some(_)) => Outcome::Touched,
         };
-        if let Some(live) = self.transfers.get_mut(&ask.key) {
+        if let Some(live) = self.transfers.get_mut(&op.key) {
             live.expires_ms = expires_ms;
         }
         Ok(outcome)
     }
 
-    fn mailbox(&mut self, ask: mailbox::Ask) -> mailbox::Outcome {
-        match ask.verb {
-            mailbox::Verb::Push { from, kind, payload, ttl_ms } => {
-                let mailbox = self.mailboxes.entry(ask.key).or_default();
+    fn mailbox(&mut self, op: mailbox::Op) -> mailbox::Outcome {
+        match op.action {
+            mailbox::Action::Push { from, kind, payload, ttl_ms } => {
+                let mailbox = self.mailboxes.entry(op.key).or_default();
                 mailbox.last_seq += 1;
                 let (seq, at_ms) = (mailbox.last_seq, self.now_ms);
                 let expires_ms = at_ms + u64::from(ttl_ms.max(1));
@@ -175,8 +175,8 @@ impl Model {
                 mailbox.messages.push(mailbox::Message { seq, from, kind, payload, at_ms, expires_ms });
                 mailbox::Outcome::Queued { seq }
             }
-            mailbox::Verb::Drain { bytes_max } => {
-                let Some(mailbox) = self.mailboxes.get_mut(&ask.key) else {
+            mailbox::Action::Drain { bytes_max } => {
+                let Some(mailbox) = self.mailboxes.get_mut(&op.key) else {
                     return mailbox::Outcome::Messages(Vec::new());
                 };
                 let mut given = 0;
@@ -190,7 +190,7 @@ impl Model {
                 }
                 mailbox::Outcome::Messages(mailbox.messages.drain(..given).collect())
             }
-            mailbox::Verb::Acknowledge { .. } => panic!("not modelled: sockets"),
+            mailbox::Action::Acknowledge { .. } => panic!("not modelled: sockets"),
         }
     }
 
@@ -198,9 +198,12 @@ impl Model {
         for name in 0_u8..3 {
             let key = Key::derive(Domain::Transfer, &[&[name]]);
             let model = self.transfers.get(&key);
-            let view = state.transfer(&key, self.now_ms);
+            let view = query::Transfer(key).answer(state, self.now_ms);
             assert_eq!(view.is_some(), model.is_some());
-            assert_eq!(state.acknowledged(&key, self.now_ms), self.acknowledgements.contains_key(&key));
+            assert_eq!(
+                query::Acknowledged(key).answer(state, self.now_ms),
+                self.acknowledgements.contains_key(&key)
+            );
             if let (Some(view), Some(model)) = (view, model) {
                 assert_eq!(view.expires_ms, model.expires_ms);
                 assert_eq!(view.acknowledged, model.acknowledged);
@@ -208,14 +211,15 @@ impl Model {
                 for (index, chunk) in (0..).zip(&model.chunks) {
                     let within = view.received.iter().any(|(first, last)| (first..=last).contains(&&index));
                     assert_eq!(within, chunk.is_some());
-                    let read =
-                        state.chunk(&key, index, self.now_ms).map(|(encoding, _, body)| (encoding, body));
+                    let read = query::Chunk(key, index)
+                        .answer(state, self.now_ms)
+                        .map(|(encoding, _, body)| (encoding, body));
                     assert_eq!(read, chunk.clone().filter(|_| !model.freed));
                 }
             }
             let key = Key::derive(Domain::Mailbox, &[&[name]]);
             let waiting = self.mailboxes.get(&key).map_or(0, |mailbox| mailbox.messages.len());
-            assert_eq!(state.waiting(&key, self.now_ms), waiting);
+            assert_eq!(query::Waiting(key).answer(state, self.now_ms), waiting);
         }
         assert_eq!(state.counts().transfers, self.transfers.len());
         assert_eq!(state.counts().mailboxes, self.mailboxes.len());
@@ -229,9 +233,9 @@ proptest! {
     #[test]
     fn the_state_does_what_the_model_does(steps in history(
         (prop::option::weighted(0.2, charge()), prop_oneof![
-            3 => transfer_ask().prop_map(Ask::Transfer),
-            1 => mailbox_ask().prop_map(Ask::Mailbox),
-        ]).prop_map(|(charge, ask)| Command { id: RequestId { origin: 0, seq: 0 }, charge, owner: None, memo: None, ask })
+            3 => transfer_ask().prop_map(Op::Transfer),
+            1 => mailbox_ask().prop_map(Op::Mailbox),
+        ]).prop_map(|(charge, op)| Command { id: RequestId { origin: 0, seq: 0 }, charge, owner: None, idempotency_key: None, op })
     )) {
         let mut lab = Lab::new();
         let mut model = Model::default();

@@ -1,8 +1,8 @@
-//! Once: replay by request id, memos by callers' own names.
+//! Once: replay by request id, idempotency keys by callers' own names.
 
 use super::super::allowance::{Charge, Tier};
 use super::super::limits::ORIGIN_SILENT_MS_MAX;
-use super::super::transfer::Verb;
+use super::super::transfer::Action;
 use super::transfer::{about, chunk, put};
 use super::*;
 
@@ -16,7 +16,7 @@ fn a_retry_finds_the_answer_and_changes_nothing() {
     let mut lab = Lab::new();
     lab.ask(put("t", 0, 2, "zero")).unwrap();
     lab.ask(put("t", 1, 2, "one")).unwrap();
-    let take = lab.charged(charge(5), about("t", Verb::Take));
+    let take = lab.charged(charge(5), about("t", Action::Take));
     let first = lab.carry_out(take.clone());
     assert_eq!(first.outcome, chunk(0, 2, "zero"));
     let before = lab.state.fingerprint();
@@ -29,7 +29,7 @@ fn a_retry_finds_the_answer_and_changes_nothing() {
 #[test]
 fn a_refusal_is_remembered_too() {
     let mut lab = Lab::new();
-    let refused = lab.charged(charge(0), about("t", Verb::Take));
+    let refused = lab.charged(charge(0), about("t", Action::Take));
     let first = lab.carry_out(refused.clone());
     assert!(matches!(first.outcome, Err(Refusal::Allowance { .. })));
     lab.wait(1000);
@@ -82,33 +82,33 @@ fn a_caller_gets_the_same_answer_again_under_its_own_name() {
     let mut lab = Lab::new();
     lab.ask(put("t", 0, 2, "zero")).unwrap();
     lab.ask(put("t", 1, 2, "one")).unwrap();
-    let first = lab.memoed("mine", about("t", Verb::Take));
-    let memo_key = first.memo.unwrap().key;
+    let first = lab.memoed("mine", about("t", Action::Take));
+    let memo_key = first.idempotency_key.unwrap().key;
     let answer = lab.carry_out(first);
     assert_eq!((answer.outcome.clone(), answer.replayed), (chunk(0, 2, "zero"), false));
     assert_eq!(lab.state.counts().bodies, 2, "a memo shares its body with the chunk");
-    let second = Command { charge: Some(charge(0)), ..lab.memoed("mine", about("t", Verb::Take)) };
+    let second = Command { charge: Some(charge(0)), ..lab.memoed("mine", about("t", Action::Take)) };
     let again = lab.carry_out(second.clone());
     assert_eq!(again, Answer { replayed: true, ..answer });
     assert_eq!(lab.carry_out(second), again);
-    assert_eq!(lab.state.memo(&memo_key, lab.now_ms), Some(again));
-    assert_eq!(lab.state.transfer(&super::transfer::key("t"), lab.now_ms).unwrap().delivered, 1);
+    assert_eq!(lab.read(query::Remembered(memo_key)), Some(again));
+    assert_eq!(lab.read(query::Transfer(super::transfer::key("t"))).unwrap().delivered, 1);
 }
 
 #[test]
 fn a_memo_keeps_its_chunk_when_the_transfer_is_gone_and_ends_in_time() {
     let mut lab = Lab::new();
     lab.ask(put("t", 0, 1, "zero")).unwrap();
-    let first = lab.memoed("mine", about("t", Verb::Take));
-    let memo_key = first.memo.unwrap().key;
+    let first = lab.memoed("mine", about("t", Action::Take));
+    let memo_key = first.idempotency_key.unwrap().key;
     lab.carry_out(first);
-    lab.ask(about("t", Verb::Discard)).unwrap();
+    lab.ask(about("t", Action::Discard)).unwrap();
     assert_eq!((lab.state.counts().chunks, lab.state.counts().bodies), (0, 1));
     lab.wait(119_999);
-    assert_eq!(lab.state.memo(&memo_key, lab.now_ms).unwrap().outcome, chunk(0, 1, "zero"));
+    assert_eq!(lab.read(query::Remembered(memo_key)).unwrap().outcome, chunk(0, 1, "zero"));
     lab.wait(1);
-    assert_eq!(lab.state.memo(&memo_key, lab.now_ms), None);
-    let again = lab.memoed("mine", about("t", Verb::Take));
+    assert_eq!(lab.read(query::Remembered(memo_key)), None);
+    let again = lab.memoed("mine", about("t", Action::Take));
     assert!(!lab.carry_out(again).replayed);
     assert_eq!(lab.state.counts().bodies, 0);
 }
@@ -118,8 +118,8 @@ fn a_refusal_for_want_of_allowance_is_not_kept_for_the_caller() {
     let mut lab = Lab::new();
     let poor = Command { charge: Some(charge(0)), ..lab.memoed("mine", put("t", 0, 1, "zero")) };
     assert!(matches!(lab.carry_out(poor).outcome, Err(Refusal::Allowance { .. })));
-    assert_eq!(lab.state.counts().memos, 0);
+    assert_eq!(lab.state.counts().idempotency_keys, 0);
     let rich = Command { charge: Some(charge(9)), ..lab.memoed("mine", put("t", 0, 1, "zero")) };
     assert!(lab.carry_out(rich).outcome.is_ok());
-    assert_eq!(lab.state.counts().memos, 1);
+    assert_eq!(lab.state.counts().idempotency_keys, 1);
 }

@@ -3,11 +3,12 @@
 use proptest::prelude::*;
 
 use super::super::allowance::{Charge, Tier};
-use super::super::rules::{Ages, Owner, Share, Shares};
+use super::super::leader_rules::{Ages, Owner, Share, Shares};
 use super::super::transfer::Encoding;
 use super::super::weight::Kind;
 use super::super::{
-    claim, device, exchange, host, mailbox, member, rendezvous, room, socket, ticket, transfer,
+    device, disk_binding, incarnation, invite_code, mailbox, mailbox_claim, negotiation, room, socket,
+    ticket, transfer,
 };
 use super::*;
 
@@ -30,48 +31,52 @@ fn total() -> impl Strategy<Value = u16> {
     prop_oneof![6 => Just(3_u16), 2 => 1_u16..4, 1 => Just(70_u16), 1 => prop_oneof![Just(0), Just(2049)]]
 }
 
-pub(super) fn transfer_ask() -> impl Strategy<Value = transfer::Ask> {
+pub(super) fn transfer_ask() -> impl Strategy<Value = transfer::Op> {
     let encoding = prop_oneof![5 => Just(Encoding::Base64), 1 => Just(Encoding::Text)];
     let put = (0_u16..4, prop::option::weighted(0.8, total()), encoding, text());
     let put = put.prop_map(|(index, total, encoding, text)| {
         let (digest, body) = (digest(&text), body(&text));
-        transfer::Verb::Put { index, total, digest, encoding, body }
+        transfer::Action::Put { index, total, digest, encoding, body }
     });
-    let verb = prop_oneof![
+    let action = prop_oneof![
         6 => put,
-        4 => Just(transfer::Verb::Take),
-        1 => total().prop_map(|total| transfer::Verb::Open { total }),
-        2 => any::<bool>().prop_map(|existing| transfer::Verb::Acknowledge { existing }),
-        1 => Just(transfer::Verb::Discard),
-        1 => Just(transfer::Verb::Touch),
+        4 => Just(transfer::Action::Take),
+        1 => total().prop_map(|total| transfer::Action::Open { total }),
+        2 => any::<bool>().prop_map(|existing| transfer::Action::Acknowledge { existing }),
+        1 => Just(transfer::Action::Discard),
+        1 => Just(transfer::Action::Touch),
     ];
-    (key(Domain::Transfer), ttl(), verb).prop_map(|(key, ttl_ms, verb)| transfer::Ask { key, ttl_ms, verb })
+    (key(Domain::Transfer), ttl(), action).prop_map(|(key, ttl_ms, action)| transfer::Op {
+        key,
+        ttl_ms,
+        action,
+    })
 }
 
-pub(super) fn mailbox_ask() -> impl Strategy<Value = mailbox::Ask> {
-    let push = (text(), text(), ttl()).prop_map(|(from, text, ttl_ms)| mailbox::Verb::Push {
+pub(super) fn mailbox_ask() -> impl Strategy<Value = mailbox::Op> {
+    let push = (text(), text(), ttl()).prop_map(|(from, text, ttl_ms)| mailbox::Action::Push {
         from,
         kind: mailbox::Kind::Offer,
         payload: body(&text),
         ttl_ms,
     });
-    let drain = (0_u32..6).prop_map(|bytes_max| mailbox::Verb::Drain { bytes_max });
-    let verb = prop_oneof![3 => push, 1 => drain];
-    (key(Domain::Mailbox), verb).prop_map(|(key, verb)| mailbox::Ask { key, verb })
+    let drain = (0_u32..6).prop_map(|bytes_max| mailbox::Action::Drain { bytes_max });
+    let action = prop_oneof![3 => push, 1 => drain];
+    (key(Domain::Mailbox), action).prop_map(|(key, action)| mailbox::Op { key, action })
 }
 
-fn exchange_ask() -> impl Strategy<Value = exchange::Ask> {
-    let role = prop_oneof![Just(exchange::Role::Offer), Just(exchange::Role::Answer)];
-    let verb = prop_oneof![
-        2 => prop::option::of(key(Domain::Pin)).prop_map(|pin| exchange::Verb::Create { id: 0, pin }),
-        2 => (role, text()).prop_map(|(role, text)| exchange::Verb::Put { role, envelope: body(&text) }),
-        1 => Just(exchange::Verb::Delete),
+fn exchange_ask() -> impl Strategy<Value = negotiation::Op> {
+    let role = prop_oneof![Just(negotiation::Role::Offer), Just(negotiation::Role::Answer)];
+    let action = prop_oneof![
+        2 => prop::option::of(key(Domain::Pin)).prop_map(|pin| negotiation::Action::Create { id: 0, pin }),
+        2 => (role, text()).prop_map(|(role, text)| negotiation::Action::Put { role, envelope: body(&text) }),
+        1 => Just(negotiation::Action::Delete),
     ];
-    (0_u8..3, ttl(), verb).prop_map(|(name, ttl_ms, mut verb)| {
-        if let exchange::Verb::Create { id, .. } = &mut verb {
+    (0_u8..3, ttl(), action).prop_map(|(name, ttl_ms, mut action)| {
+        if let negotiation::Action::Create { id, .. } = &mut action {
             *id = name.into();
         }
-        exchange::Ask { key: Key::derive(Domain::Exchange, &[&[name]]), ttl_ms, verb }
+        negotiation::Op { key: Key::derive(Domain::Negotiation, &[&[name]]), ttl_ms, action }
     })
 }
 
@@ -81,131 +86,133 @@ pub(super) fn charge() -> impl Strategy<Value = Charge> {
         .prop_map(|(client, tier, count, limit, window_ms)| Charge { client, tier, count, limit, window_ms })
 }
 
-fn attachment() -> impl Strategy<Value = host::Attachment> {
-    (host(), 0_u64..3).prop_map(|(host, connection)| host::Attachment { host, connection })
+fn attachment() -> impl Strategy<Value = incarnation::Attachment> {
+    (incarnation(), 0_u64..3)
+        .prop_map(|(incarnation, connection)| incarnation::Attachment { incarnation, connection })
 }
 
-fn host() -> impl Strategy<Value = host::Host> {
-    (0_u64..2, 0_u64..2).prop_map(|(node, run)| host::Host { node, run })
+fn incarnation() -> impl Strategy<Value = incarnation::Incarnation> {
+    (0_u64..2, 0_u64..2).prop_map(|(node, run)| incarnation::Incarnation { node, run })
 }
 
-fn host_ask() -> impl Strategy<Value = host::Ask> {
+fn host_ask() -> impl Strategy<Value = incarnation::Op> {
     prop_oneof![
-        3 => (host(), ttl()).prop_map(|(host, ttl_ms)| host::Ask::Renew { host, ttl_ms }),
-        1 => host().prop_map(|host| host::Ask::Leave { host }),
+        3 => (incarnation(), ttl()).prop_map(|(incarnation, ttl_ms)| incarnation::Op::Renew { incarnation, ttl_ms }),
+        1 => incarnation().prop_map(|incarnation| incarnation::Op::Leave { incarnation }),
     ]
 }
 
-fn socket_ask() -> impl Strategy<Value = socket::Ask> {
-    use socket::Verb;
+fn socket_ask() -> impl Strategy<Value = socket::Op> {
+    use socket::Action;
     let subject = || prop::option::of(key(Domain::Client));
-    let verb = prop_oneof![
+    let action = prop_oneof![
         3 => (subject(), attachment(), ttl())
-            .prop_map(|(subject, at, lease_ms)| Verb::Open { subject, at, lease_ms }),
+            .prop_map(|(subject, at, lease_ms)| Action::Open { subject, at, lease_ms }),
         2 => (subject(), attachment(), ttl())
-            .prop_map(|(subject, at, lease_ms)| Verb::Resume { subject, at, lease_ms }),
+            .prop_map(|(subject, at, lease_ms)| Action::Resume { subject, at, lease_ms }),
         1 => (0_u64..3, prop::option::of(text()))
-            .prop_map(|(connection, room)| Verb::Enter { connection, room }),
+            .prop_map(|(connection, room)| Action::Enter { connection, room }),
         1 => (0_u64..3, prop::option::of(text()))
-            .prop_map(|(connection, peer)| Verb::Hold { connection, peer }),
-        2 => (0_u64..3).prop_map(|connection| Verb::Detach { connection }),
-        1 => (0_u64..3).prop_map(|connection| Verb::Close { connection }),
-        1 => (0_u64..3, 0_u64..9, 0_u64..9).prop_map(|(connection, received, more)| Verb::Mark {
+            .prop_map(|(connection, peer)| Action::Hold { connection, peer }),
+        2 => (0_u64..3).prop_map(|connection| Action::Detach { connection }),
+        1 => (0_u64..3).prop_map(|connection| Action::Close { connection }),
+        1 => (0_u64..3, 0_u64..9, 0_u64..9).prop_map(|(connection, received, more)| Action::Mark {
             connection,
             mark: socket::Mark { epoch: 1, received, sent: received + more, said: more },
         }),
     ];
-    (key(Domain::Socket), verb).prop_map(|(key, verb)| socket::Ask { key, verb })
+    (key(Domain::Socket), action).prop_map(|(key, action)| socket::Op { key, action })
 }
 
-fn room_ask() -> impl Strategy<Value = room::Ask> {
-    use room::Verb;
+fn room_ask() -> impl Strategy<Value = room::Op> {
+    use room::Action;
     let member = || key(Domain::Socket);
     let keep =
         (0_u32..4, 0_u32..8, ttl()).prop_map(|(count, bytes, age_ms)| room::Keep { count, bytes, age_ms });
-    let verb = prop_oneof![
+    let action = prop_oneof![
         3 => (member(), attachment(), ttl())
-            .prop_map(|(member, at, grace_ms)| Verb::Join { member, at, grace_ms }),
-        1 => (member(), 0_u64..3).prop_map(|(member, connection)| Verb::Detach { member, connection }),
-        1 => (member(), 0_u64..3).prop_map(|(member, connection)| Verb::Leave { member, connection }),
+            .prop_map(|(member, at, grace_ms)| Action::Join { member, at, grace_ms }),
+        1 => (member(), 0_u64..3).prop_map(|(member, connection)| Action::Detach { member, connection }),
+        1 => (member(), 0_u64..3).prop_map(|(member, connection)| Action::Leave { member, connection }),
         6 => (member(), prop::option::of(0_u64..4), text(), keep).prop_map(
-            |(member, message_id, text, keep)| Verb::Publish { member, message_id, data: body(&text), keep }
+            |(member, message_id, text, keep)| Action::Publish { member, message_id, data: body(&text), keep }
         ),
     ];
-    (key(Domain::Room), verb).prop_map(|(key, verb)| room::Ask { key, verb })
+    (key(Domain::Room), action).prop_map(|(key, action)| room::Op { key, action })
 }
 
-fn claim_ask() -> impl Strategy<Value = claim::Ask> {
-    use claim::Verb;
+fn claim_ask() -> impl Strategy<Value = mailbox_claim::Op> {
+    use mailbox_claim::Action;
     let session = || key(Domain::Socket);
-    let verb = prop_oneof![
+    let action = prop_oneof![
         3 => (session(), attachment(), ttl(), prop::bool::weighted(0.2)).prop_map(
-            |(session, at, lease_ms, seize)| Verb::Take { session, at, lease_ms, seize }
+            |(session, at, lease_ms, seize)| Action::Take { session, at, lease_ms, seize }
         ),
-        1 => (session(), 0_u64..3).prop_map(|(session, connection)| Verb::Detach { session, connection }),
-        1 => (session(), 0_u64..3).prop_map(|(session, connection)| Verb::Release { session, connection }),
+        1 => (session(), 0_u64..3).prop_map(|(session, connection)| Action::Detach { session, connection }),
+        1 => (session(), 0_u64..3).prop_map(|(session, connection)| Action::Release { session, connection }),
     ];
-    (key(Domain::Mailbox), verb).prop_map(|(key, verb)| claim::Ask { key, verb })
+    (key(Domain::Mailbox), action).prop_map(|(key, action)| mailbox_claim::Op { key, action })
 }
 
-fn ticket_ask() -> impl Strategy<Value = ticket::Ask> {
-    let verb = prop_oneof![
-        (text(), ttl()).prop_map(|(text, ttl_ms)| ticket::Verb::Issue { grant: body(&text), ttl_ms }),
-        Just(ticket::Verb::Redeem),
+fn ticket_ask() -> impl Strategy<Value = ticket::Op> {
+    let action = prop_oneof![
+        (text(), ttl()).prop_map(|(text, ttl_ms)| ticket::Action::Issue { grant: body(&text), ttl_ms }),
+        Just(ticket::Action::Redeem),
     ];
-    (key(Domain::Ticket), verb).prop_map(|(key, verb)| ticket::Ask { key, verb })
+    (key(Domain::Ticket), action).prop_map(|(key, action)| ticket::Op { key, action })
 }
 
-fn ask() -> impl Strategy<Value = Ask> {
+fn ask() -> impl Strategy<Value = Op> {
     let register = (key(Domain::Rendezvous), text(), ttl(), prop::bool::weighted(0.8)).prop_map(
         |(key, peer, ttl_ms, registers)| {
-            let verb = if registers {
-                rendezvous::Verb::Register { peer, ttl_ms }
+            let action = if registers {
+                invite_code::Action::Register { peer, ttl_ms }
             } else {
-                rendezvous::Verb::Withdraw { peer }
+                invite_code::Action::Withdraw { peer }
             };
-            Ask::Rendezvous(rendezvous::Ask { key, verb })
+            Op::Rendezvous(invite_code::Op { key, action })
         },
     );
     let device = (key(Domain::Devices), text(), text(), any::<Option<u16>>(), ttl()).prop_map(
         |(key, device_id, onion, port, ttl_ms)| {
-            let verb = device::Verb::Register { device_id, onion, port, ttl_ms };
-            Ask::Device(device::Ask { key, verb })
+            let action = device::Action::Register { device_id, onion, port, ttl_ms };
+            Op::Device(device::Op { key, action })
         },
     );
     let acknowledge =
         (key(Domain::Mailbox), key(Domain::Socket), 0_u64..4).prop_map(|(key, session, seq)| {
-            Ask::Mailbox(mailbox::Ask { key, verb: mailbox::Verb::Acknowledge { session, seq } })
+            Op::Mailbox(mailbox::Op { key, action: mailbox::Action::Acknowledge { session, seq } })
         });
-    let member =
-        (0_u64..3, 0_u128..2).prop_map(|(node, storage)| Ask::Member(member::Ask::Enroll { node, storage }));
+    let member = (0_u64..3, 0_u128..2)
+        .prop_map(|(node, storage)| Op::NodeIdentity(disk_binding::Op::Enroll { node, storage }));
     prop_oneof![
-        6 => transfer_ask().prop_map(Ask::Transfer),
-        4 => exchange_ask().prop_map(Ask::Exchange),
-        4 => mailbox_ask().prop_map(Ask::Mailbox),
+        6 => transfer_ask().prop_map(Op::Transfer),
+        4 => exchange_ask().prop_map(Op::Negotiation),
+        4 => mailbox_ask().prop_map(Op::Mailbox),
         2 => register,
         2 => device,
         1 => member,
-        2 => host_ask().prop_map(Ask::Host),
-        3 => socket_ask().prop_map(Ask::Socket),
-        4 => room_ask().prop_map(Ask::Room),
-        2 => claim_ask().prop_map(Ask::Claim),
+        2 => host_ask().prop_map(Op::Incarnation),
+        3 => socket_ask().prop_map(Op::Socket),
+        4 => room_ask().prop_map(Op::Room),
+        2 => claim_ask().prop_map(Op::Claim),
         1 => acknowledge,
-        1 => ticket_ask().prop_map(Ask::Ticket),
-        1 => Just(Ask::Spend),
-        1 => Just(Ask::Pay),
+        1 => ticket_ask().prop_map(Op::Ticket),
+        1 => Just(Op::Spend),
+        1 => Just(Op::Pay),
     ]
 }
 
 pub(super) fn command() -> impl Strategy<Value = Command> {
-    let memo = (key(Domain::Memo), ttl()).prop_map(|(key, ttl_ms)| Memo { key, ttl_ms });
-    (prop::option::of(charge()), owner(), prop::option::weighted(0.3, memo), ask()).prop_map(
-        |(charge, owner, memo, ask)| Command {
+    let idempotency_key =
+        (key(Domain::IdempotencyKey), ttl()).prop_map(|(key, ttl_ms)| IdempotencyKey { key, ttl_ms });
+    (prop::option::of(charge()), owner(), prop::option::weighted(0.3, idempotency_key), ask()).prop_map(
+        |(charge, owner, idempotency_key, op)| Command {
             id: RequestId { origin: 0, seq: 0 },
             charge,
             owner,
-            memo,
-            ask,
+            idempotency_key,
+            op,
         },
     )
 }
@@ -294,13 +301,13 @@ proptest! {
             state.apply(proposal);
             audit(&state);
         }
-        let members = state.members.iter().count();
+        let members = state.node_identities.iter().count();
         while let Some(stamp_ms) = state.next_expiry_ms() {
             state.apply(Proposal { stamp_ms, ..Proposal::default() });
         }
         prop_assert_eq!(state.stored_bytes(), 0);
         prop_assert_eq!(state.counts(), super::super::Counts::default());
-        prop_assert_eq!(state.members.iter().count(), members);
+        prop_assert_eq!(state.node_identities.iter().count(), members);
     }
 
     #[test]
@@ -339,7 +346,7 @@ proptest! {
     fn storage_stays_within_its_bound_but_for_what_relieves(steps in history(command())) {
         let mut state = State::default();
         for mut proposal in proposals(steps) {
-            proposal.commands.retain(|command| !command.ask.relieves());
+            proposal.commands.retain(|command| !command.op.allowed_when_full());
             state.apply(proposal);
             let windows = state.counts().windows as u64 * Kind::Window.bytes();
             prop_assert!(state.stored_bytes() <= STORAGE_BYTES_MAX + windows);

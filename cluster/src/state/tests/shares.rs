@@ -1,11 +1,11 @@
 //! Shares: what one owner may hold, and what the others still can.
 
+use super::super::leader_rules::{Ages, Owner, Share, Shares};
 use super::super::outcome::Scope;
-use super::super::rules::{Ages, Owner, Share, Shares};
-use super::super::transfer::Verb;
+use super::super::transfer::Action;
 use super::super::weight::Kind;
-use super::super::{Counts, exchange, mailbox, rendezvous, room, socket, ticket};
-use super::super::{allowance, host};
+use super::super::{Counts, invite_code, mailbox, negotiation, room, socket, ticket};
+use super::super::{allowance, incarnation};
 use super::transfer::{about, put};
 use super::*;
 
@@ -34,17 +34,17 @@ fn lab() -> Lab {
 }
 
 impl Lab {
-    fn owned(&mut self, owner: Owner, ask: impl Into<Ask>) -> Result<Outcome, Refusal> {
-        let command = Command { owner: Some(owner), ..self.command(ask) };
+    fn owned(&mut self, owner: Owner, op: impl Into<Op>) -> Result<Outcome, Refusal> {
+        let command = Command { owner: Some(owner), ..self.command(op) };
         self.carry_out(command).outcome
     }
 
-    fn ask_for(&mut self, name: &str, ask: impl Into<Ask>) -> Result<Outcome, Refusal> {
-        self.owned(owner(name), ask)
+    fn ask_for(&mut self, name: &str, op: impl Into<Op>) -> Result<Outcome, Refusal> {
+        self.owned(owner(name), op)
     }
 
     fn bytes_of(&self, name: &str) -> u64 {
-        self.state.holding(&owner(name).client).bytes
+        query::Holding(owner(name).client).answer(&self.state, self.state.now_ms()).bytes
     }
 
     /// Lets everything expire.
@@ -67,37 +67,37 @@ impl Lab {
     }
 }
 
-fn push(to: &str) -> mailbox::Ask {
+fn push(to: &str) -> mailbox::Op {
     let (from, kind, payload) = ("a".to_owned(), mailbox::Kind::Offer, body("payload"));
-    let verb = mailbox::Verb::Push { from, kind, payload, ttl_ms: 30_000 };
-    mailbox::Ask { key: Key::derive(Domain::Mailbox, &[to.as_bytes()]), verb }
+    let action = mailbox::Action::Push { from, kind, payload, ttl_ms: 30_000 };
+    mailbox::Op { key: Key::derive(Domain::Mailbox, &[to.as_bytes()]), action }
 }
 
-fn register(code: &str) -> Ask {
-    let verb = rendezvous::Verb::Register { peer: "peer".into(), ttl_ms: 30_000 };
-    Ask::Rendezvous(rendezvous::Ask { key: Key::derive(Domain::Rendezvous, &[code.as_bytes()]), verb })
+fn register(code: &str) -> Op {
+    let action = invite_code::Action::Register { peer: "peer".into(), ttl_ms: 30_000 };
+    Op::Rendezvous(invite_code::Op { key: Key::derive(Domain::Rendezvous, &[code.as_bytes()]), action })
 }
 
-fn issue(text: &str) -> ticket::Ask {
-    let verb = ticket::Verb::Issue { grant: body("grant"), ttl_ms: 30_000 };
-    ticket::Ask { key: Key::derive(Domain::Ticket, &[text.as_bytes()]), verb }
+fn issue(text: &str) -> ticket::Op {
+    let action = ticket::Action::Issue { grant: body("grant"), ttl_ms: 30_000 };
+    ticket::Op { key: Key::derive(Domain::Ticket, &[text.as_bytes()]), action }
 }
 
-fn session(name: &str, verb: exchange::Verb) -> exchange::Ask {
-    exchange::Ask { key: Key::derive(Domain::Exchange, &[name.as_bytes()]), ttl_ms: 180_000, verb }
+fn session(name: &str, action: negotiation::Action) -> negotiation::Op {
+    negotiation::Op { key: Key::derive(Domain::Negotiation, &[name.as_bytes()]), ttl_ms: 180_000, action }
 }
 
 /// What keeps a cluster usable, one of each.
-fn small_things(name: &str) -> Vec<Ask> {
+fn small_things(name: &str) -> Vec<Op> {
     let pin = Some(Key::derive(Domain::Pin, &[name.as_bytes()]));
-    let offer = exchange::Verb::Put { role: exchange::Role::Offer, envelope: body("{}") };
+    let offer = negotiation::Action::Put { role: negotiation::Role::Offer, envelope: body("{}") };
     vec![
-        session(name, exchange::Verb::Create { id: 1, pin }).into(),
+        session(name, negotiation::Action::Create { id: 1, pin }).into(),
         session(name, offer).into(),
         push(name).into(),
         register(name),
         issue(name).into(),
-        about(name, Verb::Acknowledge { existing: false }).into(),
+        about(name, Action::Acknowledge { existing: false }).into(),
     ]
 }
 
@@ -106,8 +106,8 @@ fn a_client_that_fills_its_share_starves_nobody() {
     let mut lab = lab();
     assert_eq!(lab.fill(ANN), Refusal::ShareFull);
     assert!(lab.bytes_of(ANN) <= 20_000 && lab.bytes_of(ANN) > 18_000, "{}", lab.bytes_of(ANN));
-    for ask in small_things(BOB) {
-        assert!(lab.ask_for(BOB, ask.clone()).is_ok(), "{ask:?}");
+    for op in small_things(BOB) {
+        assert!(lab.ask_for(BOB, op.clone()).is_ok(), "{op:?}");
     }
     assert!(lab.ask_for(BOB, put("b", 0, 1, "a chunk")).is_ok());
     assert_eq!(lab.ask_for(ANN, push("p")), Ok(mailbox::Outcome::Queued { seq: 1 }.into()),);
@@ -119,8 +119,8 @@ fn a_store_that_many_have_filled_with_chunks_takes_small_things() {
     let refusals: Vec<Refusal> = (0..5).map(|number| lab.fill(&format!("client {number}"))).collect();
     assert_eq!(refusals.last(), Some(&Refusal::StorageFull), "{refusals:?}");
     assert!(lab.state.stored_bytes() <= 90_000);
-    for ask in small_things(BOB) {
-        assert!(lab.ask_for(BOB, ask.clone()).is_ok(), "{ask:?}");
+    for op in small_things(BOB) {
+        assert!(lab.ask_for(BOB, op.clone()).is_ok(), "{op:?}");
     }
     assert_eq!(lab.ask_for(BOB, put("b", 0, 1, "a chunk")), Err(Refusal::StorageFull));
     // The reserve is shared, too.
@@ -134,17 +134,17 @@ fn a_store_that_many_have_filled_with_chunks_takes_small_things() {
 fn one_client_has_its_share_of_remembered_keys_and_no_more() {
     let mut lab = lab();
     let remembered = |lab: &mut Lab, name: &str, key: &str| {
-        let ask = about(key, Verb::Acknowledge { existing: false });
-        let command = Command { owner: Some(owner(name)), ..lab.memoed(key, ask) };
+        let op = about(key, Action::Acknowledge { existing: false });
+        let command = Command { owner: Some(owner(name)), ..lab.memoed(key, op) };
         lab.carry_out(command).outcome
     };
     for key in ["1", "2", "3"] {
         assert!(remembered(&mut lab, ANN, key).is_ok());
     }
     assert_eq!(remembered(&mut lab, ANN, "4"), Err(Refusal::ShareFull));
-    assert_eq!(lab.state.counts().memos, 3, "such a refusal is not remembered");
+    assert_eq!(lab.state.counts().idempotency_keys, 3, "such a refusal is not remembered");
     assert!(remembered(&mut lab, ANN, "3").is_ok(), "a key that is known is answered");
-    assert!(lab.ask_for(ANN, about("4", Verb::Acknowledge { existing: false })).is_ok(), "without a key");
+    assert!(lab.ask_for(ANN, about("4", Action::Acknowledge { existing: false })).is_ok(), "without a key");
     assert!(remembered(&mut lab, BOB, "5").is_ok());
     lab.wait(120_000);
     assert!(remembered(&mut lab, ANN, "4").is_ok());
@@ -161,12 +161,16 @@ fn one_client_has_its_share_of_mailboxes_and_rooms() {
     assert!(lab.ask_for(BOB, push("4")).is_ok());
     assert!(lab.ask_for(ANN, push("4")).is_ok(), "it is there by now");
 
-    let host = host::Host { node: 1, run: 1 };
-    lab.ask(host::Ask::Renew { host, ttl_ms: 10_000 }).unwrap();
+    let incarnation = incarnation::Incarnation { node: 1, run: 1 };
+    lab.ask(incarnation::Op::Renew { incarnation, ttl_ms: 10_000 }).unwrap();
     let member = Key::derive(Domain::Socket, &[b"member"]);
     let join = |name: &str| {
-        let verb = room::Verb::Join { member, at: host::Attachment { host, connection: 1 }, grace_ms: 1000 };
-        room::Ask { key: Key::derive(Domain::Room, &[name.as_bytes()]), verb }
+        let action = room::Action::Join {
+            member,
+            at: incarnation::Attachment { incarnation, connection: 1 },
+            grace_ms: 1000,
+        };
+        room::Op { key: Key::derive(Domain::Room, &[name.as_bytes()]), action }
     };
     for name in ["1", "2", "3"] {
         assert!(lab.ask_for(ANN, join(name)).is_ok());
@@ -193,7 +197,7 @@ fn a_network_has_a_wider_share_than_one_client_of_it() {
     assert_eq!(fill("2"), Some(Refusal::ShareFull));
     let (one, two) = (lab.bytes_of("1"), lab.bytes_of("2"));
     assert!(one > 18_000 && two > 8_000 && two < 12_000, "{one} and {two}");
-    assert_eq!(lab.state.holding(&network).bytes, one + two);
+    assert_eq!(lab.read(query::Holding(network)).bytes, one + two);
     assert!(lab.ask_for(BOB, put("b", 0, 1, "a chunk")).is_ok(), "of no network");
     lab.end();
     assert_eq!(lab.state.counts(), Counts::default());
@@ -207,20 +211,21 @@ fn who_writes_pays_for_what_it_writes() {
     lab.ask_for(BOB, put("t", 1, 2, "four")).unwrap();
     assert_eq!(lab.bytes_of(ANN), Kind::Transfer.bytes() + chunk, "the transfer, and its own chunk");
     assert_eq!(lab.bytes_of(BOB), chunk, "with the whole body, though the store has it once");
-    lab.ask_for(BOB, about("t", Verb::Discard)).unwrap();
+    lab.ask_for(BOB, about("t", Action::Discard)).unwrap();
     assert_eq!((lab.bytes_of(ANN), lab.bytes_of(BOB)), (0, 0), "whoever lets it go");
 
-    let id = |verb| session("s", verb);
-    let put_offer = |text: &str| exchange::Verb::Put { role: exchange::Role::Offer, envelope: body(text) };
-    lab.ask_for(ANN, id(exchange::Verb::Create { id: 1, pin: None })).unwrap();
+    let id = |action| session("s", action);
+    let put_offer =
+        |text: &str| negotiation::Action::Put { role: negotiation::Role::Offer, envelope: body(text) };
+    lab.ask_for(ANN, id(negotiation::Action::Create { id: 1, pin: None })).unwrap();
     lab.ask_for(ANN, id(put_offer("12345"))).unwrap();
     lab.ask_for(BOB, id(put_offer("123"))).unwrap();
-    assert_eq!(lab.bytes_of(ANN), Kind::Exchange.bytes());
+    assert_eq!(lab.bytes_of(ANN), Kind::Negotiation.bytes());
     assert_eq!(lab.bytes_of(BOB), Kind::Envelope.bytes() + 3);
     lab.ask_for(ANN, push("m")).unwrap();
     lab.ask_for(BOB, push("m")).unwrap();
     let signal = Kind::Signal.bytes() + 8;
-    assert_eq!(lab.bytes_of(ANN), Kind::Exchange.bytes() + Kind::Mailbox.bytes() + signal);
+    assert_eq!(lab.bytes_of(ANN), Kind::Negotiation.bytes() + Kind::Mailbox.bytes() + signal);
     assert_eq!(lab.bytes_of(BOB), Kind::Envelope.bytes() + 3 + signal);
     lab.end();
     assert_eq!(lab.state.counts(), Counts::default());
@@ -231,9 +236,9 @@ fn a_body_that_a_memo_keeps_stays_on_an_account() {
     let mut lab = lab();
     let text = "x".repeat(5000);
     lab.ask_for(ANN, put("t", 0, 1, &text)).unwrap();
-    let take = Command { owner: Some(owner(ANN)), ..lab.memoed("mine", about("t", Verb::Take)) };
+    let take = Command { owner: Some(owner(ANN)), ..lab.memoed("mine", about("t", Action::Take)) };
     lab.carry_out(take);
-    lab.ask_for(ANN, about("t", Verb::Discard)).unwrap();
+    lab.ask_for(ANN, about("t", Action::Discard)).unwrap();
     assert!(lab.bytes_of(ANN) > 5000, "the store has it still");
     lab.end();
     assert_eq!(lab.state.counts(), Counts::default());
@@ -243,9 +248,9 @@ fn a_body_that_a_memo_keeps_stays_on_an_account() {
 fn what_relieves_is_heard_above_a_share() {
     let mut lab = lab();
     assert_eq!(lab.fill(ANN), Refusal::ShareFull);
-    assert!(lab.ask_for(ANN, about(ANN, Verb::Take)).is_ok());
-    assert!(lab.ask_for(ANN, about(ANN, Verb::Touch)).is_ok());
-    assert!(lab.ask_for(ANN, about(ANN, Verb::Discard)).is_ok());
+    assert!(lab.ask_for(ANN, about(ANN, Action::Take)).is_ok());
+    assert!(lab.ask_for(ANN, about(ANN, Action::Touch)).is_ok());
+    assert!(lab.ask_for(ANN, about(ANN, Action::Discard)).is_ok());
     assert_eq!(lab.bytes_of(ANN), 0);
 }
 
@@ -266,12 +271,12 @@ fn a_state_above_its_bounds_starts_refuses_writes_and_hears_what_relieves() {
     lab.storage_bytes_max = 5_000;
     lab.rules.shares = Some(Shares { client: share(1_000), ..lab.rules.shares.unwrap() });
     lab.state = reread(&lab.state);
-    for ask in small_things("c") {
-        assert!(matches!(lab.ask_for("c", ask), Err(Refusal::StorageFull | Refusal::Exchange(_))));
+    for op in small_things("c") {
+        assert!(matches!(lab.ask_for("c", op), Err(Refusal::StorageFull | Refusal::Negotiation(_))));
     }
     assert_eq!(lab.ask_for(ANN, put(ANN, 2000, 2048, "more")), Err(Refusal::ShareFull));
-    assert!(lab.ask_for(ANN, about(ANN, Verb::Take)).is_ok());
-    assert!(lab.ask_for(ANN, about(ANN, Verb::Discard)).is_ok());
+    assert!(lab.ask_for(ANN, about(ANN, Action::Take)).is_ok());
+    assert!(lab.ask_for(ANN, about(ANN, Action::Discard)).is_ok());
     assert!(lab.ask_for("c", push("c")).is_ok());
 }
 
@@ -280,27 +285,27 @@ fn questions_cannot_keep_a_transfer_or_a_session_for_ever() {
     let mut lab = Lab::new();
     lab.rules.ages = Ages { transfer_max_ms: 200_000, exchange_max_ms: 300_000 };
     lab.ask(put("t", 0, 1, "chunk")).unwrap();
-    lab.ask(about("u", Verb::Acknowledge { existing: false })).unwrap();
-    lab.ask(session("s", exchange::Verb::Create { id: 1, pin: None })).unwrap();
-    let offer = || exchange::Verb::Put { role: exchange::Role::Offer, envelope: body("{}") };
+    lab.ask(about("u", Action::Acknowledge { existing: false })).unwrap();
+    lab.ask(session("s", negotiation::Action::Create { id: 1, pin: None })).unwrap();
+    let offer = || negotiation::Action::Put { role: negotiation::Role::Offer, envelope: body("{}") };
     let begun_ms = lab.now_ms;
-    let (mut transfer, mut acknowledged, mut exchange) = (0, 0, 0);
+    let (mut transfer, mut acknowledged, mut negotiation) = (0, 0, 0);
     for _ in 0..40 {
         lab.wait(10_000);
         let age_ms = lab.now_ms - begun_ms;
-        lab.ask(about("t", Verb::Touch)).unwrap();
-        if lab.state.transfer(&super::transfer::key("t"), lab.now_ms).is_some() {
+        lab.ask(about("t", Action::Touch)).unwrap();
+        if lab.read(query::Transfer(super::transfer::key("t"))).is_some() {
             transfer = age_ms;
         }
-        if lab.state.acknowledged(&super::transfer::key("u"), lab.now_ms) {
+        if lab.read(query::Acknowledged(super::transfer::key("u"))) {
             acknowledged = age_ms;
-            lab.ask(about("u", Verb::Acknowledge { existing: false })).unwrap();
+            lab.ask(about("u", Action::Acknowledge { existing: false })).unwrap();
         }
         if lab.ask(session("s", offer())).is_ok() {
-            exchange = age_ms;
+            negotiation = age_ms;
         }
     }
-    assert_eq!((transfer, acknowledged, exchange), (190_000, 190_000, 290_000));
+    assert_eq!((transfer, acknowledged, negotiation), (190_000, 190_000, 290_000));
 }
 
 #[test]
@@ -311,7 +316,7 @@ fn an_invite_code_that_is_renewed_has_no_age() {
         assert!(lab.ask(register("code")).is_ok());
         lab.wait(20_000);
     }
-    assert!(lab.state.peer(&Key::derive(Domain::Rendezvous, &[b"code"]), lab.now_ms).is_some());
+    assert!(lab.read(query::Peer(Key::derive(Domain::Rendezvous, &[b"code"]))).is_some());
 }
 
 #[test]
@@ -325,7 +330,7 @@ fn open_windows_take_an_eighth_of_the_store_at_most_and_are_weighed() {
         limit: 5,
         window_ms: 60_000,
     };
-    let commands = (0..2048).map(|number| lab.charged(charge(number), Ask::Spend)).collect();
+    let commands = (0..2048).map(|number| lab.charged(charge(number), Op::Spend)).collect();
     lab.apply(Vec::new(), commands);
     assert_eq!(lab.state.stored_bytes(), 2048 * Kind::Window.bytes());
     let one_more = lab.charged(charge(2048), register("code"));
@@ -338,13 +343,13 @@ fn open_windows_take_an_eighth_of_the_store_at_most_and_are_weighed() {
 #[test]
 fn a_session_that_is_opened_anew_is_on_the_account_of_who_opens_it() {
     let mut lab = lab();
-    let host = host::Host { node: 1, run: 1 };
-    lab.ask(host::Ask::Renew { host, ttl_ms: 10_000 }).unwrap();
-    let at = host::Attachment { host, connection: 1 };
+    let incarnation = incarnation::Incarnation { node: 1, run: 1 };
+    lab.ask(incarnation::Op::Renew { incarnation, ttl_ms: 10_000 }).unwrap();
+    let at = incarnation::Attachment { incarnation, connection: 1 };
     let key = Key::derive(Domain::Socket, &[b"session"]);
-    let open = || socket::Ask { key, verb: socket::Verb::Open { subject: None, at, lease_ms: 60_000 } };
+    let open = || socket::Op { key, action: socket::Action::Open { subject: None, at, lease_ms: 60_000 } };
     lab.ask_for(ANN, open()).unwrap();
-    lab.ask_for(ANN, socket::Ask { key, verb: socket::Verb::Detach { connection: 1 } }).unwrap();
+    lab.ask_for(ANN, socket::Op { key, action: socket::Action::Detach { connection: 1 } }).unwrap();
     lab.ask_for(BOB, open()).unwrap();
     assert_eq!((lab.bytes_of(ANN), lab.bytes_of(BOB)), (0, Kind::Socket.bytes()));
 }

@@ -6,20 +6,23 @@
 
 use std::path::PathBuf;
 
-use super::super::rules::{Ages, Owner, Shares};
+use super::super::leader_rules::{Ages, Owner, Shares};
 use super::super::snapshot::{self, Error};
-use super::super::transfer::Verb;
-use super::super::{claim, codec, device, exchange, host, mailbox, member, rendezvous, room, socket, ticket};
+use super::super::transfer::Action;
+use super::super::{
+    codec, device, disk_binding, incarnation, invite_code, mailbox, mailbox_claim, negotiation, room, socket,
+    ticket,
+};
 use super::transfer::{about, put};
 use super::*;
 
 /// A proposal with every family in it and some of everything left over.
 fn sample() -> Proposal {
     let mut lab = Lab::new();
-    let key = Key::derive(Domain::Exchange, &[b"golden"]);
-    let exchange = |verb| Ask::Exchange(exchange::Ask { key, ttl_ms: 180_000, verb });
+    let key = Key::derive(Domain::Negotiation, &[b"golden"]);
+    let negotiation = |action| Op::Negotiation(negotiation::Op { key, ttl_ms: 180_000, action });
     let (from, kind, payload) = ("alice".to_owned(), mailbox::Kind::IceCandidate, body("{}"));
-    let push = mailbox::Verb::Push { from, kind, payload, ttl_ms: 30_000 };
+    let push = mailbox::Action::Push { from, kind, payload, ttl_ms: 30_000 };
     let charge = Charge {
         client: Key::derive(Domain::Client, &[b"golden"]),
         tier: super::super::allowance::Tier::Chunk,
@@ -27,30 +30,30 @@ fn sample() -> Proposal {
         limit: 600,
         window_ms: 60_000,
     };
-    let register = rendezvous::Verb::Register { peer: "bob".into(), ttl_ms: 30_000 };
+    let register = invite_code::Action::Register { peer: "bob".into(), ttl_ms: 30_000 };
     let (device_id, onion, port) = ("phone".into(), "abc.onion".into(), Some(443));
-    let device = device::Verb::Register { device_id, onion, port, ttl_ms: 180_000 };
+    let device = device::Action::Register { device_id, onion, port, ttl_ms: 180_000 };
     let commands = vec![
         lab.charged(charge, put("small", 0, 2, "same")),
         lab.command(put("large", 99, 2048, "same")),
-        lab.command(about("small", Verb::Acknowledge { existing: false })),
-        lab.memoed("golden", about("small", Verb::Take)),
-        lab.memoed("golden", about("small", Verb::Take)),
-        lab.command(exchange(exchange::Verb::Create {
+        lab.command(about("small", Action::Acknowledge { existing: false })),
+        lab.memoed("golden", about("small", Action::Take)),
+        lab.memoed("golden", about("small", Action::Take)),
+        lab.command(negotiation(negotiation::Action::Create {
             id: 7,
             pin: Some(Key::derive(Domain::Pin, &[b"rose"])),
         })),
-        lab.command(exchange(exchange::Verb::Put {
-            role: exchange::Role::Offer,
+        lab.command(negotiation(negotiation::Action::Put {
+            role: negotiation::Role::Offer,
             envelope: body("{\"ct\":1}"),
         })),
-        lab.command(mailbox::Ask { key, verb: push.clone() }),
-        lab.memoed("drained", mailbox::Ask { key, verb: mailbox::Verb::Drain { bytes_max: 1000 } }),
-        lab.command(mailbox::Ask { key, verb: push }),
-        lab.command(Ask::Rendezvous(rendezvous::Ask { key, verb: register })),
-        lab.command(Ask::Device(device::Ask { key, verb: device })),
-        lab.command(Ask::Member(member::Ask::Enroll { node: 1, storage: 42 })),
-        lab.charged(charge, Ask::Spend),
+        lab.command(mailbox::Op { key, action: push.clone() }),
+        lab.memoed("drained", mailbox::Op { key, action: mailbox::Action::Drain { bytes_max: 1000 } }),
+        lab.command(mailbox::Op { key, action: push }),
+        lab.command(Op::Rendezvous(invite_code::Op { key, action: register })),
+        lab.command(Op::Device(device::Op { key, action: device })),
+        lab.command(Op::NodeIdentity(disk_binding::Op::Enroll { node: 1, storage: 42 })),
+        lab.charged(charge, Op::Spend),
     ];
     let floors = vec![(1, 1), (9, 3)];
     Proposal {
@@ -78,32 +81,36 @@ fn owned(commands: Vec<Command>) -> Vec<Command> {
 fn sockets() -> Proposal {
     let mut lab = Lab::new();
     let key = |domain| Key::derive(domain, &[b"golden"]);
-    let host = host::Host { node: 1, run: 7 };
-    let at = host::Attachment { host, connection: 9 };
+    let incarnation = incarnation::Incarnation { node: 1, run: 7 };
+    let at = incarnation::Attachment { incarnation, connection: 9 };
     let session = key(Domain::Socket);
     let keep = room::Keep { count: 10, bytes: 1000, age_ms: 60_000 };
-    let room = |verb| room::Ask { key: key(Domain::Room), verb };
-    let socket = |verb| socket::Ask { key: session, verb };
-    let claim = claim::Verb::Take { session, at, lease_ms: 300_000, seize: false };
+    let room = |action| room::Op { key: key(Domain::Room), action };
+    let socket = |action| socket::Op { key: session, action };
+    let claim = mailbox_claim::Action::Take { session, at, lease_ms: 300_000, seize: false };
     let publish =
-        |text: &str| room::Verb::Publish { member: session, message_id: Some(3), data: body(text), keep };
-    let ticket = ticket::Verb::Issue { grant: body("grant"), ttl_ms: 30_000 };
+        |text: &str| room::Action::Publish { member: session, message_id: Some(3), data: body(text), keep };
+    let ticket = ticket::Action::Issue { grant: body("grant"), ttl_ms: 30_000 };
     let commands = vec![
-        lab.command(host::Ask::Renew { host, ttl_ms: 10_000 }),
-        lab.command(socket(socket::Verb::Open { subject: Some(key(Domain::Client)), at, lease_ms: 300_000 })),
-        lab.command(room(room::Verb::Join { member: session, at, grace_ms: 5_000 })),
-        lab.command(socket(socket::Verb::Enter { connection: 9, room: Some("lobby".into()) })),
+        lab.command(incarnation::Op::Renew { incarnation, ttl_ms: 10_000 }),
+        lab.command(socket(socket::Action::Open {
+            subject: Some(key(Domain::Client)),
+            at,
+            lease_ms: 300_000,
+        })),
+        lab.command(room(room::Action::Join { member: session, at, grace_ms: 5_000 })),
+        lab.command(socket(socket::Action::Enter { connection: 9, room: Some("lobby".into()) })),
         lab.command(room(publish("Jfirst"))),
         lab.command(room(publish("Jfirst"))),
-        lab.command(claim::Ask { key: key(Domain::Mailbox), verb: claim }),
-        lab.command(socket(socket::Verb::Hold { connection: 9, peer: Some("bob".into()) })),
-        lab.command(mailbox::Ask {
+        lab.command(mailbox_claim::Op { key: key(Domain::Mailbox), action: claim }),
+        lab.command(socket(socket::Action::Hold { connection: 9, peer: Some("bob".into()) })),
+        lab.command(mailbox::Op {
             key: key(Domain::Mailbox),
-            verb: mailbox::Verb::Acknowledge { session, seq: 4 },
+            action: mailbox::Action::Acknowledge { session, seq: 4 },
         }),
-        lab.command(ticket::Ask { key: key(Domain::Ticket), verb: ticket }),
-        lab.command(room(room::Verb::Detach { member: session, connection: 9 })),
-        lab.command(socket(socket::Verb::Detach { connection: 9 })),
+        lab.command(ticket::Op { key: key(Domain::Ticket), action: ticket }),
+        lab.command(room(room::Action::Detach { member: session, connection: 9 })),
+        lab.command(socket(socket::Action::Detach { connection: 9 })),
     ];
     Proposal { stamp_ms: MORNING_MS, rules: rules(), commands: owned(commands), ..Proposal::default() }
 }
@@ -158,7 +165,7 @@ fn what_is_written_out_is_the_same_and_is_let_go_of_on_the_way() {
     let commands = (0..9).map(|index| lab.command(put("a", index, 9, &format!("chunk {index}")))).collect();
     let state = state_of(Proposal { commands, ..sample() });
     let expected = written(&state);
-    let bytes = state.ground.bodies.iter().next().expect("it has bodies").2.bytes().clone();
+    let bytes = state.ctx.blobs.iter().next().expect("it has bodies").2.bytes().clone();
     let mut out = Watching { written: Vec::new(), bytes, alone: Vec::new() };
     state.write_out(&mut out).unwrap();
     assert_eq!(out.written, expected);
@@ -183,7 +190,7 @@ fn a_body_is_written_once_however_often_it_is_stored() {
     let text = "a body that is stored thrice";
     lab.ask(put("a", 0, 2, text)).unwrap();
     lab.ask(put("b", 0, 1, text)).unwrap();
-    let take = lab.memoed("mine", about("a", Verb::Take));
+    let take = lab.memoed("mine", about("a", Action::Take));
     lab.carry_out(take);
     lab.apply(vec![(1, 99)], Vec::new());
     let bytes = written(&lab.state);

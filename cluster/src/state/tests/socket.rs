@@ -1,6 +1,6 @@
-use super::super::host::{self, Attachment, Host};
-use super::super::socket::{Ask, Mark, Outcome, Refusal, Verb};
-use super::super::{claim, mailbox, outcome, ticket};
+use super::super::incarnation::{self, Attachment, Incarnation};
+use super::super::socket::{Action, Mark, Op, Outcome, Refusal};
+use super::super::{mailbox, mailbox_claim, outcome, ticket};
 use super::*;
 
 const LEASE_MS: u32 = 300_000;
@@ -18,23 +18,23 @@ fn subject(name: &str) -> Option<Key> {
 }
 
 fn at(connection: u64) -> Attachment {
-    Attachment { host: Host { node: 1, run: 7 }, connection }
+    Attachment { incarnation: Incarnation { node: 1, run: 7 }, connection }
 }
 
-fn socket(verb: Verb) -> Ask {
-    Ask { key: key(), verb }
+fn socket(action: Action) -> Op {
+    Op { key: key(), action }
 }
 
-fn open(who: &str, connection: u64) -> Ask {
-    socket(Verb::Open { subject: subject(who), at: at(connection), lease_ms: LEASE_MS })
+fn open(who: &str, connection: u64) -> Op {
+    socket(Action::Open { subject: subject(who), at: at(connection), lease_ms: LEASE_MS })
 }
 
-fn resume(who: &str, connection: u64) -> Ask {
-    socket(Verb::Resume { subject: subject(who), at: at(connection), lease_ms: LEASE_MS })
+fn resume(who: &str, connection: u64) -> Op {
+    socket(Action::Resume { subject: subject(who), at: at(connection), lease_ms: LEASE_MS })
 }
 
 fn beat(lab: &mut Lab) {
-    lab.ask(host::Ask::Renew { host: at(0).host, ttl_ms: 10_000 }).unwrap();
+    lab.ask(incarnation::Op::Renew { incarnation: at(0).incarnation, ttl_ms: 10_000 }).unwrap();
 }
 
 fn lab() -> Lab {
@@ -44,7 +44,7 @@ fn lab() -> Lab {
 }
 
 fn connection(lab: &Lab) -> Option<u64> {
-    lab.state.socket(&key(), lab.now_ms).unwrap().connection
+    lab.read(query::Socket(key())).unwrap().connection
 }
 
 #[test]
@@ -52,22 +52,22 @@ fn a_mark_is_kept_with_its_room_and_a_new_opening_begins_a_new_numbering() {
     let mut lab = lab();
     let mark = Mark { epoch: 9, received: 4, sent: 7, said: 2 };
     let seen = |lab: &Lab| {
-        let view = lab.state.socket(&key(), lab.now_ms).unwrap();
+        let view = lab.read(query::Socket(key())).unwrap();
         (view.numbering, view.mark)
     };
-    let enter = |room: &str| socket(Verb::Enter { connection: 1, room: Some(room.into()) });
+    let enter = |room: &str| socket(Action::Enter { connection: 1, room: Some(room.into()) });
     lab.ask(open("alice", 1)).unwrap();
     lab.ask(enter("lobby")).unwrap();
-    assert_eq!(lab.ask(socket(Verb::Mark { connection: 1, mark })), Ok(Outcome::Noted.into()));
-    assert_eq!(lab.ask(socket(Verb::Mark { connection: 2, mark })), Err(Refusal::Replaced.into()));
+    assert_eq!(lab.ask(socket(Action::Mark { connection: 1, mark })), Ok(Outcome::Noted.into()));
+    assert_eq!(lab.ask(socket(Action::Mark { connection: 2, mark })), Err(Refusal::Replaced.into()));
     lab.ask(enter("lobby")).unwrap();
     assert_eq!(seen(&lab), (1, Some(mark)));
     lab.ask(resume("alice", 1)).unwrap();
     assert_eq!(seen(&lab), (1, Some(mark)), "a resume goes on where it was");
     lab.ask(enter("elsewhere")).unwrap();
     assert_eq!(seen(&lab), (1, None));
-    lab.ask(socket(Verb::Mark { connection: 1, mark })).unwrap();
-    lab.ask(socket(Verb::Detach { connection: 1 })).unwrap();
+    lab.ask(socket(Action::Mark { connection: 1, mark })).unwrap();
+    lab.ask(socket(Action::Detach { connection: 1 })).unwrap();
     lab.ask(open("alice", 2)).unwrap();
     assert_eq!(seen(&lab), (2, None));
 }
@@ -78,7 +78,7 @@ fn a_live_session_is_not_opened_by_another_connection() {
     assert_eq!(lab.ask(open("alice", 1)), Ok(Outcome::Opened.into()));
     assert_eq!(lab.ask(open("alice", 2)), Err(Refusal::InUse.into()));
     assert_eq!(connection(&lab), Some(1));
-    lab.ask(socket(Verb::Detach { connection: 1 })).unwrap();
+    lab.ask(socket(Action::Detach { connection: 1 })).unwrap();
     assert_eq!(lab.ask(open("mallory", 3)), Err(Refusal::InUse.into()));
     assert_eq!(lab.ask(open("alice", 4)), Ok(Outcome::Opened.into()));
 }
@@ -87,14 +87,14 @@ fn a_live_session_is_not_opened_by_another_connection() {
 fn a_resume_takes_over_with_room_and_peer() {
     let mut lab = lab();
     lab.ask(open("alice", 1)).unwrap();
-    lab.ask(socket(Verb::Enter { connection: 1, room: Some("lobby".into()) })).unwrap();
-    lab.ask(socket(Verb::Hold { connection: 1, peer: Some("bob".into()) })).unwrap();
+    lab.ask(socket(Action::Enter { connection: 1, room: Some("lobby".into()) })).unwrap();
+    lab.ask(socket(Action::Hold { connection: 1, peer: Some("bob".into()) })).unwrap();
     let resumed = Outcome::Resumed { room: Some("lobby".into()), peer: Some("bob".into()) };
     assert_eq!(lab.ask(resume("alice", 2)), Ok(resumed.into()));
     assert_eq!(lab.effects, vec![Effect::Wake(Domain::Socket, key())]);
     // The old connection has no say any more.
-    assert_eq!(lab.ask(socket(Verb::Enter { connection: 1, room: None })), Err(Refusal::Replaced.into()));
-    lab.ask(socket(Verb::Close { connection: 1 })).unwrap();
+    assert_eq!(lab.ask(socket(Action::Enter { connection: 1, room: None })), Err(Refusal::Replaced.into()));
+    lab.ask(socket(Action::Close { connection: 1 })).unwrap();
     assert_eq!(connection(&lab), Some(2));
 }
 
@@ -104,7 +104,7 @@ fn a_stolen_session_id_is_as_good_as_an_unknown_one() {
     assert_eq!(lab.ask(resume("mallory", 9)), Err(Refusal::Unknown.into()));
     lab.ask(open("alice", 1)).unwrap();
     assert_eq!(lab.ask(resume("mallory", 9)), Err(Refusal::Unknown.into()));
-    let anonymous = Verb::Resume { subject: None, at: at(9), lease_ms: LEASE_MS };
+    let anonymous = Action::Resume { subject: None, at: at(9), lease_ms: LEASE_MS };
     assert_eq!(lab.ask(socket(anonymous)), Err(Refusal::Unknown.into()));
     assert_eq!(connection(&lab), Some(1));
 }
@@ -113,12 +113,12 @@ fn a_stolen_session_id_is_as_good_as_an_unknown_one() {
 fn a_session_outlives_its_connection_by_its_lease_and_no_longer() {
     let mut lab = lab();
     lab.ask(open("alice", 1)).unwrap();
-    lab.ask(socket(Verb::Detach { connection: 1 })).unwrap();
+    lab.ask(socket(Action::Detach { connection: 1 })).unwrap();
     lab.wait(LEASE_MS as u64 - 1);
     lab.tick();
-    assert!(lab.state.socket(&key(), lab.now_ms).is_some());
+    assert!(lab.read(query::Socket(key())).is_some());
     lab.wait(1);
-    assert!(lab.state.socket(&key(), lab.now_ms).is_none(), "hidden before it is freed");
+    assert!(lab.read(query::Socket(key())).is_none(), "hidden before it is freed");
     lab.tick();
     assert_eq!(lab.state.counts().sockets, 0);
 }
@@ -139,38 +139,39 @@ fn a_session_of_a_node_that_died_waits_for_its_client() {
 fn a_closed_session_cannot_be_resumed() {
     let mut lab = lab();
     lab.ask(open("alice", 1)).unwrap();
-    lab.ask(socket(Verb::Close { connection: 1 })).unwrap();
+    lab.ask(socket(Action::Close { connection: 1 })).unwrap();
     assert_eq!(lab.ask(resume("alice", 2)), Err(Refusal::Unknown.into()));
 }
 
-fn take(session: &Key, connection: u64, seize: bool) -> claim::Ask {
-    let verb = claim::Verb::Take { session: *session, at: at(connection), lease_ms: LEASE_MS, seize };
-    claim::Ask { key: peer(), verb }
+fn take(session: &Key, connection: u64, seize: bool) -> mailbox_claim::Op {
+    let action =
+        mailbox_claim::Action::Take { session: *session, at: at(connection), lease_ms: LEASE_MS, seize };
+    mailbox_claim::Op { key: peer(), action }
 }
 
 fn push(lab: &mut Lab, text: &str) {
-    let verb = mailbox::Verb::Push {
+    let action = mailbox::Action::Push {
         from: "alice".into(),
         kind: mailbox::Kind::Offer,
         payload: body(text),
         ttl_ms: 30_000,
     };
-    lab.ask(mailbox::Ask { key: peer(), verb }).unwrap();
+    lab.ask(mailbox::Op { key: peer(), action }).unwrap();
 }
 
 fn poll(lab: &mut Lab) -> usize {
-    match lab.ask(mailbox::Ask { key: peer(), verb: mailbox::Verb::Drain { bytes_max: 1 << 20 } }) {
+    match lab.ask(mailbox::Op { key: peer(), action: mailbox::Action::Drain { bytes_max: 1 << 20 } }) {
         Ok(outcome::Outcome::Mailbox(mailbox::Outcome::Messages(messages))) => messages.len(),
         other => panic!("a drain is never refused: {other:?}"),
     }
 }
 
-fn acknowledge(session: &Key, seq: u64) -> mailbox::Ask {
-    mailbox::Ask { key: peer(), verb: mailbox::Verb::Acknowledge { session: *session, seq } }
+fn acknowledge(session: &Key, seq: u64) -> mailbox::Op {
+    mailbox::Op { key: peer(), action: mailbox::Action::Acknowledge { session: *session, seq } }
 }
 
 fn waiting(lab: &Lab) -> Vec<u64> {
-    let signals = lab.state.signals(&peer(), 0, 100, 1 << 20, lab.now_ms);
+    let signals = lab.read(query::Signals(peer(), Page { after: 0, count_max: 100, bytes_max: 1 << 20 }));
     signals.iter().map(|signal| signal.seq).collect()
 }
 
@@ -180,7 +181,7 @@ fn a_claimed_mailbox_is_pushed_and_not_polled() {
     push(&mut lab, "before");
     lab.ask(take(&key(), 1, false)).unwrap();
     push(&mut lab, "after");
-    assert_eq!((poll(&mut lab), lab.state.waiting(&peer(), lab.now_ms)), (0, 0));
+    assert_eq!((poll(&mut lab), lab.read(query::Waiting(peer()))), (0, 0));
     assert_eq!(waiting(&lab), vec![1, 2]);
     let count = |count| Ok(mailbox::Outcome::Acknowledged { count }.into());
     assert_eq!(lab.ask(acknowledge(&key(), 1)), count(1));
@@ -195,10 +196,10 @@ fn what_was_not_acknowledged_goes_to_whoever_comes_next() {
     let mut lab = lab();
     lab.ask(take(&key(), 1, false)).unwrap();
     push(&mut lab, "lost on the way");
-    let detach = claim::Verb::Detach { session: key(), connection: 1 };
-    lab.ask(claim::Ask { key: peer(), verb: detach }).unwrap();
+    let detach = mailbox_claim::Action::Detach { session: key(), connection: 1 };
+    lab.ask(mailbox_claim::Op { key: peer(), action: detach }).unwrap();
     assert_eq!(lab.effects, vec![Effect::Wake(Domain::Mailbox, peer())]);
-    assert_eq!(lab.state.waiting(&peer(), lab.now_ms), 1);
+    assert_eq!(lab.read(query::Waiting(peer())), 1);
     lab.ask(take(&key(), 2, false)).unwrap();
     assert_eq!(waiting(&lab), vec![1]);
     // And if the node dies, polls are answered again.
@@ -211,29 +212,29 @@ fn a_peer_id_is_one_sessions_until_it_is_given_up() {
     let mut lab = lab();
     let other = Key::derive(Domain::Socket, &[b"other"]);
     lab.ask(take(&key(), 1, false)).unwrap();
-    assert_eq!(lab.ask(take(&other, 2, false)), Err(claim::Refusal::Held.into()));
-    let detach = claim::Verb::Detach { session: key(), connection: 1 };
-    lab.ask(claim::Ask { key: peer(), verb: detach }).unwrap();
-    assert_eq!(lab.ask(take(&other, 2, false)), Err(claim::Refusal::Held.into()));
-    assert_eq!(lab.ask(take(&other, 2, true)), Ok(claim::Outcome::Taken.into()));
-    assert_eq!(lab.state.holder(&peer(), lab.now_ms), Some((other, Some(at(2)))));
-    let release = claim::Verb::Release { session: other, connection: 2 };
-    lab.ask(claim::Ask { key: peer(), verb: release }).unwrap();
-    assert_eq!(lab.ask(take(&key(), 3, false)), Ok(claim::Outcome::Taken.into()));
+    assert_eq!(lab.ask(take(&other, 2, false)), Err(mailbox_claim::Refusal::Held.into()));
+    let detach = mailbox_claim::Action::Detach { session: key(), connection: 1 };
+    lab.ask(mailbox_claim::Op { key: peer(), action: detach }).unwrap();
+    assert_eq!(lab.ask(take(&other, 2, false)), Err(mailbox_claim::Refusal::Held.into()));
+    assert_eq!(lab.ask(take(&other, 2, true)), Ok(mailbox_claim::Outcome::Taken.into()));
+    assert_eq!(lab.read(query::Holder(peer())), Some((other, Some(at(2)))));
+    let release = mailbox_claim::Action::Release { session: other, connection: 2 };
+    lab.ask(mailbox_claim::Op { key: peer(), action: release }).unwrap();
+    assert_eq!(lab.ask(take(&key(), 3, false)), Ok(mailbox_claim::Outcome::Taken.into()));
 }
 
 #[test]
 fn a_ticket_is_used_once_within_its_time() {
     let mut lab = lab();
     let key = Key::derive(Domain::Ticket, &[b"ticket"]);
-    let issue = ticket::Verb::Issue { grant: body("grant"), ttl_ms: 30_000 };
-    let redeem = || ticket::Ask { key, verb: ticket::Verb::Redeem };
+    let issue = ticket::Action::Issue { grant: body("grant"), ttl_ms: 30_000 };
+    let redeem = || ticket::Op { key, action: ticket::Action::Redeem };
     assert_eq!(lab.ask(redeem()), Err(ticket::Refusal::Unknown.into()));
-    lab.ask(ticket::Ask { key, verb: issue.clone() }).unwrap();
-    assert_eq!(lab.ask(ticket::Ask { key, verb: issue.clone() }), Err(ticket::Refusal::InUse.into()));
+    lab.ask(ticket::Op { key, action: issue.clone() }).unwrap();
+    assert_eq!(lab.ask(ticket::Op { key, action: issue.clone() }), Err(ticket::Refusal::InUse.into()));
     assert_eq!(lab.ask(redeem()), Ok(ticket::Outcome::Redeemed { grant: body("grant") }.into()));
     assert_eq!(lab.ask(redeem()), Err(ticket::Refusal::Unknown.into()));
-    lab.ask(ticket::Ask { key, verb: issue }).unwrap();
+    lab.ask(ticket::Op { key, action: issue }).unwrap();
     lab.wait(30_000);
     assert_eq!(lab.ask(redeem()), Err(ticket::Refusal::Unknown.into()));
 }

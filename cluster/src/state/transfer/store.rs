@@ -1,28 +1,31 @@
 //! Where transfers live.
 
+mod read;
+
 use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 
 use super::super::account::Payer;
-use super::super::bits::Bits;
-use super::super::bodies::Slot;
+use super::super::bitset::Bitset;
+use super::super::blob_store::Slot;
 use super::super::body::Body;
-use super::super::expiry::{Lease, Thing};
-use super::super::ground::Ground;
+use super::super::context::ApplyContext;
+use super::super::expiry::{AgedLease, ExpiryKey};
 use super::super::id::{Digest, Domain, Key};
 use super::super::limits::TRANSFER_CHUNKS_MAX;
 use super::super::outcome;
-use super::super::storage::Load;
+use super::super::storage_quota::Load;
+use super::super::table::{Entry, Stored, Table};
 use super::super::weight::Kind;
-use super::{Ask, Encoding, Outcome, Refusal, Verb, View};
+use super::{Action, Encoding, Op, Outcome, Refusal};
 
 /// All transfers. The maps are flat, so that a change copies a few small nodes whatever a transfer's size.
 #[derive(Debug, Clone, Default)]
 pub(in crate::state) struct Transfers {
-    transfers: OrdMap<Key, Transfer>,
+    pub(in crate::state) transfers: Table<Transfer>,
     chunks: OrdMap<(Key, u16), Chunk>,
     /// Kept apart, because an acknowledgement outlives its transfer. The next one under the key ends it.
-    acknowledgements: OrdMap<Key, Acknowledgement>,
+    pub(in crate::state) acknowledgements: Table<Acknowledgement>,
 }
 
 /// One transfer. The fields' order is the snapshot format.
@@ -32,12 +35,27 @@ pub(in crate::state) struct Transfer {
     acknowledged: bool,
     /// Whether the chunks are gone though the record stays, to say that all was delivered.
     freed: bool,
-    received: Bits,
-    delivered: Bits,
-    lease: Lease,
-    /// Bounds how long it may be renewed.
-    begun_ms: u64,
-    payer: Payer,
+    received: Bitset,
+    delivered: Bitset,
+}
+
+impl Stored for Transfer {
+    type Key = Key;
+    type Life = AgedLease;
+    const EXPIRY: fn(Key) -> ExpiryKey = ExpiryKey::Transfer;
+
+    /// Without the chunks, each of which is on the account of whoever put it.
+    fn load(&self) -> Load {
+        Load::of(Kind::Transfer, 0)
+    }
+
+    fn restore_parts(&self, _: &mut ApplyContext) -> bool {
+        let Self { total, received, delivered, .. } = self;
+        is_total(*total)
+            && received.fits(*total)
+            && delivered.fits(*total)
+            && delivered.lowest_not_in(received).is_none()
+    }
 }
 
 /// One stored chunk. The fields' order is the snapshot format.
@@ -49,12 +67,18 @@ pub(in crate::state) struct Chunk {
     payer: Payer,
 }
 
-/// One remembered acknowledgement. The fields' order is the snapshot format.
+/// One remembered acknowledgement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(in crate::state) struct Acknowledgement {
-    lease: Lease,
-    begun_ms: u64,
-    payer: Payer,
+pub(in crate::state) struct Acknowledgement;
+
+impl Stored for Acknowledgement {
+    type Key = Key;
+    type Life = AgedLease;
+    const EXPIRY: fn(Key) -> ExpiryKey = ExpiryKey::Acknowledgement;
+
+    fn load(&self) -> Load {
+        Load::of(Kind::Acknowledgement, 0)
+    }
 }
 
 impl Transfer {
@@ -63,7 +87,7 @@ impl Transfer {
     }
 }
 
-/// What [`Verb::Put`] carries.
+/// What [`Action::Put`] carries.
 struct Upload<'a> {
     index: u16,
     total: Option<u16>,
@@ -75,23 +99,23 @@ struct Upload<'a> {
 impl Transfers {
     pub(in crate::state) fn carry_out(
         &mut self,
-        ask: Ask,
-        ground: &mut Ground,
+        op: Op,
+        ctx: &mut ApplyContext,
     ) -> Result<Outcome, outcome::Refusal> {
-        let Ask { key, ttl_ms, verb } = ask;
-        if ground.overdue && self.transfers.get(&key).is_some_and(|it| !it.lease.alive(ground.now_ms)) {
-            self.free(&key, ground);
+        let Op { key, ttl_ms, action } = op;
+        if let Some(transfer) = self.transfers.free_if_over(key, ctx) {
+            self.free_chunks(key, &transfer, ctx);
         }
-        match verb {
-            Verb::Open { total } => self.open(key, ttl_ms, total, ground),
-            Verb::Put { index, total, digest, encoding, body } => {
+        match action {
+            Action::Open { total } => self.open(key, ttl_ms, total, ctx),
+            Action::Put { index, total, digest, encoding, body } => {
                 let upload = Upload { index, total, digest, encoding, body: &body };
-                self.put(key, ttl_ms, &upload, ground)
+                self.put(key, ttl_ms, &upload, ctx)
             }
-            Verb::Take => Ok(self.take(key, ttl_ms, ground)),
-            Verb::Acknowledge { existing } => self.acknowledge(key, ttl_ms, existing, ground),
-            Verb::Discard => self.discard(key, ground),
-            Verb::Touch => Ok(self.touch(key, ttl_ms, ground)),
+            Action::Take => Ok(self.take(key, ttl_ms, ctx)),
+            Action::Acknowledge { existing } => self.acknowledge(key, ttl_ms, existing, ctx),
+            Action::Discard => self.discard(key, ctx),
+            Action::Touch => Ok(self.touch(key, ttl_ms, ctx)),
         }
     }
 
@@ -100,7 +124,7 @@ impl Transfers {
         key: Key,
         ttl_ms: u32,
         total: u16,
-        ground: &mut Ground,
+        ctx: &mut ApplyContext,
     ) -> Result<Outcome, outcome::Refusal> {
         if !is_total(total) {
             return Err(Refusal::OutOfRange.into());
@@ -109,12 +133,12 @@ impl Transfers {
             if transfer.total != total {
                 return Err(Refusal::TotalMismatch.into());
             }
-            renew(transfer, key, ttl_ms, ground);
+            renew(transfer, key, ttl_ms, ctx);
             return Ok(Outcome::Opened { created: false });
         }
-        ground.storage.admit(Load::of(Kind::Transfer, 0))?;
-        self.begin(key, ttl_ms, total, ground);
-        ground.wakes.wake(Domain::Transfer, key);
+        ctx.storage.admit(Load::of(Kind::Transfer, 0))?;
+        self.begin(key, ttl_ms, total, None, ctx);
+        ctx.wakes.wake(Domain::Transfer, key);
         Ok(Outcome::Opened { created: true })
     }
 
@@ -123,7 +147,7 @@ impl Transfers {
         key: Key,
         ttl_ms: u32,
         upload: &Upload<'_>,
-        ground: &mut Ground,
+        ctx: &mut ApplyContext,
     ) -> Result<Outcome, outcome::Refusal> {
         let &Upload { index, total, digest, encoding, body } = upload;
         if total.is_some_and(|total| !is_total(total) || index >= total) {
@@ -143,54 +167,54 @@ impl Transfers {
                 if transfer.received.get(index) {
                     // A sender may say a chunk again, but not otherwise.
                     let known = self.chunks.get(&(key, index)).expect("a received chunk is stored");
-                    let stored = ground.bodies.get(known.slot).map(|(digest, _)| digest);
+                    let stored = ctx.blobs.get(known.slot).map(|(digest, _)| digest);
                     if known.encoding != encoding || stored != Some(digest) {
                         return Err(Refusal::Conflict.into());
                     }
-                    renew(transfer, key, ttl_ms, ground);
+                    renew(transfer, key, ttl_ms, ctx);
                     return Ok(Outcome::Duplicate);
                 }
                 let load = Load::of(Kind::Chunk, 0);
-                let slot = ground.bodies.keep(digest, body, load, &mut ground.storage)?;
+                let slot = ctx.blobs.keep(digest, body, load, &mut ctx.storage)?;
                 transfer.received.set(index);
-                renew(transfer, key, ttl_ms, ground);
+                renew(transfer, key, ttl_ms, ctx);
                 slot
             }
             (None, Some(total)) => {
                 let load = Load::of(Kind::Transfer, 0).and(Kind::Chunk, 0);
-                let slot = ground.bodies.keep(digest, body, load, &mut ground.storage)?;
-                self.begin(key, ttl_ms, total, ground).received.set(index);
+                let slot = ctx.blobs.keep(digest, body, load, &mut ctx.storage)?;
+                self.begin(key, ttl_ms, total, Some(index), ctx);
                 slot
             }
             (None, None) => return Err(Refusal::Absent.into()),
         };
-        let payer = ground.storage.add(chunk_load(body.len()));
+        let payer = ctx.storage.add(chunk_load(body.len()));
         self.chunks.insert((key, index), Chunk { slot, encoding, payer });
-        ground.wakes.wake(Domain::Transfer, key);
+        ctx.wakes.wake(Domain::Transfer, key);
         Ok(Outcome::Stored)
     }
 
-    fn take(&mut self, key: Key, ttl_ms: u32, ground: &mut Ground) -> Outcome {
+    fn take(&mut self, key: Key, ttl_ms: u32, ctx: &mut ApplyContext) -> Outcome {
         let Some(transfer) = self.transfers.get_mut(&key) else { return Outcome::Absent };
         let Some(index) = transfer.received.lowest_not_in(&transfer.delivered) else {
             if !transfer.is_delivered() {
-                renew(transfer, key, ttl_ms, ground);
+                renew(transfer, key, ttl_ms, ctx);
                 return Outcome::Waiting;
             }
             if transfer.acknowledged {
-                self.free(&key, ground);
-                ground.wakes.wake(Domain::Transfer, key);
+                self.free(key, ctx);
+                ctx.wakes.wake(Domain::Transfer, key);
             } else {
-                renew(transfer, key, ttl_ms, ground);
+                renew(transfer, key, ttl_ms, ctx);
             }
             return Outcome::Done;
         };
         transfer.delivered.set(index);
-        renew(transfer, key, ttl_ms, ground);
-        ground.wakes.wake(Domain::Transfer, key);
+        renew(transfer, key, ttl_ms, ctx);
+        ctx.wakes.wake(Domain::Transfer, key);
         let total = transfer.total;
         let chunk = self.chunks.get(&(key, index)).expect("an undelivered received chunk is stored");
-        let body = ground.bodies.get(chunk.slot).expect("a stored chunk refers to its body").1.clone();
+        let body = ctx.blobs.get(chunk.slot).expect("a stored chunk refers to its body").1.clone();
         Outcome::Chunk { index, total, encoding: chunk.encoding, body }
     }
 
@@ -199,231 +223,94 @@ impl Transfers {
         key: Key,
         ttl_ms: u32,
         existing: bool,
-        ground: &mut Ground,
+        ctx: &mut ApplyContext,
     ) -> Result<Outcome, outcome::Refusal> {
         match self.transfers.get_mut(&key) {
             Some(transfer) => {
                 transfer.acknowledged = true;
                 // A reader of the transfers API reads what it likes and never takes: its word ends the reading.
                 if existing && transfer.received.count() == transfer.total {
-                    transfer.delivered = Bits::all(transfer.total);
+                    transfer.delivered = Bitset::all(transfer.total);
                 }
-                renew(transfer, key, ttl_ms, ground);
+                renew(transfer, key, ttl_ms, ctx);
                 if transfer.is_delivered() && !transfer.freed {
+                    let whole = Transfer::clone(transfer);
                     transfer.freed = true;
-                    let received = transfer.received.clone();
-                    self.free_chunks(&key, &received, ground);
+                    self.free_chunks(key, &whole, ctx);
                 }
             }
             None if existing => return Err(Refusal::Absent.into()),
             // Where nothing lives nothing bounds the acknowledgements but the storage.
-            None if !self.acknowledgements.contains_key(&key) => {
-                ground.storage.admit(Load::of(Kind::Acknowledgement, 0))?;
+            None if !self.acknowledgements.contains(&key) => {
+                ctx.storage.admit(Load::of(Kind::Acknowledgement, 0))?;
             }
             None => {}
         }
-        let thing = Thing::Acknowledgement(key);
         match self.acknowledgements.get_mut(&key) {
             Some(known) => {
-                let age_max_ms = ground.storage.rules.ages.transfer_max_ms;
-                let expires_ms = ground.after_within(ttl_ms, known.begun_ms, age_max_ms);
-                ground.agenda.renew(&mut known.lease, thing, expires_ms);
+                let age_max_ms = ctx.storage.rules.ages.transfer_max_ms;
+                known.life.renew(ttl_ms, age_max_ms, ExpiryKey::Acknowledgement(key), ctx);
             }
-            None => {
-                let lease = ground.agenda.begin(thing, ground.after(ttl_ms));
-                let payer = ground.storage.add(Load::of(Kind::Acknowledgement, 0));
-                let begun_ms = ground.now_ms;
-                self.acknowledgements.insert(key, Acknowledgement { lease, begun_ms, payer });
-            }
+            None => self.acknowledgements.add(key, Acknowledgement, ctx.after(ttl_ms), ctx),
         }
-        ground.wakes.wake(Domain::Transfer, key);
+        ctx.wakes.wake(Domain::Transfer, key);
         Ok(Outcome::Acknowledged)
     }
 
-    fn discard(&mut self, key: Key, ground: &mut Ground) -> Result<Outcome, outcome::Refusal> {
-        if !self.transfers.contains_key(&key) {
+    fn discard(&mut self, key: Key, ctx: &mut ApplyContext) -> Result<Outcome, outcome::Refusal> {
+        if !self.transfers.contains(&key) {
             return Err(Refusal::Absent.into());
         }
-        self.free(&key, ground);
-        self.free_acknowledgement(&key, ground);
-        ground.wakes.wake(Domain::Transfer, key);
+        self.free(key, ctx);
+        self.acknowledgements.free(key, ctx);
+        ctx.wakes.wake(Domain::Transfer, key);
         Ok(Outcome::Discarded)
     }
 
-    fn touch(&mut self, key: Key, ttl_ms: u32, ground: &mut Ground) -> Outcome {
+    fn touch(&mut self, key: Key, ttl_ms: u32, ctx: &mut ApplyContext) -> Outcome {
         match self.transfers.get_mut(&key) {
             Some(transfer) => {
-                renew(transfer, key, ttl_ms, ground);
+                renew(transfer, key, ttl_ms, ctx);
                 Outcome::Touched
             }
             None => Outcome::Absent,
         }
     }
 
-    /// Begins a transfer. What was acknowledged under its key was another one.
-    fn begin(&mut self, key: Key, ttl_ms: u32, total: u16, ground: &mut Ground) -> &mut Transfer {
-        self.free_acknowledgement(&key, ground);
-        let lease = ground.agenda.begin(Thing::Transfer(key), ground.after(ttl_ms));
-        let (received, delivered) = (Bits::none(total), Bits::none(total));
-        let payer = ground.storage.add(Load::of(Kind::Transfer, 0));
-        let begun_ms = ground.now_ms;
-        let transfer = Transfer {
-            total,
-            acknowledged: false,
-            freed: false,
-            received,
-            delivered,
-            lease,
-            begun_ms,
-            payer,
-        };
-        self.transfers.entry(key).or_insert(transfer)
+    /// Begins a transfer, perhaps with a first chunk. What was acknowledged under its key was another one.
+    fn begin(&mut self, key: Key, ttl_ms: u32, total: u16, index: Option<u16>, ctx: &mut ApplyContext) {
+        self.acknowledgements.free(key, ctx);
+        let (mut received, delivered) = (Bitset::none(total), Bitset::none(total));
+        index.into_iter().for_each(|index| received.set(index));
+        let transfer = Transfer { total, acknowledged: false, freed: false, received, delivered };
+        self.transfers.add(key, transfer, ctx.after(ttl_ms), ctx);
     }
 
-    /// Drops a transfer with its chunks; says how many things that were.
-    fn free(&mut self, key: &Key, ground: &mut Ground) -> usize {
-        let Some(transfer) = self.transfers.remove(key) else { return 0 };
-        ground.agenda.end(&transfer.lease, Thing::Transfer(*key));
-        ground.storage.drop(transfer.payer, Load::of(Kind::Transfer, 0));
-        if transfer.freed { 1 } else { 1 + self.free_chunks(key, &transfer.received, ground) }
+    fn free(&mut self, key: Key, ctx: &mut ApplyContext) {
+        if let Some(transfer) = self.transfers.free(key, ctx) {
+            self.free_chunks(key, &transfer, ctx);
+        }
     }
 
-    fn free_chunks(&mut self, key: &Key, received: &Bits, ground: &mut Ground) -> usize {
+    /// Drops a transfer's chunks, unless they are gone already; says how many that were.
+    fn free_chunks(&mut self, key: Key, transfer: &Transfer, ctx: &mut ApplyContext) -> usize {
         let mut freed = 0;
-        for index in received.iter() {
-            if let Some(chunk) = self.chunks.remove(&(*key, index)) {
-                let len = ground.bodies.get(chunk.slot).map_or(0, |(_, body)| body.len());
-                ground.storage.drop(chunk.payer, chunk_load(len));
-                ground.bodies.release(chunk.slot, &mut ground.storage);
+        for index in transfer.received.iter().filter(|_| !transfer.freed) {
+            if let Some(chunk) = self.chunks.remove(&(key, index)) {
+                let len = ctx.blobs.get(chunk.slot).map_or(0, |(_, body)| body.len());
+                ctx.storage.drop(chunk.payer, chunk_load(len));
+                ctx.blobs.release(chunk.slot, &mut ctx.storage);
                 freed += 1;
             }
         }
         freed
     }
 
-    fn free_acknowledgement(&mut self, key: &Key, ground: &mut Ground) {
-        if let Some(known) = self.acknowledgements.remove(key) {
-            ground.agenda.end(&known.lease, Thing::Acknowledgement(*key));
-            ground.storage.drop(known.payer, Load::of(Kind::Acknowledgement, 0));
-        }
-    }
-
-    /// The agenda says that a transfer is due; returns how many things were looked at.
-    pub(in crate::state) fn lapse(&mut self, key: &Key, ground: &mut Ground) -> usize {
-        match self.transfers.get_mut(key) {
-            Some(transfer) if transfer.lease.alive(ground.now_ms) => {
-                ground.agenda.keep(&mut transfer.lease, Thing::Transfer(*key));
-                1
-            }
-            _ => {
-                ground.wakes.wake(Domain::Transfer, *key);
-                self.free(key, ground)
-            }
-        }
-    }
-
-    /// The agenda says that an acknowledgement is due.
-    pub(in crate::state) fn lapse_acknowledgement(&mut self, key: &Key, ground: &mut Ground) -> usize {
-        match self.acknowledgements.get_mut(key) {
-            Some(known) if known.lease.alive(ground.now_ms) => {
-                ground.agenda.keep(&mut known.lease, Thing::Acknowledgement(*key));
-            }
-            _ => self.free_acknowledgement(key, ground),
-        }
-        1
-    }
-
-    pub(in crate::state) fn view(&self, key: &Key, now_ms: u64) -> Option<View> {
-        let transfer = self.transfers.get(key).filter(|transfer| transfer.lease.alive(now_ms))?;
-        Some(View {
-            total: transfer.total,
-            received: transfer.received.ranges(),
-            delivered: transfer.delivered.count(),
-            available: transfer.received.lowest_not_in(&transfer.delivered).is_some(),
-            acknowledged: transfer.acknowledged,
-            expires_ms: transfer.lease.expires_ms,
-        })
-    }
-
-    pub(in crate::state) fn chunk(&self, key: &Key, index: u16, now_ms: u64) -> Option<(Encoding, Slot)> {
-        self.transfers.get(key).filter(|transfer| transfer.lease.alive(now_ms))?;
-        self.chunks.get(&(*key, index)).map(|chunk| (chunk.encoding, chunk.slot))
-    }
-
-    pub(in crate::state) fn acknowledged(&self, key: &Key, now_ms: u64) -> bool {
-        self.acknowledgements.get(key).is_some_and(|known| known.lease.alive(now_ms))
-    }
-
-    pub(in crate::state) fn len(&self) -> usize {
-        self.transfers.len()
-    }
-
-    pub(in crate::state) fn chunks_len(&self) -> usize {
-        self.chunks.len()
-    }
-
-    pub(in crate::state) fn iter(&self) -> impl Iterator<Item = (&Key, &Transfer)> {
-        self.transfers.iter()
-    }
-
-    pub(in crate::state) fn iter_chunks(&self) -> impl Iterator<Item = (&(Key, u16), &Chunk)> {
-        self.chunks.iter()
-    }
-
-    pub(in crate::state) fn acknowledgements_len(&self) -> usize {
-        self.acknowledgements.len()
-    }
-
-    pub(in crate::state) fn iter_acknowledgements(&self) -> impl Iterator<Item = (&Key, &Acknowledgement)> {
-        self.acknowledgements.iter()
-    }
-
-    /// Takes a transfer as a snapshot has it; false if that cannot be.
-    pub(in crate::state) fn restore(&mut self, key: Key, transfer: Transfer, ground: &mut Ground) -> bool {
-        let Transfer { total, received, delivered, lease, .. } = &transfer;
-        let sound = is_total(*total)
-            && received.fits(*total)
-            && delivered.fits(*total)
-            && delivered.lowest_not_in(received).is_none()
-            && ground.agenda.restore(lease, Thing::Transfer(key))
-            && ground.storage.restore(transfer.payer, Load::of(Kind::Transfer, 0));
-        sound && self.transfers.insert(key, transfer).is_none()
-    }
-
-    /// Takes a chunk as a snapshot has it, after its transfer and its body; false if that cannot be.
-    pub(in crate::state) fn restore_chunk(
-        &mut self,
-        key: Key,
-        index: u16,
-        chunk: Chunk,
-        ground: &mut Ground,
-    ) -> bool {
-        let belongs = self.transfers.get(&key).is_some_and(|transfer| {
-            index < transfer.total && transfer.received.get(index) && !transfer.freed
-        });
-        let len = ground.bodies.get(chunk.slot).map_or(0, |(_, body)| body.len());
-        belongs
-            && ground.storage.restore(chunk.payer, chunk_load(len))
-            && ground.bodies.refer(chunk.slot)
-            && self.chunks.insert((key, index), chunk).is_none()
-    }
-
-    /// Takes an acknowledgement as a snapshot has it; false if that cannot be.
-    pub(in crate::state) fn restore_acknowledgement(
-        &mut self,
-        key: Key,
-        known: Acknowledgement,
-        ground: &mut Ground,
-    ) -> bool {
-        ground.agenda.restore(&known.lease, Thing::Acknowledgement(key))
-            && ground.storage.restore(known.payer, Load::of(Kind::Acknowledgement, 0))
-            && self.acknowledgements.insert(key, known).is_none()
-    }
-
-    /// Whether every transfer has the chunks it says it received.
-    pub(in crate::state) fn is_whole(&self) -> bool {
-        let transfers = self.transfers.values().filter(|transfer| !transfer.freed);
-        transfers.map(|transfer| usize::from(transfer.received.count())).sum::<usize>() == self.chunks.len()
+    /// The expiry queue says that a transfer is due; returns how many things were looked at.
+    pub(in crate::state) fn on_expiry(&mut self, key: Key, ctx: &mut ApplyContext) -> usize {
+        let Some(transfer) = self.transfers.expire(key, ctx) else { return 1 };
+        ctx.wakes.wake(Domain::Transfer, key);
+        1 + self.free_chunks(key, &transfer, ctx)
     }
 }
 
@@ -436,8 +323,7 @@ fn chunk_load(len: usize) -> Load {
     Load::of(Kind::Chunk, 0).and_shared(Kind::Body, len as u64)
 }
 
-fn renew(transfer: &mut Transfer, key: Key, ttl_ms: u32, ground: &mut Ground) {
-    let age_max_ms = ground.storage.rules.ages.transfer_max_ms;
-    let expires_ms = ground.after_within(ttl_ms, transfer.begun_ms, age_max_ms);
-    ground.agenda.renew(&mut transfer.lease, Thing::Transfer(key), expires_ms);
+fn renew(transfer: &mut Entry<Transfer>, key: Key, ttl_ms: u32, ctx: &mut ApplyContext) {
+    let age_max_ms = ctx.storage.rules.ages.transfer_max_ms;
+    transfer.life.renew(ttl_ms, age_max_ms, ExpiryKey::Transfer(key), ctx);
 }

@@ -3,11 +3,11 @@
 //! The key decides which algorithm is used; what the token says about algorithms and keys is only ever compared.
 //! [`Auth::verify`] takes the time as an argument, so that the cluster's clock decides and not this machine's.
 
-mod backend;
-mod key;
+mod request_signing_key;
 mod revoked;
-mod signing;
+mod signature_backend;
 mod token;
+mod token_key;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,17 +16,17 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::sync::watch as channel;
 
-pub use key::{Algorithm, KeyError, Source};
+pub use request_signing_key::{SigningSource, SigningSourceError};
 pub use revoked::RevokedError;
-pub use signing::{SigningSource, SigningSourceError};
+pub use token_key::{Algorithm, KeyError, Source};
 
-use super::credential::{self, Credential};
+use super::credential_rights::{self, Credential};
 use super::signature::{Message, Signed};
 use super::watch;
-use key::Key;
+use request_signing_key::SigningKey;
 use revoked::Revoked;
-use signing::SigningKey;
 use token::Rules;
+use token_key::Key;
 
 /// How tokens are judged.
 #[derive(Debug, Clone, Default)]
@@ -99,7 +99,7 @@ impl Auth {
     /// # Errors
     /// If a file cannot be read or holds something else.
     pub fn new(options: Options) -> Result<Self, Error> {
-        backend::install();
+        signature_backend::install();
         let files = Files::read(&options)?;
         let rules = Rules {
             issuer: options.issuer.clone(),
@@ -149,7 +149,7 @@ impl Auth {
         let files = self.0.files.load();
         let key = files.signing.iter().find(|key| key.id == signed.key).ok_or(Unauthorized)?;
         signed.verify(message, &key.key, now_ms)?;
-        let subject = Some(credential::subject(&format!("key:{}", key.id)));
+        let subject = Some(credential_rights::subject(&format!("key:{}", key.id)));
         let credential = Credential { subject, ..Credential::anonymous() };
         if files.revoked.covers(&credential) { Err(Unauthorized) } else { Ok(credential) }
     }

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use conclave_cluster::state::id::Key;
 
-use crate::access::credential::{self, Credential};
-use crate::access::files;
+use crate::access::bounded_file;
+use crate::access::credential_rights::{self, Credential};
 
 /// Room for 100,000 lines with ids of the usual length.
 const LIST_BYTES_MAX: u64 = 8 << 20;
@@ -42,7 +42,7 @@ pub(super) struct Revoked {
 impl Revoked {
     pub(super) fn read(path: &Path) -> Result<Self, RevokedError> {
         let unreadable = |error| RevokedError::Unreadable { path: path.to_owned(), error };
-        let bytes = files::read(path, LIST_BYTES_MAX).map_err(unreadable)?;
+        let bytes = bounded_file::read(path, LIST_BYTES_MAX).map_err(unreadable)?;
         let text = String::from_utf8(bytes).map_err(|_| {
             unreadable(std::io::Error::new(std::io::ErrorKind::InvalidData, "it is not UTF-8"))
         })?;
@@ -58,8 +58,8 @@ impl Revoked {
                 continue;
             }
             match line.split_once(char::is_whitespace) {
-                Some(("jti", id)) => revoked.tokens.insert(credential::token(id.trim())),
-                Some(("sub", name)) => revoked.subjects.insert(credential::subject(name.trim())),
+                Some(("jti", id)) => revoked.tokens.insert(credential_rights::token(id.trim())),
+                Some(("sub", name)) => revoked.subjects.insert(credential_rights::subject(name.trim())),
                 Some(_) | None => return Err(number + 1),
             };
         }
@@ -80,8 +80,8 @@ mod tests {
     fn tokens_and_subjects_are_listed() {
         let revoked = Revoked::parse("# gone\n\njti t-1\n  sub  mallory \n").unwrap();
         let of = |sub: &str, jti: &str| Credential {
-            subject: Some(credential::subject(sub)),
-            token: Some(credential::token(jti)),
+            subject: Some(credential_rights::subject(sub)),
+            token: Some(credential_rights::token(jti)),
             ..Credential::anonymous()
         };
         assert!(revoked.covers(&of("alice", "t-1")));

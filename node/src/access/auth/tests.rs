@@ -11,8 +11,8 @@ use ring::{digest, hmac};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::access::credential::{self, Scope};
-use crate::access::grant::Grant;
+use crate::access::credential_rights::{self, Scope};
+use crate::access::name_pattern::Grant;
 
 const SECRET: &[u8] = b"a secret of more than thirty-two bytes";
 const NOW_MS: u64 = 1_800_000_000_000;
@@ -110,8 +110,8 @@ fn without(name: &str) -> Value {
 #[test]
 fn a_token_in_order_is_a_credential() {
     let credential = Issuer::new().auth().verify(&signed(&claims()), NOW_MS).unwrap();
-    assert_eq!(credential.subject, Some(credential::subject("alice")));
-    assert_eq!(credential.token, Some(credential::token("t-1")));
+    assert_eq!(credential.subject, Some(credential_rights::subject("alice")));
+    assert_eq!(credential.token, Some(credential_rights::token("t-1")));
     assert_eq!(credential.peers, Grant::of(["alice-*"]).unwrap());
     assert_eq!(credential.rooms, Grant::all());
     assert!(credential.may(Scope::Socket) && !credential.may(Scope::Relay));

@@ -4,9 +4,9 @@ use jsonwebtoken::{Header, Validation, decode, decode_header};
 use serde::Deserialize;
 
 use super::Unauthorized;
-use super::key::Key;
-use crate::access::credential::{self, CREDENTIAL_BYTES_MAX, Credential, Scopes};
-use crate::access::grant::Grant;
+use super::token_key::Key;
+use crate::access::credential_rights::{self, CREDENTIAL_BYTES_MAX, Credential, Scopes};
+use crate::access::name_pattern::Grant;
 
 /// Longer tokens are not looked at.
 const TOKEN_BYTES_MAX: usize = 8 * 1024;
@@ -108,8 +108,8 @@ impl Rules {
             return Err(Unauthorized);
         }
         let credential = Credential {
-            subject: Some(credential::subject(&claims.sub)),
-            token: claims.jti.as_deref().map(credential::token),
+            subject: Some(credential_rights::subject(&claims.sub)),
+            token: claims.jti.as_deref().map(credential_rights::token),
             peers: claims.peers,
             rooms: claims.rooms,
             scope: Scopes::of(&claims.scope),

@@ -9,7 +9,7 @@ use bytes::Buf as _;
 use tokio::io::{AsyncRead, ReadBuf};
 
 use super::super::deadline::{Awaited, Deadline};
-use super::super::heads::{Fault, Rest};
+use super::super::request_framing::{Fault, Rest};
 use super::Stream;
 
 /// Bytes that are read at a time while a head is awaited: most requests whole, of a large one not much more than its head.
@@ -20,8 +20,8 @@ pub(super) const PART_BYTES: usize = 16 << 10;
 
 impl Stream {
     /// Reads and throws away what belongs to nobody.
-    fn poll_disowned(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.disowned {
+    fn poll_discarding(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.discarding {
             let left = usize::try_from(self.heads.left()).unwrap_or(usize::MAX);
             match self.io.poll_discard(cx, left)? {
                 Poll::Ready(0) => self.given_up = true,
@@ -31,7 +31,7 @@ impl Stream {
                     ready!(self.poll_late(cx));
                 }
             }
-            self.disowned = !self.given_up && self.heads.left() > 0;
+            self.discarding = !self.given_up && self.heads.left() > 0;
         }
         self.pass_all();
         Poll::Ready(Ok(()))
@@ -43,7 +43,7 @@ impl Stream {
         if self.heads.in_held_body().is_none() {
             return Poll::Ready(());
         }
-        ready!(self.tap.poll_open(cx));
+        ready!(self.gate.poll_open(cx));
         if self.part >= PART_BYTES {
             self.part = 0;
             cx.waker().wake_by_ref();
@@ -97,7 +97,6 @@ impl AsyncRead for Stream {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         loop {
-            ready!(this.poll_owed(cx))?;
             if this.cleared > 0 {
                 let count = this.cleared.min(buffer.remaining());
                 buffer.put_slice(&this.held[..count]);
@@ -112,8 +111,8 @@ impl AsyncRead for Stream {
                     _ => continue,
                 };
             }
-            if this.disowned {
-                ready!(this.poll_disowned(cx))?;
+            if this.discarding {
+                ready!(this.poll_discarding(cx))?;
             }
             if this.given_up {
                 return Poll::Ready(Ok(()));
@@ -136,7 +135,7 @@ impl AsyncRead for Stream {
                 ready!(this.poll_wanted(cx));
                 let before = buffer.filled().len();
                 let read = this.poll_some(cx, buffer)?;
-                this.tap.looked(read.is_ready());
+                this.gate.looked(read.is_ready());
                 match read {
                     Poll::Ready(()) => {}
                     Poll::Pending => {

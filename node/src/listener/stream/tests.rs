@@ -8,44 +8,33 @@ use futures_util::poll;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpListener;
 
-use super::super::Judge;
-use super::super::tap::LARGE;
+use super::super::LoadShedder;
+use super::super::body_gate::LARGE;
 use super::read::{PART_BYTES, PIECE_BYTES};
 use super::*;
 
 const NEXT: &str = "GET /next HTTP/1.1\r\nhost: a\r\n\r\n";
 const WAIT: Duration = Duration::from_secs(20);
 
-/// What is answered in front of the server.
-const BRIEF: &str = "HTTP/1.1 503 no\r\n\r\n";
-
-/// Whether the server has too much to do, and can be spared with it.
+/// Whether the server has too much to do.
 #[derive(Default)]
-struct Strain {
-    pressed: AtomicBool,
-    brief: AtomicBool,
-}
+struct Load(AtomicBool);
 
-impl Judge for Strain {
-    fn is_pressed(&self) -> bool {
-        self.pressed.load(Ordering::Relaxed)
-    }
-
-    fn refuse(&self, head: &[u8], secured: bool) -> Option<Vec<u8>> {
-        assert!(head.starts_with(b"POST /a ") && head.ends_with(b"\r\n\r\n") && !secured);
-        self.brief.load(Ordering::Relaxed).then(|| BRIEF.into())
+impl LoadShedder for Load {
+    fn is_overloaded(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
     }
 }
 
 /// A client, what the server reads of it, and how much there is to do.
-async fn pair() -> (TcpStream, Stream, Arc<Strain>) {
+async fn pair() -> (TcpStream, Stream, Arc<Load>) {
     let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await.unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (server, _) = listener.accept().await.unwrap();
-    let strain = Arc::<Strain>::default();
+    let load = Arc::<Load>::default();
     let buffers = Buffers::new(1 << 20);
-    let manner = Manner { patience: WAIT, unheard_max: WAIT, judge: strain.clone(), buffers };
-    (client, Stream::plain(server, manner, None), strain)
+    let options = ConnectionOptions { patience: WAIT, shedder: load.clone(), buffers };
+    (client, Stream::plain(server, options, None), load)
 }
 
 fn post(more: &str) -> (String, String) {
@@ -71,12 +60,12 @@ async fn a_large_body_comes_when_it_is_wanted() {
             tokio::task::yield_now().await;
         }
         assert!(read.starts_with(head.as_bytes()) && read.len() <= PIECE_BYTES, "{} bytes", read.len());
-        stream.tap().begin();
-        stream.tap().open();
+        stream.gate().begin();
+        stream.gate().open();
         let rest = format!("{}{NEXT}", &body[read.len() - head.len()..]);
         expect(&mut stream, &rest).await;
         // The small request behind it is answered, too.
-        stream.tap().begin();
+        stream.gate().begin();
     }
 }
 
@@ -87,15 +76,15 @@ async fn whoever_waits_for_a_body_is_woken_when_it_may_come() {
     client.write_all(head.as_bytes()).await.unwrap();
     expect(&mut stream, &head).await;
     client.write_all(body.as_bytes()).await.unwrap();
-    let tap = stream.tap().clone();
-    tap.begin();
-    tokio::join!(expect(&mut stream, &body), async { tap.open() });
+    let gate = stream.gate().clone();
+    gate.begin();
+    tokio::join!(expect(&mut stream, &body), async { gate.open() });
 }
 
 #[actix_web::test]
 async fn under_pressure_a_large_body_is_thrown_away_and_the_connection_goes_on() {
-    let (mut client, mut stream, strain) = pair().await;
-    strain.pressed.store(true, Ordering::Relaxed);
+    let (mut client, mut stream, load) = pair().await;
+    load.0.store(true, Ordering::Relaxed);
     let (head, body) = post("");
     let refused = head.replace(&body.len().to_string(), "00000");
     // At once; with the head in two pieces; and with a body that comes late.
@@ -117,56 +106,15 @@ async fn under_pressure_a_large_body_is_thrown_away_and_the_connection_goes_on()
 }
 
 #[actix_web::test]
-async fn where_no_answer_is_due_a_large_body_is_refused_without_the_server() {
-    let (mut client, mut stream, strain) = pair().await;
-    strain.pressed.store(true, Ordering::Relaxed);
-    strain.brief.store(true, Ordering::Relaxed);
-    let (head, body) = post("");
-    for pieces in [
-        vec![format!("{head}{body}{head}{body}{NEXT}")],
-        vec![head[..20].to_owned(), format!("{}{body}{head}", &head[20..]), format!("{body}{NEXT}")],
-    ] {
-        for piece in pieces {
-            client.write_all(piece.as_bytes()).await.unwrap();
-            tokio::task::yield_now().await;
-        }
-        expect(&mut stream, NEXT).await;
-        expect(&mut client, &BRIEF.repeat(2)).await;
-        stream.tap().count_short_answer();
-        stream.flush().await.unwrap();
-    }
-}
-
-#[actix_web::test]
-async fn an_answer_that_is_due_goes_before_a_refusal() {
-    let (mut client, mut stream, strain) = pair().await;
-    strain.pressed.store(true, Ordering::Relaxed);
-    strain.brief.store(true, Ordering::Relaxed);
-    let (head, body) = post("");
-    let refused = head.replace(&body.len().to_string(), "00000");
-    client.write_all(format!("{NEXT}{head}{body}{head}{body}").as_bytes()).await.unwrap();
-    expect(&mut stream, &format!("{NEXT}{refused}{refused}")).await;
-    // The answers are made, but not written, when one more comes.
-    (0..3).for_each(|_| stream.tap().count_short_answer());
-    client.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
-    expect(&mut stream, &refused).await;
-    stream.tap().count_short_answer();
-    stream.flush().await.unwrap();
-    client.write_all(format!("{head}{body}{NEXT}").as_bytes()).await.unwrap();
-    expect(&mut stream, NEXT).await;
-    expect(&mut client, BRIEF).await;
-}
-
-#[actix_web::test]
 async fn a_body_that_waits_to_be_asked_for_is_asked_for() {
-    let (mut client, mut stream, strain) = pair().await;
-    strain.pressed.store(true, Ordering::Relaxed);
+    let (mut client, mut stream, load) = pair().await;
+    load.0.store(true, Ordering::Relaxed);
     let (head, body) = post("Expect: 100-continue\r\n");
     client.write_all(head.as_bytes()).await.unwrap();
     expect(&mut stream, &head).await;
     client.write_all(body.as_bytes()).await.unwrap();
-    stream.tap().begin();
-    stream.tap().open();
+    stream.gate().begin();
+    stream.gate().open();
     expect(&mut stream, &body).await;
 }
 
@@ -176,7 +124,7 @@ async fn a_large_body_comes_in_parts() {
     let body = "b".repeat(4 * PART_BYTES);
     let head = format!("POST /a HTTP/1.1\r\nhost: a\r\nContent-Length: {}\r\n\r\n", body.len());
     let sending = async { client.write_all(format!("{head}{body}").as_bytes()).await.unwrap() };
-    let tap = stream.tap().clone();
+    let gate = stream.gate().clone();
     let (mut read, mut most) = (Vec::new(), 0);
     let reading = async {
         while read.len() < head.len() + body.len() {
@@ -186,8 +134,8 @@ async fn a_large_body_comes_in_parts() {
                 assert!(count.unwrap() > 0);
             }
             most = most.max(read.len() - before);
-            tap.begin();
-            tap.open();
+            gate.begin();
+            gate.open();
             tokio::task::yield_now().await;
         }
     };
@@ -219,7 +167,7 @@ async fn only_some_requests_are_handed_on_before_their_answers_are_written() {
     let mut begun = 0;
     while handed < 1000 {
         // One is answered, and its answer written.
-        stream.tap().begin();
+        stream.gate().begin();
         begun += 1;
         assert_eq!(at_hand(&mut stream).await, 0, "the answer is not written yet");
         let mut writing = std::pin::pin!(stream.flush());
@@ -252,7 +200,7 @@ async fn whoever_waits_for_room_is_woken_when_there_is_some() {
                 let mut buffer = ReadBuf::new(&mut scratch);
                 if Pin::new(&mut stream).poll_read(cx, &mut buffer).is_pending() {
                     // As the server: it reads first, then it answers, and writes what it has.
-                    stream.tap().begin();
+                    stream.gate().begin();
                     assert!(Pin::new(&mut stream).poll_flush(cx).is_ready());
                     return Poll::Pending;
                 }
@@ -267,7 +215,7 @@ async fn whoever_waits_for_room_is_woken_when_there_is_some() {
 #[actix_web::test]
 async fn under_pressure_requests_are_handed_on_one_by_one() {
     let (mut client, mut stream, _) = pair().await;
-    let other = stream.manner.buffers.part();
+    let other = stream.options.buffers.part();
     other.set_waiting(1 << 20);
     client.write_all(NEXT.repeat(9).as_bytes()).await.unwrap();
     assert_eq!(at_hand(&mut stream).await, NEXT.len());
@@ -276,7 +224,7 @@ async fn under_pressure_requests_are_handed_on_one_by_one() {
 #[actix_web::test]
 async fn a_client_that_does_not_take_its_answer_is_counted_and_under_pressure_given_up() {
     let (client, mut stream, _) = pair().await;
-    let buffers = stream.manner.buffers.clone();
+    let buffers = stream.options.buffers.clone();
     let answer = vec![b'a'; 300_000];
     let mut blocked = false;
     for _ in 0..1000 {

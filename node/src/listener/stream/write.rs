@@ -33,7 +33,6 @@ impl Stream {
 impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        ready!(this.poll_owed(cx))?;
         match this.io.as_mut().poll_write(cx, bytes) {
             Poll::Pending => this.poll_blocked(cx, bytes.len()).map(Err),
             written => this.wrote(written),
@@ -83,7 +82,6 @@ impl AsyncWrite for Stream {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        ready!(this.poll_owed(cx))?;
         match this.io.as_mut().poll_write_vectored(cx, slices) {
             Poll::Pending => {
                 let bytes = slices.iter().map(|slice| slice.len()).sum();

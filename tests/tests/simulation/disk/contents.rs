@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use conclave_cluster::raft::disk::{LogId, Record, Vote};
+use conclave_cluster::raft::disk_traits::{LogId, Record, Vote};
 
 /// One write.
 #[derive(Debug, Clone)]

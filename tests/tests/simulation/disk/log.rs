@@ -3,7 +3,7 @@
 use std::io;
 use std::ops::Range;
 
-use conclave_cluster::raft::disk::{Flushed, LogDisk, LogId, Record, Vote};
+use conclave_cluster::raft::disk_traits::{Flushed, LogDisk, LogId, Record, Vote};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 

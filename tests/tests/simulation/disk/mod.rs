@@ -12,7 +12,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use conclave_cluster::raft::disk::{Disk, SnapshotFile};
+use conclave_cluster::raft::disk_traits::{Disk, SnapshotFile};
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tokio::sync::mpsc;

@@ -4,7 +4,9 @@ use std::io;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use conclave_cluster::raft::disk::{Drain, Fill, SnapshotDisk, SnapshotFile, SnapshotMeta, SnapshotSink};
+use conclave_cluster::raft::disk_traits::{
+    Drain, Fill, SnapshotDisk, SnapshotFile, SnapshotMeta, SnapshotSink,
+};
 use futures_util::future::BoxFuture;
 use tokio::time::sleep;
 

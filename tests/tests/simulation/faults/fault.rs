@@ -12,7 +12,13 @@ pub(super) enum Fault {
     CutLeaderOff,
     CutPair,
     CutOneWay,
+    /// The leader hears nobody, and is heard.
+    DeafenLeader,
     CutEverybody,
+    /// A node's connections end, and it lives.
+    Reset,
+    /// The same of the leader, and whoever calls it is refused for a while, as if it were gone.
+    Slander,
     Hold,
     Freeze,
     Slow,
@@ -25,14 +31,17 @@ pub(super) enum Fault {
     ChangeMembers,
 }
 
-const FAULTS: [(u32, Fault); 17] = [
+const FAULTS: [(u32, Fault); 20] = [
     (10, Fault::CrashOne),
     (12, Fault::CrashLeader),
     (4, Fault::CrashAll),
     (10, Fault::CutLeaderOff),
     (8, Fault::CutPair),
     (6, Fault::CutOneWay),
+    (6, Fault::DeafenLeader),
     (3, Fault::CutEverybody),
+    (5, Fault::Reset),
+    (5, Fault::Slander),
     (8, Fault::Hold),
     (6, Fault::Freeze),
     (5, Fault::Slow),

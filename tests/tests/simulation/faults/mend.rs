@@ -19,6 +19,8 @@ pub(super) enum Mend {
     Release(u64, u64),
     Quicken(u64, u64),
     Steady(u64, u64),
+    /// Nobody is refused any more.
+    Believe,
 }
 
 impl Faults {
@@ -56,6 +58,7 @@ impl Faults {
                 sim.set_link_latency(name(a), name(b), self.latency_max / 2);
             }
             Mend::Steady(a, b) => sim.set_link_fail_rate(name(a), name(b), 0.0),
+            Mend::Believe => machines.iter().for_each(|it| it.refuse(None)),
         }
     }
 
@@ -82,7 +85,10 @@ impl Faults {
     /// Ends all faults. What was removed stays away.
     pub(crate) fn heal(&mut self, sim: &mut Sim<'_>, machines: &[Rc<Machine>]) {
         self.note(sim.elapsed(), "all is mended".to_owned());
-        machines.iter().for_each(|it| it.platter.mend());
+        machines.iter().for_each(|it| {
+            it.platter.mend();
+            it.refuse(None);
+        });
         for (a, b) in pairs() {
             sim.set_link_fail_rate(name(a), name(b), 0.0);
             sim.set_link_latency(name(a), name(b), Duration::from_millis(2));
@@ -98,7 +104,8 @@ impl Faults {
                 | Mend::Repair(..)
                 | Mend::Release(..)
                 | Mend::Quicken(..)
-                | Mend::Steady(..) => {}
+                | Mend::Steady(..)
+                | Mend::Believe => {}
             }
         }
     }

@@ -119,12 +119,31 @@ impl Faults {
                 self.mends.push((now + time, Mend::Repair(from, to)));
                 whom = format!("{from} → {to}");
             }
+            Fault::DeafenLeader => {
+                let time = self.some_time(500, 4000);
+                for other in NODES.into_iter().filter(|id| *id != leader) {
+                    sim.partition_oneway(name(other), name(leader));
+                    self.mends.push((now + time, Mend::Repair(other, leader)));
+                }
+                whom = format!("{leader} for {time:?}");
+            }
             Fault::CutEverybody => {
                 for (a, b) in pairs() {
                     sim.partition(name(a), name(b));
                     let time = self.some_time(300, 2500);
                     self.mends.push((now + time, Mend::Repair(a, b)));
                 }
+            }
+            Fault::Reset => {
+                machine(one).hang_up();
+                whom = format!("{one}");
+            }
+            Fault::Slander => {
+                machine(leader).hang_up();
+                machines.iter().for_each(|it| it.refuse(Some(leader)));
+                let time = self.some_time(5, 1000);
+                self.mends.push((now + time, Mend::Believe));
+                whom = format!("{leader} for {time:?}");
             }
             Fault::Hold => {
                 let (a, b) = self.pair();

@@ -7,7 +7,7 @@ use conclave_cluster::state::outcome::{Answer, Refusal};
 
 use super::Violation;
 use crate::simulation::clock::EPOCH_MS;
-use crate::simulation::history::{Event, Fate, Wish};
+use crate::simulation::history::{Command, Event, Fate};
 use crate::simulation::plan::Plan;
 use crate::simulation::workload::ALLOWANCES;
 
@@ -24,10 +24,10 @@ pub(crate) fn check(plan: &Plan, events: &[Event]) -> Result<(), Violation> {
     Ok(())
 }
 
-/// The balance of a request that was admitted, whatever became of the wish itself.
+/// The balance of a request that was admitted, whatever became of the command itself.
 fn admitted(event: &Event, client: u8) -> Option<Balance> {
-    match (&event.wish, &event.fate) {
-        (Wish::Charge { client: charged }, Fate::Answered(Answer { outcome, balance, .. }))
+    match (&event.command, &event.fate) {
+        (Command::Charge { client: charged }, Fate::Answered(Answer { outcome, balance, .. }))
             if *charged == client =>
         {
             let refused = matches!(outcome, Err(Refusal::Allowance { .. }));

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use conclave_cluster::state::id::Domain;
 use conclave_cluster::state::limits::MAILBOX_SIGNALS_MAX;
 use conclave_cluster::state::weight::Kind;
+use conclave_cluster::state::{Totals, query};
 use conclave_cluster::wire::{Lane, Limits};
 
 use super::Violation;
@@ -18,33 +19,30 @@ pub(crate) fn look(plan: &Plan, machines: &[Rc<Machine>]) -> Result<(), Violatio
     for machine in machines {
         let cluster = machine.cluster.borrow();
         let Some(cluster) = &*cluster else { continue };
-        cluster.inspect(|state, applied| {
-            // Whoever empties a full storage is heard. The memo of that, and the acknowledgement of a live transfer,
-            // are all that comes on top, with windows and accounts, which are bounded by themselves.
-            let counts = state.counts();
-            let above = [
-                (counts.memos, Kind::Memo),
-                (counts.transfers, Kind::Acknowledgement),
-                (counts.windows, Kind::Window),
-                (counts.owners, Kind::Account),
-            ];
-            let above = above.iter().map(|(count, kind)| *count as u64 * kind.bytes()).sum::<u64>();
-            let most = plan.storage_bytes_max + above;
-            let stored = state.stored_bytes();
-            if stored > most {
-                let what =
-                    format!("node {} stores {stored} of {most} bytes after {applied} entries", machine.id);
+        let (Totals { counts, stored_bytes: stored, .. }, applied) =
+            cluster.read_at_applied_index(query::Totals);
+        // Whoever empties a full storage is heard. The idempotency key of that, and the acknowledgement of a live transfer,
+        // are all that comes on top, with windows and accounts, which are bounded by themselves.
+        let above = [
+            (counts.idempotency_keys, Kind::IdempotencyKey),
+            (counts.transfers, Kind::Acknowledgement),
+            (counts.windows, Kind::Window),
+            (counts.owners, Kind::Account),
+        ];
+        let above = above.iter().map(|(count, kind)| *count as u64 * kind.bytes()).sum::<u64>();
+        let most = plan.storage_bytes_max + above;
+        if stored > most {
+            let what = format!("node {} stores {stored} of {most} bytes after {applied} entries", machine.id);
+            return Err(Violation::new("bounds", what));
+        }
+        for mailbox in (0..MAILBOXES).chain([FLOODED]) {
+            let waiting = query::Waiting(lasting(Domain::Mailbox, mailbox));
+            let (waiting, applied) = cluster.read_at_applied_index(waiting);
+            if waiting > MAILBOX_SIGNALS_MAX {
+                let what = format!("{waiting} signals wait in mailbox {mailbox} after {applied} entries");
                 return Err(Violation::new("bounds", what));
             }
-            for mailbox in (0..MAILBOXES).chain([FLOODED]) {
-                let waiting = state.waiting(&lasting(Domain::Mailbox, mailbox), state.now_ms());
-                if waiting > MAILBOX_SIGNALS_MAX {
-                    let what = format!("{waiting} signals wait in mailbox {mailbox} after {applied} entries");
-                    return Err(Violation::new("bounds", what));
-                }
-            }
-            Ok(())
-        })?;
+        }
         for link in cluster.peers() {
             let most = match link.lane {
                 Lane::Control => limits.control_queue_bytes_max,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Violation;
-use crate::simulation::history::{Event, Wish};
+use crate::simulation::history::{Command, Event};
 use crate::simulation::workload::is_acknowledged;
 
 pub(crate) fn check(events: &[Event]) -> Result<(), Violation> {
@@ -11,9 +11,9 @@ pub(crate) fn check(events: &[Event]) -> Result<(), Violation> {
     let mut signals: BTreeMap<(u8, u64), &Event> = BTreeMap::new();
     let mut drains: BTreeMap<u8, Vec<(&Event, u64, u64)>> = BTreeMap::new();
     for event in events {
-        match event.wish {
+        match event.command {
             // A transfer that was acknowledged and freed may begin anew; the model of transfers looks after those.
-            Wish::Take { transfer } if !is_acknowledged(transfer) => {
+            Command::Take { transfer } if !is_acknowledged(transfer) => {
                 if let Some((index, _)) = event.chunk()
                     && let Some(first) = chunks.insert((transfer, index), event)
                 {
@@ -21,7 +21,7 @@ pub(crate) fn check(events: &[Event]) -> Result<(), Violation> {
                     return Err(Violation::shown_by("consumed_once", what, [first, event]));
                 }
             }
-            Wish::Drain { mailbox, .. } => {
+            Command::Drain { mailbox, .. } => {
                 let handed_out = event.signals().unwrap_or_default();
                 if !handed_out.is_sorted() {
                     let what = format!("signals of mailbox {mailbox} were handed out of order");

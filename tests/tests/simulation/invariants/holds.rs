@@ -1,8 +1,8 @@
 //! What hangs on a connection, for those invariants that look after it: sessions, peer ids, members of rooms.
 
-use conclave_cluster::state::host::Attachment;
+use conclave_cluster::state::incarnation::Attachment;
 
-use crate::simulation::history::{Event, Fate, Sight, Tie, Wish};
+use crate::simulation::history::{Command, Event, Fate, Sight, Tie};
 use crate::simulation::workload::{PEERS, ROOMS, SESSIONS};
 
 /// One thing, who took it when, and where it was seen.
@@ -14,7 +14,7 @@ pub(super) struct Hold<'a> {
     pub(super) sights: Vec<(Tie, &'a Event)>,
 }
 
-/// A wish that hangs it on a connection.
+/// A command that hangs it on a connection.
 #[derive(Clone, Copy)]
 pub(super) struct Take<'a> {
     pub(super) at: Attachment,
@@ -83,13 +83,13 @@ impl<'a> Hold<'a> {
 }
 
 fn session(session: u8, event: &Event) -> Option<Part<'_>> {
-    match (&event.wish, &event.fate) {
+    match (&event.command, &event.fate) {
         // Whoever opens a session is somebody new, whoever resumes it is who had it.
-        (Wish::Attach { session: it, at, resume }, _) if *it == session => {
+        (Command::Attach { session: it, at, resume }, _) if *it == session => {
             Some(Part::Take(Take { at: *at, event, owner: at.connection, gently: !resume }))
         }
-        (Wish::Detach { session: it, connection }, _) if *it == session => Some(Part::End(*connection)),
-        (Wish::Locate { session: it }, Fate::Saw(Sight::Tie(tie))) if *it == session => {
+        (Command::Detach { session: it, connection }, _) if *it == session => Some(Part::End(*connection)),
+        (Command::Locate { session: it }, Fate::Saw(Sight::Tie(tie))) if *it == session => {
             Some(Part::Sight(*tie))
         }
         _ => None,
@@ -97,25 +97,25 @@ fn session(session: u8, event: &Event) -> Option<Part<'_>> {
 }
 
 fn peer(peer: u8, event: &Event) -> Option<Part<'_>> {
-    match (&event.wish, &event.fate) {
-        (Wish::Claim { peer: it, session, at, seize }, _) if *it == peer => {
+    match (&event.command, &event.fate) {
+        (Command::Claim { peer: it, session, at, seize }, _) if *it == peer => {
             Some(Part::Take(Take { at: *at, event, owner: u64::from(*session), gently: !seize }))
         }
-        (Wish::Release { peer: it, connection, .. }, _) if *it == peer => Some(Part::End(*connection)),
-        (Wish::Holder { peer: it }, Fate::Saw(Sight::Tie(tie))) if *it == peer => Some(Part::Sight(*tie)),
+        (Command::Release { peer: it, connection, .. }, _) if *it == peer => Some(Part::End(*connection)),
+        (Command::Holder { peer: it }, Fate::Saw(Sight::Tie(tie))) if *it == peer => Some(Part::Sight(*tie)),
         _ => None,
     }
 }
 
 fn member(room: u8, session: u8, event: &Event) -> Option<Part<'_>> {
-    match (&event.wish, &event.fate) {
-        (Wish::Join { room: entered, session: it, at }, _) if (*entered, *it) == (room, session) => {
+    match (&event.command, &event.fate) {
+        (Command::Join { room: entered, session: it, at }, _) if (*entered, *it) == (room, session) => {
             Some(Part::Take(Take { at: *at, event, owner: 0, gently: false }))
         }
-        (Wish::Leave { room: left, session: it, connection }, _) if (*left, *it) == (room, session) => {
+        (Command::Leave { room: left, session: it, connection }, _) if (*left, *it) == (room, session) => {
             Some(Part::End(*connection))
         }
-        (Wish::Hear { room: it, .. }, Fate::Saw(Sight::Room(Some(sight)))) if *it == room => {
+        (Command::Hear { room: it, .. }, Fate::Saw(Sight::Room(Some(sight)))) if *it == room => {
             let is_in = sight.members.contains(&session);
             Some(Part::Sight(if is_in { Tie::Somewhere } else { Tie::Gone }))
         }

@@ -4,8 +4,8 @@ pub(crate) mod allowance;
 pub(crate) mod bounds;
 pub(crate) mod consumed_once;
 mod holds;
-pub(crate) mod host_leases;
-mod hosts;
+pub(crate) mod incarnation_leases;
+mod incarnations;
 pub(crate) mod linearizable;
 pub(crate) mod nothing_acknowledged_is_lost;
 pub(crate) mod nothing_applied_twice;
@@ -53,7 +53,7 @@ pub(crate) fn check_history(plan: &Plan, events: &[Event]) -> Result<(), Violati
         room_order::check(plan, events),
         ticket_opens_once::check(events),
         one_connection::check(plan, events),
-        host_leases::check(plan, events),
+        incarnation_leases::check(plan, events),
         linearizable::check(events),
     ];
     checks.into_iter().try_for_each(|checked| plan.mind(checked))

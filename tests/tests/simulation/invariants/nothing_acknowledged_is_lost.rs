@@ -6,7 +6,7 @@ use conclave_cluster::state::outcome::Outcome;
 use conclave_cluster::state::transfer;
 
 use super::Violation;
-use crate::simulation::history::{Event, Fate, Sight, Wish};
+use crate::simulation::history::{Command, Event, Fate, Sight};
 use crate::simulation::workload::is_acknowledged;
 
 /// To be called with a history whose end reads everything back and drains every mailbox.
@@ -19,8 +19,8 @@ fn check_signals(events: &[Event]) -> Result<(), Violation> {
     let mut drained: BTreeMap<u8, BTreeSet<u64>> = BTreeMap::new();
     let mut unsure: BTreeSet<u8> = BTreeSet::new();
     for event in events {
-        if let Wish::Drain { mailbox, .. } = event.wish {
-            // What an answer held that nobody got and no memo tells is gone, as the contract says.
+        if let Command::Drain { mailbox, .. } = event.command {
+            // What an answer held that nobody got and no idempotency key tells is gone, as the contract says.
             if event.fate == Fate::Unknown {
                 unsure.insert(mailbox);
             }
@@ -31,7 +31,7 @@ fn check_signals(events: &[Event]) -> Result<(), Violation> {
         }
     }
     for event in events {
-        let Wish::Push { mailbox, value } = event.wish else { continue };
+        let Command::Push { mailbox, value } = event.command else { continue };
         let Some(seq) = event.seq() else { continue };
         if !unsure.contains(&mailbox) && !drained.get(&mailbox).is_some_and(|seqs| seqs.contains(&seq)) {
             let what = format!("signal {value} was queued as {seq} in mailbox {mailbox} and never came out");
@@ -49,7 +49,7 @@ fn check_signals(events: &[Event]) -> Result<(), Violation> {
 
 fn check_chunks(events: &[Event]) -> Result<(), Violation> {
     for event in events {
-        let Wish::Put { transfer, index, .. } = event.wish else { continue };
+        let Command::Put { transfer, index, .. } = event.command else { continue };
         let stored = matches!(
             event.outcome(),
             Some(Outcome::Transfer(transfer::Outcome::Stored | transfer::Outcome::Duplicate))
@@ -58,8 +58,8 @@ fn check_chunks(events: &[Event]) -> Result<(), Violation> {
             continue;
         }
         for view in events.iter().filter(|view| event.precedes(view)) {
-            if let (Wish::View { transfer: seen }, Fate::Saw(Sight::Transfer(sight))) =
-                (&view.wish, &view.fate)
+            if let (Command::View { transfer: seen }, Fate::Saw(Sight::Transfer(sight))) =
+                (&view.command, &view.fate)
                 && *seen == transfer
                 && sight.as_ref().is_none_or(|sight| sight.received & (1 << index) == 0)
             {

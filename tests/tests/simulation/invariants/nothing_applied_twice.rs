@@ -1,14 +1,14 @@
-//! A wish is carried out once or not at all: no signal shows up twice, and none that was refused shows up.
+//! A command is carried out once or not at all: no signal shows up twice, and none that was refused shows up.
 
 use std::collections::BTreeMap;
 
 use super::Violation;
-use crate::simulation::history::{Event, Fate, Wish};
+use crate::simulation::history::{Command, Event, Fate};
 
 pub(crate) fn check(events: &[Event]) -> Result<(), Violation> {
     let mut pushes = BTreeMap::new();
     for event in events {
-        if let Wish::Push { value, .. } = event.wish {
+        if let Command::Push { value, .. } = event.command {
             pushes.insert(value, event);
         }
     }

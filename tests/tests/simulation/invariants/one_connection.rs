@@ -3,17 +3,17 @@
 
 use super::Violation;
 use super::holds::{Hold, Take};
-use super::hosts::Hosts;
+use super::incarnations::Incarnations;
 use crate::simulation::history::{Event, Tie};
 use crate::simulation::plan::Plan;
 
 const NAME: &str = "one_connection";
 
 pub(crate) fn check(plan: &Plan, events: &[Event]) -> Result<(), Violation> {
-    let hosts = Hosts::of(plan, events);
+    let incarnations = Incarnations::of(plan, events);
     for hold in Hold::all(events) {
         check_sights(&hold)?;
-        check_takes(&hold, &hosts)?;
+        check_takes(&hold, &incarnations)?;
     }
     Ok(())
 }
@@ -38,14 +38,14 @@ fn check_sights(hold: &Hold<'_>) -> Result<(), Violation> {
     Ok(())
 }
 
-fn check_takes(hold: &Hold<'_>, hosts: &Hosts<'_>) -> Result<(), Violation> {
+fn check_takes(hold: &Hold<'_>, incarnations: &Incarnations<'_>) -> Result<(), Violation> {
     let done = |take: &&Take<'_>| take.event.outcome().is_some();
     for second in hold.takes.iter().filter(done).filter(|take| take.gently) {
         for first in hold.takes.iter().filter(done) {
             if first.owner != second.owner
                 && first.event.precedes(second.event)
                 && !hold.may_have_ended(first, second.event)
-                && hosts.lives_through(&first.at.host, first.event, second.event)
+                && incarnations.lives_through(&first.at.incarnation, first.event, second.event)
             {
                 let what = format!("{} was taken from a connection that lives", hold.what);
                 return Err(Violation::shown_by(NAME, what, [first.event, second.event]));

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use conclave_cluster::state::id::Digest;
+use conclave_cluster::state::query;
 
 use super::Violation;
 use crate::simulation::machine::Machine;
@@ -28,17 +29,10 @@ impl Seen {
         for machine in machines {
             let cluster = machine.cluster.borrow();
             let Some(cluster) = &*cluster else { continue };
-            let (applied, sight) = cluster.inspect(|state, applied| {
-                let fingerprint = state.fingerprint();
-                let (now_ms, bytes) = (state.now_ms(), state.stored_bytes());
-                let gist = format!(
-                    "at {now_ms} {bytes} bytes, next {:?}, {:?}",
-                    state.next_expiry_ms(),
-                    state.counts()
-                );
-                (applied, Sight { fingerprint, node: machine.id, gist })
-            });
-            let (fingerprint, gist) = (sight.fingerprint, sight.gist.clone());
+            let look = (query::Fingerprint, (query::Totals, query::Now));
+            let ((fingerprint, (totals, now_ms)), applied) = cluster.read_at_applied_index(look);
+            let gist = format!("at {now_ms} {totals:?}");
+            let sight = Sight { fingerprint, node: machine.id, gist: gist.clone() };
             let known = self.0.entry(applied).or_insert(sight);
             if known.fingerprint != fingerprint {
                 let Sight { node, gist: known, .. } = known;

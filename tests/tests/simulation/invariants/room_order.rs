@@ -9,7 +9,7 @@ use conclave_cluster::state::room::{self, Keep};
 
 use super::Violation;
 use crate::simulation::clock::EPOCH_MS;
-use crate::simulation::history::{Event, Fate, RoomSight, Said, Sight, Wish};
+use crate::simulation::history::{Command, Event, Fate, RoomSight, Said, Sight};
 use crate::simulation::plan::Plan;
 use crate::simulation::workload::{ROOMS, keep};
 
@@ -37,7 +37,7 @@ struct Room<'a> {
     number: u8,
     keep: Keep,
     error_ms: u64,
-    wished: BTreeMap<u64, &'a Event>,
+    published: BTreeMap<u64, &'a Event>,
     /// What was said where, and by whose account, in the order of asking.
     said: Vec<(Place, Said, &'a Event)>,
     heard: Vec<(&'a Event, Option<&'a RoomSight>)>,
@@ -48,12 +48,12 @@ struct Room<'a> {
 impl<'a> Room<'a> {
     fn of(plan: &Plan, number: u8, events: &'a [Event]) -> Self {
         let (keep, error_ms) = (keep(plan, number), plan.clock_error_ms);
-        let (wished, said, heard, marks) = Default::default();
-        let mut this = Self { number, keep, error_ms, wished, said, heard, marks };
+        let (published, said, heard, marks) = Default::default();
+        let mut this = Self { number, keep, error_ms, published, said, heard, marks };
         for event in events {
-            match (&event.wish, &event.fate, event.outcome()) {
-                (Wish::Publish { room, session, value }, _, outcome) if *room == number => {
-                    this.wished.insert(*value, event);
+            match (&event.command, &event.fate, event.outcome()) {
+                (Command::Publish { room, session, value }, _, outcome) if *room == number => {
+                    this.published.insert(*value, event);
                     if let Some(&Outcome::Room(room::Outcome::Published { epoch, offset, at_ms, repeated })) =
                         outcome
                     {
@@ -63,13 +63,13 @@ impl<'a> Room<'a> {
                     }
                 }
                 (
-                    Wish::Join { room, .. },
+                    Command::Join { room, .. },
                     _,
                     Some(Outcome::Room(room::Outcome::Joined { epoch, offset, .. })),
                 ) if *room == number => {
                     this.marks.push(((*epoch, *offset), false, event));
                 }
-                (Wish::Hear { room, .. }, Fate::Saw(Sight::Room(sight)), _) if *room == number => {
+                (Command::Hear { room, .. }, Fate::Saw(Sight::Room(sight)), _) if *room == number => {
                     this.heard.push((event, sight.as_ref()));
                     if let Some(sight) = sight {
                         let places = sight.said.iter().map(|said| ((sight.epoch, said.offset), *said, event));
@@ -100,7 +100,7 @@ impl<'a> Room<'a> {
         }
     }
 
-    /// One message a place, for whoever looks, and one that its author wished.
+    /// One message a place, for whoever looks, and one that its author published.
     fn check_order(&self) -> Result<(), Violation> {
         let mut places: BTreeMap<Place, (Said, &Event)> = BTreeMap::new();
         for (place, said, event) in &self.said {
@@ -108,12 +108,13 @@ impl<'a> Room<'a> {
             if first != said {
                 return Err(self.violated("two messages have one offset", [*by, *event]));
             }
-            let Some(wish) = self.wished.get(&said.value) else {
+            let Some(command) = self.published.get(&said.value) else {
                 return Err(self.violated("it holds what nobody said", [*event]));
             };
-            let by_author = matches!(wish.wish, Wish::Publish { session, .. } if session == said.session);
-            if !by_author || !wish.may_count() {
-                return Err(self.violated("it holds what was refused or is another's", [*wish, *event]));
+            let by_author =
+                matches!(command.command, Command::Publish { session, .. } if session == said.session);
+            if !by_author || !command.may_count() {
+                return Err(self.violated("it holds what was refused or is another's", [*command, *event]));
             }
         }
         Ok(())
@@ -156,7 +157,7 @@ impl<'a> Room<'a> {
             }
             let Some((highest, before)) = high else { continue };
             // A message that is there already was given its place before.
-            let repeated = matches!(event.wish, Wish::Publish { .. }) && !takes;
+            let repeated = matches!(event.command, Command::Publish { .. }) && !takes;
             if !repeated && (place < highest || (takes && place == highest)) {
                 return Err(self.violated("it goes back", [before, event]));
             }
@@ -173,7 +174,7 @@ impl<'a> Room<'a> {
                 None => Ok(()),
             };
         };
-        let Wish::Hear { after, .. } = event.wish else { return Ok(()) };
+        let Command::Hear { after, .. } = event.command else { return Ok(()) };
         let offsets = sight.said.iter().map(|said| said.offset);
         if !offsets.eq(sight.first.max(after + 1)..=sight.last) {
             return Err(self.violated("there is a hole in what is heard", [event]));

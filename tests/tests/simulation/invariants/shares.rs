@@ -2,8 +2,8 @@
 
 use std::rc::Rc;
 
-use conclave_cluster::state::State;
 use conclave_cluster::state::weight::Kind;
+use conclave_cluster::state::{Totals, query};
 
 use super::Violation;
 use crate::simulation::machine::Machine;
@@ -16,34 +16,34 @@ pub(crate) fn look(plan: &Plan, machines: &[Rc<Machine>]) -> Result<(), Violatio
     for machine in machines {
         let cluster = machine.cluster.borrow();
         let Some(cluster) = &*cluster else { continue };
-        cluster.inspect(|state, applied| {
-            let broken = |what: String| {
-                Violation::new("shares", format!("node {} after {applied} entries: {what}", machine.id))
-            };
-            let mut network = 0;
-            for client in 0..owners::CLIENTS {
-                let owner = owners::of(client);
-                let stored = state.holding(&owner.client).bytes;
-                if stored > shares.client.bytes + beyond(state) {
-                    return Err(broken(format!("client {client} stores {stored} bytes")));
-                }
-                network += owner.network.map_or(0, |_| stored);
+        // Nothing is applied while this looks.
+        let (totals, applied) = cluster.read_at_applied_index(query::Totals);
+        let stored = |owner| cluster.read_at_applied_index(query::Holding(owner)).0.bytes;
+        let broken = |what: String| {
+            Violation::new("shares", format!("node {} after {applied} entries: {what}", machine.id))
+        };
+        let mut clients = 0;
+        for client in 0..owners::CLIENTS {
+            let owner = owners::of(client);
+            let stored = stored(owner.client);
+            if stored > shares.client.bytes + beyond(&totals) {
+                return Err(broken(format!("client {client} stores {stored} bytes")));
             }
-            let stored = state.holding(&owners::network()).bytes;
-            if stored != network {
-                return Err(broken(format!("a network stores {stored} bytes, and its clients {network}")));
-            }
-            if stored > shares.network.bytes + beyond(state) {
-                return Err(broken(format!("a network stores {stored} bytes")));
-            }
-            Ok(())
-        })?;
+            clients += owner.network.map_or(0, |_| stored);
+        }
+        let network = stored(owners::network());
+        if network != clients {
+            return Err(broken(format!("a network stores {network} bytes, and its clients {clients}")));
+        }
+        if network > shares.network.bytes + beyond(&totals) {
+            return Err(broken(format!("a network stores {network} bytes")));
+        }
     }
     Ok(())
 }
 
 /// Whoever empties a full share is heard: the answers to that, which are remembered with what they hand out, come on top, and
 /// acknowledgements, which outlive their transfers.
-fn beyond(state: &State) -> u64 {
-    state.remembered_bytes() + state.counts().acknowledgements as u64 * Kind::Acknowledgement.bytes()
+fn beyond(totals: &Totals) -> u64 {
+    totals.remembered_bytes + totals.counts.acknowledgements as u64 * Kind::Acknowledgement.bytes()
 }

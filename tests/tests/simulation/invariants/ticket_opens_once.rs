@@ -6,7 +6,7 @@ use conclave_cluster::state::outcome::Outcome;
 use conclave_cluster::state::ticket;
 
 use super::Violation;
-use crate::simulation::history::{Event, Wish, number};
+use crate::simulation::history::{Command, Event, number};
 
 const NAME: &str = "ticket_opens_once";
 
@@ -14,11 +14,11 @@ pub(crate) fn check(events: &[Event]) -> Result<(), Violation> {
     let mut issued = BTreeMap::new();
     let mut tries: BTreeMap<u64, Vec<&Event>> = BTreeMap::new();
     for event in events {
-        match event.wish {
-            Wish::Issue { ticket } => {
+        match event.command {
+            Command::Issue { ticket } => {
                 issued.insert(ticket, event);
             }
-            Wish::Redeem { ticket } => tries.entry(ticket).or_default().push(event),
+            Command::Redeem { ticket } => tries.entry(ticket).or_default().push(event),
             _ => {}
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Violation;
-use crate::simulation::history::{Event, Fate, Sight, Wish};
+use crate::simulation::history::{Command, Event, Fate, Sight};
 use crate::simulation::plan::Plan;
 
 const NAME: &str = "ttl";
@@ -12,12 +12,12 @@ pub(crate) fn check(plan: &Plan, events: &[Event]) -> Result<(), Violation> {
     let error = plan.clock_error_ms * 1000;
     let mut planted = BTreeMap::new();
     for event in events {
-        if let Wish::Plant { name, ttl_ms, .. } = event.wish {
+        if let Command::Plant { name, ttl_ms, .. } = event.command {
             planted.insert(name, (event, u64::from(ttl_ms) * 1000));
         }
     }
     for probe in events {
-        let (Wish::Probe { name, .. }, Fate::Saw(Sight::Present(present))) = (&probe.wish, &probe.fate)
+        let (Command::Probe { name, .. }, Fate::Saw(Sight::Present(present))) = (&probe.command, &probe.fate)
         else {
             continue;
         };

@@ -15,7 +15,7 @@ use turmoil::{Builder, Sim};
 
 use super::clock;
 use super::faults::Faults;
-use super::history::{Fate, Wish};
+use super::history::{Command, Fate};
 use super::invariants::{Violation, bounds, check_history, replicas_agree, shares};
 use super::machine::{Condition, Machine, name};
 use super::plan::{Double, FIRST, NODES, Plan};
@@ -36,7 +36,7 @@ const RETRY_AFTER: Duration = Duration::from_millis(20);
 pub(crate) struct Report {
     /// Of everything that happened: equal for two runs of one seed.
     pub(crate) digest: Digest,
-    pub(crate) wishes: usize,
+    pub(crate) commands: usize,
     pub(crate) answered: usize,
     pub(crate) leaders: usize,
 }
@@ -155,7 +155,7 @@ impl Stage {
             if self.sim.elapsed() >= deadline {
                 let nodes = self.machines.iter().map(|it| {
                     let applied =
-                        it.cluster.borrow().as_ref().map(|cluster| cluster.inspect(|_, applied| applied));
+                        it.cluster.borrow().as_ref().map(|cluster| cluster.read_at_applied_index(()).1);
                     let leader = it.cluster.borrow().as_ref().and_then(Cluster::leader);
                     format!(
                         "\n    node {}: {:?}, applied {applied:?}, leader {leader:?}",
@@ -231,8 +231,8 @@ impl Stage {
         self.machine(2).post(Box::new(move |cluster| {
             Box::pin(async move {
                 let pushes = (0..560).map(|number| {
-                    let wish = Wish::Push { mailbox: FLOODED, value: u64::MAX / 2 + number };
-                    desk.carry_out(&cluster, wish, None)
+                    let command = Command::Push { mailbox: FLOODED, value: u64::MAX / 2 + number };
+                    desk.carry_out(&cluster, command, None)
                 });
                 futures_util::future::join_all(pushes).await;
             })
@@ -282,7 +282,7 @@ impl Stage {
                 .map(|it| {
                     let cluster = it.cluster.borrow();
                     let cluster = cluster.as_ref().filter(|cluster| cluster.leader().is_some())?;
-                    Some(cluster.inspect(|_, applied| applied))
+                    Some(cluster.read_at_applied_index(()).1)
                 })
                 .collect();
             applied.len() == 1 && !applied.contains(&None) && members.iter().all(|it| it.is_up())
@@ -324,7 +324,7 @@ impl Stage {
         let events = history.events();
         Report {
             digest: Digest::of(self.trace().as_bytes()),
-            wishes: events.len(),
+            commands: events.len(),
             answered: events
                 .iter()
                 .filter(|event| matches!(event.fate, Fate::Answered(_) | Fate::Saw(_)))

@@ -1,10 +1,10 @@
 //! Allowances: requests that are charged.
 
 use conclave_cluster::state::allowance::{Charge, Tier};
-use conclave_cluster::state::command::Ask;
+use conclave_cluster::state::command::Op;
 use conclave_cluster::state::id::{Domain, Key};
+use conclave_cluster::state::invite_code;
 use conclave_cluster::state::outcome::{Answer, Refusal, Scope};
-use conclave_cluster::state::rendezvous;
 use conclave_cluster::{Cluster, Draft, Error};
 
 use super::FOREVER_MS;
@@ -20,11 +20,11 @@ pub(super) fn charge(client: u8) -> Charge {
     Charge { client, tier: Tier::Create, count: 1, limit, window_ms }
 }
 
-/// What a client wishes when it is only charged for it.
-pub(super) fn ask(client: u8) -> Ask {
+/// What a client asks for when it is only charged for it.
+pub(super) fn ask(client: u8) -> Op {
     let key = Key::derive(Domain::Rendezvous, &[b"charged", &[client]]);
-    let verb = rendezvous::Verb::Register { peer: "peer".to_owned(), ttl_ms: FOREVER_MS };
-    Ask::Rendezvous(rendezvous::Ask { key, verb })
+    let action = invite_code::Action::Register { peer: "peer".to_owned(), ttl_ms: FOREVER_MS };
+    Op::Rendezvous(invite_code::Op { key, action })
 }
 
 /// Has a read charged by this node.
@@ -35,7 +35,7 @@ pub(super) fn read(cluster: &Cluster, client: u8) -> Sight {
 
 /// Lets the node at hand decide what the log should.
 pub(super) async fn admitted_here(cluster: &Cluster, draft: Draft) -> Result<Answer, Error> {
-    let charge = draft.charge.expect("only charged wishes come here");
+    let charge = draft.charge.expect("only charged commands come here");
     let admitted = cluster.charge_read(charge);
     let answer = cluster.propose(Draft { charge: None, ..draft }).await?;
     Ok(match admitted {

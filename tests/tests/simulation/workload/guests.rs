@@ -1,10 +1,10 @@
-//! Those who come over sockets, and the hosts they come to.
+//! Those who come over sockets, and the incarnations they come to.
 
 use std::rc::Rc;
 use std::time::Duration;
 
 use conclave_cluster::Cluster;
-use conclave_cluster::state::host::{Attachment, Host};
+use conclave_cluster::state::incarnation::{Attachment, Incarnation};
 use rand::RngExt as _;
 use rand::rngs::SmallRng;
 use tokio::time::sleep;
@@ -12,7 +12,7 @@ use tokio::time::sleep;
 use super::Desk;
 use super::rooms::ROOMS;
 use super::sockets::{PEERS, SESSIONS};
-use crate::simulation::history::{Fate, Sight, Wish};
+use crate::simulation::history::{Command, Fate, Sight};
 
 /// Guests of each node.
 pub(crate) const GUESTS: u64 = 2;
@@ -31,30 +31,30 @@ struct Seat {
 }
 
 impl Desk {
-    /// Keeps a run of a node alive as a host, until nothing new is to be wished.
-    pub(crate) async fn keep_host(self: Rc<Self>, cluster: Cluster, host: Host) {
+    /// Keeps a run of a node alive as an incarnation, until the clients stop.
+    pub(crate) async fn keep_host(self: Rc<Self>, cluster: Cluster, incarnation: Incarnation) {
         let period = Duration::from_millis(u64::from(self.plan.lease_ms) / 4);
         while !self.closed.get() {
-            self.carry_out(&cluster, Wish::Renew { host }, None).await;
+            self.carry_out(&cluster, Command::Renew { incarnation }, None).await;
             sleep(period).await;
         }
     }
 
-    /// One guest, until nothing new is to be wished.
-    pub(crate) async fn guest(self: Rc<Self>, cluster: Cluster, host: Host, mut rng: SmallRng) {
+    /// One guest, until the clients stop.
+    pub(crate) async fn guest(self: Rc<Self>, cluster: Cluster, incarnation: Incarnation, mut rng: SmallRng) {
         let mut seats: Vec<Seat> = Vec::new();
         while !self.closed.get() {
             sleep(Duration::from_millis(rng.random_range(1..=self.plan.think_ms_max))).await;
             if self.closed.get() {
                 return;
             }
-            let wish = self.choose_as_guest(host, &seats, &mut rng);
-            let fate = self.carry_out(&cluster, wish.clone(), None).await;
-            self.remember(&wish, &fate, &mut seats);
+            let command = self.choose_as_guest(incarnation, &seats, &mut rng);
+            let fate = self.carry_out(&cluster, command.clone(), None).await;
+            self.remember(&command, &fate, &mut seats);
         }
     }
 
-    fn choose_as_guest(&self, host: Host, seats: &[Seat], rng: &mut SmallRng) -> Wish {
+    fn choose_as_guest(&self, incarnation: Incarnation, seats: &[Seat], rng: &mut SmallRng) -> Command {
         let (session, room) = (rng.random_range(0..SESSIONS), rng.random_range(0..ROOMS));
         let peer = rng.random_range(0..PEERS);
         let chance = rng.random_range(0..100);
@@ -63,25 +63,25 @@ impl Desk {
                 let back = rng.random_range(0..8);
                 let heard = self.heard.borrow()[usize::from(room)];
                 let after = if rng.random_bool(0.7) { heard.saturating_sub(back) } else { 0 };
-                return Wish::Hear { room, after };
+                return Command::Hear { room, after };
             }
-            14..24 => return Wish::Locate { session },
-            24..30 => return Wish::Holder { peer },
+            14..24 => return Command::Locate { session },
+            24..30 => return Command::Holder { peer },
             30..40 => {
                 let mut tickets = self.tickets.borrow_mut();
                 let latest = tickets.len().saturating_sub(TICKETS_TRIED)..tickets.len();
                 if chance >= 34 && !latest.is_empty() {
-                    return Wish::Redeem { ticket: tickets[rng.random_range(latest)] };
+                    return Command::Redeem { ticket: tickets[rng.random_range(latest)] };
                 }
                 let ticket = self.fresh();
                 tickets.push(ticket);
-                return Wish::Issue { ticket };
+                return Command::Issue { ticket };
             }
             _ => {}
         }
         let attach = |resume| {
-            let at = Attachment { host, connection: self.fresh() };
-            Wish::Attach { session, at, resume }
+            let at = Attachment { incarnation, connection: self.fresh() };
+            Command::Attach { session, at, resume }
         };
         if seats.is_empty() || chance < 48 {
             return attach(rng.random_bool(0.7));
@@ -89,18 +89,18 @@ impl Desk {
         let Seat { session, at, room: entered, peer: held } = seats[rng.random_range(0..seats.len())];
         let connection = at.connection;
         match (chance, entered, held) {
-            (48..58, ..) | (58..84, None, _) => Wish::Join { room, session, at },
-            (58..60, Some(room), _) => Wish::Leave { room, session, connection },
-            (60..84, Some(room), _) => Wish::Publish { room, session, value: self.fresh() },
-            (84..87, ..) => Wish::Detach { session, connection },
-            (87..89, _, Some(peer)) => Wish::Release { peer, session, connection },
-            _ => Wish::Claim { peer, session, at, seize: rng.random_bool(0.3) },
+            (48..58, ..) | (58..84, None, _) => Command::Join { room, session, at },
+            (58..60, Some(room), _) => Command::Leave { room, session, connection },
+            (60..84, Some(room), _) => Command::Publish { room, session, value: self.fresh() },
+            (84..87, ..) => Command::Detach { session, connection },
+            (87..89, _, Some(peer)) => Command::Release { peer, session, connection },
+            _ => Command::Claim { peer, session, at, seize: rng.random_bool(0.3) },
         }
     }
 
     /// What a guest learns from an answer.
-    fn remember(&self, wish: &Wish, fate: &Fate, seats: &mut Vec<Seat>) {
-        if let (Wish::Hear { room, .. }, Fate::Saw(Sight::Room(Some(sight)))) = (wish, fate) {
+    fn remember(&self, command: &Command, fate: &Fate, seats: &mut Vec<Seat>) {
+        if let (Command::Hear { room, .. }, Fate::Saw(Sight::Room(Some(sight)))) = (command, fate) {
             self.heard.borrow_mut()[usize::from(*room)] = sight.last;
         }
         let Fate::Answered(answer) = fate else { return };
@@ -108,27 +108,27 @@ impl Desk {
         let seat_of = |seats: &mut Vec<Seat>, connection: u64, change: &dyn Fn(&mut Seat)| {
             seats.iter_mut().filter(|seat| seat.at.connection == connection).for_each(change);
         };
-        match *wish {
-            Wish::Attach { session, at, .. } if done => {
+        match *command {
+            Command::Attach { session, at, .. } if done => {
                 seats.retain(|seat| seat.session != session);
                 if seats.len() == SEATS_MAX {
                     seats.remove(0);
                 }
                 seats.push(Seat { session, at, room: None, peer: None });
             }
-            Wish::Detach { connection, .. } => seats.retain(|seat| seat.at.connection != connection),
-            Wish::Join { room, at, .. } if done => {
+            Command::Detach { connection, .. } => seats.retain(|seat| seat.at.connection != connection),
+            Command::Join { room, at, .. } if done => {
                 seat_of(seats, at.connection, &|seat| seat.room = Some(room));
             }
-            Wish::Leave { connection, .. } => seat_of(seats, connection, &|seat| seat.room = None),
+            Command::Leave { connection, .. } => seat_of(seats, connection, &|seat| seat.room = None),
             // Its member is gone.
-            Wish::Publish { session, .. } if !done => {
+            Command::Publish { session, .. } if !done => {
                 seats.iter_mut().filter(|seat| seat.session == session).for_each(|seat| seat.room = None);
             }
-            Wish::Claim { peer, at, .. } if done => {
+            Command::Claim { peer, at, .. } if done => {
                 seat_of(seats, at.connection, &|seat| seat.peer = Some(peer));
             }
-            Wish::Release { connection, .. } => seat_of(seats, connection, &|seat| seat.peer = None),
+            Command::Release { connection, .. } => seat_of(seats, connection, &|seat| seat.peer = None),
             _ => {}
         }
     }

@@ -1,4 +1,4 @@
-//! What clients do: they wish, read and write down what they get. One family of wishes a file.
+//! What clients do: they ask, and record what they get. One family of commands a file.
 
 mod allowances;
 mod guests;
@@ -15,10 +15,11 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
-use conclave_cluster::state::command::{Ask, Memo};
+use conclave_cluster::state::command::{IdempotencyKey, Op};
 use conclave_cluster::state::id::{Domain, Key};
 use conclave_cluster::state::outcome::Answer;
-use conclave_cluster::state::{State, transfer};
+use conclave_cluster::state::query::Query;
+use conclave_cluster::state::transfer;
 use conclave_cluster::{Cluster, Draft, Error};
 use rand::RngExt as _;
 use rand::rngs::SmallRng;
@@ -33,19 +34,19 @@ pub(crate) use sockets::{PEERS, SESSIONS};
 pub(crate) use transfers::{CHUNKS, TRANSFERS, is_acknowledged};
 
 use super::clock::elapsed;
-use super::history::{Fate, History, Kind, Sight, Wish};
+use super::history::{Command, Fate, History, Kind, Sight};
 use super::plan::{Double, Plan};
 
 /// Longer than any simulation.
 const FOREVER_MS: u32 = 3_600_000 * 24;
-/// How often a wish with a memo is asked again by the client itself.
+/// How often a command with an idempotency key is asked again by the client itself.
 const TRIES: u32 = 3;
 
 /// What all clients share.
 pub(crate) struct Desk {
     pub(crate) plan: Plan,
     pub(crate) history: RefCell<History>,
-    /// Set when nothing new is to be wished.
+    /// Set when nothing new is to be asked.
     pub(crate) closed: Cell<bool>,
     next: Cell<u64>,
     planted: RefCell<Vec<(Kind, u64)>>,
@@ -55,7 +56,7 @@ pub(crate) struct Desk {
     waiting: Cell<usize>,
 }
 
-/// Counts a wish as waiting for as long as its client lives.
+/// Counts a command as waiting for as long as its client lives.
 struct Waiting<'a>(&'a Cell<usize>);
 
 impl<'a> Waiting<'a> {
@@ -100,69 +101,75 @@ impl Desk {
         self.next.replace(self.next.get() + 1)
     }
 
-    /// One client, until nothing new is to be wished.
+    /// One client, until the clients stop.
     pub(crate) async fn client(self: Rc<Self>, cluster: Cluster, mut rng: SmallRng) {
         while !self.closed.get() {
             sleep(Duration::from_millis(rng.random_range(1..=self.plan.think_ms_max))).await;
             if self.closed.get() {
                 return;
             }
-            let wish = self.choose(&mut rng);
-            let memo = (wish.consumes() && rng.random_bool(0.85)).then(|| self.fresh());
-            self.carry_out(&cluster, wish, memo).await;
+            let command = self.choose(&mut rng);
+            let idempotency_key = (command.consumes() && rng.random_bool(0.85)).then(|| self.fresh());
+            self.carry_out(&cluster, command, idempotency_key).await;
         }
     }
 
-    fn choose(&self, rng: &mut SmallRng) -> Wish {
+    fn choose(&self, rng: &mut SmallRng) -> Command {
         let transfer = rng.random_range(0..TRANSFERS);
         let mailbox = rng.random_range(0..MAILBOXES);
         let register = rng.random_range(0..REGISTERS);
         match rng.random_range(0..100) {
             0..16 => {
                 let variant = u8::from(rng.random_bool(0.1));
-                Wish::Put { transfer, index: rng.random_range(0..CHUNKS), variant }
+                Command::Put { transfer, index: rng.random_range(0..CHUNKS), variant }
             }
-            16..25 => Wish::Take { transfer },
-            25..28 => Wish::View { transfer },
+            16..25 => Command::Take { transfer },
+            25..28 => Command::View { transfer },
             28..30 => {
                 let transfer = rng.random_range(TRANSFERS / 2..TRANSFERS);
-                Wish::Acknowledge { transfer, existing: rng.random_bool(0.7) }
+                Command::Acknowledge { transfer, existing: rng.random_bool(0.7) }
             }
-            30..42 => Wish::Push { mailbox, value: self.fresh() },
-            42..48 => Wish::Drain { mailbox, bytes_max: rng.random_range(1..200) },
-            48..58 => Wish::Write { register, value: self.fresh() },
-            58..74 => Wish::Read { register },
+            30..42 => Command::Push { mailbox, value: self.fresh() },
+            42..48 => Command::Drain { mailbox, bytes_max: rng.random_range(1..200) },
+            48..58 => Command::Write { register, value: self.fresh() },
+            58..74 => Command::Read { register },
             74..79 => {
-                let kinds = [Kind::Rendezvous, Kind::Exchange, Kind::Device, Kind::Chunk, Kind::Signal];
+                let kinds = [Kind::Rendezvous, Kind::Negotiation, Kind::Device, Kind::Chunk, Kind::Signal];
                 let (kind, name) = (kinds[rng.random_range(0..kinds.len())], self.fresh());
                 self.planted.borrow_mut().push((kind, name));
-                Wish::Plant { kind, name, ttl_ms: rng.random_range(1000..6000) }
+                Command::Plant { kind, name, ttl_ms: rng.random_range(1000..6000) }
             }
             79..88 => {
                 let planted = self.planted.borrow();
                 match planted.len().checked_sub(1) {
                     Some(last) => {
                         let (kind, name) = planted[last - rng.random_range(0..=last.min(12))];
-                        Wish::Probe { kind, name }
+                        Command::Probe { kind, name }
                     }
-                    None => Wish::Read { register },
+                    None => Command::Read { register },
                 }
             }
-            88..98 => Wish::Charge { client: rng.random_range(0..ALLOWANCES.len()) as u8 },
-            _ => Wish::ChargeRead { client: rng.random_range(0..ALLOWANCES.len()) as u8 },
+            88..98 => Command::Charge { client: rng.random_range(0..ALLOWANCES.len()) as u8 },
+            _ => Command::ChargeRead { client: rng.random_range(0..ALLOWANCES.len()) as u8 },
         }
     }
 
-    /// Makes one wish and notes what came of it.
-    pub(crate) async fn carry_out(&self, cluster: &Cluster, wish: Wish, memo: Option<u64>) -> Fate {
+    /// Makes one command and notes what came of it.
+    pub(crate) async fn carry_out(
+        &self,
+        cluster: &Cluster,
+        command: Command,
+        idempotency_key: Option<u64>,
+    ) -> Fate {
         let _waiting = Waiting::new(&self.waiting);
-        let number = self.history.borrow_mut().begin(cluster.node_id(), wish.clone(), memo, now());
-        let mut fate = self.ask(cluster, &wish, memo).await;
+        let number =
+            self.history.borrow_mut().begin(cluster.node_id(), command.clone(), idempotency_key, now());
+        let mut fate = self.ask(cluster, &command, idempotency_key).await;
         for _ in 1..TRIES {
-            if fate != Fate::Unknown || !(memo.is_some() || wish.has_name()) {
+            if fate != Fate::Unknown || !(idempotency_key.is_some() || command.has_name()) {
                 break;
             }
-            fate = self.ask_again(cluster, &wish, memo).await;
+            fate = self.ask_again(cluster, &command, idempotency_key).await;
         }
         self.history.borrow_mut().end(number, fate.clone(), now());
         fate
@@ -172,87 +179,90 @@ impl Desk {
     pub(crate) async fn probe_all(&self, cluster: &Cluster) {
         let planted: Vec<(Kind, u64)> = self.planted.borrow().iter().rev().take(20).copied().collect();
         for (kind, name) in planted {
-            self.carry_out(cluster, Wish::Probe { kind, name }, None).await;
+            self.carry_out(cluster, Command::Probe { kind, name }, None).await;
         }
     }
 
-    /// Asks for a wish's fate that only its memo knows.
+    /// Asks for a command's fate that only its idempotency key knows.
     pub(crate) async fn settle(&self, cluster: &Cluster, number: usize) {
         let event = self.history.borrow().events()[number].clone();
-        let fate = self.ask_again(cluster, &event.wish, event.memo).await;
+        let fate = self.ask_again(cluster, &event.command, event.idempotency_key).await;
         self.history.borrow_mut().end(number, fate, now());
     }
 
-    async fn ask(&self, cluster: &Cluster, wish: &Wish, memo: Option<u64>) -> Fate {
-        if wish.reads() {
-            return self.look(cluster, wish).await;
+    async fn ask(&self, cluster: &Cluster, command: &Command, idempotency_key: Option<u64>) -> Fate {
+        if command.reads() {
+            return self.look(cluster, command).await;
         }
-        let draft = self.draft(wish, memo);
+        let draft = self.draft(command, idempotency_key);
         match self.plan.double {
             Double::AsksTwice => impatient(cluster, draft).await.into(),
-            Double::TakesTwice if wish.consumes() => {
-                impatient(cluster, Draft { memo: None, ..draft }).await.into()
+            Double::TakesTwice if command.consumes() => {
+                impatient(cluster, Draft { idempotency_key: None, ..draft }).await.into()
             }
             Double::SpendsAnywhere if draft.charge.is_some() => {
                 allowances::admitted_here(cluster, draft).await.into()
             }
-            Double::TrustsTickets if let Wish::Redeem { ticket } = *wish => {
+            Double::TrustsTickets if let Command::Redeem { ticket } = *command => {
                 tickets::redeem_or_trust(cluster, draft, ticket).await.into()
             }
             _ => cluster.propose(draft).await.into(),
         }
     }
 
-    /// That the second asking is refused says nothing of the first, unless a memo tells.
-    async fn ask_again(&self, cluster: &Cluster, wish: &Wish, memo: Option<u64>) -> Fate {
-        match self.ask(cluster, wish, memo).await {
+    /// That the second asking is refused says nothing of the first, unless an idempotency key tells.
+    async fn ask_again(&self, cluster: &Cluster, command: &Command, idempotency_key: Option<u64>) -> Fate {
+        match self.ask(cluster, command, idempotency_key).await {
             Fate::Never => Fate::Unknown,
-            Fate::Answered(answer) if memo.is_none() && answer.outcome.is_err() => Fate::Unknown,
+            Fate::Answered(answer) if idempotency_key.is_none() && answer.outcome.is_err() => Fate::Unknown,
             fate => fate,
         }
     }
 
-    async fn look(&self, cluster: &Cluster, wish: &Wish) -> Fate {
-        if let Wish::ChargeRead { client } = wish {
+    async fn look(&self, cluster: &Cluster, command: &Command) -> Fate {
+        if let Command::ChargeRead { client } = command {
             return Fate::Saw(allowances::read(cluster, *client));
         }
-        let seen = match self.plan.double {
-            Double::StaleReads => Ok(cluster.glance(|state, now_ms| sight(wish, state, now_ms))),
-            _ => cluster.read(|state, now_ms| sight(wish, state, now_ms)).await,
-        };
-        match seen {
+        let reader = Reader { cluster, stale: self.plan.double == Double::StaleReads };
+        match sight(command, reader).await {
             Ok(seen) => Fate::Saw(seen),
             Err(Error::NoLeader | Error::Overloaded | Error::Behind | Error::ShuttingDown) => Fate::Never,
         }
     }
 
-    /// The words of a wish.
-    fn draft(&self, wish: &Wish, memo: Option<u64>) -> Draft {
-        let memo = memo
-            .map(|name| Memo { key: Key::derive(Domain::Memo, &[&name.to_be_bytes()]), ttl_ms: FOREVER_MS });
-        let charge = match wish {
-            Wish::Charge { client } => Some(allowances::charge(*client)),
+    /// The words of a command.
+    fn draft(&self, command: &Command, idempotency_key: Option<u64>) -> Draft {
+        let idempotency_key = idempotency_key.map(|name| IdempotencyKey {
+            key: Key::derive(Domain::IdempotencyKey, &[&name.to_be_bytes()]),
+            ttl_ms: FOREVER_MS,
+        });
+        let charge = match command {
+            Command::Charge { client } => Some(allowances::charge(*client)),
             _ => None,
         };
-        let ask = self.words(wish);
-        let owner = owners::has_owner(&ask).then(|| owners::of(self.fresh()));
-        Draft { charge, memo, owner, ..Draft::of(ask) }
+        let op = self.words(command);
+        let owner = owners::has_owner(&op).then(|| owners::of(self.fresh()));
+        Draft { charge, idempotency_key, owner, ..Draft::of(op) }
     }
 
-    fn words(&self, wish: &Wish) -> Ask {
-        match (self.plan.double, wish) {
-            (Double::HalvesTtls, Wish::Plant { kind, name, ttl_ms }) => {
+    fn words(&self, command: &Command) -> Op {
+        match (self.plan.double, command) {
+            (Double::HalvesTtls, Command::Plant { kind, name, ttl_ms }) => {
                 short_lived::plant(*kind, *name, ttl_ms / 2)
             }
-            (Double::StretchesLeases, Wish::Renew { host }) => sockets::renew(*host, self.plan.lease_ms * 4),
-            (Double::ShortensLeases, Wish::Renew { host }) => sockets::renew(*host, self.plan.lease_ms / 4),
-            (Double::StretchesGraces, Wish::Join { room, session, at }) => {
+            (Double::StretchesLeases, Command::Renew { incarnation }) => {
+                sockets::renew(*incarnation, self.plan.lease_ms * 4)
+            }
+            (Double::ShortensLeases, Command::Renew { incarnation }) => {
+                sockets::renew(*incarnation, self.plan.lease_ms / 4)
+            }
+            (Double::StretchesGraces, Command::Join { room, session, at }) => {
                 rooms::join(*room, *session, *at, self.plan.grace_ms * 4)
             }
-            (Double::NamesNothing, Wish::Publish { room, session, value }) => {
+            (Double::NamesNothing, Command::Publish { room, session, value }) => {
                 rooms::publish(&self.plan, *room, *session, *value, false)
             }
-            _ => words(&self.plan, wish),
+            _ => words(&self.plan, command),
         }
     }
 }
@@ -270,65 +280,82 @@ pub(crate) fn lasting(domain: Domain, number: u8) -> Key {
     Key::derive(domain, &[b"lasting", &[number]])
 }
 
-fn words(plan: &Plan, wish: &Wish) -> Ask {
-    match *wish {
-        Wish::Put { transfer, index, variant } => transfers::put(transfer, index, variant),
-        Wish::Take { transfer } => transfers::about(transfer, transfer::Verb::Take),
-        Wish::Acknowledge { transfer, existing } => {
-            transfers::about(transfer, transfer::Verb::Acknowledge { existing })
+fn words(plan: &Plan, command: &Command) -> Op {
+    match *command {
+        Command::Put { transfer, index, variant } => transfers::put(transfer, index, variant),
+        Command::Take { transfer } => transfers::about(transfer, transfer::Action::Take),
+        Command::Acknowledge { transfer, existing } => {
+            transfers::about(transfer, transfer::Action::Acknowledge { existing })
         }
-        Wish::Push { mailbox, value } => mailboxes::push(mailbox, value),
-        Wish::Drain { mailbox, bytes_max } => mailboxes::drain(mailbox, bytes_max),
-        Wish::Write { register, value } => registers::write(register, value),
-        Wish::Plant { kind, name, ttl_ms } => short_lived::plant(kind, name, ttl_ms),
-        Wish::Charge { client } => allowances::ask(client),
-        Wish::Renew { host } => sockets::renew(host, plan.lease_ms),
-        Wish::Attach { session, at, resume } => sockets::attach(plan, session, at, resume),
-        Wish::Detach { session, connection } => sockets::detach(session, connection),
-        Wish::Claim { peer, session, at, seize } => sockets::claim(plan, peer, session, at, seize),
-        Wish::Release { peer, session, connection } => sockets::release(peer, session, connection),
-        Wish::Join { room, session, at } => rooms::join(room, session, at, plan.grace_ms),
-        Wish::Leave { room, session, connection } => rooms::leave(room, session, connection),
-        Wish::Publish { room, session, value } => rooms::publish(plan, room, session, value, true),
-        Wish::Issue { ticket } => tickets::issue(ticket),
-        Wish::Redeem { ticket } => tickets::redeem(ticket),
-        Wish::View { .. }
-        | Wish::Read { .. }
-        | Wish::Probe { .. }
-        | Wish::ChargeRead { .. }
-        | Wish::Locate { .. }
-        | Wish::Holder { .. }
-        | Wish::Hear { .. } => Ask::Spend,
+        Command::Push { mailbox, value } => mailboxes::push(mailbox, value),
+        Command::Drain { mailbox, bytes_max } => mailboxes::drain(mailbox, bytes_max),
+        Command::Write { register, value } => registers::write(register, value),
+        Command::Plant { kind, name, ttl_ms } => short_lived::plant(kind, name, ttl_ms),
+        Command::Charge { client } => allowances::ask(client),
+        Command::Renew { incarnation } => sockets::renew(incarnation, plan.lease_ms),
+        Command::Attach { session, at, resume } => sockets::attach(plan, session, at, resume),
+        Command::Detach { session, connection } => sockets::detach(session, connection),
+        Command::Claim { peer, session, at, seize } => sockets::claim(plan, peer, session, at, seize),
+        Command::Release { peer, session, connection } => sockets::release(peer, session, connection),
+        Command::Join { room, session, at } => rooms::join(room, session, at, plan.grace_ms),
+        Command::Leave { room, session, connection } => rooms::leave(room, session, connection),
+        Command::Publish { room, session, value } => rooms::publish(plan, room, session, value, true),
+        Command::Issue { ticket } => tickets::issue(ticket),
+        Command::Redeem { ticket } => tickets::redeem(ticket),
+        Command::View { .. }
+        | Command::Read { .. }
+        | Command::Probe { .. }
+        | Command::ChargeRead { .. }
+        | Command::Locate { .. }
+        | Command::Holder { .. }
+        | Command::Hear { .. } => Op::Spend,
     }
 }
 
-/// What a reader sees of what a wish is about.
-fn sight(wish: &Wish, state: &State, now_ms: u64) -> Sight {
-    match *wish {
-        Wish::View { transfer } => transfers::view(transfer, state, now_ms),
-        Wish::Read { register } => registers::read(register, state, now_ms),
-        Wish::Probe { kind, name } => short_lived::probe(kind, name, state, now_ms),
-        Wish::Locate { session } => sockets::locate(session, state, now_ms),
-        Wish::Holder { peer } => sockets::holder(peer, state, now_ms),
-        Wish::Hear { room, after } => rooms::hear(room, after, state, now_ms),
-        Wish::Put { .. }
-        | Wish::Take { .. }
-        | Wish::Acknowledge { .. }
-        | Wish::Push { .. }
-        | Wish::Drain { .. }
-        | Wish::Write { .. }
-        | Wish::Plant { .. }
-        | Wish::Charge { .. }
-        | Wish::ChargeRead { .. }
-        | Wish::Renew { .. }
-        | Wish::Attach { .. }
-        | Wish::Detach { .. }
-        | Wish::Claim { .. }
-        | Wish::Release { .. }
-        | Wish::Join { .. }
-        | Wish::Leave { .. }
-        | Wish::Publish { .. }
-        | Wish::Issue { .. }
-        | Wish::Redeem { .. } => Sight::Present(false),
+/// How clients read.
+#[derive(Clone, Copy)]
+struct Reader<'a> {
+    cluster: &'a Cluster,
+    stale: bool,
+}
+
+impl Reader<'_> {
+    async fn read<Q: Query>(self, query: Q) -> Result<Q::Answer, Error> {
+        if self.stale {
+            Ok(self.cluster.read_stale(query))
+        } else {
+            self.cluster.read_linearizable(query).await
+        }
+    }
+}
+
+/// What a reader sees of what a command is about.
+async fn sight(command: &Command, reader: Reader<'_>) -> Result<Sight, Error> {
+    match *command {
+        Command::View { transfer } => transfers::view(transfer, reader).await,
+        Command::Read { register } => registers::read(register, reader).await,
+        Command::Probe { kind, name } => short_lived::probe(kind, name, reader).await,
+        Command::Locate { session } => sockets::locate(session, reader).await,
+        Command::Holder { peer } => sockets::holder(peer, reader).await,
+        Command::Hear { room, after } => rooms::hear(room, after, reader).await,
+        Command::Put { .. }
+        | Command::Take { .. }
+        | Command::Acknowledge { .. }
+        | Command::Push { .. }
+        | Command::Drain { .. }
+        | Command::Write { .. }
+        | Command::Plant { .. }
+        | Command::Charge { .. }
+        | Command::ChargeRead { .. }
+        | Command::Renew { .. }
+        | Command::Attach { .. }
+        | Command::Detach { .. }
+        | Command::Claim { .. }
+        | Command::Release { .. }
+        | Command::Join { .. }
+        | Command::Leave { .. }
+        | Command::Publish { .. }
+        | Command::Issue { .. }
+        | Command::Redeem { .. } => Ok(Sight::Present(false)),
     }
 }

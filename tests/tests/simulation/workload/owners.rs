@@ -1,8 +1,8 @@
 //! On whose account clients store: a few, two of them of one network.
 
-use conclave_cluster::state::command::Ask;
+use conclave_cluster::state::command::Op;
 use conclave_cluster::state::id::{Domain, Key};
-use conclave_cluster::state::rules::{Owner, Share, Shares};
+use conclave_cluster::state::leader_rules::{Owner, Share, Shares};
 
 use crate::simulation::plan::Plan;
 
@@ -33,16 +33,16 @@ pub(crate) fn shares(plan: &Plan) -> Option<Shares> {
 }
 
 /// Whether what is asked is stored for a client, and not for a node.
-pub(super) fn has_owner(ask: &Ask) -> bool {
-    match ask {
-        Ask::Transfer(_) | Ask::Exchange(_) | Ask::Mailbox(_) | Ask::Rendezvous(_) | Ask::Device(_) => true,
-        Ask::Spend
-        | Ask::Member(_)
-        | Ask::Host(_)
-        | Ask::Socket(_)
-        | Ask::Room(_)
-        | Ask::Claim(_)
-        | Ask::Ticket(_)
-        | Ask::Pay => false,
+pub(super) fn has_owner(op: &Op) -> bool {
+    match op {
+        Op::Transfer(_) | Op::Negotiation(_) | Op::Mailbox(_) | Op::Rendezvous(_) | Op::Device(_) => true,
+        Op::Spend
+        | Op::NodeIdentity(_)
+        | Op::Incarnation(_)
+        | Op::Socket(_)
+        | Op::Room(_)
+        | Op::Claim(_)
+        | Op::Ticket(_)
+        | Op::Pay => false,
     }
 }

@@ -1,11 +1,12 @@
-//! Sockets: hosts that live by leases, sessions that move between them, and the peer ids that sessions hold.
+//! Sockets: incarnations that live by leases, sessions that move between them, and the peer ids that sessions hold.
 
-use conclave_cluster::state::command::Ask;
-use conclave_cluster::state::host::{Attachment, Host};
+use conclave_cluster::Error;
+use conclave_cluster::state::command::Op;
 use conclave_cluster::state::id::{Domain, Key};
-use conclave_cluster::state::{State, claim, host, socket};
+use conclave_cluster::state::incarnation::{Attachment, Incarnation};
+use conclave_cluster::state::{incarnation, mailbox_claim, query, socket};
 
-use super::lasting;
+use super::{Reader, lasting};
 use crate::simulation::history::{Sight, Tie};
 use crate::simulation::plan::Plan;
 
@@ -19,39 +20,39 @@ pub(super) fn session_key(session: u8) -> Key {
     lasting(Domain::Socket, session)
 }
 
-/// Has a host live for so long from now.
-pub(super) fn renew(host: Host, ttl_ms: u32) -> Ask {
-    Ask::Host(host::Ask::Renew { host, ttl_ms })
+/// Has an incarnation live for so long from now.
+pub(super) fn renew(incarnation: Incarnation, ttl_ms: u32) -> Op {
+    Op::Incarnation(incarnation::Op::Renew { incarnation, ttl_ms })
 }
 
 /// Has a session on a connection.
-pub(super) fn attach(plan: &Plan, session: u8, at: Attachment, resume: bool) -> Ask {
+pub(super) fn attach(plan: &Plan, session: u8, at: Attachment, resume: bool) -> Op {
     let lease_ms = plan.grace_ms;
-    let verb = match resume {
-        true => socket::Verb::Resume { subject: None, at, lease_ms },
-        false => socket::Verb::Open { subject: None, at, lease_ms },
+    let action = match resume {
+        true => socket::Action::Resume { subject: None, at, lease_ms },
+        false => socket::Action::Open { subject: None, at, lease_ms },
     };
-    Ask::Socket(socket::Ask { key: session_key(session), verb })
+    Op::Socket(socket::Op { key: session_key(session), action })
 }
 
 /// Says that a connection is lost.
-pub(super) fn detach(session: u8, connection: u64) -> Ask {
-    Ask::Socket(socket::Ask { key: session_key(session), verb: socket::Verb::Detach { connection } })
+pub(super) fn detach(session: u8, connection: u64) -> Op {
+    Op::Socket(socket::Op { key: session_key(session), action: socket::Action::Detach { connection } })
 }
 
 /// Has a peer id be a session's.
-pub(super) fn claim(plan: &Plan, peer: u8, session: u8, at: Attachment, seize: bool) -> Ask {
+pub(super) fn claim(plan: &Plan, peer: u8, session: u8, at: Attachment, seize: bool) -> Op {
     let session = session_key(session);
-    about(peer, claim::Verb::Take { session, at, lease_ms: plan.grace_ms, seize })
+    about(peer, mailbox_claim::Action::Take { session, at, lease_ms: plan.grace_ms, seize })
 }
 
 /// Gives it up.
-pub(super) fn release(peer: u8, session: u8, connection: u64) -> Ask {
-    about(peer, claim::Verb::Release { session: session_key(session), connection })
+pub(super) fn release(peer: u8, session: u8, connection: u64) -> Op {
+    about(peer, mailbox_claim::Action::Release { session: session_key(session), connection })
 }
 
-fn about(peer: u8, verb: claim::Verb) -> Ask {
-    Ask::Claim(claim::Ask { key: peer_key(peer), verb })
+fn about(peer: u8, action: mailbox_claim::Action) -> Op {
+    Op::Claim(mailbox_claim::Op { key: peer_key(peer), action })
 }
 
 /// Apart from the mailboxes that are drained, since nothing comes out of one that is held.
@@ -60,17 +61,16 @@ fn peer_key(peer: u8) -> Key {
 }
 
 /// Where a session is.
-pub(super) fn locate(session: u8, state: &State, now_ms: u64) -> Sight {
-    Sight::Tie(state.socket(&session_key(session), now_ms).map_or(Tie::Gone, |view| {
-        match (view.host, view.connection) {
-            (Some(host), Some(connection)) => Tie::At(Attachment { host, connection }),
-            _ => Tie::Loose,
-        }
-    }))
+pub(super) async fn locate(session: u8, reader: Reader<'_>) -> Result<Sight, Error> {
+    let view = reader.read(query::Socket(session_key(session))).await?;
+    Ok(Sight::Tie(view.map_or(Tie::Gone, |view| match (view.incarnation, view.connection) {
+        (Some(incarnation), Some(connection)) => Tie::At(Attachment { incarnation, connection }),
+        _ => Tie::Loose,
+    })))
 }
 
 /// Where a peer id is.
-pub(super) fn holder(peer: u8, state: &State, now_ms: u64) -> Sight {
-    let holder = state.holder(&peer_key(peer), now_ms);
-    Sight::Tie(holder.map_or(Tie::Gone, |(_, at)| at.map_or(Tie::Loose, Tie::At)))
+pub(super) async fn holder(peer: u8, reader: Reader<'_>) -> Result<Sight, Error> {
+    let holder = reader.read(query::Holder(peer_key(peer))).await?;
+    Ok(Sight::Tie(holder.map_or(Tie::Gone, |(_, at)| at.map_or(Tie::Loose, Tie::At))))
 }

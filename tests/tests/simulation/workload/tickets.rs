@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use conclave_cluster::state::body::Body;
-use conclave_cluster::state::command::Ask;
+use conclave_cluster::state::command::Op;
 use conclave_cluster::state::id::{Domain, Key};
 use conclave_cluster::state::outcome::Answer;
 use conclave_cluster::state::ticket;
@@ -14,17 +14,17 @@ use tokio::time::timeout;
 use super::FOREVER_MS;
 
 /// Lets a ticket be used once.
-pub(super) fn issue(ticket: u64) -> Ask {
-    about(ticket, ticket::Verb::Issue { grant: grant(ticket), ttl_ms: FOREVER_MS })
+pub(super) fn issue(ticket: u64) -> Op {
+    about(ticket, ticket::Action::Issue { grant: grant(ticket), ttl_ms: FOREVER_MS })
 }
 
 /// Uses it.
-pub(super) fn redeem(ticket: u64) -> Ask {
-    about(ticket, ticket::Verb::Redeem)
+pub(super) fn redeem(ticket: u64) -> Op {
+    about(ticket, ticket::Action::Redeem)
 }
 
-fn about(ticket: u64, verb: ticket::Verb) -> Ask {
-    Ask::Ticket(ticket::Ask { key: Key::derive(Domain::Ticket, &[&ticket.to_be_bytes()]), verb })
+fn about(ticket: u64, action: ticket::Action) -> Op {
+    Op::Ticket(ticket::Op { key: Key::derive(Domain::Ticket, &[&ticket.to_be_bytes()]), action })
 }
 
 /// What a ticket grants: to be told from others.

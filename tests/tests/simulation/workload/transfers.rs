@@ -1,12 +1,13 @@
 //! Transfers: chunks that are put, taken and acknowledged.
 
 use bytes::Bytes;
+use conclave_cluster::Error;
 use conclave_cluster::state::body::Body;
-use conclave_cluster::state::command::Ask;
+use conclave_cluster::state::command::Op;
 use conclave_cluster::state::id::{Digest, Domain};
-use conclave_cluster::state::{State, transfer};
+use conclave_cluster::state::{query, transfer};
 
-use super::{FOREVER_MS, lasting};
+use super::{FOREVER_MS, Reader, lasting};
 use crate::simulation::history::{Sight, TransferSight};
 
 /// Transfers in use; the second half of them is acknowledged now and then.
@@ -20,13 +21,13 @@ pub(crate) fn is_acknowledged(transfer: u8) -> bool {
 }
 
 /// Stores a chunk.
-pub(super) fn put(transfer: u8, index: u16, variant: u8) -> Ask {
+pub(super) fn put(transfer: u8, index: u16, variant: u8) -> Op {
     about(transfer, put_verb(chunk(transfer, index, variant), index, CHUNKS))
 }
 
 /// Asks for whatever else a transfer knows.
-pub(super) fn about(transfer: u8, verb: transfer::Verb) -> Ask {
-    Ask::Transfer(transfer::Ask { key: lasting(Domain::Transfer, transfer), ttl_ms: FOREVER_MS, verb })
+pub(super) fn about(transfer: u8, action: transfer::Action) -> Op {
+    Op::Transfer(transfer::Op { key: lasting(Domain::Transfer, transfer), ttl_ms: FOREVER_MS, action })
 }
 
 /// A chunk's bytes: some filling, the index and the variant.
@@ -38,16 +39,16 @@ fn chunk(transfer: u8, index: u16, variant: u8) -> Bytes {
 }
 
 /// A chunk as it is sent.
-pub(super) fn put_verb(bytes: Bytes, index: u16, total: u16) -> transfer::Verb {
+pub(super) fn put_verb(bytes: Bytes, index: u16, total: u16) -> transfer::Action {
     let digest = Digest::of(&bytes);
     let encoding = transfer::Encoding::Text;
-    transfer::Verb::Put { index, total: Some(total), digest, encoding, body: Body::new(bytes) }
+    transfer::Action::Put { index, total: Some(total), digest, encoding, body: Body::new(bytes) }
 }
 
 /// What a reader sees of a transfer.
-pub(super) fn view(transfer: u8, state: &State, now_ms: u64) -> Sight {
-    let view = state.transfer(&lasting(Domain::Transfer, transfer), now_ms);
-    Sight::Transfer(view.map(|view| {
+pub(super) async fn view(transfer: u8, reader: Reader<'_>) -> Result<Sight, Error> {
+    let view = reader.read(query::Transfer(lasting(Domain::Transfer, transfer))).await?;
+    Ok(Sight::Transfer(view.map(|view| {
         TransferSight {
             received: view
                 .received
@@ -57,5 +58,5 @@ pub(super) fn view(transfer: u8, state: &State, now_ms: u64) -> Sight {
             delivered: view.delivered,
             acknowledged: view.acknowledged,
         }
-    }))
+    })))
 }

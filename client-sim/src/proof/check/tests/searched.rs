@@ -94,9 +94,9 @@ impl Server for Mailbox {
     }
 }
 
-impl Server for transfer::State {
+impl Server for State {
     fn answer(&mut self, wish: &Wish) -> Answer {
-        let (answer, next) = self.carry_out(wish);
+        let (answer, next) = Transfer::<CHUNKS, true>::carry_out(self, wish);
         *self = next;
         answer
     }
@@ -108,7 +108,7 @@ fn server(family: Family) -> Box<dyn Server> {
         Family::Code => Box::new(Code::default()),
         Family::Pin => Box::new(Pin::default()),
         Family::Mailbox => Box::new(Mailbox::default()),
-        _ => Box::new(transfer::State::default()),
+        _ => Box::new(State::default()),
     }
 }
 

@@ -1,0 +1,327 @@
+//! Changes of members and of leadership, carried out by whoever leads.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use super::status::{Majority, NodeStatus};
+use super::{Inner, is_loopback, limits};
+use crate::raft::disk_traits::Member;
+use crate::raft::message::{self, kind};
+use crate::raft::{MembershipError, Node};
+use crate::wire::{Lane, Outgoing};
+
+/// How a change of members is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// Whether it is made also where too few voters can be reached for a majority afterwards.
+    pub force: bool,
+    /// For how long it may be waited for; two minutes are the most.
+    pub within: Duration,
+}
+
+impl Default for Change {
+    fn default() -> Self {
+        Self { force: false, within: CHANGE_TIMEOUT_MAX }
+    }
+}
+
+/// What an operator may ask for.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) enum Request {
+    Add { id: u64, peer: String, change: Change },
+    Promote { id: u64, change: Change },
+    Remove { id: u64, change: Change },
+    TransferLeader { to: Option<u64> },
+}
+
+impl Request {
+    fn within(&self) -> Duration {
+        match self {
+            Self::Add { change, .. } | Self::Promote { change, .. } | Self::Remove { change, .. } => {
+                change.within.min(CHANGE_TIMEOUT_MAX)
+            }
+            Self::TransferLeader { .. } => TRANSFER_TIMEOUT * 2,
+        }
+    }
+}
+
+/// A learner may have gigabytes to catch up with.
+const CHANGE_TIMEOUT_MAX: Duration = Duration::from_secs(120);
+const TRANSFER_TIMEOUT: Duration = Duration::from_secs(5);
+/// Beyond its own time, for the leader's answer to come back.
+const ROUND_TRIP: Duration = Duration::from_millis(500);
+/// A node that is added may just be starting.
+const REACH_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often something that is waited for is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// For one answer of it.
+const REACH_ONCE: Duration = Duration::from_millis(500);
+/// So often a member is asked before it counts as gone: one that is only busy must not.
+const ASKED_TIMES: usize = 3;
+/// Between two questions.
+const ASK_EVERY: Duration = Duration::from_millis(200);
+
+impl Inner {
+    /// Carries a request out here if this node leads, else has the leader do it.
+    pub(super) async fn administer(&self, request: Request) -> Result<(), MembershipError> {
+        let lead = self.node.lead().borrow().clone().ok_or(MembershipError::NoLeader)?;
+        if lead.local {
+            return self.carry_out(request).await;
+        }
+        let within = request.within() + ROUND_TRIP;
+        let frame = message::of(kind::ADMIN, &request);
+        let reply = self.links.call(lead.id, &lead.address, Lane::Control, frame, within).await;
+        let reply = reply.map_err(|_| MembershipError::NoLeader)?;
+        message::decode::<Result<(), MembershipError>>(&reply.header)
+            .unwrap_or(Err(MembershipError::NoLeader))
+    }
+
+    async fn carry_out(&self, request: Request) -> Result<(), MembershipError> {
+        let deadline = Instant::now() + request.within();
+        match request {
+            Request::Add { id, peer, .. } => self.add(id, peer, deadline).await,
+            Request::Promote { id, change } => self.promote(id, change.force, deadline).await,
+            Request::Remove { id, change } => self.remove(id, change.force, deadline).await,
+            Request::TransferLeader { to } if to == Some(self.options.node_id) => {
+                let leads = self.node.lead().borrow().as_ref().is_some_and(|lead| lead.local);
+                if leads { Ok(()) } else { Err(MembershipError::NoLeader) }
+            }
+            Request::TransferLeader { to } => {
+                let (voters, _) = self.node.members();
+                transfer(&self.node, to, &voters).await
+            }
+        }
+    }
+
+    async fn add(&self, id: u64, peer: String, deadline: Instant) -> Result<(), MembershipError> {
+        let (_, nodes) = self.node.members();
+        match nodes.get(&id) {
+            Some(member) if member.peer != peer => {
+                let why = format!(
+                    "node {id} is a member at {}; remove it first, or choose a fresh id",
+                    member.peer
+                );
+                return Err(MembershipError::Refused(why));
+            }
+            // Asked for before: what is left is to wait.
+            Some(_) => self.reach(id, &peer, deadline).await?,
+            None => {
+                self.check_newcomer(id, &peer, &nodes)?;
+                if let Err(refused) = self.reach(id, &peer, deadline).await {
+                    self.links.forget(id);
+                    return Err(refused);
+                }
+                in_time(deadline, self.node.add_learner(id, Member { peer })).await?;
+            }
+        }
+        self.catch_up(id, deadline).await
+    }
+
+    /// Whether a node may be added under this id and this address, by what is known without asking it.
+    fn check_newcomer(
+        &self,
+        id: u64,
+        peer: &str,
+        nodes: &BTreeMap<u64, Member>,
+    ) -> Result<(), MembershipError> {
+        let refused = |why: String| Err(MembershipError::Refused(why));
+        let port = peer.rsplit_once(':').filter(|(host, _)| !host.is_empty());
+        if port.and_then(|(_, port)| port.parse::<u16>().ok()).is_none_or(|port| port == 0) {
+            return refused(format!("`{peer}` is not the host:port of a peer listener"));
+        }
+        if self.node.replica().read(|state| state.member(id)).is_some() {
+            return refused(format!(
+                "node {id} was a member before and was removed; an id is not used again, choose a fresh one"
+            ));
+        }
+        if let Some((other, _)) = nodes.iter().find(|(_, member)| member.peer == peer) {
+            return refused(format!("node {other} is the member at {peer}"));
+        }
+        let hidden = nodes.iter().find(|(_, member)| is_loopback(&member.peer));
+        if let Some((other, member)) = hidden
+            && !is_loopback(peer)
+        {
+            return refused(format!(
+                "node {other} is known at {}, where other machines cannot reach it; start it again with \
+                 cluster.listen (--peer) set to an address that they can reach, then add node {id}",
+                member.peer
+            ));
+        }
+        Ok(())
+    }
+
+    /// Waits until the node answers.
+    async fn reach(&self, id: u64, peer: &str, deadline: Instant) -> Result<(), MembershipError> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let until = Instant::now() + (left / 2).min(REACH_TIMEOUT);
+        loop {
+            // Whoever answers at all has greeted as this node of this cluster. It may tell nothing of itself yet.
+            let op = message::bare(kind::STATUS);
+            let why = match self.links.call(id, peer, Lane::Control, op, REACH_ONCE).await {
+                Ok(_) => return Ok(()),
+                Err(why) => why,
+            };
+            if Instant::now() + ASK_EVERY >= until {
+                return Err(MembershipError::Refused(format!(
+                    "node {id} does not answer at {peer} ({why}); start it with --join first, and check address and \
+                     cluster.name"
+                )));
+            }
+            tokio::time::sleep(ASK_EVERY).await;
+        }
+    }
+
+    /// Waits until a learner has all entries that are there now.
+    async fn catch_up(&self, id: u64, deadline: Instant) -> Result<(), MembershipError> {
+        let target = self.node.position().last_log;
+        loop {
+            let lacking = self.node.lacking(id).ok_or(MembershipError::NoLeader)?;
+            let beyond = self.node.position().last_log.saturating_sub(target);
+            if lacking <= beyond {
+                return Ok(());
+            }
+            if Instant::now() + LOOK_EVERY >= deadline {
+                return Err(MembershipError::Late(format!(
+                    "node {id} is a learner and has not caught up yet, it lacks {lacking} entries; the same command \
+                     waits on"
+                )));
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    async fn promote(&self, id: u64, force: bool, deadline: Instant) -> Result<(), MembershipError> {
+        let (voters, nodes) = self.node.members();
+        if !nodes.contains_key(&id) {
+            return Err(MembershipError::UnknownNode(id));
+        }
+        let after: BTreeSet<u64> = voters.iter().copied().chain([id]).collect();
+        if !force {
+            let reached = self.reached(&nodes).await;
+            if !reached.contains(&id) {
+                return Err(MembershipError::Refused(format!(
+                    "node {id} does not answer, and would count for the majority without being there; --force insists"
+                )));
+            }
+            let lacking = self.node.lacking(id).ok_or(MembershipError::NoLeader)?;
+            if lacking > limits::LAG_MAX {
+                return Err(MembershipError::Refused(format!(
+                    "node {id} has not caught up, it lacks {lacking} entries; --force insists"
+                )));
+            }
+            keeps_majority(&after, &reached)?;
+        }
+        in_time(deadline, self.node.set_voters(after)).await
+    }
+
+    async fn remove(&self, id: u64, force: bool, deadline: Instant) -> Result<(), MembershipError> {
+        let (voters, nodes) = self.node.members();
+        if !nodes.contains_key(&id) {
+            return Err(MembershipError::UnknownNode(id));
+        }
+        if !voters.contains(&id) {
+            return in_time(deadline, self.node.remove_learner(id)).await;
+        }
+        let rest: BTreeSet<u64> = voters.into_iter().filter(|voter| *voter != id).collect();
+        if rest.is_empty() {
+            return Err(MembershipError::Refused("the last voter cannot be removed".to_owned()));
+        }
+        if !force {
+            keeps_majority(&rest, &self.reached(&nodes).await)?;
+        }
+        in_time(deadline, self.node.set_voters(rest)).await
+    }
+
+    /// The members that answer, this node among them.
+    async fn reached(&self, nodes: &BTreeMap<u64, Member>) -> BTreeSet<u64> {
+        let words = nodes.iter().map(|(id, member)| async move {
+            for _ in 0..ASKED_TIMES {
+                if let Ok(word) = self.info_of(*id, &member.peer).await {
+                    let heard = NodeStatus::heard(*id, member.peer.clone(), true, word);
+                    return heard.is_reachable().then_some(*id);
+                }
+                tokio::time::sleep(ASK_EVERY).await;
+            }
+            None
+        });
+        futures_util::future::join_all(words).await.into_iter().flatten().collect()
+    }
+}
+
+/// Refuses voters of whom too few are there to agree on anything, the way back included.
+fn keeps_majority(after: &BTreeSet<u64>, reached: &BTreeSet<u64>) -> Result<(), MembershipError> {
+    let majority = Majority::of(after.iter().copied(), |id| reached.contains(&id));
+    if majority.holds() {
+        return Ok(());
+    }
+    let Majority { voters, reachable, needed } = majority;
+    Err(MembershipError::Refused(format!(
+        "only {reachable} of the {voters} voters that there would be can be reached, and {needed} are needed for \
+         anything to be written; --force insists"
+    )))
+}
+
+async fn in_time(
+    deadline: Instant,
+    change: impl Future<Output = Result<(), MembershipError>>,
+) -> Result<(), MembershipError> {
+    match tokio::time::timeout_at(deadline, change).await {
+        Ok(done) => Ok(done?),
+        Err(_) => {
+            Err(MembershipError::Late("the change was not committed in time; it may be yet".to_owned()))
+        }
+    }
+}
+
+pub(super) async fn serve(inner: Arc<Inner>, header: &[u8]) -> Outgoing {
+    let done = match message::decode::<Request>(header) {
+        Ok(request) => inner.carry_out(request).await,
+        Err(error) => Err(MembershipError::Refused(error.to_string())),
+    };
+    message::of(kind::ADMIN, &done)
+}
+
+/// Hands leadership to `to`, or to the voter that is the furthest along, and waits until it is there.
+pub(super) async fn transfer(
+    node: &Node,
+    to: Option<u64>,
+    voters: &BTreeSet<u64>,
+) -> Result<(), MembershipError> {
+    let to = to.or_else(|| node.best_successor());
+    let to =
+        to.ok_or_else(|| MembershipError::Refused("there is nobody to hand leadership to".to_owned()))?;
+    if !voters.contains(&to) {
+        return Err(MembershipError::UnknownNode(to));
+    }
+    let mut lead = node.lead();
+    node.transfer_leader(to).await.map_err(|_| MembershipError::NoLeader)?;
+    let arrived = lead.wait_for(|lead| lead.as_ref().is_some_and(|lead| lead.id == to));
+    match tokio::time::timeout(TRANSFER_TIMEOUT, arrived).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(_)) | Err(_) => Err(MembershipError::Refused(format!("node {to} did not take over in time"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(ids: &[u64]) -> BTreeSet<u64> {
+        ids.iter().copied().collect()
+    }
+
+    #[test]
+    fn a_change_must_leave_a_majority_that_can_be_reached() {
+        assert_eq!(keeps_majority(&set(&[1, 2, 3]), &set(&[1, 3])), Ok(()));
+        assert_eq!(keeps_majority(&set(&[1]), &set(&[1, 2])), Ok(()));
+        let MembershipError::Refused(why) = keeps_majority(&set(&[1, 2, 3, 4]), &set(&[1, 2])).unwrap_err()
+        else {
+            panic!("it is a refusal")
+        };
+        assert!(why.contains("only 2 of the 4 voters") && why.contains("3 are needed"), "{why}");
+    }
+}

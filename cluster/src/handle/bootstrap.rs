@@ -1,0 +1,109 @@
+//! How a node comes into its cluster: as one of the first members, as a learner added later, or back from a restart.
+//!
+//! A node id is bound to one disk for ever (`state::disk_binding`). A node that comes with an empty directory under an
+//! id that the cluster already bound is refused, because the votes and entries it once promised to keep are gone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::proposer::Proposer;
+use super::{Draft, Error, StartError};
+use crate::raft::Node;
+use crate::raft::disk_traits::Member;
+use crate::raft::message::{self, kind};
+use crate::state::command::Op;
+use crate::state::disk_binding;
+use crate::state::outcome::{Outcome, Refusal};
+use crate::wire::{Lane, Links};
+
+const ASK_EVERY: Duration = Duration::from_millis(100);
+const ASK_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// Waits until enough of the other first members say that they know no other disk under this node's id.
+///
+/// The binding was committed on a majority, of which this node's lost disk may have been one; so a majority of
+/// all must be asked besides this node, or all others where there are fewer.
+pub(super) async fn ask_others(
+    links: &Links,
+    node_id: u64,
+    storage: u128,
+    members: &BTreeMap<u64, String>,
+) -> Result<(), StartError> {
+    let others: BTreeMap<u64, String> =
+        members.iter().filter(|(id, _)| **id != node_id).map(|(id, at)| (*id, at.clone())).collect();
+    let needed = (members.len() / 2 + 1).min(others.len());
+    let mut clear = BTreeSet::new();
+    let mut last_word = Instant::now();
+    while clear.len() < needed {
+        for (id, address) in &others {
+            if clear.contains(id) {
+                continue;
+            }
+            let request = message::of(kind::ENROLLED, &storage);
+            let Ok(reply) = links.call(*id, address, Lane::Control, request, ASK_TIMEOUT).await else {
+                continue;
+            };
+            match message::decode::<bool>(&reply.header) {
+                Ok(false) => return Err(StartError::Reused(node_id)),
+                Ok(true) => clear.insert(*id),
+                Err(_) => continue,
+            };
+        }
+        if clear.len() < needed {
+            if last_word.elapsed() >= Duration::from_secs(5) {
+                last_word = Instant::now();
+                let missing = missing(links, &others, &clear);
+                tracing::info!(heard = clear.len(), needed, missing, "waiting for the initial members");
+            }
+            tokio::time::sleep(ASK_EVERY).await;
+        }
+    }
+    Ok(())
+}
+
+/// Who has not been heard of, where, and why.
+fn missing(links: &Links, others: &BTreeMap<u64, String>, clear: &BTreeSet<u64>) -> String {
+    let peers = links.peers();
+    let missing = others.iter().filter(|(id, _)| !clear.contains(id)).map(|(id, address)| {
+        let link = peers.iter().find(|link| link.peer == *id && link.lane == Lane::Control);
+        let why = link.and_then(|link| link.fault.as_deref()).unwrap_or("no answer yet");
+        format!("node {id} at {address} ({why})")
+    });
+    missing.collect::<Vec<_>>().join(", ")
+}
+
+/// The first members as Raft wants them.
+pub(super) fn first_members(members: &BTreeMap<u64, String>) -> BTreeMap<u64, Member> {
+    members.iter().map(|(id, peer)| (*id, Member { peer: peer.clone() })).collect()
+}
+
+/// Binds this node's id to its disk, as soon as there is a leader; fails if it is bound to another.
+pub(super) async fn enroll(
+    proposer: &Proposer,
+    node: &Node,
+    node_id: u64,
+    storage: u128,
+) -> Result<(), StartError> {
+    loop {
+        match node.replica().read(|state| state.member(node_id)) {
+            Some(bound) if bound == storage => return Ok(()),
+            Some(_) => return Err(StartError::Reused(node_id)),
+            None => {}
+        }
+        let op = Op::NodeIdentity(disk_binding::Op::Enroll { node: node_id, storage });
+        match proposer.propose(Draft::of(op), None).await {
+            Ok(answer) => match answer.outcome {
+                Ok(Outcome::NodeIdentity(disk_binding::Outcome::Enrolled)) => return Ok(()),
+                Err(Refusal::NodeIdentity(disk_binding::Refusal::Reused)) => {
+                    return Err(StartError::Reused(node_id));
+                }
+                Ok(_) | Err(_) => {}
+            },
+            Err(Error::ShuttingDown) => return Ok(()),
+            Err(Error::NoLeader | Error::Overloaded | Error::Behind) => {}
+        }
+        tokio::time::sleep(ASK_EVERY).await;
+    }
+}

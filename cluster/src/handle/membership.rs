@@ -1,0 +1,102 @@
+//! Who belongs to the cluster, who leads it, and how that is changed.
+
+use super::status::NodeInfo;
+use super::{Change, Cluster, Inner, Majority, NodeStatus, STATUS_TIMEOUT, Status, admin, is_loopback};
+use crate::raft::MembershipError;
+use crate::raft::message::{self, kind};
+use crate::wire::{self, Lane};
+
+impl Cluster {
+    /// The members of the cluster and the state of each. Members that do not answer within half a second are listed as
+    /// unreachable.
+    pub async fn status(&self) -> Status {
+        let inner = &self.inner;
+        let (voters, nodes) = inner.node.members();
+        let infos = nodes.into_iter().map(|(id, member)| {
+            let voter = voters.contains(&id);
+            async move {
+                let info = inner.info_of(id, &member.peer).await.unwrap_or_default();
+                NodeStatus::heard(id, member.peer, voter, info)
+            }
+        });
+        let nodes: Vec<NodeStatus> = futures_util::future::join_all(infos).await;
+        let reached = |id| nodes.iter().any(|node| node.id == id && node.is_reachable());
+        let majority = Majority::of(voters.into_iter(), reached);
+        Status { majority, leader: self.leader(), term: inner.node.position().term, nodes }
+    }
+
+    /// Adds a node that was started without first members, as a learner; returns when it has caught up.
+    ///
+    /// # Errors
+    /// Refused if no node of this cluster answers at `peer` under `id`, if the id was removed before, if this node has an
+    /// address that the new one can't reach, or if `peer` is not on loopback while the peer ports are open to strangers.
+    pub async fn add(&self, id: u64, peer: String, change: Change) -> Result<(), MembershipError> {
+        if self.inner.options.loopback_only && !is_loopback(&peer) {
+            return Err(MembershipError::Refused(format!(
+                "{peer} is not a loopback address: first give every node the same cluster.secret_file, or cluster.tls"
+            )));
+        }
+        self.inner.administer(admin::Request::Add { id, peer, change }).await
+    }
+
+    /// Makes a learner a voter.
+    ///
+    /// # Errors
+    /// Unless forced, refused if the learner does not answer or lacks entries, or if too few voters could be reached
+    /// afterwards for a majority.
+    pub async fn promote(&self, id: u64, change: Change) -> Result<(), MembershipError> {
+        self.inner.administer(admin::Request::Promote { id, change }).await
+    }
+
+    /// Removes a voter or a learner. Its process goes on until it is stopped, but takes no part.
+    ///
+    /// # Errors
+    /// Unless forced, refused if too few voters could be reached afterwards for a majority.
+    pub async fn remove(&self, id: u64, change: Change) -> Result<(), MembershipError> {
+        self.inner.administer(admin::Request::Remove { id, change }).await
+    }
+
+    /// Hands leadership to the voter `to`; returns when it leads.
+    ///
+    /// # Errors
+    /// Refused if `to` is not a voter, or does not take over.
+    pub async fn transfer_leader(&self, to: u64) -> Result<(), MembershipError> {
+        self.inner.administer(admin::Request::TransferLeader { to: Some(to) }).await
+    }
+
+    /// Hands leadership over, if this node leads and another voter can take it. Returns when that one leads; this node
+    /// goes on serving.
+    pub async fn hand_over(&self) {
+        let inner = &self.inner;
+        let leads = inner.node.lead().borrow().as_ref().is_some_and(|lead| lead.local);
+        let (voters, _) = inner.node.members();
+        if leads && voters.len() > 1 {
+            match admin::transfer(&inner.node, None, &voters).await {
+                Ok(()) => tracing::info!("handed leadership over"),
+                Err(error) => tracing::warn!(%error, "could not hand leadership over"),
+            }
+        }
+    }
+}
+
+impl Inner {
+    /// What a member says of itself.
+    pub(super) async fn info_of(&self, id: u64, peer: &str) -> Result<NodeInfo, wire::Error> {
+        if id == self.options.node_id {
+            return Ok(self.info());
+        }
+        let op = message::bare(kind::STATUS);
+        let reply = self.links.call(id, peer, Lane::Control, op, STATUS_TIMEOUT).await?;
+        message::decode(&reply.header).map_err(|_| wire::Error::Unreachable)
+    }
+
+    pub(super) fn info(&self) -> NodeInfo {
+        NodeInfo {
+            http: self.options.http_url.clone(),
+            admin: self.options.admin_url.clone(),
+            pid: std::process::id(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            position: self.node.position(),
+        }
+    }
+}

@@ -1,0 +1,350 @@
+//! The handle: what the rest of a node may do with the cluster.
+
+mod address_mismatch;
+mod admin;
+mod bootstrap;
+mod clock;
+mod datagram;
+mod draft;
+mod leader_loss;
+mod leader_wait;
+mod limits;
+mod membership;
+mod options;
+mod peer_permissions;
+mod pipelining;
+mod proposer;
+mod queue;
+mod quorum;
+mod read_charges;
+mod read_index;
+mod request_trace;
+mod sequencer;
+mod service;
+mod silence;
+mod start;
+mod status;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+pub use admin::Change;
+pub use clock::{Clock, SystemClock};
+pub use draft::{Draft, Error};
+pub use options::{Options, StartError, World, is_loopback};
+pub use request_trace::Trace;
+pub use status::{Majority, NodeStatus, Status};
+
+pub use crate::raft::MembershipError;
+use crate::raft::{Hint, Lead, Node, Role};
+use crate::state::allowance::{Balance, Charge};
+use crate::state::outcome::Answer;
+use crate::state::query::Query;
+use crate::wire::{Links, PeerHealth};
+use clock::Consensus;
+use datagram::Datagrams;
+use leader_loss::LeaderLoss;
+use proposer::Proposer;
+use quorum::Quorum;
+use read_charges::ReadCharges;
+use read_index::ReadIndex;
+use sequencer::Sequencer;
+
+/// The interval at which a node proposes due expiries and uncharged reads.
+const TICK: Duration = Duration::from_millis(250);
+/// The time that a peer has to report its status.
+const STATUS_TIMEOUT: Duration = Duration::from_millis(500);
+/// The time that a node has to apply what the leader has committed before it is not ready.
+const CATCH_UP_MAX: Duration = Duration::from_secs(2);
+/// The time that shutdown waits for commands in flight.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The handle to one node of the cluster. Cheap to clone; all clones are the same node.
+///
+/// Every method may be called on any node. Commands and reads are retried under one request id, across lost connections
+/// and changes of leadership, until [`Cluster::deadline`]; a command is applied at most once.
+///
+/// ```no_run
+/// # async fn example(cluster: conclave_cluster::Cluster) -> Result<(), conclave_cluster::Error> {
+/// use conclave_cluster::Draft;
+/// use conclave_cluster::state::command::Op;
+/// use conclave_cluster::state::id::{Domain, Key};
+/// use conclave_cluster::state::mailbox::{self, Action};
+///
+/// let key = Key::derive(Domain::Mailbox, &[b"alice"]);
+/// let drain = mailbox::Op { key, action: Action::Drain { bytes_max: 64 << 10 } };
+/// let answer = cluster.propose(Draft::of(Op::Mailbox(drain))).await?;
+/// println!("{:?}", answer.outcome);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Cluster {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    options: Options,
+    node: Node,
+    links: Links,
+    clock: Arc<Consensus>,
+    sequencer: Arc<Sequencer>,
+    read_charges: Arc<ReadCharges>,
+    proposer: Arc<Proposer>,
+    read_index: Arc<ReadIndex>,
+    quorum: Quorum,
+    datagrams: Datagrams,
+    leader_loss: LeaderLoss,
+    strangers: peer_permissions::Strangers,
+    stop: CancellationToken,
+}
+
+impl Cluster {
+    /// This node's id.
+    pub fn node_id(&self) -> u64 {
+        self.inner.options.node_id
+    }
+
+    /// Applies a command on a quorum and returns its answer.
+    ///
+    /// # Errors
+    /// [`Error::Overloaded`], [`Error::NoLeader`] or [`Error::ShuttingDown`]; see there what each says of the command.
+    ///
+    /// # Cancel safety
+    /// Not cancel safe: a command whose future is dropped may still be applied, once. Give it an idempotency key if its
+    /// outcome matters.
+    pub async fn propose(&self, draft: Draft) -> Result<Answer, Error> {
+        self.propose_traced(draft, None).await
+    }
+
+    /// As [`Cluster::propose`]. The leader logs `trace`, so that a request can be followed across nodes.
+    ///
+    /// # Errors
+    /// As [`Cluster::propose`].
+    pub async fn propose_traced(&self, draft: Draft, trace: Option<Trace>) -> Result<Answer, Error> {
+        self.inner.proposer.propose(draft, trace).await
+    }
+
+    /// How long a command or a read is retried.
+    pub fn deadline(&self) -> Duration {
+        self.inner.options.deadline
+    }
+
+    /// Awaits `future`, but only while there is a leader: a caller that queues before it proposes fails here as early as
+    /// its command would. `since` is when the caller began to wait.
+    ///
+    /// # Errors
+    /// [`Error::NoLeader`] if there is none for as long as a command would wait, [`Error::Overloaded`] after
+    /// [`Cluster::deadline`].
+    ///
+    /// # Cancel safety
+    /// As cancel safe as `future`.
+    pub async fn wait_unless_leaderless<T>(
+        &self,
+        since: Instant,
+        future: impl Future<Output = T>,
+    ) -> Result<T, Error> {
+        let inner = &self.inner;
+        let (lead, deadline) = (inner.node.lead(), self.deadline());
+        leader_wait::wait_unless_leaderless(lead, &inner.quorum, since, deadline, future).await
+    }
+
+    /// Whether a command would be queued now rather than refused as [`Error::Overloaded`]. Ask before reading a large
+    /// body, and save the work.
+    pub fn has_room(&self) -> bool {
+        self.inner.proposer.has_room()
+    }
+
+    /// Reads the state linearizably: everything answered by any node before this call is seen.
+    ///
+    /// # Errors
+    /// [`Error::Overloaded`], [`Error::NoLeader`], [`Error::Behind`] or [`Error::ShuttingDown`].
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn read_linearizable<Q: Query>(&self, query: Q) -> Result<Q::Answer, Error> {
+        let now_ms = self.inner.read_index.wait().await?;
+        Ok(self.answer(query, now_ms))
+    }
+
+    /// Reads this node's replica as it is, which may be stale. Good for deciding whether to propose at all.
+    pub fn read_stale<Q: Query>(&self, query: Q) -> Q::Answer {
+        self.answer(query, self.inner.clock.now_ms())
+    }
+
+    fn answer<Q: Query>(&self, query: Q, now_ms: u64) -> Q::Answer {
+        self.inner.node.replica().read(|state| query.answer(state, now_ms.max(state.now_ms())))
+    }
+
+    /// Reads this node's replica by the log's time, together with the number of entries applied to it. Two nodes at the same
+    /// number hold the same state, which is what audits compare.
+    pub fn read_at_applied_index<Q: Query>(&self, query: Q) -> (Q::Answer, u64) {
+        let replica = self.inner.node.replica();
+        replica.read_at_applied_index(|state, applied| (query.answer(state, state.now_ms()), applied))
+    }
+
+    /// Wall-clock time in milliseconds since the Unix epoch; credentials are judged by it. The log's time, by which things
+    /// expire, may be ahead of it after a wrong clock was corrected.
+    pub fn wall_ms(&self) -> u64 {
+        self.inner.clock.wall_ms()
+    }
+
+    /// Charges a read by what this node knows; the log learns of it in bulk.
+    ///
+    /// # Errors
+    /// The balance, if the client's window is spent.
+    pub fn charge_read(&self, charge: Charge) -> Result<Balance, Balance> {
+        self.inner.read_charges.charge(charge)
+    }
+
+    /// Whether this node would admit the charge. A flood is refused here, before consensus.
+    ///
+    /// # Errors
+    /// The balance, if the client's window is spent.
+    pub fn admits(&self, charge: &Charge) -> Result<Balance, Balance> {
+        self.inner.read_charges.admits(charge)
+    }
+
+    /// What changes on this node from now on. The queue is bounded: a reader that lags gets one `WakeAll`. There is one
+    /// reader; the last caller is it.
+    pub fn hints(&self) -> mpsc::Receiver<Hint> {
+        self.inner.node.replica().hints()
+    }
+
+    /// Sends bytes to other nodes outside the log, at most once. Datagrams from one node to another stay in order. One is
+    /// dropped if it is longer than 80 KiB, if the peer's queue is full, or if the peer can't be reached.
+    pub fn send_datagram(&self, nodes: &[u64], datagram: &Bytes) {
+        let inner = &self.inner;
+        let (_, members) = inner.node.members();
+        for node in nodes.iter().filter(|node| **node != inner.options.node_id) {
+            if let Some(member) = members.get(node) {
+                inner.datagrams.send(*node, &member.peer, datagram.clone());
+            }
+        }
+    }
+
+    /// Datagrams that other nodes send to this one from now on, with their senders' ids. The queue is bounded: a slow
+    /// reader loses some. There is one reader; the last caller is it.
+    pub fn datagrams(&self) -> mpsc::Receiver<(u64, Bytes)> {
+        self.inner.datagrams.receive()
+    }
+
+    /// The id of the current leader, if there is one.
+    pub fn leader(&self) -> Option<u64> {
+        self.inner.node.lead().borrow().as_ref().map(|lead| lead.id)
+    }
+
+    /// Whether this node can serve now. Asks the leader: a node that was away can't know by itself how far behind it is.
+    ///
+    /// # Errors
+    /// The names of the checks that fail.
+    pub async fn caught_up(&self) -> Result<(), Vec<&'static str>> {
+        self.ready()?;
+        match tokio::time::timeout(CATCH_UP_MAX, self.inner.read_index.wait()).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(Error::NoLeader)) => Err(vec!["no_leader"]),
+            Ok(Err(Error::Overloaded)) => Err(vec!["overloaded"]),
+            Ok(Err(Error::ShuttingDown)) => Err(vec!["stopped"]),
+            Ok(Err(Error::Behind)) | Err(_) => Err(vec!["applying"]),
+        }
+    }
+
+    /// Whether this node can serve now, as far as it knows by itself.
+    ///
+    /// # Errors
+    /// The names of the checks that fail.
+    pub fn ready(&self) -> Result<(), Vec<&'static str>> {
+        let position = self.inner.node.position();
+        let failing: Vec<_> = [
+            (self.leader().is_none(), "no_leader"),
+            (position.committed.saturating_sub(position.applied) > limits::LAG_MAX, "applying"),
+            (position.role == Role::Stopped, "stopped"),
+        ]
+        .into_iter()
+        .filter_map(|(fails, name)| fails.then_some(name))
+        .collect();
+        if failing.is_empty() { Ok(()) } else { Err(failing) }
+    }
+
+    /// Takes a snapshot on this node now, as it does by itself when the log has grown.
+    pub async fn snapshot(&self) {
+        // A node that stopped has nothing to save.
+        let _ = self.inner.node.snapshot().await;
+    }
+
+    /// The state of the links to the peers.
+    pub fn peers(&self) -> Vec<PeerHealth> {
+        self.inner.links.peers()
+    }
+
+    /// Sets the gauges that no event updates: log positions and counts.
+    pub fn record_metrics(&self) {
+        self.inner.record_metrics();
+    }
+
+    /// Waits until the node can't go on, as when its disk failed, and returns the reason. Cancel safe.
+    pub async fn failed(&self) -> String {
+        self.inner.node.failed().await
+    }
+
+    /// Shuts down: refuses new commands, answers those in flight, hands leadership over, stops.
+    pub async fn shutdown(&self) {
+        let inner = &self.inner;
+        inner.proposer.close();
+        let drained = async {
+            while !inner.proposer.is_idle() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        if tokio::time::timeout(DRAIN_TIMEOUT, drained).await.is_err() {
+            tracing::warn!("shutdown timed out with commands still in flight");
+        }
+        self.hand_over().await;
+        self.stop().await;
+    }
+
+    async fn stop(&self) {
+        self.inner.stop.cancel();
+        self.inner.node.shutdown().await;
+        self.inner.links.shutdown().await;
+    }
+}
+
+/// Waits until leadership changes; for ever once it cannot any more.
+async fn changed(lead: &mut watch::Receiver<Option<Lead>>) {
+    if lead.changed().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+impl Inner {
+    async fn tick(self: Arc<Self>) {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return,
+                _ = tick.tick() => {}
+            }
+            self.sequencer.tick();
+            self.proposer.nudge();
+        }
+    }
+
+    fn record_metrics(&self) {
+        let position = self.node.position();
+        metrics::gauge!("conclave_raft_term").set(position.term as f64);
+        metrics::gauge!("conclave_raft_is_leader").set(f64::from(u8::from(position.role == Role::Leader)));
+        metrics::gauge!("conclave_raft_applied_index").set(position.applied as f64);
+        metrics::gauge!("conclave_raft_committed_index").set(position.committed as f64);
+        metrics::gauge!("conclave_raft_last_log_index").set(position.last_log as f64);
+        metrics::gauge!("conclave_raft_log_bytes").set(position.log_bytes as f64);
+        metrics::gauge!("conclave_clock_ahead_seconds").set(self.clock.ahead_ms() as f64 / 1000.0);
+    }
+}

@@ -1,0 +1,349 @@
+//! Charges of reads: admitted from this node's replica, told to the log in bulk.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use super::clock::Consensus;
+use super::limits;
+use crate::raft::Replica;
+use crate::state::State;
+use crate::state::allowance::{Balance, Charge, Tier};
+use crate::state::id::{Key, RequestId};
+use crate::state::query::{self, Query as _};
+
+/// Reads that were admitted and not yet charged in the log.
+///
+/// They ride on the next batch that goes anyway, so polling alone writes nothing. Only a client that used up an
+/// eighth of its limit in silence gets a charge of its own, within 250 ms. Hence a client that asks one node alone is
+/// held to its limit there; one that spreads its reads over n nodes may exceed it by an eighth of the limit on each of
+/// them, and by what the others admit before such a charge is applied there.
+pub(super) struct ReadCharges {
+    replica: Arc<Replica>,
+    clock: Arc<Consensus>,
+    ledger: Mutex<Ledger>,
+}
+
+impl ReadCharges {
+    pub(super) fn new(origin: u64, replica: Arc<Replica>, clock: Arc<Consensus>) -> Self {
+        Self { replica, clock, ledger: Mutex::new(Ledger::new(origin)) }
+    }
+
+    /// Whether the charge would be admitted as far as this node knows. Never waits for apply: the log decides
+    /// exactly, this only keeps a flood from it.
+    pub(super) fn admits(&self, charge: &Charge) -> Result<Balance, Balance> {
+        let now_ms = self.clock.now_ms();
+        let known = self.replica.try_read(|state| self.ledger().balance(charge, Some(state), now_ms));
+        let balance = known.unwrap_or_else(|| self.ledger().balance(charge, None, now_ms));
+        if balance.remaining >= charge.count { Ok(balance) } else { Err(balance) }
+    }
+
+    /// Admits a read, or refuses it.
+    pub(super) fn charge(&self, charge: Charge) -> Result<Balance, Balance> {
+        let now_ms = self.clock.now_ms();
+        self.replica.read(|state| self.ledger().spend(charge, state, now_ms))
+    }
+
+    /// Whether some client's reads should not wait for a batch to ride on.
+    pub(super) fn is_urgent(&self) -> bool {
+        let now_ms = self.clock.now_ms();
+        let mut ledger = self.ledger();
+        ledger.forget_closed_windows(now_ms);
+        ledger.is_urgent()
+    }
+
+    /// Sends up to `most` clients' charges on their way. `queue` says under which number a charge goes. One that it has no
+    /// place for is forgiven: the node is overloaded with commands that pay for themselves.
+    pub(super) fn send(&self, most: usize, queue: impl FnMut(Charge) -> Option<u64>) {
+        self.ledger().send(most, queue);
+    }
+
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().expect("nothing panics while this is held")
+    }
+}
+
+/// Whose window.
+type At = (Key, Tier);
+
+/// What the log does not know yet, or this node's replica does not.
+struct Ledger {
+    /// Under which the charges are sent.
+    origin: u64,
+    unsent: BTreeMap<At, Unsent>,
+    sent: BTreeMap<At, Vec<Sent>>,
+}
+
+/// What one client read here.
+struct Unsent {
+    charge: Charge,
+    until_ms: u64,
+}
+
+/// A charge on its way. It counts until the replica has applied the command of this number.
+struct Sent {
+    seq: u64,
+    count: u32,
+    until_ms: u64,
+}
+
+impl Ledger {
+    fn new(origin: u64) -> Self {
+        Self { origin, unsent: BTreeMap::new(), sent: BTreeMap::new() }
+    }
+
+    /// A client's window as far as this node knows it. Without a state, it is as if nothing was spent but what was read here
+    /// and is not sent yet.
+    fn balance(&self, charge: &Charge, state: Option<&State>, now_ms: u64) -> Balance {
+        let at = (charge.client, charge.tier);
+        let mut balance = match state {
+            Some(state) => query::Balance(*charge).answer(state, now_ms.max(state.now_ms())),
+            None => fresh(charge, now_ms),
+        };
+        let unsent = self.unsent.get(&at).map(|unsent| (unsent.charge.count, unsent.until_ms));
+        let is_sent = |sent: &&Sent| state.is_some_and(|state| !sent.is_over(self.origin, state));
+        let sent = self.sent.get(&at).into_iter().flatten().filter(is_sent);
+        for (count, until_ms) in sent.map(|sent| (sent.count, sent.until_ms)).chain(unsent) {
+            if until_ms > now_ms {
+                balance.remaining = balance.remaining.saturating_sub(count);
+                balance.reset_ms = balance.reset_ms.min(until_ms);
+            }
+        }
+        balance
+    }
+
+    /// Admits a read, or refuses it.
+    fn spend(&mut self, charge: Charge, state: &State, now_ms: u64) -> Result<Balance, Balance> {
+        let at = (charge.client, charge.tier);
+        if let Some(sent) = self.sent.get_mut(&at) {
+            sent.retain(|sent| !sent.is_over(self.origin, state));
+        }
+        let mut balance = self.balance(&charge, Some(state), now_ms);
+        if balance.remaining < charge.count {
+            return Err(balance);
+        }
+        balance.remaining -= charge.count;
+        if self.unsent.len() >= limits::SPENDERS_MAX && !self.unsent.contains_key(&at) {
+            // Forgiven: the next nudge, within 250 ms, makes room.
+            return Ok(balance);
+        }
+        let opened = || Unsent { charge: Charge { count: 0, ..charge }, until_ms: balance.reset_ms };
+        let unsent = self.unsent.entry(at).or_insert_with(opened);
+        if unsent.until_ms <= now_ms {
+            // The window it was spent in is over.
+            *unsent = opened();
+        }
+        unsent.charge.count = unsent.charge.count.saturating_add(charge.count);
+        Ok(balance)
+    }
+
+    fn forget_closed_windows(&mut self, now_ms: u64) {
+        self.unsent.retain(|_, unsent| unsent.until_ms > now_ms);
+        self.sent.retain(|_, sent| {
+            sent.retain(|sent| sent.until_ms > now_ms);
+            !sent.is_empty()
+        });
+    }
+
+    fn is_urgent(&self) -> bool {
+        let is_much = |charge: &Charge| u64::from(charge.count) * 8 >= u64::from(charge.limit);
+        self.unsent.len() >= limits::SPENDERS_MAX
+            || self.unsent.values().any(|unsent| is_much(&unsent.charge))
+    }
+
+    fn send(&mut self, most: usize, mut queue: impl FnMut(Charge) -> Option<u64>) {
+        for _ in 0..most {
+            let Some((at, Unsent { charge, until_ms })) = self.unsent.pop_first() else { return };
+            let Some(seq) = queue(charge) else { continue };
+            if self.sent.len() >= limits::SPENDERS_MAX && !self.sent.contains_key(&at) {
+                // As if it were applied already.
+                continue;
+            }
+            let all = self.sent.entry(at).or_default();
+            let mut sent = Sent { seq, count: charge.count, until_ms };
+            if all.len() >= limits::SENT_PER_SPENDER_MAX
+                && let Some(last) = all.pop()
+            {
+                // The two count until the later one is applied.
+                sent.count = sent.count.saturating_add(last.count);
+            }
+            all.push(sent);
+        }
+    }
+}
+
+impl Sent {
+    fn is_over(&self, origin: u64, state: &State) -> bool {
+        state.is_over(&RequestId { origin, seq: self.seq })
+    }
+}
+
+/// A window nobody has opened yet.
+fn fresh(charge: &Charge, now_ms: u64) -> Balance {
+    Balance { limit: charge.limit, remaining: charge.limit, reset_ms: now_ms + u64::from(charge.window_ms) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::state::command::{Command, Op, Proposal};
+    use crate::state::id::Domain;
+
+    const ORIGIN: u64 = 7;
+    const LIMIT: u32 = 20;
+    const WINDOW_MS: u32 = 60_000;
+
+    fn charge(count: u32) -> Charge {
+        let client = Key::derive(Domain::Client, &[b"ann"]);
+        Charge { client, tier: Tier::Poll, count, limit: LIMIT, window_ms: WINDOW_MS }
+    }
+
+    fn spend(origin: u64, seq: u64, charge: Charge) -> Command {
+        let id = RequestId { origin, seq };
+        Command { id, charge: Some(charge), owner: None, idempotency_key: None, op: Op::Spend }
+    }
+
+    /// A node, and a replica that applies what it sends when it is told to.
+    struct Node {
+        ledger: Ledger,
+        state: State,
+        log: VecDeque<Command>,
+        now_ms: u64,
+        seq: u64,
+    }
+
+    impl Node {
+        fn new() -> Self {
+            let (ledger, state) = (Ledger::new(ORIGIN), State::default());
+            Self { ledger, state, log: VecDeque::new(), now_ms: 1_000_000, seq: 0 }
+        }
+
+        fn read(&mut self) -> bool {
+            self.ledger.spend(charge(1), &self.state, self.now_ms).is_ok()
+        }
+
+        fn send(&mut self) {
+            let Self { ledger, log, seq, .. } = self;
+            ledger.send(usize::MAX, |charge| {
+                *seq += 1;
+                log.push_back(spend(ORIGIN, *seq, charge));
+                Some(*seq)
+            });
+        }
+
+        fn apply(&mut self, commands: impl IntoIterator<Item = Command>, floors: Vec<(u64, u64)>) {
+            let commands = commands.into_iter().collect();
+            self.state.apply(Proposal { stamp_ms: self.now_ms, floors, commands, ..Proposal::default() });
+        }
+
+        fn apply_next(&mut self) {
+            let next = self.log.pop_front();
+            self.apply(next, Vec::new());
+        }
+
+        /// What was carried out is answered, and forgotten.
+        fn answered(&mut self) {
+            let floor = self.log.front().map_or(self.seq + 1, |command| command.id.seq);
+            self.apply(None, vec![(ORIGIN, floor)]);
+        }
+    }
+
+    #[derive(Debug, Clone, Copy)]
+    enum Step {
+        Read,
+        Send,
+        Apply,
+        Answered,
+        Elsewhere,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            6 => Just(Step::Read),
+            3 => Just(Step::Send),
+            2 => Just(Step::Apply),
+            1 => Just(Step::Answered),
+            1 => Just(Step::Elsewhere),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn a_window_admits_its_limit_whatever_is_on_its_way(steps in prop::collection::vec(step(), 1..200)) {
+            let mut node = Node::new();
+            let mut spent = 0;
+            for (turn, step) in (0..).zip(steps) {
+                match step {
+                    Step::Read => {
+                        prop_assert_eq!(node.read(), spent < LIMIT, "{} spent", spent);
+                        spent = LIMIT.min(spent + 1);
+                    }
+                    Step::Send => node.send(),
+                    Step::Apply => node.apply_next(),
+                    Step::Answered => node.answered(),
+                    Step::Elsewhere if spent < LIMIT => {
+                        node.apply([spend(ORIGIN + 1, turn, charge(1))], Vec::new());
+                        spent += 1;
+                    }
+                    Step::Elsewhere => {}
+                }
+                node.ledger.forget_closed_windows(node.now_ms);
+            }
+        }
+    }
+
+    #[test]
+    fn a_charge_that_never_arrives_is_forgotten_when_its_window_closes() {
+        let mut node = Node::new();
+        assert!((0..LIMIT).all(|_| node.read()));
+        node.send();
+        assert!(!node.read());
+        node.now_ms += u64::from(WINDOW_MS);
+        node.ledger.forget_closed_windows(node.now_ms);
+        assert!(node.ledger.sent.is_empty());
+        assert!((0..LIMIT).all(|_| node.read()));
+        assert!(!node.read());
+    }
+
+    #[test]
+    fn many_charges_on_their_way_are_told_apart_up_to_a_bound_and_all_count() {
+        let mut node = Node::new();
+        for _ in 0..LIMIT {
+            assert!(node.read());
+            node.send();
+        }
+        assert!(!node.read());
+        let on_their_way: Vec<usize> = node.ledger.sent.values().map(Vec::len).collect();
+        assert_eq!(on_their_way, [limits::SENT_PER_SPENDER_MAX]);
+        while !node.log.is_empty() {
+            node.apply_next();
+            assert!(!node.read());
+        }
+        assert!(node.ledger.sent.values().all(Vec::is_empty));
+    }
+
+    #[test]
+    fn beyond_a_bound_of_clients_charges_on_their_way_do_not_count() {
+        let mut node = Node::new();
+        let client = |number: usize| Key::derive(Domain::Client, &[&number.to_be_bytes()]);
+        let others = (0..limits::SPENDERS_MAX).map(|number| ((client(number), Tier::Poll), Vec::new()));
+        node.ledger.sent = others.collect();
+        assert!((0..LIMIT).all(|_| node.read()));
+        node.send();
+        assert_eq!(node.ledger.sent.len(), limits::SPENDERS_MAX);
+        assert!(node.read(), "it is forgiven");
+        node.apply_next();
+        assert!(!node.read(), "until the log knows it");
+    }
+
+    #[test]
+    fn a_charge_without_a_place_is_forgiven() {
+        let mut node = Node::new();
+        assert!((0..LIMIT).all(|_| node.read()));
+        node.ledger.send(1, |_| None);
+        assert!(node.read());
+    }
+}

@@ -1,0 +1,120 @@
+//! How a node starts: it listens for peers, opens its log, and finds or founds its cluster.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use tokio_util::sync::CancellationToken;
+
+use super::clock::Consensus;
+use super::datagram::Datagrams;
+use super::leader_loss::LeaderLoss;
+use super::proposer::Proposer;
+use super::quorum::Quorum;
+use super::read_charges::ReadCharges;
+use super::read_index::ReadIndex;
+use super::sequencer::Sequencer;
+use super::{Cluster, Inner, Options, StartError, World, bootstrap, limits, peer_permissions, service};
+use crate::raft::Node;
+use crate::wire::{self, Links};
+
+impl Cluster {
+    /// Starts a node: listens for peers, opens its log, and finds or founds its cluster.
+    ///
+    /// Returns once the node takes part. It may have no leader yet: see [`Cluster::ready`].
+    pub async fn start(options: Options, world: World) -> Result<Self, StartError> {
+        Self::start_boxed(options, world).await
+    }
+
+    /// [`Cluster::start`] behind a pointer. The body of an async function is compiled in every crate that awaits it, and this one
+    /// holds all tasks of a node.
+    #[inline(never)]
+    fn start_boxed(options: Options, world: World) -> BoxFuture<'static, Result<Self, StartError>> {
+        Box::pin(Self::assemble(options, world))
+    }
+
+    async fn assemble(mut options: Options, world: World) -> Result<Self, StartError> {
+        let World { transport, clock, disk, seed } = world;
+        let listener = transport.listen(&options.listen).await;
+        let listener =
+            listener.map_err(|error| StartError::Listen { address: options.listen.clone(), error })?;
+        options.bind_port(&*listener)?;
+        let clock = Arc::new(Consensus::new(clock));
+        let mut wire = wire::Options::new(options.node_id, options.cluster_name.clone(), seed);
+        wire.tls = options.tls.clone();
+        wire.secrets = options.secrets.clone();
+        let links = Links::new(wire, transport);
+        let service = service::Service::new(clock.clone());
+        links.serve(listener, service.clone());
+
+        let (storage, fresh) = (disk.storage, disk.fresh);
+        if fresh && options.members.len() > 1 {
+            bootstrap::ask_others(&links, options.node_id, storage, &options.members).await?;
+        }
+        let snapshot_bytes_max = limits::snapshot_bytes_max(options.rules.storage_bytes_max);
+        let node =
+            Node::start(options.node_id, options.timing, snapshot_bytes_max, disk, links.clone()).await;
+        let node = node?;
+        let stop = CancellationToken::new();
+        let sequencer = Arc::new(Sequencer::new(node.clone(), clock.clone(), options.rules));
+        let read_charges = Arc::new(ReadCharges::new(seed, node.replica().clone(), clock.clone()));
+        let quorum = Quorum::new();
+        let proposer = Arc::new(Proposer::new(
+            seed,
+            options.deadline,
+            links.clone(),
+            node.lead(),
+            quorum.clone(),
+            sequencer.clone(),
+            read_charges.clone(),
+        ));
+        let read_index =
+            ReadIndex::new(node.clone(), links.clone(), clock.clone(), quorum.clone(), options.deadline);
+        let read_index = Arc::new(read_index);
+        let datagrams = Datagrams::new(links.clone(), stop.clone());
+        let leader_loss = LeaderLoss::new(node.clone(), links.clone(), options.timing.election_max);
+        let strangers = peer_permissions::Strangers::default();
+        let inner = Inner {
+            options,
+            node,
+            links,
+            clock,
+            sequencer,
+            read_charges,
+            proposer,
+            read_index,
+            quorum,
+            datagrams,
+            leader_loss,
+            strangers,
+            stop,
+        };
+        let inner = Arc::new(inner);
+        inner.clock.open(&inner);
+        service.open(&inner);
+        tokio::spawn(inner.sequencer.clone().run(inner.stop.clone()));
+        tokio::spawn(inner.proposer.clone().run(inner.stop.clone()));
+        tokio::spawn(inner.read_index.clone().run(inner.stop.clone()));
+        tokio::spawn(inner.quorum.clone().run(inner.node.clone(), inner.links.clone(), inner.stop.clone()));
+        tokio::spawn(inner.leader_loss.clone().run(inner.stop.clone()));
+        tokio::spawn(inner.clone().tick());
+
+        let this = Self { inner };
+        let inner = &this.inner;
+        if !inner.options.members.is_empty() && !inner.node.is_initialized().await {
+            let members = bootstrap::first_members(&inner.options.members);
+            inner.node.initialize(members).await?;
+        }
+        let known = !inner.node.members().1.is_empty();
+        inner.compare_addresses();
+        let id = inner.options.node_id;
+        if let Err(error) = bootstrap::enroll(&inner.proposer, &inner.node, id, storage).await {
+            this.stop().await;
+            return Err(error);
+        }
+        if !known {
+            // Added just now, at an address that somebody typed.
+            this.inner.compare_addresses();
+        }
+        Ok(this)
+    }
+}

@@ -1,0 +1,91 @@
+//! Answers: outcomes remembered under callers' own names (`Idempotency-Key`, a job's id).
+//!
+//! Unlike [`retry_dedup`](super::retry_dedup), which belongs to the cluster and forgets what is no longer in flight, an idempotency key
+//! is a promise to a caller and kept for its time. Refusals for want of allowance or storage are not kept: the
+//! caller is told to come back, and shall find something else then.
+
+use std::sync::Arc;
+
+use super::blob_store::Slot;
+use super::command::IdempotencyKey;
+use super::context::ApplyContext;
+use super::expiry::{ExpiryKey, Lease};
+use super::id::Key;
+use super::limits::IDEMPOTENCY_KEYS_MAX;
+use super::outcome::{Answer, Outcome};
+use super::storage_quota::Load;
+use super::table::{Stored, Table};
+use super::weight::Kind;
+use super::{mailbox, ticket, transfer};
+
+/// One remembered outcome.
+#[derive(Debug, Clone)]
+pub(super) struct Remembered {
+    pub(super) answer: Arc<Answer>,
+    /// Where the answer hands out a chunk: whose body this refers to, so that it is stored and counted once.
+    pub(super) slot: Option<Slot>,
+}
+
+impl Table<Remembered> {
+    /// The answer under a name, marked as a repeated one.
+    pub(super) fn answer(&self, key: &Key, now_ms: u64) -> Option<Answer> {
+        let known = self.alive(key, now_ms)?;
+        Some(Answer { replayed: true, ..Answer::clone(&known.answer) })
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.len() >= IDEMPOTENCY_KEYS_MAX
+    }
+
+    /// Remembers an answer under a name that is not known.
+    pub(super) fn remember(
+        &mut self,
+        idempotency_key: &IdempotencyKey,
+        answer: Arc<Answer>,
+        slot: Option<Slot>,
+        ctx: &mut ApplyContext,
+    ) {
+        // One that is over but not freed yet would be in the way.
+        self.free(idempotency_key.key, ctx);
+        let slot = slot.filter(|slot| ctx.blobs.refer(*slot));
+        let expires_ms = ctx.after(idempotency_key.ttl_ms);
+        self.add(idempotency_key.key, Remembered { answer, slot }, expires_ms, ctx);
+    }
+
+    /// What all of them are on accounts with.
+    pub(super) fn bytes(&self) -> u64 {
+        self.iter().map(|(_, known)| known.load().own.bytes).sum()
+    }
+}
+
+impl Stored for Remembered {
+    type Key = Key;
+    type Life = Lease;
+    const EXPIRY: fn(Key) -> ExpiryKey = ExpiryKey::IdempotencyKey;
+
+    /// What it weighs. A chunk's body, which it keeps though the chunk goes, is on its owner's account as well.
+    fn load(&self) -> Load {
+        let bytes = match (&self.answer.outcome, self.slot) {
+            (Ok(Outcome::Transfer(transfer::Outcome::Chunk { body, .. })), Some(_)) => {
+                return Load::of(Kind::IdempotencyKey, 0).and_shared(Kind::Body, body.len() as u64);
+            }
+            (Ok(Outcome::Transfer(transfer::Outcome::Chunk { body, .. })), None) => body.len() as u64,
+            (Ok(Outcome::Mailbox(mailbox::Outcome::Messages(messages))), _) => {
+                messages.iter().map(|message| Kind::Signal.bytes() + message.weight()).sum()
+            }
+            (Ok(Outcome::Ticket(ticket::Outcome::Redeemed { grant })), _) => grant.len() as u64,
+            (Ok(_) | Err(_), _) => 0,
+        };
+        Load::of(Kind::IdempotencyKey, bytes)
+    }
+
+    fn drop_parts(&self, ctx: &mut ApplyContext) {
+        if let Some(slot) = self.slot {
+            ctx.blobs.release(slot, &mut ctx.storage);
+        }
+    }
+
+    fn restore_parts(&self, ctx: &mut ApplyContext) -> bool {
+        self.slot.is_none_or(|slot| ctx.blobs.refer(slot))
+    }
+}

@@ -1,0 +1,221 @@
+//! What can be asked of the state: one struct a question, each with its own answer.
+//!
+//! Nothing above this crate looks at the state itself. A query is data, so that it can be answered wherever the state is.
+//! Two in a tuple are one query: both are answered in the same look.
+
+use std::sync::Arc;
+
+use super::body::Body;
+use super::id::{Digest, Key};
+use super::incarnation::Attachment;
+use super::negotiation::{self, Resolved, Role};
+use super::outcome::Answer;
+use super::{State, account, allowance, device, mailbox, room, socket, transfer};
+
+mod sealed {
+    /// Keeps queries in this crate.
+    pub trait Sealed {}
+}
+
+/// A question about the state, answered in one look. It can't be implemented outside of this crate.
+pub trait Query: sealed::Sealed {
+    /// What it is answered by.
+    type Answer;
+
+    /// Answers it. `now_ms` is the reader's clock, at least [`State::now_ms`]; what expired by then is not seen,
+    /// whether it was freed or not.
+    fn answer(self, state: &State, now_ms: u64) -> Self::Answer;
+}
+
+/// The list of queries: the struct of each, what it is answered by, and how.
+macro_rules! queries {
+    ($($(#[$doc:meta])* $query:ident $(($($part:ident: $of:ty),*))? -> $answer:ty,
+       |$state:pat_param, $now_ms:pat_param| $look:expr;)*) => {$(
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy)]
+        pub struct $query $(($(pub $of),*))?;
+
+        impl sealed::Sealed for $query {}
+
+        impl Query for $query {
+            type Answer = $answer;
+
+            fn answer(self, $state: &State, $now_ms: u64) -> Self::Answer {
+                let Self $(($($part),*))? = self;
+                $look
+            }
+        }
+    )*};
+}
+
+impl sealed::Sealed for () {}
+
+/// Asks nothing. Awaited linearizably, it is a barrier: what this node's replica tells afterwards is no older.
+impl Query for () {
+    type Answer = ();
+
+    fn answer(self, _: &State, _: u64) {}
+}
+
+impl<A: Query, B: Query> sealed::Sealed for (A, B) {}
+
+/// Both, in one look.
+impl<A: Query, B: Query> Query for (A, B) {
+    type Answer = (A::Answer, B::Answer);
+
+    fn answer(self, state: &State, now_ms: u64) -> Self::Answer {
+        (self.0.answer(state, now_ms), self.1.answer(state, now_ms))
+    }
+}
+
+/// The answer remembered under an idempotency key, if there is one, as the error; else what the query asks.
+#[derive(Debug, Clone, Copy)]
+pub struct UnlessRemembered<Q>(pub Option<Key>, pub Q);
+
+impl<Q> sealed::Sealed for UnlessRemembered<Q> {}
+
+impl<Q: Query> Query for UnlessRemembered<Q> {
+    type Answer = Result<Q::Answer, Answer>;
+
+    fn answer(self, state: &State, now_ms: u64) -> Self::Answer {
+        match self.0.and_then(|key| state.idempotency_keys.answer(&key, now_ms)) {
+            Some(answer) => Err(answer),
+            None => Ok(self.1.answer(state, now_ms)),
+        }
+    }
+}
+
+/// Where in a queue or a history to begin, and how much to take.
+#[derive(Debug, Clone, Copy)]
+pub struct Page {
+    /// The number that is the last one known.
+    pub after: u64,
+    /// At most so many.
+    pub count_max: usize,
+    /// At most so many bytes, but at least one.
+    pub bytes_max: usize,
+}
+
+impl Page {
+    /// Takes what fits from what begins behind `after`.
+    pub(super) fn take<'a, T: 'a>(
+        &self,
+        things: impl Iterator<Item = &'a Arc<T>>,
+        len: impl Fn(&T) -> usize,
+    ) -> Vec<Arc<T>> {
+        let mut bytes = 0;
+        let fits = |(place, thing): &(usize, &'a Arc<T>)| {
+            bytes += len(thing);
+            *place == 0 || bytes <= self.bytes_max
+        };
+        let taken = things.take(self.count_max).enumerate().take_while(fits);
+        taken.map(|(_, thing)| thing.clone()).collect()
+    }
+}
+
+queries! {
+    /// The time by which the state is read, in milliseconds since the Unix epoch.
+    Now -> u64, |_, now_ms| now_ms;
+
+    /// A transfer, without its chunks.
+    Transfer(key: Key) -> Option<transfer::View>, |state, now_ms| state.transfers.view(&key, now_ms);
+
+    /// One stored chunk, delivered or not; `None` once it was freed.
+    Chunk(key: Key, index: u16) -> Option<(transfer::Encoding, Digest, Body)>, |state, now_ms| {
+        let (encoding, slot) = state.transfers.chunk(&key, index, now_ms)?;
+        let (digest, body) = state.ctx.blobs.get(slot)?;
+        Some((encoding, digest, body.clone()))
+    };
+
+    /// Whether an acknowledgement is remembered under a transfer's key.
+    Acknowledged(key: Key) -> bool, |state, now_ms| state.transfers.acknowledged(&key, now_ms);
+
+    /// One side's envelope of a negotiation.
+    Envelope(key: Key, role: Role) -> negotiation::Envelope, |state, now_ms| {
+        state.negotiations.envelope(&key, role, now_ms)
+    };
+
+    /// What a pin resolves to.
+    Resolve(pin: Key) -> Resolved, |state, now_ms| state.negotiations.resolve(&pin, now_ms);
+
+    /// How many signals wait in a mailbox for a poll; none while it is pushed to a socket.
+    Waiting(key: Key) -> usize, |state, now_ms| {
+        let pushed = state.claims.is_attached(&key, &state.ctx.incarnations, now_ms);
+        if pushed { 0 } else { state.mailboxes.waiting(&key, now_ms) }
+    };
+
+    /// A mailbox's signals, oldest first: what is pushed to the socket that holds it. Bytes are those of payloads.
+    Signals(key: Key, page: Page) -> Vec<Arc<mailbox::Message>>, |state, now_ms| {
+        state.mailboxes.signals(&key, page, now_ms)
+    };
+
+    /// The session that holds a mailbox's peer id, and the connection its signals go to, if the incarnation of that lives.
+    Holder(key: Key) -> Option<(Key, Option<Attachment>)>, |state, now_ms| {
+        state.claims.holder(&key, &state.ctx.incarnations, now_ms)
+    };
+
+    /// A socket session.
+    Socket(key: Key) -> Option<socket::View>, |state, now_ms| {
+        state.sockets.view(&key, &state.ctx.incarnations, now_ms)
+    };
+
+    /// A room.
+    Room(key: Key) -> Option<room::View>, |state, now_ms| state.rooms.view(&key, now_ms);
+
+    /// A room's messages, oldest first.
+    RoomMessages(key: Key, page: Page) -> Vec<Arc<room::Message>>, |state, now_ms| {
+        state.rooms.messages(&key, page, now_ms)
+    };
+
+    /// A room, and its messages on a page of the numbering of `epoch`; from the first one on if it is numbered anew since.
+    RoomSince(key: Key, epoch: u64, page: Page) -> Option<(room::View, Vec<Arc<room::Message>>)>, |state, now_ms| {
+        let view = state.rooms.view(&key, now_ms)?;
+        let after = if view.epoch == epoch { page.after } else { 0 };
+        Some((view, state.rooms.messages(&key, Page { after, ..page }, now_ms)))
+    };
+
+    /// A room's members: the keys of their socket sessions, in order.
+    RoomMembers(key: Key) -> Vec<Key>, |state, _| state.rooms.members(&key).copied().collect();
+
+    /// A room's members, if they are others than at a version of them in the numbering of `epoch`.
+    RoomMembersSince(key: Key, epoch: u64, version: u64) -> Option<Vec<Key>>, |state, now_ms| {
+        let view = state.rooms.view(&key, now_ms)?;
+        let known = view.epoch == epoch && view.members_version == version;
+        (!known).then(|| RoomMembers(key).answer(state, now_ms))
+    };
+
+    /// The nodes that hold a connection of one of a room's members, in order.
+    RoomNodes(key: Key) -> Vec<u64>, |state, now_ms| {
+        state.rooms.nodes(&key, &state.ctx.incarnations, now_ms)
+    };
+
+    /// The peer an invite code resolves to.
+    Peer(key: Key) -> Option<String>, |state, now_ms| state.register.peer(&key, now_ms);
+
+    /// A user's live devices, by id.
+    Devices(key: Key) -> Vec<device::Device>, |state, now_ms| state.devices.of(&key, now_ms);
+
+    /// A client's window as it would be seen by a charge.
+    Balance(charge: allowance::Charge) -> allowance::Balance, |state, now_ms| state.windows.balance(&charge, now_ms);
+
+    /// The remembered answer under an idempotency key, marked as a repeated one.
+    Remembered(key: Key) -> Option<Answer>, |state, now_ms| state.idempotency_keys.answer(&key, now_ms);
+
+    /// A random number that all nodes agree on and no client knows: the disk of the lowest node id that was ever bound to
+    /// one. It stays the same unless a node with a lower id joins.
+    Salt -> Option<u128>, |state, _| state.node_identities.first();
+
+    /// How much there is in all.
+    Totals -> super::Totals, |state, _| super::Totals {
+        counts: state.counts(),
+        stored_bytes: state.stored_bytes(),
+        remembered_bytes: state.idempotency_keys.bytes(),
+        next_expiry_ms: state.next_expiry_ms(),
+    };
+
+    /// SHA-256 over the whole state, as [`State::fingerprint`] makes it.
+    Fingerprint -> Digest, |state, _| state.fingerprint();
+
+    /// What is on the account of an owner: a client, a subject, or a network.
+    Holding(owner: Key) -> account::Holding, |state, _| state.ctx.storage.holding(&owner);
+}

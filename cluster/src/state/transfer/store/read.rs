@@ -1,0 +1,66 @@
+//! Transfers as readers and snapshots have them.
+
+use super::super::super::blob_store::Slot;
+use super::super::super::context::ApplyContext;
+use super::super::super::id::Key;
+use super::super::{Encoding, View};
+use super::{Chunk, Transfers, chunk_load};
+
+impl Transfers {
+    pub(in crate::state) fn view(&self, key: &Key, now_ms: u64) -> Option<View> {
+        let transfer = self.transfers.alive(key, now_ms)?;
+        Some(View {
+            total: transfer.total,
+            received: transfer.received.ranges(),
+            delivered: transfer.delivered.count(),
+            available: transfer.received.lowest_not_in(&transfer.delivered).is_some(),
+            acknowledged: transfer.acknowledged,
+            expires_ms: transfer.life.lease.expires_ms,
+        })
+    }
+
+    pub(in crate::state) fn chunk(&self, key: &Key, index: u16, now_ms: u64) -> Option<(Encoding, Slot)> {
+        self.transfers.alive(key, now_ms)?;
+        self.chunks.get(&(*key, index)).map(|chunk| (chunk.encoding, chunk.slot))
+    }
+
+    pub(in crate::state) fn acknowledged(&self, key: &Key, now_ms: u64) -> bool {
+        self.acknowledgements.alive(key, now_ms).is_some()
+    }
+
+    pub(in crate::state) fn chunks_len(&self) -> usize {
+        self.chunks.len()
+    }
+
+    pub(in crate::state) fn iter_chunks(&self) -> impl Iterator<Item = (&(Key, u16), &Chunk)> {
+        self.chunks.iter()
+    }
+
+    /// Takes a chunk as a snapshot has it, after its transfer and its body; false if that cannot be.
+    pub(in crate::state) fn restore_chunk(
+        &mut self,
+        key: Key,
+        index: u16,
+        chunk: Chunk,
+        ctx: &mut ApplyContext,
+    ) -> bool {
+        let belongs = self.transfers.get(&key).is_some_and(|transfer| {
+            index < transfer.total && transfer.received.get(index) && !transfer.freed
+        });
+        let len = ctx.blobs.get(chunk.slot).map_or(0, |(_, body)| body.len());
+        belongs
+            && ctx.storage.restore(chunk.payer, chunk_load(len))
+            && ctx.blobs.refer(chunk.slot)
+            && self.chunks.insert((key, index), chunk).is_none()
+    }
+
+    /// Whether every transfer has the chunks it says it received.
+    pub(in crate::state) fn is_whole(&self) -> bool {
+        let transfers = self.transfers.iter().map(|(_, transfer)| transfer);
+        transfers
+            .filter(|transfer| !transfer.freed)
+            .map(|transfer| usize::from(transfer.received.count()))
+            .sum::<usize>()
+            == self.chunks.len()
+    }
+}

@@ -1,0 +1,126 @@
+//! What the admin API says and hears, as both of its ends read it.
+
+use serde::{Deserialize, Serialize};
+
+/// The cluster as one node sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// The leader's id, if there is one.
+    pub leader: Option<u64>,
+    /// The election term.
+    pub term: u64,
+    /// Whether enough of the voters are there; older nodes do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub majority: Option<Majority>,
+    /// The nodes.
+    pub nodes: Vec<Node>,
+}
+
+/// How many voters there are, and how many of them are needed for anything to be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Majority {
+    /// All voters.
+    pub voters: usize,
+    /// Those that the node that was asked reached, itself among them.
+    pub reachable: usize,
+    /// How many must be reachable.
+    pub needed: usize,
+}
+
+/// One node of a [`Status`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Node {
+    /// The node id.
+    pub id: u64,
+    /// URL of its HTTP API.
+    pub http: String,
+    /// URL of its admin API.
+    pub admin: String,
+    /// Its process id.
+    pub pid: u32,
+    /// `leader`, `follower`, `learner`, `candidate` or `unreachable`.
+    pub role: String,
+    /// The last entry it applied.
+    pub applied: u64,
+    /// The last entry of its log.
+    pub last_log: u64,
+}
+
+impl Status {
+    /// The voter to whom leadership can best be handed: the one that has applied most, other than the leader.
+    pub fn successor(&self) -> Option<u64> {
+        let followers =
+            self.nodes.iter().filter(|node| node.role == "follower" && Some(node.id) != self.leader);
+        followers.max_by_key(|node| (node.last_log, node.applied)).map(|node| node.id)
+    }
+}
+
+/// A node to be added.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Add {
+    /// Its id.
+    pub id: u64,
+    /// Where its peers reach it: `host:port`.
+    pub peer: String,
+}
+
+/// How a change of members is made: the query of its request.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Change {
+    /// Whether it is made also where no majority could be reached afterwards.
+    #[serde(default)]
+    pub force: bool,
+    /// For how many milliseconds it may be waited for; absent: two minutes.
+    #[serde(default)]
+    pub within_ms: Option<u64>,
+}
+
+/// A command to hand leadership over.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Transfer {
+    /// To whom; absent: whoever is furthest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<u64>,
+}
+
+/// An error as every listener of the node words it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Failure {
+    /// The code, for machines.
+    pub error: String,
+    /// A sentence, for people.
+    pub message: String,
+    /// The request's id.
+    pub request_id: String,
+    /// Which checks fail, where the question was whether the node is ready.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(id: u64, role: &str, last_log: u64) -> Node {
+        let (http, admin) = (String::new(), String::new());
+        Node { id, http, admin, pid: 1, role: role.to_owned(), applied: last_log, last_log }
+    }
+
+    #[test]
+    fn the_furthest_follower_succeeds() {
+        let nodes =
+            vec![node(1, "leader", 9), node(2, "follower", 7), node(3, "follower", 8), node(4, "learner", 9)];
+        let status = Status { leader: Some(1), term: 1, majority: None, nodes };
+        assert_eq!(status.successor(), Some(3));
+    }
+
+    #[test]
+    fn a_single_node_has_no_successor() {
+        let nodes = vec![node(1, "leader", 9)];
+        assert_eq!(Status { leader: Some(1), term: 1, majority: None, nodes }.successor(), None);
+    }
+}

@@ -1,0 +1,108 @@
+//! What the admin listener may look at and touch. It is there before the cluster part is, so that a node that waits
+//! for its peers can already be asked how it is.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use conclave_cluster::Cluster;
+use conclave_cluster::state::{Totals, query};
+
+use crate::telemetry::metrics::{About, Metrics, Reading};
+use crate::transport::ws::Sockets;
+
+/// Where the node is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// Not answering the public yet.
+    Starting,
+    /// Answering.
+    Serving,
+    /// Going away.
+    Draining,
+}
+
+struct Inside {
+    phase: AtomicU8,
+    cluster: OnceLock<Cluster>,
+    sockets: OnceLock<Sockets>,
+    metrics: Metrics,
+    about: About,
+}
+
+/// The node, as operators meet it; clones are the same.
+#[derive(Clone)]
+pub struct AdminState(Arc<Inside>);
+
+impl AdminState {
+    /// A state to a node that is about to start.
+    pub fn new(metrics: Metrics, about: About) -> Self {
+        let phase = AtomicU8::new(Phase::Starting as u8);
+        Self(Arc::new(Inside { phase, cluster: OnceLock::new(), sockets: OnceLock::new(), metrics, about }))
+    }
+
+    /// The cluster part is up. Said once; a second time changes nothing.
+    pub fn attach(&self, cluster: Cluster) {
+        let _ = self.0.cluster.set(cluster);
+    }
+
+    /// The node takes sockets. Said once; a second time changes nothing.
+    pub fn seat(&self, sockets: Sockets) {
+        let _ = self.0.sockets.set(sockets);
+    }
+
+    pub(super) fn sockets(&self) -> Option<&Sockets> {
+        self.0.sockets.get()
+    }
+
+    /// The node has come to `phase`. It never goes back.
+    pub fn enter(&self, phase: Phase) {
+        self.0.phase.fetch_max(phase as u8, Ordering::SeqCst);
+    }
+
+    pub(super) fn cluster(&self) -> Option<&Cluster> {
+        self.0.cluster.get()
+    }
+
+    /// The names of the checks that fail; none, if the node is ready. Asks the leader, too.
+    pub(super) async fn unready(&self) -> Vec<&'static str> {
+        let failing = self.failing();
+        match self.cluster() {
+            Some(cluster) if failing.is_empty() => cluster.caught_up().await.err().unwrap_or_default(),
+            Some(_) | None => failing,
+        }
+    }
+
+    /// The names of the checks that fail as far as the node knows by itself.
+    pub(super) fn failing(&self) -> Vec<&'static str> {
+        let mut failing = Vec::new();
+        let phase = self.0.phase.load(Ordering::SeqCst);
+        if phase < Phase::Serving as u8 {
+            failing.push("starting");
+        }
+        if phase >= Phase::Draining as u8 {
+            failing.push("draining");
+        }
+        if let Some(cluster) = self.cluster()
+            && let Err(why) = cluster.ready()
+        {
+            failing.extend(why);
+        }
+        failing
+    }
+
+    pub(super) fn metrics(&self) -> String {
+        let glance = self.cluster().map(|cluster| {
+            let Totals { counts, stored_bytes, .. } = cluster.read_stale(query::Totals);
+            let leader = cluster.leader();
+            cluster.record_metrics();
+            Reading {
+                counts,
+                stored_bytes,
+                has_leader: leader.is_some(),
+                leads: leader == Some(cluster.node_id()),
+                ready: self.failing().is_empty(),
+            }
+        });
+        self.0.metrics.render(&self.0.about, glance.as_ref())
+    }
+}

@@ -1,0 +1,121 @@
+//! The rules between values of several keys. What one key keeps by itself stands with it in `sections/`.
+
+use conclave_cluster::is_loopback;
+
+use super::{Cluster, Config, Environment, members};
+
+/// Says what is wrong with `config`: `broken(key, why)`.
+pub(super) fn check(config: &Config, environment: &Environment, broken: &mut dyn FnMut(&str, String)) {
+    edition(config, environment, broken);
+    let mut unless = |holds: bool, key: &str, why: &str| {
+        if !holds {
+            broken(key, why.to_owned());
+        }
+    };
+    listeners(config, &mut unless);
+    peers(&config.cluster, config.node.id, &mut unless);
+    times_and_sizes(config, &mut unless);
+}
+
+/// Whether the edition may start here.
+fn edition(config: &Config, environment: &Environment, broken: &mut dyn FnMut(&str, String)) {
+    let edition = &config.edition;
+    if !edition.name.is_enterprise() {
+        return;
+    }
+    if !edition.acknowledged {
+        let why =
+            "enterprise starts only when it is acknowledged: set QSAFEVAULT_ENTERPRISE_ACKNOWLEDGED=true";
+        broken("edition.acknowledged", why.to_owned());
+    }
+    let platforms = environment.platforms();
+    if !platforms.is_empty() && !edition.allow_managed {
+        let why = format!(
+            "enterprise is for machines of your own, and this looks like {}: \
+             QSAFEVAULT_ENTERPRISE_ALLOW_MANAGED=true overrides (not recommended)",
+            platforms.join(" and ")
+        );
+        broken("edition.allow_managed", why);
+    }
+}
+
+fn listeners(config: &Config, unless: &mut dyn FnMut(bool, &str, &str)) {
+    let Config { http, admin, auth, .. } = config;
+    let clash = http.listen == admin.listen && http.listen.port() != 0;
+    unless(!clash, "admin.listen", "http.listen has this address already");
+    let telemetry = config.telemetry.listen.filter(|address| address.port() != 0);
+    let clash = telemetry.is_some_and(|address| [http.listen, admin.listen].contains(&address));
+    unless(!clash, "telemetry.listen", "http.listen or admin.listen has this address already");
+
+    let tls = &http.tls;
+    let both = tls.key.as_os_str().is_empty() != tls.is_on();
+    unless(both, "http.tls.key", "certificate and key belong together");
+    let authority = !tls.client_ca.as_os_str().is_empty();
+    let why = "needs http.tls.cert: a proxy in front looks at certificates itself";
+    unless(!authority || tls.is_on(), "http.tls.client_ca", why);
+    let proxied = !http.trusted_proxies.is_empty() || !http.proxy_protocol.is_empty();
+    let why = "needs http.tls.cert, http.trusted_proxies or http.proxy_protocol, or nobody could get in";
+    unless(!tls.required || tls.is_on() || proxied, "http.tls.required", why);
+    let keyed = !auth.keys.is_empty() || !auth.signing_keys.is_empty() || authority;
+    let why = "needs auth.keys, auth.signing_keys or http.tls.client_ca, or nobody could get in";
+    unless(!auth.required || keyed, "auth.required", why);
+    let usable = config.ice.turn.is_empty() || !config.ice.secrets.is_empty();
+    unless(usable, "ice.turn", "needs ice.secrets, or nobody could use it");
+}
+
+fn peers(cluster: &Cluster, id: u64, unless: &mut dyn FnMut(bool, &str, &str)) {
+    let members = members(&cluster.members).unwrap_or_else(|why| {
+        unless(false, "cluster.members", &why);
+        Default::default()
+    });
+    let listed = !cluster.members.is_empty();
+    let why = "a node that joins must say where its peers reach it";
+    unless(listed || !cluster.join || !cluster.listen.is_empty(), "cluster.listen", why);
+    let why = "either first members or join: a node that joins is told them";
+    unless(!listed || !cluster.join, "cluster.join", why);
+    let named = members.is_empty() || members.contains_key(&id);
+    unless(named, "cluster.members", &format!("node {id}, this one (node.id), is not among them"));
+
+    let (name, tls) = (&cluster.name, &cluster.tls);
+    unless((1..=64).contains(&name.len()), "cluster.name", "1 to 64 characters");
+    let files =
+        [&tls.ca, &tls.cert, &tls.key].into_iter().filter(|path| !path.as_os_str().is_empty()).count();
+    unless(files % 3 == 0, "cluster.tls.ca", "ca, cert and key belong together: all three or none");
+    // The cluster's name is a part of the certificates' names.
+    let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    let label = plain && name.len() <= 63 && !name.starts_with('-') && !name.ends_with('-');
+    unless(files == 0 || label, "cluster.name", "with cluster.tls, letters, digits and hyphens only");
+
+    let own = [&cluster.listen, &cluster.advertise].into_iter().filter(|address| !address.is_empty());
+    let open = own.chain(members.values()).find(|address| !is_loopback(address));
+    if let Some(address) = open.filter(|_| !cluster.is_guarded()) {
+        let why = format!(
+            "{address} is not a loopback address, so strangers may reach the peer port: set cluster.secret_file (the same \
+             secret on every node; `openssl rand -hex 32` makes one), or cluster.tls.ca, cluster.tls.cert and \
+             cluster.tls.key"
+        );
+        unless(false, "cluster.secret_file", &why);
+    }
+}
+
+fn times_and_sizes(config: &Config, unless: &mut dyn FnMut(bool, &str, &str)) {
+    let Config { http, raft, storage, shares, ttl, socket, .. } = config;
+    let enough = http.buffers_bytes_max >= http.body_bytes_max;
+    unless(enough, "http.buffers_bytes_max", "at least http.body_bytes_max");
+    let why = "at least two heartbeats, or one lost frame is taken for a dead leader";
+    unless(raft.election_min >= raft.heartbeat * 2, "raft.election_min", why);
+    unless(raft.election_max > raft.election_min, "raft.election_max", "longer than raft.election_min");
+    for (key, age, untouched) in [
+        ("storage.transfer_age_max", storage.transfer_age_max, ttl.chunk),
+        ("storage.session_age_max", storage.session_age_max, ttl.session),
+    ] {
+        let fits = age.is_zero() || age >= untouched;
+        unless(fits, key, "0s, or at least as long as what it bounds lives untouched");
+    }
+    let wider = shares.network_percent >= shares.client_percent;
+    unless(wider, "shares.network_percent", "a network has at least what one client of it has");
+    let whole = socket.message_bytes_max >= socket.frame_bytes_max;
+    unless(whole, "socket.message_bytes_max", "at least socket.frame_bytes_max");
+    let ordered = socket.ping_interval_max >= socket.ping_interval_min;
+    unless(ordered, "socket.ping_interval_max", "at least socket.ping_interval_min");
+}

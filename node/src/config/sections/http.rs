@@ -1,0 +1,117 @@
+//! The listeners for HTTP: the public's and the operators'.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::config::section_macro::section;
+use crate::config::unit::{Bytes, hours, kib, mib, minutes, ms, secs};
+use crate::config::value_checks::{deprecations, networks, origins, url};
+use crate::listener::tls::Minimum;
+
+fn loopback(port: u16) -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, port).into()
+}
+
+section! { Http {
+    /// Address and port; `":3000"` is port 3000 of all addresses. Port 0 takes a free one.
+    listen: SocketAddr = loopback(3000);
+    /// The URL under which others reach this node, shown in the cluster's status. Empty: `http://<listen>`.
+    url: String => url;
+    /// Threads that serve requests. 0: half of the processor's cores, at least one.
+    ///
+    /// Consensus wants the rest.
+    workers: usize = 0, ..=1024, "more threads help nobody";
+    /// Connections that may wait to be accepted.
+    backlog: u32 = 2048, 1..;
+    /// Open connections over all workers; more wait in the backlog.
+    ///
+    /// Fewer if the limit of open files is too low ([operations](operations.md#descriptors)).
+    connections_max: usize = 25_000, 1..;
+    /// For how long an idle connection stays open.
+    keep_alive: Duration = secs(75), secs(1)..=hours(1);
+    /// Within this time a request's headers must have arrived.
+    ///
+    /// Counted from the connection's opening or from the head's first byte on; else 408.
+    request_timeout: Duration = secs(10), secs(1)..=minutes(5);
+    /// Bytes of one request's body; enforced while reading.
+    body_bytes_max: Bytes = kib(256), kib(64)..=mib(64), "a signal of 64KiB, escaped, and a chunk must fit";
+    /// Bytes held for all connections: bodies being read, requests in turn, unread answers. Beyond it bodies are refused
+    /// and slow readers closed.
+    ///
+    /// At least `http.body_bytes_max`. Bodies are refused with 503.
+    buffers_bytes_max: Bytes = mib(128), mib(1)..;
+    /// Answers with gzip or brotli where that is safe.
+    compression: bool = true;
+    /// Serves a page that sends files from device to device at /, and the JavaScript client.
+    ///
+    /// See [the page](javascript.md#the-page).
+    page: bool = true;
+    /// Clients come over TLS that a proxy in front ends: sends Strict-Transport-Security.
+    behind_tls: bool;
+    /// Web origins that may call, such as `"https://app.example"`. `"*"`: any, without credentials.
+    allowed_origins: Vec<String> = vec!["*".to_owned()] => origins;
+    /// Networks such as `"10.0.0.0/8"` whose X-Forwarded-For, or Forwarded where there is none, is believed.
+    ///
+    /// Likewise `X-Forwarded-Proto`. `Forwarded` is that of RFC 7239.
+    trusted_proxies: Vec<String> => networks;
+    /// Networks of proxies that begin each connection with a header of the PROXY protocol (version 1 or 2): send-proxy.
+    ///
+    /// See [a proxy](security.md#tls-towards-clients).
+    proxy_protocol: Vec<String> => networks;
+    /// Paths that clients should leave: `"/v1 since 2027-01-31 until 2027-12-31 for /api/v1"`; `until` and `for` as
+    /// needed.
+    ///
+    /// It holds for everything under them. Answers carry `Deprecation`, `Sunset` and `Link`; after the last day they
+    /// are 410. At most 32.
+    deprecated: Vec<String> => deprecations;
+} within {
+    /// TLS towards the public: certificate and key, or neither. Read again when a file changes, and on SIGHUP.
+    ///
+    /// Files that cannot be used leave everything as it was, are logged as an error and counted in
+    /// `conclave_tls_reloads_total{result="failed"}`. A change is noticed within a second.
+    tls: PublicTls;
+} }
+
+section! { PublicTls {
+    /// PEM file of the certificate, with those between it and its authority. Empty: no TLS here.
+    cert: PathBuf;
+    /// PEM file of its private key.
+    key: PathBuf;
+    /// PEM file of authorities; then clients must have a certificate of theirs, which is a credential. Empty: none.
+    ///
+    /// See [TLS towards clients](security.md#tls-towards-clients).
+    client_ca: PathBuf;
+    /// The oldest version of TLS: `"1.3"` or `"1.2"`.
+    minimum: Minimum;
+    /// How long a handshake may take.
+    handshake_timeout: Duration = secs(5), ms(100)..=minutes(1);
+    /// Refuses what did not come over TLS with 426, here or at a trusted proxy (X-Forwarded-Proto), but for probes.
+    required: bool;
+} }
+
+impl PublicTls {
+    /// Whether the node speaks TLS itself.
+    pub fn is_on(&self) -> bool {
+        !self.cert.as_os_str().is_empty()
+    }
+
+    /// Of the node's own URL.
+    pub fn scheme(&self) -> &'static str {
+        if self.is_on() { "https" } else { "http" }
+    }
+}
+
+section! { Admin {
+    /// Address and port. Whoever reaches it controls the cluster. Port 0 takes a free one.
+    ///
+    /// Keep it private.
+    listen: SocketAddr = loopback(9400);
+    /// The URL shown in the cluster's status. Empty: `http://<listen>`.
+    url: String => url;
+} }
+
+section! { Telemetry {
+    /// Address and port of /metrics, /livez and /readyz. Empty: none but admin.listen.
+    listen: Option<SocketAddr>;
+} }

@@ -1,0 +1,37 @@
+//! Whether the node is ready, asked of a quorum and told to whoever looks after it.
+
+use std::time::Duration;
+
+use conclave_cluster::Cluster;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+/// For how long an answer to the question whether the node is ready is given again.
+const ANSWER_AGE_MAX: Duration = Duration::from_millis(250);
+
+/// Whether the node is ready. That is a question to a quorum, and anybody may ask it as often as he likes, so it is passed
+/// on no more than four times a second.
+#[derive(Debug, Default)]
+pub struct Readiness(Mutex<Option<(Instant, Checks)>>);
+
+/// Nothing, or the checks that failed.
+type Checks = Result<(), Vec<&'static str>>;
+
+impl Readiness {
+    /// Asks, unless somebody did just now.
+    ///
+    /// # Errors
+    /// The checks that failed.
+    pub async fn ask(&self, cluster: &Cluster) -> Checks {
+        // Held while it is asked: whoever comes meanwhile gets the same answer.
+        let mut last = self.0.lock().await;
+        if let Some((asked, checks)) = last.as_ref()
+            && asked.elapsed() < ANSWER_AGE_MAX
+        {
+            return checks.clone();
+        }
+        let checks = cluster.caught_up().await;
+        *last = Some((Instant::now(), checks.clone()));
+        checks
+    }
+}

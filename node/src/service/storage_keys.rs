@@ -1,0 +1,170 @@
+//! How the words of requests become storage keys: every derivation there is, but for those of clients and their credentials,
+//! which are [`access`](crate::access)'s.
+
+use std::ops::RangeInclusive;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use conclave_cluster::state::id::{Domain, Key};
+use ring::rand::{SecureRandom as _, SystemRandom};
+use uuid::Uuid;
+
+use super::Error;
+use crate::actors::StateKey;
+
+/// How long an invite code is. Every character above eight makes it 62 times as hard to guess (docs/security.md).
+pub const INVITE_CHARS: RangeInclusive<usize> = 8..=16;
+
+/// The transfer of a pin and a password hash.
+pub fn transfer(pin: &str, password_hash: &str) -> StateKey {
+    place(Domain::Transfer, &[pin.as_bytes(), password_hash.as_bytes()])
+}
+
+/// The negotiation of a session id.
+pub fn negotiation(session: Uuid) -> StateKey {
+    place(Domain::Negotiation, &[session.as_bytes()])
+}
+
+/// What a pin resolves by.
+pub fn pin(pin: &str) -> Key {
+    Key::derive(Domain::Pin, &[pin.as_bytes()])
+}
+
+/// A peer's mailbox.
+pub fn mailbox(peer: &str) -> StateKey {
+    place(Domain::Mailbox, &[peer.as_bytes()])
+}
+
+/// A room, by its name.
+pub fn room(name: &str) -> StateKey {
+    place(Domain::Room, &[name.as_bytes()])
+}
+
+/// What an invite code resolves by.
+pub fn rendezvous(invite_code: &str) -> StateKey {
+    place(Domain::Rendezvous, &[invite_code.as_bytes()])
+}
+
+/// Whether this can be an invite code: `^[A-Za-z0-9]{8,16}$`.
+pub fn is_invite_code(code: &str) -> bool {
+    INVITE_CHARS.contains(&code.len()) && code.bytes().all(|byte| byte.is_ascii_alphanumeric())
+}
+
+/// A ticket, by its text.
+pub fn ticket(text: &str) -> StateKey {
+    place(Domain::Ticket, &[text.as_bytes()])
+}
+
+/// A nonce of a signature: a ticket that nobody can redeem, since its key is of three words, and those of tickets are of one.
+pub fn nonce(key: &str, nonce: &str) -> StateKey {
+    place(Domain::Ticket, &[b"nonce", key.as_bytes(), nonce.as_bytes()])
+}
+
+/// The session of a socket, by its id.
+pub fn session(id: &str) -> Key {
+    Key::derive(Domain::Socket, &[id.as_bytes()])
+}
+
+/// The session of an event stream, by the secret in the ids of its events.
+pub fn stream(secret: &str) -> Key {
+    Key::derive(Domain::Socket, &[b"stream", secret.as_bytes()])
+}
+
+/// A client's own number for a message, told apart from the same number of another numbering: a reloaded page has the
+/// session that it had before, and counts from the beginning. Chance makes two alike once in so many sessions that nobody
+/// will see it.
+pub fn message_number(numbering: u64, id: u64) -> u64 {
+    let named = Key::derive(Domain::Socket, &[b"number", &numbering.to_be_bytes(), &id.to_be_bytes()]);
+    let (start, _) = named.as_bytes().split_at(8);
+    u64::from_be_bytes(start.try_into().expect("eight bytes were split off"))
+}
+
+/// A secret of so many random bytes, as base64url.
+///
+/// # Errors
+/// If the system has no randomness to give.
+pub fn secret<const BYTES: usize>() -> Result<String, Error> {
+    let mut bytes = [0; BYTES];
+    SystemRandom::new().fill(&mut bytes).map_err(|_| Error::Unexpected)?;
+    Ok(URL_SAFE_NO_PAD.encode(bytes))
+}
+
+/// A user's devices.
+pub fn devices(user: &str) -> StateKey {
+    place(Domain::Devices, &[user.as_bytes()])
+}
+
+/// A caller's own name for what it asks of `target`: the same name for something else is another idempotency key.
+pub fn idempotency(name: &[u8], action: &str, target: &StateKey) -> Key {
+    Key::derive(Domain::IdempotencyKey, &[name, action.as_bytes(), target.key.as_bytes()])
+}
+
+/// The idempotency key of a job.
+pub fn job(id: Uuid) -> Key {
+    Key::derive(Domain::IdempotencyKey, &[b"job", id.as_bytes()])
+}
+
+/// Spells a transfer's key as its id, which is the capability to use it.
+pub fn transfer_id(target: &StateKey) -> String {
+    URL_SAFE_NO_PAD.encode(target.key.as_bytes())
+}
+
+/// Reads a transfer id.
+pub fn transfer_of_id(id: &str) -> Option<StateKey> {
+    if id.len() != 43 {
+        return None;
+    }
+    let mut bytes = [0; 32];
+    let len = URL_SAFE_NO_PAD.decode_slice(id, &mut bytes).ok()?;
+    (len == bytes.len()).then(|| StateKey { domain: Domain::Transfer, key: Key::from_bytes(bytes) })
+}
+
+fn place(domain: Domain, parts: &[&[u8]]) -> StateKey {
+    StateKey { domain, key: Key::derive(domain, parts) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_transfer_id_leads_back_to_its_transfer() {
+        let target = transfer("pin", "hash");
+        let id = transfer_id(&target);
+        assert_eq!(id.len(), 43);
+        assert_eq!(transfer_of_id(&id), Some(target));
+    }
+
+    #[test]
+    fn a_malformed_transfer_id_leads_nowhere() {
+        let id = transfer_id(&transfer("pin", "hash"));
+        assert_eq!(transfer_of_id(&id[1..]), None);
+        assert_eq!(transfer_of_id(&format!("{id}=")), None);
+        assert_eq!(transfer_of_id(&format!("{}+", &id[1..])), None);
+    }
+
+    #[test]
+    fn an_invite_code_is_8_to_16_letters_or_digits() {
+        for good in ["aB3dE6gH", "aB3dE6gHi", "aB3dE6gHaB3dE6gH"] {
+            assert!(is_invite_code(good), "{good}");
+        }
+        for bad in ["", "aB3dE6g", "aB3dE6gHaB3dE6gHi", "aB3dE6g-", "aB3dE6gä"] {
+            assert!(!is_invite_code(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_number_is_itself_within_its_numbering_only() {
+        assert_eq!(message_number(1, 7), message_number(1, 7));
+        assert_ne!(message_number(1, 7), message_number(2, 7));
+        assert_ne!(message_number(1, 7), message_number(1, 8));
+    }
+
+    #[test]
+    fn a_memo_belongs_to_one_action_on_one_target() {
+        let (one, other) = (transfer("a", "b"), transfer("ab", ""));
+        assert_ne!(idempotency(b"k", "receive", &one), idempotency(b"k", "receive", &other));
+        assert_ne!(idempotency(b"k", "receive", &one), idempotency(b"k", "ack", &one));
+        assert_eq!(idempotency(b"k", "receive", &one), idempotency(b"k", "receive", &transfer("a", "b")));
+    }
+}

@@ -1,0 +1,107 @@
+//! A cluster's status for people.
+
+use comfy_table::presets::UTF8_BORDERS_ONLY;
+use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, Table};
+
+use crate::admin::api_types::{Majority, Status};
+
+/// The status as a table, coloured if `colour`.
+pub(crate) fn render(status: &Status, colour: bool) -> String {
+    let mut table = Table::new();
+    table.load_style(UTF8_BORDERS_ONLY).set_content_arrangement(ContentArrangement::Disabled);
+    if colour {
+        table.enforce_styling();
+    } else {
+        table.force_no_tty();
+    }
+    table.set_header(["NODE", "ROLE", "HTTP", "ADMIN", "PID", "APPLIED", "LAST LOG"].map(Cell::new));
+    for node in &status.nodes {
+        let number = |number: u64| Cell::new(number).set_alignment(CellAlignment::Right);
+        table.add_row([
+            number(node.id),
+            role(&node.role),
+            Cell::new(&node.http),
+            Cell::new(&node.admin),
+            number(u64::from(node.pid)),
+            number(node.applied),
+            number(node.last_log),
+        ]);
+    }
+    let leader = status.leader.map_or("no leader".to_owned(), |id| format!("leader {id}"));
+    let majority = status.majority.map(majority).unwrap_or_default();
+    format!("{table}\n{leader}, term {}{majority}\n", status.term)
+}
+
+fn majority(majority: Majority) -> String {
+    let Majority { voters, reachable, needed } = majority;
+    let consequence = if reachable < needed { ": nothing can be written" } else { "" };
+    format!("; {reachable} of {voters} voters reachable, {needed} needed{consequence}")
+}
+
+fn role(role: &str) -> Cell {
+    let cell = Cell::new(role);
+    match role {
+        "leader" => cell.fg(Color::Green).add_attribute(Attribute::Bold),
+        "follower" => cell.fg(Color::Green),
+        "learner" | "candidate" => cell.fg(Color::Yellow),
+        _ => cell.fg(Color::Red).add_attribute(Attribute::Bold),
+    }
+}
+
+/// Whether standard output is a terminal that wants colours (no-color.org).
+pub(crate) fn wants_colour() -> bool {
+    use std::io::IsTerminal;
+    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admin::api_types::Node;
+
+    fn status() -> Status {
+        let node = |id, role: &str| Node {
+            id,
+            http: format!("http://127.0.0.1:300{id}"),
+            admin: format!("http://127.0.0.1:940{id}"),
+            pid: 4000 + id as u32,
+            role: role.to_owned(),
+            applied: 17,
+            last_log: 18,
+        };
+        Status {
+            leader: Some(2),
+            term: 5,
+            majority: Some(Majority { voters: 3, reachable: 2, needed: 2 }),
+            nodes: vec![node(1, "follower"), node(2, "leader"), node(3, "unreachable")],
+        }
+    }
+
+    #[test]
+    fn plain_tables_hold_everything_and_no_escapes() {
+        let text = render(&status(), false);
+        for part in [
+            "http://127.0.0.1:3001",
+            "http://127.0.0.1:9403",
+            "4002",
+            "unreachable",
+            "leader 2, term 5; 2 of 3 voters reachable, 2 needed\n",
+        ] {
+            assert!(text.contains(part), "{part} is missing in\n{text}");
+        }
+        assert!(!text.contains('\u{1b}'), "{text}");
+    }
+
+    #[test]
+    fn colours_are_there_when_wanted() {
+        assert!(render(&status(), true).contains('\u{1b}'));
+    }
+
+    #[test]
+    fn a_cluster_without_a_leader_says_so() {
+        let majority = Some(Majority { voters: 3, reachable: 1, needed: 2 });
+        let text = render(&Status { leader: None, term: 9, majority, nodes: Vec::new() }, false);
+        let said = "no leader, term 9; 1 of 3 voters reachable, 2 needed: nothing can be written";
+        assert!(text.contains(said), "{text}");
+    }
+}

@@ -1,0 +1,181 @@
+//! Devices: registered endpoints of a user. Enterprise edition only.
+
+use actix_web::HttpResponse;
+use conclave_cluster::state::command::Op;
+use conclave_cluster::state::device::{self, Action};
+use conclave_cluster::state::outcome::Outcome;
+use conclave_cluster::state::query;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::access::tier_limits::millis;
+use crate::json_field::{Integer, Raw, Text};
+use crate::service::storage_keys;
+use crate::transport::request::app_state::AppState;
+use crate::transport::request::body;
+use crate::transport::request::context::Context;
+use crate::transport::request::error::{Code, Error};
+use crate::transport::request::reply::{fixed, ok};
+
+const USER_CHARS_MAX: usize = 256;
+const DEVICE_CHARS_MAX: usize = 256;
+const TTL_SECONDS_MIN: i64 = 30;
+const TTL_SECONDS_MAX: i64 = 86_400;
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Register<'a> {
+    #[serde(borrow, default)]
+    user_id: Text<'a>,
+    #[serde(borrow, default)]
+    device_id: Text<'a>,
+    #[serde(borrow, default)]
+    onion: Text<'a>,
+    #[serde(borrow, default)]
+    port: Raw<'a>,
+    #[serde(borrow, default)]
+    ttl_sec: Raw<'a>,
+}
+
+impl Register<'_> {
+    /// The user, and what to do.
+    fn check(&self, default_ttl_ms: u32) -> Result<(&str, Action), Code> {
+        let user = self.user_id.bounded(USER_CHARS_MAX).ok_or(Code::InvalidInput)?;
+        let device_id = self.device_id.bounded(DEVICE_CHARS_MAX).ok_or(Code::InvalidInput)?;
+        let onion = self.onion.filled().filter(|onion| is_onion(onion)).ok_or(Code::InvalidInput)?;
+        let port = match self.port.integer() {
+            Integer::Absent => None,
+            Integer::Is(port @ 1..=65_535) => Some(port as u16),
+            Integer::Is(_) | Integer::Unfit | Integer::Other => return Err(Code::InvalidInput),
+        };
+        let ttl_ms = match seconds(self.ttl_sec)? {
+            // As the original server has it.
+            Some(0) | None => default_ttl_ms,
+            Some(seconds) => seconds.clamp(TTL_SECONDS_MIN, TTL_SECONDS_MAX) as u32 * 1000,
+        };
+        let (device_id, onion) = (device_id.to_owned(), onion.to_owned());
+        Ok((user, Action::Register { device_id, onion, port, ttl_ms }))
+    }
+}
+
+/// Any number is a time to live, since it is clamped anyway; a fraction of a second is cut.
+fn seconds(field: Raw<'_>) -> Result<Option<i64>, Code> {
+    match field.integer() {
+        Integer::Absent => Ok(None),
+        Integer::Is(seconds) => Ok(Some(seconds)),
+        Integer::Unfit => {
+            let float = field.0.and_then(|raw| raw.get().parse::<f64>().ok()).unwrap_or(0.0);
+            Ok(Some(float as i64))
+        }
+        Integer::Other => Err(Code::InvalidInput),
+    }
+}
+
+/// `^[a-z2-7]{16,56}\.onion$`
+fn is_onion(address: &str) -> bool {
+    address.strip_suffix(".onion").is_some_and(|name| {
+        (16..=56).contains(&name.len()) && name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'2'..=b'7'))
+    })
+}
+
+/// `POST /api/v1/devices`.
+pub(crate) async fn register(mut ctx: Context) -> Result<HttpResponse, Error> {
+    enterprise(&ctx.shared)?;
+    let charge = ctx.admit(ctx.tier())?;
+    let body = ctx.json().await?;
+    let parsed: Register<'_> = body::parse(&body)?;
+    let (user, action) = parsed.check(millis(ctx.services().terms.ttl.device_default))?;
+    let target = storage_keys::devices(user);
+    let op = Op::Device(device::Op { key: target.key, action });
+    match ctx.change(charge, None, op).await? {
+        Outcome::Device(device::Outcome::Registered) => Ok(fixed(r#"{"status":"ok"}"#)),
+        _ => Err(Code::Internal.into()),
+    }
+}
+
+/// `GET /api/v1/devices/{userId}`.
+pub(crate) async fn list(ctx: Context) -> Result<HttpResponse, Error> {
+    enterprise(&ctx.shared)?;
+    ctx.pay(ctx.tier())?;
+    let target = storage_keys::devices(ctx.parameter("userId"));
+    let devices = ctx.look(query::Devices(target.key)).await?;
+    let devices: Vec<Value> = devices
+        .iter()
+        .map(|device| {
+            let mut shown = json!({
+                "deviceId": device.device_id,
+                "onion": device.onion,
+                "expires": device.expires_ms,
+            });
+            // One that was not named is not named here, either.
+            if let Some(port) = device.port {
+                shown["port"] = port.into();
+            }
+            shown
+        })
+        .collect();
+    Ok(ok(&json!({ "devices": devices })))
+}
+
+fn enterprise(shared: &AppState) -> Result<(), Error> {
+    if shared.options.edition.is_enterprise() { Ok(()) } else { Err(Code::EnterpriseRequired.into()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONION: &str = "abcdefghij234567.onion";
+
+    fn check(more: &str) -> Result<(Option<u16>, u32), Code> {
+        let body = format!(r#"{{"userId":"u","deviceId":"d","onion":"{ONION}"{more}}}"#);
+        let register: Register<'_> = serde_json::from_str(&body).unwrap();
+        let (user, Action::Register { port, ttl_ms, .. }) = register.check(180_000)?;
+        assert_eq!(user, "u");
+        Ok((port, ttl_ms))
+    }
+
+    #[test]
+    fn a_time_to_live_is_clamped() {
+        assert_eq!(check(""), Ok((None, 180_000)));
+        assert_eq!(check(r#","ttlSec":60"#), Ok((None, 60_000)));
+        assert_eq!(check(r#","ttlSec":60.9"#), Ok((None, 60_000)));
+        assert_eq!(check(r#","ttlSec":0"#), Ok((None, 180_000)));
+        for low in ["1", "-5", "-1e99"] {
+            assert_eq!(check(&format!(r#","ttlSec":{low}"#)), Ok((None, 30_000)), "{low}");
+        }
+        for high in ["86401", "1e99"] {
+            assert_eq!(check(&format!(r#","ttlSec":{high}"#)), Ok((None, 86_400_000)), "{high}");
+        }
+        assert_eq!(check(r#","ttlSec":"60""#), Err(Code::InvalidInput));
+    }
+
+    #[test]
+    fn a_port_is_one_of_them() {
+        assert_eq!(check(r#","port":65535"#), Ok((Some(65_535), 180_000)));
+        assert_eq!(check(r#","port":null"#), Ok((None, 180_000)));
+        for bad in ["0", "65536", "1.5", "\"80\"", "-1"] {
+            assert_eq!(check(&format!(r#","port":{bad}"#)), Err(Code::InvalidInput), "{bad}");
+        }
+    }
+
+    #[test]
+    fn onions_are_onions() {
+        assert!(is_onion(ONION));
+        assert!(is_onion(&format!("{}.onion", "a".repeat(56))));
+        let long = format!("{}.onion", "a".repeat(57));
+        for bad in
+            ["abc.onion", "ABCDEFGHIJ234567.onion", "abcdefghij234561.onion", "abcdefghij234567", &long]
+        {
+            assert!(!is_onion(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn names_are_required() {
+        for body in ["{}", r#"{"userId":"u","onion":"abcdefghij234567.onion"}"#, r#"{"userId":1}"#] {
+            let register: Register<'_> = serde_json::from_str(body).unwrap();
+            assert_eq!(register.check(1).unwrap_err(), Code::InvalidInput, "{body}");
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! What the server says about itself.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use actix_http::ContentEncoding;
+use actix_http::encoding::Encoder;
+use actix_web::HttpResponse;
+use actix_web::body::BoxBody;
+use actix_web::http::header::{HeaderValue, VARY};
+use serde_json::{Map, Value, json};
+
+use crate::transport::request::accept::{self, Coding};
+use crate::transport::request::context::Context;
+use crate::transport::request::edge_options::Options;
+use crate::transport::request::error::{Code, Error, Extra};
+use crate::transport::request::reply::{fixed, ok};
+
+/// `GET /api/v1/edition`.
+///
+/// The only answer of the API that is compressed: no other is free of secrets and of what a client wrote, and compressing
+/// those together tells one by the other's length.
+pub(crate) async fn edition(ctx: Context) -> Result<HttpResponse, Error> {
+    let mut response = ok(&edition_body(&ctx.shared.options));
+    if ctx.shared.options.compression {
+        response.headers_mut().insert(VARY, HeaderValue::from_static("Accept-Encoding"));
+        let coding = match accept::coding(ctx.request.headers()) {
+            Coding::Plain => return Ok(response),
+            Coding::Gzip => ContentEncoding::Gzip,
+            Coding::Brotli => ContentEncoding::Brotli,
+        };
+        response = response.map_body(|head, body| BoxBody::new(Encoder::response(coding, head, body)));
+    }
+    Ok(response)
+}
+
+fn edition_body(options: &Options) -> Value {
+    let edition = options.edition;
+    let features: Map<String, Value> =
+        edition.features().iter().map(|feature| ((*feature).to_owned(), Value::Bool(true))).collect();
+    json!({
+        "edition": edition.as_str(),
+        "isEnterprise": edition.is_enterprise(),
+        "version": env!("CARGO_PKG_VERSION"),
+        "features": features,
+        "timestamp": timestamp(),
+    })
+}
+
+/// `GET /health`.
+pub(crate) async fn health(ctx: Context) -> Result<HttpResponse, Error> {
+    Ok(ok(&json!({
+        "status": "ok",
+        "edition": ctx.shared.options.edition.as_str(),
+        "uptime": ctx.shared.started.elapsed().as_millis() as f64 / 1000.0,
+        "timestamp": timestamp(),
+    })))
+}
+
+/// `GET /livez`: that it is answered is the answer.
+pub(crate) async fn livez(_: Context) -> Result<HttpResponse, Error> {
+    Ok(fixed(r#"{"status":"ok"}"#))
+}
+
+/// `GET /readyz`: whether clients should be sent here.
+pub(crate) async fn readyz(ctx: Context) -> Result<HttpResponse, Error> {
+    if ctx.shared.is_leaving() {
+        return Err(Error::from(Code::ShuttingDown).with(Extra::Failed(vec!["draining"])));
+    }
+    match ctx.services().readiness.ask(&ctx.services().cluster).await {
+        Ok(()) => Ok(fixed(r#"{"status":"ready"}"#)),
+        Err(checks) => Err(Error::from(Code::NoLeader).with(Extra::Failed(checks))),
+    }
+}
+
+/// Milliseconds since the Unix epoch.
+fn timestamp() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::edition::Edition;
+
+    #[test]
+    fn an_edition_lists_what_it_has() {
+        let body = edition_body(&Options::default());
+        assert_eq!(body["edition"], "consumer");
+        assert_eq!(body["isEnterprise"], false);
+        assert_eq!(
+            body["features"],
+            json!({ "relay": true, "ephemeralChunks": true, "webrtcSignaling": true })
+        );
+        let options = Options { edition: Edition::Enterprise, ..Options::default() };
+        let body = edition_body(&options);
+        assert_eq!(body["isEnterprise"], true);
+        assert_eq!(body["features"].as_object().unwrap().len(), 4);
+    }
+}

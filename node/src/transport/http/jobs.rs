@@ -1,0 +1,113 @@
+//! Jobs: an answer before the outcome (`Prefer: respond-async`), and the outcome later, from any node.
+//!
+//! A job's outcome is what the cluster remembers under the job's id. The id is a UUIDv7, so that its age tells a job
+//! that is still under way from one that is forgotten, or never was, without a table of jobs.
+
+use std::time::Duration;
+
+use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
+use conclave_cluster::Error as ClusterError;
+use conclave_cluster::state::allowance::Charge;
+use conclave_cluster::state::command::{IdempotencyKey, Op};
+use conclave_cluster::state::query;
+use tokio::time::{Instant, sleep};
+use uuid::Uuid;
+
+use super::relay;
+use crate::service::{self, Caller, Services, settle, storage_keys};
+use crate::transport::request::context::Context;
+use crate::transport::request::error::{Code, Error};
+use crate::transport::request::reply::json;
+use crate::transport::request::{authenticate, request_id};
+
+/// For how long a job is tried; after that it is as if it had never been.
+const JOB_TIME_MAX: Duration = Duration::from_secs(30);
+/// How long a job rests after it was refused for lack of a leader or of room.
+const JOB_REST: Duration = Duration::from_millis(250);
+/// How far another node's clock may be ahead.
+const CLOCK_LEAD_MAX: Duration = Duration::from_secs(60);
+
+/// Begins a job and answers 202.
+pub(super) fn begin(ctx: &Context, charge: Option<Charge>, op: Op) -> Result<HttpResponse, Error> {
+    let part = ctx.shared.options.shares.jobs.enter(authenticate::sharer(&ctx.shared, &ctx.request))?;
+    let id = request_id::fresh();
+    let key = ctx.remember(storage_keys::job(id));
+    let (services, caller) = (ctx.shared.services.clone(), ctx.caller().clone());
+    actix_rt::spawn(async move {
+        work(&services, &caller, charge, key, op).await;
+        drop(part);
+    });
+
+    let mut response = pending(id);
+    let headers = response.headers_mut();
+    let location = format!("/api/v1/jobs/{id}");
+    headers.insert(LOCATION, HeaderValue::try_from(location).expect("a UUID in a path is a header value"));
+    headers.insert(HeaderName::from_static("preference-applied"), HeaderValue::from_static("respond-async"));
+    Ok(response)
+}
+
+/// Tries until there is an outcome. Trying again is safe: the idempotency key remembers an outcome that got lost on its way.
+async fn work(services: &Services, caller: &Caller, charge: Option<Charge>, key: IdempotencyKey, op: Op) {
+    let until = Instant::now() + JOB_TIME_MAX;
+    loop {
+        match services.change(caller, charge, Some(key), op.clone()).await {
+            Err(service::Error::Cluster(ClusterError::ShuttingDown)) => return,
+            Err(service::Error::Cluster(_)) if Instant::now() < until => sleep(JOB_REST).await,
+            Err(service::Error::Cluster(_)) => {
+                tracing::warn!("job abandoned: no outcome in time");
+                return;
+            }
+            // What it came to is remembered, a refusal as well.
+            Ok(_) | Err(_) => return,
+        }
+    }
+}
+
+/// `GET /api/v1/jobs/{id}`.
+pub(crate) async fn get(ctx: Context) -> Result<HttpResponse, Error> {
+    let id = ctx.parameter("id").parse::<Uuid>().map_err(|_| Code::NotFound)?;
+    ctx.pay(ctx.tier())?;
+    let key = storage_keys::job(id);
+    let remembered = ctx.look(query::Remembered(key)).await?;
+    match remembered {
+        Some(remembered) => relay::answer(settle(remembered.outcome), &ctx.shared),
+        None if may_be_under_way(id, ctx.services().now_ms()) => Ok(pending(id)),
+        None => Err(Code::NotFound.into()),
+    }
+}
+
+fn pending(id: Uuid) -> HttpResponse {
+    let mut response = json(StatusCode::ACCEPTED, format!(r#"{{"status":"pending","jobId":"{id}"}}"#));
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    response
+}
+
+/// Whether the id is young enough for its job to be tried still.
+fn may_be_under_way(id: Uuid, now_ms: u64) -> bool {
+    let Some((seconds, nanos)) =
+        id.get_timestamp().filter(|_| id.get_version_num() == 7).map(|at| at.to_unix())
+    else {
+        return false;
+    };
+    let begun_ms = seconds * 1000 + u64::from(nanos / 1_000_000);
+    let patience_ms = (JOB_TIME_MAX + CLOCK_LEAD_MAX).as_millis() as u64;
+    begun_ms + patience_ms >= now_ms && begun_ms <= now_ms + CLOCK_LEAD_MAX.as_millis() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_young_id_may_be_a_job_under_way() {
+        let begun_ms = 1_800_000_000_000;
+        let id = uuid::Builder::from_unix_timestamp_millis(begun_ms, &[7; 10]).into_uuid();
+        assert!(may_be_under_way(id, begun_ms));
+        assert!(may_be_under_way(id, begun_ms + 90_000));
+        assert!(!may_be_under_way(id, begun_ms + 90_001));
+        assert!(!may_be_under_way(id, begun_ms - 60_001));
+        assert!(!may_be_under_way(Uuid::new_v4(), begun_ms));
+    }
+}

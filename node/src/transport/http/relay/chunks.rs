@@ -1,0 +1,232 @@
+//! Relay's chunk actions: `send`, `receive`, `ack`, `ack-status`.
+
+use actix_web::HttpResponse;
+use bytes::Bytes;
+use conclave_cluster::state;
+use conclave_cluster::state::allowance::{Charge, Tier};
+use conclave_cluster::state::body::Body;
+use conclave_cluster::state::command::Op;
+use conclave_cluster::state::id::Digest;
+use conclave_cluster::state::limits::{CHUNK_BYTES_MAX, TRANSFER_CHUNKS_MAX};
+use conclave_cluster::state::outcome::Outcome;
+use conclave_cluster::state::transfer::{self, Action, View};
+
+use super::hand_out::{Seen, Source, hand_out};
+use super::{Request, bytes_of, change, chunk_base64};
+use crate::access::tier_limits::millis;
+use crate::actors::StateKey;
+use crate::json_field::{Integer, chars};
+use crate::service::name_lengths::{PASSWORD_HASH_CHARS_MAX, TRANSFER_PIN_CHARS_MAX};
+use crate::service::storage_keys;
+use crate::service::transfer_keep_alive::{keep_alive, late};
+use crate::transport::request::context::Context;
+use crate::transport::request::error::{Code, Error};
+use crate::transport::request::query;
+use crate::transport::request::reply::fixed;
+
+/// What `send` asks for: one chunk, at its place.
+pub(super) fn sent(request: &Request<'_>, body: &Bytes) -> Result<(StateKey, Action), Error> {
+    let chunk = Chunk::of(request)?;
+    let target = storage_keys::transfer(chunk.pin, chunk.password_hash);
+    let (encoding, bytes) = chunk_base64::decode(bytes_of(body, &request.data));
+    let action = Action::Put {
+        index: chunk.index,
+        total: Some(chunk.total),
+        digest: Digest::of(&bytes),
+        encoding,
+        body: Body::new(bytes),
+    };
+    Ok((target, action))
+}
+
+/// `send`: stores one chunk.
+pub(super) async fn send(
+    ctx: &Context,
+    charge: Option<Charge>,
+    (target, action): (StateKey, Action),
+) -> Result<HttpResponse, Error> {
+    let op = ask(ctx, &target, action);
+    change(ctx, "send", target, charge, op).await
+}
+
+/// A chunk as it was asked for, checked.
+#[derive(Debug)]
+struct Chunk<'a> {
+    pin: &'a str,
+    password_hash: &'a str,
+    index: u16,
+    total: u16,
+}
+
+impl<'a> Chunk<'a> {
+    fn of(request: &'a Request<'_>) -> Result<Self, Code> {
+        let pin = request.pin.filled().ok_or(Code::MissingFields)?;
+        let password_hash = request.password_hash.filled().ok_or(Code::MissingFields)?;
+        let index = number(request.chunk_index.integer())?;
+        let total = number(request.total_chunks.integer())?;
+        let data = request.data.filled().ok_or(Code::MissingFields)?;
+        let in_range = chars(pin) <= TRANSFER_PIN_CHARS_MAX
+            && chars(password_hash) <= PASSWORD_HASH_CHARS_MAX
+            && data.len() <= CHUNK_BYTES_MAX;
+        let (Some(index), Some(total), true) = (index, total, in_range) else {
+            return Err(Code::InvalidChunk);
+        };
+        if !(1..=TRANSFER_CHUNKS_MAX).contains(&total) || index >= total {
+            return Err(Code::InvalidChunk);
+        }
+        Ok(Self { pin, password_hash, index, total })
+    }
+}
+
+/// `None` is a number that is no index; something that is no number counts as missing.
+fn number(integer: Integer) -> Result<Option<u16>, Code> {
+    match integer {
+        Integer::Is(integer) => Ok(u16::try_from(integer).ok()),
+        Integer::Unfit => Ok(None),
+        Integer::Absent | Integer::Other => Err(Code::MissingFields),
+    }
+}
+
+/// `receive`: delivers the lowest undelivered chunk.
+pub(super) async fn receive(
+    ctx: &mut Context,
+    charge: Option<Charge>,
+    request: &Request<'_>,
+) -> Result<HttpResponse, Error> {
+    let target = pair(ctx, request, Code::MissingPinOrPasswordHash)?;
+    let wait = query::wait_field(request.wait_ms)?;
+    let ttl_ms = u64::from(millis(ctx.services().terms.ttl.chunk));
+    let source = Source {
+        action: "receive",
+        target,
+        look: (state::query::Transfer(target.key), state::query::Now),
+        seen: |found| seen(found, ttl_ms),
+        take: ask(ctx, &target, Action::Take),
+        is_empty: |outcome| {
+            matches!(outcome, Outcome::Transfer(transfer::Outcome::Waiting | transfer::Outcome::Absent))
+        },
+    };
+    hand_out(ctx, charge, source, wait).await
+}
+
+/// What a receiver finds: a chunk, an acknowledged transfer to free, or nothing.
+fn seen((view, now_ms): (Option<View>, u64), ttl_ms: u64) -> Seen {
+    let Some(view) = view else { return Seen::Nothing { body: r#"{"status":"expired"}"#, late: false } };
+    let done = view.delivered >= view.total;
+    let late = late(&view, ttl_ms, now_ms);
+    if view.available || (done && view.acknowledged) {
+        Seen::Takeable
+    } else if done {
+        Seen::Over { body: r#"{"status":"done"}"#, late }
+    } else {
+        Seen::Nothing { body: r#"{"status":"waiting"}"#, late }
+    }
+}
+
+/// `ack`: the receiver has everything.
+pub(super) async fn ack(
+    ctx: &Context,
+    charge: Option<Charge>,
+    request: &Request<'_>,
+) -> Result<HttpResponse, Error> {
+    let target = pair(ctx, request, Code::MissingFields)?;
+    let op = ask(ctx, &target, Action::Acknowledge { existing: false });
+    change(ctx, "ack", target, charge, op).await
+}
+
+/// `ack-status`: whether the receiver said so.
+pub(super) async fn ack_status(ctx: &Context, request: &Request<'_>) -> Result<HttpResponse, Error> {
+    let target = pair(ctx, request, Code::MissingFields)?;
+    ctx.pay(Tier::Poll)?;
+    let ttl_ms = u64::from(millis(ctx.services().terms.ttl.chunk));
+    let transfer = (state::query::Transfer(target.key), state::query::Now);
+    let (acknowledged, (view, now_ms)) = ctx.look((state::query::Acknowledged(target.key), transfer)).await?;
+    let late = view.is_some_and(|view| late(&view, ttl_ms, now_ms));
+    keep_alive(ctx.services(), target, late);
+    Ok(fixed(if acknowledged { r#"{"acknowledged":true}"# } else { r#"{"acknowledged":false}"# }))
+}
+
+/// The transfer of a pin and a password hash, or `missing`.
+fn pair(ctx: &Context, request: &Request<'_>, missing: Code) -> Result<StateKey, Error> {
+    match (request.pin.filled(), request.password_hash.filled()) {
+        (Some(pin), Some(password_hash)) => {
+            let target = storage_keys::transfer(pin, password_hash);
+            ctx.about(&target);
+            Ok(target)
+        }
+        _ => Err(missing.into()),
+    }
+}
+
+fn ask(ctx: &Context, target: &StateKey, action: Action) -> Op {
+    let ttl_ms = millis(ctx.services().terms.ttl.chunk);
+    Op::Transfer(transfer::Op { key: target.key, ttl_ms, action })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chunk(fields: &str) -> Result<(u16, u16), Code> {
+        let body = format!("{{{fields}}}");
+        let request: Request<'_> = serde_json::from_str(&body).unwrap();
+        Chunk::of(&request).map(|chunk| (chunk.index, chunk.total))
+    }
+
+    fn numbered(index: &str, total: &str) -> Result<(u16, u16), Code> {
+        chunk(&format!(
+            r#""pin":"p","passwordHash":"h","data":"d","chunkIndex":{index},"totalChunks":{total}"#
+        ))
+    }
+
+    #[test]
+    fn indices_are_integers_below_the_total() {
+        assert_eq!(numbered("0", "1"), Ok((0, 1)));
+        assert_eq!(numbered("2047", "2048.0"), Ok((2047, 2048)));
+        for (index, total) in [
+            ("-1", "1"),
+            ("1", "1"),
+            ("0", "0"),
+            ("0", "2049"),
+            ("0.5", "2"),
+            ("0", "1e999"),
+            ("70000", "70001"),
+        ] {
+            assert_eq!(numbered(index, total), Err(Code::InvalidChunk), "{index} of {total}");
+        }
+    }
+
+    #[test]
+    fn what_is_absent_or_of_another_type_is_missing() {
+        for (index, total) in [("\"0\"", "1"), ("0", "null"), ("[0]", "1"), ("true", "1")] {
+            assert_eq!(numbered(index, total), Err(Code::MissingFields), "{index} of {total}");
+        }
+        for fields in [
+            "",
+            r#""pin":"p","passwordHash":"h","chunkIndex":0,"totalChunks":1"#,
+            r#""pin":"p","passwordHash":"h","chunkIndex":0,"totalChunks":1,"data":"""#,
+            r#""pin":"","passwordHash":"h","chunkIndex":0,"totalChunks":1,"data":"d""#,
+            r#""pin":1,"passwordHash":"h","chunkIndex":0,"totalChunks":1,"data":"d""#,
+            r#""pin":"p","chunkIndex":0,"totalChunks":1,"data":"d""#,
+        ] {
+            assert_eq!(chunk(fields), Err(Code::MissingFields), "{fields}");
+        }
+        // A missing field is reported before one that is out of range.
+        let both = r#""pin":"p","passwordHash":"h","chunkIndex":-1,"totalChunks":1"#;
+        assert_eq!(chunk(both), Err(Code::MissingFields));
+    }
+
+    #[test]
+    fn long_words_are_out_of_range() {
+        let sized = |pin: usize, hash: usize, data: usize| {
+            let (pin, hash, data) = ("p".repeat(pin), "h".repeat(hash), "d".repeat(data));
+            chunk(&format!(
+                r#""pin":"{pin}","passwordHash":"{hash}","data":"{data}","chunkIndex":0,"totalChunks":1"#
+            ))
+        };
+        assert_eq!(sized(128, 512, 49_152), Ok((0, 1)));
+        assert_eq!(sized(129, 1, 1), Err(Code::InvalidChunk));
+        assert_eq!(sized(1, 513, 1), Err(Code::InvalidChunk));
+        assert_eq!(sized(1, 1, 49_153), Err(Code::InvalidChunk));
+    }
+}

@@ -1,0 +1,229 @@
+//! Transfers, resumable: the same ones as relay's, by their id and with raw bytes.
+
+use actix_web::HttpResponse;
+use actix_web::body::BoxBody;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{CONTENT_TYPE, HeaderValue};
+use conclave_cluster::state::allowance::Charge;
+use conclave_cluster::state::body::Body;
+use conclave_cluster::state::command::Op;
+use conclave_cluster::state::id::Digest;
+use conclave_cluster::state::limits::{CHUNK_BYTES_MAX, TRANSFER_CHUNKS_MAX};
+use conclave_cluster::state::outcome::{Outcome, Refusal};
+use conclave_cluster::state::query;
+use conclave_cluster::state::transfer::{self, Action, Encoding};
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::access::tier_limits::millis;
+use crate::actors::StateKey;
+use crate::json_field::{Integer, Raw, Text, chars};
+use crate::service::name_lengths::{PASSWORD_HASH_CHARS_MAX, TRANSFER_PIN_CHARS_MAX};
+use crate::service::transfer_keep_alive::{keep_alive, late};
+use crate::service::{self, storage_keys};
+use crate::transport::request::body;
+use crate::transport::request::context::Context;
+use crate::transport::request::digest::{self, CONTENT_DIGEST};
+use crate::transport::request::error::{Code, Error};
+use crate::transport::request::reply::{fixed, json as json_reply, ok};
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Open<'a> {
+    #[serde(borrow, default)]
+    pin: Text<'a>,
+    #[serde(borrow, default)]
+    password_hash: Text<'a>,
+    #[serde(borrow, default)]
+    total_chunks: Raw<'a>,
+}
+
+impl Open<'_> {
+    fn check(&self) -> Result<(StateKey, u16), Code> {
+        let pin = self.pin.filled().ok_or(Code::MissingFields)?;
+        let password_hash = self.password_hash.filled().ok_or(Code::MissingFields)?;
+        let total = match self.total_chunks.integer() {
+            Integer::Is(total) => u16::try_from(total).ok(),
+            Integer::Unfit => None,
+            Integer::Absent | Integer::Other => return Err(Code::MissingFields),
+        };
+        let total =
+            total.filter(|total| (1..=TRANSFER_CHUNKS_MAX).contains(total)).ok_or(Code::InvalidInput)?;
+        if chars(pin) > TRANSFER_PIN_CHARS_MAX || chars(password_hash) > PASSWORD_HASH_CHARS_MAX {
+            return Err(Code::InvalidInput);
+        }
+        Ok((storage_keys::transfer(pin, password_hash), total))
+    }
+}
+
+/// `POST /api/v1/transfers`.
+pub(crate) async fn create(mut ctx: Context) -> Result<HttpResponse, Error> {
+    let charge = ctx.admit(ctx.tier())?;
+    let body = ctx.json().await?;
+    let (target, total) = body::parse::<Open<'_>>(&body)?.check()?;
+    ctx.about(&target);
+    let outcome = change(&ctx, target, charge, Action::Open { total }).await?;
+    let created = matches!(outcome, transfer::Outcome::Opened { created: true });
+    let status = if created { StatusCode::CREATED } else { StatusCode::OK };
+    let (id, seconds) = (storage_keys::transfer_id(&target), ctx.services().terms.ttl.chunk.as_secs());
+    Ok(json_reply(status, format!(r#"{{"transferId":"{id}","ttlSec":{seconds}}}"#)))
+}
+
+/// `PUT …/chunks/{n}`.
+pub(crate) async fn put_chunk(mut ctx: Context) -> Result<HttpResponse, Error> {
+    let charge = ctx.admit(ctx.tier())?;
+    let target = transfer_of(&ctx)?;
+    let index = index_of(ctx.parameter("n"))?;
+    if index >= TRANSFER_CHUNKS_MAX {
+        return Err(Code::InvalidInput.into());
+    }
+    let promised = body::promised(&ctx.request)?;
+    let bytes = ctx.body(CHUNK_BYTES_MAX).await?;
+    let digest = Digest::of(&bytes);
+    if promised.is_some_and(|promised| promised != digest) {
+        return Err(Code::DigestMismatch.into());
+    }
+    let (encoding, body) = (Encoding::Base64, Body::new(bytes));
+    let action = Action::Put { index, total: None, digest, encoding, body };
+    match change(&ctx, target, charge, action).await {
+        Ok(transfer::Outcome::Stored) => {
+            ctx.shared.metrics.chunks_stored.increment(1);
+            Ok(json_reply(StatusCode::CREATED, r#"{"status":"stored"}"#))
+        }
+        Ok(transfer::Outcome::Duplicate) => Ok(duplicate()),
+        Ok(_) => Err(Code::Internal.into()),
+        // A delivered chunk may be stored still; the same bytes again are a retry, not a conflict.
+        Err(service::Error::Refused(Refusal::Transfer(transfer::Refusal::Delivered))) => {
+            let stored = ctx.look(query::Chunk(target.key, index)).await?;
+            match stored {
+                Some((_, stored, _)) if stored == digest => Ok(duplicate()),
+                Some(_) | None => Err(Code::ChunkConflict.into()),
+            }
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn duplicate() -> HttpResponse {
+    fixed(r#"{"status":"stored","duplicate":true}"#)
+}
+
+/// `GET …/transfers/{id}`.
+pub(crate) async fn get(ctx: Context) -> Result<HttpResponse, Error> {
+    ctx.pay(ctx.tier())?;
+    let target = transfer_of(&ctx)?;
+    let (view, now_ms) = ctx.look((query::Transfer(target.key), query::Now)).await?;
+    let view = view.ok_or(Code::NotFound)?;
+    let ttl_ms = u64::from(millis(ctx.services().terms.ttl.chunk));
+    keep_alive(ctx.services(), target, late(&view, ttl_ms, now_ms));
+    Ok(ok(&json!({
+        "totalChunks": view.total,
+        "received": view.received,
+        "delivered": view.delivered,
+        "acknowledged": view.acknowledged,
+        "expiresAt": view.expires_ms,
+    })))
+}
+
+/// `GET …/chunks/{n}`.
+pub(crate) async fn get_chunk(ctx: Context) -> Result<HttpResponse, Error> {
+    ctx.pay(ctx.tier())?;
+    let target = transfer_of(&ctx)?;
+    let index = index_of(ctx.parameter("n"))?;
+    let ttl_ms = u64::from(millis(ctx.services().terms.ttl.chunk));
+    let transfer = (query::Transfer(target.key), query::Now);
+    let (chunk, (view, now_ms)) = ctx.look((query::Chunk(target.key, index), transfer)).await?;
+    let late = view.is_some_and(|view| late(&view, ttl_ms, now_ms));
+    let (_, digest, body) = chunk.ok_or(Code::NotFound)?;
+    keep_alive(ctx.services(), target, late);
+    let mut response = HttpResponse::with_body(StatusCode::OK, BoxBody::new(body.bytes().clone()));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    headers.insert(CONTENT_DIGEST, digest::header(&digest));
+    Ok(response)
+}
+
+/// `POST …/ack`.
+pub(crate) async fn ack(ctx: Context) -> Result<HttpResponse, Error> {
+    end(&ctx, Action::Acknowledge { existing: true }, r#"{"ok":true}"#).await
+}
+
+/// `DELETE …/transfers/{id}`.
+pub(crate) async fn delete(ctx: Context) -> Result<HttpResponse, Error> {
+    end(&ctx, Action::Discard, r#"{"status":"deleted"}"#).await
+}
+
+async fn end(ctx: &Context, action: Action, done: &'static str) -> Result<HttpResponse, Error> {
+    let charge = ctx.admit(ctx.tier())?;
+    let target = transfer_of(ctx)?;
+    match change(ctx, target, charge, action).await? {
+        transfer::Outcome::Absent => Err(Code::NotFound.into()),
+        _ => Ok(fixed(done)),
+    }
+}
+
+async fn change(
+    ctx: &Context,
+    target: StateKey,
+    charge: Option<Charge>,
+    action: Action,
+) -> Result<transfer::Outcome, service::Error> {
+    let ttl_ms = millis(ctx.services().terms.ttl.chunk);
+    let op = Op::Transfer(transfer::Op { key: target.key, ttl_ms, action });
+    match ctx.change(charge, None, op).await? {
+        Outcome::Transfer(outcome) => Ok(outcome),
+        _ => Err(service::Error::Unexpected),
+    }
+}
+
+/// The transfer that the path names; what can't be an id is nobody's.
+fn transfer_of(ctx: &Context) -> Result<StateKey, Error> {
+    let target = storage_keys::transfer_of_id(ctx.parameter("id")).ok_or(Code::NotFound)?;
+    ctx.about(&target);
+    Ok(target)
+}
+
+fn index_of(text: &str) -> Result<u16, Error> {
+    let digits = (1..=5).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
+    if !digits {
+        return Err(Code::NotFound.into());
+    }
+    Ok(text.parse().unwrap_or(u16::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn opening_is_checked() {
+        let open = |body: &str| {
+            let open: Open<'_> = serde_json::from_str(body).unwrap();
+            open.check().map(|(_, total)| total)
+        };
+        assert_eq!(open(r#"{"pin":"p","passwordHash":"h","totalChunks":2048}"#), Ok(2048));
+        for missing in [
+            r#"{"passwordHash":"h","totalChunks":1}"#,
+            r#"{"pin":"p","totalChunks":1}"#,
+            r#"{"pin":"p","passwordHash":"h"}"#,
+            r#"{"pin":"p","passwordHash":"h","totalChunks":"1"}"#,
+        ] {
+            assert_eq!(open(missing), Err(Code::MissingFields), "{missing}");
+        }
+        for total in ["0", "2049", "1.5", "-1"] {
+            let body = format!(r#"{{"pin":"p","passwordHash":"h","totalChunks":{total}}}"#);
+            assert_eq!(open(&body), Err(Code::InvalidInput), "{total}");
+        }
+    }
+
+    #[test]
+    fn an_index_is_digits() {
+        let index = |n: &str| index_of(n).map_err(|error| error.code);
+        assert_eq!(index("0"), Ok(0));
+        assert_eq!(index("2047"), Ok(2047));
+        assert_eq!(index("99999"), Ok(u16::MAX));
+        for bad in ["", "-1", "+1", "1.0", "x", "100000"] {
+            assert_eq!(index(bad), Err(Code::NotFound), "{bad}");
+        }
+    }
+}

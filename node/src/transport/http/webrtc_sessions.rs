@@ -1,0 +1,294 @@
+//! Sessions: one WebRTC offer and its answer. Inside they are called negotiations.
+
+use std::time::Duration;
+
+use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
+use bytes::Bytes;
+use conclave_cluster::state;
+use conclave_cluster::state::allowance::Charge;
+use conclave_cluster::state::body::Body;
+use conclave_cluster::state::command::Op;
+use conclave_cluster::state::limits::ENVELOPE_BYTES_MAX;
+use conclave_cluster::state::negotiation::{self, Action, Envelope, Outcome as Negotiated, Resolved, Role};
+use conclave_cluster::state::outcome::Outcome;
+use serde::Deserialize;
+use uuid::Uuid;
+
+use crate::access::tier_limits::millis;
+use crate::actors::StateKey;
+use crate::json_field::{Integer, Raw, Text, chars, is_portable};
+use crate::service::name_lengths::SESSION_PIN_CHARS_MAX;
+use crate::service::storage_keys;
+use crate::transport::request::context::Context;
+use crate::transport::request::error::{Code, Error, Extra};
+use crate::transport::request::reply::{fixed, json};
+use crate::transport::request::wait::Patience;
+use crate::transport::request::{body, query};
+
+const ENVELOPE_VERSION: i64 = 1;
+
+#[derive(Debug, Default, Deserialize)]
+struct Create<'a> {
+    #[serde(borrow, default)]
+    pin: Text<'a>,
+}
+
+impl Create<'_> {
+    /// The pin, if one is asked for.
+    fn pin(&self) -> Result<Option<&str>, Code> {
+        match &self.pin {
+            Text::Absent => Ok(None),
+            Text::String(pin) if pin.is_empty() => Ok(None),
+            Text::String(pin) if chars(pin) <= SESSION_PIN_CHARS_MAX => Ok(Some(pin)),
+            Text::String(_) | Text::Other => Err(Code::InvalidInput),
+        }
+    }
+}
+
+/// `POST /api/v1/sessions`.
+pub(crate) async fn create(mut ctx: Context) -> Result<HttpResponse, Error> {
+    let charge = ctx.admit(ctx.tier())?;
+    let body = ctx.json().await?;
+    // Existing clients that want no pin may send no body at all.
+    let parsed: Create<'_> = if body.is_empty() { Create::default() } else { body::parse(&body)? };
+    let pin = parsed.pin()?.map(storage_keys::pin);
+    let id = Uuid::new_v4();
+    let target = storage_keys::negotiation(id);
+    ctx.about(&target);
+    let action = Action::Create { id: id.as_u128(), pin };
+    match negotiation(&ctx, target, charge, action).await? {
+        Negotiated::Created | Negotiated::Stored | Negotiated::Deleted => {
+            let seconds = ctx.services().terms.ttl.session.as_secs();
+            Ok(json(StatusCode::OK, format!(r#"{{"sessionId":"{id}","ttlSec":{seconds}}}"#)))
+        }
+    }
+}
+
+/// `GET /api/v1/sessions/resolve?pin=`.
+pub(crate) async fn resolve(ctx: Context) -> Result<HttpResponse, Error> {
+    let Some(pin) = query::param(&ctx.request, "pin")?.filter(|pin| !pin.is_empty()) else {
+        ctx.pay(ctx.tier())?;
+        return Err(Code::MissingPin.into());
+    };
+    let key = storage_keys::pin(&pin);
+    let found = ctx.look_up(state::query::Resolve(key), |resolved| match resolved {
+        Resolved::Live(id) => Ok(Uuid::from_u128(id)),
+        Resolved::Expired => Err(Code::PinExpired),
+        Resolved::Unknown => Err(Code::PinNotFound),
+    });
+    let id = found.await??;
+    ctx.about(&storage_keys::negotiation(id));
+    Ok(json(StatusCode::OK, format!(r#"{{"sessionId":"{id}"}}"#)))
+}
+
+/// An envelope as it arrives.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Sealed<'a> {
+    #[serde(borrow, default)]
+    version: Raw<'a>,
+    #[serde(borrow, default)]
+    session_id: Text<'a>,
+    #[serde(borrow, default)]
+    nonce: Text<'a>,
+    #[serde(borrow, default)]
+    ct: Text<'a>,
+}
+
+impl Sealed<'_> {
+    /// Whether the four fields that every envelope has are in order. What else it has is its sender's.
+    fn check(&self, session: Uuid) -> Result<(), Code> {
+        let sized = |text: &Text<'_>, least: usize, most: usize| {
+            text.filled().is_some_and(|text| (least..=most).contains(&chars(text)))
+        };
+        let ours = self.session_id.filled().and_then(|id| id.parse().ok()) == Some(session);
+        let valid = self.version.integer() == Integer::Is(ENVELOPE_VERSION)
+            && ours
+            && sized(&self.nonce, 12, 32)
+            && sized(&self.ct, 16, 65_536);
+        if valid { Ok(()) } else { Err(Code::InvalidEnvelope) }
+    }
+}
+
+/// An envelope as it is kept: letter by letter as it was sent, if every reader can read it.
+fn kept(body: Bytes, session: Uuid) -> Result<Bytes, Error> {
+    if body.len() > ENVELOPE_BYTES_MAX {
+        return Err(Error::from(Code::PayloadTooLarge).with(Extra::Limit(ENVELOPE_BYTES_MAX)));
+    }
+    body::parse::<Sealed<'_>>(&body)?.check(session)?;
+    if !str::from_utf8(&body).is_ok_and(is_portable) {
+        return Err(Code::InvalidEnvelope.into());
+    }
+    Ok(body)
+}
+
+/// `POST …/offer`.
+pub(crate) async fn put_offer(ctx: Context) -> Result<HttpResponse, Error> {
+    put(ctx, Role::Offer).await
+}
+
+/// `POST …/answer`.
+pub(crate) async fn put_answer(ctx: Context) -> Result<HttpResponse, Error> {
+    put(ctx, Role::Answer).await
+}
+
+async fn put(mut ctx: Context, role: Role) -> Result<HttpResponse, Error> {
+    let charge = ctx.admit(ctx.tier())?;
+    let (session, target) = session(&ctx)?;
+    let body = ctx.json().await?;
+    let envelope = Body::new(kept(body, session)?);
+    match negotiation(&ctx, target, charge, Action::Put { role, envelope }).await? {
+        Negotiated::Created | Negotiated::Stored | Negotiated::Deleted => {
+            let seconds = ctx.services().terms.ttl.session.as_secs();
+            Ok(json(StatusCode::OK, format!(r#"{{"status":"ok","ttlSec":{seconds}}}"#)))
+        }
+    }
+}
+
+/// `GET …/offer`.
+pub(crate) async fn get_offer(ctx: Context) -> Result<HttpResponse, Error> {
+    get(&ctx, Role::Offer).await
+}
+
+/// `GET …/answer`.
+pub(crate) async fn get_answer(ctx: Context) -> Result<HttpResponse, Error> {
+    get(&ctx, Role::Answer).await
+}
+
+async fn get(ctx: &Context, role: Role) -> Result<HttpResponse, Error> {
+    ctx.pay(ctx.tier())?;
+    let wait: Duration = query::wait(&ctx.request)?;
+    let (_, target) = session(ctx)?;
+    let mut patience = Patience::new(ctx, target, wait).await?;
+    let envelope = state::query::Envelope(target.key, role);
+    let mut seen = ctx.look(envelope).await?;
+    loop {
+        match seen {
+            Envelope::Present(envelope) => return Ok(json(StatusCode::OK, envelope_body(envelope.bytes()))),
+            Envelope::Expired => return Err(Code::SessionExpired.into()),
+            Envelope::Missing => {
+                if !patience.another_look().await {
+                    return Err(Code::NotFound.into());
+                }
+            }
+        }
+        seen = ctx.services().cluster.read_stale(envelope);
+    }
+}
+
+fn envelope_body(envelope: &[u8]) -> Vec<u8> {
+    [br#"{"envelope":"#, envelope, b"}"].concat()
+}
+
+/// `DELETE …/{sessionId}`.
+pub(crate) async fn delete(ctx: Context) -> Result<HttpResponse, Error> {
+    let charge = ctx.admit(ctx.tier())?;
+    let (_, target) = session(&ctx)?;
+    match negotiation(&ctx, target, charge, Action::Delete).await? {
+        Negotiated::Created | Negotiated::Stored | Negotiated::Deleted => {
+            Ok(fixed(r#"{"status":"deleted"}"#))
+        }
+    }
+}
+
+/// The session that the path names. An id that can't be one is answered as one that is gone.
+fn session(ctx: &Context) -> Result<(Uuid, StateKey), Error> {
+    let id = ctx.parameter("id").parse::<Uuid>().map_err(|_| Code::SessionExpired)?;
+    let target = storage_keys::negotiation(id);
+    ctx.about(&target);
+    Ok((id, target))
+}
+
+async fn negotiation(
+    ctx: &Context,
+    target: StateKey,
+    charge: Option<Charge>,
+    action: Action,
+) -> Result<Negotiated, Error> {
+    let ttl_ms = millis(ctx.services().terms.ttl.session);
+    let op = Op::Negotiation(negotiation::Op { key: target.key, ttl_ms, action });
+    match ctx.change(charge, None, op).await? {
+        Outcome::Negotiation(outcome) => Ok(outcome),
+        _ => Err(Code::Internal.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const ID: Uuid = Uuid::from_u128(7);
+
+    fn keep(text: &str) -> Result<String, Code> {
+        let kept = kept(Bytes::copy_from_slice(text.as_bytes()), ID).map_err(|error| error.code)?;
+        Ok(String::from_utf8(kept.to_vec()).unwrap())
+    }
+
+    fn judged(value: &serde_json::Value) -> Result<(), Code> {
+        keep(&value.to_string()).map(drop)
+    }
+
+    fn envelope(nonce: usize, ct: usize) -> serde_json::Value {
+        json!({
+            "version": 1,
+            "sessionId": ID.to_string(),
+            "nonce": "n".repeat(nonce),
+            "ct": "c".repeat(ct),
+        })
+    }
+
+    #[test]
+    fn a_valid_envelope_is_kept_letter_by_letter() {
+        let ct = "c".repeat(16);
+        let text = format!(
+            r#"{{ "more": {{"x":[1.50,"\u00e4"]}},"version":1.0,"sessionId":"{ID}","nonce":"nnnnnnnnnnnn","ct":"{ct}"}}"#
+        );
+        assert_eq!(keep(&text), Ok(text.clone()));
+        assert_eq!(judged(&envelope(32, 65_536)), Ok(()));
+        for bad in [r#""\ud800""#, "1e400", &"[".repeat(65)] {
+            let closing = "]".repeat(bad.matches('[').count());
+            let text = text.replace("1.50", &format!("{bad}{closing}"));
+            assert_eq!(keep(&text), Err(Code::InvalidEnvelope), "{text}");
+        }
+    }
+
+    #[test]
+    fn envelopes_are_checked() {
+        for (nonce, ct) in [(11, 16), (33, 16), (12, 15), (12, 65_537)] {
+            assert_eq!(judged(&envelope(nonce, ct)), Err(Code::InvalidEnvelope), "{nonce} {ct}");
+        }
+        for (field, value) in [
+            ("version", json!(2)),
+            ("version", json!("1")),
+            ("sessionId", json!(Uuid::from_u128(8).to_string())),
+            ("sessionId", json!(7)),
+            ("nonce", json!(null)),
+            ("ct", json!(["c"])),
+        ] {
+            let mut bad = envelope(12, 16);
+            bad[field] = value;
+            assert_eq!(judged(&bad), Err(Code::InvalidEnvelope), "{field}");
+        }
+    }
+
+    #[test]
+    fn a_pin_is_wished_or_not() {
+        let pin = |body: &str| {
+            let parsed: Create<'_> = serde_json::from_str(body).unwrap();
+            parsed.pin().map(|pin| pin.map(str::to_owned))
+        };
+        assert_eq!(pin("{}"), Ok(None));
+        assert_eq!(pin(r#"{"pin":null}"#), Ok(None));
+        assert_eq!(pin(r#"{"pin":"1234"}"#), Ok(Some("1234".to_owned())));
+        assert_eq!(pin(r#"{"pin":1234}"#), Err(Code::InvalidInput));
+        assert_eq!(pin(&format!(r#"{{"pin":"{}"}}"#, "1".repeat(65))), Err(Code::InvalidInput));
+    }
+
+    #[test]
+    fn an_envelope_stands_in_its_answer_as_it_was_kept() {
+        assert_eq!(envelope_body(br#"{"ct":"x"}"#), br#"{"envelope":{"ct":"x"}}"#);
+    }
+}

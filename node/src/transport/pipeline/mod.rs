@@ -1,0 +1,14 @@
+//! What every request passes, whichever transport it is for.
+//!
+//! Start with `routes`, the table of everything that is served. Then `router` (path to row), `entry_checks` (before every
+//! handler) and `middleware` (what happens to every request).
+
+mod app;
+mod entry_checks;
+mod middleware;
+mod not_ready;
+mod router;
+mod routes;
+
+pub use app::{Pipeline, app};
+pub use not_ready::waiting;

@@ -1,0 +1,165 @@
+//! What stands between a request and the handlers: who it comes from, and what it may touch.
+//!
+//! Whoever opens a long-lived connection calls, before the upgrade and in this order:
+//!
+//! 1. [`enter`], which counts it: keep the [`ConnectionPermit`] as long as the connection;
+//! 2. [`authenticate`], which looks at the credential and redeems a ticket.
+//!
+//! The origin has been looked at before any handler runs.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Instant;
+
+use actix_web::http::header::{HOST, X_FORWARDED_FOR};
+use actix_web::{HttpMessage as _, HttpRequest};
+use conclave_cluster::state::id::Key;
+use conclave_cluster::state::leader_rules::Owner;
+
+use super::app_state::AppState;
+use super::cors::Own;
+use super::error::{Code, Error};
+use crate::access::admission::ConnectionPermit;
+use crate::access::bearer::{self, Shown};
+use crate::access::client_certificate::Certificate;
+use crate::access::{Credential, client, forwarded_header};
+use crate::admission::client_identity::Client;
+use crate::listener::Secured;
+use crate::service::tickets;
+
+/// The client, as allowances and admission count it.
+pub fn client(shared: &AppState, request: &HttpRequest) -> Key {
+    client::key(address(shared, request))
+}
+
+/// On whose account it stores.
+pub fn owner(shared: &AppState, request: &HttpRequest, credential: &Credential) -> Owner {
+    client::owner(address(shared, request), credential.subject)
+}
+
+/// The client, as this node's shares count it.
+pub fn sharer(shared: &AppState, request: &HttpRequest) -> Client {
+    Client::of(address(shared, request))
+}
+
+fn address(shared: &AppState, request: &HttpRequest) -> IpAddr {
+    let peer = request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
+    let (headers, trusted) = (request.headers(), &shared.options.trusted_proxies);
+    // One of the two, since a proxy that writes one of them hands on the other as its client wrote it.
+    if headers.contains_key(X_FORWARDED_FOR) {
+        let lines = headers.get_all(X_FORWARDED_FOR).map(|line| line.as_bytes());
+        client::address(peer, client::forwarded_for(lines), trusted)
+    } else {
+        client::address(peer, forwarded_header::hops(headers), trusted)
+    }
+}
+
+/// Counts a long-lived connection in.
+///
+/// # Errors
+/// 429 `rate_limit_exceeded` if the client opens or holds too many, 503 `overloaded` if this node does; both say when
+/// to come back.
+pub fn enter(shared: &AppState, request: &HttpRequest) -> Result<ConnectionPermit, Error> {
+    Ok(shared.options.access.limiter.enter(client(shared, request), Instant::now())?)
+}
+
+/// The credential of whoever opens a long-lived connection, wherever the request carries it: a token in `Authorization`,
+/// among the offered protocols or in `?token=`, or a ticket in `?ticket=`, which is used up by this. Without one it is
+/// [`Credential::anonymous`], unless credentials are required.
+///
+/// # Errors
+/// 401 `unauthorized` if it is missing or worth nothing; 503 if the cluster cannot redeem a ticket now.
+pub async fn authenticate(shared: &AppState, request: &HttpRequest) -> Result<Credential, Error> {
+    if let Some(signed) = request.extensions().get::<Credential>() {
+        return Ok(signed.clone());
+    }
+    let access = &shared.options.access;
+    let credential = match bearer::anywhere(request) {
+        Shown::Ticket(ticket) => {
+            tickets::redeem(&shared.services, &ticket).await?.ok_or(Code::Unauthorized)?
+        }
+        shown => match token(shared, shown, certified(request.conn_data()))? {
+            Some(credential) => return Ok(credential),
+            None => Credential::anonymous(),
+        },
+    };
+    // A ticket outlives neither its credential nor the word of who revoked it.
+    let worthless = !access.auth.holds(&credential, shared.services.now_ms());
+    if worthless || (access.auth.is_required() && credential.is_anonymous()) {
+        return Err(Code::Unauthorized.into());
+    }
+    Ok(credential)
+}
+
+/// The credential of a single request, if it shows one or must.
+pub(crate) fn check(shared: &AppState, request: &HttpRequest) -> Result<Option<Credential>, Error> {
+    token(shared, bearer::header(request.headers()), certified(request.conn_data()))
+}
+
+/// Whether a request came over TLS: to this node, or to a proxy that is trusted and says so.
+pub(crate) fn is_secure(shared: &AppState, request: &HttpRequest) -> bool {
+    if request.conn_data::<Secured>().is_some() {
+        return true;
+    }
+    if !is_proxied(shared, request) {
+        return false;
+    }
+    // The nearest proxy's word is the last.
+    let said = request.headers().get_all("x-forwarded-proto").last().and_then(|line| line.to_str().ok());
+    let nearest = said.and_then(|line| line.rsplit(',').next()).map(str::trim).map(str::to_owned);
+    let scheme = nearest.or_else(|| forwarded_header::nearest(request.headers(), "proto"));
+    scheme.is_some_and(|scheme| ["https", "wss"].iter().any(|it| scheme.eq_ignore_ascii_case(it)))
+}
+
+/// The origin of the pages that are served under the address a request was sent to.
+pub(crate) fn own(shared: &AppState, request: &HttpRequest) -> Option<Own> {
+    let scheme = if is_secure(shared, request) { "https" } else { "http" };
+    let said = forwarded_header::nearest(request.headers(), "host").filter(|_| is_proxied(shared, request));
+    let host = || request.headers().get(HOST)?.to_str().ok().map(str::to_owned);
+    Some(Own { scheme, authority: said.or_else(host)? })
+}
+
+/// Whether a proxy that is trusted handed the request on.
+fn is_proxied(shared: &AppState, request: &HttpRequest) -> bool {
+    let peer = request.peer_addr().map(|peer| peer.ip().to_canonical());
+    peer.is_some_and(|peer| shared.options.trusted_proxies.iter().any(|network| network.contains(peer)))
+}
+
+/// The credential that a client's certificate is.
+fn certified(certificate: Option<&Certificate>) -> Option<Credential> {
+    certificate?.credential()
+}
+
+fn token(
+    shared: &AppState,
+    shown: Shown,
+    certified: Option<Credential>,
+) -> Result<Option<Credential>, Error> {
+    let auth = &shared.services.auth;
+    if let Some(credential) = certified.filter(|_| shown == Shown::Nothing || !auth.is_enabled()) {
+        // The certificate was looked at when the connection was opened.
+        let holds = auth.holds(&credential, shared.services.now_ms());
+        return if holds { Ok(Some(credential)) } else { Err(Code::Unauthorized.into()) };
+    }
+    if !auth.is_enabled() {
+        // Clients of servers that ask for credentials may send theirs everywhere.
+        return Ok(None);
+    }
+    match shown {
+        Shown::Nothing if !auth.is_required() => Ok(None),
+        Shown::Nothing | Shown::Unclear | Shown::Ticket(_) => Err(Code::Unauthorized.into()),
+        Shown::Token(token) => Ok(Some(auth.verify(&token, shared.services.now_ms())?)),
+    }
+}
+
+/// The credential that was looked at before the handler ran.
+pub(crate) fn credential(request: &HttpRequest) -> Credential {
+    request.extensions().get::<Credential>().cloned().unwrap_or_else(Credential::anonymous)
+}
+
+/// Refuses unless the credential covers it. Nobody in particular may do everything.
+pub(crate) fn shown(request: &HttpRequest, covers: impl FnOnce(&Credential) -> bool) -> Result<(), Error> {
+    match request.extensions().get::<Credential>() {
+        Some(credential) if !covers(credential) => Err(Code::Forbidden.into()),
+        Some(_) | None => Ok(()),
+    }
+}

@@ -1,0 +1,83 @@
+//! `GET /api/v1/socket`: who may have a socket, before it is one.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+
+use super::upgrade::{self, HandshakeError};
+use super::{Sockets, echo, session};
+use crate::access::Scope;
+use crate::service::Caller;
+use crate::service::name_lengths::ROOM_CHARS_MAX;
+use crate::transport::request::authenticate;
+use crate::transport::request::context::Context;
+use crate::transport::request::error::{Code, Error, Extra};
+
+/// Gives every message back as it came: for testing conformance.
+pub(crate) async fn echo(mut ctx: Context) -> Result<HttpResponse, Error> {
+    let payload = ctx.payload()?;
+    let (sockets, admitted) = (sockets(&ctx)?, authenticate::enter(&ctx.shared, &ctx.request)?);
+    let (response, ends) = upgrade::open(&sockets, &ctx.request, payload, admitted, None)?;
+    actix_web::rt::spawn(echo::run(ends));
+    Ok(response)
+}
+
+/// `GET /api/v1/socket`.
+pub(crate) async fn socket(mut ctx: Context) -> Result<HttpResponse, Error> {
+    // In the order of what it costs: a ticket is used up only by who would get in.
+    upgrade::check(&ctx.request)?;
+    let asked = Asked::of(&ctx.request)?;
+    let payload = ctx.payload()?;
+    let (shared, request) = (&ctx.shared, &ctx.request);
+    let admitted = authenticate::enter(shared, request)?;
+    let credential = authenticate::authenticate(shared, request).await?;
+    if !credential.may(Scope::Socket) || asked.room.as_deref().is_some_and(|room| !credential.may_join(room))
+    {
+        return Err(Code::Forbidden.into());
+    }
+    let flow = shared.options.shares.sockets.clone();
+    let flow = flow.map(|flow| (flow, authenticate::sharer(shared, request)));
+    let sockets = sockets(&ctx)?;
+    let (response, ends) = upgrade::open(&sockets, request, payload, admitted, flow)?;
+    let owner = authenticate::owner(shared, request, &credential);
+    let caller = Caller::new(authenticate::client(shared, request), owner, None);
+    let opened = session::Context { credential, caller, room: asked.room, volatile: asked.volatile };
+    actix_web::rt::spawn(session::run(ends, shared.services.clone(), Sockets::clone(&sockets), opened));
+    Ok(response)
+}
+
+fn sockets(ctx: &Context) -> Result<web::Data<Sockets>, Error> {
+    ctx.request.app_data::<web::Data<Sockets>>().cloned().ok_or_else(|| Code::Internal.into())
+}
+
+/// What the URL asks for.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Asked {
+    room: Option<String>,
+    volatile: bool,
+}
+
+impl Asked {
+    fn of(request: &HttpRequest) -> Result<Self, Error> {
+        let query = web::Query::<Vec<(String, String)>>::from_query(request.query_string());
+        let mut asked = Self::default();
+        for (name, value) in query.map_err(|_| Code::InvalidInput)?.into_inner() {
+            match name.as_str() {
+                "room" if asked.room.is_none() && (1..=ROOM_CHARS_MAX).contains(&value.chars().count()) => {
+                    asked.room = Some(value);
+                }
+                "room" => return Err(Code::InvalidInput.into()),
+                "volatile" => asked.volatile = value == "1",
+                _ => {}
+            }
+        }
+        Ok(asked)
+    }
+}
+
+impl From<HandshakeError> for Error {
+    fn from(error: HandshakeError) -> Self {
+        match error {
+            HandshakeError::NoUpgrade => Self::from(Code::UpgradeRequired).with(Extra::Upgrade),
+            HandshakeError::Malformed => Code::InvalidInput.into(),
+        }
+    }
+}

@@ -1,0 +1,342 @@
+//! What a socket means, whatever its encoding: a session, a mailbox, a room, watches.
+//!
+//! One task a socket. It takes one message after another, so that a client's requests are carried out in the order in
+//! which they came; only what is said (publishes, signals) does not wait for what was said before, but goes to the
+//! cluster right behind it. The task does not belong to the connection's actor, and so ends a session properly though
+//! the connection broke.
+
+mod lifecycle;
+mod mail;
+mod room_membership;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use conclave_cluster::state::allowance::{Charge, Tier};
+use conclave_cluster::state::command::Op;
+use conclave_cluster::state::id::Key;
+use conclave_cluster::state::leader_rules::Owner;
+use conclave_cluster::state::outcome::{Outcome, Refusal};
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesOrdered;
+use tokio::time::{Instant, sleep_until};
+
+use super::Sockets;
+use super::close::{Code as Close, Reason};
+use super::connections::{ConnectionEntry, Encoding};
+use super::inbound_queue::Message;
+use super::operations::Code;
+use super::outbound_queue::{Frame, OutboundQueue};
+use super::room_event_writer::Wire;
+use super::upgrade::Ends;
+use super::watches::Watches;
+use super::{json_session, sigma_flatbuffers};
+use crate::access::Credential;
+use crate::actors::Watch;
+use crate::actors::room::Presence;
+use crate::service::peer_claim::Claim;
+use crate::service::{self, Caller, Services};
+use lifecycle::Identity;
+pub(super) use room_membership::price;
+
+/// Publishes and signals of one socket that are on their way.
+const FLIGHTS_MAX: usize = 32;
+/// Signals, or messages of history, that are taken from the replica at a time, and their bytes. They must fit into the
+/// second half of the smallest queue that can be configured, with what the room's actor adds when a member meets the
+/// others, and in the longest spelling.
+const BATCH_MAX: usize = 32;
+const BATCH_BYTES_MAX: usize = 96 << 10;
+/// Breaches of the encoding after which a client is no longer listened to.
+const VIOLATIONS_MAX: u32 = 10;
+
+/// Of the heartbeats of one connection at most one in this time is answered.
+const HEARTBEAT_EVERY: Duration = Duration::from_secs(1);
+
+/// A client whose allowance is spent is looked at again within these times.
+const RENEWAL_MIN: Duration = Duration::from_millis(50);
+const RENEWAL_MAX: Duration = Duration::from_secs(1);
+
+/// How a socket came in.
+#[derive(Debug, Clone)]
+pub(crate) struct Context {
+    /// What it may touch.
+    pub(crate) credential: Credential,
+    /// Whom allowances count, and on whose account it stores.
+    pub(crate) caller: Caller,
+    /// `?room=`.
+    pub(crate) room: Option<String>,
+    /// `?volatile=1`.
+    pub(crate) volatile: bool,
+}
+
+impl Context {
+    /// A socket may show its credential after it was opened.
+    pub(super) fn show(&mut self, credential: Credential) {
+        if let Some(client) = credential.subject {
+            self.caller.owner = Owner { client, network: None };
+        }
+        self.credential = credential;
+    }
+}
+
+/// One socket's session.
+pub(super) struct Session {
+    pub(super) services: Arc<Services>,
+    pub(super) sockets: Sockets,
+    pub(super) entry: Arc<ConnectionEntry>,
+    pub(super) outbound: OutboundQueue,
+    pub(super) context: Context,
+    pub(super) identity: Option<Identity>,
+    pub(super) peer: Option<Held>,
+    pub(super) room: Option<Entered>,
+    pub(super) watches: Watches,
+    flights: FuturesOrdered<Flight>,
+    violations: u32,
+    /// A message that waits until the client's allowance is renewed; nothing after it is read.
+    deferred: Option<(Instant, Message)>,
+    /// When a heartbeat was last answered.
+    beaten: Option<Instant>,
+    over: bool,
+}
+
+/// Something on its way, and the answer that it will have, if it is answered.
+pub(super) type Flight = Pin<Box<dyn Future<Output = Option<Frame>>>>;
+
+/// The mailbox that is pushed here.
+pub(super) struct Held {
+    /// The peer id.
+    pub(super) name: String,
+    claim: Claim,
+    bell: Watch,
+    pushed: u64,
+    /// Whether something may wait that was not pushed.
+    dirty: bool,
+    invite: Option<(String, Instant)>,
+}
+
+/// The room that this is in.
+pub(super) struct Entered {
+    /// The room's name.
+    pub(super) name: Arc<str>,
+    pub(super) key: Key,
+    pub(super) epoch: u64,
+    presence: Presence,
+    encoding: Wire,
+    /// The last offset that was read, while the member still catches up by itself.
+    behind: Option<u64>,
+}
+
+/// What coming into a room amounts to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Entry {
+    pub(super) epoch: u64,
+    /// The last offset given.
+    pub(super) offset: u64,
+    /// The client is told what comes after this one.
+    pub(super) after: u64,
+    /// Whether nothing is missing; `None` if nothing was asked for.
+    pub(super) recovered: Option<bool>,
+}
+
+/// Runs until the connection has ended, and lets the session go.
+///
+/// What is done now and then is boxed: a socket waits most of its life, and else it would keep room for all of it.
+pub(crate) async fn run(ends: Ends, services: Arc<Services>, sockets: Sockets, context: Context) {
+    let Ends { mut messages, entry } = ends;
+    let outbound = entry.outbound().clone();
+    let mut lapses = services.lease.lapses();
+    let mut changes = services.auth.changes();
+    let mut session = Session {
+        services,
+        sockets,
+        entry,
+        outbound,
+        context,
+        identity: None,
+        peer: None,
+        room: None,
+        watches: Watches::default(),
+        flights: FuturesOrdered::new(),
+        violations: 0,
+        deferred: None,
+        beaten: None,
+        over: false,
+    };
+    loop {
+        let expiry = session.expiry();
+        let (renewal, overdue) = (session.renewal(), session.overdue());
+        let wants_room = !session.over && session.wants_room();
+        tokio::select! {
+            biased;
+            alive = rung(session.identity.as_mut().map(|identity| &mut identity.bell)) => Box::pin(session.looked_up(alive)).await,
+            Some(frame) = session.flights.next() => session.say(frame),
+            alive = rung(session.peer.as_mut().map(|peer| &mut peer.bell)) => Box::pin(session.mail(alive)).await,
+            room = session.outbound.room(), if wants_room => match room {
+                true => Box::pin(session.refill()).await,
+                false => session.over = true,
+            },
+            text = session.watches.next(&session.services.registry, &session.services.cluster), if !session.watches.is_empty() => {
+                session.say(text.map(Frame::Text));
+            }
+            () = until(expiry) => session.judge(),
+            Ok(()) = changes.changed() => session.judge(),
+            Ok(()) = lapses.changed() => Box::pin(session.attach_anew()).await,
+            () = until(session.deferred.as_ref().map(|(at, _)| *at)) => Box::pin(session.hear_deferred()).await,
+            () = until(renewal) => Box::pin(session.renew_invite()).await,
+            () = until(overdue) => session.beat(),
+            message = messages.recv(), if session.flights.len() < FLIGHTS_MAX && session.deferred.is_none() => match message {
+                Some(message) => Box::pin(session.hear(message)).await,
+                None => break,
+            },
+        }
+    }
+    Box::pin(session.let_go()).await;
+}
+
+async fn rung(bell: Option<&mut Watch>) -> bool {
+    match bell {
+        Some(bell) => bell.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Taking turns.
+impl Session {
+    async fn hear(&mut self, message: Message) {
+        if self.over {
+            return;
+        }
+        let encoding = match message {
+            Message::Text(_) | Message::Limited { .. } | Message::Oversized { binary: false, .. } => {
+                Encoding::Json
+            }
+            Message::Binary(_) | Message::Oversized { binary: true, .. } => Encoding::FlatBuffers,
+        };
+        match self.entry.encoding() {
+            Encoding::Undecided => self.entry.decide(encoding),
+            decided if decided == encoding => {}
+            _ => return self.end(Reason::new(Close(1003), "another message encoding was negotiated")),
+        }
+        match message {
+            Message::Text(text) => json_session::hear(self, &text).await,
+            Message::Binary(bytes) => sigma_flatbuffers::hear(self, bytes).await,
+            Message::Oversized { binary: true, .. } => {
+                sigma_flatbuffers::breach(self, "the frame is too long")
+            }
+            Message::Oversized { binary: false, id } => {
+                json_session::refuse(self, &id, Code::PayloadTooLarge).await
+            }
+            Message::Limited { id } => json_session::refuse(self, &id, Code::RateLimited).await,
+        }
+    }
+
+    /// Keeps a message until the client can pay for it. Clients of the FlatBuffers schema take any error for the end, so that
+    /// they are held back in place of being refused.
+    pub(super) fn defer(&mut self, message: Message, retry_after_ms: u64) {
+        let again = Duration::from_millis(retry_after_ms).clamp(RENEWAL_MIN, RENEWAL_MAX);
+        self.entry.hold_back(true);
+        self.entry.metrics().delayed();
+        self.deferred = Some((Instant::now() + again, message));
+    }
+
+    async fn hear_deferred(&mut self) {
+        let Some((_, message)) = self.deferred.take() else { return };
+        self.entry.hold_back(false);
+        self.hear(message).await;
+    }
+
+    /// Sends an answer or an event.
+    pub(super) fn say(&mut self, frame: Option<Frame>) {
+        if let Some(frame) = frame
+            && !self.outbound.push(frame)
+        {
+            self.over = true;
+        }
+    }
+
+    pub(super) fn end(&mut self, reason: Reason) {
+        self.over = true;
+        self.outbound.end(reason);
+    }
+
+    /// Answers a heartbeat, if an answer is due.
+    ///
+    /// There are clients that answer each heartbeat with one. Two parties that both do never stop, so that this one answers
+    /// once in a while.
+    pub(super) fn answer_heartbeat(&mut self) {
+        if self.beaten.is_none_or(|at| at.elapsed() >= HEARTBEAT_EVERY) {
+            self.beat();
+        }
+    }
+
+    /// When a client that sends heartbeats should hear one though none of its own has come: they may stand behind much else
+    /// that is read slowly, and there are clients that take a minute without one for the end.
+    fn overdue(&self) -> Option<Instant> {
+        let beaten = self.beaten.filter(|_| !self.over)?;
+        Some(beaten + self.sockets.options.ping_interval.patience())
+    }
+
+    /// Sends a heartbeat.
+    pub(super) fn beat(&mut self) {
+        self.beaten = Some(Instant::now());
+        let timestamp = self.services.now_ms();
+        self.say(Some(sigma_flatbuffers::heartbeat(timestamp)));
+    }
+
+    /// The client broke the encoding's rules once more.
+    pub(super) fn violation(&mut self) {
+        self.violations += 1;
+        if self.violations >= VIOLATIONS_MAX {
+            self.end(Reason::new(Close::POLICY, "too many violations"));
+        }
+    }
+
+    /// Lets something go its way, right behind what went before.
+    pub(super) fn launch(&mut self, flight: Flight) {
+        self.flights.push_back(flight);
+    }
+
+    /// Answers now, but not before what was asked before it.
+    pub(super) fn answer(&mut self, frame: Frame) {
+        if self.flights.is_empty() {
+            self.say(Some(frame));
+        } else {
+            self.launch(Box::pin(std::future::ready(Some(frame))));
+        }
+    }
+
+    /// Waits for everything that is on its way, so that answers keep the order of their questions.
+    pub(super) async fn land(&mut self) {
+        while let Some(frame) = self.flights.next().await {
+            self.say(frame);
+        }
+    }
+
+    /// Has something carried out. What concerns every kind of command alike is an error here.
+    pub(super) async fn propose(&self, op: Op) -> Result<Result<Outcome, Refusal>, Code> {
+        match self.services.change(&self.context.caller, None, None, op).await {
+            Ok(outcome) => Ok(Ok(outcome)),
+            Err(service::Error::Refused(refusal)) => Ok(Err(refusal)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Pays for a change before it is made, or for a read.
+    pub(super) fn pay(&self, tier: Tier, count: u32) -> Result<(), service::Error> {
+        self.services.pay(&self.context.caller, tier, count)
+    }
+
+    /// The charge of a change that is spent in the step that carries it out.
+    pub(super) fn due(&self, tier: Tier, count: u32) -> Result<Option<Charge>, Code> {
+        Ok(self.services.admit(&self.context.caller, tier, count)?)
+    }
+}

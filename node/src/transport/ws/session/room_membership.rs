@@ -1,0 +1,221 @@
+//! The room of a socket: entered, caught up with, spoken in.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use conclave_cluster::state::allowance::Charge;
+use conclave_cluster::state::body::Body;
+use conclave_cluster::state::command::Op;
+use conclave_cluster::state::id::Key;
+use conclave_cluster::state::outcome::{Outcome, Refusal};
+use conclave_cluster::state::query::{self, Page};
+use conclave_cluster::state::{room, socket};
+use futures_util::future::join;
+
+use super::super::close::{Code as Close, Reason};
+use super::super::connections::Encoding;
+use super::super::operations::{Code, Position};
+use super::super::room_event_writer::{Greeting, RoomSubscriber, Wire};
+use super::{BATCH_BYTES_MAX, BATCH_MAX, Entered, Entry, Identity, Session};
+use crate::access::tier_limits::millis;
+use crate::actors::room::{Broadcast, Event, onward};
+use crate::service::{self, storage_keys};
+
+/// For how long a member stays in its room whose connection was lost.
+pub(super) const GRACE: Duration = Duration::from_secs(10);
+
+impl Session {
+    /// Whether there is something to read as soon as the client has taken what waits.
+    pub(super) fn wants_room(&self) -> bool {
+        self.peer.as_ref().is_some_and(|held| held.dirty)
+            || self.room.as_ref().is_some_and(|room| room.behind.is_some())
+    }
+
+    /// The client has room for more.
+    pub(super) async fn refill(&mut self) {
+        if self.peer.as_ref().is_some_and(|held| held.dirty) {
+            self.push_mail();
+        }
+        if self.room.as_ref().is_some_and(|room| room.behind.is_some()) {
+            self.read_on().await;
+        }
+    }
+
+    /// Enters a room and leaves the one before. `greet` makes what is said first, now that it is known who is there.
+    pub(in crate::transport::ws) async fn enter(
+        &mut self,
+        name: &str,
+        from: Option<Position>,
+        greet: impl FnOnce(Entry) -> Greeting,
+    ) -> Result<Entry, Code> {
+        let Some(Identity { key: member, at, .. }) = self.identity else { return Err(Code::Internal) };
+        let key = storage_keys::room(name).key;
+        if self.room.as_ref().is_some_and(|room| room.key != key) {
+            self.leave().await?;
+        }
+        let action = room::Action::Join { member, at, grace_ms: millis(GRACE) };
+        let noted = socket::Action::Enter { connection: at.connection, room: Some(name.to_owned()) };
+        let (joined, noted) = join(
+            self.propose(Op::Room(room::Op { key, action })),
+            self.propose(Op::Socket(socket::Op { key: member, action: noted })),
+        )
+        .await;
+        let (epoch, offset) = match (joined?, noted?) {
+            (Ok(Outcome::Room(room::Outcome::Joined { epoch, offset, .. })), Ok(_)) => (epoch, offset),
+            (Err(refusal @ Refusal::Room(_)), _) => return Err(service::Error::Refused(refusal).into()),
+            (_, Err(_)) => {
+                self.end(Reason::new(Close::REPLACED, "another connection took the session over"));
+                return Err(Code::Internal);
+            }
+            (Ok(_) | Err(_), Ok(_)) => return Err(Code::Internal),
+        };
+        // This node's replica has the membership after this.
+        let view = self.services.cluster.read_linearizable(query::Room(key)).await?;
+        let complete = |from: &Position| {
+            from.epoch == epoch
+                && from.offset <= offset
+                && view.is_some_and(|view| view.epoch == epoch && view.first <= from.offset + 1)
+        };
+        let recovered = from.as_ref().map(complete);
+        let after = from.filter(complete).map_or(offset, |from| from.offset);
+        let entry = Entry { epoch, offset, after, recovered };
+        let encoding = match self.entry.encoding() {
+            Encoding::FlatBuffers => Wire::Sigma,
+            Encoding::Json | Encoding::Undecided => Wire::Json(name.into()),
+        };
+        // The place before is given up first, or the member would be told twice.
+        self.room = None;
+        let presence = self.services.registry.enter(key, member, at.connection)?;
+        let subscriber = RoomSubscriber::new(self.outbound.clone(), encoding.clone(), greet(entry));
+        let live = presence.attach(after, Box::new(subscriber)).await?;
+        self.entry.note_room(true);
+        let behind = (!live).then_some(after);
+        let name = Arc::from(name);
+        self.room = Some(Entered { name, key, epoch, presence, encoding, behind });
+        Ok(entry)
+    }
+
+    /// From here on it is followed, and known on every node, how far the client gets. Its own last message was number `said`.
+    pub(in crate::transport::ws) async fn follow(&mut self, entry: &Entry, said: u64) -> Result<(), Code> {
+        let Some(Identity { key, at, .. }) = self.identity else { return Err(Code::Internal) };
+        self.entry.arrivals().begin(key, entry.epoch, entry.after, said);
+        let mark = socket::Mark { epoch: entry.epoch, received: entry.after, sent: u64::MAX, said };
+        self.note(key, socket::Action::Mark { connection: at.connection, mark }).await
+    }
+
+    /// Leaves the room, if it is in one.
+    pub(in crate::transport::ws) async fn leave(&mut self) -> Result<(), Code> {
+        let (Some(room), Some(identity)) = (self.room.take(), &self.identity) else { return Ok(()) };
+        self.entry.note_room(false);
+        let (member, connection) = (identity.key, identity.at.connection);
+        let key = room.key;
+        // Before the membership ends, so that this client is not told to come anew.
+        drop(room);
+        let left = Op::Room(room::Op { key, action: room::Action::Leave { member, connection } });
+        let noted = socket::Action::Enter { connection, room: None };
+        let noted = Op::Socket(socket::Op { key: member, action: noted });
+        let (left, noted) = join(self.propose(left), self.propose(noted)).await;
+        let (_, _) = (left?, noted?);
+        Ok(())
+    }
+
+    /// Says something in the room. `data` begins with the byte that says what it is. `charge` is spent with it, unless it was
+    /// spent before.
+    pub(in crate::transport::ws) fn publish(
+        &self,
+        data: Bytes,
+        message_id: Option<u64>,
+        charge: Option<Charge>,
+    ) -> Result<impl Future<Output = Result<(u64, u64), Code>> + use<>, Code> {
+        let (Some(room), Some(identity)) = (&self.room, &self.identity) else { return Err(Code::NotInRoom) };
+        let history = self.sockets.options.history;
+        let keep = room::Keep {
+            count: history.messages_max,
+            bytes: history.bytes_max,
+            age_ms: millis(history.age_max),
+        };
+        let message_id = message_id.map(|id| storage_keys::message_number(identity.numbering, id));
+        let action = room::Action::Publish { member: identity.key, message_id, data: Body::new(data), keep };
+        let op = Op::Room(room::Op { key: room.key, action });
+        let (services, caller) = (self.services.clone(), self.context.caller.clone());
+        Ok(async move {
+            match services.change(&caller, charge, None, op).await? {
+                Outcome::Room(room::Outcome::Published { epoch, offset, .. }) => Ok((epoch, offset)),
+                _ => Err(Code::Internal),
+            }
+        })
+    }
+
+    /// Says something in the room to whoever is there now.
+    pub(in crate::transport::ws) fn cast(&self, data: Bytes) -> Result<(), Code> {
+        let (Some(room), Some(identity)) = (&self.room, &self.identity) else { return Err(Code::NotInRoom) };
+        let onward = onward(&room.key, &identity.key, &data);
+        if room.presence.cast(data, onward) { Ok(()) } else { Err(Code::Overloaded) }
+    }
+
+    /// Who is in the room.
+    pub(in crate::transport::ws) async fn members(&self) -> Result<Vec<Key>, Code> {
+        let key = self.room.as_ref().ok_or(Code::NotInRoom)?.key;
+        Ok(self.services.cluster.read_linearizable(query::RoomMembers(key)).await?)
+    }
+
+    /// Reads more of the history that this member lacks, until it meets the others.
+    pub(super) async fn read_on(&mut self) {
+        let (Some(room), Some(identity)) = (&mut self.room, &self.identity) else { return };
+        let Some(after) = room.behind else { return };
+        let page = Page { after, count_max: BATCH_MAX, bytes_max: BATCH_BYTES_MAX };
+        let look = (query::Room(room.key), query::RoomMessages(room.key, page));
+        let (view, messages) = self.services.cluster.read_stale(look);
+        let next = messages.first().map(|message| message.offset).or(view.map(|view| view.last + 1));
+        if view.is_none_or(|view| view.epoch != room.epoch) || next != Some(after + 1) {
+            // It went out of the history while the client was reading.
+            return self.end(Reason::new(Close::LATER, "rejoin the room"));
+        }
+        let mut read = after;
+        for message in messages {
+            read = message.offset;
+            if message.member == identity.key {
+                room.encoding.pass(&self.outbound, read);
+                continue;
+            }
+            let note = Broadcast::new(room.epoch, Event::Message(message));
+            if let Some(frame) = room.encoding.spell(&note)
+                && !self.outbound.push(frame)
+            {
+                self.over = true;
+                return;
+            }
+        }
+        room.behind = match room.presence.meet(read).await {
+            Ok(true) => None,
+            Ok(false) => Some(read),
+            Err(_) => return self.end(Reason::from(Close::LATER)),
+        };
+    }
+}
+
+/// What a price buys of a message: one more for each so many bytes.
+const UNIT_BYTES: usize = 16 << 10;
+
+/// What a message costs, as `signal`: small ones one each, and a client that sends what one socket may send at most fits
+/// into the default allowance three times.
+pub(in crate::transport::ws) fn price(bytes: usize) -> u32 {
+    1 + u32::try_from(bytes / UNIT_BYTES).unwrap_or(u32::MAX - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_at_its_rates_fits_into_the_allowance() {
+        assert_eq!((price(0), price(16 << 10), price(64 << 10)), (1, 2, 5));
+        // A minute of 100 messages a second that come to 1 MiB a second.
+        let a_minute = 60 * 100 * price((1 << 20) / 100);
+        assert!(a_minute * 3 <= 30_000, "{a_minute}");
+        // And of 1 MiB a second in the largest messages.
+        assert!(60 * 16 * price(64 << 10) * 3 <= 30_000);
+    }
+}
