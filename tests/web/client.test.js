@@ -81,6 +81,8 @@ describe("the client", { concurrency: 1 }, () => {
     });
     await until(a, () => seen.length >= 21);
     assert.deepEqual(await a.evaluate(() => seen), [...Array(21).keys()]);
+    // Messages come as soon as the session goes on, the word of it once its members are known.
+    await until(a, () => resumed.length > 0);
     assert.deepEqual(await a.evaluate(() => resumed), [true]);
 
     await a.evaluate(() => room.volatile("now"));
