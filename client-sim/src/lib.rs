@@ -22,6 +22,7 @@ mod console;
 pub mod content;
 mod driver;
 mod files;
+pub mod growth;
 pub mod guess;
 pub mod overload;
 pub mod proof;

@@ -5,6 +5,7 @@ mod check;
 mod compare;
 mod failover;
 mod generator;
+mod growth;
 mod guess;
 mod load;
 mod memory;
@@ -72,6 +73,8 @@ enum Command {
     Siege(siege::Args),
     /// Count the guesses at codes and pins that one client gets at nodes of its own.
     Guess(guess::Args),
+    /// Run the same load for each node in clusters of several sizes, and see how much more the larger ones carry.
+    Growth(Box<growth::Args>),
 }
 
 /// Something was wrong with the servers' answers; 0 is everything verified and nothing unexpected.
@@ -115,6 +118,7 @@ impl Cli {
             Command::Overload(args) => on_runtime(args.generator.threads, args.run()),
             Command::Siege(args) => on_runtime(1, args.run()),
             Command::Guess(args) => on_runtime(1, args.run()),
+            Command::Growth(args) => on_runtime(args.generator.threads, args.run()),
         };
         ExitCode::from(code)
     }

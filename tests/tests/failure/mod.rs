@@ -10,6 +10,7 @@ mod dev;
 mod drain;
 mod empty_poll;
 mod frozen_leader;
+mod growth;
 mod guessing;
 mod half_open;
 mod killed_sockets;
