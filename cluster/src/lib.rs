@@ -11,6 +11,6 @@ mod handle;
 
 pub use handle::{
     Change, Clock, Cluster, Draft, Error, Majority, MembershipError, NodeStatus, Options, StartError, Status,
-    SystemClock, Trace, World, is_loopback,
+    SystemClock, Trace, World, is_loopback, is_unspecified,
 };
 pub use raft::{Hint, Role};

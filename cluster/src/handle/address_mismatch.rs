@@ -6,13 +6,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Inner, Options};
+use super::{Inner, Options, is_unspecified};
 use crate::raft::disk_traits::Member;
 
 /// Where the log and the configuration differ, as `(id, known, configured)`.
 fn differences(options: &Options, known: &BTreeMap<u64, Member>) -> Vec<(u64, String, String)> {
     let mut configured = options.members.clone();
-    if known.contains_key(&options.node_id) {
+    // One that joined may be told of an address that it does not know itself.
+    if known.contains_key(&options.node_id) && !is_unspecified(&options.advertise) {
         configured.insert(options.node_id, options.advertise.clone());
     }
     let pairs =
@@ -97,6 +98,9 @@ mod tests {
         let known = BTreeMap::from([(1, member("a:1")), (2, member("b:9"))]);
         assert_eq!(differences(&options, &known), [(2, "b:9".to_owned(), "b:2".to_owned())]);
         assert_eq!(differences(&options, &BTreeMap::new()), []);
+        let joined =
+            Options { advertise: "0.0.0.0:1".to_owned(), members: BTreeMap::new(), ..options.clone() };
+        assert_eq!(differences(&joined, &known), []);
         let moved = BTreeMap::from([(1, member("z:1"))]);
         assert_eq!(differences(&options, &moved), [(1, "z:1".to_owned(), "a:1".to_owned())]);
     }

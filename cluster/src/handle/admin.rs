@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::status::{Majority, NodeStatus};
-use super::{Inner, is_loopback, limits};
+use super::{Inner, is_loopback, is_unspecified, limits};
 use crate::raft::disk_traits::Member;
 use crate::raft::message::{self, kind};
 use crate::raft::{MembershipError, Node};
@@ -141,13 +141,16 @@ impl Inner {
         if let Some((other, _)) = nodes.iter().find(|(_, member)| member.peer == peer) {
             return refused(format!("node {other} is the member at {peer}"));
         }
-        let hidden = nodes.iter().find(|(_, member)| is_loopback(&member.peer));
-        if let Some((other, member)) = hidden
+        if is_unspecified(peer) {
+            return refused(format!("`{peer}` is where a node listens, and not where others reach it"));
+        }
+        let hidden = |peer: &str| is_loopback(peer) || is_unspecified(peer);
+        if let Some((other, member)) = nodes.iter().find(|(_, member)| hidden(&member.peer))
             && !is_loopback(peer)
         {
             return refused(format!(
                 "node {other} is known at {}, where other machines cannot reach it; start it again with \
-                 cluster.listen (--peer) set to an address that they can reach, then add node {id}",
+                 cluster.advertise or cluster.listen (--peer) set to an address that they can reach, then add node {id}",
                 member.peer
             ));
         }
@@ -159,17 +162,22 @@ impl Inner {
         let left = deadline.saturating_duration_since(Instant::now());
         let until = Instant::now() + (left / 2).min(REACH_TIMEOUT);
         loop {
-            // Whoever answers at all has greeted as this node of this cluster. It may tell nothing of itself yet.
             let op = message::bare(kind::STATUS);
-            let why = match self.links.call(id, peer, Lane::Control, op, REACH_ONCE).await {
-                Ok(_) => return Ok(()),
-                Err(why) => why,
-            };
+            let answer = self.links.call(id, peer, Lane::Control, op, REACH_ONCE).await;
+            if answer.as_ref().is_ok_and(|answer| answer.kind == kind::STATUS) {
+                return Ok(());
+            }
             if Instant::now() + ASK_EVERY >= until {
-                return Err(MembershipError::Refused(format!(
-                    "node {id} does not answer at {peer} ({why}); start it with --join first, and check address and \
-                     cluster.name"
-                )));
+                return Err(MembershipError::Refused(match answer {
+                    Ok(_) => format!(
+                        "node {id} answers at {peer} but does not wait to join: start it with --join in an empty directory"
+                    ),
+                    Err(error) => format!(
+                        "node {id} does not answer at {peer} ({}); start it with --join first, and check address, \
+                         cluster.name and cluster.secret_file",
+                        self.links.fault(id).unwrap_or_else(|| error.to_string())
+                    ),
+                }));
             }
             tokio::time::sleep(ASK_EVERY).await;
         }
@@ -295,7 +303,12 @@ pub(super) async fn transfer(
     let to =
         to.ok_or_else(|| MembershipError::Refused("there is nobody to hand leadership to".to_owned()))?;
     if !voters.contains(&to) {
-        return Err(MembershipError::UnknownNode(to));
+        return Err(match node.members().1.contains_key(&to) {
+            true => MembershipError::Refused(format!(
+                "node {to} is a learner, and only voters lead: promote it first"
+            )),
+            false => MembershipError::UnknownNode(to),
+        });
     }
     let mut lead = node.lead();
     node.transfer_leader(to).await.map_err(|_| MembershipError::NoLeader)?;

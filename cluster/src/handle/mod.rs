@@ -36,7 +36,7 @@ use tokio_util::sync::CancellationToken;
 pub use admin::Change;
 pub use clock::{Clock, SystemClock};
 pub use draft::{Draft, Error};
-pub use options::{Options, StartError, World, is_loopback};
+pub use options::{Options, StartError, World, is_loopback, is_unspecified};
 pub use request_trace::Trace;
 pub use status::{Majority, NodeStatus, Status};
 

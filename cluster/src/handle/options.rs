@@ -49,6 +49,14 @@ impl Options {
         let bound = listener
             .local_addr()
             .map_err(|error| StartError::Listen { address: self.listen.clone(), error })?;
+        // As where a machine's own name stands for a loopback address in /etc/hosts.
+        let is_wanted_elsewhere =
+            self.members.values().chain([&self.advertise]).any(|address| !is_loopback(address));
+        if bound.ip().is_loopback() && is_wanted_elsewhere {
+            tracing::warn!(%bound, listen = self.listen, "listening for peers where other machines cannot reach this one");
+        } else {
+            tracing::info!(%bound, "listening for peers");
+        }
         let asked = std::mem::take(&mut self.advertise);
         self.advertise = match asked.strip_suffix(":0") {
             Some(host) => format!("{host}:{}", bound.port()),
@@ -90,6 +98,13 @@ pub fn is_loopback(address: &str) -> bool {
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
     let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
+}
+
+/// Whether `address`, a `host:port`, means every address of a machine, at which a node listens and nobody reaches it.
+pub fn is_unspecified(address: &str) -> bool {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_unspecified())
 }
 
 /// Why a node did not start.

@@ -184,7 +184,8 @@ impl Proposer {
             self.sequencer.enqueue(batch).ok()?;
             answers.await.ok()?.ok()?
         } else {
-            let proposal = Proposal { floors: vec![floor], commands, ..Proposal::default() };
+            let proposal =
+                Proposal { version: codec::EXCHANGED, floors: vec![floor], commands, ..Proposal::default() };
             let encoded = proposal.encode();
             let (kind, header) = if traces.is_empty() {
                 (kind::FORWARD, encoded.header)

@@ -4,6 +4,7 @@
 //! before its predecessor is given back.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
@@ -16,9 +17,14 @@ use super::limits;
 use super::pipelining::InFlight;
 use super::request_trace::Traces;
 use crate::raft::{Lead, Node, WriteError};
+use crate::state::codec;
 use crate::state::command::{Command, Proposal};
 use crate::state::leader_rules::Rules;
 use crate::state::outcome::Answer;
+use crate::wire::Links;
+
+/// Peers that speak this protocol read proposals of version 3.
+const READS_VERSION_3: u16 = 3;
 
 /// Commands of one node, to be answered together.
 pub(super) struct QueuedBatch {
@@ -95,17 +101,31 @@ impl Queue {
 /// Merges batches into proposals. Runs on every node; only the leader's succeeds.
 pub(super) struct Sequencer {
     node: Node,
+    links: Links,
     clock: Arc<Consensus>,
     rules: Rules,
+    /// The newest version of proposals that all members read.
+    version: AtomicU8,
     lead: watch::Receiver<Option<Lead>>,
     queue: Mutex<Queue>,
     filled: Notify,
 }
 
 impl Sequencer {
-    pub(super) fn new(node: Node, clock: Arc<Consensus>, rules: Rules) -> Self {
+    pub(super) fn new(node: Node, links: Links, clock: Arc<Consensus>, rules: Rules) -> Self {
         let lead = node.lead();
-        Self { node, clock, rules, lead, queue: Mutex::default(), filled: Notify::new() }
+        let (queue, filled) = (Mutex::default(), Notify::new());
+        let version = AtomicU8::new(*codec::READ.start());
+        Self { node, links, clock, rules, version, lead, queue, filled }
+    }
+
+    /// What all members read. One that was never greeted may be of an older build.
+    fn version_read_by_all(&self) -> u8 {
+        let (_, members) = self.node.members();
+        let others = members.keys().filter(|id| **id != self.node.id());
+        let mut protocols = others.map(|id| self.links.protocol(*id));
+        let all = protocols.all(|protocol| protocol.is_some_and(|protocol| protocol >= READS_VERSION_3));
+        if all { codec::WRITTEN } else { *codec::READ.start() }
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
@@ -138,6 +158,7 @@ impl Sequencer {
 
     /// Sees that time passes in the log although nobody asks for anything, where something is due to expire.
     pub(super) fn tick(&self) {
+        self.version.store(self.version_read_by_all(), Ordering::Relaxed);
         let due = self.node.replica().read(|state| state.next_expiry_ms());
         if self.leads_in().is_some()
             && due.is_some_and(|due| due <= self.clock.now_ms())
@@ -188,11 +209,11 @@ impl Sequencer {
     async fn write(self: Arc<Self>, term: u64, mut batches: Vec<QueuedBatch>) {
         batches.retain(|batch| batch.since.elapsed() <= limits::DEADLINE_MAX);
         let mut proposal = Proposal {
+            version: self.version.load(Ordering::Relaxed),
             stamp_ms: self.clock.now_ms(),
             rules: self.rules,
             floors: batches.iter().filter_map(|batch| batch.floor).collect(),
             commands: Vec::with_capacity(batches.iter().map(|batch| batch.commands.len()).sum()),
-            ..Proposal::default()
         };
         let mut replies = Vec::with_capacity(batches.len());
         for batch in batches {

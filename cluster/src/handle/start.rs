@@ -55,7 +55,7 @@ impl Cluster {
             Node::start(options.node_id, options.timing, snapshot_bytes_max, disk, links.clone()).await;
         let node = node?;
         let stop = CancellationToken::new();
-        let sequencer = Arc::new(Sequencer::new(node.clone(), clock.clone(), options.rules));
+        let sequencer = Arc::new(Sequencer::new(node.clone(), links.clone(), clock.clone(), options.rules));
         let read_charges = Arc::new(ReadCharges::new(seed, node.replica().clone(), clock.clone()));
         let quorum = Quorum::new();
         let proposer = Arc::new(Proposer::new(

@@ -58,7 +58,8 @@ impl Stopped {
     /// If the node runs, if there is none, or if the disk is damaged.
     pub fn open(dir: &Path, node_id: u64, cluster: &str) -> Result<Self, Error> {
         let empty = || Error::Empty(dir.display().to_string());
-        if !dir.join("identity").exists() {
+        // A directory that may not be looked into is not an empty one: opening it says so.
+        if dir.join("identity").try_exists().is_ok_and(|exists| !exists) {
             return Err(empty());
         }
         let disk = files::open(dir, node_id, cluster)?;

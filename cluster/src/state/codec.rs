@@ -22,11 +22,13 @@ use super::outcome::{Answer, Outcome};
 use super::{mailbox, negotiation, room, socket, ticket, transfer};
 
 /// The versions read. A version is not only a layout: what apply decides belongs to it, too, and a proposal carries its
-/// version to apply. The highest one is raised a release before [`WRITTEN`], so that while a cluster is upgraded
-/// node by node every node can read what any other writes.
-pub const READ: RangeInclusive<u8> = 2..=2;
-/// The version written.
-pub const WRITTEN: u8 = 2;
+/// version to apply.
+pub const READ: RangeInclusive<u8> = 2..=3;
+/// The newest version written. A leader writes the newest that all members read, so that while a cluster is upgraded node
+/// by node every node can read what any other writes.
+pub const WRITTEN: u8 = 3;
+/// The version of answers, and of commands on their way to the leader: nothing is decided by it, and every build reads it.
+pub const EXCHANGED: u8 = 2;
 
 pub(super) const CONFIG: Configuration<LittleEndian, Varint, Limit<HEADER_BYTES_MAX>> =
     bincode::config::standard().with_limit::<HEADER_BYTES_MAX>();
@@ -122,7 +124,7 @@ pub fn encode_answers(answers: &[Answer]) -> Encoded {
     for answer in answers {
         answer.each_body(&mut |body| bodies.push(body.bytes().clone()));
     }
-    Encoded { header: header(WRITTEN, answers), bodies }
+    Encoded { header: header(EXCHANGED, answers), bodies }
 }
 
 /// The answers that were encoded. Their bodies become slices of `payload`.

@@ -13,6 +13,8 @@ use super::storage_quota::Storage;
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct ApplyContext {
+    /// The proposal's version: what is decided goes by it.
+    pub(super) version: u8,
     pub(super) now_ms: u64,
     /// Whether more fell due than one proposal may free, so that a thing in a map may be over already. While
     /// this is false whatever is in a map is alive.

@@ -134,7 +134,7 @@ pub(super) struct Mailboxes {
 /// What is known of one mailbox beside its messages. The fields' order is the snapshot format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Head {
-    /// Never goes back while somebody may remember a number of this mailbox: see `keep_ms`.
+    /// Never goes back, also where the mailbox was gone for a while: see [`first_seq`].
     next_seq: u64,
     count: u32,
     /// Of payload.
@@ -160,6 +160,18 @@ impl Stored for Head {
 struct Waiting {
     message: Arc<Message>,
     payer: Payer,
+}
+
+/// Beyond it, in the year 2248, mailboxes begin where JavaScript's integers end (2^53).
+const NUMBERED_UNTIL_MS: u64 = 1 << 43;
+
+/// With what number a mailbox begins: the log's time, so that it lies above every number that the mailbox had before it was
+/// gone. A socket or an event stream stays for longer than a head does, and goes on behind the last number that it was given.
+/// A mailbox would need a million signals a second to get there before the clock.
+///
+/// Before version 3 it was 1.
+fn first_seq(ctx: &ApplyContext) -> u64 {
+    if ctx.version < 3 { 1 } else { ctx.now_ms.clamp(1, NUMBERED_UNTIL_MS) << 10 }
 }
 
 /// What a mailbox weighs.
@@ -211,7 +223,7 @@ impl Mailboxes {
         let first = if known.is_none() { HEAD } else { Load::NONE };
         ctx.storage.admit(load.plus(first))?;
         if known.is_none() {
-            let head = Head { next_seq: 1, count: 0, bytes: 0, keep_ms: 0 };
+            let head = Head { next_seq: first_seq(ctx), count: 0, bytes: 0, keep_ms: 0 };
             self.heads.add(key, head, expires_ms, ctx);
         }
         let head = self.heads.get_mut(&key).expect("a mailbox that is not there was added");

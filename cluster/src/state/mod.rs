@@ -86,8 +86,8 @@ pub struct State {
 impl State {
     /// Carries out a proposal: expires what is due, then each command in order. One answer a command.
     pub fn apply(&mut self, proposal: Proposal) -> (Vec<Answer>, Vec<Effect>) {
-        // Version 2 is the first, so there is nothing yet that an older one decided otherwise.
-        let Proposal { version: _, stamp_ms, rules, floors, commands } = proposal;
+        let Proposal { version, stamp_ms, rules, floors, commands } = proposal;
+        self.ctx.version = version;
         self.ctx.now_ms = self.ctx.now_ms.max(stamp_ms);
         self.ctx.storage.rules = rules;
         for (origin, floor) in floors {

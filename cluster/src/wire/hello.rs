@@ -8,8 +8,8 @@ use super::secret::NONCE_BYTES;
 use super::{Lane, PeerId, Reason};
 
 const MAGIC: &[u8; 8] = b"conclave";
-/// The oldest and the newest protocol this build speaks.
-const VERSIONS: (u16, u16) = (2, 2);
+/// The oldest and the newest protocol this build speaks. From 3 on, proposals of version 3 are read.
+const VERSIONS: (u16, u16) = (2, 3);
 /// Bytes between the versions and the cluster's name.
 const FIXED_BYTES: usize = 8 + 8 + 1 + 8 + 1 + NONCE_BYTES;
 
@@ -88,6 +88,11 @@ impl Hello {
         Ok(Self { versions, cluster, from, to, lane, run, proves, nonce })
     }
 
+    /// The newest protocol that both speak.
+    pub(super) fn common(&self) -> u16 {
+        self.versions.1.min(VERSIONS.1)
+    }
+
     /// Whether the one who greets may speak with `node` of `cluster`, which has a shared secret or not.
     pub(super) fn check(&self, cluster: &str, node: PeerId, proves: bool) -> Result<(), Reason> {
         if self.cluster != cluster {
@@ -130,8 +135,10 @@ mod tests {
     fn a_foreign_version_is_told_apart_from_garbage() {
         let future = Hello { versions: (9, 12), ..greeting(Lane::Bulk) };
         assert_eq!(Hello::decode(&future.encode()), Err(Reason::Version));
-        let ranges = Hello { versions: (2, 12), ..greeting(Lane::Bulk) };
-        assert!(Hello::decode(&ranges.encode()).is_ok());
+        for (versions, common) in [((2, 12), VERSIONS.1), ((2, 2), 2)] {
+            let hello = Hello { versions, ..greeting(Lane::Bulk) };
+            assert_eq!(Hello::decode(&hello.encode()).map(|hello| hello.common()), Ok(common));
+        }
         let past = Hello { versions: (1, 1), ..greeting(Lane::Bulk) };
         assert_eq!(Hello::decode(&past.encode()), Err(Reason::Version));
     }

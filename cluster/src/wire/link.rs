@@ -54,6 +54,8 @@ struct Facts {
     rtt: Option<Duration>,
     note: Option<PeerNote>,
     run: Option<u64>,
+    /// The newest protocol that the peer has in common with this node, by its last greeting.
+    protocol: Option<u16>,
     /// Why the last attempt to connect failed; empty once one succeeds.
     fault: Option<String>,
 }
@@ -70,6 +72,7 @@ impl Link {
             rtt: None,
             note: None,
             run: None,
+            protocol: None,
             fault: None,
         };
         let link = Arc::new(Self {
@@ -189,6 +192,7 @@ impl Link {
     async fn live(self: Arc<Self>) {
         self.token.run_until_cancelled(self.clone().keep_connected()).await;
         self.state.send_replace(State::Closed);
+        self.meters.circuit.set(0.0);
     }
 
     async fn keep_connected(self: Arc<Self>) {
@@ -216,6 +220,8 @@ impl Link {
             }
             if self.facts().last_call.elapsed() >= UNUSED_AFTER {
                 self.state.send_replace(State::Unused);
+                // Nobody's calls are refused any more, and the next one should try.
+                self.breaker(|breaker| *breaker = Breaker::new());
                 self.called.notified().await;
             }
         }
@@ -231,6 +237,7 @@ impl Link {
             let mut facts = self.facts();
             facts.connects += 1;
             facts.run = Some(greeted.hello.run);
+            facts.protocol = Some(greeted.hello.common());
             facts.fault = None;
         }
         self.succeeded();
@@ -280,8 +287,15 @@ impl Link {
         let before = facts.breaker.is_open();
         change(&mut facts.breaker);
         let open = facts.breaker.is_open();
-        if open != before {
-            self.meters.circuit.set(if open { 1.0 } else { 0.0 });
+        if open == before {
+            return;
+        }
+        self.meters.circuit.set(if open { 1.0 } else { 0.0 });
+        if self.lane == Lane::Control && open {
+            let reason = facts.fault.as_deref().unwrap_or("no answer in time");
+            tracing::warn!(peer = self.peer, address = %facts.address, reason, "peer does not answer");
+        } else if self.lane == Lane::Control {
+            tracing::info!(peer = self.peer, "peer is no longer given up");
         }
     }
 
@@ -293,6 +307,10 @@ impl Link {
 
     pub(super) fn queued_bytes(&self) -> usize {
         self.core.options.limits.queue_bytes_max(self.lane) - self.bytes.available_permits()
+    }
+
+    pub(super) fn protocol(&self) -> Option<u16> {
+        self.facts().protocol
     }
 
     pub(super) fn health(&self) -> PeerHealth {

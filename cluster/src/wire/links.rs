@@ -102,6 +102,12 @@ impl Links {
         self.0.core.heard.last(peer)
     }
 
+    /// The newest protocol that this node and `peer` have in common; `None` while the peer was never greeted.
+    pub fn protocol(&self, peer: PeerId) -> Option<u16> {
+        let links = self.links();
+        Lane::ALL.iter().filter_map(|lane| links.get(&(peer, *lane))?.protocol()).min()
+    }
+
     /// Sends a request to `peer`, reached at `address`, and waits for its answer.
     ///
     /// The first call connects. Calls on a connected link are sent in the order in which they are first polled.
@@ -167,6 +173,11 @@ impl Links {
                 link.stop();
             }
         }
+    }
+
+    /// Why a peer could not be connected to last, if it could not.
+    pub fn fault(&self, peer: PeerId) -> Option<String> {
+        self.links().get(&(peer, Lane::Control))?.health().fault
     }
 
     /// How each link is, by peer and lane.

@@ -103,6 +103,10 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
         Ok(()) => Exit::Done,
         Err(error) => {
             tracing::error!(%error, "node failed");
+            // Whoever turned the log off is told all the same.
+            if !tracing::enabled!(tracing::Level::ERROR) {
+                complain(&error, error.exit());
+            }
             error.exit()
         }
     };

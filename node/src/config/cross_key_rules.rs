@@ -1,6 +1,6 @@
 //! The rules between values of several keys. What one key keeps by itself stands with it in `sections/`.
 
-use conclave_cluster::is_loopback;
+use conclave_cluster::{is_loopback, is_unspecified};
 
 use super::{Cluster, Config, Environment, members};
 
@@ -73,6 +73,16 @@ fn peers(cluster: &Cluster, id: u64, unless: &mut dyn FnMut(bool, &str, &str)) {
     unless(listed || !cluster.join || !cluster.listen.is_empty(), "cluster.listen", why);
     let why = "either first members or join: a node that joins is told them";
     unless(!listed || !cluster.join, "cluster.join", why);
+    let own = if cluster.advertise.is_empty() { &cluster.listen } else { &cluster.advertise };
+    let told = listed || (cluster.join && cluster.advertise.is_empty());
+    let why = format!(
+        "{own} is where this node listens and not where others reach it: set cluster.advertise to that"
+    );
+    unless(told || !is_unspecified(own), "cluster.advertise", &why);
+    if let Some((id, address)) = members.iter().find(|(_, address)| is_unspecified(address)) {
+        let why = format!("node {id} is not reached at {address}, which means every address of a machine");
+        unless(false, "cluster.members", &why);
+    }
     let named = members.is_empty() || members.contains_key(&id);
     unless(named, "cluster.members", &format!("node {id}, this one (node.id), is not among them"));
 

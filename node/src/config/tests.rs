@@ -168,6 +168,8 @@ fn wrong_kinds_are_refused() {
         ("edition.name", "premium"),
         ("log.format", "xml"),
         ("log.level", "conclave=loud"),
+        ("log.level", "inof"),
+        ("log.level", "info,conclave_node"),
         ("cluster.members", "[1, 2]"),
         ("storage.bytes_max", "-1"),
     ] {
@@ -281,11 +283,28 @@ fn rules_across_values_hold() {
 }
 
 #[test]
+fn where_a_node_listens_is_not_where_others_reach_it() {
+    let secret = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+    for (flags, key) in [
+        (&[("cluster.listen", "0.0.0.0:7400")][..], "cluster.advertise"),
+        (&[("cluster.listen", "[::]:7400")], "cluster.advertise"),
+        (&[("cluster.listen", "10.0.0.1:7400"), ("cluster.advertise", "0.0.0.0:7400")], "cluster.advertise"),
+        (
+            &[("cluster.join", "true"), ("cluster.listen", "a:1"), ("cluster.advertise", "[::]:1")],
+            "cluster.advertise",
+        ),
+        (&[("cluster.members", "1=0.0.0.0:7400,2=10.0.0.2:7400")], "cluster.members"),
+    ] {
+        given().flags(flags).flag("cluster.secret_file", secret).refused(key);
+    }
+}
+
+#[test]
 fn a_peer_port_that_strangers_may_reach_needs_a_secret_or_certificates() {
     let open: &[&[(&str, &str)]] = &[
         &[("cluster.members", "1=10.0.0.1:7400")],
         &[("cluster.members", "1=127.0.0.1:7400,2=node-2:7400,3=127.0.0.1:7402")],
-        &[("cluster.listen", "0.0.0.0:7400")],
+        &[("cluster.listen", "0.0.0.0:7400"), ("cluster.advertise", "10.0.0.1:7400")],
         &[("cluster.listen", "[::]:7400"), ("cluster.join", "true")],
         &[("cluster.members", "1=127.0.0.1:7400"), ("cluster.listen", "0.0.0.0:7400")],
         &[("cluster.members", "1=127.0.0.1:7400"), ("cluster.advertise", "10.0.0.1:7400")],

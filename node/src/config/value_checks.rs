@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::str::FromStr;
 
+use tracing_subscriber::filter::LevelFilter;
+
 use crate::access::Network;
 use crate::access::auth::{SigningSource, Source};
 use crate::transport::request::deprecation::Deprecation;
@@ -12,8 +14,19 @@ pub(super) fn url(text: &str) -> Option<String> {
     (!fits).then(|| "a URL starts with http:// or https://".to_owned())
 }
 
+/// The filter's own reader takes a bare word for a module, all of which is shown, and leaves out everything else: a
+/// misspelt level would silence the node.
 pub(super) fn log_level(text: &str) -> Option<String> {
-    tracing_subscriber::EnvFilter::try_new(text).err().map(|error| error.to_string())
+    if let Err(error) = tracing_subscriber::EnvFilter::try_new(text) {
+        return Some(error.to_string());
+    }
+    let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+    let bare = |part: &&str| !part.contains(['=', '[']) && part.parse::<LevelFilter>().is_err();
+    parts.into_iter().find(bare).map(|word| {
+        format!(
+            "`{word}` is no level: off, error, warn, info, debug or trace, and for one module `module=level`"
+        )
+    })
 }
 
 /// A path to serve.

@@ -7,6 +7,9 @@ use super::linearizability::CERTAIN;
 use crate::proof::Ttls;
 use crate::proof::history::{Answer, Operation, Wish};
 
+/// A mailbox that was empty for long begins anew, this far above its last number at least.
+const GAP_MAX: u64 = 1 << 20;
+
 /// Looks at everything that was queued in one mailbox and pushed from it.
 pub(super) fn check(operations: &[Operation], ttls: &Ttls) -> Option<Violation> {
     let mut operations: Vec<&Operation> = operations.iter().collect();
@@ -85,8 +88,11 @@ impl<'a> Told<'a> {
             let what = format!("place {seq} was pushed after place {last}");
             return show("order", what, &[self.seqs[&last].1, operation]);
         }
-        // On each connection it goes on behind what was confirmed.
-        let expected = self.last.unwrap_or(self.confirmed) + 1;
+        // On each connection it goes on behind what was confirmed. With what number the first one begins is the server's.
+        let before = self.last.or((self.confirmed > 0).then_some(self.confirmed));
+        let known = || self.seqs.keys().next().copied();
+        let expected = before.map(|before| before + 1).or_else(known).unwrap_or(seq);
+        let expected = if seq.saturating_sub(expected) > GAP_MAX { seq } else { expected };
         for gap in expected..seq {
             if let Some(violation) = self.gap(gap, operation) {
                 return Some(violation);

@@ -29,8 +29,14 @@ fn texts(messages: &[Message]) -> Vec<&str> {
     messages.iter().map(|message| std::str::from_utf8(message.payload.bytes()).unwrap()).collect()
 }
 
-fn queued(seq: u64) -> Result<outcome::Outcome, outcome::Refusal> {
-    Ok(Outcome::Queued { seq }.into())
+/// What is answered for the signal with this place in a mailbox that began in the morning.
+fn queued(place: u64) -> Result<outcome::Outcome, outcome::Refusal> {
+    Ok(Outcome::Queued { seq: first(MORNING_MS) - 1 + place }.into())
+}
+
+/// The number with which a mailbox begins.
+fn first(now_ms: u64) -> u64 {
+    now_ms << 10
 }
 
 #[test]
@@ -44,7 +50,7 @@ fn signals_come_out_in_order_each_once() {
     let messages = drain(&mut lab, u32::MAX);
     assert_eq!(texts(&messages), ["one", "two"]);
     let first = &messages[0];
-    assert_eq!((first.seq, first.from.as_str(), first.kind), (1, "alice", Kind::Ready));
+    assert_eq!((first.seq, first.from.as_str(), first.kind), (MORNING_MS << 10, "alice", Kind::Ready));
     assert_eq!((first.at_ms, first.expires_ms), (MORNING_MS, MORNING_MS + u64::from(TTL_MS)));
     assert_eq!(drain(&mut lab, u32::MAX), vec![]);
     assert_eq!(lab.read(query::Waiting(key())), 0);
@@ -96,7 +102,7 @@ fn an_expired_signal_is_neither_counted_nor_given() {
 }
 
 #[test]
-fn the_numbering_goes_on_until_nobody_can_remember_it() {
+fn the_numbering_never_goes_back_though_the_mailbox_is_gone() {
     let mut lab = Lab::new();
     lab.ask(push("one")).unwrap();
     drain(&mut lab, u32::MAX);
@@ -107,5 +113,19 @@ fn the_numbering_goes_on_until_nobody_can_remember_it() {
     lab.wait(u64::from(TTL_MS) + MAILBOX_HEAD_MS);
     lab.tick();
     assert_eq!((lab.state.counts().mailboxes, lab.state.stored_bytes()), (0, 0));
-    assert_eq!(lab.ask(push("three")), queued(1));
+    let seq = first(lab.now_ms);
+    assert!(Ok(Outcome::Queued { seq }.into()) != queued(3));
+    assert_eq!(lab.ask(push("three")), Ok(Outcome::Queued { seq }.into()));
+    // To a reader that knows the last number from before, nothing is hidden.
+    let page = Page { after: first(MORNING_MS) + 1, count_max: 9, bytes_max: 9 };
+    assert_eq!(lab.read(query::Signals(key(), page)).len(), 1);
+}
+
+#[test]
+fn an_entry_of_the_version_before_numbers_as_it_did() {
+    let mut lab = Lab::new();
+    lab.version = 2;
+    assert_eq!(lab.ask(push("one")), Ok(Outcome::Queued { seq: 1 }.into()));
+    lab.version = 3;
+    assert_eq!(lab.ask(push("two")), Ok(Outcome::Queued { seq: 2 }.into()), "the mailbox is there");
 }

@@ -40,6 +40,8 @@ struct Lab {
     state: State,
     now_ms: u64,
     seq: u64,
+    /// Of proposals.
+    version: u8,
     storage_bytes_max: u64,
     /// The other rules.
     rules: Rules,
@@ -52,6 +54,7 @@ impl Lab {
             state: State::default(),
             now_ms: MORNING_MS,
             seq: 0,
+            version: super::codec::WRITTEN,
             storage_bytes_max: u64::MAX,
             rules: Rules::default(),
             effects: Vec::new(),
@@ -100,7 +103,7 @@ impl Lab {
     fn apply(&mut self, floors: Vec<(u64, u64)>, commands: Vec<Command>) -> Vec<Answer> {
         let stamp_ms = self.now_ms;
         let rules = Rules { storage_bytes_max: self.storage_bytes_max, ..self.rules };
-        let proposal = Proposal { stamp_ms, rules, floors, commands, ..Proposal::default() };
+        let proposal = Proposal { version: self.version, stamp_ms, rules, floors, commands };
         let (answers, effects) = self.state.apply(proposal);
         self.effects = effects;
         audit(&self.state);

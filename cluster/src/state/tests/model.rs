@@ -168,6 +168,9 @@ impl Model {
         match op.action {
             mailbox::Action::Push { from, kind, payload, ttl_ms } => {
                 let mailbox = self.mailboxes.entry(op.key).or_default();
+                if mailbox.last_seq == 0 {
+                    mailbox.last_seq = (self.now_ms << 10) - 1;
+                }
                 mailbox.last_seq += 1;
                 let (seq, at_ms) = (mailbox.last_seq, self.now_ms);
                 let expires_ms = at_ms + u64::from(ttl_ms.max(1));

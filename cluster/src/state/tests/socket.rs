@@ -166,6 +166,9 @@ fn poll(lab: &mut Lab) -> usize {
     }
 }
 
+/// The number of a mailbox's first signal.
+const FIRST: u64 = MORNING_MS << 10;
+
 fn acknowledge(session: &Key, seq: u64) -> mailbox::Op {
     mailbox::Op { key: peer(), action: mailbox::Action::Acknowledge { session: *session, seq } }
 }
@@ -182,13 +185,13 @@ fn a_claimed_mailbox_is_pushed_and_not_polled() {
     lab.ask(take(&key(), 1, false)).unwrap();
     push(&mut lab, "after");
     assert_eq!((poll(&mut lab), lab.read(query::Waiting(peer()))), (0, 0));
-    assert_eq!(waiting(&lab), vec![1, 2]);
+    assert_eq!(waiting(&lab), vec![FIRST, FIRST + 1]);
     let count = |count| Ok(mailbox::Outcome::Acknowledged { count }.into());
-    assert_eq!(lab.ask(acknowledge(&key(), 1)), count(1));
-    assert_eq!(lab.ask(acknowledge(&key(), 1)), count(0));
-    assert_eq!(waiting(&lab), vec![2]);
+    assert_eq!(lab.ask(acknowledge(&key(), FIRST)), count(1));
+    assert_eq!(lab.ask(acknowledge(&key(), FIRST)), count(0));
+    assert_eq!(waiting(&lab), vec![FIRST + 1]);
     let stranger = Key::derive(Domain::Socket, &[b"stranger"]);
-    assert_eq!(lab.ask(acknowledge(&stranger, 2)), Err(mailbox::Refusal::NotHeld.into()));
+    assert_eq!(lab.ask(acknowledge(&stranger, FIRST + 1)), Err(mailbox::Refusal::NotHeld.into()));
 }
 
 #[test]
@@ -201,7 +204,7 @@ fn what_was_not_acknowledged_goes_to_whoever_comes_next() {
     assert_eq!(lab.effects, vec![Effect::Wake(Domain::Mailbox, peer())]);
     assert_eq!(lab.read(query::Waiting(peer())), 1);
     lab.ask(take(&key(), 2, false)).unwrap();
-    assert_eq!(waiting(&lab), vec![1]);
+    assert_eq!(waiting(&lab), vec![FIRST]);
     // And if the node dies, polls are answered again.
     lab.wait(10_000);
     assert_eq!(poll(&mut lab), 1);
