@@ -75,6 +75,9 @@ fn zlib(plain: &[u8]) -> Vec<u8> {
     [&head[..], &length, plain, &(b << 16 | a).to_be_bytes()].concat()
 }
 
+/// Brotli that means 16 MiB.
+const WIDE: &[u8] = &[0x9f, 0xef, 0xff, 0xff, 0x00, 0x24, 0x00, 0xe2, 0xb1, 0x40, 0x52, 0xef, 0xff, 0x01];
+
 #[tokio::test]
 async fn a_coded_body_is_decoded_and_another_coding_refused() {
     let (_cluster, node) = shared::standard().await.and_node().await;
@@ -84,7 +87,10 @@ async fn a_coded_body_is_decoded_and_another_coding_refused() {
     };
     call("deflate", zlib(poll.as_bytes())).send().await.ok();
     call("identity", poll.clone().into_bytes()).send().await.ok();
-    call("br", poll.clone().into_bytes()).send().await.refused(400, "invalid_input");
+    call("br", poll.clone().into_bytes()).send().await.refused(400, "invalid_coding");
+    // The window is wider than what is taken, and wider than RFC 7932 knows.
+    call("br", WIDE.to_vec()).send().await.refused(413, "payload_too_large");
+    call("br", vec![0x11, 0x1e, 0xff, 0xff, 0xff, 0x07, 0]).send().await.refused(400, "invalid_coding");
     for coding in ["zstd", "gzip, deflate", "compress"] {
         let reply = call(coding, poll.clone().into_bytes()).send().await;
         reply.refused(415, "unsupported_media_type");

@@ -3,15 +3,30 @@
 use std::io::Read;
 
 use actix_web::http::header::{CONTENT_ENCODING, HeaderMap};
+use brotli::Allocator;
+use brotli::reader::DecompressorCustomAlloc;
 use bytes::Bytes;
 
 use super::body::too_large;
+use super::brotli_memory::BrotliMemory;
 use super::error::{Code, Error, Extra};
 
 /// What is taken, as `Accept-Encoding` of a refusal tells (RFC 9110, section 15.5.16).
 pub(crate) const TAKEN: &str = "gzip, deflate, br";
 /// Bytes that a decoder is fed with at a time.
 const PIECE_BYTES: usize = 4096;
+/// The bits of a brotli stream that say that its window is large, which is none of the windows of RFC 7932, section 9.1.
+const LARGE_WINDOW: u8 = 0x11;
+/// In its first byte.
+const WINDOW_BITS_MASK: u8 = 0x7f;
+
+type BrotliDecoder<'a> = DecompressorCustomAlloc<
+    &'a [u8],
+    <BrotliMemory as Allocator<u8>>::AllocatedMemory,
+    BrotliMemory,
+    BrotliMemory,
+    BrotliMemory,
+>;
 
 /// How a request's body is coded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,8 +61,8 @@ impl Coding {
         Ok(coding)
     }
 
-    /// What a coded body means. It takes no more memory than `bytes_max` and the decoder's window (at most 16 MiB), for as
-    /// long as this takes: it does not wait, so that a thread decodes one body at a time.
+    /// What a coded body means. It takes no more memory than a few times `bytes_max`, whatever window the body asks for, and that
+    /// for as long as this takes: it does not wait, so that a thread decodes one body at a time.
     ///
     /// # Errors
     /// 413 if it means more than `bytes_max` bytes, 400 if it is not coded so.
@@ -56,20 +71,53 @@ impl Coding {
             return Ok(Bytes::new());
         }
         let plain = match self {
-            Self::Gzip => bounded(flate2::bufread::MultiGzDecoder::new(&body[..]), bytes_max)?,
+            // One member: several (RFC 1952, section 2.2) are one body of many streams, each of which costs as much as a body.
+            Self::Gzip => {
+                let mut decoder = flate2::bufread::GzDecoder::new(&body[..]);
+                let plain = bounded(&mut decoder, bytes_max)?;
+                nothing_behind(decoder.into_inner())?;
+                plain
+            }
             Self::Deflate => {
                 let mut decoder = flate2::bufread::ZlibDecoder::new(&body[..]);
                 let plain = bounded(&mut decoder, bytes_max)?;
-                // What stands behind its end belongs to nothing.
-                if !decoder.into_inner().is_empty() {
-                    return Err(Code::InvalidInput.into());
-                }
+                nothing_behind(decoder.into_inner())?;
                 plain
             }
-            Self::Brotli => bounded(brotli::Decompressor::new(&body[..], PIECE_BYTES), bytes_max)?,
+            Self::Brotli => unbrotlied(body, bytes_max)?,
         };
         Ok(plain.into())
     }
+}
+
+/// The decoder would take streams with a window of up to 1 GiB, and allocates what they announce.
+fn unbrotlied(body: &[u8], bytes_max: usize) -> Result<Vec<u8>, Error> {
+    if body.first().is_some_and(|first| first & WINDOW_BITS_MASK == LARGE_WINDOW) {
+        return Err(Code::InvalidCoding.into());
+    }
+    let memory = BrotliMemory::for_plain(bytes_max);
+    let mut decoder = brotli_decoder(body, &memory);
+    let plain = bounded(&mut decoder, bytes_max);
+    // What is within the bound would have had enough.
+    if memory.is_exhausted() {
+        return Err(too_large(bytes_max));
+    }
+    // Behind the end, the decoder fails if it holds something that it did not need.
+    let behind = decoder.read(&mut [0]);
+    nothing_behind(decoder.get_ref())?;
+    behind.map_err(|_| Code::InvalidCoding)?;
+    plain
+}
+
+fn brotli_decoder<'a>(body: &'a [u8], memory: &BrotliMemory) -> BrotliDecoder<'a> {
+    let [mut bytes, numbers, codes] = std::array::from_fn(|_| memory.clone());
+    let piece = bytes.alloc_cell(PIECE_BYTES);
+    DecompressorCustomAlloc::new(body, piece, bytes, numbers, codes)
+}
+
+/// What stands behind the end of a stream belongs to nothing.
+fn nothing_behind(rest: &[u8]) -> Result<(), Error> {
+    if rest.is_empty() { Ok(()) } else { Err(Code::InvalidCoding.into()) }
 }
 
 fn bounded(decoder: impl Read, bytes_max: usize) -> Result<Vec<u8>, Error> {
@@ -78,7 +126,7 @@ fn bounded(decoder: impl Read, bytes_max: usize) -> Result<Vec<u8>, Error> {
     if plain.len() > bytes_max {
         return Err(too_large(bytes_max));
     }
-    read.map_err(|_| Code::InvalidInput)?;
+    read.map_err(|_| Code::InvalidCoding)?;
     Ok(plain)
 }
 
@@ -133,18 +181,73 @@ mod tests {
         }
     }
 
+    /// A stream that says that 16 MiB follow under a window as large.
+    const WIDE: &[u8] = &[0x9f, 0xef, 0xff, 0xff, 0x00, 0x24, 0x00, 0xe2, 0xb1, 0x40, 0x52, 0xef, 0xff, 0x01];
+
+    #[test]
+    fn a_window_larger_than_the_bound_is_not_allocated() {
+        let wide = Bytes::from_static(WIDE);
+        assert_eq!(Coding::Brotli.undone(&wide, 16 << 20).unwrap().len(), (16 << 20) - 16);
+        let error = Coding::Brotli.undone(&wide, 1000).unwrap_err();
+        assert_eq!((error.code, error.extra), (Code::PayloadTooLarge, Extra::Limit(1000)));
+        let memory = BrotliMemory::for_plain(1000);
+        let mut decoder = brotli_decoder(WIDE, &memory);
+        assert!(decoder.read(&mut [0; 16]).is_err() && memory.is_exhausted(), "before a byte comes out");
+    }
+
+    #[test]
+    fn what_fits_its_bound_has_memory_enough() {
+        // Every window that an encoder may ask for, and lengths around a power of two.
+        let noise: Vec<u8> = (0u32..300_000).map(|at| (at.wrapping_mul(2_654_435_761) >> 21) as u8).collect();
+        for len in [1, 31, 33, 1023, 1025, 65_535, 65_537, 262_143, 262_145, 300_000] {
+            for (quality, window_log) in [(0, 10), (5, 24), (11, 16), (11, 22)] {
+                let mut encoder = brotli::CompressorWriter::new(Vec::new(), 4096, quality, window_log);
+                // Pieces make meta-blocks, between which the window grows.
+                for piece in noise[..len].chunks(len.div_ceil(7)) {
+                    encoder.write_all(piece).unwrap();
+                    encoder.flush().unwrap();
+                }
+                let body = Bytes::from(encoder.into_inner());
+                assert!(
+                    Coding::Brotli.undone(&body, len).unwrap() == noise[..len],
+                    "{len} {quality} {window_log}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_large_window_is_no_brotli() {
+        // The first bytes of what encoders make with a large window, which is 30 bits wide here.
+        let large = Bytes::from_static(&[0x11, 0x1e, 0xff, 0xff, 0xff, 0x07, 0x00, 0x00]);
+        for first in [0x11, 0x91] {
+            let mut large = large.to_vec();
+            large[0] = first;
+            let error = Coding::Brotli.undone(&large.into(), 1000).unwrap_err();
+            assert_eq!(error.code, Code::InvalidCoding, "{first:x}");
+        }
+    }
+
+    #[test]
+    fn one_gzip_member_is_taken() {
+        let one = coded(Coding::Gzip, b"hello");
+        let two = [&one[..], &coded(Coding::Gzip, b"")].concat().into();
+        assert_eq!(Coding::Gzip.undone(&one, 1000).unwrap(), "hello");
+        assert_eq!(Coding::Gzip.undone(&two, 1000).unwrap_err().code, Code::InvalidCoding);
+    }
+
     #[test]
     fn what_is_not_coded_so_is_refused() {
         for coding in ALL {
             let whole = coded(coding, b"hello, hello, hello");
             let cut = whole.slice(..whole.len() - 3);
             for bad in [Bytes::from_static(b"{\"action\":\"poll\"}"), cut] {
-                assert_eq!(coding.undone(&bad, 1000).unwrap_err().code, Code::InvalidInput, "{coding:?}");
+                assert_eq!(coding.undone(&bad, 1000).unwrap_err().code, Code::InvalidCoding, "{coding:?}");
             }
         }
-        for coding in [Coding::Gzip, Coding::Deflate] {
+        for coding in ALL {
             let more = [&coded(coding, b"hello")[..], b"more"].concat().into();
-            assert_eq!(coding.undone(&more, 1000).unwrap_err().code, Code::InvalidInput, "{coding:?}");
+            assert_eq!(coding.undone(&more, 1000).unwrap_err().code, Code::InvalidCoding, "{coding:?}");
         }
     }
 

@@ -82,6 +82,7 @@ codes! {
     MissingPeerId 400 "missing_peer_id" "A peer id is required.";
     MissingPin 400 "missing_pin" "A pin is required.";
     InvalidJson 400 "invalid_json" "The body is not a JSON object.";
+    InvalidCoding 400 "invalid_coding" "The body is not coded as its Content-Encoding says.";
     InvalidEnvelope 400 "invalid_envelope" "The envelope is malformed or belongs to another session.";
     InvalidInviteCode 400 "invalid_invite_code" "An invite code is 8 to 16 letters or digits.";
     InviteCodeInUse 400 "invite_code_in_use" "Another peer holds this invite code.";
@@ -99,6 +100,7 @@ codes! {
     PinExpired 404 "session_expired" "The session of this pin is gone.";
     MethodNotAllowed 405 "method_not_allowed" "This path has no such method.";
     RequestTimeout 408 "request_timeout" "The request took too long to arrive.";
+    TooManyDevices 409 "too_many_devices" "This user has as many devices as one may.";
     PinInUse 409 "pin_in_use" "Another live session holds this pin.";
     PeerInUse 409 "peer_in_use" "Somebody else holds this peer id.";
     ChunkConflict 409 "chunk_conflict" "Other bytes are stored at this index.";
@@ -203,7 +205,7 @@ fn refused(refusal: &Refusal) -> Code {
         Refusal::Negotiation(negotiation::Refusal::Expired) => Code::SessionExpired,
         Refusal::Mailbox(mailbox::Refusal::Full) => Code::MailboxFull,
         Refusal::Rendezvous(invite_code::Refusal::InUse) => Code::InviteCodeInUse,
-        Refusal::Device(device::Refusal::Full) => Code::InvalidInput,
+        Refusal::Device(device::Refusal::Full) => Code::TooManyDevices,
         Refusal::Claim(mailbox_claim::Refusal::Held) => Code::PeerInUse,
         // Told apart before, or of no command that HTTP makes.
         Refusal::Allowance { .. }

@@ -7,6 +7,7 @@ pub(crate) mod arrival;
 pub mod authenticate;
 pub(crate) mod body;
 mod body_decoding;
+mod brotli_memory;
 pub(crate) mod context;
 pub(crate) mod cors;
 pub mod deprecation;
