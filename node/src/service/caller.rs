@@ -16,21 +16,32 @@ pub struct Caller {
     pub owner: Owner,
     /// What the leader's log lines name the request by.
     pub trace: Option<Trace>,
-    spent: Cell<Option<(Tier, Balance)>>,
+    told: Cell<Option<(Tier, Balance)>>,
+    charged: Cell<bool>,
 }
 
 impl Caller {
     /// A caller that has spent nothing yet.
     pub fn new(client: Key, owner: Owner, trace: Option<Trace>) -> Self {
-        Self { client, owner, trace, spent: Cell::new(None) }
+        Self { client, owner, trace, told: Cell::new(None), charged: Cell::new(false) }
     }
 
-    /// What was left of the allowance that was last charged for this caller.
-    pub fn spent(&self) -> Option<(Tier, Balance)> {
-        self.spent.get()
+    /// What was left of the allowance that was last looked at for this caller, whether it was charged or not.
+    pub fn told(&self) -> Option<(Tier, Balance)> {
+        self.told.get()
     }
 
-    pub(super) fn note(&self, tier: Tier, balance: Balance) {
-        self.spent.set(Some((tier, balance)));
+    /// Whether an allowance was charged for what it asked, or a change was proposed that charges it.
+    pub fn is_charged(&self) -> bool {
+        self.charged.get()
+    }
+
+    pub(super) fn tell(&self, tier: Tier, balance: Balance) {
+        self.told.set(Some((tier, balance)));
+    }
+
+    /// Takes note of a charge that is spent, or is with its change.
+    pub(crate) fn charge(&self) {
+        self.charged.set(true);
     }
 }

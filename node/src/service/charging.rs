@@ -11,13 +11,13 @@ use crate::access::guessing::Denied;
 
 impl Services {
     /// The charge for a change, unless this node knows that the allowance is spent: a flood of refusals must not reach the
-    /// log. It is paid with the change itself.
+    /// log. It is paid with the change itself: what is refused before that was not charged.
     ///
     /// # Errors
     /// [`Error::Limited`].
     pub fn admit(&self, caller: &Caller, tier: Tier, count: u32) -> Result<Option<Charge>, Error> {
         let Some(charge) = self.charge(caller, tier, count) else { return Ok(None) };
-        self.noted(caller, tier, self.cluster.admits(&charge))?;
+        self.told(caller, tier, self.cluster.admits(&charge))?;
         Ok(Some(charge))
     }
 
@@ -28,7 +28,9 @@ impl Services {
     /// [`Error::Limited`].
     pub fn pay(&self, caller: &Caller, tier: Tier, count: u32) -> Result<(), Error> {
         let Some(charge) = self.charge(caller, tier, count) else { return Ok(()) };
-        self.noted(caller, tier, self.cluster.charge_read(charge))
+        self.told(caller, tier, self.cluster.charge_read(charge))?;
+        caller.charge();
+        Ok(())
     }
 
     /// Pays exactly, before anything is given away for it: the charge is committed when this returns.
@@ -56,7 +58,8 @@ impl Services {
         };
         match self.guesses.look_up(&self.cluster, charge, query, found).await {
             Ok((found, balance)) => {
-                caller.note(Tier::Lookup, balance);
+                caller.charge();
+                caller.tell(Tier::Lookup, balance);
                 Ok(found)
             }
             Err(Denied::Spent(balance)) => Err(self.limited(caller, Tier::Lookup, balance)),
@@ -76,11 +79,14 @@ impl Services {
         op: Op,
     ) -> Result<Outcome, Error> {
         let tier = charge.as_ref().map(|charge| charge.tier);
+        if tier.is_some() {
+            caller.charge();
+        }
         let draft = Draft { charge, owner: Some(caller.owner), idempotency_key, op };
         let propose = async |draft| self.cluster.propose_traced(draft, caller.trace.clone()).await;
         let answer = self.guesses.propose(&self.cluster, draft, propose).await?;
         if let (Some(tier), Some(balance)) = (tier, answer.balance) {
-            caller.note(tier, balance);
+            caller.tell(tier, balance);
         }
         settle(answer.outcome)
     }
@@ -89,10 +95,10 @@ impl Services {
         Some(self.terms.allowance.as_ref()?.charge(caller.client, tier, count))
     }
 
-    fn noted(&self, caller: &Caller, tier: Tier, balance: Result<Balance, Balance>) -> Result<(), Error> {
+    fn told(&self, caller: &Caller, tier: Tier, balance: Result<Balance, Balance>) -> Result<(), Error> {
         match balance {
             Ok(balance) => {
-                caller.note(tier, balance);
+                caller.tell(tier, balance);
                 Ok(())
             }
             Err(balance) => Err(self.limited(caller, tier, balance)),
@@ -100,7 +106,7 @@ impl Services {
     }
 
     fn limited(&self, caller: &Caller, tier: Tier, balance: Balance) -> Error {
-        caller.note(tier, balance);
+        caller.tell(tier, balance);
         let retry_after_ms = balance.reset_ms.saturating_sub(self.log_ms());
         Error::Limited { retry_after_ms, scope: Scope::Client }
     }

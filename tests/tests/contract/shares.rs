@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use conclave_tests::authority::{Authority, Client};
 use conclave_tests::cluster::Cluster;
-use conclave_tests::http::Api;
+use conclave_tests::http::{Api, Call};
 use conclave_tests::raw::{Raw, statuses};
-use conclave_tests::relay::{peer_id, poll, with};
+use conclave_tests::relay::{Pair, peer_id, poll, register, signal, with};
+use conclave_tests::shared::limits;
 use conclave_tests::wait::eventually;
 use futures_util::future::join_all;
 use hyper::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, timeout};
@@ -96,6 +97,60 @@ async fn what_is_free_of_charge_has_a_pace() {
         flood.get(probe).send().await.ok();
     }
     client(&node, 4).get("/api/v1/nothing").once().await.refused(404, "not_found");
+}
+
+#[tokio::test]
+async fn what_is_refused_before_it_is_charged_has_that_pace_too() {
+    let cluster = limits(Cluster::builder().nodes(1), 1_000_000, "60s")
+        .set("shares.free_per_second", "1")
+        .set("shares.free_burst", "5")
+        .start()
+        .await;
+    let node = cluster.api(1);
+    let post = |path: &str, body: &'static str| {
+        let path = path.to_owned();
+        move |node: &Api| node.call(Method::POST, &path).json(body)
+    };
+    let relay = |body: Value| move |node: &Api| node.relay(&body);
+    let put = |path: String| {
+        let digest = format!("sha-256=:{}=:", "A".repeat(43));
+        move |node: &Api| node.put(&path, "x").header("content-digest", &digest)
+    };
+    let transfer = |id: &str| format!("/api/v1/transfers/{id}/chunks/0");
+    let session = "/api/v1/sessions/11111111-1111-4111-8111-111111111111";
+    type Refused = Box<dyn Fn(&Api) -> Call>;
+    let refused: [(u16, &str, Refused); 10] = [
+        (400, "invalid_json", Box::new(post("/api/v1/transfers", "{"))),
+        (400, "missing_fields", Box::new(post("/api/v1/transfers", "{}"))),
+        (400, "invalid_json", Box::new(post("/api/v1/sessions", "{"))),
+        (400, "invalid_envelope", Box::new(post(&format!("{session}/offer"), "{\"version\":2}"))),
+        (404, "not_found", Box::new(put(transfer("x")))),
+        (422, "digest_mismatch", Box::new(put(transfer(&"A".repeat(43))))),
+        (
+            200,
+            "invalid_chunk",
+            Box::new(relay(with(&Pair::fresh().send(0, 1, "AAEC"), "chunkIndex", Some(json!(5))))),
+        ),
+        (400, "invalid_invite_code", Box::new(relay(register("!!", "b")))),
+        (400, "invalid_signal_type", Box::new(relay(signal("a", "b", "x", json!(1))))),
+        (410, "session_expired", Box::new(|node| node.delete("/api/v1/sessions/x"))),
+    ];
+    for (number, (status, code, call)) in (20..).zip(refused) {
+        let client = node.seen_from([127, 0, number, 1].into());
+        let replies = join_all((0..12).map(|_| call(&client).once())).await;
+        let limited = replies.iter().filter(|reply| reply.status == 429).count();
+        assert!(limited > 0, "{code} was answered twelve times");
+        replies.iter().find(|reply| reply.status != 429).expect("a burst is answered").refused(status, code);
+        // It stands still for all that is free, and for what is charged as well.
+        call(&client).once().await.refused(429, "rate_limit_exceeded");
+    }
+    // What is charged is not counted there.
+    let client = node.seen_from([127, 0, 19, 1].into());
+    for _ in 0..12 {
+        client.relay(&poll(&peer_id())).once().await.ok();
+        client.post("/api/v1/transfers", &Pair::fresh().open(1)).once().await.status(201);
+        client.delete(session).once().await.refused(410, "session_expired");
+    }
 }
 
 #[tokio::test]

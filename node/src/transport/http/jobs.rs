@@ -35,6 +35,10 @@ pub(super) fn begin(ctx: &Context, charge: Option<Charge>, op: Op) -> Result<Htt
     let id = request_id::fresh();
     let key = ctx.remember(storage_keys::job(id));
     let (services, caller) = (ctx.shared.services.clone(), ctx.caller().clone());
+    if charge.is_some() {
+        // The change is proposed for a copy of the caller, after the answer.
+        ctx.caller().charge();
+    }
     actix_rt::spawn(async move {
         work(&services, &caller, charge, key, op).await;
         drop(part);

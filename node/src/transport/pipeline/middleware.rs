@@ -115,13 +115,14 @@ where
             body_gate.over();
         }
         let mut response = answer?;
-        if response.response().error().is_some() {
+        let failed = response.response().error().is_some();
+        if failed {
             response = explain(shared, response, &arrival);
         }
         let headers = response.headers_mut();
         arrival.rate_limits().write(headers, |tier| shared.policy(tier), || shared.services.log_ms());
-        // What is told from here on was not charged.
-        let free = free.filter(|_| is_free(route, &method, response.status(), response.headers()));
+        let free =
+            free.filter(|_| !arrival.is_charged() && is_free(route, &method, response.status(), failed));
         if let Some(row) = row {
             rate_limit_headers::tell(shared, row, &mut response);
         }
@@ -160,17 +161,14 @@ where
     .instrument(span)
 }
 
-/// Whether no allowance was charged for a request, and a client could have it answered as often as it likes. What is
-/// refused for its number, or for ours, costs little and is not held against its client.
-fn is_free(route: Route, method: &Method, status: StatusCode, headers: &HeaderMap) -> bool {
-    if headers.contains_key("ratelimit")
-        || status == StatusCode::TOO_MANY_REQUESTS
-        || status.is_server_error()
-    {
+/// Whether a client could have a request for which no allowance was charged answered as often as it likes. What is refused
+/// for its number, or for ours, costs little and is not held against its client. Some refusals have the status of a success.
+fn is_free(route: Route, method: &Method, status: StatusCode, refused: bool) -> bool {
+    if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() {
         return false;
     }
     let costs_nothing = matches!(route, Route::Page | Route::Edition | Route::Nodes | Route::Reports);
-    costs_nothing || *method == Method::OPTIONS || status.is_client_error()
+    costs_nothing || *method == Method::OPTIONS || refused || status.is_client_error()
 }
 
 /// Gives an error its body.
@@ -230,23 +228,17 @@ mod tests {
     }
 
     #[test]
-    fn what_no_allowance_counts_is_free() {
-        let free = |route, method: Method, status: u16, charged: bool| {
-            let mut headers = HeaderMap::new();
-            if charged {
-                headers.insert(HeaderName::from_static("ratelimit"), HeaderValue::from_static("x"));
-            }
-            is_free(route, &method, StatusCode::from_u16(status).unwrap(), &headers)
+    fn what_can_be_had_without_end_is_free() {
+        let free = |route, method: Method, status: u16, refused: bool| {
+            is_free(route, &method, StatusCode::from_u16(status).unwrap(), refused)
         };
-        assert!(free(Route::Other, Method::GET, 404, false));
-        assert!(free(Route::Relay, Method::POST, 401, false) && free(Route::Relay, Method::POST, 400, false));
+        assert!(free(Route::Other, Method::GET, 404, true) && free(Route::Relay, Method::POST, 401, true));
+        assert!(free(Route::Relay, Method::POST, 200, true), "a chunk that is refused");
         assert!(
             free(Route::Relay, Method::OPTIONS, 204, false) && free(Route::Page, Method::GET, 200, false)
         );
-        assert!(
-            !free(Route::Relay, Method::POST, 404, true) && !free(Route::Relay, Method::POST, 200, false)
-        );
-        assert!(!free(Route::Page, Method::GET, 429, false) && !free(Route::Relay, Method::POST, 503, false));
+        assert!(!free(Route::Relay, Method::POST, 200, false));
+        assert!(!free(Route::Page, Method::GET, 429, true) && !free(Route::Relay, Method::POST, 503, true));
     }
 
     #[test]

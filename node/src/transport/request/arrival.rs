@@ -96,6 +96,11 @@ impl Arrival {
 
     /// What the response's headers tell of allowances.
     pub(crate) fn rate_limits(&self) -> RateLimitHeaders {
-        RateLimitHeaders { spent: self.caller.get().and_then(Caller::spent), affinity: self.affinity.get() }
+        RateLimitHeaders { told: self.caller.get().and_then(Caller::told), affinity: self.affinity.get() }
+    }
+
+    /// Whether an allowance was charged for it.
+    pub(crate) fn is_charged(&self) -> bool {
+        self.caller.get().is_some_and(Caller::is_charged)
     }
 }

@@ -21,7 +21,7 @@ const X_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 /// What is left of the client's allowance, and which key the request was about.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct RateLimitHeaders {
-    pub(crate) spent: Option<(Tier, Balance)>,
+    pub(crate) told: Option<(Tier, Balance)>,
     pub(crate) affinity: Option<u32>,
 }
 
@@ -46,7 +46,7 @@ impl RateLimitHeaders {
         if let Some(affinity) = self.affinity {
             headers.insert(AFFINITY, ascii(format!("{affinity:08x}")));
         }
-        let Some((tier, balance)) = self.spent else { return };
+        let Some((tier, balance)) = self.told else { return };
         let seconds = seconds_until(&balance, now_ms());
         if let Some(policy) = policy(tier) {
             headers.insert(RATE_LIMIT_POLICY, policy);
@@ -84,7 +84,7 @@ pub(crate) fn tell(shared: &AppState, row: &Row, response: &mut ServiceResponse)
     let Some(tier) = endpoint.and_then(|endpoint| endpoint.tier) else { return };
     let charge = tiers.charge(authenticate::client(shared, request), tier, 1);
     let (Ok(balance) | Err(balance)) = shared.services.cluster.admits(&charge);
-    let notes = RateLimitHeaders { spent: Some((tier, balance)), affinity: None };
+    let notes = RateLimitHeaders { told: Some((tier, balance)), affinity: None };
     notes.write(response.headers_mut(), |tier| shared.policy(tier), || shared.services.now_ms());
 }
 
@@ -120,7 +120,7 @@ mod tests {
     #[test]
     fn the_allowance_is_told_in_both_dialects() {
         let balance = Balance { limit: 100, remaining: 42, reset_ms: 31_500 };
-        let notes = RateLimitHeaders { spent: Some((Tier::Chunk, balance)), affinity: Some(0xab) };
+        let notes = RateLimitHeaders { told: Some((Tier::Chunk, balance)), affinity: Some(0xab) };
         let mut headers = HeaderMap::new();
         let policy = HeaderValue::from_static("\"chunk\";q=100;w=60");
         notes.write(&mut headers, |_| Some(policy), || 1_000);
