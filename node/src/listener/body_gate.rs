@@ -18,6 +18,8 @@ struct Inner {
     closed: Cell<u64>,
     /// Requests that the server began to answer, in their order.
     begun: Cell<u64>,
+    /// Requests that the application has answered, whether that is written or not.
+    answered: Cell<u64>,
     /// Those of them that it had begun when it last had written all it had.
     settled: Cell<u64>,
     buffers: Part,
@@ -37,6 +39,7 @@ impl BodyGate {
         Self(Rc::new(Inner {
             closed: Cell::new(0),
             begun: Cell::new(0),
+            answered: Cell::new(0),
             settled: Cell::new(0),
             buffers,
             starved: Cell::new(false),
@@ -49,6 +52,16 @@ impl BodyGate {
     pub(super) fn begin(&self) {
         self.0.buffers.set_body(0);
         self.0.begun.set(self.0.begun.get() + 1);
+    }
+
+    /// The application has answered the request that was begun last. The head of the answer is written in the same turn.
+    pub(super) fn answer(&self) {
+        self.0.answered.set(self.0.begun.get());
+    }
+
+    /// How many requests it has answered.
+    pub(super) fn answered(&self) -> u64 {
+        self.0.answered.get()
     }
 
     /// A request is refused, by its number among those that the server is handed.

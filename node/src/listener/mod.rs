@@ -37,6 +37,7 @@ use actix_service::{
 use actix_web::body::MessageBody;
 use actix_web::dev::{AppConfig, Extensions, ServiceResponse};
 use actix_web::rt::net::TcpStream;
+use futures_util::FutureExt as _;
 
 pub(crate) use body_gate::{BodyGate, LARGE};
 pub(crate) use client_gone::Closed;
@@ -153,7 +154,7 @@ where
             .client_disconnect_timeout(PARTING)
             .on_connect_ext(|stream: &Stream, data: &mut Extensions| connected(stream, data))
             .upgrade(Upgrades(map_config(app(), |()| AppConfig::default())))
-            .finish(apply_fn_factory(map_config(app(), |()| AppConfig::default()), begin));
+            .finish(apply_fn_factory(map_config(app(), |()| AppConfig::default()), answer));
         let (gate, prefaces) = (gate.clone(), prefaces.clone());
         let options = ConnectionOptions {
             patience: options.patience,
@@ -198,12 +199,21 @@ where
     Ok(builder.run())
 }
 
-/// Takes note that the server begins to answer a request. It does so in the order in which they came, one at a time.
-fn begin<S: Service<Request>>(request: Request, service: &S) -> S::Future {
-    if let Some(gate) = request.conn_data::<BodyGate>() {
+/// Takes note of when the server begins to answer a request, and when it has. It does so in the order in which they came, one
+/// at a time.
+fn answer<S: Service<Request>>(
+    request: Request,
+    service: &S,
+) -> impl Future<Output = Result<S::Response, S::Error>> + use<S> {
+    let gate = request.conn_data::<BodyGate>().cloned();
+    if let Some(gate) = &gate {
         gate.begin();
     }
-    service.call(request)
+    service.call(request).inspect(move |_| {
+        if let Some(gate) = gate {
+            gate.answer();
+        }
+    })
 }
 
 /// Sets what the system is to do with a connection. Without the first, a small frame behind another waits for the

@@ -4,8 +4,9 @@
 
 use super::request_framing::Fault;
 
-/// The last request of its connection, in place of a head that is refused.
-pub(super) const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nhost: -\r\nconnection: close\r\n\r\n";
+/// The last request of its connection, in place of a head that is refused. Its answer says that the connection is closed; if it
+/// did so itself, the answers before it would.
+pub(super) const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nhost: -\r\n\r\n";
 
 /// Why a request is refused before its handler.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

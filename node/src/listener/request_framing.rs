@@ -65,6 +65,14 @@ pub(super) struct RequestFraming {
     begun: bool,
     /// Heads that have passed.
     requests: u64,
+    /// Those of them whose answers have begun.
+    answered: u64,
+    /// No other may pass before the last one is answered.
+    alone: bool,
+    /// The next one may not pass before those before it are.
+    deferred: bool,
+    /// The last one closes the connection.
+    closes: bool,
     /// What the last one was, if it announced a large body.
     large: Option<Large>,
     /// What the server must not see, in the bytes that were looked at last.
@@ -129,6 +137,21 @@ impl RequestFraming {
         self.large.as_ref()
     }
 
+    /// Takes note of how many requests were answered.
+    pub(super) fn answered(&mut self, requests: u64) {
+        self.answered = requests;
+    }
+
+    /// Whether no head may pass before those that have passed are answered.
+    pub(super) fn awaits_answers(&self) -> bool {
+        self.requests > self.answered && (self.alone || self.deferred)
+    }
+
+    /// Whether nothing more may pass, since the last request, which is here, closes the connection (RFC 9112, section 9.6).
+    pub(super) fn is_over(&self) -> bool {
+        self.closes && self.at_head()
+    }
+
     /// How much of a body of known length is still to come.
     pub(super) fn left(&self) -> u64 {
         match self.state {
@@ -177,8 +200,11 @@ impl RequestFraming {
                     self.state = chunk.after(rest[0]);
                     passed += usize::from(self.state != State::Broken);
                 }
-                State::Head if self.requests == last => return (passed, Rest::Full),
+                State::Head if self.requests == last || self.closes || self.awaits_answers() => {
+                    return (passed, Rest::Full);
+                }
                 State::Head => match self.head(rest, passed) {
+                    Ok(Some(_)) if self.deferred => return (passed, Rest::Full),
                     Ok(Some(len)) => {
                         if let Some(large) = &mut self.large {
                             large.length.start += passed;
@@ -204,7 +230,8 @@ impl RequestFraming {
         (passed, Rest::Nothing)
     }
 
-    /// The length of the head at the beginning of `bytes`, if it is whole. `before` is how many bytes were looked at before.
+    /// The length of the head at the beginning of `bytes`, if it is whole; it did not pass if it is deferred. `before` is how
+    /// many bytes were looked at before.
     fn head(&mut self, bytes: &[u8], before: usize) -> Result<Option<usize>, Fault> {
         loop {
             let Some(end) = bytes[self.scanned..].iter().position(|byte| *byte == b'\n') else {
@@ -229,7 +256,13 @@ impl RequestFraming {
                 continue;
             }
             let begin = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n')).unwrap_or(0);
-            let Head { state, length, expects, hidden } = framing::parse(&bytes[begin..end - 1])?;
+            let Head { state, length, expects, alone, closes, hidden } =
+                framing::parse(&bytes[begin..end - 1])?;
+            (self.scanned, self.lines, self.begun) = (0, 0, false);
+            self.deferred = alone && self.requests > self.answered;
+            if self.deferred {
+                return Ok(Some(end + 1));
+            }
             let length = length.start + begin..length.end + begin;
             let at = before + begin;
             self.hidden.extend(hidden.into_iter().map(|range| at + range.start..at + range.end));
@@ -238,9 +271,9 @@ impl RequestFraming {
                 end: end + 1,
                 expects,
             });
-            self.state = state;
+            (self.state, self.alone, self.closes) = (state, alone, closes);
             self.requests += 1;
-            (self.scanned, self.lines, self.empty, self.begun) = (0, 0, 0, false);
+            self.empty = 0;
             return Ok(Some(end + 1));
         }
     }

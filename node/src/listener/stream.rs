@@ -66,6 +66,8 @@ pub struct Stream {
     watch: Watch,
     deadline: Option<Deadline>,
     refused: bool,
+    /// Something stood behind a request that closes the connection.
+    behind: bool,
     /// What was awaited did not come in time; nothing more is read.
     given_up: bool,
     parting: Option<Parting>,
@@ -110,6 +112,7 @@ impl Stream {
             deadline: Some(Deadline::new(Awaited::Head, options.patience)),
             options,
             refused: false,
+            behind: false,
             given_up: false,
             parting: None,
         }
@@ -146,7 +149,11 @@ impl Stream {
     }
 
     /// How many more may be handed on.
-    fn room(&self) -> u64 {
+    fn room(&mut self) -> u64 {
+        self.heads.answered(self.gate.answered());
+        if self.heads.awaits_answers() {
+            return 0;
+        }
         let waiting = self.waiting();
         let most = if self.options.buffers.pressure() == Pressure::Low { WAITING_MAX } else { 1 };
         if waiting > 0 && self.handed_bytes >= WAITING_BYTES_MAX { 0 } else { most.saturating_sub(waiting) }
@@ -287,7 +294,7 @@ impl Stream {
         self.count();
     }
 
-    /// Reads and throws away what comes after a refusal.
+    /// Reads and throws away what comes after a refusal, or after the last request.
     fn discard(&mut self, cx: &mut Context<'_>) -> Poll<usize> {
         self.io.poll_discard(cx, usize::MAX).map(|read| read.unwrap_or(0))
     }

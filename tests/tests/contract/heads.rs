@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use conclave_tests::cluster::Cluster;
 use conclave_tests::raw::{Raw, statuses};
+use conclave_tests::relay::{peer_id, poll, signal, word};
 use conclave_tests::shared;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 const HEALTH: &str = "GET /health HTTP/1.1\r\nhost: a\r\n\r\n";
@@ -235,5 +237,68 @@ async fn a_trailer_that_is_no_header_and_a_target_that_is_no_path_are_refused() 
         let mut connection = Raw::open(&node).await;
         connection.send(format!("GET {target} HTTP/1.1\r\nhost: a\r\n\r\n")).await;
         assert_eq!(statuses(&connection.rest().await), [400], "{target}");
+    }
+}
+
+fn request(line: &str, more: &str) -> String {
+    format!("{line}\r\nhost: a\r\n{more}\r\n")
+}
+
+fn relayed(body: &Value) -> String {
+    let body = body.to_string();
+    format!("{}{body}", request("POST /api/relay HTTP/1.1", &format!("content-length: {}\r\n", body.len())))
+}
+
+#[tokio::test]
+async fn of_pipelined_requests_each_is_answered_in_its_own_manner() {
+    let (_cluster, node) = shared::standard().await.and_node().await;
+    let last = request("GET /livez HTTP/1.1", "connection: close\r\n");
+    let asked = async |text: String| {
+        let mut connection = Raw::open(&node).await;
+        connection.send(text).await;
+        connection.rest().await
+    };
+    // What a handler waits for is looked up in the cluster; the requests behind it are here all the time.
+    let peer = peer_id();
+    node.relay(&signal(&peer_id(), &peer, "offer", json!("SECRET"))).send().await.ok();
+    let read = asked(format!("{}{}{last}", relayed(&poll(&peer)), request("HEAD /livez HTTP/1.1", ""))).await;
+    assert_eq!(statuses(&read), [200, 200, 200], "{read}");
+    assert!(read.contains("SECRET"), "an answer keeps its body: {read}");
+    assert_eq!(read.matches("\"ok\"").count(), 1, "one to HEAD has none: {read}");
+
+    // An answer to HEAD that has a body would be taken for the next answer.
+    let open =
+        node.post("/api/v1/transfers", &json!({"pin": word("pin"), "passwordHash": "h", "totalChunks": 1}));
+    let id = open.send().await.status(201)["transferId"].as_str().expect("an id").to_owned();
+    let path = format!("/api/v1/transfers/{id}/chunks/0");
+    node.put(&path, "HTTP/1.1 299 Mine\r\n\r\n").send().await.status(201);
+    let read = asked(format!("{}{last}", request(&format!("HEAD {path} HTTP/1.1"), ""))).await;
+    assert_eq!(statuses(&read), [200, 200], "{read}");
+
+    // Nor does the version or the end of one request become that of the one before it.
+    let old = request("GET /livez HTTP/1.0", "");
+    let read = asked(format!("{}{old}", relayed(&poll(&peer_id())))).await;
+    let lines: Vec<_> = read.lines().filter(|line| line.starts_with("HTTP/1.")).collect();
+    assert_eq!(lines, ["HTTP/1.1 200 OK", "HTTP/1.0 200 OK"], "{read}");
+    let read = asked(format!("{}{last}", relayed(&poll(&peer_id())))).await;
+    assert_eq!(statuses(&read), [200, 200], "{read}");
+    assert_eq!(read.to_ascii_lowercase().matches("connection: close").count(), 1, "{read}");
+}
+
+#[tokio::test]
+async fn behind_a_request_that_closes_the_connection_nothing_is_carried_out() {
+    let (_cluster, node) = shared::standard().await.and_node().await;
+    for closing in [
+        request("GET /livez HTTP/1.1", "connection: close\r\n"),
+        request("GET /livez HTTP/1.0", ""),
+        relayed(&poll(&peer_id())).replacen("host: a", "host: a\r\nconnection: close", 1),
+    ] {
+        let peer = peer_id();
+        let mut connection = Raw::open(&node).await;
+        connection.send(format!("{closing}{}", relayed(&signal(&peer_id(), &peer, "offer", json!(1))))).await;
+        let read = connection.rest().await;
+        assert_eq!(read.matches("HTTP/1.").count(), 1, "{closing}: {read}");
+        let waiting = node.relay(&poll(&peer)).send().await.ok();
+        assert_eq!(waiting["messages"], json!([]), "{closing}");
     }
 }

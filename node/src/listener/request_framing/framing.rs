@@ -12,6 +12,9 @@ struct Framing {
     chunked: bool,
     host: bool,
     expects: bool,
+    /// What `Connection` says of the connection's end.
+    close: bool,
+    keep_alive: bool,
     upgrade: Upgrade,
 }
 
@@ -33,6 +36,12 @@ pub(super) struct Head {
     /// Where the body's length stands.
     pub(super) length: Range<usize>,
     pub(super) expects: bool,
+    /// Whether it must be the only one that the server knows of until it is answered: the server answers each request in the
+    /// manner of the last one that it has read. So would the body of an answer to `HEAD` come, and be taken for the next
+    /// answer (RFC 9110, section 9.3.2), or a whole answer in another version.
+    pub(super) alone: bool,
+    /// Whether the connection is closed after it.
+    pub(super) closes: bool,
     pub(super) hidden: Vec<Range<usize>>,
 }
 
@@ -61,7 +70,7 @@ pub(super) fn parse(head: &[u8]) -> Result<Head, Fault> {
     if !old && !framing.host {
         return Err(Fault::Malformed);
     }
-    let Framing { length: length_of, chunked, expects, upgrade, .. } = framing;
+    let Framing { length: length_of, chunked, expects, close, keep_alive, upgrade, .. } = framing;
     if chunked && length_of.is_some() {
         return Err(Fault::Malformed);
     }
@@ -84,7 +93,9 @@ pub(super) fn parse(head: &[u8]) -> Result<Head, Fault> {
         State::Opaque => Vec::new(),
         _ => [upgrade.websocket, upgrade.connection].concat(),
     };
-    Ok(Head { state, length: length_at, expects, hidden })
+    let closes = close || (old && !keep_alive);
+    let alone = closes || old || method == b"HEAD" || state == State::Opaque;
+    Ok(Head { state, length: length_at, expects, alone, closes, hidden })
 }
 
 impl Framing {
@@ -132,6 +143,12 @@ impl Framing {
         } else if is(b"connection") {
             let upgrades = elements(value).filter(|one| one.eq_ignore_ascii_case(b"upgrade"));
             self.upgrade.connection.extend(upgrades.map(at));
+            // A line with other characters tells the server behind nothing.
+            let says = |option: &[u8]| {
+                value.is_ascii() && elements(value).any(|one| one.eq_ignore_ascii_case(option))
+            };
+            self.close |= says(b"close");
+            self.keep_alive |= says(b"keep-alive");
         } else if is(b"expect") {
             self.expects = true;
         }

@@ -10,6 +10,7 @@ fn shedder(text: &str) -> Rest {
 fn follow_pieces(text: &str, len: usize) -> (usize, Rest) {
     let (mut heads, mut held, mut passed) = (RequestFraming::default(), Vec::new(), 0);
     let mut rest = Rest::Nothing;
+    heads.answered(u64::MAX);
     for piece in text.as_bytes().chunks(len) {
         held.extend_from_slice(piece);
         let (count, now) = heads.follow(&held, u64::MAX);
@@ -31,7 +32,8 @@ fn whole_requests_pass_one_behind_the_other_in_whatever_pieces() {
         GET,
         "\r\nPOST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nGET \n",
         "PUT /b?c HTTP/1.1\r\nhost: a\r\nTransfer-Encoding: Chunked\r\n\r\n3;x=1\r\na\nb\r\n0\r\nt: 1\r\n\r\n",
-        "GET / HTTP/1.0\r\n\r\n",
+        "GET / HTTP/1.0\r\nconnection: keep-alive\r\n\r\n",
+        "HEAD / HTTP/1.1\r\nhost: a\r\n\r\n",
         GET,
     ]
     .concat();
@@ -110,6 +112,7 @@ fn what_belongs_to_a_socket_is_not_looked_at() {
 /// What the server sees of this.
 fn seen(text: &str) -> (Rest, String) {
     let (mut heads, mut bytes) = (RequestFraming::default(), text.as_bytes().to_vec());
+    heads.answered(u64::MAX);
     let (passed, rest) = heads.follow(&bytes, u64::MAX);
     heads.hide(&mut bytes);
     (rest, String::from_utf8(bytes[..passed].to_vec()).unwrap())
@@ -124,7 +127,7 @@ fn a_wish_for_another_protocol_that_is_no_handshake_is_hidden_and_ends_no_reques
         "GET / HTTP/1.1\r\nhost: a\r\nupgrade: websocket\r\n\r\n",
         "GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\n\r\n",
         "GET / HTTP/1.1\r\nhost: a\r\nupgrade: h2c\r\nconnection: Upgrade, HTTP2-Settings\r\n\r\n",
-        "GET / HTTP/1.0\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n",
+        "GET / HTTP/1.0\r\nupgrade: websocket\r\nconnection: upgrade, keep-alive\r\n\r\n",
     ] {
         let body = match head {
             _ if head.contains("chunked") => "2\r\nab\r\n0\r\n\r\n",
@@ -241,6 +244,50 @@ fn no_more_heads_pass_than_there_is_room_for() {
     assert_eq!(heads.follow(rest.as_bytes(), 0), (0, Rest::Full));
     assert_eq!(heads.follow(rest.as_bytes(), 2), (rest.len(), Rest::Nothing));
     assert_eq!(heads.requests(), 4);
+}
+
+#[test]
+fn what_would_change_the_answers_before_it_waits_for_them_and_lets_nothing_pass_before_its_own() {
+    for head in [
+        "HEAD / HTTP/1.1\r\nhost: a\r\n\r\n",
+        "\r\nPOST / HTTP/1.0\r\nconnection: x, Keep-Alive\r\ncontent-length: 2\r\n\r\nok",
+    ] {
+        let text = format!("{GET}{head}{GET}");
+        let mut heads = RequestFraming::default();
+        for piece in [GET, head, GET].into_iter().zip(0..).map(|(piece, answered)| (piece.len(), answered)) {
+            let (len, answered) = piece;
+            let from = if answered == 0 { 0 } else { GET.len() + (answered as usize - 1) * head.len() };
+            heads.answered(answered);
+            let (passed, rest) = heads.follow(text[from..].as_bytes(), 9);
+            assert_eq!(
+                (passed, rest == Rest::Full),
+                (len, answered < 2),
+                "{head:?} after {answered} answers"
+            );
+            // Looked at again, nothing has changed.
+            let behind = heads.follow(text[from + passed..].as_bytes(), 9);
+            assert_eq!(behind, (0, if answered < 2 { Rest::Full } else { Rest::Nothing }));
+        }
+    }
+}
+
+#[test]
+fn nothing_passes_behind_a_request_that_closes_the_connection() {
+    for (head, closes) in [
+        ("POST / HTTP/1.1\r\nhost: a\r\nconnection: x , CLOSE\r\ncontent-length: 2\r\n\r\nok", true),
+        ("GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\nconnection: keep-alive\r\n\r\n", true),
+        ("GET / HTTP/1.0\r\n\r\n", true),
+        ("GET / HTTP/1.1\r\nhost: a\r\nconnection: closed\r\n\r\n", false),
+        ("GET / HTTP/1.1\r\nhost: a\r\nconnection: close, \u{e4}\r\n\r\n", false),
+    ] {
+        let text = format!("{head}{GET}");
+        let mut heads = RequestFraming::default();
+        heads.answered(u64::MAX);
+        let (passed, rest) = heads.follow(text.as_bytes(), 9);
+        let expected = if closes { (head.len(), Rest::Full) } else { (text.len(), Rest::Nothing) };
+        assert_eq!((passed, rest), expected, "{head:?}");
+        assert_eq!(heads.is_over(), closes);
+    }
 }
 
 #[test]

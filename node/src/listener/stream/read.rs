@@ -72,6 +72,12 @@ impl Stream {
         Poll::Ready(Ok(()))
     }
 
+    /// Reads one piece of what may not pass yet. Nothing is held of a client that has gone.
+    fn poll_next_piece(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.held.reserve(PIECE_BYTES);
+        tokio_util::io::poll_read_buf(self.io.as_mut(), cx, &mut self.held).map_ok(drop)
+    }
+
     /// Draws the consequences if what is awaited is late.
     fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(deadline) = &mut self.deadline else { return Poll::Pending };
@@ -111,6 +117,19 @@ impl AsyncRead for Stream {
                     _ => continue,
                 };
             }
+            if this.heads.is_over() {
+                // What stands behind a request that closes the connection is not looked at (RFC 9112, section 9.6).
+                this.behind |= !this.held.is_empty();
+                this.held.clear();
+                match ready!(this.discard(cx)) {
+                    0 => {
+                        this.closed.close();
+                        return Poll::Ready(Ok(()));
+                    }
+                    _ => this.behind = true,
+                }
+                continue;
+            }
             if this.discarding {
                 ready!(this.poll_discarding(cx))?;
             }
@@ -120,11 +139,24 @@ impl AsyncRead for Stream {
             let room = this.room();
             if room == 0 && this.heads.at_head() {
                 // Woken when the server has answered and written. A client that goes meanwhile is noticed all the same.
-                if this.held.is_empty() && this.io.is_ended(cx) {
-                    this.closed.close();
-                }
                 this.paused = true;
-                return Poll::Pending;
+                if !this.held.is_empty() {
+                    return Poll::Pending;
+                }
+                if !this.heads.awaits_answers() {
+                    if this.io.is_ended(cx) {
+                        this.closed.close();
+                    }
+                    return Poll::Pending;
+                }
+                ready!(this.poll_next_piece(cx))?;
+                if this.held.is_empty() {
+                    this.closed.close();
+                    return Poll::Ready(Ok(()));
+                }
+                this.full = true;
+                this.count();
+                continue;
             }
             if this.full {
                 this.full = false;

@@ -179,6 +179,66 @@ async fn only_some_requests_are_handed_on_before_their_answers_are_written() {
 }
 
 #[actix_web::test]
+async fn a_request_for_a_head_is_handed_on_alone() {
+    let (mut client, mut stream, _) = pair().await;
+    let head = NEXT.replace("GET", "HEAD");
+    client.write_all(format!("{NEXT}{head}").as_bytes()).await.unwrap();
+    assert_eq!(at_hand(&mut stream).await, NEXT.len());
+    let gate = stream.gate().clone();
+    gate.begin();
+    stream.flush().await.unwrap();
+    assert_eq!(at_hand(&mut stream).await, 0, "the one before it is not answered");
+    gate.answer();
+    stream.flush().await.unwrap();
+    assert_eq!(at_hand(&mut stream).await, head.len());
+    gate.begin();
+    client.write_all(NEXT.as_bytes()).await.unwrap();
+    assert_eq!(at_hand(&mut stream).await, 0, "it is not answered");
+    assert_eq!(stream.held.len(), NEXT.len());
+    gate.answer();
+    stream.flush().await.unwrap();
+    assert_eq!(at_hand(&mut stream).await, NEXT.len());
+}
+
+#[actix_web::test]
+async fn a_client_that_goes_is_noticed_behind_whatever_it_asked_last() {
+    for last in [NEXT.replace("GET", "HEAD"), NEXT.replace("\r\n\r\n", "\r\nconnection: close\r\n\r\n")] {
+        let (mut client, mut stream, _) = pair().await;
+        client.write_all(last.as_bytes()).await.unwrap();
+        assert_eq!(at_hand(&mut stream).await, last.len());
+        stream.gate().begin();
+        let closed = stream.closed().clone();
+        drop(client);
+        tokio::time::timeout(WAIT, stream.read(&mut [0])).await.unwrap().unwrap();
+        assert!(closed.is_closed(), "{last}");
+    }
+}
+
+#[actix_web::test]
+async fn what_stands_behind_a_closing_request_is_thrown_away() {
+    let (mut client, mut stream, _) = pair().await;
+    let last = NEXT.replace("\r\n\r\n", "\r\nconnection: close\r\n\r\n");
+    client.write_all(format!("{last}{}", NEXT.repeat(300)).as_bytes()).await.unwrap();
+    assert_eq!(at_hand(&mut stream).await, last.len());
+    stream.gate().begin();
+    stream.gate().answer();
+    stream.flush().await.unwrap();
+    assert_eq!(at_hand(&mut stream).await, 0);
+    assert!(stream.held.is_empty() && stream.behind);
+    // The answer is not lost to what the client still sends.
+    stream.write_all(b"answer").await.unwrap();
+    let shutdown = async { stream.shutdown().await.unwrap() };
+    let reading = async {
+        client.write_all(NEXT.as_bytes()).await.unwrap();
+        let mut read = String::new();
+        client.read_to_string(&mut read).await.unwrap();
+        drop(client);
+        read
+    };
+    assert_eq!(tokio::join!(shutdown, reading).1, "answer");
+}
+
+#[actix_web::test]
 async fn large_heads_are_handed_on_one_after_the_other() {
     let (mut client, mut stream, _) = pair().await;
     let head = format!("GET / HTTP/1.1\r\nhost: a\r\nx: {}\r\n\r\n", "y".repeat(12 << 10));

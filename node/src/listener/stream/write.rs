@@ -55,7 +55,10 @@ impl AsyncWrite for Stream {
         let this = self.get_mut();
         if this.parting.is_none() {
             ready!(this.io.as_mut().poll_shutdown(cx))?;
-            if !this.refused {
+            // What the client sent behind its last request may still be on its way.
+            let behind = this.heads.is_over()
+                && (this.behind || matches!(this.discard(cx), Poll::Ready(count) if count > 0));
+            if !this.refused && !behind {
                 return Poll::Ready(Ok(()));
             }
             this.parting = Some(Parting { over: Box::pin(sleep_until(Instant::now() + LINGER)), heard: 0 });
