@@ -1,11 +1,12 @@
 //! The page at `/` and the JavaScript client: files of `node/web/`, built into the binary.
 //!
-//! None of them holds a secret or repeats what a client wrote, so they may be compressed; that is done once, when the
-//! first one is asked for.
+//! None of them holds a secret or repeats what a client wrote, so they may be compressed. That is done once, by a thread of its
+//! own, since it takes seconds; until then they are served as they are.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::sync::LazyLock;
+use std::sync::{LazyLock, OnceLock};
+use std::thread;
 
 use actix_web::body::BoxBody;
 use actix_web::http::StatusCode;
@@ -70,18 +71,34 @@ const FILES: [(&str, &str, &[u8]); 33] = [
 ];
 
 static ASSETS: LazyLock<Vec<Asset>> = LazyLock::new(|| FILES.map(Asset::of).into());
+/// The same files compressed, in the same order, once they are.
+static PACKED: OnceLock<Vec<Packed>> = OnceLock::new();
+
+/// Compresses the files, beside everything else.
+pub(crate) fn pack() {
+    let packing = || {
+        PACKED.get_or_init(|| FILES.map(|(_, _, bytes)| Packed::of(bytes)).into());
+    };
+    if let Err(error) = thread::Builder::new().name("page".to_owned()).spawn(packing) {
+        tracing::warn!(%error, "the page is served uncompressed");
+    }
+}
 
 /// The paths that are answered here.
 pub(crate) fn paths() -> impl Iterator<Item = &'static str> {
     FILES.iter().map(|(path, _, _)| *path)
 }
 
-/// A file in all its encodings.
+/// A file.
 struct Asset {
     media: HeaderValue,
     is_page: bool,
     digest: [u8; 32],
     plain: Bytes,
+}
+
+/// A file, compressed.
+struct Packed {
     gzip: Bytes,
     brotli: Bytes,
 }
@@ -93,17 +110,13 @@ impl Asset {
             is_page: path == "/",
             digest: Sha256::digest(bytes).into(),
             plain: Bytes::from_static(bytes),
-            gzip: gzip(bytes).into(),
-            brotli: brotli(bytes).into(),
         }
     }
+}
 
-    fn encoded(&self, coding: Coding) -> Bytes {
-        match coding {
-            Coding::Plain => self.plain.clone(),
-            Coding::Gzip => self.gzip.clone(),
-            Coding::Brotli => self.brotli.clone(),
-        }
+impl Packed {
+    fn of(bytes: &[u8]) -> Self {
+        Self { gzip: gzip(bytes).into(), brotli: brotli(bytes).into() }
     }
 }
 
@@ -123,18 +136,30 @@ fn brotli(bytes: &[u8]) -> Vec<u8> {
 
 /// `GET /`, and every file beside it.
 pub(crate) async fn file(ctx: Context) -> Result<HttpResponse, Error> {
-    let asset = ctx.arrival.path_number().and_then(|number| ASSETS.get(number)).ok_or(Code::NotFound)?;
+    let number = ctx.arrival.path_number().ok_or(Code::NotFound)?;
+    let asset = ASSETS.get(number).ok_or(Code::NotFound)?;
+    let packed =
+        PACKED.get().and_then(|packed| packed.get(number)).filter(|_| ctx.shared.options.compression);
     let policy = if asset.is_page { Some(page_policy(&nodes::origins(&ctx).await)) } else { None };
-    Ok(serve(asset, &ctx.request, policy, ctx.shared.options.compression))
+    Ok(serve(asset, packed, &ctx.request, policy))
 }
 
-fn serve(asset: &Asset, request: &HttpRequest, policy: Option<String>, compression: bool) -> HttpResponse {
-    let coding = if compression { accept::coding(request.headers()) } else { Coding::Plain };
+fn serve(
+    asset: &Asset,
+    packed: Option<&Packed>,
+    request: &HttpRequest,
+    policy: Option<String>,
+) -> HttpResponse {
+    let (coding, bytes) = match (accept::coding(request.headers()), packed) {
+        (Coding::Gzip, Some(packed)) => (Coding::Gzip, &packed.gzip),
+        (Coding::Brotli, Some(packed)) => (Coding::Brotli, &packed.brotli),
+        (Coding::Plain | Coding::Gzip | Coding::Brotli, _) => (Coding::Plain, &asset.plain),
+    };
     let tag = tag(asset, coding, policy.as_deref());
     let mut response = if unchanged(request, &tag) {
         HttpResponse::with_body(StatusCode::NOT_MODIFIED, BoxBody::new(()))
     } else {
-        let mut response = HttpResponse::with_body(StatusCode::OK, BoxBody::new(asset.encoded(coding)));
+        let mut response = HttpResponse::with_body(StatusCode::OK, BoxBody::new(bytes.clone()));
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, asset.media.clone());
         if let Some(name) = coding.name() {
@@ -214,21 +239,34 @@ fn page_policy(origins: &Origins) -> String {
 mod tests {
     use std::io::Read as _;
 
-    use actix_web::http::header::IF_NONE_MATCH;
+    use actix_web::http::header::{ACCEPT_ENCODING, IF_NONE_MATCH};
     use actix_web::test::TestRequest;
 
     use super::*;
 
     #[test]
     fn every_encoding_holds_the_same_bytes() {
-        for ((path, _, bytes), asset) in FILES.iter().zip(ASSETS.iter()) {
+        for (path, _, bytes) in FILES {
+            let packed = Packed::of(bytes);
             let mut unzipped = Vec::new();
-            flate2::read::GzDecoder::new(&asset.gzip[..]).read_to_end(&mut unzipped).unwrap();
-            assert_eq!(unzipped, *bytes, "{path}");
+            flate2::read::GzDecoder::new(&packed.gzip[..]).read_to_end(&mut unzipped).unwrap();
+            assert_eq!(unzipped, bytes, "{path}");
             let mut unpacked = Vec::new();
-            brotli::Decompressor::new(&asset.brotli[..], 4096).read_to_end(&mut unpacked).unwrap();
-            assert_eq!(unpacked, *bytes, "{path}");
+            brotli::Decompressor::new(&packed.brotli[..], 4096).read_to_end(&mut unpacked).unwrap();
+            assert_eq!(unpacked, bytes, "{path}");
         }
+    }
+
+    #[test]
+    fn a_file_is_served_as_it_is_until_it_is_compressed() {
+        let asset = Asset::of(FILES[1]);
+        let request = TestRequest::default().insert_header((ACCEPT_ENCODING, "br")).to_http_request();
+        let coding = |packed| {
+            let response = serve(&asset, packed, &request, None);
+            response.headers().get(CONTENT_ENCODING).map(|coding| coding.to_str().unwrap().to_owned())
+        };
+        assert_eq!(coding(None), None);
+        assert_eq!(coding(Some(&Packed::of(FILES[1].2))).as_deref(), Some("br"));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use super::middleware::DefaultHeaders;
 use super::router::Router;
 use super::{entry_checks, middleware};
 use crate::listener::LoadShedder;
+use crate::transport::http::web as web_files;
 use crate::transport::request::AppState;
 use crate::transport::ws::Sockets;
 
@@ -26,6 +27,9 @@ impl Pipeline {
     pub fn new(state: web::Data<AppState>, sockets: Sockets) -> Self {
         let options = &state.options;
         let default_headers = DefaultHeaders::new(options);
+        if options.page && options.compression {
+            web_files::pack();
+        }
         Self {
             router: Router::new(&sockets.options.echo, options.page),
             default_headers,
