@@ -31,7 +31,7 @@ pub struct Message<'a> {
     pub method: &'a Method,
     /// `https` or `http`, as the client came.
     pub scheme: &'a str,
-    /// `Host`.
+    /// Whom it was sent to: the target's, else `Host`.
     pub authority: &'a str,
     /// Its path as it came.
     pub path: &'a str,

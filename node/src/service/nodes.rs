@@ -26,16 +26,10 @@ struct Known {
 }
 
 impl Nodes {
-    /// The addresses of all members that have one which means the same to a client at `peer` that uses this node under the
+    /// The addresses of all members that have one which means the same to a client at `client` that uses this node under the
     /// name `host`. Clients that come over TLS (`secure`) are sent to nothing without it.
-    pub async fn for_client(
-        &self,
-        cluster: &Cluster,
-        host: &str,
-        peer: Option<IpAddr>,
-        secure: bool,
-    ) -> Origins {
-        self.told(cluster, Reach::of_client(host, peer), secure).await
+    pub async fn for_client(&self, cluster: &Cluster, host: &str, client: IpAddr, secure: bool) -> Origins {
+        self.told(cluster, Reach::of_client(host, client), secure).await
     }
 
     /// The addresses that clients are sent to when this node goes away: those that lead as far as its own.
@@ -84,9 +78,9 @@ impl Reach {
         Self::of_host(authority)
     }
 
-    /// The address that a client uses says what others it can use, if the connection comes from as near.
-    fn of_client(host: &str, peer: Option<IpAddr>) -> Self {
-        Self::of_host(host).max(peer.map_or(Self::Everywhere, Self::of_ip))
+    /// The address that a client uses says what others it can use, if it is as near itself.
+    fn of_client(host: &str, client: IpAddr) -> Self {
+        Self::of_host(host).max(Self::of_ip(client))
     }
 
     /// Of a host, with or without its port.
@@ -186,7 +180,7 @@ mod tests {
 
     #[test]
     fn an_address_is_told_to_whom_it_means_the_same() {
-        let of = |host: &str, peer: &str| Reach::of_client(host, Some(peer.parse().unwrap()));
+        let of = |host: &str, peer: &str| Reach::of_client(host, peer.parse().unwrap());
         assert_eq!(of("127.0.0.1:3000", "127.0.0.1"), Reach::Machine);
         assert_eq!(of("localhost:3000", "::1"), Reach::Machine);
         assert_eq!(of("one.example", "127.0.0.1"), Reach::Everywhere, "a proxy on the same machine");

@@ -1,7 +1,9 @@
 //! The page at `/`, the client beside it, and the list of nodes that both read.
 
 use conclave_tests::cluster::Cluster;
+use conclave_tests::raw::PATIENCE;
 use conclave_tests::shared;
+use conclave_tests::wait::eventually;
 use hyper::Method;
 
 #[tokio::test]
@@ -50,7 +52,12 @@ async fn a_copy_of_the_client_is_good_until_it_changes() {
     let tag = first.header("etag").expect("a tag").to_owned();
     let again = node.get("/conclave.js").header("if-none-match", &tag).send().await;
     assert_eq!((again.status, again.text().as_str()), (304, ""));
-    let packed = node.get("/conclave.js").header("accept-encoding", "br").send().await;
+    // They are compressed while the node serves already.
+    let packed = eventually(PATIENCE, "the file is compressed", async || {
+        let reply = node.get("/conclave.js").header("accept-encoding", "br").send().await;
+        reply.header("content-encoding").is_some().then_some(reply)
+    })
+    .await;
     assert_eq!(packed.header("content-encoding"), Some("br"));
     assert_ne!(packed.header("etag"), Some(tag.as_str()), "other bytes, other tag");
 }
@@ -67,4 +74,22 @@ async fn without_the_page_there_is_nothing_at_its_paths() {
     for path in ["/", "/conclave.js", "/style.css"] {
         cluster.api(1).get(path).send().await.refused(404, "not_found");
     }
+}
+
+#[tokio::test]
+async fn whoever_comes_through_a_proxy_is_not_as_near_as_the_proxy() {
+    let cluster = Cluster::builder().nodes(1).set("http.trusted_proxies", "[\"127.0.0.1/32\"]").start().await;
+    let node = cluster.api(1);
+    let listed = |client: Option<&str>| {
+        let call = node.get("/api/v1/nodes");
+        client.into_iter().fold(call, |call, client| call.header("x-forwarded-for", client))
+    };
+    // Both ask a host of this machine. Only one of them is on it.
+    for (client, count) in [(None, 1), (Some("127.0.0.1"), 1), (Some("203.0.113.9"), 0)] {
+        let list = listed(client).send().await.ok();
+        assert_eq!(list["nodes"].as_array().map(Vec::len), Some(count), "{client:?}");
+    }
+    let page = node.get("/").header("x-forwarded-for", "203.0.113.9").send().await;
+    let policy = page.header("content-security-policy").expect("a policy");
+    assert!(policy.contains("connect-src 'self';"), "{policy}");
 }

@@ -28,6 +28,10 @@ impl Signer {
 
     /// The two headers for a request with this body to `path`, which has no query.
     fn headers(&self, node: &Api, method: &str, path: &str, body: Option<&str>) -> (String, String) {
+        self.headers_for(&node.address().to_string(), method, path, body)
+    }
+
+    fn headers_for(&self, to: &str, method: &str, path: &str, body: Option<&str>) -> (String, String) {
         let digest = body.map(digest_of);
         let covered = if body.is_some() { " \"content-digest\"" } else { "" };
         let params = format!(
@@ -37,7 +41,7 @@ impl Signer {
         let line = digest.map(|digest| format!("\"content-digest\": {digest}\n")).unwrap_or_default();
         let base = format!(
             "\"@method\": {method}\n\"@authority\": {}\n\"@path\": {path}\n\"@query\": ?\n{line}\"@signature-params\": {params}",
-            node.address()
+            to
         );
         let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, self.secret), base.as_bytes());
         (format!("sig={params}"), format!("sig=:{}:", STANDARD.encode(tag)))
@@ -156,6 +160,28 @@ async fn a_request_that_was_signed_without_a_body_can_be_given_none() {
     let answers = raw.rest().await;
     assert_eq!(statuses(&answers), [200, 400], "{answers}");
     assert!(!answers.contains("planted1"), "a stranger's bytes are no body: {answers}");
+}
+
+#[tokio::test]
+async fn whom_a_request_is_for_stands_in_its_target_if_it_does_whatever_host_says() {
+    let (cluster, _secret) = cluster().await;
+    let node = cluster.follower().await;
+    let (own, path) = (node.address().to_string(), "/api/v1/sessions");
+    for (signed_for, target, host, status) in [
+        ("other.example", "other.example", own.as_str(), 200),
+        (own.as_str(), "other.example", own.as_str(), 401),
+        (own.as_str(), own.as_str(), "other.example", 200),
+    ] {
+        let (input, signature) = Signer::new().headers_for(signed_for, "POST", path, None);
+        let mut raw = Raw::open(&node).await;
+        raw.send(format!(
+            "POST http://{target}{path} HTTP/1.1\r\nhost: {host}\r\nsignature-input: {input}\r\n\
+             signature: {signature}\r\nconnection: close\r\n\r\n"
+        ))
+        .await;
+        let answer = raw.rest().await;
+        assert_eq!(statuses(&answer), [status], "for {signed_for}, to {target}, under {host}: {answer}");
+    }
 }
 
 #[tokio::test]

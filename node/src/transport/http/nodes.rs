@@ -1,10 +1,10 @@
 //! Where the other nodes are: for clients that want somewhere else to go.
 
 use actix_web::HttpResponse;
-use actix_web::http::header::HOST;
 use serde_json::json;
 
 use crate::service::nodes::Origins;
+use crate::transport::request::authenticate;
 use crate::transport::request::context::Context;
 use crate::transport::request::error::Error;
 use crate::transport::request::reply::ok;
@@ -18,8 +18,9 @@ pub(crate) async fn list(ctx: Context) -> Result<HttpResponse, Error> {
 
 /// The addresses of the nodes that lead as far as the one under which the request was sent.
 pub(super) async fn origins(ctx: &Context) -> Origins {
-    let host = ctx.request.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    let peer = ctx.request.peer_addr().map(|peer| peer.ip());
+    let host = authenticate::authority(&ctx.request).unwrap_or_default();
+    // Of whom a proxy is at the door, not the proxy: it is always near.
+    let client = authenticate::address(&ctx.shared, &ctx.request);
     let services = ctx.services();
-    services.nodes.for_client(&services.cluster, host, peer, ctx.shared.options.tls).await
+    services.nodes.for_client(&services.cluster, host, client, ctx.shared.options.tls).await
 }

@@ -41,7 +41,8 @@ pub fn sharer(shared: &AppState, request: &HttpRequest) -> Client {
     Client::of(address(shared, request))
 }
 
-fn address(shared: &AppState, request: &HttpRequest) -> IpAddr {
+/// The client's address: of a trusted proxy's connection the one that the proxy names.
+pub(crate) fn address(shared: &AppState, request: &HttpRequest) -> IpAddr {
     let peer = request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
     let (headers, trusted) = (request.headers(), &shared.options.trusted_proxies);
     // One of the two, since a proxy that writes one of them hands on the other as its client wrote it.
@@ -114,8 +115,17 @@ pub(crate) fn is_secure(shared: &AppState, request: &HttpRequest) -> bool {
 pub(crate) fn own(shared: &AppState, request: &HttpRequest) -> Option<Own> {
     let scheme = if is_secure(shared, request) { "https" } else { "http" };
     let said = forwarded_header::nearest(request.headers(), "host").filter(|_| is_proxied(shared, request));
-    let host = || request.headers().get(HOST)?.to_str().ok().map(str::to_owned);
-    Some(Own { scheme, authority: said.or_else(host)? })
+    let authority = || self::authority(request).map(str::to_owned);
+    Some(Own { scheme, authority: said.or_else(authority)? })
+}
+
+/// The host, and perhaps the port, that a request is sent to. One that stands in the target counts, whatever `Host` says (RFC
+/// 9112, section 3.2.2).
+pub(crate) fn authority(request: &HttpRequest) -> Option<&str> {
+    let target = request.uri().authority().map(|authority| authority.as_str());
+    // What stands before an `@` is no host.
+    let target = target.map(|authority| authority.rsplit('@').next().unwrap_or(authority));
+    target.or_else(|| request.headers().get(HOST)?.to_str().ok())
 }
 
 /// Whether a proxy that is trusted handed the request on.

@@ -1,6 +1,6 @@
 //! Requests that are signed: looked at before their handler, each nonce once in the whole cluster.
 
-use actix_web::http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use actix_web::http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use actix_web::{HttpMessage as _, HttpRequest};
 use conclave_cluster::state::id::Digest;
 
@@ -38,7 +38,7 @@ pub(crate) async fn judge(shared: &AppState, request: &HttpRequest) -> Result<Cr
     let message = Message {
         method: request.method(),
         scheme: if authenticate::is_secure(shared, request) { "https" } else { "http" },
-        authority: headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default(),
+        authority: authenticate::authority(request).unwrap_or_default(),
         path: target.path(),
         query: target.query(),
         headers,
