@@ -204,6 +204,12 @@ async fn a_scope_is_needed_over_a_socket_as_it_is_over_http() {
             assert_eq!(forbidden, *needed != scope, "{scope}: {ask} was answered with {answer}");
         }
     }
+    // A session that one connection of the subject has is no way to another one.
+    let session = bare.ok(json!({"op": "hello"})).await["session"].clone();
+    let mut again = open("socket").await;
+    let other = issuer.token("alice", json!({"scope": "signal", "peers": "*"}));
+    let resume = json!({"op": "hello", "token": other, "resume": {"session": session}});
+    again.refused(resume, "forbidden").await;
     let token = issuer.token("alice", json!({"scope": "socket", "peers": "*"}));
     let stream = bearing(node.get(&format!("/api/v1/events?peerId={}", peer_id())), &token);
     stream.open().await.expect_err("no stream").refused(403, "forbidden");

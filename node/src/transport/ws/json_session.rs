@@ -241,6 +241,10 @@ async fn hello(
         let credential = auth.verify(&token, now_ms).map_err(|_| Code::Unauthorized)?;
         session.context.show(credential);
     }
+    // A session that is there already is no more free than a fresh one.
+    if !session.context.credential.may(Scope::Socket) {
+        return Err(Code::Forbidden);
+    }
     let Some(resume) = resume else {
         let welcome = begin(session).await?;
         greet(session, id, &welcome);
