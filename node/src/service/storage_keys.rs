@@ -94,9 +94,18 @@ pub fn devices(user: &str) -> StateKey {
     place(Domain::Devices, &[user.as_bytes()])
 }
 
-/// A caller's own name for what it asks of `target`: the same name for something else is another idempotency key.
-pub fn idempotency(name: &[u8], action: &str, target: &StateKey) -> Key {
-    Key::derive(Domain::IdempotencyKey, &[name, action.as_bytes(), target.key.as_bytes()])
+/// A caller's own name for what it asks of `target`: the same name for something else (`asked`), or of somebody else, is another
+/// idempotency key. Where the caller is nobody in particular its address does not tell: a retry may come from another one.
+pub fn idempotency(
+    name: &[u8],
+    subject: Option<&Key>,
+    action: &str,
+    target: &StateKey,
+    asked: &[&[u8]],
+) -> Key {
+    let subject = subject.map_or(&[][..], |subject| &subject.as_bytes()[..]);
+    let parts = [&[name, subject, action.as_bytes(), target.key.as_bytes()], asked].concat();
+    Key::derive(Domain::IdempotencyKey, &parts)
 }
 
 /// The idempotency key of a job.
@@ -161,10 +170,16 @@ mod tests {
     }
 
     #[test]
-    fn a_memo_belongs_to_one_action_on_one_target() {
+    fn an_idempotency_key_belongs_to_one_request_of_one_subject() {
         let (one, other) = (transfer("a", "b"), transfer("ab", ""));
-        assert_ne!(idempotency(b"k", "receive", &one), idempotency(b"k", "receive", &other));
-        assert_ne!(idempotency(b"k", "receive", &one), idempotency(b"k", "ack", &one));
-        assert_eq!(idempotency(b"k", "receive", &one), idempotency(b"k", "receive", &transfer("a", "b")));
+        let key = |action, target, asked: &[&[u8]]| idempotency(b"k", None, action, target, asked);
+        assert_ne!(key("receive", &one, &[]), key("receive", &other, &[]));
+        assert_ne!(key("receive", &one, &[]), key("ack", &one, &[]));
+        assert_eq!(key("receive", &one, &[]), key("receive", &transfer("a", "b"), &[]));
+        assert_ne!(key("signal", &one, &[b"a", b"b"]), key("signal", &one, &[b"ab", b""]));
+        let (alice, bob) = (pin("alice"), pin("bob"));
+        let of = |subject| idempotency(b"k", subject, "receive", &one, &[]);
+        assert!(of(Some(&alice)) == of(Some(&alice)) && of(Some(&alice)) != of(Some(&bob)));
+        assert_ne!(of(Some(&alice)), of(None));
     }
 }

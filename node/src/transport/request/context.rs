@@ -242,17 +242,21 @@ impl Context {
         Ok(self.shared.services.cluster.read_linearizable(query).await?)
     }
 
-    /// The idempotency key that the client's `Idempotency-Key` names, if it sent one.
+    /// The idempotency key that the client's `Idempotency-Key` names, if it sent one. `asked` is what is asked of `target`, as
+    /// far as two requests could differ in it.
     pub(crate) fn idempotency_key(
         &self,
         action: &str,
         target: &StateKey,
+        asked: &[&[u8]],
     ) -> Result<Option<IdempotencyKey>, Error> {
         let Some(name) = self.request.headers().get(IDEMPOTENCY_KEY) else { return Ok(None) };
         if !is_idempotency_key(name) {
             return Err(Code::InvalidInput.into());
         }
-        Ok(Some(self.remember(storage_keys::idempotency(name.as_bytes(), action, target))))
+        let subject = self.credential().subject;
+        let key = storage_keys::idempotency(name.as_bytes(), subject.as_ref(), action, target, asked);
+        Ok(Some(self.remember(key)))
     }
 
     /// An idempotency key under `key`, for as long as idempotency keys are kept.

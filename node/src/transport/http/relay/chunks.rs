@@ -9,7 +9,7 @@ use conclave_cluster::state::command::Op;
 use conclave_cluster::state::id::Digest;
 use conclave_cluster::state::limits::{CHUNK_BYTES_MAX, TRANSFER_CHUNKS_MAX};
 use conclave_cluster::state::outcome::Outcome;
-use conclave_cluster::state::transfer::{self, Action, View};
+use conclave_cluster::state::transfer::{self, Action, Encoding, View};
 
 use super::hand_out::{Seen, Source, hand_out};
 use super::{Request, bytes_of, change, chunk_base64};
@@ -25,28 +25,31 @@ use crate::transport::request::query;
 use crate::transport::request::reply::fixed;
 
 /// What `send` asks for: one chunk, at its place.
-pub(super) fn sent(request: &Request<'_>, body: &Bytes) -> Result<(StateKey, Action), Error> {
+pub(super) struct Sent {
+    target: StateKey,
+    index: u16,
+    total: u16,
+    encoding: Encoding,
+    digest: Digest,
+    body: Body,
+}
+
+/// Reads it.
+pub(super) fn sent(request: &Request<'_>, body: &Bytes) -> Result<Sent, Error> {
     let chunk = Chunk::of(request)?;
     let target = storage_keys::transfer(chunk.pin, chunk.password_hash);
     let (encoding, bytes) = chunk_base64::decode(bytes_of(body, &request.data));
-    let action = Action::Put {
-        index: chunk.index,
-        total: Some(chunk.total),
-        digest: Digest::of(&bytes),
-        encoding,
-        body: Body::new(bytes),
-    };
-    Ok((target, action))
+    let Chunk { index, total, .. } = chunk;
+    Ok(Sent { target, index, total, encoding, digest: Digest::of(&bytes), body: Body::new(bytes) })
 }
 
 /// `send`: stores one chunk.
-pub(super) async fn send(
-    ctx: &Context,
-    charge: Option<Charge>,
-    (target, action): (StateKey, Action),
-) -> Result<HttpResponse, Error> {
-    let op = ask(ctx, &target, action);
-    change(ctx, "send", target, charge, op).await
+pub(super) async fn send(ctx: &Context, charge: Option<Charge>, sent: Sent) -> Result<HttpResponse, Error> {
+    let Sent { target, index, total, encoding, digest, body } = sent;
+    let op = ask(ctx, &target, Action::Put { index, total: Some(total), digest, encoding, body });
+    let asked: [&[u8]; 4] =
+        [&index.to_be_bytes(), &total.to_be_bytes(), &[encoding as u8], digest.as_bytes()];
+    change(ctx, "send", target, &asked, charge, op).await
 }
 
 /// A chunk as it was asked for, checked.
@@ -131,7 +134,7 @@ pub(super) async fn ack(
 ) -> Result<HttpResponse, Error> {
     let target = pair(ctx, request, Code::MissingFields)?;
     let op = ask(ctx, &target, Action::Acknowledge { existing: false });
-    change(ctx, "ack", target, charge, op).await
+    change(ctx, "ack", target, &[], charge, op).await
 }
 
 /// `ack-status`: whether the receiver said so.

@@ -50,7 +50,7 @@ pub(super) async fn hand_out<Q: Query + Copy, S: Fn(Q::Answer) -> Seen>(
     wait: Duration,
 ) -> Result<HttpResponse, Error> {
     let target = source.target;
-    let idempotency_key = ctx.idempotency_key(source.action, &target)?;
+    let idempotency_key = ctx.idempotency_key(source.action, &target, &[])?;
     let look = UnlessRemembered(idempotency_key.map(|idempotency_key| idempotency_key.key), source.look);
 
     ctx.wait_idly();

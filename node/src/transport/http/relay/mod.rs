@@ -141,16 +141,18 @@ pub(crate) async fn relay(mut ctx: Context) -> Result<HttpResponse, Error> {
 }
 
 /// Has a change carried out and answers with its outcome, or with a job if the client prefers that. With an
-/// `Idempotency-Key` it waits in any case: a retry under the same key must find the outcome itself.
+/// `Idempotency-Key` it waits in any case: a retry under the same key must find the outcome itself. `asked` is what of the
+/// change is not said by its target.
 async fn change(
     ctx: &Context,
     action: &str,
     target: StateKey,
+    asked: &[&[u8]],
     charge: Option<Charge>,
     op: Op,
 ) -> Result<HttpResponse, Error> {
     ctx.about(&target);
-    let idempotency_key = ctx.idempotency_key(action, &target)?;
+    let idempotency_key = ctx.idempotency_key(action, &target, asked)?;
     if idempotency_key.is_none() && ctx.prefers_async() {
         return jobs::begin(ctx, charge, op);
     }

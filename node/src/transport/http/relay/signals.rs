@@ -15,7 +15,7 @@ use super::{Request, change};
 use crate::access::tier_limits::millis;
 use crate::json_field::{chars, is_portable};
 use crate::service::name_lengths::PEER_CHARS_MAX;
-use crate::service::signaling::{KINDS, kind_of};
+use crate::service::signaling::{KINDS, kind_name, kind_of};
 use crate::service::{signaling, storage_keys};
 use crate::transport::request::context::Context;
 use crate::transport::request::error::{Code, Error, Extra};
@@ -39,7 +39,7 @@ pub(super) async fn register(
     check_peer(peer)?;
     ctx.require_peer(peer)?;
     let op = signaling::register(code, peer, millis(ctx.services().terms.ttl.register));
-    change(ctx, "register", storage_keys::rendezvous(code), charge, op).await
+    change(ctx, "register", storage_keys::rendezvous(code), &[peer.as_bytes()], charge, op).await
 }
 
 /// `lookup`: the peer of an invite code.
@@ -63,8 +63,9 @@ pub(super) async fn signal(
     let Signal { from, to, kind, payload } = Signal::of(request)?;
     ctx.require_peer(from)?;
     let payload = body.slice_ref(payload.as_bytes());
-    let op = signaling::signal(from, to, kind, payload, millis(ctx.services().terms.ttl.signal));
-    change(ctx, "signal", storage_keys::mailbox(to), charge, op).await
+    let op = signaling::signal(from, to, kind, payload.clone(), millis(ctx.services().terms.ttl.signal));
+    let asked = [from.as_bytes(), kind_name(kind).as_bytes(), &payload];
+    change(ctx, "signal", storage_keys::mailbox(to), &asked, charge, op).await
 }
 
 /// A signal as it was asked for, checked.
