@@ -124,3 +124,15 @@ async fn a_port_may_be_left_out() {
     let listed = node.get(&format!("/api/v1/devices/{user}")).send().await.ok();
     assert_eq!(listed["devices"][0]["port"], Value::Null);
 }
+
+#[tokio::test]
+async fn a_user_has_so_many_devices_and_is_told_so() {
+    let (_cluster, node) = shared::enterprise().await.and_node().await;
+    let user = word("user");
+    let named = |number: u32| with(&device(&user), "deviceId", Some(json!(format!("d{number}"))));
+    for number in 0..256 {
+        node.post("/api/v1/devices", &named(number)).send().await.ok();
+    }
+    node.post("/api/v1/devices", &named(256)).send().await.refused(409, "too_many_devices");
+    node.post("/api/v1/devices", &named(7)).send().await.ok();
+}
