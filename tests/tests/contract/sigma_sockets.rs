@@ -394,3 +394,75 @@ async fn who_said_more_itself_than_the_history_holds_misses_nothing() {
     again.say(&reconnect(&session, 100)).await;
     assert_eq!(again.data().await, (Bytes::from_static(b"meanwhile"), 101));
 }
+
+/// The offsets that a session is told when it comes back, up to `last`.
+async fn told_again(again: &mut Sigma, session: &str, last: u64) -> Vec<u64> {
+    again.say(&reconnect(session, u64::MAX)).await;
+    let mut offsets = Vec::new();
+    while offsets.last() != Some(&last) {
+        offsets.push(again.data().await.1);
+    }
+    offsets
+}
+
+#[tokio::test]
+async fn a_line_that_breaks_every_second_gets_on() {
+    let (_cluster, here, there) = shared::standard().await.and_two_nodes().await;
+    let (room, session) = (word("room"), word("session"));
+    let one = Sigma::connected(&here, &room, &session).await;
+    let mut other = Sigma::connected(&there, &room, &word("session")).await;
+    one.0.close_without_code().await;
+    let mut first = 1;
+    for last in 1..=4 {
+        other.say(&data("meanwhile", last)).await;
+        other.settled().await;
+        let mut again = Sigma::open(&there, &room).await;
+        let told = told_again(&mut again, &session, last).await;
+        assert_eq!(told, (first..=last).collect::<Vec<_>>());
+        // Less than the shortest time between two pings of a session that is there for the first time.
+        let quiet = tokio::time::timeout(Duration::from_secs(1), beyond_heartbeats(&mut again)).await;
+        assert!(quiet.is_err(), "{quiet:?}");
+        again.0.close_without_code().await;
+        first = last + 1;
+    }
+}
+
+#[tokio::test]
+async fn whose_place_is_in_the_history_no_more_is_told_once_and_told_what_is_left() {
+    const LEFT: u64 = 64;
+    let cluster = Cluster::builder().nodes(1).set("socket.history_messages_max", "64").start().await;
+    let node = cluster.api(1);
+    let (room, session) = (word("room"), word("session"));
+    let one = Sigma::connected(&node, &room, &session).await;
+    let mut other = Sigma::connected(&node, &room, &word("session")).await;
+    one.0.close_without_code().await;
+    for id in 1..=100 {
+        other.say(&data("meanwhile", id)).await;
+    }
+    other.settled().await;
+    let mut again = Sigma::open(&node, &room).await;
+    again.refused(&reconnect(&session, 0), 410).await;
+    for offset in 100 - LEFT + 1..=100 {
+        assert_eq!(again.data().await.1, offset);
+    }
+    // One that takes the word for the end comes back at once, while the room goes on: it is not told for ever that it is late.
+    again.0.close_without_code().await;
+    for id in 101..=110 {
+        other.say(&data("meanwhile", id)).await;
+    }
+    other.settled().await;
+    let mut again = Sigma::open(&node, &room).await;
+    let told = told_again(&mut again, &session, 110).await;
+    assert_eq!(told, (110 - LEFT + 1..=110).collect::<Vec<_>>());
+    // What went by itself is said again once something has arrived.
+    let quiet = tokio::time::timeout(Duration::from_secs(1), beyond_heartbeats(&mut again)).await;
+    assert!(quiet.is_err(), "{quiet:?}");
+    again.0.close_without_code().await;
+    for id in 111..=180 {
+        other.say(&data("meanwhile", id)).await;
+    }
+    other.settled().await;
+    let mut again = Sigma::open(&node, &room).await;
+    again.refused(&reconnect(&session, 0), 410).await;
+    assert_eq!(again.data().await.1, 180 - LEFT + 1);
+}

@@ -18,6 +18,10 @@ use super::quality::Quality;
 
 /// For how long the client may answer our close frame.
 const PARTING: Duration = Duration::from_secs(1);
+/// A session that comes back is pinged this long after the first message, then after twice that, and so on up to the
+/// shortest time between two pings. A line that breaks every few seconds gets on all the same: what is told again on the
+/// next connection is at most what came in the second half of this one.
+const NEWS: Duration = Duration::from_millis(250);
 /// Messages written before the connection looks at what else there is.
 const BURST_MAX: usize = 64;
 
@@ -33,6 +37,8 @@ pub(super) struct Connection {
     heard: Instant,
     /// The next ping, and when it is due.
     beat: Option<(SpawnHandle, Instant)>,
+    /// How soon after a message a session that came back is pinged.
+    news: Duration,
     hello_timeout: Duration,
     first: Option<SpawnHandle>,
     ending: Option<Code>,
@@ -62,6 +68,7 @@ impl Connection {
             ping: None,
             heard: Instant::now(),
             beat: None,
+            news: NEWS,
             hello_timeout,
             first: None,
             ending: None,
@@ -71,8 +78,14 @@ impl Connection {
     /// Has the next ping sent in time: sooner if what it will tell of the messages before it is not known.
     fn heartbeat(&mut self, ctx: &mut WebsocketContext<Self>) {
         let waiting = self.entry.arrivals().is_waiting();
-        let interval = if waiting { self.quality.shortest() } else { self.quality.interval() };
+        let interval = if waiting { self.soon() } else { self.quality.interval() };
         self.beat_after(interval, ctx);
+    }
+
+    /// After what time a ping is due that tells whether the messages before it arrived.
+    fn soon(&self) -> Duration {
+        let shortest = self.quality.shortest();
+        if self.entry.arrivals().comes_back() { self.news.min(shortest) } else { shortest }
     }
 
     fn beat_after(&mut self, interval: Duration, ctx: &mut WebsocketContext<Self>) {
@@ -102,6 +115,9 @@ impl Connection {
         let written = self.entry.arrivals().written();
         self.ping = Some(Ping { id, sent: Instant::now(), written });
         ctx.ping(&id.to_be_bytes());
+        if self.entry.arrivals().is_waiting() {
+            self.news = (self.news * 2).min(self.quality.shortest());
+        }
         // One that is not answered is repeated soon.
         self.beat_after(self.quality.again(silent), ctx);
     }
@@ -123,8 +139,9 @@ impl Connection {
     /// A room's message was written.
     fn wrote(&mut self, offset: u64, ctx: &mut WebsocketContext<Self>) {
         let first = self.entry.arrivals().wrote(offset);
-        let soon = self.quality.shortest();
-        if first && self.beat.is_some_and(|(_, due)| due > Instant::now() + soon) {
+        let soon = self.soon();
+        // A ping under way is not given up sooner for it.
+        if first && self.ping.is_none() && self.beat.is_some_and(|(_, due)| due > Instant::now() + soon) {
             self.beat_after(soon, ctx);
         }
     }

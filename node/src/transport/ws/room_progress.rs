@@ -17,17 +17,34 @@ pub(super) struct Arrivals {
     said: u64,
     /// What the cluster knows.
     recorded: u64,
+    comes_back: bool,
+    /// The client was told that something is lost, and it is not known that anything after that arrived.
+    lost: bool,
 }
 
 impl Arrivals {
-    /// The session is in a room, and is told what comes after `offset`. Its own last message was number `said`.
-    pub(super) fn begin(&mut self, session: Key, epoch: u64, offset: u64, said: u64) {
+    /// The session had a connection before this one.
+    pub(super) fn resume(&mut self) {
+        self.comes_back = true;
+    }
+
+    /// Whether it had. Then how far it gets is found out soon: this connection may be as short as the one before.
+    pub(super) fn comes_back(&self) -> bool {
+        self.comes_back
+    }
+
+    /// The session is in a room, and is told what comes after `offset`. Its own last message was number `said`. `lost`: it
+    /// lacks something before that which is in the history no more.
+    pub(super) fn begin(&mut self, session: Key, epoch: u64, offset: u64, said: u64, lost: bool) -> Mark {
         self.session = Some(session);
         self.epoch = epoch;
         self.written = self.written.max(offset);
         self.received = self.received.max(offset);
         self.said = said;
         self.recorded = offset;
+        self.lost = lost;
+        let mark = Mark { epoch, received: offset, sent: u64::MAX, said };
+        if lost { after_loss(mark) } else { mark }
     }
 
     /// The message at `offset` was written. True if it is the first of which it is not known that it arrived.
@@ -43,6 +60,7 @@ impl Arrivals {
         self.written = self.written.max(offset);
         if complete {
             self.received = self.written;
+            self.lost = false;
         }
     }
 
@@ -53,6 +71,7 @@ impl Arrivals {
 
     /// Everything up to `offset` arrived.
     pub(super) fn arrived(&mut self, offset: u64) {
+        self.lost &= offset <= self.received;
         self.received = self.received.max(offset);
     }
 
@@ -78,9 +97,22 @@ impl Arrivals {
 
     /// How far it got, now that nothing more is sent.
     pub(super) fn last(&self) -> Option<(Key, Mark)> {
-        let &Self { epoch, received, said, .. } = self;
-        Some((self.session?, Mark { epoch, received, sent: self.written.max(received), said }))
+        let &Self { epoch, received, said, lost, .. } = self;
+        let mark = Mark { epoch, received, sent: self.written.max(received), said };
+        Some((self.session?, if lost { after_loss(mark) } else { mark }))
     }
+}
+
+/// The mark of a client that was told that something is lost, before it is known that anything after that arrived: less
+/// was sent than arrived. There are clients that take the word for the end of the connection and come back at once, which
+/// must not hear it again and again.
+fn after_loss(mark: Mark) -> Mark {
+    Mark { sent: mark.received.saturating_sub(1), ..mark }
+}
+
+/// Whether a client knows already that it lacks something before its mark.
+pub(super) fn knows_of_loss(mark: &Mark) -> bool {
+    mark.sent < mark.received
 }
 
 /// After which offset a client goes on that says `last`, in a room whose last offset is `room_last`.
@@ -132,7 +164,7 @@ mod tests {
         let mut arrivals = Arrivals::default();
         assert_eq!(arrivals.last(), None);
         assert!(arrivals.wrote(4), "the first that may be lost");
-        arrivals.begin(session, 9, 3, 0);
+        arrivals.begin(session, 9, 3, 0, false);
         assert!(!arrivals.wrote(5) && arrivals.is_waiting());
         let pinged = arrivals.written();
         arrivals.wrote(7);
@@ -148,9 +180,23 @@ mod tests {
     }
 
     #[test]
+    fn a_loss_is_told_once_until_something_after_it_arrives() {
+        let session = Key::from_bytes([1; 32]);
+        let mut arrivals = Arrivals::default();
+        assert!(knows_of_loss(&arrivals.begin(session, 9, 40, 7, true)));
+        let last = |arrivals: &Arrivals| arrivals.last().expect("it is in a room").1;
+        arrivals.wrote(41);
+        assert!(knows_of_loss(&last(&arrivals)));
+        assert_eq!(resume_after(&last(&arrivals), 41, 50, false), 40, "from there on, whatever it says");
+        arrivals.arrived(41);
+        assert_eq!(last(&arrivals), Mark { epoch: 9, received: 41, sent: 41, said: 7 });
+        assert!(!knows_of_loss(&arrivals.begin(session, 9, 40, 7, false)));
+    }
+
+    #[test]
     fn what_one_said_oneself_is_not_missed() {
         let mut arrivals = Arrivals::default();
-        arrivals.begin(Key::from_bytes([1; 32]), 9, 3, 0);
+        arrivals.begin(Key::from_bytes([1; 32]), 9, 3, 0, false);
         let received = |arrivals: &Arrivals| arrivals.last().map(|(_, mark)| mark.received);
         (4..2000).for_each(|offset| arrivals.passed(offset));
         assert_eq!(received(&arrivals), Some(1999));

@@ -10,7 +10,7 @@ use super::close::{Code as Close, Reason};
 use super::inbound_queue::Message;
 use super::operations::{Code, Position};
 use super::outbound_queue::Frame;
-use super::room_progress::resume_after;
+use super::room_progress::{knows_of_loss, resume_after};
 use super::session::{Entry, Session, price};
 use crate::access::Scope;
 use crate::actors::room::{Broadcast, Event};
@@ -145,12 +145,14 @@ async fn reconnect(session: &mut Session, id: &str, last: u64) -> Result<(), Ref
         // present numbering.
         None => Position { epoch: view.map_or(0, |view| view.epoch), offset: last },
     };
+    let knows = mark.as_ref().is_some_and(knows_of_loss);
     let greet = |entry: Entry| -> super::room_event_writer::Greeting {
         Box::new(move |_| match entry.recovered {
-            Some(false) => vec![error(410, "what was missed is in the history no more")],
-            Some(true) | None => Vec::new(),
+            Some(false) if !knows => vec![error(410, "what was missed is in the history no more")],
+            Some(_) | None => Vec::new(),
         })
     };
+    session.entry.arrivals().resume();
     let entry = session.enter(&room, Some(from), greet).await.map_err(refused)?;
     session.follow(&entry, mark.map_or(0, |mark| mark.said)).await.map_err(refused)
 }

@@ -126,6 +126,8 @@ pub(super) struct Entered {
     encoding: Wire,
     /// The last offset that was read, while the member still catches up by itself.
     behind: Option<u64>,
+    /// It knows that it lacks something, and begins with the oldest that is left, which may go just now.
+    edge: bool,
 }
 
 /// What coming into a room amounts to.

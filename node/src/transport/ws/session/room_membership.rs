@@ -79,12 +79,19 @@ impl Session {
                 && view.is_some_and(|view| view.epoch == epoch && view.first <= from.offset + 1)
         };
         let recovered = from.as_ref().map(complete);
-        let after = from.filter(complete).map_or(offset, |from| from.offset);
-        let entry = Entry { epoch, offset, after, recovered };
         let encoding = match self.entry.encoding() {
             Encoding::FlatBuffers => Wire::Sigma,
             Encoding::Json | Encoding::Undecided => Wire::Json(name.into()),
         };
+        let after = match (&from, &encoding) {
+            (Some(from), _) if complete(from) => from.offset,
+            // Its clients take what they are told and ask for nothing: they are told what is left.
+            (Some(from), Wire::Sigma) if from.epoch != epoch || from.offset <= offset => {
+                view.filter(|view| view.epoch == epoch).map_or(offset, |view| view.first - 1)
+            }
+            (Some(_) | None, _) => offset,
+        };
+        let entry = Entry { epoch, offset, after, recovered };
         // The place before is given up first, or the member would be told twice.
         self.room = None;
         let presence = self.services.registry.enter(key, member, at.connection)?;
@@ -93,15 +100,16 @@ impl Session {
         self.entry.note_room(true);
         let behind = (!live).then_some(after);
         let name = Arc::from(name);
-        self.room = Some(Entered { name, key, epoch, presence, encoding, behind });
+        let edge = recovered == Some(false);
+        self.room = Some(Entered { name, key, epoch, presence, encoding, behind, edge });
         Ok(entry)
     }
 
     /// From here on it is followed, and known on every node, how far the client gets. Its own last message was number `said`.
     pub(in crate::transport::ws) async fn follow(&mut self, entry: &Entry, said: u64) -> Result<(), Code> {
         let Some(Identity { key, at, .. }) = self.identity else { return Err(Code::Internal) };
-        self.entry.arrivals().begin(key, entry.epoch, entry.after, said);
-        let mark = socket::Mark { epoch: entry.epoch, received: entry.after, sent: u64::MAX, said };
+        let lost = entry.recovered == Some(false);
+        let mark = self.entry.arrivals().begin(key, entry.epoch, entry.after, said, lost);
         self.note(key, socket::Action::Mark { connection: at.connection, mark }).await
     }
 
@@ -169,11 +177,14 @@ impl Session {
         let look = (query::Room(room.key), query::RoomMessages(room.key, page));
         let (view, messages) = self.services.cluster.read_stale(look);
         let next = messages.first().map(|message| message.offset).or(view.map(|view| view.last + 1));
-        if view.is_none_or(|view| view.epoch != room.epoch) || next != Some(after + 1) {
+        let there = view.is_some_and(|view| view.epoch == room.epoch);
+        let Some(next) = next.filter(|next| there && (*next == after + 1 || room.edge && *next > after))
+        else {
             // It went out of the history while the client was reading.
             return self.end(Reason::new(Close::LATER, "rejoin the room"));
-        }
-        let mut read = after;
+        };
+        room.edge = false;
+        let mut read = next - 1;
         for message in messages {
             read = message.offset;
             if message.member == identity.key {
