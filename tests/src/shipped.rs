@@ -1,13 +1,18 @@
-//! A client that behaves, frame by frame, as the published client of the SigmaSockets schema does.
+//! A client that behaves as the published clients of the SigmaSockets schema do, in all but one thing.
 //!
-//! What is peculiar to it: it sends a heartbeat as soon as it is connected and then every 30 s, and answers each heartbeat
-//! with one; it numbers its messages from 1 on as long as its page lives; it says the number of its own last message when it
-//! reconnects; it takes any error for the end of the connection; a page that is reloaded has the session id it had before.
+//! What is peculiar to them: they send a heartbeat as soon as they are connected and then every 30 s, and answer each
+//! heartbeat with one; they number their messages from 1 on as long as their page lives; they say the number of their own
+//! last message when they reconnect; they take any error for the end of the connection; a page that is reloaded has the
+//! session id it had before. Those from 1.0.10 on send all of their builder's buffer as Data, zeros first.
+//!
+//! What is not as they do: when they reconnect they name a session that never was, since they say a place in their
+//! builder's buffer for its id, so that no server knows it and they do not come back. This one says its own id.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use conclave_sigma::Frame;
+use bytes::Bytes;
+use conclave_sigma::{Frame, encode};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -30,6 +35,9 @@ pub struct Told {
     pub errors: Vec<u32>,
 }
 
+/// What the newer clients' builder has room for beside the payload.
+const BUILDER_BYTES: usize = 1024;
+
 /// One page.
 pub struct Page {
     told: Arc<Mutex<Told>>,
@@ -38,10 +46,12 @@ pub struct Page {
     session: String,
     room: String,
     counter: u64,
+    /// Whether it sends all of its builder's buffer.
+    padded: bool,
 }
 
 enum Word {
-    Say(Frame),
+    Say(Bytes),
     /// The page is closed, as browsers do it.
     Close,
 }
@@ -51,16 +61,24 @@ impl Page {
     pub async fn open(api: &Api, room: &str, session: &str) -> Self {
         let told = Arc::default();
         let (words, line) = begin(api, room, connect(session), &told).await;
-        Self { told, words, line, session: session.to_owned(), room: room.to_owned(), counter: 0 }
+        let (session, room) = (session.to_owned(), room.to_owned());
+        Self { told, words, line, session, room, counter: 0, padded: false }
+    }
+
+    /// Such a page with a client from 1.0.10 on.
+    pub async fn open_newer(api: &Api, room: &str, session: &str) -> Self {
+        Self { padded: true, ..Self::open(api, room, session).await }
     }
 
     /// Sends a message.
     pub fn say(&mut self, text: &str) {
         self.counter += 1;
-        let _ = self.words.send(Word::Say(data(text.to_owned(), self.counter)));
+        let frame = encode(&data(text.to_owned(), self.counter));
+        let unused = if self.padded { BUILDER_BYTES + text.len() - frame.len() } else { 0 };
+        let _ = self.words.send(Word::Say([vec![0; unused], frame.to_vec()].concat().into()));
     }
 
-    /// The connection is lost, and the page comes back on this node.
+    /// The connection is lost, and the page comes back on this node under its own session id.
     pub async fn come_back(&mut self, api: &Api) {
         self.line.abort();
         let again = reconnect(&self.session, self.counter);
@@ -112,7 +130,7 @@ async fn live(mut sigma: Sigma, mut words: mpsc::UnboundedReceiver<Word>, told: 
     heartbeats.tick().await;
     loop {
         let answer = tokio::select! {
-            _ = heartbeats.tick() => Some(Frame::Heartbeat { timestamp: now_ms() }),
+            _ = heartbeats.tick() => Some(encode(&Frame::Heartbeat { timestamp: now_ms() })),
             word = words.recv() => match word {
                 Some(Word::Say(frame)) => Some(frame),
                 Some(Word::Close) => return sigma.0.close_with(1001).await,
@@ -121,7 +139,7 @@ async fn live(mut sigma: Sigma, mut words: mpsc::UnboundedReceiver<Word>, told: 
             frame = sigma.next() => {
                 note(&mut |told| told.received += 1);
                 match frame {
-                    Ok(Frame::Heartbeat { .. }) => Some(Frame::Heartbeat { timestamp: now_ms() }),
+                    Ok(Frame::Heartbeat { .. }) => Some(encode(&Frame::Heartbeat { timestamp: now_ms() })),
                     Ok(Frame::Data { payload, message_id, .. }) => {
                         let text = String::from_utf8_lossy(&payload).into_owned();
                         note(&mut |told| told.messages.push((text.clone(), message_id)));
@@ -134,7 +152,7 @@ async fn live(mut sigma: Sigma, mut words: mpsc::UnboundedReceiver<Word>, told: 
             }
         };
         if let Some(frame) = answer {
-            sigma.say(&frame).await;
+            sigma.0.send(frame).await;
             note(&mut |told| told.sent += 1);
         }
     }

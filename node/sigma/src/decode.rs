@@ -22,6 +22,7 @@ pub fn decode_within(bytes: &Bytes, limits: &Limits) -> Result<Frame, Malformed>
     if bytes.len() > limits.frame_bytes_max {
         return Err(Malformed::TooLarge);
     }
+    let bytes = &message_of(bytes);
     let options = VerifierOptions {
         max_depth: DEPTH_MAX,
         max_tables: TABLES_MAX,
@@ -30,6 +31,17 @@ pub fn decode_within(bytes: &Bytes, limits: &Limits) -> Result<Frame, Malformed>
     };
     let message = root_as_message_with_opts(&options, bytes).map_err(|error| why(&error))?;
     read(bytes, &message, limits)
+}
+
+/// The message of a frame. Builders fill their buffer from its end, and there are clients that send all of it: zeros, and
+/// then the message. No message begins with four of them, since that is the offset of its root; the first other byte is the
+/// low one of that offset. What follows from there is the message, or there is none.
+fn message_of(frame: &Bytes) -> Bytes {
+    let begin = match frame.starts_with(&[0; size_of::<u32>()]) {
+        true => frame.iter().position(|byte| *byte != 0).unwrap_or(0),
+        false => 0,
+    };
+    frame.slice(begin..)
 }
 
 /// What the verifier found, in fewer words and without its places and lengths.

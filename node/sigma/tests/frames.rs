@@ -44,6 +44,14 @@ proptest! {
         prop_assert_eq!(decode(&Bytes::from(buffer).slice(before..)), Ok(frame));
     }
 
+    /// There are clients that send all of their builder's buffer, whose front is zeros.
+    #[test]
+    fn zeros_before_a_frame_are_passed_over(frame in any_frame(), before in 4usize..1200) {
+        let mut buffer = vec![0; before];
+        buffer.extend_from_slice(&encode(&frame));
+        prop_assert_eq!(decode(&Bytes::from(buffer)), Ok(frame));
+    }
+
     #[test]
     fn a_frame_cut_short_is_never_taken_for_another(frame in any_frame(), at in any::<proptest::sample::Index>()) {
         let whole = encode(&frame);
@@ -65,7 +73,7 @@ fn a_payload_is_a_slice_of_its_frame() {
 
 #[test]
 fn frames_of_other_implementations_decode() {
-    let goldens: [(&[u8], Frame); 13] = [
+    let goldens: [(&[u8], Frame); 14] = [
         (include_bytes!("golden/cpp-connect.bin"), connect("abc", "2")),
         (include_bytes!("golden/cpp-disconnect.bin"), Frame::Disconnect { reason: "done".to_owned() }),
         (
@@ -94,6 +102,10 @@ fn frames_of_other_implementations_decode() {
         ),
         (include_bytes!("golden/python-data-of-defaults.bin"), data("")),
         (include_bytes!("golden/python-data-of-forced-defaults.bin"), data("")),
+        (
+            include_bytes!("golden/python-data-in-its-whole-buffer.bin"),
+            Frame::Data { payload: "payload".into(), message_id: 3, timestamp: 1_700_000_000_123 },
+        ),
         (
             include_bytes!("golden/python-data-with-fields-of-tomorrow.bin"),
             Frame::Data { payload: "payload".into(), message_id: 6, timestamp: 7 },
@@ -205,6 +217,28 @@ fn a_frame_is_64_kib_at_most_whatever_it_holds() {
     assert_eq!(decode(&Bytes::from(bytes.clone())), Ok(data("")));
     bytes.push(0);
     assert_eq!(decode(&Bytes::from(bytes)), Err(Malformed::TooLarge));
+}
+
+#[test]
+fn what_follows_zeros_is_verified_as_strictly() {
+    let whole = encode(&connect("abc", "xyz"));
+    let behind = |zeros: usize, bytes: &[u8]| {
+        let mut buffer = vec![0; zeros];
+        buffer.extend_from_slice(bytes);
+        decode(&Bytes::from(buffer))
+    };
+    assert_eq!(behind(500, &whole), Ok(connect("abc", "xyz")));
+    for end in 1..whole.len() - 4 {
+        assert!(behind(500, &whole[..end]).is_err(), "cut at {end}");
+    }
+    // Where it does not begin nothing is looked for.
+    assert_eq!(behind(500, &[&[1, 0, 0, 0][..], &whole].concat()), Err(Malformed::Broken));
+    for zeros in 1..4 {
+        assert!(behind(zeros, &whole).is_err(), "{zeros} are not the offset of a root");
+    }
+    // Zeros count as part of the frame.
+    assert_eq!(behind((64 << 10) - whole.len() + 1, &whole), Err(Malformed::TooLarge));
+    assert_eq!(behind((64 << 10) - whole.len(), &whole), Ok(connect("abc", "xyz")));
 }
 
 #[test]

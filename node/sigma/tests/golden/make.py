@@ -93,6 +93,18 @@ def data_with_fields_of_tomorrow():
     return bytes(builder.Output())
 
 
+def data_in_its_whole_buffer():
+    """All of the builder's buffer, whose front was not needed: there are clients that send that."""
+    builder = flatbuffers.Builder(301)
+    payload = builder.CreateByteVector(b"payload")
+    builder.StartObject(3)
+    builder.PrependUOffsetTRelativeSlot(0, payload, 0)
+    builder.PrependUint64Slot(1, 3, 0)
+    builder.PrependUint64Slot(2, 1_700_000_000_123, 0)
+    message(builder, DATA, builder.EndObject())
+    return bytes(builder.Bytes)
+
+
 BY_PYTHON = {
     "python-connect": connect(),
     "python-connect-without-version": connect_without_version(),
@@ -100,6 +112,7 @@ BY_PYTHON = {
     "python-data": data(),
     "python-data-of-defaults": data_of_defaults(False),
     "python-data-of-forced-defaults": data_of_defaults(True),
+    "python-data-in-its-whole-buffer": data_in_its_whole_buffer(),
     "python-data-with-fields-of-tomorrow": data_with_fields_of_tomorrow(),
 }
 

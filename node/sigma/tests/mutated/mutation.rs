@@ -7,8 +7,12 @@ impl<F: FnMut(usize) -> usize> Choose for F {}
 /// What damaged frames grow to at most.
 const BYTES_MAX: usize = 70 << 10;
 
-/// Damages a frame in one to four places.
+/// Damages a frame in one to four places. Now and then it is all of its builder's buffer.
 pub(crate) fn damage(frame: &mut Vec<u8>, choose: &mut impl Choose) {
+    if choose(8) == 0 {
+        let unused = choose(600);
+        frame.splice(..0, vec![0; unused]);
+    }
     for _ in 0..=choose(4) {
         if frame.is_empty() {
             return;

@@ -6,6 +6,9 @@ use conclave_sigma::Frame;
 
 /// Reads a frame; `None` where a step leads outside of it, or where a rule on fields is broken.
 pub(crate) fn read(frame: &[u8]) -> Option<Frame> {
+    // A frame may be all of a builder's buffer, whose front was not needed.
+    let unused = frame.iter().take_while(|byte| **byte == 0).count();
+    let frame = if unused < 4 { frame } else { &frame[unused..] };
     let root = Table::at(frame, indirect(frame, 0)?)?;
     let kind = root.number::<1>(0)?[0];
     let member = root.number::<1>(1)?[0];
