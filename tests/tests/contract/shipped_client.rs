@@ -1,4 +1,4 @@
-//! The published client of the SigmaSockets schema, with all that is peculiar to it, over three nodes.
+//! The published clients of the SigmaSockets schema, with what is peculiar to them, over three nodes.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ async fn pages_talk_over_three_nodes_are_reloaded_and_come_back_elsewhere_with_n
     let apis = cluster.apis();
     let (room, session) = (word("room"), word("session"));
     let mut one = Page::open(&apis[0], &room, &session).await;
-    let mut other = Page::open(&apis[1], &room, &word("session")).await;
+    let mut other = Page::open_newer(&apis[1], &room, &word("session")).await;
     let third = Page::open(&apis[2], &room, &word("session")).await;
     // Whoever is told a message of another is in the room.
     one.say("are you there 0");
@@ -61,7 +61,8 @@ async fn pages_talk_over_three_nodes_are_reloaded_and_come_back_elsewhere_with_n
     let told = third.hears_text("reloaded 29").await;
     assert!(texts(&told).ends_with(&reloaded.iter().map(String::as_str).collect::<Vec<_>>()), "{told:?}");
 
-    // Another one has said a little, loses its connection, and comes back on another node with its own counter.
+    // Another one has said a little, loses its connection, and comes back on another node with its own session id and its
+    // own counter.
     (0..7).for_each(|number| other.say(&format!("other {number}")));
     third.hears_text("other 6").await;
     (0..30).for_each(|number| one.say(&format!("before {number}")));
