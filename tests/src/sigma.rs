@@ -86,9 +86,17 @@ impl Sigma {
     /// Sends what has to be answered with an error of this number.
     pub async fn refused(&mut self, frame: &Frame, expected: u32) {
         self.say(frame).await;
-        match self.hear().await {
-            Frame::Error { code, .. } => assert_eq!(code, expected, "{frame:?}"),
-            other => panic!("{other:?} instead of error {expected} for {frame:?}"),
+        self.error(expected).await;
+    }
+
+    /// The next frame that is no heartbeat, which has to be an error of this number.
+    pub async fn error(&mut self, expected: u32) {
+        loop {
+            match self.hear().await {
+                Frame::Error { code, .. } => return assert_eq!(code, expected),
+                Frame::Heartbeat { .. } => {}
+                other => panic!("{other:?} instead of error {expected}"),
+            }
         }
     }
 }

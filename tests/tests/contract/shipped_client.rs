@@ -16,7 +16,8 @@ fn texts(page: &conclave_tests::shipped::Told) -> Vec<&str> {
 async fn an_idle_page_stays_connected_and_both_are_quiet() {
     let cluster = shared::standard().await;
     let page = Page::open(&cluster.follower().await, &word("room"), &word("session")).await;
-    tokio::time::sleep(Duration::from_secs(5)).await;
+    // Shorter than the time after which it is sent one unasked.
+    tokio::time::sleep(Duration::from_secs(4)).await;
     let told = page.told();
     assert!(told.errors.is_empty(), "{told:?}");
     // Its two frames, the answer to the heartbeat, and its answer to that.

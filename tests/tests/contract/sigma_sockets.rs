@@ -274,7 +274,7 @@ async fn ten_violations_are_the_end() {
     sigma.refused(&Frame::Error { code: 1, message: String::new() }, 400).await;
     for len in [12, 12, 12, 12, 66_000, 66_000, 200_000, 200_000] {
         sigma.0.send(Message::binary(vec![0; len])).await;
-        assert!(matches!(sigma.hear().await, Frame::Error { code: 400, .. }));
+        sigma.error(400).await;
     }
     sigma.say(&Frame::Error { code: 1, message: String::new() }).await;
     assert_eq!(sigma.0.end().await, Some(1008));
@@ -295,7 +295,7 @@ async fn a_client_s_clock_is_its_own_affair() {
     }
     for (id, timestamp) in (1..).zip([0, 1, now_ms() - 6 * 60_000, now_ms() + 3_600_000, u64::MAX]) {
         one.say(&Frame::Data { payload: Bytes::from_static(b"x"), message_id: id, timestamp }).await;
-        match other.hear().await {
+        match beyond_heartbeats(&mut other).await.expect("it is open") {
             Frame::Data { message_id, timestamp, .. } => {
                 assert_eq!(message_id, id);
                 assert!(timestamp.abs_diff(now_ms()) < 60_000, "others are told the server's time");
@@ -321,6 +321,19 @@ async fn two_parties_that_answer_every_heartbeat_find_an_end() {
         sigma.say(&Frame::Heartbeat { timestamp: now_ms() }).await;
     }
     assert_eq!(heard, 1, "the answer to an answer is not answered");
+}
+
+#[tokio::test]
+async fn who_sends_only_one_heartbeat_hears_some_unasked() {
+    let cluster = Cluster::builder().nodes(1).set("socket.ping_interval_min", "1s").start().await;
+    let mut sigma = Sigma::connected(&cluster.api(1), &word("room"), &word("session")).await;
+    let began = Instant::now();
+    for _ in 0..3 {
+        assert!(matches!(sigma.hear().await, Frame::Heartbeat { .. }));
+        // The answer to it is not answered.
+        sigma.say(&Frame::Heartbeat { timestamp: now_ms() }).await;
+    }
+    assert!(began.elapsed() > Duration::from_millis(2500), "one a second: {:?}", began.elapsed());
 }
 
 #[tokio::test]
@@ -357,7 +370,7 @@ async fn a_volatile_connection_keeps_nothing() {
 #[tokio::test]
 async fn whose_heartbeats_wait_behind_what_it_said_hears_one_all_the_same() {
     // The shipped client takes a minute without a heartbeat for the end, and may have said so much at once that its own is
-    // read only after that.
+    // read only after that; or it says only one.
     let cluster = Cluster::builder()
         .nodes(1)
         .set("socket.messages_per_second", "10")

@@ -5,6 +5,7 @@
 //! cluster right behind it. The task does not belong to the connection's actor, and so ends a session properly though
 //! the connection broke.
 
+mod heartbeats;
 mod lifecycle;
 mod mail;
 mod room_membership;
@@ -38,6 +39,7 @@ use crate::actors::Watch;
 use crate::actors::room::Presence;
 use crate::service::peer_claim::Claim;
 use crate::service::{self, Caller, Services};
+use heartbeats::Heartbeats;
 use lifecycle::Identity;
 pub(super) use room_membership::price;
 
@@ -50,9 +52,6 @@ const BATCH_MAX: usize = 32;
 const BATCH_BYTES_MAX: usize = 96 << 10;
 /// Breaches of the encoding after which a client is no longer listened to.
 const VIOLATIONS_MAX: u32 = 10;
-
-/// Of the heartbeats of one connection at most one in this time is answered.
-const HEARTBEAT_EVERY: Duration = Duration::from_secs(1);
 
 /// A client whose allowance is spent is looked at again within these times.
 const RENEWAL_MIN: Duration = Duration::from_millis(50);
@@ -96,8 +95,7 @@ pub(super) struct Session {
     violations: u32,
     /// A message that waits until the client's allowance is renewed; nothing after it is read.
     deferred: Option<(Instant, Message)>,
-    /// When a heartbeat was last answered.
-    beaten: Option<Instant>,
+    heartbeats: Heartbeats,
     over: bool,
 }
 
@@ -163,7 +161,7 @@ pub(crate) async fn run(ends: Ends, services: Arc<Services>, sockets: Sockets, c
         flights: FuturesOrdered::new(),
         violations: 0,
         deferred: None,
-        beaten: None,
+        heartbeats: Heartbeats::default(),
         over: false,
     };
     loop {
@@ -271,25 +269,20 @@ impl Session {
     }
 
     /// Answers a heartbeat, if an answer is due.
-    ///
-    /// There are clients that answer each heartbeat with one. Two parties that both do never stop, so that this one answers
-    /// once in a while.
     pub(super) fn answer_heartbeat(&mut self) {
-        if self.beaten.is_none_or(|at| at.elapsed() >= HEARTBEAT_EVERY) {
+        if self.heartbeats.heard(Instant::now()) {
             self.beat();
         }
     }
 
-    /// When a client that sends heartbeats should hear one though none of its own has come: they may stand behind much else
-    /// that is read slowly, and there are clients that take a minute without one for the end.
+    /// When a client that sends heartbeats should hear the next one though none of its own has come.
     fn overdue(&self) -> Option<Instant> {
-        let beaten = self.beaten.filter(|_| !self.over)?;
-        Some(beaten + self.sockets.options.ping_interval.patience())
+        if self.over { None } else { self.heartbeats.due(self.sockets.options.ping_interval) }
     }
 
     /// Sends a heartbeat.
     pub(super) fn beat(&mut self) {
-        self.beaten = Some(Instant::now());
+        self.heartbeats.sent(Instant::now());
         let timestamp = self.services.now_ms();
         self.say(Some(sigma_flatbuffers::heartbeat(timestamp)));
     }
