@@ -100,7 +100,7 @@ impl Session {
         self.entry.note_room(true);
         let behind = (!live).then_some(after);
         let name = Arc::from(name);
-        let edge = recovered == Some(false);
+        let edge = recovered == Some(false) && matches!(encoding, Wire::Sigma);
         self.room = Some(Entered { name, key, epoch, presence, encoding, behind, edge });
         Ok(entry)
     }
