@@ -5,6 +5,8 @@
 //! the way out: leadership is handed over and `/readyz` says 503 while everything is served for `shutdown.lame_duck`;
 //! then new work is refused with 503 while what runs is finished; then the port is closed and the log flushed.
 
+mod certificate_reload;
+mod certificates;
 mod error;
 mod not_ready;
 mod options;
@@ -34,7 +36,7 @@ use crate::transport::ws::Sockets;
 use crate::transport::{self, AppState, Pipeline};
 pub use error::Error;
 use not_ready::Waiting;
-pub(crate) use preflight::preflight;
+pub(crate) use preflight::{Preflight, preflight};
 use signals::Signals;
 
 /// Of the grace time, what is kept for handing leadership over and flushing.
@@ -103,6 +105,11 @@ async fn live(config: &Config, environment: &Environment) -> Result<(), Error> {
     let edge = options::edge(config, access, shares);
     let waiting = Waiting::begin(config, connections_max, tls.clone(), &public, edge.clone())?;
     let options = options::cluster(config, http_url.clone(), admin_url)?;
+    rt::spawn(certificates::watch(certificates::in_use(config, tls.as_ref(), options.tls.as_ref())));
+    if let Some(tls) = options.tls.clone() {
+        let cluster = config.cluster.name.clone();
+        rt::spawn(certificate_reload::keep_current(tls, cluster, config.node.id, asked.clone()));
+    }
     let secrets = options.secrets.clone();
     let world = World::real(data_dir, &options)?;
     let cluster = tokio::select! {

@@ -40,8 +40,22 @@ pub(super) struct Accepted {
 pub(super) enum Fault {
     #[error("{0}")]
     Refused(#[from] Reason),
+    /// [`Reason::Certificate`], and why.
+    #[error("{reason}: {0}", reason = Reason::Certificate)]
+    Certificate(String),
     #[error("{0}")]
     Io(#[from] io::Error),
+}
+
+impl Fault {
+    /// Why one of the two refused the other, if that is what happened.
+    pub(super) fn reason(&self) -> Option<Reason> {
+        match self {
+            Self::Refused(reason) => Some(*reason),
+            Self::Certificate(_) => Some(Reason::Certificate),
+            Self::Io(_) => None,
+        }
+    }
 }
 
 /// Connects and greets, each within its time.
@@ -90,7 +104,13 @@ async fn answer(
     let parsed = receive(stream, buffer).await?;
     match parsed.role {
         role if role == wanted => Ok(parsed.frame.header),
-        Role::Refusal => Err(Reason::from_repr(parsed.frame.kind).unwrap_or(Reason::Garbage).into()),
+        Role::Refusal => Err(match Reason::from_repr(parsed.frame.kind).unwrap_or(Reason::Garbage) {
+            // Everything else about a certificate is refused before there are frames.
+            Reason::Certificate => Fault::Certificate(
+                "the peer refuses this node's: it does not carry this node's name".to_owned(),
+            ),
+            reason => reason.into(),
+        }),
         Role::Hello
         | Role::Proof
         | Role::Request
@@ -114,7 +134,7 @@ pub(super) async fn accept(core: &Core, stream: Box<dyn Stream>) -> Result<Accep
     match identify(core, &mut stream, &mut buffer, certificate).await {
         Ok((hello, last)) => Ok(Accepted { greeted: Greeted { stream, buffer, hello }, last }),
         Err(fault) => {
-            if let Fault::Refused(reason) = fault {
+            if let Some(reason) = fault.reason() {
                 refuse(&mut stream, reason).await;
             }
             Err(fault)
@@ -137,10 +157,8 @@ async fn identify(
     let greeting = parsed.frame.header;
     let hello = Hello::decode(&greeting)?;
     hello.check(&options.cluster, options.node_id, options.secrets.is_some())?;
-    if let Some(certificate) = certificate
-        && !tls::carries(&certificate, &options.cluster, hello.from)
-    {
-        return Err(Reason::Certificate.into());
+    if let Some(certificate) = certificate {
+        tls::expect_name(&certificate, &options.cluster, hello.from)?;
     }
     let proves = options.secrets.is_some();
     let own = Hello::new(&options.cluster, options.node_id, hello.from, hello.lane, core.run, proves);

@@ -254,23 +254,21 @@ impl Link {
     fn failed(&self, fault: Fault) -> Option<Reason> {
         self.fail(Instant::now());
         self.facts().fault = Some(match &fault {
-            Fault::Refused(reason) => format!("refused: {reason}"),
+            Fault::Refused(_) | Fault::Certificate(_) => format!("refused: {fault}"),
             Fault::Io(error) if error.kind() == std::io::ErrorKind::TimedOut => "timed out".to_owned(),
             Fault::Io(error) => error.to_string(),
         });
-        match fault {
-            Fault::Refused(reason) => {
+        let reason = fault.reason();
+        match reason {
+            Some(reason) => {
                 let address = self.facts().address.clone();
                 if self.core.warnings.first((address.clone(), reason), Instant::now()) {
-                    tracing::warn!(peer = self.peer, %address, %reason, "peer link refused");
+                    tracing::warn!(peer = self.peer, %address, reason = %fault, "peer link refused");
                 }
-                Some(reason)
             }
-            Fault::Io(error) => {
-                tracing::debug!(peer = self.peer, %error, "peer not reached");
-                None
-            }
+            None => tracing::debug!(peer = self.peer, error = %fault, "peer not reached"),
         }
+        reason
     }
 
     fn succeeded(&self) {

@@ -141,7 +141,7 @@ impl Links {
                     Err(Fault::Io(error)) if error.kind() == io::ErrorKind::ConnectionRefused => return true,
                     // A process that ends closes its connections a moment before or after its listener.
                     Err(Fault::Io(_)) => sleep(LOOK_AGAIN).await,
-                    Err(Fault::Refused(_)) => return false,
+                    Err(Fault::Refused(_) | Fault::Certificate(_)) => return false,
                 }
             }
         };

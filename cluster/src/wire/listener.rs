@@ -49,7 +49,7 @@ struct Acceptor {
 impl Acceptor {
     fn open(self: &Arc<Self>, stream: Box<dyn Stream>, remote: SocketAddr) {
         let Some(permit) = HandshakePermit::take(self, remote.ip()) else {
-            return self.warn(remote, Reason::Busy);
+            return self.warn(remote, Reason::Busy, &Reason::Busy.into());
         };
         let acceptor = self.clone();
         let token = self.core.token.clone();
@@ -70,9 +70,11 @@ impl Acceptor {
                 );
                 inbound::run(self.core.clone(), self.service.clone(), greeted).await;
             }
-            Err(Fault::Refused(reason)) => self.warn(remote, reason),
-            // Scanners and health checks open and close; that is nothing to warn about.
-            Err(Fault::Io(error)) => tracing::debug!(%remote, %error, "peer left before its greeting"),
+            Err(fault) => match fault.reason() {
+                Some(reason) => self.warn(remote, reason, &fault),
+                // Scanners and health checks open and close; that is nothing to warn about.
+                None => tracing::debug!(%remote, error = %fault, "peer left before its greeting"),
+            },
         }
     }
 
@@ -87,10 +89,10 @@ impl Acceptor {
         }
     }
 
-    fn warn(&self, remote: SocketAddr, reason: Reason) {
+    fn warn(&self, remote: SocketAddr, reason: Reason, fault: &Fault) {
         metrics::refused(reason.into());
         if self.core.warnings.first((remote.ip().to_string(), reason), Instant::now()) {
-            tracing::warn!(%remote, %reason, "peer connection refused");
+            tracing::warn!(%remote, reason = %fault, "peer connection refused");
         }
     }
 }

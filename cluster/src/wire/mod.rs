@@ -30,6 +30,7 @@ mod reader;
 mod secret;
 mod tls;
 mod transport;
+mod validity;
 
 use futures_util::future::BoxFuture;
 
@@ -45,6 +46,7 @@ pub(crate) use metrics::refused;
 pub use secret::{SecretError, Secrets};
 pub use tls::{Tls, TlsError};
 pub use transport::{Listener, Stream, Tcp, Transport};
+pub use validity::{Date, Invalid, Validity};
 
 /// A node's id.
 pub type PeerId = u64;

@@ -8,78 +8,161 @@
 //! looked at with every connection.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use arc_swap::ArcSwap;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::ring;
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
 use rustls::{
-    AlertDescription, ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme,
+    AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig,
+    SignatureScheme,
 };
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::handshake::Fault;
+use super::validity::{Date, Invalid, Validity};
 use super::{PeerId, Reason, Stream};
 
-/// A node's certificate and the authority it trusts.
+/// A node's certificate and the authority it trusts. Cheap to clone; all clones change together.
 #[derive(Clone)]
-pub struct Tls {
-    connector: TlsConnector,
-    acceptor: TlsAcceptor,
+pub struct Tls(Arc<Inner>);
+
+struct Inner {
+    files: Files,
+    current: ArcSwap<Current>,
 }
 
-/// Why the certificates cannot be used.
+/// Where it comes from.
+struct Files {
+    authority: PathBuf,
+    certificate: PathBuf,
+    key: PathBuf,
+}
+
+/// What was in the files.
+struct Current {
+    connector: TlsConnector,
+    acceptor: TlsAcceptor,
+    /// This node's certificate and those that lead to the authority.
+    chain: Vec<CertificateDer<'static>>,
+    validity: Validity,
+    /// What peers that trust the same authority look at when this node is dialed, and when it dials.
+    servers: Arc<EitherName>,
+    clients: Arc<dyn ClientCertVerifier>,
+}
+
+/// Why the certificates cannot be used. Nothing of what the files hold is in it.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file cannot be read, or is not PEM.
-    #[error("{0}")]
-    Pem(#[from] rustls::pki_types::pem::Error),
-    /// A certificate or the key is not usable.
-    #[error("{0}")]
-    Rustls(#[from] rustls::Error),
+    #[error("{key}: {}: {error}", path.display())]
+    Unreadable {
+        /// The key of the configuration that names it.
+        key: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: pem::Error,
+    },
+    /// A file holds something else.
+    #[error("{key}: {}: there is no {what} in it, as PEM", path.display())]
+    Missing {
+        /// The key of the configuration that names it.
+        key: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What was looked for.
+        what: &'static str,
+    },
     /// The authority is not usable.
-    #[error("{0}")]
-    Authority(#[from] rustls::server::VerifierBuilderError),
+    #[error("{CA}: {}: {error}", path.display())]
+    Authority {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: rustls::Error,
+    },
+    /// Certificate or key is not usable, or they do not belong together.
+    #[error("{CERT}: {} with {KEY}: {}: {error}", certificate.display(), key.display())]
+    Pair {
+        /// The certificate's file.
+        certificate: PathBuf,
+        /// The key's file.
+        key: PathBuf,
+        /// Why.
+        error: rustls::Error,
+    },
+    /// It is not the time for this certificate.
+    #[error("{CERT}: {}: {why}", path.display())]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        why: Invalid,
+    },
+    /// No peer that trusts the same authority would accept the certificate as this node's.
+    #[error("{CERT}: {}: {why}", path.display())]
+    Refused {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
 }
+
+/// Of what rustls says.
+const WORDS_CHARS_MAX: usize = 500;
+const CA: &str = "cluster.tls.ca";
+const CERT: &str = "cluster.tls.cert";
+const KEY: &str = "cluster.tls.key";
 
 impl Tls {
     /// Reads PEM files: the authority's certificates, this node's certificate chain, and its key.
+    ///
+    /// # Errors
+    /// If one cannot be used. Whether peers will accept the certificate is for [`Tls::check`] to say.
     pub fn from_files(authority: &Path, certificate: &Path, key: &Path) -> Result<Self, TlsError> {
-        let authority = CertificateDer::pem_file_iter(authority)?.collect::<Result<Vec<_>, _>>()?;
-        let chain = CertificateDer::pem_file_iter(certificate)?.collect::<Result<Vec<_>, _>>()?;
-        Self::new(authority, chain, PrivateKeyDer::from_pem_file(key)?)
+        let [authority, certificate, key] = [authority, certificate, key].map(Path::to_owned);
+        let files = Files { authority, certificate, key };
+        let current = ArcSwap::from_pointee(Current::read(&files)?);
+        Ok(Self(Arc::new(Inner { files, current })))
     }
 
-    fn new(
-        authority: Vec<CertificateDer<'static>>,
-        chain: Vec<CertificateDer<'static>>,
-        key: PrivateKeyDer<'static>,
-    ) -> Result<Self, TlsError> {
-        let provider = Arc::new(ring::default_provider());
-        let versions = &[&rustls::version::TLS13];
-        let mut roots = RootCertStore::empty();
-        for certificate in authority {
-            roots.add(certificate)?;
-        }
-        let roots = Arc::new(roots);
-        let servers = WebPkiServerVerifier::builder_with_provider(roots.clone(), provider.clone()).build()?;
-        let mut client = ClientConfig::builder_with_provider(provider.clone())
-            .with_protocol_versions(versions)?
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(EitherName(servers)))
-            .with_client_auth_cert(chain.clone(), key.clone_key())?;
-        client.resumption = Resumption::disabled();
-        let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider.clone()).build()?;
-        let mut server = ServerConfig::builder_with_provider(provider)
-            .with_protocol_versions(versions)?
-            .with_client_cert_verifier(verifier)
-            .with_single_cert(chain, key)?;
-        server.send_tls13_tickets = 0;
-        Ok(Self { connector: Arc::new(client).into(), acceptor: Arc::new(server).into() })
+    /// Whether peers accept the certificate at `now` as the one of `node` of `cluster`: what they look at is looked at.
+    ///
+    /// # Errors
+    /// If they do not.
+    pub fn check(&self, cluster: &str, node: PeerId, now: SystemTime) -> Result<(), TlsError> {
+        self.0.current.load().check(&self.0.files, cluster, node, now)
+    }
+
+    /// Reads the files again, for connections that are made from now on.
+    ///
+    /// # Errors
+    /// If one cannot be used, or peers would not accept the certificate; then everything stays as it was.
+    pub fn reload(&self, cluster: &str, node: PeerId, now: SystemTime) -> Result<(), TlsError> {
+        let current = Current::read(&self.0.files)?;
+        current.check(&self.0.files, cluster, node, now)?;
+        self.0.current.store(Arc::new(current));
+        Ok(())
+    }
+
+    /// The files: the authority's, the certificate's, the key's.
+    pub fn paths(&self) -> [&Path; 3] {
+        let Files { authority, certificate, key } = &self.0.files;
+        [authority, certificate, key]
+    }
+
+    /// From when to when the certificate is valid that is in use.
+    pub fn validity(&self) -> Validity {
+        self.0.current.load().validity
     }
 
     /// The dialer's end: the other side must be `peer` of `cluster`.
@@ -90,16 +173,18 @@ impl Tls {
         peer: PeerId,
     ) -> Result<Box<dyn Stream>, Fault> {
         let name = name(cluster, peer).ok_or(Reason::Certificate)?;
-        let stream = self.connector.connect(name, stream).await.map_err(explain)?;
+        let connector = self.0.current.load().connector.clone();
+        let stream = connector.connect(name, stream).await.map_err(explain)?;
         Ok(Box::new(stream))
     }
 
-    /// The accepting end: returns the dialer's certificate, which [`carries`] compares with the greeting.
+    /// The accepting end: returns the dialer's certificate, which [`expect_name`] compares with the greeting.
     pub(super) async fn accept(
         &self,
         stream: Box<dyn Stream>,
     ) -> Result<(Box<dyn Stream>, CertificateDer<'static>), Fault> {
-        let stream = self.acceptor.accept(stream).await.map_err(explain)?;
+        let acceptor = self.0.current.load().acceptor.clone();
+        let stream = acceptor.accept(stream).await.map_err(explain)?;
         let chain = stream.get_ref().1.peer_certificates();
         let certificate =
             chain.and_then(|chain| chain.first()).ok_or(Reason::Certificate)?.clone().into_owned();
@@ -107,10 +192,91 @@ impl Tls {
     }
 }
 
+impl Current {
+    fn read(files: &Files) -> Result<Self, TlsError> {
+        let chain = certificates(CERT, &files.certificate)?;
+        let validity = Validity::of(&chain[0])
+            .map_err(|why| TlsError::Invalid { path: files.certificate.clone(), why })?;
+        let key = PrivateKeyDer::from_pem_file(&files.key)
+            .map_err(|error| unreadable(KEY, &files.key, "private key", error))?;
+        let mut roots = RootCertStore::empty();
+        for certificate in certificates(CA, &files.authority)? {
+            let add = roots.add(certificate);
+            add.map_err(|error| TlsError::Authority { path: files.authority.clone(), error })?;
+        }
+
+        const BUILDS: &str = "there are authorities, and no revocation lists";
+        const SPEAKS: &str = "ring speaks TLS 1.3";
+        let provider = Arc::new(ring::default_provider());
+        let versions = &[&rustls::version::TLS13];
+        let roots = Arc::new(roots);
+        let servers = WebPkiServerVerifier::builder_with_provider(roots.clone(), provider.clone()).build();
+        let servers = Arc::new(EitherName(servers.expect(BUILDS)));
+        let clients = WebPkiClientVerifier::builder_with_provider(roots, provider.clone()).build();
+        let clients = clients.expect(BUILDS);
+        let pair =
+            |error| TlsError::Pair { certificate: files.certificate.clone(), key: files.key.clone(), error };
+        let mut client = ClientConfig::builder_with_provider(provider.clone())
+            .with_protocol_versions(versions)
+            .expect(SPEAKS)
+            .dangerous()
+            .with_custom_certificate_verifier(servers.clone())
+            .with_client_auth_cert(chain.clone(), key.clone_key())
+            .map_err(pair)?;
+        client.resumption = Resumption::disabled();
+        let mut server = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(versions)
+            .expect(SPEAKS)
+            .with_client_cert_verifier(clients.clone())
+            .with_single_cert(chain.clone(), key)
+            .map_err(pair)?;
+        server.send_tls13_tickets = 0;
+        let (connector, acceptor) = (Arc::new(client).into(), Arc::new(server).into());
+        Ok(Self { connector, acceptor, chain, validity, servers, clients })
+    }
+
+    fn check(&self, files: &Files, cluster: &str, node: PeerId, now: SystemTime) -> Result<(), TlsError> {
+        let path = || files.certificate.clone();
+        self.validity.check(now).map_err(|why| TlsError::Invalid { path: path(), why })?;
+        let unnameable = || TlsError::Refused { path: path(), why: format!("no name can hold {cluster}") };
+        let name = name(cluster, node).ok_or_else(unnameable)?;
+        let now = UnixTime::since_unix_epoch(now.duration_since(UNIX_EPOCH).unwrap_or_default());
+        let (own, intermediates) = self.chain.split_first().expect("a file without any is refused");
+        let dialed = self.servers.verify_server_cert(own, intermediates, &name, &[], now).map(drop);
+        let dials = || self.clients.verify_client_cert(own, intermediates, now).map(drop);
+        let refused = |error: rustls::Error| TlsError::Refused { path: path(), why: words(&error) };
+        dialed.and_then(|()| dials()).map_err(refused)
+    }
+}
+
+/// The certificates in a file, of which there is at least one.
+fn certificates(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    const WHAT: &str = "certificate";
+    let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let found = read.map_err(|error| unreadable(key, path, WHAT, error))?;
+    if found.is_empty() {
+        return Err(unreadable(key, path, WHAT, pem::Error::NoItemsFound));
+    }
+    Ok(found)
+}
+
+fn unreadable(key: &'static str, path: &Path, what: &'static str, error: pem::Error) -> TlsError {
+    let path = path.to_owned();
+    match error {
+        pem::Error::NoItemsFound => TlsError::Missing { key, path, what },
+        error => TlsError::Unreadable { key, path, error },
+    }
+}
+
 /// Whether a verified certificate is the one of `node` of `cluster`.
-pub(super) fn carries(certificate: &CertificateDer<'_>, cluster: &str, node: PeerId) -> bool {
-    let Some(name) = name(cluster, node) else { return false };
-    ParsedCertificate::try_from(certificate).is_ok_and(|parsed| carries_either(&parsed, &name).is_ok())
+pub(super) fn expect_name(
+    certificate: &CertificateDer<'_>,
+    cluster: &str,
+    node: PeerId,
+) -> Result<(), Fault> {
+    let name = name(cluster, node).ok_or(Reason::Certificate)?;
+    let carried = ParsedCertificate::try_from(certificate).and_then(|parsed| carries_either(&parsed, &name));
+    carried.map_err(|error| Fault::Certificate(words(&error)))
 }
 
 /// The name that a node's certificate must carry. There is none if the cluster's name cannot be part of one.
@@ -177,28 +343,56 @@ impl ServerCertVerifier for EitherName {
     }
 }
 
-/// Tells a refused certificate and a stranger's bytes from a broken connection.
+/// Tells a refused certificate, with the reason, and a stranger's bytes from a broken connection.
 pub(super) fn explain(error: io::Error) -> Fault {
-    use AlertDescription as Alert;
     let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) else {
         return error.into();
     };
     match tls {
-        rustls::Error::InvalidCertificate(_)
-        | rustls::Error::NoCertificatesPresented
-        | rustls::Error::AlertReceived(
-            Alert::BadCertificate
-            | Alert::UnsupportedCertificate
-            | Alert::CertificateRevoked
-            | Alert::CertificateExpired
-            | Alert::CertificateUnknown
-            | Alert::CertificateRequired
-            | Alert::UnknownCA
-            | Alert::AccessDenied
-            | Alert::DecryptError,
-        ) => Reason::Certificate.into(),
+        rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented => {
+            Fault::Certificate(words(tls))
+        }
+        rustls::Error::AlertReceived(alert) => match refusal(*alert) {
+            Some(why) => Fault::Certificate(format!("the peer refuses this node's: {why}")),
+            None => Reason::Garbage.into(),
+        },
         _ => Reason::Garbage.into(),
     }
+}
+
+/// What rustls finds wrong with a certificate.
+fn words(error: &rustls::Error) -> String {
+    let date = |time: &UnixTime| Date::from(UNIX_EPOCH + Duration::from_secs(time.as_secs()));
+    match error {
+        rustls::Error::InvalidCertificate(CertificateError::ExpiredContext { not_after, .. }) => {
+            format!("the certificate expired at {}", date(not_after))
+        }
+        rustls::Error::InvalidCertificate(CertificateError::NotValidYetContext { not_before, .. }) => {
+            format!("the certificate is not valid before {}", date(not_before))
+        }
+        rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
+            format!("unknown issuer: no authority in {CA} signed the certificate")
+        }
+        // Some name everything that a certificate has, which may be a stranger's.
+        error => error.to_string().chars().take(WORDS_CHARS_MAX).collect(),
+    }
+}
+
+/// What the other side finds wrong with this node's certificate, as far as an alert says it (RFC 8446, section 6.2). `None`
+/// if it is about something else.
+fn refusal(alert: AlertDescription) -> Option<&'static str> {
+    use AlertDescription as Alert;
+    Some(match alert {
+        Alert::CertificateExpired => "expired or not valid yet, by the peer's clock",
+        Alert::UnknownCA => "unknown issuer: no authority in the peer's cluster.tls.ca signed it",
+        Alert::BadCertificate => "it does not carry this node's name, or is malformed",
+        Alert::UnsupportedCertificate => "its extended key usages are not both serverAuth and clientAuth",
+        Alert::CertificateRequired => "there is none",
+        Alert::CertificateRevoked => "revoked",
+        Alert::CertificateUnknown | Alert::AccessDenied => "not accepted",
+        Alert::DecryptError => "a signature is wrong",
+        _ => return None,
+    })
 }
 
 impl std::fmt::Debug for Tls {

@@ -1,9 +1,12 @@
 //! Mutual TLS: who gets in and who does not.
 
 use std::path::Path;
+use std::time::SystemTime;
 
 use conclave_cluster::wire::{Error, Lane, Options, Reason, Secrets, Tls};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
+use rcgen::{
+    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, date_time_ymd,
+};
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -34,17 +37,27 @@ impl Authority {
 
     /// A certificate of this name, trusting the authority in `trusted`.
     fn tls(&self, name: &str, expired: bool, trusted: &Path) -> Tls {
+        self.signed(name, trusted, |params| {
+            if expired {
+                params.not_after = date_time_ymd(2020, 1, 1);
+            }
+        })
+    }
+
+    fn signed(&self, name: &str, trusted: &Path, change: impl FnOnce(&mut CertificateParams)) -> Tls {
+        self.write(name, change);
+        Tls::from_files(trusted, &self.folder.path().join("node.pem"), &self.folder.path().join("node.key"))
+            .unwrap()
+    }
+
+    /// Puts a certificate of this name into the files.
+    fn write(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) {
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        if expired {
-            params.not_after = date_time_ymd(2020, 1, 1);
-        }
+        change(&mut params);
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        let (certificate_file, key_file) =
-            (self.folder.path().join("node.pem"), self.folder.path().join("node.key"));
-        std::fs::write(&certificate_file, certificate.pem()).unwrap();
-        std::fs::write(&key_file, key.serialize_pem()).unwrap();
-        Tls::from_files(trusted, &certificate_file, &key_file).unwrap()
+        std::fs::write(self.folder.path().join("node.pem"), certificate.pem()).unwrap();
+        std::fs::write(self.folder.path().join("node.key"), key.serialize_pem()).unwrap();
     }
 
     fn node(&self, id: u64) -> Options {
@@ -216,11 +229,113 @@ async fn a_dialer_with_tls_does_not_fall_back_to_none() {
     assert!(matches!(error, Error::Refused(_) | Error::Unreachable), "{error:?}");
 }
 
+/// Each certificate with which node 2 of cluster blue is refused, what the other side says of it, and what node 2 hears.
+fn refused(ours: &Authority, theirs: &Authority) -> [(Tls, &'static str, &'static str); 4] {
+    let name = "node-2.blue.conclave";
+    let early = |params: &mut CertificateParams| {
+        (params.not_before, params.not_after) = (date_time_ymd(2900, 1, 1), date_time_ymd(2901, 1, 1));
+    };
+    [
+        (
+            ours.tls(name, true, &ours.file()),
+            "the certificate expired at 2020-01-01 00:00:00 UTC",
+            "the peer refuses this node's: expired or not valid yet",
+        ),
+        (
+            ours.signed(name, &ours.file(), early),
+            "the certificate is not valid before 2900-01-01 00:00:00 UTC",
+            "the peer refuses this node's: expired or not valid yet",
+        ),
+        (
+            theirs.tls(name, false, &ours.file()),
+            "unknown issuer: no authority in cluster.tls.ca signed the certificate",
+            "the peer refuses this node's: unknown issuer",
+        ),
+        (
+            ours.tls("node-3.blue.conclave", false, &ours.file()),
+            "node-3.blue.conclave",
+            "the peer refuses this node's: it does not carry this node's name",
+        ),
+    ]
+}
+
+#[tokio::test]
+async fn both_sides_say_what_is_wrong_with_a_certificate() {
+    let (ours, theirs) = (Authority::new(), Authority::new());
+    for (tls, wrong, heard) in refused(&ours, &theirs) {
+        let (logs, _guard) = Logs::listen();
+        let good = Node::start(ours.node(1), echo()).await;
+        let bad = Node::start(Options { tls: Some(tls), ..options(2) }, echo()).await;
+        for (dialer, accepts, at_dialer, at_acceptor) in
+            [(&bad, &good, heard, wrong), (&good, &bad, wrong, heard)]
+        {
+            assert!(dialer.call(accepts, Lane::Control, request(1)).await.is_err());
+            let fault = dialer.links.peers()[0].fault.clone().unwrap();
+            assert!(fault.contains(at_dialer), "{at_dialer} is missing in {fault}");
+            for (line, words) in [("peer link refused", at_dialer), ("peer connection refused", at_acceptor)]
+            {
+                until(async || logs.count_both(line, words) == 1).await;
+            }
+        }
+    }
+}
+
 #[test]
-fn files_that_are_no_certificates_are_an_error() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("empty.pem");
-    std::fs::write(&file, "nothing").unwrap();
-    assert!(Tls::from_files(&file, &file, &file).is_err());
-    assert!(Tls::from_files(&folder.path().join("none"), &file, &file).is_err());
+fn a_certificate_that_peers_would_refuse_is_found_before_any_is_dialed() {
+    let (ours, theirs) = (Authority::new(), Authority::new());
+    let now = SystemTime::now();
+    ours.tls("node-2.blue.conclave", false, &ours.file()).check("blue", 2, now).unwrap();
+    ours.tls("node-2.conclave", false, &ours.file()).check("conclave", 2, now).unwrap();
+    let one_way = |params: &mut CertificateParams| {
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    };
+    let one_way = ours.signed("node-2.blue.conclave", &ours.file(), one_way);
+    let all = refused(&ours, &theirs).into_iter().map(|(tls, wrong, _)| (tls, wrong));
+    for (tls, wrong) in all.chain([(one_way, "extended key usage")]) {
+        let error = tls.check("blue", 2, now).unwrap_err().to_string();
+        assert!(error.starts_with("cluster.tls.cert: /") && error.contains("node.pem: "), "{error}");
+        assert!(error.contains(wrong), "{wrong} is missing in {error}");
+    }
+}
+
+#[tokio::test]
+async fn files_are_read_again_for_connections_to_come_unless_they_cannot_be_used() {
+    let (ours, now) = (Authority::new(), SystemTime::now());
+    let one = Node::start(ours.node(1), echo()).await;
+    let tls = ours.tls("node-2.blue.conclave", true, &ours.file());
+    let two = Node::start(Options { tls: Some(tls.clone()), ..options(2) }, echo()).await;
+    assert!(two.call(&one, Lane::Control, request(1)).await.is_err());
+
+    ours.write("node-3.blue.conclave", |_| {});
+    tls.reload("blue", 2, now).unwrap_err();
+    assert_eq!(tls.validity().until().to_string(), "2020-01-01 00:00:00 UTC", "it stays as it was");
+    ours.write("node-2.blue.conclave", |_| {});
+    tls.reload("blue", 2, now).unwrap();
+    until(async || two.call(&one, Lane::Control, request(1)).await.is_ok()).await;
+    one.call(&two, Lane::Control, request(1)).await.unwrap();
+}
+
+#[test]
+fn files_that_are_no_certificates_are_an_error_that_names_key_and_file() {
+    let authority = Authority::new();
+    authority.write("node-2.blue.conclave", |_| {});
+    let file = |name: &str| authority.folder.path().join(name);
+    std::fs::write(file("empty"), "nothing").unwrap();
+    let other = Authority::new();
+    other.write("node-2.blue.conclave", |_| {});
+    let (ca, cert, key) = (file("authority.pem"), file("node.pem"), file("node.key"));
+    let (empty, absent, another) = (file("empty"), file("absent"), other.folder.path().join("node.key"));
+    for (files, named, at) in [
+        ([&empty, &cert, &key], "cluster.tls.ca: ", &empty),
+        ([&absent, &cert, &key], "cluster.tls.ca: ", &absent),
+        ([&ca, &empty, &key], "cluster.tls.cert: ", &empty),
+        ([&ca, &absent, &key], "cluster.tls.cert: ", &absent),
+        ([&ca, &cert, &empty], "cluster.tls.key: ", &empty),
+        ([&ca, &cert, &absent], "cluster.tls.key: ", &absent),
+        ([&ca, &cert, &another], "cluster.tls.key: ", &another),
+    ] {
+        let error = Tls::from_files(files[0], files[1], files[2]).unwrap_err().to_string();
+        assert!(error.contains(&format!("{named}{}", at.display())), "{error}");
+        assert!(!error.contains("BEGIN"), "{error}");
+    }
 }

@@ -23,8 +23,14 @@ impl Logs {
 
     /// How many lines contain `words`.
     pub fn count(&self, words: &str) -> usize {
+        self.count_both(words, "")
+    }
+
+    /// How many lines contain `words` and `more`.
+    pub fn count_both(&self, words: &str, more: &str) -> usize {
         let bytes = self.0.lock().unwrap();
-        String::from_utf8_lossy(&bytes).lines().filter(|line| line.contains(words)).count()
+        let text = String::from_utf8_lossy(&bytes);
+        text.lines().filter(|line| line.contains(words) && line.contains(more)).count()
     }
 }
 

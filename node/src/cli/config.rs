@@ -6,8 +6,8 @@ use std::process::Command;
 
 use crate::config::{self, DEFAULT, Effective, Environment};
 use crate::exit::Exit;
-use crate::serve;
-use crate::terminal::{complain, print};
+use crate::serve::{self, Preflight};
+use crate::terminal::{complain, print, tell};
 
 use super::sources::Sources;
 
@@ -18,8 +18,9 @@ use super::sources::Sources;
   CONCLAVE_TTL__CHUNK=90s conclave check-config --json
 
 Besides the values, everything is tried that `serve` needs: the files that are named are read, keys are compared with
-their certificates, the data directory is written to, and the addresses are bound for a moment.
-Exit code 2, with every mistake and its place, if `serve` would not start.")]
+their certificates and those with date and name, the data directory is written to, and the addresses are bound for a
+moment. Exit code 2, with every mistake and its place, if `serve` would not start. A certificate that ends within
+fourteen days is warned of.")]
 pub(super) struct Check {
     #[command(flatten)]
     sources: Sources,
@@ -45,11 +46,12 @@ pub(super) fn check(arguments: &Check) -> Exit {
             return refuse(arguments, problems.0.iter().map(ToString::to_string).collect());
         }
     };
-    let problems = serve::preflight(&effective.config, &environment, !arguments.running);
+    let Preflight { problems, warnings } =
+        serve::preflight(&effective.config, &environment, !arguments.running);
     if !problems.is_empty() {
         return refuse(arguments, problems.iter().map(ToString::to_string).collect());
     }
-    show(arguments, &effective)
+    show(arguments, &effective, &warnings)
 }
 
 fn refuse(arguments: &Check, problems: Vec<String>) -> Exit {
@@ -60,13 +62,16 @@ fn refuse(arguments: &Check, problems: Vec<String>) -> Exit {
     complain(problems.join("\n"), Exit::Usage)
 }
 
-fn show(arguments: &Check, effective: &Effective) -> Exit {
+fn show(arguments: &Check, effective: &Effective, warnings: &[String]) -> Exit {
     let rows = effective.rows();
     if arguments.json {
         let origins: serde_json::Map<_, _> =
             rows.into_iter().map(|(key, _, origin)| (key, origin.into())).collect();
-        let all = serde_json::json!({"valid": true, "config": effective.table(), "origins": origins});
+        let all = serde_json::json!({"valid": true, "warnings": warnings, "config": effective.table(), "origins": origins});
         return print(&format!("{all}\n"));
+    }
+    for warning in warnings {
+        tell(&format!("conclave: warning: {warning}"));
     }
     let mut text = String::from("The configuration is valid.\n");
     let set: Vec<_> = rows.into_iter().filter(|(_, _, origin)| origin != DEFAULT).collect();

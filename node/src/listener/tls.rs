@@ -1,18 +1,19 @@
 //! TLS for the public: certificate and key from files that are read again when they change.
 //!
-//! A new file that cannot be used leaves everything as it was; connections that are open keep what they were opened
+//! A new file that cannot be used, or whose certificate is not valid now, leaves everything as it was; connections that are open keep what they were opened
 //! with. No session is resumed, so that a client's certificate is looked at with every connection.
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
+use conclave_cluster::wire::{Invalid, Validity};
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::{NoServerSessionStorage, VerifierBuilderError, WebPkiClientVerifier};
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion, version};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpStream;
@@ -69,28 +70,56 @@ pub struct Options {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file cannot be read.
-    #[error("{path}: {error}")]
+    #[error("{key}: {}: {error}", path.display())]
     Unreadable {
+        /// The key of the configuration that names it.
+        key: &'static str,
         /// The file.
         path: PathBuf,
         /// What the system says.
         error: std::io::Error,
     },
     /// A file has no certificate, or no key, as PEM.
-    #[error("{path}: there is no {what} in it, as PEM")]
+    #[error("{key}: {}: there is no {what} in it, as PEM", path.display())]
     Pem {
+        /// The key of the configuration that names it.
+        key: &'static str,
         /// The file.
         path: PathBuf,
         /// What was looked for.
         what: &'static str,
     },
     /// Certificate and key cannot be used, or not together.
-    #[error("{0}")]
-    Rustls(#[from] rustls::Error),
+    #[error("{CERT}: {} with {KEY}: {}: {error}", certificate.display(), key.display())]
+    Pair {
+        /// The certificate's file.
+        certificate: PathBuf,
+        /// The key's file.
+        key: PathBuf,
+        /// Why.
+        error: rustls::Error,
+    },
+    /// It is not the time for this certificate.
+    #[error("{CERT}: {}: {why}", path.display())]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        why: Invalid,
+    },
     /// The authorities of clients cannot be used.
-    #[error("http.tls.client_ca: {0}")]
-    Authority(#[from] VerifierBuilderError),
+    #[error("{CLIENT_CA}: {}: {error}", path.display())]
+    Authority {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: rustls::Error,
+    },
 }
+
+const CERT: &str = "http.tls.cert";
+const KEY: &str = "http.tls.key";
+const CLIENT_CA: &str = "http.tls.client_ca";
 
 /// TLS as it is spoken now. Cheap to clone; all clones are the same.
 #[derive(Clone)]
@@ -98,10 +127,16 @@ pub struct Tls(Arc<Inner>);
 
 struct Inner {
     options: Options,
-    current: ArcSwap<ServerConfig>,
+    current: ArcSwap<Current>,
     handshakes: FairSemaphore,
     metrics: Metrics,
     failed: Seldom,
+}
+
+/// What was in the files.
+struct Current {
+    config: Arc<ServerConfig>,
+    validity: Validity,
 }
 
 impl Tls {
@@ -110,7 +145,7 @@ impl Tls {
     /// # Errors
     /// If one cannot be used.
     pub fn new(options: Options, handshakes: FairSemaphore) -> Result<Self, Error> {
-        let current = ArcSwap::from_pointee(configure(&options)?);
+        let current = ArcSwap::from_pointee(configure(&options, SystemTime::now())?);
         Ok(Self(Arc::new(Inner {
             options,
             current,
@@ -125,10 +160,15 @@ impl Tls {
     /// # Errors
     /// If one cannot be used; then everything stays as it was.
     pub fn reload(&self) -> Result<(), Error> {
-        let configured = configure(&self.0.options);
+        let configured = configure(&self.0.options, SystemTime::now());
         self.0.metrics.reloaded(configured.is_ok());
         self.0.current.store(Arc::new(configured?));
         Ok(())
+    }
+
+    /// From when to when the certificate is valid that is in use.
+    pub fn validity(&self) -> Validity {
+        self.0.current.load().validity
     }
 
     /// Reads the files anew whenever one changes or `asked` does. Runs until it is dropped.
@@ -158,7 +198,7 @@ impl Tls {
         let from = tcp.peer_addr().ok().map(|from| from.ip());
         let shaken = timeout(inner.options.handshake, async {
             let _turn = inner.handshakes.take(client).await;
-            TlsAcceptor::from(inner.current.load_full()).accept(tcp).await
+            TlsAcceptor::from(inner.current.load().config.clone()).accept(tcp).await
         });
         let (stream, result) = match shaken.await {
             Ok(Ok(stream)) => (Some(stream), Handshake::Done),
@@ -184,44 +224,62 @@ impl Tls {
     }
 }
 
-fn configure(options: &Options) -> Result<ServerConfig, Error> {
+fn configure(options: &Options, now: SystemTime) -> Result<Current, Error> {
     let provider = Arc::new(ring::default_provider());
     let builder = ServerConfig::builder_with_provider(provider.clone())
-        .with_protocol_versions(&options.minimum.versions())?;
+        .with_protocol_versions(&options.minimum.versions())
+        .expect("ring speaks both versions");
     let builder = match &options.client_authority {
         Some(path) => {
             let mut roots = RootCertStore::empty();
-            for certificate in certificates(path)? {
-                roots.add(certificate)?;
+            for certificate in certificates(CLIENT_CA, path)? {
+                let added = roots.add(certificate);
+                added.map_err(|error| Error::Authority { path: path.clone(), error })?;
             }
-            let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider).build()?;
+            let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider).build();
+            let verifier = verifier.expect("there are authorities, and no revocation lists");
             builder.with_client_cert_verifier(verifier)
         }
         None => builder.with_no_client_auth(),
     };
-    let chain = certificates(&options.certificate)?;
-    let mut config = builder.with_single_cert(chain, key(&options.key)?)?;
+    let chain = certificates(CERT, &options.certificate)?;
+    let invalid = |why| Error::Invalid { path: options.certificate.clone(), why };
+    let own = chain[0].clone();
+    let mut config = builder.with_single_cert(chain, key(&options.key)?).map_err(|error| Error::Pair {
+        certificate: options.certificate.clone(),
+        key: options.key.clone(),
+        error,
+    })?;
+    let validity = Validity::of(&own).map_err(invalid)?;
+    validity.check(now).map_err(invalid)?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     config.send_tls13_tickets = 0;
     config.session_storage = Arc::new(NoServerSessionStorage {});
-    Ok(config)
+    Ok(Current { config: Arc::new(config), validity })
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
-    let none = || Error::Pem { path: path.to_owned(), what: "certificate" };
+/// The certificates in a file, of which there is at least one.
+fn certificates(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let none = || Error::Pem { key, path: path.to_owned(), what: "certificate" };
     let found: Vec<_> =
-        CertificateDer::pem_slice_iter(&read(path)?).collect::<Result<_, _>>().map_err(|_| none())?;
+        CertificateDer::pem_slice_iter(&read(key, path)?).collect::<Result<_, _>>().map_err(|_| none())?;
     if found.is_empty() { Err(none()) } else { Ok(found) }
 }
 
 fn key(path: &Path) -> Result<PrivateKeyDer<'static>, Error> {
-    PrivateKeyDer::from_pem_slice(&read(path)?)
-        .map_err(|_| Error::Pem { path: path.to_owned(), what: "private key" })
+    PrivateKeyDer::from_pem_slice(&read(KEY, path)?).map_err(|_| Error::Pem {
+        key: KEY,
+        path: path.to_owned(),
+        what: "private key",
+    })
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, Error> {
-    bounded_file::read(path, FILE_BYTES_MAX)
-        .map_err(|error| Error::Unreadable { path: path.to_owned(), error })
+fn read(key: &'static str, path: &Path) -> Result<Vec<u8>, Error> {
+    bounded_file::read(path, FILE_BYTES_MAX).map_err(|error| Error::Unreadable {
+        key,
+        path: path.to_owned(),
+        error,
+    })
 }
 
 impl std::fmt::Debug for Tls {
@@ -276,13 +334,31 @@ mod tests {
     }
 
     #[test]
+    fn a_certificate_that_has_expired_changes_nothing() {
+        let files = files();
+        write(&files.options);
+        let tls = Tls::new(files.options.clone(), turns()).unwrap();
+        let before = tls.validity();
+        let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        params.not_after = rcgen::date_time_ymd(2020, 1, 1);
+        let key = rcgen::KeyPair::generate().unwrap();
+        std::fs::write(&files.options.certificate, params.self_signed(&key).unwrap().pem()).unwrap();
+        std::fs::write(&files.options.key, key.serialize_pem()).unwrap();
+        assert!(matches!(tls.reload(), Err(Error::Invalid { why: Invalid::Expired(_), .. })));
+        assert_eq!(tls.validity(), before);
+        assert!(Tls::new(files.options.clone(), turns()).is_err(), "nor does a node start with it");
+    }
+
+    #[test]
     fn a_key_of_another_certificate_is_refused_and_not_shown() {
         let (one, other) = (files(), files());
         write(&one.options);
         write(&other.options);
         let mixed = Options { key: other.options.key.clone(), ..one.options.clone() };
+        let names = [&mixed.certificate, &mixed.key].map(|path| path.display().to_string());
         let error = Tls::new(mixed, turns()).unwrap_err().to_string();
         assert!(!error.contains("BEGIN"), "{error}");
+        assert!(names.iter().all(|name| error.contains(name)), "{error}");
         let swapped = Options { key: one.options.certificate.clone(), ..one.options.clone() };
         assert!(matches!(Tls::new(swapped, turns()), Err(Error::Pem { what: "private key", .. })));
     }

@@ -52,7 +52,7 @@ pub enum Error {
     #[error("cannot start: {0}")]
     Disk(#[from] files::Error),
     /// The certificates for links between nodes cannot be used.
-    #[error("cluster.tls: {0}")]
+    #[error(transparent)]
     Tls(#[from] TlsError),
     /// The secret that the nodes share cannot be used.
     #[error("cluster.secret_file: {0}")]
@@ -64,7 +64,7 @@ pub enum Error {
     #[error(transparent)]
     Access(#[from] access::Error),
     /// The public certificate cannot be used.
-    #[error("http.tls: {0}")]
+    #[error(transparent)]
     PublicTls(#[from] tls::Error),
     /// Metrics cannot be kept.
     #[error(transparent)]

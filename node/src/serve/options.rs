@@ -1,7 +1,7 @@
 //! From the configuration to what each part is told.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use conclave_cluster as cluster_part;
 use conclave_cluster::raft::Timing;
@@ -31,7 +31,7 @@ pub(super) fn advertised(config: &Config) -> Option<String> {
     given(&config.cluster.advertise).or(own).or_else(|| given(&config.cluster.listen)).map(str::to_owned)
 }
 
-/// What the cluster part is told.
+/// What the cluster part is told. Reads certificates and secret.
 pub(super) fn cluster(
     config: &Config,
     http_url: String,
@@ -51,7 +51,9 @@ pub(super) fn cluster(
     let tls = if files.ca.as_os_str().is_empty() {
         None
     } else {
-        Some(Tls::from_files(&files.ca, &files.cert, &files.key)?)
+        let tls = Tls::from_files(&files.ca, &files.cert, &files.key)?;
+        tls.check(&config.cluster.name, id, SystemTime::now())?;
+        Some(tls)
     };
     let secret = &config.cluster.secret_file;
     let secrets = if secret.as_os_str().is_empty() { None } else { Some(Secrets::from_file(secret)?) };

@@ -2,25 +2,42 @@
 
 use std::net::TcpListener;
 use std::path::Path;
+use std::time::SystemTime;
 
-use super::{Error, data_dir, options};
+use super::{Error, certificates, data_dir, options};
 use crate::admission::Shares;
 use crate::config::{Config, Environment};
 
+/// What was found.
+pub(crate) struct Preflight {
+    /// Everything that would keep a node from starting.
+    pub(crate) problems: Vec<Error>,
+    /// What keeps it from starting before long, unless somebody does something.
+    pub(crate) warnings: Vec<String>,
+}
+
 /// Everything that would keep a node from starting with this configuration, as this user, at this moment. Addresses are
 /// tried only if `binding`: those of a node that runs are taken.
-pub(crate) fn preflight(config: &Config, environment: &Environment, binding: bool) -> Vec<Error> {
+pub(crate) fn preflight(config: &Config, environment: &Environment, binding: bool) -> Preflight {
     let mut problems = Vec::new();
-    // Certificates, keys and secrets are read, and keys compared with their certificates.
+    // Certificates, keys and secrets are read, keys compared with their certificates, and those with date and name.
     problems.extend(options::access(config).err().map(Error::from));
-    problems.extend(options::public_tls(config, Shares::default().handshakes).err().map(Error::from));
-    let listen = match options::cluster(config, String::new(), String::new()) {
-        Ok(options) => Some(options.listen),
+    let public = options::public_tls(config, Shares::default().handshakes).unwrap_or_else(|error| {
+        problems.push(error.into());
+        None
+    });
+    let (listen, peers) = match options::cluster(config, String::new(), String::new()) {
+        Ok(options) => (Some(options.listen), options.tls),
         Err(error) => {
             problems.push(error);
-            None
+            (None, None)
         }
     };
+    let now = SystemTime::now();
+    let warnings = certificates::in_use(config, public.as_ref(), peers.as_ref())
+        .iter()
+        .filter_map(|certificate| Some(certificate.warning(now)?.to_string()))
+        .collect();
     match data_dir(config, environment) {
         Ok(path) => problems.extend(writable(&path).err()),
         Err(error) => problems.push(error),
@@ -42,7 +59,7 @@ pub(crate) fn preflight(config: &Config, environment: &Environment, binding: boo
             }
         }
     }
-    problems
+    Preflight { problems, warnings }
 }
 
 /// Whether files can be made in a directory, or the directory itself where it does not exist yet.
@@ -57,10 +74,16 @@ fn writable(path: &Path) -> Result<(), Error> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+
     use super::*;
+    use crate::exit::Exit;
 
     fn complaints(config: &Config, binding: bool) -> Vec<String> {
-        preflight(config, &Environment::default(), binding).iter().map(ToString::to_string).collect()
+        let found = preflight(config, &Environment::default(), binding);
+        found.problems.iter().map(ToString::to_string).collect()
     }
 
     fn config(home: &Path) -> Config {
@@ -102,6 +125,74 @@ mod tests {
         let told = complaints(&config, false).join("\n");
         for part in ["absent.pem", "absent.secret", "node.data_dir"] {
             assert!(told.contains(part), "{part} is missing in\n{told}");
+        }
+    }
+
+    const DAY: Duration = Duration::from_secs(86_400);
+
+    /// Has node 1 use a certificate of `name`, valid from `from` until `until`, for the public or for its peers.
+    fn certify(
+        config: &mut Config,
+        home: &Path,
+        public: bool,
+        name: &str,
+        from: SystemTime,
+        until: SystemTime,
+    ) {
+        let (ca_key, key) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+        let mut ca = CertificateParams::new(Vec::new()).unwrap();
+        ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let authority = ca.self_signed(&ca_key).unwrap().pem();
+        let mut params = CertificateParams::new([name.to_owned()]).unwrap();
+        (params.not_before, params.not_after) = (from.into(), until.into());
+        let certificate = params.signed_by(&key, &Issuer::new(ca, ca_key)).unwrap().pem();
+        let write = |name: &str, text: &str| {
+            std::fs::write(home.join(name), text).unwrap();
+            home.join(name)
+        };
+        let files = (write("cert.pem", &certificate), write("key.pem", &key.serialize_pem()));
+        if public {
+            (config.http.tls.cert, config.http.tls.key) = files;
+        } else {
+            (config.cluster.tls.cert, config.cluster.tls.key) = files;
+            config.cluster.tls.ca = write("ca.pem", &authority);
+        }
+    }
+
+    #[test]
+    fn a_certificate_that_others_would_refuse_is_a_mistake_of_the_configuration() {
+        let home = tempfile::tempdir().unwrap();
+        let (now, own) = (SystemTime::now(), "node-1.conclave");
+        for (public, name, from, until, wrong) in [
+            (true, "localhost", now - 2 * DAY, now - DAY, "the certificate expired at "),
+            (true, "localhost", now + DAY, now + 99 * DAY, "the certificate is not valid before "),
+            (false, own, now - 2 * DAY, now - DAY, "the certificate expired at "),
+            (false, own, now + DAY, now + 99 * DAY, "the certificate is not valid before "),
+            (false, "node-2.conclave", now - DAY, now + 99 * DAY, "node-2.conclave"),
+        ] {
+            let mut config = config(home.path());
+            certify(&mut config, home.path(), public, name, from, until);
+            let found = preflight(&config, &Environment::default(), false);
+            let [problem] = &found.problems[..] else { panic!("{:?}", found.problems) };
+            assert_eq!(problem.exit(), Exit::Usage);
+            let (told, key) =
+                (problem.to_string(), if public { "http.tls.cert: " } else { "cluster.tls.cert: " });
+            assert!(told.starts_with(key) && told.contains("cert.pem: ") && told.contains(wrong), "{told}");
+        }
+    }
+
+    #[test]
+    fn a_certificate_that_ends_within_fourteen_days_is_warned_of() {
+        let home = tempfile::tempdir().unwrap();
+        let now = SystemTime::now();
+        for (public, name) in [(true, "localhost"), (false, "node-1.conclave")] {
+            let found = [13, 15].map(|days| {
+                let mut config = config(home.path());
+                certify(&mut config, home.path(), public, name, now - DAY, now + days * DAY);
+                preflight(&config, &Environment::default(), false)
+            });
+            assert!(found.iter().all(|found| found.problems.is_empty()));
+            assert_eq!(found.map(|found| found.warnings.len()), [1, 0]);
         }
     }
 }

@@ -44,7 +44,10 @@ pub(super) fn hangups() -> io::Result<watch::Receiver<u64>> {
     let (sender, receiver) = watch::channel(0);
     actix_web::rt::spawn(async move {
         while hangup.recv().await.is_some() {
-            tracing::info!("SIGHUP: files are read again");
+            tracing::info!(
+                "SIGHUP: certificates, keys, revocations and cluster.secret_file are read again; the configuration \
+                 and ice.secrets are not"
+            );
             sender.send_modify(|count| *count += 1);
         }
     });

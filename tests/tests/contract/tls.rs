@@ -88,6 +88,8 @@ async fn a_new_certificate_is_taken_without_a_restart_and_a_bad_one_is_not() {
         chain[0].clone().into_owned()
     };
     let old = Raw::over(authority.connect(&node, &Client::default()).await.expect("a handshake"));
+    let expiry = "conclave_certificate_expiry_timestamp_seconds{certificate=\"http\"} ";
+    assert!(admin.get("/metrics").send().await.text().contains(expiry), "when it ends can be watched");
     let fresh = authority.renew();
     eventually(PATIENCE, "the new certificate is shown", async || (shown().await == fresh).then_some(()))
         .await;
@@ -119,6 +121,7 @@ async fn sighup_has_the_files_read_again() {
     eventually(PATIENCE, "the signal is noticed", async || {
         let printed = node.printed();
         let after = printed.split("SIGHUP").nth(1)?.to_owned();
+        assert!(after.contains("the configuration and ice.secrets are not"), "{after}");
         after.contains("read the public certificate").then_some(())
     })
     .await;

@@ -34,7 +34,7 @@ section! { Cluster {
     /// are on loopback, and adds no others.
     secret_file: PathBuf => file;
 } within {
-    /// Mutual TLS between the nodes: all three files or none.
+    /// Mutual TLS between the nodes: all three files or none. Read again when a file changes, and on SIGHUP.
     tls: PeerTls;
 } }
 
