@@ -261,7 +261,7 @@ export class Client extends Emitter {
   }
 
   #tell(state) {
-    if (this.#state === state.state && state.state !== "open") return;
+    if (this.#state === "closed" || (this.#state === state.state && state.state !== "open")) return;
     this.#state = state.state;
     void this.emit("state", state);
   }
@@ -284,6 +284,8 @@ export class Client extends Emitter {
       this.trouble = error.message;
       return { code: error.status === 401 || error.status === 403 ? REFUSED : 0, reason: error.message };
     }
+    // Nothing would end a connection that is opened after the goodbye.
+    if (this.#closed) return { code: 0 };
     const url = `${this.#nodes.current.replace(/^http/, "ws")}/api/v1/socket${ticket}`;
     return new Promise((resolve) => {
       const end = { code: 0 };
@@ -339,6 +341,8 @@ export class Client extends Emitter {
       room.resumed({ ...back, members });
     }
     for (const watch of this.#watches.values()) await this.#watchOn(line, watch);
+    // Watches take a broken connection for no failure of theirs.
+    if (this.#line !== line) throw new ConclaveError("disconnected");
     this.#fallback?.end();
     this.#fallback = null;
     this.trouble = null;

@@ -9,7 +9,7 @@ import { promisify } from "node:util";
 
 import WebSocket from "ws";
 
-import { connect, sleep } from "../../node/web/conclave.js";
+import { Client, connect, sleep } from "../../node/web/conclave.js";
 import { Nodes } from "../../node/web/nodes.js";
 import { Transfers } from "../../node/web/transfers.js";
 import { cluster } from "./cluster.js";
@@ -318,4 +318,59 @@ it("a credential goes to no learned address of another scheme, nor to this machi
   assert.deepEqual(learned(["http://one.example"], told), ["http://one.example", "http://other.example"]);
   assert.deepEqual(learned(["http://localhost:3001"], ["http://127.0.0.1:3000"]).length, 2);
   assert.deepEqual(learned(["https://one.example"], ["javascript:alert(1)", "https://"]), ["https://one.example"]);
+});
+
+/** A class of sockets that open at once and answer what `answers` has, by operation; `asked` is told every message. */
+const socketsThat = (answers, asked = () => {}) =>
+  class {
+    readyState = 0;
+    constructor() {
+      queueMicrotask(() => this.onopen?.((this.readyState = 1)));
+    }
+    send(text) {
+      const { id, op, ...fields } = JSON.parse(text);
+      asked(op, fields, this);
+      if (answers[op]) queueMicrotask(() => this.hear({ id, ...answers[op] }));
+    }
+    hear(frame) {
+      this.onmessage?.({ data: JSON.stringify(frame) });
+    }
+    close() {}
+  };
+
+it("a client that is closed in the turn that made it opens nothing", async () => {
+  const asked = [];
+  class Opened extends socketsThat({ hello: { session: "s" } }) {
+    constructor() {
+      super(asked.push("socket"));
+    }
+  }
+  for (const socket of [true, false]) {
+    const client = new Client({ urls: "http://127.0.0.1:9", WebSocket: Opened, socket });
+    client.on("state", ({ state }) => asked.push(state));
+    client.close();
+    await assert.rejects(client.opened, { code: "closed" });
+    await sleep(1);
+  }
+  assert.deepEqual(asked, ["closed", "closed"]);
+});
+
+it("a client that is closed while it greets, or by HTTP, says nothing after that", async (test) => {
+  const server = createServer((_, response) => response.end('{"nodes":[]}')).listen(0, "127.0.0.1");
+  test.after(() => server.close());
+  await once(server, "listening");
+  const urls = `http://127.0.0.1:${server.address().port}`;
+  const states = [];
+  const watching = new Promise((watches) => {
+    const WebSocket = socketsThat({ hello: { session: "s" } }, (op) => op === "watch" && watches(client));
+    const client = new Client({ urls, WebSocket });
+    client.watch({ transfer: "t" }, () => {});
+  });
+  for (const client of [await watching, await connect({ urls, socket: false })]) {
+    client.on("state", ({ state }) => states.push(state));
+    client.close();
+    await sleep(20);
+    assert.equal(client.via, null);
+  }
+  assert.deepEqual(states, ["closed", "closed"]);
 });
