@@ -320,6 +320,36 @@ it("a credential goes to no learned address of another scheme, nor to this machi
   assert.deepEqual(learned(["https://one.example"], ["javascript:alert(1)", "https://"]), ["https://one.example"]);
 });
 
+it("a request waits as Retry-After says, in seconds or by a date, within its own time", async (test) => {
+  let [headers, times] = [[], []];
+  const server = createServer((_, response) => {
+    times.push(Date.now());
+    const after = headers.shift();
+    response.writeHead(after === undefined ? 200 : 503, after ? { "retry-after": after } : {}).end("{}");
+  }).listen(0, "127.0.0.1");
+  test.after(() => server.close());
+  await once(server, "listening");
+  const { signal: stop } = new AbortController();
+  const ask = async (timeoutMs, ...answers) => {
+    const nodes = new Nodes({ urls: `http://127.0.0.1:${server.address().port}`, stop });
+    [headers, times] = [answers, []];
+    const { status } = await nodes.http("GET", "/", { timeoutMs });
+    return { status, took: times.at(-1) - times[0], requests: times.length };
+  };
+  // A date has whole seconds: this one is one to two seconds from now.
+  const date = await ask(9000, new Date(Date.now() + 2000).toUTCString());
+  assert.ok(date.status === 200 && date.took >= 900 && date.took < 5000, JSON.stringify(date));
+  const seconds = await ask(9000, "1");
+  assert.ok(seconds.status === 200 && seconds.took >= 900, JSON.stringify(seconds));
+  // What says "at once", or nothing that can be read, leaves the client's own pauses.
+  for (const now of ["0", "soon", new Date(0).toUTCString()]) {
+    const { status, requests } = await ask(1500, ...Array(1000).fill(now));
+    assert.ok(status === 503 && requests < 30, `${requests} requests for ${now}`);
+  }
+  const long = await ask(1000, ...Array(9).fill("600"));
+  assert.ok(long.status === 503 && long.took < 5000, JSON.stringify(long));
+});
+
 /** A class of sockets that open at once and answer what `answers` has, by operation; `asked` is told every message. */
 const socketsThat = (answers, asked = () => {}) =>
   class {
