@@ -348,6 +348,8 @@ export class Client extends Emitter {
     this.trouble = null;
     line.welcome = true;
     for (const request of this.#asked.values()) line.send(request);
+    // What was handled until here, or never acknowledged on the connection before.
+    if (this.#handled && this.#taken.size) this.#acknowledge(this.#handled);
     line.start(Math.min(welcome.pingMs ?? PING_MAX_MS, this.#pingMs));
     if (this.#discover) void this.#nodes.discover();
     this.#opened.resolve();

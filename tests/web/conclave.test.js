@@ -358,8 +358,9 @@ const socketsThat = (answers, asked = () => {}) =>
       queueMicrotask(() => this.onopen?.((this.readyState = 1)));
     }
     send(text) {
-      const { id, op, ...fields } = JSON.parse(text);
-      asked(op, fields, this);
+      const message = JSON.parse(text);
+      const { id, op } = message;
+      asked(op, message, this);
       if (answers[op]) queueMicrotask(() => this.hear({ id, ...answers[op] }));
     }
     hear(frame) {
@@ -403,4 +404,25 @@ it("a client that is closed while it greets, or by HTTP, says nothing after that
     assert.equal(client.via, null);
   }
   assert.deepEqual(states, ["closed", "closed"]);
+});
+
+it("a signal that is handled while the client greets is acknowledged", { timeout: 20_000 }, async (test) => {
+  let [first, acknowledged, handled] = [null, null, () => {}];
+  const acknowledgement = new Promise((resolve) => (acknowledged = resolve));
+  const asked = (op, message, socket) => {
+    if (op === "ack") acknowledged(message.seq);
+    if (op !== "claim") return;
+    const answer = () => socket.hear({ id: message.id });
+    if (!first) return (first = socket), queueMicrotask(answer);
+    // As on a session that has its mailbox already: the signal comes before the answer.
+    handled = () => setTimeout(answer, 20);
+    socket.hear({ push: "signal", seq: 7, from: "x", type: "offer", payload: 1 });
+  };
+  const WebSocket = socketsThat({ hello: { session: "s" }, ack: {} }, asked);
+  const client = await connect({ urls: ["http://127.0.0.1:9", "http://127.0.0.2:9"], WebSocket });
+  test.after(() => client.close());
+  client.on("signal", () => handled());
+  await client.claim("peer");
+  first.onclose({ code: 1006 });
+  assert.equal(await acknowledgement, 7);
 });
