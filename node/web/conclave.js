@@ -334,8 +334,9 @@ export class Client extends Emitter {
     // Also where the session is the same: with it the invite code is renewed.
     if (this.#claim) await this.#claimAgain(line);
     const room = this.#room;
-    // One that was never entered is asked for below, with whatever else has no answer yet.
-    if (room?.epoch !== undefined) {
+    // One that is being entered is asked for below, with whatever else has no answer yet; there it may be already.
+    const joins = [...this.#asked.values()].some(({ op, fields }) => op === "join" && fields.room === welcome.room);
+    if (room && !joins) {
       const back = welcome.room === room.name ? welcome : await this.#ask("join", room.position(), line);
       const { members } = back.members ? back : await this.#ask("members", { room: room.name }, line);
       room.resumed({ ...back, members });
@@ -504,8 +505,12 @@ export class Client extends Emitter {
     const room = new Room(name, handlers, call, () => {
       if (this.#room === room) this.#room = null;
     });
-    this.#room = room;
-    await this.#call("join", room.position(), (frame) => room.entered(frame));
+    // Until then, and if it is refused, the one before; that one is left by the time the other proves full.
+    const entered = this.#call("join", room.position(), (frame) => (this.#room = room).entered(frame));
+    await entered.catch((error) => {
+      if (error.code === "room_full") this.#room = null;
+      throw error;
+    });
     return room;
   }
 

@@ -115,6 +115,25 @@ describe("the client", { concurrency: true, timeout: 300_000 }, () => {
     assert.ok(!stdout.includes("reconnecting"), stdout);
   });
 
+  it("stays in its room when another one is refused", async (test) => {
+    const proxy = await Proxy.before(test, urls[0]);
+    const [a, b] = [await open(test, { urls: proxy.url }), await open(test)];
+    const [name, seen, resumed] = [room(), [], []];
+    await a.client.join(name, {
+      onmessage: ({ data }) => seen.push(data),
+      onresume: ({ recovered }) => resumed.push(recovered),
+    });
+    const entered = await b.client.join(name);
+    await assert.rejects(a.client.join("x".repeat(129)), { code: "invalid_input" });
+    await entered.publish(1);
+    await until(() => seen.length === 1);
+    proxy.cut();
+    await until(() => resumed.length);
+    await entered.publish(2);
+    await until(() => seen.length === 2);
+    assert.deepEqual([seen, resumed], [[1, 2], [true]]);
+  });
+
   it("asks a silent server twice, says so, and goes on elsewhere", async (test) => {
     const proxy = await Proxy.before(test, urls[0]);
     const { client, states } = await open(test, { urls: [proxy.url, urls[1]], pingMs: 1000 });
@@ -425,4 +444,35 @@ it("a signal that is handled while the client greets is acknowledged", { timeout
   await client.claim("peer");
   first.onclose({ code: 1006 });
   assert.equal(await acknowledgement, 7);
+});
+
+it("a room is left where the server left it: for one that is full, and for one whose entry was not answered", async (test) => {
+  const [asked, seen, sockets] = [[], [], []];
+  const answers = {
+    A: { epoch: 1, offset: 0, member: "m", members: ["m"] },
+    full: { error: { code: "room_full", message: "" } },
+  };
+  const WebSocket = socketsThat({ publish: {} }, (op, { id, room }, socket) => {
+    asked.push(room ? `${op} ${room}` : op);
+    if (op === "hello") {
+      sockets.push(socket);
+      const welcome = sockets.length > 1 ? { room: "B", members: ["m"], epoch: 2, offset: 0 } : {};
+      queueMicrotask(() => socket.hear({ id, session: "s", ...welcome }));
+    } else if (answers[room]) queueMicrotask(() => socket.hear({ id, room, ...answers[room] }));
+  });
+  const client = await connect({ urls: ["http://127.0.0.1:9", "http://127.0.0.2:9"], WebSocket });
+  test.after(() => client.close());
+  const hear = (offset) => sockets[0].hear({ push: "message", room: "A", epoch: 1, offset, data: offset });
+  await client.join("A", { onmessage: ({ data }) => seen.push(data) });
+  hear(1);
+  await assert.rejects(client.join("full"), { code: "room_full" });
+  hear(2);
+  await client.join("A", { onmessage: ({ data }) => seen.push(data), onresume: () => seen.push("resumed") });
+  const entering = client.join("B");
+  hear(3);
+  answers.B = { epoch: 2, offset: 0, member: "m", members: ["m"] };
+  asked.length = 0;
+  sockets[0].onclose({ code: 1006 });
+  assert.equal((await entering).epoch, 2);
+  assert.deepEqual([asked, seen], [["hello", "join B"], [1, 3]]);
 });
