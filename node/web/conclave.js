@@ -7,7 +7,7 @@
 // Types and the meaning of each field: conclave.d.ts. Beside it: transfers.js and negotiate.js.
 
 import { answer, ConclaveError, sleep } from "./errors.js";
-import { Fallback } from "./fallback.js";
+import { Fallback, Polls } from "./fallback.js";
 import { backOff, Nodes } from "./nodes.js";
 import { Room } from "./room.js";
 import { Line, Request } from "./socket.js";
@@ -21,6 +21,8 @@ const RETRY_MAX_MS = 4000;
 const SOCKET_AGAIN_MS = [1000, 30000];
 /** While signals go by HTTP, it is asked so often whether a node is there at all. */
 const FALLBACK_CHECK_MS = 3000;
+/** For so long the last poll is asked for again, while what a socket pushes waits. */
+const LAST_POLL_WITHIN_MS = 8000;
 const STEADY_MS = 5000;
 const PING_MAX_MS = 20000;
 // What a server closes with: too much at once, for example; taken over by another connection; and our own, refused.
@@ -104,6 +106,9 @@ export class Client extends Emitter {
   #claim = null;
   #room = null;
   #watches = new Map();
+  // The polls while signals go by HTTP, and the last of them, while it is asked for again.
+  #polls = null;
+  #leaving = null;
   // Signals that were handed out and whose acknowledgement was not answered yet; up to which it is wanted, and asked.
   #taken = new Set();
   #handled = 0;
@@ -238,7 +243,7 @@ export class Client extends Emitter {
     if (this.#closed) return;
     if (!this.#fallback) {
       this.#fallback = new Fallback(this.#nodes, {
-        hand: (signal) => this.#hand(signal),
+        polls: () => this.#polls,
         failed: (error) => void this.emit("error", error),
       });
       for (const request of this.#asked.values()) this.#fallback.carry(request);
@@ -258,6 +263,15 @@ export class Client extends Emitter {
     this.#fallback?.end();
     this.#fallback = null;
     this.#tell({ state: "reconnecting" });
+  }
+
+  /** A socket has the signals from now on. What was taken by HTTP, and not answered, comes before what it pushes. */
+  #leaveHttp() {
+    this.#fallback?.end();
+    this.#fallback = null;
+    if (this.#leaving || !this.#polls?.pending) return;
+    const signal = AbortSignal.any([this.#stop.signal, AbortSignal.timeout(LAST_POLL_WITHIN_MS)]);
+    this.#leaving = this.#polls.ask(0, signal).catch(() => {}).finally(() => (this.#leaving = null));
   }
 
   #tell(state) {
@@ -344,8 +358,7 @@ export class Client extends Emitter {
     for (const watch of this.#watches.values()) await this.#watchOn(line, watch);
     // Watches take a broken connection for no failure of theirs.
     if (this.#line !== line) throw new ConclaveError("disconnected");
-    this.#fallback?.end();
-    this.#fallback = null;
+    this.#leaveHttp();
     this.trouble = null;
     line.welcome = true;
     for (const request of this.#asked.values()) line.send(request);
@@ -407,8 +420,11 @@ export class Client extends Emitter {
   }
 
   #push(frame) {
-    if (frame.push === "signal") this.#hand(frame);
-    else if (!frame.room) this.#watches.get(frame.transfer ?? frame.session)?.tell(frame);
+    if (frame.push === "signal") {
+      this.#leaveHttp();
+      if (this.#leaving) void this.#leaving.then(() => this.#hand(frame));
+      else this.#hand(frame);
+    } else if (!frame.room) this.#watches.get(frame.transfer ?? frame.session)?.tell(frame);
     else if (frame.room === this.#room?.name) {
       try {
         this.#room.take(frame);
@@ -474,6 +490,7 @@ export class Client extends Emitter {
       // Another mailbox numbers its signals anew.
       this.#taken.clear();
       this.#handled = 0;
+      this.#polls = new Polls(this.#nodes, peerId, (signal) => this.#hand(signal));
     }
     this.#claim = claim;
     this.#fallback?.poll(claim);

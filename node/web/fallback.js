@@ -10,6 +10,45 @@ const AFTER_FAILURE_MS = 3000;
 /** Whether a request was not answered: then it stays, for the next connection. */
 const unanswered = (error) => !(error instanceof ConclaveError) || ["unreachable", "closed"].includes(error.code);
 
+/**
+ * The polls for one peer id, beyond the fallback that makes them. One whose answer did not come is asked again, by
+ * whatever comes next, under its key: so what it took is handed out, once, and before anything younger.
+ */
+export class Polls {
+  #nodes;
+  #peerId;
+  #hand;
+  #key = null;
+
+  constructor(nodes, peerId, hand) {
+    this.#nodes = nodes;
+    this.#peerId = peerId;
+    this.#hand = hand;
+  }
+
+  /** Whether one has no answer. */
+  get pending() {
+    return this.#key !== null;
+  }
+
+  /** Polls once, and hands out what comes. */
+  async ask(waitMs, signal) {
+    const key = (this.#key ??= crypto.getRandomValues(new Uint32Array(4)).join("-"));
+    const headers = { "idempotency-key": key };
+    const body = JSON.stringify({ action: "poll", peerId: this.#peerId, waitMs });
+    const { messages } = await answer(this.#nodes.http("POST", "/api/relay", { headers, body, signal })).catch((error) => {
+      // Refused: it took nothing. What a proxy says tells nothing about the node behind it.
+      if (error.status && error.status < 500 && error.code !== "unknown" && this.#key === key) this.#key = null;
+      throw error;
+    });
+    if (!Array.isArray(messages)) throw new ConclaveError("unreachable", "The answer to a poll broke off.");
+    // It was ended, or another one with this key was answered sooner.
+    if (signal.aborted || this.#key !== key) return;
+    this.#key = null;
+    for (const message of messages) this.#hand(message);
+  }
+}
+
 export class Fallback {
   #nodes;
   #on;
@@ -18,7 +57,7 @@ export class Fallback {
   // Signals go one after the other, so that they stay in order.
   #sending = Promise.resolve();
 
-  /** `on` is `{ hand, failed }`. */
+  /** `on` is `{ polls, failed }`. */
   constructor(nodes, on) {
     this.#nodes = nodes;
     this.#on = on;
@@ -72,10 +111,8 @@ export class Fallback {
         await sleep(pause, signal).catch(() => {});
       }
     };
-    void loop(0, async () => {
-      const { messages } = await this.#relay("poll", { peerId: claim.peerId, waitMs: POLL_MS });
-      for (const message of messages) this.#on.hand(message);
-    });
+    const polls = this.#on.polls();
+    void loop(0, () => polls.ask(POLL_MS, signal));
     const { peerId, inviteCode } = claim;
     if (inviteCode) void loop(RENEW_MS, () => this.#relay("register", { peerId, inviteCode }));
   }

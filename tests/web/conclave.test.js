@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { once } from "node:events";
 import { createServer } from "node:http";
+import { connect as connectTo } from "node:net";
 import { after, before, describe, it } from "node:test";
 import { promisify } from "node:util";
 
@@ -183,6 +184,85 @@ describe("the client", { concurrency: true, timeout: 300_000 }, () => {
     await sent;
     await until(() => client.via === "socket" && heard.includes("after"));
     assert.ok(Date.now() - back < 8000);
+  });
+
+  /** What stands before a node: it may be shut, refuse sockets, and lose answers to polls that hold signals. */
+  async function front(test) {
+    const way = { open: true, sockets: false, lose: null, lost: 0 };
+    const node = new URL(urls[0]);
+    const forward = async (request, response) => {
+      const body = Buffer.concat(await request.toArray());
+      const headers = { "content-type": "application/json" };
+      const key = request.headers["idempotency-key"];
+      if (key) headers["idempotency-key"] = key;
+      const sent = way.open && (await fetch(urls[0] + request.url, { method: request.method, headers, body: body.length ? body : undefined }));
+      const text = sent && (await sent.text());
+      if (!way.open) return response.destroy();
+      // Slower than a socket, so that the order is not one of chance.
+      if (key) await sleep(200);
+      response.writeHead(sent.status, { "content-type": "application/json", "content-length": Buffer.byteLength(text) });
+      if (!way.lose || !text.includes('"messages":[{')) return response.end(text);
+      way.lost++;
+      way.lose(response, text);
+      way.lose = null;
+    };
+    const server = createServer((request, response) => void forward(request, response).catch(() => response.destroy()));
+    server.on("upgrade", (request, client) => {
+      if (!way.open || !way.sockets) return client.destroy();
+      const through = connectTo(node.port, node.hostname);
+      const head = request.rawHeaders.map((word, i) => word + (i % 2 ? "\r\n" : ": ")).join("");
+      through.write(`${request.method} ${request.url} HTTP/1.1\r\n${head}\r\n`);
+      through.pipe(client).pipe(through);
+      for (const end of [client, through]) end.on("error", () => {}).on("close", () => (client.destroy(), through.destroy()));
+    });
+    await once(server.listen(0, "127.0.0.1"), "listening");
+    test.after(() => (server.closeAllConnections(), server.close()));
+    way.url = `http://127.0.0.1:${server.address().port}`;
+    way.shut = () => ((way.open = false), server.closeAllConnections());
+    return way;
+  }
+
+  /** A client by HTTP behind a front, what it heard, and who sends to it. */
+  async function listener(test, options) {
+    const way = await front(test);
+    const { client, states } = await open(test, { urls: way.url, ...options });
+    const [peer, heard, { client: other }] = [crypto.randomUUID(), [], await open(test)];
+    client.on("signal", ({ payload }) => void heard.push(payload));
+    await client.claim(peer);
+    await other.claim(crypto.randomUUID());
+    return { way, client, states, heard, send: (payload) => other.signal(peer, "ready", payload) };
+  }
+
+  it("fetches signals again whose answer broke off or was lost in an outage, once and in order", async (test) => {
+    const { way, states, heard, send } = await listener(test, { socket: false });
+    way.lose = (response, text) => (response.write(text.slice(0, 20)), setTimeout(() => response.destroy(), 50));
+    await send(0);
+    await until(() => way.lost === 1);
+    await send(1);
+    await until(() => heard.length === 2);
+    way.lose = () => way.shut();
+    await send(2);
+    await until(() => states.includes("reconnecting"));
+    await send(3);
+    way.open = true;
+    await until(() => heard.length === 4);
+    await send(4);
+    await until(() => heard.length === 5);
+    assert.deepEqual([heard, way.lost], [[0, 1, 2, 3, 4], 2]);
+  });
+
+  it("hands out what a lost answer by HTTP held before what a socket pushes", async (test) => {
+    const { way, client, states, heard, send } = await listener(test);
+    assert.equal(client.via, "http");
+    way.lose = () => way.shut();
+    await send(0);
+    await until(() => states.includes("reconnecting"));
+    for (let i = 1; i < 4; i++) await send(i);
+    way.open = way.sockets = true;
+    await until(() => heard.length >= 4);
+    await send(4);
+    await until(() => heard.length >= 5);
+    assert.deepEqual([heard, client.via, way.lost], [[0, 1, 2, 3, 4], "socket", 1]);
   });
 
   it("keeps signals until somebody listens", async (test) => {
