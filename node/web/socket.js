@@ -133,12 +133,13 @@ export class Line {
 
   #answer({ id, error, ...frame }) {
     const request = this.#unanswered.get(id);
-    if (error?.code === "rate_limited") this.#pace.slower();
+    const limited = error?.code === "rate_limited";
+    // Once for all that were under way.
+    if (limited && this.#held < performance.now()) this.#pace.slower();
     if (!request) return;
     this.#settled(request);
-    const limited = error?.code === "rate_limited";
     if (!request.urgent && (limited || BUSY.includes(error?.code))) {
-      // What comes after it waits as well, so that the order is kept.
+      // What comes after it waits as well, so that the order is kept; of what was under way the server decides.
       this.#held = performance.now() + (limited ? LIMITED_MS : BUSY_MS);
       this.send(request);
     } else if (error) request.reject(new ConclaveError(error.code, error.message));

@@ -12,6 +12,7 @@ import WebSocket from "ws";
 
 import { Client, connect, sleep } from "../../node/web/conclave.js";
 import { Nodes } from "../../node/web/nodes.js";
+import { Line, Request } from "../../node/web/socket.js";
 import { Transfers } from "../../node/web/transfers.js";
 import { cluster } from "./cluster.js";
 import { Proxy } from "./proxy.js";
@@ -555,4 +556,27 @@ it("a room is left where the server left it: for one that is full, and for one w
   sockets[0].onclose({ code: 1006 });
   assert.equal((await entering).epoch, 2);
   assert.deepEqual([asked, seen], [["hello", "join B"], [1, 3]]);
+});
+
+it("what is refused as too much at once goes again in its order, and slows the client down once", async (test) => {
+  const [sent, settled] = [[], []];
+  const refuse = { error: { code: "rate_limited", message: "" } };
+  const WebSocket = socketsThat({}, (op, { id }, socket) => {
+    // The first flight is refused, all of it.
+    const answer = sent.push(id) > 20 ? {} : refuse;
+    queueMicrotask(() => socket.hear({ id, ...answer }));
+  });
+  const line = await new Promise((resolve) => {
+    const made = new Line(WebSocket, "", { open: () => resolve(made), over: () => {} });
+  });
+  test.after(() => line.leave());
+  const began = performance.now();
+  const ids = [...Array(20).keys()];
+  const all = ids.map(
+    (id) => new Promise((resolve, reject) => line.send(new Request(id, "publish", {}, { resolve: () => resolve(settled.push(id)), reject }))),
+  );
+  line.start(20_000);
+  await Promise.all(all);
+  assert.deepEqual([sent, settled], [[...ids, ...ids], ids]);
+  assert.ok(performance.now() - began < 5000, `${performance.now() - began} ms`);
 });
