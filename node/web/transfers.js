@@ -228,7 +228,8 @@ export class Transfers {
   async #inOrder(id, { state, again, news, sink, concurrency, onprogress, onbytes, signal }) {
     const { total } = state();
     const coming = new Map();
-    let [asked, looked, looking] = [0, 0, null];
+    // When the last look came back: on a slow line one takes longer than the pause before the next.
+    let [asked, looked, looking] = [0, Date.now(), null];
     for (let next = 0; next < total;) {
       const places = this.#down.places(concurrency);
       while (coming.size < places && asked < total && among(state().ranges, asked)) {
@@ -243,8 +244,7 @@ export class Transfers {
         asked < total &&
         Date.now() - looked > LOOK_AGAIN_AFTER_MS
       ) {
-        looked = Date.now();
-        looking = again().then(() => (looking = null));
+        looking = again().then(() => ([looked, looking] = [Date.now(), null]));
         looking.catch(() => {});
       }
       if (coming.has(next)) {

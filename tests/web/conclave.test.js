@@ -195,7 +195,8 @@ describe("the client", { concurrency: true, timeout: 300_000 }, () => {
 
     const real = client.http;
     let asked = 0;
-    client.http = (...request) => (asked++, real.apply(client, request));
+    // A line on which an answer takes longer than the pause between two looks.
+    client.http = (...request) => (asked++, sleep(150).then(() => real.apply(client, request)));
     const words = { pin: crypto.randomUUID(), passwordHash: "hash" };
     const download = transfers.download({ ...words, total: 1 });
     await until(() => refusals.length === 2);
