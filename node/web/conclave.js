@@ -10,7 +10,7 @@ import { answer, ConclaveError, sleep } from "./errors.js";
 import { Fallback, Polls } from "./fallback.js";
 import { backOff, Nodes } from "./nodes.js";
 import { Room } from "./room.js";
-import { Line, Request } from "./socket.js";
+import { BUSY, Line, Request } from "./socket.js";
 
 export { answer, ConclaveError, sleep } from "./errors.js";
 
@@ -38,6 +38,8 @@ const SIGNALS_MAX = 512;
 /** For so long a claim is tried while another session holds the peer id: one whose lease is running out. */
 const CLAIM_WAIT_MS = 5000;
 const CLAIM_AGAIN_WAIT_MS = 20000;
+/** A watch that the server had no time for is asked for again after this. */
+const WATCH_AGAIN_MS = 1000;
 
 /** A broken connection is no reason to throw, any refusal is. */
 const whereItBroke = (error) => {
@@ -69,8 +71,18 @@ class Emitter {
     await this.#waiting.get(name).promise;
   }
 
+  /** Never throws: a handler's mistake is an event, too. */
   async emit(name, event) {
-    for (const handler of [...(this.#handlers.get(name) ?? [])]) await handler(event);
+    for (const handler of [...(this.#handlers.get(name) ?? [])]) await this.run(() => handler(event), name);
+  }
+
+  /** Runs a handler of the program. What it throws, at once or later, is an `error` event and harms nothing else. */
+  async run(handler, name) {
+    try {
+      await handler();
+    } catch (error) {
+      if (name !== "error") await this.emit("error", error);
+    }
   }
 }
 
@@ -203,7 +215,7 @@ export class Client extends Emitter {
       const began = performance.now();
       const end = await this.#attempt();
       if (this.#closed) return;
-      if (FINAL[end.code]) return this.close(new ConclaveError(FINAL[end.code], end.reason));
+      if (FINAL[end.code]) return this.close(end.error ?? new ConclaveError(FINAL[end.code], end.reason));
       if (end.welcome) this.#tell({ state: "reconnecting" });
       // One that broke at once counts like one that never was.
       const steady = end.welcome && performance.now() - began > STEADY_MS;
@@ -296,7 +308,7 @@ export class Client extends Emitter {
       ticket = await this.#ticket();
     } catch (error) {
       this.trouble = error.message;
-      return { code: error.status === 401 || error.status === 403 ? REFUSED : 0, reason: error.message };
+      return { code: error.status === 401 || error.status === 403 ? REFUSED : 0, error };
     }
     // Nothing would end a connection that is opened after the goodbye.
     if (this.#closed) return { code: 0 };
@@ -309,7 +321,7 @@ export class Client extends Emitter {
             await this.#greet(line, () => clearTimeout(patience));
           } catch (error) {
             end.code = error.code === "forbidden" || error.code === "unauthorized" ? REFUSED : 0;
-            end.reason = error.message;
+            end.error = error;
             line.leave();
           }
         },
@@ -425,13 +437,7 @@ export class Client extends Emitter {
       if (this.#leaving) void this.#leaving.then(() => this.#hand(frame));
       else this.#hand(frame);
     } else if (!frame.room) this.#watches.get(frame.transfer ?? frame.session)?.tell(frame);
-    else if (frame.room === this.#room?.name) {
-      try {
-        this.#room.take(frame);
-      } catch (error) {
-        void this.emit("error", error);
-      }
-    }
+    else if (frame.room === this.#room?.name) this.#room.take(frame);
   }
 
   /**
@@ -447,7 +453,7 @@ export class Client extends Emitter {
     this.#handing = this.#handing.then(async () => {
       await this.listened("signal");
       this.#waiting--;
-      if (!again) await this.emit("signal", signal).catch((error) => this.emit("error", error));
+      if (!again) await this.emit("signal", signal);
       if (seq !== undefined) this.#acknowledge(seq);
     });
   }
@@ -519,9 +525,11 @@ export class Client extends Emitter {
       if (!fields.volatile) return this.#call(op, { room: name, ...fields });
       if (this.#line?.welcome) await this.#ask(op, { room: name, ...fields }).catch(whereItBroke);
     };
-    const room = new Room(name, handlers, call, () => {
+    const left = () => {
       if (this.#room === room) this.#room = null;
-    });
+    };
+    const tell = (event, fact) => void this.run(() => handlers[event]?.(fact));
+    const room = new Room(name, tell, call, left);
     // Until then, and if it is refused, the one before; that one is left by the time the other proves full.
     const entered = this.#call("join", room.position(), (frame) => (this.#room = room).entered(frame));
     await entered.catch((error) => {
@@ -537,11 +545,12 @@ export class Client extends Emitter {
   watch(what, handler) {
     const key = what.transfer ?? what.session;
     let watch = this.#watches.get(key);
-    if (watch?.now) handler(watch.now);
+    if (watch?.now)
+      queueMicrotask(() => watch.handlers.has(handler) && void this.run(() => handler(watch.now)));
     if (!watch) {
       const handlers = new Set();
-      const tell = (now) => ((watch.now = now), handlers.forEach((each) => each(now)));
-      watch = { what, handlers, tell, lost: () => tell({ gone: true }), over: false };
+      const tell = (now) => ((watch.now = now), handlers.forEach((each) => void this.run(() => each(now))));
+      watch = { what, handlers, tell, over: false };
       this.#watches.set(key, watch);
       if (this.#fallback) this.#fallback.look(watch);
       else if (this.#line?.welcome) void this.#watchOn(this.#line, watch);
@@ -556,11 +565,13 @@ export class Client extends Emitter {
     };
   }
 
-  /** After a broken connection the next one watches. */
+  /** After a broken connection the next one watches. A refusal says nothing about the thing: it is an `error` event. */
   async #watchOn(line, watch) {
-    await this.#ask("watch", watch.what, line).catch(
-      (error) => ["disconnected", "timeout"].includes(error.code) || watch.lost(),
-    );
+    await this.#ask("watch", watch.what, line).catch((error) => {
+      const again = () => this.#line === line && !watch.over && void this.#watchOn(line, watch);
+      if ([...BUSY, "rate_limited", "timeout"].includes(error.code)) setTimeout(again, WATCH_AGAIN_MS);
+      else if (error.code !== "disconnected") void this.emit("error", error);
+    });
   }
 
   /** One request, to whichever node answers it; follows `Retry-After`. */

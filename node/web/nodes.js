@@ -175,7 +175,8 @@ export class Nodes {
     let timer;
     const within = (ms) => {
       clearTimeout(timer);
-      timer = setTimeout(() => quiet.abort(new Error(`nothing came for ${Math.round(ms / 1000)} s`)), ms);
+      const silent = () => quiet.abort(new ConclaveError("unreachable", `nothing came for ${Math.round(ms / 1000)} s`));
+      timer = setTimeout(silent, ms);
       timer.unref?.();
     };
     const size = body?.byteLength ?? body?.size ?? body?.length ?? 0;

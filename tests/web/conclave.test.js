@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
+import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { createServer } from "node:http";
 import { connect as connectTo } from "node:net";
@@ -277,6 +278,136 @@ describe("the client", { concurrency: true, timeout: 300_000 }, () => {
     a.client.on("signal", ({ payload }) => heard.push(payload));
     await until(() => heard.length === 3);
     assert.deepEqual(heard, [0, 1, 2]);
+  });
+
+  it("calls nothing gone because it may not watch it, and asks for it every few seconds instead", async (test) => {
+    const [{ client }, sender] = [await open(test), new Transfers((await open(test)).client)];
+    const transfers = new Transfers(client);
+    const [told, refusals] = [[], []];
+    client.on("error", ({ code }) => refusals.push(code));
+    const watched = await Promise.all(
+      Array.from({ length: 17 }, () => transfers.open({ pin: crypto.randomUUID(), passwordHash: "hash", total: 1 })),
+    );
+    for (const transfer of watched) client.watch({ transfer }, (now) => told.push(now));
+    await until(() => told.length >= 16 && refusals.length);
+    assert.deepEqual(refusals, ["too_many_watches"]);
+    assert.ok(told.every(({ gone }) => !gone));
+
+    const real = client.http;
+    let asked = 0;
+    // A line on which an answer takes longer than the pause between two looks.
+    client.http = (...request) => (asked++, sleep(150).then(() => real.apply(client, request)));
+    const words = { pin: crypto.randomUUID(), passwordHash: "hash" };
+    const download = transfers.download({ ...words, total: 1 });
+    await until(() => refusals.length === 2);
+    await sleep(3000);
+    assert.ok(asked < 6, `${asked} requests while nothing happened`);
+    await sender.upload({ ...words, data: "late" });
+    assert.equal(await (await download).text(), "late");
+    assert.deepEqual(new Set(refusals), new Set(["too_many_watches"]));
+  });
+
+  it("tells who watches that a transfer ended, by HTTP as by a socket", async (test) => {
+    const transfer = randomBytes(32).toString("base64url");
+    for (const socket of [true, false]) {
+      const { client } = await open(test, { socket });
+      const told = [];
+      client.watch({ transfer }, ({ push, ...now }) => told.push(now));
+      await until(() => told.length);
+      assert.deepEqual(told[0], { transfer, received: 0, total: 0, done: false, acknowledged: false, gone: true });
+    }
+  });
+
+  it("gives what is known to another watcher of the same thing, once its own watch has begun", async (test) => {
+    const { client } = await open(test);
+    const transfer = await new Transfers(client).open({ pin: crypto.randomUUID(), passwordHash: "hash", total: 1 });
+    await new Promise((resolve) => client.watch({ transfer }, resolve));
+    const ended = new Promise((resolve) => {
+      const stop = client.watch({ transfer }, (now) => resolve((stop(), now)));
+    });
+    assert.equal((await ended).total, 1);
+  });
+
+  it("goes on though any handler of the program throws, at once or later, and says so", async (test) => {
+    const proxy = await Proxy.before(test, urls[0]);
+    const [{ client, states }, { client: other }] = [await open(test, { urls: [proxy.url] }), await open(test)];
+    const mistakes = new Set();
+    const mistake = (what) => {
+      throw new Error(what);
+    };
+    const heard = [];
+    client.on("error", (error) => (mistakes.add(error.message), mistake("in error")));
+    client.on("state", () => mistake("in state"));
+    client.on("state", async () => mistake("in state, later"));
+    client.on("signal", () => mistake("in signal"));
+    client.on("signal", ({ payload }) => heard.push(payload));
+    const [name, peer] = [room(), crypto.randomUUID()];
+    await client.claim(peer);
+    await other.claim(crypto.randomUUID());
+    const handlers = ["onmessage", "onjoin", "onleave", "onresume"];
+    await client.join(name, Object.fromEntries(handlers.map((on) => [on, async () => mistake(`in ${on}`)])));
+    await client.join(name, Object.fromEntries(handlers.map((on) => [on, () => mistake(`in ${on}`)])));
+    const entered = await other.join(name);
+    const transfer = await new Transfers(client).open({ pin: crypto.randomUUID(), passwordHash: "hash", total: 1 });
+    client.watch({ transfer }, () => mistake("in watch"));
+    client.watch({ transfer }, async () => mistake("in watch, later"));
+    await entered.publish("a message");
+    await until(() => mistakes.has("in onmessage") && mistakes.has("in watch") && mistakes.has("in watch, later"));
+
+    proxy.cut();
+    await until(() => mistakes.has("in onresume"));
+    await until(() => states.includes("open by socket"));
+    await entered.leave();
+    await other.signal(peer, "ready", "heard");
+    await until(() => mistakes.has("in onleave") && heard.length);
+    const expected = ["onmessage", "onjoin", "onleave", "onresume", "signal", "state", "state, later", "watch", "watch, later"];
+    assert.deepEqual([...mistakes].sort(), expected.map((where) => `in ${where}`).sort());
+    assert.equal(client.via, "socket");
+  });
+
+  it("uploads nothing onto other bytes under the same words, and the same ones again", async (test) => {
+    const transfers = new Transfers((await open(test)).client);
+    const words = { pin: crypto.randomUUID(), passwordHash: "hash" };
+    const id = await transfers.upload({ ...words, data: "first version" });
+    const steps = [];
+    const onprogress = ({ done }) => steps.push(done);
+    assert.equal(await transfers.upload({ ...words, data: "first version", onprogress }), id);
+    assert.deepEqual(steps, [1]);
+    await assert.rejects(transfers.upload({ ...words, data: "other version" }), { code: "chunk_conflict", status: 409 });
+    assert.equal(await (await transfers.download({ id })).text(), "first version");
+  });
+
+  it("signals by HTTP in the name of a claim that is still on its way", async (test) => {
+    const [{ client: a }, { client: b }] = [await open(test), await open(test, { socket: false })];
+    const [peer, own, heard] = [crypto.randomUUID(), crypto.randomUUID(), []];
+    await a.claim(peer);
+    a.on("signal", ({ from }) => heard.push(from));
+    await assert.rejects(b.signal(peer, "offer", 0), { code: "not_claimed" });
+    const inviteCode = own.slice(0, 8);
+    await Promise.all([b.claim(own, { inviteCode }), b.signal(peer, "offer", 1)]);
+    await until(() => heard.length);
+    assert.deepEqual(heard, [own]);
+  });
+
+  it("goes by HTTP in a page without TLS, and says what transfers need", async (test) => {
+    // Such a page has neither; in a process of its own, for there is one `crypto`.
+    const program = `
+      Object.defineProperty(crypto, "randomUUID", { value: undefined });
+      Object.defineProperty(crypto, "subtle", { value: undefined });
+      const { connect } = await import(${JSON.stringify(import.meta.resolve("../../node/web/conclave.js"))});
+      const { Transfers } = await import(${JSON.stringify(import.meta.resolve("../../node/web/transfers.js"))});
+      const client = await connect({ urls: ${JSON.stringify(urls)}, socket: false });
+      const inviteCode = "a" + Date.now();
+      await client.claim("insecure " + inviteCode, { inviteCode });
+      console.log(await client.lookup(inviteCode) === "insecure " + inviteCode);
+      const words = { pin: "insecure", passwordHash: inviteCode, data: "x" };
+      await new Transfers(client).upload(words).catch(({ code, message }) => console.log(code, message));
+      client.close();`;
+    const { stdout } = await promisify(execFile)(process.execPath, ["--input-type=module", "--eval", program], {
+      signal: test.signal,
+      timeout: 60_000,
+    });
+    assert.match(stdout, /^true\nunavailable Transfers need a secure context/);
   });
 
   it("gives the peer id and its invite code back at once when it is closed", async (test) => {
