@@ -36,7 +36,7 @@ export class Polls {
 
   /** Polls once, and hands out what comes. */
   async ask(waitMs, signal) {
-    const key = (this.#key ??= crypto.getRandomValues(new Uint32Array(4)).join("-"));
+    const key = (this.#key ??= randomKey());
     const headers = { "idempotency-key": key };
     const body = JSON.stringify({ action: "poll", peerId: this.#peerId, waitMs });
     const { messages } = await answer(this.#nodes.http("POST", "/api/relay", { headers, body, signal })).catch((error) => {
@@ -82,7 +82,8 @@ export class Fallback {
   }
 
   async #persist(request) {
-    const key = randomKey();
+    // Kept with the request: another fallback may have to ask again what this one was not told.
+    const key = (request.key ??= randomKey());
     for (;;) {
       try {
         return await this.#carry(request, key);
