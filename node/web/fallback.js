@@ -159,10 +159,11 @@ export class Fallback {
 
   async #transfer(transfer) {
     const { signal } = this.#stop;
-    const reply = await this.#nodes.http("GET", `/api/v1/transfers/${transfer}`, { signal });
-    if (reply.status === 404)
-      return { transfer, received: 0, total: 0, done: false, acknowledged: false, gone: true };
-    const state = await answer(reply);
+    const asked = answer(this.#nodes.http("GET", `/api/v1/transfers/${transfer}`, { signal }));
+    const state = await asked.catch((error) => {
+      if (error.status !== 404) throw error;
+    });
+    if (!state) return { transfer, received: 0, total: 0, done: false, acknowledged: false, gone: true };
     const { totalChunks: total, received: ranges, ...rest } = state;
     const received = ranges.reduce((sum, [first, last]) => sum + last - first + 1, 0);
     return { ...rest, transfer, received, total, done: received === total, gone: false };
@@ -171,11 +172,16 @@ export class Fallback {
   async #exchange(session) {
     const { signal } = this.#stop;
     const there = async (what) => {
-      const reply = await this.#nodes.http("GET", `/api/v1/sessions/${session}/${what}`, { signal });
-      if (![404, 410].includes(reply.status)) await answer(reply);
-      return reply.status;
+      const asked = answer(this.#nodes.http("GET", `/api/v1/sessions/${session}/${what}`, { signal }));
+      return asked.then(
+        () => 200,
+        (error) => {
+          if (![404, 410].includes(error.status)) throw error;
+          return error.status;
+        },
+      );
     };
-    const [offer, answer] = await Promise.all([there("offer"), there("answer")]);
-    return { session, offer: offer === 200, answer: answer === 200, gone: offer === 410 };
+    const [offered, answered] = await Promise.all([there("offer"), there("answer")]);
+    return { session, offer: offered === 200, answer: answered === 200, gone: offered === 410 };
   }
 }

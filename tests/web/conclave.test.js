@@ -11,7 +11,7 @@ import { promisify } from "node:util";
 
 import WebSocket from "ws";
 
-import { Client, connect, sleep } from "../../node/web/conclave.js";
+import { answer, Client, connect, sleep } from "../../node/web/conclave.js";
 import { Nodes } from "../../node/web/nodes.js";
 import { Line, Request } from "../../node/web/socket.js";
 import { Transfers } from "../../node/web/transfers.js";
@@ -331,6 +331,22 @@ describe("the client", { concurrency: true, timeout: 300_000 }, () => {
       client.watch({ transfer }, ({ push, ...now }) => told.push(now));
       await until(() => told.length);
       assert.deepEqual(told[0], { transfer, received: 0, total: 0, done: false, acknowledged: false, gone: true });
+    }
+  });
+
+  it("tells who watches how an exchange goes, by HTTP as by a socket", async (test) => {
+    for (const socket of [true, false]) {
+      const { client } = await open(test, { socket });
+      const { sessionId: session } = await answer(client.http("POST", "/api/v1/sessions"));
+      const told = [];
+      client.watch({ session }, ({ offer, answer, gone }) => told.push({ offer, answer, gone }));
+      await until(() => told.length);
+      const body = JSON.stringify({ version: 1, sessionId: session, nonce: "n".repeat(16), ct: "c".repeat(16) });
+      await answer(client.http("POST", `/api/v1/sessions/${session}/answer`, { body }));
+      await until(() => told.at(-1).answer);
+      await answer(client.http("DELETE", `/api/v1/sessions/${session}`));
+      await until(() => told.at(-1).gone);
+      assert.deepEqual(told[0], { offer: false, answer: false, gone: false });
     }
   });
 
