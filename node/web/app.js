@@ -10,8 +10,8 @@ import { Sender } from "./sender.js";
 import { TransferError } from "./side.js";
 import * as sink from "./sink.js";
 import { Transfers } from "./transfers.js";
-import { at, element, list, notice, plainName, say, show, shown, total, wait } from "./view.js";
-import { bytes, files as manyFiles, words } from "./messages.js";
+import { at, element, list, notice, say, show, shown, total, wait } from "./view.js";
+import { bytes, files as manyFiles, plainName, words } from "./messages.js";
 
 const relayOnly = new URLSearchParams(location.search).get("relay") === "1";
 /** The sender or receiver of this moment. */
@@ -23,16 +23,22 @@ let silent = false;
 /** Counts what was begun and ended, so that news of what is over is not shown. */
 let turn = 0;
 
+/** So many characters that no code has are named; more of them are no code at all. */
+const STRANGE_MAX = 3;
+
 /** What this browser lacks, if anything. */
 function lacking() {
   if (!isSecureContext) return "insecure";
   return globalThis.crypto?.subtle && AbortSignal.any && navigator.locks ? null : "old_browser";
 }
 
+/** Whether the server does not take the token any more. */
+const tokenIsOver = (error) => error?.status === 401 || error?.code === "unauthorized";
+
 function failed(error) {
   side?.end();
+  if (tokenIsOver(error)) return signIn("Your token is over. Ask for a new one.");
   retire();
-  if (error?.status === 401 || error?.code === "unauthorized") return signIn("Your token is over. Ask for a new one.");
   trouble(error);
 }
 
@@ -40,7 +46,7 @@ function trouble(error) {
   const { title, text } = words(error);
   at("trouble-title").textContent = title;
   at("trouble-text").textContent = text;
-  at("offer-again").hidden = !offered;
+  at("offer-again").hidden = !offered || error.code === "unreadable_file";
   at("trouble-again").hidden = Boolean(lacking());
   show("trouble");
 }
@@ -59,9 +65,23 @@ function hint(text, bad = false) {
 
 // ---- the credential
 
-/** Kept for this tab: a reload finds it, another tab and tomorrow do not. */
+/** Kept for this tab: a reload finds it, another tab and tomorrow do not. A browser may let a page keep nothing. */
 const TOKEN = "conclave.token";
-const token = () => sessionStorage.getItem(TOKEN) ?? undefined;
+let kept = stored(() => sessionStorage.getItem(TOKEN)) ?? undefined;
+const token = () => kept;
+
+function stored(act) {
+  try {
+    return act();
+  } catch {
+    // Site data is blocked: the token lasts as long as the page.
+  }
+}
+
+function keep(token) {
+  kept = token;
+  stored(() => (token ? sessionStorage.setItem(TOKEN, token) : sessionStorage.removeItem(TOKEN)));
+}
 
 /** Whether the server lets this page in, with the token it has or without one. One that can't be asked is not a no. */
 async function welcome() {
@@ -72,7 +92,8 @@ async function welcome() {
 }
 
 function signIn(text) {
-  sessionStorage.removeItem(TOKEN);
+  keep(undefined);
+  drop();
   if (text) at("token-hint").textContent = text;
   at("token-hint").classList.toggle("bad", Boolean(text));
   show("signin");
@@ -82,7 +103,7 @@ at("sign").addEventListener("submit", async (event) => {
   event.preventDefault();
   const typed = at("token").value.trim();
   if (!/^[\w.~+/=-]+$/.test(typed)) return signIn("Paste the whole token: letters, digits and dots.");
-  sessionStorage.setItem(TOKEN, typed);
+  keep(typed);
   if (!(await welcome())) return signIn("The server does not take this token: it may be over, or not for this server.");
   at("token").value = "";
   retire();
@@ -92,11 +113,15 @@ at("sign").addEventListener("submit", async (event) => {
 // ---- the connection
 
 /** What was begun is over, `last` words apart. */
-function retire(last) {
+function drop(last) {
   turn++;
   side = null;
   silent = false;
   link.retire(last);
+}
+
+function retire(last) {
+  drop(last);
   link.session(token());
 }
 
@@ -124,8 +149,11 @@ function waitFor(what = waiting) {
   else wait(link.state === "open" ? title : "Connecting to the server", text);
 }
 
+/** Where a token that is over is told at once; elsewhere it is with the next thing that needs it. */
+const ASKS_AT_ONCE = ["home", "finding"];
+
 link.watch((state, error) => {
-  if (error && side) return failed(error);
+  if (error && (side || (tokenIsOver(error) && ASKS_AT_ONCE.includes(shown)))) return failed(error);
   if (shown === "finding") waitFor();
   if (offered?.code) showOffer();
 });
@@ -337,10 +365,13 @@ at("receive").addEventListener("submit", (event) => {
   if (code) return void receive(code);
   const wanted = codes.INVITE_CHARS + codes.SECRET_CHARS;
   const count = codes.tidy(typed).length;
+  const strange = codes.strange(typed);
   hint(
-    count
-      ? `A code has ${wanted} letters and digits; this one has ${count}.`
-      : "Enter the code that the other device shows.",
+    strange.length && strange.length <= STRANGE_MAX && !typed.includes("://")
+      ? `No code has ${strange.join(" or ")} in it. Please compare it again.`
+      : count
+        ? `A code has ${wanted} letters and digits; this one has ${count}.`
+        : "Enter the code that the other device shows.",
     true,
   );
   at("code").focus();
@@ -352,11 +383,16 @@ document.addEventListener("click", async ({ target }) => {
     retire(side?.cancel());
     home();
   } else if (action === "again") {
-    if (shown === "done" && !(await saving.mayLeave())) return;
-    saving.forget();
-    home();
+    if (await leaveResult()) home();
   } else if (action === "offer-again") void send(offered.files);
 });
+
+/** Gives up what was received, if there is something and a person agrees. */
+async function leaveResult() {
+  if (shown === "done" && !(await saving.mayLeave())) return false;
+  saving.forget();
+  return true;
+}
 
 addEventListener("beforeunload", (event) => {
   const busy = side && (shown === "moving" || shown === "offer");
@@ -374,8 +410,8 @@ addEventListener("pageshow", ({ persisted }) => {
   if (!persisted) return;
   turn++;
   side = null;
-  link.session(token());
   if (shown === "signin") return;
+  link.session(token());
   if (offered) trouble(new TransferError("was_away"));
   else home();
 });
@@ -386,10 +422,15 @@ function fromAddress() {
   if (location.hash) history.replaceState(null, "", location.pathname + location.search);
   return code;
 }
-addEventListener("hashchange", () => {
+addEventListener("hashchange", async () => {
   const code = fromAddress();
-  if (shown === "signin") opening = code ?? opening;
-  else if (code && !side) void receive(code);
+  if (!code) return;
+  if (shown === "signin") opening = code;
+  else if (side || shown === "finding") {
+    const own = offered?.code ?? codes.parse(at("code").value);
+    if (!own || codes.spell(code) !== codes.spell(own))
+      notice("A link with another code was opened. Cancel this first, or open the link in another tab.");
+  } else if (await leaveResult()) void receive(code);
 });
 
 /** The code that the page was opened with waits for who has to sign in first. */
@@ -400,6 +441,8 @@ function start() {
   opening = null;
   link.session(token());
   if (code) void receive(code);
+  // Chosen before the token was over.
+  else if (offered) void send(offered.files);
   else show("home");
 }
 

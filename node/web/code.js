@@ -22,6 +22,10 @@ export const tidy = (text) =>
     .filter((char) => ALPHABET.includes(char))
     .join("");
 
+/** Letters and digits that are in no code, however kindly it is read. */
+export const strange = (text) =>
+  [...new Set(text.toUpperCase())].filter((char) => /[\p{L}\p{N}]/u.test(char) && !tidy(char));
+
 /** Reads a code, or the address with a code in it; null if it is none. */
 export const parse = (text) => {
   const chars = tidy(text.includes("#") ? text.slice(text.indexOf("#") + 1) : text);

@@ -2,7 +2,7 @@
 export class ConclaveError extends Error {
   constructor(code: string, message?: string, status?: number);
   /**
-   * What programs read: the server's `error`, or `closed`, `disconnected`, `payload_too_large`, `queue_full`, `refused`,
+   * What programs read: the server's `error` (`unauthorized` for a token that is over, too), or `closed`, `disconnected`, `payload_too_large`, `queue_full`, `refused`,
    * `replaced`, `timeout`, `transfer_finished`, `unavailable`, `unreachable`. `message` says it in a sentence.
    */
   code: string;
@@ -48,11 +48,11 @@ export interface Signal {
 }
 
 export type State =
-  | { state: "open"; via: "socket" | "http"; recovered: boolean | null }
+  | { state: "open"; via: "socket" | "http"; recovered: boolean | null; error?: undefined }
   /** The server has not answered a ping yet. Either `open` or `reconnecting` follows. */
-  | { state: "waiting" }
-  | { state: "reconnecting" }
-  | { state: "closed"; error: ConclaveError };
+  | { state: "waiting"; via?: undefined; recovered?: undefined; error?: undefined }
+  | { state: "reconnecting"; via?: undefined; recovered?: undefined; error?: undefined }
+  | { state: "closed"; via?: undefined; recovered?: undefined; error: ConclaveError };
 
 export interface Events {
   /** The connection changed. */
@@ -62,7 +62,10 @@ export interface Events {
    * anybody listens are kept, 512 of them.
    */
   signal: Signal;
-  /** A handler threw, polling failed, or the claim was lost while the connection was away. */
+  /**
+   * A handler threw, or its promise was rejected; polling failed; a watch was refused; or the claim was lost while the
+   * connection was away. What a handler of this event throws is dropped.
+   */
   error: unknown;
 }
 
@@ -115,6 +118,7 @@ export class Client {
   /**
    * Makes this session the one that gets the signals to `peerId`, and lets `inviteCode` lead to it. An id that another
    * session holds is tried again for `waitMs` (5,000 if absent), since its lease may be running out; then `peer_in_use`.
+   * By HTTP nobody says whether a socket holds it: the claim is made, and the signals go to that socket.
    */
   claim(peerId: string, options?: { inviteCode?: string; waitMs?: number }): Promise<void>;
   /** The peer that an invite code leads to; throws `peer_not_found`. */
@@ -130,8 +134,9 @@ export class Client {
   join(name: string, handlers?: RoomHandlers): Promise<Room>;
 
   /**
-   * Calls `handler` with how a transfer or an exchange is, now and after every change. Returns what ends it. A
-   * socket watches 16 things at most.
+   * Calls `handler` with how a transfer or an exchange is, now and after every change, and never before `watch` has
+   * returned. Returns what ends it. `gone` is what the server says; a watch that it refuses (16 things a socket:
+   * `too_many_watches`; a token without the scope: `forbidden`) is an `error` event, and nothing is told.
    */
   watch(what: { transfer: string }, handler: (state: TransferState) => void): () => void;
   watch(what: { session: string }, handler: (state: ExchangeState) => void): () => void;
@@ -160,6 +165,7 @@ export interface Message {
   offset?: number;
 }
 
+/** What one of them throws, or its promise is rejected with, is an `error` event of the client. */
 export interface RoomHandlers {
   onmessage?(message: Message): void;
   onjoin?(member: string): void;

@@ -7,10 +7,10 @@
 // Types and the meaning of each field: conclave.d.ts. Beside it: transfers.js and negotiate.js.
 
 import { answer, ConclaveError, sleep } from "./errors.js";
-import { Fallback } from "./fallback.js";
+import { Fallback, Polls } from "./fallback.js";
 import { backOff, Nodes } from "./nodes.js";
 import { Room } from "./room.js";
-import { Line, Request } from "./socket.js";
+import { BUSY, Line, Request } from "./socket.js";
 
 export { answer, ConclaveError, sleep } from "./errors.js";
 
@@ -21,6 +21,8 @@ const RETRY_MAX_MS = 4000;
 const SOCKET_AGAIN_MS = [1000, 30000];
 /** While signals go by HTTP, it is asked so often whether a node is there at all. */
 const FALLBACK_CHECK_MS = 3000;
+/** For so long the last poll is asked for again, while what a socket pushes waits. */
+const LAST_POLL_WITHIN_MS = 8000;
 const STEADY_MS = 5000;
 const PING_MAX_MS = 20000;
 // What a server closes with: too much at once, for example; taken over by another connection; and our own, refused.
@@ -36,6 +38,8 @@ const SIGNALS_MAX = 512;
 /** For so long a claim is tried while another session holds the peer id: one whose lease is running out. */
 const CLAIM_WAIT_MS = 5000;
 const CLAIM_AGAIN_WAIT_MS = 20000;
+/** A watch that the server had no time for is asked for again after this. */
+const WATCH_AGAIN_MS = 1000;
 
 /** A broken connection is no reason to throw, any refusal is. */
 const whereItBroke = (error) => {
@@ -67,8 +71,18 @@ class Emitter {
     await this.#waiting.get(name).promise;
   }
 
+  /** Never throws: a handler's mistake is an event, too. */
   async emit(name, event) {
-    for (const handler of [...(this.#handlers.get(name) ?? [])]) await handler(event);
+    for (const handler of [...(this.#handlers.get(name) ?? [])]) await this.run(() => handler(event), name);
+  }
+
+  /** Runs a handler of the program. What it throws, at once or later, is an `error` event and harms nothing else. */
+  async run(handler, name) {
+    try {
+      await handler();
+    } catch (error) {
+      if (name !== "error") await this.emit("error", error);
+    }
   }
 }
 
@@ -104,6 +118,9 @@ export class Client extends Emitter {
   #claim = null;
   #room = null;
   #watches = new Map();
+  // The polls while signals go by HTTP, and the last of them, while it is asked for again.
+  #polls = null;
+  #leaving = null;
   // Signals that were handed out and whose acknowledgement was not answered yet; up to which it is wanted, and asked.
   #taken = new Set();
   #handled = 0;
@@ -198,7 +215,7 @@ export class Client extends Emitter {
       const began = performance.now();
       const end = await this.#attempt();
       if (this.#closed) return;
-      if (FINAL[end.code]) return this.close(new ConclaveError(FINAL[end.code], end.reason));
+      if (FINAL[end.code]) return this.close(end.error ?? new ConclaveError(FINAL[end.code], end.reason));
       if (end.welcome) this.#tell({ state: "reconnecting" });
       // One that broke at once counts like one that never was.
       const steady = end.welcome && performance.now() - began > STEADY_MS;
@@ -238,7 +255,7 @@ export class Client extends Emitter {
     if (this.#closed) return;
     if (!this.#fallback) {
       this.#fallback = new Fallback(this.#nodes, {
-        hand: (signal) => this.#hand(signal),
+        polls: () => this.#polls,
         failed: (error) => void this.emit("error", error),
       });
       for (const request of this.#asked.values()) this.#fallback.carry(request);
@@ -260,8 +277,17 @@ export class Client extends Emitter {
     this.#tell({ state: "reconnecting" });
   }
 
+  /** A socket has the signals from now on. What was taken by HTTP, and not answered, comes before what it pushes. */
+  #leaveHttp() {
+    this.#fallback?.end();
+    this.#fallback = null;
+    if (this.#leaving || !this.#polls?.pending) return;
+    const signal = AbortSignal.any([this.#stop.signal, AbortSignal.timeout(LAST_POLL_WITHIN_MS)]);
+    this.#leaving = this.#polls.ask(0, signal).catch(() => {}).finally(() => (this.#leaving = null));
+  }
+
   #tell(state) {
-    if (this.#state === state.state && state.state !== "open") return;
+    if (this.#state === "closed" || (this.#state === state.state && state.state !== "open")) return;
     this.#state = state.state;
     void this.emit("state", state);
   }
@@ -282,8 +308,10 @@ export class Client extends Emitter {
       ticket = await this.#ticket();
     } catch (error) {
       this.trouble = error.message;
-      return { code: error.status === 401 || error.status === 403 ? REFUSED : 0, reason: error.message };
+      return { code: error.status === 401 || error.status === 403 ? REFUSED : 0, error };
     }
+    // Nothing would end a connection that is opened after the goodbye.
+    if (this.#closed) return { code: 0 };
     const url = `${this.#nodes.current.replace(/^http/, "ws")}/api/v1/socket${ticket}`;
     return new Promise((resolve) => {
       const end = { code: 0 };
@@ -293,7 +321,7 @@ export class Client extends Emitter {
             await this.#greet(line, () => clearTimeout(patience));
           } catch (error) {
             end.code = error.code === "forbidden" || error.code === "unauthorized" ? REFUSED : 0;
-            end.reason = error.message;
+            end.error = error;
             line.leave();
           }
         },
@@ -332,18 +360,22 @@ export class Client extends Emitter {
     // Also where the session is the same: with it the invite code is renewed.
     if (this.#claim) await this.#claimAgain(line);
     const room = this.#room;
-    // One that was never entered is asked for below, with whatever else has no answer yet.
-    if (room?.epoch !== undefined) {
+    // One that is being entered is asked for below, with whatever else has no answer yet; there it may be already.
+    const joins = [...this.#asked.values()].some(({ op, fields }) => op === "join" && fields.room === welcome.room);
+    if (room && !joins) {
       const back = welcome.room === room.name ? welcome : await this.#ask("join", room.position(), line);
       const { members } = back.members ? back : await this.#ask("members", { room: room.name }, line);
       room.resumed({ ...back, members });
     }
     for (const watch of this.#watches.values()) await this.#watchOn(line, watch);
-    this.#fallback?.end();
-    this.#fallback = null;
+    // Watches take a broken connection for no failure of theirs.
+    if (this.#line !== line) throw new ConclaveError("disconnected");
+    this.#leaveHttp();
     this.trouble = null;
     line.welcome = true;
     for (const request of this.#asked.values()) line.send(request);
+    // What was handled until here, or never acknowledged on the connection before.
+    if (this.#handled && this.#taken.size) this.#acknowledge(this.#handled);
     line.start(Math.min(welcome.pingMs ?? PING_MAX_MS, this.#pingMs));
     if (this.#discover) void this.#nodes.discover();
     this.#opened.resolve();
@@ -400,15 +432,12 @@ export class Client extends Emitter {
   }
 
   #push(frame) {
-    if (frame.push === "signal") this.#hand(frame);
-    else if (!frame.room) this.#watches.get(frame.transfer ?? frame.session)?.tell(frame);
-    else if (frame.room === this.#room?.name) {
-      try {
-        this.#room.take(frame);
-      } catch (error) {
-        void this.emit("error", error);
-      }
-    }
+    if (frame.push === "signal") {
+      this.#leaveHttp();
+      if (this.#leaving) void this.#leaving.then(() => this.#hand(frame));
+      else this.#hand(frame);
+    } else if (!frame.room) this.#watches.get(frame.transfer ?? frame.session)?.tell(frame);
+    else if (frame.room === this.#room?.name) this.#room.take(frame);
   }
 
   /**
@@ -424,7 +453,7 @@ export class Client extends Emitter {
     this.#handing = this.#handing.then(async () => {
       await this.listened("signal");
       this.#waiting--;
-      if (!again) await this.emit("signal", signal).catch((error) => this.emit("error", error));
+      if (!again) await this.emit("signal", signal);
       if (seq !== undefined) this.#acknowledge(seq);
     });
   }
@@ -467,6 +496,7 @@ export class Client extends Emitter {
       // Another mailbox numbers its signals anew.
       this.#taken.clear();
       this.#handled = 0;
+      this.#polls = new Polls(this.#nodes, peerId, (signal) => this.#hand(signal));
     }
     this.#claim = claim;
     this.#fallback?.poll(claim);
@@ -495,11 +525,17 @@ export class Client extends Emitter {
       if (!fields.volatile) return this.#call(op, { room: name, ...fields });
       if (this.#line?.welcome) await this.#ask(op, { room: name, ...fields }).catch(whereItBroke);
     };
-    const room = new Room(name, handlers, call, () => {
+    const left = () => {
       if (this.#room === room) this.#room = null;
+    };
+    const tell = (event, fact) => void this.run(() => handlers[event]?.(fact));
+    const room = new Room(name, tell, call, left);
+    // Until then, and if it is refused, the one before; that one is left by the time the other proves full.
+    const entered = this.#call("join", room.position(), (frame) => (this.#room = room).entered(frame));
+    await entered.catch((error) => {
+      if (error.code === "room_full") this.#room = null;
+      throw error;
     });
-    this.#room = room;
-    await this.#call("join", room.position(), (frame) => room.entered(frame));
     return room;
   }
 
@@ -509,11 +545,12 @@ export class Client extends Emitter {
   watch(what, handler) {
     const key = what.transfer ?? what.session;
     let watch = this.#watches.get(key);
-    if (watch?.now) handler(watch.now);
+    if (watch?.now)
+      queueMicrotask(() => watch.handlers.has(handler) && void this.run(() => handler(watch.now)));
     if (!watch) {
       const handlers = new Set();
-      const tell = (now) => ((watch.now = now), handlers.forEach((each) => each(now)));
-      watch = { what, handlers, tell, lost: () => tell({ gone: true }), over: false };
+      const tell = (now) => ((watch.now = now), handlers.forEach((each) => void this.run(() => each(now))));
+      watch = { what, handlers, tell, over: false };
       this.#watches.set(key, watch);
       if (this.#fallback) this.#fallback.look(watch);
       else if (this.#line?.welcome) void this.#watchOn(this.#line, watch);
@@ -528,11 +565,13 @@ export class Client extends Emitter {
     };
   }
 
-  /** After a broken connection the next one watches. */
+  /** After a broken connection the next one watches. A refusal says nothing about the thing: it is an `error` event. */
   async #watchOn(line, watch) {
-    await this.#ask("watch", watch.what, line).catch(
-      (error) => ["disconnected", "timeout"].includes(error.code) || watch.lost(),
-    );
+    await this.#ask("watch", watch.what, line).catch((error) => {
+      const again = () => this.#line === line && !watch.over && void this.#watchOn(line, watch);
+      if ([...BUSY, "rate_limited", "timeout"].includes(error.code)) setTimeout(again, WATCH_AGAIN_MS);
+      else if (error.code !== "disconnected") void this.emit("error", error);
+    });
   }
 
   /** One request, to whichever node answers it; follows `Retry-After`. */

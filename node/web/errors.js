@@ -44,7 +44,10 @@ export const sleep = (ms, signal) =>
 /** The JSON of a success; a refusal is thrown. */
 export async function answer(request) {
   const reply = await request;
-  const body = await reply.json().catch(() => ({}));
+  const body = await reply.json().catch((error) => {
+    if (!reply.ok || error instanceof SyntaxError) return {};
+    throw error instanceof TypeError ? new ConclaveError("unreachable", `The answer broke off: ${error.message}`) : error;
+  });
   if (!reply.ok) throw new ConclaveError(body.error ?? "unknown", body.message, reply.status);
   return body;
 }

@@ -1,4 +1,4 @@
-// What a person reads: errors, sizes, times.
+// What a person reads: errors, sizes, times, names.
 
 const TROUBLES = {
   unknown_code: [
@@ -43,8 +43,8 @@ const TROUBLES = {
     "It was changed, moved or deleted after it was chosen. Choose it again.",
   ],
   other_unreadable_file: [
-    "A file can't be read any more",
-    "It was changed, moved or deleted after it was chosen. Choose it again.",
+    "The other device can't read a file any more",
+    "It was changed, moved or deleted there after it was chosen. Ask the sender to choose it again, under a new code.",
   ],
   other_cancelled: ["The other person cancelled", "Nothing is left behind on either side."],
   other_damaged: [
@@ -99,6 +99,28 @@ export function duration(seconds) {
   if (seconds < 60) return `${Math.max(1, Math.round(seconds))}\u00a0s`;
   if (seconds < 3600) return `${Math.round(seconds / 60)}\u00a0min`;
   return `${Math.floor(seconds / 3600)}\u00a0h ${Math.round((seconds % 3600) / 60)}\u00a0min`;
+}
+
+/** Bytes of a name in UTF-8 that file systems take. */
+export const NAME_BYTES_MAX = 255;
+
+const utf8Bytes = (text) => new TextEncoder().encode(text).length;
+
+/** The end of a name that has `max` bytes at most: what kind of file it is stands there. */
+export function ending(name, max = NAME_BYTES_MAX) {
+  const chars = [...name];
+  let from = chars.length;
+  for (let bytes = 0; from > 0 && (bytes += utf8Bytes(chars[from - 1])) <= max;) from--;
+  return chars.slice(from).join("");
+}
+
+/** `name` with `more` before its `type`; the beginning gives way if it is too long. */
+export const lengthened = (name, more, type) => ending(name, NAME_BYTES_MAX - utf8Bytes(more + type)) + more + type;
+
+/** A name is shown and saved without what could make it look like another one, or lead elsewhere. */
+export function plainName(name) {
+  const plain = ending(String(name).replace(/[\p{Cc}\u202a-\u202e\u2066-\u2069/\\]/gu, "_"));
+  return plain.replace(/^\.{1,2}$/, (dots) => "_".repeat(dots.length)) || "file";
 }
 
 export const files = (count) => (count === 1 ? "1 file" : `${count} files`);

@@ -17,7 +17,7 @@ export function negotiate(send, { polite, config } = {}) {
     ignoring = false,
     answering = false;
   let early = [];
-  const tell = (type, payload) => Promise.resolve(send(type, payload)).catch(() => {});
+  const tell = (type, payload) => new Promise((resolve) => resolve(send(type, payload))).catch(() => {});
   pc.onnegotiationneeded = async () => {
     try {
       making = true;

@@ -10,11 +10,16 @@ const SILENT_MS = POLL_MS + 8000;
 /** What an upload may need: a body is not seen leaving, so it gets time by its size. */
 const UPLOAD_BYTES_PER_SECOND = 1000;
 const BACK_OFF_MAX_MS = 5000;
+/** However late `Retry-After` says; timers take no more than 24 days. */
+const PAUSE_MAX_MS = 3600000;
 const PROBED_WITHIN_MS = 4000;
 const SLOW_MAX = 8;
 
 /** Full jitter: anything up to a bound that doubles, so that clients of a dead node do not come back all at once. */
 export const backOff = (failures, max = BACK_OFF_MAX_MS) => Math.random() * Math.min(max, 200 * 2 ** failures);
+
+/** Milliseconds that `Retry-After` asks for, in seconds or as a date (RFC 9110, section 10.2.3); NaN: neither. */
+const asked = (value) => (/^\d+$/.test(value) ? value * 1000 : Date.parse(value) - Date.now());
 
 const trimmed = (url) => String(url).replace(/\/+$/, "");
 
@@ -145,7 +150,11 @@ export class Nodes {
         } else if (!busy || Date.now() > until) {
           if (failures) this.#at = at % this.#urls.length;
           return reply;
-        } else pause = Number(reply.headers.get("retry-after") || 1) * 1000 * (1 + Math.random() / 4);
+        } else {
+          const wanted = asked(reply.headers.get("retry-after") ?? "1") * (1 + Math.random() / 4);
+          // Also where it says nothing that can be read, or less.
+          pause = Math.max(pause, wanted || 0);
+        }
       } catch (error) {
         signal?.throwIfAborted();
         this.#stop.throwIfAborted();
@@ -155,6 +164,8 @@ export class Nodes {
         }
       }
       at++;
+      // What asks for more than there is time for is asked once more, at the end of it.
+      pause = Math.min(pause, Math.max(0, until - Date.now()), PAUSE_MAX_MS);
       await sleep(pause, signal ? AbortSignal.any([signal, this.#stop]) : this.#stop);
     }
   }
@@ -164,7 +175,8 @@ export class Nodes {
     let timer;
     const within = (ms) => {
       clearTimeout(timer);
-      timer = setTimeout(() => quiet.abort(new Error(`nothing came for ${Math.round(ms / 1000)} s`)), ms);
+      const silent = () => quiet.abort(new ConclaveError("unreachable", `nothing came for ${Math.round(ms / 1000)} s`));
+      timer = setTimeout(silent, ms);
       timer.unref?.();
     };
     const size = body?.byteLength ?? body?.size ?? body?.length ?? 0;

@@ -24,7 +24,7 @@ const FAILURES_MAX = 6;
 const PAGES_MAX = 128;
 
 /** What the sender's last word means here. */
-const GOODBYES = { cancelled: "other_cancelled", left: "closed" };
+const GOODBYES = { cancelled: "other_cancelled", left: "closed", unreadable_file: "other_unreadable_file" };
 const BACK = new Error("the direct connection works again");
 
 export class Receiver extends Side {

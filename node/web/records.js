@@ -90,7 +90,8 @@ export class Reader {
     }
   }
 
-  async #slice(file, offset, end = Infinity) {
+  /** The record's bytes from `offset` on; throws where the file has become shorter, for nothing would ever come. */
+  async #slice(file, offset, end = this.#files[file].size) {
     const holds = (piece) =>
       piece?.file === file && piece.offset <= offset && offset + DATA_BYTES <= piece.offset + PIECE_BYTES;
     if (!holds(this.#piece)) {
@@ -98,7 +99,10 @@ export class Reader {
       this.#next = this.#load(file, this.#piece.offset + PIECE_BYTES);
     }
     const { bytes, offset: from } = this.#piece;
-    return (await bytes).subarray(offset - from, Math.min(offset + DATA_BYTES, end) - from);
+    const to = Math.min(offset + DATA_BYTES, end);
+    const slice = (await bytes).subarray(offset - from, to - from);
+    if (slice.length < to - offset) throw new Error("the file is shorter than it was");
+    return slice;
   }
 
   #load(file, offset) {

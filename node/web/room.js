@@ -2,16 +2,17 @@
 
 /** Each offset is delivered once, whatever is sent again. */
 export class Room {
-  #handlers;
+  #tell;
   #call;
   #left;
   #others = new Set();
   #count = 1;
 
-  constructor(name, handlers, call, left) {
+  /** `tell(event, fact)` calls the program's handler, if there is one. */
+  constructor(name, tell, call, left) {
     this.name = name;
     this.recovered = null;
-    this.#handlers = handlers;
+    this.#tell = tell;
     this.#call = call;
     this.#left = left;
   }
@@ -34,7 +35,7 @@ export class Room {
     const now = new Set(members.filter((member) => member !== this.member));
     for (const member of this.#others) if (!now.has(member)) this.#leave(member);
     for (const member of now) if (!this.#others.has(member)) this.#join(member);
-    this.#handlers.onresume?.({ recovered: this.recovered, members: [...now] });
+    this.#tell("onresume", { recovered: this.recovered, members: [...now] });
   }
 
   #place({ epoch, offset, member }) {
@@ -46,12 +47,12 @@ export class Room {
 
   #join(member) {
     this.#others.add(member);
-    this.#handlers.onjoin?.(member);
+    this.#tell("onjoin", member);
   }
 
   #leave(member) {
     this.#others.delete(member);
-    this.#handlers.onleave?.(member);
+    this.#tell("onleave", member);
   }
 
   take({ push, epoch, offset, ...event }) {
@@ -60,7 +61,7 @@ export class Room {
         if (epoch === this.epoch && offset <= this.offset) return;
         [this.epoch, this.offset] = [epoch, offset];
       }
-      this.#handlers.onmessage?.({ ...event, epoch, offset });
+      this.#tell("onmessage", { ...event, epoch, offset });
     } else if (push === "join") this.#join(event.member);
     else if (push === "leave") this.#leave(event.member);
   }

@@ -1,8 +1,8 @@
 // What was received: a row for each file, saved one by one or all in one archive, and nothing left behind.
 
 import * as sink from "./sink.js";
-import { at, element, list, plainName, say } from "./view.js";
-import { bytes, files as manyFiles } from "./messages.js";
+import { at, element, list, say } from "./view.js";
+import { bytes, files as manyFiles, plainName } from "./messages.js";
 import { zip } from "./zip.js";
 
 /** A browser copies what it saves; so many bytes a second at least, and at least so long. */

@@ -23,9 +23,10 @@ function folder() {
     const name = PREFIX + crypto.randomUUID();
     let leave;
     const left = new Promise((resolve) => (leave = resolve));
-    await new Promise((resolve) => {
+    await new Promise((resolve, reject) => {
       if (!navigator.locks) return resolve();
-      void navigator.locks.request(name, () => (resolve(), left));
+      // Where site data is blocked there are no locks, as there are no files.
+      navigator.locks.request(name, () => (resolve(), left)).catch(reject);
     });
     return { name, handle: await (await top()).getDirectoryHandle(name, { create: true }), leave };
   })();

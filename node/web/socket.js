@@ -13,7 +13,7 @@ const TOO_LARGE = 1009;
 /** Our own close code for a connection that is left while its session goes on elsewhere: 1000 would end the session. */
 const ELSEWHERE = 4001;
 // What passes: asked again after a pause.
-const BUSY = ["no_leader", "overloaded", "shutting_down"];
+export const BUSY = ["no_leader", "overloaded", "shutting_down"];
 const BUSY_MS = 300;
 const LIMITED_MS = 1000;
 
@@ -133,12 +133,13 @@ export class Line {
 
   #answer({ id, error, ...frame }) {
     const request = this.#unanswered.get(id);
-    if (error?.code === "rate_limited") this.#pace.slower();
+    const limited = error?.code === "rate_limited";
+    // Once for all that were under way.
+    if (limited && this.#held < performance.now()) this.#pace.slower();
     if (!request) return;
     this.#settled(request);
-    const limited = error?.code === "rate_limited";
     if (!request.urgent && (limited || BUSY.includes(error?.code))) {
-      // What comes after it waits as well, so that the order is kept.
+      // What comes after it waits as well, so that the order is kept; of what was under way the server decides.
       this.#held = performance.now() + (limited ? LIMITED_MS : BUSY_MS);
       this.send(request);
     } else if (error) request.reject(new ConclaveError(error.code, error.message));

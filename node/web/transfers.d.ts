@@ -57,7 +57,8 @@ export class Transfers {
   open(options: Words & { total: number; signal?: AbortSignal }): Promise<string>;
   state(id: string, options?: { signal?: AbortSignal }): Promise<State>;
   /**
-   * Uploads what is not there yet. Called again after a failure, it goes on where it was. Returns the id. Throws
+   * Uploads what is not there yet. Called again after a failure, it goes on where it was, with the same bytes: one chunk
+   * that is there already is put again, and others than before are refused with `chunk_conflict`. Returns the id. Throws
    * `transfer_finished` if the receiver has acknowledged it before.
    */
   upload(options: Upload): Promise<string>;

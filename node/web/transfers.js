@@ -25,6 +25,8 @@ const SLOW_MS = 4000;
 const QUICK_MS = 1500;
 
 const contentDigest = async (bytes) => {
+  if (!crypto.subtle)
+    throw new ConclaveError("unavailable", "Transfers need a secure context: a page that came by https, or from localhost.");
   const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", bytes));
   return `sha-256=:${btoa(String.fromCharCode(...digest))}:`;
 };
@@ -95,6 +97,7 @@ export class Transfers {
     const news = new News(this.#client, id);
     try {
       for (;;) {
+        news.look();
         const state = await this.state(id, { signal }).catch((error) => {
           if (error.status !== 404) throw error;
         });
@@ -127,7 +130,9 @@ export class Transfers {
     // One failure ends them all.
     const stop = new AbortController();
     const within = signal ? AbortSignal.any([signal, stop.signal]) : stop.signal;
-    let [next, done, over] = [0, received, false];
+    // One of those that are there is put again: the server takes the same bytes, and refuses others.
+    const known = ranges.slice(0, 1).map(([first]) => first);
+    let [next, done, over] = [0, received - known.length, false];
     const [again, slow] = [[], []];
     // Asked for once each: what is sealed under a number must never be other bytes under the same one.
     const kept = new Map();
@@ -153,7 +158,7 @@ export class Transfers {
         return;
       }
       this.#up.took(performance.now() - began, concurrency);
-      onprogress?.({ done: ++done, total });
+      await onprogress?.({ done: ++done, total });
     };
     const following = () => {
       if (over) return null;
@@ -161,6 +166,7 @@ export class Transfers {
       while (next < total && among(ranges, next)) next++;
       return next < total ? next++ : null;
     };
+    for (const i of known) await put(i);
     await this.#several(this.#up, concurrency, following, put, stop);
     return id;
   }
@@ -198,7 +204,10 @@ export class Transfers {
     let state = await this.state(id, { signal });
     const news = new News(this.#client, id);
     try {
-      const again = async () => (state = await this.state(id, { signal }));
+      const again = async () => {
+        news.look();
+        state = await this.state(id, { signal });
+      };
       await this.#inOrder(id, {
         state: () => state,
         again,
@@ -219,7 +228,8 @@ export class Transfers {
   async #inOrder(id, { state, again, news, sink, concurrency, onprogress, onbytes, signal }) {
     const { total } = state();
     const coming = new Map();
-    let [asked, looked, looking] = [0, 0, null];
+    // When the last look came back: on a slow line one takes longer than the pause before the next.
+    let [asked, looked, looking] = [0, Date.now(), null];
     for (let next = 0; next < total;) {
       const places = this.#down.places(concurrency);
       while (coming.size < places && asked < total && among(state().ranges, asked)) {
@@ -234,14 +244,13 @@ export class Transfers {
         asked < total &&
         Date.now() - looked > LOOK_AGAIN_AFTER_MS
       ) {
-        looked = Date.now();
-        looking = again().then(() => (looking = null));
+        looking = again().then(() => ([looked, looking] = [Date.now(), null]));
         looking.catch(() => {});
       }
       if (coming.has(next)) {
         await sink(await coming.get(next), next);
         coming.delete(next++);
-        onprogress?.({ done: next, total });
+        await onprogress?.({ done: next, total });
       } else if (looking) await looking;
       else {
         const { received } = state();
@@ -281,14 +290,13 @@ async function read(reply, onbytes) {
   const parts = [];
   let whole = true;
   if (!reply.body) return { bytes: new Uint8Array(), whole };
-  try {
-    const reader = reply.body.getReader();
-    for (let part; !(part = await reader.read()).done;) {
-      parts.push(part.value);
-      onbytes?.(part.value.length);
-    }
-  } catch {
-    whole = false;
+  const reader = reply.body.getReader();
+  for (;;) {
+    const { done, value } = await reader.read().catch(() => ({ done: true, value: null }));
+    if (value === null) whole = false;
+    if (done) break;
+    parts.push(value);
+    await onbytes?.(value.length);
   }
   const bytes = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
   let at = 0;
@@ -312,7 +320,15 @@ class News {
     });
   }
 
-  /** Waits for news that fit; not for ever, since asking is what keeps a transfer alive. */
+  /** It is looked at now: what was pushed before is old. */
+  look() {
+    this.#now = null;
+  }
+
+  /**
+   * Waits for news since the last look that fit. Not for ever: a watch may be refused, and asking is what keeps a
+   * transfer alive.
+   */
   async of(fits, signal) {
     const quiet = new AbortController();
     const patience = sleep(ASK_EVERY_MS, signal ? AbortSignal.any([signal, quiet.signal]) : quiet.signal);

@@ -1,7 +1,7 @@
 // What the page is made of: its sections, and the small things that all of them use.
 
 import { awake } from "./awake.js";
-import { bytes } from "./messages.js";
+import { bytes, plainName } from "./messages.js";
 
 export const at = (id) => document.getElementById(id);
 
@@ -57,12 +57,6 @@ export function notice(text) {
 }
 
 export const total = (files) => files.reduce((sum, file) => sum + file.size, 0);
-
-/** A name is shown and saved without what could make it look like another one. */
-export const plainName = (name) =>
-  String(name)
-    .replace(/[\p{Cc}\u202a-\u202e\u2066-\u2069/\\]/gu, "_")
-    .slice(-200) || "file";
 
 /** Puts a row for each file into a list; `row` makes more than name and size. */
 export function list(place, files, row = ({ size }) => [element("span", { className: "size", textContent: bytes(size) })]) {

@@ -1,6 +1,8 @@
 // Many files as one: a ZIP archive that is put together without being copied. It names the files' own bytes, so it costs
 // neither memory nor room. Stored as they are, for what is worth compressing mostly is already.
 
+import { lengthened } from "./messages.js";
+
 const TABLE = Uint32Array.from({ length: 256 }, (_, i) => {
   for (let bit = 0; bit < 8; bit++) i = i & 1 ? (i >>> 1) ^ 0xedb88320 : i >>> 1;
   return i;
@@ -54,9 +56,9 @@ function moment(date) {
 function distinct(names) {
   const taken = new Set();
   return names.map((name) => {
-    const [, stem, ending] = name.match(/^(.+?)(\.[^.]*)?$/s) ?? [, name, ""];
+    const [, stem, type = ""] = name.match(/^(.+?)(\.[^.]{0,32})?$/s) ?? [, name];
     let free = name;
-    for (let i = 2; taken.has(free.toLowerCase()); i++) free = `${stem} (${i})${ending ?? ""}`;
+    for (let i = 2; taken.has(free.toLowerCase()); i++) free = lengthened(stem, ` (${i})`, type);
     taken.add(free.toLowerCase());
     return free;
   });

@@ -1,6 +1,8 @@
 // Chromium without a screen, and pages that fail the test when anything unforeseen happens in them.
 
-import { existsSync, mkdirSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { chromium } from "playwright-core";
 
 const CHROMIUM = process.env.CHROMIUM_BIN ?? "/usr/bin/chromium";
@@ -19,25 +21,40 @@ export const PHONE = {
   hasTouch: true,
 };
 
-/** A browser for one test. */
-export async function browser(test, options = {}) {
+function launching() {
   if (!existsSync(CHROMIUM))
     throw new Error(`there is no ${CHROMIUM}: install Chromium, or name one in CHROMIUM_BIN`);
-  const started = await chromium.launch({
-    ...options,
-    executablePath: CHROMIUM,
-    args: [
-      "--no-sandbox",
-      "--disable-gpu",
-      "--disable-quic",
-      "--disable-background-networking",
-      "--disable-component-update",
-      "--disable-sync",
-      // Names of local addresses are resolved by multicast, which not every test machine has.
-      "--disable-features=WebRtcHideLocalIpsWithMdns",
-    ],
-  });
+  const args = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    // Names of local addresses are resolved by multicast, which not every test machine has.
+    "--disable-features=WebRtcHideLocalIpsWithMdns",
+  ];
+  return { executablePath: CHROMIUM, args };
+}
+
+/** A browser for one test. */
+export async function browser(test, options = {}) {
+  const started = await chromium.launch({ ...options, ...launching() });
   test.after(() => started.close());
+  return started;
+}
+
+/** A browser of one profile that keeps no site data for anybody, by its own setting. */
+export async function forgetful(test) {
+  const folder = mkdtempSync(join(tmpdir(), "conclave-profile-"));
+  mkdirSync(join(folder, "Default"));
+  const profile = { default_content_setting_values: { cookies: 2 } };
+  writeFileSync(join(folder, "Default", "Preferences"), JSON.stringify({ profile }));
+  const started = await chromium.launchPersistentContext(folder, { ...launching(), acceptDownloads: true });
+  test.after(async () => {
+    await started.close();
+    rmSync(folder, { recursive: true });
+  });
   return started;
 }
 

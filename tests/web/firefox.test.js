@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
@@ -59,6 +59,19 @@ describe("the page in Firefox", { concurrency: 1, timeout: 300_000 }, () => {
       assert.deepEqual(receiver.unforeseen, []);
     });
   }
+
+  it("says that a file became shorter while it was offered, and does not wait for its bytes for ever", async () => {
+    const [sender, receiver] = [await browser.device(nodes[0].http), await browser.device(nodes[1].http)];
+    const shrinks = file("shrinks.bin", 3_000_000);
+    await sender.choose("#files", [shrinks.path]);
+    await sender.reads("Waiting for the other device");
+    const code = await sender.evaluate('document.querySelector("#offer-code").textContent');
+    truncateSync(shrinks.path, 1000);
+    await receiver.enter("#code", code);
+    await receiver.click("#accept-yes");
+    await sender.reads("A file can't be read any more");
+    await receiver.reads("The other device can't read a file any more");
+  });
 
   it("saves several files in one archive, and keeps nothing of them", async () => {
     const phone = { width: 375, height: 740 };

@@ -2,11 +2,13 @@
 
 import assert from "node:assert/strict";
 import { createHash, randomBytes } from "node:crypto";
-import { readFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 
 import { Crc32 } from "../../node/web/zip.js";
-import { ARRIVES_WITHIN_MS, browser, device, PHONE } from "./browser.js";
+import { ARRIVES_WITHIN_MS, browser, device, forgetful, PHONE } from "./browser.js";
 import { cluster } from "./cluster.js";
 import { nginx } from "./nginx.js";
 import { Proxy } from "./proxy.js";
@@ -126,6 +128,70 @@ describe("the page", { concurrency: 1, timeout: 600_000 }, () => {
     await receiver.page.close();
     for (const end = Date.now() + 10_000; (await kept()) && Date.now() < end;) await later.waitForTimeout(100);
     assert.equal(await kept(), 0);
+  });
+
+  it("tells whose file can't be read any more, and offers it to nobody again", async (test) => {
+    const folder = mkdtempSync(join(tmpdir(), "conclave-web-"));
+    test.after(() => rmSync(folder, { recursive: true }));
+    const path = join(folder, "shrunk");
+    writeFileSync(path, randomBytes(3_000_000));
+    const [sender, receiver] = [await open(test), await open(test, { url: nodes[1].http })];
+    await enter(receiver, await offer(sender, path));
+    await receiver.page.locator("#accept-yes").waitFor();
+    truncateSync(path, 1000);
+    await receiver.page.locator("#accept-yes").click();
+    await receiver.page.getByRole("heading", { name: "The other device can't read a file any more" }).waitFor();
+    await sender.page.getByRole("heading", { name: "A file can't be read any more" }).waitFor();
+    for (const { page } of [sender, receiver]) assert.equal(await page.locator("#offer-again").isVisible(), false);
+    await sender.page.getByRole("button", { name: "Start again" }).click();
+    await sender.page.getByRole("heading", { name: "Send a file" }).waitFor();
+  });
+
+  it("says that another code was opened while it is busy, and asks before it leaves what is not saved", async (test) => {
+    const [first, second, receiver] = [await open(test), await open(test), await open(test, { url: nodes[1].http })];
+    const codes = [
+      await offer(first, [upload("a", randomBytes(100)), upload("b", randomBytes(100))]),
+      await offer(second, upload("c", randomBytes(100))),
+    ];
+    const visit = (code) => receiver.page.evaluate((code) => void (location.hash = code), code);
+    const told = receiver.page.getByText("A link with another code was opened");
+    await visit(codes[0]);
+    await receiver.page.locator("#accept-yes").waitFor();
+    await visit(codes[0]);
+    await visit(codes[1]);
+    await told.waitFor();
+    await receiver.page.locator("#accept-yes").click();
+    await receiver.page.getByRole("heading", { name: "Received" }).waitFor();
+    assert.equal(await told.isVisible(), false);
+    await visit(codes[1]);
+    await receiver.page.getByText("2 files are not saved yet.").waitFor();
+    await receiver.page.getByRole("button", { name: "Leave" }).click();
+    await receiver.page.getByText("Receive this file?").waitFor();
+    assert.deepEqual(receiver.unforeseen, []);
+  });
+
+  it("names the letter that no code has", async (test) => {
+    const receiver = await open(test);
+    await enter(receiver, "K7QM-2X9D-U");
+    await receiver.page.getByText("No code has U in it.").waitFor();
+    await enter(receiver, "K7QM-2X9D");
+    await receiver.page.getByText("this one has 8").waitFor();
+  });
+
+  it("sends and receives where the browser keeps no site data", async (test) => {
+    const [sender, context] = [await open(test), await forgetful(test)];
+    const page = await context.newPage();
+    const errors = [];
+    page.on("pageerror", (error) => errors.push(error.stack));
+    await page.goto(nodes[1].http);
+    await page.locator("#home").waitFor();
+    await assert.rejects(page.evaluate(() => sessionStorage.length), /denied/);
+    await enter({ page }, await offer(sender, upload("file", randomBytes(700_000))));
+    const saved = page.waitForEvent("download", { timeout: ARRIVES_WITHIN_MS });
+    await page.locator("#accept-yes").click();
+    assert.equal((await saved).suggestedFilename(), "file");
+    await page.getByRole("heading", { name: "Received" }).waitFor();
+    assert.deepEqual(errors, []);
   });
 
   it("keeps the screen on while a code is shown and bytes move, and no longer", async (test) => {

@@ -6,12 +6,15 @@ const off = client.on("signal", async ({ type, payload, from }) => {
   const t: string = from;
   await receive(type, payload);
 });
+// As docs/javascript.md has it.
+client.on("state", ({ state, via, recovered }) => `${state} ${via} ${recovered}`);
 client.on("state", (s) => {
   if (s.state === "open") {
     const r: boolean | null = s.recovered;
   }
 });
 const { pc, receive } = negotiate((type, payload) => client.signal("bob", type, payload), { polite: true });
+client.on("state", ({ state, error }) => state === "closed" && error.code);
 const room = await client.join("r", { onmessage(m: Message) {}, onresume: ({ members }) => members.length });
 const { offset } = await room.publish({ a: 1 });
 const stop = client.watch({ transfer: "x" }, (s) => s.received);

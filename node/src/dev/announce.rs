@@ -1,7 +1,7 @@
 //! What `conclave dev` says once the cluster is ready.
 
 use std::fmt::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
@@ -64,6 +64,7 @@ pub(super) fn words(Cluster { nodes, leader, plans, table, page, lan }: &Cluster
         Some(lan) => format!("curl -s --cacert {}", lan.certificate.display()),
         None => "curl -s".to_owned(),
     };
+    let program = plans.first().map_or_else(|| "conclave".to_owned(), |plan| typed(&plan.program));
     // Drawn anew with each start, and used once only by each line.
     let pin = format!("{:08x}", rand::random::<u32>());
     let _ = write!(
@@ -75,8 +76,8 @@ pub(super) fn words(Cluster { nodes, leader, plans, table, page, lan }: &Cluster
   {curl} {third}/api/relay {header} -d '{{"action":"ack","pin":"{pin}","passwordHash":"demo"}}'
   {curl} {first}/readyz
 
-  conclave cluster status --url {admin}
-  conclave cluster transfer-leader --url {admin}
+  {program} cluster status --url {admin}
+  {program} cluster transfer-leader --url {admin}
 "#,
         admin = nodes[0].admin
     );
@@ -84,6 +85,22 @@ pub(super) fn words(Cluster { nodes, leader, plans, table, page, lan }: &Cluster
         let _ = writeln!(text, "\nLogs: {}/node-*.log. Ctrl-C ends all nodes.", plan.display());
     }
     text
+}
+
+/// A program as it is typed here, whether or not it is on the `PATH`.
+fn typed(program: &Path) -> String {
+    let here = std::env::current_dir().unwrap_or_default();
+    relative(program, &here).display().to_string()
+}
+
+/// Relative to a directory that it is below.
+fn relative(program: &Path, here: &Path) -> PathBuf {
+    match program.strip_prefix(here) {
+        // A shell looks for a bare name in the `PATH`.
+        Ok(below) if below.components().count() == 1 => Path::new(".").join(below),
+        Ok(below) => below.to_owned(),
+        Err(_) => program.to_owned(),
+    }
 }
 
 /// How a phone on the desk gets to the page.
@@ -165,6 +182,15 @@ mod tests {
             let body: serde_json::Value = serde_json::from_str(body.trim_end_matches('\'')).unwrap();
             assert!(body["action"].is_string());
         }
+    }
+
+    #[test]
+    fn the_program_is_named_as_it_is_typed_where_one_is() {
+        let named = |program: &str, here: &str| relative(program.as_ref(), here.as_ref());
+        let built = "/home/alice/conclave/target/release/conclave";
+        assert_eq!(named(built, "/home/alice/conclave"), Path::new("target/release/conclave"));
+        assert_eq!(named(built, "/home/alice/conclave/target/release"), Path::new("./conclave"));
+        assert_eq!(named(built, "/home/alice/other"), Path::new(built));
     }
 
     #[test]

@@ -35,26 +35,41 @@ impl Ports {
     /// One more.
     ///
     /// # Errors
-    /// If none is free.
+    /// If none is free, with what the system said of the last one.
     pub fn take(&mut self) -> io::Result<u16> {
         if self.left.is_empty() {
             let blocks = (RANGE.end - RANGE.start) / BLOCK;
             let start = (std::process::id() % u32::from(blocks)) as u16;
-            let mut all = (0..blocks).map(|step| RANGE.start + (start + step) % blocks * BLOCK);
-            let found = all.find_map(|first| {
-                let (lock, rest) = (self.bind(first)?, first + 1..first + BLOCK);
-                rest.clone().all(|port| self.bind(port).is_some()).then_some((lock, rest))
-            });
-            let none = || io::Error::other(format!("no free port between {} and {}", RANGE.start, RANGE.end));
-            let (lock, rest) = found.ok_or_else(none)?;
+            let mut found = self.block(RANGE.start + start * BLOCK);
+            for step in 1..blocks {
+                if found.is_ok() {
+                    break;
+                }
+                found = self.block(RANGE.start + (start + step) % blocks * BLOCK);
+            }
+            let none = |error: io::Error| {
+                let Range { start, end } = RANGE;
+                let text = format!("no free port at {} between {start} and {end}: {error}", self.host);
+                io::Error::new(error.kind(), text)
+            };
+            let (lock, rest) = found.map_err(none)?;
             self.locks.push(lock);
             self.left = rest;
         }
         Ok(self.left.next().expect("a block has ports"))
     }
 
-    fn bind(&self, port: u16) -> Option<TcpListener> {
-        TcpListener::bind((self.host, port)).ok()?;
-        TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok()
+    /// The lock of the block that begins here, and its other ports, if all of them are free.
+    fn block(&self, first: u16) -> io::Result<(TcpListener, Range<u16>)> {
+        let (lock, rest) = (self.bind(first)?, first + 1..first + BLOCK);
+        for port in rest.clone() {
+            self.bind(port)?;
+        }
+        Ok((lock, rest))
+    }
+
+    fn bind(&self, port: u16) -> io::Result<TcpListener> {
+        TcpListener::bind((self.host, port))?;
+        TcpListener::bind((Ipv4Addr::LOCALHOST, port))
     }
 }

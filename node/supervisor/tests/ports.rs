@@ -4,6 +4,7 @@
 //! program, and with them a port that was let go in between.
 
 use std::collections::BTreeSet;
+use std::io::ErrorKind;
 use std::net::{Ipv4Addr, TcpListener};
 
 use conclave_supervisor::Ports;
@@ -21,4 +22,16 @@ fn no_port_is_given_twice_and_each_is_free() {
         assert!(port < 32_768);
         let _both = [Ipv4Addr::LOCALHOST, elsewhere].map(|host| TcpListener::bind((host, port)).unwrap());
     }
+}
+
+#[test]
+fn an_address_of_another_machine_is_refused_with_what_the_system_says() {
+    // Of the block for documentation, which nobody has.
+    let error = Ports::of(Ipv4Addr::new(192, 0, 2, 1).into()).take().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::AddrNotAvailable);
+    let text = error.to_string();
+    assert!(
+        text.starts_with("no free port at 192.0.2.1 ") && text.contains("assign requested address"),
+        "{text}"
+    );
 }
