@@ -8,15 +8,13 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::proposer::Proposer;
-use super::{Draft, Error, StartError};
-use crate::raft::Node;
+use super::{Draft, Error, Inner, StartError};
 use crate::raft::disk_traits::Member;
 use crate::raft::message::{self, kind};
 use crate::state::command::Op;
 use crate::state::disk_binding;
 use crate::state::outcome::{Outcome, Refusal};
-use crate::wire::{Lane, Links};
+use crate::wire::{self, Lane, Links, Phase, Reason};
 
 const ASK_EVERY: Duration = Duration::from_millis(100);
 const ASK_TIMEOUT: Duration = Duration::from_millis(500);
@@ -42,8 +40,10 @@ pub(super) async fn ask_others(
                 continue;
             }
             let request = message::of(kind::ENROLLED, &storage);
-            let Ok(reply) = links.call(*id, address, Lane::Control, request, ASK_TIMEOUT).await else {
-                continue;
+            let reply = match links.call(*id, address, Lane::Control, request, ASK_TIMEOUT).await {
+                Ok(reply) => reply,
+                Err(wire::Error::Refused(Reason::Reused)) => return Err(StartError::Reused(node_id)),
+                Err(_) => continue,
             };
             match message::decode::<bool>(&reply.header) {
                 Ok(false) => return Err(StartError::Reused(node_id)),
@@ -80,20 +80,20 @@ pub(super) fn first_members(members: &BTreeMap<u64, String>) -> BTreeMap<u64, Me
 }
 
 /// Binds this node's id to its disk, as soon as there is a leader; fails if it is bound to another.
-pub(super) async fn enroll(
-    proposer: &Proposer,
-    node: &Node,
-    node_id: u64,
-    storage: u128,
-) -> Result<(), StartError> {
+///
+/// A node that came with a `blank` disk believes the others, too: those who know its id as bound to another disk speak
+/// with it no more, so that it would not learn it from the log.
+pub(super) async fn enroll(inner: &Inner, storage: u128, blank: bool) -> Result<(), StartError> {
+    let node_id = inner.options.node_id;
     loop {
-        match node.replica().read(|state| state.member(node_id)) {
+        match inner.node.replica().read(|state| state.member(node_id)) {
             Some(bound) if bound == storage => return Ok(()),
             Some(_) => return Err(StartError::Reused(node_id)),
+            None if blank && is_told_reused(inner) => return Err(StartError::Reused(node_id)),
             None => {}
         }
         let op = Op::NodeIdentity(disk_binding::Op::Enroll { node: node_id, storage });
-        match proposer.propose(Draft::of(op), None).await {
+        match inner.proposer.propose(Draft::of(op), None).await {
             Ok(answer) => match answer.outcome {
                 Ok(Outcome::NodeIdentity(disk_binding::Outcome::Enrolled)) => return Ok(()),
                 Err(Refusal::NodeIdentity(disk_binding::Refusal::Reused)) => {
@@ -106,4 +106,12 @@ pub(super) async fn enroll(
         }
         tokio::time::sleep(ASK_EVERY).await;
     }
+}
+
+/// Whether somebody whose word counts knows this node's id as bound to another disk: a member that it called; or, as long as
+/// it knows of no members and calls nobody, whoever called it.
+fn is_told_reused(inner: &Inner) -> bool {
+    let refused = Phase::Waiting(Some(Reason::Reused));
+    inner.links.peers().iter().any(|link| link.phase == refused)
+        || (inner.is_joining() && inner.links.was_told_reused())
 }

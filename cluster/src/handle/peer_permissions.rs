@@ -86,7 +86,7 @@ impl Inner {
     }
 
     /// Whether this node waits to be told of the cluster that it was added to.
-    fn is_joining(&self) -> bool {
+    pub(super) fn is_joining(&self) -> bool {
         self.options.members.is_empty() && !self.node.belongs()
     }
 

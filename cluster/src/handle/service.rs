@@ -75,6 +75,12 @@ impl wire::Service for Service {
     fn note(&self) -> u64 {
         self.0.clock.own_ms()
     }
+
+    /// By this node's replica, as far as it has applied the log; nothing is known before Raft is there.
+    fn disk_of(&self, peer: u64) -> Option<u128> {
+        let inner = self.0.inner.get()?.upgrade()?;
+        inner.node.replica().read(|state| state.member(peer))
+    }
 }
 
 /// Whether the node that asks may use its id with its disk, as far as this node knows. It is told nothing else, and nothing of

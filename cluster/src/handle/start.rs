@@ -42,12 +42,13 @@ impl Cluster {
         let mut wire = wire::Options::new(options.node_id, options.cluster_name.clone(), seed);
         wire.tls = options.tls.clone();
         wire.secrets = options.secrets.clone();
+        wire.storage = disk.storage;
         let links = Links::new(wire, transport);
         let service = service::Service::new(clock.clone());
         links.serve(listener, service.clone());
 
-        let (storage, fresh) = (disk.storage, disk.fresh);
-        if fresh && options.members.len() > 1 {
+        let (storage, blank) = (disk.storage, disk.is_blank());
+        if blank && options.members.len() > 1 {
             bootstrap::ask_others(&links, options.node_id, storage, &options.members).await?;
         }
         let snapshot_bytes_max = limits::snapshot_bytes_max(options.rules.storage_bytes_max);
@@ -106,8 +107,7 @@ impl Cluster {
         }
         let known = !inner.node.members().1.is_empty();
         inner.compare_addresses();
-        let id = inner.options.node_id;
-        if let Err(error) = bootstrap::enroll(&inner.proposer, &inner.node, id, storage).await {
+        if let Err(error) = bootstrap::enroll(inner, storage, blank).await {
             this.stop().await;
             return Err(error);
         }

@@ -197,10 +197,16 @@ pub trait SnapshotDisk: Send + Sync + 'static {
 pub struct Disk {
     /// A random number drawn when the directory was made; binds a node id to this disk.
     pub storage: u128,
-    /// Whether the directory was made just now.
-    pub fresh: bool,
     /// The log.
     pub log: Box<dyn LogDisk>,
     /// The snapshots.
     pub snapshots: std::sync::Arc<dyn SnapshotDisk>,
+}
+
+impl Disk {
+    /// Whether its node has promised nothing yet: there is no vote, no entry and no snapshot. So it is when the directory
+    /// was made just now, and when it was and the node got no further.
+    pub fn is_blank(&self) -> bool {
+        self.log.vote().is_none() && self.log.last().is_none() && self.snapshots.current().is_none()
+    }
 }

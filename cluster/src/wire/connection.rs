@@ -17,6 +17,7 @@ use super::handshake::Greeted;
 use super::heard::LastRead;
 use super::limits::SILENT_TICKS_MAX;
 use super::link::Link;
+use super::peer_disk::PeerDisk;
 use super::reader::{ReadError, Reader};
 
 type Answer = Result<Frame, Error>;
@@ -145,7 +146,7 @@ pub(super) async fn run(
             tracing::debug!(%error, "link write ended");
         }
     }));
-    tasks.spawn(tracker.track_future(read_answers(link.clone(), connection.clone(), reader)));
+    tasks.spawn(tracker.track_future(read_answers(link.clone(), connection.clone(), greeted.disk, reader)));
     tokio::select! {
         _ = tasks.join_next() => {}
         () = silence(&link, &connection) => tracing::debug!(peer = link.peer, "peer fell silent"),
@@ -153,12 +154,21 @@ pub(super) async fn run(
     tasks.shutdown().await;
 }
 
-async fn read_answers<R>(link: Arc<Link>, connection: Arc<Connection>, mut reader: Reader<R>)
-where
+async fn read_answers<R>(
+    link: Arc<Link>,
+    connection: Arc<Connection>,
+    mut disk: PeerDisk,
+    mut reader: Reader<R>,
+) where
     R: tokio::io::AsyncRead + Unpin,
 {
     let error = loop {
-        match reader.next().await.and_then(|parsed| take(&link, &connection, parsed)) {
+        let parsed = reader.next().await;
+        // What another disk says is no answer. The next attempt to connect finds the same, and says so.
+        if let Err(reason) = disk.check(&link.core) {
+            return tracing::debug!(peer = link.peer, %reason, "link ended");
+        }
+        match parsed.and_then(|parsed| take(&link, &connection, parsed)) {
             Ok(()) => {}
             Err(error) => break error,
         }

@@ -50,6 +50,22 @@ pub enum Reason {
     Slow = 7,
     /// One side has a shared secret and the other none, or not the same one.
     Secret = 8,
+    /// The other node's id is bound to another disk, as far as this node knows.
+    Disk = 9,
+    /// This node's own id is bound to another disk, as far as the other node knows. Not sent: it is what [`Reason::Disk`]
+    /// means to the one who hears it.
+    Reused = 10,
+}
+
+impl Reason {
+    /// What a refusal that was sent means to the one who is refused.
+    pub(super) fn heard(kind: u8) -> Self {
+        match Self::from_repr(kind) {
+            Some(Self::Disk) => Self::Reused,
+            Some(reason) => reason,
+            None => Self::Garbage,
+        }
+    }
 }
 
 impl std::error::Error for Reason {}
@@ -65,6 +81,8 @@ impl fmt::Display for Reason {
             Reason::Busy => "too many connections",
             Reason::Slow => "no greeting in time",
             Reason::Secret => "the shared secret is missing or another (cluster.secret_file)",
+            Reason::Disk => "its node id is bound to another disk",
+            Reason::Reused => "it knows this node's id as bound to another disk",
         })
     }
 }

@@ -1,14 +1,17 @@
-//! The handshake, from both ends: TLS if configured, then a greeting each way, then, if there is a shared secret, a
-//! proof each way. Bounded in time by the caller.
+//! The handshake, from both ends: TLS if configured, then a greeting each way, then a proof each way. Bounded in time by the
+//! caller.
 //!
 //! ```text
-//! dialer     Hello ─────────→         Proof ────────→
+//! dialer     Hello ─────────→         Proof ────────→             (Refusal, if the acceptor has another disk)
 //! acceptor          ←──────── Hello           ←────── Proof     (Refusal instead of either, and the end)
 //! ```
+//!
+//! A proof is `disk [16] | proofs of the shared secret`, the latter if there is one. Version 2 names no disks, and has no
+//! proofs at all where there is no secret.
 
 use std::io;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
@@ -17,6 +20,7 @@ use super::frame::{Outgoing, PREFIX_BYTES, Parsed, Role, decode, encode};
 use super::hello::Hello;
 use super::limits::HELLO_BYTES_MAX;
 use super::links::Core;
+use super::peer_disk::PeerDisk;
 use super::secret::{Greetings, Side};
 use super::{Lane, PeerId, Reason, Stream, tls};
 
@@ -27,6 +31,8 @@ pub(super) struct Greeted {
     pub(super) buffer: BytesMut,
     /// What the other end said.
     pub(super) hello: Hello,
+    /// The disk that it named.
+    pub(super) disk: PeerDisk,
 }
 
 /// An accepted connection whose dialer is known, and the last frame of the handshake, which [`welcome`] sends.
@@ -73,8 +79,8 @@ async fn dial(core: &Core, stream: Box<dyn Stream>, peer: PeerId, lane: Lane) ->
         Some(tls) => tls.connect(stream, &options.cluster, peer).await?,
         None => stream,
     };
-    let own = Hello::new(&options.cluster, options.node_id, peer, lane, core.run, options.secrets.is_some());
-    let own = own.encode();
+    let greeted = Hello::new(core, peer, lane);
+    let own = greeted.encode();
     // Even if this fails a refusal may lie there to be read.
     let _ = send(&mut stream, Role::Hello, 0, own.clone()).await;
     let mut buffer = BytesMut::new();
@@ -84,27 +90,80 @@ async fn dial(core: &Core, stream: Box<dyn Stream>, peer: PeerId, lane: Lane) ->
     if hello.from != peer {
         return Err(Reason::Identity.into());
     }
-    if let Some(secrets) = &options.secrets {
-        let greetings = Greetings { dialer: &own, acceptor: &greeting };
-        let _ = send(&mut stream, Role::Proof, 0, secrets.prove(Side::Dialer, greetings)).await;
-        let proofs = answer(&mut stream, &mut buffer, Role::Proof).await?;
-        if !secrets.accept(Side::Acceptor, greetings, &proofs) {
-            return Err(Reason::Secret.into());
-        }
+    let terms = Terms {
+        core,
+        greetings: Greetings { dialer: &own, acceptor: &greeting },
+        disks: greeted.names_disks(&hello),
+    };
+    let mut disk = PeerDisk::new(peer, None);
+    if terms.have_proofs() {
+        let _ = send(&mut stream, Role::Proof, 0, terms.prove(Side::Dialer)).await;
+        let header = answer(&mut stream, &mut buffer, Role::Proof).await?;
+        disk = match terms.judge(Side::Acceptor, peer, &header) {
+            Ok(disk) => disk,
+            Err(reason) => {
+                // The acceptor, which takes itself to be let in, may wait for ever under an id that it cannot have.
+                if reason == Reason::Disk {
+                    refuse(&mut stream, reason).await;
+                }
+                return Err(reason.into());
+            }
+        };
     }
-    Ok(Greeted { stream, buffer, hello })
+    Ok(Greeted { stream, buffer, hello, disk })
+}
+
+/// What both sides prove, once both greetings are there.
+struct Terms<'a> {
+    core: &'a Core,
+    greetings: Greetings<'a>,
+    /// Whether disks are named.
+    disks: bool,
+}
+
+impl Terms<'_> {
+    /// Whether proofs follow the greetings.
+    fn have_proofs(&self) -> bool {
+        self.disks || self.core.options.secrets.is_some()
+    }
+
+    /// The header of this node's proof.
+    fn prove(&self, own: Side) -> Vec<u8> {
+        let options = &self.core.options;
+        let disk = self.disks.then_some(options.storage);
+        let mut header = disk.map(|disk| disk.to_be_bytes().to_vec()).unwrap_or_default();
+        if let Some(secrets) = &options.secrets {
+            header.extend(secrets.prove(own, self.greetings, disk));
+        }
+        header
+    }
+
+    /// Judges the proof of the other side: first whether it has the secret, then whether its id is bound to its disk.
+    fn judge(&self, other: Side, peer: PeerId, header: &[u8]) -> Result<PeerDisk, Reason> {
+        let (disk, proofs) = match header.split_first_chunk() {
+            _ if !self.disks => (None, header),
+            Some((disk, proofs)) => (Some(u128::from_be_bytes(*disk)), proofs),
+            None => return Err(Reason::Garbage),
+        };
+        match &self.core.options.secrets {
+            Some(secrets) if !secrets.accept(other, self.greetings, disk, proofs) => {
+                return Err(Reason::Secret);
+            }
+            None if !proofs.is_empty() => return Err(Reason::Garbage),
+            Some(_) | None => {}
+        }
+        let mut disk = PeerDisk::new(peer, disk);
+        disk.check(self.core)?;
+        Ok(disk)
+    }
 }
 
 /// The header of the acceptor's next frame, which must have this role; or why it refuses.
-async fn answer(
-    stream: &mut Box<dyn Stream>,
-    buffer: &mut BytesMut,
-    wanted: Role,
-) -> Result<bytes::Bytes, Fault> {
+async fn answer(stream: &mut Box<dyn Stream>, buffer: &mut BytesMut, wanted: Role) -> Result<Bytes, Fault> {
     let parsed = receive(stream, buffer).await?;
     match parsed.role {
         role if role == wanted => Ok(parsed.frame.header),
-        Role::Refusal => Err(match Reason::from_repr(parsed.frame.kind).unwrap_or(Reason::Garbage) {
+        Role::Refusal => Err(match Reason::heard(parsed.frame.kind) {
             // Everything else about a certificate is refused before there are frames.
             Reason::Certificate => Fault::Certificate(
                 "the peer refuses this node's: it does not carry this node's name".to_owned(),
@@ -132,7 +191,7 @@ pub(super) async fn accept(core: &Core, stream: Box<dyn Stream>) -> Result<Accep
     };
     let mut buffer = BytesMut::new();
     match identify(core, &mut stream, &mut buffer, certificate).await {
-        Ok((hello, last)) => Ok(Accepted { greeted: Greeted { stream, buffer, hello }, last }),
+        Ok((hello, disk, last)) => Ok(Accepted { greeted: Greeted { stream, buffer, hello, disk }, last }),
         Err(fault) => {
             if let Some(reason) = fault.reason() {
                 refuse(&mut stream, reason).await;
@@ -148,7 +207,7 @@ async fn identify(
     stream: &mut Box<dyn Stream>,
     buffer: &mut BytesMut,
     certificate: Option<CertificateDer<'static>>,
-) -> Result<(Hello, (Role, Vec<u8>)), Fault> {
+) -> Result<(Hello, PeerDisk, (Role, Vec<u8>)), Fault> {
     let options = &core.options;
     let parsed = receive(stream, buffer).await?;
     if parsed.role != Role::Hello {
@@ -160,22 +219,24 @@ async fn identify(
     if let Some(certificate) = certificate {
         tls::expect_name(&certificate, &options.cluster, hello.from)?;
     }
-    let proves = options.secrets.is_some();
-    let own = Hello::new(&options.cluster, options.node_id, hello.from, hello.lane, core.run, proves);
-    let own = own.encode();
-    let Some(secrets) = &options.secrets else {
-        return Ok((hello, (Role::Hello, own)));
+    let greeted = Hello::new(core, hello.from, hello.lane);
+    let own = greeted.encode();
+    let terms = Terms {
+        core,
+        greetings: Greetings { dialer: &greeting, acceptor: &own },
+        disks: greeted.names_disks(&hello),
     };
+    if !terms.have_proofs() {
+        let disk = PeerDisk::new(hello.from, None);
+        return Ok((hello, disk, (Role::Hello, own)));
+    }
     send(stream, Role::Hello, 0, own.clone()).await?;
     let parsed = receive(stream, buffer).await?;
-    let greetings = Greetings { dialer: &greeting, acceptor: &own };
     if parsed.role != Role::Proof {
         return Err(Reason::Garbage.into());
     }
-    if !secrets.accept(Side::Dialer, greetings, &parsed.frame.header) {
-        return Err(Reason::Secret.into());
-    }
-    Ok((hello, (Role::Proof, secrets.prove(Side::Acceptor, greetings))))
+    let disk = terms.judge(Side::Dialer, hello.from, &parsed.frame.header)?;
+    Ok((hello, disk, (Role::Proof, terms.prove(Side::Acceptor))))
 }
 
 /// Tells a dialer that it is accepted.
@@ -185,7 +246,7 @@ pub(super) async fn welcome(accepted: Accepted) -> io::Result<Greeted> {
     Ok(greeted)
 }
 
-/// Tells a dialer why not. Best effort: the connection ends either way.
+/// Tells the other end why not. Best effort: the connection ends either way.
 pub(super) async fn refuse(stream: &mut Box<dyn Stream>, reason: Reason) {
     let _ = send(stream, Role::Refusal, reason as u8, Vec::new()).await;
     let _ = stream.shutdown().await;
@@ -209,3 +270,6 @@ async fn receive(stream: &mut Box<dyn Stream>, buffer: &mut BytesMut) -> Result<
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

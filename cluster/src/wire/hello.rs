@@ -4,12 +4,15 @@
 
 use bytes::{Buf, BufMut};
 
+use super::links::{Core, Options};
 use super::secret::NONCE_BYTES;
 use super::{Lane, PeerId, Reason};
 
 const MAGIC: &[u8; 8] = b"conclave";
 /// The oldest and the newest protocol this build speaks. From 3 on, proposals of version 3 are read.
-const VERSIONS: (u16, u16) = (2, 3);
+pub(super) const VERSIONS: (u16, u16) = (2, 3);
+/// From this version on each side names its disk, by a proof that there is with a shared secret and without.
+const DISKS_SINCE: u16 = 3;
 /// Bytes between the versions and the cluster's name.
 const FIXED_BYTES: usize = 8 + 8 + 1 + 8 + 1 + NONCE_BYTES;
 
@@ -31,9 +34,23 @@ pub(super) struct Hello {
 
 impl Hello {
     /// The nonce comes from the system and not from a seed: it must not be foreseen, and nothing else depends on it.
-    pub(super) fn new(cluster: &str, from: PeerId, to: PeerId, lane: Lane, run: u64, proves: bool) -> Self {
-        let (versions, nonce) = (VERSIONS, rand::random());
-        Self { versions, cluster: cluster.to_owned(), from, to, lane, run, proves, nonce }
+    pub(super) fn new(core: &Core, to: PeerId, lane: Lane) -> Self {
+        let Options { node_id: from, cluster, secrets, .. } = &core.options;
+        Self {
+            versions: core.versions,
+            cluster: cluster.clone(),
+            from: *from,
+            to,
+            lane,
+            run: core.run,
+            proves: secrets.is_some(),
+            nonce: rand::random(),
+        }
+    }
+
+    /// Whether both sides name their disks: the newest protocol that both speak has it so.
+    pub(super) fn names_disks(&self, other: &Self) -> bool {
+        self.versions.1.min(other.versions.1) >= DISKS_SINCE
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {
@@ -110,12 +127,17 @@ impl Hello {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use proptest::prelude::*;
 
+    use super::super::Tcp;
     use super::*;
 
     fn greeting(lane: Lane) -> Hello {
-        Hello::new("blue", 1, 2, lane, 77, false)
+        let versions = VERSIONS;
+        let (cluster, nonce) = ("blue".to_owned(), rand::random());
+        Hello { versions, cluster, from: 1, to: 2, lane, run: 77, proves: false, nonce }
     }
 
     #[test]
@@ -128,7 +150,19 @@ mod tests {
 
     #[test]
     fn every_greeting_has_a_nonce_of_its_own() {
-        assert_ne!(greeting(Lane::Bulk).nonce, greeting(Lane::Bulk).nonce);
+        let core = Core::new(Options::new(1, "blue", 1), Arc::new(Tcp));
+        let nonce = || Hello::new(&core, 2, Lane::Bulk).nonce;
+        assert_ne!(nonce(), nonce());
+    }
+
+    #[test]
+    fn disks_are_named_where_both_sides_know_how() {
+        let of = |versions| Hello { versions, ..greeting(Lane::Bulk) };
+        for (one, other, named) in
+            [((2, 2), (2, 3), false), ((2, 3), (2, 2), false), ((2, 3), (2, 3), true), ((2, 3), (3, 9), true)]
+        {
+            assert_eq!(of(one).names_disks(&of(other)), named, "{one:?} {other:?}");
+        }
     }
 
     #[test]

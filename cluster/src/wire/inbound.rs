@@ -2,20 +2,22 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::io::AsyncRead;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
-use tokio_util::task::TaskTracker;
+use tokio::time::Instant;
 
 use super::frame::{Encoded, Frame, Malformed, Outgoing, PANICKED, Parsed, Role, TOO_LARGE, encode};
 use super::frame_writer::{self, OutgoingFrame, Pulse};
 use super::handshake::Greeted;
 use super::links::Core;
+use super::peer_disk::PeerDisk;
 use super::reader::{ReadError, Reader};
-use super::{PeerId, Service};
+use super::{PeerId, Reason, Service};
 
 /// Pongs that may wait for a slow writer.
 const PONGS_MAX: usize = 8;
@@ -23,7 +25,7 @@ const PONGS_MAX: usize = 8;
 /// Serves a connection until it ends, then drops what its requests still do.
 pub(super) async fn run(core: Arc<Core>, service: Arc<dyn Service>, greeted: Greeted) {
     let limits = &core.options.limits;
-    let Greeted { stream, buffer, hello } = greeted;
+    let Greeted { stream, buffer, hello, disk } = greeted;
     let frame_bytes_max = limits.frame_bytes_max(hello.lane);
     let queue_bytes_max = limits.queue_bytes_max(hello.lane);
     let (read, write) = tokio::io::split(stream);
@@ -37,7 +39,9 @@ pub(super) async fn run(core: Arc<Core>, service: Arc<dyn Service>, greeted: Gre
         limits.silence_max(),
     )));
     let mut serving = Serving {
+        core: core.clone(),
         from: hello.from,
+        disk,
         service,
         frames,
         slots: Arc::new(Semaphore::new(limits.in_flight_max)),
@@ -45,7 +49,6 @@ pub(super) async fn run(core: Arc<Core>, service: Arc<dyn Service>, greeted: Gre
         answer_bytes: Arc::new(Semaphore::new(queue_bytes_max)),
         frame_bytes_max,
         handlers: JoinSet::new(),
-        tracker: core.tracker.clone(),
     };
     // The dialer pings, so silence means that it is gone. Only waiting for bytes counts, not waiting for handlers.
     let mut reader = Reader::new(read, buffer, frame_bytes_max, Some(limits.silence_max()), pulse);
@@ -55,30 +58,53 @@ pub(super) async fn run(core: Arc<Core>, service: Arc<dyn Service>, greeted: Gre
     };
     serving.handlers.shutdown().await;
     writer.shutdown().await;
+    let (peer, lane) = (hello.from, hello.lane.name());
     match error {
-        Some(ReadError::Malformed(error)) => {
-            tracing::warn!(peer = hello.from, lane = hello.lane.name(), %error, "peer sent a malformed frame");
+        Some(End::Read(ReadError::Malformed(error))) => {
+            tracing::warn!(peer, lane, %error, "peer sent a malformed frame");
         }
-        Some(ReadError::Io(_)) | None => {
-            tracing::debug!(peer = hello.from, lane = hello.lane.name(), "peer disconnected");
+        Some(End::Refusal(reason)) => {
+            if core.warnings.first((format!("node {peer}"), reason), Instant::now()) {
+                tracing::warn!(peer, lane, %reason, "peer refused this node");
+            }
         }
+        // Told and counted when it comes again.
+        Some(End::Disk(reason)) => tracing::debug!(peer, lane, %reason, "peer disconnected"),
+        Some(End::Read(ReadError::Io(_))) | None => tracing::debug!(peer, lane, "peer disconnected"),
     }
 }
 
-async fn read_requests<R: AsyncRead + Unpin>(reader: &mut Reader<R>, serving: &mut Serving) -> ReadError {
+/// Why nothing more is read.
+enum End {
+    Read(ReadError),
+    /// The dialer will not have this node.
+    Refusal(Reason),
+    /// The dialer turned out to have another disk than its id is bound to.
+    Disk(Reason),
+}
+
+impl From<ReadError> for End {
+    fn from(error: ReadError) -> Self {
+        Self::Read(error)
+    }
+}
+
+async fn read_requests<R: AsyncRead + Unpin>(reader: &mut Reader<R>, serving: &mut Serving) -> End {
     loop {
         let taken = match reader.next().await {
             Ok(parsed) => serving.take(parsed).await,
-            Err(error) => Err(error),
+            Err(error) => Err(error.into()),
         };
-        if let Err(error) = taken {
-            return error;
+        if let Err(end) = taken {
+            return end;
         }
     }
 }
 
 struct Serving {
+    core: Arc<Core>,
     from: PeerId,
+    disk: PeerDisk,
     service: Arc<dyn Service>,
     frames: mpsc::Sender<OutgoingFrame>,
     /// Requests at work, or answered and not yet written.
@@ -89,12 +115,12 @@ struct Serving {
     answer_bytes: Arc<Semaphore>,
     frame_bytes_max: usize,
     handlers: JoinSet<()>,
-    tracker: TaskTracker,
 }
 
 impl Serving {
-    async fn take(&mut self, parsed: Parsed) -> Result<(), ReadError> {
+    async fn take(&mut self, parsed: Parsed) -> Result<(), End> {
         while self.handlers.try_join_next().is_some() {}
+        self.disk.check(&self.core).map_err(End::Disk)?;
         match parsed.role {
             Role::Request => self.dispatch(parsed.id, parsed.frame).await,
             Role::Ping => {
@@ -103,8 +129,12 @@ impl Serving {
                 // A full queue of answers says as well that this node is alive.
                 let _ = self.frames.try_send(OutgoingFrame::uncounted(pong));
             }
+            Role::Refusal if Reason::heard(parsed.frame.kind) == Reason::Reused => {
+                self.core.told_reused.store(true, Ordering::Relaxed);
+                return Err(End::Refusal(Reason::Reused));
+            }
             Role::Hello | Role::Refusal | Role::Response | Role::Failure | Role::Pong | Role::Proof => {
-                return Err(Malformed::Role.into());
+                return Err(ReadError::from(Malformed::Role).into());
             }
         }
         Ok(())
@@ -127,7 +157,7 @@ impl Serving {
         };
         let handler = self.service.serve(self.from, request);
         let handling = answering.run(handler, request_bytes, slot);
-        self.handlers.spawn(self.tracker.track_future(handling));
+        self.handlers.spawn(self.core.tracker.track_future(handling));
     }
 }
 

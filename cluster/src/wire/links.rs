@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 use std::time::Duration;
 
 use rand::rngs::SmallRng;
@@ -14,6 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use super::handshake::{self, Fault};
 use super::heard::Heard;
+use super::hello::VERSIONS;
 use super::limits::{LINKS_MAX, LOOK_AGAIN, LOOK_WITHIN};
 use super::link::Link;
 use super::log_dedup::Warnings;
@@ -29,6 +31,8 @@ pub struct Options {
     pub node_id: PeerId,
     /// Nodes of another name are refused. At most 900 bytes.
     pub cluster: String,
+    /// The number of this node's disk, which its peers compare with what they know of its id.
+    pub storage: u128,
     /// Where all chance comes from: jitter, and the number that names this run. Another one every run, except
     /// in simulation.
     pub seed: u64,
@@ -42,9 +46,10 @@ pub struct Options {
 }
 
 impl Options {
-    /// Options without TLS or secrets, and with the usual limits.
+    /// Options with disk number 0, without TLS or secrets, and with the usual limits.
     pub fn new(node_id: PeerId, cluster: impl Into<String>, seed: u64) -> Self {
-        Self { node_id, cluster: cluster.into(), seed, tls: None, secrets: None, limits: Limits::default() }
+        let (cluster, limits) = (cluster.into(), Limits::default());
+        Self { node_id, cluster, storage: 0, seed, tls: None, secrets: None, limits }
     }
 }
 
@@ -54,10 +59,43 @@ pub(super) struct Core {
     pub(super) transport: Arc<dyn Transport>,
     /// Names this run of the node.
     pub(super) run: u64,
+    /// The oldest and the newest protocol that this node speaks.
+    pub(super) versions: (u16, u16),
+    /// Weak, because what serves may hold the links.
+    service: OnceLock<Weak<dyn Service>>,
+    /// A peer that dialed this node refused it, because its id is bound to another disk.
+    pub(super) told_reused: AtomicBool,
     pub(super) warnings: Warnings<(String, Reason)>,
     pub(super) heard: Heard,
     pub(super) tracker: TaskTracker,
     pub(super) token: CancellationToken,
+}
+
+impl Core {
+    pub(super) fn new(options: Options, transport: Arc<dyn Transport>) -> Self {
+        Self {
+            run: SmallRng::seed_from_u64(options.seed).random(),
+            versions: VERSIONS,
+            service: OnceLock::new(),
+            told_reused: AtomicBool::new(false),
+            options,
+            transport,
+            warnings: Warnings::default(),
+            heard: Heard::default(),
+            tracker: TaskTracker::new(),
+            token: CancellationToken::new(),
+        }
+    }
+
+    /// From now on this is asked which id is bound to which disk. The first one stays.
+    pub(super) fn ask(&self, service: &Arc<dyn Service>) {
+        let _ = self.service.set(Arc::downgrade(service));
+    }
+
+    /// The disk that a peer's id is bound to, if this node knows of one.
+    pub(super) fn disk_of(&self, peer: PeerId) -> Option<u128> {
+        self.service.get()?.upgrade()?.disk_of(peer)
+    }
 }
 
 /// All links of a node. Cheap to clone; the last clone to go ends all tasks.
@@ -74,22 +112,15 @@ struct Inner {
 impl Links {
     /// Starts nothing yet. A metrics recorder should be installed before.
     pub fn new(options: Options, transport: Arc<dyn Transport>) -> Self {
-        let token = CancellationToken::new();
-        let core = Arc::new(Core {
-            run: SmallRng::seed_from_u64(options.seed).random(),
-            options,
-            transport,
-            warnings: Warnings::default(),
-            heard: Heard::default(),
-            tracker: TaskTracker::new(),
-            token: token.clone(),
-        });
-        Self(Arc::new(Inner { core, links: Mutex::default(), _end: token.drop_guard() }))
+        let core = Arc::new(Core::new(options, transport));
+        let end = core.token.clone().drop_guard();
+        Self(Arc::new(Inner { core, links: Mutex::default(), _end: end }))
     }
 
     /// Accepts connections from peers and has `service` answer them, until shutdown. Returns at once.
     pub fn serve(&self, listener: Box<dyn Listener>, service: Arc<dyn Service>) {
         let core = self.0.core.clone();
+        core.ask(&service);
         let token = core.token.clone();
         let accepting = listener::accept(core, listener, service);
         self.0.core.tracker.spawn(async move {
@@ -106,6 +137,12 @@ impl Links {
     pub fn protocol(&self, peer: PeerId) -> Option<u16> {
         let links = self.links();
         Lane::ALL.iter().filter_map(|lane| links.get(&(peer, *lane))?.protocol()).min()
+    }
+
+    /// Whether a peer that dialed this node would not have it, because it knows this node's id as bound to another disk. One
+    /// that was dialed says so by [`Reason::Reused`].
+    pub fn was_told_reused(&self) -> bool {
+        self.0.core.told_reused.load(Ordering::Relaxed)
     }
 
     /// Sends a request to `peer`, reached at `address`, and waits for its answer.

@@ -21,13 +21,14 @@ const SECONDS: &str = "conclave_link_call_seconds";
 const REFUSALS: &str = "conclave_peer_refusals_total";
 
 /// Why something was refused, as the label `reason` says it.
-const REASONS: [&str; 14] = [
+const REASONS: [&str; 15] = [
     "garbage",
     "version",
     "cluster",
     "identity",
     "certificate",
     "secret",
+    "disk",
     "busy",
     "slow",
     "not_member",

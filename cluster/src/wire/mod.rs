@@ -26,6 +26,7 @@ mod links;
 mod listener;
 mod log_dedup;
 mod metrics;
+mod peer_disk;
 mod reader;
 mod secret;
 mod tls;
@@ -82,5 +83,11 @@ pub trait Service: Send + Sync + 'static {
     /// Eight bytes handed to every peer that asks whether this node is alive, about once a second.
     fn note(&self) -> u64 {
         0
+    }
+
+    /// The number of the disk that a node id is bound to, if this node knows of one. A peer that names another is refused.
+    /// Asked once a handshake, and before each frame of a peer that nothing is known of.
+    fn disk_of(&self, _peer: PeerId) -> Option<u128> {
+        None
     }
 }

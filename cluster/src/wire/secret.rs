@@ -1,7 +1,7 @@
 //! The shared secret of a cluster, and the proofs by which two nodes show each other that they have it.
 //!
-//! A proof is an HMAC-SHA-256 over both greetings as they were sent, and over the side that proves: both nonces, both
-//! ids, the cluster, the lane and the versions are in it. A proof made by one side is therefore no proof of the other
+//! A proof is an HMAC-SHA-256 over both greetings as they were sent, over the side that proves, and over the number of its
+//! disk where it names one: both nonces, both ids, the cluster, the lane and the versions are in it. A proof made by one side is therefore no proof of the other
 //! (no reflection), and one made for other greetings is none for these (no replay). The dialer proves first, so that a
 //! stranger who connects gets nothing to search the secret with.
 //!
@@ -43,13 +43,17 @@ pub(super) struct Greetings<'a> {
 
 impl Greetings<'_> {
     /// What is signed: each part says how long it is, so that no two inputs are the same bytes.
-    fn input(&self, side: Side) -> Vec<u8> {
+    fn input(&self, side: Side, disk: Option<u128>) -> Vec<u8> {
         let side = match side {
             Side::Dialer => 1,
             Side::Acceptor => 2,
         };
+        let disk = disk.map(u128::to_be_bytes);
         let mut input = Vec::with_capacity(2048);
-        for part in [CONTEXT, &[side], self.dialer, self.acceptor] {
+        for part in [CONTEXT, &[side], self.dialer, self.acceptor]
+            .into_iter()
+            .chain(disk.as_ref().map(|disk| &disk[..]))
+        {
             input.extend_from_slice(&(part.len() as u64).to_be_bytes());
             input.extend_from_slice(part);
         }
@@ -117,19 +121,25 @@ impl Secrets {
         Ok(())
     }
 
-    /// A proof for each secret: which of them the other side has is not known.
-    pub(super) fn prove(&self, side: Side, greetings: Greetings<'_>) -> Vec<u8> {
-        let input = greetings.input(side);
+    /// A proof for each secret: which of them the other side has is not known. `disk` is what the side that proves names.
+    pub(super) fn prove(&self, side: Side, greetings: Greetings<'_>, disk: Option<u128>) -> Vec<u8> {
+        let input = greetings.input(side, disk);
         let keys = self.keys.load();
         keys.iter().flat_map(|key| hmac::sign(key, &input).as_ref().to_vec()).collect()
     }
 
     /// Whether one of the proofs was made with one of the secrets. Takes the same time wherever a proof differs.
-    pub(super) fn accept(&self, side: Side, greetings: Greetings<'_>, proofs: &[u8]) -> bool {
+    pub(super) fn accept(
+        &self,
+        side: Side,
+        greetings: Greetings<'_>,
+        disk: Option<u128>,
+        proofs: &[u8],
+    ) -> bool {
         let sound = !proofs.is_empty()
             && proofs.len().is_multiple_of(PROOF_BYTES)
             && proofs.len() <= SECRETS_MAX * PROOF_BYTES;
-        let input = greetings.input(side);
+        let input = greetings.input(side, disk);
         sound
             && self
                 .keys
@@ -182,8 +192,8 @@ mod tests {
     }
 
     fn understood(prover: &str, judge: &str) -> bool {
-        let proofs = secrets(prover).prove(Side::Dialer, GREETINGS);
-        secrets(judge).accept(Side::Dialer, GREETINGS, &proofs)
+        let proofs = secrets(prover).prove(Side::Dialer, GREETINGS, None);
+        secrets(judge).accept(Side::Dialer, GREETINGS, None, &proofs)
     }
 
     #[test]
@@ -199,33 +209,45 @@ mod tests {
     #[test]
     fn a_proof_of_one_side_is_none_of_the_other() {
         let secrets = secrets(OLD);
-        let proofs = secrets.prove(Side::Acceptor, GREETINGS);
-        assert!(secrets.accept(Side::Acceptor, GREETINGS, &proofs));
-        assert!(!secrets.accept(Side::Dialer, GREETINGS, &proofs));
+        let proofs = secrets.prove(Side::Acceptor, GREETINGS, None);
+        assert!(secrets.accept(Side::Acceptor, GREETINGS, None, &proofs));
+        assert!(!secrets.accept(Side::Dialer, GREETINGS, None, &proofs));
     }
 
     #[test]
     fn a_proof_holds_for_its_own_greetings_only() {
         let secrets = secrets(OLD);
-        let proofs = secrets.prove(Side::Dialer, GREETINGS);
+        let proofs = secrets.prove(Side::Dialer, GREETINGS, None);
         let shifted = Greetings { dialer: b"dialera", acceptor: b"cceptor" };
         let swapped = Greetings { dialer: GREETINGS.acceptor, acceptor: GREETINGS.dialer };
         for other in [shifted, swapped, Greetings { acceptor: b"acceptos", ..GREETINGS }] {
-            assert!(!secrets.accept(Side::Dialer, other, &proofs));
+            assert!(!secrets.accept(Side::Dialer, other, None, &proofs));
         }
     }
 
     #[test]
     fn what_is_no_proof_is_not_accepted() {
         let secrets = secrets(OLD);
-        let good = secrets.prove(Side::Dialer, GREETINGS);
+        let good = secrets.prove(Side::Dialer, GREETINGS, None);
         for bad in [&[][..], &good[..31], &[good.clone(), vec![0]].concat(), &good.repeat(3), &[0; 32]] {
-            assert!(!secrets.accept(Side::Dialer, GREETINGS, bad), "{} bytes", bad.len());
+            assert!(!secrets.accept(Side::Dialer, GREETINGS, None, bad), "{} bytes", bad.len());
         }
         for bit in 0..good.len() * 8 {
             let mut flipped = good.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            assert!(!secrets.accept(Side::Dialer, GREETINGS, &flipped));
+            assert!(!secrets.accept(Side::Dialer, GREETINGS, None, &flipped));
+        }
+    }
+
+    #[test]
+    fn a_proof_holds_for_the_disk_that_it_names_only() {
+        let secrets = secrets(OLD);
+        for named in [None, Some(0), Some(7)] {
+            let proofs = secrets.prove(Side::Dialer, GREETINGS, named);
+            for other in [None, Some(0), Some(7)] {
+                let accepted = secrets.accept(Side::Dialer, GREETINGS, other, &proofs);
+                assert_eq!(accepted, other == named, "{named:?} {other:?}");
+            }
         }
     }
 
@@ -246,8 +268,8 @@ mod tests {
         let node = Secrets::from_file(&path).unwrap();
         let clone = node.clone();
         let accepts = |text: &str| {
-            let proofs = secrets(text).prove(Side::Dialer, GREETINGS);
-            clone.accept(Side::Dialer, GREETINGS, &proofs)
+            let proofs = secrets(text).prove(Side::Dialer, GREETINGS, None);
+            clone.accept(Side::Dialer, GREETINGS, None, &proofs)
         };
         assert!(accepts(OLD) && !accepts(NEW));
         std::fs::write(&path, NEW).unwrap();

@@ -4,6 +4,7 @@
 mod bounds;
 mod calls;
 mod certificates;
+mod disks;
 mod faults;
 mod logs;
 mod meters;

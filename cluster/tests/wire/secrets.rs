@@ -129,8 +129,11 @@ async fn a_stranger_hears_a_greeting_and_no_proof() {
     let node = Node::start(with(1, OLD), echo()).await;
     let [greeting, proof] = recorded(&node, with(2, OLD)).await;
     assert_eq!((greeting[ROLE], proof[ROLE]), (HELLO, PROOF));
-    let guesses = [vec![0; 32], vec![0xff; 64], vec![], vec![0; 96], proof[24..].to_vec()];
+    // A proof begins with the number of the sender's disk.
+    let disk = &proof[24..40];
+    let guesses = [vec![0; 32], vec![0xff; 64], vec![], vec![0; 96], proof[40..].to_vec()];
     for guess in guesses {
+        let guess = [disk, &guess].concat();
         let mut stream = TcpStream::connect(&node.address).await.unwrap();
         stream.write_all(&greeting).await.unwrap();
         assert_eq!(frame(&mut stream).await.unwrap()[ROLE], HELLO);

@@ -108,9 +108,30 @@ async fn a_frame_with_a_flipped_bit_ends_the_connection() {
 #[tokio::test]
 async fn an_unknown_version_is_refused() {
     let node = Node::start(options(1), echo()).await;
-    for versions in [(1, 1), (3, 4)] {
+    for versions in [(1, 1), (4, 5)] {
         assert_eq!(send(&node, &hello(versions, 9, 1, "blue")).await, refusal(Reason::Version));
     }
+}
+
+#[tokio::test]
+async fn a_greeting_of_version_3_is_followed_by_the_numbers_of_the_disks() {
+    let disk = 0x0102_0304_0506_0708_090a_0b0c_0d0e_0f10;
+    let node = Node::start(Options { storage: disk, ..options(1) }, echo()).await;
+    for (header, answer) in [
+        (&[7; 16][..], frame(7, &disk.to_be_bytes())),
+        (&[7; 15], refusal(Reason::Garbage)),
+        (&[7; 48], refusal(Reason::Garbage)),
+    ] {
+        let mut stream = TcpStream::connect(&node.address).await.unwrap();
+        stream.write_all(&[hello((2, 3), 9, 1, "blue"), frame(7, header)].concat()).await.unwrap();
+        let mut greeting = vec![0; hello((2, 3), 9, 1, "blue").len()];
+        stream.read_exact(&mut greeting).await.unwrap();
+        assert_eq!((greeting[9], &greeting[24..36]), (0, &b"conclave\0\x02\0\x03"[..]));
+        let mut proof = vec![0; answer.len()];
+        stream.read_exact(&mut proof).await.unwrap();
+        assert_eq!(proof, answer, "{} bytes", header.len());
+    }
+    still_serves(&node).await;
 }
 
 #[tokio::test]

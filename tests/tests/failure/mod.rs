@@ -17,6 +17,7 @@ mod killed_sockets;
 mod leader_killed;
 mod lost_disk;
 mod membership;
+mod old_machine;
 mod overload;
 mod partition;
 mod ports;

@@ -23,8 +23,8 @@ const VERSION: u8 = 2;
 /// Bytes of the checksum, CRC-32C, that ends it.
 const CHECKSUM_BYTES: usize = 4;
 
-/// The storage number of a directory, and whether it was drawn just now.
-pub(super) fn open(dir: &Path, node: u64, cluster: &str) -> Result<(u128, bool), Error> {
+/// The storage number of a directory, which is drawn if there is none yet.
+pub(super) fn open(dir: &Path, node: u64, cluster: &str) -> Result<u128, Error> {
     let path = dir.join("identity");
     let bytes = match fs::read(&path) {
         Ok(bytes) => bytes,
@@ -32,7 +32,7 @@ pub(super) fn open(dir: &Path, node: u64, cluster: &str) -> Result<(u128, bool),
             let identity =
                 Identity { version: VERSION, node, cluster: cluster.to_owned(), storage: rand::random() };
             write(dir, &path, &encode(&identity)).map_err(io_error(&path))?;
-            return Ok((identity.storage, true));
+            return Ok(identity.storage);
         }
         Err(error) => return Err(io_error(&path)(error)),
     };
@@ -46,7 +46,7 @@ pub(super) fn open(dir: &Path, node: u64, cluster: &str) -> Result<(u128, bool),
             wanted_cluster: cluster.to_owned(),
         });
     }
-    Ok((identity.storage, false))
+    Ok(identity.storage)
 }
 
 fn encode(identity: &Identity) -> Vec<u8> {

@@ -154,13 +154,13 @@ fn refuse_in_use(dir: &Path) -> Result<(), Error> {
 pub fn open(dir: &Path, node_id: u64, cluster: &str) -> Result<Disk, Error> {
     private::root(dir).map_err(io_error(dir))?;
     refuse_in_use(dir)?;
-    let (storage, fresh) = identity::open(dir, node_id, cluster)?;
+    let storage = identity::open(dir, node_id, cluster)?;
     let disposal = deferred_delete::Disposal::start().map_err(io_error(dir))?;
     private::directory(&dir.join("log")).map_err(io_error(dir))?;
     private::directory(&dir.join("snapshot")).map_err(io_error(dir))?;
     let log = log::FileLog::open(&dir.join("log"), disposal.clone())?;
     let snapshots = snapshot::FileSnapshots::open(&dir.join("snapshot"), disposal)?;
-    Ok(Disk { storage, fresh, log: Box::new(log), snapshots: Arc::new(snapshots) })
+    Ok(Disk { storage, log: Box::new(log), snapshots: Arc::new(snapshots) })
 }
 
 #[cfg(test)]
@@ -235,7 +235,7 @@ mod tests {
             assert!(matches!(error, Error::Damaged { .. }), "{bytes:?}: {error}");
         }
         fs::write(&path, &whole).unwrap();
-        assert!(!opened(dir.path()).unwrap().fresh);
+        opened(dir.path()).unwrap();
     }
 
     #[test]

@@ -32,7 +32,6 @@ struct Inner {
     /// Whether a vote of the last term is lost with every run.
     forgets: bool,
     storage: u128,
-    opened: bool,
     written: Contents,
     durable: Contents,
     /// What is written and not durable, oldest first.
@@ -55,7 +54,6 @@ impl Platter {
             rng,
             lies: false,
             forgets: false,
-            opened: false,
             written: Contents::default(),
             durable: Contents::default(),
             unflushed: VecDeque::new(),
@@ -76,14 +74,12 @@ impl Platter {
     /// Hands the disk to a new run of its node, within that node's runtime.
     pub(crate) fn open(&self) -> Disk {
         let mut inner = self.lock();
-        let fresh = !std::mem::replace(&mut inner.opened, true);
         let newest = inner.snapshots.iter().max_by_key(|stored| stored.meta.last).cloned();
         inner.snapshots.retain(|stored| newest.as_ref().is_some_and(|newest| Arc::ptr_eq(stored, newest)));
         let (flushes, queue) = mpsc::unbounded_channel();
         tokio::spawn(flush_in_order(self.clone(), queue));
         Disk {
             storage: inner.storage,
-            fresh,
             log: Box::new(SimLog { platter: self.clone(), flushes }),
             snapshots: Arc::new(SimSnapshots {
                 platter: self.clone(),
