@@ -5,6 +5,7 @@ use std::time::Duration;
 use conclave_tests::cluster::Cluster;
 use conclave_tests::events::Events;
 use conclave_tests::http::{Api, Reply};
+use conclave_tests::raw::Raw;
 use conclave_tests::relay::{peer_id, poll, signal, word};
 use conclave_tests::shared;
 use conclave_tests::socket::Socket;
@@ -31,6 +32,23 @@ async fn a_history_that_is_not_there_is_not_recovered() {
     let call = node.get(&format!("/api/v1/events?room={}", word("room"))).header("last-event-id", "7:3");
     let mut stream = call.open().await.expect("a stream");
     assert_eq!(stream.expect("welcome").await.data["recovered"], false);
+}
+
+#[tokio::test]
+async fn a_stream_over_http_1_0_is_as_long_as_its_connection() {
+    let mut cluster = Cluster::builder().nodes(1).start().await;
+    let mut connection = Raw::open(&cluster.api(1)).await;
+    connection.send("GET /api/v1/events?room=lobby HTTP/1.0\r\nHost: node\r\n\r\n").await;
+    let begun = connection.until("event: welcome\n").await;
+    let (head, body) = begun.split_once("\r\n\r\n").expect("a head before the body");
+    let head = head.to_ascii_lowercase();
+    assert!(head.starts_with("http/1.0 200 ok\r\n"), "{head}");
+    assert!(!head.contains("transfer-encoding") && !head.contains("content-length"), "{head}");
+    assert!(!head.contains("keep-alive"), "{head}");
+    assert!(body.starts_with("retry: "), "nothing but events: {body:?}");
+    let (code, rest) = join(cluster.terminate(1), connection.rest()).await;
+    assert_eq!(code, Some(0));
+    assert!(rest.contains("event: drain\n") && rest.ends_with("\n\n"), "{rest:?}");
 }
 
 #[tokio::test]

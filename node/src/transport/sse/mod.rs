@@ -11,8 +11,8 @@ mod stream;
 
 use std::time::Duration;
 
-use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use actix_web::http::{ConnectionType, StatusCode, Version};
 use actix_web::{HttpRequest, HttpResponse};
 
 use crate::access::Scope;
@@ -58,6 +58,12 @@ pub(crate) async fn get(ctx: Context) -> Result<HttpResponse, Error> {
     };
     let feed = Feed::new(ctx.shared.services.clone(), source, credential, pass, ctx.closed()).await?;
     let mut response = HttpResponse::build(StatusCode::OK).streaming(feed.into_stream());
+    if ctx.request.version() < Version::HTTP_11 {
+        // Who speaks HTTP/1.0 may not know the chunked coding (RFC 9112, section 6.1): the stream is as long as the connection.
+        let head = response.head_mut();
+        head.no_chunking(true);
+        head.set_connection_type(ConnectionType::Close);
+    }
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
     // Proxies of one kind gather answers unless told otherwise.
