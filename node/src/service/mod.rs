@@ -5,11 +5,12 @@
 //! and [`Error`] why it was not. [`signaling`] and [`peer_claim`] are what peers do with one another: invite codes, signals,
 //! and who holds a peer id; [`room_format`] is what a room's members are called, [`transfer_keep_alive`] how a transfer lives
 //! on while it is polled, and [`tickets`] stand for credentials. [`storage_keys`] is how the words of requests become storage
-//! keys, [`name_lengths`] how long they may be. [`node_lease`], [`nodes`] and [`readiness`] are about this node among the
-//! others.
+//! keys, [`name_lengths`] how long they may be. [`node_lease`], [`endings`], [`nodes`] and [`readiness`] are about this node
+//! among the others.
 
 mod caller;
 mod charging;
+pub mod endings;
 mod error;
 pub mod name_lengths;
 pub mod node_lease;

@@ -1,4 +1,5 @@
-//! Keeps this run's lease: while it lives, everything that is attached here counts as attached.
+//! Keeps this run's lease: while it lives, everything that is attached here counts as attached. What ends before it is told
+//! to the cluster, by [`LeaseKeeper::end`].
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError};
@@ -12,6 +13,8 @@ use conclave_cluster::{Cluster, Draft, Error};
 use futures_util::{StreamExt as _, stream};
 use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
+
+use super::endings::{Ending, Endings};
 
 /// How long the lease is.
 const TTL: Duration = Duration::from_secs(10);
@@ -35,17 +38,46 @@ pub trait Sockets {
 pub struct LeaseKeeper(Arc<Inner>);
 
 struct Inner {
-    incarnation: Incarnation,
     cluster: Cluster,
-    /// When the last renewal that came back was sent. Held while one is under way, so that a crowd of newcomers waits
-    /// for one renewal together.
-    renewed: Mutex<Option<Instant>>,
-    /// The same instant, to be looked at without waiting. A std mutex: nothing awaits while it is held.
-    certain: std::sync::Mutex<Option<Instant>>,
+    /// What ended here and was not heard, and the incarnation by which things are attached.
+    endings: Endings,
+    /// The last renewal that came back. Held while one is under way, so that a crowd of newcomers waits for one renewal
+    /// together.
+    renewed: Mutex<Option<Renewal>>,
+    /// The same, to be looked at without waiting. A std mutex: nothing awaits while it is held.
+    certain: std::sync::Mutex<Option<Renewal>>,
     /// Counts the times that the lease may have lapsed although sockets are here.
     lapses: watch::Sender<u64>,
     /// Whoever is attached here beside the sockets.
     guests: AtomicUsize,
+}
+
+/// A renewal that came back.
+#[derive(Debug, Clone, Copy)]
+struct Renewal {
+    incarnation: Incarnation,
+    sent: Instant,
+}
+
+/// Has what was begun ended, unless it is settled before this is dropped.
+pub struct Unsettled {
+    keeper: LeaseKeeper,
+    ending: Option<Ending>,
+}
+
+impl Unsettled {
+    /// It stands, or nothing was begun.
+    pub fn settle(mut self) {
+        self.ending = None;
+    }
+}
+
+impl Drop for Unsettled {
+    fn drop(&mut self) {
+        if let Some(ending) = self.ending.take() {
+            self.keeper.0.endings.keep(ending);
+        }
+    }
 }
 
 /// Somebody for whom the lease is kept until this is dropped.
@@ -60,11 +92,11 @@ impl Drop for LeaseGuard {
 impl LeaseKeeper {
     /// A keeper of a lease that nobody needs yet.
     pub fn new(cluster: Cluster) -> Self {
-        let incarnation = Incarnation { node: cluster.node_id(), run: rand::random() };
+        let endings = Endings::new(cluster.node_id());
         let (lapses, guests) = (watch::Sender::new(0), AtomicUsize::new(0));
         Self(Arc::new(Inner {
-            incarnation,
             cluster,
+            endings,
             renewed: Mutex::default(),
             certain: Default::default(),
             lapses,
@@ -84,17 +116,38 @@ impl LeaseKeeper {
     /// If the lease cannot be renewed now.
     pub async fn attachment(&self, connection: u64) -> Result<Attachment, Error> {
         let mut renewed = self.0.renewed.lock().await;
-        if !renewed.is_some_and(|at| at.elapsed() < PERIOD + Duration::from_secs(1)) {
-            self.renew(&mut renewed).await?;
-        }
-        Ok(Attachment { incarnation: self.0.incarnation, connection })
+        let incarnation = self.0.endings.incarnation();
+        let fresh = |last: &Renewal| {
+            last.incarnation == incarnation && last.sent.elapsed() < PERIOD + Duration::from_secs(1)
+        };
+        let Renewal { incarnation, .. } = match renewed.filter(fresh) {
+            Some(last) => last,
+            None => self.renew(&mut renewed).await?,
+        };
+        Ok(Attachment { incarnation, connection })
     }
 
-    /// Whether the lease surely lives. A node that was cut off or stood still may know nothing of its end, nor of what
-    /// was handed out elsewhere since; its own clock tells that it may have.
-    pub fn is_certain(&self) -> bool {
+    /// Whether the lease of what is attached so surely lives. A node that was cut off or stood still may know nothing of
+    /// its end, nor of what was handed out elsewhere since; its own clock tells that it may have.
+    pub fn is_certain(&self, at: &Attachment) -> bool {
         let certain = self.0.certain.lock().unwrap_or_else(PoisonError::into_inner);
-        certain.is_some_and(|at| at.elapsed() < TTL)
+        certain.is_some_and(|last| last.incarnation == at.incarnation && last.sent.elapsed() < TTL)
+    }
+
+    /// Ends what was attached here. What the cluster does not answer now is kept, and proposed until it does.
+    ///
+    /// # Errors
+    /// The cluster's, if not all of it is done yet.
+    pub async fn end(&self, mut ending: Ending) -> Result<(), Error> {
+        let ended = ending.attempt(&async |op| self.0.cluster.propose(Draft::of(op)).await).await;
+        self.0.endings.keep(ending);
+        ended
+    }
+
+    /// For something that is about to be attached here: `ending` ends it, if it comes to nothing and it is not known
+    /// whether the cluster knows of it.
+    pub fn unsettled(&self, ending: Ending) -> Unsettled {
+        Unsettled { keeper: self.clone(), ending: Some(ending) }
     }
 
     /// Rings when whatever was attached here may count as detached: attach it anew.
@@ -102,12 +155,20 @@ impl LeaseKeeper {
         self.0.lapses.subscribe()
     }
 
-    /// Renews the lease while there are sockets or guests. Runs until dropped.
+    /// Renews the lease while there are sockets or guests, and has told what was not heard. Runs until dropped.
     pub async fn run(self, sockets: impl Sockets) {
+        let propose = async |op| self.0.cluster.propose(Draft::of(op)).await;
+        tokio::join!(self.renew_in_time(sockets), self.0.endings.run(propose));
+    }
+
+    async fn renew_in_time(&self, sockets: impl Sockets) {
         let mut ticks = tokio::time::interval(PERIOD);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            ticks.tick().await;
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = self.0.endings.replaced() => {}
+            }
             if sockets.count() == 0 && self.0.guests.load(Ordering::Relaxed) == 0 {
                 continue;
             }
@@ -137,33 +198,34 @@ impl LeaseKeeper {
 
     /// Ends the lease: everything that is attached here counts as detached at once.
     pub async fn leave(&self) {
-        let op = Op::Incarnation(incarnation::Op::Leave { incarnation: self.0.incarnation });
-        if self.0.renewed.lock().await.take().is_some()
-            && let Err(error) = self.0.cluster.propose(Draft::of(op)).await
-        {
+        let Some(Renewal { incarnation, .. }) = self.0.renewed.lock().await.take() else { return };
+        let op = Op::Incarnation(incarnation::Op::Leave { incarnation });
+        if let Err(error) = self.0.cluster.propose(Draft::of(op)).await {
             tracing::debug!(%error, "the lease of this node's sockets runs out by itself");
         }
     }
 
-    async fn renew(&self, renewed: &mut Option<Instant>) -> Result<(), Error> {
-        let sent = Instant::now();
+    async fn renew(&self, renewed: &mut Option<Renewal>) -> Result<Renewal, Error> {
+        let renewal = Renewal { incarnation: self.0.endings.incarnation(), sent: Instant::now() };
         let ttl_ms = u32::try_from(TTL.as_millis()).unwrap_or(u32::MAX);
-        let op = Op::Incarnation(incarnation::Op::Renew { incarnation: self.0.incarnation, ttl_ms });
+        let op = Op::Incarnation(incarnation::Op::Renew { incarnation: renewal.incarnation, ttl_ms });
         let answer = self.0.cluster.propose(Draft::of(op)).await?;
         if answer.outcome.is_err() {
             return Err(Error::Overloaded);
         }
-        // By the cluster's clock the lease may have lapsed if more than its length passed between two that came back.
-        let lapsed = renewed.is_some_and(|last| last.elapsed() >= TTL);
+        // By the cluster's clock the lease may have lapsed if more than its length passed between two that came back. An
+        // incarnation that was replaced does for certain.
+        let lapsed =
+            renewed.is_some_and(|last| last.incarnation != renewal.incarnation || last.sent.elapsed() >= TTL);
         if lapsed {
             // What was handed out meanwhile is seen here before anything is pushed again.
             self.0.cluster.read_linearizable(()).await?;
         }
-        *self.0.certain.lock().unwrap_or_else(PoisonError::into_inner) = Some(sent);
-        *renewed = Some(sent);
+        *self.0.certain.lock().unwrap_or_else(PoisonError::into_inner) = Some(renewal);
+        *renewed = Some(renewal);
         if lapsed {
             self.0.lapses.send_modify(|count| *count += 1);
         }
-        Ok(())
+        Ok(renewal)
     }
 }

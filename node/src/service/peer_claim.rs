@@ -21,7 +21,8 @@ pub struct Claim {
     pub mailbox: StateKey,
     /// The session that holds it, which may go on elsewhere.
     pub session: Key,
-    /// The connection that it is pushed to now.
+    /// The connection that it is pushed to now. Its number is the claim's own, so that what ends this claim, whenever the
+    /// cluster hears it, ends no later one.
     pub at: Attachment,
     /// Milliseconds for which it stays the session's after the connection is lost.
     pub lease_ms: u32,

@@ -18,6 +18,7 @@ mod leader_killed;
 mod lost_disk;
 mod membership;
 mod old_machine;
+mod outage;
 mod overload;
 mod partition;
 mod ports;

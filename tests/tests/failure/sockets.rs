@@ -194,6 +194,40 @@ async fn a_stolen_session_id_is_worth_nothing_and_a_revoked_token_no_longer() {
 }
 
 #[tokio::test]
+async fn a_join_that_the_node_has_no_room_for_leaves_all_as_it_was() {
+    // The session of each socket and the room of the first.
+    let cluster = Cluster::builder().unmetered().set("limits.sessions_max", "4").start().await;
+    let followers = cluster.followers().await;
+    let (full, other) = (cluster.api(followers[0]), cluster.api(followers[1]));
+    let (own, wanted) = (word("room"), word("room"));
+    let mut member = Socket::open(&full).await;
+    member.ok(json!({"op": "join", "room": own})).await;
+    let mut newcomer = Socket::open(&full).await;
+    newcomer.ok(json!({"op": "hello"})).await;
+    let mut third = Socket::open(&full).await;
+    third.ok(json!({"op": "hello"})).await;
+
+    member.refused(json!({"op": "join", "room": wanted}), "overloaded").await;
+    newcomer.refused(json!({"op": "join", "room": wanted}), "overloaded").await;
+    let mut far = Socket::open(&other).await;
+    far.ok(json!({"op": "join", "room": wanted})).await;
+    eventually(PATIENCE, "whoever was refused is no member", async || {
+        let members = far.ok(json!({"op": "members"})).await["members"].clone();
+        (members.as_array().map(Vec::len) == Some(1)).then_some(())
+    })
+    .await;
+    let mut listener = Socket::open(&other).await;
+    listener.ok(json!({"op": "join", "room": own})).await;
+    assert_eq!(member.push("join").await["room"], own, "it hears of its own room");
+    member.ok(json!({"op": "publish", "data": 1})).await;
+    assert_eq!(listener.push("message").await["data"], 1);
+    member.refused(json!({"op": "join", "room": ""}), "missing_fields").await;
+    member.refused(json!({"op": "join", "room": "x".repeat(129)}), "invalid_input").await;
+    member.ok(json!({"op": "publish", "data": 2})).await;
+    assert_eq!(listener.push("message").await["data"], 2);
+}
+
+#[tokio::test]
 async fn what_was_attached_to_a_node_that_was_frozen_is_attached_anew() {
     let mut cluster = Cluster::builder().unmetered().start().await;
     let followers = cluster.followers().await;

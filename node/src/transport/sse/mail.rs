@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use conclave_cluster::Draft;
+use conclave_cluster::Error as Unanswered;
 use conclave_cluster::state::mailbox::Message;
 use conclave_cluster::state::query::{self, Page};
 use serde_json::json;
@@ -15,9 +15,10 @@ use super::frame::Frames;
 use crate::access::Credential;
 use crate::access::tier_limits::millis;
 use crate::actors::StateKey;
+use crate::service::endings::Ending;
 use crate::service::node_lease::LeaseGuard;
 use crate::service::peer_claim::{Claim, Location};
-use crate::service::{Caller, Services, signaling, storage_keys};
+use crate::service::{self, Caller, Services, signaling, storage_keys};
 use crate::transport::request::error::{Code, Error, Extra};
 
 /// Signals of one write, and their bytes.
@@ -40,6 +41,8 @@ pub(crate) struct Reader {
     secret: String,
     /// The last signal that was sent, or said to have arrived.
     sent: u64,
+    /// Whether the claim stands, or may.
+    held: bool,
     _guest: LeaseGuard,
 }
 
@@ -64,8 +67,10 @@ impl Reader {
         let lease_ms = millis(services.terms.lease).min(LEASE_MS);
         let sent = known.map_or(0, |(_, seq)| seq);
         let claim = Claim { mailbox: storage_keys::mailbox(&peer), session, at, lease_ms };
-        let reader = Self { services, caller, peer, claim, secret, sent, _guest: guest };
-        if !claim.take(&reader.services, &reader.caller, !credential.is_anonymous()).await? {
+        let mut reader = Self { services, caller, peer, claim, secret, sent, held: true, _guest: guest };
+        let taken = claim.take(&reader.services, &reader.caller, !credential.is_anonymous()).await;
+        reader.held = matches!(taken, Ok(true) | Err(service::Error::Cluster(Unanswered::NoLeader)));
+        if !taken? {
             // If it is held by a stream that ended, so much later it is free at the latest.
             let wait = Extra::RetryAfter(u64::from(LEASE_MS).div_ceil(1000));
             return Err(Error::from(Code::PeerInUse).with(wait));
@@ -80,7 +85,12 @@ impl Reader {
     }
 
     /// This node's lease may have lapsed, and the claim with it. False: somebody else holds the peer id now.
-    pub(crate) async fn attach_anew(&self) -> bool {
+    pub(crate) async fn attach_anew(&mut self) -> bool {
+        // The incarnation may be another one.
+        match self.services.lease.attachment(self.claim.at.connection).await {
+            Ok(at) => self.claim.at = at,
+            Err(_) => return false,
+        }
         matches!(self.claim.take(&self.services, &self.caller, false).await, Ok(true))
     }
 
@@ -95,7 +105,7 @@ impl Reader {
 
     /// Adds what waits and was not sent. False: the mailbox is somebody else's now.
     pub(crate) fn read(&mut self, frames: &mut Frames) -> bool {
-        if !self.services.lease.is_certain() {
+        if !self.services.lease.is_certain(&self.claim.at) {
             // The claim is attached anew before anything is sent.
             return true;
         }
@@ -125,14 +135,15 @@ impl Reader {
 impl Drop for Reader {
     fn drop(&mut self) {
         // A node that goes away ends the lease of all its streams and sockets at once.
-        if self.services.is_draining() {
+        if self.services.is_draining() || !self.held {
             return;
         }
-        let (cluster, op) = (self.services.cluster.clone(), self.claim.detach());
+        let lease = self.services.lease.clone();
+        let ending = Ending::new(self.claim.at.incarnation, vec![self.claim.detach()]);
         // Nobody waits for it.
         actix_web::rt::spawn(async move {
-            if cluster.propose(Draft::of(op)).await.is_err() {
-                tracing::debug!("a stream was let go without the cluster hearing of it");
+            if let Err(error) = lease.end(ending).await {
+                tracing::debug!(%error, "a stream was let go, and the cluster hears of it later");
             }
         });
     }

@@ -39,6 +39,7 @@ pub(crate) async fn get(ctx: Context) -> Result<HttpResponse, Error> {
         return Err(Code::Forbidden.into());
     }
     let resume = last_event_id(&ctx.request)?;
+    let lapses = ctx.shared.services.lease.lapses();
     let source = match (param(&ctx.request, "room")?, param(&ctx.request, "peerId")?) {
         (Some(room), None) if (1..=ROOM_CHARS_MAX).contains(&chars(&room)) => {
             if !credential.may_join(&room) {
@@ -56,7 +57,7 @@ pub(crate) async fn get(ctx: Context) -> Result<HttpResponse, Error> {
         }
         _ => return Err(Code::InvalidInput.into()),
     };
-    let feed = Feed::new(ctx.shared.services.clone(), source, credential, pass, ctx.closed()).await?;
+    let feed = Feed::new(ctx.shared.services.clone(), source, credential, pass, lapses, ctx.closed()).await?;
     let mut response = HttpResponse::build(StatusCode::OK).streaming(feed.into_stream());
     if ctx.request.version() < Version::HTTP_11 {
         // Who speaks HTTP/1.0 may not know the chunked coding (RFC 9112, section 6.1): the stream is as long as the connection.

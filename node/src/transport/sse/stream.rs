@@ -91,17 +91,17 @@ enum Stage {
 }
 
 impl Feed {
-    /// Registers the watcher: what changes from now on is not missed.
+    /// Registers the watcher: what changes from now on is not missed. `lapses` are those since before anything was claimed.
     pub(crate) async fn new(
         services: Arc<Services>,
         source: Source,
         credential: Credential,
         pass: ConnectionPermit,
+        lapses: watch::Receiver<u64>,
         closed: Option<Closed>,
     ) -> Result<Self, Error> {
         let watch = services.registry.watch(source.target()).await?;
         let revocations = services.auth.changes();
-        let lapses = services.lease.lapses();
         let heartbeat = Instant::now() + HEARTBEAT;
         Ok(Self {
             services,
@@ -184,7 +184,7 @@ impl Feed {
                 self.watch = self.services.registry.watch(self.source.target()).await.ok()?;
                 Some(true)
             }
-            Ok(Woken::Lapsed) => match &self.source {
+            Ok(Woken::Lapsed) => match &mut self.source {
                 Source::Room(_) => Some(true),
                 Source::Mail(reader) => reader.attach_anew().await.then_some(true),
             },

@@ -284,9 +284,12 @@ async fn hello(
 
 /// Ends the session for good: nothing that it held is kept for a return. Then the connection closes.
 async fn bye(session: &mut Session, id: &Id) -> Result<Option<Writer>, Code> {
-    // If the cluster does not hear it, closing the connection in good order still frees what can be.
-    session.close().await?;
-    session.say(Some(Frame::Text(Writer::ok(id).done())));
+    // What the cluster does not hear now it hears later: there is nothing to go on with.
+    let text = match session.close().await {
+        Ok(()) => Writer::ok(id).done(),
+        Err(code) => json::error(id, code),
+    };
+    session.say(Some(Frame::Text(text)));
     session.end(Reason::from(Close::NORMAL));
     Ok(None)
 }

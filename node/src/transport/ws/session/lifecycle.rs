@@ -6,17 +6,18 @@ use conclave_cluster::state::command::Op;
 use conclave_cluster::state::id::{Domain, Key};
 use conclave_cluster::state::incarnation::Attachment;
 use conclave_cluster::state::outcome::{Outcome, Refusal};
-use conclave_cluster::state::{query, room, socket};
+use conclave_cluster::state::{query, socket};
 use futures_util::stream::FuturesOrdered;
 use tokio::time::Instant;
 
 use super::super::close::{Code as Close, Reason};
 use super::super::operations::Code;
-use super::{Session, room_membership};
+use super::Session;
 use crate::access::tier_limits::millis;
 use crate::actors::{StateKey, Watch};
+use crate::service::endings::Ending;
 use crate::service::room_format::public_name;
-use crate::service::{signaling, storage_keys};
+use crate::service::storage_keys;
 
 /// Who this is.
 pub(in crate::transport::ws) struct Identity {
@@ -44,7 +45,8 @@ impl Session {
         let bell = self.bell(key).await?;
         let subject = self.context.credential.subject;
         let action = socket::Action::Open { subject, at, lease_ms: self.lease_ms() };
-        match self.propose(Op::Socket(socket::Op { key, action })).await? {
+        let close = socket::Action::Close { connection: at.connection };
+        match self.begin(key, at, action, close).await? {
             Ok(Outcome::Socket(socket::Outcome::Opened)) => {
                 self.take_place(key, at, bell).await?;
                 Ok(true)
@@ -63,14 +65,37 @@ impl Session {
         let bell = self.bell(key).await?;
         let subject = self.context.credential.subject;
         let action = socket::Action::Resume { subject, at, lease_ms: self.lease_ms() };
-        match self.propose(Op::Socket(socket::Op { key, action })).await? {
+        let detach = socket::Action::Detach { connection: at.connection };
+        match self.begin(key, at, action, detach).await? {
             Ok(Outcome::Socket(socket::Outcome::Resumed { room, peer })) => {
                 self.take_place(key, at, bell).await?;
+                self.returns = true;
                 Ok(Some((room, peer)))
             }
             Err(Refusal::Socket(socket::Refusal::Unknown)) => Ok(None),
             Ok(_) | Err(_) => Err(Code::Internal),
         }
+    }
+
+    /// Opens or resumes a session. `end` undoes it, if it is done and comes to nothing here: before the next one begins, or
+    /// with the connection.
+    async fn begin(
+        &mut self,
+        key: Key,
+        at: Attachment,
+        action: socket::Action,
+        end: socket::Action,
+    ) -> Result<Result<Outcome, Refusal>, Code> {
+        if let Some((_, op)) = &self.stray {
+            let _ = self.propose(op.clone()).await?;
+        }
+        self.stray = Some((at.incarnation, Op::Socket(socket::Op { key, action: end })));
+        let begun = self.propose(Op::Socket(socket::Op { key, action })).await;
+        // What was refused was not done.
+        if !matches!(begun, Ok(Ok(_)) | Err(Code::NoLeader)) {
+            self.stray = None;
+        }
+        begun
     }
 
     async fn bell(&self, key: Key) -> Result<Watch, Code> {
@@ -84,6 +109,7 @@ impl Session {
         let (numbering, mark) = view.map_or((at.connection, None), |view| (view.numbering, view.mark));
         self.entry.note_session(&public_name(&key));
         self.identity = Some(Identity { key, at, numbering, mark, bell });
+        self.stray = None;
         Ok(())
     }
 
@@ -105,16 +131,27 @@ impl Session {
 
     /// This node's lease may have lapsed, and with it all that was attached here.
     pub(super) async fn attach_anew(&mut self) {
-        let Some(Identity { key, at, .. }) = self.identity else { return };
+        if self.identity.is_none() {
+            return;
+        }
+        // The incarnation may be another one.
+        let Ok(now) = self.attachment().await else {
+            return self.end(Reason::new(Close::LATER, "the node was cut off"));
+        };
         let (subject, lease_ms) = (self.context.credential.subject, self.lease_ms());
-        let action = socket::Action::Resume { subject, at, lease_ms };
-        let mut ops = vec![Op::Socket(socket::Op { key, action })];
-        if let Some(held) = &self.peer {
+        let mut ops = Vec::new();
+        if let Some(Identity { key, at, .. }) = &mut self.identity {
+            at.incarnation = now.incarnation;
+            let action = socket::Action::Resume { subject, at: *at, lease_ms };
+            ops.push(Op::Socket(socket::Op { key: *key, action }));
+        }
+        if let Some(held) = &mut self.peer {
+            held.claim.at.incarnation = now.incarnation;
             ops.push(held.claim.take_back());
         }
-        if let Some(room) = &self.room {
-            let action = room::Action::Join { member: key, at, grace_ms: millis(room_membership::GRACE) };
-            ops.push(Op::Room(room::Op { key: room.key, action }));
+        if let Some(room) = &mut self.room {
+            room.membership.at.incarnation = now.incarnation;
+            ops.push(room.membership.join());
         }
         for op in ops {
             if !matches!(self.propose(op).await, Ok(Ok(_))) {
@@ -139,16 +176,21 @@ impl Session {
         Some(Instant::now() + Duration::from_millis(left_ms))
     }
 
-    /// Ends the session for good.
+    /// Ends the session for good. It is over here, whatever the answer: what the cluster does not hear now it hears later.
     pub(in crate::transport::ws) async fn close(&mut self) -> Result<(), Code> {
-        self.leave().await?;
-        self.release().await?;
-        if let Some(Identity { key, at, .. }) = &self.identity {
-            let action = socket::Action::Close { connection: at.connection };
-            let _ = self.propose(Op::Socket(socket::Op { key: *key, action })).await?;
-            self.identity = None;
+        let Some(Identity { key, at, .. }) = self.identity.take() else { return Ok(()) };
+        let mut ops = Vec::new();
+        if let Some(held) = self.peer.take() {
+            self.entry.note_peer(false);
+            ops.extend(held.given_up());
         }
-        Ok(())
+        if let Some(room) = self.room.take() {
+            self.entry.note_room(false);
+            ops.push(room.membership.leave());
+        }
+        let action = socket::Action::Close { connection: at.connection };
+        ops.push(Op::Socket(socket::Op { key, action }));
+        Ok(self.services.lease.end(Ending::new(at.incarnation, ops)).await?)
     }
 
     /// The connection is gone: the leases begin. A node that goes away ends the lease of all its sockets at once.
@@ -157,7 +199,13 @@ impl Session {
     /// claim it. The session remembers the id and takes it again, unless somebody else has it, if it is resumed after all.
     pub(super) async fn let_go(mut self) {
         self.outbound.abandon();
-        let Some(Identity { key, at, .. }) = self.identity.take() else { return };
+        let stray = self.stray.take();
+        let Some(Identity { key, at, .. }) = self.identity.take() else {
+            if let Some((incarnation, op)) = stray {
+                let _ = self.services.lease.end(Ending::new(incarnation, vec![op])).await;
+            }
+            return;
+        };
         let parted = self.entry.has_parted();
         if self.services.is_draining() && !parted {
             return;
@@ -170,27 +218,22 @@ impl Session {
         }
         ops.push(Op::Socket(socket::Op { key, action: socket::Action::Detach { connection } }));
         if let Some(held) = self.peer.take() {
-            if let Some((code, _)) = held.invite.filter(|_| parted) {
-                ops.push(signaling::withdraw(&code, &held.name));
+            match parted {
+                true => ops.extend(held.given_up()),
+                false => ops.push(held.claim.detach()),
             }
-            ops.push(if parted { held.claim.release() } else { held.claim.detach() });
         }
         if let Some(room) = self.room.take() {
             // A client that answered no ping was away for long before this; the others need not wait any longer.
-            let action = if self.entry.fell_silent() {
-                room::Action::Leave { member: key, connection }
-            } else {
-                room::Action::Detach { member: key, connection }
-            };
-            ops.push(Op::Room(room::Op { key: room.key, action }));
+            ops.push(match self.entry.fell_silent() {
+                true => room.membership.leave(),
+                false => room.membership.detach(),
+            });
         }
         // What is on its way was proposed; nobody waits for its answer.
         self.flights = FuturesOrdered::new();
-        let commands: Vec<_> = ops.into_iter().map(|op| self.propose(op)).collect();
-        for outcome in futures_util::future::join_all(commands).await {
-            if outcome.is_err() {
-                tracing::debug!("a socket was let go without the cluster hearing of it");
-            }
+        if let Err(error) = self.services.lease.end(Ending::new(at.incarnation, ops)).await {
+            tracing::debug!(%error, "a socket was let go, and the cluster hears of it later");
         }
     }
 }

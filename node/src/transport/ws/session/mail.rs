@@ -6,8 +6,9 @@ use bytes::Bytes;
 use conclave_cluster::state::allowance::Tier;
 use conclave_cluster::state::command::Op;
 use conclave_cluster::state::id::Key;
+use conclave_cluster::state::incarnation::Attachment;
 use conclave_cluster::state::mailbox::{self, Kind};
-use conclave_cluster::state::outcome::Outcome;
+use conclave_cluster::state::outcome::{Outcome, Refusal};
 use conclave_cluster::state::query::{self, Page};
 use conclave_cluster::state::socket;
 use tokio::time::Instant;
@@ -18,8 +19,17 @@ use super::super::operations::Code;
 use super::super::outbound_queue::Frame;
 use super::{BATCH_BYTES_MAX, BATCH_MAX, Held, Identity, Session};
 use crate::access::tier_limits::millis;
+use crate::service::endings::Ending;
 use crate::service::peer_claim::{Claim, Location};
 use crate::service::{signaling, storage_keys};
+
+impl Held {
+    /// What gives it up: the invite code first, so that it never leads to whoever has the peer id next.
+    pub(super) fn given_up(&self) -> Vec<Op> {
+        let code = self.invite.as_ref().map(|(code, _)| signaling::withdraw(code, &self.name));
+        code.into_iter().chain([self.claim.release()]).collect()
+    }
+}
 
 impl Session {
     /// Has a peer's signals pushed here. The invite code leads to the peer as long as the socket is here.
@@ -36,12 +46,12 @@ impl Session {
         let known = self.peer.as_ref().is_some_and(|held| held.name == peer);
         if !known {
             self.pay(Tier::Signal, 1)?;
-            self.take_mailbox(&peer, seize).await?;
+            self.hold(&peer, seize, Claim::release).await?;
         }
         if let Some(code) = invite {
             if let Err(error) = self.register(&code, &peer, false).await {
                 if !known {
-                    self.release().await?;
+                    self.release().await;
                 }
                 return Err(error);
             }
@@ -54,38 +64,62 @@ impl Session {
         Ok(())
     }
 
-    /// Claims a mailbox, gives the one before up, and begins to push.
+    /// Goes on with the mailbox that the session had. If that comes to nothing, it stays the session's for its lease.
     pub(in crate::transport::ws) async fn take_mailbox(
         &mut self,
         peer: &str,
         seize: bool,
     ) -> Result<(), Code> {
+        self.hold(peer, seize, Claim::detach).await
+    }
+
+    /// Claims a mailbox, gives the one before up, and begins to push. If it comes to nothing, the one before stays, and
+    /// `end` undoes what the cluster may have done.
+    async fn hold(&mut self, peer: &str, seize: bool, end: impl FnOnce(&Claim) -> Op) -> Result<(), Code> {
         let Some(Identity { key: session, at, .. }) = self.identity else { return Err(Code::Internal) };
-        let claim = Claim { mailbox: storage_keys::mailbox(peer), session, at, lease_ms: self.lease_ms() };
+        let (mailbox, number) = (storage_keys::mailbox(peer), rand::random());
+        let own = Attachment { connection: number, ..at };
+        let claim = Claim { mailbox, session, at: own, lease_ms: self.lease_ms() };
         let bell = self.services.registry.attend(claim.mailbox).await?;
-        if !claim.take(&self.services, &self.context.caller, seize).await? {
-            return Err(Code::PeerInUse);
+        let unsettled = self.unsettled(own.incarnation, end(&claim))?;
+        match claim.take(&self.services, &self.context.caller, seize).await.map_err(Code::from) {
+            Ok(true) => {}
+            Ok(false) => {
+                unsettled.settle();
+                return Err(Code::PeerInUse);
+            }
+            Err(Code::NoLeader) => return Err(Code::NoLeader),
+            Err(code) => {
+                unsettled.settle();
+                return Err(code);
+            }
         }
-        self.release().await?;
         let action = socket::Action::Hold { connection: at.connection, peer: Some(peer.to_owned()) };
         self.note(session, action).await?;
+        self.release().await;
+        unsettled.settle();
         self.entry.note_peer(true);
         self.peer = Some(Held { name: peer.to_owned(), claim, bell, pushed: 0, dirty: true, invite: None });
         Ok(())
     }
 
-    pub(super) async fn release(&mut self) -> Result<(), Code> {
-        let Some(held) = self.peer.take() else { return Ok(()) };
+    /// Gives the peer id up, if there is one. What the cluster does not hear now it hears later.
+    pub(super) async fn release(&mut self) {
+        let Some(held) = self.peer.take() else { return };
         self.entry.note_peer(false);
-        if let Some((code, _)) = held.invite {
-            let _ = self.propose(signaling::withdraw(&code, &held.name)).await?;
-        }
-        let _ = self.propose(held.claim.release()).await?;
-        Ok(())
+        let ending = Ending::new(held.claim.at.incarnation, held.given_up());
+        let _ = self.services.lease.end(ending).await;
     }
 
+    /// Has the session remember something.
     pub(super) async fn note(&mut self, key: Key, action: socket::Action) -> Result<(), Code> {
-        match self.propose(Op::Socket(socket::Op { key, action })).await? {
+        let noted = self.propose(Op::Socket(socket::Op { key, action })).await;
+        self.heed(noted)
+    }
+
+    /// What can only be noted by another connection has another connection.
+    pub(super) fn heed(&mut self, noted: Result<Result<Outcome, Refusal>, Code>) -> Result<(), Code> {
+        match noted? {
             Ok(_) => Ok(()),
             Err(_) => {
                 self.end(Reason::new(Close::REPLACED, "another connection took the session over"));
@@ -170,8 +204,8 @@ impl Session {
     }
 
     pub(super) fn push_mail(&mut self) {
-        let certain = self.services.lease.is_certain();
         let Some(held) = &mut self.peer else { return };
+        let certain = self.services.lease.is_certain(&held.claim.at);
         let (claim, after) = (&held.claim, held.pushed);
         let (key, page) =
             (claim.mailbox.key, Page { after, count_max: BATCH_MAX, bytes_max: BATCH_BYTES_MAX });

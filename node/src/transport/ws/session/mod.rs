@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use conclave_cluster::state::allowance::{Charge, Tier};
 use conclave_cluster::state::command::Op;
-use conclave_cluster::state::id::Key;
+use conclave_cluster::state::incarnation::Incarnation;
 use conclave_cluster::state::leader_rules::Owner;
 use conclave_cluster::state::outcome::{Outcome, Refusal};
 use futures_util::StreamExt as _;
@@ -37,10 +37,13 @@ use super::{json_session, sigma_flatbuffers};
 use crate::access::Credential;
 use crate::actors::Watch;
 use crate::actors::room::Presence;
+use crate::service::endings::Ending;
+use crate::service::node_lease::Unsettled;
 use crate::service::peer_claim::Claim;
 use crate::service::{self, Caller, Services};
 use heartbeats::Heartbeats;
 use lifecycle::Identity;
+use room_membership::Membership;
 pub(super) use room_membership::price;
 
 /// Publishes and signals of one socket that are on their way.
@@ -50,6 +53,9 @@ const FLIGHTS_MAX: usize = 32;
 /// others, and in the longest spelling.
 const BATCH_MAX: usize = 32;
 const BATCH_BYTES_MAX: usize = 96 << 10;
+/// Joins and claims of one socket that came to nothing and that the cluster has not heard the end of. With as many, it is
+/// asked for no more.
+const OWED_MAX: usize = 4;
 /// Breaches of the encoding after which a client is no longer listened to.
 const VIOLATIONS_MAX: u32 = 10;
 
@@ -91,6 +97,12 @@ pub(super) struct Session {
     pub(super) peer: Option<Held>,
     pub(super) room: Option<Entered>,
     pub(super) watches: Watches,
+    /// What ends a session that was asked for and, as far as is known here, may have begun.
+    stray: Option<(Incarnation, Op)>,
+    /// Whether the session was resumed, and has entered no room since.
+    returns: bool,
+    /// Counts what this socket began and could not end yet.
+    owed: Arc<()>,
     flights: FuturesOrdered<Flight>,
     violations: u32,
     /// A message that waits until the client's allowance is renewed; nothing after it is read.
@@ -118,7 +130,7 @@ pub(super) struct Held {
 pub(super) struct Entered {
     /// The room's name.
     pub(super) name: Arc<str>,
-    pub(super) key: Key,
+    membership: Membership,
     pub(super) epoch: u64,
     presence: Presence,
     encoding: Wire,
@@ -158,6 +170,9 @@ pub(crate) async fn run(ends: Ends, services: Arc<Services>, sockets: Sockets, c
         peer: None,
         room: None,
         watches: Watches::default(),
+        stray: None,
+        returns: false,
+        owed: Arc::default(),
         flights: FuturesOrdered::new(),
         violations: 0,
         deferred: None,
@@ -323,6 +338,16 @@ impl Session {
             Err(service::Error::Refused(refusal)) => Ok(Err(refusal)),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// For something that is about to begin, and is ended by `op` if it comes to nothing.
+    fn unsettled(&self, incarnation: Incarnation, op: Op) -> Result<Unsettled, Code> {
+        // One is the session's own.
+        if Arc::strong_count(&self.owed) > OWED_MAX {
+            return Err(Code::NoLeader);
+        }
+        let ending = Ending::new(incarnation, vec![op]).counted(&self.owed);
+        Ok(self.services.lease.unsettled(ending))
     }
 
     /// Pays for a change before it is made, or for a read.

@@ -9,7 +9,8 @@ use conclave_cluster::state::allowance::Charge;
 use conclave_cluster::state::body::Body;
 use conclave_cluster::state::command::Op;
 use conclave_cluster::state::id::Key;
-use conclave_cluster::state::outcome::{Outcome, Refusal};
+use conclave_cluster::state::incarnation::{Attachment, Incarnation};
+use conclave_cluster::state::outcome::Outcome;
 use conclave_cluster::state::query::{self, Page};
 use conclave_cluster::state::{room, socket};
 use futures_util::future::join;
@@ -21,10 +22,46 @@ use super::super::room_event_writer::{Greeting, RoomSubscriber, Wire};
 use super::{BATCH_BYTES_MAX, BATCH_MAX, Entered, Entry, Identity, Session};
 use crate::access::tier_limits::millis;
 use crate::actors::room::{Broadcast, Event, onward};
+use crate::service::endings::Ending;
+use crate::service::node_lease::Unsettled;
 use crate::service::{self, storage_keys};
 
 /// For how long a member stays in its room whose connection was lost.
-pub(super) const GRACE: Duration = Duration::from_secs(10);
+const GRACE: Duration = Duration::from_secs(10);
+
+/// A room that this socket's session is a member of, as the cluster knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Membership {
+    pub(super) room: Key,
+    member: Key,
+    /// Its number is the membership's own, so that what ends this one, whenever the cluster hears it, ends no later one.
+    pub(super) at: Attachment,
+}
+
+impl Membership {
+    fn new(room: Key, member: Key, incarnation: Incarnation) -> Self {
+        Self { room, member, at: Attachment { incarnation, connection: rand::random() } }
+    }
+
+    /// Begins it, or ties it to this node's lease again.
+    pub(super) fn join(&self) -> Op {
+        self.ask(room::Action::Join { member: self.member, at: self.at, grace_ms: millis(GRACE) })
+    }
+
+    /// Ends it at once.
+    pub(super) fn leave(&self) -> Op {
+        self.ask(room::Action::Leave { member: self.member, connection: self.at.connection })
+    }
+
+    /// Ends it after the grace.
+    pub(super) fn detach(&self) -> Op {
+        self.ask(room::Action::Detach { member: self.member, connection: self.at.connection })
+    }
+
+    fn ask(&self, action: room::Action) -> Op {
+        Op::Room(room::Op { key: self.room, action })
+    }
+}
 
 impl Session {
     /// Whether there is something to read as soon as the client has taken what waits.
@@ -43,34 +80,53 @@ impl Session {
         }
     }
 
-    /// Enters a room and leaves the one before. `greet` makes what is said first, now that it is known who is there.
+    /// Enters a room and leaves the one before. `greet` makes what is said first, now that it is known who is there. If it
+    /// comes to nothing, the client is in the room before as it was, and is no member of this one.
     pub(in crate::transport::ws) async fn enter(
         &mut self,
         name: &str,
         from: Option<Position>,
         greet: impl FnOnce(Entry) -> Greeting,
     ) -> Result<Entry, Code> {
+        let returns = std::mem::take(&mut self.returns);
         let Some(Identity { key: member, at, .. }) = self.identity else { return Err(Code::Internal) };
         let key = storage_keys::room(name).key;
-        if self.room.as_ref().is_some_and(|room| room.key != key) {
-            self.leave().await?;
-        }
-        let action = room::Action::Join { member, at, grace_ms: millis(GRACE) };
-        let noted = socket::Action::Enter { connection: at.connection, room: Some(name.to_owned()) };
-        let (joined, noted) = join(
-            self.propose(Op::Room(room::Op { key, action })),
-            self.propose(Op::Socket(socket::Op { key: member, action: noted })),
-        )
-        .await;
-        let (epoch, offset) = match (joined?, noted?) {
-            (Ok(Outcome::Room(room::Outcome::Joined { epoch, offset, .. })), Ok(_)) => (epoch, offset),
-            (Err(refusal @ Refusal::Room(_)), _) => return Err(service::Error::Refused(refusal).into()),
-            (_, Err(_)) => {
-                self.end(Reason::new(Close::REPLACED, "another connection took the session over"));
-                return Err(Code::Internal);
-            }
-            (Ok(_) | Err(_), Ok(_)) => return Err(Code::Internal),
+        let before = self.room.as_ref().map(|room| room.membership);
+        let known = before.filter(|before| before.room == key);
+        let membership = known.unwrap_or_else(|| Membership::new(key, member, at.incarnation));
+        // Whoever comes back was a member, and stays one for as long as if it had not.
+        let end = if returns { membership.detach() } else { membership.leave() };
+        let unsettled = match known {
+            Some(_) => None,
+            None => Some(self.unsettled(at.incarnation, end)?),
         };
+        let noted = socket::Action::Enter { connection: at.connection, room: Some(name.to_owned()) };
+        let noting = Op::Socket(socket::Op { key: member, action: noted.clone() });
+        // Noted at once, but where there is a room to go on with.
+        let switches = before.is_some() && known.is_none();
+        let note = async { if switches { None } else { Some(self.propose(noting).await) } };
+        let (joined, noted_at_once) = join(self.propose(membership.join()), note).await;
+        let (epoch, offset) = match joined {
+            Ok(Ok(Outcome::Room(room::Outcome::Joined { epoch, offset, .. }))) => (epoch, offset),
+            Ok(Ok(_)) => return Err(Code::Internal),
+            Err(Code::NoLeader) => return Err(Code::NoLeader),
+            // It was not done.
+            Ok(Err(refusal)) => {
+                unsettled.into_iter().for_each(Unsettled::settle);
+                if before.is_none() {
+                    self.note(member, socket::Action::Enter { connection: at.connection, room: None })
+                        .await?;
+                }
+                return Err(service::Error::Refused(refusal).into());
+            }
+            Err(code) => {
+                unsettled.into_iter().for_each(Unsettled::settle);
+                return Err(code);
+            }
+        };
+        if let Some(noted) = noted_at_once {
+            self.heed(noted)?;
+        }
         // This node's replica has the membership after this.
         let view = self.services.cluster.read_linearizable(query::Room(key)).await?;
         let complete = |from: &Position| {
@@ -92,16 +148,24 @@ impl Session {
             (Some(_) | None, _) => offset,
         };
         let entry = Entry { epoch, offset, after, recovered };
+        let presence = self.services.registry.enter(key, member, membership.at.connection)?;
+        if switches {
+            self.note(member, noted).await?;
+        }
+        let unsettled = match unsettled {
+            Some(unsettled) => unsettled,
+            None => self.unsettled(at.incarnation, membership.leave())?,
+        };
         // The place before is given up first, or the member would be told twice.
-        self.room = None;
-        let presence = self.services.registry.enter(key, member, at.connection)?;
+        self.part(known.is_none()).await;
         let subscriber = RoomSubscriber::new(self.outbound.clone(), encoding.clone(), greet(entry));
         let live = presence.attach(after, Box::new(subscriber)).await?;
+        unsettled.settle();
         self.entry.note_room(true);
         let behind = (!live).then_some(after);
         let name = Arc::from(name);
         let edge = recovered == Some(false) && matches!(encoding, Wire::Sigma);
-        self.room = Some(Entered { name, key, epoch, presence, encoding, behind, edge });
+        self.room = Some(Entered { name, membership, epoch, presence, encoding, behind, edge });
         Ok(entry)
     }
 
@@ -113,20 +177,28 @@ impl Session {
         self.note(key, socket::Action::Mark { connection: at.connection, mark }).await
     }
 
-    /// Leaves the room, if it is in one.
+    /// Leaves the room, if it is in one. If it comes to nothing, the client is in it as before.
     pub(in crate::transport::ws) async fn leave(&mut self) -> Result<(), Code> {
-        let (Some(room), Some(identity)) = (self.room.take(), &self.identity) else { return Ok(()) };
+        let Some(Identity { key, at, .. }) = self.identity.as_ref().filter(|_| self.room.is_some()) else {
+            return Ok(());
+        };
+        let (key, noted) = (*key, socket::Action::Enter { connection: at.connection, room: None });
+        self.note(key, noted).await?;
+        self.part(true).await;
+        Ok(())
+    }
+
+    /// Is in the room no more. `leaves` the membership, too; what the cluster does not hear of that now it hears later.
+    async fn part(&mut self, leaves: bool) {
+        let Some(room) = self.room.take() else { return };
         self.entry.note_room(false);
-        let (member, connection) = (identity.key, identity.at.connection);
-        let key = room.key;
+        let membership = room.membership;
         // Before the membership ends, so that this client is not told to come anew.
         drop(room);
-        let left = Op::Room(room::Op { key, action: room::Action::Leave { member, connection } });
-        let noted = socket::Action::Enter { connection, room: None };
-        let noted = Op::Socket(socket::Op { key: member, action: noted });
-        let (left, noted) = join(self.propose(left), self.propose(noted)).await;
-        let (_, _) = (left?, noted?);
-        Ok(())
+        if leaves {
+            let ending = Ending::new(membership.at.incarnation, vec![membership.leave()]);
+            let _ = self.services.lease.end(ending).await;
+        }
     }
 
     /// Says something in the room. `data` begins with the byte that says what it is. `charge` is spent with it, unless it was
@@ -146,7 +218,7 @@ impl Session {
         };
         let message_id = message_id.map(|id| storage_keys::message_number(identity.numbering, id));
         let action = room::Action::Publish { member: identity.key, message_id, data: Body::new(data), keep };
-        let op = Op::Room(room::Op { key: room.key, action });
+        let op = Op::Room(room::Op { key: room.membership.room, action });
         let (services, caller) = (self.services.clone(), self.context.caller.clone());
         Ok(async move {
             match services.change(&caller, charge, None, op).await? {
@@ -159,13 +231,13 @@ impl Session {
     /// Says something in the room to whoever is there now.
     pub(in crate::transport::ws) fn cast(&self, data: Bytes) -> Result<(), Code> {
         let (Some(room), Some(identity)) = (&self.room, &self.identity) else { return Err(Code::NotInRoom) };
-        let onward = onward(&room.key, &identity.key, &data);
+        let onward = onward(&room.membership.room, &identity.key, &data);
         if room.presence.cast(data, onward) { Ok(()) } else { Err(Code::Overloaded) }
     }
 
     /// Who is in the room.
     pub(in crate::transport::ws) async fn members(&self) -> Result<Vec<Key>, Code> {
-        let key = self.room.as_ref().ok_or(Code::NotInRoom)?.key;
+        let key = self.room.as_ref().ok_or(Code::NotInRoom)?.membership.room;
         Ok(self.services.cluster.read_linearizable(query::RoomMembers(key)).await?)
     }
 
@@ -174,7 +246,8 @@ impl Session {
         let (Some(room), Some(identity)) = (&mut self.room, &self.identity) else { return };
         let Some(after) = room.behind else { return };
         let page = Page { after, count_max: BATCH_MAX, bytes_max: BATCH_BYTES_MAX };
-        let look = (query::Room(room.key), query::RoomMessages(room.key, page));
+        let key = room.membership.room;
+        let look = (query::Room(key), query::RoomMessages(key, page));
         let (view, messages) = self.services.cluster.read_stale(look);
         let next = messages.first().map(|message| message.offset).or(view.map(|view| view.last + 1));
         let there = view.is_some_and(|view| view.epoch == room.epoch);
