@@ -172,7 +172,9 @@ mod tests {
     #[test]
     fn an_idempotency_key_belongs_to_one_request_of_one_subject() {
         let (one, other) = (transfer("a", "b"), transfer("ab", ""));
-        let key = |action, target, asked: &[&[u8]]| idempotency(b"k", None, action, target, asked);
+        fn key(action: &str, target: &StateKey, asked: &[&[u8]]) -> Key {
+            idempotency(b"k", None, action, target, asked)
+        }
         assert_ne!(key("receive", &one, &[]), key("receive", &other, &[]));
         assert_ne!(key("receive", &one, &[]), key("ack", &one, &[]));
         assert_eq!(key("receive", &one, &[]), key("receive", &transfer("a", "b"), &[]));

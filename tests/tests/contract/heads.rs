@@ -278,8 +278,8 @@ async fn of_pipelined_requests_each_is_answered_in_its_own_manner() {
     // Nor does the version or the end of one request become that of the one before it.
     let old = request("GET /livez HTTP/1.0", "");
     let read = asked(format!("{}{old}", relayed(&poll(&peer_id())))).await;
-    let lines: Vec<_> = read.lines().filter(|line| line.starts_with("HTTP/1.")).collect();
-    assert_eq!(lines, ["HTTP/1.1 200 OK", "HTTP/1.0 200 OK"], "{read}");
+    let versions = ["HTTP/1.1 200", "HTTP/1.0 200"].map(|version| read.matches(version).count());
+    assert!(read.starts_with("HTTP/1.1") && versions == [1, 1], "{read}");
     let read = asked(format!("{}{last}", relayed(&poll(&peer_id())))).await;
     assert_eq!(statuses(&read), [200, 200], "{read}");
     assert_eq!(read.to_ascii_lowercase().matches("connection: close").count(), 1, "{read}");
