@@ -28,7 +28,7 @@ pub(super) struct Plan {
     scheme: &'static str,
     http: SocketAddr,
     admin: u16,
-    program: PathBuf,
+    pub(super) program: PathBuf,
     arguments: Vec<OsString>,
 }
 
