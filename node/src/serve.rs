@@ -26,7 +26,6 @@ use tokio::time::Instant;
 
 use crate::actors::{self, Registry};
 use crate::admin::{self, AdminState, Phase};
-use crate::admission::buffers::Buffers;
 use crate::admission::{Shares, descriptors};
 use crate::config::{Config, Environment};
 use crate::listener;
@@ -259,7 +258,6 @@ fn serve_public(
     let shedder = pipeline.clone();
     let app = move || transport::app(pipeline.clone());
     let options = listener::Options {
-        buffers: Buffers::new(config.http.buffers_bytes_max.in_memory()),
         workers,
         connections_max: connections_max.div_ceil(workers),
         shares: edge.shares.clone(),

@@ -15,6 +15,7 @@ pub mod request_rate;
 pub mod share;
 pub mod socket_rates;
 
+use buffers::Buffers;
 use fair_semaphore::FairSemaphore;
 use request_rate::{Pace, Rate};
 use share::{Bounds, Parts, Share};
@@ -34,6 +35,10 @@ pub struct Options {
     pub connections_max: usize,
     /// Long polls.
     pub waits_max: usize,
+    /// Bytes held for connections.
+    pub buffers_bytes_max: usize,
+    /// Of them, what even one client with a small part may have: one body, or one message of a socket.
+    pub buffers_part_min: usize,
     /// Which part of it one client may have, and one site.
     pub parts: Parts,
     /// How fast one client may ask for what is free of charge. `None`: as fast as it likes.
@@ -57,10 +62,12 @@ pub struct Shares {
     pub free: Option<Pace>,
     /// Messages of sockets.
     pub sockets: Option<Flow>,
+    /// Bytes that are held for connections.
+    pub buffers: Buffers,
 }
 
 impl Shares {
-    /// Nothing is taken yet.
+    /// Nothing is taken yet. Install the metrics recorder before.
     pub fn new(options: &Options) -> Self {
         let of = |all| Bounds::of(all, options.parts, PART_MIN);
         Self {
@@ -71,6 +78,11 @@ impl Shares {
             jobs: Share::new(of(JOBS_MAX)),
             free: options.free.map(Pace::new),
             sockets: options.socket_bytes_per_second.map(Flow::new),
+            buffers: Buffers::new(Bounds::of(
+                options.buffers_bytes_max,
+                options.parts,
+                options.buffers_part_min,
+            )),
         }
     }
 }
@@ -82,6 +94,8 @@ impl Default for Shares {
         Self::new(&Options {
             connections_max: most,
             waits_max: most,
+            buffers_bytes_max: 128 << 20,
+            buffers_part_min: 128 << 20,
             parts: Parts::default(),
             free: None,
             socket_bytes_per_second: None,

@@ -34,7 +34,16 @@ impl Flow {
 
     /// Counts a message of one of the client's sockets. After the time returned that socket is to be read again.
     pub fn owe(&self, client: Client, bytes: usize, now: Instant) -> Duration {
-        let each = Duration::from_secs_f64(bytes.max(MESSAGE_BYTES_MIN) as f64 / self.0.bytes_per_second);
+        self.add(client, bytes.max(MESSAGE_BYTES_MIN) as u64, now)
+    }
+
+    /// The same for bytes of a message that is too long, which are discarded while they come.
+    pub fn owe_discarded(&self, client: Client, bytes: u64, now: Instant) -> Duration {
+        self.add(client, bytes, now)
+    }
+
+    fn add(&self, client: Client, bytes: u64, now: Instant) -> Duration {
+        let each = Duration::from_secs_f64(bytes as f64 / self.0.bytes_per_second);
         let mut due = self.0.due.lock().unwrap_or_else(PoisonError::into_inner);
         // More than all of its sockets can be made to wait for is forgiven.
         let at = due.get(client).unwrap_or(now).clamp(now, now + BURST + DELAY_MAX) + each;
@@ -62,6 +71,14 @@ mod tests {
         }
         assert!((1180..=1230).contains(&sent), "a second's worth at once and ten more: {sent}");
         assert_eq!(flow.owe(Client::V4(2), 4096, began), Duration::ZERO, "another has its own");
+    }
+
+    #[test]
+    fn what_is_discarded_is_owed_byte_by_byte() {
+        let (flow, now) = (Flow::new(8192), Instant::now());
+        assert_eq!((0..8).map(|_| flow.owe_discarded(ONE, 1024, now)).max(), Some(Duration::ZERO));
+        assert_eq!(flow.owe_discarded(ONE, 8192, now), Duration::from_secs(1));
+        assert_eq!(flow.owe(ONE, 1, now), Duration::from_millis(1500));
     }
 
     #[test]

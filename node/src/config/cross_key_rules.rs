@@ -112,6 +112,8 @@ fn times_and_sizes(config: &Config, unless: &mut dyn FnMut(bool, &str, &str)) {
     let Config { http, raft, storage, shares, ttl, socket, .. } = config;
     let enough = http.buffers_bytes_max >= http.body_bytes_max;
     unless(enough, "http.buffers_bytes_max", "at least http.body_bytes_max");
+    let enough = http.buffers_bytes_max >= socket.message_bytes_max;
+    unless(enough, "http.buffers_bytes_max", "at least socket.message_bytes_max");
     let why = "at least two heartbeats, or one lost frame is taken for a dead leader";
     unless(raft.election_min >= raft.heartbeat * 2, "raft.election_min", why);
     unless(raft.election_max > raft.election_min, "raft.election_max", "longer than raft.election_min");

@@ -50,7 +50,7 @@ impl BodyGate {
 
     /// The server begins to answer the next request.
     pub(super) fn begin(&self) {
-        self.0.buffers.set_body(0);
+        self.0.buffers.clear_body();
         self.0.begun.set(self.0.begun.get() + 1);
     }
 
@@ -95,7 +95,7 @@ impl BodyGate {
 
     /// The request that is being answered is over: nothing of its body is kept, and what is left of it may be thrown away.
     pub(crate) fn over(&self) {
-        self.0.buffers.set_body(0);
+        self.0.buffers.clear_body();
         self.open();
     }
 
@@ -143,11 +143,11 @@ impl BodyGate {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admission::buffers::Buffers;
+    use crate::admission::Shares;
 
     #[test]
     fn a_refusal_is_that_of_one_request() {
-        let gate = BodyGate::new(Buffers::new(1 << 20).part());
+        let gate = BodyGate::new(Shares::default().buffers.part(None));
         gate.refuse(2, Refusal::Overloaded);
         gate.refuse(4, Refusal::Malformed);
         let told = std::array::from_fn(|_| {
@@ -159,7 +159,7 @@ mod tests {
 
     #[test]
     fn what_is_held_back_is_woken_when_it_may_pass() {
-        let gate = BodyGate::new(Buffers::new(1 << 20).part());
+        let gate = BodyGate::new(Shares::default().buffers.part(None));
         let waker = futures_util::task::noop_waker();
         let cx = Context::from_waker(&waker);
         assert!(gate.poll_open(&cx).is_ready());

@@ -82,8 +82,6 @@ pub struct Options {
     pub tls: Option<Tls>,
     /// Which large bodies are refused unread.
     pub shedder: Arc<dyn LoadShedder>,
-    /// What all connections together may make the node hold.
-    pub buffers: Buffers,
     /// What is shared out among clients.
     pub shares: Shares,
     /// Proxies: their connections are many clients'.
@@ -159,7 +157,7 @@ where
         let options = ConnectionOptions {
             patience: options.patience,
             shedder: options.shedder.clone(),
-            buffers: options.buffers.clone(),
+            buffers: options.shares.buffers.clone(),
         };
         fn_service(move |mut tcp: TcpStream| {
             let (tls, options, gate, prefaces) =

@@ -95,9 +95,9 @@ impl Stream {
         Self {
             secured: io.session().is_some(),
             io,
-            slot,
             heads: RequestFraming::default(),
-            gate: BodyGate::new(options.buffers.part()),
+            gate: BodyGate::new(options.buffers.part(slot.as_ref().map(Slot::client))),
+            slot,
             closed: Closed::default(),
             gated: 0,
             discarding: false,
@@ -155,7 +155,7 @@ impl Stream {
             return 0;
         }
         let waiting = self.waiting();
-        let most = if self.options.buffers.pressure() == Pressure::Low { WAITING_MAX } else { 1 };
+        let most = if self.gate.buffers().pressure() == Pressure::Low { WAITING_MAX } else { 1 };
         if waiting > 0 && self.handed_bytes >= WAITING_BYTES_MAX { 0 } else { most.saturating_sub(waiting) }
     }
 
@@ -187,7 +187,7 @@ impl Stream {
             self.unwritten = bytes;
             self.count();
         }
-        self.watch.poll_blocked(cx, self.options.buffers.pressure()).map(|()| {
+        self.watch.poll_blocked(cx, self.gate.buffers().pressure()).map(|()| {
             metrics::counter!(SLOW_CLOSED).increment(1);
             io::ErrorKind::TimedOut.into()
         })

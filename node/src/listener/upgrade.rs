@@ -34,11 +34,13 @@ use super::metrics::SLOW_CLOSED;
 use super::pace::Watch;
 use super::stream::{Parts, Stream};
 use super::tcp_or_tls::Io;
-use crate::admission::buffers::Part;
+use crate::admission::buffers::{Part, Pressure};
 use crate::admission::share::Slot;
 
 /// Bytes read at a time.
 const PIECE_BYTES: usize = 8 << 10;
+/// The same while this node holds more than it should.
+const PRESSED_PIECE_BYTES: usize = 1 << 10;
 /// Bytes gathered for one write; then the socket is not asked for more until they are gone.
 const GATHERED_BYTES_MAX: usize = 32 << 10;
 /// For how long a refusal may be on its way.
@@ -138,7 +140,7 @@ impl Ends {
     /// So many bytes could not be written now.
     fn poll_blocked(&mut self, cx: &mut Context<'_>, bytes: usize) -> Poll<io::Result<()>> {
         self.part.set_waiting(bytes);
-        ready!(self.watch.poll_blocked(cx, self.part.all().pressure()));
+        ready!(self.watch.poll_blocked(cx, self.part.pressure()));
         metrics::counter!(SLOW_CLOSED).increment(1);
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
@@ -149,7 +151,7 @@ impl Line {
         let Parts { io, held, buffers, slot } = stream.into_parts();
         // Not the server's buffer, which is empty as a rule and large.
         let early = BytesMut::from_iter(read.into_iter().chain(held));
-        let (watch, part) = (Watch::default(), buffers.part());
+        let (watch, part) = (Watch::default(), buffers.part(slot.as_ref().map(Slot::client)));
         Self(Rc::new(RefCell::new(Ends { io, watch, part, _place: slot, early })))
     }
 
@@ -159,7 +161,8 @@ impl Line {
             return Poll::Ready(Ok(std::mem::take(&mut ends.early).freeze()));
         }
         let mut scratch = [const { MaybeUninit::uninit() }; PIECE_BYTES];
-        let mut buffer = ReadBuf::uninit(&mut scratch);
+        let piece = if ends.part.pressure() == Pressure::Low { PIECE_BYTES } else { PRESSED_PIECE_BYTES };
+        let mut buffer = ReadBuf::uninit(&mut scratch[..piece]);
         ready!(ends.io.as_mut().poll_read(cx, &mut buffer))?;
         Poll::Ready(Ok(Bytes::copy_from_slice(buffer.filled())))
     }

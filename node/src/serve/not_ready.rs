@@ -7,7 +7,6 @@ use actix_web::dev::ServerHandle;
 use actix_web::rt;
 
 use super::{LINGER_SECONDS, options as of_config};
-use crate::admission::buffers::Buffers;
 use crate::config::Config;
 use crate::listener::{self, LoadShedder, Tls};
 use crate::transport::{self, Options};
@@ -39,7 +38,6 @@ impl Waiting {
             shares: options.shares.clone(),
             trusted_proxies: options.trusted_proxies.clone(),
             proxy_protocol: of_config::networks(&config.http.proxy_protocol),
-            buffers: Buffers::new(config.http.buffers_bytes_max.in_memory()),
         };
         let app = move || transport::waiting(&options, why);
         let server = listener::serve(settings, listener.try_clone()?, app)?;

@@ -149,9 +149,12 @@ pub(super) fn shares(config: &Config, connections_max: usize) -> admission::Opti
     let paced = enabled && config.allowance.enabled;
     let parts = Parts { client: Some(client_percent), site: Some(network_percent) };
     let free = Rate { per_second: free_per_second, burst: free_burst };
+    let largest = config.http.body_bytes_max.0.max(config.socket.message_bytes_max.0);
     admission::Options {
         connections_max,
         waits_max: config.limits.waits_max,
+        buffers_bytes_max: config.http.buffers_bytes_max.in_memory(),
+        buffers_part_min: Bytes(largest).in_memory(),
         parts: if enabled { parts } else { Parts::default() },
         free: paced.then_some(free),
         socket_bytes_per_second: paced.then_some(socket_bytes_per_second.0),

@@ -6,7 +6,7 @@ use conclave_tests::authority::{Authority, Client};
 use conclave_tests::cluster::Cluster;
 use conclave_tests::http::{Api, Call};
 use conclave_tests::raw::{Raw, statuses};
-use conclave_tests::relay::{Pair, peer_id, poll, register, signal, with};
+use conclave_tests::relay::{Pair, Transfer, peer_id, poll, register, signal, with};
 use conclave_tests::shared::limits;
 use conclave_tests::wait::eventually;
 use futures_util::future::join_all;
@@ -20,6 +20,12 @@ const SOON: Duration = Duration::from_secs(20);
 
 fn client(node: &Api, last: u8) -> Api {
     node.seen_from([127, 0, 8, last].into())
+}
+
+async fn metric(admin: &Api, name: &str) -> Option<f64> {
+    let page = admin.get("/metrics").attempt().await.ok()?.text();
+    let value = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')).map(str::to_owned);
+    value?.parse().ok()
 }
 
 async fn connect(node: &Api, last: u8) -> TcpStream {
@@ -161,9 +167,7 @@ async fn one_client_has_a_part_of_the_waits() {
     let flood = client(&node, 5);
     let waits = tokio::spawn(join_all((0..16).map(|_| waiting(&flood).send())));
     eventually(SOON, "its part is taken", async || {
-        let page = cluster.admin(1).get("/metrics").attempt().await.ok()?.text();
-        let waits = page.lines().find_map(|line| line.strip_prefix("conclave_actors_waits "))?.to_owned();
-        (waits.parse::<f64>().ok()? >= 16.0).then_some(())
+        (metric(&cluster.admin(1), "conclave_actors_waits").await? >= 16.0).then_some(())
     })
     .await;
     waiting(&flood).once().await.refused(429, "rate_limit_exceeded");
@@ -224,4 +228,36 @@ async fn empty_lines_do_not_keep_an_idle_connection() {
         }
     });
     ended.await.expect("it is closed when it was idle for as long as it may be");
+}
+
+#[tokio::test]
+async fn one_client_has_a_part_of_what_is_held_for_all() {
+    let cluster = Cluster::builder().nodes(1).set("http.buffers_bytes_max", "4MiB").start().await;
+    let (node, admin) = (cluster.api(1), cluster.admin(1));
+    let head = "POST /api/relay HTTP/1.1\r\nhost: a\r\ncontent-length: 250000\r\n\r\n";
+    let begun = format!("{head}{}", " ".repeat(200_000));
+    // A fifth of 4 MiB is as much as four of these, and all of it would be twenty.
+    let mut held = Vec::new();
+    for _ in 0..24 {
+        let mut one = Raw::over(connect(&node, 10).await);
+        one.send(&begun).await;
+        held.push(one);
+    }
+    eventually(SOON, "its part is taken", async || {
+        (metric(&admin, "conclave_buffers_bytes").await? >= 800_000.0).then_some(())
+    })
+    .await;
+    let chunk = Transfer::fresh().send(0, 1, &"AAAA".repeat(11_000));
+    let refused = client(&node, 10).relay(&chunk).once().await.refused(429, "rate_limit_exceeded");
+    assert_eq!(refused["scope"], "client");
+    client(&node, 11).relay(&chunk).once().await.ok();
+    let bytes = metric(&admin, "conclave_buffers_bytes").await.expect("a gauge");
+    assert!(bytes < 2_000_000.0, "{bytes} bytes are held");
+    drop(held);
+    let one = client(&node, 10);
+    eventually(SOON, "it has room again", async || {
+        let reply = one.relay(&chunk).attempt().await.ok()?;
+        (reply.status == 200).then_some(())
+    })
+    .await;
 }

@@ -1,14 +1,18 @@
-//! Clients that ask for much and take little: what a node holds for them is bounded, and the others are served.
+//! Clients that ask for much and take little, or send what their allowance does not admit: what a node holds for them is
+//! bounded, and the others are served.
 
 use std::fs;
 use std::time::Duration;
 
+use conclave_sigma::{Frame, encode};
 use conclave_tests::authority::{Authority, Client};
 use conclave_tests::cluster::Cluster;
 use conclave_tests::http::Api;
 use conclave_tests::raw::Stream;
+use conclave_tests::relay::{Transfer, peer_id, signal};
 use conclave_tests::wait::eventually;
 use futures_util::future::join_all;
+use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
@@ -116,4 +120,62 @@ async fn bodies_in_chunks_of_requests_that_wait_stay_outside() {
     let grew = resident_kib(pid) - before;
     assert!(grew < GROWTH_KIB_MAX, "the node grew by {grew} KiB");
     drop(streams);
+}
+
+/// A binary message of so many bytes, unmasked in effect: its mask is zero.
+fn message(payload: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0x82, 0x80 | 127];
+    bytes.extend((payload.len() as u64).to_be_bytes());
+    bytes.extend([0; 4]);
+    bytes.extend(payload);
+    bytes
+}
+
+/// FlatBuffers sockets whose client has spent its allowance are held back, and each could have 32 messages of 80 KiB wait.
+#[tokio::test]
+async fn what_sockets_send_beyond_their_allowance_stays_outside() {
+    const SOCKETS: usize = 60;
+    /// A fifth of what the node may hold.
+    const PART: f64 = (8 << 20) as f64 / 5.0;
+    let cluster = Cluster::builder()
+        .nodes(1)
+        .set("allowance.tiers.signal.limit", "20")
+        .set("http.buffers_bytes_max", "8MiB")
+        .start()
+        .await;
+    let (node, admin) = (cluster.api(1), cluster.admin(1));
+    let pid = cluster.node(1).pid().expect("it runs");
+    let spent = eventually(SERVED, "the allowance is spent", async || {
+        let reply = node.relay(&signal("a", "b", "bye", json!(1))).once().await;
+        (reply.status == 429).then_some(())
+    });
+    spent.await;
+    let before = resident_kib(pid);
+    let connect = Frame::Connect { client_version: String::new(), session_id: peer_id() };
+    let words = [message(&encode(&connect)), message(&[0; 80_000]).repeat(32)].concat();
+    let end = Instant::now() + SIEGE;
+    let flood = join_all((0..SOCKETS).map(async |_| {
+        let mut stream = TcpStream::connect(node.address()).await.expect("the node listens");
+        let asked = "GET /api/v1/socket?room=a HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+            Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+        stream.write_all(asked.as_bytes()).await.expect("the node listens");
+        stream.read(&mut [0; 1024]).await.expect("an answer");
+        let _ = tokio::time::timeout_at(end, stream.write_all(&words)).await;
+        let _ = tokio::time::timeout_at(end, std::future::pending::<()>()).await;
+    }));
+    let other = node.seen_from([127, 0, 8, 20].into());
+    let (mut grew, mut held) = (0, 0.0_f64);
+    let watching = async {
+        while Instant::now() < end {
+            grew = grew.max(resident_kib(pid).saturating_sub(before));
+            held = held.max(gauge(&admin).await);
+            let chunk = Transfer::fresh().send(0, 1, &"AAAA".repeat(11_000));
+            timeout(SERVED, other.relay(&chunk).once()).await.expect("the others are served").ok();
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::join!(flood, watching);
+    assert!((PART..2.0 * PART).contains(&held), "{held} bytes were held");
+    assert!(grew < GROWTH_KIB_MAX, "the node grew by {grew} KiB");
+    eventually(SERVED, "all is given back", async || (gauge(&admin).await == 0.0).then_some(())).await;
 }

@@ -11,7 +11,8 @@ section! { Shares {
     /// false: one client may take everything, as a benchmark does.
     enabled: bool = true;
     /// What one client, or one subject, may hold of the stored bytes, remembered keys, mailboxes and rooms; of the bytes
-    /// never less than one full transfer. One address, of a node's connections, handshakes, long polls and jobs.
+    /// never less than one full transfer. One address, of a node's connections, handshakes, long polls, jobs and
+    /// `http.buffers_bytes_max`.
     ///
     /// There are 200,000 remembered keys, 1,048,576 mailboxes and 131,072 rooms. A full transfer and what goes with it
     /// are 100 MiB.
@@ -34,8 +35,8 @@ section! { Shares {
     free_burst: u32 = 5_000, 1..;
     /// Bytes a second that all sockets of one client may send to a node; beyond, they are read more slowly.
     ///
-    /// As much at once. A message counts as 4 KiB at least. Beyond it none is refused: each socket is read after 5 s at
-    /// the latest. Off where `shares.enabled` or `allowance.enabled` is `false`.
+    /// As much at once. A message counts as 4 KiB at least, and one that is too long as what comes of it. Beyond it
+    /// none is refused: each socket is read after 5 s at the latest. Off where `shares.enabled` or `allowance.enabled` is `false`.
     socket_bytes_per_second: Bytes = mib(4), kib(64)..=gib(1024);
 } }
 

@@ -36,10 +36,12 @@ section! { Http {
     request_timeout: Duration = secs(10), secs(1)..=minutes(5);
     /// Bytes of one request's body; enforced while reading.
     body_bytes_max: Bytes = kib(256), kib(64)..=mib(64), "a signal of 64KiB, escaped, and a chunk must fit";
-    /// Bytes held for all connections: bodies being read, requests in turn, unread answers. Beyond it bodies are refused
-    /// and slow readers closed.
+    /// Bytes held for all connections: bodies being read, requests in turn, unread answers, messages of sockets. Beyond it
+    /// bodies are refused and slow readers closed.
     ///
-    /// At least `http.body_bytes_max`. Bodies are refused with 503.
+    /// At least `http.body_bytes_max` and `socket.message_bytes_max`. Bodies are refused with 503. A socket that holds
+    /// something is not read, and closed with 1013 after 5 s. One client may have `shares.client_percent` of it; beyond,
+    /// the same goes for that client alone, whose bodies get 429.
     buffers_bytes_max: Bytes = mib(128), mib(1)..;
     /// Answers with gzip or brotli where that is safe.
     compression: bool = true;

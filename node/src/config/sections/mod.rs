@@ -42,10 +42,12 @@ section! { Config {} within {
     /// the values of the leader hold. Beyond a share the answer is 507 with `"scope":"client"`.
     ///
     /// Each node also shares out, by itself, its connections, its TLS handshakes under way, its long
-    /// polls (`limits.waits_max`) and its jobs (10,000), by address only. Beyond a share connections
-    /// are closed, with 429 where there is no TLS; handshakes wait; long polls and jobs get 429. Behind
-    /// a proxy of `http.trusted_proxies` the client is the one that the proxy names, and the proxy's
-    /// own connections are not counted. No part of these is smaller than 16.
+    /// polls (`limits.waits_max`), its jobs (10,000) and the bytes that it holds for connections
+    /// (`http.buffers_bytes_max`), by address only. Beyond a share connections are closed, with 429
+    /// where there is no TLS; handshakes wait; long polls, jobs and bodies get 429. Behind a proxy of
+    /// `http.trusted_proxies` the client is the one that the proxy names, and the proxy's own
+    /// connections are not counted. No part of these is smaller than 16, and that of the bytes not
+    /// than one body or one message of a socket.
     shares: Shares;
     /// How many requests one client may make, counted exactly over the whole cluster.
     ///

@@ -12,6 +12,7 @@ use super::super::LoadShedder;
 use super::super::body_gate::LARGE;
 use super::read::{PART_BYTES, PIECE_BYTES};
 use super::*;
+use crate::admission::share::Bounds;
 
 const NEXT: &str = "GET /next HTTP/1.1\r\nhost: a\r\n\r\n";
 const WAIT: Duration = Duration::from_secs(20);
@@ -32,7 +33,7 @@ async fn pair() -> (TcpStream, Stream, Arc<Load>) {
     let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (server, _) = listener.accept().await.unwrap();
     let load = Arc::<Load>::default();
-    let buffers = Buffers::new(1 << 20);
+    let buffers = Buffers::new(Bounds { all: 1 << 20, client: usize::MAX, site: usize::MAX });
     let options = ConnectionOptions { patience: WAIT, shedder: load.clone(), buffers };
     (client, Stream::plain(server, options, None), load)
 }
@@ -275,7 +276,7 @@ async fn whoever_waits_for_room_is_woken_when_there_is_some() {
 #[actix_web::test]
 async fn under_pressure_requests_are_handed_on_one_by_one() {
     let (mut client, mut stream, _) = pair().await;
-    let other = stream.options.buffers.part();
+    let other = stream.options.buffers.part(None);
     other.set_waiting(1 << 20);
     client.write_all(NEXT.repeat(9).as_bytes()).await.unwrap();
     assert_eq!(at_hand(&mut stream).await, NEXT.len());
@@ -295,7 +296,7 @@ async fn a_client_that_does_not_take_its_answer_is_counted_and_under_pressure_gi
     }
     assert!(blocked, "the system takes only so much");
     assert_eq!(buffers.bytes(), answer.len());
-    let other = buffers.part();
+    let other = buffers.part(None);
     other.set_waiting(2 << 20);
     let error = stream.write(&answer).await.unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::TimedOut);

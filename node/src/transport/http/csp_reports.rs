@@ -5,6 +5,7 @@ use actix_web::HttpResponse;
 use actix_web::body::BoxBody;
 use actix_web::http::StatusCode;
 
+use crate::transport::request::authenticate;
 use crate::transport::request::body;
 use crate::transport::request::context::Context;
 use crate::transport::request::error::Error;
@@ -14,7 +15,8 @@ const REPORT_BYTES_MAX: usize = 64 * 1024;
 /// `POST /api/v1/csp-reports`.
 pub(crate) async fn sink(mut ctx: Context) -> Result<HttpResponse, Error> {
     let payload = ctx.payload()?;
-    body::read(&ctx.request, payload, REPORT_BYTES_MAX).await?;
+    let client = authenticate::sharer(&ctx.shared, &ctx.request);
+    body::read(&ctx.request, client, payload, REPORT_BYTES_MAX).await?;
     ctx.shared.metrics.csp_reports.increment(1);
     Ok(HttpResponse::with_body(StatusCode::NO_CONTENT, BoxBody::new(())))
 }

@@ -15,10 +15,17 @@ use super::body_decoding::Coding;
 use super::digest;
 use super::error::{Code, Error, Extra};
 use super::signed::Promised;
+use crate::admission::client_identity::Client;
+use crate::admission::share::Refused;
 use crate::listener::{BODY_ARRIVAL_MAX, BodyGate, LARGE};
 
-/// Reads a body of at most `bytes_max` bytes.
-pub(crate) async fn read<S>(request: &HttpRequest, payload: S, bytes_max: usize) -> Result<Bytes, Error>
+/// Reads a body of at most `bytes_max` bytes. While it is read it is held on the account of `client`.
+pub(crate) async fn read<S>(
+    request: &HttpRequest,
+    client: Client,
+    payload: S,
+    bytes_max: usize,
+) -> Result<Bytes, Error>
 where
     S: Stream<Item = Result<Bytes, PayloadError>> + Unpin,
 {
@@ -27,8 +34,8 @@ where
     let_in(request);
     // Bodies that came with their heads are not worth counting.
     let hold = |bytes| match request.conn_data::<BodyGate>() {
-        Some(body_gate) => bytes < LARGE || body_gate.buffers().set_body(bytes),
-        None => true,
+        Some(body_gate) if bytes >= LARGE => body_gate.buffers().set_body(client, bytes),
+        Some(_) | None => Ok(()),
     };
     let body = within(BODY_ARRIVAL_MAX, gather(payload, announced, bytes_max, hold)).await?;
     // What was signed is the digest; that it is this body's digest shows only now.
@@ -98,12 +105,12 @@ async fn within(time: Duration, body: impl Future<Output = Result<Bytes, Error>>
     }
 }
 
-/// `hold` is told how many bytes there are so far, and says whether there is room for them.
+/// `hold` is told how many bytes there are so far, and refuses them if there is no room.
 async fn gather<S>(
     mut payload: S,
     announced: Option<usize>,
     bytes_max: usize,
-    hold: impl Fn(usize) -> bool,
+    hold: impl Fn(usize) -> Result<(), Refused>,
 ) -> Result<Bytes, Error>
 where
     S: Stream<Item = Result<Bytes, PayloadError>> + Unpin,
@@ -121,9 +128,7 @@ where
         if body.len() + part.len() > bytes_max {
             return Err(too_large(bytes_max));
         }
-        if !hold(body.len() + part.len()) {
-            return Err(Code::Overloaded.into());
-        }
+        hold(body.len() + part.len())?;
         body.extend_from_slice(&part);
         next = match payload.next().await {
             Some(next) => next,
@@ -180,7 +185,7 @@ mod tests {
 
     async fn gathered(parts: &'static [&'static str], bytes_max: usize) -> Result<Bytes, Code> {
         let parts = parts.iter().map(|part| -> Part { Ok(Bytes::from_static(part.as_bytes())) });
-        gather(stream::iter(parts), None, bytes_max, |_| true).await.map_err(|error| error.code)
+        gather(stream::iter(parts), None, bytes_max, |_| Ok(())).await.map_err(|error| error.code)
     }
 
     #[actix_web::test]
@@ -198,16 +203,20 @@ mod tests {
 
     #[actix_web::test]
     async fn a_body_for_which_there_is_no_room_is_refused() {
-        let parts = ["ab", "c", "d"].map(|part| -> Part { Ok(Bytes::from_static(part.as_bytes())) });
-        let error = gather(stream::iter(parts), None, 9, |bytes| bytes < 4).await.unwrap_err();
-        assert_eq!(error.code, Code::Overloaded);
+        let parts = || ["ab", "c", "d"].map(|part| Ok(Bytes::from_static(part.as_bytes())));
+        for (refused, code) in [(Refused::All, Code::Overloaded), (Refused::Client, Code::RateLimitExceeded)]
+        {
+            let hold = |bytes| if bytes < 4 { Ok(()) } else { Err(refused) };
+            let error = gather(stream::iter(parts()), None, 9, hold).await.unwrap_err();
+            assert_eq!(error.code, code);
+        }
     }
 
     #[actix_web::test]
     async fn an_announced_length_is_refused_unread() {
         let request = TestRequest::default().insert_header((CONTENT_LENGTH, "5")).to_http_request();
         let never = stream::pending::<Part>();
-        let error = read(&request, never, 4).await.unwrap_err();
+        let error = read(&request, Client::V4(1), never, 4).await.unwrap_err();
         assert_eq!((error.code, error.extra), (Code::PayloadTooLarge, Extra::Limit(4)));
     }
 
@@ -224,7 +233,7 @@ mod tests {
 
     #[actix_web::test]
     async fn a_body_that_never_comes_is_given_up() {
-        let never = gather(stream::pending::<Part>(), None, 4, |_| true);
+        let never = gather(stream::pending::<Part>(), None, 4, |_| Ok(()));
         let error = within(Duration::from_millis(1), never).await.unwrap_err();
         assert_eq!(error.code, Code::RequestTimeout);
     }

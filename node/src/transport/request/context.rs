@@ -128,6 +128,7 @@ impl Context {
     /// refused as overloaded in any case: it would be most of what the refusal costs.
     pub(crate) async fn body(&mut self, bytes_max: usize) -> Result<Bytes, Error> {
         let payload = self.payload()?;
+        let client = authenticate::sharer(&self.shared, &self.request);
         let announced = body::announced(&self.request, bytes_max)?;
         // A chunked body may become as large as any.
         let small = match announced {
@@ -135,14 +136,14 @@ impl Context {
             None => !self.request.headers().contains_key(TRANSFER_ENCODING),
         };
         if small {
-            return body::read(&self.request, payload, bytes_max).await;
+            return body::read(&self.request, client, payload, bytes_max).await;
         }
         let Some(admitted) = self.shared.bodies.admit() else {
             body::discard(&self.request, payload, bytes_max).await?;
             return Err(conclave_cluster::Error::Overloaded.into());
         };
         let gate = self.request.conn_data::<BodyGate>();
-        let body = body::read(&self.request, payload, bytes_max);
+        let body = body::read(&self.request, client, payload, bytes_max);
         let is_starved = || gate.is_some_and(BodyGate::is_starved);
         self.admitted.insert(admitted).read(is_starved, body).await
     }

@@ -15,6 +15,7 @@ use super::outbound_queue::{self, OutboundQueue};
 use super::quality::Report;
 use super::room_progress::Arrivals;
 use crate::access::admission;
+use crate::admission::buffers::Account;
 use crate::listener::Hangup;
 use crate::service::node_lease::Sockets;
 
@@ -100,12 +101,13 @@ impl Connections {
         connection: u64,
         hangup: Option<Hangup>,
         admitted: admission::ConnectionPermit,
+        account: &Account,
     ) -> ConnectionPermit {
         let metrics = self.0.metrics.clone();
         let entry = Arc::new(ConnectionEntry {
             connection,
             began: Instant::now(),
-            outbound: OutboundQueue::new(self.0.queue, hangup, metrics.clone()),
+            outbound: OutboundQueue::new(self.0.queue, hangup, metrics.clone(), account),
             metrics,
             encoding: AtomicU8::new(Encoding::Undecided as u8),
             held_back: AtomicBool::new(false),

@@ -15,7 +15,9 @@ use crate::transport::request::error::{Code, Error, Extra};
 pub(crate) async fn echo(mut ctx: Context) -> Result<HttpResponse, Error> {
     let payload = ctx.payload()?;
     let (sockets, admitted) = (sockets(&ctx)?, authenticate::enter(&ctx.shared, &ctx.request)?);
-    let (response, ends) = upgrade::open(&sockets, &ctx.request, payload, admitted, None)?;
+    let sharer = authenticate::sharer(&ctx.shared, &ctx.request);
+    let account = ctx.shared.options.shares.buffers.account(Some(sharer));
+    let (response, ends) = upgrade::open(&sockets, &ctx.request, payload, admitted, None, &account)?;
     actix_web::rt::spawn(echo::run(ends));
     Ok(response)
 }
@@ -33,10 +35,11 @@ pub(crate) async fn socket(mut ctx: Context) -> Result<HttpResponse, Error> {
     {
         return Err(Code::Forbidden.into());
     }
-    let flow = shared.options.shares.sockets.clone();
-    let flow = flow.map(|flow| (flow, authenticate::sharer(shared, request)));
+    let (shares, sharer) = (&shared.options.shares, authenticate::sharer(shared, request));
+    let flow = shares.sockets.clone().map(|flow| (flow, sharer));
+    let account = shares.buffers.account(Some(sharer));
     let sockets = sockets(&ctx)?;
-    let (response, ends) = upgrade::open(&sockets, request, payload, admitted, flow)?;
+    let (response, ends) = upgrade::open(&sockets, request, payload, admitted, flow, &account)?;
     let owner = authenticate::owner(shared, request, &credential);
     let caller = Caller::new(authenticate::client(shared, request), owner, None);
     let opened = session::Context { credential, caller, room: asked.room, volatile: asked.volatile };

@@ -11,18 +11,22 @@ use futures_util::Stream;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::PollSender;
 
+use super::backlog::{Backlog, Weight};
 use super::bucket::{Throttle, Verdict};
 use super::close::{Code, Reason};
 use super::json::IdScan;
 use super::metrics::Metrics;
 use super::operations::Id;
 use super::rfc6455::{Incoming, Reader};
+use crate::admission::buffers::{Account, Held, Pressure};
 use crate::admission::client_identity::Client;
 use crate::admission::socket_rates::Flow;
 
-/// Messages that may wait to be understood. When as many do, the connection is not read until one is taken: TCP then
-/// slows the client down.
-pub(super) const WAITING_MAX: usize = 32;
+/// Input of which so little is held counts for nothing, and may grow so far while this node has no room.
+const TRIFLE: usize = 1 << 10;
+/// For how long a connection that holds something may go unread for want of room. It is looked for room so often.
+const UNREAD_MAX: Duration = Duration::from_secs(5);
+const UNREAD_LOOK: Duration = Duration::from_millis(250);
 
 /// A message as it is handed on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +47,24 @@ pub(super) enum Message {
         /// The `id` of the request, if it was one in JSON.
         id: Id,
     },
+}
+
+/// A message as it waits.
+#[derive(Debug)]
+pub(super) struct Weighed {
+    pub(super) message: Message,
+    pub(super) weight: Weight,
+}
+
+impl Message {
+    /// The bytes of it that were kept.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Binary(bytes) => bytes.len(),
+            Self::Limited { .. } | Self::Oversized { .. } => 0,
+        }
+    }
 }
 
 /// What the connection itself has to act on.
@@ -69,10 +91,15 @@ pub(super) struct InboundQueue {
     throttle: Throttle,
     /// What all sockets of the client may send together.
     flow: Option<(Flow, Client)>,
-    messages: PollSender<Message>,
+    messages: PollSender<Weighed>,
+    backlog: Backlog,
+    /// What of a message that is not complete is held.
+    held: Held,
     metrics: Metrics,
     /// Nothing is read before this is over.
     pause: Option<Pin<Box<Sleep>>>,
+    /// Since when there is no room for what it would send, and when it is looked for again.
+    unread: Option<(Instant, Pin<Box<Sleep>>)>,
     over: bool,
 }
 
@@ -82,10 +109,14 @@ impl InboundQueue {
         reader: Reader,
         throttle: Throttle,
         flow: Option<(Flow, Client)>,
-        messages: tokio::sync::mpsc::Sender<Message>,
+        messages: tokio::sync::mpsc::Sender<Weighed>,
+        account: &Account,
         metrics: Metrics,
     ) -> Self {
         Self {
+            backlog: Backlog::new(account),
+            held: account.hold(),
+            unread: None,
             payload,
             reader,
             throttle,
@@ -101,12 +132,12 @@ impl InboundQueue {
     /// to send again. Those of the FlatBuffers schema take any error for the end; they are not refused but slowed down: the
     /// connection is not read for a while.
     fn hand_on(&mut self, message: Message, now: Instant) -> Event {
-        let (binary, len) = match &message {
-            Message::Text(text) => (false, text.len()),
-            Message::Binary(bytes) => (true, bytes.len()),
-            // Its bytes were counted as they were discarded.
-            Message::Oversized { binary, .. } => (*binary, 0),
-            Message::Limited { .. } => (false, 0),
+        // The bytes of one that is too long were counted as they were discarded.
+        let len = message.len();
+        let binary = match &message {
+            Message::Text(_) | Message::Limited { .. } => false,
+            Message::Binary(_) => true,
+            Message::Oversized { binary, .. } => *binary,
         };
         self.metrics.received(binary);
         let flow = self.flow.as_ref();
@@ -129,8 +160,43 @@ impl InboundQueue {
         }
         self.pause_for(delay, now);
         // There is room, and where nobody listens any more the end is on its way.
-        let _ = self.messages.send_item(message);
+        let weight = self.backlog.weigh(message.len());
+        let _ = self.messages.send_item(Weighed { message, weight });
         Event::Heard
+    }
+
+    /// Counts what was discarded, against the connection's rate and against its client's.
+    fn discard(&mut self, bytes: u64, now: Instant) {
+        let mut delay = self.throttle.discard(bytes, now);
+        if let Some((flow, client)) = self.flow.as_ref().filter(|_| bytes > 0) {
+            delay = delay.max(flow.owe_discarded(*client, bytes, now.into_std()));
+        }
+        self.pause_for(delay, now);
+    }
+
+    /// Ready if more may be read: there is room, or the connection holds nothing worth counting, so that idle ones are heard
+    /// though others hold too much. An error if it was kept from going on for too long, since a message that cannot be
+    /// completed would hold what it holds.
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Reason>> {
+        let input = self.reader.held();
+        self.held.set(if input < TRIFLE { 0 } else { input });
+        let holds = input >= TRIFLE || !self.backlog.is_empty();
+        if !holds || self.held.account().pressure() == Pressure::Low {
+            self.unread = None;
+            return Poll::Ready(Ok(()));
+        }
+        let now = Instant::now();
+        let (since, look) =
+            self.unread.get_or_insert_with(|| (now, Box::pin(sleep_until(now + UNREAD_LOOK))));
+        if now.saturating_duration_since(*since) >= UNREAD_MAX {
+            return Poll::Ready(Err(Reason::new(Code::LATER, "no room for what this client sends")));
+        }
+        while look.as_mut().poll(cx).is_ready() {
+            look.as_mut().reset(now + UNREAD_LOOK);
+        }
+        // Often it is its own messages that are in the way.
+        self.backlog.watch(cx);
+        Poll::Pending
     }
 
     fn pause_for(&mut self, delay: Duration, now: Instant) {
@@ -163,6 +229,11 @@ impl Stream for InboundQueue {
             return Poll::Ready(None);
         }
         loop {
+            if let Err(reason) = ready!(this.poll_room(cx)) {
+                this.over = true;
+                return Poll::Ready(Some(Event::Breach(reason)));
+            }
+            ready!(this.backlog.poll_room(cx));
             // An error says that nobody listens any more; then messages are read and dropped until the end.
             let _ = ready!(this.messages.poll_reserve(cx));
             if let Some(pause) = &mut this.pause {
@@ -172,8 +243,7 @@ impl Stream for InboundQueue {
             let next = this.reader.next();
             let now = Instant::now();
             let discarded = this.reader.take_discarded();
-            let delay = this.throttle.discard(discarded, now);
-            this.pause_for(delay, now);
+            this.discard(discarded, now);
             if !this.throttle.frames(this.reader.take_frames(), now) {
                 this.over = true;
                 return Poll::Ready(Some(Event::Breach(Reason::new(Code::POLICY, "too many frames"))));
@@ -201,5 +271,104 @@ impl Stream for InboundQueue {
             this.over = matches!(event, Event::Close(_) | Event::Breach(_) | Event::Lost);
             return Poll::Ready(Some(event));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::FromRequest as _;
+    use actix_web::test::TestRequest;
+    use futures_util::StreamExt as _;
+    use tokio::sync::mpsc;
+
+    use super::super::bucket::Rates;
+    use super::super::rfc6455::Bounds;
+    use super::*;
+    use crate::admission::buffers::Buffers;
+    use crate::admission::share;
+
+    const MESSAGE_BYTES_MAX: usize = 80 << 10;
+
+    /// A binary frame whose payload is nothing but zeros, as far as it came.
+    fn frame(len: u64, came: usize) -> Vec<u8> {
+        let mut bytes = vec![0x82, 0x80 | 127];
+        bytes.extend(len.to_be_bytes());
+        bytes.resize(bytes.len() + 4 + came, 0);
+        bytes
+    }
+
+    fn buffers() -> Buffers {
+        Buffers::new(share::Bounds { all: 1 << 20, client: 1 << 19, site: usize::MAX })
+    }
+
+    async fn queue(
+        came: Vec<u8>,
+        account: &Account,
+        flow: Option<(Flow, Client)>,
+    ) -> (InboundQueue, mpsc::Receiver<Weighed>) {
+        let (request, mut payload) = TestRequest::default().set_payload(came).to_http_parts();
+        let payload = Payload::from_request(&request, &mut payload).await.unwrap();
+        let bounds = Bounds { frame_bytes_max: MESSAGE_BYTES_MAX, message_bytes_max: MESSAGE_BYTES_MAX };
+        let rates = Rates { messages_per_second: 1000, bytes_per_second: 1 << 30 };
+        let throttle = Throttle::new(rates, MESSAGE_BYTES_MAX, Instant::now());
+        let (sender, messages) = mpsc::channel(super::super::backlog::MESSAGES_MAX);
+        let reader = Reader::new(bounds);
+        (InboundQueue::new(payload, reader, throttle, flow, sender, account, Metrics::new()), messages)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_too_long_is_owed_by_all_sockets_of_the_client() {
+        let flow = (Flow::new(64 << 10), Client::V4(1));
+        let account = buffers().account(None);
+        let came = frame(200 << 10, 200 << 10);
+        let (mut queue, mut messages) = queue(came, &account, Some(flow.clone())).await;
+        let began = Instant::now();
+        assert!(matches!(queue.next().await, Some(Event::Heard)));
+        let said = messages.recv().await.unwrap().message;
+        assert_eq!(said, Message::Oversized { binary: true, id: None });
+        assert!(matches!(queue.next().await, Some(Event::Lost)));
+        assert!(began.elapsed() >= Duration::from_secs(2), "it was read again after {:?}", began.elapsed());
+        let (flow, client) = flow;
+        let owed = flow.owe(client, 64 << 10, Instant::now().into_std());
+        assert!(!owed.is_zero(), "another of its sockets waits, too");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn messages_that_wait_have_a_bound_in_bytes() {
+        let buffers = buffers();
+        let account = buffers.account(Some(Client::V4(1)));
+        let (mut queue, mut messages) = queue(frame(70_000, 70_000).repeat(4), &account, None).await;
+        for _ in 0..2 {
+            assert!(matches!(queue.next().await, Some(Event::Heard)));
+        }
+        assert!(futures_util::poll!(queue.next()).is_pending());
+        // The other two have come as well, in one piece, and lie where they came.
+        assert!((280_000..290_000).contains(&buffers.bytes()), "{buffers:?}");
+        drop(messages.recv().await);
+        assert!(matches!(queue.next().await, Some(Event::Heard)));
+        drop((queue, messages));
+        assert_eq!(buffers.bytes(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_room_who_holds_something_is_not_read_and_then_let_go() {
+        let buffers = buffers();
+        let account = buffers.account(Some(Client::V4(1)));
+        let others = account.hold();
+        let (mut begun, _messages) = queue(frame(70_000, 20_000), &account, None).await;
+        assert!(futures_util::poll!(begun.next()).is_ready(), "there is room, and it ends too early");
+        let (mut begun, _messages) = queue(frame(70_000, 20_000), &account, None).await;
+        let short = [&[0x82, 0x80 | 10][..], &[0; 14]].concat();
+        let (mut idle, _idle) = queue(short, &account, None).await;
+        others.set(1 << 19);
+        begun.reader.feed(&frame(70_000, 20_000));
+        assert!(begun.reader.next().unwrap().is_none());
+        assert!(matches!(idle.next().await, Some(Event::Heard)), "who holds nothing is heard");
+        let began = Instant::now();
+        match begun.next().await {
+            Some(Event::Breach(reason)) => assert_eq!(reason.code, Code::LATER),
+            event => panic!("{event:?}"),
+        }
+        assert!(began.elapsed() >= UNREAD_MAX);
     }
 }

@@ -4,6 +4,7 @@
 //! `outbound_queue` bound what goes in and out, `connection` is the actor in between, with the heartbeat (`quality`); `connections`
 //! knows who is connected here.
 
+mod backlog;
 mod bucket;
 pub mod close;
 mod connection;

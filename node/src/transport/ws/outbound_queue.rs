@@ -12,10 +12,18 @@ use bytestring::ByteString;
 
 use super::close::{Code, Reason};
 use super::metrics::Metrics;
+use crate::admission::buffers::{Account, Held, Pressure};
 use crate::listener::Hangup;
 
 /// A slow consumer that does not even read its close frame is cut off after this.
 const PARTING: Duration = Duration::from_secs(5);
+
+/// What a message costs beside its bytes.
+const FRAME_BYTES: usize = 64;
+/// What waits counts in steps of so many bytes, so that most messages pass uncounted.
+const STEP: usize = 1 << 10;
+/// Messages that others wait for as well count as the client's own from here on: it is slow.
+const SLOW_BYTES: usize = 128 << 10;
 
 /// How much may wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +68,7 @@ pub(super) enum Out {
 
 /// The queue of one connection. Clones are the same queue.
 ///
-/// Over its bound the connection is lost: what waited is dropped, the client is told 4008, and catches up from history
+/// Over its bound, which is half as large while this node or this client holds too much, the connection is lost: what waited is dropped, the client is told 4008, and catches up from history
 /// on its next connection. So one slow reader costs the bound and nothing more.
 #[derive(Clone)]
 pub(super) struct OutboundQueue(Arc<Inner>);
@@ -69,50 +77,90 @@ struct Inner {
     bounds: Bounds,
     hangup: Option<Hangup>,
     metrics: Metrics,
+    held: Held,
     // A std mutex: nothing is awaited while it is held.
     queue: Mutex<Queue>,
 }
 
 #[derive(Default)]
 struct Queue {
-    frames: VecDeque<Frame>,
+    frames: VecDeque<Waiting>,
     bytes: usize,
+    /// Those of them that no other queue has.
+    own: usize,
     end: Option<Reason>,
     closed: bool,
     reader: Option<Waker>,
     writers: Vec<Waker>,
 }
 
+struct Waiting {
+    frame: Frame,
+    /// Other queues may have it, too; it is counted where it was made.
+    shared: bool,
+}
+
 impl OutboundQueue {
-    pub(super) fn new(bounds: Bounds, hangup: Option<Hangup>, metrics: Metrics) -> Self {
-        Self(Arc::new(Inner { bounds, hangup, metrics, queue: Mutex::default() }))
+    /// What waits is on `account`.
+    pub(super) fn new(bounds: Bounds, hangup: Option<Hangup>, metrics: Metrics, account: &Account) -> Self {
+        Self(Arc::new(Inner { bounds, hangup, metrics, held: account.hold(), queue: Mutex::default() }))
+    }
+
+    /// On whose account it is held.
+    pub(super) fn account(&self) -> &Account {
+        self.0.held.account()
     }
 
     /// Queues a message. False if the connection is ending, this message being what ended it perhaps.
     pub(super) fn push(&self, frame: Frame) -> bool {
+        self.add(Waiting { frame, shared: false })
+    }
+
+    /// The same for one whose bytes are counted among all connections' buffers already.
+    pub(super) fn push_shared(&self, frame: Frame) -> bool {
+        self.add(Waiting { frame, shared: true })
+    }
+
+    fn add(&self, waiting: Waiting) -> bool {
         let mut queue = self.lock();
         if queue.closed {
             return false;
         }
-        queue.bytes += frame.len();
-        queue.frames.push_back(frame);
-        let Bounds { frames_max, bytes_max } = self.0.bounds;
+        queue.put(waiting);
+        let Bounds { frames_max, bytes_max } = self.bounds();
         let fits = queue.frames.len() <= frames_max && queue.bytes <= bytes_max;
         if !fits {
             self.0.metrics.dropped(queue.frames.len());
-            queue.frames = VecDeque::new();
-            queue.bytes = 0;
+            queue.clear();
             queue.end(Reason::new(Code::SLOW, "outbound queue full: client too slow"));
             self.cut_off_later();
         }
+        self.count(&queue);
         queue.wake_reader();
         fits
+    }
+
+    /// How much may wait now.
+    fn bounds(&self) -> Bounds {
+        let Bounds { frames_max, bytes_max } = self.0.bounds;
+        match self.account().pressure() {
+            Pressure::Low => Bounds { frames_max, bytes_max },
+            Pressure::High | Pressure::Critical => Bounds { frames_max, bytes_max: bytes_max / 2 },
+        }
+    }
+
+    fn count(&self, queue: &Queue) {
+        let frames = queue.frames.len() * FRAME_BYTES;
+        let own = queue.own.max(queue.bytes.saturating_sub(SLOW_BYTES));
+        self.0.held.set_each((queue.own + frames) / STEP * STEP, (own + frames) / STEP * STEP);
     }
 
     /// A message of the client's own is at this offset of its room; it is not told, and takes no room of its own where
     /// something of the room waits.
     pub(super) fn pass(&self, offset: u64) {
-        if let Some(Frame::Numbered(_, last) | Frame::Passed(last)) = self.lock().frames.back_mut() {
+        if let Some(Frame::Numbered(_, last) | Frame::Passed(last)) =
+            self.lock().frames.back_mut().map(|waiting| &mut waiting.frame)
+        {
             *last = offset;
             return;
         }
@@ -135,7 +183,7 @@ impl OutboundQueue {
             if queue.closed {
                 return Poll::Ready(false);
             }
-            if queue.has_room(&self.0.bounds) {
+            if queue.has_room(&self.bounds()) {
                 return Poll::Ready(true);
             }
             if !queue.writers.iter().any(|waker| waker.will_wake(cx.waker())) {
@@ -154,9 +202,9 @@ impl OutboundQueue {
     /// The next thing to write; `None` after the end.
     pub(super) fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Option<Out>> {
         let mut queue = self.lock();
-        if let Some(frame) = queue.frames.pop_front() {
-            queue.bytes -= frame.len();
-            if queue.has_room(&self.0.bounds) {
+        if let Some(frame) = queue.take() {
+            self.count(&queue);
+            if queue.has_room(&self.bounds()) {
                 queue.wake_writers();
             }
             return Poll::Ready(Some(Out::Frame(frame)));
@@ -175,8 +223,8 @@ impl OutboundQueue {
     pub(super) fn abandon(&self) {
         let mut queue = self.lock();
         queue.closed = true;
-        queue.frames = VecDeque::new();
-        queue.bytes = 0;
+        queue.clear();
+        self.count(&queue);
         queue.wake_writers();
     }
 
@@ -195,6 +243,25 @@ impl OutboundQueue {
 }
 
 impl Queue {
+    fn put(&mut self, waiting: Waiting) {
+        let len = waiting.frame.len();
+        self.bytes += len;
+        self.own += if waiting.shared { 0 } else { len };
+        self.frames.push_back(waiting);
+    }
+
+    fn take(&mut self) -> Option<Frame> {
+        let Waiting { frame, shared } = self.frames.pop_front()?;
+        self.bytes -= frame.len();
+        self.own -= if shared { 0 } else { frame.len() };
+        Some(frame)
+    }
+
+    fn clear(&mut self) {
+        self.frames = VecDeque::new();
+        (self.bytes, self.own) = (0, 0);
+    }
+
     fn has_room(&self, bounds: &Bounds) -> bool {
         self.frames.len() <= bounds.frames_max / 2 && self.bytes <= bounds.bytes_max / 2
     }
@@ -230,9 +297,13 @@ mod tests {
     use futures_util::task::noop_waker;
 
     use super::*;
+    use crate::admission::buffers::Buffers;
+    use crate::admission::client_identity::Client;
+    use crate::admission::{Shares, share};
 
     fn outbound() -> OutboundQueue {
-        OutboundQueue::new(Bounds { frames_max: 4, bytes_max: 100 }, None, Metrics::new())
+        let account = Shares::default().buffers.account(None);
+        OutboundQueue::new(Bounds { frames_max: 4, bytes_max: 100 }, None, Metrics::new(), &account)
     }
 
     fn text(len: usize) -> Frame {
@@ -279,5 +350,26 @@ mod tests {
         assert_eq!(outbound.room().now_or_never(), Some(true));
         outbound.abandon();
         assert_eq!(outbound.room().now_or_never(), Some(false));
+    }
+
+    #[test]
+    fn what_waits_is_on_the_account_and_under_pressure_half_as_much_may() {
+        let buffers = Buffers::new(share::Bounds { all: 1 << 30, client: 1 << 20, site: usize::MAX });
+        let account = buffers.account(Some(Client::V4(1)));
+        let bounds = Bounds { frames_max: 100, bytes_max: 400 << 10 };
+        let outbound = OutboundQueue::new(bounds, None, Metrics::new(), &account);
+        assert!(outbound.push(text(100 << 10)));
+        assert_eq!(buffers.bytes(), 100 << 10);
+        assert!(outbound.push_shared(text(150 << 10)));
+        assert_eq!(buffers.bytes(), 100 << 10, "that is counted where it was made");
+        let rest = account.hold();
+        rest.set_each(0, (1 << 20) - (122 << 10));
+        assert_eq!(
+            account.pressure(),
+            Pressure::High,
+            "122 KiB of 250 are beyond what a fast one leaves waiting"
+        );
+        assert!(!outbound.push(text(10)), "half of 400 KiB are exceeded");
+        assert_eq!(buffers.bytes(), 0);
     }
 }

@@ -122,6 +122,12 @@ impl Reader {
         self.input.extend_from_slice(bytes);
     }
 
+    /// How many bytes are held of what is not complete.
+    pub(super) fn held(&self) -> usize {
+        let message = self.message.as_ref().map_or(0, |message| message.bytes.capacity());
+        self.input.capacity() + message + self.control.capacity()
+    }
+
     /// How many frames have begun since this was last asked, of whatever kind.
     pub(super) fn take_frames(&mut self) -> u64 {
         std::mem::take(&mut self.frames)
@@ -167,6 +173,10 @@ impl Reader {
 
     /// Reads a frame's head (RFC 6455, section 5.2), if all of it is there.
     fn begin(&mut self) -> Result<Option<Frame>, Breach> {
+        if self.input.is_empty() {
+            // Nothing is kept while nothing is on its way.
+            self.input = BytesMut::new();
+        }
         let &[first, second, ..] = &self.input[..] else { return Ok(None) };
         let (last, reserved, opcode) = (first & 0x80 != 0, first & 0x70, first & 0x0f);
         let (masked, short) = (second & 0x80 != 0, usize::from(second & 0x7f));
@@ -278,14 +288,12 @@ impl Reader {
         let Some(Message { text, bytes, oversized, .. }) = self.message.take() else {
             return Err(Code::PROTOCOL);
         };
-        // Input that shares its buffer with a message would keep the message's bytes from being freed for long.
-        if self.input.is_empty() {
-            self.input = BytesMut::new();
-        }
         if let Some(oversized) = oversized {
             return Ok(Incoming::Oversized { binary: !text, id: oversized.scan.id() });
         }
-        let bytes = bytes.freeze();
+        // It may wait for long, and shall keep no more from being freed than itself: not the piece that it came in, and not
+        // the room that its buffer grew by.
+        let bytes = Bytes::copy_from_slice(&bytes);
         if text {
             let text = ByteString::try_from(bytes).map_err(|_| Code::INVALID)?;
             Ok(Incoming::Text(text))

@@ -12,6 +12,7 @@ use super::json;
 use super::outbound_queue::{Frame, OutboundQueue};
 use super::sigma_flatbuffers;
 use crate::actors::room::{Broadcast, Event, Listener};
+use crate::admission::buffers::Buffers;
 
 /// What is said to a client that has just come in, now that it is known who else is there.
 pub(super) type Greeting = Box<dyn FnOnce(&BTreeSet<Key>) -> Vec<Frame> + Send>;
@@ -27,15 +28,16 @@ pub(super) enum Wire {
 
 impl Wire {
     /// Spells an event, unless somebody did before; `None` if it has no spelling.
-    pub(super) fn spell(&self, note: &Broadcast) -> Option<Frame> {
+    /// What it is spelled in is counted once, for all who are told.
+    pub(super) fn spell(&self, note: &Broadcast, buffers: &Buffers) -> Option<Frame> {
         match self {
             Self::Json(room) => {
-                let text = note.text.get_or_init(|| json::room_event(room, note).into_bytes());
+                let text = note.text.get_or_init(|| buffers.keep(json::room_event(room, note).into_bytes()));
                 ByteString::try_from(text.clone()).ok().map(Frame::Text)
             }
             Self::Sigma => {
-                let bytes =
-                    note.binary.get_or_init(|| sigma_flatbuffers::room_event(note).unwrap_or_default());
+                let spelled = || sigma_flatbuffers::room_event(note).map(|bytes| buffers.keep(bytes));
+                let bytes = note.binary.get_or_init(|| spelled().unwrap_or_default());
                 let frame = match &note.event {
                     Event::Message(message) => Frame::Numbered(Bytes::clone(bytes), message.offset),
                     Event::Volatile { .. } | Event::Joined(_) | Event::Left(_) => {
@@ -80,8 +82,8 @@ impl Listener for RoomSubscriber {
     }
 
     fn hear(&self, note: &Broadcast) -> bool {
-        match self.encoding.spell(note) {
-            Some(frame) => self.outbound.push(frame),
+        match self.encoding.spell(note, self.outbound.account().all()) {
+            Some(frame) => self.outbound.push_shared(frame),
             None => !self.outbound.is_ending(),
         }
     }

@@ -16,14 +16,16 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::Sockets;
+use super::backlog::MESSAGES_MAX;
 use super::bucket::Throttle;
 use super::connection::Connection;
 use super::connections::{ConnectionEntry, Encoding};
-use super::inbound_queue::{InboundQueue, Message, WAITING_MAX};
+use super::inbound_queue::{InboundQueue, Weighed};
 use super::quality::Quality;
 use super::rfc6455::Reader;
 use super::socket_response_body::Body;
 use crate::access::admission;
+use crate::admission::buffers::Account;
 use crate::admission::client_identity::Client;
 use crate::admission::socket_rates::Flow;
 use crate::listener::Hangup;
@@ -36,7 +38,7 @@ pub(super) const FLATBUFFERS: &str = "conclave.v1.flatbuffers";
 /// What understands the messages of one connection.
 pub(crate) struct Ends {
     /// What arrives.
-    pub(super) messages: mpsc::Receiver<Message>,
+    pub(super) messages: mpsc::Receiver<Weighed>,
     /// Where answers go, and what is known of the connection.
     pub(super) entry: Arc<ConnectionEntry>,
 }
@@ -50,21 +52,22 @@ pub(crate) enum HandshakeError {
     Malformed,
 }
 
-/// Accepts the connection, if the request is a proper handshake. `flow` is what all sockets of
-/// its client share.
+/// Accepts the connection, if the request is a proper handshake. `flow` is what all sockets of its client share; what this
+/// one holds is on `account`.
 pub(crate) fn open(
     sockets: &Sockets,
     request: &HttpRequest,
     payload: Payload,
     admitted: admission::ConnectionPermit,
     flow: Option<(Flow, Client)>,
+    account: &Account,
 ) -> Result<(HttpResponse, Ends), HandshakeError> {
     check(request)?;
     let protocol = protocol(request.headers());
     let options = &sockets.options;
     let hangup = request.extensions().get::<Hangup>().cloned();
     let connection = rand::random();
-    let pass = sockets.connections.take(connection, hangup, admitted);
+    let pass = sockets.connections.take(connection, hangup, admitted, account);
     let entry = pass.entry().clone();
     match protocol {
         Some(JSON) => entry.decide(Encoding::Json),
@@ -74,10 +77,11 @@ pub(crate) fn open(
     let mut response =
         ws::handshake_with_protocols(request, protocol.as_slice()).map_err(|_| HandshakeError::Malformed)?;
 
-    let (sender, messages) = mpsc::channel(WAITING_MAX);
+    let (sender, messages) = mpsc::channel(MESSAGES_MAX);
     let throttle = Throttle::new(options.rates, options.syntax.message_bytes_max, Instant::now());
     let reader = Reader::new(options.syntax);
-    let inbound = InboundQueue::new(payload, reader, throttle, flow, sender, entry.metrics().clone());
+    let metrics = entry.metrics().clone();
+    let inbound = InboundQueue::new(payload, reader, throttle, flow, sender, account, metrics);
     let quality = Quality::new(options.ping_interval);
     let actor = Connection::new(entry.clone(), inbound, quality, options.hello_timeout);
     let written = WebsocketContext::create(actor, stream::pending());

@@ -25,9 +25,10 @@ use futures_util::stream::FuturesOrdered;
 use tokio::time::{Instant, sleep_until};
 
 use super::Sockets;
+use super::backlog::Weight;
 use super::close::{Code as Close, Reason};
 use super::connections::{ConnectionEntry, Encoding};
-use super::inbound_queue::Message;
+use super::inbound_queue::{Message, Weighed};
 use super::operations::Code;
 use super::outbound_queue::{Frame, OutboundQueue};
 use super::room_event_writer::Wire;
@@ -37,6 +38,7 @@ use super::{json_session, sigma_flatbuffers};
 use crate::access::Credential;
 use crate::actors::Watch;
 use crate::actors::room::Presence;
+use crate::admission::buffers::Pressure;
 use crate::service::endings::Ending;
 use crate::service::node_lease::Unsettled;
 use crate::service::peer_claim::Claim;
@@ -108,6 +110,8 @@ pub(super) struct Session {
     /// A message that waits until the client's allowance is renewed; nothing after it is read.
     deferred: Option<(Instant, Message)>,
     heartbeats: Heartbeats,
+    /// That it waits is counted as long.
+    weight: Option<Weight>,
     over: bool,
 }
 
@@ -177,6 +181,7 @@ pub(crate) async fn run(ends: Ends, services: Arc<Services>, sockets: Sockets, c
         violations: 0,
         deferred: None,
         heartbeats: Heartbeats::default(),
+        weight: None,
         over: false,
     };
     loop {
@@ -202,7 +207,7 @@ pub(crate) async fn run(ends: Ends, services: Arc<Services>, sockets: Sockets, c
             () = until(renewal) => Box::pin(session.renew_invite()).await,
             () = until(overdue) => session.beat(),
             message = messages.recv(), if session.flights.len() < FLIGHTS_MAX && session.deferred.is_none() => match message {
-                Some(message) => Box::pin(session.hear(message)).await,
+                Some(weighed) => Box::pin(session.take(weighed)).await,
                 None => break,
             },
         }
@@ -226,6 +231,19 @@ async fn until(at: Option<Instant>) {
 
 /// Taking turns.
 impl Session {
+    async fn take(&mut self, Weighed { message, weight }: Weighed) {
+        self.weight = Some(weight);
+        self.hear(message).await;
+        self.weigh();
+    }
+
+    /// What was heard weighs no more, unless it was deferred.
+    fn weigh(&mut self) {
+        if self.deferred.is_none() {
+            self.weight = None;
+        }
+    }
+
     async fn hear(&mut self, message: Message) {
         if self.over {
             return;
@@ -266,7 +284,12 @@ impl Session {
     async fn hear_deferred(&mut self) {
         let Some((_, message)) = self.deferred.take() else { return };
         self.entry.hold_back(false);
+        // What a client said that has gone is still carried out, unless there is no room to keep it so long.
+        if self.outbound.is_ending() && self.outbound.account().pressure() != Pressure::Low {
+            self.over = true;
+        }
         self.hear(message).await;
+        self.weigh();
     }
 
     /// Sends an answer or an event.

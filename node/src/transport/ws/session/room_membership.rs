@@ -265,8 +265,8 @@ impl Session {
                 continue;
             }
             let note = Broadcast::new(room.epoch, Event::Message(message));
-            if let Some(frame) = room.encoding.spell(&note)
-                && !self.outbound.push(frame)
+            if let Some(frame) = room.encoding.spell(&note, self.outbound.account().all())
+                && !self.outbound.push_shared(frame)
             {
                 self.over = true;
                 return;
