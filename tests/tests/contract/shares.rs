@@ -6,7 +6,7 @@ use conclave_tests::authority::{Authority, Client};
 use conclave_tests::cluster::Cluster;
 use conclave_tests::http::{Api, Call};
 use conclave_tests::raw::{Raw, statuses};
-use conclave_tests::relay::{Pair, Transfer, peer_id, poll, register, signal, with};
+use conclave_tests::relay::{Pair, peer_id, poll, register, signal, with};
 use conclave_tests::shared::limits;
 use conclave_tests::wait::eventually;
 use futures_util::future::join_all;
@@ -247,7 +247,7 @@ async fn one_client_has_a_part_of_what_is_held_for_all() {
         (metric(&admin, "conclave_buffers_bytes").await? >= 800_000.0).then_some(())
     })
     .await;
-    let chunk = Transfer::fresh().send(0, 1, &"AAAA".repeat(11_000));
+    let chunk = Pair::fresh().send(0, 1, &"AAAA".repeat(11_000));
     let refused = client(&node, 10).relay(&chunk).once().await.refused(429, "rate_limit_exceeded");
     assert_eq!(refused["scope"], "client");
     client(&node, 11).relay(&chunk).once().await.ok();

@@ -9,7 +9,7 @@ use conclave_tests::authority::{Authority, Client};
 use conclave_tests::cluster::Cluster;
 use conclave_tests::http::Api;
 use conclave_tests::raw::Stream;
-use conclave_tests::relay::{Transfer, peer_id, signal};
+use conclave_tests::relay::{Pair, peer_id, signal};
 use conclave_tests::wait::eventually;
 use futures_util::future::join_all;
 use serde_json::json;
@@ -169,7 +169,7 @@ async fn what_sockets_send_beyond_their_allowance_stays_outside() {
         while Instant::now() < end {
             grew = grew.max(resident_kib(pid).saturating_sub(before));
             held = held.max(gauge(&admin).await);
-            let chunk = Transfer::fresh().send(0, 1, &"AAAA".repeat(11_000));
+            let chunk = Pair::fresh().send(0, 1, &"AAAA".repeat(11_000));
             timeout(SERVED, other.relay(&chunk).once()).await.expect("the others are served").ok();
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
