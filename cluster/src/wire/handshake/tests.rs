@@ -56,7 +56,7 @@ fn reason(side: Result<Greeted, Fault>) -> Option<Reason> {
     match side {
         Ok(_) => None,
         Err(Fault::Refused(reason)) => Some(reason),
-        Err(Fault::Io(error)) => panic!("{error}"),
+        Err(fault @ (Fault::Io(_) | Fault::Certificate(_))) => panic!("{fault}"),
     }
 }
 
