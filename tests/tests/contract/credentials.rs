@@ -205,7 +205,8 @@ async fn a_scope_is_needed_over_a_socket_as_it_is_over_http() {
         }
     }
     // A session that one connection of the subject has is no way to another one.
-    let session = bare.ok(json!({"op": "hello"})).await["session"].clone();
+    let mut first = open("socket").await;
+    let session = first.ok(json!({"op": "hello"})).await["session"].clone();
     let mut again = open("socket").await;
     let other = issuer.token("alice", json!({"scope": "signal", "peers": "*"}));
     let resume = json!({"op": "hello", "token": other, "resume": {"session": session}});

@@ -83,8 +83,9 @@ async fn a_signal_under_a_key_that_somebody_else_used_arrives() {
     send(&alice, "offer", json!({"sdp": "v=1"})).await;
     send(&alice, "answer", json!({"sdp": "v=1"})).await;
     let polled = here.relay(&poll(&to)).send().await.ok();
-    let sdp = json!({"sdp": "v=1"});
-    let expected = [(&*mallory, &json!(0)), (&alice, &json!(0)), (&alice, &sdp), (&alice, &sdp)];
+    let (zero, sdp) = (json!(0), json!({"sdp": "v=1"}));
+    let (alice, mallory) = (alice.as_str(), mallory.as_str());
+    let expected = [(mallory, &zero), (alice, &zero), (alice, &sdp), (alice, &sdp)];
     assert_eq!(waiting(&polled), expected, "each once");
 }
 
