@@ -40,8 +40,7 @@ impl Signer {
         );
         let line = digest.map(|digest| format!("\"content-digest\": {digest}\n")).unwrap_or_default();
         let base = format!(
-            "\"@method\": {method}\n\"@authority\": {}\n\"@path\": {path}\n\"@query\": ?\n{line}\"@signature-params\": {params}",
-            to
+            "\"@method\": {method}\n\"@authority\": {to}\n\"@path\": {path}\n\"@query\": ?\n{line}\"@signature-params\": {params}"
         );
         let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, self.secret), base.as_bytes());
         (format!("sig={params}"), format!("sig=:{}:", STANDARD.encode(tag)))
