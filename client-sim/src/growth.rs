@@ -258,7 +258,7 @@ mod tests {
 
         // The same cost, evenly spread or not.
         let capacity =
-            |fullest| sizes(&[3, 9], &[run(1, 3, 60.0, 1.0), run(1, 9, 60.0, fullest)])[1].capacity;
+            |fullest| sizes(&[3, 9], &[run(1, 3, 64.0, 1.0), run(1, 9, 64.0, fullest)])[1].capacity;
         assert_eq!((capacity(1.0).median, capacity(1.5).median), (3.0, 2.0));
     }
 

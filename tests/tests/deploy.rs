@@ -87,6 +87,7 @@ async fn every_documented_metric_is_there_from_the_start() {
     // Of three, since links are counted by peer; with TLS, since certificates end.
     let authority = Authority::new();
     let cluster = authority.serve(Cluster::builder()).unmetered().start().await;
+    cluster.api(1).get("/livez").once().await;
     let page = cluster.admin(1).get("/metrics").once().await.text();
     let guide = fs::read_to_string(folder().join("../metrics.md")).expect("the guide is there");
     let names = guide.lines().filter_map(|line| line.strip_prefix("| `"));

@@ -370,7 +370,10 @@ fn words(error: &rustls::Error) -> String {
         rustls::Error::InvalidCertificate(CertificateError::NotValidYetContext { not_before, .. }) => {
             format!("the certificate is not valid before {}", date(not_before))
         }
-        rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
+        // The latter where another authority has the same name.
+        rustls::Error::InvalidCertificate(
+            CertificateError::UnknownIssuer | CertificateError::BadSignature,
+        ) => {
             format!("unknown issuer: no authority in {CA} signed the certificate")
         }
         // Some name everything that a certificate has, which may be a stranger's.
@@ -390,7 +393,7 @@ fn refusal(alert: AlertDescription) -> Option<&'static str> {
         Alert::CertificateRequired => "there is none",
         Alert::CertificateRevoked => "revoked",
         Alert::CertificateUnknown | Alert::AccessDenied => "not accepted",
-        Alert::DecryptError => "a signature is wrong",
+        Alert::DecryptError => "unknown issuer: its signature is not one of the peer's authority",
         _ => return None,
     })
 }

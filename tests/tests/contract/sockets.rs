@@ -26,15 +26,18 @@ async fn a_signal_posted_on_one_node_arrives_on_a_socket_of_another_and_in_no_po
     let (from, to) = (peer_id(), peer_id());
     let mut socket = Socket::open(&there).await;
     socket.ok(json!({"op": "claim", "peerId": to})).await;
+    let mut numbers = Vec::new();
     for turn in 0..5 {
         here.relay(&signal(&from, &to, "offer", json!({"turn": turn}))).send().await.ok();
         let push = socket.push("signal").await;
+        numbers.push(push["seq"].as_u64().expect("a number"));
         assert_eq!((&push["from"], &push["type"]), (&json!(from), &json!("offer")));
         assert_eq!(push["payload"], json!({"turn": turn}));
         assert_eq!(here.relay(&poll(&to)).send().await.ok(), json!({"messages": []}));
     }
     // What was acknowledged is gone, what was not comes by poll once the socket is gone.
-    socket.ok(json!({"op": "ack", "seq": 3})).await;
+    assert!(numbers.windows(2).all(|pair| pair[0] + 1 == pair[1]) && numbers[4] < 1 << 53, "{numbers:?}");
+    socket.ok(json!({"op": "ack", "seq": numbers[2]})).await;
     socket.close().await;
     let polled = conclave_tests::wait::eventually(conclave_tests::socket::PATIENCE, "the rest", async || {
         let polled = here.relay(&poll(&to)).send().await.ok();

@@ -125,10 +125,14 @@ async fn a_disk_that_was_named_while_nothing_was_bound_is_compared_until_it_is_k
     for (mut disk, peer, right) in
         [(dialed.unwrap().disk, ACCEPTOR, 20), (accepted.unwrap().disk, DIALER, 10)]
     {
-        let knows = |number| end(9, NOW, false, &[(peer, number)]).core;
+        let knows = |number| end(9, NOW, false, &[(peer, number)]);
         assert_eq!(disk.check(&end(9, NOW, false, &[]).core), Ok(()));
-        assert_eq!(disk.check(&knows(right + 1)), Err(Reason::Disk));
-        assert_eq!(disk.check(&knows(right)), Ok(()));
-        assert_eq!(disk.check(&knows(right + 1)), Ok(()), "a binding is for ever, and this one was found");
+        assert_eq!(disk.check(&knows(right + 1).core), Err(Reason::Disk));
+        assert_eq!(disk.check(&knows(right).core), Ok(()));
+        assert_eq!(
+            disk.check(&knows(right + 1).core),
+            Ok(()),
+            "a binding is for ever, and this one was found"
+        );
     }
 }

@@ -258,14 +258,14 @@ fn what_would_change_the_answers_before_it_waits_for_them_and_lets_nothing_pass_
             let (len, answered) = piece;
             let from = if answered == 0 { 0 } else { GET.len() + (answered as usize - 1) * head.len() };
             heads.answered(answered);
-            let (passed, rest) = heads.follow(text[from..].as_bytes(), 9);
+            let (passed, rest) = heads.follow(&text.as_bytes()[from..], 9);
             assert_eq!(
                 (passed, rest == Rest::Full),
                 (len, answered < 2),
                 "{head:?} after {answered} answers"
             );
             // Looked at again, nothing has changed.
-            let behind = heads.follow(text[from + passed..].as_bytes(), 9);
+            let behind = heads.follow(&text.as_bytes()[from + passed..], 9);
             assert_eq!(behind, (0, if answered < 2 { Rest::Full } else { Rest::Nothing }));
         }
     }
