@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use conclave_tests::authority::Authority;
+use conclave_tests::authority::{Authority, Client};
 use conclave_tests::cluster::{Cluster, Signal};
 use conclave_tests::proxy::{Proxy, is_installed, path};
-use conclave_tests::raw::Raw;
+use conclave_tests::raw::{Raw, statuses};
 use conclave_tests::relay::{Pair, peer_id, poll, with, word};
 use conclave_tests::scratch::Scratch;
 use conclave_tests::socket::{PATIENCE, Socket};
@@ -87,7 +87,10 @@ async fn every_documented_metric_is_there_from_the_start() {
     // Of three, since links are counted by peer; with TLS, since certificates end.
     let authority = Authority::new();
     let cluster = authority.serve(Cluster::builder()).unmetered().start().await;
-    cluster.api(1).get("/livez").once().await;
+    let connected = authority.connect(&cluster.api(1), &Client::default()).await;
+    let mut asked = Raw::over(connected.expect("a handshake"));
+    asked.send("GET /livez HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
+    assert_eq!(statuses(&asked.rest().await), [200]);
     let page = cluster.admin(1).get("/metrics").once().await.text();
     let guide = fs::read_to_string(folder().join("../metrics.md")).expect("the guide is there");
     let names = guide.lines().filter_map(|line| line.strip_prefix("| `"));
