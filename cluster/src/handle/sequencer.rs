@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::{Notify, oneshot, watch};
@@ -25,6 +26,9 @@ use crate::wire::Links;
 
 /// Peers that speak this protocol read proposals of version 3.
 const READS_VERSION_3: u16 = 3;
+/// For so long all members have to read a newer version before it is written. Until then, a cluster that was upgraded can be
+/// taken back to the build before.
+const SETTLED_AFTER: Duration = Duration::from_secs(600);
 
 /// Commands of one node, to be answered together.
 pub(super) struct QueuedBatch {
@@ -104,8 +108,10 @@ pub(super) struct Sequencer {
     links: Links,
     clock: Arc<Consensus>,
     rules: Rules,
-    /// The newest version of proposals that all members read.
+    /// The version of proposals that is written.
     version: AtomicU8,
+    /// Since when all members read the newest one.
+    settling: Mutex<Option<Instant>>,
     lead: watch::Receiver<Option<Lead>>,
     queue: Mutex<Queue>,
     filled: Notify,
@@ -114,18 +120,31 @@ pub(super) struct Sequencer {
 impl Sequencer {
     pub(super) fn new(node: Node, links: Links, clock: Arc<Consensus>, rules: Rules) -> Self {
         let lead = node.lead();
-        let (queue, filled) = (Mutex::default(), Notify::new());
+        let (queue, filled, settling) = (Mutex::default(), Notify::new(), Mutex::default());
         let version = AtomicU8::new(*codec::READ.start());
-        Self { node, links, clock, rules, version, lead, queue, filled }
+        Self { node, links, clock, rules, version, settling, lead, queue, filled }
     }
 
-    /// What all members read. One that was never greeted may be of an older build.
-    fn version_read_by_all(&self) -> u8 {
+    /// The newest version if the log has it already, or if all members have read it for long enough.
+    fn version_to_write(&self) -> u8 {
+        if self.node.replica().read(|state| state.version()) >= codec::WRITTEN {
+            return codec::WRITTEN;
+        }
+        let mut settling = self.settling.lock().expect("nothing panics while this is held");
+        if !self.all_read_the_newest() {
+            *settling = None;
+        } else if settling.get_or_insert_with(Instant::now).elapsed() >= SETTLED_AFTER {
+            return codec::WRITTEN;
+        }
+        *codec::READ.start()
+    }
+
+    /// Whether all members read the newest version. One that was never greeted may be of an older build.
+    fn all_read_the_newest(&self) -> bool {
         let (_, members) = self.node.members();
         let others = members.keys().filter(|id| **id != self.node.id());
         let mut protocols = others.map(|id| self.links.protocol(*id));
-        let all = protocols.all(|protocol| protocol.is_some_and(|protocol| protocol >= READS_VERSION_3));
-        if all { codec::WRITTEN } else { *codec::READ.start() }
+        protocols.all(|protocol| protocol.is_some_and(|protocol| protocol >= READS_VERSION_3))
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
@@ -158,7 +177,7 @@ impl Sequencer {
 
     /// Sees that time passes in the log although nobody asks for anything, where something is due to expire.
     pub(super) fn tick(&self) {
-        self.version.store(self.version_read_by_all(), Ordering::Relaxed);
+        self.version.store(self.version_to_write(), Ordering::Relaxed);
         let due = self.node.replica().read(|state| state.next_expiry_ms());
         if self.leads_in().is_some()
             && due.is_some_and(|due| due <= self.clock.now_ms())

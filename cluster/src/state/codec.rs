@@ -24,8 +24,8 @@ use super::{mailbox, negotiation, room, socket, ticket, transfer};
 /// The versions read. A version is not only a layout: what apply decides belongs to it, too, and a proposal carries its
 /// version to apply.
 pub const READ: RangeInclusive<u8> = 2..=3;
-/// The newest version written. A leader writes the newest that all members read, so that while a cluster is upgraded node
-/// by node every node can read what any other writes.
+/// The newest version written. A leader writes it once all members have read it for ten minutes, so that while a cluster is
+/// upgraded node by node, or taken back, every node can read what any other writes.
 pub const WRITTEN: u8 = 3;
 /// The version of answers, and of commands on their way to the leader: nothing is decided by it, and every build reads it.
 pub const EXCHANGED: u8 = 2;

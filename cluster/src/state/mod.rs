@@ -98,6 +98,11 @@ impl State {
         (answers, self.ctx.wakes.take())
     }
 
+    /// The version of the last proposal; 0 before the first one since the state was read from a snapshot.
+    pub fn version(&self) -> u8 {
+        self.ctx.version
+    }
+
     /// Frees what is due, so much at a time that no proposal holds up the ones behind it.
     fn expire(&mut self) {
         let ctx = &mut self.ctx;
