@@ -1,6 +1,6 @@
 //! The chunk store: every body once, however many chunks hold it.
 //!
-//! Bodies lie in numbered slots, in the order in which they came, so that what arrives and expires together lies
+//! Bodies are numbered, in the order in which they came, so that what arrives and expires together lies
 //! together, and a change copies few nodes of the persistent map. Only a new chunk asks for a body by its digest.
 
 use std::collections::BTreeMap;
@@ -14,15 +14,15 @@ use super::outcome::Refusal;
 use super::storage_quota::{Load, Storage};
 use super::weight::Kind;
 
-/// Where a body lies. Never used twice.
+/// Names a stored body. Never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
-pub(super) struct Slot(u64);
+pub(super) struct BlobId(u64);
 
 /// All bodies, each with the number of chunks and idempotency keys that refer to it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct BlobStore {
-    slots: OrdMap<Slot, Stored>,
-    next: Slot,
+    blobs: OrdMap<BlobId, Stored>,
+    next: BlobId,
     finder: Finder,
 }
 
@@ -33,10 +33,10 @@ struct Stored {
     refs: u32,
 }
 
-/// Finds a slot by its body's digest. A clone leaves it behind, because views for readers are cloned all the time
+/// Finds an id by its body's digest. A clone leaves it behind, because views for readers are cloned all the time
 /// and never ask; should something be applied to a clone, it is built anew.
 #[derive(Debug, Default)]
-struct Finder(Option<BTreeMap<Digest, Slot>>);
+struct Finder(Option<BTreeMap<Digest, BlobId>>);
 
 impl Clone for Finder {
     fn clone(&self) -> Self {
@@ -45,8 +45,8 @@ impl Clone for Finder {
 }
 
 impl Finder {
-    fn ready(&mut self, slots: &OrdMap<Slot, Stored>) -> &mut BTreeMap<Digest, Slot> {
-        self.0.get_or_insert_with(|| slots.iter().map(|(slot, stored)| (stored.digest, *slot)).collect())
+    fn ready(&mut self, blobs: &OrdMap<BlobId, Stored>) -> &mut BTreeMap<Digest, BlobId> {
+        self.0.get_or_insert_with(|| blobs.iter().map(|(id, stored)| (stored.digest, *id)).collect())
     }
 }
 
@@ -59,27 +59,27 @@ impl BlobStore {
         body: &Body,
         load: Load,
         storage: &mut Storage,
-    ) -> Result<Slot, Refusal> {
+    ) -> Result<BlobId, Refusal> {
         let len = body.len() as u64;
-        let finder = self.finder.ready(&self.slots);
-        if let Some(slot) = finder.get(&digest) {
+        let finder = self.finder.ready(&self.blobs);
+        if let Some(id) = finder.get(&digest) {
             storage.admit(load.and_shared(Kind::Body, len))?;
-            self.slots.get_mut(slot).expect("what the finder finds is stored").refs += 1;
-            return Ok(*slot);
+            self.blobs.get_mut(id).expect("what the finder finds is stored").refs += 1;
+            return Ok(*id);
         }
         storage.admit(load.and(Kind::Body, len))?;
-        let slot = self.next;
+        let id = self.next;
         self.next.0 += 1;
-        finder.insert(digest, slot);
+        finder.insert(digest, id);
         // A body of its own: the one in the proposal is a slice of a whole batch's buffer.
-        self.slots.insert(slot, Stored { digest, body: body.detached(), refs: 1 });
+        self.blobs.insert(id, Stored { digest, body: body.detached(), refs: 1 });
         storage.add_body(len);
-        Ok(slot)
+        Ok(id)
     }
 
     /// Adds one reference to a body that is there; false if it is not.
-    pub(super) fn refer(&mut self, slot: Slot) -> bool {
-        match self.slots.get_mut(&slot) {
+    pub(super) fn refer(&mut self, id: BlobId) -> bool {
+        match self.blobs.get_mut(&id) {
             Some(stored) => {
                 stored.refs += 1;
                 true
@@ -89,63 +89,63 @@ impl BlobStore {
     }
 
     /// Drops one reference, and the body with the last.
-    pub(super) fn release(&mut self, slot: Slot, storage: &mut Storage) {
-        let Some(stored) = self.slots.get_mut(&slot) else { return };
+    pub(super) fn release(&mut self, id: BlobId, storage: &mut Storage) {
+        let Some(stored) = self.blobs.get_mut(&id) else { return };
         stored.refs -= 1;
         if stored.refs == 0 {
             storage.drop_body(stored.body.len() as u64);
             let digest = stored.digest;
-            self.finder.ready(&self.slots).remove(&digest);
-            self.slots.remove(&slot);
+            self.finder.ready(&self.blobs).remove(&digest);
+            self.blobs.remove(&id);
         }
     }
 
-    pub(super) fn get(&self, slot: Slot) -> Option<(Digest, &Body)> {
-        self.slots.get(&slot).map(|stored| (stored.digest, &stored.body))
+    pub(super) fn get(&self, id: BlobId) -> Option<(Digest, &Body)> {
+        self.blobs.get(&id).map(|stored| (stored.digest, &stored.body))
     }
 
     pub(super) fn len(&self) -> usize {
-        self.slots.len()
+        self.blobs.len()
     }
 
-    /// The slot that the next body takes; part of the state, since all replicas must number alike.
-    pub(super) fn next(&self) -> Slot {
+    /// The id that the next body takes; part of the state, since all replicas must number alike.
+    pub(super) fn next(&self) -> BlobId {
         self.next
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (Slot, Digest, &Body)> {
-        self.slots.iter().map(|(slot, stored)| (*slot, stored.digest, &stored.body))
+    pub(super) fn iter(&self) -> impl Iterator<Item = (BlobId, Digest, &Body)> {
+        self.blobs.iter().map(|(id, stored)| (*id, stored.digest, &stored.body))
     }
 
     /// Takes out the oldest body, whoever refers to it: for a copy that is used up while it is written.
-    pub(super) fn pop(&mut self) -> Option<(Slot, Digest, Body)> {
-        let (slot, _) = self.slots.get_min()?;
-        let slot = *slot;
-        let Stored { digest, body, .. } = self.slots.remove(&slot)?;
-        Some((slot, digest, body))
+    pub(super) fn pop(&mut self) -> Option<(BlobId, Digest, Body)> {
+        let (id, _) = self.blobs.get_min()?;
+        let id = *id;
+        let Stored { digest, body, .. } = self.blobs.remove(&id)?;
+        Some((id, digest, body))
     }
 
     /// Begins as a snapshot does, before its bodies.
-    pub(super) fn restore_next(&mut self, next: Slot) {
+    pub(super) fn restore_next(&mut self, next: BlobId) {
         self.next = next;
     }
 
     /// Stores a body as a snapshot has it, without a reference yet; false if that cannot be.
-    pub(super) fn restore(&mut self, slot: Slot, digest: Digest, body: Body, storage: &mut Storage) -> bool {
+    pub(super) fn restore(&mut self, id: BlobId, digest: Digest, body: Body, storage: &mut Storage) -> bool {
         storage.add_body(body.len() as u64);
-        slot < self.next
-            && self.finder.ready(&self.slots).insert(digest, slot).is_none()
-            && self.slots.insert(slot, Stored { digest, body, refs: 0 }).is_none()
+        id < self.next
+            && self.finder.ready(&self.blobs).insert(digest, id).is_none()
+            && self.blobs.insert(id, Stored { digest, body, refs: 0 }).is_none()
     }
 
     /// Whether nothing is kept that nobody refers to.
     pub(super) fn all_referred(&self) -> bool {
-        self.slots.values().all(|stored| stored.refs > 0)
+        self.blobs.values().all(|stored| stored.refs > 0)
     }
 
     /// The references as counted, for tests that count them anew.
     #[cfg(test)]
     pub(super) fn refs(&self) -> BTreeMap<Digest, u32> {
-        self.slots.values().map(|stored| (stored.digest, stored.refs)).collect()
+        self.blobs.values().map(|stored| (stored.digest, stored.refs)).collect()
     }
 }

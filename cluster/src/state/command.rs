@@ -98,6 +98,22 @@ impl Default for Proposal {
 }
 
 impl Op {
+    /// The key it is about; none if it is about the cluster, a node, or nothing but its charge.
+    pub fn key(&self) -> Option<&Key> {
+        match self {
+            Self::Spend | Self::Pay | Self::NodeIdentity(_) | Self::Incarnation(_) => None,
+            Self::Transfer(op) => Some(&op.key),
+            Self::Negotiation(op) => Some(&op.key),
+            Self::Mailbox(op) => Some(&op.key),
+            Self::Rendezvous(op) => Some(&op.key),
+            Self::Device(op) => Some(&op.key),
+            Self::Socket(op) => Some(&op.key),
+            Self::Room(op) => Some(&op.key),
+            Self::Claim(op) => Some(&op.key),
+            Self::Ticket(op) => Some(&op.key),
+        }
+    }
+
     /// Whether the command may linger, until it goes along with another one: it makes nobody else wait, and a log entry
     /// costs the same however little is in it.
     pub(crate) fn may_linger(&self) -> bool {

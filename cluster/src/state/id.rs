@@ -7,6 +7,8 @@ use serde::de::Visitor;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 
+use super::slot::Slot;
+
 /// What a [`Key`] names. The domain is part of the derivation, so that equal words in two domains never meet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Domain {
@@ -50,6 +52,19 @@ impl Key {
             hash.update(part);
         }
         Self(hash.finalize().into())
+    }
+
+    /// The same, but in this slot: what belongs to something else lies where that lies. The slot's bits take the place of
+    /// the first bits of the hash, of which enough are left.
+    pub fn placed(slot: Slot, domain: Domain, parts: &[&[u8]]) -> Self {
+        let Self(mut bytes) = Self::derive(domain, parts);
+        slot.write(&mut bytes);
+        Self(bytes)
+    }
+
+    /// The slot that the key lies in.
+    pub fn slot(&self) -> Slot {
+        Slot::read(&self.0)
     }
 }
 

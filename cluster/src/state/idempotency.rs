@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::blob_store::Slot;
+use super::blob_store::BlobId;
 use super::command::IdempotencyKey;
 use super::context::ApplyContext;
 use super::expiry::{ExpiryKey, Lease};
@@ -23,7 +23,7 @@ use super::{mailbox, ticket, transfer};
 pub(super) struct Remembered {
     pub(super) answer: Arc<Answer>,
     /// Where the answer hands out a chunk: whose body this refers to, so that it is stored and counted once.
-    pub(super) slot: Option<Slot>,
+    pub(super) blob: Option<BlobId>,
 }
 
 impl Table<Remembered> {
@@ -42,14 +42,14 @@ impl Table<Remembered> {
         &mut self,
         idempotency_key: &IdempotencyKey,
         answer: Arc<Answer>,
-        slot: Option<Slot>,
+        blob: Option<BlobId>,
         ctx: &mut ApplyContext,
     ) {
         // One that is over but not freed yet would be in the way.
         self.free(idempotency_key.key, ctx);
-        let slot = slot.filter(|slot| ctx.blobs.refer(*slot));
+        let blob = blob.filter(|blob| ctx.blobs.refer(*blob));
         let expires_ms = ctx.after(idempotency_key.ttl_ms);
-        self.add(idempotency_key.key, Remembered { answer, slot }, expires_ms, ctx);
+        self.add(idempotency_key.key, Remembered { answer, blob }, expires_ms, ctx);
     }
 
     /// What all of them are on accounts with.
@@ -65,7 +65,7 @@ impl Stored for Remembered {
 
     /// What it weighs. A chunk's body, which it keeps though the chunk goes, is on its owner's account as well.
     fn load(&self) -> Load {
-        let bytes = match (&self.answer.outcome, self.slot) {
+        let bytes = match (&self.answer.outcome, self.blob) {
             (Ok(Outcome::Transfer(transfer::Outcome::Chunk { body, .. })), Some(_)) => {
                 return Load::of(Kind::IdempotencyKey, 0).and_shared(Kind::Body, body.len() as u64);
             }
@@ -80,12 +80,12 @@ impl Stored for Remembered {
     }
 
     fn drop_parts(&self, ctx: &mut ApplyContext) {
-        if let Some(slot) = self.slot {
-            ctx.blobs.release(slot, &mut ctx.storage);
+        if let Some(blob) = self.blob {
+            ctx.blobs.release(blob, &mut ctx.storage);
         }
     }
 
     fn restore_parts(&self, ctx: &mut ApplyContext) -> bool {
-        self.slot.is_none_or(|slot| ctx.blobs.refer(slot))
+        self.blob.is_none_or(|blob| ctx.blobs.refer(blob))
     }
 }

@@ -35,6 +35,7 @@ pub mod outcome;
 pub mod query;
 pub mod retry_dedup;
 pub mod room;
+pub mod slot;
 pub mod snapshot;
 pub mod socket;
 mod storage_quota;
@@ -160,13 +161,13 @@ impl State {
                 Err(Refusal::Allowance { .. } | Refusal::StorageFull | Refusal::ShareFull)
             )
         {
-            let slot = match (&answer.outcome, transfer) {
+            let blob = match (&answer.outcome, transfer) {
                 (Ok(Outcome::Transfer(transfer::Outcome::Chunk { index, .. })), Some(key)) => {
-                    self.transfers.chunk(&key, *index, self.ctx.now_ms).map(|(_, slot)| slot)
+                    self.transfers.chunk(&key, *index, self.ctx.now_ms).map(|(_, blob)| blob)
                 }
                 _ => None,
             };
-            self.idempotency_keys.remember(&idempotency_key, shared.clone(), slot, &mut self.ctx);
+            self.idempotency_keys.remember(&idempotency_key, shared.clone(), blob, &mut self.ctx);
         }
         self.replay.remember(id, shared, &mut self.ctx);
         answer

@@ -122,8 +122,8 @@ queries! {
 
     /// One stored chunk, delivered or not; `None` once it was freed.
     Chunk(key: Key, index: u16) -> Option<(transfer::Encoding, Digest, Body)>, |state, now_ms| {
-        let (encoding, slot) = state.transfers.chunk(&key, index, now_ms)?;
-        let (digest, body) = state.ctx.blobs.get(slot)?;
+        let (encoding, blob) = state.transfers.chunk(&key, index, now_ms)?;
+        let (digest, body) = state.ctx.blobs.get(blob)?;
         Some((encoding, digest, body.clone()))
     };
 

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::account::Payer;
 use super::allowance::{self, Tier};
-use super::blob_store::Slot;
+use super::blob_store::BlobId;
 use super::body::Body;
 use super::codec;
 use super::connection_lease::Hold;
@@ -62,11 +62,11 @@ pub enum Error {
 enum Record {
     Clock {
         now_ms: u64,
-        next_slot: Slot,
+        next_blob: BlobId,
         last_account: Payer,
     },
     Body {
-        slot: Slot,
+        blob: BlobId,
         digest: Digest,
         body: Body,
     },
@@ -85,7 +85,7 @@ enum Record {
         Vec<device::Registered>,
     ),
     Window((Key, Tier), allowance::Window, Lease),
-    IdempotencyKey(Key, Lease, Option<Slot>, Payer, Answer),
+    IdempotencyKey(Key, Lease, Option<BlobId>, Payer, Answer),
     Origin(u64, retry_dedup::Head),
     Outcome(RequestId, Answer),
     Member(u64, u128),
@@ -114,8 +114,8 @@ impl State {
     pub fn write_out(mut self, out: &mut impl Write) -> io::Result<()> {
         let mut writer = Writer::new(out);
         self.write_head(&mut writer)?;
-        while let Some((slot, digest, body)) = self.ctx.blobs.pop() {
-            writer.record(Record::Body { slot, digest, body })?;
+        while let Some((blob, digest, body)) = self.ctx.blobs.pop() {
+            writer.record(Record::Body { blob, digest, body })?;
         }
         self.write_rest(writer).map(drop)
     }
@@ -159,8 +159,8 @@ impl State {
     fn write_hashed(&self, out: &mut impl Write) -> io::Result<Digest> {
         let mut writer = Writer::new(out);
         self.write_head(&mut writer)?;
-        for (slot, digest, body) in self.ctx.blobs.iter() {
-            writer.record(Record::Body { slot, digest, body: body.clone() })?;
+        for (blob, digest, body) in self.ctx.blobs.iter() {
+            writer.record(Record::Body { blob, digest, body: body.clone() })?;
         }
         self.write_rest(writer)
     }
@@ -170,7 +170,7 @@ impl State {
         writer.write(&[WRITTEN])?;
         writer.record(Record::Clock {
             now_ms: self.ctx.now_ms,
-            next_slot: self.ctx.blobs.next(),
+            next_blob: self.ctx.blobs.next(),
             last_account: self.ctx.storage.accounts().last(),
         })
     }
@@ -195,7 +195,7 @@ impl State {
         writer.all(windows.map(|(key, window)| Record::Window(*key, **window, window.life)))?;
         writer.all(self.idempotency_keys.iter().map(|(key, known)| {
             let answer = Answer::clone(&known.answer);
-            Record::IdempotencyKey(*key, known.life, known.slot, known.payer(), answer)
+            Record::IdempotencyKey(*key, known.life, known.blob, known.payer(), answer)
         }))?;
         writer.all(self.replay.iter().map(|(number, head)| Record::Origin(*number, *head)))?;
         let answers = self.replay.iter_answers();
@@ -220,14 +220,14 @@ impl State {
     fn restore(&mut self, record: Record) -> Result<(), Error> {
         let ctx = &mut self.ctx;
         let (what, sound) = match record {
-            Record::Clock { now_ms, next_slot, last_account } => {
+            Record::Clock { now_ms, next_blob, last_account } => {
                 ctx.now_ms = now_ms;
                 ctx.storage.accounts_mut().restore_last(last_account);
-                ctx.blobs.restore_next(next_slot);
+                ctx.blobs.restore_next(next_blob);
                 ("clock", true)
             }
-            Record::Body { slot, digest, body } => {
-                ("body", ctx.blobs.restore(slot, digest, body, &mut ctx.storage))
+            Record::Body { blob, digest, body } => {
+                ("body", ctx.blobs.restore(blob, digest, body, &mut ctx.storage))
             }
             Record::Transfer(key, it) => ("transfer", self.transfers.transfers.restore(key, it, ctx)),
             Record::Chunk(key, index, chunk) => {
@@ -252,13 +252,13 @@ impl State {
             Record::Window(key, window, lease) => {
                 ("window", self.windows.restore(key, Entry::of(window, lease, Payer::NOBODY), ctx))
             }
-            Record::IdempotencyKey(key, lease, slot, payer, mut answer) => {
-                if let (Some(slot), Ok(Outcome::Transfer(transfer::Outcome::Chunk { body, .. }))) =
-                    (slot, &mut answer.outcome)
+            Record::IdempotencyKey(key, lease, blob, payer, mut answer) => {
+                if let (Some(blob), Ok(Outcome::Transfer(transfer::Outcome::Chunk { body, .. }))) =
+                    (blob, &mut answer.outcome)
                 {
-                    *body = ctx.blobs.get(slot).ok_or(Error::Corrupt("a memo without its body"))?.1.clone();
+                    *body = ctx.blobs.get(blob).ok_or(Error::Corrupt("a memo without its body"))?.1.clone();
                 }
-                let known = idempotency::Remembered { answer: answer.into(), slot };
+                let known = idempotency::Remembered { answer: answer.into(), blob };
                 ("memo", self.idempotency_keys.restore(key, Entry::of(known, lease, payer), ctx))
             }
             Record::Origin(number, head) => ("origin", self.replay.restore(number, head, ctx)),

@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use conclave_cluster::state::id::{Domain, Key};
+use conclave_cluster::state::slot::Slot;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use uuid::Uuid;
 
@@ -20,9 +21,23 @@ pub fn transfer(pin: &str, password_hash: &str) -> StateKey {
     place(Domain::Transfer, &[pin.as_bytes(), password_hash.as_bytes()])
 }
 
-/// The negotiation of a session id.
+/// The negotiation of a session id, in the slot that the id tells.
 pub fn negotiation(session: Uuid) -> StateKey {
-    place(Domain::Negotiation, &[session.as_bytes()])
+    let slot = Slot::of_id(session.as_u128());
+    StateKey {
+        domain: Domain::Negotiation,
+        key: Key::placed(slot, Domain::Negotiation, &[session.as_bytes()]),
+    }
+}
+
+/// An id for a new session, which tells the slot of its pin: the two are created in one step, so they lie together. Who
+/// knows a session id learns ten bits of a hash of its pin.
+pub fn session_id(pin: Option<&Key>) -> Uuid {
+    let id = Uuid::new_v4();
+    match pin {
+        Some(pin) => Uuid::from_u128(pin.slot().mark(id.as_u128())),
+        None => id,
+    }
 }
 
 /// What a pin resolves by.
@@ -94,8 +109,8 @@ pub fn devices(user: &str) -> StateKey {
     place(Domain::Devices, &[user.as_bytes()])
 }
 
-/// A caller's own name for what it asks of `target`: the same name for something else (`asked`), or of somebody else, is another
-/// idempotency key. Where the caller is nobody in particular its address does not tell: a retry may come from another one.
+/// A caller's own name for what it asks of `target`, in whose slot it lies: the same name for something else (`asked`), or of
+/// somebody else, is another idempotency key. Where the caller is nobody in particular its address does not tell: a retry may come from another one.
 pub fn idempotency(
     name: &[u8],
     subject: Option<&Key>,
@@ -105,12 +120,17 @@ pub fn idempotency(
 ) -> Key {
     let subject = subject.map_or(&[][..], |subject| &subject.as_bytes()[..]);
     let parts = [&[name, subject, action.as_bytes(), target.key.as_bytes()], asked].concat();
-    Key::derive(Domain::IdempotencyKey, &parts)
+    Key::placed(target.key.slot(), Domain::IdempotencyKey, &parts)
 }
 
-/// The idempotency key of a job.
+/// The same id, for a job: it tells the slot of what the job is about.
+pub fn job_id(fresh: Uuid, target: &StateKey) -> Uuid {
+    Uuid::from_u128(target.key.slot().mark(fresh.as_u128()))
+}
+
+/// The idempotency key of a job, in the slot that its id tells.
 pub fn job(id: Uuid) -> Key {
-    Key::derive(Domain::IdempotencyKey, &[b"job", id.as_bytes()])
+    Key::placed(Slot::of_id(id.as_u128()), Domain::IdempotencyKey, &[b"job", id.as_bytes()])
 }
 
 /// Spells a transfer's key as its id, which is the capability to use it.
@@ -183,5 +203,21 @@ mod tests {
         let of = |subject| idempotency(b"k", subject, "receive", &one, &[]);
         assert!(of(Some(&alice)) == of(Some(&alice)) && of(Some(&alice)) != of(Some(&bob)));
         assert_ne!(of(Some(&alice)), of(None));
+    }
+
+    #[test]
+    fn what_belongs_together_lies_in_one_slot() {
+        for name in ["rose", "tulip", "daisy"] {
+            let pin = pin(name);
+            assert_eq!(negotiation(session_id(Some(&pin))).key.slot(), pin.slot());
+            let target = transfer(name, "hash");
+            assert_eq!(idempotency(b"k", None, "receive", &target, &[]).slot(), target.key.slot());
+            let fresh = Uuid::now_v7();
+            let id = job_id(fresh, &target);
+            assert_eq!(job(id).slot(), target.key.slot());
+            assert_eq!((id.get_version_num(), id.get_timestamp()), (7, fresh.get_timestamp()));
+        }
+        assert_eq!(session_id(Some(&pin("rose"))).get_version_num(), 4);
+        assert_ne!(session_id(None), session_id(None));
     }
 }

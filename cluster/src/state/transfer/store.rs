@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::account::Payer;
 use super::super::bitset::Bitset;
-use super::super::blob_store::Slot;
+use super::super::blob_store::BlobId;
 use super::super::body::Body;
 use super::super::context::ApplyContext;
 use super::super::expiry::{AgedLease, ExpiryKey};
@@ -61,7 +61,7 @@ impl Stored for Transfer {
 /// One stored chunk. The fields' order is the snapshot format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::state) struct Chunk {
-    slot: Slot,
+    blob: BlobId,
     encoding: Encoding,
     /// Who put it, and has the whole body on its account.
     payer: Payer,
@@ -153,7 +153,7 @@ impl Transfers {
         if total.is_some_and(|total| !is_total(total) || index >= total) {
             return Err(Refusal::OutOfRange.into());
         }
-        let slot = match (self.transfers.get_mut(&key), total) {
+        let blob = match (self.transfers.get_mut(&key), total) {
             (Some(transfer), _) => {
                 if total.is_some_and(|total| total != transfer.total) {
                     return Err(Refusal::TotalMismatch.into());
@@ -167,7 +167,7 @@ impl Transfers {
                 if transfer.received.get(index) {
                     // A sender may say a chunk again, but not otherwise.
                     let known = self.chunks.get(&(key, index)).expect("a received chunk is stored");
-                    let stored = ctx.blobs.get(known.slot).map(|(digest, _)| digest);
+                    let stored = ctx.blobs.get(known.blob).map(|(digest, _)| digest);
                     if known.encoding != encoding || stored != Some(digest) {
                         return Err(Refusal::Conflict.into());
                     }
@@ -175,21 +175,21 @@ impl Transfers {
                     return Ok(Outcome::Duplicate);
                 }
                 let load = Load::of(Kind::Chunk, 0);
-                let slot = ctx.blobs.keep(digest, body, load, &mut ctx.storage)?;
+                let blob = ctx.blobs.keep(digest, body, load, &mut ctx.storage)?;
                 transfer.received.set(index);
                 renew(transfer, key, ttl_ms, ctx);
-                slot
+                blob
             }
             (None, Some(total)) => {
                 let load = Load::of(Kind::Transfer, 0).and(Kind::Chunk, 0);
-                let slot = ctx.blobs.keep(digest, body, load, &mut ctx.storage)?;
+                let blob = ctx.blobs.keep(digest, body, load, &mut ctx.storage)?;
                 self.begin(key, ttl_ms, total, Some(index), ctx);
-                slot
+                blob
             }
             (None, None) => return Err(Refusal::Absent.into()),
         };
         let payer = ctx.storage.add(chunk_load(body.len()));
-        self.chunks.insert((key, index), Chunk { slot, encoding, payer });
+        self.chunks.insert((key, index), Chunk { blob, encoding, payer });
         ctx.wakes.wake(Domain::Transfer, key);
         Ok(Outcome::Stored)
     }
@@ -214,7 +214,7 @@ impl Transfers {
         ctx.wakes.wake(Domain::Transfer, key);
         let total = transfer.total;
         let chunk = self.chunks.get(&(key, index)).expect("an undelivered received chunk is stored");
-        let body = ctx.blobs.get(chunk.slot).expect("a stored chunk refers to its body").1.clone();
+        let body = ctx.blobs.get(chunk.blob).expect("a stored chunk refers to its body").1.clone();
         Outcome::Chunk { index, total, encoding: chunk.encoding, body }
     }
 
@@ -297,9 +297,9 @@ impl Transfers {
         let mut freed = 0;
         for index in transfer.received.iter().filter(|_| !transfer.freed) {
             if let Some(chunk) = self.chunks.remove(&(key, index)) {
-                let len = ctx.blobs.get(chunk.slot).map_or(0, |(_, body)| body.len());
+                let len = ctx.blobs.get(chunk.blob).map_or(0, |(_, body)| body.len());
                 ctx.storage.drop(chunk.payer, chunk_load(len));
-                ctx.blobs.release(chunk.slot, &mut ctx.storage);
+                ctx.blobs.release(chunk.blob, &mut ctx.storage);
                 freed += 1;
             }
         }

@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use super::relay;
+use crate::actors::StateKey;
 use crate::service::{self, Caller, Services, settle, storage_keys};
 use crate::transport::request::context::Context;
 use crate::transport::request::error::{Code, Error};
@@ -29,10 +30,15 @@ const JOB_REST: Duration = Duration::from_millis(250);
 /// How far another node's clock may be ahead.
 const CLOCK_LEAD_MAX: Duration = Duration::from_secs(60);
 
-/// Begins a job and answers 202.
-pub(super) fn begin(ctx: &Context, charge: Option<Charge>, op: Op) -> Result<HttpResponse, Error> {
+/// Begins a job about `target` and answers 202.
+pub(super) fn begin(
+    ctx: &Context,
+    target: &StateKey,
+    charge: Option<Charge>,
+    op: Op,
+) -> Result<HttpResponse, Error> {
     let part = ctx.shared.options.shares.jobs.enter(authenticate::sharer(&ctx.shared, &ctx.request))?;
-    let id = request_id::fresh();
+    let id = storage_keys::job_id(request_id::fresh(), target);
     let key = ctx.remember(storage_keys::job(id));
     let (services, caller) = (ctx.shared.services.clone(), ctx.caller().clone());
     if charge.is_some() {

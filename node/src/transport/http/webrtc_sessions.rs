@@ -53,7 +53,7 @@ pub(crate) async fn create(mut ctx: Context) -> Result<HttpResponse, Error> {
     // Existing clients that want no pin may send no body at all.
     let parsed: Create<'_> = if body.is_empty() { Create::default() } else { body::parse(&body)? };
     let pin = parsed.pin()?.map(storage_keys::pin);
-    let id = Uuid::new_v4();
+    let id = storage_keys::session_id(pin.as_ref());
     let target = storage_keys::negotiation(id);
     ctx.about(&target);
     let action = Action::Create { id: id.as_u128(), pin };

@@ -1,6 +1,6 @@
 //! Transfers as readers and snapshots have them.
 
-use super::super::super::blob_store::Slot;
+use super::super::super::blob_store::BlobId;
 use super::super::super::context::ApplyContext;
 use super::super::super::id::Key;
 use super::super::{Encoding, View};
@@ -19,9 +19,9 @@ impl Transfers {
         })
     }
 
-    pub(in crate::state) fn chunk(&self, key: &Key, index: u16, now_ms: u64) -> Option<(Encoding, Slot)> {
+    pub(in crate::state) fn chunk(&self, key: &Key, index: u16, now_ms: u64) -> Option<(Encoding, BlobId)> {
         self.transfers.alive(key, now_ms)?;
-        self.chunks.get(&(*key, index)).map(|chunk| (chunk.encoding, chunk.slot))
+        self.chunks.get(&(*key, index)).map(|chunk| (chunk.encoding, chunk.blob))
     }
 
     pub(in crate::state) fn acknowledged(&self, key: &Key, now_ms: u64) -> bool {
@@ -47,10 +47,10 @@ impl Transfers {
         let belongs = self.transfers.get(&key).is_some_and(|transfer| {
             index < transfer.total && transfer.received.get(index) && !transfer.freed
         });
-        let len = ctx.blobs.get(chunk.slot).map_or(0, |(_, body)| body.len());
+        let len = ctx.blobs.get(chunk.blob).map_or(0, |(_, body)| body.len());
         belongs
             && ctx.storage.restore(chunk.payer, chunk_load(len))
-            && ctx.blobs.refer(chunk.slot)
+            && ctx.blobs.refer(chunk.blob)
             && self.chunks.insert((key, index), chunk).is_none()
     }
 
