@@ -22,6 +22,7 @@ pub mod files;
 pub mod frames;
 pub mod http;
 pub mod issuer;
+pub mod memory;
 pub mod peer;
 pub mod proxy;
 pub mod raw;

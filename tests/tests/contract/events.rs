@@ -11,6 +11,7 @@ use conclave_tests::shared;
 use conclave_tests::socket::Socket;
 use conclave_tests::wait::eventually;
 use futures_util::future::join;
+use hyper::Method;
 use serde_json::{Value, json};
 
 /// For a node to notice that a connection is gone: two heartbeats of its stream, on a busy machine.
@@ -49,6 +50,17 @@ async fn a_stream_over_http_1_0_is_as_long_as_its_connection() {
     let (code, rest) = join(cluster.terminate(1), connection.rest()).await;
     assert_eq!(code, Some(0));
     assert!(rest.contains("event: drain\n") && rest.ends_with("\n\n"), "{rest:?}");
+}
+
+#[tokio::test]
+async fn a_head_request_claims_nothing() {
+    let (_cluster, node) = shared::standard().await.and_node().await;
+    let path = format!("/api/v1/events?peerId={}", peer_id());
+    let reply = node.call(Method::HEAD, &path).send().await;
+    assert_eq!(reply.status, 200);
+    assert_eq!(reply.header("content-type"), Some("text/event-stream; charset=utf-8"));
+    let mut stream = node.get(&path).open().await.expect("nobody else claimed it");
+    stream.expect("welcome").await;
 }
 
 #[tokio::test]

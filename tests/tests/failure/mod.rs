@@ -14,6 +14,7 @@ mod growth;
 mod guessing;
 mod half_open;
 mod killed_sockets;
+mod large_buffers;
 mod leader_killed;
 mod lost_disk;
 mod membership;

@@ -1,7 +1,6 @@
 //! Clients that ask for much and take little, or send what their allowance does not admit: what a node holds for them is
 //! bounded, and the others are served.
 
-use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
@@ -9,6 +8,7 @@ use conclave_sigma::{Frame, encode};
 use conclave_tests::authority::{Authority, Client};
 use conclave_tests::cluster::Cluster;
 use conclave_tests::http::Api;
+use conclave_tests::memory::resident_kib;
 use conclave_tests::raw::Stream;
 use conclave_tests::relay::{Pair, peer_id, signal};
 use conclave_tests::wait::eventually;
@@ -27,12 +27,6 @@ const GROWTH_KIB_MAX: u64 = 64 << 10;
 /// For how long the clients go on.
 const SIEGE: Duration = Duration::from_secs(8);
 const SERVED: Duration = Duration::from_secs(5);
-
-fn resident_kib(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the node lives");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it has memory");
-    line.split_whitespace().next().and_then(|kib| kib.parse().ok()).expect("a number")
-}
 
 async fn gauge(admin: &Api) -> f64 {
     let page = admin.get("/metrics").send().await.text();

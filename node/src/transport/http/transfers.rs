@@ -83,7 +83,7 @@ pub(crate) async fn put_chunk(mut ctx: Context) -> Result<HttpResponse, Error> {
     if promised.is_some_and(|promised| promised != digest) {
         return Err(Code::DigestMismatch.into());
     }
-    let (encoding, body) = (Encoding::Base64, Body::new(bytes));
+    let (encoding, body) = (Encoding::Base64, Body::new(body::kept(&bytes, &bytes)));
     let action = Action::Put { index, total: None, digest, encoding, body };
     match change(&ctx, target, charge, action).await {
         Ok(transfer::Outcome::Stored) => {

@@ -137,7 +137,8 @@ async fn put(mut ctx: Context, role: Role) -> Result<HttpResponse, Error> {
     let charge = ctx.admit(ctx.tier())?;
     let (session, target) = session(&ctx)?;
     let body = ctx.json().await?;
-    let envelope = Body::new(kept(body, session)?);
+    let envelope = kept(body, session)?;
+    let envelope = Body::new(body::kept(&envelope, &envelope));
     match negotiation(&ctx, target, charge, Action::Put { role, envelope }).await? {
         Negotiated::Created | Negotiated::Stored | Negotiated::Deleted => {
             let seconds = ctx.services().terms.ttl.session.as_secs();

@@ -48,7 +48,22 @@ where
     if digest::promised(request.headers())?.is_some_and(|promised| promised != Digest::of(&body)) {
         return Err(Code::DigestMismatch.into());
     }
-    coding.undone(&body, bytes_max)
+    let decoded = coding.undone(&body, bytes_max)?;
+    hold(decoded.len())?;
+    Ok(decoded)
+}
+
+/// Parts of so many bytes are worth not to be copied.
+const SLICED: usize = 32 << 10;
+
+/// A part of `buffer` to be stored. A slice keeps its whole buffer, in the log's cache for much longer than the request lasts:
+/// it is one only where that is little more than the part.
+pub(crate) fn kept(buffer: &Bytes, part: &[u8]) -> Bytes {
+    if part.len() >= SLICED && part.len() >= buffer.len() / 2 {
+        buffer.slice_ref(part)
+    } else {
+        Bytes::copy_from_slice(part)
+    }
 }
 
 /// The digest that a body must come to once it is read: that of a coded one was looked at while it was.
@@ -236,6 +251,19 @@ mod tests {
         let never = gather(stream::pending::<Part>(), None, 4, |_| Ok(()));
         let error = within(Duration::from_millis(1), never).await.unwrap_err();
         assert_eq!(error.code, Code::RequestTimeout);
+    }
+
+    #[test]
+    fn what_is_stored_keeps_no_buffer_that_is_much_larger() {
+        let buffer = Bytes::from(vec![7; 100_000]);
+        let is_slice = |part: &[u8]| {
+            let kept = kept(&buffer, part);
+            assert_eq!(kept, part);
+            kept.as_ptr() == part.as_ptr()
+        };
+        assert!(is_slice(&buffer) && is_slice(&buffer[50_000..]));
+        assert!(!is_slice(&buffer[..1]) && !is_slice(&buffer[..40_000]));
+        assert!(!is_slice(&buffer[..0]));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use super::authenticate;
 use super::context::Context;
 use super::error::Error;
 use crate::actors::{StateKey, Watch};
+use crate::admission::buffers::Held;
 use crate::admission::share;
 use crate::listener::Closed;
 
@@ -21,15 +22,18 @@ pub(crate) struct Patience {
     watch: Option<(Watch, Instant)>,
     /// Its place among its client's waits.
     _part: Option<share::Slot>,
+    _head: Option<Held>,
 }
 
 impl Patience {
     /// Registers the watcher, if there is any patience at all. Look at the state after this.
     pub(crate) async fn new(ctx: &Context, target: StateKey, wait: Duration) -> Result<Self, Error> {
         let shared = ctx.shared.clone();
-        let part = match wait.is_zero() {
-            true => None,
-            false => Some(shared.options.shares.waits.enter(authenticate::sharer(&shared, &ctx.request))?),
+        let (part, head) = if wait.is_zero() {
+            (None, None)
+        } else {
+            let part = shared.options.shares.waits.enter(authenticate::sharer(&shared, &ctx.request))?;
+            (Some(part), ctx.hold_head()?)
         };
         let watch = if wait.is_zero() {
             None
@@ -37,7 +41,7 @@ impl Patience {
             let until = Instant::now() + wait;
             Some((shared.services.registry.watch(target).await?, until))
         };
-        Ok(Self { shared, target, closed: ctx.closed(), watch, _part: part })
+        Ok(Self { shared, target, closed: ctx.closed(), watch, _part: part, _head: head })
     }
 
     /// Waits until it makes sense to look again; false once patience is at its end, or the client has gone.

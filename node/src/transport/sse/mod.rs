@@ -12,7 +12,7 @@ mod stream;
 use std::time::Duration;
 
 use actix_web::http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
-use actix_web::http::{ConnectionType, StatusCode, Version};
+use actix_web::http::{ConnectionType, Method, StatusCode, Version};
 use actix_web::{HttpRequest, HttpResponse};
 
 use crate::access::Scope;
@@ -24,6 +24,7 @@ use crate::transport::request::error::{Code, Error};
 use crate::transport::request::query::param;
 use stream::{Feed, Source};
 
+const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream; charset=utf-8");
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// Nothing longer is an id of ours.
 const EVENT_ID_BYTES_MAX: usize = 128;
@@ -38,6 +39,13 @@ pub(crate) async fn get(ctx: Context) -> Result<HttpResponse, Error> {
     if !credential.may(Scope::Socket) {
         return Err(Code::Forbidden.into());
     }
+    if ctx.request.method() == Method::HEAD {
+        // Nothing is claimed for a stream that nobody reads.
+        let mut response = HttpResponse::new(StatusCode::OK);
+        response.headers_mut().insert(CONTENT_TYPE, EVENT_STREAM);
+        return Ok(response);
+    }
+    let head = ctx.hold_head()?;
     let resume = last_event_id(&ctx.request)?;
     let lapses = ctx.shared.services.lease.lapses();
     let source = match (param(&ctx.request, "room")?, param(&ctx.request, "peerId")?) {
@@ -58,6 +66,7 @@ pub(crate) async fn get(ctx: Context) -> Result<HttpResponse, Error> {
         _ => return Err(Code::InvalidInput.into()),
     };
     let feed = Feed::new(ctx.shared.services.clone(), source, credential, pass, lapses, ctx.closed()).await?;
+    let feed = feed.holding(head);
     let mut response = HttpResponse::build(StatusCode::OK).streaming(feed.into_stream());
     if ctx.request.version() < Version::HTTP_11 {
         // Who speaks HTTP/1.0 may not know the chunked coding (RFC 9112, section 6.1): the stream is as long as the connection.
@@ -66,7 +75,7 @@ pub(crate) async fn get(ctx: Context) -> Result<HttpResponse, Error> {
         head.set_connection_type(ConnectionType::Close);
     }
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
+    headers.insert(CONTENT_TYPE, EVENT_STREAM);
     // Proxies of one kind gather answers unless told otherwise.
     headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
     Ok(response)

@@ -17,6 +17,7 @@ use super::{mail, room};
 use crate::access::Credential;
 use crate::access::admission::ConnectionPermit;
 use crate::actors::{StateKey, Watch};
+use crate::admission::buffers::Held;
 use crate::listener::Closed;
 use crate::service::Services;
 use crate::transport::request::error::Error;
@@ -39,6 +40,7 @@ pub(crate) struct Feed {
     stage: Stage,
     closed: Option<Closed>,
     _pass: ConnectionPermit,
+    _head: Option<Held>,
 }
 
 /// Why a stream looks again.
@@ -114,7 +116,13 @@ impl Feed {
             stage: Stage::Begins,
             closed,
             _pass: pass,
+            _head: None,
         })
+    }
+
+    /// The same, which holds the head of its request.
+    pub(crate) fn holding(self, head: Option<Held>) -> Self {
+        Self { _head: head, ..self }
     }
 
     pub(crate) fn into_stream(self) -> impl Stream<Item = Result<Bytes, Infallible>> {

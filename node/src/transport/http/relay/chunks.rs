@@ -12,7 +12,7 @@ use conclave_cluster::state::outcome::Outcome;
 use conclave_cluster::state::transfer::{self, Action, Encoding, View};
 
 use super::hand_out::{Seen, Source, hand_out};
-use super::{Request, bytes_of, change, chunk_base64};
+use super::{Awaited, Request, bytes_of, change, chunk_base64};
 use crate::access::tier_limits::millis;
 use crate::actors::StateKey;
 use crate::json_field::{Integer, chars};
@@ -90,14 +90,18 @@ fn number(integer: Integer) -> Result<Option<u16>, Code> {
     }
 }
 
+/// What `receive` asks for.
+pub(super) fn awaited(ctx: &Context, request: &Request<'_>) -> Result<Awaited, Error> {
+    let target = pair(ctx, request, Code::MissingPinOrPasswordHash)?;
+    Ok(Awaited { target, wait: query::wait_field(request.wait_ms)? })
+}
+
 /// `receive`: delivers the lowest undelivered chunk.
 pub(super) async fn receive(
     ctx: &mut Context,
     charge: Option<Charge>,
-    request: &Request<'_>,
+    Awaited { target, wait }: Awaited,
 ) -> Result<HttpResponse, Error> {
-    let target = pair(ctx, request, Code::MissingPinOrPasswordHash)?;
-    let wait = query::wait_field(request.wait_ms)?;
     let ttl_ms = u64::from(millis(ctx.services().terms.ttl.chunk));
     let source = Source {
         action: "receive",

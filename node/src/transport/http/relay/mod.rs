@@ -8,6 +8,8 @@ mod signals;
 
 pub(crate) use response::answer;
 
+use std::time::Duration;
+
 use actix_web::HttpResponse;
 use bytes::Bytes;
 use conclave_cluster::state::allowance::{Charge, Tier};
@@ -107,6 +109,12 @@ impl Action {
     }
 }
 
+/// What `receive` and `poll` wait for, and for how long.
+struct Awaited {
+    target: StateKey,
+    wait: Duration,
+}
+
 /// The handler.
 pub(crate) async fn relay(mut ctx: Context) -> Result<HttpResponse, Error> {
     let body = ctx.json().await?;
@@ -125,18 +133,28 @@ pub(crate) async fn relay(mut ctx: Context) -> Result<HttpResponse, Error> {
     match action {
         Action::Send => {
             let sent = chunks::sent(&request, &body)?;
-            // Its text is not needed any more, and is longer than what it spells.
+            // Its text is not needed any more, and is longer than what it spells. So it is where somebody waits.
             drop(request);
             drop(body);
             chunks::send(ctx, charge, sent).await
         }
-        Action::Receive => chunks::receive(ctx, charge, &request).await,
+        Action::Receive => {
+            let awaited = chunks::awaited(ctx, &request)?;
+            drop(request);
+            drop(body);
+            chunks::receive(ctx, charge, awaited).await
+        }
         Action::Ack => chunks::ack(ctx, charge, &request).await,
         Action::AckStatus => chunks::ack_status(ctx, &request).await,
         Action::Register => signals::register(ctx, charge, &request).await,
         Action::Lookup => signals::lookup(ctx, &request).await,
         Action::Signal => signals::signal(ctx, charge, &request, &body).await,
-        Action::Poll => signals::poll(ctx, charge, &request).await,
+        Action::Poll => {
+            let awaited = signals::awaited(ctx, &request)?;
+            drop(request);
+            drop(body);
+            signals::poll(ctx, charge, awaited).await
+        }
     }
 }
 
@@ -159,10 +177,10 @@ async fn change(
     answer(ctx.change(charge, idempotency_key, op).await, &ctx.shared)
 }
 
-/// A string of the body as bytes: a slice of the body where the string stands in it as it is, else a copy.
+/// A string of the body as bytes, to be stored.
 fn bytes_of(body: &Bytes, text: &Text<'_>) -> Bytes {
     match text {
-        Text::String(std::borrow::Cow::Borrowed(text)) => body.slice_ref(text.as_bytes()),
+        Text::String(std::borrow::Cow::Borrowed(text)) => body::kept(body, text.as_bytes()),
         Text::String(std::borrow::Cow::Owned(text)) => Bytes::copy_from_slice(text.as_bytes()),
         Text::Absent | Text::Other => Bytes::new(),
     }
@@ -191,11 +209,12 @@ mod tests {
     }
 
     #[test]
-    fn a_string_without_escapes_is_not_copied() {
-        let body = Bytes::from_static(br#"{"data":"plain","pin":"\u0061"}"#);
+    fn a_long_string_without_escapes_is_not_copied() {
+        let text = "x".repeat(40_000);
+        let body = Bytes::from(format!(r#"{{"data":"{text}","pin":"\u0061"}}"#));
         let request: Request<'_> = body::parse(&body).unwrap();
         let data = bytes_of(&body, &request.data);
-        assert_eq!(data, "plain");
+        assert_eq!(data, text);
         assert_eq!(data.as_ptr(), body[9..].as_ptr());
         assert_eq!(bytes_of(&body, &request.pin), "a");
     }

@@ -11,7 +11,7 @@ use conclave_cluster::state::mailbox::{self, Kind};
 use conclave_cluster::state::outcome::Outcome;
 
 use super::hand_out::{Seen, Source, hand_out};
-use super::{Request, change};
+use super::{Awaited, Request, change};
 use crate::access::tier_limits::millis;
 use crate::json_field::{chars, is_portable};
 use crate::service::name_lengths::PEER_CHARS_MAX;
@@ -19,8 +19,8 @@ use crate::service::signaling::{KINDS, kind_name, kind_of};
 use crate::service::{signaling, storage_keys};
 use crate::transport::request::context::Context;
 use crate::transport::request::error::{Code, Error, Extra};
-use crate::transport::request::query;
 use crate::transport::request::reply::{json, push_string};
+use crate::transport::request::{body, query};
 
 /// Payload bytes of one answer to `poll`; what is left comes with the next one.
 const POLL_BYTES_MAX: u32 = 1 << 20;
@@ -58,11 +58,11 @@ pub(super) async fn signal(
     ctx: &Context,
     charge: Option<Charge>,
     request: &Request<'_>,
-    body: &Bytes,
+    text: &Bytes,
 ) -> Result<HttpResponse, Error> {
     let Signal { from, to, kind, payload } = Signal::of(request)?;
     ctx.require_peer(from)?;
-    let payload = body.slice_ref(payload.as_bytes());
+    let payload = body::kept(text, payload.as_bytes());
     let op = signaling::signal(from, to, kind, payload.clone(), millis(ctx.services().terms.ttl.signal));
     let asked = [from.as_bytes(), kind_name(kind).as_bytes(), &payload];
     change(ctx, "signal", storage_keys::mailbox(to), &asked, charge, op).await
@@ -97,18 +97,23 @@ impl<'a> Signal<'a> {
     }
 }
 
-/// `poll`: hands out what waits for a peer.
-pub(super) async fn poll(
-    ctx: &mut Context,
-    charge: Option<Charge>,
-    request: &Request<'_>,
-) -> Result<HttpResponse, Error> {
+/// What `poll` asks for.
+pub(super) fn awaited(ctx: &Context, request: &Request<'_>) -> Result<Awaited, Error> {
     let peer = request.peer_id.filled().ok_or(Code::MissingPeerId)?;
     check_peer(peer)?;
     ctx.require_peer(peer)?;
     let wait = query::wait_field(request.wait_ms)?;
     let target = storage_keys::mailbox(peer);
     ctx.about(&target);
+    Ok(Awaited { target, wait })
+}
+
+/// `poll`: hands out what waits for a peer.
+pub(super) async fn poll(
+    ctx: &mut Context,
+    charge: Option<Charge>,
+    Awaited { target, wait }: Awaited,
+) -> Result<HttpResponse, Error> {
     let action = mailbox::Action::Drain { bytes_max: POLL_BYTES_MAX };
     let source = Source {
         action: "poll",

@@ -11,6 +11,7 @@ use crate::json_field::{Integer, Raw, Text, chars, is_portable};
 use crate::service::name_lengths::{PEER_CHARS_MAX, ROOM_CHARS_MAX};
 use crate::service::signaling::kind_of;
 use crate::service::storage_keys::is_invite_code;
+use crate::transport::request::body::kept;
 
 /// Characters of a session id.
 const SESSION_CHARS_MAX: usize = 128;
@@ -256,7 +257,7 @@ fn value(text: &ByteString, raw: Option<Raw<'_>>) -> Result<Bytes, Code> {
     if !is_portable(raw) {
         return Err(Code::InvalidInput);
     }
-    Ok(text.as_bytes().slice_ref(raw.as_bytes()))
+    Ok(kept(text.as_bytes(), raw.as_bytes()))
 }
 
 #[cfg(test)]
