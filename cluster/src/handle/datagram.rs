@@ -105,7 +105,7 @@ impl Datagrams {
         tokio::spawn(async move {
             while let Some((frame, count)) = queue.next() {
                 let datagram =
-                    Outgoing { kind: kind::CAST, group: 0, header: Vec::new(), payload: vec![frame] };
+                    Outgoing { kind: kind::CAST, cell: 0, header: Vec::new(), payload: vec![frame] };
                 let sent = links.call(peer, &address, Lane::Bulk, datagram, limits::DATAGRAM_TIMEOUT);
                 match stop.run_until_cancelled(sent).await {
                     None => return,

@@ -20,11 +20,13 @@ use crate::raft::{Lead, WriteError};
 use crate::state::codec;
 use crate::state::command::{Command, Op, Proposal};
 use crate::state::outcome::Answer;
+use crate::state::slot::CellId;
 use crate::wire::{self, Frame, Lane, Links, Outgoing};
 
 /// Gathers commands, names them, and has them sequenced by whoever leads, as often as it takes.
 pub(super) struct Proposer {
     origin: u64,
+    cell: CellId,
     deadline: Duration,
     links: Links,
     lead: watch::Receiver<Option<Lead>>,
@@ -38,6 +40,7 @@ pub(super) struct Proposer {
 impl Proposer {
     pub(super) fn new(
         origin: u64,
+        cell: CellId,
         deadline: Duration,
         links: Links,
         lead: watch::Receiver<Option<Lead>>,
@@ -47,7 +50,18 @@ impl Proposer {
     ) -> Self {
         let deadline = deadline.min(limits::DEADLINE_MAX);
         let queue = Mutex::default();
-        Self { origin, deadline, links, lead, quorum, sequencer, read_charges, queue, filled: Notify::new() }
+        Self {
+            origin,
+            cell,
+            deadline,
+            links,
+            lead,
+            quorum,
+            sequencer,
+            read_charges,
+            queue,
+            filled: Notify::new(),
+        }
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
@@ -192,7 +206,8 @@ impl Proposer {
             } else {
                 (kind::FORWARD_TRACED, traces.before(&encoded.header))
             };
-            let request = Outgoing { kind, group: 0, header, payload: encoded.bodies };
+            let cell = self.cell.number();
+            let request = Outgoing { kind, cell, header, payload: encoded.bodies };
             let reply = self.links.call(lead.id, &lead.address, Lane::Bulk, request, self.deadline).await;
             answers_of(reply)?
         };
@@ -227,7 +242,7 @@ pub(super) fn serve_forward(sequencer: &Sequencer, frame: Frame) -> BoxFuture<'s
         match answers {
             Ok(answers) => {
                 let encoded = codec::encode_answers(&answers);
-                Outgoing { kind: kind::FORWARD, group: 0, header: encoded.header, payload: encoded.bodies }
+                Outgoing { kind: kind::FORWARD, cell: 0, header: encoded.header, payload: encoded.bodies }
             }
             Err(_) => message::bare(kind::FAILED),
         }

@@ -24,8 +24,8 @@ use crate::state::leader_rules::Rules;
 use crate::state::outcome::Answer;
 use crate::wire::Links;
 
-/// Peers that speak this protocol read proposals of version 3.
-const READS_VERSION_3: u16 = 3;
+/// Peers that speak this protocol read the newest version of proposals.
+const READS_THE_NEWEST: u16 = 4;
 /// For so long all members have to read a newer version before it is written. Until then, a cluster that was upgraded can be
 /// taken back to the build before.
 const SETTLED_AFTER: Duration = Duration::from_secs(600);
@@ -144,7 +144,7 @@ impl Sequencer {
         let (_, members) = self.node.members();
         let others = members.keys().filter(|id| **id != self.node.id());
         let mut protocols = others.map(|id| self.links.protocol(*id));
-        protocols.all(|protocol| protocol.is_some_and(|protocol| protocol >= READS_VERSION_3))
+        protocols.all(|protocol| protocol.is_some_and(|protocol| protocol >= READS_THE_NEWEST))
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {

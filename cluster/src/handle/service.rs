@@ -54,6 +54,11 @@ impl wire::Service for Service {
             );
             return ready(message::bare(kind::FAILED));
         }
+        if kind::is_within_a_cell(request.kind) && request.cell != inner.node.cell().number() {
+            let why = "a request within another cell";
+            inner.node.refusals().note(from, request.kind, Refusal::Cell, &why);
+            return ready(message::bare(kind::FAILED));
+        }
         match request.kind {
             kind::MEMBER => ready(peer_permissions::serve_member(&inner, &request)),
             kind::FORWARD | kind::FORWARD_TRACED => proposer::serve_forward(&inner.sequencer, request),

@@ -5,6 +5,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::disk_traits::{LogId, Membership, Payload, Record, SnapshotMeta, Vote};
+use crate::state::slot::CellId;
 use crate::wire::Outgoing;
 
 /// The kinds of frames that nodes exchange.
@@ -29,6 +30,23 @@ pub(crate) mod kind {
     /// A leader that hears no majority says so.
     pub(crate) const UNHEARD: u8 = 15;
     pub(crate) const FAILED: u8 = 255;
+
+    /// Whether such a request is about a cell, and served by its members only.
+    pub(crate) fn is_within_a_cell(kind: u8) -> bool {
+        matches!(
+            kind,
+            APPEND
+                | VOTE
+                | PRE_VOTE
+                | SNAPSHOT
+                | TRANSFER
+                | FORWARD
+                | FORWARD_TRACED
+                | READ_INDEX
+                | LEADER_LOST
+                | UNHEARD
+        )
+    }
 }
 
 /// Bytes of one decoded header.
@@ -44,9 +62,14 @@ pub(crate) fn encode<T: Serialize>(message: &T) -> Vec<u8> {
         .expect("our messages have no unserializable part")
 }
 
-/// A frame that carries nothing.
+/// A request of one member of a cell to another. A member of another cell refuses it.
+pub(crate) fn within(cell: CellId, request: Outgoing) -> Outgoing {
+    Outgoing { cell: cell.number(), ..request }
+}
+
+/// A frame that carries nothing, and is about no cell.
 pub(crate) fn bare(kind: u8) -> Outgoing {
-    Outgoing { kind, group: 0, header: Vec::new(), payload: Vec::new() }
+    Outgoing { kind, cell: 0, header: Vec::new(), payload: Vec::new() }
 }
 
 /// A frame that carries a message.

@@ -28,6 +28,7 @@ use super::state_machine::{Machine, read_state};
 use super::types::{Answers, Batch};
 use crate::state::command::Proposal;
 use crate::state::outcome::Answer;
+use crate::state::slot::CellId;
 use crate::wire::{Frame, Links, Outgoing};
 
 /// How Raft paces itself.
@@ -95,6 +96,7 @@ pub enum WriteError {
 #[derive(Clone)]
 pub struct Node {
     pub(super) id: u64,
+    cell: CellId,
     pub(super) raft: Raft,
     served: Served,
     pub(super) log: Log,
@@ -128,6 +130,11 @@ impl LastAppends {
 }
 
 impl Node {
+    /// The cell that it is a member of.
+    pub fn cell(&self) -> CellId {
+        self.cell
+    }
+
     /// Starts Raft on this disk. It votes from now on. Snapshots of peers are taken up to `snapshot_bytes_max`.
     pub async fn start(
         id: u64,
@@ -163,7 +170,7 @@ impl Node {
         let log = Log::new(disk.log);
         let replica = Arc::new(Replica::new());
         let machine = Machine::new(replica.clone(), disk.snapshots.clone(), log.clone());
-        let network = Network { node_id: id, links };
+        let network = Network { node_id: id, cell: CellId::FIRST, links };
         let raft = match Raft::new(id, config, network, log.clone(), machine).await {
             Ok(raft) => raft,
             Err(error) => {
@@ -174,6 +181,7 @@ impl Node {
         let refusals = Arc::new(Refusals::default());
         let node = Self {
             id,
+            cell: CellId::FIRST,
             served: Served::new(raft.clone(), disk.snapshots, snapshot_bytes_max, refusals.clone()),
             raft,
             log,

@@ -12,6 +12,8 @@ use crate::wire::{Warnings, refused};
 pub(crate) enum Refusal {
     /// The peer does not belong to the cluster, as far as this node knows.
     NotMember,
+    /// The request is about another cell than this node's.
+    Cell,
     /// A term or an index lies further ahead than any honest cluster comes.
     Absurd,
     /// A snapshot is larger than what this node may store.

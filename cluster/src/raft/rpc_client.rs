@@ -25,6 +25,7 @@ use super::types::{
     TypeConfig, Vote, entry_to_disk, log_id_from_disk, log_id_to_disk, meta_to_disk, vote_from_disk,
     vote_to_disk,
 };
+use crate::state::slot::CellId;
 use crate::wire::{Error, Frame, Lane, Links, Outgoing};
 
 /// How long a peer may take over appended entries. openraft's own time is a hint only: a follower whose disk is
@@ -45,6 +46,7 @@ type Rpc<T> = Result<T, RPCError<TypeConfig>>;
 #[derive(Clone)]
 pub(super) struct Network {
     pub(super) node_id: u64,
+    pub(super) cell: CellId,
     pub(super) links: Links,
 }
 
@@ -97,7 +99,8 @@ impl Peer {
         payload: Vec<Bytes>,
         time: Duration,
     ) -> Rpc<Reply> {
-        let outgoing = Outgoing { kind, group: 0, header: message::encode(request), payload };
+        let cell = self.network.cell.number();
+        let outgoing = Outgoing { kind, cell, header: message::encode(request), payload };
         let frame = self.network.links.call(self.id, &self.address, lane, outgoing, time).await;
         let frame: Frame = frame.map_err(|error| self.failed(kind, time, error))?;
         if frame.kind != kind {

@@ -186,6 +186,26 @@ impl Accounts {
         self.accounts.len()
     }
 
+    /// Whose an account is, and its network's; nobody's is no account.
+    pub(super) fn of(&self, payer: Payer) -> Option<(Key, Payer)> {
+        self.accounts.get(&payer).map(|account| (account.key, account.network))
+    }
+
+    /// The account of an owner that another cell has one of; opened if there is none, and there until something is on it
+    /// or [`Accounts::close_if_empty`].
+    pub(super) fn adopt(&mut self, key: Key, network: Payer) -> Payer {
+        self.open(key, network)
+    }
+
+    /// Takes an account away that nothing is on.
+    pub(super) fn close_if_empty(&mut self, payer: Payer) {
+        if let Some(account) = self.accounts.get(&payer).filter(|account| account.things == 0) {
+            let key = account.key;
+            self.accounts.remove(&payer);
+            self.numbers.remove(&key);
+        }
+    }
+
     /// What is on the account under a key; nothing if there is none.
     pub(super) fn holding(&self, key: &Key) -> Holding {
         let payer = self.numbers.get(key).copied().unwrap_or_default();

@@ -25,6 +25,11 @@ pub enum Tier {
     Poll,
 }
 
+impl Tier {
+    pub(super) const FIRST: Self = Self::Create;
+    pub(super) const LAST: Self = Self::Poll;
+}
+
 /// What a request costs, and under which rule.
 ///
 /// The rule travels with the charge, so that apply needs no configuration and every replica decides alike.

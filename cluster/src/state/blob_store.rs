@@ -138,6 +138,27 @@ impl BlobStore {
             && self.blobs.insert(id, Stored { digest, body, refs: 0 }).is_none()
     }
 
+    /// Stores a body that another cell had, without a reference yet, and says under which id; the same body once.
+    pub(super) fn adopt(&mut self, digest: Digest, body: Body, storage: &mut Storage) -> BlobId {
+        let finder = self.finder.ready(&self.blobs);
+        if let Some(id) = finder.get(&digest) {
+            return *id;
+        }
+        let id = self.next;
+        self.next.0 += 1;
+        finder.insert(digest, id);
+        storage.add_body(body.len() as u64);
+        self.blobs.insert(id, Stored { digest, body, refs: 0 });
+        id
+    }
+
+    /// Lets an adopted body go again if nothing refers to it.
+    pub(super) fn drop_unless_referred(&mut self, id: BlobId, storage: &mut Storage) {
+        if self.refer(id) {
+            self.release(id, storage);
+        }
+    }
+
     /// Whether nothing is kept that nobody refers to.
     pub(super) fn all_referred(&self) -> bool {
         self.blobs.values().all(|stored| stored.refs > 0)

@@ -16,19 +16,19 @@ use super::body::Body;
 use super::command::{Command, Op, Proposal};
 use super::limits::{
     CHUNK_BYTES_MAX, COMMANDS_PER_PROPOSAL_MAX, ENVELOPE_BYTES_MAX, GRANT_BYTES_MAX, HEADER_BYTES_MAX,
-    MESSAGE_BYTES_MAX, NAME_BYTES_MAX, PAYLOAD_BYTES_MAX,
+    MESSAGE_BYTES_MAX, NAME_BYTES_MAX, PAYLOAD_BYTES_MAX, SLOT_PART_BYTES_MAX,
 };
 use super::outcome::{Answer, Outcome};
-use super::{mailbox, negotiation, room, socket, ticket, transfer};
+use super::{handoff, mailbox, negotiation, room, socket, ticket, transfer};
 
 /// The versions read. A version is not only a layout: what apply decides belongs to it, too, and a proposal carries its
 /// version to apply.
-pub const READ: RangeInclusive<u8> = 2..=3;
+pub const READ: RangeInclusive<u8> = 4..=4;
 /// The newest version written. A leader writes it once all members have read it for ten minutes, so that while a cluster is
 /// upgraded node by node, or taken back, every node can read what any other writes.
-pub const WRITTEN: u8 = 3;
+pub const WRITTEN: u8 = 4;
 /// The version of answers, and of commands on their way to the leader: nothing is decided by it, and every build reads it.
-pub const EXCHANGED: u8 = 2;
+pub const EXCHANGED: u8 = 4;
 
 pub(super) const CONFIG: Configuration<LittleEndian, Varint, Limit<HEADER_BYTES_MAX>> =
     bincode::config::standard().with_limit::<HEADER_BYTES_MAX>();
@@ -224,6 +224,10 @@ macro_rules! body_of {
                 ticket::Action::Issue { grant, .. } => Some((grant, GRANT_BYTES_MAX)),
                 ticket::Action::Redeem => None,
             },
+            Op::Handoff(op) => match op {
+                handoff::Op::Import { bytes, .. } => Some((bytes, SLOT_PART_BYTES_MAX)),
+                handoff::Op::Begin | handoff::Op::Seal { .. } | handoff::Op::Forget { .. } => None,
+            },
             Op::Spend
             | Op::Pay
             | Op::Rendezvous(_)
@@ -281,7 +285,8 @@ impl Op {
             | Self::Incarnation(_)
             | Self::Room(_)
             | Self::Claim(_)
-            | Self::Ticket(_) => [None, None],
+            | Self::Ticket(_)
+            | Self::Handoff(_) => [None, None],
         }
     }
 }

@@ -7,8 +7,8 @@ use super::id::{Key, RequestId};
 use super::leader_rules::{Owner, Rules};
 use super::limits::{COMMANDS_PER_PROPOSAL_MAX, FLOORS_PER_PROPOSAL_MAX};
 use super::{
-    allowance, device, disk_binding, incarnation, invite_code, mailbox, mailbox_claim, negotiation, room,
-    socket, ticket, transfer,
+    allowance, device, disk_binding, handoff, incarnation, invite_code, mailbox, mailbox_claim, negotiation,
+    room, socket, ticket, transfer,
 };
 
 /// A command about one key.
@@ -64,6 +64,8 @@ pub enum Op {
     Ticket(ticket::Op),
     /// Nothing but the charge, which is refused if it is not all there.
     Pay,
+    /// About the slots of the cell.
+    Handoff(handoff::Op),
 }
 
 /// A stamped batch of commands: what one log entry carries.
@@ -101,7 +103,7 @@ impl Op {
     /// The key it is about; none if it is about the cluster, a node, or nothing but its charge.
     pub fn key(&self) -> Option<&Key> {
         match self {
-            Self::Spend | Self::Pay | Self::NodeIdentity(_) | Self::Incarnation(_) => None,
+            Self::Spend | Self::Pay | Self::NodeIdentity(_) | Self::Incarnation(_) | Self::Handoff(_) => None,
             Self::Transfer(op) => Some(&op.key),
             Self::Negotiation(op) => Some(&op.key),
             Self::Mailbox(op) => Some(&op.key),
@@ -124,7 +126,8 @@ impl Op {
     /// full, since they are what empties it; what they leave behind is bounded by what they found.
     pub(super) fn allowed_when_full(&self) -> bool {
         match self {
-            Self::Spend | Self::Pay => true,
+            // What comes from another cell was stored there.
+            Self::Spend | Self::Pay | Self::Handoff(_) => true,
             Self::Transfer(op) => match op.action {
                 transfer::Action::Open { .. } | transfer::Action::Put { .. } => false,
                 transfer::Action::Take

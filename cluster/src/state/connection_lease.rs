@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::context::ApplyContext;
 use super::expiry::{Due, ExpiryKey};
-use super::incarnation::{Attachment, Incarnations};
+use super::incarnation::{Attachment, Incarnation, Incarnations};
 use super::table::Life;
 
 /// A hold on a thing. While it is attached and its incarnation lives, it does not expire; from the moment the connection
@@ -44,6 +44,11 @@ impl Hold {
     /// The connection it is tied to, if the incarnation of that lives.
     pub(super) fn attachment(&self, incarnations: &Incarnations, now_ms: u64) -> Option<Attachment> {
         self.attached.filter(|at| incarnations.until(&at.incarnation, now_ms).is_some())
+    }
+
+    /// The incarnation that it is tied to, alive or not.
+    pub(super) fn incarnation(&self) -> Option<Incarnation> {
+        self.attached.map(|at| at.incarnation)
     }
 
     /// Whether it is tied to this connection, its incarnation alive or not.

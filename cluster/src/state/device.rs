@@ -1,5 +1,7 @@
 //! Devices: registered endpoints of a user, each a lease.
 
+use std::ops::RangeInclusive;
+
 use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 
@@ -81,7 +83,7 @@ pub(super) struct Devices {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Registered {
     device: Device,
-    payer: Payer,
+    pub(super) payer: Payer,
 }
 
 /// One user's devices by id. They share one entry in the expiry queue.
@@ -181,9 +183,23 @@ impl Devices {
         self.len
     }
 
-    /// Every user with the due instant and the devices.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&Key, u64, impl Iterator<Item = &Registered>)> {
-        self.users.iter().map(|(key, user)| (key, user.life.due_ms, user.devices.values()))
+    /// Every user under keys of a range, with the due instant and the devices.
+    pub(super) fn under(
+        &self,
+        keys: &RangeInclusive<Key>,
+    ) -> impl Iterator<Item = (&Key, u64, impl Iterator<Item = &Registered>)> {
+        self.users.under(keys).map(|(key, user)| (key, user.life.due_ms, user.devices.values()))
+    }
+
+    /// Removes the users under keys of a range, with their devices.
+    pub(super) fn free_under(&mut self, keys: &RangeInclusive<Key>, ctx: &mut ApplyContext) {
+        for key in self.users.names_under(keys) {
+            let devices = self.users.free(key, ctx).map(|user| user.devices).unwrap_or_default();
+            for Registered { device, payer } in devices.values() {
+                ctx.storage.drop(*payer, device.load());
+                self.len -= 1;
+            }
+        }
     }
 
     /// Takes a user as a snapshot has it; false if that cannot be.

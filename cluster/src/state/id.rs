@@ -43,6 +43,11 @@ pub enum Domain {
 pub struct Key([u8; 32]);
 
 impl Key {
+    /// The lowest one.
+    pub(super) const FIRST: Self = Self([0; 32]);
+    /// The highest one.
+    pub(super) const LAST: Self = Self([u8::MAX; 32]);
+
     /// Derives the key of `parts` in `domain`. Each part is prefixed by its length, so no two lists collide.
     pub fn derive(domain: Domain, parts: &[&[u8]]) -> Self {
         let mut hash = Sha256::new();

@@ -73,6 +73,10 @@ impl Incarnations {
         self.0.get(incarnation).filter(|lease| lease.alive(now_ms)).map(|lease| lease.expires_ms)
     }
 
+    pub(super) fn get(&self, incarnation: &Incarnation) -> Option<&Lease> {
+        self.0.get(incarnation)
+    }
+
     pub(super) fn len(&self) -> usize {
         self.0.len()
     }
@@ -117,6 +121,22 @@ pub(super) fn on_expiry(incarnation: &Incarnation, ctx: &mut ApplyContext) -> us
         ctx.incarnations.0.remove(incarnation);
     }
     1
+}
+
+/// Takes an incarnation as another cell knows it: the later of two leases counts.
+pub(super) fn learn(incarnation: Incarnation, expires_ms: u64, ctx: &mut ApplyContext) {
+    let expiry_key = ExpiryKey::Incarnation(incarnation);
+    let lease = match ctx.incarnations.0.get(&incarnation).copied() {
+        Some(known) if known.expires_ms >= expires_ms => return,
+        Some(mut known) => {
+            known.renew(expires_ms, expiry_key, ctx);
+            known
+        }
+        // What is attached to one that is not known here counts as detached.
+        None if ctx.incarnations.len() >= INCARNATIONS_MAX => return,
+        None => Lease::begin(expires_ms, expiry_key, ctx),
+    };
+    ctx.incarnations.0.insert(incarnation, lease);
 }
 
 /// Takes an incarnation as a snapshot has it; false if that cannot be.

@@ -53,6 +53,10 @@ pub const MESSAGE_BYTES_MAX: usize = 65_536 + 1;
 pub const ROOM_HEAD_MS: u64 = 600_000;
 /// Bytes of what a ticket grants, in the edge's own words.
 pub const GRANT_BYTES_MAX: usize = 4096;
+/// Bytes of one part of a slot on its way to another cell.
+pub const SLOT_PART_BYTES_MAX: usize = 512 << 10;
+/// Parts of one slot: as many as 4 GiB take.
+pub const SLOT_PARTS_MAX: u32 = 8192;
 /// Commands in one proposal.
 pub const COMMANDS_PER_PROPOSAL_MAX: usize = 8192;
 /// Origins whose floors one proposal raises.

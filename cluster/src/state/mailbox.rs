@@ -1,5 +1,6 @@
 //! Mailboxes: a peer's waiting signals.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use imbl::OrdMap;
@@ -168,10 +169,8 @@ const NUMBERED_UNTIL_MS: u64 = 1 << 43;
 /// With what number a mailbox begins: the log's time, so that it lies above every number that the mailbox had before it was
 /// gone. A socket or an event stream stays for longer than a head does, and goes on behind the last number that it was given.
 /// A mailbox would need a million signals a second to get there before the clock.
-///
-/// Before version 3 it was 1.
 fn first_seq(ctx: &ApplyContext) -> u64 {
-    if ctx.version < 3 { 1 } else { ctx.now_ms.clamp(1, NUMBERED_UNTIL_MS) << 10 }
+    ctx.now_ms.clamp(1, NUMBERED_UNTIL_MS) << 10
 }
 
 /// What a mailbox weighs.
@@ -327,8 +326,21 @@ impl Mailboxes {
         self.messages.len()
     }
 
-    pub(super) fn iter_messages(&self) -> impl Iterator<Item = (&Key, &Arc<Message>, Payer)> {
-        self.messages.iter().map(|((key, _), waiting)| (key, &waiting.message, waiting.payer))
+    pub(super) fn messages_under(
+        &self,
+        keys: &RangeInclusive<Key>,
+    ) -> impl Iterator<Item = (&Key, &Arc<Message>, Payer)> {
+        let messages = self.messages.range((*keys.start(), 0)..=(*keys.end(), u64::MAX));
+        messages.map(|((key, _), waiting)| (key, &waiting.message, waiting.payer))
+    }
+
+    /// Removes the mailboxes under keys of a range, with what waits in them.
+    pub(super) fn free_under(&mut self, keys: &RangeInclusive<Key>, ctx: &mut ApplyContext) {
+        let messages = self.messages_under(keys).map(|(key, message, _)| (*key, message.seq));
+        for (key, seq) in messages.collect::<Vec<_>>() {
+            self.forget(&key, seq, ctx);
+        }
+        self.heads.free_under(keys, ctx);
     }
 
     /// Takes a head as a snapshot has it, before its messages; false if that cannot be. The sums in it are

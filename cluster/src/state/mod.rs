@@ -21,6 +21,7 @@ pub mod device;
 pub mod disk_binding;
 pub mod effect;
 mod expiry;
+pub mod handoff;
 pub mod id;
 mod idempotency;
 pub mod incarnation;
@@ -36,6 +37,7 @@ pub mod query;
 pub mod retry_dedup;
 pub mod room;
 pub mod slot;
+mod slot_table;
 pub mod snapshot;
 pub mod socket;
 mod storage_quota;
@@ -54,10 +56,12 @@ use command::{Command, Op, Proposal};
 use context::ApplyContext;
 use effect::Effect;
 use expiry::ExpiryKey;
+use handoff::is_overdue;
 use id::Domain;
 use limits::EXPIRED_PER_PROPOSAL_MAX;
 use outcome::{Answer, Outcome, Refusal};
 use retry_dedup::Known;
+use slot_table::SlotTable;
 use table::Table;
 pub use totals::{Counts, Totals};
 
@@ -69,6 +73,7 @@ pub use totals::{Counts, Totals};
 #[derive(Debug, Clone, Default)]
 pub struct State {
     ctx: ApplyContext,
+    slots: SlotTable,
     replay: retry_dedup::Replay,
     idempotency_keys: Table<idempotency::Remembered>,
     windows: Table<allowance::Window>,
@@ -134,7 +139,7 @@ impl State {
                 ExpiryKey::Ticket(key) => self.tickets.on_expiry(key, ctx),
             };
         }
-        ctx.overdue = ctx.expiry_queue.next_ms().is_some_and(|next_ms| next_ms <= ctx.now_ms);
+        ctx.overdue = is_overdue(ctx);
     }
 
     /// Finds a command's answer, or carries it out and remembers what came of it.
@@ -144,6 +149,12 @@ impl State {
             Known::Answered(answer) => return Answer::clone(&answer),
             Known::Stale => return Answer::refused(Refusal::Stale),
             Known::New => {}
+        }
+        // Remembered like any other answer: under this id the command is carried out nowhere else.
+        if let Some(refusal) = self.is_elsewhere(&command) {
+            let answer = Answer::refused(refusal);
+            self.replay.remember(id, Arc::new(answer.clone()), &mut self.ctx);
+            return answer;
         }
         let idempotency_key = command.idempotency_key;
         if let Some(answer) = idempotency_key
@@ -171,6 +182,12 @@ impl State {
         }
         self.replay.remember(id, shared, &mut self.ctx);
         answer
+    }
+
+    /// Why a command can't be carried out in this cell: its key, or its client's window, is in another one's slot.
+    fn is_elsewhere(&self, command: &Command) -> Option<Refusal> {
+        let client = command.charge.as_ref().map(|charge| &charge.client);
+        command.op.key().into_iter().chain(client).find_map(|key| self.slots.refusal(key))
     }
 
     fn charge_and_carry_out(&mut self, command: Command) -> Answer {
@@ -204,6 +221,7 @@ impl State {
         }
         match op {
             Op::Spend | Op::Pay => Ok(Outcome::Spent),
+            Op::Handoff(op) => self.hand_off(op).map(Into::into),
             Op::Transfer(op) => self.transfers.carry_out(op, ctx).map(Into::into),
             Op::Negotiation(op) => self.negotiations.carry_out(op, ctx).map(Into::into),
             Op::Mailbox(op) => self.mailboxes.carry_out(op, &self.claims, ctx).map(Into::into),

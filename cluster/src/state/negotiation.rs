@@ -136,7 +136,7 @@ pub(super) struct Envelopes {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Sealed {
     pub(super) body: Body,
-    payer: Payer,
+    pub(super) payer: Payer,
 }
 
 impl Sealed {

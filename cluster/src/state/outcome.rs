@@ -2,9 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::slot::CellId;
 use super::{
-    allowance, device, disk_binding, incarnation, invite_code, mailbox, mailbox_claim, negotiation, room,
-    socket, ticket, transfer,
+    allowance, device, disk_binding, handoff, incarnation, invite_code, mailbox, mailbox_claim, negotiation,
+    room, socket, ticket, transfer,
 };
 
 /// What a command came to, and what is left of its client's allowance.
@@ -45,6 +46,8 @@ pub enum Outcome {
     Claim(mailbox_claim::Outcome),
     /// About a one-time ticket.
     Ticket(ticket::Outcome),
+    /// About the slots of the cell.
+    Handoff(handoff::Outcome),
 }
 
 /// Why nothing happened. A refused command changed nothing, except that its charge may have been spent.
@@ -85,6 +88,15 @@ pub enum Refusal {
     Ticket(ticket::Refusal),
     /// The client, or its network, stores as much as one may.
     ShareFull,
+    /// About the slots of the cell.
+    Handoff(handoff::Refusal),
+    /// The key, or the client's window, is in a slot that another cell holds: that one, when it was last here.
+    Moved {
+        /// Which cell.
+        to: Option<CellId>,
+    },
+    /// The slot is on its way here.
+    Unready,
 }
 
 /// Whose bound was met.
@@ -131,5 +143,6 @@ families!(
     socket => Socket,
     room => Room,
     mailbox_claim => Claim,
-    ticket => Ticket
+    ticket => Ticket,
+    handoff => Handoff
 );

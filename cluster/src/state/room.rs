@@ -6,6 +6,7 @@
 mod history;
 mod members;
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -319,6 +320,15 @@ impl Rooms {
     /// The nodes that hold a member's connection, each once, in order.
     pub(super) fn nodes(&self, key: &Key, incarnations: &Incarnations, now_ms: u64) -> Vec<u64> {
         self.members.nodes(key, incarnations, now_ms)
+    }
+
+    /// Removes the rooms under keys of a range, with all that is in them.
+    pub(super) fn free_under(&mut self, keys: &RangeInclusive<Key>, ctx: &mut ApplyContext) {
+        for key in self.heads.names_under(keys) {
+            self.history.clear(&key, ctx);
+        }
+        self.members.free_under(keys, ctx);
+        self.heads.free_under(keys, ctx);
     }
 
     /// Takes a head as a snapshot has it, before its members and messages; false if that cannot be. The members

@@ -6,6 +6,7 @@
 //! What can be derived is not written but rebuilt on reading: references to bodies, stored bytes, the expiry queue.
 
 mod record_stream;
+mod slot_stream;
 
 use std::io::{self, Read, Write};
 use std::ops::RangeInclusive;
@@ -23,20 +24,22 @@ use super::id::{Digest, Key, RequestId};
 use super::incarnation::Incarnation;
 use super::limits::{
     CHUNK_BYTES_MAX, DEVICES_PER_USER_MAX, ENVELOPE_BYTES_MAX, GRANT_BYTES_MAX, MESSAGE_BYTES_MAX,
-    PAYLOAD_BYTES_MAX,
+    PAYLOAD_BYTES_MAX, SLOT_PART_BYTES_MAX,
 };
 use super::outcome::{Answer, Outcome};
-use super::table::Entry;
+use super::slot::Slot;
+use super::slot_table::Held;
+use super::table::{Entry, Stored, Table};
 use super::{
     State, device, idempotency, incarnation, invite_code, mailbox, mailbox_claim, negotiation, retry_dedup,
     room, socket, ticket, transfer,
 };
 use record_stream::{Reader, Writer};
 
-/// The versions read; the highest one is raised a release before [`WRITTEN`], as that of proposals is.
-pub const READ: RangeInclusive<u8> = 2..=2;
+/// The versions read.
+pub const READ: RangeInclusive<u8> = 3..=3;
 /// The version written.
-pub const WRITTEN: u8 = 2;
+pub const WRITTEN: u8 = 3;
 
 const MAGIC: [u8; 7] = *b"conclav";
 
@@ -101,6 +104,9 @@ enum Record {
     Ticket(Key, Entry<ticket::Ticket>),
     /// The number, the owner, and the number of its network's account.
     Account(Payer, Key, Payer),
+    Slot(Slot, Held),
+    /// Bytes of a slot that is on its way here.
+    Part(Slot, u32, Body),
 }
 
 impl State {
@@ -179,24 +185,6 @@ impl State {
     fn write_rest(&self, mut writer: Writer<'_, impl Write>) -> io::Result<Digest> {
         let accounts = self.ctx.storage.accounts().iter();
         writer.all(accounts.map(|(payer, owner, network)| Record::Account(payer, owner, network)))?;
-        writer.table(&self.transfers.transfers, Record::Transfer)?;
-        let chunks = self.transfers.iter_chunks();
-        writer.all(chunks.map(|((key, index), chunk)| Record::Chunk(*key, *index, *chunk)))?;
-        writer.table(&self.transfers.acknowledgements, Record::Acknowledgement)?;
-        writer.table(&self.negotiations.negotiations, Record::Negotiation)?;
-        writer.table(&self.negotiations.pins, Record::Pin)?;
-        writer.table(&self.mailboxes.heads, Record::Mailbox)?;
-        let messages = self.mailboxes.iter_messages();
-        writer.all(messages.map(|(key, it, payer)| Record::Message(*key, payer, it.as_ref().clone())))?;
-        writer.table(&self.register, Record::Rendezvous)?;
-        let users = self.devices.iter();
-        writer.all(users.map(|(key, due_ms, it)| Record::User(*key, due_ms, it.cloned().collect())))?;
-        let windows = self.windows.iter();
-        writer.all(windows.map(|(key, window)| Record::Window(*key, **window, window.life)))?;
-        writer.all(self.idempotency_keys.iter().map(|(key, known)| {
-            let answer = Answer::clone(&known.answer);
-            Record::IdempotencyKey(*key, known.life, known.blob, known.payer(), answer)
-        }))?;
         writer.all(self.replay.iter().map(|(number, head)| Record::Origin(*number, *head)))?;
         let answers = self.replay.iter_answers();
         writer.all(answers.map(|(id, answer)| Record::Outcome(id, Answer::clone(answer))))?;
@@ -204,17 +192,57 @@ impl State {
         writer.all(members.map(|(node, storage)| Record::Member(*node, *storage)))?;
         let incarnations = self.ctx.incarnations.iter();
         writer.all(incarnations.map(|(incarnation, lease)| Record::Incarnation(*incarnation, *lease)))?;
-        writer.table(&self.sockets, Record::Socket)?;
-        writer.table(&self.rooms.heads, Record::Room)?;
-        let members = self.rooms.members.iter();
-        writer.all(members.map(|(key, known)| Record::RoomMember(*key, known.payer(), known.life)))?;
-        let messages = self.rooms.history.iter();
-        writer.all(messages.map(|(key, it, payer)| Record::RoomMessage(*key, payer, it.as_ref().clone())))?;
-        writer.table(&self.claims, Record::Claim)?;
-        writer.table(&self.tickets, Record::Ticket)?;
+        writer.all(self.slots.iter().map(|(slot, held)| Record::Slot(*slot, *held)))?;
+        let parts = self.slots.iter_parts();
+        writer.all(parts.map(|(slot, part, bytes)| Record::Part(slot, part, bytes.clone())))?;
+        self.each_record(&(Key::FIRST..=Key::LAST), &mut |record| writer.record(record))?;
         let records = writer.records();
         writer.record(Record::End { records })?;
         writer.finish()
+    }
+
+    /// Shows what is stored under keys of a range, kind by kind: each thing behind what it belongs to.
+    fn each_record(
+        &self,
+        keys: &RangeInclusive<Key>,
+        show: &mut dyn FnMut(Record) -> io::Result<()>,
+    ) -> io::Result<()> {
+        fn all<V: Stored>(
+            table: &Table<V>,
+            keys: &RangeInclusive<Key>,
+            record: fn(V::Key, Entry<V>) -> Record,
+            show: &mut dyn FnMut(Record) -> io::Result<()>,
+        ) -> io::Result<()> {
+            table.under(keys).try_for_each(|(key, entry)| show(record(*key, entry.clone())))
+        }
+        all(&self.transfers.transfers, keys, Record::Transfer, show)?;
+        for ((key, index), chunk) in self.transfers.chunks_under(keys) {
+            show(Record::Chunk(*key, *index, *chunk))?;
+        }
+        all(&self.transfers.acknowledgements, keys, Record::Acknowledgement, show)?;
+        all(&self.negotiations.negotiations, keys, Record::Negotiation, show)?;
+        all(&self.negotiations.pins, keys, Record::Pin, show)?;
+        all(&self.mailboxes.heads, keys, Record::Mailbox, show)?;
+        for (key, message, payer) in self.mailboxes.messages_under(keys) {
+            show(Record::Message(*key, payer, message.as_ref().clone()))?;
+        }
+        all(&self.register, keys, Record::Rendezvous, show)?;
+        for (key, due_ms, devices) in self.devices.under(keys) {
+            show(Record::User(*key, due_ms, devices.cloned().collect()))?;
+        }
+        all(&self.windows, keys, |key, window| Record::Window(key, *window, window.life), show)?;
+        for (key, known) in self.idempotency_keys.under(keys) {
+            let answer = Answer::clone(&known.answer);
+            show(Record::IdempotencyKey(*key, known.life, known.blob, known.payer(), answer))?;
+        }
+        all(&self.sockets, keys, Record::Socket, show)?;
+        all(&self.rooms.heads, keys, Record::Room, show)?;
+        all(&self.rooms.members, keys, |key, it| Record::RoomMember(key, it.payer(), it.life), show)?;
+        for (key, message, payer) in self.rooms.history.under(keys) {
+            show(Record::RoomMessage(*key, payer, message.as_ref().clone()))?;
+        }
+        all(&self.claims, keys, Record::Claim, show)?;
+        all(&self.tickets, keys, Record::Ticket, show)
     }
 
     fn restore(&mut self, record: Record) -> Result<(), Error> {
@@ -279,6 +307,8 @@ impl State {
             }
             Record::Claim(key, it) => ("claim", self.claims.restore(key, it, ctx)),
             Record::Ticket(key, it) => ("ticket", self.tickets.restore(key, it, ctx)),
+            Record::Slot(slot, held) => ("slot", self.slots.restore(slot, held)),
+            Record::Part(slot, part, bytes) => ("part", self.slots.restore_part(slot, part, bytes)),
         };
         if sound { Ok(()) } else { Err(Error::Corrupt(what)) }
     }
@@ -300,6 +330,7 @@ impl Record {
             Self::Message(_, _, message) => visit(&mut message.payload, PAYLOAD_BYTES_MAX),
             Self::RoomMessage(_, _, message) => visit(&mut message.data, MESSAGE_BYTES_MAX),
             Self::Ticket(_, ticket) => visit(&mut ticket.grant, GRANT_BYTES_MAX),
+            Self::Part(_, _, bytes) => visit(bytes, SLOT_PART_BYTES_MAX),
             // The chunk that an idempotency key refers to has its own record.
             Self::IdempotencyKey(_, _, Some(_), _, _) => Ok(()),
             Self::IdempotencyKey(_, _, None, _, answer) | Self::Outcome(_, answer) => {
@@ -322,6 +353,7 @@ impl Record {
             | Self::RoomMember(..)
             | Self::Claim(..)
             | Self::Account(..)
+            | Self::Slot(..)
             | Self::End { .. } => Ok(()),
         }
     }

@@ -5,21 +5,47 @@
 //! one without the others.
 
 use std::fmt::Debug;
-use std::ops::{Deref, DerefMut};
+use std::ops::{Deref, DerefMut, RangeInclusive};
 
 use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 
 use super::account::Payer;
+use super::allowance::Tier;
 use super::context::ApplyContext;
 use super::expiry::ExpiryKey;
+use super::id::Key;
 use super::outcome::Refusal;
 use super::storage_quota::Load;
+
+/// What names a thing in a table: it begins with the key that the thing is under.
+pub(super) trait TableKey: Copy + Ord + Debug {
+    /// All names under keys of this range.
+    fn under(keys: &RangeInclusive<Key>) -> RangeInclusive<Self>;
+}
+
+impl TableKey for Key {
+    fn under(keys: &RangeInclusive<Key>) -> RangeInclusive<Self> {
+        keys.clone()
+    }
+}
+
+impl TableKey for (Key, Key) {
+    fn under(keys: &RangeInclusive<Key>) -> RangeInclusive<Self> {
+        (*keys.start(), Key::FIRST)..=(*keys.end(), Key::LAST)
+    }
+}
+
+impl TableKey for (Key, Tier) {
+    fn under(keys: &RangeInclusive<Key>) -> RangeInclusive<Self> {
+        (*keys.start(), Tier::FIRST)..=(*keys.end(), Tier::LAST)
+    }
+}
 
 /// A noun: what is in its table.
 pub(super) trait Stored: Clone {
     /// What names one.
-    type Key: Copy + Ord + Debug;
+    type Key: TableKey;
     /// How long one lives.
     type Life: Life;
     /// What names one in the expiry queue.
@@ -78,6 +104,10 @@ impl<V: Stored> Entry<V> {
     pub(super) fn payer(&self) -> Payer {
         self.payer
     }
+
+    pub(super) fn payer_mut(&mut self) -> &mut Payer {
+        &mut self.payer
+    }
 }
 
 impl<V: Stored> Deref for Entry<V> {
@@ -130,8 +160,24 @@ impl<V: Stored> Table<V> {
         self.0.iter()
     }
 
-    pub(super) fn range(&self, first: V::Key, last: V::Key) -> impl Iterator<Item = (&V::Key, &Entry<V>)> {
-        self.0.range(first..=last)
+    /// The things under keys of a range, in order.
+    pub(super) fn under<'a>(
+        &'a self,
+        keys: &RangeInclusive<Key>,
+    ) -> impl Iterator<Item = (&'a V::Key, &'a Entry<V>)> + use<'a, V> {
+        self.0.range(V::Key::under(keys))
+    }
+
+    /// The names of the things under keys of a range.
+    pub(super) fn names_under(&self, keys: &RangeInclusive<Key>) -> Vec<V::Key> {
+        self.under(keys).map(|(name, _)| *name).collect()
+    }
+
+    /// Removes the things under keys of a range.
+    pub(super) fn free_under(&mut self, keys: &RangeInclusive<Key>, ctx: &mut ApplyContext) {
+        for name in self.names_under(keys) {
+            self.free(name, ctx);
+        }
     }
 
     /// Adds a thing that is not there, whatever there is room for.

@@ -1,6 +1,6 @@
 //! Frames as bytes. No socket, no clock: bytes in, frames out.
 //!
-//! `length u32 | crc32c u32 | kind u8 | role u8 | group u16 | request u64 | header length u32 | header | payload`,
+//! `length u32 | crc32c u32 | kind u8 | role u8 | cell u16 | request u64 | header length u32 | header | payload`,
 //! big endian. Length and checksum are about all that follows the checksum.
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -10,8 +10,8 @@ use bytes::{Buf, Bytes, BytesMut};
 pub struct Frame {
     /// What kind of message this is; the caller's and the service's business.
     pub kind: u8,
-    /// Which Raft group it is about.
-    pub group: u16,
+    /// Which cell it is about; 0 if about none.
+    pub cell: u16,
     /// The encoded part.
     pub header: Bytes,
     /// The raw part: a slice of the read buffer, not a copy. Keeping it keeps the buffer.
@@ -23,8 +23,8 @@ pub struct Frame {
 pub struct Outgoing {
     /// What kind of message this is.
     pub kind: u8,
-    /// Which Raft group it is about.
-    pub group: u16,
+    /// Which cell it is about; 0 if about none.
+    pub cell: u16,
     /// The encoded part.
     pub header: Vec<u8>,
     /// The raw part, in pieces.
@@ -103,7 +103,7 @@ pub(super) fn encode(role: Role, id: u64, frame: Outgoing) -> Encoded {
     head[0..4].copy_from_slice(&length.to_be_bytes());
     head[8] = frame.kind;
     head[9] = role as u8;
-    head[10..12].copy_from_slice(&frame.group.to_be_bytes());
+    head[10..12].copy_from_slice(&frame.cell.to_be_bytes());
     head[12..20].copy_from_slice(&id.to_be_bytes());
     head[20..24].copy_from_slice(&header_length.to_be_bytes());
     let mut sum = crc32c::crc32c(&head[PREFIX_BYTES..]);
@@ -143,14 +143,14 @@ pub(super) fn decode(buffer: &mut BytesMut, bytes_max: usize) -> Result<Option<P
     }
     let kind = body.get_u8();
     let role = Role::from_repr(body.get_u8()).ok_or(Malformed::Role)?;
-    let group = body.get_u16();
+    let cell = body.get_u16();
     let id = body.get_u64();
     let header_length = body.get_u32() as usize;
     if header_length > body.len() {
         return Err(Malformed::TooShort);
     }
     let header = body.split_to(header_length);
-    Ok(Some(Parsed { role, id, frame: Frame { kind, group, header, payload: body } }))
+    Ok(Some(Parsed { role, id, frame: Frame { kind, cell, header, payload: body } }))
 }
 
 #[cfg(test)]
@@ -168,7 +168,7 @@ mod tests {
 
     fn outgoing() -> Outgoing {
         let payload = vec![Bytes::from_static(b"one"), Bytes::new(), Bytes::from_static(b"two")];
-        Outgoing { kind: 7, group: 513, header: b"header".to_vec(), payload }
+        Outgoing { kind: 7, cell: 513, header: b"header".to_vec(), payload }
     }
 
     #[test]
@@ -177,7 +177,7 @@ mod tests {
         assert_eq!(bytes.len(), PREFIX_BYTES + outgoing().frame_bytes());
         let parsed = decode(&mut bytes, 1024).unwrap().unwrap();
         assert_eq!((parsed.role, parsed.id), (Role::Request, u64::MAX - 1));
-        assert_eq!((parsed.frame.kind, parsed.frame.group), (7, 513));
+        assert_eq!((parsed.frame.kind, parsed.frame.cell), (7, 513));
         assert_eq!((&parsed.frame.header[..], &parsed.frame.payload[..]), (&b"header"[..], &b"onetwo"[..]));
         assert!(bytes.is_empty());
     }

@@ -6,8 +6,7 @@
 //! acceptor          ←──────── Hello           ←────── Proof     (Refusal instead of either, and the end)
 //! ```
 //!
-//! A proof is `disk [16] | proofs of the shared secret`, the latter if there is one. Version 2 names no disks, and has no
-//! proofs at all where there is no secret.
+//! A proof is `disk [16] | proofs of the shared secret`, the latter if there is one.
 
 use std::io;
 
@@ -35,10 +34,10 @@ pub(super) struct Greeted {
     pub(super) disk: PeerDisk,
 }
 
-/// An accepted connection whose dialer is known, and the last frame of the handshake, which [`welcome`] sends.
+/// An accepted connection whose dialer is known, and the proof that ends the handshake, which [`welcome`] sends.
 pub(super) struct Accepted {
     pub(super) greeted: Greeted,
-    last: (Role, Vec<u8>),
+    proof: Vec<u8>,
 }
 
 /// Why a handshake failed.
@@ -79,8 +78,7 @@ async fn dial(core: &Core, stream: Box<dyn Stream>, peer: PeerId, lane: Lane) ->
         Some(tls) => tls.connect(stream, &options.cluster, peer).await?,
         None => stream,
     };
-    let greeted = Hello::new(core, peer, lane);
-    let own = greeted.encode();
+    let own = Hello::new(core, peer, lane).encode();
     // Even if this fails a refusal may lie there to be read.
     let _ = send(&mut stream, Role::Hello, 0, own.clone()).await;
     let mut buffer = BytesMut::new();
@@ -90,26 +88,19 @@ async fn dial(core: &Core, stream: Box<dyn Stream>, peer: PeerId, lane: Lane) ->
     if hello.from != peer {
         return Err(Reason::Identity.into());
     }
-    let terms = Terms {
-        core,
-        greetings: Greetings { dialer: &own, acceptor: &greeting },
-        disks: greeted.names_disks(&hello),
-    };
-    let mut disk = PeerDisk::new(peer, None);
-    if terms.have_proofs() {
-        let _ = send(&mut stream, Role::Proof, 0, terms.prove(Side::Dialer)).await;
-        let header = answer(&mut stream, &mut buffer, Role::Proof).await?;
-        disk = match terms.judge(Side::Acceptor, peer, &header) {
-            Ok(disk) => disk,
-            Err(reason) => {
-                // The acceptor, which takes itself to be let in, may wait for ever under an id that it cannot have.
-                if reason == Reason::Disk {
-                    refuse(&mut stream, reason).await;
-                }
-                return Err(reason.into());
+    let terms = Terms { core, greetings: Greetings { dialer: &own, acceptor: &greeting } };
+    let _ = send(&mut stream, Role::Proof, 0, terms.prove(Side::Dialer)).await;
+    let header = answer(&mut stream, &mut buffer, Role::Proof).await?;
+    let disk = match terms.judge(Side::Acceptor, peer, &header) {
+        Ok(disk) => disk,
+        Err(reason) => {
+            // The acceptor, which takes itself to be let in, may wait for ever under an id that it cannot have.
+            if reason == Reason::Disk {
+                refuse(&mut stream, reason).await;
             }
-        };
-    }
+            return Err(reason.into());
+        }
+    };
     Ok(Greeted { stream, buffer, hello, disk })
 }
 
@@ -117,34 +108,23 @@ async fn dial(core: &Core, stream: Box<dyn Stream>, peer: PeerId, lane: Lane) ->
 struct Terms<'a> {
     core: &'a Core,
     greetings: Greetings<'a>,
-    /// Whether disks are named.
-    disks: bool,
 }
 
 impl Terms<'_> {
-    /// Whether proofs follow the greetings.
-    fn have_proofs(&self) -> bool {
-        self.disks || self.core.options.secrets.is_some()
-    }
-
     /// The header of this node's proof.
     fn prove(&self, own: Side) -> Vec<u8> {
         let options = &self.core.options;
-        let disk = self.disks.then_some(options.storage);
-        let mut header = disk.map(|disk| disk.to_be_bytes().to_vec()).unwrap_or_default();
+        let mut header = options.storage.to_be_bytes().to_vec();
         if let Some(secrets) = &options.secrets {
-            header.extend(secrets.prove(own, self.greetings, disk));
+            header.extend(secrets.prove(own, self.greetings, options.storage));
         }
         header
     }
 
     /// Judges the proof of the other side: first whether it has the secret, then whether its id is bound to its disk.
     fn judge(&self, other: Side, peer: PeerId, header: &[u8]) -> Result<PeerDisk, Reason> {
-        let (disk, proofs) = match header.split_first_chunk() {
-            _ if !self.disks => (None, header),
-            Some((disk, proofs)) => (Some(u128::from_be_bytes(*disk)), proofs),
-            None => return Err(Reason::Garbage),
-        };
+        let (disk, proofs) = header.split_first_chunk().ok_or(Reason::Garbage)?;
+        let disk = u128::from_be_bytes(*disk);
         match &self.core.options.secrets {
             Some(secrets) if !secrets.accept(other, self.greetings, disk, proofs) => {
                 return Err(Reason::Secret);
@@ -191,7 +171,7 @@ pub(super) async fn accept(core: &Core, stream: Box<dyn Stream>) -> Result<Accep
     };
     let mut buffer = BytesMut::new();
     match identify(core, &mut stream, &mut buffer, certificate).await {
-        Ok((hello, disk, last)) => Ok(Accepted { greeted: Greeted { stream, buffer, hello, disk }, last }),
+        Ok((hello, disk, proof)) => Ok(Accepted { greeted: Greeted { stream, buffer, hello, disk }, proof }),
         Err(fault) => {
             if let Some(reason) = fault.reason() {
                 refuse(&mut stream, reason).await;
@@ -201,13 +181,13 @@ pub(super) async fn accept(core: &Core, stream: Box<dyn Stream>) -> Result<Accep
     }
 }
 
-/// Who the dialer is, and what it is told last.
+/// Who the dialer is, and the proof that it is told last.
 async fn identify(
     core: &Core,
     stream: &mut Box<dyn Stream>,
     buffer: &mut BytesMut,
     certificate: Option<CertificateDer<'static>>,
-) -> Result<(Hello, PeerDisk, (Role, Vec<u8>)), Fault> {
+) -> Result<(Hello, PeerDisk, Vec<u8>), Fault> {
     let options = &core.options;
     let parsed = receive(stream, buffer).await?;
     if parsed.role != Role::Hello {
@@ -219,30 +199,21 @@ async fn identify(
     if let Some(certificate) = certificate {
         tls::expect_name(&certificate, &options.cluster, hello.from)?;
     }
-    let greeted = Hello::new(core, hello.from, hello.lane);
-    let own = greeted.encode();
-    let terms = Terms {
-        core,
-        greetings: Greetings { dialer: &greeting, acceptor: &own },
-        disks: greeted.names_disks(&hello),
-    };
-    if !terms.have_proofs() {
-        let disk = PeerDisk::new(hello.from, None);
-        return Ok((hello, disk, (Role::Hello, own)));
-    }
+    let own = Hello::new(core, hello.from, hello.lane).encode();
+    let terms = Terms { core, greetings: Greetings { dialer: &greeting, acceptor: &own } };
     send(stream, Role::Hello, 0, own.clone()).await?;
     let parsed = receive(stream, buffer).await?;
     if parsed.role != Role::Proof {
         return Err(Reason::Garbage.into());
     }
     let disk = terms.judge(Side::Dialer, hello.from, &parsed.frame.header)?;
-    Ok((hello, disk, (Role::Proof, terms.prove(Side::Acceptor))))
+    Ok((hello, disk, terms.prove(Side::Acceptor)))
 }
 
 /// Tells a dialer that it is accepted.
 pub(super) async fn welcome(accepted: Accepted) -> io::Result<Greeted> {
-    let Accepted { mut greeted, last: (role, header) } = accepted;
-    send(&mut greeted.stream, role, 0, header).await?;
+    let Accepted { mut greeted, proof } = accepted;
+    send(&mut greeted.stream, Role::Proof, 0, proof).await?;
     Ok(greeted)
 }
 

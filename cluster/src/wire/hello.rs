@@ -9,10 +9,8 @@ use super::secret::NONCE_BYTES;
 use super::{Lane, PeerId, Reason};
 
 const MAGIC: &[u8; 8] = b"conclave";
-/// The oldest and the newest protocol this build speaks. From 3 on, proposals of version 3 are read.
-pub(super) const VERSIONS: (u16, u16) = (2, 3);
-/// From this version on each side names its disk, by a proof that there is with a shared secret and without.
-const DISKS_SINCE: u16 = 3;
+/// The oldest and the newest protocol this build speaks.
+pub(super) const VERSIONS: (u16, u16) = (4, 4);
 /// Bytes between the versions and the cluster's name.
 const FIXED_BYTES: usize = 8 + 8 + 1 + 8 + 1 + NONCE_BYTES;
 
@@ -46,11 +44,6 @@ impl Hello {
             proves: secrets.is_some(),
             nonce: rand::random(),
         }
-    }
-
-    /// Whether both sides name their disks: the newest protocol that both speak has it so.
-    pub(super) fn names_disks(&self, other: &Self) -> bool {
-        self.versions.1.min(other.versions.1) >= DISKS_SINCE
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {
@@ -156,24 +149,14 @@ mod tests {
     }
 
     #[test]
-    fn disks_are_named_where_both_sides_know_how() {
-        let of = |versions| Hello { versions, ..greeting(Lane::Bulk) };
-        for (one, other, named) in
-            [((2, 2), (2, 3), false), ((2, 3), (2, 2), false), ((2, 3), (2, 3), true), ((2, 3), (3, 9), true)]
-        {
-            assert_eq!(of(one).names_disks(&of(other)), named, "{one:?} {other:?}");
-        }
-    }
-
-    #[test]
     fn a_foreign_version_is_told_apart_from_garbage() {
         let future = Hello { versions: (9, 12), ..greeting(Lane::Bulk) };
         assert_eq!(Hello::decode(&future.encode()), Err(Reason::Version));
-        for (versions, common) in [((2, 12), VERSIONS.1), ((2, 2), 2)] {
+        for (versions, common) in [((2, 12), VERSIONS.1), ((2, VERSIONS.0), VERSIONS.0)] {
             let hello = Hello { versions, ..greeting(Lane::Bulk) };
             assert_eq!(Hello::decode(&hello.encode()).map(|hello| hello.common()), Ok(common));
         }
-        let past = Hello { versions: (1, 1), ..greeting(Lane::Bulk) };
+        let past = Hello { versions: (1, VERSIONS.0 - 1), ..greeting(Lane::Bulk) };
         assert_eq!(Hello::decode(&past.encode()), Err(Reason::Version));
     }
 

@@ -12,13 +12,13 @@ use super::{PeerId, Reason};
 #[derive(Debug)]
 pub(super) struct PeerDisk {
     peer: PeerId,
-    /// `None` once it is known to be the right one, or if the other end speaks a version that names none.
+    /// `None` once it is known to be the right one.
     unknown: Option<u128>,
 }
 
 impl PeerDisk {
-    pub(super) fn new(peer: PeerId, named: Option<u128>) -> Self {
-        Self { peer, unknown: named }
+    pub(super) fn new(peer: PeerId, named: u128) -> Self {
+        Self { peer, unknown: Some(named) }
     }
 
     /// Compares it with what this node's replica has bound to the peer's id. Nothing bound is no objection.

@@ -1,9 +1,9 @@
 //! The shared secret of a cluster, and the proofs by which two nodes show each other that they have it.
 //!
 //! A proof is an HMAC-SHA-256 over both greetings as they were sent, over the side that proves, and over the number of its
-//! disk where it names one: both nonces, both ids, the cluster, the lane and the versions are in it. A proof made by one side is therefore no proof of the other
-//! (no reflection), and one made for other greetings is none for these (no replay). The dialer proves first, so that a
-//! stranger who connects gets nothing to search the secret with.
+//! disk: both nonces, both ids, the cluster, the lane and the versions are in it. A proof made by one side is therefore no
+//! proof of the other (no reflection), and one made for other greetings is none for these (no replay). The dialer proves
+//! first, so that a stranger who connects gets nothing to search the secret with.
 //!
 //! Two secrets are valid at a time, so that one can replace the other without a pause.
 
@@ -43,17 +43,13 @@ pub(super) struct Greetings<'a> {
 
 impl Greetings<'_> {
     /// What is signed: each part says how long it is, so that no two inputs are the same bytes.
-    fn input(&self, side: Side, disk: Option<u128>) -> Vec<u8> {
+    fn input(&self, side: Side, disk: u128) -> Vec<u8> {
         let side = match side {
             Side::Dialer => 1,
             Side::Acceptor => 2,
         };
-        let disk = disk.map(u128::to_be_bytes);
         let mut input = Vec::with_capacity(2048);
-        for part in [CONTEXT, &[side], self.dialer, self.acceptor]
-            .into_iter()
-            .chain(disk.as_ref().map(|disk| &disk[..]))
-        {
+        for part in [CONTEXT, &[side], self.dialer, self.acceptor, &disk.to_be_bytes()] {
             input.extend_from_slice(&(part.len() as u64).to_be_bytes());
             input.extend_from_slice(part);
         }
@@ -122,20 +118,14 @@ impl Secrets {
     }
 
     /// A proof for each secret: which of them the other side has is not known. `disk` is what the side that proves names.
-    pub(super) fn prove(&self, side: Side, greetings: Greetings<'_>, disk: Option<u128>) -> Vec<u8> {
+    pub(super) fn prove(&self, side: Side, greetings: Greetings<'_>, disk: u128) -> Vec<u8> {
         let input = greetings.input(side, disk);
         let keys = self.keys.load();
         keys.iter().flat_map(|key| hmac::sign(key, &input).as_ref().to_vec()).collect()
     }
 
     /// Whether one of the proofs was made with one of the secrets. Takes the same time wherever a proof differs.
-    pub(super) fn accept(
-        &self,
-        side: Side,
-        greetings: Greetings<'_>,
-        disk: Option<u128>,
-        proofs: &[u8],
-    ) -> bool {
+    pub(super) fn accept(&self, side: Side, greetings: Greetings<'_>, disk: u128, proofs: &[u8]) -> bool {
         let sound = !proofs.is_empty()
             && proofs.len().is_multiple_of(PROOF_BYTES)
             && proofs.len() <= SECRETS_MAX * PROOF_BYTES;
@@ -192,8 +182,8 @@ mod tests {
     }
 
     fn understood(prover: &str, judge: &str) -> bool {
-        let proofs = secrets(prover).prove(Side::Dialer, GREETINGS, None);
-        secrets(judge).accept(Side::Dialer, GREETINGS, None, &proofs)
+        let proofs = secrets(prover).prove(Side::Dialer, GREETINGS, 7);
+        secrets(judge).accept(Side::Dialer, GREETINGS, 7, &proofs)
     }
 
     #[test]
@@ -209,44 +199,44 @@ mod tests {
     #[test]
     fn a_proof_of_one_side_is_none_of_the_other() {
         let secrets = secrets(OLD);
-        let proofs = secrets.prove(Side::Acceptor, GREETINGS, None);
-        assert!(secrets.accept(Side::Acceptor, GREETINGS, None, &proofs));
-        assert!(!secrets.accept(Side::Dialer, GREETINGS, None, &proofs));
+        let proofs = secrets.prove(Side::Acceptor, GREETINGS, 7);
+        assert!(secrets.accept(Side::Acceptor, GREETINGS, 7, &proofs));
+        assert!(!secrets.accept(Side::Dialer, GREETINGS, 7, &proofs));
     }
 
     #[test]
     fn a_proof_holds_for_its_own_greetings_only() {
         let secrets = secrets(OLD);
-        let proofs = secrets.prove(Side::Dialer, GREETINGS, None);
+        let proofs = secrets.prove(Side::Dialer, GREETINGS, 7);
         let shifted = Greetings { dialer: b"dialera", acceptor: b"cceptor" };
         let swapped = Greetings { dialer: GREETINGS.acceptor, acceptor: GREETINGS.dialer };
         for other in [shifted, swapped, Greetings { acceptor: b"acceptos", ..GREETINGS }] {
-            assert!(!secrets.accept(Side::Dialer, other, None, &proofs));
+            assert!(!secrets.accept(Side::Dialer, other, 7, &proofs));
         }
     }
 
     #[test]
     fn what_is_no_proof_is_not_accepted() {
         let secrets = secrets(OLD);
-        let good = secrets.prove(Side::Dialer, GREETINGS, None);
+        let good = secrets.prove(Side::Dialer, GREETINGS, 7);
         for bad in [&[][..], &good[..31], &[good.clone(), vec![0]].concat(), &good.repeat(3), &[0; 32]] {
-            assert!(!secrets.accept(Side::Dialer, GREETINGS, None, bad), "{} bytes", bad.len());
+            assert!(!secrets.accept(Side::Dialer, GREETINGS, 7, bad), "{} bytes", bad.len());
         }
         for bit in 0..good.len() * 8 {
             let mut flipped = good.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            assert!(!secrets.accept(Side::Dialer, GREETINGS, None, &flipped));
+            assert!(!secrets.accept(Side::Dialer, GREETINGS, 7, &flipped));
         }
     }
 
     #[test]
     fn a_proof_holds_for_the_disk_that_it_names_only() {
         let secrets = secrets(OLD);
-        for named in [None, Some(0), Some(7)] {
+        for named in [0, 7] {
             let proofs = secrets.prove(Side::Dialer, GREETINGS, named);
-            for other in [None, Some(0), Some(7)] {
+            for other in [0, 7] {
                 let accepted = secrets.accept(Side::Dialer, GREETINGS, other, &proofs);
-                assert_eq!(accepted, other == named, "{named:?} {other:?}");
+                assert_eq!(accepted, other == named, "{named} {other}");
             }
         }
     }
@@ -268,8 +258,8 @@ mod tests {
         let node = Secrets::from_file(&path).unwrap();
         let clone = node.clone();
         let accepts = |text: &str| {
-            let proofs = secrets(text).prove(Side::Dialer, GREETINGS, None);
-            clone.accept(Side::Dialer, GREETINGS, None, &proofs)
+            let proofs = secrets(text).prove(Side::Dialer, GREETINGS, 7);
+            clone.accept(Side::Dialer, GREETINGS, 7, &proofs)
         };
         assert!(accepts(OLD) && !accepts(NEW));
         std::fs::write(&path, NEW).unwrap();

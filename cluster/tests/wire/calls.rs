@@ -13,9 +13,9 @@ use crate::support::{Node, answer, echo, gated, large, options, pair, request, s
 #[tokio::test]
 async fn a_call_is_answered() {
     let (one, two) = pair(echo()).await;
-    let asked = Outgoing { kind: 7, group: 3, ..request(7) };
+    let asked = Outgoing { kind: 7, cell: 3, ..request(7) };
     let answer = one.call(&two, Lane::Control, asked).await.unwrap();
-    assert_eq!((answer.kind, answer.group), (7, 3));
+    assert_eq!((answer.kind, answer.cell), (7, 3));
     assert_eq!((&answer.header[..], answer.payload.len()), (&b"header"[..], 0));
 }
 

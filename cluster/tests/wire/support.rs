@@ -47,15 +47,15 @@ pub fn echo() -> Arc<dyn Service> {
     service(|_, request| async { answer(request) })
 }
 
-/// The same kind, group, header and payload again.
+/// The same kind, cell, header and payload again.
 pub fn answer(request: Frame) -> Outgoing {
-    let Frame { kind, group, header, payload } = request;
-    Outgoing { kind, group, header: header.to_vec(), payload: vec![payload] }
+    let Frame { kind, cell, header, payload } = request;
+    Outgoing { kind, cell, header: header.to_vec(), payload: vec![payload] }
 }
 
 /// A small request of a kind.
 pub fn request(kind: u8) -> Outgoing {
-    Outgoing { kind, group: 0, header: b"header".to_vec(), payload: Vec::new() }
+    Outgoing { kind, cell: 0, header: b"header".to_vec(), payload: Vec::new() }
 }
 
 /// A request with this many bytes of payload.

@@ -19,7 +19,7 @@ struct Identity {
 }
 
 /// The format of the directory: of what is in this file, in the log and in the snapshots. It is raised with any of them.
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 /// Bytes of the checksum, CRC-32C, that ends it.
 const CHECKSUM_BYTES: usize = 4;
 
@@ -90,15 +90,15 @@ mod tests {
         open(dir.path(), 1, "blue").unwrap();
         let path = dir.path().join("identity");
         let mut bytes = fs::read(&path).unwrap();
-        bytes[0] = 1;
+        bytes[0] = VERSION - 1;
         fs::write(&path, &bytes).unwrap();
 
         let error = open(dir.path(), 1, "blue").unwrap_err().to_string();
 
         for words in [
             &*dir.path().display().to_string(),
-            "format 1",
             "format 2",
+            "format 3",
             "stop all nodes, empty the data directory of each",
         ] {
             assert!(error.contains(words), "{error}");

@@ -1,5 +1,6 @@
 //! The histories of all rooms.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use imbl::OrdMap;
@@ -164,6 +165,15 @@ impl History {
         before - sum.count
     }
 
+    /// Drops a room's messages.
+    pub(super) fn clear(&mut self, key: &Key, ctx: &mut ApplyContext) {
+        let mut sum = self.sum(key);
+        while sum.count > 0 {
+            self.drop_first(key, &mut sum, ctx);
+        }
+        self.sums.remove(key);
+    }
+
     /// The oldest message, over or not.
     pub(super) fn first(&self, key: &Key) -> Option<&Arc<Message>> {
         let sum = self.sums.get(key)?;
@@ -191,8 +201,12 @@ impl History {
         self.messages.len()
     }
 
-    pub(in crate::state) fn iter(&self) -> impl Iterator<Item = (&Key, &Arc<Message>, Payer)> {
-        self.messages.iter().map(|((key, _), said)| (key, &said.message, said.payer))
+    pub(in crate::state) fn under(
+        &self,
+        keys: &RangeInclusive<Key>,
+    ) -> impl Iterator<Item = (&Key, &Arc<Message>, Payer)> {
+        let messages = self.messages.range((*keys.start(), 0)..=(*keys.end(), u64::MAX));
+        messages.map(|((key, _), said)| (key, &said.message, said.payer))
     }
 
     /// Takes a message as a snapshot has it; false if that cannot be.

@@ -52,10 +52,7 @@ impl Table<Member> {
 
     /// Removes all members of a room.
     pub(super) fn clear(&mut self, key: &Key, ctx: &mut ApplyContext) {
-        let members: Vec<Key> = self.of(key).copied().collect();
-        for member in members {
-            self.free((*key, member), ctx);
-        }
+        self.free_under(&(*key..=*key), ctx);
     }
 
     /// The members of a room, in order.
@@ -73,6 +70,6 @@ impl Table<Member> {
     }
 
     fn within(&self, key: &Key) -> impl Iterator<Item = (&(Key, Key), &Entry<Member>)> {
-        self.range((*key, Key::from_bytes([0; 32])), (*key, Key::from_bytes([255; 32])))
+        self.under(&(*key..=*key))
     }
 }

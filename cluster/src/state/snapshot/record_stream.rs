@@ -8,7 +8,6 @@ use sha2::{Digest as _, Sha256};
 use super::super::codec::{CONFIG, fill};
 use super::super::id::Digest;
 use super::super::limits::RECORD_BYTES_MAX;
-use super::super::table::{Entry, Stored, Table};
 use super::{Error, Record};
 
 /// Hashes whatever it writes.
@@ -52,15 +51,6 @@ impl<'a, W: Write> Writer<'a, W> {
 
     pub(super) fn all(&mut self, mut records: impl Iterator<Item = Record>) -> io::Result<()> {
         records.try_for_each(|record| self.record(record))
-    }
-
-    /// Writes a table's things as they are in it.
-    pub(super) fn table<V: Stored>(
-        &mut self,
-        table: &Table<V>,
-        record: fn(V::Key, Entry<V>) -> Record,
-    ) -> io::Result<()> {
-        self.all(table.iter().map(|(key, entry)| record(*key, entry.clone())))
     }
 
     /// How many records were written so far.

@@ -120,12 +120,3 @@ fn the_numbering_never_goes_back_though_the_mailbox_is_gone() {
     let page = Page { after: first(MORNING_MS) + 1, count_max: 9, bytes_max: 9 };
     assert_eq!(lab.read(query::Signals(key(), page)).len(), 1);
 }
-
-#[test]
-fn an_entry_of_the_version_before_numbers_as_it_did() {
-    let mut lab = Lab::new();
-    lab.version = 2;
-    assert_eq!(lab.ask(push("one")), Ok(Outcome::Queued { seq: 1 }.into()));
-    lab.version = 3;
-    assert_eq!(lab.ask(push("two")), Ok(Outcome::Queued { seq: 2 }.into()), "the mailbox is there");
-}

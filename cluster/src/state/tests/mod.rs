@@ -6,6 +6,7 @@
 mod allowance;
 mod codec;
 mod expiry;
+mod handoff;
 mod invite_codes_and_devices;
 mod mailbox;
 mod model;
@@ -40,8 +41,6 @@ struct Lab {
     state: State,
     now_ms: u64,
     seq: u64,
-    /// Of proposals.
-    version: u8,
     storage_bytes_max: u64,
     /// The other rules.
     rules: Rules,
@@ -54,7 +53,6 @@ impl Lab {
             state: State::default(),
             now_ms: MORNING_MS,
             seq: 0,
-            version: super::codec::WRITTEN,
             storage_bytes_max: u64::MAX,
             rules: Rules::default(),
             effects: Vec::new(),
@@ -100,10 +98,14 @@ impl Lab {
         self.apply(Vec::new(), vec![command]).remove(0)
     }
 
+    fn bounds(&self) -> Rules {
+        Rules { storage_bytes_max: self.storage_bytes_max, ..self.rules }
+    }
+
     fn apply(&mut self, floors: Vec<(u64, u64)>, commands: Vec<Command>) -> Vec<Answer> {
         let stamp_ms = self.now_ms;
-        let rules = Rules { storage_bytes_max: self.storage_bytes_max, ..self.rules };
-        let proposal = Proposal { version: self.version, stamp_ms, rules, floors, commands };
+        let rules = self.bounds();
+        let proposal = Proposal { stamp_ms, rules, floors, commands, ..Proposal::default() };
         let (answers, effects) = self.state.apply(proposal);
         self.effects = effects;
         audit(&self.state);
@@ -160,5 +162,6 @@ ops!(
     socket => Socket,
     room => Room,
     mailbox_claim => Claim,
-    ticket => Ticket
+    ticket => Ticket,
+    handoff => Handoff
 );

@@ -2,6 +2,8 @@
 
 mod read;
 
+use std::ops::RangeInclusive;
+
 use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 
@@ -61,10 +63,10 @@ impl Stored for Transfer {
 /// One stored chunk. The fields' order is the snapshot format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::state) struct Chunk {
-    blob: BlobId,
+    pub(in crate::state) blob: BlobId,
     encoding: Encoding,
     /// Who put it, and has the whole body on its account.
-    payer: Payer,
+    pub(in crate::state) payer: Payer,
 }
 
 /// One remembered acknowledgement.
@@ -290,6 +292,14 @@ impl Transfers {
         if let Some(transfer) = self.transfers.free(key, ctx) {
             self.free_chunks(key, &transfer, ctx);
         }
+    }
+
+    /// Removes the transfers under keys of a range, with their chunks and acknowledgements.
+    pub(in crate::state) fn free_under(&mut self, keys: &RangeInclusive<Key>, ctx: &mut ApplyContext) {
+        for key in self.transfers.names_under(keys) {
+            self.free(key, ctx);
+        }
+        self.acknowledgements.free_under(keys, ctx);
     }
 
     /// Drops a transfer's chunks, unless they are gone already; says how many that were.

@@ -212,6 +212,9 @@ fn refused(refusal: &Refusal) -> Code {
         | Refusal::StorageFull
         | Refusal::ShareFull
         | Refusal::Stale
+        | Refusal::Moved { .. }
+        | Refusal::Unready
+        | Refusal::Handoff(_)
         | Refusal::Mailbox(mailbox::Refusal::NotHeld)
         | Refusal::NodeIdentity(_)
         | Refusal::Incarnation(_)

@@ -145,6 +145,9 @@ fn refused(refusal: &Refusal) -> Code {
         | Refusal::StorageFull
         | Refusal::ShareFull
         | Refusal::Stale
+        | Refusal::Moved { .. }
+        | Refusal::Unready
+        | Refusal::Handoff(_)
         | Refusal::Socket(_)
         | Refusal::Transfer(_)
         | Refusal::Negotiation(_)

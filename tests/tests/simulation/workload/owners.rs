@@ -43,6 +43,7 @@ pub(super) fn has_owner(op: &Op) -> bool {
         | Op::Room(_)
         | Op::Claim(_)
         | Op::Ticket(_)
-        | Op::Pay => false,
+        | Op::Pay
+        | Op::Handoff(_) => false,
     }
 }

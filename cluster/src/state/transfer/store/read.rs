@@ -1,5 +1,7 @@
 //! Transfers as readers and snapshots have them.
 
+use std::ops::RangeInclusive;
+
 use super::super::super::blob_store::BlobId;
 use super::super::super::context::ApplyContext;
 use super::super::super::id::Key;
@@ -32,8 +34,11 @@ impl Transfers {
         self.chunks.len()
     }
 
-    pub(in crate::state) fn iter_chunks(&self) -> impl Iterator<Item = (&(Key, u16), &Chunk)> {
-        self.chunks.iter()
+    pub(in crate::state) fn chunks_under(
+        &self,
+        keys: &RangeInclusive<Key>,
+    ) -> impl Iterator<Item = (&(Key, u16), &Chunk)> {
+        self.chunks.range((*keys.start(), 0)..=(*keys.end(), u16::MAX))
     }
 
     /// Takes a chunk as a snapshot has it, after its transfer and its body; false if that cannot be.

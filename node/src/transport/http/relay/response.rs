@@ -48,7 +48,8 @@ pub(crate) fn answer(
             | Outcome::Socket(_)
             | Outcome::Room(_)
             | Outcome::Claim(_)
-            | Outcome::Ticket(_),
+            | Outcome::Ticket(_)
+            | Outcome::Handoff(_),
         ) => Err(Code::Internal.into()),
         Err(service::Error::Refused(Refusal::Transfer(refusal))) => Err(refused(refusal).into()),
         Err(error) => Err(error.into()),

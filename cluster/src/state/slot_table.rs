@@ -1,0 +1,131 @@
+//! Which slots a cell holds. This is the truth: what apply refuses, no table elsewhere can make right.
+
+use imbl::OrdMap;
+use serde::{Deserialize, Serialize};
+
+use super::body::Body;
+use super::id::Key;
+use super::limits::SLOT_PARTS_MAX;
+use super::outcome::Refusal;
+use super::slot::{CellId, SLOTS, Slot};
+
+/// How a slot stands in a cell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Standing {
+    /// Here, and served.
+    Open,
+    /// Somewhere else: in that cell, when it was last here.
+    Foreign(Option<CellId>),
+    /// On its way to another cell. Nobody serves it.
+    Sealed(CellId),
+    /// On its way here, by the mover of this run, who sends this part next. Nobody serves it.
+    Incoming {
+        /// Drawn by the mover, so that parts of two of them are never mixed.
+        run: u64,
+        /// The number of the next part.
+        next: u32,
+    },
+}
+
+/// What a cell knows of a slot. The epoch grows by one with every move, and it alone decides what is new.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Held {
+    pub(super) epoch: u64,
+    pub(super) standing: Standing,
+}
+
+/// A slot that never moved.
+const FIRST: Held = Held { epoch: 0, standing: Standing::Open };
+
+/// All slots, and the parts of those on their way here.
+#[derive(Debug, Clone)]
+pub(super) struct SlotTable {
+    /// A bit for each open slot.
+    open: [u64; SLOTS as usize / 64],
+    /// All but those that never moved.
+    moved: OrdMap<Slot, Held>,
+    parts: OrdMap<(Slot, u32), Body>,
+}
+
+impl Default for SlotTable {
+    /// A cluster's first cell begins with all slots.
+    fn default() -> Self {
+        Self { open: [u64::MAX; SLOTS as usize / 64], moved: OrdMap::new(), parts: OrdMap::new() }
+    }
+}
+
+impl SlotTable {
+    pub(super) fn get(&self, slot: Slot) -> Held {
+        self.moved.get(&slot).copied().unwrap_or(FIRST)
+    }
+
+    /// Why a command about this key is not carried out here; `None` if it is.
+    pub(super) fn refusal(&self, key: &Key) -> Option<Refusal> {
+        let slot = key.slot();
+        let (word, bit) = place(slot);
+        if self.open[word] & bit != 0 {
+            return None;
+        }
+        match self.get(slot).standing {
+            Standing::Open => None,
+            Standing::Foreign(to) => Some(Refusal::Moved { to }),
+            Standing::Sealed(to) => Some(Refusal::Moved { to: Some(to) }),
+            Standing::Incoming { .. } => Some(Refusal::Unready),
+        }
+    }
+
+    /// Notes how a slot stands. Parts of it are let go: whoever takes more of them adds them afterwards.
+    pub(super) fn set(&mut self, slot: Slot, held: Held) {
+        let (word, bit) = place(slot);
+        match held.standing {
+            Standing::Open => self.open[word] |= bit,
+            Standing::Foreign(_) | Standing::Sealed(_) | Standing::Incoming { .. } => self.open[word] &= !bit,
+        }
+        self.moved.insert(slot, held);
+    }
+
+    /// The parts of a slot that came so far, in order; they are kept no longer.
+    pub(super) fn take_parts(&mut self, slot: Slot) -> Vec<Body> {
+        let came = self.parts.range((slot, 0)..=(slot, u32::MAX));
+        let came: Vec<_> = came.map(|(place, bytes)| (*place, bytes.clone())).collect();
+        let without = |(place, bytes)| {
+            self.parts.remove(&place);
+            bytes
+        };
+        came.into_iter().map(without).collect()
+    }
+
+    /// Keeps one more part of a slot.
+    pub(super) fn add_part(&mut self, slot: Slot, part: u32, bytes: Body) {
+        self.parts.insert((slot, part), bytes);
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Slot, &Held)> {
+        self.moved.iter()
+    }
+
+    pub(super) fn iter_parts(&self) -> impl Iterator<Item = (Slot, u32, &Body)> {
+        self.parts.iter().map(|((slot, part), bytes)| (*slot, *part, bytes))
+    }
+
+    /// Takes a slot as a snapshot has it; false if that can't be.
+    pub(super) fn restore(&mut self, slot: Slot, held: Held) -> bool {
+        let known = self.moved.contains_key(&slot);
+        self.set(slot, held);
+        !known && held != FIRST
+    }
+
+    /// Takes a part as a snapshot has it, after its slot; false if that can't be.
+    pub(super) fn restore_part(&mut self, slot: Slot, part: u32, bytes: Body) -> bool {
+        let awaited = match self.get(slot).standing {
+            Standing::Incoming { next, .. } => part < next && next <= SLOT_PARTS_MAX,
+            Standing::Open | Standing::Foreign(_) | Standing::Sealed(_) => false,
+        };
+        awaited && self.parts.insert((slot, part), bytes).is_none()
+    }
+}
+
+fn place(slot: Slot) -> (usize, u64) {
+    let number = usize::from(slot.number());
+    (number / 64, 1 << (number % 64))
+}
