@@ -13,6 +13,7 @@ use super::id::{Domain, Key};
 use super::incarnation::{Attachment, Incarnations};
 use super::keyed_command::Keyed;
 use super::outcome;
+use super::socket;
 use super::storage_quota::Load;
 use super::table::{Entry, Life as _, Stored, Table};
 use super::weight::Kind;
@@ -23,11 +24,14 @@ pub type Op = Keyed<Action>;
 /// What can be done to a claim. New actions are added at the end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Action {
-    /// Have the mailbox pushed to this session.
+    /// Have the mailbox pushed to this session. Refused as the session's own matters are
+    /// ([`socket::Refusal::Replaced`]) if the session is on another connection than the one that asks, or on none.
     Take {
         /// The session's key.
         session: Key,
-        /// Its connection.
+        /// The connection that asks; `None`: an event stream, whose session is nothing but this claim.
+        by: Option<u64>,
+        /// Where it is pushed; the number is the claim's own.
         at: Attachment,
         /// How long the claim stays after the connection.
         lease_ms: u32,
@@ -38,14 +42,14 @@ pub enum Action {
     Detach {
         /// The session's key.
         session: Key,
-        /// Which connection.
+        /// The claim's number.
         connection: u64,
     },
     /// Give the peer id up. Nothing if another connection took over.
     Release {
         /// The session's key.
         session: Key,
-        /// Its connection.
+        /// The claim's number.
         connection: u64,
     },
 }
@@ -83,10 +87,16 @@ impl Stored for Claim {
 }
 
 impl Table<Claim> {
-    pub(super) fn carry_out(&mut self, op: &Op, ctx: &mut ApplyContext) -> Result<Outcome, outcome::Refusal> {
+    pub(super) fn carry_out(
+        &mut self,
+        op: &Op,
+        sessions: &Table<socket::Session>,
+        ctx: &mut ApplyContext,
+    ) -> Result<Outcome, outcome::Refusal> {
         let key = op.key;
         match op.action {
-            Action::Take { session, at, lease_ms, seize } => {
+            Action::Take { session, by, at, lease_ms, seize } => {
+                by.map_or(Ok(()), |by| sessions.require(&session, by))?;
                 self.take(key, session, at, lease_ms, seize, ctx)
             }
             Action::Detach { session, connection } => {

@@ -230,8 +230,8 @@ impl State {
             Op::NodeIdentity(op) => self.node_identities.carry_out(&op).map(Into::into),
             Op::Incarnation(op) => incarnation::carry_out(&op, ctx).map(Into::into),
             Op::Socket(op) => self.sockets.carry_out(op, ctx).map(Into::into),
-            Op::Room(op) => self.rooms.carry_out(op, ctx).map(Into::into),
-            Op::Claim(op) => self.claims.carry_out(&op, ctx).map(Into::into),
+            Op::Room(op) => self.rooms.carry_out(op, &self.sockets, ctx).map(Into::into),
+            Op::Claim(op) => self.claims.carry_out(&op, &self.sockets, ctx).map(Into::into),
             Op::Ticket(op) => self.tickets.carry_out(op, ctx).map(Into::into),
         }
     }

@@ -184,6 +184,11 @@ queries! {
         (!known).then(|| RoomMembers(key).answer(state, now_ms))
     };
 
+    /// Where a member of a room is, if the incarnation of its connection lives.
+    RoomMember(key: Key, member: Key) -> Option<Attachment>, |state, now_ms| {
+        state.rooms.member((key, member), &state.ctx.incarnations, now_ms)
+    };
+
     /// The nodes that hold a connection of one of a room's members, in order.
     RoomNodes(key: Key) -> Vec<u64>, |state, now_ms| {
         state.rooms.nodes(&key, &state.ctx.incarnations, now_ms)

@@ -21,6 +21,7 @@ use super::keyed_command::Keyed;
 use super::limits::{ROOM_HEAD_MS, ROOM_MEMBERS_MAX};
 use super::outcome;
 use super::query::Page;
+use super::socket;
 use super::storage_quota::Load;
 use super::table::{Entry, Stored, Table};
 use super::weight::Kind;
@@ -34,11 +35,14 @@ pub type Op = Keyed<Action>;
 /// What can be done to a room. A member is the key of a socket session. New actions are added at the end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Action {
-    /// Be a member, or be one on another connection.
+    /// Be a member, or be one on another connection. Refused as the session's own matters are
+    /// ([`socket::Refusal::Replaced`]) if the session is on another connection than the one that asks, or on none.
     Join {
         /// Who.
         member: Key,
-        /// By which connection.
+        /// The connection that asks.
+        by: u64,
+        /// Where the member is; the number is the membership's own.
         at: Attachment,
         /// For how long a member stays whose connection is lost.
         grace_ms: u32,
@@ -47,14 +51,14 @@ pub enum Action {
     Detach {
         /// Who.
         member: Key,
-        /// Which connection.
+        /// The membership's number.
         connection: u64,
     },
     /// Be no member any more. Nothing if another connection took over.
     Leave {
         /// Who.
         member: Key,
-        /// Its connection.
+        /// The membership's number.
         connection: u64,
     },
     /// Say something to every other member.
@@ -156,13 +160,21 @@ pub(super) struct Rooms {
 }
 
 impl Rooms {
-    pub(super) fn carry_out(&mut self, op: Op, ctx: &mut ApplyContext) -> Result<Outcome, outcome::Refusal> {
+    pub(super) fn carry_out(
+        &mut self,
+        op: Op,
+        sessions: &Table<socket::Session>,
+        ctx: &mut ApplyContext,
+    ) -> Result<Outcome, outcome::Refusal> {
         let Op { key, action } = op;
         if ctx.overdue {
             self.history.expire(&key, ctx);
         }
         match action {
-            Action::Join { member, at, grace_ms } => self.join(key, member, at, grace_ms, ctx),
+            Action::Join { member, by, at, grace_ms } => {
+                sessions.require(&member, by)?;
+                self.join(key, member, at, grace_ms, ctx)
+            }
             Action::Detach { member, connection } => {
                 if self.members.detach((key, member), connection, ctx) {
                     self.members_changed(key, ctx);
@@ -315,6 +327,16 @@ impl Rooms {
 
     pub(super) fn members(&self, key: &Key) -> impl Iterator<Item = &Key> {
         self.members.of(key)
+    }
+
+    /// Where a member is, if the incarnation of its connection lives.
+    pub(super) fn member(
+        &self,
+        key: (Key, Key),
+        incarnations: &Incarnations,
+        now_ms: u64,
+    ) -> Option<Attachment> {
+        self.members.get(&key)?.life.attachment(incarnations, now_ms)
     }
 
     /// The nodes that hold a member's connection, each once, in order.

@@ -28,7 +28,7 @@ pub enum Action {
         /// How long it stays after its connection.
         lease_ms: u32,
     },
-    /// Go on with it on this connection, whichever held it before.
+    /// Go on with it on this connection.
     Resume {
         /// Who resumes; must be who opened it.
         subject: Option<Key>,
@@ -36,6 +36,9 @@ pub enum Action {
         at: Attachment,
         /// How long it stays after its connection.
         lease_ms: u32,
+        /// Whether another connection that lives gives way. A connection whose incarnation lapsed has it again only if
+        /// nobody else has it by then.
+        takes_over: bool,
     },
     /// Remember the room, for a resume.
     Enter {
@@ -157,9 +160,13 @@ impl Table<Session> {
         self.free_if_over(key, ctx);
         match action {
             Action::Open { subject, at, lease_ms } => self.open(key, subject, at, lease_ms, ctx),
-            Action::Resume { subject, at, lease_ms } => {
+            Action::Resume { subject, at, lease_ms, takes_over } => {
                 let session = self.get_mut(&key).filter(|session| session.subject == subject);
                 let Some(session) = session else { return Err(Refusal::Unknown.into()) };
+                let holder = session.life.attachment(&ctx.incarnations, ctx.now_ms);
+                if !takes_over && holder.is_some_and(|holder| holder.connection != at.connection) {
+                    return Err(Refusal::Replaced.into());
+                }
                 session.life.attach(at, lease_ms, ExpiryKey::Socket(key), ctx);
                 ctx.wakes.wake(Domain::Socket, key);
                 Ok(Outcome::Resumed { room: session.room.clone(), peer: session.peer.clone() })
@@ -223,6 +230,12 @@ impl Table<Session> {
     fn held_by(&mut self, key: &Key, connection: u64) -> Result<&mut Entry<Session>, Refusal> {
         let session = self.get_mut(key);
         session.filter(|session| session.life.is_at(connection)).ok_or(Refusal::Replaced)
+    }
+
+    /// Refuses what is asked for a session by a connection that is not the session's: another one took over, or it ended.
+    pub(super) fn require(&self, key: &Key, connection: u64) -> Result<(), Refusal> {
+        let is_at = self.get(key).is_some_and(|session| session.life.is_at(connection));
+        if is_at { Ok(()) } else { Err(Refusal::Replaced) }
     }
 
     pub(super) fn view(&self, key: &Key, incarnations: &Incarnations, now_ms: u64) -> Option<View> {

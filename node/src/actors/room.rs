@@ -195,6 +195,11 @@ impl Room {
     /// Begins to tell a member.
     fn attach(&mut self, Attach { member, connection, after, listener }: Attach) -> bool {
         self.catch_up();
+        // A connection that was slow to come may have lost its session to another one of this node, which is told already.
+        let at = self.cluster.read_stale(query::RoomMember(self.key, member));
+        if at.is_some_and(|at| at.connection != connection) {
+            return true;
+        }
         listener.begin(&self.members);
         self.local.insert(member, Local { connection, live: false, after, listener });
         self.meet(Meet { member, connection, after })

@@ -21,6 +21,8 @@ pub struct Claim {
     pub mailbox: StateKey,
     /// The session that holds it, which may go on elsewhere.
     pub session: Key,
+    /// The socket's connection that it is claimed by, as long as the session is on that; `None`: an event stream.
+    pub by: Option<u64>,
     /// The connection that it is pushed to now. Its number is the claim's own, so that what ends this claim, whenever the
     /// cluster hears it, ends no later one.
     pub at: Attachment,
@@ -93,8 +95,8 @@ impl Claim {
     }
 
     fn taking(&self, seize: bool) -> Op {
-        let &Self { session, at, lease_ms, .. } = self;
-        self.ask(mailbox_claim::Action::Take { session, at, lease_ms, seize })
+        let &Self { session, by, at, lease_ms, .. } = self;
+        self.ask(mailbox_claim::Action::Take { session, by, at, lease_ms, seize })
     }
 
     fn ask(&self, action: mailbox_claim::Action) -> Op {

@@ -21,6 +21,7 @@ mod page;
 mod proxies;
 mod relay;
 mod rendezvous;
+mod rival_resumes;
 mod server;
 mod sessions;
 mod shares;

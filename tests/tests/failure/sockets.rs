@@ -257,3 +257,46 @@ async fn what_was_attached_to_a_node_that_was_frozen_is_attached_anew() {
     assert_eq!(socket.push("signal").await["payload"], 2);
     assert_eq!(stream.expect("signal").await.data["payload"], 2);
 }
+
+#[tokio::test]
+async fn a_session_that_went_on_elsewhere_stays_there_when_its_node_comes_back() {
+    let mut cluster = Cluster::builder().unmetered().start().await;
+    let followers = cluster.followers().await;
+    let (frozen, other) = (followers[0], cluster.api(followers[1]));
+    let (by_socket, by_stream, by_third) = (peer_id(), peer_id(), peer_id());
+    let mut before = Socket::open(&cluster.api(frozen)).await;
+    let session = before.ok(json!({"op": "hello"})).await["session"].clone();
+    before.ok(json!({"op": "claim", "peerId": by_socket})).await;
+    before.ok(json!({"op": "join", "room": word("room")})).await;
+    let path = format!("/api/v1/events?peerId={by_stream}");
+    let mut stream = cluster.api(frozen).get(&path).open().await.expect("a stream");
+    let id = stream.expect("welcome").await.id.expect("an id");
+    let mut third = Socket::open(&cluster.api(frozen)).await;
+    third.ok(json!({"op": "claim", "peerId": by_third})).await;
+
+    cluster.freeze(frozen);
+    let mut after = Socket::open(&other).await;
+    let resume = json!({"op": "hello", "resume": {"session": session}});
+    assert_eq!(after.ok(resume).await["recovered"], true);
+    let mut next = other.get(&path).header("last-event-id", &id).open().await.expect("a stream");
+    next.expect("welcome").await;
+    other.relay(&signal("x", &by_third, "offer", json!(1))).send().await.ok();
+    eventually(PATIENCE + PATIENCE, "the lease lapses, and polls are answered", async || {
+        let found = other.relay(&poll(&by_third)).send().await.ok()["messages"].clone();
+        (found[0]["payload"] == 1).then_some(())
+    })
+    .await;
+    cluster.thaw(frozen);
+    // What is still there is attached again.
+    other.relay(&signal("x", &by_third, "offer", json!(2))).send().await.ok();
+    assert_eq!(third.push("signal").await["payload"], 2);
+    assert_eq!(before.end().await, Some(4009));
+    while stream.next().await.is_some() {}
+
+    for peer in [&by_socket, &by_stream] {
+        other.relay(&signal("x", peer, "offer", json!(3))).send().await.ok();
+    }
+    assert_eq!(after.push("signal").await["payload"], 3);
+    assert_eq!(next.expect("signal").await.data["payload"], 3);
+    after.ok(json!({"op": "publish", "data": "still here"})).await;
+}

@@ -19,6 +19,7 @@ mod shares;
 mod snapshot;
 mod socket;
 mod storage_quota;
+mod takeover;
 mod transfer;
 
 use bytes::Bytes;

@@ -108,8 +108,9 @@ fn socket_ask() -> impl Strategy<Value = socket::Op> {
     let action = prop_oneof![
         3 => (subject(), attachment(), ttl())
             .prop_map(|(subject, at, lease_ms)| Action::Open { subject, at, lease_ms }),
-        2 => (subject(), attachment(), ttl())
-            .prop_map(|(subject, at, lease_ms)| Action::Resume { subject, at, lease_ms }),
+        2 => (subject(), attachment(), ttl(), prop::bool::weighted(0.8)).prop_map(
+            |(subject, at, lease_ms, takes_over)| Action::Resume { subject, at, lease_ms, takes_over }
+        ),
         1 => (0_u64..3, prop::option::of(text()))
             .prop_map(|(connection, room)| Action::Enter { connection, room }),
         1 => (0_u64..3, prop::option::of(text()))
@@ -130,8 +131,8 @@ fn room_ask() -> impl Strategy<Value = room::Op> {
     let keep =
         (0_u32..4, 0_u32..8, ttl()).prop_map(|(count, bytes, age_ms)| room::Keep { count, bytes, age_ms });
     let action = prop_oneof![
-        3 => (member(), attachment(), ttl())
-            .prop_map(|(member, at, grace_ms)| Action::Join { member, at, grace_ms }),
+        6 => (member(), 0_u64..3, attachment(), ttl())
+            .prop_map(|(member, by, at, grace_ms)| Action::Join { member, by, at, grace_ms }),
         1 => (member(), 0_u64..3).prop_map(|(member, connection)| Action::Detach { member, connection }),
         1 => (member(), 0_u64..3).prop_map(|(member, connection)| Action::Leave { member, connection }),
         6 => (member(), prop::option::of(0_u64..4), text(), keep).prop_map(
@@ -145,8 +146,8 @@ fn claim_ask() -> impl Strategy<Value = mailbox_claim::Op> {
     use mailbox_claim::Action;
     let session = || key(Domain::Socket);
     let action = prop_oneof![
-        3 => (session(), attachment(), ttl(), prop::bool::weighted(0.2)).prop_map(
-            |(session, at, lease_ms, seize)| Action::Take { session, at, lease_ms, seize }
+        3 => (session(), prop::option::of(0_u64..3), attachment(), ttl(), prop::bool::weighted(0.2)).prop_map(
+            |(session, by, at, lease_ms, seize)| Action::Take { session, by, at, lease_ms, seize }
         ),
         1 => (session(), 0_u64..3).prop_map(|(session, connection)| Action::Detach { session, connection }),
         1 => (session(), 0_u64..3).prop_map(|(session, connection)| Action::Release { session, connection }),

@@ -88,7 +88,7 @@ fn sockets() -> Proposal {
     let keep = room::Keep { count: 10, bytes: 1000, age_ms: 60_000 };
     let room = |action| room::Op { key: key(Domain::Room), action };
     let socket = |action| socket::Op { key: session, action };
-    let claim = mailbox_claim::Action::Take { session, at, lease_ms: 300_000, seize: false };
+    let claim = mailbox_claim::Action::Take { session, by: Some(9), at, lease_ms: 300_000, seize: false };
     let publish =
         |text: &str| room::Action::Publish { member: session, message_id: Some(3), data: body(text), keep };
     let ticket = ticket::Action::Issue { grant: body("grant"), ttl_ms: 30_000 };
@@ -99,7 +99,7 @@ fn sockets() -> Proposal {
             at,
             lease_ms: 300_000,
         })),
-        lab.command(room(room::Action::Join { member: session, at, grace_ms: 5_000 })),
+        lab.command(room(room::Action::Join { member: session, by: 9, at, grace_ms: 5_000 })),
         lab.command(socket(socket::Action::Enter { connection: 9, room: Some("lobby".into()) })),
         lab.command(room(publish("Jfirst"))),
         lab.command(room(publish("Jfirst"))),

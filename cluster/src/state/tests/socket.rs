@@ -30,7 +30,7 @@ fn open(who: &str, connection: u64) -> Op {
 }
 
 fn resume(who: &str, connection: u64) -> Op {
-    socket(Action::Resume { subject: subject(who), at: at(connection), lease_ms: LEASE_MS })
+    socket(Action::Resume { subject: subject(who), at: at(connection), lease_ms: LEASE_MS, takes_over: true })
 }
 
 fn beat(lab: &mut Lab) {
@@ -104,7 +104,7 @@ fn a_stolen_session_id_is_as_good_as_an_unknown_one() {
     assert_eq!(lab.ask(resume("mallory", 9)), Err(Refusal::Unknown.into()));
     lab.ask(open("alice", 1)).unwrap();
     assert_eq!(lab.ask(resume("mallory", 9)), Err(Refusal::Unknown.into()));
-    let anonymous = Action::Resume { subject: None, at: at(9), lease_ms: LEASE_MS };
+    let anonymous = Action::Resume { subject: None, at: at(9), lease_ms: LEASE_MS, takes_over: true };
     assert_eq!(lab.ask(socket(anonymous)), Err(Refusal::Unknown.into()));
     assert_eq!(connection(&lab), Some(1));
 }
@@ -144,8 +144,13 @@ fn a_closed_session_cannot_be_resumed() {
 }
 
 fn take(session: &Key, connection: u64, seize: bool) -> mailbox_claim::Op {
-    let action =
-        mailbox_claim::Action::Take { session: *session, at: at(connection), lease_ms: LEASE_MS, seize };
+    let action = mailbox_claim::Action::Take {
+        session: *session,
+        by: None,
+        at: at(connection),
+        lease_ms: LEASE_MS,
+        seize,
+    };
     mailbox_claim::Op { key: peer(), action }
 }
 

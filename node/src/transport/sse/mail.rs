@@ -66,7 +66,7 @@ impl Reader {
         let at = services.lease.attachment(rand::random()).await?;
         let lease_ms = millis(services.terms.lease).min(LEASE_MS);
         let sent = known.map_or(0, |(_, seq)| seq);
-        let claim = Claim { mailbox: storage_keys::mailbox(&peer), session, at, lease_ms };
+        let claim = Claim { mailbox: storage_keys::mailbox(&peer), session, by: None, at, lease_ms };
         let mut reader = Self { services, caller, peer, claim, secret, sent, held: true, _guest: guest };
         let taken = claim.take(&reader.services, &reader.caller, !credential.is_anonymous()).await;
         reader.held = matches!(taken, Ok(true) | Err(service::Error::Cluster(Unanswered::NoLeader)));
@@ -86,6 +86,11 @@ impl Reader {
 
     /// This node's lease may have lapsed, and the claim with it. False: somebody else holds the peer id now.
     pub(crate) async fn attach_anew(&mut self) -> bool {
+        // The same client may have gone on with another stream meanwhile, which this node has heard of by now.
+        let holder = self.services.cluster.read_stale(query::Holder(self.claim.mailbox.key));
+        if self.claim.location(holder) == Location::Elsewhere {
+            return false;
+        }
         // The incarnation may be another one.
         match self.services.lease.attachment(self.claim.at.connection).await {
             Ok(at) => self.claim.at = at,

@@ -151,6 +151,7 @@ mod tests {
     use conclave_cluster::state::leader_rules::Rules;
     use conclave_cluster::state::query::Query as _;
     use conclave_cluster::state::room::{self, Action, Keep};
+    use conclave_cluster::state::socket;
 
     use super::*;
 
@@ -182,7 +183,9 @@ mod tests {
 
         fn join(&mut self) {
             let at = Attachment { incarnation: INCARNATION, connection: 1 };
-            self.action(Action::Join { member: member(), at, grace_ms: 1_000 });
+            let action = socket::Action::Open { subject: None, at, lease_ms: 1_000 };
+            self.ask(Op::Socket(socket::Op { key: member(), action }));
+            self.action(Action::Join { member: member(), by: 1, at, grace_ms: 1_000 });
         }
 
         fn say(&mut self, data: &'static [u8], count: u32) {

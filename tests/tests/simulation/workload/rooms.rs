@@ -29,7 +29,7 @@ pub(crate) fn keep(plan: &Plan, room: u8) -> Keep {
 
 /// Has a session be a member.
 pub(super) fn join(room: u8, session: u8, at: Attachment, grace_ms: u32) -> Op {
-    about(room, room::Action::Join { member: session_key(session), at, grace_ms })
+    about(room, room::Action::Join { member: session_key(session), by: at.connection, at, grace_ms })
 }
 
 /// Has a session be a member no more.

@@ -29,7 +29,7 @@ pub(super) fn renew(incarnation: Incarnation, ttl_ms: u32) -> Op {
 pub(super) fn attach(plan: &Plan, session: u8, at: Attachment, resume: bool) -> Op {
     let lease_ms = plan.grace_ms;
     let action = match resume {
-        true => socket::Action::Resume { subject: None, at, lease_ms },
+        true => socket::Action::Resume { subject: None, at, lease_ms, takes_over: true },
         false => socket::Action::Open { subject: None, at, lease_ms },
     };
     Op::Socket(socket::Op { key: session_key(session), action })
@@ -43,7 +43,8 @@ pub(super) fn detach(session: u8, connection: u64) -> Op {
 /// Has a peer id be a session's.
 pub(super) fn claim(plan: &Plan, peer: u8, session: u8, at: Attachment, seize: bool) -> Op {
     let session = session_key(session);
-    about(peer, mailbox_claim::Action::Take { session, at, lease_ms: plan.grace_ms, seize })
+    let by = Some(at.connection);
+    about(peer, mailbox_claim::Action::Take { session, by, at, lease_ms: plan.grace_ms, seize })
 }
 
 /// Gives it up.

@@ -64,7 +64,7 @@ impl Session {
         let (key, at) = (storage_keys::session(id), self.attachment().await?);
         let bell = self.bell(key).await?;
         let subject = self.context.credential.subject;
-        let action = socket::Action::Resume { subject, at, lease_ms: self.lease_ms() };
+        let action = socket::Action::Resume { subject, at, lease_ms: self.lease_ms(), takes_over: true };
         let detach = socket::Action::Detach { connection: at.connection };
         match self.begin(key, at, action, detach).await? {
             Ok(Outcome::Socket(socket::Outcome::Resumed { room, peer })) => {
@@ -125,13 +125,14 @@ impl Session {
         }
         let view = self.services.cluster.read_stale(query::Socket(key));
         if view.and_then(|view| view.connection).is_some_and(|connection| connection != own) {
-            self.end(Reason::new(Close::REPLACED, "another connection took the session over"));
+            self.replaced();
         }
     }
 
-    /// This node's lease may have lapsed, and with it all that was attached here.
+    /// This node's lease may have lapsed, and with it all that was attached here. What went on elsewhere meanwhile stays
+    /// there.
     pub(super) async fn attach_anew(&mut self) {
-        if self.identity.is_none() {
+        if self.identity.is_none() || self.over {
             return;
         }
         // The incarnation may be another one.
@@ -142,7 +143,7 @@ impl Session {
         let mut ops = Vec::new();
         if let Some(Identity { key, at, .. }) = &mut self.identity {
             at.incarnation = now.incarnation;
-            let action = socket::Action::Resume { subject, at: *at, lease_ms };
+            let action = socket::Action::Resume { subject, at: *at, lease_ms, takes_over: false };
             ops.push(Op::Socket(socket::Op { key: *key, action }));
         }
         if let Some(held) = &mut self.peer {
@@ -154,8 +155,13 @@ impl Session {
             ops.push(room.membership.join());
         }
         for op in ops {
-            if !matches!(self.propose(op).await, Ok(Ok(_))) {
-                return self.end(Reason::new(Close::LATER, "the node was cut off"));
+            match self.propose(op).await {
+                Ok(Ok(_)) => {}
+                Ok(Err(Refusal::Socket(socket::Refusal::Replaced))) => {
+                    self.replaced();
+                    return;
+                }
+                Ok(Err(_)) | Err(_) => return self.end(Reason::new(Close::LATER, "the node was cut off")),
             }
         }
     }

@@ -21,7 +21,7 @@ use super::{BATCH_BYTES_MAX, BATCH_MAX, Held, Identity, Session};
 use crate::access::tier_limits::millis;
 use crate::service::endings::Ending;
 use crate::service::peer_claim::{Claim, Location};
-use crate::service::{signaling, storage_keys};
+use crate::service::{self, signaling, storage_keys};
 
 impl Held {
     /// What gives it up: the invite code first, so that it never leads to whoever has the peer id next.
@@ -79,10 +79,13 @@ impl Session {
         let Some(Identity { key: session, at, .. }) = self.identity else { return Err(Code::Internal) };
         let (mailbox, number) = (storage_keys::mailbox(peer), rand::random());
         let own = Attachment { connection: number, ..at };
-        let claim = Claim { mailbox, session, at: own, lease_ms: self.lease_ms() };
+        let by = Some(at.connection);
+        let claim = Claim { mailbox, session, by, at: own, lease_ms: self.lease_ms() };
         let bell = self.services.registry.attend(claim.mailbox).await?;
         let unsettled = self.unsettled(own.incarnation, end(&claim))?;
-        match claim.take(&self.services, &self.context.caller, seize).await.map_err(Code::from) {
+        let taken = claim.take(&self.services, &self.context.caller, seize).await;
+        let replaced = matches!(taken, Err(service::Error::Refused(Refusal::Socket(_))));
+        match taken.map_err(Code::from) {
             Ok(true) => {}
             Ok(false) => {
                 unsettled.settle();
@@ -91,7 +94,7 @@ impl Session {
             Err(Code::NoLeader) => return Err(Code::NoLeader),
             Err(code) => {
                 unsettled.settle();
-                return Err(code);
+                return Err(if replaced { self.replaced() } else { code });
             }
         }
         let action = socket::Action::Hold { connection: at.connection, peer: Some(peer.to_owned()) };
@@ -121,11 +124,14 @@ impl Session {
     pub(super) fn heed(&mut self, noted: Result<Result<Outcome, Refusal>, Code>) -> Result<(), Code> {
         match noted? {
             Ok(_) => Ok(()),
-            Err(_) => {
-                self.end(Reason::new(Close::REPLACED, "another connection took the session over"));
-                Err(Code::Internal)
-            }
+            Err(_) => Err(self.replaced()),
         }
+    }
+
+    /// The session is not on this connection any more.
+    pub(super) fn replaced(&mut self) -> Code {
+        self.end(Reason::new(Close::REPLACED, "another connection took the session over"));
+        Code::Internal
     }
 
     /// Has an invite code lead to the peer. What is renewed is not charged: the client holds it already, and its neighbours'

@@ -9,8 +9,8 @@ use conclave_cluster::state::allowance::Charge;
 use conclave_cluster::state::body::Body;
 use conclave_cluster::state::command::Op;
 use conclave_cluster::state::id::Key;
-use conclave_cluster::state::incarnation::{Attachment, Incarnation};
-use conclave_cluster::state::outcome::Outcome;
+use conclave_cluster::state::incarnation::Attachment;
+use conclave_cluster::state::outcome::{Outcome, Refusal};
 use conclave_cluster::state::query::{self, Page};
 use conclave_cluster::state::{room, socket};
 use futures_util::future::join;
@@ -34,18 +34,22 @@ const GRACE: Duration = Duration::from_secs(10);
 pub(super) struct Membership {
     pub(super) room: Key,
     member: Key,
+    /// The socket's connection, which the session has to be on.
+    by: u64,
     /// Its number is the membership's own, so that what ends this one, whenever the cluster hears it, ends no later one.
     pub(super) at: Attachment,
 }
 
 impl Membership {
-    fn new(room: Key, member: Key, incarnation: Incarnation) -> Self {
-        Self { room, member, at: Attachment { incarnation, connection: rand::random() } }
+    fn new(room: Key, member: Key, socket: Attachment) -> Self {
+        let at = Attachment { connection: rand::random(), ..socket };
+        Self { room, member, by: socket.connection, at }
     }
 
     /// Begins it, or ties it to this node's lease again.
     pub(super) fn join(&self) -> Op {
-        self.ask(room::Action::Join { member: self.member, at: self.at, grace_ms: millis(GRACE) })
+        let &Self { member, by, at, .. } = self;
+        self.ask(room::Action::Join { member, by, at, grace_ms: millis(GRACE) })
     }
 
     /// Ends it at once.
@@ -93,7 +97,7 @@ impl Session {
         let key = storage_keys::room(name).key;
         let before = self.room.as_ref().map(|room| room.membership);
         let known = before.filter(|before| before.room == key);
-        let membership = known.unwrap_or_else(|| Membership::new(key, member, at.incarnation));
+        let membership = known.unwrap_or_else(|| Membership::new(key, member, at));
         // Whoever comes back was a member, and stays one for as long as if it had not.
         let end = if returns { membership.detach() } else { membership.leave() };
         let unsettled = match known {
@@ -110,6 +114,10 @@ impl Session {
             Ok(Ok(Outcome::Room(room::Outcome::Joined { epoch, offset, .. }))) => (epoch, offset),
             Ok(Ok(_)) => return Err(Code::Internal),
             Err(Code::NoLeader) => return Err(Code::NoLeader),
+            Ok(Err(Refusal::Socket(_))) => {
+                unsettled.into_iter().for_each(Unsettled::settle);
+                return Err(self.replaced());
+            }
             // It was not done.
             Ok(Err(refusal)) => {
                 unsettled.into_iter().for_each(Unsettled::settle);
