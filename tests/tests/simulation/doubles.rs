@@ -130,6 +130,11 @@ fn a_node_that_reads_its_own_replica_sees_a_session_where_it_is_no_more() {
 }
 
 #[test]
+fn a_connection_that_lost_its_session_and_claims_for_it_is_seen() {
+    breaks(Double::ClaimsForAnyone, "one_connection", 0);
+}
+
+#[test]
 fn a_host_that_lives_longer_than_its_lease_holds_what_it_should_let_go() {
     breaks(Double::StretchesLeases, "host_leases", 0);
 }

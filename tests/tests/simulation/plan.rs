@@ -46,6 +46,8 @@ pub(crate) enum Double {
     ShortensLeases,
     /// Members stay four times as long after their connection as they are said to.
     StretchesGraces,
+    /// Peer ids are claimed without a word on whose connection asks.
+    ClaimsForAnyone,
 }
 
 /// Everything that differs from seed to seed, besides the faults.

@@ -92,6 +92,12 @@ fn session(session: u8, event: &Event) -> Option<Part<'_>> {
         (Command::Locate { session: it }, Fate::Saw(Sight::Tie(tie))) if *it == session => {
             Some(Part::Sight(*tie))
         }
+        // Nobody enters a room or claims a peer id for a session but the connection that has it.
+        (Command::Join { session: it, at, .. } | Command::Claim { session: it, at, .. }, _)
+            if *it == session && event.outcome().is_some() =>
+        {
+            Some(Part::Sight(Tie::At(*at)))
+        }
         _ => None,
     }
 }

@@ -1,5 +1,5 @@
 //! A session, and a peer id, has one connection at a time: nobody sees it on one that lost it, and nobody who has no
-//! right to takes it from one that lives.
+//! right to takes it from one that lives. One that lost its session enters no room and claims nothing.
 
 use super::Violation;
 use super::holds::{Hold, Take};

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use conclave_cluster::Cluster;
 use conclave_cluster::state::incarnation::{Attachment, Incarnation};
+use conclave_cluster::state::outcome::Refusal;
+use conclave_cluster::state::socket;
 use rand::RngExt as _;
 use rand::rngs::SmallRng;
 use tokio::time::sleep;
@@ -21,7 +23,7 @@ const SEATS_MAX: usize = 3;
 /// Tickets that are tried, the latest: so that two nodes are asked for one at once.
 const TICKETS_TRIED: usize = 3;
 
-/// A connection, as its guest knows it. That another took its session over it does not hear.
+/// A connection, as its guest knows it. That another took its session over it hears when it asks for something.
 #[derive(Debug, Clone)]
 struct Seat {
     session: u8,
@@ -105,6 +107,13 @@ impl Desk {
         }
         let Fate::Answered(answer) = fate else { return };
         let done = answer.outcome.is_ok();
+        if let (
+            Command::Join { at, .. } | Command::Claim { at, .. },
+            Err(Refusal::Socket(socket::Refusal::Replaced)),
+        ) = (command, &answer.outcome)
+        {
+            return seats.retain(|seat| seat.at.connection != at.connection);
+        }
         let seat_of = |seats: &mut Vec<Seat>, connection: u64, change: &dyn Fn(&mut Seat)| {
             seats.iter_mut().filter(|seat| seat.at.connection == connection).for_each(change);
         };

@@ -259,6 +259,9 @@ impl Desk {
             (Double::StretchesGraces, Command::Join { room, session, at }) => {
                 rooms::join(*room, *session, *at, self.plan.grace_ms * 4)
             }
+            (Double::ClaimsForAnyone, Command::Claim { peer, session, at, seize }) => {
+                sockets::claim_for_anyone(&self.plan, *peer, *session, *at, *seize)
+            }
             (Double::NamesNothing, Command::Publish { room, session, value }) => {
                 rooms::publish(&self.plan, *room, *session, *value, false)
             }

@@ -40,10 +40,18 @@ pub(super) fn detach(session: u8, connection: u64) -> Op {
     Op::Socket(socket::Op { key: session_key(session), action: socket::Action::Detach { connection } })
 }
 
-/// Has a peer id be a session's.
+/// Has a peer id be a session's, if the session is on that connection.
 pub(super) fn claim(plan: &Plan, peer: u8, session: u8, at: Attachment, seize: bool) -> Op {
+    take(plan, peer, session, Some(at.connection), at, seize)
+}
+
+/// The same as event streams do, whose sessions nobody looks after.
+pub(super) fn claim_for_anyone(plan: &Plan, peer: u8, session: u8, at: Attachment, seize: bool) -> Op {
+    take(plan, peer, session, None, at, seize)
+}
+
+fn take(plan: &Plan, peer: u8, session: u8, by: Option<u64>, at: Attachment, seize: bool) -> Op {
     let session = session_key(session);
-    let by = Some(at.connection);
     about(peer, mailbox_claim::Action::Take { session, by, at, lease_ms: plan.grace_ms, seize })
 }
 
