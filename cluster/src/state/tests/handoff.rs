@@ -7,7 +7,7 @@ use super::super::handoff::{Op as Handoff, Outcome as HandedOff, Refusal as NotH
 use super::super::limits::SLOT_PART_BYTES_MAX;
 use super::super::slot::{CellId, Slot};
 use super::super::slot_table::Standing;
-use super::super::{incarnation, mailbox, transfer};
+use super::super::{incarnation, mailbox, mailbox_claim, room, socket, transfer};
 use super::properties::{Step, command, history};
 use super::transfer::{about, put};
 use super::*;
@@ -247,7 +247,6 @@ impl Wandering {
         }
         self.look();
         for command in commands {
-            let command = in_one_slot(command);
             let expected = self.whole.carry_out(command.clone());
             let key = command.op.key().or(command.charge.as_ref().map(|charge| &charge.client));
             match key {
@@ -289,7 +288,35 @@ impl Wandering {
 }
 
 /// The command as the edge makes it: what it touches lies in one slot. Its charge goes only where it is all there is.
-fn in_one_slot(command: Command) -> Command {
+fn in_one_slot(mut command: Command) -> Command {
+    // Rooms and claims look at sessions: those go together.
+    let together = slot();
+    let with_sockets = |key: &mut Key, domain| *key = Key::placed(together, domain, &[key.as_bytes()]);
+    match &mut command.op {
+        Op::Socket(op) => with_sockets(&mut op.key, Domain::Socket),
+        Op::Claim(op) => {
+            with_sockets(&mut op.key, Domain::Mailbox);
+            let (mailbox_claim::Action::Take { session, .. }
+            | mailbox_claim::Action::Detach { session, .. }
+            | mailbox_claim::Action::Release { session, .. }) = &mut op.action;
+            with_sockets(session, Domain::Socket);
+        }
+        Op::Mailbox(op) => {
+            with_sockets(&mut op.key, Domain::Mailbox);
+            if let mailbox::Action::Acknowledge { session, .. } = &mut op.action {
+                with_sockets(session, Domain::Socket);
+            }
+        }
+        Op::Room(op) => {
+            with_sockets(&mut op.key, Domain::Room);
+            let (room::Action::Join { member, .. }
+            | room::Action::Detach { member, .. }
+            | room::Action::Leave { member, .. }
+            | room::Action::Publish { member, .. }) = &mut op.action;
+            with_sockets(member, Domain::Socket);
+        }
+        _ => {}
+    }
     let Some(slot) = command.op.key().map(Key::slot) else {
         let charge = command.charge.filter(|_| matches!(command.op, Op::Spend | Op::Pay));
         return Command { charge, idempotency_key: None, ..command };
@@ -316,6 +343,8 @@ proptest! {
         moves in prop::collection::vec((any::<Index>(), any::<Index>(), 0_usize..3), 0..60),
         len in 20_usize..2000,
     ) {
+        let placed = |(dt, commands): Step| (dt, commands.into_iter().map(in_one_slot).collect());
+        let steps: Vec<Step> = steps.into_iter().map(placed).collect();
         let keys = steps.iter().flat_map(|(_, commands)| commands);
         let slots: Vec<Slot> = keys
             .flat_map(|command| {
@@ -517,7 +546,6 @@ proptest! {
 
 #[test]
 fn a_connection_is_held_by_its_node_in_the_other_cell_as_well() {
-    use super::super::{room, socket};
     let (mut one, mut two) = (Lab::new(), second());
     let node = incarnation::Incarnation { node: 1, run: 7 };
     let at = incarnation::Attachment { incarnation: node, connection: 9 };
@@ -530,8 +558,11 @@ fn a_connection_is_held_by_its_node_in_the_other_cell_as_well() {
         action: socket::Action::Open { subject: None, at, lease_ms: 60_000 },
     })
     .unwrap();
-    one.ask(room::Op { key: room, action: room::Action::Join { member: session, at, grace_ms: 5_000 } })
-        .unwrap();
+    one.ask(room::Op {
+        key: room,
+        action: room::Action::Join { member: session, by: 9, at, grace_ms: 5_000 },
+    })
+    .unwrap();
     for slot in [session.slot(), room.slot()] {
         hand_over(slot, &mut one, &mut two, TWO, SLOT_PART_BYTES_MAX);
     }
