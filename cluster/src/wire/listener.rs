@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
 use super::handshake::{self, Fault, Greeted};
 use super::links::Core;
@@ -22,8 +23,7 @@ pub(super) async fn accept(core: Arc<Core>, mut listener: Box<dyn Listener>, ser
         core: core.clone(),
         service,
         connections: Arc::new(Semaphore::new(limits.connections_max)),
-        handshakes: Arc::new(Semaphore::new(limits.handshakes_max)),
-        by_address: Mutex::default(),
+        handshakes: Mutex::default(),
     });
     loop {
         match listener.accept().await {
@@ -40,10 +40,8 @@ struct Acceptor {
     core: Arc<Core>,
     service: Arc<dyn Service>,
     connections: Arc<Semaphore>,
-    handshakes: Arc<Semaphore>,
-    /// Handshakes under way by remote address; never more than `handshakes` has permits. A std mutex: nothing
-    /// awaits while it is held.
-    by_address: Mutex<BTreeMap<IpAddr, usize>>,
+    /// A std mutex: nothing awaits while it is held.
+    handshakes: Mutex<Handshakes>,
 }
 
 impl Acceptor {
@@ -59,9 +57,14 @@ impl Acceptor {
     }
 
     async fn admit(self: Arc<Self>, stream: Box<dyn Stream>, remote: SocketAddr, permit: HandshakePermit) {
-        let greeting = timeout(self.core.options.limits.handshake_timeout, self.greet(stream)).await;
+        let greeting = tokio::select! {
+            greeting = timeout(self.core.options.limits.handshake_timeout, self.greet(stream)) => {
+                greeting.unwrap_or(Err(Fault::Refused(Reason::Slow)))
+            }
+            () = permit.evicted.cancelled() => Err(Fault::Refused(Reason::Busy)),
+        };
         drop(permit);
-        match greeting.unwrap_or(Err(Fault::Refused(Reason::Slow))) {
+        match greeting {
             Ok((greeted, _connection)) => {
                 tracing::debug!(
                     peer = greeted.hello.from,
@@ -89,6 +92,10 @@ impl Acceptor {
         }
     }
 
+    fn handshakes(&self) -> MutexGuard<'_, Handshakes> {
+        self.handshakes.lock().expect("nothing panics while this is held")
+    }
+
     fn warn(&self, remote: SocketAddr, reason: Reason, fault: &Fault) {
         metrics::refused(reason.into());
         if self.core.warnings.first((remote.ip().to_string(), reason), Instant::now()) {
@@ -97,34 +104,66 @@ impl Acceptor {
     }
 }
 
-/// The right to be in a handshake.
+/// Handshakes under way.
+#[derive(Default)]
+struct Handshakes {
+    /// How many there have been.
+    begun: u64,
+    /// By their numbers, the oldest first.
+    under_way: BTreeMap<u64, (IpAddr, CancellationToken)>,
+    by_address: BTreeMap<IpAddr, usize>,
+}
+
+impl Handshakes {
+    fn end(&mut self, number: u64) {
+        let Some((address, _)) = self.under_way.remove(&number) else { return };
+        if let Some(count) = self.by_address.get_mut(&address) {
+            *count -= 1;
+            if *count == 0 {
+                self.by_address.remove(&address);
+            }
+        }
+    }
+
+    /// Has the oldest one give way. A peer's takes milliseconds: whoever has been here longest says nothing.
+    fn evict_oldest(&mut self) {
+        if let Some((number, (_, evicted))) = self.under_way.first_key_value() {
+            evicted.cancel();
+            let number = *number;
+            self.end(number);
+        }
+    }
+}
+
+/// The right to be in a handshake, until it is over or another one needs its place.
 struct HandshakePermit {
     acceptor: Arc<Acceptor>,
-    address: IpAddr,
-    _handshake: OwnedSemaphorePermit,
+    number: u64,
+    evicted: CancellationToken,
 }
 
 impl HandshakePermit {
+    /// `None` if this address has as many as one may. Where all together are as many as there may be, the oldest gives way.
     fn take(acceptor: &Arc<Acceptor>, address: IpAddr) -> Option<Self> {
-        let handshake = acceptor.handshakes.clone().try_acquire_owned().ok()?;
-        let mut by_address = acceptor.by_address.lock().expect("no panic while this is held");
-        let count = by_address.entry(address).or_default();
-        if *count >= acceptor.core.options.limits.handshakes_per_address_max {
+        let limits = &acceptor.core.options.limits;
+        let mut handshakes = acceptor.handshakes();
+        let count = handshakes.by_address.get(&address).copied().unwrap_or_default();
+        if count >= limits.handshakes_per_address_max {
             return None;
         }
-        *count += 1;
-        Some(Self { acceptor: acceptor.clone(), address, _handshake: handshake })
+        if handshakes.under_way.len() >= limits.handshakes_max {
+            handshakes.evict_oldest();
+        }
+        handshakes.begun += 1;
+        *handshakes.by_address.entry(address).or_default() += 1;
+        let (number, evicted) = (handshakes.begun, CancellationToken::new());
+        handshakes.under_way.insert(number, (address, evicted.clone()));
+        Some(Self { acceptor: acceptor.clone(), number, evicted })
     }
 }
 
 impl Drop for HandshakePermit {
     fn drop(&mut self) {
-        let mut by_address = self.acceptor.by_address.lock().expect("no panic while this is held");
-        if let Some(count) = by_address.get_mut(&self.address) {
-            *count -= 1;
-            if *count == 0 {
-                by_address.remove(&self.address);
-            }
-        }
+        self.acceptor.handshakes().end(self.number);
     }
 }

@@ -189,6 +189,20 @@ async fn a_silent_stranger_is_dropped_and_cannot_take_every_place() {
 }
 
 #[tokio::test]
+async fn silent_strangers_give_way_to_who_comes_after_them() {
+    let mut wary = options(1);
+    wary.limits.handshake_timeout = Duration::from_secs(30);
+    wary.limits.handshakes_max = 2;
+    let node = Node::start(wary, echo()).await;
+    let mut oldest = TcpStream::connect(&node.address).await.unwrap();
+    let mut younger = TcpStream::connect(&node.address).await.unwrap();
+    still_serves(&node).await;
+    assert!(!matches!(timeout(SOON, oldest.read(&mut [0])).await, Ok(Ok(1..)) | Err(_)), "it was dropped");
+    let waits = timeout(Duration::from_millis(50), younger.read(&mut [0])).await;
+    assert!(waits.is_err(), "one gave way, and no more");
+}
+
+#[tokio::test]
 async fn answers_that_nobody_reads_stop_the_service() {
     let asked = Arc::new(AtomicUsize::new(0));
     let count = asked.clone();
