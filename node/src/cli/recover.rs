@@ -128,7 +128,8 @@ fn exit(error: &Error) -> Exit {
         Error::Disk(files::Error::Foreign { .. } | files::Error::Format { .. }) | Error::Empty(_) => {
             Exit::Refused
         }
-        Error::Disk(files::Error::Io { .. } | files::Error::Damaged { .. }) | Error::Io(_) => Exit::Failed,
+        Error::Disk(files::Error::Io { .. } | files::Error::Damaged { .. } | files::Error::Stray { .. })
+        | Error::Io(_) => Exit::Failed,
     }
 }
 

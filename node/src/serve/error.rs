@@ -89,7 +89,9 @@ impl Error {
             | Self::Disk(files::Error::Foreign { .. } | files::Error::Format { .. }) => Exit::Refused,
             Self::Tls(_) | Self::Secret(_) | Self::PublicTls(_) | Self::Access(_) => Exit::Usage,
             Self::Start(StartError::Listen { .. } | StartError::Raft(_))
-            | Self::Disk(files::Error::Io { .. } | files::Error::Damaged { .. })
+            | Self::Disk(
+                files::Error::Io { .. } | files::Error::Damaged { .. } | files::Error::Stray { .. },
+            )
             | Self::Failed(_)
             | Self::Listen { .. }
             | Self::Bind { .. }

@@ -185,3 +185,42 @@ async fn a_node_with_a_damaged_snapshot_refuses_to_start_and_says_what_to_do() {
     refused(&cluster, victim, code);
     assert!(cluster.node(victim).printed().contains("fresh id"), "the message says what to do");
 }
+
+/// Starts a node whose log was tampered with, and returns what it printed before it ended.
+async fn refused_with(tamper: impl FnOnce(PathBuf)) -> String {
+    let (mut cluster, _, victim) = after_some_traffic().await;
+    tamper(newest(&cluster, victim));
+    cluster.restart(victim);
+    assert_eq!(cluster.exit_code(victim).await, Some(1));
+    let leader = cluster.leader().await;
+    cluster.api(leader).relay(&Pair::fresh().send(0, 1, "AAEC")).send().await.ok();
+    cluster.node(victim).printed()
+}
+
+#[tokio::test]
+async fn a_node_with_an_empty_file_in_the_middle_of_its_log_names_it_and_says_what_to_do() {
+    let printed = refused_with(|file| {
+        let bytes = fs::metadata(&file).expect("the log is there").len();
+        let digits = format!("{bytes:020}");
+        let (first, rest) = digits.split_at(2);
+        let groups: Vec<_> = rest.as_bytes().chunks(3).map(|group| String::from_utf8_lossy(group)).collect();
+        let next = file.with_file_name(format!("r-{first}_{}.wal", groups.join("_")));
+        fs::copy(&file, next).expect("the log can be copied");
+        fs::write(&file, "").expect("the log can be written");
+    })
+    .await;
+    assert!(!printed.contains("panicked"), "{printed}");
+    for word in ["r-00_000_000_000_000_000_000.wal is damaged (it is empty", "fresh id"] {
+        assert!(printed.contains(word), "{word:?} is missing in {printed}");
+    }
+}
+
+#[tokio::test]
+async fn a_node_whose_log_is_gone_does_not_go_on_under_its_old_id() {
+    let printed = refused_with(|file| {
+        let folder = file.parent().expect("a file is in a folder");
+        fs::remove_dir_all(folder).expect("the log can be removed");
+    })
+    .await;
+    assert!(printed.contains("the log is gone") && printed.contains("fresh id"), "{printed}");
+}

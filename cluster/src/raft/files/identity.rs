@@ -23,17 +23,20 @@ const VERSION: u8 = 3;
 /// Bytes of the checksum, CRC-32C, that ends it.
 const CHECKSUM_BYTES: usize = 4;
 
-/// The storage number of a directory, which is drawn if there is none yet.
-pub(super) fn open(dir: &Path, node: u64, cluster: &str) -> Result<u128, Error> {
+/// Draws the storage number of a directory that has none.
+pub(super) fn create(dir: &Path, node: u64, cluster: &str) -> Result<u128, Error> {
+    let path = dir.join("identity");
+    let identity = Identity { version: VERSION, node, cluster: cluster.to_owned(), storage: rand::random() };
+    write(dir, &path, &encode(&identity)).map_err(io_error(&path))?;
+    Ok(identity.storage)
+}
+
+/// The storage number of a directory, if it has one.
+pub(super) fn open(dir: &Path, node: u64, cluster: &str) -> Result<Option<u128>, Error> {
     let path = dir.join("identity");
     let bytes = match fs::read(&path) {
         Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let identity =
-                Identity { version: VERSION, node, cluster: cluster.to_owned(), storage: rand::random() };
-            write(dir, &path, &encode(&identity)).map_err(io_error(&path))?;
-            return Ok(identity.storage);
-        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(io_error(&path)(error)),
     };
     let identity = decode(&bytes, &path)?;
@@ -46,7 +49,7 @@ pub(super) fn open(dir: &Path, node: u64, cluster: &str) -> Result<u128, Error> 
             wanted_cluster: cluster.to_owned(),
         });
     }
-    Ok(identity.storage)
+    Ok(Some(identity.storage))
 }
 
 fn encode(identity: &Identity) -> Vec<u8> {
@@ -87,7 +90,7 @@ mod tests {
     #[test]
     fn a_directory_of_another_format_is_refused_and_says_what_to_do() {
         let dir = tempfile::tempdir().unwrap();
-        open(dir.path(), 1, "blue").unwrap();
+        create(dir.path(), 1, "blue").unwrap();
         let path = dir.path().join("identity");
         let mut bytes = fs::read(&path).unwrap();
         bytes[0] = VERSION - 1;

@@ -1,6 +1,7 @@
 //! The log on disk: the `raft-log` crate, with our records inside.
 
 mod records;
+mod sequence;
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -15,11 +16,12 @@ use raft_log::codeq::Span as _;
 use raft_log::{ChunkId, RaftLog, RaftLogRecord};
 
 use records::{Done, Records, StoredId, StoredPayload, StoredVote};
+use sequence::damaged;
 
 use super::deferred_delete::Disposal;
 use super::page_cache::Trail;
 use super::tail_recovery::{self, Tail};
-use super::{Error, damage_or_io, io_error};
+use super::{Error, damage_or_io, io_error, is_damage};
 use crate::raft::disk_traits::{Flushed, LogDisk, LogId, Record, Vote};
 
 /// Bytes of one file of the log. What is in the newest file is also in memory, however small [`CACHE_BYTES`] is: the library
@@ -43,6 +45,55 @@ pub(super) struct FileLog {
     renewing: Option<ChunkId>,
 }
 
+/// Fails unless a log is there that somebody began; see [`sequence::expect_begun`].
+pub(super) fn expect_begun(dir: &Path) -> Result<(), Error> {
+    sequence::expect_begun::<RaftLogRecord<Records>>(dir)
+}
+
+/// Looks whether the files follow each other, and cuts off what a torn write left at the end of the newest. A file may be begun
+/// before the one before it is complete, but nothing is written to it: such a file goes, and the one before it is the newest.
+fn mend_end(dir: &Path) -> Result<(), Error> {
+    let mut files = sequence::of(dir)?;
+    let mut unwritten = Vec::new();
+    while let Some(newest) = files.pop() {
+        let path = &newest.path;
+        if !tail_recovery::is_unwritten::<RaftLogRecord<Records>>(path).map_err(io_error(path))? {
+            files.push(newest);
+            break;
+        }
+        unwritten.push(newest);
+    }
+    sequence::follow(&files)?;
+    if let Some(sequence::LogFile { path, .. }) = files.last() {
+        match tail_recovery::mend::<RaftLogRecord<Records>>(path).map_err(io_error(path))? {
+            Tail::Whole => {}
+            Tail::Cut(bytes) => tracing::warn!(bytes, "cut off what a torn write left at the end of the log"),
+            Tail::Damaged(offset) => return Err(damaged_at(path, offset)),
+        }
+    }
+    for file in &unwritten {
+        std::fs::remove_file(&file.path).map_err(io_error(&file.path))?;
+        File::open(dir).and_then(|dir| dir.sync_all()).map_err(io_error(dir))?;
+    }
+    Ok(())
+}
+
+fn damaged_at(path: &Path, offset: u64) -> Error {
+    damaged(path, &format!("a record at offset {offset} fails its checksum"))
+}
+
+/// Which file it is that the library cannot read, as far as a look at all of them finds it.
+fn where_damaged(dir: &Path, error: io::Error) -> Error {
+    if is_damage(&error) {
+        for file in sequence::of(dir).unwrap_or_default() {
+            if let Ok(Some(offset)) = tail_recovery::first_damage::<RaftLogRecord<Records>>(&file.path) {
+                return damaged_at(&file.path, offset);
+            }
+        }
+    }
+    damage_or_io(dir)(error)
+}
+
 impl FileLog {
     pub(super) fn open(dir: &Path, disposal: Disposal) -> Result<Self, Error> {
         std::fs::create_dir_all(dir).map_err(io_error(dir))?;
@@ -55,16 +106,31 @@ impl FileLog {
         config.wal.flush_batch_wait = Some(Duration::ZERO);
         // What there is to cut is cut here, by a rule that tells a torn write from damage.
         config.wal.truncate_incomplete_record = Some(false);
-        match tail_recovery::mend::<RaftLogRecord<Records>>(dir).map_err(io_error(dir))? {
-            Tail::Whole => {}
-            Tail::Cut(bytes) => tracing::warn!(bytes, "cut off what a torn write left at the end of the log"),
-            Tail::Damaged(offset) => {
-                let error = format!("a record at offset {offset} of the newest file fails its checksum");
-                return Err(Error::Damaged { path: dir.display().to_string(), error });
-            }
+        mend_end(dir)?;
+        let log = RaftLog::open(Arc::new(config)).map_err(|error| where_damaged(dir, error))?;
+        let log = Self { log, failed: Arc::default(), disposal, trail: Trail::default(), renewing: None };
+        log.expect_first_entry(dir)?;
+        Ok(log)
+    }
+
+    /// Fails if the oldest entry that was not purged is not there: the files follow each other, but the oldest are gone.
+    fn expect_first_entry(&self, dir: &Path) -> Result<(), Error> {
+        let first = self.purged().map_or(0, |purged| purged.index + 1);
+        let kept = self.last().is_none_or(|last| last.index < first)
+            || self.log.read(first, first + 1).next().is_some();
+        if kept {
+            return Ok(());
         }
-        let log = RaftLog::open(Arc::new(config)).map_err(damage_or_io(dir))?;
-        Ok(Self { log, failed: Arc::default(), disposal, trail: Trail::default(), renewing: None })
+        let oldest = sequence::of(dir)?.into_iter().next().map_or(dir.to_owned(), |file| file.path);
+        Err(damaged(&oldest, &format!("entry {first} is missing: the file before this one is gone")))
+    }
+
+    /// Makes durable what a log has in its first file when nothing was written yet.
+    pub(super) fn sync_begun(dir: &Path) -> Result<(), Error> {
+        for file in sequence::of(dir)? {
+            File::open(&file.path).and_then(|open| open.sync_all()).map_err(io_error(&file.path))?;
+        }
+        Ok(())
     }
 
     fn closed_files(&self) -> BTreeSet<ChunkId> {

@@ -6,12 +6,16 @@
 //! snapshot/<index>-<term>.snapshot
 //! snapshot/*.part   what was being written when the node died; removed at the next start
 //! ```
+//!
+//! The identity is written last, so that whoever has one has a log, too.
 
 mod deferred_delete;
 mod identity;
 mod log;
 mod page_cache;
 mod private;
+#[cfg(test)]
+mod refusal_tests;
 mod snapshot;
 mod snapshot_pacing;
 mod tail_recovery;
@@ -72,6 +76,15 @@ pub enum Error {
         /// How it shows.
         error: String,
     },
+    /// Something has a name as the log's or the snapshots' files have them, and is none of them.
+    #[error(
+        "{path} is not conclave's: if somebody put it there, move it out of the data directory; if it is one of its files \
+         under another name, give it its name back"
+    )]
+    Stray {
+        /// Which file.
+        path: String,
+    },
 }
 
 /// What helps against an error of the system.
@@ -127,6 +140,10 @@ pub(super) fn is_damage(error: &io::Error) -> bool {
     content && error.raw_os_error().is_none()
 }
 
+fn stray(path: &Path) -> Error {
+    Error::Stray { path: path.display().to_string() }
+}
+
 fn io_error(path: &Path) -> impl FnOnce(io::Error) -> Error + '_ {
     move |error| Error::Io { path: path.display().to_string(), error }
 }
@@ -155,12 +172,43 @@ pub fn open(dir: &Path, node_id: u64, cluster: &str) -> Result<Disk, Error> {
     private::root(dir).map_err(io_error(dir))?;
     refuse_in_use(dir)?;
     let storage = identity::open(dir, node_id, cluster)?;
+    let (log_dir, snapshot_dir) = (dir.join("log"), dir.join("snapshot"));
+    if storage.is_some() {
+        log::expect_begun(&log_dir)?;
+    }
     let disposal = deferred_delete::Disposal::start().map_err(io_error(dir))?;
-    private::directory(&dir.join("log")).map_err(io_error(dir))?;
-    private::directory(&dir.join("snapshot")).map_err(io_error(dir))?;
-    let log = log::FileLog::open(&dir.join("log"), disposal.clone())?;
-    let snapshots = snapshot::FileSnapshots::open(&dir.join("snapshot"), disposal)?;
-    Ok(Disk { storage, log: Box::new(log), snapshots: Arc::new(snapshots) })
+    private::directory(&log_dir).map_err(io_error(&log_dir))?;
+    private::directory(&snapshot_dir).map_err(io_error(&snapshot_dir))?;
+    let log = log::FileLog::open(&log_dir, disposal.clone())?;
+    let snapshots = snapshot::FileSnapshots::open(&snapshot_dir, disposal)?;
+    let mut disk = Disk { storage: 0, log: Box::new(log), snapshots: Arc::new(snapshots) };
+    expect_purged(&disk, &snapshot_dir)?;
+    disk.storage = match storage {
+        Some(storage) => storage,
+        None if disk.is_blank() => {
+            // Whoever has an identity has a log; see above.
+            log::FileLog::sync_begun(&log_dir)?;
+            identity::create(dir, node_id, cluster)?
+        }
+        None => {
+            let path = dir.join("identity").display().to_string();
+            let error = "it is gone, and the log beside it is some node's".to_owned();
+            return Err(Error::Damaged { path, error });
+        }
+    };
+    Ok(disk)
+}
+
+/// Fails if a snapshot is gone: the log begins where one ends.
+fn expect_purged(disk: &Disk, snapshot_dir: &Path) -> Result<(), Error> {
+    let (purged, snapshot) = (disk.log.purged(), disk.snapshots.current());
+    let last = snapshot.and_then(|snapshot| snapshot.meta().last);
+    if let Some(purged) = purged.filter(|purged| last.is_none_or(|last| last.index < purged.index)) {
+        let path = snapshot_dir.display().to_string();
+        let error = format!("the log begins behind entry {}, and no snapshot goes that far", purged.index);
+        return Err(Error::Damaged { path, error });
+    }
+    Ok(())
 }
 
 #[cfg(test)]

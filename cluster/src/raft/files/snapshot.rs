@@ -14,7 +14,7 @@ use futures_util::future::BoxFuture;
 
 use super::deferred_delete::Disposal;
 use super::snapshot_pacing::{Flushing, Once, Paced};
-use super::{Error, damage_or_io, io_error, page_cache};
+use super::{Error, damage_or_io, io_error, page_cache, stray};
 use crate::raft::disk_traits::{Drain, Fill, SnapshotDisk, SnapshotFile, SnapshotMeta, SnapshotSink};
 use crate::raft::message;
 
@@ -31,15 +31,24 @@ pub(super) struct FileSnapshots {
 }
 
 impl FileSnapshots {
-    /// Finds the newest complete snapshot and removes everything else.
+    /// Finds the newest complete snapshot and removes older ones and what was never completed.
     pub(super) fn open(dir: &Path, disposal: Disposal) -> Result<Self, Error> {
         fs::create_dir_all(dir).map_err(io_error(dir))?;
         let mut newest: Option<Stored> = None;
         for entry in fs::read_dir(dir).map_err(io_error(dir))? {
             let path = entry.map_err(io_error(dir))?.path();
-            if path.extension().is_none_or(|extension| extension != "snapshot") {
-                fs::remove_file(&path).map_err(io_error(&path))?;
-                continue;
+            let extension = path.extension().and_then(|extension| extension.to_str());
+            match (extension, path.is_file()) {
+                (Some("snapshot"), true) if is_named(&path) => {}
+                (Some("snapshot"), _) => return Err(stray(&path)),
+                (Some("part"), true) => {
+                    fs::remove_file(&path).map_err(io_error(&path))?;
+                    continue;
+                }
+                _ => {
+                    tracing::warn!(path = %path.display(), "this is none of the snapshots' files; it is left alone");
+                    continue;
+                }
             }
             let stored = Stored::open(&path, disposal.clone()).map_err(damage_or_io(&path))?;
             let older = match newest.take() {
@@ -61,10 +70,23 @@ impl FileSnapshots {
     }
 }
 
+/// The name of a snapshot that ends with this entry.
+fn name(meta: &SnapshotMeta) -> String {
+    let (index, term) = meta.last.map_or((0, 0), |last| (last.index, last.term));
+    format!("{index:020}-{term:010}.snapshot")
+}
+
+/// Whether a file has a name as [`name`] gives them.
+fn is_named(path: &Path) -> bool {
+    let digits = |text: &str, len: usize| text.len() >= len && text.bytes().all(|byte| byte.is_ascii_digit());
+    let stem = path.file_stem().and_then(|stem| stem.to_str());
+    stem.and_then(|stem| stem.split_once('-'))
+        .is_some_and(|(index, term)| digits(index, 20) && digits(term, 10))
+}
+
 /// Renames a complete file into its place and makes that durable.
 fn publish(dir: &Path, part: &Path, meta: &SnapshotMeta, disposal: Disposal) -> io::Result<Stored> {
-    let (index, term) = meta.last.map_or((0, 0), |last| (last.index, last.term));
-    let path = dir.join(format!("{index:020}-{term:010}.snapshot"));
+    let path = dir.join(name(meta));
     fs::rename(part, &path)?;
     patient(|| File::open(dir))?.sync_all()?;
     patient(|| Stored::open(&path, disposal.clone()))
@@ -152,9 +174,7 @@ impl SnapshotDisk for FileSnapshots {
     fn install<'a>(&'a self, snapshot: Arc<dyn SnapshotFile>) -> BoxFuture<'a, io::Result<()>> {
         Box::pin(async move {
             let dir = self.dir.clone();
-            let meta = snapshot.meta().clone();
-            let (index, term) = meta.last.map_or((0, 0), |last| (last.index, last.term));
-            let keep = dir.join(format!("{index:020}-{term:010}.snapshot"));
+            let keep = dir.join(name(snapshot.meta()));
             blocking(move || remove_others(&dir, &keep)).await?;
             *self.current.lock().expect("nothing panics while this is held") = Some(snapshot);
             Ok(())

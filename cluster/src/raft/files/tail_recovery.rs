@@ -7,7 +7,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use raft_log::codeq::Decode;
 
@@ -22,12 +22,15 @@ pub(super) enum Tail {
     Damaged(u64),
 }
 
-/// Mends the newest file of a log; older files were complete before newer ones were begun.
-pub(super) fn mend<Record: Decode>(dir: &Path) -> io::Result<Tail> {
-    let Some(path) = newest(dir)? else {
-        return Ok(Tail::Whole);
-    };
-    let bytes = fs::read(&path)?;
+/// Whether a file holds no record, not even a damaged one with a whole one behind it.
+pub(super) fn is_unwritten<Record: Decode>(path: &Path) -> io::Result<bool> {
+    let bytes = fs::read(path)?;
+    Ok(!(0..bytes.len()).any(|at| is_record::<Record>(&bytes[at..])))
+}
+
+/// Mends the newest file of a log in which a record was written; older files were complete before that.
+pub(super) fn mend<Record: Decode>(path: &Path) -> io::Result<Tail> {
+    let bytes = fs::read(path)?;
     let whole = whole_records::<Record>(&bytes);
     if whole == bytes.len() {
         return Ok(Tail::Whole);
@@ -35,22 +38,17 @@ pub(super) fn mend<Record: Decode>(dir: &Path) -> io::Result<Tail> {
     if (whole + 1..bytes.len()).any(|at| is_record::<Record>(&bytes[at..])) {
         return Ok(Tail::Damaged(whole as u64));
     }
-    let file = OpenOptions::new().write(true).open(&path)?;
+    let file = OpenOptions::new().write(true).open(path)?;
     file.set_len(whole as u64)?;
     file.sync_all()?;
     Ok(Tail::Cut((bytes.len() - whole) as u64))
 }
 
-/// The files' names sort as they follow each other.
-fn newest(dir: &Path) -> io::Result<Option<PathBuf>> {
-    let mut newest = None;
-    for entry in fs::read_dir(dir)? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "wal") {
-            newest = newest.max(Some(path));
-        }
-    }
-    Ok(newest)
+/// The offset of the first record of a file that does not read.
+pub(super) fn first_damage<Record: Decode>(path: &Path) -> io::Result<Option<u64>> {
+    let bytes = fs::read(path)?;
+    let whole = whole_records::<Record>(&bytes);
+    Ok((whole < bytes.len()).then_some(whole as u64))
 }
 
 /// The offset behind the last record that reads.
