@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::founding::Reply;
 use super::{Draft, Error, Inner, StartError};
 use crate::raft::disk_traits::Member;
 use crate::raft::message::{self, kind};
@@ -19,7 +20,8 @@ use crate::wire::{self, Lane, Links, Phase, Reason};
 const ASK_EVERY: Duration = Duration::from_millis(100);
 const ASK_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// Waits until enough of the other first members say that they know no other disk under this node's id.
+/// Waits until enough of the other first members say that they know no other disk under this node's id. If one of them
+/// belongs to a cluster without this node, there would be two of one name.
 ///
 /// The binding was committed on a majority, of which this node's lost disk may have been one; so a majority of
 /// all must be asked besides this node, or all others where there are fewer.
@@ -45,9 +47,13 @@ pub(super) async fn ask_others(
                 Err(wire::Error::Refused(Reason::Reused)) => return Err(StartError::Reused(node_id)),
                 Err(_) => continue,
             };
-            match message::decode::<bool>(&reply.header) {
-                Ok(false) => return Err(StartError::Reused(node_id)),
-                Ok(true) => clear.insert(*id),
+            match message::decode(&reply.header) {
+                Ok(Reply::Reused) => return Err(StartError::Reused(node_id)),
+                Ok(Reply::Stranger) => {
+                    return Err(StartError::Stranger { node: node_id, peer: *id, address: address.clone() });
+                }
+                Ok(Reply::Clear) => clear.insert(*id),
+                // One that is about to start says nothing yet.
                 Err(_) => continue,
             };
         }

@@ -6,6 +6,7 @@ mod bootstrap;
 mod clock;
 mod datagram;
 mod draft;
+mod founding;
 mod leader_loss;
 mod leader_wait;
 mod limits;
@@ -48,6 +49,7 @@ use crate::state::query::Query;
 use crate::wire::{Links, PeerHealth};
 use clock::Consensus;
 use datagram::Datagrams;
+use founding::Foundings;
 use leader_loss::LeaderLoss;
 use proposer::Proposer;
 use quorum::Quorum;
@@ -101,6 +103,7 @@ struct Inner {
     datagrams: Datagrams,
     leader_loss: LeaderLoss,
     strangers: peer_permissions::Strangers,
+    foundings: Foundings,
     stop: CancellationToken,
 }
 

@@ -124,6 +124,21 @@ pub enum StartError {
          id: remove node {0} from the cluster and add this one under a fresh id"
     )]
     Reused(u64),
+    /// One of the first members belongs to a cluster without this node.
+    #[error(
+        "node {peer} at {address} belongs to a cluster of this name already, or founds one, in which node {node} is no \
+         member: there would be two clusters of one name. If that cluster is the right one, start node {node} with --join \
+         and without members, and add it there; else stop node {peer}, empty its data directory, and start all nodes with the \
+         same cluster.members"
+    )]
+    Stranger {
+        /// This node.
+        node: u64,
+        /// The other one.
+        peer: u64,
+        /// Where that one is.
+        address: String,
+    },
     /// The disk's content cannot be used.
     #[error("raft cannot start: {0}")]
     Raft(#[from] OpenError),

@@ -81,7 +81,7 @@ impl Inner {
     }
 
     /// Whether `id` is a member: by the log, and before there is one by the configuration.
-    fn knows(&self, id: u64) -> bool {
+    pub(super) fn knows(&self, id: u64) -> bool {
         self.node.knows(id) || (!self.node.belongs() && self.options.members.contains_key(&id))
     }
 

@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use futures_util::future::BoxFuture;
 
 use super::clock::Consensus;
+use super::founding::{self, BeforeRaft};
 use super::{Inner, admin, peer_permissions, proposer, read_index};
 use crate::raft::message::{self, kind};
 use crate::raft::refusal_log::Refusal;
@@ -16,13 +17,14 @@ pub(super) struct Service(Arc<Shared>);
 
 struct Shared {
     clock: Arc<Consensus>,
+    before: BeforeRaft,
     /// Weak, because the links that this serves belong to it.
     inner: OnceLock<Weak<Inner>>,
 }
 
 impl Service {
-    pub(super) fn new(clock: Arc<Consensus>) -> Arc<Self> {
-        Arc::new(Self(Arc::new(Shared { clock, inner: OnceLock::new() })))
+    pub(super) fn new(clock: Arc<Consensus>, before: BeforeRaft) -> Arc<Self> {
+        Arc::new(Self(Arc::new(Shared { clock, before, inner: OnceLock::new() })))
     }
 
     /// From now on everything is served.
@@ -40,7 +42,7 @@ impl wire::Service for Service {
     fn serve(&self, from: u64, request: Frame) -> BoxFuture<'static, Outgoing> {
         let inner = self.0.inner.get().and_then(Weak::upgrade);
         if request.kind == kind::ENROLLED {
-            return ready(enrolled(inner.as_deref(), from, &request));
+            return ready(founding::answer(&self.0.before, inner.as_deref(), from, &request));
         }
         let Some(inner) = inner else {
             return ready(message::bare(kind::FAILED));
@@ -86,15 +88,4 @@ impl wire::Service for Service {
         let inner = self.0.inner.get()?.upgrade()?;
         inner.node.replica().read(|state| state.member(peer))
     }
-}
-
-/// Whether the node that asks may use its id with its disk, as far as this node knows. It is told nothing else, and nothing of
-/// other ids: it need not be a member.
-fn enrolled(inner: Option<&Inner>, from: u64, request: &Frame) -> Outgoing {
-    let Ok(storage) = message::decode::<u128>(&request.header) else {
-        return message::bare(kind::FAILED);
-    };
-    let bound = inner.and_then(|inner| inner.node.replica().read(|state| state.member(from)));
-    let free = bound.is_none_or(|bound| bound == storage);
-    message::of(kind::ENROLLED, &free)
 }

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::clock::Consensus;
 use super::datagram::Datagrams;
+use super::founding::{BeforeRaft, Foundings};
 use super::leader_loss::LeaderLoss;
 use super::proposer::Proposer;
 use super::quorum::Quorum;
@@ -44,10 +45,11 @@ impl Cluster {
         wire.secrets = options.secrets.clone();
         wire.storage = disk.storage;
         let links = Links::new(wire, transport);
-        let service = service::Service::new(clock.clone());
+        let (storage, blank) = (disk.storage, disk.is_blank());
+        let before = BeforeRaft { blank, members: options.members.keys().copied().collect() };
+        let service = service::Service::new(clock.clone(), before);
         links.serve(listener, service.clone());
 
-        let (storage, blank) = (disk.storage, disk.is_blank());
         if blank && options.members.len() > 1 {
             bootstrap::ask_others(&links, options.node_id, storage, &options.members).await?;
         }
@@ -88,6 +90,7 @@ impl Cluster {
             datagrams,
             leader_loss,
             strangers,
+            foundings: Foundings::default(),
             stop,
         };
         let inner = Arc::new(inner);
@@ -99,6 +102,7 @@ impl Cluster {
         tokio::spawn(inner.quorum.clone().run(inner.node.clone(), inner.links.clone(), inner.stop.clone()));
         tokio::spawn(inner.leader_loss.clone().run(inner.stop.clone()));
         tokio::spawn(inner.clone().tick());
+        tokio::spawn(inner.clone().watch_founding(storage));
 
         let this = Self { inner };
         let inner = &this.inner;

@@ -31,3 +31,4 @@ mod slow_links;
 mod slow_readers;
 mod sockets;
 mod strangers;
+mod two_foundings;
