@@ -15,8 +15,13 @@ impl Cluster {
         let infos = nodes.into_iter().map(|(id, member)| {
             let voter = voters.contains(&id);
             async move {
-                let info = inner.info_of(id, &member.peer).await.unwrap_or_default();
-                NodeStatus::heard(id, member.peer, voter, info)
+                match inner.info_of(id, &member.peer).await {
+                    Ok(info) => NodeStatus {
+                        fault: inner.links.trouble(id),
+                        ..NodeStatus::heard(id, member.peer, voter, info)
+                    },
+                    Err(error) => NodeStatus::silent(id, member.peer, voter, inner.why_silent(id, error)),
+                }
             }
         });
         let nodes: Vec<NodeStatus> = futures_util::future::join_all(infos).await;
@@ -79,15 +84,37 @@ impl Cluster {
     }
 }
 
+/// Why a member said nothing of itself.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NoInfo {
+    /// The link has no answer.
+    #[error("{0}")]
+    Unheard(#[from] wire::Error),
+    /// It answered, and with nothing.
+    #[error("it does not know this node as a member")]
+    Refused,
+}
+
 impl Inner {
     /// What a member says of itself.
-    pub(super) async fn info_of(&self, id: u64, peer: &str) -> Result<NodeInfo, wire::Error> {
+    pub(super) async fn info_of(&self, id: u64, peer: &str) -> Result<NodeInfo, NoInfo> {
         if id == self.options.node_id {
             return Ok(self.info());
         }
         let op = message::bare(kind::STATUS);
         let reply = self.links.call(id, peer, Lane::Control, op, STATUS_TIMEOUT).await?;
-        message::decode(&reply.header).map_err(|_| wire::Error::Unreachable)
+        message::decode(&reply.header).map_err(|_| NoInfo::Refused)
+    }
+
+    /// Why a member does not say how it is.
+    fn why_silent(&self, id: u64, error: NoInfo) -> String {
+        match error {
+            NoInfo::Refused if self.foundings.has(id) => {
+                "it belongs to another cluster of this name".to_owned()
+            }
+            NoInfo::Refused => "it does not know this node as a member".to_owned(),
+            NoInfo::Unheard(error) => self.links.trouble(id).unwrap_or_else(|| error.to_string()),
+        }
     }
 
     pub(super) fn info(&self) -> NodeInfo {

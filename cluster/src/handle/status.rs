@@ -74,6 +74,9 @@ pub struct NodeStatus {
     pub log_bytes: u64,
     /// The version of its binary.
     pub version: String,
+    /// Why the node that tells this does not reach it, or why one of its links to it is down.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fault: Option<String>,
 }
 
 /// What a node says of itself; by default, nothing.
@@ -87,6 +90,11 @@ pub(super) struct NodeInfo {
 }
 
 impl NodeStatus {
+    /// One that did not answer.
+    pub(super) fn silent(id: u64, peer: String, voter: bool, fault: String) -> Self {
+        Self { fault: Some(fault), ..Self::heard(id, peer, voter, NodeInfo::default()) }
+    }
+
     pub(super) fn heard(id: u64, peer: String, voter: bool, word: NodeInfo) -> Self {
         let NodeInfo { http, admin, pid, version, position } = word;
         Self {
@@ -103,6 +111,7 @@ impl NodeStatus {
             snapshot: position.snapshot,
             log_bytes: position.log_bytes,
             version,
+            fault: None,
         }
     }
 

@@ -20,7 +20,7 @@ use super::limits::{LINKS_MAX, LOOK_AGAIN, LOOK_WITHIN};
 use super::link::Link;
 use super::log_dedup::Warnings;
 use super::{
-    Error, Frame, Lane, Limits, Listener, Outgoing, PeerHealth, PeerId, Reason, Secrets, Service, Tls,
+    Error, Frame, Lane, Limits, Listener, Outgoing, PeerHealth, PeerId, Phase, Reason, Secrets, Service, Tls,
     Transport, listener,
 };
 
@@ -215,6 +215,19 @@ impl Links {
     /// Why a peer could not be connected to last, if it could not.
     pub fn fault(&self, peer: PeerId) -> Option<String> {
         self.links().get(&(peer, Lane::Control))?.health().fault
+    }
+
+    /// Why one of the links to a peer is not there though it is wanted, in words: the reason of the lane for calls, or that of
+    /// another lane with its name.
+    pub fn trouble(&self, peer: PeerId) -> Option<String> {
+        let links = self.links();
+        let faults = Lane::ALL.iter().filter_map(|lane| {
+            let health = links.get(&(peer, *lane))?.health();
+            // What nobody calls is not tried, and its fault is an old one.
+            let fault = health.fault.filter(|_| health.phase != Phase::Unused)?;
+            Some(if *lane == Lane::Control { fault } else { format!("{} link: {fault}", lane.name()) })
+        });
+        faults.into_iter().next()
     }
 
     /// How each link is, by peer and lane.

@@ -184,6 +184,23 @@ async fn nobody_is_dialed_whom_nobody_calls() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_wrong_with_a_peer_is_told_of_the_lane_that_is_wanted() {
+    let pipes = Pipes::default();
+    let one = Node::start_in(&pipes, options(1), echo()).await;
+    let two = Node::start_in(&pipes, options(2), echo()).await;
+    one.call(&two, Lane::Control, request(1)).await.unwrap();
+    assert_eq!(one.links.trouble(two.id), None);
+    // Connections that are there stay, and none is made any more.
+    pipes.cut(true);
+    assert_eq!(one.call(&two, Lane::Bulk, request(1)).await, Err(Error::Unreachable));
+    let trouble = one.links.trouble(two.id).unwrap();
+    assert!(trouble.starts_with("bulk link: "), "{trouble}");
+    sleep(Duration::from_secs(70)).await;
+    assert_eq!(one.health(&two, Lane::Bulk).phase, Phase::Unused);
+    assert_eq!(one.links.trouble(two.id), None, "nobody wants that lane any more");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_peer_that_moved_is_found_at_its_new_address() {
     let pipes = Pipes::default();
     let one = Node::start_in(&pipes, options(1), echo()).await;

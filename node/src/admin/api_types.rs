@@ -44,6 +44,12 @@ pub struct Node {
     pub applied: u64,
     /// The last entry of its log.
     pub last_log: u64,
+    /// Where its peers reach it; older nodes do not say.
+    #[serde(default)]
+    pub peer: String,
+    /// Why the node that was asked does not reach it, or why one of the links to it is down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<String>,
 }
 
 impl Status {
@@ -106,8 +112,9 @@ mod tests {
     use super::*;
 
     fn node(id: u64, role: &str, last_log: u64) -> Node {
-        let (http, admin) = (String::new(), String::new());
-        Node { id, http, admin, pid: 1, role: role.to_owned(), applied: last_log, last_log }
+        let (http, admin, peer) = (String::new(), String::new(), String::new());
+        let role = role.to_owned();
+        Node { id, http, admin, pid: 1, role, applied: last_log, last_log, peer, fault: None }
     }
 
     #[test]

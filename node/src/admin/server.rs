@@ -236,6 +236,8 @@ fn seen(status: conclave_cluster::Status) -> Status {
         role: node.role.name().to_owned(),
         applied: node.applied,
         last_log: node.last_log,
+        peer: node.peer,
+        fault: node.fault,
     });
     Status { leader, term, majority, nodes: nodes.collect() }
 }

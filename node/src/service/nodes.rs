@@ -150,6 +150,7 @@ mod tests {
             snapshot: 0,
             log_bytes: 0,
             version: String::new(),
+            fault: None,
         }
     }
 

@@ -3,7 +3,7 @@
 use comfy_table::presets::UTF8_BORDERS_ONLY;
 use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, Table};
 
-use crate::admin::api_types::{Majority, Status};
+use crate::admin::api_types::{Majority, Node, Status};
 
 /// The status as a table, coloured if `colour`.
 pub(crate) fn render(status: &Status, colour: bool) -> String {
@@ -29,7 +29,15 @@ pub(crate) fn render(status: &Status, colour: bool) -> String {
     }
     let leader = status.leader.map_or("no leader".to_owned(), |id| format!("leader {id}"));
     let majority = status.majority.map(majority).unwrap_or_default();
-    format!("{table}\n{leader}, term {}{majority}\n", status.term)
+    let faults: String = status.nodes.iter().filter_map(fault).collect();
+    format!("{table}\n{leader}, term {}{majority}\n{faults}", status.term)
+}
+
+/// What keeps a node from being reached, on a line. It holds what the other side said, so that control characters go.
+fn fault(node: &Node) -> Option<String> {
+    let fault: String = node.fault.as_ref()?.chars().filter(|char| !char.is_control()).collect();
+    let at = if node.peer.is_empty() { String::new() } else { format!(" at {}", node.peer) };
+    Some(format!("node {}{at}: {fault}\n", node.id))
 }
 
 fn majority(majority: Majority) -> String {
@@ -57,7 +65,6 @@ pub(crate) fn wants_colour() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::api_types::Node;
 
     fn status() -> Status {
         let node = |id, role: &str| Node {
@@ -68,6 +75,8 @@ mod tests {
             role: role.to_owned(),
             applied: 17,
             last_log: 18,
+            peer: format!("10.0.0.{id}:7400"),
+            fault: (role == "unreachable").then(|| "connection refused\u{1b}".to_owned()),
         };
         Status {
             leader: Some(2),
@@ -85,7 +94,7 @@ mod tests {
             "http://127.0.0.1:9403",
             "4002",
             "unreachable",
-            "leader 2, term 5; 2 of 3 voters reachable, 2 needed\n",
+            "leader 2, term 5; 2 of 3 voters reachable, 2 needed\nnode 3 at 10.0.0.3:7400: connection refused\n",
         ] {
             assert!(text.contains(part), "{part} is missing in\n{text}");
         }

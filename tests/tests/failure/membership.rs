@@ -109,6 +109,34 @@ async fn the_status_command_says_what_the_admin_api_says() {
     assert_eq!(status.nodes.len(), 3);
 }
 
+#[tokio::test]
+async fn the_status_command_says_why_a_node_is_not_reached() {
+    let mut cluster = Cluster::builder().unmetered().start().await;
+    let victim = cluster.followers().await[0];
+    cluster.kill(victim).await;
+    let address = cluster.installation(victim).advertise;
+    let line = format!("node {victim} at {address}: Connection refused");
+    eventually(READY, "the table says why", async || {
+        let (code, printed) = told(&cluster, &["status"]).await;
+        assert_eq!(code, Some(0), "{printed}");
+        assert_eq!(
+            printed.matches(": Connection refused").count(),
+            printed.matches(&line).count(),
+            "{printed}"
+        );
+        printed.contains(&line).then_some(())
+    })
+    .await;
+    let (_, printed) = told(&cluster, &["status", "--json"]).await;
+    let status: serde_json::Value = serde_json::from_str(printed.trim()).expect("JSON and nothing else");
+    for node in status["nodes"].as_array().expect("a list") {
+        let fault = node["fault"].as_str();
+        let wanted = node["id"] == victim;
+        assert_eq!(fault.is_some_and(|fault| fault.contains("Connection refused")), wanted, "{node}");
+        assert_eq!(node.get("fault").is_some(), wanted, "{node}");
+    }
+}
+
 /// What one run of `conclave cluster …` against the leader comes to, refusals included.
 async fn told(cluster: &Cluster, args: &[&str]) -> (Option<i32>, String) {
     let admin = cluster.node(cluster.leader().await).admin.to_string();
