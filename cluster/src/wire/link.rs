@@ -49,6 +49,8 @@ pub(super) struct Link {
 struct Facts {
     address: String,
     breaker: Breaker,
+    /// Whether it was told that the peer does not answer, and not since that it does.
+    told: bool,
     connects: u64,
     last_call: Instant,
     rtt: Option<Duration>,
@@ -67,6 +69,7 @@ impl Link {
         let facts = Facts {
             address: address.to_owned(),
             breaker: Breaker::new(),
+            told: false,
             connects: 0,
             last_call: Instant::now(),
             rtt: None,
@@ -221,7 +224,7 @@ impl Link {
             if self.facts().last_call.elapsed() >= UNUSED_AFTER {
                 self.state.send_replace(State::Unused);
                 // Nobody's calls are refused any more, and the next one should try.
-                self.breaker(|breaker| *breaker = Breaker::new());
+                drop(self.breaker(|breaker| *breaker = Breaker::new()));
                 self.called.notified().await;
             }
         }
@@ -272,29 +275,34 @@ impl Link {
     }
 
     fn succeeded(&self) {
-        self.breaker(Breaker::succeed);
+        let mut facts = self.breaker(Breaker::succeed);
+        // The circuit may be closed since nobody called any more, and not by a word from the peer.
+        if std::mem::take(&mut facts.told) {
+            tracing::info!(peer = self.peer, "peer is no longer given up");
+        }
     }
 
     fn fail(&self, now: Instant) {
         let limits = &self.core.options.limits;
-        self.breaker(|breaker| breaker.fail(now, limits.failures_max, limits.cool_down));
+        drop(self.breaker(|breaker| breaker.fail(now, limits.failures_max, limits.cool_down)));
     }
 
-    fn breaker(&self, change: impl FnOnce(&mut Breaker)) {
+    /// Changes the breaker, and tells if the peer is given up by that.
+    fn breaker(&self, change: impl FnOnce(&mut Breaker)) -> MutexGuard<'_, Facts> {
         let mut facts = self.facts();
         let before = facts.breaker.is_open();
         change(&mut facts.breaker);
         let open = facts.breaker.is_open();
         if open == before {
-            return;
+            return facts;
         }
         self.meters.circuit.set(if open { 1.0 } else { 0.0 });
         if self.lane == Lane::Control && open {
+            facts.told = true;
             let reason = facts.fault.as_deref().unwrap_or("no answer in time");
             tracing::warn!(peer = self.peer, address = %facts.address, reason, "peer does not answer");
-        } else if self.lane == Lane::Control {
-            tracing::info!(peer = self.peer, "peer is no longer given up");
         }
+        facts
     }
 
     pub(super) fn ponged(&self, rtt: Duration, note: u64) {
@@ -364,7 +372,9 @@ impl Attempt<'_> {
             Some(Err(Error::TimedOut)) => link.fail(now),
             // Failed attempts to connect are counted where they are made; here they only decide a probe.
             Some(Err(Error::Unreachable | Error::Refused(_) | Error::Closed)) if self.probe => link.fail(now),
-            Some(Err(_)) | None if self.probe => link.breaker(|breaker| breaker.abandon(now)),
+            Some(Err(_)) | None if self.probe => {
+                drop(link.breaker(|breaker| breaker.abandon(now)));
+            }
             Some(Err(_)) | None => {}
         }
     }

@@ -8,6 +8,7 @@ use futures_util::FutureExt;
 use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep};
 
+use crate::logs::Logs;
 use crate::pipes::Pipes;
 use crate::support::{Node, echo, gated, options, pair, request, until};
 
@@ -198,6 +199,28 @@ async fn what_is_wrong_with_a_peer_is_told_of_the_lane_that_is_wanted() {
     sleep(Duration::from_secs(70)).await;
     assert_eq!(one.health(&two, Lane::Bulk).phase, Phase::Unused);
     assert_eq!(one.links.trouble(two.id), None, "nobody wants that lane any more");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_is_said_to_answer_again_when_it_does_and_not_when_nobody_calls_it() {
+    const AGAIN: &str = "peer is no longer given up";
+    let (logs, _guard) = Logs::listen();
+    let pipes = Pipes::default();
+    let one = Node::start_in(&pipes, options(1), echo()).await;
+    let two = Node::start_in(&pipes, options(2), echo()).await;
+    let three = Node::start_in(&pipes, options(3), echo()).await;
+    one.call(&three, Lane::Control, request(1)).await.unwrap();
+    assert_eq!(logs.count(AGAIN), 0, "it never was given up");
+    pipes.cut(true);
+    until(async || one.call(&two, Lane::Control, request(1)).await == Err(Error::CircuitOpen)).await;
+    assert_eq!(logs.count("peer does not answer"), 1);
+    sleep(Duration::from_secs(70)).await;
+    assert_eq!(one.health(&two, Lane::Control).phase, Phase::Unused);
+    assert_eq!(logs.count(AGAIN), 0, "nobody called it any more, and it has said nothing");
+    pipes.cut(false);
+    one.call(&two, Lane::Control, request(1)).await.unwrap();
+    one.call(&two, Lane::Control, request(1)).await.unwrap();
+    assert_eq!(logs.count(AGAIN), 1);
 }
 
 #[tokio::test(start_paused = true)]
