@@ -21,7 +21,7 @@ use super::limits::HELLO_BYTES_MAX;
 use super::links::Core;
 use super::peer_disk::PeerDisk;
 use super::secret::{Greetings, Side};
-use super::{Lane, PeerId, Reason, Stream, tls};
+use super::{Lane, PeerId, Reason, Stream, certificate_fault, tls};
 
 /// A connection whose two ends know each other.
 pub(super) struct Greeted {
@@ -236,7 +236,7 @@ async fn receive(stream: &mut Box<dyn Stream>, buffer: &mut BytesMut) -> Result<
         if let Some(parsed) = decode(buffer, HELLO_BYTES_MAX).map_err(|_| Reason::Garbage)? {
             return Ok(parsed);
         }
-        if stream.read_buf(buffer).await.map_err(tls::explain)? == 0 {
+        if stream.read_buf(buffer).await.map_err(certificate_fault::explain)? == 0 {
             return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
         }
     }

@@ -11,6 +11,7 @@
 
 mod backoff;
 mod breaker;
+mod certificate_fault;
 mod connection;
 mod error;
 mod frame;

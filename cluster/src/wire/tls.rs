@@ -7,10 +7,9 @@
 //! `clientAuth`, since a node is both. TLS 1.3 only, and no session is resumed, so that a certificate's dates are
 //! looked at with every connection.
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -20,14 +19,12 @@ use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
-use rustls::{
-    AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig,
-    SignatureScheme,
-};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
+use super::certificate_fault::{explain, words};
 use super::handshake::Fault;
-use super::validity::{Date, Invalid, Validity};
+use super::validity::{Invalid, Validity};
 use super::{PeerId, Reason, Stream};
 
 /// A node's certificate and the authority it trusts. Cheap to clone; all clones change together.
@@ -117,9 +114,7 @@ pub enum TlsError {
     },
 }
 
-/// Of what rustls says.
-const WORDS_CHARS_MAX: usize = 500;
-const CA: &str = "cluster.tls.ca";
+pub(super) const CA: &str = "cluster.tls.ca";
 const CERT: &str = "cluster.tls.cert";
 const KEY: &str = "cluster.tls.key";
 
@@ -341,61 +336,6 @@ impl ServerCertVerifier for EitherName {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.supported_verify_schemes()
     }
-}
-
-/// Tells a refused certificate, with the reason, and a stranger's bytes from a broken connection.
-pub(super) fn explain(error: io::Error) -> Fault {
-    let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) else {
-        return error.into();
-    };
-    match tls {
-        rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented => {
-            Fault::Certificate(words(tls))
-        }
-        rustls::Error::AlertReceived(alert) => match refusal(*alert) {
-            Some(why) => Fault::Certificate(format!("the peer refuses this node's: {why}")),
-            None => Reason::Garbage.into(),
-        },
-        _ => Reason::Garbage.into(),
-    }
-}
-
-/// What rustls finds wrong with a certificate.
-fn words(error: &rustls::Error) -> String {
-    let date = |time: &UnixTime| Date::from(UNIX_EPOCH + Duration::from_secs(time.as_secs()));
-    match error {
-        rustls::Error::InvalidCertificate(CertificateError::ExpiredContext { not_after, .. }) => {
-            format!("the certificate expired at {}", date(not_after))
-        }
-        rustls::Error::InvalidCertificate(CertificateError::NotValidYetContext { not_before, .. }) => {
-            format!("the certificate is not valid before {}", date(not_before))
-        }
-        // The latter where another authority has the same name.
-        rustls::Error::InvalidCertificate(
-            CertificateError::UnknownIssuer | CertificateError::BadSignature,
-        ) => {
-            format!("unknown issuer: no authority in {CA} signed the certificate")
-        }
-        // Some name everything that a certificate has, which may be a stranger's.
-        error => error.to_string().chars().take(WORDS_CHARS_MAX).collect(),
-    }
-}
-
-/// What the other side finds wrong with this node's certificate, as far as an alert says it (RFC 8446, section 6.2). `None`
-/// if it is about something else.
-fn refusal(alert: AlertDescription) -> Option<&'static str> {
-    use AlertDescription as Alert;
-    Some(match alert {
-        Alert::CertificateExpired => "expired or not valid yet, by the peer's clock",
-        Alert::UnknownCA => "unknown issuer: no authority in the peer's cluster.tls.ca signed it",
-        Alert::BadCertificate => "it does not carry this node's name, or is malformed",
-        Alert::UnsupportedCertificate => "its extended key usages are not both serverAuth and clientAuth",
-        Alert::CertificateRequired => "there is none",
-        Alert::CertificateRevoked => "revoked",
-        Alert::CertificateUnknown | Alert::AccessDenied => "not accepted",
-        Alert::DecryptError => "unknown issuer: its signature is not one of the peer's authority",
-        _ => return None,
-    })
 }
 
 impl std::fmt::Debug for Tls {
