@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use conclave_sigma::{Frame, encode};
 use conclave_tests::authority::{Authority, Client};
-use conclave_tests::cluster::Cluster;
+use conclave_tests::cluster::{Cluster, READY};
 use conclave_tests::http::Api;
 use conclave_tests::memory::resident_kib;
 use conclave_tests::raw::Stream;
@@ -142,6 +142,7 @@ async fn what_sockets_send_beyond_their_allowance_stays_outside() {
     let cluster = Cluster::builder()
         .nodes(1)
         .set("allowance.tiers.signal.limit", "20")
+        .set("allowance.tiers.signal.window", "30m")
         .set("http.buffers_bytes_max", "8MiB")
         .start()
         .await;
@@ -184,4 +185,11 @@ async fn what_sockets_send_beyond_their_allowance_stays_outside() {
     tokio::join!(flood, watching);
     assert!((PART..2.0 * PART).contains(&held), "{held} bytes were held");
     assert!(grew < GROWTH_KIB_MAX, "the node grew by {grew} KiB");
+    // The flood has left, and could pay for nothing of what still waits.
+    eventually(READY, "what waited is given back", async || {
+        (gauge(&admin).await < PART / 10.0).then_some(())
+    })
+    .await;
+    let reply = node.seen_from(CLIENT).relay(&signal("a", "b", "bye", json!(1))).once().await;
+    assert_eq!(reply.status, 429, "the allowance is spent as before");
 }

@@ -90,6 +90,8 @@ struct Queue {
     own: usize,
     end: Option<Reason>,
     closed: bool,
+    /// Nobody will read it any more.
+    abandoned: bool,
     reader: Option<Waker>,
     writers: Vec<Waker>,
 }
@@ -186,12 +188,23 @@ impl OutboundQueue {
             if queue.has_room(&self.bounds()) {
                 return Poll::Ready(true);
             }
-            if !queue.writers.iter().any(|waker| waker.will_wake(cx.waker())) {
-                queue.writers.push(cx.waker().clone());
-            }
+            queue.wait(cx);
             Poll::Pending
         })
         .await
+    }
+
+    /// Waits until the connection is gone.
+    pub(super) async fn abandoned(&self) {
+        poll_fn(|cx| {
+            let mut queue = self.lock();
+            if queue.abandoned {
+                return Poll::Ready(());
+            }
+            queue.wait(cx);
+            Poll::Pending
+        })
+        .await;
     }
 
     /// Whether nothing is taken in any more.
@@ -223,6 +236,7 @@ impl OutboundQueue {
     pub(super) fn abandon(&self) {
         let mut queue = self.lock();
         queue.closed = true;
+        queue.abandoned = true;
         queue.clear();
         self.count(&queue);
         queue.wake_writers();
@@ -243,6 +257,13 @@ impl OutboundQueue {
 }
 
 impl Queue {
+    /// Has the task woken when there is room, or none any more.
+    fn wait(&mut self, cx: &Context<'_>) {
+        if !self.writers.iter().any(|waker| waker.will_wake(cx.waker())) {
+            self.writers.push(cx.waker().clone());
+        }
+    }
+
     fn put(&mut self, waiting: Waiting) {
         let len = waiting.frame.len();
         self.bytes += len;

@@ -38,7 +38,6 @@ use super::{json_session, sigma_flatbuffers};
 use crate::access::Credential;
 use crate::actors::Watch;
 use crate::actors::room::Presence;
-use crate::admission::buffers::Pressure;
 use crate::service::endings::Ending;
 use crate::service::node_lease::Unsettled;
 use crate::service::peer_claim::Claim;
@@ -203,6 +202,7 @@ pub(crate) async fn run(ends: Ends, services: Arc<Services>, sockets: Sockets, c
             () = until(expiry) => session.judge(),
             Ok(()) = changes.changed() => session.judge(),
             Ok(()) = lapses.changed() => Box::pin(session.attach_anew()).await,
+            () = session.outbound.abandoned(), if session.deferred.is_some() => session.drop_deferred(),
             () = until(session.deferred.as_ref().map(|(at, _)| *at)) => Box::pin(session.hear_deferred()).await,
             () = until(renewal) => Box::pin(session.renew_invite()).await,
             () = until(overdue) => session.beat(),
@@ -284,11 +284,14 @@ impl Session {
     async fn hear_deferred(&mut self) {
         let Some((_, message)) = self.deferred.take() else { return };
         self.entry.hold_back(false);
-        // What a client said that has gone is still carried out, unless there is no room to keep it so long.
-        if self.outbound.is_ending() && self.outbound.account().pressure() != Pressure::Low {
-            self.over = true;
-        }
         self.hear(message).await;
+        self.weigh();
+    }
+
+    /// What a client said that has gone is still carried out, but not kept until it could be paid for.
+    fn drop_deferred(&mut self) {
+        self.deferred = None;
+        self.over = true;
         self.weigh();
     }
 
