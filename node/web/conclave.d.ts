@@ -190,6 +190,7 @@ export interface Room {
   /** Sends to whoever is there now, at most once; dropped while there is no connection. */
   volatile(data: unknown): Promise<void>;
   members(): Promise<string[]>;
+  /** Nothing is left that was left already: for another room, or for this one, entered again. */
   leave(): Promise<void>;
 }
 

@@ -117,6 +117,8 @@ export class Client extends Emitter {
   #askedBytes = 0;
   #claim = null;
   #room = null;
+  // The join that was asked for last, while it has no answer.
+  #entering = null;
   #watches = new Map();
   // The polls while signals go by HTTP, and the last of them, while it is asked for again.
   #polls = null;
@@ -525,17 +527,23 @@ export class Client extends Emitter {
       if (!fields.volatile) return this.#call(op, { room: name, ...fields });
       if (this.#line?.welcome) await this.#ask(op, { room: name, ...fields }).catch(whereItBroke);
     };
-    const left = () => {
-      if (this.#room === room) this.#room = null;
+    const leave = async () => {
+      // Whether this is still the room to be left is told by the answer to a join that was asked for after it.
+      while (this.#entering) await this.#entering;
+      if (this.#room !== room) return;
+      this.#room = null;
+      await this.#call("leave", { room: name });
     };
     const tell = (event, fact) => void this.run(() => handlers[event]?.(fact));
-    const room = new Room(name, tell, call, left);
+    const room = new Room(name, tell, call, leave);
     // Until then, and if it is refused, the one before; that one is left by the time the other proves full.
-    const entered = this.#call("join", room.position(), (frame) => (this.#room = room).entered(frame));
-    await entered.catch((error) => {
+    const entered = this.#call("join", room.position(), (frame) => (this.#room = room).entered(frame)).catch((error) => {
       if (error.code === "room_full") this.#room = null;
       throw error;
     });
+    const over = () => this.#entering === entering && (this.#entering = null);
+    const entering = (this.#entering = entered.then(over, over));
+    await entered;
     return room;
   }
 

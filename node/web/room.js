@@ -4,17 +4,17 @@
 export class Room {
   #tell;
   #call;
-  #left;
+  #quit;
   #others = new Set();
   #count = 1;
 
-  /** `tell(event, fact)` calls the program's handler, if there is one. */
-  constructor(name, tell, call, left) {
+  /** `tell(event, fact)` calls the program's handler, if there is one; `quit` leaves, unless that is done already. */
+  constructor(name, tell, call, quit) {
     this.name = name;
     this.recovered = null;
     this.#tell = tell;
     this.#call = call;
-    this.#left = left;
+    this.#quit = quit;
   }
 
   /** What was seen last; nothing of it before the room was entered. */
@@ -81,8 +81,7 @@ export class Room {
     return (await this.#call("members", {})).members;
   }
 
-  async leave() {
-    this.#left();
-    await this.#call("leave", {});
+  leave() {
+    return this.#quit();
   }
 }

@@ -137,6 +137,33 @@ describe("the client", { concurrency: true, timeout: 300_000 }, () => {
     assert.deepEqual([seen, resumed], [[1, 2], [true]]);
   });
 
+  it("leaves no room that was entered again, or that another one has followed", async (test) => {
+    const [a, b] = [await open(test), await open(test)];
+    const name = room();
+    const heard = [];
+    const other = await b.client.join(name);
+    // As a component that is taken down and put up again before the answer has come.
+    const gone = a.client.join(name).then((entered) => entered.leave());
+    const again = await a.client.join(name, { onmessage: ({ data }) => void heard.push(data) });
+    await gone;
+    await again.publish(0);
+    await other.publish(1);
+    await until(() => heard.length === 1);
+    assert.deepEqual(heard, [1]);
+
+    const elsewhere = await a.client.join(room());
+    await again.leave();
+    await elsewhere.publish(2);
+    // One that is asked for and refused leaves this one to be left.
+    const refused = a.client.join("r".repeat(200));
+    await Promise.all([elsewhere.leave(), assert.rejects(refused)]);
+    await assert.rejects(elsewhere.publish(3), { code: "not_in_room" });
+    // Whatever is asked for after it comes after it.
+    const last = elsewhere.leave();
+    await (await a.client.join(name)).publish(4);
+    await last;
+  });
+
   it("asks a silent server twice, says so, and goes on elsewhere", async (test) => {
     const proxy = await Proxy.before(test, urls[0]);
     const { client, states } = await open(test, { urls: [proxy.url, urls[1]], pingMs: 1000 });
