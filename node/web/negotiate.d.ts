@@ -8,7 +8,10 @@ export interface Options {
 
 export interface Negotiation {
   pc: RTCPeerConnection;
-  /** Takes what the other side's `send` sent. */
+  /**
+   * Takes what the other side's `send` sent; `ready` and `bye`, and whatever comes after the end, mean nothing to it. Settles
+   * in any case, if only when the connection is closed.
+   */
   receive(type: SignalType, payload: unknown): Promise<void>;
   close(): void;
 }

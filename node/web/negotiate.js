@@ -17,12 +17,23 @@ export function negotiate(send, { polite, config } = {}) {
     ignoring = false,
     answering = false;
   let early = [];
+  // Browsers never settle what was under way when a connection was closed, and a program that waits for it would wait for
+  // ever: with `client.on("signal")`, for every signal after it.
+  let gone;
+  const closed = new Promise((resolve) => (gone = resolve));
+  const close = () => {
+    RTCPeerConnection.prototype.close.call(pc);
+    gone();
+  };
+  pc.close = close;
   const tell = (type, payload) => new Promise((resolve) => resolve(send(type, payload))).catch(() => {});
   pc.onnegotiationneeded = async () => {
     try {
       making = true;
       await pc.setLocalDescription();
       await tell(pc.localDescription.type, pc.localDescription.toJSON());
+    } catch (error) {
+      if (pc.signalingState !== "closed") throw error;
     } finally {
       making = false;
     }
@@ -32,7 +43,7 @@ export function negotiate(send, { polite, config } = {}) {
     "iceconnectionstatechange",
     () => pc.iceConnectionState === "failed" && pc.restartIce(),
   );
-  const receive = async (type, payload) => {
+  const take = async (type, payload) => {
     if (type === "ice-candidate") {
       if (!pc.remoteDescription && !ignoring) {
         if (early.length < CANDIDATES_MAX) early.push(payload);
@@ -46,8 +57,7 @@ export function negotiate(send, { polite, config } = {}) {
     ignoring = !polite && type === "offer" && !ready;
     if (ignoring) return;
     answering = type === "answer";
-    await pc.setRemoteDescription(payload);
-    answering = false;
+    await pc.setRemoteDescription(payload).finally(() => (answering = false));
     // One that belongs to another description is no loss.
     const waiting = early;
     early = [];
@@ -56,5 +66,10 @@ export function negotiate(send, { polite, config } = {}) {
     await pc.setLocalDescription();
     await tell(pc.localDescription.type, pc.localDescription.toJSON());
   };
-  return { pc, receive, close: () => pc.close() };
+  const receive = async (type, payload) => {
+    // What comes late, and what is a program's own business: `ready`, `bye`.
+    if (pc.signalingState === "closed" || !["offer", "answer", "ice-candidate"].includes(type)) return;
+    await Promise.race([take(type, payload), closed]);
+  };
+  return { pc, receive, close };
 }

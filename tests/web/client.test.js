@@ -131,4 +131,35 @@ describe("the client", { concurrency: 1 }, () => {
     assert.equal(received, sent.length);
     await until(b, () => news.at(-1).acknowledged);
   });
+
+  it("hears on though a WebRTC connection is closed while it takes a signal, or before", async (test) => {
+    const { nodes, others } = await cluster(test);
+    const { a, b } = await clients(test, nodes, others[0], others[1]);
+    const peer = await a.evaluate(async () => {
+      const { negotiate } = await import("/negotiate.js");
+      window.troubles = [];
+      client.on("error", ({ message }) => void troubles.push(message));
+      client.on("signal", ({ type, payload }) => {
+        window.negotiation ??= negotiate(() => {}, { polite: true });
+        const taken = negotiation.receive(type, payload);
+        // In the middle of it; after that, as often as something comes late.
+        negotiation.close();
+        return taken;
+      });
+      const id = crypto.randomUUID();
+      await client.claim(id);
+      return id;
+    });
+    await b.evaluate(async (peer) => {
+      const pc = new RTCPeerConnection();
+      pc.createDataChannel("any");
+      await pc.setLocalDescription();
+      await client.claim(crypto.randomUUID());
+      const offer = pc.localDescription.toJSON();
+      for (const type of ["offer", "offer", "bye", "ready"]) await client.signal(peer, type, offer);
+      pc.close();
+    }, peer);
+    await until(a, () => heard.length === 4);
+    assert.deepEqual(await a.evaluate(() => [troubles, negotiation.pc.signalingState]), [[], "closed"]);
+  });
 });
