@@ -4,6 +4,8 @@ export interface Options {
   /** Of the two sides exactly one is polite: it gives way where two offers meet. */
   polite?: boolean;
   config?: RTCConfiguration;
+  /** Told what `send` was rejected with, and why an offer could not be made. Without it the former is told to nobody. */
+  onerror?(error: unknown): void;
 }
 
 export interface Negotiation {

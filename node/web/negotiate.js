@@ -11,7 +11,7 @@ const CANDIDATES_MAX = 64;
  * where two offers meet, the polite one gives way. `send(type, payload)` carries a signal to the other side; hand
  * what comes from there to `receive`. Candidates that overtook their description wait for it.
  */
-export function negotiate(send, { polite, config } = {}) {
+export function negotiate(send, { polite, config, onerror } = {}) {
   const pc = new RTCPeerConnection(config);
   let making = false,
     ignoring = false,
@@ -26,14 +26,17 @@ export function negotiate(send, { polite, config } = {}) {
     gone();
   };
   pc.close = close;
-  const tell = (type, payload) => new Promise((resolve) => resolve(send(type, payload))).catch(() => {});
+  const tell = (type, payload) =>
+    new Promise((resolve) => resolve(send(type, payload))).catch((error) => void onerror?.(error));
   pc.onnegotiationneeded = async () => {
     try {
       making = true;
       await pc.setLocalDescription();
       await tell(pc.localDescription.type, pc.localDescription.toJSON());
     } catch (error) {
-      if (pc.signalingState !== "closed") throw error;
+      if (pc.signalingState === "closed") return;
+      if (!onerror) throw error;
+      onerror(error);
     } finally {
       making = false;
     }

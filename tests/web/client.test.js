@@ -162,4 +162,17 @@ describe("the client", { concurrency: 1 }, () => {
     await until(a, () => heard.length === 4);
     assert.deepEqual(await a.evaluate(() => [troubles, negotiation.pc.signalingState]), [[], "closed"]);
   });
+
+  it("says that an offer was refused, since nothing was claimed", async (test) => {
+    const { nodes } = await cluster(test);
+    const { a } = await clients(test, nodes, nodes[0], nodes[1]);
+    const told = await a.evaluate(async () => {
+      const { negotiate } = await import("/negotiate.js");
+      return new Promise((resolve) => {
+        const send = (type, payload) => client.signal("somebody", type, payload);
+        negotiate(send, { onerror: ({ code }) => resolve(code) }).pc.createDataChannel("any");
+      });
+    });
+    assert.equal(told, "not_claimed");
+  });
 });
