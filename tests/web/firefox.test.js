@@ -93,4 +93,32 @@ describe("the page in Firefox", { concurrency: 1, timeout: 300_000 }, () => {
     await receiver.until(`await ${kept} === 0`);
     assert.deepEqual(receiver.unforeseen, []);
   });
+
+  it("lets two offers meet after an answer that could not be taken", async () => {
+    const page = await browser.device(nodes[0].http);
+    const state = await page.evaluate(`(async () => {
+      const { negotiate } = await import("/negotiate.js");
+      const sides = {};
+      // As it comes over a network: a copy, later, one after the other.
+      const to = (side) => {
+        let last = Promise.resolve();
+        return (type, payload) => {
+          const copy = JSON.stringify(payload);
+          last = last.then(() => sides[side].receive(type, JSON.parse(copy))).catch(() => {});
+        };
+      };
+      sides.polite = negotiate(to("impolite"), { polite: true });
+      sides.impolite = negotiate(to("polite"), { polite: false });
+      await sides.impolite.receive("answer", { type: "answer", sdp: "v=0\\r\\n" }).catch(() => {});
+      const opened = Object.values(sides).map(({ pc }) => {
+        const channel = pc.createDataChannel("any");
+        return new Promise((resolve) => (channel.onopen = resolve));
+      });
+      await Promise.race([Promise.all(opened), new Promise((resolve) => setTimeout(resolve, 20000))]);
+      const states = Object.values(sides).map(({ pc }) => pc.connectionState);
+      for (const side of Object.values(sides)) side.close();
+      return states;
+    })()`);
+    assert.deepEqual(state, ["connected", "connected"]);
+  });
 });
