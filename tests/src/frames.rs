@@ -11,12 +11,14 @@ pub struct Claim {
     pub to: u64,
     /// Whether it says that it will prove to have the secret.
     pub proves: bool,
+    /// The number of the disk that it names.
+    pub disk: u128,
 }
 
 /// What a greeting says, without the frame around it.
 pub fn hello(claim: &Claim) -> Vec<u8> {
     let mut hello = b"conclave".to_vec();
-    hello.extend([0, 2, 0, 2]);
+    hello.extend([0, 4, 0, 4]);
     hello.extend(claim.from.to_be_bytes());
     hello.extend(claim.to.to_be_bytes());
     hello.push(0);
@@ -27,9 +29,9 @@ pub fn hello(claim: &Claim) -> Vec<u8> {
     hello
 }
 
-/// A frame, with its length and checksum.
+/// A frame within the first cell, with its length and checksum.
 pub fn frame(role: u8, kind: u8, header: &[u8], payload: &[u8]) -> Vec<u8> {
-    let mut body = vec![kind, role, 0, 0];
+    let mut body = vec![kind, role, 0, 1];
     body.extend(1u64.to_be_bytes());
     body.extend((header.len() as u32).to_be_bytes());
     body.extend(header);

@@ -1,6 +1,8 @@
 //! The peer port as a stranger speaks to it, with greetings and frames that are sound or not.
 
+use std::fs;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -50,18 +52,32 @@ pub struct Frame {
     pub header: Vec<u8>,
 }
 
+/// The number of the disk in a node's directory: the file `identity` ends with it, a marker before it and a checksum behind.
+pub fn disk_in(data_dir: &Path) -> u128 {
+    let identity = fs::read(data_dir.join("identity")).expect("the node has an identity");
+    let (content, _) = identity.split_last_chunk::<4>().expect("a checksum");
+    let (_, disk) = content.split_last_chunk::<16>().expect("a number of 128 bits");
+    u128::from_le_bytes(*disk)
+}
+
 /// A connection to a peer port.
 pub struct Stranger {
     stream: TcpStream,
 }
 
 impl Stranger {
-    /// Connects, says hello and returns what came back, if the connection was not ended first.
+    /// Connects, says hello, names its disk if it has no secret to prove, and returns what came back to the greeting, if the
+    /// connection was not ended first; or the refusal of the disk.
     pub async fn greet(address: SocketAddr, claim: &Claim) -> (Self, Option<Frame>) {
         let stream = TcpStream::connect(address).await.expect("the peer port is open");
         let mut this = Self { stream };
         let answer = this.exchange(role::HELLO, 0, &hello(claim), &[]).await;
-        (this, answer)
+        if claim.proves || answer.as_ref().is_none_or(|answer| answer.role != role::HELLO) {
+            return (this, answer);
+        }
+        let proof = this.exchange(role::PROOF, 0, &claim.disk.to_be_bytes(), &[]).await;
+        let refusal = proof.filter(|proof| proof.role != role::PROOF);
+        (this, refusal.or(answer))
     }
 
     /// Sends a frame and returns the next one, if the connection does not end instead.

@@ -45,8 +45,9 @@ fuzz_target!(|said: Said| {
         Said::Raw(bytes) => (Vec::new(), bytes.clone()),
         Said::Greeted { from, frames } => {
             // Node 1 is the one that is spoken to, and nobody else belongs.
-            let claim = Claim { cluster: "fuzz".to_owned(), from: (*from).max(2), to: 1, proves: false };
-            let greeting = frame(0, 0, &hello(&claim), &[]);
+            let from = (*from).max(2);
+            let claim = Claim { cluster: "fuzz".to_owned(), from, to: 1, proves: false, disk: from.into() };
+            let greeting = [frame(0, 0, &hello(&claim), &[]), frame(7, 0, &claim.disk.to_be_bytes(), &[])].concat();
             let frames = frames.iter().map(|one| frame(one.role % 9, one.kind, &one.header, &one.payload));
             (greeting, frames.collect::<Vec<_>>().concat())
         }

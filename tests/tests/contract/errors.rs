@@ -1,6 +1,7 @@
 //! One shape for every error.
 
 use conclave_tests::cluster::Cluster;
+use conclave_tests::http::Reply;
 use conclave_tests::relay::{Pair, invite_code, peer_id, poll, register, signal, word};
 use conclave_tests::shared;
 use hyper::Method;
@@ -73,6 +74,29 @@ fn zlib(plain: &[u8]) -> Vec<u8> {
     let len = u16::try_from(plain.len()).expect("one block is enough");
     let (head, length) = ([0x78, 0x01, 0x01], [len.to_le_bytes(), (!len).to_le_bytes()].concat());
     [&head[..], &length, plain, &(b << 16 | a).to_be_bytes()].concat()
+}
+
+#[tokio::test]
+async fn a_coded_body_is_charged_for_what_it_comes_to() {
+    let cluster = Cluster::builder().nodes(1).set("allowance.tiers.poll.limit", "10").start().await;
+    let node = cluster.api(1);
+    let call = |pad: usize, coded: bool| {
+        let text = json!({"action": "poll", "peerId": "nobody", "pad": "a".repeat(pad)}).to_string();
+        let call = node.call(Method::POST, "/api/relay");
+        if coded {
+            call.header("content-encoding", "deflate").json(zlib(text.as_bytes()))
+        } else {
+            call.json(text)
+        }
+    };
+    let left = |reply: &Reply| reply.header("x-ratelimit-remaining").map(str::to_owned);
+    for (pad, coded, remaining) in
+        [(60_000, false, "9"), (10, true, "8"), (60_000, true, "4"), (60_000, true, "0")]
+    {
+        let reply = call(pad, coded).once().await;
+        assert_eq!((reply.status, left(&reply).as_deref()), (200, Some(remaining)), "{pad} {coded}");
+    }
+    call(60_000, true).once().await.refused(429, "rate_limit_exceeded");
 }
 
 /// Brotli that means 16 MiB.

@@ -7,7 +7,7 @@ use std::process::Command;
 use conclave_tests::binary;
 use conclave_tests::cluster::Status;
 use conclave_tests::cluster::{Cluster, READY};
-use conclave_tests::peer::{Claim, Stranger, kind, role};
+use conclave_tests::peer::{Claim, Stranger, disk_in, kind, role};
 use conclave_tests::relay::Pair;
 use conclave_tests::wait::eventually;
 use rand::rngs::SmallRng;
@@ -36,6 +36,15 @@ fn first_piece(total: u64) -> Vec<u8> {
 
 /// Remove node 3.
 const REMOVE: [u8; 2] = [2, 3];
+
+/// One who knows what only a node and its disk know, and is let in as that node.
+async fn impostor(cluster: &Cluster, from: u64, to: u64) -> Stranger {
+    let disk = disk_in(&cluster.installation(from).data_dir);
+    let claim = Claim { cluster: cluster.name(), from, to, proves: false, disk };
+    let (stranger, greeting) = Stranger::greet(cluster.installation(to).listen, &claim).await;
+    assert_eq!(greeting.map(|greeting| greeting.role), Some(role::HELLO), "as node {from} to node {to}");
+    stranger
+}
 
 async fn terms(cluster: &Cluster) -> Vec<u64> {
     let mut terms = Vec::new();
@@ -71,7 +80,7 @@ async fn without_the_secret_nothing_can_be_read_or_changed() {
     for to in 1..=3 {
         for from in [2, 3, 999].into_iter().filter(|from| *from != to) {
             for proves in [false, true] {
-                let claim = Claim { cluster: cluster.name(), from, to, proves };
+                let claim = Claim { cluster: cluster.name(), from, to, proves, disk: 5 };
                 for kind in (0..=16).chain([kind::FAILED]) {
                     let header = match kind {
                         kind::APPEND => last_term(),
@@ -101,7 +110,7 @@ async fn nothing_said(address: SocketAddr, claim: &Claim, asked: u8, header: &[u
     } else {
         assert_eq!(greeting.role, role::HELLO);
         let (role, kind, bytes) = if asked.is_multiple_of(2) {
-            (role::PROOF, 0, &[5; 32][..])
+            (role::PROOF, 0, &[5; 48][..])
         } else {
             (role::REQUEST, asked, header)
         };
@@ -122,7 +131,7 @@ async fn ten_thousand_random_frames_of_one_who_is_no_member_change_no_term() {
     let mut sent = 0;
     while sent < 10_000 {
         let to = random.random_range(1..=3);
-        let claim = Claim { cluster: cluster.name(), from: 999, to, proves: false };
+        let claim = Claim { cluster: cluster.name(), from: 999, to, proves: false, disk: 5 };
         let (mut stranger, greeting) = Stranger::greet(cluster.installation(to).listen, &claim).await;
         assert_eq!(greeting.map(|greeting| greeting.role), Some(role::HELLO), "on loopback it is let in");
         for _ in 0..250 {
@@ -141,7 +150,7 @@ async fn ten_thousand_random_frames_of_one_who_is_no_member_change_no_term() {
     }
     for (kind, header) in [(kind::ADMIN, REMOVE.to_vec()), (kind::APPEND, last_term())] {
         for to in 1..=3 {
-            let claim = Claim { cluster: cluster.name(), from: 999, to, proves: false };
+            let claim = Claim { cluster: cluster.name(), from: 999, to, proves: false, disk: 5 };
             let (mut stranger, _) = Stranger::greet(cluster.installation(to).listen, &claim).await;
             let answer = stranger.exchange(role::REQUEST, kind, &header, &[]).await;
             assert_eq!(answer.map(|answer| answer.kind), Some(kind::FAILED));
@@ -158,15 +167,13 @@ async fn the_last_term_there_is_does_not_end_elections_whoever_claims_it() {
     let before = terms(&cluster).await;
     for to in 1..=3 {
         let from = to % 3 + 1;
-        let claim = Claim { cluster: cluster.name(), from, to, proves: false };
-        let (mut stranger, _) = Stranger::greet(cluster.installation(to).listen, &claim).await;
+        let mut stranger = impostor(&cluster, from, to).await;
         let answer = stranger.exchange(role::REQUEST, kind::APPEND, &last_term(), &[]).await;
         assert_eq!(answer.map(|answer| answer.kind), Some(kind::FAILED), "as node {from} to node {to}");
         cluster.says(to, "absurd").await;
     }
     let (to, from) = (1, 2);
-    let claim = Claim { cluster: cluster.name(), from, to, proves: false };
-    let (mut stranger, _) = Stranger::greet(cluster.installation(to).listen, &claim).await;
+    let mut stranger = impostor(&cluster, from, to).await;
     for (snapshot, why) in [(first_piece(u64::MAX), "too_large"), (first_piece(10), "malformed")] {
         let answer = stranger.exchange(role::REQUEST, kind::SNAPSHOT, &snapshot, &[0; 16]).await;
         assert_eq!(answer.map(|answer| answer.kind), Some(kind::FAILED), "{why}");
@@ -188,8 +195,7 @@ async fn a_node_that_was_removed_governs_no_more() {
     grow(&mut cluster, 4).await;
     remove(&cluster, 4).await;
     for to in 1..=3 {
-        let claim = Claim { cluster: cluster.name(), from: 4, to, proves: false };
-        let (mut removed, _) = Stranger::greet(cluster.installation(to).listen, &claim).await;
+        let mut removed = impostor(&cluster, 4, to).await;
         // Everything but the question whether its id is free.
         for asked in (1..=14).filter(|kind| *kind != 9) {
             let header = if asked == kind::ADMIN { REMOVE.to_vec() } else { vec![1; 8] };

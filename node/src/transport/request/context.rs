@@ -29,6 +29,8 @@ use crate::admission::large_body::Admitted;
 use crate::listener::{BodyGate, Closed, LARGE};
 use crate::service::{self, Caller, Services, storage_keys};
 
+/// A coded body costs one of the tier `poll` for each so many bytes that it comes to.
+const DECODED_UNIT_BYTES: usize = 16 << 10;
 /// What the server keeps for a large head: a head of 30 KB was found to take 88 KB.
 const HEAD_FACTOR: usize = 3;
 
@@ -147,10 +149,18 @@ impl Context {
             body::discard(&self.request, payload, bytes_max).await?;
             return Err(conclave_cluster::Error::Overloaded.into());
         };
-        let gate = self.request.conn_data::<BodyGate>();
-        let body = body::read(&self.request, client, payload, bytes_max);
+        let request = self.request.clone();
+        let gate = request.conn_data::<BodyGate>();
+        let body = body::read(&request, client, payload, bytes_max);
         let is_starved = || gate.is_some_and(BodyGate::is_starved);
-        self.admitted.insert(admitted).read(is_starved, body).await
+        let body = self.admitted.insert(admitted).read(is_starved, body).await?;
+        let decoded = body.len() / DECODED_UNIT_BYTES;
+        if decoded > 0 && request.headers().contains_key(CONTENT_ENCODING) {
+            // To read what a few bytes come to is what costs, and it is in no other charge.
+            let count = u32::try_from(decoded).unwrap_or(u32::MAX);
+            self.counted(Tier::Poll, self.services().pay(self.caller(), Tier::Poll, count))?;
+        }
+        Ok(body)
     }
 
     /// The body as it comes; it can be taken once.
