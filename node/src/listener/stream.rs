@@ -11,13 +11,13 @@ use bytes::BytesMut;
 use tokio_rustls::server::TlsStream;
 
 use super::ConnectionOptions;
-use super::body_gate::BodyGate;
+use super::body_gate::{BodyGate, LARGE};
 use super::client_gone::Closed;
 use super::deadline::{Awaited, Deadline};
 use super::metrics::SLOW_CLOSED;
 use super::pace::Watch;
 use super::refused_head::{self, Refusal};
-use super::request_framing::{Fault, Large, RequestFraming, Rest};
+use super::request_framing::{Fault, HEAD_BYTES_MAX, Large, RequestFraming, Rest};
 use super::tcp_or_tls::Io;
 use crate::admission::buffers::{Buffers, Pressure};
 use crate::admission::share::Slot;
@@ -61,6 +61,8 @@ pub struct Stream {
     paused: bool,
     /// Bytes handed on since no request waited for the one before it.
     handed_bytes: usize,
+    /// What the server keeps with the connection for the largest head that came, if that was large.
+    kept_bytes: usize,
     /// Bytes that the server could not write.
     unwritten: usize,
     watch: Watch,
@@ -107,6 +109,7 @@ impl Stream {
             full: false,
             paused: false,
             handed_bytes: 0,
+            kept_bytes: 0,
             unwritten: 0,
             watch: Watch::default(),
             deadline: Some(Deadline::new(Awaited::Head, options.patience)),
@@ -163,7 +166,7 @@ impl Stream {
     fn count(&self) {
         let waiting = self.waiting() as usize;
         let requests = if waiting > 1 { waiting * REQUEST_BYTES + self.handed_bytes } else { 0 };
-        self.gate.buffers().set_waiting(requests + self.held.len() + self.unwritten);
+        self.gate.buffers().set_waiting(requests + self.kept_bytes + self.held.len() + self.unwritten);
     }
 
     /// The server has written all it had.
@@ -175,6 +178,11 @@ impl Stream {
             self.handed_bytes = 0;
         }
         self.count();
+        if self.waiting() == 0 && self.kept_bytes > 0 && self.gate.buffers().pressure() != Pressure::Low {
+            // It would keep that for as long as it rests. The server closes a connection whose client sends no more.
+            self.given_up = true;
+            cx.waker().wake_by_ref();
+        }
         if self.paused && self.room() > 0 {
             self.paused = false;
             cx.waker().wake_by_ref();
@@ -290,6 +298,9 @@ impl Stream {
         }
         self.held = held;
         self.handed_bytes += cleared;
+        if cleared >= LARGE {
+            self.kept_bytes = self.kept_bytes.max(cleared.min(HEAD_BYTES_MAX));
+        }
         self.found(cleared, rest);
         self.count();
     }

@@ -5,11 +5,13 @@ use std::time::Duration;
 use conclave_tests::cluster::Cluster;
 use conclave_tests::http::Api;
 use conclave_tests::memory::resident_kib;
+use conclave_tests::raw::Raw;
 use conclave_tests::relay::peer_id;
 use conclave_tests::wait::eventually;
 use futures_util::future::join_all;
 use futures_util::stream::{FuturesUnordered, StreamExt as _, iter};
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Bytes around what is asked.
@@ -118,4 +120,27 @@ async fn the_head_of_who_waits_is_on_its_clients_account() {
         () = eventually(PATIENCE, "its part is in use", refused) => {}
         statuses = polls => assert!(statuses.contains(&429), "{statuses:?}"),
     }
+}
+
+/// The server keeps the buffer of a connection's largest head with it, for as long as it rests.
+#[tokio::test]
+async fn connections_with_large_heads_do_not_rest_where_room_is_scarce() {
+    const CONNECTIONS: usize = 200;
+    let cluster = Cluster::builder().nodes(1).set("http.buffers_bytes_max", "8MiB").start().await;
+    let asked = format!("GET /livez HTTP/1.1\r\nHost: a\r\nX-Long: {}\r\n\r\n", "h".repeat(28 << 10));
+    let mut resting = Vec::new();
+    for _ in 0..CONNECTIONS {
+        let mut connection = Raw::open(&cluster.api(1)).await;
+        connection.send(&asked).await;
+        assert!(connection.until("\r\n\r\n").await.starts_with("HTTP/1.1 200 "));
+        resting.push(connection);
+    }
+    // A fifth of 8 MiB is 58 such heads.
+    let rests =
+        async |connection: &mut Raw| timeout(Duration::from_millis(100), connection.rest()).await.is_err();
+    let mut count = 0;
+    for connection in &mut resting {
+        count += usize::from(rests(connection).await);
+    }
+    assert!((40..70).contains(&count), "{count} of {CONNECTIONS} are open");
 }

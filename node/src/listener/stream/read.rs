@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::Buf as _;
+use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncRead, ReadBuf};
 
 use super::super::deadline::{Awaited, Deadline};
@@ -108,6 +108,10 @@ impl AsyncRead for Stream {
                 buffer.put_slice(&this.held[..count]);
                 this.held.advance(count);
                 this.cleared -= count;
+                if this.held.is_empty() {
+                    // A connection may rest for long, and would keep what its largest head took.
+                    this.held = BytesMut::new();
+                }
                 return Poll::Ready(Ok(()));
             }
             if this.refused {
