@@ -30,8 +30,7 @@ const FORGOTTEN_AFTER: Duration = Duration::from_secs(30);
 /// Nodes that are remembered at a time.
 const NODES_MAX: usize = 64;
 
-/// What a node says to one that asks whether it may use its id with its disk. The first two are what `false` and `true` are
-/// in the same encoding, which is all that older nodes say; to them the third one is no answer, and they ask again.
+/// What a node says to one that asks whether it may use its id with its disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Reply {
     /// The id is bound to another disk.
@@ -185,13 +184,6 @@ impl Foundings {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_first_two_replies_are_what_older_nodes_say_and_the_third_is_none_to_them() {
-        assert_eq!(message::encode(&Reply::Reused), message::encode(&false));
-        assert_eq!(message::encode(&Reply::Clear), message::encode(&true));
-        assert!(message::decode::<bool>(&message::encode(&Reply::Stranger)).is_err());
-    }
 
     #[test]
     fn a_node_that_founds_a_cluster_says_so_to_whom_it_does_not_list() {

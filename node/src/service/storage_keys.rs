@@ -110,7 +110,8 @@ pub fn devices(user: &str) -> StateKey {
 }
 
 /// A caller's own name for what it asks of `target`, in whose slot it lies: the same name for something else (`asked`), or of
-/// somebody else, is another idempotency key. Where the caller is nobody in particular its address does not tell: a retry may come from another one.
+/// somebody else, is another idempotency key. Where the caller is nobody in particular its address does not tell: a retry
+/// may come from another one.
 pub fn idempotency(
     name: &[u8],
     subject: Option<&Key>,
