@@ -257,7 +257,7 @@ fn queue_forwarded(
         kind::FORWARD_TRACED => Traces::split(&frame.header).ok()?,
         _ => (Traces::default(), &frame.header[..]),
     };
-    let proposal = Proposal::decode(header, frame.payload).ok()?;
+    let proposal = Proposal::decode(header, frame.kept_payload()).ok()?;
     let (reply, answers) = oneshot::channel();
     let batch = QueuedBatch {
         bytes: proposal.size(),

@@ -114,7 +114,7 @@ impl Served {
         horizon.vote(append.vote)?;
         horizon.id(append.previous)?;
         horizon.id(append.commit)?;
-        let records = message::join(append.entries, frame.payload)?;
+        let records = message::join(append.entries, frame.kept_payload())?;
         follow_each_other(append.previous, records.iter().map(|record| record.id), append.vote.term)?;
         let request = AppendEntriesRequest {
             vote: vote_from_disk(append.vote),

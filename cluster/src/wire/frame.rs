@@ -5,6 +5,8 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 
+use super::limits::READ_BYTES;
+
 /// A frame that arrived: a request, or the answer to one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
@@ -16,6 +18,18 @@ pub struct Frame {
     pub header: Bytes,
     /// The raw part: a slice of the read buffer, not a copy. Keeping it keeps the buffer.
     pub payload: Bytes,
+}
+
+impl Frame {
+    /// The payload, to be kept for long. A small one shares the block that it was read into with other frames, and would keep
+    /// all of it: it is copied.
+    pub fn kept_payload(&self) -> Bytes {
+        if self.payload.len() < READ_BYTES {
+            Bytes::copy_from_slice(&self.payload)
+        } else {
+            self.payload.clone()
+        }
+    }
 }
 
 /// A frame to be sent. The parts of the payload go to the socket as they are.
@@ -169,6 +183,19 @@ mod tests {
     fn outgoing() -> Outgoing {
         let payload = vec![Bytes::from_static(b"one"), Bytes::new(), Bytes::from_static(b"two")];
         Outgoing { kind: 7, cell: 513, header: b"header".to_vec(), payload }
+    }
+
+    #[test]
+    fn a_small_payload_that_is_kept_keeps_no_block() {
+        for (len, is_copied) in [(0, true), (1, true), (READ_BYTES - 1, true), (READ_BYTES, false)] {
+            let block = Bytes::from(vec![7; 2 * READ_BYTES]);
+            let payload = block.slice(..len);
+            let frame = Frame { kind: 1, cell: 1, header: Bytes::new(), payload };
+            let kept = frame.kept_payload();
+            assert_eq!(kept, frame.payload);
+            drop(frame);
+            assert_eq!(block.is_unique(), is_copied, "{len} bytes");
+        }
     }
 
     #[test]

@@ -13,6 +13,8 @@ use super::error::{Code, Error, Extra};
 
 /// What is taken, as `Accept-Encoding` of a refusal tells (RFC 9110, section 15.5.16).
 pub(crate) const TAKEN: &str = "gzip, deflate, br";
+/// Bytes of a line that names a coding; nothing longer names one alone.
+const NAMES_BYTES_MAX: usize = 64;
 /// Bytes that a decoder is fed with at a time.
 const PIECE_BYTES: usize = 4096;
 /// The bits of a brotli stream that say that its window is large, which is none of the windows of RFC 7932, section 9.1.
@@ -45,6 +47,9 @@ impl Coding {
         let refused = || Error::from(Code::UnsupportedMediaType).with(Extra::Codings(TAKEN));
         let mut coding = None;
         for line in headers.get_all(CONTENT_ENCODING) {
+            if line.len() > NAMES_BYTES_MAX {
+                return Err(refused());
+            }
             for name in line.to_str().map_err(|_| refused())?.split(',').map(str::trim) {
                 let found = match name.to_ascii_lowercase().as_str() {
                     "" | "identity" => continue,

@@ -31,6 +31,8 @@ use crate::service::{self, Caller, Services, storage_keys};
 
 /// A coded body costs one of the tier `poll` for each so many bytes that it comes to.
 const DECODED_UNIT_BYTES: usize = 16 << 10;
+/// A longer list of preferences is not looked at.
+const PREFER_BYTES_MAX: usize = 1024;
 /// What the server keeps for a large head: a head of 30 KB was found to take 88 KB.
 const HEAD_FACTOR: usize = 3;
 
@@ -304,7 +306,8 @@ impl Context {
 
     /// Whether the client asked for an answer before the outcome (RFC 7240, section 4.1).
     pub(crate) fn prefers_async(&self) -> bool {
-        self.request.headers().get_all("prefer").filter_map(|value| value.to_str().ok()).any(|value| {
+        let values = self.request.headers().get_all("prefer").filter(|value| value.len() <= PREFER_BYTES_MAX);
+        values.filter_map(|value| value.to_str().ok()).any(|value| {
             value.split(',').any(|preference| {
                 let token = preference.split(';').next().unwrap_or_default();
                 token.trim().eq_ignore_ascii_case("respond-async")

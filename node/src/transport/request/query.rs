@@ -11,11 +11,17 @@ use crate::json_field::{Integer, Raw};
 /// The longest that a request may wait for a change.
 const WAIT_MS_MAX: i64 = 25_000;
 
+/// No request has that many parameters.
+const PAIRS_MAX: usize = 64;
+
 /// The first parameter of that name, decoded.
 pub(crate) fn param(request: &HttpRequest, name: &str) -> Result<Option<String>, Error> {
     let query = request.query_string();
     if query.is_empty() {
         return Ok(None);
+    }
+    if query.split('&').count() > PAIRS_MAX {
+        return Err(Code::InvalidInput.into());
     }
     let pairs = Query::<Vec<(String, String)>>::from_query(query).map_err(|_| Code::InvalidInput)?;
     Ok(pairs.into_inner().into_iter().find(|(key, _)| key == name).map(|(_, value)| value))
@@ -71,5 +77,13 @@ mod tests {
         let request = TestRequest::with_uri("/?pin=a%20b%26c&pin=d").to_http_request();
         assert_eq!(param(&request, "pin").unwrap().as_deref(), Some("a b&c"));
         assert_eq!(param(&request, "pi").unwrap(), None);
+    }
+
+    #[test]
+    fn parameters_are_few() {
+        let with =
+            |count: usize| TestRequest::with_uri(&format!("/?{}pin=a", "b&".repeat(count))).to_http_request();
+        assert_eq!(param(&with(63), "pin").unwrap().as_deref(), Some("a"));
+        assert_eq!(param(&with(64), "pin").unwrap_err().code, Code::InvalidInput);
     }
 }

@@ -88,7 +88,7 @@ pub(in crate::transport::ws) fn read(text: &ByteString) -> (Id, Result<Op, Code>
     }
     match serde_json::from_str::<Fields<'_>>(text) {
         Ok(fields) => {
-            let id = match id(text, fields.id) {
+            let id = match id(fields.id) {
                 Ok(id) => id,
                 Err(code) => return (None, Err(code)),
             };
@@ -97,7 +97,7 @@ pub(in crate::transport::ws) fn read(text: &ByteString) -> (Id, Result<Op, Code>
         Err(error) => {
             let id = serde_json::from_str::<OnlyId<'_>>(text);
             let object = id.is_ok();
-            let id = id.ok().and_then(|only| self::id(text, only.id).ok()).flatten();
+            let id = id.ok().and_then(|only| self::id(only.id).ok()).flatten();
             let code = if object { wrong_field(&error) } else { Code::InvalidJson };
             (id, Err(code))
         }
@@ -114,10 +114,11 @@ fn wrong_field(error: &serde_json::Error) -> Code {
     if unknown { Code::UnknownField } else { Code::InvalidInput }
 }
 
-fn id(text: &ByteString, id: Raw<'_>) -> Result<Id, Code> {
+fn id(id: Raw<'_>) -> Result<Id, Code> {
     let Some(raw) = id.0.map(RawValue::get).filter(|raw| *raw != "null") else { return Ok(None) };
     let spelled = raw.starts_with(['"', '-']) || raw.starts_with(|first: char| first.is_ascii_digit());
-    if spelled && raw.len() <= ID_BYTES_MAX { Ok(Some(text.slice_ref(raw))) } else { Err(Code::InvalidInput) }
+    // Copied: it is kept until the answer, and a slice would keep the whole text.
+    if spelled && raw.len() <= ID_BYTES_MAX { Ok(Some(raw.into())) } else { Err(Code::InvalidInput) }
 }
 
 impl Fields<'_> {
