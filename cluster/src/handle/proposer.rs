@@ -20,13 +20,11 @@ use crate::raft::{Lead, WriteError};
 use crate::state::codec;
 use crate::state::command::{Command, Op, Proposal};
 use crate::state::outcome::Answer;
-use crate::state::slot::CellId;
 use crate::wire::{self, Frame, Lane, Links, Outgoing};
 
 /// Gathers commands, names them, and has them sequenced by whoever leads, as often as it takes.
 pub(super) struct Proposer {
     origin: u64,
-    cell: CellId,
     deadline: Duration,
     links: Links,
     lead: watch::Receiver<Option<Lead>>,
@@ -40,7 +38,6 @@ pub(super) struct Proposer {
 impl Proposer {
     pub(super) fn new(
         origin: u64,
-        cell: CellId,
         deadline: Duration,
         links: Links,
         lead: watch::Receiver<Option<Lead>>,
@@ -50,18 +47,7 @@ impl Proposer {
     ) -> Self {
         let deadline = deadline.min(limits::DEADLINE_MAX);
         let queue = Mutex::default();
-        Self {
-            origin,
-            cell,
-            deadline,
-            links,
-            lead,
-            quorum,
-            sequencer,
-            read_charges,
-            queue,
-            filled: Notify::new(),
-        }
+        Self { origin, deadline, links, lead, quorum, sequencer, read_charges, queue, filled: Notify::new() }
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
@@ -206,7 +192,7 @@ impl Proposer {
             } else {
                 (kind::FORWARD_TRACED, traces.before(&encoded.header))
             };
-            let cell = self.cell.number();
+            let cell = self.sequencer.cell().number();
             let request = Outgoing { kind, cell, header, payload: encoded.bodies };
             let reply = self.links.call(lead.id, &lead.address, Lane::Bulk, request, self.deadline).await;
             answers_of(reply)?

@@ -22,6 +22,7 @@ use crate::state::codec;
 use crate::state::command::{Command, Proposal};
 use crate::state::leader_rules::Rules;
 use crate::state::outcome::Answer;
+use crate::state::slot::CellId;
 use crate::wire::Links;
 
 /// Peers that speak this protocol read the newest version of proposals.
@@ -145,6 +146,11 @@ impl Sequencer {
         let others = members.keys().filter(|id| **id != self.node.id());
         let mut protocols = others.map(|id| self.links.protocol(*id));
         protocols.all(|protocol| protocol.is_some_and(|protocol| protocol >= READS_THE_NEWEST))
+    }
+
+    /// The cell whose log this node writes to, if it leads.
+    pub(super) fn cell(&self) -> CellId {
+        self.node.cell()
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {

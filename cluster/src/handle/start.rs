@@ -63,7 +63,6 @@ impl Cluster {
         let quorum = Quorum::new();
         let proposer = Arc::new(Proposer::new(
             seed,
-            node.cell(),
             options.deadline,
             links.clone(),
             node.lead(),
