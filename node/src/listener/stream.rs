@@ -17,7 +17,7 @@ use super::deadline::{Awaited, Deadline};
 use super::metrics::SLOW_CLOSED;
 use super::pace::Watch;
 use super::refused_head::{self, Refusal};
-use super::request_framing::{Fault, HEAD_BYTES_MAX, Large, RequestFraming, Rest};
+use super::request_framing::{Fault, Large, RequestFraming, Rest};
 use super::tcp_or_tls::Io;
 use crate::admission::buffers::{Buffers, Pressure};
 use crate::admission::share::Slot;
@@ -288,6 +288,7 @@ impl Stream {
     /// Finds out how much of what is held may pass, with no more heads than there is room for.
     fn look_at_held(&mut self, room: u64) {
         let mut held = std::mem::take(&mut self.held);
+        let begins_with_head = self.heads.at_head();
         let (mut cleared, rest) = self.heads.follow(&held, room);
         self.heads.hide(&mut held);
         if rest == Rest::Nothing
@@ -296,11 +297,15 @@ impl Stream {
             held.truncate(passed);
             cleared = passed;
         }
+        if begins_with_head && cleared >= LARGE {
+            let passed = &held[..cleared];
+            let head = memchr::memmem::find(passed, b"\r\n\r\n").unwrap_or(cleared);
+            if head >= LARGE {
+                self.kept_bytes = self.kept_bytes.max(head);
+            }
+        }
         self.held = held;
         self.handed_bytes += cleared;
-        if cleared >= LARGE {
-            self.kept_bytes = self.kept_bytes.max(cleared.min(HEAD_BYTES_MAX));
-        }
         self.found(cleared, rest);
         self.count();
     }
