@@ -116,25 +116,26 @@ async fn the_status_command_says_why_a_node_is_not_reached() {
     cluster.kill(victim).await;
     let address = cluster.installation(victim).advertise;
     let line = format!("node {victim} at {address}: Connection refused");
+    // Right after it was killed other words are true of it, and on a busy machine of others, too.
     eventually(READY, "the table says why", async || {
         let (code, printed) = told(&cluster, &["status"]).await;
         assert_eq!(code, Some(0), "{printed}");
-        assert_eq!(
-            printed.matches(": Connection refused").count(),
-            printed.matches(&line).count(),
-            "{printed}"
-        );
-        printed.contains(&line).then_some(())
+        let told = printed.matches(": Connection refused").count();
+        (told > 0 && told == printed.matches(&line).count()).then_some(())
     })
     .await;
-    let (_, printed) = told(&cluster, &["status", "--json"]).await;
-    let status: serde_json::Value = serde_json::from_str(printed.trim()).expect("JSON and nothing else");
-    for node in status["nodes"].as_array().expect("a list") {
-        let fault = node["fault"].as_str();
-        let wanted = node["id"] == victim;
-        assert_eq!(fault.is_some_and(|fault| fault.contains("Connection refused")), wanted, "{node}");
-        assert_eq!(node.get("fault").is_some(), wanted, "{node}");
-    }
+    eventually(READY, "JSON says why, of this node alone", async || {
+        let (_, printed) = told(&cluster, &["status", "--json"]).await;
+        let status: serde_json::Value = serde_json::from_str(printed.trim()).expect("JSON and nothing else");
+        let nodes = status["nodes"].as_array().expect("a list");
+        let faults = nodes.iter().filter(|node| node.get("fault").is_some());
+        let faults: Vec<_> = faults.map(|node| (&node["id"], node["fault"].as_str())).collect();
+        match &faults[..] {
+            [(id, Some(fault))] => (**id == victim && fault.contains("Connection refused")).then_some(()),
+            _ => None,
+        }
+    })
+    .await;
 }
 
 /// What one run of `conclave cluster …` against the leader comes to, refusals included.
