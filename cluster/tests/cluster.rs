@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::TcpListener;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,14 +23,16 @@ struct Three {
     _dirs: Vec<TempDir>,
 }
 
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+/// An address that is free and stays so: no connection begins at it, as at 127.0.0.1, and no other test has it.
+fn free_address() -> String {
+    static GIVEN: AtomicU8 = AtomicU8::new(0);
+    let host = format!("127.0.42.{}", GIVEN.fetch_add(1, Ordering::Relaxed) + 1);
+    TcpListener::bind((host, 0)).unwrap().local_addr().unwrap().to_string()
 }
 
 impl Three {
     async fn start() -> Self {
-        let members: BTreeMap<u64, String> =
-            (1..=3).map(|id| (id, format!("127.0.0.1:{}", free_port()))).collect();
+        let members: BTreeMap<u64, String> = (1..=3).map(|id| (id, free_address())).collect();
         let dirs: Vec<TempDir> = (0..3).map(|_| tempfile::tempdir().unwrap()).collect();
         let starting = members.keys().zip(&dirs).map(|(id, dir)| {
             let options = Options {
