@@ -149,8 +149,9 @@ impl Accounts {
         writer.client
     }
 
-    /// The number of the account under `key`, which is opened if there is none.
-    fn open(&mut self, key: Key, network: Payer) -> Payer {
+    /// The number of the account under `key`, which is opened if there is none. Something has to be put on it, or it has to
+    /// be closed again.
+    pub(super) fn open(&mut self, key: Key, network: Payer) -> Payer {
         if let Some(known) = self.numbers.get(&key) {
             return *known;
         }
@@ -189,12 +190,6 @@ impl Accounts {
     /// Whose an account is, and its network's; nobody's is no account.
     pub(super) fn of(&self, payer: Payer) -> Option<(Key, Payer)> {
         self.accounts.get(&payer).map(|account| (account.key, account.network))
-    }
-
-    /// The account of an owner that another cell has one of; opened if there is none, and there until something is on it
-    /// or [`Accounts::close_if_empty`].
-    pub(super) fn adopt(&mut self, key: Key, network: Payer) -> Payer {
-        self.open(key, network)
     }
 
     /// Takes an account away that nothing is on.

@@ -68,13 +68,18 @@ impl BlobStore {
             return Ok(*id);
         }
         storage.admit(load.and(Kind::Body, len))?;
+        // A body of its own: the one in the proposal is a slice of a whole batch's buffer.
+        Ok(self.insert(Stored { digest, body: body.detached(), refs: 1 }, storage))
+    }
+
+    /// Stores a new body under the next id.
+    fn insert(&mut self, stored: Stored, storage: &mut Storage) -> BlobId {
         let id = self.next;
         self.next.0 += 1;
-        finder.insert(digest, id);
-        // A body of its own: the one in the proposal is a slice of a whole batch's buffer.
-        self.blobs.insert(id, Stored { digest, body: body.detached(), refs: 1 });
-        storage.add_body(len);
-        Ok(id)
+        self.finder.ready(&self.blobs).insert(stored.digest, id);
+        storage.add_body(stored.body.len() as u64);
+        self.blobs.insert(id, stored);
+        id
     }
 
     /// Adds one reference to a body that is there; false if it is not.
@@ -140,16 +145,10 @@ impl BlobStore {
 
     /// Stores a body that another cell had, without a reference yet, and says under which id; the same body once.
     pub(super) fn adopt(&mut self, digest: Digest, body: Body, storage: &mut Storage) -> BlobId {
-        let finder = self.finder.ready(&self.blobs);
-        if let Some(id) = finder.get(&digest) {
-            return *id;
+        match self.finder.ready(&self.blobs).get(&digest) {
+            Some(id) => *id,
+            None => self.insert(Stored { digest, body, refs: 0 }, storage),
         }
-        let id = self.next;
-        self.next.0 += 1;
-        finder.insert(digest, id);
-        storage.add_body(body.len() as u64);
-        self.blobs.insert(id, Stored { digest, body, refs: 0 });
-        id
     }
 
     /// Lets an adopted body go again if nothing refers to it.

@@ -74,7 +74,7 @@ impl SlotTable {
         }
     }
 
-    /// Notes how a slot stands. Parts of it are let go: whoever takes more of them adds them afterwards.
+    /// Notes how a slot stands.
     pub(super) fn set(&mut self, slot: Slot, held: Held) {
         let (word, bit) = place(slot);
         match held.standing {

@@ -65,6 +65,8 @@ pub(super) struct RequestFraming {
     begun: bool,
     /// Heads that have passed.
     requests: u64,
+    /// The length of the longest of them.
+    longest: usize,
     /// Those of them whose answers have begun.
     answered: u64,
     /// No other may pass before the last one is answered.
@@ -152,6 +154,11 @@ impl RequestFraming {
         self.closes && self.at_head()
     }
 
+    /// The length of the longest head that has passed.
+    pub(super) fn longest_head(&self) -> usize {
+        self.longest
+    }
+
     /// How much of a body of known length is still to come.
     pub(super) fn left(&self) -> u64 {
         match self.state {
@@ -211,6 +218,7 @@ impl RequestFraming {
                             large.length.end += passed;
                             large.end += passed;
                         }
+                        self.longest = self.longest.max(len);
                         passed += len;
                     }
                     // Empty lines before a request mean nothing (RFC 9112, section 2.2), so they are forgotten at once.

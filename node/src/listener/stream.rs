@@ -61,8 +61,6 @@ pub struct Stream {
     paused: bool,
     /// Bytes handed on since no request waited for the one before it.
     handed_bytes: usize,
-    /// What the server keeps with the connection for the largest head that came, if that was large.
-    kept_bytes: usize,
     /// Bytes that the server could not write.
     unwritten: usize,
     watch: Watch,
@@ -109,7 +107,6 @@ impl Stream {
             full: false,
             paused: false,
             handed_bytes: 0,
-            kept_bytes: 0,
             unwritten: 0,
             watch: Watch::default(),
             deadline: Some(Deadline::new(Awaited::Head, options.patience)),
@@ -162,11 +159,16 @@ impl Stream {
         if waiting > 0 && self.handed_bytes >= WAITING_BYTES_MAX { 0 } else { most.saturating_sub(waiting) }
     }
 
+    /// What the server keeps with the connection for the longest head that came, if that was large.
+    fn kept_bytes(&self) -> usize {
+        Some(self.heads.longest_head()).filter(|bytes| *bytes >= LARGE).unwrap_or(0)
+    }
+
     /// Counts what this connection makes the node hold. A single request on its way is not counted.
     fn count(&self) {
         let waiting = self.waiting() as usize;
         let requests = if waiting > 1 { waiting * REQUEST_BYTES + self.handed_bytes } else { 0 };
-        self.gate.buffers().set_waiting(requests + self.kept_bytes + self.held.len() + self.unwritten);
+        self.gate.buffers().set_waiting(requests + self.kept_bytes() + self.held.len() + self.unwritten);
     }
 
     /// The server has written all it had.
@@ -178,7 +180,7 @@ impl Stream {
             self.handed_bytes = 0;
         }
         self.count();
-        if self.waiting() == 0 && self.kept_bytes > 0 && self.gate.buffers().pressure() != Pressure::Low {
+        if self.waiting() == 0 && self.kept_bytes() > 0 && self.gate.buffers().pressure() != Pressure::Low {
             // It would keep that for as long as it rests. The server closes a connection whose client sends no more.
             self.given_up = true;
             cx.waker().wake_by_ref();
@@ -288,7 +290,6 @@ impl Stream {
     /// Finds out how much of what is held may pass, with no more heads than there is room for.
     fn look_at_held(&mut self, room: u64) {
         let mut held = std::mem::take(&mut self.held);
-        let begins_with_head = self.heads.at_head();
         let (mut cleared, rest) = self.heads.follow(&held, room);
         self.heads.hide(&mut held);
         if rest == Rest::Nothing
@@ -296,13 +297,6 @@ impl Stream {
         {
             held.truncate(passed);
             cleared = passed;
-        }
-        if begins_with_head && cleared >= LARGE {
-            let passed = &held[..cleared];
-            let head = memchr::memmem::find(passed, b"\r\n\r\n").unwrap_or(cleared);
-            if head >= LARGE {
-                self.kept_bytes = self.kept_bytes.max(head);
-            }
         }
         self.held = held;
         self.handed_bytes += cleared;

@@ -30,3 +30,13 @@ async fn a_job_nobody_started_is_not_found() {
     let (_cluster, node) = shared::standard().await.and_node().await;
     node.get(&format!("/api/v1/jobs/{}", Uuid::new_v4())).send().await.refused(404, "not_found");
 }
+
+#[tokio::test]
+async fn a_list_of_preferences_that_nobody_has_is_not_looked_at() {
+    let (_cluster, node) = shared::standard().await.and_node().await;
+    for (bytes, status) in [(1024, 202), (1025, 200)] {
+        let preferences = format!("{:,>bytes$}", "respond-async");
+        let reply = node.relay(&Pair::fresh().send(0, 1, "AAEC")).header("prefer", &preferences).send().await;
+        assert_eq!(reply.status, status, "{bytes} bytes");
+    }
+}

@@ -94,7 +94,7 @@ impl State {
                 Record::Account(payer, key, network) => {
                     let network =
                         *payers.get(&network).ok_or(Error::Corrupt("an account without its network"))?;
-                    payers.insert(payer, ctx.storage.accounts_mut().adopt(key, network));
+                    payers.insert(payer, ctx.storage.accounts_mut().open(key, network));
                     Ok(())
                 }
                 Record::Body { blob, digest, body } => {

@@ -166,6 +166,17 @@ mod tests {
     const ALL: [Coding; 3] = [Coding::Gzip, Coding::Deflate, Coding::Brotli];
 
     #[test]
+    fn a_long_list_of_codings_is_refused_unread() {
+        let of = |value: String| {
+            let mut headers = HeaderMap::new();
+            headers.insert(CONTENT_ENCODING, HeaderValue::try_from(value).unwrap());
+            Coding::of(&headers).map_err(|error| error.code)
+        };
+        assert_eq!(of(format!("gzip{}", ",".repeat(60))), Ok(Some(Coding::Gzip)));
+        assert_eq!(of(format!("gzip{}", ",".repeat(61))), Err(Code::UnsupportedMediaType));
+    }
+
+    #[test]
     fn what_was_coded_is_undone_under_its_bound() {
         for coding in ALL {
             let body = coded(coding, b"hello");

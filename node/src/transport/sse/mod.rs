@@ -24,7 +24,6 @@ use crate::transport::request::error::{Code, Error};
 use crate::transport::request::query::param;
 use stream::{Feed, Source};
 
-const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream; charset=utf-8");
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// Nothing longer is an id of ours.
 const EVENT_ID_BYTES_MAX: usize = 128;
@@ -39,12 +38,8 @@ pub(crate) async fn get(ctx: Context) -> Result<HttpResponse, Error> {
     if !credential.may(Scope::Socket) {
         return Err(Code::Forbidden.into());
     }
-    if ctx.request.method() == Method::HEAD {
-        // Nothing is claimed for a stream that nobody reads.
-        let mut response = HttpResponse::new(StatusCode::OK);
-        response.headers_mut().insert(CONTENT_TYPE, EVENT_STREAM);
-        return Ok(response);
-    }
+    // Nothing is claimed for a stream that nobody reads.
+    let is_read = ctx.request.method() != Method::HEAD;
     let head = ctx.hold_head()?;
     let resume = last_event_id(&ctx.request)?;
     let lapses = ctx.shared.services.lease.lapses();
@@ -60,11 +55,17 @@ pub(crate) async fn get(ctx: Context) -> Result<HttpResponse, Error> {
             if !credential.may(Scope::Signal) || !credential.may_claim(&peer) {
                 return Err(Code::Forbidden.into());
             }
+            if !is_read {
+                return Ok(as_event_stream(HttpResponse::new(StatusCode::OK)));
+            }
             let (services, caller) = (ctx.shared.services.clone(), ctx.caller().clone());
             Source::Mail(mail::Reader::claim(services, peer, &credential, caller, resume.as_deref()).await?)
         }
         _ => return Err(Code::InvalidInput.into()),
     };
+    if !is_read {
+        return Ok(as_event_stream(HttpResponse::new(StatusCode::OK)));
+    }
     let feed = Feed::new(ctx.shared.services.clone(), source, credential, pass, lapses, ctx.closed()).await?;
     let feed = feed.holding(head);
     let mut response = HttpResponse::build(StatusCode::OK).streaming(feed.into_stream());
@@ -74,11 +75,15 @@ pub(crate) async fn get(ctx: Context) -> Result<HttpResponse, Error> {
         head.no_chunking(true);
         head.set_connection_type(ConnectionType::Close);
     }
+    Ok(as_event_stream(response))
+}
+
+fn as_event_stream(mut response: HttpResponse) -> HttpResponse {
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, EVENT_STREAM);
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
     // Proxies of one kind gather answers unless told otherwise.
     headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
-    Ok(response)
+    response
 }
 
 /// Where the client's last stream ended: a header, or a parameter for clients that cannot set headers.
