@@ -41,6 +41,7 @@ impl Three {
                 listen: members[id].clone(),
                 advertise: members[id].clone(),
                 members: members.clone(),
+                replicas: 3,
                 rules: Rules { storage_bytes_max: 1 << 30, ..Rules::default() },
                 deadline: Duration::from_secs(10),
                 http_url: String::new(),

@@ -144,10 +144,13 @@ impl Cluster {
         self.status().await.leader.expect("`status` waits for a leader")
     }
 
-    /// The running nodes that do not lead.
+    /// The running nodes that do not lead; those without a seat come first.
     pub async fn followers(&self) -> Vec<u64> {
-        let leader = self.leader().await;
-        self.running().into_iter().filter(|id| *id != leader).collect()
+        let status = self.status().await;
+        let mut followers = self.running();
+        followers.retain(|id| Some(*id) != status.leader);
+        followers.sort_by_key(|id| status.node(*id).is_none_or(|node| node.role != "front"));
+        followers
     }
 
     /// The API of a node that does not lead.

@@ -85,6 +85,7 @@ mod tests {
             listen: "0.0.0.0:1".to_owned(),
             advertise: "a:1".to_owned(),
             members: BTreeMap::from([(1, "a:1".to_owned()), (2, "b:2".to_owned()), (3, "c:3".to_owned())]),
+            replicas: 3,
             rules: Rules { storage_bytes_max: 1, ..Rules::default() },
             deadline: Duration::from_secs(1),
             http_url: String::new(),

@@ -8,10 +8,13 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::status::{Majority, NodeStatus};
-use super::{Inner, is_loopback, is_unspecified, limits};
+use super::{Draft, Inner, is_loopback, is_unspecified, limits};
 use crate::raft::disk_traits::Member;
 use crate::raft::message::{self, kind};
 use crate::raft::{MembershipError, Node};
+use crate::state::command::Op;
+use crate::state::limits::FRONTS_MAX;
+use crate::state::placement;
 use crate::wire::{Lane, Outgoing};
 
 /// How a change of members is made.
@@ -68,7 +71,7 @@ const ASK_EVERY: Duration = Duration::from_millis(200);
 impl Inner {
     /// Carries a request out here if this node leads, else has the leader do it.
     pub(super) async fn administer(&self, request: Request) -> Result<(), MembershipError> {
-        let lead = self.node.lead().borrow().clone().ok_or(MembershipError::NoLeader)?;
+        let lead = self.topology.lead().borrow().clone().ok_or(MembershipError::NoLeader)?;
         if lead.local {
             return self.carry_out(request).await;
         }
@@ -97,8 +100,9 @@ impl Inner {
         }
     }
 
+    /// The node is a front from then on.
     async fn add(&self, id: u64, peer: String, deadline: Instant) -> Result<(), MembershipError> {
-        let (_, nodes) = self.node.members();
+        let nodes = self.topology.everybody();
         match nodes.get(&id) {
             Some(member) if member.peer != peer => {
                 let why = format!(
@@ -115,10 +119,33 @@ impl Inner {
                     self.links.forget(id);
                     return Err(refused);
                 }
-                in_time(deadline, self.node.add_learner(id, Member { peer })).await?;
+                self.place(placement::Op::Place { node: id, peer }, deadline).await?;
             }
         }
-        self.catch_up(id, deadline).await
+        self.await_told(id, deadline).await
+    }
+
+    /// Has a change of the fronts written down.
+    async fn place(&self, op: placement::Op, deadline: Instant) -> Result<(), MembershipError> {
+        let placed = self.proposer.propose(Draft::of(Op::Placement(op)), None);
+        let answer = tokio::time::timeout_at(deadline, placed).await.map_err(|_| late())?;
+        match answer.map_err(|_| MembershipError::NoLeader)?.outcome {
+            Ok(_) => Ok(()),
+            Err(_) => Err(MembershipError::Refused(format!("there are {FRONTS_MAX} fronts already"))),
+        }
+    }
+
+    /// Waits until a front knows who leads, and who is where.
+    async fn await_told(&self, id: u64, deadline: Instant) -> Result<(), MembershipError> {
+        while self.topology.fronts().contains_key(&id) && !self.is_told(id) {
+            if Instant::now() + LOOK_EVERY >= deadline {
+                return Err(MembershipError::Late(format!(
+                    "node {id} was added and has not answered yet; the same command waits on"
+                )));
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        Ok(())
     }
 
     /// Whether a node may be added under this id and this address, by what is known without asking it.
@@ -133,7 +160,7 @@ impl Inner {
         if port.and_then(|(_, port)| port.parse::<u16>().ok()).is_none_or(|port| port == 0) {
             return refused(format!("`{peer}` is not the host:port of a peer listener"));
         }
-        if self.node.replica().read(|state| state.member(id)).is_some() {
+        if self.topology.disk_of(id).is_some() {
             return refused(format!(
                 "node {id} was a member before and was removed; an id is not used again, choose a fresh one"
             ));
@@ -202,7 +229,31 @@ impl Inner {
         }
     }
 
+    /// A front, or a node that waits for its vote since a promotion was cut short, takes a seat.
     async fn promote(&self, id: u64, force: bool, deadline: Instant) -> Result<(), MembershipError> {
+        let front = self.topology.fronts().get(&id).cloned();
+        if let Some(member) = front.clone() {
+            let (_, nodes) = self.node.members();
+            if !force && !self.reached(&[(id, member.clone())].into()).await.contains(&id) {
+                return Err(MembershipError::Refused(format!(
+                    "node {id} does not answer, and would count for the majority without being there; --force insists"
+                )));
+            }
+            if !nodes.contains_key(&id) {
+                in_time(deadline, self.node.add_learner(id, member)).await?;
+            }
+            if !force {
+                self.catch_up(id, deadline).await?;
+            }
+        }
+        self.give_vote(id, force, deadline).await?;
+        if front.is_some() {
+            self.place(placement::Op::Withdraw { node: id }, deadline).await?;
+        }
+        Ok(())
+    }
+
+    async fn give_vote(&self, id: u64, force: bool, deadline: Instant) -> Result<(), MembershipError> {
         let (voters, nodes) = self.node.members();
         if !nodes.contains_key(&id) {
             return Err(MembershipError::UnknownNode(id));
@@ -228,6 +279,13 @@ impl Inner {
 
     async fn remove(&self, id: u64, force: bool, deadline: Instant) -> Result<(), MembershipError> {
         let (voters, nodes) = self.node.members();
+        if self.topology.fronts().contains_key(&id) {
+            self.place(placement::Op::Withdraw { node: id }, deadline).await?;
+            // One that was about to take a seat goes as a learner, too.
+            if !nodes.contains_key(&id) {
+                return Ok(());
+            }
+        }
         if !nodes.contains_key(&id) {
             return Err(MembershipError::UnknownNode(id));
         }
@@ -279,10 +337,12 @@ async fn in_time(
 ) -> Result<(), MembershipError> {
     match tokio::time::timeout_at(deadline, change).await {
         Ok(done) => Ok(done?),
-        Err(_) => {
-            Err(MembershipError::Late("the change was not committed in time; it may be yet".to_owned()))
-        }
+        Err(_) => Err(late()),
     }
+}
+
+fn late() -> MembershipError {
+    MembershipError::Late("the change was not committed in time; it may be yet".to_owned())
 }
 
 pub(super) async fn serve(inner: Arc<Inner>, header: &[u8]) -> Outgoing {
@@ -305,7 +365,7 @@ pub(super) async fn transfer(
     if !voters.contains(&to) {
         return Err(match node.members().1.contains_key(&to) {
             true => MembershipError::Refused(format!(
-                "node {to} is a learner, and only voters lead: promote it first"
+                "node {to} has no vote yet, and only voters lead: promote it first"
             )),
             false => MembershipError::UnknownNode(to),
         });

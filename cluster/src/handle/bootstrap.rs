@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::founding::Reply;
-use super::{Draft, Error, Inner, StartError};
+use super::founding::{Enrolled, Reply};
+use super::{Draft, Error, Inner, Options, StartError};
 use crate::raft::disk_traits::Member;
 use crate::raft::message::{self, kind};
 use crate::state::command::Op;
@@ -30,6 +30,7 @@ pub(super) async fn ask_others(
     node_id: u64,
     storage: u128,
     members: &BTreeMap<u64, String>,
+    seats: &BTreeMap<u64, Member>,
 ) -> Result<(), StartError> {
     let others: BTreeMap<u64, String> =
         members.iter().filter(|(id, _)| **id != node_id).map(|(id, at)| (*id, at.clone())).collect();
@@ -41,7 +42,8 @@ pub(super) async fn ask_others(
             if clear.contains(id) {
                 continue;
             }
-            let request = message::of(kind::ENROLLED, &storage);
+            let request =
+                message::of(kind::ENROLLED, &Enrolled { storage, seats: seats.keys().copied().collect() });
             let reply = match links.call(*id, address, Lane::Control, request, ASK_TIMEOUT).await {
                 Ok(reply) => reply,
                 Err(wire::Error::Refused(Reason::Reused)) => return Err(StartError::Reused(node_id)),
@@ -51,6 +53,13 @@ pub(super) async fn ask_others(
                 Ok(Reply::Reused) => return Err(StartError::Reused(node_id)),
                 Ok(Reply::Stranger) => {
                     return Err(StartError::Stranger { node: node_id, peer: *id, address: address.clone() });
+                }
+                Ok(Reply::OtherSeats) => {
+                    return Err(StartError::OtherSeats {
+                        node: node_id,
+                        peer: *id,
+                        address: address.clone(),
+                    });
                 }
                 Ok(Reply::Clear) => clear.insert(*id),
                 // One that is about to start says nothing yet.
@@ -80,9 +89,11 @@ fn missing(links: &Links, others: &BTreeMap<u64, String>, clear: &BTreeSet<u64>)
     missing.collect::<Vec<_>>().join(", ")
 }
 
-/// The first members as Raft wants them.
-pub(super) fn first_members(members: &BTreeMap<u64, String>) -> BTreeMap<u64, Member> {
-    members.iter().map(|(id, peer)| (*id, Member { peer: peer.clone() })).collect()
+/// Of the first members, those that found the cell, and those that begin as fronts: as many as the cell has replicas, the
+/// lowest ids first. All of them are configured alike, and so decide alike.
+pub(super) fn first_places(options: &Options) -> (BTreeMap<u64, Member>, BTreeMap<u64, Member>) {
+    let mut members = options.members.iter().map(|(id, peer)| (*id, Member { peer: peer.clone() }));
+    (members.by_ref().take(options.replicas).collect(), members.collect())
 }
 
 /// Binds this node's id to its disk, as soon as there is a leader; fails if it is bound to another.
@@ -92,7 +103,7 @@ pub(super) fn first_members(members: &BTreeMap<u64, String>) -> BTreeMap<u64, Me
 pub(super) async fn enroll(inner: &Inner, storage: u128, blank: bool) -> Result<(), StartError> {
     let node_id = inner.options.node_id;
     loop {
-        match inner.node.replica().read(|state| state.member(node_id)) {
+        match inner.topology.disk_of(node_id) {
             Some(bound) if bound == storage => return Ok(()),
             Some(_) => return Err(StartError::Reused(node_id)),
             None if blank && is_told_reused(inner) => return Err(StartError::Reused(node_id)),

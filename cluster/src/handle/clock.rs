@@ -130,10 +130,12 @@ impl Consensus {
             *weighed = Some(Instant::now());
         }
         if let Some(inner) = self.inner.get().and_then(Weak::upgrade) {
-            let (_, members) = inner.node.members();
-            let alone = members.keys().eq([&inner.options.node_id]);
             // Never waits for apply; what the log said before will do.
-            let log_ms = inner.node.replica().try_read(State::now_ms).unwrap_or_default();
+            let log_ms = match inner.topology.heard().filter(|_| !inner.topology.is_seated()) {
+                Some(heard) => heard.log_ms,
+                None => inner.node.replica().try_read(State::now_ms).unwrap_or_default(),
+            };
+            let alone = inner.topology.is_alone();
             self.correct(&inner.links, log_ms, alone);
             self.tell();
         }

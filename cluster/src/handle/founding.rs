@@ -39,6 +39,17 @@ pub(super) enum Reply {
     Clear,
     /// The asked node belongs to a cluster, or founds one, in which the asking one is no member and never was.
     Stranger,
+    /// The two are configured to found the cell of different nodes: each would have a majority of its own.
+    OtherSeats,
+}
+
+/// What a node asks that is about to use its id with its disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Enrolled {
+    /// The disk.
+    pub(super) storage: u128,
+    /// Of whom it is about to found the cell; empty if that was done before.
+    pub(super) seats: Vec<u64>,
 }
 
 /// What a node knows before Raft is there.
@@ -48,14 +59,19 @@ pub(super) struct BeforeRaft {
     pub(super) blank: bool,
     /// The first members that it is configured with.
     pub(super) members: Vec<u64>,
+    /// Those of them that found the cell.
+    pub(super) seats: Vec<u64>,
 }
 
 impl BeforeRaft {
     /// `None` while it cannot be said what is on the disk.
-    fn reply(&self, from: u64) -> Option<Reply> {
+    fn reply(&self, from: u64, seats: &[u64]) -> Option<Reply> {
         match (self.blank, self.members.is_empty()) {
             (false, _) => None,
             (true, true) => Some(Reply::Clear),
+            (true, false) if self.members.contains(&from) && !seats.is_empty() && seats != self.seats => {
+                Some(Reply::OtherSeats)
+            }
             (true, false) if self.members.contains(&from) => Some(Reply::Clear),
             (true, false) => Some(Reply::Stranger),
         }
@@ -64,19 +80,28 @@ impl BeforeRaft {
 
 /// Answers a node that asks. It is told nothing else, and nothing of other ids: it need not be a member.
 pub(super) fn answer(before: &BeforeRaft, inner: Option<&Inner>, from: u64, request: &Frame) -> Outgoing {
-    let Ok(storage) = message::decode::<u128>(&request.header) else {
+    let Ok(Enrolled { storage, seats }) = message::decode(&request.header) else {
         return message::bare(kind::FAILED);
     };
     let reply = match inner {
+        // A node that founded the cell, too, tells one that comes late.
+        Some(inner) if inner.founds(from) && !seats.is_empty() && seats != before.seats => {
+            Some(Reply::OtherSeats)
+        }
         Some(inner) => Some(inner.reply(from, storage)),
-        None => before.reply(from),
+        None => before.reply(from, &seats),
     };
     reply.map_or(message::bare(kind::FAILED), |reply| message::of(kind::ENROLLED, &reply))
 }
 
 impl Inner {
+    /// Whether this node and `id` are first members of one cluster, by the configuration.
+    fn founds(&self, id: u64) -> bool {
+        self.options.members.contains_key(&id)
+    }
+
     fn reply(&self, from: u64, storage: u128) -> Reply {
-        let bound = self.node.replica().read(|state| state.member(from));
+        let bound = self.topology.disk_of(from);
         match bound {
             Some(bound) if bound != storage => Reply::Reused,
             Some(_) => Reply::Clear,
@@ -116,7 +141,7 @@ impl Inner {
         let (_, members) = self.node.members();
         let others = members.iter().filter(|(id, _)| **id != self.options.node_id);
         join_all(others.map(|(id, member)| async move {
-            let request = message::of(kind::ENROLLED, &storage);
+            let request = message::of(kind::ENROLLED, &Enrolled { storage, seats: Vec::new() });
             let reply = self.links.call(*id, &member.peer, Lane::Control, request, ASK_TIMEOUT).await;
             let reply = reply.ok().and_then(|reply| message::decode(&reply.header).ok());
             match reply {
@@ -129,7 +154,7 @@ impl Inner {
                      of the two must go (see operations.md, Two clusters of one name)"
                 ),
                 Some(Reply::Clear | Reply::Reused) => self.foundings.forget(*id),
-                Some(Reply::Stranger) | None => {}
+                Some(Reply::Stranger | Reply::OtherSeats) | None => {}
             }
         }))
         .await;
@@ -187,11 +212,22 @@ mod tests {
 
     #[test]
     fn a_node_that_founds_a_cluster_says_so_to_whom_it_does_not_list() {
-        let before = |blank, members: &[u64]| BeforeRaft { blank, members: members.to_vec() };
-        assert_eq!(before(true, &[1]).reply(2), Some(Reply::Stranger));
-        assert_eq!(before(true, &[1, 2]).reply(2), Some(Reply::Clear));
-        assert_eq!(before(true, &[]).reply(2), Some(Reply::Clear), "it waits to be added");
-        assert_eq!(before(false, &[1, 2]).reply(2), None, "what is on the disk counts, and was not read yet");
+        let before =
+            |blank, members: &[u64]| BeforeRaft { blank, members: members.to_vec(), seats: members.to_vec() };
+        assert_eq!(before(true, &[1]).reply(2, &[1, 2]), Some(Reply::Stranger));
+        assert_eq!(before(true, &[1, 2]).reply(2, &[1, 2]), Some(Reply::Clear));
+        assert_eq!(before(true, &[]).reply(2, &[1, 2]), Some(Reply::Clear), "it waits to be added");
+        let read = before(false, &[1, 2]).reply(2, &[1, 2]);
+        assert_eq!(read, None, "what is on the disk counts, and was not read yet");
+    }
+
+    #[test]
+    fn nodes_that_would_found_different_cells_do_not_go_on() {
+        let before = BeforeRaft { blank: true, members: vec![1, 2, 3, 4, 5], seats: vec![1, 2, 3] };
+        assert_eq!(before.reply(5, &[1, 2, 3, 4, 5]), Some(Reply::OtherSeats));
+        assert_eq!(before.reply(5, &[1, 2, 3]), Some(Reply::Clear));
+        assert_eq!(before.reply(5, &[]), Some(Reply::Clear), "a member that asks again and again");
+        assert_eq!(before.reply(6, &[6, 7]), Some(Reply::Stranger));
     }
 
     #[tokio::test(start_paused = true)]

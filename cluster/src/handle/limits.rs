@@ -78,6 +78,26 @@ pub(super) const UNHEARD_COUNTS: Duration = Duration::from_secs(1);
 /// How long an election is given before the voters of a lost leader are asked again, each time.
 pub(super) const STAND_AGAIN: [Duration; 3] =
     [Duration::from_millis(150), Duration::from_millis(300), Duration::from_millis(600)];
+/// How often a leader tells the fronts that it leads.
+pub(super) const BEACON_EVERY: Duration = Duration::from_millis(200);
+/// For how long a beacon may be on its way.
+pub(super) const BEACON_TIMEOUT: Duration = Duration::from_millis(500);
+/// A front that has heard of no leader for so long takes the cell for leaderless: no sooner than a member does.
+pub(super) const BEACON_SILENCE_MAX: Duration = Duration::from_millis(800);
+/// Reads of a front that wait for their host; beyond, overloaded.
+pub(super) const ASKS_MAX: usize = 65_536;
+/// Frames of them under way.
+pub(super) const ASK_FRAMES_MAX: usize = 8;
+/// Bytes of replies from which on no further read is answered in the same frame.
+pub(super) const REPLIES_BYTES: usize = 1 << 20;
+/// For how long a host waits for a change before it says that there is none.
+pub(super) const RING_WAIT: Duration = Duration::from_millis(300);
+/// A host that says nothing for so long is given up.
+pub(super) const RING_TIMEOUT: Duration = Duration::from_millis(800);
+/// Hints in one frame.
+pub(super) const RING_HINTS_MAX: usize = 4096;
+/// A front that has not asked its host for so long is forgotten there.
+pub(super) const RING_FORGOTTEN_AFTER: Duration = Duration::from_secs(5);
 /// For how long a command is tried while nobody leads and this node hears no majority of the voters. One that hears a
 /// majority tries it until its deadline.
 pub(super) const LEADERLESS_TIMEOUT: Duration = Duration::from_millis(900);

@@ -2,8 +2,8 @@
 
 use super::status::NodeInfo;
 use super::{Change, Cluster, Inner, Majority, NodeStatus, STATUS_TIMEOUT, Status, admin, is_loopback};
-use crate::raft::MembershipError;
 use crate::raft::message::{self, kind};
+use crate::raft::{MembershipError, Position, Role};
 use crate::wire::{self, Lane};
 
 impl Cluster {
@@ -11,7 +11,8 @@ impl Cluster {
     /// unreachable.
     pub async fn status(&self) -> Status {
         let inner = &self.inner;
-        let (voters, nodes) = inner.node.members();
+        let (voters, _) = inner.topology.seats();
+        let nodes = inner.topology.everybody();
         let infos = nodes.into_iter().map(|(id, member)| {
             let voter = voters.contains(&id);
             async move {
@@ -27,10 +28,14 @@ impl Cluster {
         let nodes: Vec<NodeStatus> = futures_util::future::join_all(infos).await;
         let reached = |id| nodes.iter().any(|node| node.id == id && node.is_reachable());
         let majority = Majority::of(voters.into_iter(), reached);
-        Status { majority, leader: self.leader(), term: inner.node.position().term, nodes }
+        let term = match inner.topology.lead().borrow().as_ref() {
+            Some(lead) => lead.term,
+            None => inner.node.position().term,
+        };
+        Status { majority, leader: self.leader(), term, nodes }
     }
 
-    /// Adds a node that was started without first members, as a learner; returns when it has caught up.
+    /// Adds a node that was started without first members, as a front; returns when it knows who is where.
     ///
     /// # Errors
     /// Refused if no node of this cluster answers at `peer` under `id`, if the id was removed before, if this node has an
@@ -44,16 +49,15 @@ impl Cluster {
         self.inner.administer(admin::Request::Add { id, peer, change }).await
     }
 
-    /// Makes a learner a voter.
+    /// Gives a front a seat: it becomes a voter once it has all entries.
     ///
     /// # Errors
-    /// Unless forced, refused if the learner does not answer or lacks entries, or if too few voters could be reached
-    /// afterwards for a majority.
+    /// Unless forced, refused if the node does not answer, or if too few voters could be reached afterwards for a majority.
     pub async fn promote(&self, id: u64, change: Change) -> Result<(), MembershipError> {
         self.inner.administer(admin::Request::Promote { id, change }).await
     }
 
-    /// Removes a voter or a learner. Its process goes on until it is stopped, but takes no part.
+    /// Removes a node, with a seat or without. Its process goes on until it is stopped, but takes no part.
     ///
     /// # Errors
     /// Unless forced, refused if too few voters could be reached afterwards for a majority.
@@ -123,7 +127,14 @@ impl Inner {
             admin: self.options.admin_url.clone(),
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            position: self.node.position(),
+            position: self.position(),
         }
+    }
+
+    fn position(&self) -> Position {
+        let position = self.node.position();
+        // A node without a log is to Raft a learner of nobody.
+        let front = position.role == Role::Learner && !self.topology.is_seated();
+        if front { Position { role: Role::Front, ..position } } else { position }
     }
 }

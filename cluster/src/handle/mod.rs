@@ -2,11 +2,13 @@
 
 mod address_mismatch;
 mod admin;
+mod beacon;
 mod bootstrap;
 mod clock;
 mod datagram;
 mod draft;
 mod founding;
+mod host;
 mod leader_loss;
 mod leader_wait;
 mod limits;
@@ -19,12 +21,14 @@ mod queue;
 mod quorum;
 mod read_charges;
 mod read_index;
+mod remote_reads;
 mod request_trace;
 mod sequencer;
 mod service;
 mod silence;
 mod start;
 mod status;
+mod topology;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,19 +47,24 @@ pub use status::{Majority, NodeStatus, Status};
 
 pub use crate::raft::MembershipError;
 use crate::raft::{Hint, Lead, Node, Role};
+use crate::state::Totals;
 use crate::state::allowance::{Balance, Charge};
 use crate::state::outcome::Answer;
-use crate::state::query::Query;
+use crate::state::query::{self, Query};
 use crate::wire::{Links, PeerHealth};
+use beacon::Beacons;
 use clock::Consensus;
 use datagram::Datagrams;
 use founding::Foundings;
+use host::Listeners;
 use leader_loss::LeaderLoss;
 use proposer::Proposer;
 use quorum::Quorum;
 use read_charges::ReadCharges;
 use read_index::ReadIndex;
+use remote_reads::RemoteReads;
 use sequencer::Sequencer;
+use topology::Topology;
 
 /// The interval at which a node proposes due expiries and uncharged reads.
 const TICK: Duration = Duration::from_millis(250);
@@ -99,6 +108,10 @@ struct Inner {
     read_charges: Arc<ReadCharges>,
     proposer: Arc<Proposer>,
     read_index: Arc<ReadIndex>,
+    remote_reads: Arc<RemoteReads>,
+    topology: Topology,
+    beacons: Beacons,
+    listeners: Listeners,
     quorum: Quorum,
     datagrams: Datagrams,
     leader_loss: LeaderLoss,
@@ -153,7 +166,7 @@ impl Cluster {
         future: impl Future<Output = T>,
     ) -> Result<T, Error> {
         let inner = &self.inner;
-        let (lead, deadline) = (inner.node.lead(), self.deadline());
+        let (lead, deadline) = (inner.topology.lead(), self.deadline());
         leader_wait::wait_unless_leaderless(lead, &inner.quorum, since, deadline, future).await
     }
 
@@ -171,13 +184,63 @@ impl Cluster {
     /// # Cancel safety
     /// Cancel safe.
     pub async fn read_linearizable<Q: Query>(&self, query: Q) -> Result<Q::Answer, Error> {
+        if !self.is_seated()
+            && let Some(answer) = self.read_remotely(query, true).await?
+        {
+            return Ok(answer);
+        }
         let now_ms = self.inner.read_index.wait().await?;
         Ok(self.answer(query, now_ms))
     }
 
-    /// Reads this node's replica as it is, which may be stale. Good for deciding whether to propose at all.
-    pub fn read_stale<Q: Query>(&self, query: Q) -> Q::Answer {
-        self.answer(query, self.inner.clock.now_ms())
+    /// Reads a replica as it is, this node's or its host's. It may be stale, but what a linearizable read saw here before is
+    /// seen. Good for deciding whether to propose at all.
+    ///
+    /// # Errors
+    /// As [`Cluster::read_linearizable`]. Whatever this node cannot read now has its actors woken when it can.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn read_stale<Q: Query>(&self, query: Q) -> Result<Q::Answer, Error> {
+        if !self.is_seated()
+            && let Some(answer) = self.read_remotely(query, false).await?
+        {
+            return Ok(answer);
+        }
+        Ok(self.answer(query, self.inner.clock.now_ms()))
+    }
+
+    /// Has another node answer. `None`: this node has a replica by now.
+    async fn read_remotely<Q: Query>(
+        &self,
+        query: Q,
+        linearizably: bool,
+    ) -> Result<Option<Q::Answer>, Error> {
+        match self.inner.remote_reads.read(query, linearizably).await {
+            Err(Error::ShuttingDown) if self.is_seated() => Ok(None),
+            answer => answer.map(Some),
+        }
+    }
+
+    /// Whether this node has a seat in the cell, and so a replica; else it is a front.
+    pub fn is_seated(&self) -> bool {
+        self.inner.topology.is_seated()
+    }
+
+    /// The time by which the state is read and windows end, in milliseconds since the Unix epoch.
+    pub fn log_ms(&self) -> u64 {
+        let now_ms = self.inner.clock.now_ms();
+        if self.is_seated() { self.answer(query::Now, now_ms) } else { now_ms }
+    }
+
+    /// A random number that all nodes agree on and no client knows, once it is known here.
+    pub fn salt(&self) -> Option<u128> {
+        self.inner.topology.salt()
+    }
+
+    /// How much there is in all, where this node has a replica.
+    pub fn totals(&self) -> Option<Totals> {
+        self.is_seated().then(|| self.answer(query::Totals, self.inner.clock.now_ms()))
     }
 
     fn answer<Q: Query>(&self, query: Q, now_ms: u64) -> Q::Answer {
@@ -213,8 +276,7 @@ impl Cluster {
         self.inner.read_charges.admits(charge)
     }
 
-    /// What changes on this node from now on. The queue is bounded: a reader that lags gets one `WakeAll`. There is one
-    /// reader; the last caller is it.
+    /// What changes on this node from now on. The queue is bounded: a reader that lags gets one `WakeAll`.
     pub fn hints(&self) -> mpsc::Receiver<Hint> {
         self.inner.node.replica().hints()
     }
@@ -223,7 +285,7 @@ impl Cluster {
     /// dropped if it is longer than 80 KiB, if the peer's queue is full, or if the peer can't be reached.
     pub fn send_datagram(&self, nodes: &[u64], datagram: &Bytes) {
         let inner = &self.inner;
-        let (_, members) = inner.node.members();
+        let members = inner.topology.everybody();
         for node in nodes.iter().filter(|node| **node != inner.options.node_id) {
             if let Some(member) = members.get(node) {
                 inner.datagrams.send(*node, &member.peer, datagram.clone());
@@ -239,7 +301,7 @@ impl Cluster {
 
     /// The id of the current leader, if there is one.
     pub fn leader(&self) -> Option<u64> {
-        self.inner.node.lead().borrow().as_ref().map(|lead| lead.id)
+        self.inner.topology.lead().borrow().as_ref().map(|lead| lead.id)
     }
 
     /// Whether this node can serve now. Asks the leader: a node that was away can't know by itself how far behind it is.
@@ -248,8 +310,8 @@ impl Cluster {
     /// The names of the checks that fail.
     pub async fn caught_up(&self) -> Result<(), Vec<&'static str>> {
         self.ready()?;
-        match tokio::time::timeout(CATCH_UP_MAX, self.inner.read_index.wait()).await {
-            Ok(Ok(_)) => Ok(()),
+        match tokio::time::timeout(CATCH_UP_MAX, self.read_linearizable(())).await {
+            Ok(Ok(())) => Ok(()),
             Ok(Err(Error::NoLeader)) => Err(vec!["no_leader"]),
             Ok(Err(Error::Overloaded)) => Err(vec!["overloaded"]),
             Ok(Err(Error::ShuttingDown)) => Err(vec!["stopped"]),
@@ -263,9 +325,11 @@ impl Cluster {
     /// The names of the checks that fail.
     pub fn ready(&self) -> Result<(), Vec<&'static str>> {
         let position = self.inner.node.position();
+        let seated = self.is_seated();
         let failing: Vec<_> = [
             (self.leader().is_none(), "no_leader"),
-            (position.committed.saturating_sub(position.applied) > limits::LAG_MAX, "applying"),
+            (seated && position.committed.saturating_sub(position.applied) > limits::LAG_MAX, "applying"),
+            (!seated && !self.inner.remote_reads.is_hosted(), "no_host"),
             (position.role == Role::Stopped, "stopped"),
         ]
         .into_iter()

@@ -25,6 +25,8 @@ pub struct Options {
     pub advertise: String,
     /// The first members, id → peer address, this node among them; empty for a node that is added later.
     pub members: BTreeMap<u64, String>,
+    /// How many of the first members found the cell; the others begin as fronts. The same on all of them.
+    pub replicas: usize,
     /// Bounds on what the cluster stores; the leader's count.
     pub rules: Rules,
     /// For how long a command is tried before it fails; at most 15 s.
@@ -132,6 +134,19 @@ pub enum StartError {
          same cluster.members"
     )]
     Stranger {
+        /// This node.
+        node: u64,
+        /// The other one.
+        peer: u64,
+        /// Where that one is.
+        address: String,
+    },
+    /// One of the first members is configured to found the cell of other nodes.
+    #[error(
+        "node {peer} at {address} is configured to found the cluster with other replicas than node {node}: give all nodes \
+         the same cluster.members and cluster.replicas"
+    )]
+    OtherSeats {
         /// This node.
         node: u64,
         /// The other one.

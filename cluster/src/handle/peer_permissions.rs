@@ -1,7 +1,7 @@
 //! Who may ask this node for what.
 //!
-//! Members may ask for everything. A node that does not belong to the cluster yet lets itself be fed the log, whoever leads;
-//! the leader decided that it may come. All others are refused.
+//! Nodes of the cluster may ask for everything. One that does not belong to it yet lets itself be told who leads, whoever
+//! says so; the leader decided that it may come. All others are refused.
 //!
 //! A member that was away may not know of members that came meanwhile, the leader among them. It asks those that it knows: if
 //! one of them says that the stranger is a member, the stranger may feed it the log and ask for its vote. If all
@@ -74,20 +74,20 @@ impl Inner {
         match kind {
             kind::APPEND | kind::SNAPSHOT => self.is_joining() || self.is_vouched_for(from),
             kind::VOTE | kind::PRE_VOTE => self.is_vouched_for(from),
-            // The leader looks whether a node is there before it adds it.
-            kind::STATUS => self.is_joining(),
+            // The leader looks whether a node is there before it adds it, and then says that it leads.
+            kind::STATUS | kind::BEACON => self.is_joining(),
             _ => false,
         }
     }
 
-    /// Whether `id` is a member: by the log, and before there is one by the configuration.
+    /// Whether `id` is a node of this cluster.
     pub(super) fn knows(&self, id: u64) -> bool {
-        self.node.knows(id) || (!self.node.belongs() && self.options.members.contains_key(&id))
+        self.topology.knows(id)
     }
 
     /// Whether this node waits to be told of the cluster that it was added to.
     pub(super) fn is_joining(&self) -> bool {
-        self.options.members.is_empty() && !self.node.belongs()
+        self.options.members.is_empty() && !self.node.belongs() && self.topology.heard().is_none()
     }
 
     fn is_vouched_for(self: &Arc<Self>, id: u64) -> bool {
@@ -104,7 +104,7 @@ impl Inner {
     }
 
     async fn members_know(&self, id: u64) -> bool {
-        let (_, members) = self.node.members();
+        let members = self.topology.everybody();
         let asked = members.into_iter().filter(|(member, _)| ![id, self.options.node_id].contains(member));
         let answers = asked.map(|(member, at)| async move {
             let op = message::of(kind::MEMBER, &id);
@@ -117,7 +117,7 @@ impl Inner {
 
 /// Answers a member that asks whether another node is one.
 pub(super) fn serve_member(inner: &Inner, request: &Frame) -> Outgoing {
-    let known = message::decode::<u64>(&request.header).is_ok_and(|id| inner.node.knows(id));
+    let known = message::decode::<u64>(&request.header).is_ok_and(|id| inner.knows(id));
     message::of(kind::MEMBER, &known)
 }
 

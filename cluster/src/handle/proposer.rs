@@ -142,6 +142,7 @@ impl Proposer {
             if let Some(answers) = tried {
                 self.queue().close(&batch);
                 for (pending, answer) in batch.into_iter().zip(answers) {
+                    self.read_charges.answered(&pending.command, &answer);
                     if let Some(reply) = pending.reply {
                         // Whoever hung up has no use for the answer.
                         let _ = reply.send(Ok(answer));

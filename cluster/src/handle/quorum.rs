@@ -11,7 +11,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::limits::{PROBE_EVERY, PROBE_TIMEOUT, SILENCE_SUSPECT};
-use crate::raft::Node;
+use super::topology::Topology;
 use crate::raft::message::{self, kind};
 use crate::wire::{Lane, Links};
 
@@ -38,7 +38,7 @@ impl Quorum {
 
     /// Asks the voters for as long as the leader is silent. It begins before the leader counts as lost, so that by then
     /// the answer is known. Runs until `stop`.
-    pub(super) async fn run(self, node: Node, links: Links, stop: CancellationToken) {
+    pub(super) async fn run(self, node: u64, topology: Topology, links: Links, stop: CancellationToken) {
         let mut ticks = interval(PROBE_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -47,18 +47,18 @@ impl Quorum {
                 () = stop.cancelled() => return,
                 _ = ticks.tick() => {}
             }
-            let heard = node.is_led_within(SILENCE_SUSPECT) || self.probe(&node, &links).await;
+            let heard = topology.is_led_within(SILENCE_SUSPECT) || self.probe(node, &topology, &links).await;
             self.set(heard);
         }
     }
 
-    async fn probe(&self, node: &Node, links: &Links) -> bool {
-        let (voters, members) = node.members();
+    async fn probe(&self, node: u64, topology: &Topology, links: &Links) -> bool {
+        let (voters, members) = topology.seats();
         let majority = voters.len() / 2 + 1;
-        let mut heard = usize::from(voters.contains(&node.id()));
+        let mut heard = usize::from(voters.contains(&node));
         let mut asked: FuturesUnordered<_> = members
             .iter()
-            .filter(|(id, _)| **id != node.id() && voters.contains(id))
+            .filter(|(id, _)| **id != node && voters.contains(id))
             .map(|(id, member)| {
                 let op = message::bare(kind::STATUS);
                 links.call(*id, &member.peer, Lane::Control, op, PROBE_TIMEOUT)

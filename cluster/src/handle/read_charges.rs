@@ -5,10 +5,13 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::clock::Consensus;
 use super::limits;
+use super::topology::Topology;
 use crate::raft::Replica;
 use crate::state::State;
 use crate::state::allowance::{Balance, Charge, Tier};
+use crate::state::command::Command;
 use crate::state::id::{Key, RequestId};
+use crate::state::outcome::Answer;
 use crate::state::query::{self, Query as _};
 
 /// Reads that were admitted and not yet charged in the log.
@@ -17,22 +20,29 @@ use crate::state::query::{self, Query as _};
 /// eighth of its limit in silence gets a charge of its own, within 250 ms. Hence a client that asks one node alone is
 /// held to its limit there; one that spreads its reads over n nodes may exceed it by an eighth of the limit on each of
 /// them, and by what the others admit before such a charge is applied there.
+///
+/// A front goes by the balances in the answers that it gets, in place of a replica's.
 pub(super) struct ReadCharges {
     replica: Arc<Replica>,
+    topology: Topology,
     clock: Arc<Consensus>,
     ledger: Mutex<Ledger>,
 }
 
 impl ReadCharges {
-    pub(super) fn new(origin: u64, replica: Arc<Replica>, clock: Arc<Consensus>) -> Self {
-        Self { replica, clock, ledger: Mutex::new(Ledger::new(origin)) }
+    pub(super) fn new(origin: u64, replica: Arc<Replica>, topology: Topology, clock: Arc<Consensus>) -> Self {
+        Self { replica, topology, clock, ledger: Mutex::new(Ledger::new(origin)) }
     }
 
     /// Whether the charge would be admitted as far as this node knows. Never waits for apply: the log decides
     /// exactly, this only keeps a flood from it.
     pub(super) fn admits(&self, charge: &Charge) -> Result<Balance, Balance> {
         let now_ms = self.clock.now_ms();
-        let known = self.replica.try_read(|state| self.ledger().balance(charge, Some(state), now_ms));
+        let known = self
+            .topology
+            .is_seated()
+            .then(|| self.replica.try_read(|state| self.ledger().balance(charge, Some(state), now_ms)));
+        let known = known.flatten();
         let balance = known.unwrap_or_else(|| self.ledger().balance(charge, None, now_ms));
         if balance.remaining >= charge.count { Ok(balance) } else { Err(balance) }
     }
@@ -40,7 +50,19 @@ impl ReadCharges {
     /// Admits a read, or refuses it.
     pub(super) fn charge(&self, charge: Charge) -> Result<Balance, Balance> {
         let now_ms = self.clock.now_ms();
-        self.replica.read(|state| self.ledger().spend(charge, state, now_ms))
+        if !self.topology.is_seated() {
+            return self.ledger().spend(charge, None, now_ms);
+        }
+        self.replica.read(|state| self.ledger().spend(charge, Some(state), now_ms))
+    }
+
+    /// The log's answer to a command with a charge. A node with a replica reads it there.
+    pub(super) fn answered(&self, command: &Command, answer: &Answer) {
+        if let (Some(charge), Some(balance)) = (&command.charge, answer.balance)
+            && !self.topology.is_seated()
+        {
+            self.ledger().answered(charge, command.id.seq, balance);
+        }
     }
 
     /// Whether some client's reads should not wait for a batch to ride on.
@@ -71,6 +93,8 @@ struct Ledger {
     origin: u64,
     unsent: BTreeMap<At, Unsent>,
     sent: BTreeMap<At, Vec<Sent>>,
+    /// The windows as the last answers had them, on a node without a replica.
+    answered: BTreeMap<At, Balance>,
 }
 
 /// What one client read here.
@@ -88,19 +112,23 @@ struct Sent {
 
 impl Ledger {
     fn new(origin: u64) -> Self {
-        Self { origin, unsent: BTreeMap::new(), sent: BTreeMap::new() }
+        Self { origin, unsent: BTreeMap::new(), sent: BTreeMap::new(), answered: BTreeMap::new() }
     }
 
-    /// A client's window as far as this node knows it. Without a state, it is as if nothing was spent but what was read here
-    /// and is not sent yet.
+    /// A client's window as far as this node knows it. Without a state, it is as the last answer had it, or as if nothing was
+    /// spent but what was read here.
     fn balance(&self, charge: &Charge, state: Option<&State>, now_ms: u64) -> Balance {
         let at = (charge.client, charge.tier);
         let mut balance = match state {
             Some(state) => query::Balance(*charge).answer(state, now_ms.max(state.now_ms())),
-            None => fresh(charge, now_ms),
+            None => {
+                let answered = self.answered.get(&at).filter(|balance| balance.reset_ms > now_ms);
+                answered
+                    .map_or_else(|| fresh(charge, now_ms), |known| Balance { limit: charge.limit, ..*known })
+            }
         };
         let unsent = self.unsent.get(&at).map(|unsent| (unsent.charge.count, unsent.until_ms));
-        let is_sent = |sent: &&Sent| state.is_some_and(|state| !sent.is_over(self.origin, state));
+        let is_sent = |sent: &&Sent| state.is_none_or(|state| !sent.is_over(self.origin, state));
         let sent = self.sent.get(&at).into_iter().flatten().filter(is_sent);
         for (count, until_ms) in sent.map(|sent| (sent.count, sent.until_ms)).chain(unsent) {
             if until_ms > now_ms {
@@ -112,12 +140,12 @@ impl Ledger {
     }
 
     /// Admits a read, or refuses it.
-    fn spend(&mut self, charge: Charge, state: &State, now_ms: u64) -> Result<Balance, Balance> {
+    fn spend(&mut self, charge: Charge, state: Option<&State>, now_ms: u64) -> Result<Balance, Balance> {
         let at = (charge.client, charge.tier);
-        if let Some(sent) = self.sent.get_mut(&at) {
+        if let (Some(sent), Some(state)) = (self.sent.get_mut(&at), state) {
             sent.retain(|sent| !sent.is_over(self.origin, state));
         }
-        let mut balance = self.balance(&charge, Some(state), now_ms);
+        let mut balance = self.balance(&charge, state, now_ms);
         if balance.remaining < charge.count {
             return Err(balance);
         }
@@ -136,7 +164,23 @@ impl Ledger {
         Ok(balance)
     }
 
+    /// What the log says of a window after the command of this number.
+    fn answered(&mut self, charge: &Charge, seq: u64, balance: Balance) {
+        let at = (charge.client, charge.tier);
+        if let Some(sent) = self.sent.get_mut(&at) {
+            sent.retain(|sent| sent.seq != seq);
+        }
+        if self.answered.len() < limits::SPENDERS_MAX || self.answered.contains_key(&at) {
+            let known = self.answered.entry(at).or_insert(balance);
+            // Answers may overtake each other.
+            if balance.reset_ms > known.reset_ms || balance.remaining < known.remaining {
+                *known = balance;
+            }
+        }
+    }
+
     fn forget_closed_windows(&mut self, now_ms: u64) {
+        self.answered.retain(|_, balance| balance.reset_ms > now_ms);
         self.unsent.retain(|_, unsent| unsent.until_ms > now_ms);
         self.sent.retain(|_, sent| {
             sent.retain(|sent| sent.until_ms > now_ms);
@@ -222,7 +266,7 @@ mod tests {
         }
 
         fn read(&mut self) -> bool {
-            self.ledger.spend(charge(1), &self.state, self.now_ms).is_ok()
+            self.ledger.spend(charge(1), Some(&self.state), self.now_ms).is_ok()
         }
 
         fn send(&mut self) {

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -37,6 +37,7 @@ const ROUNDS_MAX: usize = 8;
 /// Lets readers through once this node has applied all that was committed when they came.
 pub(super) struct ReadIndex {
     node: Node,
+    lead: watch::Receiver<Option<Lead>>,
     links: Links,
     clock: Arc<Consensus>,
     quorum: Quorum,
@@ -49,13 +50,14 @@ pub(super) struct ReadIndex {
 impl ReadIndex {
     pub(super) fn new(
         node: Node,
+        lead: watch::Receiver<Option<Lead>>,
         links: Links,
         clock: Arc<Consensus>,
         quorum: Quorum,
         deadline: Duration,
     ) -> Self {
         let (waiting, filled) = (Mutex::new(Some(Vec::new())), Notify::new());
-        Self { node, links, clock, quorum, deadline, waiting, filled }
+        Self { node, lead, links, clock, quorum, deadline, waiting, filled }
     }
 
     /// Waits to be let through.
@@ -130,7 +132,7 @@ impl ReadIndex {
 
     /// The readers that wait, and what the leader says to them; `None` once all of them have been refused.
     async fn round(&self) -> Option<Round> {
-        let mut lead = self.node.lead();
+        let mut lead = self.lead.clone();
         let mut leaderless = None;
         let mut readers = Vec::new();
         loop {

@@ -72,6 +72,9 @@ impl wire::Service for Service {
             kind::STATUS => ready(message::of(kind::STATUS, &inner.info())),
             kind::CAST => ready(inner.datagrams.deliver(from, request)),
             kind::ADMIN => Box::pin(async move { admin::serve(inner, &request.header).await }),
+            kind::BEACON => ready(inner.serve_beacon(from, &request)),
+            kind::ASK => Box::pin(inner.serve_ask(request)),
+            kind::RING => Box::pin(inner.serve_ring(from, request)),
             kind => inner.node.serve(from, request).unwrap_or_else(|| {
                 inner.node.refusals().note(from, kind, Refusal::Unknown, &"no such request");
                 ready(message::bare(kind::FAILED))
@@ -83,9 +86,8 @@ impl wire::Service for Service {
         self.0.clock.own_ms()
     }
 
-    /// By this node's replica, as far as it has applied the log; nothing is known before Raft is there.
+    /// As far as this node has applied the log, or was told; nothing is known before Raft is there.
     fn disk_of(&self, peer: u64) -> Option<u128> {
-        let inner = self.0.inner.get()?.upgrade()?;
-        inner.node.replica().read(|state| state.member(peer))
+        self.0.inner.get()?.upgrade()?.topology.disk_of(peer)
     }
 }

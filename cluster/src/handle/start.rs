@@ -5,15 +5,19 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
+use super::beacon::Beacons;
 use super::clock::Consensus;
 use super::datagram::Datagrams;
 use super::founding::{BeforeRaft, Foundings};
+use super::host::Listeners;
 use super::leader_loss::LeaderLoss;
 use super::proposer::Proposer;
 use super::quorum::Quorum;
 use super::read_charges::ReadCharges;
 use super::read_index::ReadIndex;
+use super::remote_reads::RemoteReads;
 use super::sequencer::Sequencer;
+use super::topology::Topology;
 use super::{Cluster, Inner, Options, StartError, World, bootstrap, limits, peer_permissions, service};
 use crate::raft::Node;
 use crate::wire::{self, Links};
@@ -46,12 +50,17 @@ impl Cluster {
         wire.storage = disk.storage;
         let links = Links::new(wire, transport);
         let (storage, blank) = (disk.storage, disk.is_blank());
-        let before = BeforeRaft { blank, members: options.members.keys().copied().collect() };
+        let (seats, fronts) = bootstrap::first_places(&options);
+        let before = BeforeRaft {
+            blank,
+            members: options.members.keys().copied().collect(),
+            seats: seats.keys().copied().collect(),
+        };
         let service = service::Service::new(clock.clone(), before);
         links.serve(listener, service.clone());
 
         if blank && options.members.len() > 1 {
-            bootstrap::ask_others(&links, options.node_id, storage, &options.members).await?;
+            bootstrap::ask_others(&links, options.node_id, storage, &options.members, &seats).await?;
         }
         let snapshot_bytes_max = limits::snapshot_bytes_max(options.rules.storage_bytes_max);
         let node =
@@ -59,20 +68,37 @@ impl Cluster {
         let node = node?;
         let stop = CancellationToken::new();
         let sequencer = Arc::new(Sequencer::new(node.clone(), links.clone(), clock.clone(), options.rules));
-        let read_charges = Arc::new(ReadCharges::new(seed, node.replica().clone(), clock.clone()));
         let quorum = Quorum::new();
+        let seated = node.belongs() || seats.contains_key(&options.node_id);
+        let configured = seats.iter().chain(&fronts).map(|(id, at)| (*id, at.clone())).collect();
+        let topology = Topology::new(node.clone(), configured, seated);
+        let read_charges =
+            Arc::new(ReadCharges::new(seed, node.replica().clone(), topology.clone(), clock.clone()));
         let proposer = Arc::new(Proposer::new(
             seed,
             options.deadline,
             links.clone(),
-            node.lead(),
+            topology.lead(),
             quorum.clone(),
             sequencer.clone(),
             read_charges.clone(),
         ));
-        let read_index =
-            ReadIndex::new(node.clone(), links.clone(), clock.clone(), quorum.clone(), options.deadline);
-        let read_index = Arc::new(read_index);
+        let read_index = Arc::new(ReadIndex::new(
+            node.clone(),
+            topology.lead(),
+            links.clone(),
+            clock.clone(),
+            quorum.clone(),
+            options.deadline,
+        ));
+        let remote_reads = Arc::new(RemoteReads::new(
+            node.clone(),
+            links.clone(),
+            topology.clone(),
+            quorum.clone(),
+            options.deadline,
+            seed,
+        ));
         let datagrams = Datagrams::new(links.clone(), stop.clone());
         let leader_loss = LeaderLoss::new(node.clone(), links.clone(), options.timing.election_max);
         let strangers = peer_permissions::Strangers::default();
@@ -85,6 +111,10 @@ impl Cluster {
             read_charges,
             proposer,
             read_index,
+            remote_reads,
+            topology,
+            beacons: Beacons::default(),
+            listeners: Listeners::default(),
             quorum,
             datagrams,
             leader_loss,
@@ -98,16 +128,23 @@ impl Cluster {
         tokio::spawn(inner.sequencer.clone().run(inner.stop.clone()));
         tokio::spawn(inner.proposer.clone().run(inner.stop.clone()));
         tokio::spawn(inner.read_index.clone().run(inner.stop.clone()));
-        tokio::spawn(inner.quorum.clone().run(inner.node.clone(), inner.links.clone(), inner.stop.clone()));
+        tokio::spawn(inner.topology.clone().run(inner.read_index.clone(), inner.stop.clone()));
+        tokio::spawn(inner.remote_reads.clone().run(inner.stop.clone()));
+        tokio::spawn(inner.clone().send_beacons());
+        tokio::spawn(inner.quorum.clone().run(
+            inner.options.node_id,
+            inner.topology.clone(),
+            inner.links.clone(),
+            inner.stop.clone(),
+        ));
         tokio::spawn(inner.leader_loss.clone().run(inner.stop.clone()));
         tokio::spawn(inner.clone().tick());
         tokio::spawn(inner.clone().watch_founding(storage));
 
         let this = Self { inner };
         let inner = &this.inner;
-        if !inner.options.members.is_empty() && !inner.node.is_initialized().await {
-            let members = bootstrap::first_members(&inner.options.members);
-            inner.node.initialize(members).await?;
+        if seats.contains_key(&inner.options.node_id) && !inner.node.is_initialized().await {
+            inner.node.initialize(seats).await?;
         }
         let known = !inner.node.members().1.is_empty();
         inner.compare_addresses();

@@ -34,7 +34,12 @@ pub struct Replica {
 struct Inner {
     state: State,
     meta: SnapshotMeta,
-    hints: Option<mpsc::Sender<Hint>>,
+    readers: Vec<HintSender>,
+}
+
+/// Where one reader of the hints gets them from.
+struct HintSender {
+    hints: mpsc::Sender<Hint>,
     lagging: bool,
 }
 
@@ -45,8 +50,7 @@ impl Replica {
             inner: Mutex::new(Inner {
                 state: State::default(),
                 meta: SnapshotMeta::default(),
-                hints: None,
-                lagging: false,
+                readers: Vec::new(),
             }),
             applied: watch::Sender::new(0),
         }
@@ -82,11 +86,27 @@ impl Replica {
         self.applied.subscribe()
     }
 
-    /// The hints from now on. There is one reader; a second call takes over from the first.
+    /// The hints from now on, until the receiver is dropped.
     pub fn hints(&self) -> mpsc::Receiver<Hint> {
-        let (sender, receiver) = mpsc::channel(HINTS_MAX);
-        self.lock().hints = Some(sender);
+        let (hints, receiver) = mpsc::channel(HINTS_MAX);
+        self.lock().readers.push(HintSender { hints, lagging: false });
         receiver
+    }
+
+    /// Hints of another replica, for the readers of this one: how a node without a seat hears of changes.
+    pub fn pass_on(&self, hints: &[Hint]) {
+        let mut inner = self.lock();
+        let effects: Vec<_> = hints
+            .iter()
+            .filter_map(|hint| match hint {
+                Hint::Effect(effect) => Some(*effect),
+                Hint::WakeAll => None,
+            })
+            .collect();
+        if effects.len() < hints.len() {
+            inner.readers.iter_mut().for_each(|reader| reader.lagging = true);
+        }
+        inner.emit(&effects);
     }
 
     /// A frozen view, cheap to take, and what it covers.
@@ -113,7 +133,7 @@ impl Replica {
             inner.meta.membership = membership;
             inner.meta.membership_at = Some(at);
         }
-        inner.emit(effects);
+        inner.emit(&effects);
         drop(inner);
         self.applied.send_replace(at.index + 1);
         answers
@@ -125,8 +145,8 @@ impl Replica {
         let applied = meta.last.map_or(0, |last| last.index + 1);
         let replaced = std::mem::replace(&mut inner.state, state);
         inner.meta = meta;
-        inner.lagging = true;
-        inner.emit(Vec::new());
+        inner.readers.iter_mut().for_each(|reader| reader.lagging = true);
+        inner.emit(&[]);
         drop(inner);
         self.applied.send_replace(applied);
         replaced
@@ -140,15 +160,17 @@ impl Default for Replica {
 }
 
 impl Inner {
-    /// Hands effects to the reader; what does not fit is made up for by one `WakeAll` as soon as that fits.
-    fn emit(&mut self, effects: Vec<Effect>) {
-        let Some(hints) = &self.hints else { return };
-        if self.lagging && hints.try_send(Hint::WakeAll).is_ok() {
-            self.lagging = false;
-        }
-        for effect in effects {
-            if !self.lagging && hints.try_send(Hint::Effect(effect)).is_err() {
-                self.lagging = true;
+    /// Hands effects to the readers; what does not fit is made up for by one `WakeAll` as soon as that fits.
+    fn emit(&mut self, effects: &[Effect]) {
+        self.readers.retain(|reader| !reader.hints.is_closed());
+        for reader in &mut self.readers {
+            if reader.lagging && reader.hints.try_send(Hint::WakeAll).is_ok() {
+                reader.lagging = false;
+            }
+            for effect in effects {
+                if !reader.lagging && reader.hints.try_send(Hint::Effect(*effect)).is_err() {
+                    reader.lagging = true;
+                }
             }
         }
     }

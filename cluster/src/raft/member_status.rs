@@ -50,6 +50,8 @@ pub enum Role {
     Follower,
     /// It follows without a vote.
     Learner,
+    /// It sits in no cell.
+    Front,
     /// It stands for election.
     Candidate,
     /// Its Raft stopped.

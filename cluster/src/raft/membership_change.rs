@@ -56,6 +56,13 @@ impl Node {
         self.is_latest_member(self.id)
     }
 
+    /// Whether this node is a voter, by the last change of members in its log.
+    pub fn votes(&self) -> bool {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        metrics.membership_config.voter_ids().any(|voter| voter == self.id)
+    }
+
     fn is_latest_member(&self, id: u64) -> bool {
         let metrics = self.raft.metrics();
         metrics.borrow_watched().membership_config.get_node(&id).is_some()

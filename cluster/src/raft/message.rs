@@ -29,6 +29,12 @@ pub(crate) mod kind {
     pub(crate) const LEADER_LOST: u8 = 14;
     /// A leader that hears no majority says so.
     pub(crate) const UNHEARD: u8 = 15;
+    /// The leader tells a front that it leads, and who is where.
+    pub(crate) const BEACON: u8 = 16;
+    /// Questions about the state.
+    pub(crate) const ASK: u8 = 17;
+    /// What changed since the last such request.
+    pub(crate) const RING: u8 = 18;
     pub(crate) const FAILED: u8 = 255;
 
     /// Whether such a request is about a cell, and served by its members only.

@@ -30,7 +30,7 @@ struct Account {
 }
 
 /// What is on an account, or comes to it: sums.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Holding {
     /// Bytes, as they are weighed; a chunk with its whole body, though others hold the same one.
     pub bytes: u64,

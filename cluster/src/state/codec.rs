@@ -19,16 +19,16 @@ use super::limits::{
     MESSAGE_BYTES_MAX, NAME_BYTES_MAX, PAYLOAD_BYTES_MAX, SLOT_PART_BYTES_MAX,
 };
 use super::outcome::{Answer, Outcome};
-use super::{handoff, mailbox, negotiation, room, socket, ticket, transfer};
+use super::{handoff, mailbox, negotiation, placement, room, socket, ticket, transfer};
 
 /// The versions read. A version is not only a layout: what apply decides belongs to it, too, and a proposal carries its
 /// version to apply.
-pub const READ: RangeInclusive<u8> = 4..=4;
+pub const READ: RangeInclusive<u8> = 5..=5;
 /// The newest version written. A leader writes it once all members have read it for ten minutes, so that while a cluster is
 /// upgraded node by node, or taken back, every node can read what any other writes.
-pub const WRITTEN: u8 = 4;
+pub const WRITTEN: u8 = 5;
 /// The version of answers, and of commands on their way to the leader: nothing is decided by it, and every build reads it.
-pub const EXCHANGED: u8 = 4;
+pub const EXCHANGED: u8 = 5;
 
 pub(super) const CONFIG: Configuration<LittleEndian, Varint, Limit<HEADER_BYTES_MAX>> =
     bincode::config::standard().with_limit::<HEADER_BYTES_MAX>();
@@ -235,7 +235,8 @@ macro_rules! body_of {
             | Op::NodeIdentity(_)
             | Op::Incarnation(_)
             | Op::Socket(_)
-            | Op::Claim(_) => None,
+            | Op::Claim(_)
+            | Op::Placement(_) => None,
         }
     };
 }
@@ -286,7 +287,9 @@ impl Op {
             | Self::Room(_)
             | Self::Claim(_)
             | Self::Ticket(_)
-            | Self::Handoff(_) => [None, None],
+            | Self::Handoff(_)
+            | Self::Placement(placement::Op::Found { .. } | placement::Op::Withdraw { .. }) => [None, None],
+            Self::Placement(placement::Op::Place { peer, .. }) => [Some(peer), None],
         }
     }
 }

@@ -8,7 +8,7 @@ use super::leader_rules::{Owner, Rules};
 use super::limits::{COMMANDS_PER_PROPOSAL_MAX, FLOORS_PER_PROPOSAL_MAX};
 use super::{
     allowance, device, disk_binding, handoff, incarnation, invite_code, mailbox, mailbox_claim, negotiation,
-    room, socket, ticket, transfer,
+    placement, room, socket, ticket, transfer,
 };
 
 /// A command about one key.
@@ -66,6 +66,8 @@ pub enum Op {
     Pay,
     /// About the slots of the cell.
     Handoff(handoff::Op),
+    /// About the nodes that sit in no cell.
+    Placement(placement::Op),
 }
 
 /// A stamped batch of commands: what one log entry carries.
@@ -103,7 +105,12 @@ impl Op {
     /// The key it is about; none if it is about the cluster, a node, or nothing but its charge.
     pub fn key(&self) -> Option<&Key> {
         match self {
-            Self::Spend | Self::Pay | Self::NodeIdentity(_) | Self::Incarnation(_) | Self::Handoff(_) => None,
+            Self::Spend
+            | Self::Pay
+            | Self::NodeIdentity(_)
+            | Self::Incarnation(_)
+            | Self::Handoff(_)
+            | Self::Placement(_) => None,
             Self::Transfer(op) => Some(&op.key),
             Self::Negotiation(op) => Some(&op.key),
             Self::Mailbox(op) => Some(&op.key),
@@ -127,7 +134,7 @@ impl Op {
     pub(super) fn allowed_when_full(&self) -> bool {
         match self {
             // What comes from another cell was stored there.
-            Self::Spend | Self::Pay | Self::Handoff(_) => true,
+            Self::Spend | Self::Pay | Self::Handoff(_) | Self::Placement(_) => true,
             Self::Transfer(op) => match op.action {
                 transfer::Action::Open { .. } | transfer::Action::Put { .. } => false,
                 transfer::Action::Take

@@ -57,6 +57,8 @@ pub const GRANT_BYTES_MAX: usize = 4096;
 pub const SLOT_PART_BYTES_MAX: usize = 512 << 10;
 /// Parts of one slot: as many as 4 GiB take.
 pub const SLOT_PARTS_MAX: u32 = 8192;
+/// Nodes of the cluster that sit in no cell: with the largest cell there are 64 nodes.
+pub const FRONTS_MAX: usize = 59;
 /// Commands in one proposal.
 pub const COMMANDS_PER_PROPOSAL_MAX: usize = 8192;
 /// Origins whose floors one proposal raises.

@@ -33,6 +33,7 @@ pub mod mailbox;
 pub mod mailbox_claim;
 pub mod negotiation;
 pub mod outcome;
+pub mod placement;
 pub mod query;
 pub mod retry_dedup;
 pub mod room;
@@ -83,6 +84,7 @@ pub struct State {
     register: Table<invite_code::Registration>,
     devices: device::Devices,
     node_identities: disk_binding::NodeIdentities,
+    placement: placement::Placement,
     sockets: Table<socket::Session>,
     rooms: room::Rooms,
     claims: Table<mailbox_claim::Claim>,
@@ -228,6 +230,7 @@ impl State {
             Op::Rendezvous(op) => self.register.carry_out(op, ctx).map(Into::into),
             Op::Device(op) => self.devices.carry_out(op, ctx).map(Into::into),
             Op::NodeIdentity(op) => self.node_identities.carry_out(&op).map(Into::into),
+            Op::Placement(op) => self.placement.carry_out(op).map(Into::into),
             Op::Incarnation(op) => incarnation::carry_out(&op, ctx).map(Into::into),
             Op::Socket(op) => self.sockets.carry_out(op, ctx).map(Into::into),
             Op::Room(op) => self.rooms.carry_out(op, &self.sockets, ctx).map(Into::into),

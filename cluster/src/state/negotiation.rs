@@ -69,7 +69,7 @@ pub enum Refusal {
 }
 
 /// What a pin resolves to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Resolved {
     /// A live negotiation's session id.
     Live(u128),
@@ -80,7 +80,7 @@ pub enum Resolved {
 }
 
 /// What a reader sees of one side of a negotiation.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Envelope {
     /// It is there.
     Present(Body),

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::slot::CellId;
 use super::{
     allowance, device, disk_binding, handoff, incarnation, invite_code, mailbox, mailbox_claim, negotiation,
-    room, socket, ticket, transfer,
+    placement, room, socket, ticket, transfer,
 };
 
 /// What a command came to, and what is left of its client's allowance.
@@ -48,6 +48,8 @@ pub enum Outcome {
     Ticket(ticket::Outcome),
     /// About the slots of the cell.
     Handoff(handoff::Outcome),
+    /// About the nodes that sit in no cell.
+    Placement(placement::Outcome),
 }
 
 /// Why nothing happened. A refused command changed nothing, except that its charge may have been spent.
@@ -97,6 +99,8 @@ pub enum Refusal {
     },
     /// The slot is on its way here.
     Unready,
+    /// About the nodes that sit in no cell.
+    Placement(placement::Refusal),
 }
 
 /// Whose bound was met.
@@ -144,5 +148,6 @@ families!(
     room => Room,
     mailbox_claim => Claim,
     ticket => Ticket,
-    handoff => Handoff
+    handoff => Handoff,
+    placement => Placement
 );

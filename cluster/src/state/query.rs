@@ -1,9 +1,15 @@
 //! What can be asked of the state: one struct a question, each with its own answer.
 //!
-//! Nothing above this crate looks at the state itself. A query is data, so that it can be answered wherever the state is.
-//! Two in a tuple are one query: both are answered in the same look.
+//! Nothing above this crate looks at the state itself. A query is data, so that it can be answered wherever the state is: by
+//! this node's replica, or, as [`Question`]s and [`Reply`]s, by another node's. Two in a tuple are one query: both are
+//! answered in the same look.
+
+mod bodies;
+pub(crate) mod codec;
 
 use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
 
 use super::body::Body;
 use super::id::{Digest, Key};
@@ -18,13 +24,21 @@ mod sealed {
 }
 
 /// A question about the state, answered in one look. It can't be implemented outside of this crate.
-pub trait Query: sealed::Sealed {
+pub trait Query: sealed::Sealed + Copy + Send + Sync + 'static {
     /// What it is answered by.
-    type Answer;
+    type Answer: Send;
 
     /// Answers it. `now_ms` is the reader's clock, at least [`State::now_ms`]; what expired by then is not seen,
     /// whether it was freed or not.
     fn answer(self, state: &State, now_ms: u64) -> Self::Answer;
+
+    /// Adds what has to be asked of a node that has the state.
+    #[doc(hidden)]
+    fn ask(&self, questions: &mut Vec<Question>);
+
+    /// Takes the replies to what [`ask`](Self::ask) added; `None` if they are others.
+    #[doc(hidden)]
+    fn hear(&self, replies: &mut dyn Iterator<Item = Reply>) -> Option<Self::Answer>;
 }
 
 /// The list of queries: the struct of each, what it is answered by, and how.
@@ -32,7 +46,7 @@ macro_rules! queries {
     ($($(#[$doc:meta])* $query:ident $(($($part:ident: $of:ty),*))? -> $answer:ty,
        |$state:pat_param, $now_ms:pat_param| $look:expr;)*) => {$(
         $(#[$doc])*
-        #[derive(Debug, Clone, Copy)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
         pub struct $query $(($(pub $of),*))?;
 
         impl sealed::Sealed for $query {}
@@ -44,8 +58,52 @@ macro_rules! queries {
                 let Self $(($($part),*))? = self;
                 $look
             }
+
+            fn ask(&self, questions: &mut Vec<Question>) {
+                questions.push(Question::$query(*self));
+            }
+
+            fn hear(&self, replies: &mut dyn Iterator<Item = Reply>) -> Option<Self::Answer> {
+                if let Reply::$query(answer) = replies.next()? { Some(answer) } else { None }
+            }
         }
-    )*};
+    )*
+
+        /// A query on its way to a node that has the state. New ones are added at the end: the order is the wire format.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+        pub enum Question {
+            $(#[doc = concat!("See [`", stringify!($query), "`].")] $query($query),)*
+        }
+
+        /// What a [`Question`] is answered by.
+        #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+        pub enum Reply {
+            $(#[doc = concat!("See [`", stringify!($query), "`].")] $query($answer),)*
+        }
+
+        impl Question {
+            /// Answers it; see [`Query::answer`].
+            pub(crate) fn answer(self, state: &State, now_ms: u64) -> Reply {
+                match self {
+                    $(Self::$query(query) => Reply::$query(query.answer(state, now_ms)),)*
+                }
+            }
+        }
+
+        impl bodies::Bodies for Reply {
+            fn each<'a>(&'a self, visit: &mut dyn FnMut(&'a Body)) {
+                match self {
+                    $(Self::$query(answer) => bodies::Bodies::each(answer, visit),)*
+                }
+            }
+
+            fn each_mut(&mut self, fill: bodies::Fill<'_>) -> Result<(), super::codec::Error> {
+                match self {
+                    $(Self::$query(answer) => bodies::Bodies::each_mut(answer, fill),)*
+                }
+            }
+        }
+    };
 }
 
 impl sealed::Sealed for () {}
@@ -55,6 +113,12 @@ impl Query for () {
     type Answer = ();
 
     fn answer(self, _: &State, _: u64) {}
+
+    fn ask(&self, _: &mut Vec<Question>) {}
+
+    fn hear(&self, _: &mut dyn Iterator<Item = Reply>) -> Option<()> {
+        Some(())
+    }
 }
 
 impl<A: Query, B: Query> sealed::Sealed for (A, B) {}
@@ -65,6 +129,15 @@ impl<A: Query, B: Query> Query for (A, B) {
 
     fn answer(self, state: &State, now_ms: u64) -> Self::Answer {
         (self.0.answer(state, now_ms), self.1.answer(state, now_ms))
+    }
+
+    fn ask(&self, questions: &mut Vec<Question>) {
+        self.0.ask(questions);
+        self.1.ask(questions);
+    }
+
+    fn hear(&self, replies: &mut dyn Iterator<Item = Reply>) -> Option<Self::Answer> {
+        Some((self.0.hear(replies)?, self.1.hear(replies)?))
     }
 }
 
@@ -83,10 +156,24 @@ impl<Q: Query> Query for UnlessRemembered<Q> {
             None => Ok(self.1.answer(state, now_ms)),
         }
     }
+
+    fn ask(&self, questions: &mut Vec<Question>) {
+        self.0.iter().for_each(|key| Remembered(*key).ask(questions));
+        self.1.ask(questions);
+    }
+
+    fn hear(&self, replies: &mut dyn Iterator<Item = Reply>) -> Option<Self::Answer> {
+        let remembered = match self.0 {
+            Some(key) => Remembered(key).hear(replies)?,
+            None => None,
+        };
+        let answer = self.1.hear(replies)?;
+        Some(remembered.map_or(Ok(answer), Err))
+    }
 }
 
 /// Where in a queue or a history to begin, and how much to take.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Page {
     /// The number that is the last one known.
     pub after: u64,
@@ -205,10 +292,6 @@ queries! {
 
     /// The remembered answer under an idempotency key, marked as a repeated one.
     Remembered(key: Key) -> Option<Answer>, |state, now_ms| state.idempotency_keys.answer(&key, now_ms);
-
-    /// A random number that all nodes agree on and no client knows: the disk of the lowest node id that was ever bound to
-    /// one. It stays the same unless a node with a lower id joins.
-    Salt -> Option<u128>, |state, _| state.node_identities.first();
 
     /// How much there is in all.
     Totals -> super::Totals, |state, _| super::Totals {

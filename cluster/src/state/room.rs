@@ -112,7 +112,7 @@ pub enum Refusal {
 }
 
 /// A room as a reader sees it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct View {
     /// Names the numbering.
     pub epoch: u64,

@@ -37,9 +37,9 @@ use super::{
 use record_stream::{Reader, Writer};
 
 /// The versions read.
-pub const READ: RangeInclusive<u8> = 3..=3;
+pub const READ: RangeInclusive<u8> = 4..=4;
 /// The version written.
-pub const WRITTEN: u8 = 3;
+pub const WRITTEN: u8 = 4;
 
 const MAGIC: [u8; 7] = *b"conclav";
 
@@ -107,6 +107,9 @@ enum Record {
     Slot(Slot, Held),
     /// Bytes of a slot that is on its way here.
     Part(Slot, u32, Body),
+    /// How often the placement was changed.
+    Placement(u64),
+    Front(u64, String),
 }
 
 impl State {
@@ -190,6 +193,9 @@ impl State {
         writer.all(answers.map(|(id, answer)| Record::Outcome(id, Answer::clone(answer))))?;
         let members = self.node_identities.iter();
         writer.all(members.map(|(node, storage)| Record::Member(*node, *storage)))?;
+        let epoch = self.placement.epoch();
+        writer.all((epoch > 0).then_some(Record::Placement(epoch)).into_iter())?;
+        writer.all(self.placement.iter().map(|(node, peer)| Record::Front(*node, peer.clone())))?;
         let incarnations = self.ctx.incarnations.iter();
         writer.all(incarnations.map(|(incarnation, lease)| Record::Incarnation(*incarnation, *lease)))?;
         writer.all(self.slots.iter().map(|(slot, held)| Record::Slot(*slot, *held)))?;
@@ -309,6 +315,8 @@ impl State {
             Record::Ticket(key, it) => ("ticket", self.tickets.restore(key, it, ctx)),
             Record::Slot(slot, held) => ("slot", self.slots.restore(slot, held)),
             Record::Part(slot, part, bytes) => ("part", self.slots.restore_part(slot, part, bytes)),
+            Record::Placement(epoch) => ("placement", self.placement.restore(epoch)),
+            Record::Front(node, peer) => ("front", self.placement.restore_front(node, peer)),
         };
         if sound { Ok(()) } else { Err(Error::Corrupt(what)) }
     }
@@ -354,6 +362,8 @@ impl Record {
             | Self::Claim(..)
             | Self::Account(..)
             | Self::Slot(..)
+            | Self::Placement(..)
+            | Self::Front(..)
             | Self::End { .. } => Ok(()),
         }
     }

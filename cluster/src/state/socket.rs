@@ -116,7 +116,7 @@ pub enum Refusal {
 }
 
 /// A socket session as a reader sees it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct View {
     /// Who opened it.
     pub subject: Option<Key>,

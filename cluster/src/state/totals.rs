@@ -1,5 +1,9 @@
 //! What the state says of itself as a whole.
 
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
 use super::State;
 use super::id::RequestId;
 #[cfg(doc)]
@@ -32,10 +36,35 @@ impl State {
     pub(crate) fn member(&self, node: u64) -> Option<u128> {
         self.node_identities.get(node)
     }
+
+    /// The disk of the lowest node id that is bound to one.
+    pub(crate) fn first_disk(&self) -> Option<u128> {
+        self.node_identities.first()
+    }
+
+    /// The nodes that are bound to disks, and these.
+    pub(crate) fn disks(&self) -> BTreeMap<u64, u128> {
+        self.node_identities.iter().map(|(node, disk)| (*node, *disk)).collect()
+    }
+
+    /// The nodes that sit in no cell, and the addresses that their peers use.
+    pub(crate) fn fronts(&self) -> BTreeMap<u64, String> {
+        self.placement.iter().map(|(node, peer)| (*node, peer.clone())).collect()
+    }
+
+    /// Whether a node sits in no cell.
+    pub(crate) fn is_front(&self, node: u64) -> bool {
+        self.placement.has(node)
+    }
+
+    /// Whether fronts were ever placed.
+    pub(crate) fn is_placed(&self) -> bool {
+        self.placement.epoch() > 0
+    }
 }
 
 /// How much there is in all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Totals {
     /// How much of each.
     pub counts: Counts,
@@ -51,7 +80,7 @@ pub struct Totals {
 macro_rules! counts {
     (|$state:ident| $($field:ident $name:literal $help:literal = $count:expr;)*) => {
         /// How much there is of each kind of thing in the state, what is over but not freed yet included.
-        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
         pub struct Counts {
             $(#[doc = $help] pub $field: usize,)*
         }

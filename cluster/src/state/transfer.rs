@@ -109,7 +109,7 @@ pub enum Refusal {
 }
 
 /// What a reader sees of a transfer.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct View {
     /// Of how many chunks it consists.
     pub total: u16,

@@ -3,8 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, MessageResult};
+use actix::{
+    Actor, ActorContext, ActorFutureExt as _, AsyncContext, Context, Handler, Message, MessageResult,
+    WrapFuture as _,
+};
 use conclave_cluster::Cluster;
+use futures_util::future::LocalBoxFuture;
 use tokio::sync::watch;
 
 use super::StateKey;
@@ -22,8 +26,10 @@ pub(super) trait Kind: Sized + Unpin + 'static {
     /// Starts at a key.
     fn begin(target: StateKey, cluster: Cluster) -> Self;
 
-    /// The key changed, or may have. Watchers are notified after this.
-    fn woken(&mut self) {}
+    /// The key changed, or may have. Watchers are notified after what is returned, and nothing else is handled before that.
+    fn woken(&mut self) -> Option<LocalBoxFuture<'static, ()>> {
+        None
+    }
 }
 
 /// Subscribes to changes of the key.
@@ -80,8 +86,14 @@ impl<K: Kind> Handler<Subscribe> for KeyActor<K> {
 impl<K: Kind> Handler<Wake> for KeyActor<K> {
     type Result = ();
 
-    fn handle(&mut self, _: Wake, _: &mut Self::Context) {
-        self.kind.woken();
-        self.changes.send_replace(());
+    fn handle(&mut self, _: Wake, ctx: &mut Self::Context) {
+        match self.kind.woken() {
+            None => {
+                self.changes.send_replace(());
+            }
+            Some(work) => ctx.wait(work.into_actor(self).map(|(), actor, _| {
+                actor.changes.send_replace(());
+            })),
+        }
     }
 }

@@ -5,14 +5,17 @@ mod event;
 mod member_handle;
 
 use std::collections::{BTreeSet, HashMap};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{Handler, Message, MessageResult};
-use conclave_cluster::Cluster;
+use actix::{AtomicResponse, Handler, Message, WrapFuture as _};
 use conclave_cluster::state::id::Key;
 use conclave_cluster::state::query::{self, Page};
 use conclave_cluster::state::room;
+use conclave_cluster::{Cluster, Error};
+use futures_util::future::LocalBoxFuture;
+use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::StateKey;
@@ -52,7 +55,7 @@ pub trait Listener: Send + 'static {
 
 /// Begin to tell this member what happens. True if messages are among it from now on; see [`Presence::attach`].
 #[derive(Message)]
-#[rtype(result = "bool")]
+#[rtype(result = "Result<bool, Error>")]
 struct Attach {
     member: Key,
     connection: u64,
@@ -62,7 +65,7 @@ struct Attach {
 
 /// Tell this member messages, too, if it lacks few enough.
 #[derive(Message)]
-#[rtype(result = "bool")]
+#[rtype(result = "Result<bool, Error>")]
 struct Meet {
     member: Key,
     connection: u64,
@@ -77,20 +80,25 @@ struct Part {
     connection: u64,
 }
 
-/// The actor of a room.
-pub(super) type RoomActor = KeyActor<Room>;
+/// The actor of a room. It handles one message after the other, reads of the state included.
+pub(super) type RoomActor = KeyActor<Turns>;
+
+/// The room, for whoever's turn it is.
+pub(super) struct Turns(Rc<Mutex<Room>>);
 
 /// Reads a room's history once for all of its members on this node, and tells them.
-pub(super) struct Room {
+struct Room {
     key: Key,
     cluster: Cluster,
+    /// Whether it is known where the room stood when this actor began.
+    begun: bool,
     epoch: u64,
     /// The last offset that was told.
     told: u64,
     members_version: u64,
     members: BTreeSet<Key>,
     local: HashMap<Key, Local>,
-    nodes: Option<(Vec<u64>, Instant)>,
+    nodes: Option<(Arc<[u64]>, Instant)>,
 }
 
 struct Local {
@@ -102,14 +110,48 @@ struct Local {
 }
 
 impl Room {
-    /// Tells the members here everything that is new.
-    fn catch_up(&mut self) {
+    fn new(key: Key, cluster: Cluster) -> Self {
+        Self {
+            key,
+            cluster,
+            begun: false,
+            epoch: 0,
+            told: 0,
+            members_version: 0,
+            members: BTreeSet::new(),
+            local: HashMap::new(),
+            nodes: None,
+        }
+    }
+
+    /// Nobody is told what was there before this actor.
+    async fn begin(&mut self) -> Result<(), Error> {
+        if self.begun {
+            return Ok(());
+        }
+        let (view, members) =
+            self.cluster.read_stale((query::Room(self.key), query::RoomMembers(self.key))).await?;
+        self.members = members.into_iter().collect();
+        (self.epoch, self.told, self.members_version) =
+            view.map_or((0, 0, 0), |view| (view.epoch, view.last, view.members_version));
+        self.begun = true;
+        Ok(())
+    }
+
+    /// Tells the members here everything that is new. If the state cannot be read, they are told when it can be: the actor is
+    /// woken then.
+    async fn catch_up(&mut self) -> Result<(), Error> {
+        self.begin().await?;
         loop {
             let (key, epoch, version) = (self.key, self.epoch, self.members_version);
             let page = Page { after: self.told, count_max: BATCH_MESSAGES_MAX, bytes_max: BATCH_BYTES_MAX };
             let members = query::RoomMembersSince(key, epoch, version);
-            let (seen, members) = self.cluster.read_stale((query::RoomSince(key, epoch, page), members));
-            let Some((view, messages)) = seen else { return self.lose_all() };
+            let (seen, members) =
+                self.cluster.read_stale((query::RoomSince(key, epoch, page), members)).await?;
+            let Some((view, messages)) = seen else {
+                self.lose_all();
+                return Ok(());
+            };
             if view.epoch != self.epoch {
                 // Nobody here was in a room of that name before it was forgotten; who thinks so has to come anew.
                 self.lose_all();
@@ -124,7 +166,7 @@ impl Room {
                 self.tell_members(members.into_iter().collect());
             }
             if !more {
-                return;
+                return Ok(());
             }
         }
     }
@@ -193,36 +235,39 @@ impl Room {
     }
 
     /// Begins to tell a member.
-    fn attach(&mut self, Attach { member, connection, after, listener }: Attach) -> bool {
-        self.catch_up();
+    async fn attach(
+        &mut self,
+        Attach { member, connection, after, listener }: Attach,
+    ) -> Result<bool, Error> {
+        self.catch_up().await?;
         // A connection that was slow to come may have lost its session to another one of this node, which is told already.
-        let at = self.cluster.read_stale(query::RoomMember(self.key, member));
+        let at = self.cluster.read_stale(query::RoomMember(self.key, member)).await?;
         if at.is_some_and(|at| at.connection != connection) {
-            return true;
+            return Ok(true);
         }
         listener.begin(&self.members);
         self.local.insert(member, Local { connection, live: false, after, listener });
-        self.meet(Meet { member, connection, after })
+        self.meet(Meet { member, connection, after }).await
     }
 
     /// Tells a member what it lacks below the position of all others, if that is little.
-    fn meet(&mut self, Meet { member, connection, after }: Meet) -> bool {
-        self.catch_up();
+    async fn meet(&mut self, Meet { member, connection, after }: Meet) -> Result<bool, Error> {
+        self.catch_up().await?;
         let told = self.told;
         let Some(local) = self.local.get_mut(&member).filter(|local| local.connection == connection) else {
-            return true;
+            return Ok(true);
         };
         if after < told {
             let page = Page { after, count_max: GAP_MESSAGES_MAX, bytes_max: GAP_BYTES_MAX };
-            let gap = self.cluster.read_stale(query::RoomMessages(self.key, page));
+            let gap = self.cluster.read_stale(query::RoomMessages(self.key, page)).await?;
             if gap.first().is_none_or(|first| first.offset != after + 1) {
                 // It went out of the history just now.
                 local.listener.lose();
                 self.local.remove(&member);
-                return true;
+                return Ok(true);
             }
             if gap.last().is_some_and(|last| last.offset < told) {
-                return false;
+                return Ok(false);
             }
             for message in gap.into_iter().filter(|message| message.offset <= told) {
                 if message.member == member {
@@ -233,7 +278,7 @@ impl Room {
             }
         }
         (local.live, local.after) = (true, after.max(told));
-        true
+        Ok(true)
     }
 
     /// Stops telling a member, unless it is here on another connection by now.
@@ -244,70 +289,83 @@ impl Room {
     }
 
     /// Tells the members here, and the other nodes.
-    fn cast(&mut self, Datagram { member, data, onward }: Datagram) {
+    async fn cast(&mut self, Datagram { member, data, onward }: Datagram) {
         if let Some(onward) = onward {
-            let cluster = self.cluster.clone();
-            cluster.send_datagram(self.nodes(), &onward);
+            let nodes = self.nodes().await;
+            self.cluster.send_datagram(&nodes, &onward);
         }
-        let at_ms = self.cluster.read_stale(query::Now);
+        let at_ms = self.cluster.log_ms();
         self.tell(&Broadcast::new(self.epoch, Event::Volatile { member, data, at_ms }), None);
     }
 
-    /// The other nodes that have members.
-    fn nodes(&mut self) -> &[u64] {
-        let fresh = self.nodes.as_ref().is_some_and(|(_, at)| at.elapsed() < NODES_FRESH);
-        if !fresh {
-            self.nodes = Some((self.cluster.read_stale(query::RoomNodes(self.key)), Instant::now()));
+    /// The other nodes that have members. None while that cannot be read: what is cast may be lost.
+    async fn nodes(&mut self) -> Arc<[u64]> {
+        if let Some((nodes, at)) = &self.nodes
+            && at.elapsed() < NODES_FRESH
+        {
+            return nodes.clone();
         }
-        self.nodes.as_ref().map_or(&[], |(nodes, _)| nodes)
+        let nodes: Arc<[u64]> =
+            self.cluster.read_stale(query::RoomNodes(self.key)).await.unwrap_or_default().into();
+        self.nodes = Some((nodes.clone(), Instant::now()));
+        nodes
     }
 }
 
-impl Kind for Room {
+impl Kind for Turns {
     const QUEUE_MAX: Option<usize> = Some(QUEUE_MAX);
 
     fn begin(target: StateKey, cluster: Cluster) -> Self {
-        let key = target.key;
-        let (view, members) = cluster.read_stale((query::Room(key), query::RoomMembers(key)));
-        let members = members.into_iter().collect();
-        let (epoch, told, members_version) =
-            view.map_or((0, 0, 0), |view| (view.epoch, view.last, view.members_version));
-        Self { key, cluster, epoch, told, members_version, members, local: HashMap::new(), nodes: None }
+        Self(Rc::new(Mutex::new(Room::new(target.key, cluster))))
     }
 
-    fn woken(&mut self) {
-        self.catch_up();
+    fn woken(&mut self) -> Option<LocalBoxFuture<'static, ()>> {
+        let room = self.0.clone();
+        Some(Box::pin(async move {
+            if let Err(error) = room.lock().await.catch_up().await {
+                tracing::debug!(%error, "a room's members are told later what is new");
+            }
+        }))
+    }
+}
+
+impl RoomActor {
+    /// Has something done before the next message is handled.
+    fn turn<R: 'static>(&self, work: impl AsyncFnOnce(&mut Room) -> R + 'static) -> AtomicResponse<Self, R> {
+        let room = self.kind.0.clone();
+        let work = async move { work(&mut *room.lock().await).await };
+        AtomicResponse::new(Box::pin(work.into_actor(self)))
     }
 }
 
 impl Handler<Attach> for RoomActor {
-    type Result = MessageResult<Attach>;
+    type Result = AtomicResponse<Self, Result<bool, Error>>;
 
     fn handle(&mut self, attach: Attach, _: &mut Self::Context) -> Self::Result {
-        MessageResult(self.kind.attach(attach))
+        self.turn(async |room| room.attach(attach).await)
     }
 }
 
 impl Handler<Meet> for RoomActor {
-    type Result = MessageResult<Meet>;
+    type Result = AtomicResponse<Self, Result<bool, Error>>;
 
     fn handle(&mut self, meet: Meet, _: &mut Self::Context) -> Self::Result {
-        MessageResult(self.kind.meet(meet))
+        self.turn(async |room| room.meet(meet).await)
     }
 }
 
 impl Handler<Part> for RoomActor {
-    type Result = ();
+    type Result = AtomicResponse<Self, ()>;
 
-    fn handle(&mut self, part: Part, _: &mut Self::Context) {
-        self.kind.part(&part);
+    fn handle(&mut self, part: Part, _: &mut Self::Context) -> Self::Result {
+        self.turn(async move |room| room.part(&part))
     }
 }
 
 impl Handler<Datagram> for RoomActor {
-    type Result = ();
+    type Result = AtomicResponse<Self, ()>;
 
-    fn handle(&mut self, datagram: Datagram, _: &mut Self::Context) {
-        self.kind.cast(datagram);
+    fn handle(&mut self, datagram: Datagram, _: &mut Self::Context) -> Self::Result {
+        self.turn(async |room| room.cast(datagram).await)
     }
 }

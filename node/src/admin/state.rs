@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use conclave_cluster::Cluster;
-use conclave_cluster::state::{Totals, query};
 
 use crate::telemetry::metrics::{About, Metrics, Reading};
 use crate::transport::ws::Sockets;
@@ -92,12 +91,10 @@ impl AdminState {
 
     pub(super) fn metrics(&self) -> String {
         let glance = self.cluster().map(|cluster| {
-            let Totals { counts, stored_bytes, .. } = cluster.read_stale(query::Totals);
             let leader = cluster.leader();
             cluster.record_metrics();
             Reading {
-                counts,
-                stored_bytes,
+                totals: cluster.totals(),
                 has_leader: leader.is_some(),
                 leads: leader == Some(cluster.node_id()),
                 ready: self.failing().is_empty(),

@@ -86,6 +86,8 @@ fn peers(cluster: &Cluster, id: u64, unless: &mut dyn FnMut(bool, &str, &str)) {
     let named = members.is_empty() || members.contains_key(&id);
     unless(named, "cluster.members", &format!("node {id}, this one (node.id), is not among them"));
 
+    let why = "1, 3 or 5: an even number survives no more losses than one less does";
+    unless(!cluster.replicas.is_multiple_of(2), "cluster.replicas", why);
     let (name, tls) = (&cluster.name, &cluster.tls);
     unless((1..=64).contains(&name.len()), "cluster.name", "1 to 64 characters");
     let files =

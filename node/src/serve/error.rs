@@ -85,7 +85,9 @@ impl Error {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Homeless => Exit::Usage,
-            Self::Start(StartError::Reused(_) | StartError::Stranger { .. })
+            Self::Start(
+                StartError::Reused(_) | StartError::Stranger { .. } | StartError::OtherSeats { .. },
+            )
             | Self::Disk(files::Error::Foreign { .. } | files::Error::Format { .. }) => Exit::Refused,
             Self::Tls(_) | Self::Secret(_) | Self::PublicTls(_) | Self::Access(_) => Exit::Usage,
             Self::Start(StartError::Listen { .. } | StartError::Raft(_))

@@ -63,6 +63,7 @@ pub(super) fn cluster(
         listen,
         advertise,
         members,
+        replicas: config.cluster.replicas as usize,
         rules: rules(config),
         deadline: config.cluster.deadline,
         http_url,

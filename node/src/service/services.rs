@@ -4,7 +4,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use conclave_cluster::Cluster;
-use conclave_cluster::state::query;
 
 use super::node_lease::LeaseKeeper;
 use super::nodes::Nodes;
@@ -79,7 +78,7 @@ impl Services {
 
     /// The time by which the state is read and windows end; ahead of the clocks after they were wrong and were corrected.
     pub fn log_ms(&self) -> u64 {
-        self.cluster.read_stale(query::Now)
+        self.cluster.log_ms()
     }
 }
 

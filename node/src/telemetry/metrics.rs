@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use conclave_cluster::state::Counts;
+use conclave_cluster::state::Totals;
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
 use super::process::Process;
@@ -45,10 +45,8 @@ pub struct About {
 /// What is looked at when somebody asks; absent while the cluster part starts.
 #[derive(Debug, Clone, Copy)]
 pub struct Reading {
-    /// How much of everything the state holds.
-    pub counts: Counts,
-    /// What the state counts towards its storage bound.
-    pub stored_bytes: u64,
+    /// How much the state holds; absent on a node without a replica of it.
+    pub totals: Option<Totals>,
     /// Whether a leader is known.
     pub has_leader: bool,
     /// Whether this node leads.
@@ -140,11 +138,13 @@ impl Page {
     }
 
     fn state(&mut self, reading: &Reading) {
-        for (noun, help, count) in reading.counts.each() {
-            self.gauge(&format!("conclave_state_{noun}"), help, count);
+        if let Some(Totals { counts, stored_bytes, .. }) = reading.totals {
+            for (noun, help, count) in counts.each() {
+                self.gauge(&format!("conclave_state_{noun}"), help, count);
+            }
+            let bytes = "Bytes that count towards storage.bytes_max.";
+            self.gauge("conclave_state_stored_bytes", bytes, stored_bytes);
         }
-        let bytes = "Bytes that count towards storage.bytes_max.";
-        self.gauge("conclave_state_stored_bytes", bytes, reading.stored_bytes);
         self.gauge("conclave_node_ready", "1 while this node is ready.", u8::from(reading.ready));
         self.gauge("conclave_node_leads", "1 while this node leads.", u8::from(reading.leads));
         self.gauge(
@@ -176,8 +176,7 @@ mod tests {
             metrics::histogram!("conclave_test_seconds").record(0.003);
         });
         let reading = Reading {
-            counts: Counts::default(),
-            stored_bytes: 5,
+            totals: Some(Totals { stored_bytes: 5, ..Totals::default() }),
             has_leader: true,
             leads: false,
             ready: true,
@@ -203,13 +202,8 @@ mod tests {
     #[test]
     fn the_guide_names_every_metric() {
         let (_, metrics) = Metrics::build().unwrap();
-        let reading = Reading {
-            counts: Counts::default(),
-            stored_bytes: 0,
-            has_leader: true,
-            leads: false,
-            ready: true,
-        };
+        let reading =
+            Reading { totals: Some(Totals::default()), has_leader: true, leads: false, ready: true };
         let guide = include_str!("../../../docs/metrics.md");
         for line in metrics.render(&about(), Some(&reading)).lines() {
             if let Some(name) = line.strip_prefix("# TYPE ").and_then(|rest| rest.split(' ').next()) {

@@ -178,7 +178,7 @@ async fn who_does_not_answer_is_neither_added_nor_promoted() {
 }
 
 #[tokio::test]
-async fn a_learner_has_caught_up_when_it_is_added() {
+async fn a_node_answers_when_it_is_added_and_has_caught_up_when_it_is_promoted() {
     let mut cluster = Cluster::builder().nodes(1).unmetered().start().await;
     let pair = Pair::fresh();
     for index in 0..200 {
@@ -188,8 +188,15 @@ async fn a_learner_has_caught_up_when_it_is_added() {
     let there = cluster.log_end().await.index;
     let peer = cluster.installation(2).advertise.to_string();
     command(&cluster, &["add", "2", &peer]).await;
-    let learner = cluster.status().await.node(2).expect("it is a member").last_log;
-    assert!(learner >= there, "it has {learner} of the {there} entries there were");
+    cluster.wait_ready_at(2).await;
+    let front = cluster.status().await.node(2).cloned().expect("it is a member");
+    assert_eq!((&*front.role, front.last_log), ("front", 0), "it holds nothing");
+    let chunk = cluster.api(2).relay(&pair.receive()).send().await.ok();
+    assert_eq!(chunk["chunk"]["data"], "AAEC", "{chunk}");
+
+    command(&cluster, &["promote", "2"]).await;
+    let member = cluster.status().await.node(2).cloned().expect("it is a member");
+    assert!(member.last_log >= there, "it has {} of the {there} entries there were", member.last_log);
 }
 
 #[tokio::test]

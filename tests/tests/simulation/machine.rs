@@ -180,6 +180,7 @@ impl Machine {
             listen: "0.0.0.0:7000".to_owned(),
             advertise: address(self.id),
             members: if FIRST.contains(&self.id) { members } else { BTreeMap::new() },
+            replicas: 3,
             rules: Rules {
                 storage_bytes_max: match plan.double {
                     Double::StoresAnything => u64::MAX,

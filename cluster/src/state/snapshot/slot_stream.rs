@@ -176,7 +176,9 @@ impl Record {
             | Self::Member(..)
             | Self::End { .. }
             | Self::Slot(..)
-            | Self::Part(..) => return false,
+            | Self::Part(..)
+            | Self::Placement(..)
+            | Self::Front(..) => return false,
             Self::Transfer(key, _) => key,
             Self::Chunk(key, ..) => key,
             Self::Acknowledgement(key, _) => key,
@@ -211,6 +213,8 @@ impl Record {
             | Self::Account(..)
             | Self::Slot(..)
             | Self::Part(..)
+            | Self::Placement(..)
+            | Self::Front(..)
             | Self::Window(..) => return true,
             Self::User(_, _, devices) => {
                 return devices.iter_mut().all(|known_as| known(Reference::Payer(&mut known_as.payer)));

@@ -7,8 +7,8 @@ use super::super::leader_rules::{Ages, Owner, Share, Shares};
 use super::super::transfer::Encoding;
 use super::super::weight::Kind;
 use super::super::{
-    device, disk_binding, incarnation, invite_code, mailbox, mailbox_claim, negotiation, room, socket,
-    ticket, transfer,
+    device, disk_binding, incarnation, invite_code, mailbox, mailbox_claim, negotiation, placement, room,
+    socket, ticket, transfer,
 };
 use super::*;
 
@@ -186,7 +186,15 @@ fn ask() -> impl Strategy<Value = Op> {
         });
     let member = (0_u64..3, 0_u128..2)
         .prop_map(|(node, storage)| Op::NodeIdentity(disk_binding::Op::Enroll { node, storage }));
+    let front = (0_u64..3, text(), prop::bool::ANY).prop_map(|(node, peer, places)| {
+        Op::Placement(if places {
+            placement::Op::Place { node, peer }
+        } else {
+            placement::Op::Withdraw { node }
+        })
+    });
     prop_oneof![
+        1 => front,
         6 => transfer_ask().prop_map(Op::Transfer),
         4 => exchange_ask().prop_map(Op::Negotiation),
         4 => mailbox_ask().prop_map(Op::Mailbox),

@@ -1,7 +1,7 @@
 //! What queries add to what the nouns say; each noun's own queries are asked in that noun's tests.
 
 use super::super::disk_binding;
-use super::super::query::{Acknowledged, Fingerprint, Now, Salt, Totals, Transfer, UnlessRemembered};
+use super::super::query::{Acknowledged, Fingerprint, Now, Totals, Transfer, UnlessRemembered};
 use super::super::transfer::Action;
 use super::transfer::{about, key, put};
 use super::*;
@@ -31,10 +31,10 @@ fn what_is_remembered_goes_before_what_is_asked() {
 #[test]
 fn the_salt_is_the_disk_of_the_lowest_node() {
     let mut lab = Lab::new();
-    assert_eq!(lab.read(Salt), None);
+    assert_eq!(lab.state.first_disk(), None);
     for (node, storage) in [(2, 20), (3, 30), (1, 10)] {
         lab.ask(Op::NodeIdentity(disk_binding::Op::Enroll { node, storage })).unwrap();
-        assert_eq!(lab.read(Salt), Some(if node == 1 { 10 } else { 20 }));
+        assert_eq!(lab.state.first_disk(), Some(if node == 1 { 10 } else { 20 }));
     }
 }
 

@@ -11,8 +11,8 @@ use super::super::leader_rules::{Ages, Owner, Shares};
 use super::super::snapshot::{self, Error};
 use super::super::transfer::Action;
 use super::super::{
-    codec, device, disk_binding, incarnation, invite_code, mailbox, mailbox_claim, negotiation, room, socket,
-    ticket,
+    codec, device, disk_binding, incarnation, invite_code, mailbox, mailbox_claim, negotiation, placement,
+    room, socket, ticket,
 };
 use super::transfer::{about, put};
 use super::*;
@@ -54,6 +54,7 @@ fn sample() -> Proposal {
         lab.command(Op::Rendezvous(invite_code::Op { key, action: register })),
         lab.command(Op::Device(device::Op { key, action: device })),
         lab.command(Op::NodeIdentity(disk_binding::Op::Enroll { node: 1, storage: 42 })),
+        lab.command(Op::Placement(placement::Op::Place { node: 4, peer: "d:4".to_owned() })),
         lab.charged(charge, Op::Spend),
     ];
     let floors = vec![(1, 1), (9, 3)];

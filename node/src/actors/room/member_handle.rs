@@ -32,19 +32,19 @@ impl Presence {
     /// has nearly all.
     ///
     /// # Errors
-    /// `Overloaded` if the actor is gone; begin anew.
+    /// `Overloaded` if the actor is gone, and those of a read; begin anew.
     pub async fn attach(&self, after: u64, listener: Box<dyn Listener>) -> Result<bool, Error> {
         let attach = Attach { member: self.member, connection: self.connection, after, listener };
-        self.address.send(attach).await.map_err(|_| Error::Overloaded)
+        self.address.send(attach).await.unwrap_or(Err(Error::Overloaded))
     }
 
     /// Tries to hear messages from `after` on. False: it lacks too much still.
     ///
     /// # Errors
-    /// `Overloaded` if the actor is gone; begin anew.
+    /// `Overloaded` if the actor is gone, and those of a read; begin anew.
     pub async fn meet(&self, after: u64) -> Result<bool, Error> {
         let meet = Meet { member: self.member, connection: self.connection, after };
-        self.address.send(meet).await.map_err(|_| Error::Overloaded)
+        self.address.send(meet).await.unwrap_or(Err(Error::Overloaded))
     }
 
     /// Says something to the other members that is kept nowhere. `onward` is what the other nodes are told. False if

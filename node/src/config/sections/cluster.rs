@@ -20,6 +20,12 @@ section! { Cluster {
     advertise: String => peer;
     /// The first members, this node among them: `["1=10.0.0.1:7400", "2=…"]`. Empty: this node alone.
     members: Vec<String>;
+    /// How many nodes keep each thing, and agree on every change of it: 1, 3 or 5.
+    ///
+    /// Counts at the first start: so many of the first members, those with the lowest ids, form a cell, which goes on while
+    /// a majority of it lives. The others are fronts: they answer every client, hold nothing, and take a seat in the cell
+    /// when told to (`conclave cluster promote`). The same on all nodes.
+    replicas: u32 = 3, 1..=5;
     /// Waits to be added to a running cluster (`conclave cluster add`) instead of starting one.
     join: bool;
     /// For how long a request is retried inside the cluster before the client gets 503.

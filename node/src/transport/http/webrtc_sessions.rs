@@ -174,7 +174,7 @@ async fn get(ctx: &Context, role: Role) -> Result<HttpResponse, Error> {
                 }
             }
         }
-        seen = ctx.services().cluster.read_stale(envelope);
+        seen = ctx.services().cluster.read_stale(envelope).await?;
     }
 }
 

@@ -12,7 +12,7 @@ use conclave_cluster::state::allowance::{Charge, Tier};
 use conclave_cluster::state::command::{IdempotencyKey, Op};
 use conclave_cluster::state::id::Key;
 use conclave_cluster::state::outcome::Outcome;
-use conclave_cluster::state::query::{self, Query};
+use conclave_cluster::state::query::Query;
 use futures_util::FutureExt as _;
 use tokio::time::Instant;
 
@@ -102,7 +102,7 @@ impl Context {
 
     /// This request is about that key.
     pub(crate) fn about(&self, target: &StateKey) {
-        let salt = self.services().cluster.read_stale(query::Salt);
+        let salt = self.services().cluster.salt();
         self.arrival.affinity.set(salt.map(|salt| rate_limit_headers::affinity(target, salt)));
     }
 

@@ -215,6 +215,7 @@ fn refused(refusal: &Refusal) -> Code {
         | Refusal::Moved { .. }
         | Refusal::Unready
         | Refusal::Handoff(_)
+        | Refusal::Placement(_)
         | Refusal::Mailbox(mailbox::Refusal::NotHeld)
         | Refusal::NodeIdentity(_)
         | Refusal::Incarnation(_)

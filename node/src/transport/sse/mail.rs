@@ -87,8 +87,8 @@ impl Reader {
     /// This node's lease may have lapsed, and the claim with it. False: somebody else holds the peer id now.
     pub(crate) async fn attach_anew(&mut self) -> bool {
         // The same client may have gone on with another stream meanwhile, which this node has heard of by now.
-        let holder = self.services.cluster.read_stale(query::Holder(self.claim.mailbox.key));
-        if self.claim.location(holder) == Location::Elsewhere {
+        let holder = self.services.cluster.read_stale(query::Holder(self.claim.mailbox.key)).await;
+        if holder.is_ok_and(|holder| self.claim.location(holder) == Location::Elsewhere) {
             return false;
         }
         // The incarnation may be another one.
@@ -109,26 +109,26 @@ impl Reader {
     }
 
     /// Adds what waits and was not sent. False: the mailbox is somebody else's now.
-    pub(crate) fn read(&mut self, frames: &mut Frames) -> bool {
-        if !self.services.lease.is_certain(&self.claim.at) {
-            // The claim is attached anew before anything is sent.
-            return true;
-        }
+    pub(crate) async fn read(&mut self, frames: &mut Frames) -> Result<bool, Unanswered> {
         let key = self.claim.mailbox.key;
         let page = Page { after: self.sent, count_max: COUNT_MAX, bytes_max: BYTES_MAX };
         let look = (query::Signals(key, page), query::Holder(key));
-        let (signals, holder) = self.services.cluster.read_stale(look);
+        let (signals, holder) = self.services.cluster.read_stale(look).await?;
+        if !self.services.lease.is_certain(&self.claim.at) {
+            // The claim is attached anew before anything is sent.
+            return Ok(true);
+        }
         match self.claim.location(holder) {
             Location::Here => {}
             // Another stream of the same client, which shows the same secret, or another client.
-            Location::Elsewhere => return false,
-            Location::Nowhere => return true,
+            Location::Elsewhere => return Ok(false),
+            Location::Nowhere => return Ok(true),
         }
         for message in signals {
             frames.event("signal", Some(&self.id(message.seq)), spell(&message).as_bytes());
             self.sent = message.seq;
         }
-        true
+        Ok(true)
     }
 
     fn id(&self, seq: u64) -> String {

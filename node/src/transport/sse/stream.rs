@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use conclave_cluster::Cluster;
+use conclave_cluster::{Cluster, Error as Unanswered};
 use futures_util::Stream;
 use futures_util::stream::unfold;
 use serde_json::json;
@@ -67,21 +67,22 @@ impl Source {
         }
     }
 
-    fn welcome(&mut self, cluster: &Cluster, frames: &mut Frames) {
+    async fn welcome(&mut self, cluster: &Cluster, frames: &mut Frames) -> Result<(), Unanswered> {
         match self {
-            Self::Room(reader) => reader.welcome(cluster.read_stale(reader.room()), frames),
+            Self::Room(reader) => reader.welcome(cluster.read_stale(reader.room()).await?, frames),
             Self::Mail(reader) => reader.welcome(frames),
         }
+        Ok(())
     }
 
     /// False: there is nothing more to tell here.
-    fn read(&mut self, cluster: &Cluster, frames: &mut Frames) -> bool {
+    async fn read(&mut self, cluster: &Cluster, frames: &mut Frames) -> Result<bool, Unanswered> {
         match self {
             Self::Room(reader) => {
-                reader.read(cluster.read_stale(reader.since()), frames);
-                true
+                reader.read(cluster.read_stale(reader.since()).await?, frames);
+                Ok(true)
             }
-            Self::Mail(reader) => reader.read(frames),
+            Self::Mail(reader) => reader.read(frames).await,
         }
     }
 }
@@ -140,7 +141,8 @@ impl Feed {
                 Stage::Over => return None,
                 Stage::Begins => {
                     frames.retry(RETRY_MS);
-                    self.source.welcome(&self.services.cluster, &mut frames);
+                    // A stream that breaks is opened anew, with what it said last.
+                    self.source.welcome(&self.services.cluster, &mut frames).await.ok()?;
                     self.stage = Stage::Runs;
                 }
                 Stage::Runs if self.services.is_draining() => {
@@ -152,7 +154,7 @@ impl Feed {
                 // The next stream is refused, which tells the client enough.
                 Stage::Runs if !self.is_welcome() => return None,
                 Stage::Runs => {
-                    if !self.source.read(&self.services.cluster, &mut frames) {
+                    if !self.source.read(&self.services.cluster, &mut frames).await.ok()? {
                         frames.event("replaced", None, b"{}");
                         self.stage = Stage::Over;
                     }

@@ -148,6 +148,7 @@ fn refused(refusal: &Refusal) -> Code {
         | Refusal::Moved { .. }
         | Refusal::Unready
         | Refusal::Handoff(_)
+        | Refusal::Placement(_)
         | Refusal::Socket(_)
         | Refusal::Transfer(_)
         | Refusal::Negotiation(_)

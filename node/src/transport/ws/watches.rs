@@ -70,7 +70,7 @@ impl Watches {
             self.things.push(Watched { target: target.clone(), place, last: None });
         }
         cluster.read_linearizable(()).await?;
-        let sight = look(&target, &place, cluster);
+        let sight = look(&target, &place, cluster).await?;
         self.things[place_of].last = Some(sight);
         Ok(spell(&target, sight))
     }
@@ -92,7 +92,8 @@ impl Watches {
             None => registry.attend(thing.place).await.ok()?,
         };
         self.waits.push(Box::pin(wait_for_change(target.clone(), watch)));
-        let sight = look(&target, &thing.place, cluster);
+        // What cannot be read now is told when it can be: then it rings.
+        let sight = look(&target, &thing.place, cluster).await.ok()?;
         if thing.last == Some(sight) {
             return None;
         }
@@ -114,9 +115,14 @@ fn place(target: &Target) -> Option<StateKey> {
 }
 
 /// How a thing is, by what this node knows.
-fn look(target: &Target, &StateKey { key, .. }: &StateKey, cluster: &Cluster) -> Sight {
-    match target {
-        Target::Transfer(_) => match cluster.read_stale((query::Transfer(key), query::Acknowledged(key))) {
+async fn look(
+    target: &Target,
+    &StateKey { key, .. }: &StateKey,
+    cluster: &Cluster,
+) -> Result<Sight, conclave_cluster::Error> {
+    let acknowledged = (query::Transfer(key), query::Acknowledged(key));
+    Ok(match target {
+        Target::Transfer(_) => match cluster.read_stale(acknowledged).await? {
             (Some(view), _) => Sight::Transfer {
                 received: view.received.iter().map(|(first, last)| u32::from(last - first) + 1).sum(),
                 total: view.total,
@@ -127,7 +133,7 @@ fn look(target: &Target, &StateKey { key, .. }: &StateKey, cluster: &Cluster) ->
         },
         Target::Negotiation(_) => {
             let envelope = |role| query::Envelope(key, role);
-            match cluster.read_stale((envelope(Role::Offer), envelope(Role::Answer))) {
+            match cluster.read_stale((envelope(Role::Offer), envelope(Role::Answer))).await? {
                 (Envelope::Expired, _) | (_, Envelope::Expired) => Sight::Gone,
                 (offer, answer) => Sight::Negotiation {
                     offer: matches!(offer, Envelope::Present(_)),
@@ -135,7 +141,7 @@ fn look(target: &Target, &StateKey { key, .. }: &StateKey, cluster: &Cluster) ->
                 },
             }
         }
-    }
+    })
 }
 
 fn spell(target: &Target, sight: Sight) -> ByteString {

@@ -279,10 +279,13 @@ impl Stage {
             let members = stage.members();
             let applied: BTreeSet<Option<u64>> = members
                 .iter()
-                .map(|it| {
+                .filter_map(|it| {
                     let cluster = it.cluster.borrow();
-                    let cluster = cluster.as_ref().filter(|cluster| cluster.leader().is_some())?;
-                    Some(cluster.read_at_applied_index(()).1)
+                    let Some(cluster) = cluster.as_ref().filter(|cluster| cluster.leader().is_some()) else {
+                        return Some(None);
+                    };
+                    // A front applies nothing.
+                    cluster.is_seated().then(|| Some(cluster.read_at_applied_index(()).1))
                 })
                 .collect();
             applied.len() == 1 && !applied.contains(&None) && members.iter().all(|it| it.is_up())

@@ -325,7 +325,7 @@ struct Reader<'a> {
 impl Reader<'_> {
     async fn read<Q: Query>(self, query: Q) -> Result<Q::Answer, Error> {
         if self.stale {
-            Ok(self.cluster.read_stale(query))
+            self.cluster.read_stale(query).await
         } else {
             self.cluster.read_linearizable(query).await
         }

@@ -55,7 +55,7 @@ pub(super) async fn hand_out<Q: Query + Copy, S: Fn(Q::Answer) -> Seen>(
 
     ctx.wait_idly();
     let mut patience = Patience::new(ctx, target, wait).await?;
-    let mut seen = ctx.services().cluster.read_stale(look).map(&source.seen);
+    let mut seen = ctx.services().cluster.read_stale(look).await?.map(&source.seen);
     if seen != Ok(Seen::Takeable) {
         // Nothing for sure: this is a read, and leaves nothing in the log.
         ctx.pay(Tier::Poll)?;
@@ -85,6 +85,6 @@ pub(super) async fn hand_out<Q: Query + Copy, S: Fn(Q::Answer) -> Seen>(
             }
             Err(remembered) => return answer(settle(remembered.outcome), &ctx.shared),
         }
-        seen = ctx.services().cluster.read_stale(look).map(&source.seen);
+        seen = ctx.services().cluster.read_stale(look).await?.map(&source.seen);
     }
 }

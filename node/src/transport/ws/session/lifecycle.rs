@@ -123,7 +123,8 @@ impl Session {
                 Err(_) => return self.end(Reason::from(Close::LATER)),
             }
         }
-        let view = self.services.cluster.read_stale(query::Socket(key));
+        // What cannot be read now is looked at when it can be: then it rings.
+        let Ok(view) = self.services.cluster.read_stale(query::Socket(key)).await else { return };
         if view.and_then(|view| view.connection).is_some_and(|connection| connection != own) {
             self.replaced();
         }

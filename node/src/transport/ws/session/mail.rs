@@ -209,14 +209,18 @@ impl Session {
         }
     }
 
-    pub(super) fn push_mail(&mut self) {
+    pub(super) async fn push_mail(&mut self) {
         let Some(held) = &mut self.peer else { return };
-        let certain = self.services.lease.is_certain(&held.claim.at);
         let (claim, after) = (&held.claim, held.pushed);
         let (key, page) =
             (claim.mailbox.key, Page { after, count_max: BATCH_MAX, bytes_max: BATCH_BYTES_MAX });
-        let (signals, holder) =
-            self.services.cluster.read_stale((query::Signals(key, page), query::Holder(key)));
+        let seen = self.services.cluster.read_stale((query::Signals(key, page), query::Holder(key))).await;
+        let Ok((signals, holder)) = seen else {
+            // When it can be read, the mailbox's bell rings.
+            held.dirty = false;
+            return;
+        };
+        let certain = self.services.lease.is_certain(&claim.at);
         // Nothing is pushed before this node knows that the mailbox is pushed here, and nothing once it may not be. When
         // it is again, the mailbox's bell rings.
         if !certain || claim.location(holder) != Location::Here {

@@ -77,7 +77,7 @@ impl Session {
     /// The client has room for more.
     pub(super) async fn refill(&mut self) {
         if self.peer.as_ref().is_some_and(|held| held.dirty) {
-            self.push_mail();
+            self.push_mail().await;
         }
         if self.room.as_ref().is_some_and(|room| room.behind.is_some()) {
             self.read_on().await;
@@ -256,7 +256,9 @@ impl Session {
         let page = Page { after, count_max: BATCH_MAX, bytes_max: BATCH_BYTES_MAX };
         let key = room.membership.room;
         let look = (query::Room(key), query::RoomMessages(key, page));
-        let (view, messages) = self.services.cluster.read_stale(look);
+        let Ok((view, messages)) = self.services.cluster.read_stale(look).await else {
+            return self.end(Reason::from(Close::LATER));
+        };
         let next = messages.first().map(|message| message.offset).or(view.map(|view| view.last + 1));
         let there = view.is_some_and(|view| view.epoch == room.epoch);
         let Some(next) = next.filter(|next| there && (*next == after + 1 || room.edge && *next > after))

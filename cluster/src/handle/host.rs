@@ -1,0 +1,175 @@
+//! What a node with a replica does for the fronts: it answers their questions, and tells them what changes.
+//!
+//! A front has one host. It subscribes first, then asks: what changes after an answer, it is told of. Every request of a
+//! subscription waits until something changed, or for 300 ms, so that either side knows that the other is there.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout};
+
+use super::limits::{REPLIES_BYTES, RING_FORGOTTEN_AFTER, RING_HINTS_MAX, RING_WAIT};
+use super::{Error, Inner};
+use crate::raft::Hint;
+use crate::raft::message::{self, kind};
+use crate::state::codec::Encoded;
+use crate::state::effect::Effect;
+use crate::state::query::Reply;
+use crate::state::query::codec::{Asked, Replies};
+use crate::wire::{Frame, Outgoing};
+
+/// Asks for what changed.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(super) struct Ring {
+    /// Drawn anew by a front whenever it begins to listen to a host.
+    pub(super) subscription: u64,
+}
+
+/// What changed.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct Rung {
+    /// Whether there is a leader, as far as the host knows.
+    pub(super) led: bool,
+    /// Whether more changed than is told.
+    pub(super) all: bool,
+    pub(super) effects: Vec<Effect>,
+}
+
+/// Why there is no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Unanswered {
+    /// Nobody leads.
+    NoLeader,
+    /// Too many ask.
+    Overloaded,
+    /// This node is no host, or none that is up to date.
+    NoHost,
+}
+
+impl From<Error> for Unanswered {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::NoLeader => Self::NoLeader,
+            Error::Overloaded => Self::Overloaded,
+            Error::Behind | Error::ShuttingDown => Self::NoHost,
+        }
+    }
+}
+
+/// The fronts that listen here. A std mutex: nothing awaits while it is held.
+#[derive(Default)]
+pub(super) struct Listeners(Mutex<BTreeMap<u64, Listener>>);
+
+struct Listener {
+    subscription: u64,
+    hints: Arc<tokio::sync::Mutex<mpsc::Receiver<Hint>>>,
+    last: Instant,
+}
+
+impl Listeners {
+    /// The hints of a subscription; begun just now if they are `None`. A front has one subscription: the latest.
+    fn of(
+        &self,
+        front: u64,
+        subscription: u64,
+        begin: impl FnOnce() -> mpsc::Receiver<Hint>,
+    ) -> Option<Arc<tokio::sync::Mutex<mpsc::Receiver<Hint>>>> {
+        let now = Instant::now();
+        let mut listeners = self.0.lock().expect("nothing panics while this is held");
+        listeners.retain(|_, listener| now.duration_since(listener.last) < RING_FORGOTTEN_AFTER);
+        match listeners.get_mut(&front).filter(|listener| listener.subscription == subscription) {
+            Some(listener) => {
+                listener.last = now;
+                Some(listener.hints.clone())
+            }
+            None => {
+                let hints = Arc::new(tokio::sync::Mutex::new(begin()));
+                listeners.insert(front, Listener { subscription, hints, last: now });
+                None
+            }
+        }
+    }
+}
+
+impl Inner {
+    /// Answers a front's questions.
+    pub(super) async fn serve_ask(self: Arc<Self>, request: Frame) -> Outgoing {
+        match self.replies(&request).await {
+            Ok(replies) => {
+                Outgoing { payload: replies.bodies, header: replies.header, ..message::bare(kind::ASK) }
+            }
+            Err(why) => message::of(kind::FAILED, &why),
+        }
+    }
+
+    async fn replies(&self, request: &Frame) -> Result<Encoded, Unanswered> {
+        let asked = message::decode::<Asked>(&request.header).map_err(|_| Unanswered::NoHost)?;
+        if !self.topology.is_seated() {
+            return Err(Unanswered::NoHost);
+        }
+        let now_ms = if asked.linearizably { self.read_index.wait().await? } else { self.clock.now_ms() };
+        let mut replies = Replies::default();
+        for look in asked.looks {
+            let said: Vec<Reply> = self.node.replica().read(|state| {
+                let now_ms = now_ms.max(state.now_ms());
+                look.0.into_iter().map(|question| question.answer(state, now_ms)).collect()
+            });
+            replies.push(&said);
+            if replies.len() >= REPLIES_BYTES {
+                break;
+            }
+        }
+        Ok(replies.encode())
+    }
+
+    /// Tells a front what changed since it asked last.
+    pub(super) async fn serve_ring(self: Arc<Self>, from: u64, request: Frame) -> Outgoing {
+        let Ok(Ring { subscription }) = message::decode(&request.header) else {
+            return message::bare(kind::FAILED);
+        };
+        if !self.topology.is_seated() {
+            return message::of(kind::FAILED, &Unanswered::NoHost);
+        }
+        let known = self.listeners.of(from, subscription, || self.node.replica().hints());
+        let mut hints = Vec::new();
+        if let Some(listener) = known {
+            // A request that was given up may still wait; then this one waits behind it, and the front gives up both.
+            let mut receiver = listener.lock().await;
+            // Cut short or not: what was received is told.
+            let _ = timeout(RING_WAIT, receiver.recv_many(&mut hints, RING_HINTS_MAX)).await;
+        }
+        let mut rung = Rung { led: self.topology.lead().borrow().is_some(), ..Rung::default() };
+        for hint in hints {
+            match hint {
+                Hint::Effect(effect) => rung.effects.push(effect),
+                Hint::WakeAll => rung.all = true,
+            }
+        }
+        message::of(kind::RING, &rung)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_front_has_one_subscription_until_it_falls_silent() {
+        let listeners = Listeners::default();
+        let begun = std::cell::Cell::new(0);
+        let begin = || {
+            begun.set(begun.get() + 1);
+            mpsc::channel(1).1
+        };
+        assert!(listeners.of(4, 1, begin).is_none());
+        assert!(listeners.of(4, 1, begin).is_some());
+        assert!(listeners.of(5, 1, begin).is_none(), "another front");
+        assert!(listeners.of(4, 2, begin).is_none(), "it began anew");
+        assert!(listeners.of(4, 1, begin).is_none(), "the one before is forgotten");
+        tokio::time::advance(RING_FORGOTTEN_AFTER).await;
+        assert!(listeners.of(4, 1, begin).is_none());
+        assert_eq!(begun.get(), 5);
+    }
+}

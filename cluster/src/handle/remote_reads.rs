@@ -1,0 +1,384 @@
+//! Reads of a front: one of the cell's members, its host, is asked, and tells what changes.
+//!
+//! What waits while frames are under way goes with the next one. A front that begins with a host subscribes to its changes,
+//! then asks it linearizably, then has everybody who waits here look again: so a look is never older than the one before,
+//! and no change after it is missed. A host that fails, or that has lost its leader while this node hears of one, is left for
+//! the next one. What was asked of it is asked again; reads change nothing.
+
+use std::collections::BTreeMap;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use rand::rngs::SmallRng;
+use rand::{RngExt as _, SeedableRng as _};
+use tokio::sync::{Notify, oneshot};
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::host::{Ring, Rung, Unanswered};
+use super::limits::{ASK_FRAMES_MAX, ASKS_MAX, RETRY_EVERY, RING_TIMEOUT};
+use super::quorum::Quorum;
+use super::topology::Topology;
+use super::{Error, limits};
+use crate::raft::message::{self, kind};
+use crate::raft::{Hint, Node};
+use crate::state::query::codec::{Asked, Look, QUESTIONS_MAX, decode_replies};
+use crate::state::query::{Query, Question, Reply};
+use crate::wire::{self, Lane, Links};
+
+/// A read that waits for its answer.
+struct Waiting {
+    since: Instant,
+    look: Look,
+    reply: oneshot::Sender<Result<Vec<Reply>, Error>>,
+}
+
+/// Reads that wait to be asked, in the order in which they came.
+#[derive(Default)]
+struct Queue {
+    linearizable: Vec<Waiting>,
+    stale: Vec<Waiting>,
+}
+
+impl Queue {
+    fn of(&mut self, linearizably: bool) -> &mut Vec<Waiting> {
+        if linearizably { &mut self.linearizable } else { &mut self.stale }
+    }
+
+    fn len(&self) -> usize {
+        self.linearizable.len() + self.stale.len()
+    }
+
+    /// What goes with the next frame, if one is worth it while so many are under way.
+    fn batch(&mut self, under_way: usize) -> Option<(bool, Vec<Waiting>)> {
+        let linearizably = self.linearizable.len() >= self.stale.len();
+        let waiting = self.of(linearizably);
+        let worth = under_way < FRAMES_FREE || waiting.len() >= FRAME_WORTH;
+        if waiting.is_empty() || !worth || under_way >= ASK_FRAMES_MAX {
+            return None;
+        }
+        let count = waiting.len().min(QUESTIONS_MAX);
+        Some((linearizably, waiting.drain(..count).collect()))
+    }
+
+    /// Puts back what was asked and not answered.
+    fn put_back(&mut self, linearizably: bool, unanswered: Vec<Waiting>) {
+        self.of(linearizably).splice(..0, unanswered);
+    }
+}
+
+/// Frames under way however few reads they carry.
+const FRAMES_FREE: usize = 2;
+/// Reads that are worth a further frame.
+const FRAME_WORTH: usize = 32;
+/// Answers in a row by which a host says that it has no leader, while this node hears of one.
+const LEADERLESS_MAX: u32 = 2;
+
+/// Where it is asked.
+#[derive(Debug, Clone)]
+struct Host {
+    id: u64,
+    address: String,
+    subscription: u64,
+}
+
+/// A host is no good any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Left;
+
+/// What came of a frame.
+type Asking = (u64, Result<Result<Vec<Vec<Reply>>, Error>, Left>);
+
+/// The reads of a node that has no replica to read.
+pub(super) struct RemoteReads {
+    node: Node,
+    links: Links,
+    topology: Topology,
+    quorum: Quorum,
+    deadline: Duration,
+    random: Mutex<SmallRng>,
+    /// `None` once nobody is answered any more.
+    queue: Mutex<Option<Queue>>,
+    filled: Notify,
+    /// Whether there is a host.
+    hosted: AtomicBool,
+}
+
+impl RemoteReads {
+    pub(super) fn new(
+        node: Node,
+        links: Links,
+        topology: Topology,
+        quorum: Quorum,
+        deadline: Duration,
+        seed: u64,
+    ) -> Self {
+        let random = Mutex::new(SmallRng::seed_from_u64(seed));
+        let (queue, filled) = (Mutex::new(Some(Queue::default())), Notify::new());
+        Self {
+            node,
+            links,
+            topology,
+            quorum,
+            deadline,
+            random,
+            queue,
+            filled,
+            hosted: AtomicBool::new(false),
+        }
+    }
+
+    /// Asks a query.
+    pub(super) async fn read<Q: Query>(&self, query: Q, linearizably: bool) -> Result<Q::Answer, Error> {
+        let mut questions = Vec::new();
+        query.ask(&mut questions);
+        let mut replies = self.ask(questions, linearizably).await?.into_iter();
+        // A host that answers something else than it was asked is none.
+        query.hear(&mut replies).ok_or(Error::NoLeader)
+    }
+
+    async fn ask(&self, questions: Vec<Question>, linearizably: bool) -> Result<Vec<Reply>, Error> {
+        let (reply, answer) = oneshot::channel();
+        {
+            let mut queue = self.queue();
+            let queue = queue.as_mut().ok_or(Error::ShuttingDown)?;
+            if queue.len() >= ASKS_MAX {
+                return Err(Error::Overloaded);
+            }
+            let waiting = Waiting { since: Instant::now(), look: Look(questions), reply };
+            queue.of(linearizably).push(waiting);
+        }
+        self.filled.notify_one();
+        answer.await.unwrap_or(Err(Error::ShuttingDown))
+    }
+
+    /// Whether there is a host to ask.
+    pub(super) fn is_hosted(&self) -> bool {
+        self.hosted.load(Ordering::Relaxed)
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Option<Queue>> {
+        self.queue.lock().expect("nothing panics while this is held")
+    }
+
+    /// Answers reads until this node has a replica of its own, or stops. Whoever waits then, or comes later, is refused.
+    pub(super) async fn run(self: Arc<Self>, stop: CancellationToken) {
+        let mut seated = self.topology.seated();
+        let serving = async {
+            tokio::select! {
+                biased;
+                _ = seated.wait_for(|seated| *seated) => {}
+                () = self.serve() => {}
+            }
+        };
+        stop.run_until_cancelled(serving).await;
+        let refused = self.queue().take();
+        drop(refused);
+    }
+
+    async fn serve(&self) {
+        // Fronts spread over the members by their ids.
+        let mut turn = self.node.id() as usize;
+        let mut hostless = Instant::now();
+        loop {
+            if let Some(host) = self.next_host(turn) {
+                turn += 1;
+                if self.listen(&host).await.is_some() {
+                    tracing::info!(host = host.id, "the host of this front's reads is lost");
+                    hostless = Instant::now();
+                }
+            }
+            self.give_up(hostless);
+            sleep(RETRY_EVERY).await;
+        }
+    }
+
+    fn next_host(&self, turn: usize) -> Option<Host> {
+        let (voters, seats) = self.topology.seats();
+        let hosts: Vec<_> = seats.into_iter().filter(|(id, _)| voters.contains(id)).collect();
+        let (id, member) = hosts.get(turn % hosts.len().max(1))?.clone();
+        let subscription = self.random.lock().expect("nothing panics while this is held").random();
+        Some(Host { id, address: member.peer, subscription })
+    }
+
+    /// Refuses those whose time is over while there is no host.
+    fn give_up(&self, hostless: Instant) {
+        let timeout = limits::leaderless_timeout(Some(hostless), self.quorum.is_heard(), self.deadline);
+        let mut queue = self.queue();
+        let Some(Queue { linearizable, stale }) = &mut *queue else { return };
+        for waiting in [linearizable, stale] {
+            for late in waiting.extract_if(.., |waiting| waiting.since.elapsed() >= timeout) {
+                // Whoever hung up does not read.
+                let _ = late.reply.send(Err(Error::NoLeader));
+            }
+        }
+    }
+
+    /// Reads from a host for as long as it goes well; `None` if it did not begin to.
+    async fn listen(&self, host: &Host) -> Option<Left> {
+        self.ring(host).await.ok()?;
+        // From here on nothing that is asked is older than what any host said before.
+        timeout(RING_TIMEOUT, self.call(host, Vec::new(), true)).await.ok()?.ok()?.ok()?;
+        self.node.replica().pass_on(&[Hint::WakeAll]);
+        metrics::counter!("conclave_front_hosts_total").increment(1);
+        tracing::info!(host = host.id, "this front reads from that member");
+        self.hosted.store(true, Ordering::Relaxed);
+        let mut under_way = BTreeMap::new();
+        let left = self.read_from(host, &mut under_way).await;
+        self.hosted.store(false, Ordering::Relaxed);
+        // Asked of the next host. Only what is lost with a host that stops for good is refused.
+        if let Some(queue) = &mut *self.queue() {
+            for (linearizably, unanswered) in under_way.into_values().rev() {
+                queue.put_back(linearizably, unanswered);
+            }
+        }
+        Some(left)
+    }
+
+    async fn read_from(&self, host: &Host, under_way: &mut BTreeMap<u64, (bool, Vec<Waiting>)>) -> Left {
+        let mut ringing = pin!(self.ring(host));
+        let mut frames = FuturesUnordered::new();
+        let (mut number, mut leaderless) = (0, 0);
+        loop {
+            while let Some((linearizably, batch)) =
+                self.queue().as_mut().and_then(|queue| queue.batch(frames.len()))
+            {
+                number += 1;
+                let looks = batch.iter().map(|waiting| waiting.look.clone()).collect();
+                frames.push(self.ask_host(host, number, looks, linearizably));
+                under_way.insert(number, (linearizably, batch));
+            }
+            tokio::select! {
+                biased;
+                Some((number, said)) = frames.next() => {
+                    let Ok(said) = said else { return Left };
+                    if let Some((linearizably, batch)) = under_way.remove(&number) {
+                        self.settle(linearizably, batch, said);
+                    }
+                }
+                rung = &mut ringing => match rung {
+                    Ok(led) => {
+                        leaderless = if led || self.topology.lead().borrow().is_none() { 0 } else { leaderless + 1 };
+                        if leaderless > LEADERLESS_MAX {
+                            return Left;
+                        }
+                        ringing.set(self.ring(host));
+                    }
+                    Err(left) => return left,
+                },
+                () = self.filled.notified() => {}
+            }
+        }
+    }
+
+    /// Hands the replies to those who asked. What a frame had no room for is asked again.
+    fn settle(&self, linearizably: bool, batch: Vec<Waiting>, said: Result<Vec<Vec<Reply>>, Error>) {
+        let mut batch = batch.into_iter();
+        match said {
+            Ok(said) => {
+                for (replies, waiting) in said.into_iter().zip(batch.by_ref()) {
+                    // Whoever hung up does not read.
+                    let _ = waiting.reply.send(Ok(replies));
+                }
+                if let Some(queue) = &mut *self.queue() {
+                    queue.put_back(linearizably, batch.collect());
+                }
+            }
+            Err(error) => {
+                for waiting in batch {
+                    let _ = waiting.reply.send(Err(error));
+                }
+            }
+        }
+    }
+
+    async fn ask_host(&self, host: &Host, number: u64, looks: Vec<Look>, linearizably: bool) -> Asking {
+        (number, self.call(host, looks, linearizably).await)
+    }
+
+    async fn call(
+        &self,
+        host: &Host,
+        looks: Vec<Look>,
+        linearizably: bool,
+    ) -> Result<Result<Vec<Vec<Reply>>, Error>, Left> {
+        let looks_max = looks.len();
+        let asked = message::of(kind::ASK, &Asked { linearizably, looks });
+        metrics::counter!("conclave_front_asks_total").increment(1);
+        let reply = match self.links.call(host.id, &host.address, Lane::Bulk, asked, self.deadline).await {
+            Ok(reply) => reply,
+            Err(wire::Error::QueueFull) => return Ok(Err(Error::Overloaded)),
+            Err(_) => return Err(Left),
+        };
+        match reply.kind {
+            kind::ASK => {
+                let said = decode_replies(&reply.header, reply.payload, looks_max).map_err(|_| Left)?;
+                // One that answers nothing would be asked for ever.
+                if said.is_empty() && looks_max > 0 { Err(Left) } else { Ok(Ok(said)) }
+            }
+            _ => match message::decode(&reply.header) {
+                Ok(Unanswered::NoLeader) => Ok(Err(Error::NoLeader)),
+                Ok(Unanswered::Overloaded) => Ok(Err(Error::Overloaded)),
+                Ok(Unanswered::NoHost) | Err(_) => Err(Left),
+            },
+        }
+    }
+
+    /// Waits for what changes at the host, and tells it here. Returns whether the host has a leader.
+    async fn ring(&self, host: &Host) -> Result<bool, Left> {
+        let ring = message::of(kind::RING, &Ring { subscription: host.subscription });
+        let reply = self.links.call(host.id, &host.address, Lane::Control, ring, RING_TIMEOUT).await;
+        let reply = reply.map_err(|_| Left)?;
+        if reply.kind != kind::RING {
+            return Err(Left);
+        }
+        let Rung { led, all, effects } = message::decode(&reply.header).map_err(|_| Left)?;
+        let mut hints: Vec<_> = effects.into_iter().map(Hint::Effect).collect();
+        hints.extend(all.then_some(Hint::WakeAll));
+        if !hints.is_empty() {
+            self.node.replica().pass_on(&hints);
+        }
+        Ok(led)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn waiting(count: usize) -> Vec<Waiting> {
+        let waiting =
+            || Waiting { since: Instant::now(), look: Look(Vec::new()), reply: oneshot::channel().0 };
+        std::iter::repeat_with(waiting).take(count).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn few_reads_go_at_once_and_many_go_together() {
+        let mut queue = Queue { linearizable: Vec::new(), stale: waiting(1) };
+        assert!(queue.batch(FRAMES_FREE).is_none(), "one is worth no third frame");
+        assert_eq!(queue.batch(0).map(|(_, batch)| batch.len()), Some(1));
+        queue.stale = waiting(QUESTIONS_MAX + FRAME_WORTH);
+        assert_eq!(queue.batch(FRAMES_FREE).map(|(_, batch)| batch.len()), Some(QUESTIONS_MAX));
+        assert!(queue.batch(ASK_FRAMES_MAX).is_none());
+        assert_eq!(queue.batch(FRAMES_FREE).map(|(_, batch)| batch.len()), Some(FRAME_WORTH));
+        assert!(queue.batch(0).is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_not_answered_goes_before_what_came_later() {
+        let mut queue = Queue { linearizable: Vec::new(), stale: waiting(1) };
+        let since = Instant::now();
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let later = Queue { linearizable: Vec::new(), stale: waiting(1) };
+        let (linearizably, asked) = queue.batch(0).expect("one waits");
+        queue.stale = later.stale;
+        queue.put_back(linearizably, asked);
+        assert_eq!(
+            queue.stale.iter().map(|waiting| waiting.since == since).collect::<Vec<_>>(),
+            [true, false]
+        );
+    }
+}

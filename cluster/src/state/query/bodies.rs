@@ -1,0 +1,151 @@
+//! The bodies in the answers to queries, which follow a header instead of being in it.
+
+use std::sync::Arc;
+
+use super::super::body::Body;
+use super::super::codec::Error;
+use super::super::device::Device;
+use super::super::id::{Digest, Key};
+use super::super::incarnation::Attachment;
+use super::super::limits::{CHUNK_BYTES_MAX, ENVELOPE_BYTES_MAX, MESSAGE_BYTES_MAX, PAYLOAD_BYTES_MAX};
+use super::super::negotiation::{Envelope, Resolved};
+use super::super::outcome::Answer;
+use super::super::{Holding, Totals, allowance, mailbox, room, socket, transfer};
+
+/// Takes a promised body and how long it may be.
+pub(super) type Fill<'a> = &'a mut dyn FnMut(&mut Body, usize) -> Result<(), Error>;
+
+/// An answer, or a part of one, that may carry bodies.
+pub(super) trait Bodies {
+    /// Shows every body, in order.
+    fn each<'a>(&'a self, _: &mut dyn FnMut(&'a Body)) {}
+
+    /// Shows every body, in order, with how long it may be, until one is refused.
+    fn each_mut(&mut self, _: Fill<'_>) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+/// Answers without a body.
+macro_rules! plain {
+    ($($of:ty),*) => {$(impl Bodies for $of {})*};
+}
+
+plain!(
+    bool,
+    u64,
+    u128,
+    usize,
+    Key,
+    Attachment,
+    String,
+    Device,
+    Digest,
+    Resolved,
+    Holding,
+    Totals,
+    allowance::Balance,
+    room::View,
+    socket::View,
+    transfer::View,
+    transfer::Encoding
+);
+
+impl<T: Bodies> Bodies for Option<T> {
+    fn each<'a>(&'a self, visit: &mut dyn FnMut(&'a Body)) {
+        self.iter().for_each(|it| it.each(visit));
+    }
+
+    fn each_mut(&mut self, fill: Fill<'_>) -> Result<(), Error> {
+        self.iter_mut().try_for_each(|it| it.each_mut(fill))
+    }
+}
+
+impl<T: Bodies> Bodies for Vec<T> {
+    fn each<'a>(&'a self, visit: &mut dyn FnMut(&'a Body)) {
+        self.iter().for_each(|it| it.each(visit));
+    }
+
+    fn each_mut(&mut self, fill: Fill<'_>) -> Result<(), Error> {
+        self.iter_mut().try_for_each(|it| it.each_mut(fill))
+    }
+}
+
+impl<T: Bodies> Bodies for Arc<T> {
+    fn each<'a>(&'a self, visit: &mut dyn FnMut(&'a Body)) {
+        T::each(self, visit);
+    }
+
+    /// Nobody else has it: it was decoded just now.
+    fn each_mut(&mut self, fill: Fill<'_>) -> Result<(), Error> {
+        Self::get_mut(self).map_or(Err(Error::Malformed), |it| it.each_mut(fill))
+    }
+}
+
+impl<A: Bodies, B: Bodies> Bodies for (A, B) {
+    fn each<'a>(&'a self, visit: &mut dyn FnMut(&'a Body)) {
+        self.0.each(visit);
+        self.1.each(visit);
+    }
+
+    fn each_mut(&mut self, fill: Fill<'_>) -> Result<(), Error> {
+        self.0.each_mut(fill)?;
+        self.1.each_mut(fill)
+    }
+}
+
+/// A chunk.
+impl Bodies for (transfer::Encoding, Digest, Body) {
+    fn each<'a>(&'a self, visit: &mut dyn FnMut(&'a Body)) {
+        visit(&self.2);
+    }
+
+    fn each_mut(&mut self, fill: Fill<'_>) -> Result<(), Error> {
+        fill(&mut self.2, CHUNK_BYTES_MAX)
+    }
+}
+
+impl Bodies for Envelope {
+    fn each<'a>(&'a self, visit: &mut dyn FnMut(&'a Body)) {
+        if let Self::Present(envelope) = self {
+            visit(envelope);
+        }
+    }
+
+    fn each_mut(&mut self, fill: Fill<'_>) -> Result<(), Error> {
+        match self {
+            Self::Present(envelope) => fill(envelope, ENVELOPE_BYTES_MAX),
+            Self::Missing | Self::Expired => Ok(()),
+        }
+    }
+}
+
+impl Bodies for mailbox::Message {
+    fn each<'a>(&'a self, visit: &mut dyn FnMut(&'a Body)) {
+        visit(&self.payload);
+    }
+
+    fn each_mut(&mut self, fill: Fill<'_>) -> Result<(), Error> {
+        fill(&mut self.payload, PAYLOAD_BYTES_MAX)
+    }
+}
+
+impl Bodies for room::Message {
+    fn each<'a>(&'a self, visit: &mut dyn FnMut(&'a Body)) {
+        visit(&self.data);
+    }
+
+    fn each_mut(&mut self, fill: Fill<'_>) -> Result<(), Error> {
+        fill(&mut self.data, MESSAGE_BYTES_MAX)
+    }
+}
+
+impl Bodies for Answer {
+    fn each<'a>(&'a self, visit: &mut dyn FnMut(&'a Body)) {
+        self.each_body(visit);
+    }
+
+    fn each_mut(&mut self, fill: Fill<'_>) -> Result<(), Error> {
+        self.each_body_mut(fill)
+    }
+}
