@@ -38,7 +38,7 @@ pub struct Node {
     pub admin: String,
     /// Its process id.
     pub pid: u32,
-    /// `leader`, `follower`, `learner`, `candidate` or `unreachable`.
+    /// `leader`, `follower`, `learner`, `front`, `candidate` or `unreachable`.
     pub role: String,
     /// The last entry it applied.
     pub applied: u64,

@@ -101,14 +101,14 @@ impl Client {
         self.call(Method::GET, "/readyz", Bytes::new()).await.map(drop)
     }
 
-    /// Adds a learner and returns once it has caught up.
+    /// Adds a front and returns once it knows the cluster.
     pub async fn add(&self, id: u64, peer: &str) -> Result<(), Error> {
         let body = body(&Add { id, peer: peer.to_owned() });
         let path = format!("/cluster/members?{}", self.change(false));
         self.call(Method::POST, &path, body).await.map(drop)
     }
 
-    /// Makes a learner a voter.
+    /// Gives a front a seat.
     pub async fn promote(&self, id: u64, force: bool) -> Result<(), Error> {
         let path = format!("/cluster/members/{id}/promote?{}", self.change(force));
         self.call(Method::POST, &path, Bytes::new()).await.map(drop)

@@ -161,7 +161,7 @@ async fn add(
 ) -> Result<HttpResponse, Error> {
     let Add { id, peer } = parse(&body, "{\"id\": 4, \"peer\": \"host:port\"} is asked for")?;
     cluster(&state)?.add(id, peer, change(&query)).await?;
-    tracing::info!(id, "added a learner");
+    tracing::info!(id, "added a front");
     Ok(done())
 }
 
@@ -172,7 +172,7 @@ async fn promote(
 ) -> Result<HttpResponse, Error> {
     let id = node_id(&id)?;
     cluster(&state)?.promote(id, change(&query)).await?;
-    tracing::info!(id, "made a learner a voter");
+    tracing::info!(id, "gave a front a seat");
     Ok(done())
 }
 

@@ -16,8 +16,8 @@ const DEFAULT_URL: &str = "http://127.0.0.1:9400";
 #[command(after_help = "Examples:
   conclave cluster status
   conclave cluster status --json --url http://10.0.0.1:9400
-  conclave cluster add 4 10.0.0.4:7400      a node started with --join becomes a learner
-  conclave cluster promote 4                … and then votes
+  conclave cluster add 4 10.0.0.4:7400      a node started with --join becomes a front
+  conclave cluster promote 4                … and then takes a seat in the cell
   conclave cluster remove 2                 for ever: its id is not used again
   conclave cluster transfer-leader 3        before work on the leader's machine; nothing happens if it leads
 
@@ -48,7 +48,7 @@ enum Operation {
         #[arg(long)]
         json: bool,
     },
-    /// Add a node that was started with --join, as a learner; returns when it has caught up
+    /// Add a node that was started with --join, as a front: it answers clients and holds nothing
     Add {
         /// The node's id
         id: u64,
@@ -56,7 +56,8 @@ enum Operation {
         #[arg(value_name = "HOST:PORT")]
         peer: String,
     },
-    /// Make a learner a voter; refused if it does not answer, or if no majority could be reached afterwards
+    /// Give a front a seat: it gets everything, and votes; refused if it does not answer, or if no majority could be reached
+    /// afterwards
     Promote {
         /// The node's id
         id: u64,
@@ -103,7 +104,7 @@ async fn ask(arguments: &Arguments) -> Result<String, Error> {
         }
         Operation::Add { id, peer } => {
             client.add(*id, peer).await?;
-            format!("node {id} is a learner now; `conclave cluster promote {id}` lets it vote\n")
+            format!("node {id} is a front now; `conclave cluster promote {id}` gives it a seat\n")
         }
         Operation::Promote { id, force } => {
             client.promote(*id, *force).await?;

@@ -29,7 +29,7 @@ impl Cluster {
         let peer = self.install_node(id).await?.to_string();
         self.start_node(id)?;
         let id_text = id.to_string();
-        self.command(&["add", &id_text, &peer], "is a learner now").await?;
+        self.command(&["add", &id_text, &peer], "is a front now").await?;
         self.command(&["promote", &id_text], "votes now").await?;
         self.ready(id, READY).await?;
         Ok(id)
