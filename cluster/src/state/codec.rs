@@ -23,12 +23,12 @@ use super::{handoff, mailbox, negotiation, room, socket, ticket, transfer};
 
 /// The versions read. A version is not only a layout: what apply decides belongs to it, too, and a proposal carries its
 /// version to apply.
-pub const READ: RangeInclusive<u8> = 4..=4;
+pub const READ: RangeInclusive<u8> = 5..=5;
 /// The newest version written. A leader writes it once all members have read it for ten minutes, so that while a cluster is
 /// upgraded node by node, or taken back, every node can read what any other writes.
-pub const WRITTEN: u8 = 4;
+pub const WRITTEN: u8 = 5;
 /// The version of answers, and of commands on their way to the leader: nothing is decided by it, and every build reads it.
-pub const EXCHANGED: u8 = 4;
+pub const EXCHANGED: u8 = 5;
 
 pub(super) const CONFIG: Configuration<LittleEndian, Varint, Limit<HEADER_BYTES_MAX>> =
     bincode::config::standard().with_limit::<HEADER_BYTES_MAX>();

@@ -37,9 +37,9 @@ use super::{
 use record_stream::{Reader, Writer};
 
 /// The versions read.
-pub const READ: RangeInclusive<u8> = 3..=3;
+pub const READ: RangeInclusive<u8> = 4..=4;
 /// The version written.
-pub const WRITTEN: u8 = 3;
+pub const WRITTEN: u8 = 4;
 
 const MAGIC: [u8; 7] = *b"conclav";
 
