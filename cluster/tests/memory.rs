@@ -17,6 +17,7 @@ use conclave_cluster::state::command::{Command, IdempotencyKey, Op, Proposal};
 use conclave_cluster::state::id::{Digest, Domain, Key, RequestId};
 use conclave_cluster::state::incarnation::{self, Attachment, Incarnation};
 use conclave_cluster::state::leader_rules::{Owner, Rules};
+use conclave_cluster::state::turn::Turn;
 use conclave_cluster::state::{
     device, invite_code, mailbox, mailbox_claim, negotiation, room, socket, ticket, transfer,
 };
@@ -37,8 +38,6 @@ type Case = (&'static str, fn(u64) -> Op, Who);
 #[derive(Clone, Copy, PartialEq)]
 enum Who {
     One,
-    /// One, by a socket.
-    Member,
     Each,
     Charged,
     Remembered,
@@ -65,8 +64,8 @@ const CASES: &[Case] = &[
     ("ticket, each of another client", issue, Who::Each),
     ("remembered acknowledgement", acknowledge, Who::Remembered),
     ("socket session in a room", socket_of, Who::One),
-    ("room with a member", join, Who::Member),
-    ("room messages of 100 bytes", publish, Who::Member),
+    ("room with a member", join, Who::One),
+    ("room messages of 100 bytes", publish, Who::One),
     ("claim", take, Who::One),
     ("window", |_| Op::Spend, Who::Charged),
 ];
@@ -95,9 +94,6 @@ fn measure(count: u64, op: fn(u64) -> Op, who: Who) -> (u64, u64) {
     let mut seq = 0;
     let renew = Op::Incarnation(incarnation::Op::Renew { incarnation: HOST, ttl_ms: 3_600_000 });
     apply(&mut state, &mut seq, vec![(0, renew)], Who::One);
-    if who == Who::Member {
-        apply(&mut state, &mut seq, vec![(0, guest())], Who::One);
-    }
     // So that what is allocated once is there.
     apply(&mut state, &mut seq, (0..BATCH).map(|n| (n, op(n + COUNT))).collect(), who);
     let (counted, resident) = (state.stored_bytes(), resident());
@@ -224,15 +220,13 @@ fn socket_of(n: u64) -> Op {
     Op::Socket(socket::Op { key: key(Domain::Socket, n / 2), action })
 }
 
-/// The session of whoever is in a room.
-fn guest() -> Op {
-    let action = socket::Action::Open { subject: None, at: at(0), lease_ms: 300_000 };
-    Op::Socket(socket::Op { key: key(Domain::Socket, u64::MAX), action })
-}
-
 fn join(n: u64) -> Op {
-    let action =
-        room::Action::Join { member: key(Domain::Socket, u64::MAX), by: 0, at: at(n), grace_ms: 10_000 };
+    let action = room::Action::Join {
+        member: key(Domain::Socket, u64::MAX),
+        turn: Turn::first(1),
+        at: at(n),
+        grace_ms: 10_000,
+    };
     Op::Room(room::Op { key: key(Domain::Room, n), action })
 }
 
@@ -240,7 +234,7 @@ fn publish(n: u64) -> Op {
     let member = key(Domain::Socket, u64::MAX);
     let room = key(Domain::Room, n / 64);
     let action = if n.is_multiple_of(64) {
-        room::Action::Join { member, by: 0, at: at(n), grace_ms: 10_000 }
+        room::Action::Join { member, turn: Turn::first(1), at: at(n), grace_ms: 10_000 }
     } else {
         let keep = room::Keep { count: 1000, bytes: 1 << 20, age_ms: 3_600_000 };
         room::Action::Publish { member, message_id: Some(n), data: body(n, 100), keep }
@@ -251,7 +245,7 @@ fn publish(n: u64) -> Op {
 fn take(n: u64) -> Op {
     let action = mailbox_claim::Action::Take {
         session: key(Domain::Socket, n),
-        by: None,
+        turn: None,
         at: at(n),
         lease_ms: 300_000,
         seize: false,

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::state::limits::DEPARTURE_MS;
+
 /// Commands that wait on this node for their batch; beyond, a command is refused as overloaded.
 pub(super) const PENDING_MAX: usize = 32_768;
 /// Their bytes.
@@ -60,6 +62,9 @@ pub(super) const DATAGRAMS_MAX: usize = 16_384;
 /// For how long any command may be tried. An origin's outcomes are remembered for far longer
 /// (`state::limits::ORIGIN_SILENT_MS_MAX`), so no retry can outlive the memory of its first try.
 pub(super) const DEADLINE_MAX: Duration = Duration::from_secs(15);
+/// A command may be tried for so long, and be in a leader's hand for as long again. Meanwhile, and for as long again as
+/// clocks of two cells may differ by, the turn is remembered that refuses it.
+const _: () = assert!(DEPARTURE_MS as u128 >= 4 * DEADLINE_MAX.as_millis());
 /// Between two tries of the same batch.
 pub(super) const RETRY_EVERY: Duration = Duration::from_millis(20);
 /// A leader that is silent for so long may be lost: whether a majority is heard is asked from here on, and known when the

@@ -26,7 +26,7 @@ use crate::state::slot::CellId;
 use crate::wire::Links;
 
 /// Peers that speak this protocol read the newest version of proposals.
-const READS_THE_NEWEST: u16 = 4;
+const READS_THE_NEWEST: u16 = 5;
 /// For so long all members have to read a newer version before it is written. Until then, a cluster that was upgraded can be
 /// taken back to the build before.
 const SETTLED_AFTER: Duration = Duration::from_secs(600);

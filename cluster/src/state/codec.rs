@@ -306,7 +306,7 @@ impl Answer {
             Ok(_) | Err(_) => 0,
         };
         let names: usize = match &self.outcome {
-            Ok(Outcome::Socket(socket::Outcome::Resumed { room, peer })) => {
+            Ok(Outcome::Socket(socket::Outcome::Resumed { room, peer, .. })) => {
                 [room, peer].into_iter().flatten().map(String::len).sum()
             }
             Ok(_) | Err(_) => 0,

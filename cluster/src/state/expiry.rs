@@ -34,6 +34,7 @@ pub(super) enum ExpiryKey {
     Member(Key, Key),
     Claim(Key),
     Ticket(Key),
+    Departure(Key, Key),
 }
 
 /// Where a thing's entry stands in the expiry queue. As a [`Life`] it is for things whose noun knows when they are due

@@ -189,6 +189,7 @@ impl State {
         self.rooms.free_under(keys, ctx);
         self.claims.free_under(keys, ctx);
         self.tickets.free_under(keys, ctx);
+        self.departures.free_under(keys, ctx);
         ctx.overdue = is_overdue(ctx);
     }
 }

@@ -13,9 +13,9 @@ use super::id::{Domain, Key};
 use super::incarnation::{Attachment, Incarnations};
 use super::keyed_command::Keyed;
 use super::outcome;
-use super::socket;
 use super::storage_quota::Load;
 use super::table::{Entry, Life as _, Stored, Table};
+use super::turn::{Departure, Turn};
 use super::weight::Kind;
 
 /// A command about the claim on the mailbox under a key, which is derived from the peer id ([`Domain::Mailbox`]).
@@ -25,12 +25,12 @@ pub type Op = Keyed<Action>;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Action {
     /// Have the mailbox pushed to this session. Refused as the session's own matters are
-    /// ([`socket::Refusal::Replaced`]) if the session is on another connection than the one that asks, or on none.
+    /// ([`socket::Refusal::Replaced`](super::socket::Refusal::Replaced)) if a later connection of the session was here.
     Take {
         /// The session's key.
         session: Key,
-        /// The connection that asks; `None`: an event stream, whose session is nothing but this claim.
-        by: Option<u64>,
+        /// That of the connection that asks; `None`: an event stream, whose session is nothing but this claim.
+        turn: Option<Turn>,
         /// Where it is pushed; the number is the claim's own.
         at: Attachment,
         /// How long the claim stays after the connection.
@@ -71,9 +71,11 @@ pub enum Refusal {
 }
 
 /// One claim. The fields' order is the snapshot format.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Claim {
     session: Key,
+    /// That of the connection by which it stands.
+    turn: Option<Turn>,
 }
 
 impl Stored for Claim {
@@ -86,18 +88,33 @@ impl Stored for Claim {
     }
 }
 
+impl Claim {
+    fn depart(self, key: Key, departures: &mut Table<Departure>, ctx: &mut ApplyContext) {
+        if let Some(turn) = self.turn {
+            departures.leave((key, self.session), turn, ctx);
+        }
+    }
+}
+
 impl Table<Claim> {
     pub(super) fn carry_out(
         &mut self,
         op: &Op,
-        sessions: &Table<socket::Session>,
+        departures: &mut Table<Departure>,
         ctx: &mut ApplyContext,
     ) -> Result<Outcome, outcome::Refusal> {
         let key = op.key;
         match op.action {
-            Action::Take { session, by, at, lease_ms, seize } => {
-                by.map_or(Ok(()), |by| sessions.require(&session, by))?;
-                self.take(key, session, at, lease_ms, seize, ctx)
+            Action::Take { session, turn, at, lease_ms, seize } => {
+                let (claim, before) = (Claim { session, turn }, self.get(&key).map(|known| **known));
+                let here = before.filter(|before| before.session == session).and_then(|before| before.turn);
+                turn.map_or(Ok(()), |turn| departures.admit((key, session), turn, here, ctx.now_ms))?;
+                let taken = self.take(key, claim, (at, lease_ms), seize, ctx)?;
+                departures.free((key, session), ctx);
+                if let Some(before) = before.filter(|before| before.session != session) {
+                    before.depart(key, departures, ctx);
+                }
+                Ok(taken)
             }
             Action::Detach { session, connection } => {
                 if let Some(claim) = self.held_by(&key, &session, connection) {
@@ -108,7 +125,9 @@ impl Table<Claim> {
             }
             Action::Release { session, connection } => {
                 if self.held_by(&key, &session, connection).is_some() {
-                    self.free(key, ctx);
+                    if let Some(claim) = self.free(key, ctx) {
+                        claim.depart(key, departures, ctx);
+                    }
                     ctx.wakes.wake(Domain::Mailbox, key);
                 }
                 Ok(Outcome::Released)
@@ -119,24 +138,24 @@ impl Table<Claim> {
     fn take(
         &mut self,
         key: Key,
-        session: Key,
-        at: Attachment,
-        lease_ms: u32,
+        claim: Claim,
+        (at, lease_ms): (Attachment, u32),
         seize: bool,
         ctx: &mut ApplyContext,
     ) -> Result<Outcome, outcome::Refusal> {
         match self.get(&key) {
-            Some(claim) if claim.session != session => {
-                if !seize && claim.life.alive(ctx.now_ms) {
+            Some(known) if known.session != claim.session => {
+                if !seize && known.life.alive(ctx.now_ms) {
                     return Err(Refusal::Held.into());
                 }
-                self.try_replace(key, Claim { session }, ctx)?;
+                self.try_replace(key, claim, ctx)?;
             }
             Some(_) => {}
-            None => self.try_add(key, Claim { session }, (at, lease_ms), ctx)?,
+            None => self.try_add(key, claim, (at, lease_ms), ctx)?,
         }
-        if let Some(claim) = self.get_mut(&key) {
-            claim.life.attach(at, lease_ms, ExpiryKey::Claim(key), ctx);
+        if let Some(known) = self.get_mut(&key) {
+            known.turn = claim.turn;
+            known.life.attach(at, lease_ms, ExpiryKey::Claim(key), ctx);
         }
         ctx.wakes.wake(Domain::Mailbox, key);
         Ok(Outcome::Taken)
@@ -145,6 +164,21 @@ impl Table<Claim> {
     fn held_by(&mut self, key: &Key, session: &Key, connection: u64) -> Option<&mut Entry<Claim>> {
         let claim = self.get_mut(key);
         claim.filter(|claim| claim.session == *session && claim.life.is_at(connection))
+    }
+
+    /// The expiry queue says that a claim is due.
+    pub(super) fn on_claim_expiry(
+        &mut self,
+        key: Key,
+        departures: &mut Table<Departure>,
+        ctx: &mut ApplyContext,
+    ) -> usize {
+        // Its node may have been found dead: whoever polls should look again.
+        ctx.wakes.wake(Domain::Mailbox, key);
+        if let Some(claim) = self.expire(key, ctx) {
+            claim.depart(key, departures, ctx);
+        }
+        1
     }
 
     /// Whether the mailbox is pushed to a socket now.

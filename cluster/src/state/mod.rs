@@ -48,6 +48,7 @@ mod tests;
 pub mod ticket;
 mod totals;
 pub mod transfer;
+pub mod turn;
 pub mod weight;
 
 use std::sync::Arc;
@@ -58,7 +59,6 @@ use context::ApplyContext;
 use effect::Effect;
 use expiry::ExpiryKey;
 use handoff::is_overdue;
-use id::Domain;
 use limits::EXPIRED_PER_PROPOSAL_MAX;
 use outcome::{Answer, Outcome, Refusal};
 use retry_dedup::Known;
@@ -89,6 +89,7 @@ pub struct State {
     rooms: room::Rooms,
     claims: Table<mailbox_claim::Claim>,
     tickets: Table<ticket::Ticket>,
+    departures: Table<turn::Departure>,
 }
 
 impl State {
@@ -130,15 +131,14 @@ impl State {
                 ExpiryKey::IdempotencyKey(key) => self.idempotency_keys.on_expiry(key, ctx),
                 ExpiryKey::Origin(number) => self.replay.on_expiry(number, ctx),
                 ExpiryKey::Incarnation(incarnation) => incarnation::on_expiry(&incarnation, ctx),
-                ExpiryKey::Socket(key) => self.sockets.on_expiry(key, ctx),
+                ExpiryKey::Socket(key) => self.sockets.on_session_expiry(key, &mut self.departures, ctx),
                 ExpiryKey::Room(key) => self.rooms.on_expiry(&key, ctx),
-                ExpiryKey::Member(key, member) => self.rooms.on_member_expiry(key, member, ctx),
-                ExpiryKey::Claim(key) => {
-                    // Its node may have been found dead: whoever polls should look again.
-                    ctx.wakes.wake(Domain::Mailbox, key);
-                    self.claims.on_expiry(key, ctx)
+                ExpiryKey::Member(key, member) => {
+                    self.rooms.on_member_expiry(key, member, &mut self.departures, ctx)
                 }
+                ExpiryKey::Claim(key) => self.claims.on_claim_expiry(key, &mut self.departures, ctx),
                 ExpiryKey::Ticket(key) => self.tickets.on_expiry(key, ctx),
+                ExpiryKey::Departure(key, session) => self.departures.on_expiry((key, session), ctx),
             };
         }
         ctx.overdue = is_overdue(ctx);
@@ -232,9 +232,9 @@ impl State {
             Op::NodeIdentity(op) => self.node_identities.carry_out(&op).map(Into::into),
             Op::Placement(op) => self.placement.carry_out(op).map(Into::into),
             Op::Incarnation(op) => incarnation::carry_out(&op, ctx).map(Into::into),
-            Op::Socket(op) => self.sockets.carry_out(op, ctx).map(Into::into),
-            Op::Room(op) => self.rooms.carry_out(op, &self.sockets, ctx).map(Into::into),
-            Op::Claim(op) => self.claims.carry_out(&op, &self.sockets, ctx).map(Into::into),
+            Op::Socket(op) => self.sockets.carry_out(op, &mut self.departures, ctx).map(Into::into),
+            Op::Room(op) => self.rooms.carry_out(op, &mut self.departures, ctx).map(Into::into),
+            Op::Claim(op) => self.claims.carry_out(&op, &mut self.departures, ctx).map(Into::into),
             Op::Ticket(op) => self.tickets.carry_out(op, ctx).map(Into::into),
         }
     }

@@ -21,9 +21,9 @@ use super::keyed_command::Keyed;
 use super::limits::{ROOM_HEAD_MS, ROOM_MEMBERS_MAX};
 use super::outcome;
 use super::query::Page;
-use super::socket;
 use super::storage_quota::Load;
 use super::table::{Entry, Stored, Table};
+use super::turn::{Departure, Turn};
 use super::weight::Kind;
 use history::History;
 pub use history::{Keep, Message};
@@ -36,12 +36,12 @@ pub type Op = Keyed<Action>;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Action {
     /// Be a member, or be one on another connection. Refused as the session's own matters are
-    /// ([`socket::Refusal::Replaced`]) if the session is on another connection than the one that asks, or on none.
+    /// ([`socket::Refusal::Replaced`](super::socket::Refusal::Replaced)) if a later connection of the session was here.
     Join {
         /// Who.
         member: Key,
-        /// The connection that asks.
-        by: u64,
+        /// That of the connection that asks.
+        turn: Turn,
         /// Where the member is; the number is the membership's own.
         at: Attachment,
         /// For how long a member stays whose connection is lost.
@@ -163,7 +163,7 @@ impl Rooms {
     pub(super) fn carry_out(
         &mut self,
         op: Op,
-        sessions: &Table<socket::Session>,
+        departures: &mut Table<Departure>,
         ctx: &mut ApplyContext,
     ) -> Result<Outcome, outcome::Refusal> {
         let Op { key, action } = op;
@@ -171,9 +171,12 @@ impl Rooms {
             self.history.expire(&key, ctx);
         }
         match action {
-            Action::Join { member, by, at, grace_ms } => {
-                sessions.require(&member, by)?;
-                self.join(key, member, at, grace_ms, ctx)
+            Action::Join { member, turn, at, grace_ms } => {
+                let (name, here) = ((key, member), self.members.get(&(key, member)));
+                departures.admit(name, turn, here.map(|known| known.turn), ctx.now_ms)?;
+                let joined = self.join(name, turn, (at, grace_ms), ctx)?;
+                departures.free(name, ctx);
+                Ok(joined)
             }
             Action::Detach { member, connection } => {
                 if self.members.detach((key, member), connection, ctx) {
@@ -182,7 +185,8 @@ impl Rooms {
                 Ok(Outcome::Left)
             }
             Action::Leave { member, connection } => {
-                if self.members.leave((key, member), connection, ctx) {
+                if let Some(Member { turn }) = self.members.leave((key, member), connection, ctx) {
+                    departures.leave((key, member), turn, ctx);
                     self.member_left(key, ctx);
                 }
                 Ok(Outcome::Left)
@@ -198,24 +202,22 @@ impl Rooms {
 
     fn join(
         &mut self,
-        key: Key,
-        member: Key,
-        at: Attachment,
-        grace_ms: u32,
+        (key, member): (Key, Key),
+        turn: Turn,
+        (at, grace_ms): (Attachment, u32),
         ctx: &mut ApplyContext,
     ) -> Result<Outcome, outcome::Refusal> {
-        let again = self.members.attach((key, member), at, grace_ms, ctx);
+        let again = self.members.attach((key, member), turn, at, grace_ms, ctx);
         if !again {
             let head = self.heads.get(&key);
             if head.is_some_and(|head| head.members as usize >= ROOM_MEMBERS_MAX) {
                 return Err(Refusal::Full.into());
             }
-            let load = Member.load();
-            ctx.storage.admit(if head.is_none() { load.plus(HEAD) } else { load })?;
+            ctx.storage.admit(if head.is_none() { members::LOAD.plus(HEAD) } else { members::LOAD })?;
             if head.is_none() {
                 self.found(key, ctx);
             }
-            self.members.add((key, member), Member, (at, grace_ms), ctx);
+            self.members.add((key, member), Member { turn }, (at, grace_ms), ctx);
             if let Some(head) = self.heads.get_mut(&key) {
                 head.members += 1;
             }
@@ -296,10 +298,17 @@ impl Rooms {
     }
 
     /// The expiry queue says that a member is due.
-    pub(super) fn on_member_expiry(&mut self, key: Key, member: Key, ctx: &mut ApplyContext) -> usize {
+    pub(super) fn on_member_expiry(
+        &mut self,
+        key: Key,
+        member: Key,
+        departures: &mut Table<Departure>,
+        ctx: &mut ApplyContext,
+    ) -> usize {
         let Some(known) = self.members.get(&(key, member)) else { return 1 };
         let tied = known.life.attachment(&ctx.incarnations, ctx.now_ms).is_some();
-        if self.members.expire((key, member), ctx).is_some() {
+        if let Some(Member { turn }) = self.members.expire((key, member), ctx) {
+            departures.leave((key, member), turn, ctx);
             self.member_left(key, ctx);
         } else if !tied {
             // It is a member still, and its connection counts as lost.

@@ -18,7 +18,6 @@ use super::allowance::{self, Tier};
 use super::blob_store::BlobId;
 use super::body::Body;
 use super::codec;
-use super::connection_lease::Hold;
 use super::expiry::Lease;
 use super::id::{Digest, Key, RequestId};
 use super::incarnation::Incarnation;
@@ -30,6 +29,7 @@ use super::outcome::{Answer, Outcome};
 use super::slot::Slot;
 use super::slot_table::Held;
 use super::table::{Entry, Stored, Table};
+use super::turn::{self, Turn};
 use super::{
     State, device, idempotency, incarnation, invite_code, mailbox, mailbox_claim, negotiation, retry_dedup,
     room, socket, ticket, transfer,
@@ -98,7 +98,7 @@ enum Record {
     Incarnation(Incarnation, Lease),
     Socket(Key, Entry<socket::Session>),
     Room(Key, Entry<room::Head>),
-    RoomMember((Key, Key), Payer, Hold),
+    RoomMember((Key, Key), Entry<room::Member>),
     RoomMessage(Key, Payer, room::Message),
     Claim(Key, Entry<mailbox_claim::Claim>),
     Ticket(Key, Entry<ticket::Ticket>),
@@ -110,6 +110,7 @@ enum Record {
     /// How often the placement was changed.
     Placement(u64),
     Front(u64, String),
+    Departure((Key, Key), Turn, Lease),
 }
 
 impl State {
@@ -243,12 +244,13 @@ impl State {
         }
         all(&self.sockets, keys, Record::Socket, show)?;
         all(&self.rooms.heads, keys, Record::Room, show)?;
-        all(&self.rooms.members, keys, |key, it| Record::RoomMember(key, it.payer(), it.life), show)?;
+        all(&self.rooms.members, keys, Record::RoomMember, show)?;
         for (key, message, payer) in self.rooms.history.under(keys) {
             show(Record::RoomMessage(*key, payer, message.as_ref().clone()))?;
         }
         all(&self.claims, keys, Record::Claim, show)?;
-        all(&self.tickets, keys, Record::Ticket, show)
+        all(&self.tickets, keys, Record::Ticket, show)?;
+        all(&self.departures, keys, |name, it| Record::Departure(name, it.turn, it.life), show)
     }
 
     fn restore(&mut self, record: Record) -> Result<(), Error> {
@@ -304,16 +306,17 @@ impl State {
             }
             Record::Socket(key, it) => ("socket", self.sockets.restore(key, it, ctx)),
             Record::Room(key, head) => ("room", self.rooms.restore(key, head, ctx)),
-            Record::RoomMember(key, payer, hold) => {
-                let member = Entry::of(room::Member, hold, payer);
-                ("room member", self.rooms.restore_member(key, member, ctx))
-            }
+            Record::RoomMember(key, member) => ("room member", self.rooms.restore_member(key, member, ctx)),
             Record::RoomMessage(key, payer, message) => {
                 ("room message", self.rooms.restore_message(key, message, payer, ctx))
             }
             Record::Claim(key, it) => ("claim", self.claims.restore(key, it, ctx)),
             Record::Ticket(key, it) => ("ticket", self.tickets.restore(key, it, ctx)),
             Record::Slot(slot, held) => ("slot", self.slots.restore(slot, held)),
+            Record::Departure(name, turn, lease) => {
+                let departure = Entry::of(turn::Departure { turn }, lease, Payer::NOBODY);
+                ("departure", self.departures.restore(name, departure, ctx))
+            }
             Record::Part(slot, part, bytes) => ("part", self.slots.restore_part(slot, part, bytes)),
             Record::Placement(epoch) => ("placement", self.placement.restore(epoch)),
             Record::Front(node, peer) => ("front", self.placement.restore_front(node, peer)),
@@ -364,6 +367,7 @@ impl Record {
             | Self::Slot(..)
             | Self::Placement(..)
             | Self::Front(..)
+            | Self::Departure(..)
             | Self::End { .. } => Ok(()),
         }
     }

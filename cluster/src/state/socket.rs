@@ -11,6 +11,7 @@ use super::keyed_command::Keyed;
 use super::outcome;
 use super::storage_quota::Load;
 use super::table::{Entry, Stored, Table};
+use super::turn::{Departure, Turn};
 use super::weight::Kind;
 
 /// A command about the socket session under a key, which is derived from the session id ([`Domain::Socket`]).
@@ -90,9 +91,14 @@ pub struct Mark {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
     /// It begins.
-    Opened,
+    Opened {
+        /// The connection's turn.
+        turn: Turn,
+    },
     /// It goes on.
     Resumed {
+        /// The connection's turn: greater than any before.
+        turn: Turn,
         /// The name of the room it was in.
         room: Option<String>,
         /// The peer id it held.
@@ -141,6 +147,8 @@ pub(super) struct Session {
     /// The connection that opened it.
     numbering: u64,
     mark: Option<Mark>,
+    /// That of the connection that has it, or had it last.
+    turn: Turn,
 }
 
 impl Stored for Session {
@@ -155,11 +163,23 @@ impl Stored for Session {
 }
 
 impl Table<Session> {
-    pub(super) fn carry_out(&mut self, op: Op, ctx: &mut ApplyContext) -> Result<Outcome, outcome::Refusal> {
+    pub(super) fn carry_out(
+        &mut self,
+        op: Op,
+        departures: &mut Table<Departure>,
+        ctx: &mut ApplyContext,
+    ) -> Result<Outcome, outcome::Refusal> {
         let Op { key, action } = op;
-        self.free_if_over(key, ctx);
+        if let Some(session) = self.free_if_over(key, ctx) {
+            departures.close(key, session.turn, ctx);
+        }
         match action {
-            Action::Open { subject, at, lease_ms } => self.open(key, subject, at, lease_ms, ctx),
+            Action::Open { subject, at, lease_ms } => {
+                let last = departures.last((key, key), ctx.now_ms);
+                let turn = self.open(key, subject, (at, lease_ms), last, ctx)?;
+                departures.free((key, key), ctx);
+                Ok(Outcome::Opened { turn })
+            }
             Action::Resume { subject, at, lease_ms, takes_over } => {
                 let session = self.get_mut(&key).filter(|session| session.subject == subject);
                 let Some(session) = session else { return Err(Refusal::Unknown.into()) };
@@ -167,9 +187,11 @@ impl Table<Session> {
                 if !takes_over && holder.is_some_and(|holder| holder.connection != at.connection) {
                     return Err(Refusal::Replaced.into());
                 }
+                let turn = Turn::after(Some(session.turn), ctx.now_ms);
+                session.turn = turn;
                 session.life.attach(at, lease_ms, ExpiryKey::Socket(key), ctx);
                 ctx.wakes.wake(Domain::Socket, key);
-                Ok(Outcome::Resumed { room: session.room.clone(), peer: session.peer.clone() })
+                Ok(Outcome::Resumed { turn, room: session.room.clone(), peer: session.peer.clone() })
             }
             Action::Enter { connection, room } => {
                 let session = Session::clone(self.held_by(&key, connection)?);
@@ -191,7 +213,9 @@ impl Table<Session> {
             }
             Action::Close { connection } => {
                 if self.held_by(&key, connection).is_ok() {
-                    self.free(key, ctx);
+                    if let Some(session) = self.free(key, ctx) {
+                        departures.close(key, session.turn, ctx);
+                    }
                     ctx.wakes.wake(Domain::Socket, key);
                 }
                 Ok(Outcome::Closed)
@@ -207,11 +231,12 @@ impl Table<Session> {
         &mut self,
         key: Key,
         subject: Option<Key>,
-        at: Attachment,
-        lease_ms: u32,
+        (at, lease_ms): (Attachment, u32),
+        last: Option<Turn>,
         ctx: &mut ApplyContext,
-    ) -> Result<Outcome, outcome::Refusal> {
-        let fresh = Session { subject, room: None, peer: None, numbering: at.connection, mark: None };
+    ) -> Result<Turn, outcome::Refusal> {
+        let turn = Turn::after(self.get(&key).map(|session| session.turn).max(last), ctx.now_ms);
+        let fresh = Session { subject, room: None, peer: None, numbering: at.connection, mark: None, turn };
         match self.get_mut(&key) {
             Some(session) => {
                 let taken = session.life.attachment(&ctx.incarnations, ctx.now_ms).is_some();
@@ -224,7 +249,7 @@ impl Table<Session> {
             None => self.try_add(key, fresh, (at, lease_ms), ctx)?,
         }
         ctx.wakes.wake(Domain::Socket, key);
-        Ok(Outcome::Opened)
+        Ok(turn)
     }
 
     fn held_by(&mut self, key: &Key, connection: u64) -> Result<&mut Entry<Session>, Refusal> {
@@ -232,10 +257,17 @@ impl Table<Session> {
         session.filter(|session| session.life.is_at(connection)).ok_or(Refusal::Replaced)
     }
 
-    /// Refuses what is asked for a session by a connection that is not the session's: another one took over, or it ended.
-    pub(super) fn require(&self, key: &Key, connection: u64) -> Result<(), Refusal> {
-        let is_at = self.get(key).is_some_and(|session| session.life.is_at(connection));
-        if is_at { Ok(()) } else { Err(Refusal::Replaced) }
+    /// The expiry queue says that a session is due.
+    pub(super) fn on_session_expiry(
+        &mut self,
+        key: Key,
+        departures: &mut Table<Departure>,
+        ctx: &mut ApplyContext,
+    ) -> usize {
+        if let Some(session) = self.expire(key, ctx) {
+            departures.close(key, session.turn, ctx);
+        }
+        1
     }
 
     pub(super) fn view(&self, key: &Key, incarnations: &Incarnations, now_ms: u64) -> Option<View> {

@@ -119,6 +119,7 @@ counts! { |state|
     room_members "room_members" "Members of all rooms." = state.rooms.members.len();
     room_messages "room_messages" "Messages in the histories of all rooms." = state.rooms.history.len();
     claims "claims" "Mailboxes that socket sessions hold." = state.claims.len();
+    departures "departures" "Sessions, members and claims that went, whose last connection is remembered." = state.departures.len();
     tickets "tickets" "Unused one-time tickets." = state.tickets.len();
     idempotency_keys "memos" "Answers remembered under an Idempotency-Key." = state.idempotency_keys.len();
     outcomes "outcomes" "Answers remembered for retries inside the cluster." = state.replay.outcomes();

@@ -63,7 +63,7 @@ impl Kind {
             // Most of it is the map of the user's devices.
             Self::Device => 1900,
             Self::IdempotencyKey => 415,
-            Self::Socket => 380,
+            Self::Socket => 540,
             Self::Room => 330,
             Self::Member => 370,
             Self::RoomMessage => 320,

@@ -10,6 +10,7 @@ use conclave_cluster::state::mailbox_claim;
 use conclave_cluster::state::outcome::{Outcome, Refusal};
 #[cfg(doc)]
 use conclave_cluster::state::query::Holder;
+use conclave_cluster::state::turn::Turn;
 
 use super::{Caller, Error, Services};
 use crate::actors::StateKey;
@@ -21,8 +22,8 @@ pub struct Claim {
     pub mailbox: StateKey,
     /// The session that holds it, which may go on elsewhere.
     pub session: Key,
-    /// The socket's connection that it is claimed by, as long as the session is on that; `None`: an event stream.
-    pub by: Option<u64>,
+    /// That of the socket's connection, by which later ones of the session are told from it; `None`: an event stream.
+    pub turn: Option<Turn>,
     /// The connection that it is pushed to now. Its number is the claim's own, so that what ends this claim, whenever the
     /// cluster hears it, ends no later one.
     pub at: Attachment,
@@ -95,8 +96,8 @@ impl Claim {
     }
 
     fn taking(&self, seize: bool) -> Op {
-        let &Self { session, by, at, lease_ms, .. } = self;
-        self.ask(mailbox_claim::Action::Take { session, by, at, lease_ms, seize })
+        let &Self { session, turn, at, lease_ms, .. } = self;
+        self.ask(mailbox_claim::Action::Take { session, turn, at, lease_ms, seize })
     }
 
     fn ask(&self, action: mailbox_claim::Action) -> Op {

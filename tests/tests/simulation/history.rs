@@ -3,7 +3,8 @@
 use conclave_cluster::Error;
 use conclave_cluster::state::incarnation::{Attachment, Incarnation};
 use conclave_cluster::state::outcome::{Answer, Outcome, Refusal};
-use conclave_cluster::state::{mailbox, transfer};
+use conclave_cluster::state::turn::Turn;
+use conclave_cluster::state::{mailbox, socket, transfer};
 
 /// Something that a client asks of the cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,13 +42,13 @@ pub(crate) enum Command {
     /// See where a session is.
     Locate { session: u8 },
     /// Have a peer id be a session's, or even take it from another.
-    Claim { peer: u8, session: u8, at: Attachment, seize: bool },
+    Claim { peer: u8, session: u8, turn: Turn, at: Attachment, seize: bool },
     /// Give it up.
     Release { peer: u8, session: u8, connection: u64 },
     /// See where it is.
     Holder { peer: u8 },
     /// Have a session be a member of a room.
-    Join { room: u8, session: u8, at: Attachment },
+    Join { room: u8, session: u8, turn: Turn, at: Attachment },
     /// Have it be one no more.
     Leave { room: u8, session: u8, connection: u64 },
     /// Say something that nobody else says, under a name by which it may be said again.
@@ -158,6 +159,20 @@ pub(crate) enum Fate {
     Never,
     Answered(Answer),
     Saw(Sight),
+}
+
+impl Fate {
+    /// The turn that a connection got with its session.
+    pub(crate) fn turn(&self) -> Option<Turn> {
+        match self {
+            Self::Answered(Answer {
+                outcome:
+                    Ok(Outcome::Socket(socket::Outcome::Opened { turn } | socket::Outcome::Resumed { turn, .. })),
+                ..
+            }) => Some(*turn),
+            _ => None,
+        }
+    }
 }
 
 impl From<Result<Answer, Error>> for Fate {

@@ -48,6 +48,8 @@ pub(crate) enum Double {
     StretchesGraces,
     /// Peer ids are claimed without a word on whose connection asks.
     ClaimsForAnyone,
+    /// Whoever joins a room says that nobody had the session later.
+    JoinsAnyTime,
 }
 
 /// Everything that differs from seed to seed, besides the faults.

@@ -1,5 +1,7 @@
 //! Who is in which room, and by which connection.
 
+use serde::{Deserialize, Serialize};
+
 use crate::state::connection_lease::Hold;
 use crate::state::context::ApplyContext;
 use crate::state::expiry::ExpiryKey;
@@ -7,12 +9,19 @@ use crate::state::id::Key;
 use crate::state::incarnation::{Attachment, Incarnations};
 use crate::state::storage_quota::Load;
 use crate::state::table::{Entry, Stored, Table};
+use crate::state::turn::Turn;
 use crate::state::weight::Kind;
 
 /// One member. Those of all rooms are in one table, so that a change copies a few small nodes. How many a room has is the
 /// business of its head.
-#[derive(Debug, Clone, Copy)]
-pub(in crate::state) struct Member;
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::state) struct Member {
+    /// That of the connection by which it is one.
+    pub(super) turn: Turn,
+}
+
+/// What a member weighs.
+pub(super) const LOAD: Load = Load::of(Kind::Member, 0);
 
 impl Stored for Member {
     /// The room, and the member's session.
@@ -21,7 +30,7 @@ impl Stored for Member {
     const EXPIRY: fn((Key, Key)) -> ExpiryKey = |(key, member)| ExpiryKey::Member(key, member);
 
     fn load(&self) -> Load {
-        Load::of(Kind::Member, 0)
+        LOAD
     }
 }
 
@@ -30,12 +39,15 @@ impl Table<Member> {
     pub(super) fn attach(
         &mut self,
         key: (Key, Key),
+        turn: Turn,
         at: Attachment,
         grace_ms: u32,
         ctx: &mut ApplyContext,
     ) -> bool {
-        let known = self.get_mut(&key);
-        known.map(|known| known.life.attach(at, grace_ms, Member::EXPIRY(key), ctx)).is_some()
+        let Some(known) = self.get_mut(&key) else { return false };
+        known.turn = turn;
+        known.life.attach(at, grace_ms, Member::EXPIRY(key), ctx);
+        true
     }
 
     /// Unties a member from this connection; false if it is not tied to it.
@@ -44,10 +56,15 @@ impl Table<Member> {
         known.map(|known| known.life.detach(Member::EXPIRY(key), ctx)).is_some()
     }
 
-    /// Removes a member that is tied to this connection; false if it is not.
-    pub(super) fn leave(&mut self, key: (Key, Key), connection: u64, ctx: &mut ApplyContext) -> bool {
+    /// Removes a member that is tied to this connection; nothing if it is not.
+    pub(super) fn leave(
+        &mut self,
+        key: (Key, Key),
+        connection: u64,
+        ctx: &mut ApplyContext,
+    ) -> Option<Member> {
         let is_here = self.get(&key).is_some_and(|known| known.life.is_at(connection));
-        is_here && self.free(key, ctx).is_some()
+        if is_here { self.free(key, ctx) } else { None }
     }
 
     /// Removes all members of a room.

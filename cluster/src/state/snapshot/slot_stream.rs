@@ -196,6 +196,7 @@ impl Record {
             Self::RoomMessage(key, ..) => key,
             Self::Claim(key, _) => key,
             Self::Ticket(key, _) => key,
+            Self::Departure((key, _), ..) => key,
         };
         key.slot() == slot
     }
@@ -215,6 +216,7 @@ impl Record {
             | Self::Part(..)
             | Self::Placement(..)
             | Self::Front(..)
+            | Self::Departure(..)
             | Self::Window(..) => return true,
             Self::User(_, _, devices) => {
                 return devices.iter_mut().all(|known_as| known(Reference::Payer(&mut known_as.payer)));
@@ -251,7 +253,10 @@ impl Record {
                 let hold = entry.life.incarnation();
                 (entry.payer_mut(), hold)
             }
-            Self::RoomMember(_, payer, hold) => (payer, hold.incarnation()),
+            Self::RoomMember(_, entry) => {
+                let hold = entry.life.incarnation();
+                (entry.payer_mut(), hold)
+            }
         };
         known(Reference::Payer(payer)) && hold.is_none_or(|hold| known(Reference::Incarnation(hold)))
     }

@@ -220,7 +220,7 @@ fn a_connection_is_held_by_its_node_in_the_other_cell_as_well() {
     .unwrap();
     one.ask(room::Op {
         key: room,
-        action: room::Action::Join { member: session, by: 9, at, grace_ms: 5_000 },
+        action: room::Action::Join { member: session, turn: Turn::first(1), at, grace_ms: 5_000 },
     })
     .unwrap();
     for slot in [session.slot(), room.slot()] {
@@ -231,6 +231,30 @@ fn a_connection_is_held_by_its_node_in_the_other_cell_as_well() {
     assert!(two.read(query::Socket(session)).is_some_and(|view| view.connection == Some(9)));
     two.wait(2_000);
     assert_eq!(two.read(query::RoomNodes(room)), [] as [u64; 0]);
+}
+
+#[test]
+fn a_turn_is_greater_than_all_before_though_the_slot_goes_to_a_cell_whose_clock_is_behind() {
+    let (mut one, mut two) = (Lab::new(), second());
+    one.wait(30_000);
+    let incarnation = incarnation::Incarnation { node: 1, run: 7 };
+    for cell in [&mut one, &mut two] {
+        cell.ask(incarnation::Op::Renew { incarnation, ttl_ms: 60_000 }).unwrap();
+    }
+    let session = Key::derive(Domain::Socket, &[b"s"]);
+    let begin = |cell: &mut Lab, connection| {
+        let at = incarnation::Attachment { incarnation, connection };
+        let open = socket::Action::Open { subject: None, at, lease_ms: 60_000 };
+        match cell.ask(socket::Op { key: session, action: open }) {
+            Ok(Outcome::Socket(socket::Outcome::Opened { turn })) => turn,
+            other => panic!("not opened: {other:?}"),
+        }
+    };
+    let before = begin(&mut one, 9);
+    one.ask(socket::Op { key: session, action: socket::Action::Close { connection: 9 } }).unwrap();
+    hand_over(session.slot(), &mut one, &mut two, TWO, SLOT_PART_BYTES_MAX);
+    assert!(two.now_ms < one.now_ms);
+    assert!(begin(&mut two, 10) > before);
 }
 
 #[test]

@@ -33,6 +33,7 @@ use super::id::{Digest, Domain, Key, RequestId};
 use super::leader_rules::Rules;
 use super::outcome::{Answer, Outcome, Refusal};
 use super::query::{self, Page, Query};
+use super::turn::Turn;
 
 /// A day in November 2023.
 const MORNING_MS: u64 = 1_700_000_000_000;

@@ -1,13 +1,13 @@
 use super::super::incarnation::{self, Attachment, Incarnation};
 use super::super::limits::{INCARNATIONS_MAX, ROOM_HEAD_MS, ROOM_MEMBERS_MAX};
+use super::super::outcome;
 use super::super::room::{Action, Keep, Op, Outcome, Refusal, View};
-use super::super::{outcome, socket};
 use super::*;
 
 const KEEP: Keep = Keep { count: 100, bytes: 1 << 20, age_ms: 60_000 };
 const GRACE_MS: u32 = 5_000;
-/// The connection of every session.
-const SOCKET: u64 = 0;
+/// That of every session.
+const TURN: Turn = Turn::first(1);
 
 fn key() -> Key {
     Key::derive(Domain::Room, &[b"lobby"])
@@ -26,13 +26,7 @@ fn room(action: Action) -> Op {
 }
 
 fn join(name: &str, connection: u64) -> Op {
-    room(Action::Join { member: member(name), by: SOCKET, at: at(connection), grace_ms: GRACE_MS })
-}
-
-/// Has the session of a member be on its socket.
-fn open(name: &str) -> socket::Op {
-    let action = socket::Action::Open { subject: None, at: at(SOCKET), lease_ms: 300_000 };
-    socket::Op { key: member(name), action }
+    room(Action::Join { member: member(name), turn: TURN, at: at(connection), grace_ms: GRACE_MS })
 }
 
 fn publish(name: &str, message_id: Option<u64>, text: &str, keep: Keep) -> Op {
@@ -54,7 +48,6 @@ fn said(outcome: Result<outcome::Outcome, super::super::outcome::Refusal>) -> (u
 fn lab() -> Lab {
     let mut lab = Lab::new();
     lab.ask(incarnation::Op::Renew { incarnation: at(0).incarnation, ttl_ms: 10_000 }).unwrap();
-    lab.ask(open("alice")).unwrap();
     lab.ask(join("alice", 1)).unwrap();
     lab
 }
@@ -83,7 +76,6 @@ fn offsets_grow_by_one_and_everybody_hears_the_same() {
 #[test]
 fn the_same_message_id_of_one_member_is_one_message() {
     let mut lab = lab();
-    lab.ask(open("bob")).unwrap();
     lab.ask(join("bob", 2)).unwrap();
     let mut tell = |name, id, text| said(lab.ask(publish(name, Some(id), text, KEEP)));
     assert_eq!(tell("alice", 9, "once"), (1, false));
@@ -147,10 +139,9 @@ fn members_of_a_dead_node_leave_and_those_of_a_living_one_stay() {
     let mut lab = lab();
     let other = Incarnation { node: 2, run: 8 };
     lab.ask(incarnation::Op::Renew { incarnation: other, ttl_ms: 10_000 }).unwrap();
-    lab.ask(open("bob")).unwrap();
     let bob = Action::Join {
         member: member("bob"),
-        by: SOCKET,
+        turn: TURN,
         at: Attachment { incarnation: other, connection: 3 },
         grace_ms: GRACE_MS,
     };
@@ -176,7 +167,6 @@ fn a_room_that_was_forgotten_comes_back_under_another_epoch() {
     lab.tick();
     assert_eq!(lab.read(query::Room(key())), None);
     lab.ask(incarnation::Op::Renew { incarnation: at(0).incarnation, ttl_ms: 10_000 }).unwrap();
-    lab.ask(open("alice")).unwrap();
     lab.ask(join("alice", 2)).unwrap();
     assert!(view(&lab).epoch > before.epoch && view(&lab).last == 0);
 }
@@ -185,10 +175,8 @@ fn a_room_that_was_forgotten_comes_back_under_another_epoch() {
 fn a_room_takes_so_many_members_and_no_more() {
     let mut lab = lab();
     let others = (1..ROOM_MEMBERS_MAX).map(|number| number.to_string());
-    let others: Vec<Command> =
-        others.flat_map(|name| [lab.command(open(&name)), lab.command(join(&name, 2))]).collect();
+    let others: Vec<Command> = others.map(|name| lab.command(join(&name, 2))).collect();
     assert!(lab.apply(Vec::new(), others).iter().all(|answer| answer.outcome.is_ok()));
-    lab.ask(open("one too many")).unwrap();
     assert_eq!(lab.ask(join("one too many", 3)), Err(Refusal::Full.into()));
     assert!(lab.ask(join("alice", 4)).is_ok(), "who is in may come again");
 }
@@ -219,7 +207,6 @@ fn what_is_new_in_a_room_is_told_by_its_numbering() {
     assert_eq!((since(epoch, 2), since(epoch + 1, 2)), (vec![3], vec![1, 2, 3]));
     let members = |lab: &Lab, epoch| lab.read(query::RoomMembersSince(key(), epoch, version));
     assert_eq!((members(&lab, epoch), members(&lab, epoch + 1)), (None, Some(vec![member("alice")])));
-    lab.ask(open("bob")).unwrap();
     lab.ask(join("bob", 2)).unwrap();
     assert_eq!(members(&lab, epoch).map(|members| members.len()), Some(2));
 }

@@ -165,10 +165,8 @@ fn one_client_has_its_share_of_mailboxes_and_rooms() {
     lab.ask(incarnation::Op::Renew { incarnation, ttl_ms: 10_000 }).unwrap();
     let member = Key::derive(Domain::Socket, &[b"member"]);
     let at = incarnation::Attachment { incarnation, connection: 1 };
-    let open = socket::Action::Open { subject: None, at, lease_ms: 1000 };
-    lab.ask(socket::Op { key: member, action: open }).unwrap();
     let join = |name: &str| {
-        let action = room::Action::Join { member, by: 1, at, grace_ms: 1000 };
+        let action = room::Action::Join { member, turn: Turn::first(1), at, grace_ms: 1000 };
         room::Op { key: Key::derive(Domain::Room, &[name.as_bytes()]), action }
     };
     for name in ["1", "2", "3"] {

@@ -89,7 +89,16 @@ fn sockets() -> Proposal {
     let keep = room::Keep { count: 10, bytes: 1000, age_ms: 60_000 };
     let room = |action| room::Op { key: key(Domain::Room), action };
     let socket = |action| socket::Op { key: session, action };
-    let claim = mailbox_claim::Action::Take { session, by: Some(9), at, lease_ms: 300_000, seize: false };
+    let claim = mailbox_claim::Action::Take {
+        session,
+        turn: Some(Turn::first(MORNING_MS)),
+        at,
+        lease_ms: 300_000,
+        seize: false,
+    };
+    let join = |turn| room::Action::Join { member: session, turn, at, grace_ms: 5_000 };
+    let follows = Turn::after(Some(Turn::first(MORNING_MS)), MORNING_MS);
+    let cellar = |action| room::Op { key: Key::derive(Domain::Room, &[b"cellar"]), action };
     let publish =
         |text: &str| room::Action::Publish { member: session, message_id: Some(3), data: body(text), keep };
     let ticket = ticket::Action::Issue { grant: body("grant"), ttl_ms: 30_000 };
@@ -100,7 +109,7 @@ fn sockets() -> Proposal {
             at,
             lease_ms: 300_000,
         })),
-        lab.command(room(room::Action::Join { member: session, by: 9, at, grace_ms: 5_000 })),
+        lab.command(room(join(Turn::first(MORNING_MS)))),
         lab.command(socket(socket::Action::Enter { connection: 9, room: Some("lobby".into()) })),
         lab.command(room(publish("Jfirst"))),
         lab.command(room(publish("Jfirst"))),
@@ -111,6 +120,14 @@ fn sockets() -> Proposal {
             action: mailbox::Action::Acknowledge { session, seq: 4 },
         }),
         lab.command(ticket::Op { key: key(Domain::Ticket), action: ticket }),
+        lab.command(socket(socket::Action::Resume {
+            subject: Some(key(Domain::Client)),
+            at,
+            lease_ms: 300_000,
+            takes_over: true,
+        })),
+        lab.command(cellar(join(follows))),
+        lab.command(cellar(room::Action::Leave { member: session, connection: 9 })),
         lab.command(room(room::Action::Detach { member: session, connection: 9 })),
         lab.command(socket(socket::Action::Detach { connection: 9 })),
     ];

@@ -1,12 +1,17 @@
-//! One session resumed by two connections at once: every order in which the log may have their commands.
+//! One session resumed by two connections at once: the rules one by one here, every order of their commands in `orders`.
+
+mod orders;
 
 use super::super::incarnation::{self, Attachment, Incarnation};
+use super::super::limits::{DEPARTURE_MS, DEPARTURES_MAX};
 use super::super::room::{self, Action as RoomAction};
 use super::super::socket::{self, Action as SocketAction};
 use super::super::{mailbox_claim, outcome};
 use super::*;
 
 const LEASE_MS: u32 = 300_000;
+/// For how long an incarnation lives that is renewed no more.
+const TTL_MS: u32 = 60_000;
 
 fn session() -> Key {
     Key::derive(Domain::Socket, &[b"session"])
@@ -36,19 +41,31 @@ fn resume(connection: u64, takes_over: bool) -> Op {
     socket(SocketAction::Resume { subject: None, at: at(connection), lease_ms: LEASE_MS, takes_over })
 }
 
-fn join(by: u64, number: u64) -> Op {
-    let action = RoomAction::Join { member: session(), by, at: at(number), grace_ms: 10_000 };
+fn close(connection: u64) -> Op {
+    socket(SocketAction::Close { connection })
+}
+
+fn join(turn: Turn, number: u64) -> Op {
+    let action = RoomAction::Join { member: session(), turn, at: at(number), grace_ms: 10_000 };
     room::Op { key: lobby(), action }.into()
 }
 
-fn take(by: Option<u64>, number: u64) -> Op {
-    let action = mailbox_claim::Action::Take {
-        session: session(),
-        by,
-        at: at(number),
-        lease_ms: LEASE_MS,
-        seize: false,
-    };
+fn leave(number: u64) -> Op {
+    let action = RoomAction::Leave { member: session(), connection: number };
+    room::Op { key: lobby(), action }.into()
+}
+
+fn take_as(session: Key, turn: Option<Turn>, number: u64, seize: bool) -> Op {
+    let action = mailbox_claim::Action::Take { session, turn, at: at(number), lease_ms: LEASE_MS, seize };
+    mailbox_claim::Op { key: bob(), action }.into()
+}
+
+fn take(turn: Turn, number: u64) -> Op {
+    take_as(session(), Some(turn), number, false)
+}
+
+fn release(number: u64) -> Op {
+    let action = mailbox_claim::Action::Release { session: session(), connection: number };
     mailbox_claim::Op { key: bob(), action }.into()
 }
 
@@ -56,171 +73,149 @@ fn replaced<T>() -> Result<T, outcome::Refusal> {
     Err(socket::Refusal::Replaced.into())
 }
 
+fn turn_of(outcome: &Result<Outcome, Refusal>) -> Option<Turn> {
+    match outcome {
+        Ok(Outcome::Socket(socket::Outcome::Opened { turn } | socket::Outcome::Resumed { turn, .. })) => {
+            Some(*turn)
+        }
+        _ => None,
+    }
+}
+
+/// Opens or resumes the session.
+fn begin(lab: &mut Lab, op: Op) -> Turn {
+    turn_of(&lab.ask(op)).expect("it is given")
+}
+
 /// An incarnation that lives.
 fn lab() -> Lab {
     let mut lab = Lab::new();
-    lab.ask(incarnation::Op::Renew { incarnation: at(0).incarnation, ttl_ms: 60_000 }).unwrap();
+    lab.ask(incarnation::Op::Renew { incarnation: at(0).incarnation, ttl_ms: TTL_MS }).unwrap();
     lab
 }
 
-/// One of the two connections: how far its node has got with its commands, and what of them was carried out.
-#[derive(Debug, Clone, Copy)]
-struct Side {
-    connection: u64,
-    step: usize,
-    /// The connection is lost before this step.
-    lost_at: usize,
-    joined: bool,
-    claimed: bool,
-}
-
-impl Side {
-    /// From here on it ends what it began.
-    const ENDS: usize = 5;
-    const OVER: usize = 8;
-
-    fn new(connection: u64, lost_at: usize) -> Self {
-        Self { connection, step: 0, lost_at, joined: false, claimed: false }
-    }
-
-    fn membership(&self) -> u64 {
-        10 * self.connection + 1
-    }
-
-    fn claim(&self) -> u64 {
-        10 * self.connection + 2
-    }
-
-    /// The next command, as a node makes them; `None` where there is nothing to end.
-    fn op(&self) -> Option<Op> {
-        let &Self { connection, .. } = self;
-        let leave = RoomAction::Leave { member: session(), connection: self.membership() };
-        let release = mailbox_claim::Action::Release { session: session(), connection: self.claim() };
-        Some(match self.step {
-            0 => resume(connection, true),
-            1 => join(connection, self.membership()),
-            2 => socket(SocketAction::Enter { connection, room: Some("lobby".into()) }),
-            3 => take(Some(connection), self.claim()),
-            4 => socket(SocketAction::Hold { connection, peer: Some("bob".into()) }),
-            5 if self.joined => room::Op { key: lobby(), action: leave }.into(),
-            6 if self.claimed => mailbox_claim::Op { key: bob(), action: release }.into(),
-            7 => socket(SocketAction::Detach { connection }),
-            _ => return None,
-        })
-    }
-
-    fn heed(&mut self, done: bool) {
-        match self.step {
-            1 => self.joined = done,
-            3 => self.claimed = done,
-            5 => self.joined = false,
-            6 => self.claimed = false,
-            _ => {}
-        }
-        self.step = if done { self.step + 1 } else { Self::ENDS };
-        if self.step < Self::ENDS && self.step >= self.lost_at {
-            self.step = Self::ENDS;
-        }
-    }
-}
-
-/// Goes on with either side, and after that with all that may follow.
-fn explore(state: &State, sides: [Side; 2], trail: &mut Vec<(u64, usize)>) {
-    let mut over = true;
-    for turn in 0..sides.len() {
-        if sides[turn].step == Side::OVER {
-            continue;
-        }
-        over = false;
-        let (mut state, mut sides) = (state.clone(), sides);
-        trail.push((sides[turn].connection, sides[turn].step));
-        let done = sides[turn].op().is_none_or(|op| carry_out(&mut state, trail.len() as u64, op));
-        sides[turn].heed(done);
-        check(&state, &sides, trail);
-        explore(&state, sides, trail);
-        trail.pop();
-    }
-    if over {
-        assert!(state.rooms.members(&lobby()).next().is_none(), "a ghost stays in the room: {trail:?}");
-        assert!(state.claims.get(&bob()).is_none(), "a ghost holds the peer id: {trail:?}");
-    }
-}
-
-fn carry_out(state: &mut State, seq: u64, op: Op) -> bool {
-    let id = RequestId { origin: 2, seq };
-    let commands = vec![Command { id, charge: None, owner: None, idempotency_key: None, op }];
-    let rules = Rules { storage_bytes_max: u64::MAX, ..Rules::default() };
-    let (answers, _) = state.apply(Proposal { stamp_ms: MORNING_MS, rules, commands, ..Proposal::default() });
-    answers[0].outcome.is_ok()
-}
-
-/// Whoever has the session has the room and the mailbox that it was given.
-fn check(state: &State, sides: &[Side; 2], trail: &[(u64, usize)]) {
-    let look = (query::Socket(session()), (query::RoomMember(lobby(), session()), query::Holder(bob())));
-    let (view, (member, holder)) = look.answer(state, MORNING_MS);
-    let connection = view.and_then(|view| view.connection);
-    let Some(side) = sides.iter().find(|side| Some(side.connection) == connection) else { return };
-    if side.joined {
-        assert_eq!(member, Some(at(side.membership())), "the member of {}: {trail:?}", side.connection);
-    }
-    if side.claimed {
-        let expected = Some((session(), Some(at(side.claim()))));
-        assert_eq!(holder, expected, "the mailbox of {}: {trail:?}", side.connection);
-    }
-}
-
 #[test]
-fn one_of_two_has_it_all_and_nothing_stays_in_whatever_order_they_come() {
+fn what_a_connection_asks_for_is_refused_where_a_later_one_was() {
     let mut lab = lab();
-    lab.ask(open(9)).unwrap();
-    lab.ask(socket(SocketAction::Detach { connection: 9 })).unwrap();
-    for (one, other) in (1..=Side::ENDS).flat_map(|one| (1..=Side::ENDS).map(move |other| (one, other))) {
-        explore(&lab.state, [Side::new(1, one), Side::new(2, other)], &mut Vec::new());
-    }
-}
-
-#[test]
-fn what_a_connection_asks_for_that_lost_its_session_is_refused() {
-    let mut lab = lab();
-    assert_eq!(lab.ask(join(1, 11)), replaced(), "there is no session yet");
-    lab.ask(open(1)).unwrap();
-    lab.ask(join(1, 11)).unwrap();
-    lab.ask(take(Some(1), 12)).unwrap();
-    lab.ask(resume(2, true)).unwrap();
-    lab.ask(join(2, 21)).unwrap();
-    lab.ask(take(Some(2), 22)).unwrap();
-    assert_eq!((lab.ask(join(1, 13)), lab.ask(take(Some(1), 14))), (replaced(), replaced()));
+    let one = begin(&mut lab, open(1));
+    lab.ask(join(one, 11)).unwrap();
+    lab.ask(take(one, 12)).unwrap();
+    let two = begin(&mut lab, resume(2, true));
+    lab.ask(join(two, 21)).unwrap();
+    lab.ask(take(two, 22)).unwrap();
+    assert_eq!((lab.ask(join(one, 13)), lab.ask(take(one, 14))), (replaced(), replaced()));
     assert_eq!(lab.read(query::RoomMember(lobby(), session())), Some(at(21)));
     assert_eq!(lab.read(query::Holder(bob())), Some((session(), Some(at(22)))));
-    lab.ask(socket(SocketAction::Close { connection: 2 })).unwrap();
-    assert_eq!((lab.ask(join(2, 23)), lab.ask(take(Some(2), 24))), (replaced(), replaced()));
+    lab.ask(leave(21)).unwrap();
+    lab.ask(release(22)).unwrap();
+    lab.ask(close(2)).unwrap();
+    assert_eq!((lab.ask(join(one, 15)), lab.ask(take(one, 16))), (replaced(), replaced()), "it is gone");
+    lab.ask(join(two, 23)).expect("its own node orders what it asks for");
+}
+
+#[test]
+fn what_a_later_connection_lost_is_remembered_as_what_it_left() {
+    let mut lab = lab();
+    let one = begin(&mut lab, open(1));
+    let two = begin(&mut lab, resume(2, true));
+    lab.ask(join(two, 21)).unwrap();
+    lab.ask(take(two, 22)).unwrap();
+    let detach = RoomAction::Detach { member: session(), connection: 21 };
+    lab.ask(room::Op { key: lobby(), action: detach }).unwrap();
+    lab.wait(10_000);
+    assert_eq!(lab.ask(join(one, 11)), replaced(), "the grace is over");
+    let other = Key::derive(Domain::Socket, &[b"other"]);
+    lab.ask(take_as(other, Some(Turn::first(1)), 31, true)).unwrap();
+    assert_eq!(lab.ask(take_as(session(), Some(one), 12, true)), replaced(), "it was taken away");
+    assert!(lab.ask(take_as(session(), Some(two), 23, true)).is_ok());
+}
+
+#[test]
+fn a_departure_is_remembered_for_longer_than_a_command_may_be_under_way_and_then_forgotten() {
+    let mut lab = lab();
+    let one = begin(&mut lab, open(1));
+    let two = begin(&mut lab, resume(2, true));
+    lab.ask(join(two, 21)).unwrap();
+    lab.ask(leave(21)).unwrap();
+    lab.wait(u64::from(DEPARTURE_MS) - 1);
+    assert_eq!(lab.ask(join(one, 11)), replaced());
+    lab.wait(1);
+    assert!(lab.ask(join(one, 11)).is_ok());
+    lab.ask(leave(11)).unwrap();
+    assert_eq!(lab.state.counts().departures, 0, "before the first connection there was none");
+}
+
+#[test]
+fn no_more_departures_are_remembered_than_the_bound() {
+    let mut lab = lab();
+    let turn = Turn::after(Some(Turn::first(1)), 1);
+    let commands = (0..=DEPARTURES_MAX as u64).flat_map(|number| {
+        let member = Key::derive(Domain::Socket, &[&number.to_be_bytes()]);
+        let join = RoomAction::Join { member, turn, at: at(1), grace_ms: 10_000 };
+        let leave = RoomAction::Leave { member, connection: 1 };
+        [join, leave].map(|action| room::Op { key: lobby(), action })
+    });
+    let commands: Vec<_> = commands.map(|op| lab.command(op)).collect();
+    let answers = lab.apply(Vec::new(), commands);
+    assert!(answers.iter().all(|answer| answer.outcome.is_ok()));
+    assert_eq!(lab.state.counts().departures, DEPARTURES_MAX);
+    assert_eq!(lab.state.counts().room_members, 0);
+}
+
+#[test]
+fn a_session_that_is_opened_anew_is_not_refused_by_what_an_earlier_one_left() {
+    let mut lab = lab();
+    let mut last = begin(&mut lab, open(1));
+    // All within one millisecond.
+    for connection in 2..9 {
+        let turn = begin(&mut lab, resume(connection, true));
+        assert!(turn > last);
+        last = turn;
+    }
+    lab.ask(join(last, 81)).unwrap();
+    lab.ask(take(last, 82)).unwrap();
+    lab.ask(close(8)).unwrap();
+    let next = begin(&mut lab, open(9));
+    assert!(next > last);
+    lab.ask(join(next, 91)).expect("it is the later one");
+    lab.ask(take(next, 92)).expect("it is the later one");
+    lab.ask(socket(SocketAction::Detach { connection: 9 })).unwrap();
+    // Long after nobody remembers the turn.
+    while let Some(due_ms) = lab.state.next_expiry_ms() {
+        lab.now_ms = due_ms;
+        lab.tick();
+    }
+    assert_eq!(lab.state.counts().departures, 0);
+    assert!(begin(&mut lab, open(10)) > next);
 }
 
 #[test]
 fn the_session_of_an_event_stream_is_its_claim() {
     let mut lab = lab();
-    lab.ask(take(None, 12)).unwrap();
+    lab.ask(take_as(session(), None, 12, false)).unwrap();
     assert_eq!(lab.read(query::Holder(bob())), Some((session(), Some(at(12)))));
 }
 
 #[test]
 fn a_connection_whose_node_was_cut_off_takes_nothing_back_that_went_on_elsewhere() {
     let other = Attachment { incarnation: Incarnation { node: 2, run: 8 }, connection: 2 };
-    let renew = |incarnation| incarnation::Op::Renew { incarnation, ttl_ms: 60_000 };
+    let renew = |incarnation| incarnation::Op::Renew { incarnation, ttl_ms: TTL_MS };
     let mut lab = lab();
-    lab.ask(open(1)).unwrap();
-    lab.wait(60_000);
+    begin(&mut lab, open(1));
+    lab.wait(u64::from(TTL_MS));
     lab.ask(renew(at(0).incarnation)).unwrap();
-    assert_eq!(lab.ask(join(1, 11)), replaced(), "it lapsed");
-    lab.ask(resume(1, false)).unwrap();
-    lab.ask(join(1, 11)).unwrap();
-    lab.wait(60_000);
+    let back = begin(&mut lab, resume(1, false));
+    lab.ask(join(back, 11)).unwrap();
+    lab.wait(u64::from(TTL_MS));
     lab.ask(renew(other.incarnation)).unwrap();
     let elsewhere = SocketAction::Resume { subject: None, at: other, lease_ms: LEASE_MS, takes_over: true };
-    lab.ask(socket(elsewhere)).unwrap();
+    let there = begin(&mut lab, socket(elsewhere));
+    lab.ask(join(there, 21)).unwrap();
     lab.ask(renew(at(0).incarnation)).unwrap();
-    assert_eq!((lab.ask(resume(1, false)), lab.ask(join(1, 11))), (replaced(), replaced()));
+    assert_eq!((lab.ask(resume(1, false)), lab.ask(join(back, 11))), (replaced(), replaced()));
     assert_eq!(lab.read(query::Socket(session())).unwrap().connection, Some(2));
     lab.ask(socket(SocketAction::Detach { connection: 2 })).unwrap();
-    assert!(lab.ask(resume(1, false)).is_ok(), "nobody else has it");
+    let again = begin(&mut lab, resume(1, false));
+    assert!(again > there, "nobody else has it");
+    lab.ask(join(again, 11)).expect("and its room");
 }

@@ -151,7 +151,7 @@ mod tests {
     use conclave_cluster::state::leader_rules::Rules;
     use conclave_cluster::state::query::Query as _;
     use conclave_cluster::state::room::{self, Action, Keep};
-    use conclave_cluster::state::socket;
+    use conclave_cluster::state::turn::Turn;
 
     use super::*;
 
@@ -183,9 +183,8 @@ mod tests {
 
         fn join(&mut self) {
             let at = Attachment { incarnation: INCARNATION, connection: 1 };
-            let action = socket::Action::Open { subject: None, at, lease_ms: 1_000 };
-            self.ask(Op::Socket(socket::Op { key: member(), action }));
-            self.action(Action::Join { member: member(), by: 1, at, grace_ms: 1_000 });
+            let turn = Turn::first(1);
+            self.action(Action::Join { member: member(), turn, at, grace_ms: 1_000 });
         }
 
         fn say(&mut self, data: &'static [u8], count: u32) {

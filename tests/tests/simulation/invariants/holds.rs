@@ -1,6 +1,7 @@
 //! What hangs on a connection, for those invariants that look after it: sessions, peer ids, members of rooms.
 
 use conclave_cluster::state::incarnation::Attachment;
+use conclave_cluster::state::turn::Turn;
 
 use crate::simulation::history::{Command, Event, Fate, Sight, Tie};
 use crate::simulation::workload::{PEERS, ROOMS, SESSIONS};
@@ -23,6 +24,8 @@ pub(super) struct Take<'a> {
     pub(super) owner: u64,
     /// Whether it is refused while somebody else's connection has it.
     pub(super) gently: bool,
+    /// Which session it is for, and the turn of the connection in that, as far as it is known.
+    pub(super) turn: Option<(u8, Turn)>,
 }
 
 /// What an event is to a thing.
@@ -86,17 +89,12 @@ fn session(session: u8, event: &Event) -> Option<Part<'_>> {
     match (&event.command, &event.fate) {
         // Whoever opens a session is somebody new, whoever resumes it is who had it.
         (Command::Attach { session: it, at, resume }, _) if *it == session => {
-            Some(Part::Take(Take { at: *at, event, owner: at.connection, gently: !resume }))
+            let turn = event.fate.turn().map(|turn| (session, turn));
+            Some(Part::Take(Take { at: *at, event, owner: at.connection, gently: !resume, turn }))
         }
         (Command::Detach { session: it, connection }, _) if *it == session => Some(Part::End(*connection)),
         (Command::Locate { session: it }, Fate::Saw(Sight::Tie(tie))) if *it == session => {
             Some(Part::Sight(*tie))
-        }
-        // Nobody enters a room or claims a peer id for a session but the connection that has it.
-        (Command::Join { session: it, at, .. } | Command::Claim { session: it, at, .. }, _)
-            if *it == session && event.outcome().is_some() =>
-        {
-            Some(Part::Sight(Tie::At(*at)))
         }
         _ => None,
     }
@@ -104,8 +102,9 @@ fn session(session: u8, event: &Event) -> Option<Part<'_>> {
 
 fn peer(peer: u8, event: &Event) -> Option<Part<'_>> {
     match (&event.command, &event.fate) {
-        (Command::Claim { peer: it, session, at, seize }, _) if *it == peer => {
-            Some(Part::Take(Take { at: *at, event, owner: u64::from(*session), gently: !seize }))
+        (Command::Claim { peer: it, session, turn, at, seize }, _) if *it == peer => {
+            let turn = Some((*session, *turn));
+            Some(Part::Take(Take { at: *at, event, owner: u64::from(*session), gently: !seize, turn }))
         }
         (Command::Release { peer: it, connection, .. }, _) if *it == peer => Some(Part::End(*connection)),
         (Command::Holder { peer: it }, Fate::Saw(Sight::Tie(tie))) if *it == peer => Some(Part::Sight(*tie)),
@@ -115,8 +114,9 @@ fn peer(peer: u8, event: &Event) -> Option<Part<'_>> {
 
 fn member(room: u8, session: u8, event: &Event) -> Option<Part<'_>> {
     match (&event.command, &event.fate) {
-        (Command::Join { room: entered, session: it, at }, _) if (*entered, *it) == (room, session) => {
-            Some(Part::Take(Take { at: *at, event, owner: 0, gently: false }))
+        (Command::Join { room: entered, session: it, turn, at }, _) if (*entered, *it) == (room, session) => {
+            let turn = Some((session, *turn));
+            Some(Part::Take(Take { at: *at, event, owner: 0, gently: false, turn }))
         }
         (Command::Leave { room: left, session: it, connection }, _) if (*left, *it) == (room, session) => {
             Some(Part::End(*connection))

@@ -1,5 +1,8 @@
 //! A session, and a peer id, has one connection at a time: nobody sees it on one that lost it, and nobody who has no
-//! right to takes it from one that lives. One that lost its session enters no room and claims nothing.
+//! right to takes it from one that lives. Where a later connection of a session was, an earlier one enters no room and
+//! claims nothing, though all that was there is gone.
+
+use conclave_cluster::state::limits::DEPARTURE_MS;
 
 use super::Violation;
 use super::holds::{Hold, Take};
@@ -14,6 +17,7 @@ pub(crate) fn check(plan: &Plan, events: &[Event]) -> Result<(), Violation> {
     for hold in Hold::all(events) {
         check_sights(&hold)?;
         check_takes(&hold, &incarnations)?;
+        check_turns(plan, &hold)?;
     }
     Ok(())
 }
@@ -48,6 +52,26 @@ fn check_takes(hold: &Hold<'_>, incarnations: &Incarnations<'_>) -> Result<(), V
                 && incarnations.lives_through(&first.at.incarnation, first.event, second.event)
             {
                 let what = format!("{} was taken from a connection that lives", hold.what);
+                return Err(Violation::shown_by(NAME, what, [first.event, second.event]));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A session's turns grow, and under other keys none comes after a greater one.
+fn check_turns(plan: &Plan, hold: &Hold<'_>) -> Result<(), Violation> {
+    let remembered = (u64::from(DEPARTURE_MS) - plan.clock_error_ms) * 1000;
+    let done = |take: &&Take<'_>| take.event.outcome().is_some();
+    for second in hold.takes.iter().filter(done) {
+        for first in hold.takes.iter().filter(done) {
+            if let (Some((session, before)), Some((same, turn))) = (first.turn, second.turn)
+                && session == same
+                && turn < before
+                && first.event.precedes(second.event)
+                && second.event.end.saturating_sub(first.event.start) < remembered
+            {
+                let what = format!("{} was taken by a connection that had lost its session", hold.what);
                 return Err(Violation::shown_by(NAME, what, [first.event, second.event]));
             }
         }

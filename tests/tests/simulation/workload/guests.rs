@@ -7,6 +7,7 @@ use conclave_cluster::Cluster;
 use conclave_cluster::state::incarnation::{Attachment, Incarnation};
 use conclave_cluster::state::outcome::Refusal;
 use conclave_cluster::state::socket;
+use conclave_cluster::state::turn::Turn;
 use rand::RngExt as _;
 use rand::rngs::SmallRng;
 use tokio::time::sleep;
@@ -27,6 +28,7 @@ const TICKETS_TRIED: usize = 3;
 #[derive(Debug, Clone)]
 struct Seat {
     session: u8,
+    turn: Turn,
     at: Attachment,
     room: Option<u8>,
     peer: Option<u8>,
@@ -88,15 +90,15 @@ impl Desk {
         if seats.is_empty() || chance < 48 {
             return attach(rng.random_bool(0.7));
         }
-        let Seat { session, at, room: entered, peer: held } = seats[rng.random_range(0..seats.len())];
+        let Seat { session, turn, at, room: entered, peer: held } = seats[rng.random_range(0..seats.len())];
         let connection = at.connection;
         match (chance, entered, held) {
-            (48..58, ..) | (58..84, None, _) => Command::Join { room, session, at },
+            (48..58, ..) | (58..84, None, _) => Command::Join { room, session, turn, at },
             (58..60, Some(room), _) => Command::Leave { room, session, connection },
             (60..84, Some(room), _) => Command::Publish { room, session, value: self.fresh() },
             (84..87, ..) => Command::Detach { session, connection },
             (87..89, _, Some(peer)) => Command::Release { peer, session, connection },
-            _ => Command::Claim { peer, session, at, seize: rng.random_bool(0.3) },
+            _ => Command::Claim { peer, session, turn, at, seize: rng.random_bool(0.3) },
         }
     }
 
@@ -118,12 +120,12 @@ impl Desk {
             seats.iter_mut().filter(|seat| seat.at.connection == connection).for_each(change);
         };
         match *command {
-            Command::Attach { session, at, .. } if done => {
+            Command::Attach { session, at, .. } if let Some(turn) = fate.turn() => {
                 seats.retain(|seat| seat.session != session);
                 if seats.len() == SEATS_MAX {
                     seats.remove(0);
                 }
-                seats.push(Seat { session, at, room: None, peer: None });
+                seats.push(Seat { session, turn, at, room: None, peer: None });
             }
             Command::Detach { connection, .. } => seats.retain(|seat| seat.at.connection != connection),
             Command::Join { room, at, .. } if done => {

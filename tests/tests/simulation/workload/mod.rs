@@ -256,11 +256,14 @@ impl Desk {
             (Double::ShortensLeases, Command::Renew { incarnation }) => {
                 sockets::renew(*incarnation, self.plan.lease_ms / 4)
             }
-            (Double::StretchesGraces, Command::Join { room, session, at }) => {
-                rooms::join(*room, *session, *at, self.plan.grace_ms * 4)
+            (Double::StretchesGraces, Command::Join { room, session, turn, at }) => {
+                rooms::join(*room, *session, *turn, *at, self.plan.grace_ms * 4)
             }
-            (Double::ClaimsForAnyone, Command::Claim { peer, session, at, seize }) => {
-                sockets::claim_for_anyone(&self.plan, *peer, *session, *at, *seize)
+            (Double::ClaimsForAnyone, Command::Claim { peer, session, at, seize, .. }) => {
+                sockets::claim(&self.plan, *peer, *session, None, *at, *seize)
+            }
+            (Double::JoinsAnyTime, Command::Join { room, session, at, .. }) => {
+                rooms::join(*room, *session, sockets::latest(), *at, self.plan.grace_ms)
             }
             (Double::NamesNothing, Command::Publish { room, session, value }) => {
                 rooms::publish(&self.plan, *room, *session, *value, false)
@@ -298,9 +301,11 @@ fn words(plan: &Plan, command: &Command) -> Op {
         Command::Renew { incarnation } => sockets::renew(incarnation, plan.lease_ms),
         Command::Attach { session, at, resume } => sockets::attach(plan, session, at, resume),
         Command::Detach { session, connection } => sockets::detach(session, connection),
-        Command::Claim { peer, session, at, seize } => sockets::claim(plan, peer, session, at, seize),
+        Command::Claim { peer, session, turn, at, seize } => {
+            sockets::claim(plan, peer, session, Some(turn), at, seize)
+        }
         Command::Release { peer, session, connection } => sockets::release(peer, session, connection),
-        Command::Join { room, session, at } => rooms::join(room, session, at, plan.grace_ms),
+        Command::Join { room, session, turn, at } => rooms::join(room, session, turn, at, plan.grace_ms),
         Command::Leave { room, session, connection } => rooms::leave(room, session, connection),
         Command::Publish { room, session, value } => rooms::publish(plan, room, session, value, true),
         Command::Issue { ticket } => tickets::issue(ticket),

@@ -8,6 +8,7 @@ use conclave_cluster::state::id::{Domain, Key};
 use conclave_cluster::state::incarnation::Attachment;
 use conclave_cluster::state::query::{self, Page};
 use conclave_cluster::state::room::{self, Keep};
+use conclave_cluster::state::turn::Turn;
 
 use super::sockets::{SESSIONS, session_key};
 use super::{FOREVER_MS, Reader, lasting};
@@ -28,8 +29,8 @@ pub(crate) fn keep(plan: &Plan, room: u8) -> Keep {
 }
 
 /// Has a session be a member.
-pub(super) fn join(room: u8, session: u8, at: Attachment, grace_ms: u32) -> Op {
-    about(room, room::Action::Join { member: session_key(session), by: at.connection, at, grace_ms })
+pub(super) fn join(room: u8, session: u8, turn: Turn, at: Attachment, grace_ms: u32) -> Op {
+    about(room, room::Action::Join { member: session_key(session), turn, at, grace_ms })
 }
 
 /// Has a session be a member no more.

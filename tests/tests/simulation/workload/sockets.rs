@@ -4,6 +4,7 @@ use conclave_cluster::Error;
 use conclave_cluster::state::command::Op;
 use conclave_cluster::state::id::{Domain, Key};
 use conclave_cluster::state::incarnation::{Attachment, Incarnation};
+use conclave_cluster::state::turn::Turn;
 use conclave_cluster::state::{incarnation, mailbox_claim, query, socket};
 
 use super::{Reader, lasting};
@@ -40,19 +41,23 @@ pub(super) fn detach(session: u8, connection: u64) -> Op {
     Op::Socket(socket::Op { key: session_key(session), action: socket::Action::Detach { connection } })
 }
 
-/// Has a peer id be a session's, if the session is on that connection.
-pub(super) fn claim(plan: &Plan, peer: u8, session: u8, at: Attachment, seize: bool) -> Op {
-    take(plan, peer, session, Some(at.connection), at, seize)
-}
-
-/// The same as event streams do, whose sessions nobody looks after.
-pub(super) fn claim_for_anyone(plan: &Plan, peer: u8, session: u8, at: Attachment, seize: bool) -> Op {
-    take(plan, peer, session, None, at, seize)
-}
-
-fn take(plan: &Plan, peer: u8, session: u8, by: Option<u64>, at: Attachment, seize: bool) -> Op {
+/// Has a peer id be a session's, unless a later connection of that was here. Event streams say no turn: nobody looks after
+/// their sessions.
+pub(super) fn claim(
+    plan: &Plan,
+    peer: u8,
+    session: u8,
+    turn: Option<Turn>,
+    at: Attachment,
+    seize: bool,
+) -> Op {
     let session = session_key(session);
-    about(peer, mailbox_claim::Action::Take { session, by, at, lease_ms: plan.grace_ms, seize })
+    about(peer, mailbox_claim::Action::Take { session, turn, at, lease_ms: plan.grace_ms, seize })
+}
+
+/// A turn that none comes after.
+pub(super) fn latest() -> Turn {
+    Turn::first(u64::MAX)
 }
 
 /// Gives it up.

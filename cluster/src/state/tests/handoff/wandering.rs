@@ -3,12 +3,12 @@
 use proptest::prelude::*;
 use proptest::sample::Index;
 
+use super::super::super::negotiation;
 use super::super::super::slot::{CellId, Slot};
 use super::super::super::slot_table::Standing;
-use super::super::super::{mailbox, mailbox_claim, negotiation, room};
 use super::super::properties::{Step, command, history};
 use super::super::*;
-use super::{hand_over, second, slot};
+use super::{hand_over, second};
 
 /// The same history for one cell that has all slots, and for three among which they wander.
 struct Wandering {
@@ -69,7 +69,7 @@ impl Wandering {
     }
 
     /// How much there is of what clients store.
-    fn counts(lab: &Lab) -> [usize; 16] {
+    fn counts(lab: &Lab) -> [usize; 17] {
         let it = lab.state.counts();
         [
             it.transfers,
@@ -87,41 +87,14 @@ impl Wandering {
             it.room_messages,
             it.claims,
             it.tickets,
+            it.departures,
             it.idempotency_keys,
         ]
     }
 }
 
 /// The command as the edge makes it: what it touches lies in one slot. Its charge goes only where it is all there is.
-fn in_one_slot(mut command: Command) -> Command {
-    // Rooms and claims look at sessions: those go together.
-    let together = slot();
-    let with_sockets = |key: &mut Key, domain| *key = Key::placed(together, domain, &[key.as_bytes()]);
-    match &mut command.op {
-        Op::Socket(op) => with_sockets(&mut op.key, Domain::Socket),
-        Op::Claim(op) => {
-            with_sockets(&mut op.key, Domain::Mailbox);
-            let (mailbox_claim::Action::Take { session, .. }
-            | mailbox_claim::Action::Detach { session, .. }
-            | mailbox_claim::Action::Release { session, .. }) = &mut op.action;
-            with_sockets(session, Domain::Socket);
-        }
-        Op::Mailbox(op) => {
-            with_sockets(&mut op.key, Domain::Mailbox);
-            if let mailbox::Action::Acknowledge { session, .. } = &mut op.action {
-                with_sockets(session, Domain::Socket);
-            }
-        }
-        Op::Room(op) => {
-            with_sockets(&mut op.key, Domain::Room);
-            let (room::Action::Join { member, .. }
-            | room::Action::Detach { member, .. }
-            | room::Action::Leave { member, .. }
-            | room::Action::Publish { member, .. }) = &mut op.action;
-            with_sockets(member, Domain::Socket);
-        }
-        _ => {}
-    }
+fn in_one_slot(command: Command) -> Command {
     let Some(slot) = command.op.key().map(Key::slot) else {
         let charge = command.charge.filter(|_| matches!(command.op, Op::Spend | Op::Pay));
         return Command { charge, idempotency_key: None, ..command };
@@ -169,7 +142,7 @@ proptest! {
             cells.step(step);
         }
         let counted = cells.cells.iter().map(Wandering::counts);
-        let sum = counted.fold([0; 16], |sum, it| std::array::from_fn(|kind| sum[kind] + it[kind]));
+        let sum = counted.fold([0; 17], |sum, it| std::array::from_fn(|kind| sum[kind] + it[kind]));
         prop_assert_eq!(sum, Wandering::counts(&cells.whole));
         // All back to one cell, and then everything is freed there as if it had never been away.
         for slot in slots {

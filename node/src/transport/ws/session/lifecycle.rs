@@ -6,6 +6,7 @@ use conclave_cluster::state::command::Op;
 use conclave_cluster::state::id::{Domain, Key};
 use conclave_cluster::state::incarnation::Attachment;
 use conclave_cluster::state::outcome::{Outcome, Refusal};
+use conclave_cluster::state::turn::Turn;
 use conclave_cluster::state::{query, socket};
 use futures_util::stream::FuturesOrdered;
 use tokio::time::Instant;
@@ -23,6 +24,8 @@ use crate::service::storage_keys;
 pub(in crate::transport::ws) struct Identity {
     pub(in crate::transport::ws) key: Key,
     pub(in crate::transport::ws) at: Attachment,
+    /// Tells this connection of the session from those before and after it, where the session is not looked at.
+    pub(super) turn: Turn,
     /// Names the numbering of the client's own messages.
     pub(super) numbering: u64,
     /// How far the client got in its room before it came here.
@@ -47,8 +50,8 @@ impl Session {
         let action = socket::Action::Open { subject, at, lease_ms: self.lease_ms() };
         let close = socket::Action::Close { connection: at.connection };
         match self.begin(key, at, action, close).await? {
-            Ok(Outcome::Socket(socket::Outcome::Opened)) => {
-                self.take_place(key, at, bell).await?;
+            Ok(Outcome::Socket(socket::Outcome::Opened { turn })) => {
+                self.take_place(key, at, turn, bell).await?;
                 Ok(true)
             }
             Err(Refusal::Socket(socket::Refusal::InUse)) => Ok(false),
@@ -67,8 +70,8 @@ impl Session {
         let action = socket::Action::Resume { subject, at, lease_ms: self.lease_ms(), takes_over: true };
         let detach = socket::Action::Detach { connection: at.connection };
         match self.begin(key, at, action, detach).await? {
-            Ok(Outcome::Socket(socket::Outcome::Resumed { room, peer })) => {
-                self.take_place(key, at, bell).await?;
+            Ok(Outcome::Socket(socket::Outcome::Resumed { turn, room, peer })) => {
+                self.take_place(key, at, turn, bell).await?;
                 self.returns = true;
                 Ok(Some((room, peer)))
             }
@@ -102,13 +105,13 @@ impl Session {
         Ok(self.services.registry.attend(StateKey { domain: Domain::Socket, key }).await?)
     }
 
-    async fn take_place(&mut self, key: Key, at: Attachment, bell: Watch) -> Result<(), Code> {
+    async fn take_place(&mut self, key: Key, at: Attachment, turn: Turn, bell: Watch) -> Result<(), Code> {
         // From here on this node's replica knows that the session is here, so that a ring for an older change is not
         // taken for another connection's.
         let view = self.services.cluster.read_linearizable(query::Socket(key)).await?;
         let (numbering, mark) = view.map_or((at.connection, None), |view| (view.numbering, view.mark));
         self.entry.note_session(&public_name(&key));
-        self.identity = Some(Identity { key, at, numbering, mark, bell });
+        self.identity = Some(Identity { key, at, turn, numbering, mark, bell });
         self.stray = None;
         Ok(())
     }
@@ -133,38 +136,48 @@ impl Session {
     /// This node's lease may have lapsed, and with it all that was attached here. What went on elsewhere meanwhile stays
     /// there.
     pub(super) async fn attach_anew(&mut self) {
-        if self.identity.is_none() || self.over {
-            return;
-        }
+        let Some(Identity { key, at, .. }) = self.identity.as_ref().filter(|_| !self.over) else { return };
+        let (key, mut at) = (*key, *at);
         // The incarnation may be another one.
-        let Ok(now) = self.attachment().await else {
-            return self.end(Reason::new(Close::LATER, "the node was cut off"));
-        };
+        let Ok(now) = self.attachment().await else { return self.was_cut_off() };
+        at.incarnation = now.incarnation;
         let (subject, lease_ms) = (self.context.credential.subject, self.lease_ms());
-        let mut ops = Vec::new();
-        if let Some(Identity { key, at, .. }) = &mut self.identity {
-            at.incarnation = now.incarnation;
-            let action = socket::Action::Resume { subject, at: *at, lease_ms, takes_over: false };
-            ops.push(Op::Socket(socket::Op { key: *key, action }));
+        let action = socket::Action::Resume { subject, at, lease_ms, takes_over: false };
+        let resumed = self.attach_again(Op::Socket(socket::Op { key, action })).await;
+        let Some(Outcome::Socket(socket::Outcome::Resumed { turn, .. })) = resumed else { return };
+        if let Some(identity) = &mut self.identity {
+            (identity.at, identity.turn) = (at, turn);
         }
+        let mut ops = Vec::new();
         if let Some(held) = &mut self.peer {
             held.claim.at.incarnation = now.incarnation;
+            held.claim.turn = Some(turn);
             ops.push(held.claim.take_back());
         }
         if let Some(room) = &mut self.room {
             room.membership.at.incarnation = now.incarnation;
+            room.membership.turn = turn;
             ops.push(room.membership.join());
         }
         for op in ops {
-            match self.propose(op).await {
-                Ok(Ok(_)) => {}
-                Ok(Err(Refusal::Socket(socket::Refusal::Replaced))) => {
-                    self.replaced();
-                    return;
-                }
-                Ok(Err(_)) | Err(_) => return self.end(Reason::new(Close::LATER, "the node was cut off")),
+            if self.attach_again(op).await.is_none() {
+                return;
             }
         }
+    }
+
+    /// `None`: it is attached here no more, and the client is told.
+    async fn attach_again(&mut self, op: Op) -> Option<Outcome> {
+        match self.propose(op).await {
+            Ok(Ok(outcome)) => return Some(outcome),
+            Ok(Err(Refusal::Socket(socket::Refusal::Replaced))) => drop(self.replaced()),
+            Ok(Err(_)) | Err(_) => self.was_cut_off(),
+        }
+        None
+    }
+
+    fn was_cut_off(&mut self) {
+        self.end(Reason::new(Close::LATER, "the node was cut off"));
     }
 
     /// Whether the credential is still worth something.

@@ -12,6 +12,7 @@ use conclave_cluster::state::id::Key;
 use conclave_cluster::state::incarnation::Attachment;
 use conclave_cluster::state::outcome::{Outcome, Refusal};
 use conclave_cluster::state::query::{self, Page};
+use conclave_cluster::state::turn::Turn;
 use conclave_cluster::state::{room, socket};
 use futures_util::future::join;
 
@@ -34,22 +35,22 @@ const GRACE: Duration = Duration::from_secs(10);
 pub(super) struct Membership {
     pub(super) room: Key,
     member: Key,
-    /// The socket's connection, which the session has to be on.
-    by: u64,
+    /// That of the socket's connection, by which later ones of the session are told from it.
+    pub(super) turn: Turn,
     /// Its number is the membership's own, so that what ends this one, whenever the cluster hears it, ends no later one.
     pub(super) at: Attachment,
 }
 
 impl Membership {
-    fn new(room: Key, member: Key, socket: Attachment) -> Self {
+    fn new(room: Key, member: Key, turn: Turn, socket: Attachment) -> Self {
         let at = Attachment { connection: rand::random(), ..socket };
-        Self { room, member, by: socket.connection, at }
+        Self { room, member, turn, at }
     }
 
     /// Begins it, or ties it to this node's lease again.
     pub(super) fn join(&self) -> Op {
-        let &Self { member, by, at, .. } = self;
-        self.ask(room::Action::Join { member, by, at, grace_ms: millis(GRACE) })
+        let &Self { member, turn, at, .. } = self;
+        self.ask(room::Action::Join { member, turn, at, grace_ms: millis(GRACE) })
     }
 
     /// Ends it at once.
@@ -93,11 +94,11 @@ impl Session {
         greet: impl FnOnce(Entry) -> Greeting,
     ) -> Result<Entry, Code> {
         let returns = std::mem::take(&mut self.returns);
-        let Some(Identity { key: member, at, .. }) = self.identity else { return Err(Code::Internal) };
+        let Some(Identity { key: member, at, turn, .. }) = self.identity else { return Err(Code::Internal) };
         let key = storage_keys::room(name).key;
         let before = self.room.as_ref().map(|room| room.membership);
         let known = before.filter(|before| before.room == key);
-        let membership = known.unwrap_or_else(|| Membership::new(key, member, at));
+        let membership = known.unwrap_or_else(|| Membership::new(key, member, turn, at));
         // Whoever comes back was a member, and stays one for as long as if it had not.
         let end = if returns { membership.detach() } else { membership.leave() };
         let unsettled = match known {
