@@ -9,6 +9,7 @@ mod descriptors;
 mod dev;
 mod drain;
 mod empty_poll;
+mod fronts;
 mod frozen_leader;
 mod growth;
 mod guessing;
