@@ -203,7 +203,7 @@ mod tests {
 
     fn spend(origin: u64, seq: u64, charge: Charge) -> Command {
         let id = RequestId { origin, seq };
-        Command { id, charge: Some(charge), owner: None, idempotency_key: None, op: Op::Spend }
+        Command { id, payment: charge.into(), owner: None, idempotency_key: None, op: Op::Spend }
     }
 
     /// A node, and a replica that applies what it sends when it is told to.

@@ -37,9 +37,9 @@ use super::{
 use record_stream::{Reader, Writer};
 
 /// The versions read.
-pub const READ: RangeInclusive<u8> = 3..=3;
+pub const READ: RangeInclusive<u8> = 4..=4;
 /// The version written.
-pub const WRITTEN: u8 = 3;
+pub const WRITTEN: u8 = 4;
 
 const MAGIC: [u8; 7] = *b"conclav";
 
@@ -230,7 +230,7 @@ impl State {
         for (key, due_ms, devices) in self.devices.under(keys) {
             show(Record::User(*key, due_ms, devices.cloned().collect()))?;
         }
-        all(&self.windows, keys, |key, window| Record::Window(key, *window, window.life), show)?;
+        all(&self.windows, keys, |key, window| Record::Window(key, allowance::Window::clone(&window), window.life), show)?;
         for (key, known) in self.idempotency_keys.under(keys) {
             let answer = Answer::clone(&known.answer);
             show(Record::IdempotencyKey(*key, known.life, known.blob, known.payer(), answer))?;

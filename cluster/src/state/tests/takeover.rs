@@ -148,7 +148,7 @@ fn explore(state: &State, sides: [Side; 2], trail: &mut Vec<(u64, usize)>) {
 
 fn carry_out(state: &mut State, seq: u64, op: Op) -> bool {
     let id = RequestId { origin: 2, seq };
-    let commands = vec![Command { id, charge: None, owner: None, idempotency_key: None, op }];
+    let commands = vec![Command { id, payment: Payment::Free, owner: None, idempotency_key: None, op }];
     let rules = Rules { storage_bytes_max: u64::MAX, ..Rules::default() };
     let (answers, _) = state.apply(Proposal { stamp_ms: MORNING_MS, rules, commands, ..Proposal::default() });
     answers[0].outcome.is_ok()

@@ -44,6 +44,7 @@ pub(super) fn has_owner(op: &Op) -> bool {
         | Op::Claim(_)
         | Op::Ticket(_)
         | Op::Pay
+        | Op::Lease { .. }
         | Op::Handoff(_) => false,
     }
 }

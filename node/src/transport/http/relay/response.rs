@@ -49,7 +49,8 @@ pub(crate) fn answer(
             | Outcome::Room(_)
             | Outcome::Claim(_)
             | Outcome::Ticket(_)
-            | Outcome::Handoff(_),
+            | Outcome::Handoff(_)
+            | Outcome::Leased { .. },
         ) => Err(Code::Internal.into()),
         Err(service::Error::Refused(Refusal::Transfer(refusal))) => Err(refused(refusal).into()),
         Err(error) => Err(error.into()),
