@@ -170,10 +170,7 @@ impl State {
         if let Some(idempotency_key) = idempotency_key
             && !matches!(
                 answer.outcome,
-                Err(Refusal::Allowance { .. }
-                    | Refusal::Lapsed
-                    | Refusal::StorageFull
-                    | Refusal::ShareFull)
+                Err(Refusal::Allowance { .. } | Refusal::Lapsed | Refusal::StorageFull | Refusal::ShareFull)
             )
         {
             let blob = match (&answer.outcome, transfer) {

@@ -43,7 +43,9 @@ pub fn settle(outcome: Result<Outcome, Refusal>) -> Result<Outcome, Error> {
         // No request id is used twice, so a node that works never sees this; if one does, trying again is right.
         Refusal::Stale => Error::Cluster(conclave_cluster::Error::NoLeader),
         // The slot is on its way from one cell to another, or the client's window ended on the way.
-        Refusal::Moved { .. } | Refusal::Unready | Refusal::Lapsed => Error::Cluster(conclave_cluster::Error::NoLeader),
+        Refusal::Moved { .. } | Refusal::Unready | Refusal::Lapsed => {
+            Error::Cluster(conclave_cluster::Error::NoLeader)
+        }
         refusal => Error::Refused(refusal),
     })
 }

@@ -1,7 +1,7 @@
 use super::super::allowance::{Balance, Charge, Payment, Tier};
 use super::super::codec;
 use super::super::handoff::Op as Handoff;
-use super::super::limits::{HOLDERS_MAX, WINDOWS_FULL_RETRY_MS, WINDOWS_MIN};
+use super::super::limits::{EXPIRED_PER_PROPOSAL_MAX, HOLDERS_MAX, WINDOWS_FULL_RETRY_MS, WINDOWS_MIN};
 use super::super::mailbox;
 use super::super::outcome::Scope;
 use super::transfer::put;
@@ -146,6 +146,41 @@ fn a_lease_takes_what_is_left_and_tells_who_holds_the_rest() {
     lab.wait(960);
     let answer = lease(&mut lab, 9, charge(2));
     assert_eq!(answer.outcome, leased(2, &[9]), "a new window has new holders");
+}
+
+#[test]
+fn a_window_that_is_over_and_not_freed_yet_hands_no_holders_on() {
+    let mut lab = Lab::new();
+    let other = |number: usize| Charge { client: client(&number.to_string()), ..charge(1) };
+    let others = (0..EXPIRED_PER_PROPOSAL_MAX).map(|number| lab.charged(other(number), Op::Pay)).collect();
+    lab.apply(Vec::new(), others);
+    lab.wait(1);
+    lease(&mut lab, 1, charge(2));
+    lab.wait(1000);
+    let answer = lease(&mut lab, 2, charge(2));
+    assert_eq!(lab.state.counts().windows, 1);
+    assert_eq!(answer.outcome, leased(2, &[2]));
+    assert_eq!(left(&lab), 3);
+}
+
+#[test]
+fn an_answer_with_all_its_holders_is_within_its_size() {
+    let holders = vec![u64::MAX; HOLDERS_MAX];
+    let outcome = Ok(Outcome::Leased { count: u32::MAX, holders });
+    let balance = Some(Balance { limit: u32::MAX, remaining: u32::MAX, reset_ms: u64::MAX });
+    let answer = Answer { outcome, balance, replayed: false };
+    assert!(codec::encode_answers(std::slice::from_ref(&answer)).header.len() <= answer.size() + 16);
+}
+
+#[test]
+fn an_answer_with_too_many_holders_is_refused() {
+    let recoded = |count| {
+        let outcome = Ok(Outcome::Leased { count: 1, holders: vec![1; count] });
+        let answers = [Answer { outcome, balance: None, replayed: false }];
+        codec::decode_answers(&codec::encode_answers(&answers).header, Bytes::new())
+    };
+    assert!(recoded(HOLDERS_MAX).is_ok());
+    assert_eq!(recoded(HOLDERS_MAX + 1), Err(codec::Error::Malformed));
 }
 
 #[test]

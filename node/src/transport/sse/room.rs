@@ -175,7 +175,8 @@ mod tests {
         fn ask(&mut self, op: Op) {
             self.seq += 1;
             let id = RequestId { origin: 1, seq: self.seq };
-            let commands = vec![Command { id, payment: Payment::Free, owner: None, idempotency_key: None, op }];
+            let commands =
+                vec![Command { id, payment: Payment::Free, owner: None, idempotency_key: None, op }];
             let rules = Rules { storage_bytes_max: 1 << 30, ..Rules::default() };
             let proposal = Proposal { stamp_ms: self.now_ms, rules, commands, ..Proposal::default() };
             let (answers, _) = self.state.apply(proposal);
