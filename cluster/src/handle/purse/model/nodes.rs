@@ -313,9 +313,8 @@ impl World {
         let it = &mut self.nodes[node];
         let fresh = Node::new(it.number, run, it.skew_ms);
         let before = std::mem::replace(it, fresh);
-        match self.planted {
-            Planted::SurvivesRestart => it.purse = before.saved,
-            _ => {}
+        if self.planted == Planted::SurvivesRestart {
+            it.purse = before.saved;
         }
     }
 }
