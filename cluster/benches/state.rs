@@ -43,7 +43,7 @@ impl Load {
             let owner = Some(Owner { client, network: None });
             Command {
                 id: RequestId { origin: 1, seq },
-                charge: Some(charge),
+                payment: charge.into(),
                 owner,
                 idempotency_key: None,
                 op: op(seq),

@@ -68,6 +68,7 @@ const CASES: &[Case] = &[
     ("room messages of 100 bytes", publish, Who::One),
     ("claim", take, Who::One),
     ("window", |_| Op::Spend, Who::Charged),
+    ("window that a node leased of", |_| Op::Lease { node: 1 }, Who::Charged),
 ];
 
 /// By how much what is counted may differ from what is taken.
@@ -115,7 +116,7 @@ fn apply(state: &mut State, seq: &mut u64, asks: Vec<(u64, Op)>, who: Who) {
         let charge = Charge { client, tier: Tier::Poll, count: 1, limit: 9, window_ms: 3_600_000 };
         Command {
             id: RequestId { origin: 1, seq: *seq },
-            charge: (who == Who::Charged).then_some(charge),
+            payment: (who == Who::Charged).then_some(charge).into(),
             owner: Some(owner),
             idempotency_key: (who == Who::Remembered)
                 .then(|| IdempotencyKey { key: key(Domain::IdempotencyKey, n), ttl_ms: 3_600_000 }),

@@ -49,6 +49,14 @@ pub(super) const SPENDERS_MAX: usize = 65_536;
 pub(super) const SENT_PER_SPENDER_MAX: usize = 16;
 /// Charges that ride on one batch.
 pub(super) const SPENDS_PER_BATCH_MAX: usize = 256;
+/// Clients' windows, by tier, that a node knows tokens of; beyond, each request of another client leases its own token.
+pub(super) const PURSE_WINDOWS_MAX: usize = 65_536;
+/// Leases and gifts that a node awaits; beyond, none is asked for.
+pub(super) const TOKEN_REQUESTS_MAX: usize = 65_536;
+/// For so long after a client's window ended by a node's clock the node still tries tokens of it: as much as clocks differ.
+pub(super) const TRIED_AFTER_END: Duration = Duration::from_millis(100);
+/// For how long a node says that nobody has a token without asking again.
+pub(super) const EXHAUSTED_FOR: Duration = Duration::from_millis(250);
 /// Bytes of one datagram.
 pub(super) const DATAGRAM_BYTES_MAX: usize = 80 << 10;
 /// Bytes of datagrams that wait for one peer; beyond, datagrams are dropped.

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::pipelining::InFlight;
 use super::request_trace::Trace;
 use super::{Draft, Error, limits};
+use crate::state::allowance::Payment;
 use crate::state::command::Command;
 #[cfg(doc)]
 use crate::state::command::Op;
@@ -54,7 +55,8 @@ impl Queue {
         }
         let (seq, now) = (self.next_seq + 1, Instant::now());
         let Draft { charge, owner, idempotency_key, op } = draft;
-        let command = Command { id: RequestId { origin, seq }, charge, owner, idempotency_key, op };
+        let payment = Payment::from(charge);
+        let command = Command { id: RequestId { origin, seq }, payment, owner, idempotency_key, op };
         let bytes = command.size();
         if !self.has_room(bytes, now) {
             return Err(Error::Overloaded);

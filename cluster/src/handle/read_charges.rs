@@ -8,7 +8,7 @@ use super::limits;
 use super::topology::Topology;
 use crate::raft::Replica;
 use crate::state::State;
-use crate::state::allowance::{Balance, Charge, Tier};
+use crate::state::allowance::{Balance, Charge, Payment, Tier};
 use crate::state::command::Command;
 use crate::state::id::{Key, RequestId};
 use crate::state::outcome::Answer;
@@ -58,7 +58,7 @@ impl ReadCharges {
 
     /// The log's answer to a command with a charge. A node with a replica reads it there.
     pub(super) fn answered(&self, command: &Command, answer: &Answer) {
-        if let (Some(charge), Some(balance)) = (&command.charge, answer.balance)
+        if let (Payment::Charge(charge), Some(balance)) = (&command.payment, answer.balance)
             && !self.topology.is_seated()
         {
             self.ledger().answered(charge, command.id.seq, balance);
@@ -247,7 +247,7 @@ mod tests {
 
     fn spend(origin: u64, seq: u64, charge: Charge) -> Command {
         let id = RequestId { origin, seq };
-        Command { id, charge: Some(charge), owner: None, idempotency_key: None, op: Op::Spend }
+        Command { id, payment: charge.into(), owner: None, idempotency_key: None, op: Op::Spend }
     }
 
     /// A node, and a replica that applies what it sends when it is told to.

@@ -276,13 +276,14 @@ impl Sequencer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state::allowance::Payment;
     use crate::state::command::Op;
     use crate::state::id::RequestId;
 
     fn batch(origin: u64, floor: u64, seqs: std::ops::RangeInclusive<u64>) -> QueuedBatch {
         let command = |seq| {
             let id = RequestId { origin, seq };
-            Command { id, charge: None, owner: None, idempotency_key: None, op: Op::Pay }
+            Command { id, payment: Payment::Free, owner: None, idempotency_key: None, op: Op::Pay }
         };
         QueuedBatch {
             commands: seqs.map(command).collect(),

@@ -1,11 +1,12 @@
 //! Allowances: how many requests a client has left, exact over the whole cluster.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
+use super::codec::at_most;
 use super::context::ApplyContext;
 use super::expiry::{ExpiryKey, Lease};
 use super::id::Key;
-use super::limits::WINDOWS_FULL_RETRY_MS;
+use super::limits::{HOLDERS_MAX, WINDOWS_FULL_RETRY_MS};
 use super::outcome::{Refusal, Scope};
 use super::storage_quota::Load;
 use super::table::{Life as _, Stored, Table};
@@ -47,6 +48,42 @@ pub struct Charge {
     pub window_ms: u32,
 }
 
+/// How a command is paid for. The first two are encoded as an `Option<Charge>` is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Payment {
+    /// It costs nothing, as what nodes do by themselves.
+    Free,
+    /// The client's window is in this cell: it is charged in the same step that carries the command out, or nothing happens.
+    Charge(Charge),
+    /// By a token: the client's window is in another cell, which was charged before.
+    Paid {
+        /// When that window ends. From then on, by the clock of this cell's log, the token is worth nothing.
+        until_ms: u64,
+    },
+}
+
+impl Payment {
+    /// What is charged in this cell.
+    pub fn charge(&self) -> Option<&Charge> {
+        match self {
+            Self::Charge(charge) => Some(charge),
+            Self::Free | Self::Paid { .. } => None,
+        }
+    }
+}
+
+impl From<Option<Charge>> for Payment {
+    fn from(charge: Option<Charge>) -> Self {
+        charge.map_or(Self::Free, Self::Charge)
+    }
+}
+
+impl From<Charge> for Payment {
+    fn from(charge: Charge) -> Self {
+        Self::Charge(charge)
+    }
+}
+
 /// A client's window in one tier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Balance {
@@ -58,10 +95,25 @@ pub struct Balance {
     pub reset_ms: u64,
 }
 
+/// What a node leased of a client's window.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Leased {
+    pub(super) count: u32,
+    /// See [`Outcome::Leased`](super::outcome::Outcome::Leased).
+    pub(super) holders: Vec<u64>,
+}
+
 /// One client's open window in one tier. The fields' order is the snapshot format.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Window {
     spent: u32,
+    /// The nodes that leased of it, in the order of their first lease.
+    #[serde(deserialize_with = "holders")]
+    holders: Box<[u64]>,
+}
+
+fn holders<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Box<[u64]>, D::Error> {
+    at_most::<_, _, HOLDERS_MAX>(deserializer).map(Vec::into_boxed_slice)
 }
 
 /// Open windows are on nobody's account, and counted by themselves.
@@ -76,11 +128,11 @@ impl Stored for Window {
     }
 
     fn drop_parts(&self, ctx: &mut ApplyContext) {
-        ctx.storage.drop_window();
+        ctx.storage.drop_window(self.holders.len());
     }
 
     fn restore_parts(&self, ctx: &mut ApplyContext) -> bool {
-        ctx.storage.add_window();
+        ctx.storage.add_window(self.holders.len());
         true
     }
 }
@@ -112,6 +164,42 @@ impl Table<Window> {
         Balance { remaining: balance.remaining - count, ..balance }
     }
 
+    /// Spends as much of a charge as is left, for a node that will use it up elsewhere, and notes the node as a holder. The
+    /// first charge opens the window.
+    ///
+    /// A node is not noted beyond [`HOLDERS_MAX`], nor where open windows take as much as they may. It gets what it leases
+    /// all the same: what it does not use is found by nobody, and lost to the client until the window ends.
+    pub(super) fn lease(
+        &mut self,
+        charge: &Charge,
+        node: u64,
+        ctx: &mut ApplyContext,
+    ) -> Result<(Balance, Leased), (Balance, Refusal)> {
+        let balance = self.balance(charge, ctx.now_ms);
+        let count = charge.count.min(balance.remaining);
+        if !self.record(charge, count, ctx) {
+            let retry_after_ms = WINDOWS_FULL_RETRY_MS;
+            return Err((balance, Refusal::Allowance { retry_after_ms, scope: Scope::Cluster }));
+        }
+        let at = (charge.client, charge.tier);
+        if count > 0 {
+            self.note_holder(&at, node, ctx);
+        }
+        let holders = self.alive(&at, ctx.now_ms).map_or_else(Vec::new, |window| window.holders.to_vec());
+        let balance = Balance { remaining: balance.remaining - count, ..balance };
+        Ok((balance, Leased { count, holders }))
+    }
+
+    fn note_holder(&mut self, at: &(Key, Tier), node: u64, ctx: &mut ApplyContext) {
+        let Some(window) = self.get_mut(at) else { return };
+        let known = window.holders.contains(&node);
+        if known || window.holders.len() >= HOLDERS_MAX || !ctx.storage.has_window() {
+            return;
+        }
+        window.holders = window.holders.iter().copied().chain([node]).collect();
+        ctx.storage.add_holder();
+    }
+
     /// The window as a charge at `now_ms` would find it.
     pub(super) fn balance(&self, charge: &Charge, now_ms: u64) -> Balance {
         let limit = charge.limit;
@@ -135,13 +223,15 @@ impl Table<Window> {
             Some(window) if window.life.alive(ctx.now_ms) => window.spent += count,
             Some(window) => {
                 window.spent = count;
+                ctx.storage.drop_holders(std::mem::take(&mut window.holders).len());
                 let end_ms = window_end(charge, ctx.now_ms);
                 window.life.renew(end_ms, Window::EXPIRY(at), ctx);
             }
             None if !ctx.storage.has_window() => return false,
             None => {
-                ctx.storage.add_window();
-                self.add(at, Window { spent: count }, window_end(charge, ctx.now_ms), ctx);
+                ctx.storage.add_window(0);
+                let window = Window { spent: count, holders: Box::default() };
+                self.add(at, window, window_end(charge, ctx.now_ms), ctx);
             }
         }
         true

@@ -230,6 +230,7 @@ macro_rules! body_of {
             },
             Op::Spend
             | Op::Pay
+            | Op::Lease { .. }
             | Op::Rendezvous(_)
             | Op::Device(_)
             | Op::NodeIdentity(_)
@@ -280,6 +281,7 @@ impl Op {
             }
             Self::Spend
             | Self::Pay
+            | Self::Lease { .. }
             | Self::Transfer(_)
             | Self::Negotiation(_)
             | Self::NodeIdentity(_)
@@ -311,7 +313,11 @@ impl Answer {
             }
             Ok(_) | Err(_) => 0,
         };
-        48 + messages + names + bodies
+        let holders = match &self.outcome {
+            Ok(Outcome::Leased { holders, .. }) => 9 * holders.len(),
+            Ok(_) | Err(_) => 0,
+        };
+        48 + messages + names + holders + bodies
     }
 
     /// Shows every body, in order.

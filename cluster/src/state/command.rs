@@ -16,8 +16,8 @@ use super::{
 pub struct Command {
     /// Names this command over all its retries.
     pub id: RequestId,
-    /// What it costs its client; spent in the same step that carries the command out, or nothing happens.
-    pub charge: Option<allowance::Charge>,
+    /// How its client pays for it.
+    pub payment: allowance::Payment,
     /// On whose account it stores what it stores; `None`: on nobody's, as what nodes do by themselves.
     pub owner: Option<Owner>,
     /// Under which name a caller may ask for the same outcome again.
@@ -68,6 +68,11 @@ pub enum Op {
     Handoff(handoff::Op),
     /// About the nodes that sit in no cell.
     Placement(placement::Op),
+    /// Nothing but the charge, as much of it as is left: tokens for commands that other cells carry out.
+    Lease {
+        /// The id of the node that will use them.
+        node: u64,
+    },
 }
 
 /// A stamped batch of commands: what one log entry carries.
@@ -110,7 +115,8 @@ impl Op {
             | Self::NodeIdentity(_)
             | Self::Incarnation(_)
             | Self::Handoff(_)
-            | Self::Placement(_) => None,
+            | Self::Placement(_)
+            | Self::Lease { .. } => None,
             Self::Transfer(op) => Some(&op.key),
             Self::Negotiation(op) => Some(&op.key),
             Self::Mailbox(op) => Some(&op.key),
@@ -134,7 +140,7 @@ impl Op {
     pub(super) fn allowed_when_full(&self) -> bool {
         match self {
             // What comes from another cell was stored there.
-            Self::Spend | Self::Pay | Self::Handoff(_) | Self::Placement(_) => true,
+            Self::Spend | Self::Pay | Self::Lease { .. } | Self::Handoff(_) | Self::Placement(_) => true,
             Self::Transfer(op) => match op.action {
                 transfer::Action::Open { .. } | transfer::Action::Put { .. } => false,
                 transfer::Action::Take

@@ -1,7 +1,7 @@
 //! Answers: outcomes remembered under callers' own names (`Idempotency-Key`, a job's id).
 //!
 //! Unlike [`retry_dedup`](super::retry_dedup), which belongs to the cluster and forgets what is no longer in flight, an idempotency key
-//! is a promise to a caller and kept for its time. Refusals for want of allowance or storage are not kept: the
+//! is a promise to a caller and kept for its time. Refusals for want of allowance or storage, or because a token lapsed, are not kept: the
 //! caller is told to come back, and shall find something else then.
 
 use std::sync::Arc;
@@ -74,6 +74,7 @@ impl Stored for Remembered {
                 messages.iter().map(|message| Kind::Signal.bytes() + message.weight()).sum()
             }
             (Ok(Outcome::Ticket(ticket::Outcome::Redeemed { grant })), _) => grant.len() as u64,
+            (Ok(Outcome::Leased { holders, .. }), _) => size_of_val(&holders[..]) as u64,
             (Ok(_) | Err(_), _) => 0,
         };
         Load::of(Kind::IdempotencyKey, bytes)

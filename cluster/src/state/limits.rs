@@ -35,6 +35,8 @@ pub const ENVELOPE_BYTES_MAX: usize = 4 * 65_536 + 1024;
 pub const NAME_BYTES_MAX: usize = 1024;
 /// Clients' open windows; at the bound a client not seen before waits until one closes.
 pub const WINDOWS_MAX: usize = 1 << 20;
+/// Nodes that are known to have leased of one window; beyond, a node leases without being known.
+pub const HOLDERS_MAX: usize = 64;
 /// What a client refused at [`WINDOWS_MAX`] is told to wait, in milliseconds.
 pub const WINDOWS_FULL_RETRY_MS: u64 = 1000;
 /// For how long a mailbox's numbering is kept after its last signal expired, in milliseconds.

@@ -54,6 +54,7 @@ pub mod weight;
 use std::sync::Arc;
 
 pub use account::Holding;
+use allowance::{Leased, Payment};
 use command::{Command, Op, Proposal};
 use context::ApplyContext;
 use effect::Effect;
@@ -171,7 +172,7 @@ impl State {
         if let Some(idempotency_key) = idempotency_key
             && !matches!(
                 answer.outcome,
-                Err(Refusal::Allowance { .. } | Refusal::StorageFull | Refusal::ShareFull)
+                Err(Refusal::Allowance { .. } | Refusal::Lapsed | Refusal::StorageFull | Refusal::ShareFull)
             )
         {
             let blob = match (&answer.outcome, transfer) {
@@ -186,31 +187,45 @@ impl State {
         answer
     }
 
-    /// Why a command can't be carried out in this cell: its key, or its client's window, is in another one's slot.
+    /// Why a command can't be carried out in this cell: its key, or its client's window if that is to be charged here, is in
+    /// another one's slot.
     fn is_elsewhere(&self, command: &Command) -> Option<Refusal> {
-        let client = command.charge.as_ref().map(|charge| &charge.client);
+        let client = command.payment.charge().map(|charge| &charge.client);
         command.op.key().into_iter().chain(client).find_map(|key| self.slots.refusal(key))
     }
 
     fn charge_and_carry_out(&mut self, command: Command) -> Answer {
-        let Command { charge, owner, idempotency_key, op, .. } = command;
+        let Command { payment, owner, idempotency_key, op, .. } = command;
         self.ctx.storage.begin(owner, idempotency_key.is_some());
         let ctx = &mut self.ctx;
-        let balance = match (&op, charge) {
-            (_, None) => None,
-            (Op::Spend, Some(charge)) => Some(self.windows.spend_afterwards(&charge, ctx)),
-            (_, Some(charge)) => match self.windows.spend(&charge, ctx) {
-                Ok(balance) => Some(balance),
-                Err((balance, refusal)) => {
-                    return Answer { outcome: Err(refusal), balance: Some(balance), replayed: false };
-                }
-            },
+        let charged = match (&op, payment) {
+            // The fence: whatever held the command up, no token is used after its window.
+            (_, Payment::Paid { until_ms }) if ctx.now_ms >= until_ms => {
+                return Answer::refused(Refusal::Lapsed);
+            }
+            (_, Payment::Free | Payment::Paid { .. }) => Ok((None, Leased::default())),
+            (Op::Spend, Payment::Charge(charge)) => {
+                Ok((Some(self.windows.spend_afterwards(&charge, ctx)), Leased::default()))
+            }
+            (Op::Lease { node }, Payment::Charge(charge)) => {
+                self.windows.lease(&charge, *node, ctx).map(|(balance, leased)| (Some(balance), leased))
+            }
+            (_, Payment::Charge(charge)) => {
+                self.windows.spend(&charge, ctx).map(|balance| (Some(balance), Leased::default()))
+            }
         };
-        let outcome = self.carry_out(op, idempotency_key.is_some());
-        Answer { outcome, balance, replayed: false }
+        match charged {
+            Ok((balance, leased)) => {
+                let outcome = self.carry_out(op, leased, idempotency_key.is_some());
+                Answer { outcome, balance, replayed: false }
+            }
+            Err((balance, refusal)) => {
+                Answer { outcome: Err(refusal), balance: Some(balance), replayed: false }
+            }
+        }
     }
 
-    fn carry_out(&mut self, op: Op, idempotency_key: bool) -> Result<Outcome, Refusal> {
+    fn carry_out(&mut self, op: Op, leased: Leased, idempotency_key: bool) -> Result<Outcome, Refusal> {
         let ctx = &mut self.ctx;
         if idempotency_key {
             if self.idempotency_keys.is_full() {
@@ -223,6 +238,7 @@ impl State {
         }
         match op {
             Op::Spend | Op::Pay => Ok(Outcome::Spent),
+            Op::Lease { .. } => Ok(Outcome::Leased { count: leased.count, holders: leased.holders }),
             Op::Handoff(op) => self.hand_off(op).map(Into::into),
             Op::Transfer(op) => self.transfers.carry_out(op, ctx).map(Into::into),
             Op::Negotiation(op) => self.negotiations.carry_out(op, ctx).map(Into::into),

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::codec::at_most;
+use super::limits::HOLDERS_MAX;
 use super::slot::CellId;
 use super::{
     allowance, device, disk_binding, handoff, incarnation, invite_code, mailbox, mailbox_claim, negotiation,
@@ -19,7 +21,7 @@ pub struct Answer {
     pub replayed: bool,
 }
 
-/// What happened. One variant a family, in the order of [`Op`](super::command::Op).
+/// What happened. New kinds are added at the end: the order is the disk format.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
     /// A bare charge was spent.
@@ -50,6 +52,15 @@ pub enum Outcome {
     Handoff(handoff::Outcome),
     /// About the nodes that sit in no cell.
     Placement(placement::Outcome),
+    /// Part of a charge was spent, or nothing where nothing was left.
+    Leased {
+        /// How many tokens that makes; all of them are of the window that the answer's balance tells.
+        count: u32,
+        /// The nodes that leased of this window, the asker among them, in the order of their first lease; those beyond
+        /// [`HOLDERS_MAX`] are not known.
+        #[serde(deserialize_with = "at_most::<_, _, HOLDERS_MAX>")]
+        holders: Vec<u64>,
+    },
 }
 
 /// Why nothing happened. A refused command changed nothing, except that its charge may have been spent.
@@ -101,6 +112,8 @@ pub enum Refusal {
     Unready,
     /// About the nodes that sit in no cell.
     Placement(placement::Refusal),
+    /// The window that its token is of has ended.
+    Lapsed,
 }
 
 /// Whose bound was met.

@@ -237,7 +237,12 @@ impl State {
         for (key, due_ms, devices) in self.devices.under(keys) {
             show(Record::User(*key, due_ms, devices.cloned().collect()))?;
         }
-        all(&self.windows, keys, |key, window| Record::Window(key, *window, window.life), show)?;
+        all(
+            &self.windows,
+            keys,
+            |key, window| Record::Window(key, allowance::Window::clone(&window), window.life),
+            show,
+        )?;
         for (key, known) in self.idempotency_keys.under(keys) {
             let answer = Answer::clone(&known.answer);
             show(Record::IdempotencyKey(*key, known.life, known.blob, known.payer(), answer))?;

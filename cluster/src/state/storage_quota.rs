@@ -84,6 +84,8 @@ pub(super) struct Storage {
     pub(super) rules: Rules,
     things: u64,
     windows: u64,
+    /// Of all windows together.
+    holders: u64,
     accounts: Accounts,
     writer: Writer,
     /// What the command under way will store at its end whatever it comes to (its idempotency key).
@@ -179,23 +181,35 @@ impl Storage {
         self.accounts.restore_thing(payer, &load.own)
     }
 
-    /// Whether one more window may be opened.
+    /// Whether one more window may be opened, or a holder noted.
     pub(super) fn has_window(&self) -> bool {
         let part = self.rules.storage_bytes_max / WINDOWS_FRACTION / Kind::Window.bytes();
-        self.windows < part.clamp(WINDOWS_MIN, WINDOWS_MAX as u64)
+        let holders = (self.holders * Kind::Holder.bytes()).div_ceil(Kind::Window.bytes());
+        self.windows + holders < part.clamp(WINDOWS_MIN, WINDOWS_MAX as u64)
     }
 
-    pub(super) fn add_window(&mut self) {
+    pub(super) fn add_window(&mut self, holders: usize) {
         self.windows += 1;
+        self.holders += holders as u64;
     }
 
-    pub(super) fn drop_window(&mut self) {
+    pub(super) fn drop_window(&mut self, holders: usize) {
         self.windows -= 1;
+        self.drop_holders(holders);
+    }
+
+    pub(super) fn add_holder(&mut self) {
+        self.holders += 1;
+    }
+
+    pub(super) fn drop_holders(&mut self, holders: usize) {
+        self.holders -= holders as u64;
     }
 
     /// All that is stored, with the accounts and the windows.
     pub(super) fn bytes(&self) -> u64 {
-        self.things + self.accounts.len() as u64 * Kind::Account.bytes() + self.windows * Kind::Window.bytes()
+        let windows = self.windows * Kind::Window.bytes() + self.holders * Kind::Holder.bytes();
+        self.things + self.accounts.len() as u64 * Kind::Account.bytes() + windows
     }
 
     /// What is on the account under a key.

@@ -42,6 +42,8 @@ pub enum Kind {
     Ticket,
     /// An open allowance window.
     Window,
+    /// A node that leased of a window.
+    Holder,
     /// The account of an owner.
     Account,
 }
@@ -69,7 +71,8 @@ impl Kind {
             Self::RoomMessage => 320,
             Self::Claim => 380,
             Self::Ticket => 310,
-            Self::Window => 284,
+            Self::Window => 300,
+            Self::Holder => 8,
             Self::Account => 210,
         }
     }
@@ -93,6 +96,7 @@ impl Kind {
             | Self::Claim
             | Self::Ticket
             | Self::Window
+            | Self::Holder
             | Self::Account => false,
         }
     }

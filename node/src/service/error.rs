@@ -42,8 +42,10 @@ pub fn settle(outcome: Result<Outcome, Refusal>) -> Result<Outcome, Error> {
         Refusal::ShareFull => Error::ShareFull,
         // No request id is used twice, so a node that works never sees this; if one does, trying again is right.
         Refusal::Stale => Error::Cluster(conclave_cluster::Error::NoLeader),
-        // The slot is on its way from one cell to another.
-        Refusal::Moved { .. } | Refusal::Unready => Error::Cluster(conclave_cluster::Error::NoLeader),
+        // The slot is on its way from one cell to another, or the client's window ended on the way.
+        Refusal::Moved { .. } | Refusal::Unready | Refusal::Lapsed => {
+            Error::Cluster(conclave_cluster::Error::NoLeader)
+        }
         refusal => Error::Refused(refusal),
     })
 }

@@ -117,7 +117,7 @@ proptest! {
         let op = put("t", 2000, 2047, "x").into();
         let id = RequestId { origin: id.0, seq: id.1 };
         let owner = Some(Owner { client: charge.client, network: Some(charge.client) });
-        let command = Command { id, charge: Some(charge), owner, idempotency_key: Some(idempotency_key), op };
+        let command = Command { id, payment: charge.into(), owner, idempotency_key: Some(idempotency_key), op };
         let share = Share { bytes: u64::MAX, keys: u32::MAX, mailboxes: u32::MAX, rooms: u32::MAX };
         let shares = Some(Shares { client: share, network: share, reserve_bytes: u64::MAX, reserve_client_bytes: u64::MAX });
         let ages = Ages { transfer_max_ms: u64::MAX, exchange_max_ms: u64::MAX };

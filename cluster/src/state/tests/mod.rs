@@ -25,7 +25,7 @@ mod transfer;
 use bytes::Bytes;
 
 use super::State;
-use super::allowance::Charge;
+use super::allowance::{Charge, Payment};
 use super::body::Body;
 use super::command::{Command, IdempotencyKey, Op, Proposal};
 use super::effect::Effect;
@@ -79,7 +79,7 @@ impl Lab {
         self.seq += 1;
         Command {
             id: RequestId { origin: 1, seq: self.seq },
-            charge: None,
+            payment: Payment::Free,
             owner: None,
             idempotency_key: None,
             op: op.into(),
@@ -87,7 +87,7 @@ impl Lab {
     }
 
     fn charged(&mut self, charge: Charge, op: impl Into<Op>) -> Command {
-        Command { charge: Some(charge), ..self.command(op) }
+        Command { payment: charge.into(), ..self.command(op) }
     }
 
     fn memoed(&mut self, name: &str, op: impl Into<Op>) -> Command {

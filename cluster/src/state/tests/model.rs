@@ -49,8 +49,8 @@ impl Model {
     }
 
     fn carry_out(&mut self, command: Command) -> Result<Outcome, Refusal> {
-        if let Some(charge) = command.charge {
-            self.spend(&charge)?;
+        if let Some(charge) = command.payment.charge() {
+            self.spend(charge)?;
         }
         match command.op {
             Op::Transfer(op) => self.transfer(op).map(Into::into).map_err(Into::into),
@@ -235,10 +235,10 @@ proptest! {
 
     #[test]
     fn the_state_does_what_the_model_does(steps in history(
-        (prop::option::weighted(0.2, charge()), prop_oneof![
+        (prop::option::weighted(0.2, charge()).prop_map(Payment::from), prop_oneof![
             3 => transfer_ask().prop_map(Op::Transfer),
             1 => mailbox_ask().prop_map(Op::Mailbox),
-        ]).prop_map(|(charge, op)| Command { id: RequestId { origin: 0, seq: 0 }, charge, owner: None, idempotency_key: None, op })
+        ]).prop_map(|(payment, op)| Command { id: RequestId { origin: 0, seq: 0 }, payment, owner: None, idempotency_key: None, op })
     )) {
         let mut lab = Lab::new();
         let mut model = Model::default();

@@ -33,7 +33,7 @@ fn a_refusal_is_remembered_too() {
     let first = lab.carry_out(refused.clone());
     assert!(matches!(first.outcome, Err(Refusal::Allowance { .. })));
     lab.wait(1000);
-    let again = Command { charge: Some(charge(1)), ..refused };
+    let again = Command { payment: charge(1).into(), ..refused };
     assert_eq!(lab.carry_out(again), first);
 }
 
@@ -87,7 +87,7 @@ fn a_caller_gets_the_same_answer_again_under_its_own_name() {
     let answer = lab.carry_out(first);
     assert_eq!((answer.outcome.clone(), answer.replayed), (chunk(0, 2, "zero"), false));
     assert_eq!(lab.state.counts().bodies, 2, "a memo shares its body with the chunk");
-    let second = Command { charge: Some(charge(0)), ..lab.memoed("mine", about("t", Action::Take)) };
+    let second = Command { payment: charge(0).into(), ..lab.memoed("mine", about("t", Action::Take)) };
     let again = lab.carry_out(second.clone());
     assert_eq!(again, Answer { replayed: true, ..answer });
     assert_eq!(lab.carry_out(second), again);
@@ -116,10 +116,10 @@ fn a_memo_keeps_its_chunk_when_the_transfer_is_gone_and_ends_in_time() {
 #[test]
 fn a_refusal_for_want_of_allowance_is_not_kept_for_the_caller() {
     let mut lab = Lab::new();
-    let poor = Command { charge: Some(charge(0)), ..lab.memoed("mine", put("t", 0, 1, "zero")) };
+    let poor = Command { payment: charge(0).into(), ..lab.memoed("mine", put("t", 0, 1, "zero")) };
     assert!(matches!(lab.carry_out(poor).outcome, Err(Refusal::Allowance { .. })));
     assert_eq!(lab.state.counts().idempotency_keys, 0);
-    let rich = Command { charge: Some(charge(9)), ..lab.memoed("mine", put("t", 0, 1, "zero")) };
+    let rich = Command { payment: charge(9).into(), ..lab.memoed("mine", put("t", 0, 1, "zero")) };
     assert!(lab.carry_out(rich).outcome.is_ok());
     assert_eq!(lab.state.counts().idempotency_keys, 1);
 }

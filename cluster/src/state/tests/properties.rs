@@ -86,6 +86,14 @@ pub(super) fn charge() -> impl Strategy<Value = Charge> {
         .prop_map(|(client, tier, count, limit, window_ms)| Charge { client, tier, count, limit, window_ms })
 }
 
+/// As often at a charge as not; a few are paid by tokens, of windows that end at some time in a history.
+fn payment() -> impl Strategy<Value = Payment> {
+    prop_oneof![
+        4 => prop::option::of(charge()).prop_map(Payment::from),
+        1 => (0_u64..2000).prop_map(|ms| Payment::Paid { until_ms: MORNING_MS + ms }),
+    ]
+}
+
 fn attachment() -> impl Strategy<Value = incarnation::Attachment> {
     (incarnation(), 0_u64..3)
         .prop_map(|(incarnation, connection)| incarnation::Attachment { incarnation, connection })
@@ -214,16 +222,17 @@ fn ask() -> impl Strategy<Value = Op> {
         1 => ticket_ask().prop_map(Op::Ticket),
         1 => Just(Op::Spend),
         1 => Just(Op::Pay),
+        2 => (0_u64..3).prop_map(|node| Op::Lease { node }),
     ]
 }
 
 pub(super) fn command() -> impl Strategy<Value = Command> {
     let idempotency_key =
         (key(Domain::IdempotencyKey), ttl()).prop_map(|(key, ttl_ms)| IdempotencyKey { key, ttl_ms });
-    (prop::option::of(charge()), owner(), prop::option::weighted(0.3, idempotency_key), ask()).prop_map(
-        |(charge, owner, idempotency_key, op)| Command {
+    (payment(), owner(), prop::option::weighted(0.3, idempotency_key), ask()).prop_map(
+        |(payment, owner, idempotency_key, op)| Command {
             id: RequestId { origin: 0, seq: 0 },
-            charge,
+            payment,
             owner,
             idempotency_key,
             op,

@@ -134,6 +134,25 @@ fn sockets() -> Proposal {
     Proposal { stamp_ms: MORNING_MS, rules: rules(), commands: owned(commands), ..Proposal::default() }
 }
 
+/// The same of tokens.
+fn tokens() -> Proposal {
+    let mut lab = Lab::new();
+    let charge = Charge {
+        client: Key::derive(Domain::Client, &[b"golden"]),
+        tier: super::super::allowance::Tier::Signal,
+        count: 37,
+        limit: 600,
+        window_ms: 60_000,
+    };
+    let until_ms = MORNING_MS + 60_000;
+    let commands = vec![
+        lab.charged(charge, Op::Lease { node: 3 }),
+        lab.charged(charge, Op::Lease { node: 1000 }),
+        Command { payment: Payment::Paid { until_ms }, ..lab.command(put("paid", 0, 2, "zero")) },
+    ];
+    Proposal { stamp_ms: MORNING_MS, rules: rules(), commands: owned(commands), ..Proposal::default() }
+}
+
 fn sample_state() -> State {
     state_of(sample())
 }
@@ -278,6 +297,7 @@ fn what_an_older_version_wrote_is_refused_by_its_version() {
 fn golden_snapshots_stay_readable() {
     snapshot_stays_readable("snapshot", &sample_state());
     snapshot_stays_readable("snapshot-sockets", &state_of(sockets()));
+    snapshot_stays_readable("snapshot-tokens", &state_of(tokens()));
 }
 
 fn snapshot_stays_readable(kind: &str, state: &State) {
@@ -296,6 +316,7 @@ fn snapshot_stays_readable(kind: &str, state: &State) {
 fn golden_proposals_stay_readable() {
     proposal_stays_readable("proposal", &sample());
     proposal_stays_readable("proposal-sockets", &sockets());
+    proposal_stays_readable("proposal-tokens", &tokens());
 }
 
 fn proposal_stays_readable(kind: &str, proposal: &Proposal) {

@@ -144,6 +144,7 @@ impl std::fmt::Display for Position {
 #[cfg(test)]
 mod tests {
     use conclave_cluster::state::State;
+    use conclave_cluster::state::allowance::Payment;
     use conclave_cluster::state::body::Body;
     use conclave_cluster::state::command::{Command, Op, Proposal};
     use conclave_cluster::state::id::{Domain, Key, RequestId};
@@ -174,7 +175,8 @@ mod tests {
         fn ask(&mut self, op: Op) {
             self.seq += 1;
             let id = RequestId { origin: 1, seq: self.seq };
-            let commands = vec![Command { id, charge: None, owner: None, idempotency_key: None, op }];
+            let commands =
+                vec![Command { id, payment: Payment::Free, owner: None, idempotency_key: None, op }];
             let rules = Rules { storage_bytes_max: 1 << 30, ..Rules::default() };
             let proposal = Proposal { stamp_ms: self.now_ms, rules, commands, ..Proposal::default() };
             let (answers, _) = self.state.apply(proposal);

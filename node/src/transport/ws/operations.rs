@@ -147,6 +147,7 @@ fn refused(refusal: &Refusal) -> Code {
         | Refusal::Stale
         | Refusal::Moved { .. }
         | Refusal::Unready
+        | Refusal::Lapsed
         | Refusal::Handoff(_)
         | Refusal::Placement(_)
         | Refusal::Socket(_)

@@ -53,7 +53,7 @@ impl Wandering {
         self.look();
         for command in commands {
             let expected = self.whole.carry_out(command.clone());
-            let key = command.op.key().or(command.charge.as_ref().map(|charge| &charge.client));
+            let key = command.op.key().or(command.payment.charge().map(|charge| &charge.client));
             match key {
                 Some(key) => {
                     let cell = self.cell_of(key.slot());
@@ -96,8 +96,9 @@ impl Wandering {
 /// The command as the edge makes it: what it touches lies in one slot. Its charge goes only where it is all there is.
 fn in_one_slot(command: Command) -> Command {
     let Some(slot) = command.op.key().map(Key::slot) else {
-        let charge = command.charge.filter(|_| matches!(command.op, Op::Spend | Op::Pay));
-        return Command { charge, idempotency_key: None, ..command };
+        let is_charge = matches!(command.op, Op::Spend | Op::Pay | Op::Lease { .. });
+        let payment = if is_charge { command.payment } else { Payment::Free };
+        return Command { payment, idempotency_key: None, ..command };
     };
     let place = |key: &Key, domain| Key::placed(slot, domain, &[key.as_bytes()]);
     let idempotency_key = command
@@ -109,7 +110,8 @@ fn in_one_slot(command: Command) -> Command {
     {
         *pin = place(pin, Domain::Pin);
     }
-    Command { charge: None, idempotency_key, op, ..command }
+    let payment = if command.payment.charge().is_some() { Payment::Free } else { command.payment };
+    Command { payment, idempotency_key, op, ..command }
 }
 
 proptest! {
@@ -126,7 +128,7 @@ proptest! {
         let keys = steps.iter().flat_map(|(_, commands)| commands);
         let slots: Vec<Slot> = keys
             .flat_map(|command| {
-                let client = command.charge.as_ref().map(|charge| charge.client);
+                let client = command.payment.charge().map(|charge| charge.client);
                 command.op.key().copied().into_iter().chain(client)
             })
             .map(|key| key.slot())

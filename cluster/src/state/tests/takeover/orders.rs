@@ -177,7 +177,7 @@ impl World {
 
 fn carry_out(state: &mut State, seq: u64, op: Op) -> Result<Outcome, Refusal> {
     let id = RequestId { origin: 2, seq };
-    let commands = vec![Command { id, charge: None, owner: None, idempotency_key: None, op }];
+    let commands = vec![Command { id, payment: Payment::Free, owner: None, idempotency_key: None, op }];
     let rules = Rules { storage_bytes_max: u64::MAX, ..Rules::default() };
     let (mut answers, _) =
         state.apply(Proposal { stamp_ms: MORNING_MS, rules, commands, ..Proposal::default() });

@@ -50,7 +50,8 @@ pub(crate) fn answer(
             | Outcome::Claim(_)
             | Outcome::Ticket(_)
             | Outcome::Handoff(_)
-            | Outcome::Placement(_),
+            | Outcome::Placement(_)
+            | Outcome::Leased { .. },
         ) => Err(Code::Internal.into()),
         Err(service::Error::Refused(Refusal::Transfer(refusal))) => Err(refused(refusal).into()),
         Err(error) => Err(error.into()),
