@@ -12,6 +12,13 @@ pub struct Logs(Arc<Mutex<Vec<u8>>>);
 impl Logs {
     /// Begins to listen. For tests on a single-threaded runtime.
     pub fn listen() -> (Self, tracing::subscriber::DefaultGuard) {
+        // What is logged somewhere for the first time while nobody listens on that thread would be taken for something that
+        // nobody wants, on this thread as well. So there is always somebody who wants it.
+        static ALWAYS: std::sync::Once = std::sync::Once::new();
+        ALWAYS.call_once(|| {
+            let all = tracing_subscriber::fmt().with_max_level(tracing::Level::INFO).with_writer(io::sink);
+            tracing::subscriber::set_global_default(all.finish()).expect("nobody else sets one");
+        });
         let logs = Self::default();
         let subscriber = tracing_subscriber::fmt()
             .with_max_level(tracing::Level::INFO)
