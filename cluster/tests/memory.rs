@@ -14,10 +14,10 @@ use conclave_cluster::state::State;
 use conclave_cluster::state::allowance::{Charge, Tier};
 use conclave_cluster::state::body::Body;
 use conclave_cluster::state::command::{Command, IdempotencyKey, Op, Proposal};
+use conclave_cluster::state::generation::Generation;
 use conclave_cluster::state::id::{Digest, Domain, Key, RequestId};
 use conclave_cluster::state::incarnation::{self, Attachment, Incarnation};
 use conclave_cluster::state::leader_rules::{Owner, Rules};
-use conclave_cluster::state::turn::Turn;
 use conclave_cluster::state::{
     device, invite_code, mailbox, mailbox_claim, negotiation, room, socket, ticket, transfer,
 };
@@ -224,7 +224,7 @@ fn socket_of(n: u64) -> Op {
 fn join(n: u64) -> Op {
     let action = room::Action::Join {
         member: key(Domain::Socket, u64::MAX),
-        turn: Turn::first(1),
+        generation: Generation::first(1),
         at: at(n),
         grace_ms: 10_000,
     };
@@ -235,7 +235,7 @@ fn publish(n: u64) -> Op {
     let member = key(Domain::Socket, u64::MAX);
     let room = key(Domain::Room, n / 64);
     let action = if n.is_multiple_of(64) {
-        room::Action::Join { member, turn: Turn::first(1), at: at(n), grace_ms: 10_000 }
+        room::Action::Join { member, generation: Generation::first(1), at: at(n), grace_ms: 10_000 }
     } else {
         let keep = room::Keep { count: 1000, bytes: 1 << 20, age_ms: 3_600_000 };
         room::Action::Publish { member, message_id: Some(n), data: body(n, 100), keep }
@@ -246,7 +246,7 @@ fn publish(n: u64) -> Op {
 fn take(n: u64) -> Op {
     let action = mailbox_claim::Action::Take {
         session: key(Domain::Socket, n),
-        turn: None,
+        generation: None,
         at: at(n),
         lease_ms: 300_000,
         seize: false,

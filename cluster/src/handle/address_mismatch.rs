@@ -1,13 +1,19 @@
 //! Peer addresses: what a node is configured with, and what the cluster knows of it.
 //!
 //! Who belongs to the cluster, and where each member is reached, stands in the log; the configuration only says it for
-//! the first start. A node that is alone may change its own address, since nobody else has to learn of it.
+//! the first start. A node that is configured with another address for itself tells the leader, who calls it there and
+//! writes it down. One that is alone writes it down itself.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::{Inner, Options, is_unspecified};
+use super::admin::Request;
+use super::{Change, Inner, Options, is_unspecified};
+use crate::raft::MembershipError;
 use crate::raft::disk_traits::Member;
+use crate::raft::message::{self, kind};
+use crate::wire::Lane;
 
 /// Where the log and the configuration differ, as `(id, known, configured)`.
 fn differences(options: &Options, known: &BTreeMap<u64, Member>) -> Vec<(u64, String, String)> {
@@ -25,19 +31,13 @@ impl Inner {
     /// Tells of addresses that are configured otherwise than the cluster knows them, or changes this node's own if it is
     /// alone. Does nothing before this node is a member.
     pub(super) fn compare_addresses(self: &Arc<Self>) {
-        let (voters, nodes) = self.node.members();
-        let id = self.options.node_id;
+        let (voters, _) = self.node.members();
+        let (nodes, id) = (self.topology.everybody(), self.options.node_id);
         for (member, known, configured) in differences(&self.options, &nodes) {
             if member == id && voters.iter().eq([&id]) {
                 tokio::spawn(self.clone().change_address(known, configured));
             } else if member == id {
-                tracing::warn!(
-                    node = id,
-                    %known,
-                    %configured,
-                    "the cluster knows this node at another peer address than it is configured with, and goes on calling \
-                     it there; start it at the known address, or replace it (see operations.md, Addresses that change)"
-                );
+                tokio::spawn(self.clone().tell_address(known, configured));
             } else {
                 tracing::warn!(
                     member,
@@ -69,10 +69,66 @@ impl Inner {
     }
 }
 
+/// Between two attempts to tell the cluster of another address.
+const TELL_EVERY: Duration = Duration::from_secs(1);
+
+impl Inner {
+    /// Tells the leader, whom the others know, until it has been written down where this node is reached.
+    async fn tell_address(self: Arc<Self>, known: String, configured: String) {
+        let telling = async {
+            let mut refused = None;
+            loop {
+                match self.tell_leader(&configured).await {
+                    Ok(()) => {
+                        return tracing::info!(%known, %configured, "the cluster knows this node's other peer address");
+                    }
+                    Err(MembershipError::Refused(why)) if refused.as_ref() != Some(&why) => {
+                        tracing::warn!(
+                            %known,
+                            %configured,
+                            why,
+                            "the cluster knows this node at another peer address than it is configured with, and goes on \
+                             calling it there (see operations.md, Addresses that change)"
+                        );
+                        refused = Some(why);
+                    }
+                    Err(_) => {}
+                }
+                tokio::time::sleep(TELL_EVERY).await;
+            }
+        };
+        self.stop.run_until_cancelled(telling).await;
+    }
+
+    async fn tell_leader(&self, configured: &str) -> Result<(), MembershipError> {
+        let id = self.options.node_id;
+        let change = Change { within: CALL_WITHIN, ..Change::default() };
+        let request = Request::Move { id, peer: configured.to_owned(), change };
+        if self.topology.lead().borrow().is_some() {
+            return self.administer(request).await;
+        }
+        // Nobody finds this node, so it has heard of no leader; but it finds the others.
+        let members = self.topology.everybody();
+        for (member, at) in members.iter().filter(|(member, _)| **member != id) {
+            let Ok(info) = self.info_of(*member, &at.peer).await else { continue };
+            let Some((leader, at)) = info.position.leader.and_then(|leader| members.get_key_value(&leader))
+            else {
+                continue;
+            };
+            let frame = message::of(kind::ADMIN, &request);
+            let reply = self.links.call(*leader, &at.peer, Lane::Control, frame, CALL_WITHIN * 2).await;
+            let reply = reply.map_err(|_| MembershipError::NoLeader)?;
+            return message::decode(&reply.header).unwrap_or(Err(MembershipError::NoLeader));
+        }
+        Err(MembershipError::NoLeader)
+    }
+}
+
+/// For one attempt of the leader to find this node at its other address.
+const CALL_WITHIN: Duration = Duration::from_secs(5);
+
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::raft::Timing;
     use crate::state::leader_rules::Rules;

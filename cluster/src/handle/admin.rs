@@ -8,12 +8,10 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::status::{Majority, NodeStatus};
-use super::{Draft, Inner, is_loopback, is_unspecified, limits};
+use super::{Inner, limits};
 use crate::raft::disk_traits::Member;
 use crate::raft::message::{self, kind};
 use crate::raft::{MembershipError, Node};
-use crate::state::command::Op;
-use crate::state::limits::FRONTS_MAX;
 use crate::state::placement;
 use crate::wire::{Lane, Outgoing};
 
@@ -35,38 +33,58 @@ impl Default for Change {
 /// What an operator may ask for.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) enum Request {
-    Add { id: u64, peer: String, change: Change },
-    Promote { id: u64, change: Change },
-    Remove { id: u64, change: Change },
-    TransferLeader { to: Option<u64> },
+    Add {
+        id: u64,
+        peer: String,
+        change: Change,
+    },
+    Promote {
+        id: u64,
+        change: Change,
+    },
+    Remove {
+        id: u64,
+        change: Change,
+    },
+    TransferLeader {
+        to: Option<u64>,
+    },
+    Drain {
+        id: u64,
+        change: Change,
+    },
+    /// The node says that it is reached at another address.
+    Move {
+        id: u64,
+        peer: String,
+        change: Change,
+    },
 }
 
 impl Request {
     fn within(&self) -> Duration {
         match self {
-            Self::Add { change, .. } | Self::Promote { change, .. } | Self::Remove { change, .. } => {
-                change.within.min(CHANGE_TIMEOUT_MAX)
-            }
+            Self::Add { change, .. }
+            | Self::Promote { change, .. }
+            | Self::Remove { change, .. }
+            | Self::Drain { change, .. }
+            | Self::Move { change, .. } => change.within.min(CHANGE_TIMEOUT_MAX),
             Self::TransferLeader { .. } => TRANSFER_TIMEOUT * 2,
         }
     }
 }
 
 /// A learner may have gigabytes to catch up with.
-const CHANGE_TIMEOUT_MAX: Duration = Duration::from_secs(120);
+pub(super) const CHANGE_TIMEOUT_MAX: Duration = Duration::from_secs(120);
 const TRANSFER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Beyond its own time, for the leader's answer to come back.
 const ROUND_TRIP: Duration = Duration::from_millis(500);
-/// A node that is added may just be starting.
-const REACH_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often something that is waited for is looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// For one answer of it.
-const REACH_ONCE: Duration = Duration::from_millis(500);
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// So often a member is asked before it counts as gone: one that is only busy must not.
 const ASKED_TIMES: usize = 3;
 /// Between two questions.
-const ASK_EVERY: Duration = Duration::from_millis(200);
+pub(super) const ASK_EVERY: Duration = Duration::from_millis(200);
 
 impl Inner {
     /// Carries a request out here if this node leads, else has the leader do it.
@@ -85,7 +103,17 @@ impl Inner {
 
     async fn carry_out(&self, request: Request) -> Result<(), MembershipError> {
         let deadline = Instant::now() + request.within();
+        // One after the other: what one has looked at must be so when it is done.
+        let _turn = match request {
+            Request::TransferLeader { .. } => None,
+            _ => {
+                let turn = tokio::time::timeout_at(deadline, self.changing.lock()).await;
+                Some(turn.map_err(|_| MembershipError::Busy)?)
+            }
+        };
         match request {
+            Request::Drain { id, change } => self.drain(id, change.force, deadline).await,
+            Request::Move { id, peer, .. } => self.move_to(id, peer, deadline).await,
             Request::Add { id, peer, .. } => self.add(id, peer, deadline).await,
             Request::Promote { id, change } => self.promote(id, change.force, deadline).await,
             Request::Remove { id, change } => self.remove(id, change.force, deadline).await,
@@ -97,116 +125,6 @@ impl Inner {
                 let (voters, _) = self.node.members();
                 transfer(&self.node, to, &voters).await
             }
-        }
-    }
-
-    /// The node is a front from then on.
-    async fn add(&self, id: u64, peer: String, deadline: Instant) -> Result<(), MembershipError> {
-        let nodes = self.topology.everybody();
-        match nodes.get(&id) {
-            Some(member) if member.peer != peer => {
-                let why = format!(
-                    "node {id} is a member at {}; remove it first, or choose a fresh id",
-                    member.peer
-                );
-                return Err(MembershipError::Refused(why));
-            }
-            // Asked for before: what is left is to wait.
-            Some(_) => self.reach(id, &peer, deadline).await?,
-            None => {
-                self.check_newcomer(id, &peer, &nodes)?;
-                if let Err(refused) = self.reach(id, &peer, deadline).await {
-                    self.links.forget(id);
-                    return Err(refused);
-                }
-                self.place(placement::Op::Place { node: id, peer }, deadline).await?;
-            }
-        }
-        self.await_told(id, deadline).await
-    }
-
-    /// Has a change of the fronts written down.
-    async fn place(&self, op: placement::Op, deadline: Instant) -> Result<(), MembershipError> {
-        let placed = self.proposer.propose(Draft::of(Op::Placement(op)), None);
-        let answer = tokio::time::timeout_at(deadline, placed).await.map_err(|_| late())?;
-        match answer.map_err(|_| MembershipError::NoLeader)?.outcome {
-            Ok(_) => Ok(()),
-            Err(_) => Err(MembershipError::Refused(format!("there are {FRONTS_MAX} fronts already"))),
-        }
-    }
-
-    /// Waits until a front knows who leads, and who is where.
-    async fn await_told(&self, id: u64, deadline: Instant) -> Result<(), MembershipError> {
-        while self.topology.fronts().contains_key(&id) && !self.is_told(id) {
-            if Instant::now() + LOOK_EVERY >= deadline {
-                return Err(MembershipError::Late(format!(
-                    "node {id} was added and has not answered yet; the same command waits on"
-                )));
-            }
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
-        Ok(())
-    }
-
-    /// Whether a node may be added under this id and this address, by what is known without asking it.
-    fn check_newcomer(
-        &self,
-        id: u64,
-        peer: &str,
-        nodes: &BTreeMap<u64, Member>,
-    ) -> Result<(), MembershipError> {
-        let refused = |why: String| Err(MembershipError::Refused(why));
-        let port = peer.rsplit_once(':').filter(|(host, _)| !host.is_empty());
-        if port.and_then(|(_, port)| port.parse::<u16>().ok()).is_none_or(|port| port == 0) {
-            return refused(format!("`{peer}` is not the host:port of a peer listener"));
-        }
-        if self.topology.disk_of(id).is_some() {
-            return refused(format!(
-                "node {id} was a member before and was removed; an id is not used again, choose a fresh one"
-            ));
-        }
-        if let Some((other, _)) = nodes.iter().find(|(_, member)| member.peer == peer) {
-            return refused(format!("node {other} is the member at {peer}"));
-        }
-        if is_unspecified(peer) {
-            return refused(format!("`{peer}` is where a node listens, and not where others reach it"));
-        }
-        let hidden = |peer: &str| is_loopback(peer) || is_unspecified(peer);
-        if let Some((other, member)) = nodes.iter().find(|(_, member)| hidden(&member.peer))
-            && !is_loopback(peer)
-        {
-            return refused(format!(
-                "node {other} is known at {}, where other machines cannot reach it; start it again with \
-                 cluster.advertise or cluster.listen (--peer) set to an address that they can reach, then add node {id}",
-                member.peer
-            ));
-        }
-        Ok(())
-    }
-
-    /// Waits until the node answers.
-    async fn reach(&self, id: u64, peer: &str, deadline: Instant) -> Result<(), MembershipError> {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let until = Instant::now() + (left / 2).min(REACH_TIMEOUT);
-        loop {
-            let op = message::bare(kind::STATUS);
-            let answer = self.links.call(id, peer, Lane::Control, op, REACH_ONCE).await;
-            if answer.as_ref().is_ok_and(|answer| answer.kind == kind::STATUS) {
-                return Ok(());
-            }
-            if Instant::now() + ASK_EVERY >= until {
-                return Err(MembershipError::Refused(match answer {
-                    Ok(_) => format!(
-                        "node {id} answers at {peer} but does not wait to join: start it with --join in an empty directory"
-                    ),
-                    Err(error) => format!(
-                        "node {id} does not answer at {peer} ({}); start it with --join first, and check address, \
-                         cluster.name and cluster.secret_file",
-                        self.links.fault(id).unwrap_or_else(|| error.to_string())
-                    ),
-                }));
-            }
-            tokio::time::sleep(ASK_EVERY).await;
         }
     }
 
@@ -230,7 +148,12 @@ impl Inner {
     }
 
     /// A front, or a node that waits for its vote since a promotion was cut short, takes a seat.
-    async fn promote(&self, id: u64, force: bool, deadline: Instant) -> Result<(), MembershipError> {
+    pub(super) async fn promote(
+        &self,
+        id: u64,
+        force: bool,
+        deadline: Instant,
+    ) -> Result<(), MembershipError> {
         let front = self.topology.fronts().get(&id).cloned();
         if let Some(member) = front.clone() {
             let (_, nodes) = self.node.members();
@@ -258,6 +181,9 @@ impl Inner {
         if !nodes.contains_key(&id) {
             return Err(MembershipError::UnknownNode(id));
         }
+        if voters.contains(&id) {
+            return Ok(());
+        }
         let after: BTreeSet<u64> = voters.iter().copied().chain([id]).collect();
         if !force {
             let reached = self.reached(&nodes).await;
@@ -277,7 +203,12 @@ impl Inner {
         in_time(deadline, self.node.set_voters(after)).await
     }
 
-    async fn remove(&self, id: u64, force: bool, deadline: Instant) -> Result<(), MembershipError> {
+    pub(super) async fn remove(
+        &self,
+        id: u64,
+        force: bool,
+        deadline: Instant,
+    ) -> Result<(), MembershipError> {
         let (voters, nodes) = self.node.members();
         if self.topology.fronts().contains_key(&id) {
             self.place(placement::Op::Withdraw { node: id }, deadline).await?;
@@ -303,7 +234,7 @@ impl Inner {
     }
 
     /// The members that answer, this node among them.
-    async fn reached(&self, nodes: &BTreeMap<u64, Member>) -> BTreeSet<u64> {
+    pub(super) async fn reached(&self, nodes: &BTreeMap<u64, Member>) -> BTreeSet<u64> {
         let words = nodes.iter().map(|(id, member)| async move {
             for _ in 0..ASKED_TIMES {
                 if let Ok(word) = self.info_of(*id, &member.peer).await {
@@ -331,7 +262,7 @@ fn keeps_majority(after: &BTreeSet<u64>, reached: &BTreeSet<u64>) -> Result<(), 
     )))
 }
 
-async fn in_time(
+pub(super) async fn in_time(
     deadline: Instant,
     change: impl Future<Output = Result<(), MembershipError>>,
 ) -> Result<(), MembershipError> {
@@ -341,7 +272,7 @@ async fn in_time(
     }
 }
 
-fn late() -> MembershipError {
+pub(super) fn late() -> MembershipError {
     MembershipError::Late("the change was not committed in time; it may be yet".to_owned())
 }
 

@@ -138,7 +138,7 @@ impl Inner {
     }
 
     async fn ask_members(&self, storage: u128) {
-        let (_, members) = self.node.members();
+        let members = self.topology.everybody();
         let others = members.iter().filter(|(id, _)| **id != self.options.node_id);
         join_all(others.map(|(id, member)| async move {
             let request = message::of(kind::ENROLLED, &Enrolled { storage, seats: Vec::new() });

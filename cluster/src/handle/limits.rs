@@ -71,7 +71,7 @@ pub(super) const DATAGRAMS_MAX: usize = 16_384;
 /// (`state::limits::ORIGIN_SILENT_MS_MAX`), so no retry can outlive the memory of its first try.
 pub(super) const DEADLINE_MAX: Duration = Duration::from_secs(15);
 /// A command may be tried for so long, and be in a leader's hand for as long again. Meanwhile, and for as long again as
-/// clocks of two cells may differ by, the turn is remembered that refuses it.
+/// clocks of two cells may differ by, the generation is remembered that refuses it.
 const _: () = assert!(DEPARTURE_MS as u128 >= 4 * DEADLINE_MAX.as_millis());
 /// Between two tries of the same batch.
 pub(super) const RETRY_EVERY: Duration = Duration::from_millis(20);

@@ -1,7 +1,7 @@
 //! Who belongs to the cluster, who leads it, and how that is changed.
 
 use super::status::NodeInfo;
-use super::{Change, Cluster, Inner, Majority, NodeStatus, STATUS_TIMEOUT, Status, admin, is_loopback};
+use super::{Change, Cluster, Inner, Majority, NodeStatus, STATUS_TIMEOUT, Status, admin};
 use crate::raft::message::{self, kind};
 use crate::raft::{MembershipError, Position, Role};
 use crate::wire::{self, Lane};
@@ -41,11 +41,6 @@ impl Cluster {
     /// Refused if no node of this cluster answers at `peer` under `id`, if the id was removed before, if this node has an
     /// address that the new one can't reach, or if `peer` is not on loopback while the peer ports are open to strangers.
     pub async fn add(&self, id: u64, peer: String, change: Change) -> Result<(), MembershipError> {
-        if self.inner.options.loopback_only && !is_loopback(&peer) {
-            return Err(MembershipError::Refused(format!(
-                "{peer} is not a loopback address: first give every node the same cluster.secret_file, or cluster.tls"
-            )));
-        }
         self.inner.administer(admin::Request::Add { id, peer, change }).await
     }
 
@@ -55,6 +50,14 @@ impl Cluster {
     /// Unless forced, refused if the node does not answer, or if too few voters could be reached afterwards for a majority.
     pub async fn promote(&self, id: u64, change: Change) -> Result<(), MembershipError> {
         self.inner.administer(admin::Request::Promote { id, change }).await
+    }
+
+    /// Gives the seat of a member to a front, and removes the member then. A front is removed at once.
+    ///
+    /// # Errors
+    /// Refused if no front answers, else as [`Cluster::promote`] and [`Cluster::remove`].
+    pub async fn drain(&self, id: u64, change: Change) -> Result<(), MembershipError> {
+        self.inner.administer(admin::Request::Drain { id, change }).await
     }
 
     /// Removes a node, with a seat or without. Its process goes on until it is stopped, but takes no part.

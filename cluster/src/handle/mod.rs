@@ -13,12 +13,14 @@ mod leader_loss;
 mod leader_wait;
 mod limits;
 mod membership;
+mod newcomer;
 mod options;
 mod peer_permissions;
 mod pipelining;
 mod proposer;
 #[cfg_attr(not(test), expect(dead_code, reason = "a cluster of one cell leases nothing"))]
 mod purse;
+mod query;
 mod queue;
 mod quorum;
 mod read_charges;
@@ -30,6 +32,7 @@ mod service;
 mod silence;
 mod start;
 mod status;
+mod steward;
 mod topology;
 
 use std::sync::Arc;
@@ -49,10 +52,10 @@ pub use status::{Majority, NodeStatus, Status};
 
 pub use crate::raft::MembershipError;
 use crate::raft::{Hint, Lead, Node, Role};
-use crate::state::Totals;
 use crate::state::allowance::{Balance, Charge};
 use crate::state::outcome::Answer;
-use crate::state::query::{self, Query};
+#[cfg(doc)]
+use crate::state::query::Query;
 use crate::wire::{Links, PeerHealth};
 use beacon::Beacons;
 use clock::Consensus;
@@ -113,6 +116,8 @@ struct Inner {
     remote_reads: Arc<RemoteReads>,
     topology: Topology,
     beacons: Beacons,
+    /// Held while the members are changed.
+    changing: tokio::sync::Mutex<()>,
     listeners: Listeners,
     quorum: Quorum,
     datagrams: Datagrams,
@@ -176,84 +181,6 @@ impl Cluster {
     /// body, and save the work.
     pub fn has_room(&self) -> bool {
         self.inner.proposer.has_room()
-    }
-
-    /// Reads the state linearizably: everything answered by any node before this call is seen.
-    ///
-    /// # Errors
-    /// [`Error::Overloaded`], [`Error::NoLeader`], [`Error::Behind`] or [`Error::ShuttingDown`].
-    ///
-    /// # Cancel safety
-    /// Cancel safe.
-    pub async fn read_linearizable<Q: Query>(&self, query: Q) -> Result<Q::Answer, Error> {
-        if !self.is_seated()
-            && let Some(answer) = self.read_remotely(query, true).await?
-        {
-            return Ok(answer);
-        }
-        let now_ms = self.inner.read_index.wait().await?;
-        Ok(self.answer(query, now_ms))
-    }
-
-    /// Reads a replica as it is, this node's or its host's. It may be stale, but what a linearizable read saw here before is
-    /// seen. Good for deciding whether to propose at all.
-    ///
-    /// # Errors
-    /// As [`Cluster::read_linearizable`]. Whatever this node cannot read now has its actors woken when it can.
-    ///
-    /// # Cancel safety
-    /// Cancel safe.
-    pub async fn read_stale<Q: Query>(&self, query: Q) -> Result<Q::Answer, Error> {
-        if !self.is_seated()
-            && let Some(answer) = self.read_remotely(query, false).await?
-        {
-            return Ok(answer);
-        }
-        Ok(self.answer(query, self.inner.clock.now_ms()))
-    }
-
-    /// Has another node answer. `None`: this node has a replica by now.
-    async fn read_remotely<Q: Query>(
-        &self,
-        query: Q,
-        linearizably: bool,
-    ) -> Result<Option<Q::Answer>, Error> {
-        match self.inner.remote_reads.read(query, linearizably).await {
-            Err(Error::ShuttingDown) if self.is_seated() => Ok(None),
-            answer => answer.map(Some),
-        }
-    }
-
-    /// Whether this node has a seat in the cell, and so a replica; else it is a front.
-    pub fn is_seated(&self) -> bool {
-        self.inner.topology.is_seated()
-    }
-
-    /// The time by which the state is read and windows end, in milliseconds since the Unix epoch.
-    pub fn log_ms(&self) -> u64 {
-        let now_ms = self.inner.clock.now_ms();
-        if self.is_seated() { self.answer(query::Now, now_ms) } else { now_ms }
-    }
-
-    /// A random number that all nodes agree on and no client knows, once it is known here.
-    pub fn salt(&self) -> Option<u128> {
-        self.inner.topology.salt()
-    }
-
-    /// How much there is in all, where this node has a replica.
-    pub fn totals(&self) -> Option<Totals> {
-        self.is_seated().then(|| self.answer(query::Totals, self.inner.clock.now_ms()))
-    }
-
-    fn answer<Q: Query>(&self, query: Q, now_ms: u64) -> Q::Answer {
-        self.inner.node.replica().read(|state| query.answer(state, now_ms.max(state.now_ms())))
-    }
-
-    /// Reads this node's replica by the log's time, together with the number of entries applied to it. Two nodes at the same
-    /// number hold the same state, which is what audits compare.
-    pub fn read_at_applied_index<Q: Query>(&self, query: Q) -> (Q::Answer, u64) {
-        let replica = self.inner.node.replica();
-        replica.read_at_applied_index(|state, applied| (query.answer(state, state.now_ms()), applied))
     }
 
     /// Wall-clock time in milliseconds since the Unix epoch; credentials are judged by it. The log's time, by which things

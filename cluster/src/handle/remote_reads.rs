@@ -79,7 +79,7 @@ const LEADERLESS_MAX: u32 = 2;
 
 /// Where it is asked.
 #[derive(Debug, Clone)]
-struct Host {
+struct ReadHost {
     id: u64,
     address: String,
     subscription: u64,
@@ -196,12 +196,12 @@ impl RemoteReads {
         }
     }
 
-    fn next_host(&self, turn: usize) -> Option<Host> {
+    fn next_host(&self, turn: usize) -> Option<ReadHost> {
         let (voters, seats) = self.topology.seats();
         let hosts: Vec<_> = seats.into_iter().filter(|(id, _)| voters.contains(id)).collect();
         let (id, member) = hosts.get(turn % hosts.len().max(1))?.clone();
         let subscription = self.random.lock().expect("nothing panics while this is held").random();
-        Some(Host { id, address: member.peer, subscription })
+        Some(ReadHost { id, address: member.peer, subscription })
     }
 
     /// Refuses those whose time is over while there is no host.
@@ -218,7 +218,7 @@ impl RemoteReads {
     }
 
     /// Reads from a host for as long as it goes well; `None` if it did not begin to.
-    async fn listen(&self, host: &Host) -> Option<Left> {
+    async fn listen(&self, host: &ReadHost) -> Option<Left> {
         self.ring(host).await.ok()?;
         // From here on nothing that is asked is older than what any host said before.
         timeout(RING_TIMEOUT, self.call(host, Vec::new(), true)).await.ok()?.ok()?.ok()?;
@@ -238,7 +238,7 @@ impl RemoteReads {
         Some(left)
     }
 
-    async fn read_from(&self, host: &Host, under_way: &mut BTreeMap<u64, (bool, Vec<Waiting>)>) -> Left {
+    async fn read_from(&self, host: &ReadHost, under_way: &mut BTreeMap<u64, (bool, Vec<Waiting>)>) -> Left {
         let mut ringing = pin!(self.ring(host));
         let mut frames = FuturesUnordered::new();
         let (mut number, mut leaderless) = (0, 0);
@@ -295,13 +295,13 @@ impl RemoteReads {
         }
     }
 
-    async fn ask_host(&self, host: &Host, number: u64, looks: Vec<Look>, linearizably: bool) -> Asking {
+    async fn ask_host(&self, host: &ReadHost, number: u64, looks: Vec<Look>, linearizably: bool) -> Asking {
         (number, self.call(host, looks, linearizably).await)
     }
 
     async fn call(
         &self,
-        host: &Host,
+        host: &ReadHost,
         looks: Vec<Look>,
         linearizably: bool,
     ) -> Result<Result<Vec<Vec<Reply>>, Error>, Left> {
@@ -328,7 +328,7 @@ impl RemoteReads {
     }
 
     /// Waits for what changes at the host, and tells it here. Returns whether the host has a leader.
-    async fn ring(&self, host: &Host) -> Result<bool, Left> {
+    async fn ring(&self, host: &ReadHost) -> Result<bool, Left> {
         let ring = message::of(kind::RING, &Ring { subscription: host.subscription });
         let reply = self.links.call(host.id, &host.address, Lane::Control, ring, RING_TIMEOUT).await;
         let reply = reply.map_err(|_| Left)?;

@@ -114,6 +114,7 @@ impl Cluster {
             remote_reads,
             topology,
             beacons: Beacons::default(),
+            changing: tokio::sync::Mutex::default(),
             listeners: Listeners::default(),
             quorum,
             datagrams,
@@ -131,6 +132,7 @@ impl Cluster {
         tokio::spawn(inner.topology.clone().run(inner.read_index.clone(), inner.stop.clone()));
         tokio::spawn(inner.remote_reads.clone().run(inner.stop.clone()));
         tokio::spawn(inner.clone().send_beacons());
+        tokio::spawn(inner.clone().fill_seats());
         tokio::spawn(inner.quorum.clone().run(
             inner.options.node_id,
             inner.topology.clone(),

@@ -9,13 +9,13 @@ use serde::{Deserialize, Serialize};
 use super::connection_lease::Hold;
 use super::context::ApplyContext;
 use super::expiry::ExpiryKey;
+use super::generation::{Departure, Generation};
 use super::id::{Domain, Key};
 use super::incarnation::{Attachment, Incarnations};
 use super::keyed_command::Keyed;
 use super::outcome;
 use super::storage_quota::Load;
 use super::table::{Entry, Life as _, Stored, Table};
-use super::turn::{Departure, Turn};
 use super::weight::Kind;
 
 /// A command about the claim on the mailbox under a key, which is derived from the peer id ([`Domain::Mailbox`]).
@@ -30,7 +30,7 @@ pub enum Action {
         /// The session's key.
         session: Key,
         /// That of the connection that asks; `None`: an event stream, whose session is nothing but this claim.
-        turn: Option<Turn>,
+        generation: Option<Generation>,
         /// Where it is pushed; the number is the claim's own.
         at: Attachment,
         /// How long the claim stays after the connection.
@@ -75,7 +75,7 @@ pub enum Refusal {
 pub(super) struct Claim {
     session: Key,
     /// That of the connection by which it stands.
-    turn: Option<Turn>,
+    generation: Option<Generation>,
 }
 
 impl Stored for Claim {
@@ -90,8 +90,8 @@ impl Stored for Claim {
 
 impl Claim {
     fn depart(self, key: Key, departures: &mut Table<Departure>, ctx: &mut ApplyContext) {
-        if let Some(turn) = self.turn {
-            departures.leave((key, self.session), turn, ctx);
+        if let Some(generation) = self.generation {
+            departures.leave((key, self.session), generation, ctx);
         }
     }
 }
@@ -105,10 +105,13 @@ impl Table<Claim> {
     ) -> Result<Outcome, outcome::Refusal> {
         let key = op.key;
         match op.action {
-            Action::Take { session, turn, at, lease_ms, seize } => {
-                let (claim, before) = (Claim { session, turn }, self.get(&key).map(|known| **known));
-                let here = before.filter(|before| before.session == session).and_then(|before| before.turn);
-                turn.map_or(Ok(()), |turn| departures.admit((key, session), turn, here, ctx.now_ms))?;
+            Action::Take { session, generation, at, lease_ms, seize } => {
+                let (claim, before) = (Claim { session, generation }, self.get(&key).map(|known| **known));
+                let here =
+                    before.filter(|before| before.session == session).and_then(|before| before.generation);
+                generation.map_or(Ok(()), |generation| {
+                    departures.admit((key, session), generation, here, ctx.now_ms)
+                })?;
                 let taken = self.take(key, claim, (at, lease_ms), seize, ctx)?;
                 departures.free((key, session), ctx);
                 if let Some(before) = before.filter(|before| before.session != session) {
@@ -154,7 +157,7 @@ impl Table<Claim> {
             None => self.try_add(key, claim, (at, lease_ms), ctx)?,
         }
         if let Some(known) = self.get_mut(&key) {
-            known.turn = claim.turn;
+            known.generation = claim.generation;
             known.life.attach(at, lease_ms, ExpiryKey::Claim(key), ctx);
         }
         ctx.wakes.wake(Domain::Mailbox, key);

@@ -21,6 +21,7 @@ pub mod device;
 pub mod disk_binding;
 pub mod effect;
 mod expiry;
+pub mod generation;
 pub mod handoff;
 pub mod id;
 mod idempotency;
@@ -48,7 +49,6 @@ mod tests;
 pub mod ticket;
 mod totals;
 pub mod transfer;
-pub mod turn;
 pub mod weight;
 
 use std::sync::Arc;
@@ -90,7 +90,7 @@ pub struct State {
     rooms: room::Rooms,
     claims: Table<mailbox_claim::Claim>,
     tickets: Table<ticket::Ticket>,
-    departures: Table<turn::Departure>,
+    departures: Table<generation::Departure>,
 }
 
 impl State {

@@ -4,7 +4,7 @@
 //! this node's replica, or, as [`Question`]s and [`Reply`]s, by another node's. Two in a tuple are one query: both are
 //! answered in the same look.
 
-mod bodies;
+mod body_carrier;
 pub(crate) mod codec;
 
 use std::sync::Arc;
@@ -90,16 +90,16 @@ macro_rules! queries {
             }
         }
 
-        impl bodies::Bodies for Reply {
+        impl body_carrier::BodyCarrier for Reply {
             fn each<'a>(&'a self, visit: &mut dyn FnMut(&'a Body)) {
                 match self {
-                    $(Self::$query(answer) => bodies::Bodies::each(answer, visit),)*
+                    $(Self::$query(answer) => body_carrier::BodyCarrier::each(answer, visit),)*
                 }
             }
 
-            fn each_mut(&mut self, fill: bodies::Fill<'_>) -> Result<(), super::codec::Error> {
+            fn each_mut(&mut self, fill: body_carrier::Fill<'_>) -> Result<(), super::codec::Error> {
                 match self {
-                    $(Self::$query(answer) => bodies::Bodies::each_mut(answer, fill),)*
+                    $(Self::$query(answer) => body_carrier::BodyCarrier::each_mut(answer, fill),)*
                 }
             }
         }

@@ -15,6 +15,7 @@ use super::account::Payer;
 use super::body::Body;
 use super::context::ApplyContext;
 use super::expiry::{Due, ExpiryKey};
+use super::generation::{Departure, Generation};
 use super::id::{Domain, Key};
 use super::incarnation::{Attachment, Incarnations};
 use super::keyed_command::Keyed;
@@ -23,7 +24,6 @@ use super::outcome;
 use super::query::Page;
 use super::storage_quota::Load;
 use super::table::{Entry, Stored, Table};
-use super::turn::{Departure, Turn};
 use super::weight::Kind;
 use history::History;
 pub use history::{Keep, Message};
@@ -41,7 +41,7 @@ pub enum Action {
         /// Who.
         member: Key,
         /// That of the connection that asks.
-        turn: Turn,
+        generation: Generation,
         /// Where the member is; the number is the membership's own.
         at: Attachment,
         /// For how long a member stays whose connection is lost.
@@ -171,10 +171,10 @@ impl Rooms {
             self.history.expire(&key, ctx);
         }
         match action {
-            Action::Join { member, turn, at, grace_ms } => {
+            Action::Join { member, generation, at, grace_ms } => {
                 let (name, here) = ((key, member), self.members.get(&(key, member)));
-                departures.admit(name, turn, here.map(|known| known.turn), ctx.now_ms)?;
-                let joined = self.join(name, turn, (at, grace_ms), ctx)?;
+                departures.admit(name, generation, here.map(|known| known.generation), ctx.now_ms)?;
+                let joined = self.join(name, generation, (at, grace_ms), ctx)?;
                 departures.free(name, ctx);
                 Ok(joined)
             }
@@ -185,8 +185,8 @@ impl Rooms {
                 Ok(Outcome::Left)
             }
             Action::Leave { member, connection } => {
-                if let Some(Member { turn }) = self.members.leave((key, member), connection, ctx) {
-                    departures.leave((key, member), turn, ctx);
+                if let Some(Member { generation }) = self.members.leave((key, member), connection, ctx) {
+                    departures.leave((key, member), generation, ctx);
                     self.member_left(key, ctx);
                 }
                 Ok(Outcome::Left)
@@ -203,11 +203,11 @@ impl Rooms {
     fn join(
         &mut self,
         (key, member): (Key, Key),
-        turn: Turn,
+        generation: Generation,
         (at, grace_ms): (Attachment, u32),
         ctx: &mut ApplyContext,
     ) -> Result<Outcome, outcome::Refusal> {
-        let again = self.members.attach((key, member), turn, at, grace_ms, ctx);
+        let again = self.members.attach((key, member), generation, at, grace_ms, ctx);
         if !again {
             let head = self.heads.get(&key);
             if head.is_some_and(|head| head.members as usize >= ROOM_MEMBERS_MAX) {
@@ -217,7 +217,7 @@ impl Rooms {
             if head.is_none() {
                 self.found(key, ctx);
             }
-            self.members.add((key, member), Member { turn }, (at, grace_ms), ctx);
+            self.members.add((key, member), Member { generation }, (at, grace_ms), ctx);
             if let Some(head) = self.heads.get_mut(&key) {
                 head.members += 1;
             }
@@ -307,8 +307,8 @@ impl Rooms {
     ) -> usize {
         let Some(known) = self.members.get(&(key, member)) else { return 1 };
         let tied = known.life.attachment(&ctx.incarnations, ctx.now_ms).is_some();
-        if let Some(Member { turn }) = self.members.expire((key, member), ctx) {
-            departures.leave((key, member), turn, ctx);
+        if let Some(Member { generation }) = self.members.expire((key, member), ctx) {
+            departures.leave((key, member), generation, ctx);
             self.member_left(key, ctx);
         } else if !tied {
             // It is a member still, and its connection counts as lost.

@@ -19,6 +19,7 @@ use super::blob_store::BlobId;
 use super::body::Body;
 use super::codec;
 use super::expiry::Lease;
+use super::generation::{self, Generation};
 use super::id::{Digest, Key, RequestId};
 use super::incarnation::Incarnation;
 use super::limits::{
@@ -29,7 +30,6 @@ use super::outcome::{Answer, Outcome};
 use super::slot::Slot;
 use super::slot_table::Held;
 use super::table::{Entry, Stored, Table};
-use super::turn::{self, Turn};
 use super::{
     State, device, idempotency, incarnation, invite_code, mailbox, mailbox_claim, negotiation, retry_dedup,
     room, socket, ticket, transfer,
@@ -110,7 +110,7 @@ enum Record {
     /// How often the placement was changed.
     Placement(u64),
     Front(u64, String),
-    Departure((Key, Key), Turn, Lease),
+    Departure((Key, Key), Generation, Lease),
 }
 
 impl State {
@@ -255,7 +255,7 @@ impl State {
         }
         all(&self.claims, keys, Record::Claim, show)?;
         all(&self.tickets, keys, Record::Ticket, show)?;
-        all(&self.departures, keys, |name, it| Record::Departure(name, it.turn, it.life), show)
+        all(&self.departures, keys, |name, it| Record::Departure(name, it.generation, it.life), show)
     }
 
     fn restore(&mut self, record: Record) -> Result<(), Error> {
@@ -318,8 +318,8 @@ impl State {
             Record::Claim(key, it) => ("claim", self.claims.restore(key, it, ctx)),
             Record::Ticket(key, it) => ("ticket", self.tickets.restore(key, it, ctx)),
             Record::Slot(slot, held) => ("slot", self.slots.restore(slot, held)),
-            Record::Departure(name, turn, lease) => {
-                let departure = Entry::of(turn::Departure { turn }, lease, Payer::NOBODY);
+            Record::Departure(name, generation, lease) => {
+                let departure = Entry::of(generation::Departure { generation }, lease, Payer::NOBODY);
                 ("departure", self.departures.restore(name, departure, ctx))
             }
             Record::Part(slot, part, bytes) => ("part", self.slots.restore_part(slot, part, bytes)),

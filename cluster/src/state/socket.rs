@@ -5,13 +5,13 @@ use serde::{Deserialize, Serialize};
 use super::connection_lease::Hold;
 use super::context::ApplyContext;
 use super::expiry::ExpiryKey;
+use super::generation::{Departure, Generation};
 use super::id::{Domain, Key};
 use super::incarnation::{Attachment, Incarnation, Incarnations};
 use super::keyed_command::Keyed;
 use super::outcome;
 use super::storage_quota::Load;
 use super::table::{Entry, Stored, Table};
-use super::turn::{Departure, Turn};
 use super::weight::Kind;
 
 /// A command about the socket session under a key, which is derived from the session id ([`Domain::Socket`]).
@@ -92,13 +92,13 @@ pub struct Mark {
 pub enum Outcome {
     /// It begins.
     Opened {
-        /// The connection's turn.
-        turn: Turn,
+        /// The connection's generation.
+        generation: Generation,
     },
     /// It goes on.
     Resumed {
-        /// The connection's turn: greater than any before.
-        turn: Turn,
+        /// The connection's generation: greater than any before.
+        generation: Generation,
         /// The name of the room it was in.
         room: Option<String>,
         /// The peer id it held.
@@ -148,7 +148,7 @@ pub(super) struct Session {
     numbering: u64,
     mark: Option<Mark>,
     /// That of the connection that has it, or had it last.
-    turn: Turn,
+    generation: Generation,
 }
 
 impl Stored for Session {
@@ -171,14 +171,14 @@ impl Table<Session> {
     ) -> Result<Outcome, outcome::Refusal> {
         let Op { key, action } = op;
         if let Some(session) = self.free_if_over(key, ctx) {
-            departures.close(key, session.turn, ctx);
+            departures.close(key, session.generation, ctx);
         }
         match action {
             Action::Open { subject, at, lease_ms } => {
                 let last = departures.last((key, key), ctx.now_ms);
-                let turn = self.open(key, subject, (at, lease_ms), last, ctx)?;
+                let generation = self.open(key, subject, (at, lease_ms), last, ctx)?;
                 departures.free((key, key), ctx);
-                Ok(Outcome::Opened { turn })
+                Ok(Outcome::Opened { generation })
             }
             Action::Resume { subject, at, lease_ms, takes_over } => {
                 let session = self.get_mut(&key).filter(|session| session.subject == subject);
@@ -187,11 +187,11 @@ impl Table<Session> {
                 if !takes_over && holder.is_some_and(|holder| holder.connection != at.connection) {
                     return Err(Refusal::Replaced.into());
                 }
-                let turn = Turn::after(Some(session.turn), ctx.now_ms);
-                session.turn = turn;
+                let generation = Generation::after(Some(session.generation), ctx.now_ms);
+                session.generation = generation;
                 session.life.attach(at, lease_ms, ExpiryKey::Socket(key), ctx);
                 ctx.wakes.wake(Domain::Socket, key);
-                Ok(Outcome::Resumed { turn, room: session.room.clone(), peer: session.peer.clone() })
+                Ok(Outcome::Resumed { generation, room: session.room.clone(), peer: session.peer.clone() })
             }
             Action::Enter { connection, room } => {
                 let session = Session::clone(self.held_by(&key, connection)?);
@@ -214,7 +214,7 @@ impl Table<Session> {
             Action::Close { connection } => {
                 if self.held_by(&key, connection).is_ok() {
                     if let Some(session) = self.free(key, ctx) {
-                        departures.close(key, session.turn, ctx);
+                        departures.close(key, session.generation, ctx);
                     }
                     ctx.wakes.wake(Domain::Socket, key);
                 }
@@ -232,11 +232,13 @@ impl Table<Session> {
         key: Key,
         subject: Option<Key>,
         (at, lease_ms): (Attachment, u32),
-        last: Option<Turn>,
+        last: Option<Generation>,
         ctx: &mut ApplyContext,
-    ) -> Result<Turn, outcome::Refusal> {
-        let turn = Turn::after(self.get(&key).map(|session| session.turn).max(last), ctx.now_ms);
-        let fresh = Session { subject, room: None, peer: None, numbering: at.connection, mark: None, turn };
+    ) -> Result<Generation, outcome::Refusal> {
+        let generation =
+            Generation::after(self.get(&key).map(|session| session.generation).max(last), ctx.now_ms);
+        let fresh =
+            Session { subject, room: None, peer: None, numbering: at.connection, mark: None, generation };
         match self.get_mut(&key) {
             Some(session) => {
                 let taken = session.life.attachment(&ctx.incarnations, ctx.now_ms).is_some();
@@ -249,7 +251,7 @@ impl Table<Session> {
             None => self.try_add(key, fresh, (at, lease_ms), ctx)?,
         }
         ctx.wakes.wake(Domain::Socket, key);
-        Ok(turn)
+        Ok(generation)
     }
 
     fn held_by(&mut self, key: &Key, connection: u64) -> Result<&mut Entry<Session>, Refusal> {
@@ -265,7 +267,7 @@ impl Table<Session> {
         ctx: &mut ApplyContext,
     ) -> usize {
         if let Some(session) = self.expire(key, ctx) {
-            departures.close(key, session.turn, ctx);
+            departures.close(key, session.generation, ctx);
         }
         1
     }

@@ -81,10 +81,10 @@ struct Part {
 }
 
 /// The actor of a room. It handles one message after the other, reads of the state included.
-pub(super) type RoomActor = KeyActor<Turns>;
+pub(super) type RoomActor = KeyActor<SharedRoom>;
 
 /// The room, for whoever's turn it is.
-pub(super) struct Turns(Rc<Mutex<Room>>);
+pub(super) struct SharedRoom(Rc<Mutex<Room>>);
 
 /// Reads a room's history once for all of its members on this node, and tells them.
 struct Room {
@@ -312,7 +312,7 @@ impl Room {
     }
 }
 
-impl Kind for Turns {
+impl Kind for SharedRoom {
     const QUEUE_MAX: Option<usize> = Some(QUEUE_MAX);
 
     fn begin(target: StateKey, cluster: Cluster) -> Self {

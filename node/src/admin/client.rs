@@ -114,6 +114,12 @@ impl Client {
         self.call(Method::POST, &path, Bytes::new()).await.map(drop)
     }
 
+    /// Gives the seat of a node to a front, and removes the node for ever.
+    pub async fn drain(&self, id: u64, force: bool) -> Result<(), Error> {
+        let path = format!("/cluster/members/{id}/drain?{}", self.change(force));
+        self.call(Method::POST, &path, Bytes::new()).await.map(drop)
+    }
+
     /// Removes a node for ever.
     pub async fn remove(&self, id: u64, force: bool) -> Result<(), Error> {
         let path = format!("/cluster/members/{id}?{}", self.change(force));

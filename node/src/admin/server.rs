@@ -77,6 +77,7 @@ fn controlling(app: &mut web::ServiceConfig) {
         .service(web::resource("/cluster/members").post(add).default_service(only("POST")))
         .service(web::resource("/cluster/members/{id}").delete(remove).default_service(only("DELETE")))
         .service(web::resource("/cluster/members/{id}/promote").post(promote).default_service(only("POST")))
+        .service(web::resource("/cluster/members/{id}/drain").post(drain).default_service(only("POST")))
         .service(web::resource("/cluster/leader").post(lead).default_service(only("POST")));
 }
 
@@ -173,6 +174,17 @@ async fn promote(
     let id = node_id(&id)?;
     cluster(&state)?.promote(id, change(&query)).await?;
     tracing::info!(id, "gave a front a seat");
+    Ok(done())
+}
+
+async fn drain(
+    state: web::Data<AdminState>,
+    id: web::Path<String>,
+    query: web::Query<api_types::Change>,
+) -> Result<HttpResponse, Error> {
+    let id = node_id(&id)?;
+    cluster(&state)?.drain(id, change(&query)).await?;
+    tracing::info!(id, "gave the seat of a node to a front, and removed it");
     Ok(done())
 }
 

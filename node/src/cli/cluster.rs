@@ -18,6 +18,7 @@ const DEFAULT_URL: &str = "http://127.0.0.1:9400";
   conclave cluster status --json --url http://10.0.0.1:9400
   conclave cluster add 4 10.0.0.4:7400      a node started with --join becomes a front
   conclave cluster promote 4                … and then takes a seat in the cell
+  conclave cluster drain 2                  a front takes its seat, then it is removed
   conclave cluster remove 2                 for ever: its id is not used again
   conclave cluster transfer-leader 3        before work on the leader's machine; nothing happens if it leads
 
@@ -65,6 +66,14 @@ enum Operation {
         #[arg(long)]
         force: bool,
     },
+    /// Give a node's seat to a front, then remove the node for ever; refused if no front answers
+    Drain {
+        /// The node's id
+        id: u64,
+        /// Do it all the same where no majority could be reached afterwards
+        #[arg(long)]
+        force: bool,
+    },
     /// Remove a node for ever; refused if no majority could be reached afterwards
     Remove {
         /// The node's id
@@ -109,6 +118,10 @@ async fn ask(arguments: &Arguments) -> Result<String, Error> {
         Operation::Promote { id, force } => {
             client.promote(*id, *force).await?;
             format!("node {id} votes now\n")
+        }
+        Operation::Drain { id, force } => {
+            client.drain(*id, *force).await?;
+            format!("node {id} is removed, and a front has its seat; its id is not used again\n")
         }
         Operation::Remove { id, force } => {
             client.remove(*id, *force).await?;

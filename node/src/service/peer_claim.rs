@@ -3,6 +3,7 @@
 //! A socket session and an event stream hold it alike, so that push, stream and poll share one queue.
 
 use conclave_cluster::state::command::Op;
+use conclave_cluster::state::generation::Generation;
 use conclave_cluster::state::id::Key;
 use conclave_cluster::state::incarnation::Attachment;
 use conclave_cluster::state::mailbox;
@@ -10,7 +11,6 @@ use conclave_cluster::state::mailbox_claim;
 use conclave_cluster::state::outcome::{Outcome, Refusal};
 #[cfg(doc)]
 use conclave_cluster::state::query::Holder;
-use conclave_cluster::state::turn::Turn;
 
 use super::{Caller, Error, Services};
 use crate::actors::StateKey;
@@ -23,7 +23,7 @@ pub struct Claim {
     /// The session that holds it, which may go on elsewhere.
     pub session: Key,
     /// That of the socket's connection, by which later ones of the session are told from it; `None`: an event stream.
-    pub turn: Option<Turn>,
+    pub generation: Option<Generation>,
     /// The connection that it is pushed to now. Its number is the claim's own, so that what ends this claim, whenever the
     /// cluster hears it, ends no later one.
     pub at: Attachment,
@@ -96,8 +96,8 @@ impl Claim {
     }
 
     fn taking(&self, seize: bool) -> Op {
-        let &Self { session, turn, at, lease_ms, .. } = self;
-        self.ask(mailbox_claim::Action::Take { session, turn, at, lease_ms, seize })
+        let &Self { session, generation, at, lease_ms, .. } = self;
+        self.ask(mailbox_claim::Action::Take { session, generation, at, lease_ms, seize })
     }
 
     fn ask(&self, action: mailbox_claim::Action) -> Op {

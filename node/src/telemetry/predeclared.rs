@@ -7,6 +7,8 @@ use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gau
 const COUNTERS: &[(&str, &str)] = &[
     ("conclave_log_lines_lost_total", "log lines lost because nothing took them"),
     ("conclave_casts_dropped_total", "volatile messages that did not reach another node"),
+    ("conclave_front_asks_total", "frames with questions that this front sent to its host"),
+    ("conclave_front_hosts_total", "times that this front began to read from a member"),
     ("conclave_cluster_conflicts_total", "times that another cluster of the same name was noticed"),
     ("conclave_raft_leader_changes_total", "changes of the leader that can be relied on"),
     ("conclave_raft_fsyncs_total", "flushes of the log that ended, well or not"),

@@ -111,6 +111,33 @@ async fn a_node_that_is_configured_elsewhere_says_both_addresses() {
 }
 
 #[tokio::test]
+async fn a_member_and_a_front_that_are_restarted_at_other_addresses_say_so_and_go_on() {
+    let mut cluster = Cluster::builder().nodes(4).unmetered().start().await;
+    let pair = Pair::fresh();
+    cluster.api(4).relay(&pair.send(0, 1, "AAEC")).send().await.ok();
+    let member = cluster.followers().await.into_iter().find(|id| *id != 4).expect("two follow");
+    for moved in [member, 4] {
+        cluster.kill(moved).await;
+        let other = free_address();
+        cluster.set("cluster.listen", &other);
+        cluster.set("cluster.advertise", &other);
+        cluster.restart(moved);
+        cluster.wait_ready_at(moved).await;
+        let address = format!("\"address\":\"{other}\"");
+        let leader = cluster.leader().await;
+        assert!(cluster.says(leader, &address).await.contains(&format!("\"node\":{moved}")));
+    }
+    let got = cluster.api(4).relay(&pair.receive()).keyed().send().await.ok();
+    assert_eq!(got["chunk"]["data"], "AAEC");
+}
+
+/// An address of loopback where nobody listens.
+fn free_address() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("there is a free port");
+    listener.local_addr().expect("it is bound").to_string()
+}
+
+#[tokio::test]
 async fn the_log_says_which_first_members_are_missing_and_why() {
     let cluster = Cluster::builder().unmetered().start_only(&[1]).await;
     let peers: Vec<String> = (2..=3).map(|id| cluster.installation(id).advertise.to_string()).collect();

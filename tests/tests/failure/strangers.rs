@@ -135,7 +135,7 @@ async fn ten_thousand_random_frames_of_one_who_is_no_member_change_no_term() {
         let (mut stranger, greeting) = Stranger::greet(cluster.installation(to).listen, &claim).await;
         assert_eq!(greeting.map(|greeting| greeting.role), Some(role::HELLO), "on loopback it is let in");
         for _ in 0..250 {
-            let kind = random.random_range(0..=14);
+            let kind = random.random_range(0..=18);
             // Small numbers make the most sense to a decoder.
             let small = random.random_bool(0.5);
             let byte =

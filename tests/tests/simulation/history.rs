@@ -1,9 +1,9 @@
 //! Who asked what when, and what came of it.
 
 use conclave_cluster::Error;
+use conclave_cluster::state::generation::Generation;
 use conclave_cluster::state::incarnation::{Attachment, Incarnation};
 use conclave_cluster::state::outcome::{Answer, Outcome, Refusal};
-use conclave_cluster::state::turn::Turn;
 use conclave_cluster::state::{mailbox, socket, transfer};
 
 /// Something that a client asks of the cluster.
@@ -42,13 +42,13 @@ pub(crate) enum Command {
     /// See where a session is.
     Locate { session: u8 },
     /// Have a peer id be a session's, or even take it from another.
-    Claim { peer: u8, session: u8, turn: Turn, at: Attachment, seize: bool },
+    Claim { peer: u8, session: u8, generation: Generation, at: Attachment, seize: bool },
     /// Give it up.
     Release { peer: u8, session: u8, connection: u64 },
     /// See where it is.
     Holder { peer: u8 },
     /// Have a session be a member of a room.
-    Join { room: u8, session: u8, turn: Turn, at: Attachment },
+    Join { room: u8, session: u8, generation: Generation, at: Attachment },
     /// Have it be one no more.
     Leave { room: u8, session: u8, connection: u64 },
     /// Say something that nobody else says, under a name by which it may be said again.
@@ -162,14 +162,16 @@ pub(crate) enum Fate {
 }
 
 impl Fate {
-    /// The turn that a connection got with its session.
-    pub(crate) fn turn(&self) -> Option<Turn> {
+    /// The generation that a connection got with its session.
+    pub(crate) fn generation(&self) -> Option<Generation> {
         match self {
             Self::Answered(Answer {
                 outcome:
-                    Ok(Outcome::Socket(socket::Outcome::Opened { turn } | socket::Outcome::Resumed { turn, .. })),
+                    Ok(Outcome::Socket(
+                        socket::Outcome::Opened { generation } | socket::Outcome::Resumed { generation, .. },
+                    )),
                 ..
-            }) => Some(*turn),
+            }) => Some(*generation),
             _ => None,
         }
     }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::super::codec::{CONFIG, Encoded, Error, at_most, fill};
-use super::bodies::Bodies as _;
+use super::body_carrier::BodyCarrier as _;
 use super::{Question, Reply};
 
 /// Lists of questions in one frame, and questions in one list.

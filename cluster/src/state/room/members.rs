@@ -5,11 +5,11 @@ use serde::{Deserialize, Serialize};
 use crate::state::connection_lease::Hold;
 use crate::state::context::ApplyContext;
 use crate::state::expiry::ExpiryKey;
+use crate::state::generation::Generation;
 use crate::state::id::Key;
 use crate::state::incarnation::{Attachment, Incarnations};
 use crate::state::storage_quota::Load;
 use crate::state::table::{Entry, Stored, Table};
-use crate::state::turn::Turn;
 use crate::state::weight::Kind;
 
 /// One member. Those of all rooms are in one table, so that a change copies a few small nodes. How many a room has is the
@@ -17,7 +17,7 @@ use crate::state::weight::Kind;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::state) struct Member {
     /// That of the connection by which it is one.
-    pub(super) turn: Turn,
+    pub(super) generation: Generation,
 }
 
 /// What a member weighs.
@@ -39,13 +39,13 @@ impl Table<Member> {
     pub(super) fn attach(
         &mut self,
         key: (Key, Key),
-        turn: Turn,
+        generation: Generation,
         at: Attachment,
         grace_ms: u32,
         ctx: &mut ApplyContext,
     ) -> bool {
         let Some(known) = self.get_mut(&key) else { return false };
-        known.turn = turn;
+        known.generation = generation;
         known.life.attach(at, grace_ms, Member::EXPIRY(key), ctx);
         true
     }

@@ -220,7 +220,7 @@ fn a_connection_is_held_by_its_node_in_the_other_cell_as_well() {
     .unwrap();
     one.ask(room::Op {
         key: room,
-        action: room::Action::Join { member: session, turn: Turn::first(1), at, grace_ms: 5_000 },
+        action: room::Action::Join { member: session, generation: Generation::first(1), at, grace_ms: 5_000 },
     })
     .unwrap();
     for slot in [session.slot(), room.slot()] {
@@ -246,7 +246,7 @@ fn a_turn_is_greater_than_all_before_though_the_slot_goes_to_a_cell_whose_clock_
         let at = incarnation::Attachment { incarnation, connection };
         let open = socket::Action::Open { subject: None, at, lease_ms: 60_000 };
         match cell.ask(socket::Op { key: session, action: open }) {
-            Ok(Outcome::Socket(socket::Outcome::Opened { turn })) => turn,
+            Ok(Outcome::Socket(socket::Outcome::Opened { generation })) => generation,
             other => panic!("not opened: {other:?}"),
         }
     };

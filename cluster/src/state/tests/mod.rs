@@ -29,11 +29,11 @@ use super::allowance::{Charge, Payment};
 use super::body::Body;
 use super::command::{Command, IdempotencyKey, Op, Proposal};
 use super::effect::Effect;
+use super::generation::Generation;
 use super::id::{Digest, Domain, Key, RequestId};
 use super::leader_rules::Rules;
 use super::outcome::{Answer, Outcome, Refusal};
 use super::query::{self, Page, Query};
-use super::turn::Turn;
 
 /// A day in November 2023.
 const MORNING_MS: u64 = 1_700_000_000_000;

@@ -133,9 +133,9 @@ fn socket_ask() -> impl Strategy<Value = socket::Op> {
     (key(Domain::Socket), action).prop_map(|(key, action)| socket::Op { key, action })
 }
 
-fn turn() -> impl Strategy<Value = Turn> {
-    let after = |number| Turn::after(Some(Turn::first(number)), 0);
-    prop_oneof![(0_u64..3).prop_map(Turn::first), (0_u64..3).prop_map(after)]
+fn generation() -> impl Strategy<Value = Generation> {
+    let after = |number| Generation::after(Some(Generation::first(number)), 0);
+    prop_oneof![(0_u64..3).prop_map(Generation::first), (0_u64..3).prop_map(after)]
 }
 
 fn room_ask() -> impl Strategy<Value = room::Op> {
@@ -144,8 +144,8 @@ fn room_ask() -> impl Strategy<Value = room::Op> {
     let keep =
         (0_u32..4, 0_u32..8, ttl()).prop_map(|(count, bytes, age_ms)| room::Keep { count, bytes, age_ms });
     let action = prop_oneof![
-        6 => (member(), turn(), attachment(), ttl())
-            .prop_map(|(member, turn, at, grace_ms)| Action::Join { member, turn, at, grace_ms }),
+        6 => (member(), generation(), attachment(), ttl())
+            .prop_map(|(member, generation, at, grace_ms)| Action::Join { member, generation, at, grace_ms }),
         1 => (member(), 0_u64..3).prop_map(|(member, connection)| Action::Detach { member, connection }),
         1 => (member(), 0_u64..3).prop_map(|(member, connection)| Action::Leave { member, connection }),
         6 => (member(), prop::option::of(0_u64..4), text(), keep).prop_map(
@@ -159,8 +159,8 @@ fn claim_ask() -> impl Strategy<Value = mailbox_claim::Op> {
     use mailbox_claim::Action;
     let session = || key(Domain::Socket);
     let action = prop_oneof![
-        3 => (session(), prop::option::of(turn()), attachment(), ttl(), prop::bool::weighted(0.2)).prop_map(
-            |(session, turn, at, lease_ms, seize)| Action::Take { session, turn, at, lease_ms, seize }
+        3 => (session(), prop::option::of(generation()), attachment(), ttl(), prop::bool::weighted(0.2)).prop_map(
+            |(session, generation, at, lease_ms, seize)| Action::Take { session, generation, at, lease_ms, seize }
         ),
         1 => (session(), 0_u64..3).prop_map(|(session, connection)| Action::Detach { session, connection }),
         1 => (session(), 0_u64..3).prop_map(|(session, connection)| Action::Release { session, connection }),

@@ -7,7 +7,7 @@ use super::*;
 const KEEP: Keep = Keep { count: 100, bytes: 1 << 20, age_ms: 60_000 };
 const GRACE_MS: u32 = 5_000;
 /// That of every session.
-const TURN: Turn = Turn::first(1);
+const GENERATION: Generation = Generation::first(1);
 
 fn key() -> Key {
     Key::derive(Domain::Room, &[b"lobby"])
@@ -26,7 +26,12 @@ fn room(action: Action) -> Op {
 }
 
 fn join(name: &str, connection: u64) -> Op {
-    room(Action::Join { member: member(name), turn: TURN, at: at(connection), grace_ms: GRACE_MS })
+    room(Action::Join {
+        member: member(name),
+        generation: GENERATION,
+        at: at(connection),
+        grace_ms: GRACE_MS,
+    })
 }
 
 fn publish(name: &str, message_id: Option<u64>, text: &str, keep: Keep) -> Op {
@@ -141,7 +146,7 @@ fn members_of_a_dead_node_leave_and_those_of_a_living_one_stay() {
     lab.ask(incarnation::Op::Renew { incarnation: other, ttl_ms: 10_000 }).unwrap();
     let bob = Action::Join {
         member: member("bob"),
-        turn: TURN,
+        generation: GENERATION,
         at: Attachment { incarnation: other, connection: 3 },
         grace_ms: GRACE_MS,
     };

@@ -166,7 +166,7 @@ fn one_client_has_its_share_of_mailboxes_and_rooms() {
     let member = Key::derive(Domain::Socket, &[b"member"]);
     let at = incarnation::Attachment { incarnation, connection: 1 };
     let join = |name: &str| {
-        let action = room::Action::Join { member, turn: Turn::first(1), at, grace_ms: 1000 };
+        let action = room::Action::Join { member, generation: Generation::first(1), at, grace_ms: 1000 };
         room::Op { key: Key::derive(Domain::Room, &[name.as_bytes()]), action }
     };
     for name in ["1", "2", "3"] {

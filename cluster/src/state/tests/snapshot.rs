@@ -91,13 +91,13 @@ fn sockets() -> Proposal {
     let socket = |action| socket::Op { key: session, action };
     let claim = mailbox_claim::Action::Take {
         session,
-        turn: Some(Turn::first(MORNING_MS)),
+        generation: Some(Generation::first(MORNING_MS)),
         at,
         lease_ms: 300_000,
         seize: false,
     };
-    let join = |turn| room::Action::Join { member: session, turn, at, grace_ms: 5_000 };
-    let follows = Turn::after(Some(Turn::first(MORNING_MS)), MORNING_MS);
+    let join = |generation| room::Action::Join { member: session, generation, at, grace_ms: 5_000 };
+    let follows = Generation::after(Some(Generation::first(MORNING_MS)), MORNING_MS);
     let cellar = |action| room::Op { key: Key::derive(Domain::Room, &[b"cellar"]), action };
     let publish =
         |text: &str| room::Action::Publish { member: session, message_id: Some(3), data: body(text), keep };
@@ -109,7 +109,7 @@ fn sockets() -> Proposal {
             at,
             lease_ms: 300_000,
         })),
-        lab.command(room(join(Turn::first(MORNING_MS)))),
+        lab.command(room(join(Generation::first(MORNING_MS)))),
         lab.command(socket(socket::Action::Enter { connection: 9, room: Some("lobby".into()) })),
         lab.command(room(publish("Jfirst"))),
         lab.command(room(publish("Jfirst"))),

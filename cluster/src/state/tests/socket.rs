@@ -75,14 +75,14 @@ fn a_mark_is_kept_with_its_room_and_a_new_opening_begins_a_new_numbering() {
 #[test]
 fn a_live_session_is_not_opened_by_another_connection() {
     let mut lab = lab();
-    let turn = Turn::first(MORNING_MS);
-    assert_eq!(lab.ask(open("alice", 1)), Ok(Outcome::Opened { turn }.into()));
+    let generation = Generation::first(MORNING_MS);
+    assert_eq!(lab.ask(open("alice", 1)), Ok(Outcome::Opened { generation }.into()));
     assert_eq!(lab.ask(open("alice", 2)), Err(Refusal::InUse.into()));
     assert_eq!(connection(&lab), Some(1));
     lab.ask(socket(Action::Detach { connection: 1 })).unwrap();
     assert_eq!(lab.ask(open("mallory", 3)), Err(Refusal::InUse.into()));
-    let turn = Turn::after(Some(turn), MORNING_MS);
-    assert_eq!(lab.ask(open("alice", 4)), Ok(Outcome::Opened { turn }.into()));
+    let generation = Generation::after(Some(generation), MORNING_MS);
+    assert_eq!(lab.ask(open("alice", 4)), Ok(Outcome::Opened { generation }.into()));
 }
 
 #[test]
@@ -91,8 +91,8 @@ fn a_resume_takes_over_with_room_and_peer() {
     lab.ask(open("alice", 1)).unwrap();
     lab.ask(socket(Action::Enter { connection: 1, room: Some("lobby".into()) })).unwrap();
     lab.ask(socket(Action::Hold { connection: 1, peer: Some("bob".into()) })).unwrap();
-    let turn = Turn::after(Some(Turn::first(MORNING_MS)), MORNING_MS);
-    let resumed = Outcome::Resumed { turn, room: Some("lobby".into()), peer: Some("bob".into()) };
+    let generation = Generation::after(Some(Generation::first(MORNING_MS)), MORNING_MS);
+    let resumed = Outcome::Resumed { generation, room: Some("lobby".into()), peer: Some("bob".into()) };
     assert_eq!(lab.ask(resume("alice", 2)), Ok(resumed.into()));
     assert_eq!(lab.effects, vec![Effect::Wake(Domain::Socket, key())]);
     // The old connection has no say any more.
@@ -149,7 +149,7 @@ fn a_closed_session_cannot_be_resumed() {
 fn take(session: &Key, connection: u64, seize: bool) -> mailbox_claim::Op {
     let action = mailbox_claim::Action::Take {
         session: *session,
-        turn: None,
+        generation: None,
         at: at(connection),
         lease_ms: LEASE_MS,
         seize,

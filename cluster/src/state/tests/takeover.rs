@@ -45,8 +45,8 @@ fn close(connection: u64) -> Op {
     socket(SocketAction::Close { connection })
 }
 
-fn join(turn: Turn, number: u64) -> Op {
-    let action = RoomAction::Join { member: session(), turn, at: at(number), grace_ms: 10_000 };
+fn join(generation: Generation, number: u64) -> Op {
+    let action = RoomAction::Join { member: session(), generation, at: at(number), grace_ms: 10_000 };
     room::Op { key: lobby(), action }.into()
 }
 
@@ -55,13 +55,14 @@ fn leave(number: u64) -> Op {
     room::Op { key: lobby(), action }.into()
 }
 
-fn take_as(session: Key, turn: Option<Turn>, number: u64, seize: bool) -> Op {
-    let action = mailbox_claim::Action::Take { session, turn, at: at(number), lease_ms: LEASE_MS, seize };
+fn take_as(session: Key, generation: Option<Generation>, number: u64, seize: bool) -> Op {
+    let action =
+        mailbox_claim::Action::Take { session, generation, at: at(number), lease_ms: LEASE_MS, seize };
     mailbox_claim::Op { key: bob(), action }.into()
 }
 
-fn take(turn: Turn, number: u64) -> Op {
-    take_as(session(), Some(turn), number, false)
+fn take(generation: Generation, number: u64) -> Op {
+    take_as(session(), Some(generation), number, false)
 }
 
 fn release(number: u64) -> Op {
@@ -73,18 +74,18 @@ fn replaced<T>() -> Result<T, outcome::Refusal> {
     Err(socket::Refusal::Replaced.into())
 }
 
-fn turn_of(outcome: &Result<Outcome, Refusal>) -> Option<Turn> {
+fn generation_of(outcome: &Result<Outcome, Refusal>) -> Option<Generation> {
     match outcome {
-        Ok(Outcome::Socket(socket::Outcome::Opened { turn } | socket::Outcome::Resumed { turn, .. })) => {
-            Some(*turn)
-        }
+        Ok(Outcome::Socket(
+            socket::Outcome::Opened { generation } | socket::Outcome::Resumed { generation, .. },
+        )) => Some(*generation),
         _ => None,
     }
 }
 
 /// Opens or resumes the session.
-fn begin(lab: &mut Lab, op: Op) -> Turn {
-    turn_of(&lab.ask(op)).expect("it is given")
+fn begin(lab: &mut Lab, op: Op) -> Generation {
+    generation_of(&lab.ask(op)).expect("it is given")
 }
 
 /// An incarnation that lives.
@@ -125,7 +126,7 @@ fn what_a_later_connection_lost_is_remembered_as_what_it_left() {
     lab.wait(10_000);
     assert_eq!(lab.ask(join(one, 11)), replaced(), "the grace is over");
     let other = Key::derive(Domain::Socket, &[b"other"]);
-    lab.ask(take_as(other, Some(Turn::first(1)), 31, true)).unwrap();
+    lab.ask(take_as(other, Some(Generation::first(1)), 31, true)).unwrap();
     assert_eq!(lab.ask(take_as(session(), Some(one), 12, true)), replaced(), "it was taken away");
     assert!(lab.ask(take_as(session(), Some(two), 23, true)).is_ok());
 }
@@ -148,10 +149,10 @@ fn a_departure_is_remembered_for_longer_than_a_command_may_be_under_way_and_then
 #[test]
 fn no_more_departures_are_remembered_than_the_bound() {
     let mut lab = lab();
-    let turn = Turn::after(Some(Turn::first(1)), 1);
+    let generation = Generation::after(Some(Generation::first(1)), 1);
     let commands = (0..=DEPARTURES_MAX as u64).flat_map(|number| {
         let member = Key::derive(Domain::Socket, &[&number.to_be_bytes()]);
-        let join = RoomAction::Join { member, turn, at: at(1), grace_ms: 10_000 };
+        let join = RoomAction::Join { member, generation, at: at(1), grace_ms: 10_000 };
         let leave = RoomAction::Leave { member, connection: 1 };
         [join, leave].map(|action| room::Op { key: lobby(), action })
     });
@@ -168,9 +169,9 @@ fn a_session_that_is_opened_anew_is_not_refused_by_what_an_earlier_one_left() {
     let mut last = begin(&mut lab, open(1));
     // All within one millisecond.
     for connection in 2..9 {
-        let turn = begin(&mut lab, resume(connection, true));
-        assert!(turn > last);
-        last = turn;
+        let generation = begin(&mut lab, resume(connection, true));
+        assert!(generation > last);
+        last = generation;
     }
     lab.ask(join(last, 81)).unwrap();
     lab.ask(take(last, 82)).unwrap();
@@ -180,7 +181,7 @@ fn a_session_that_is_opened_anew_is_not_refused_by_what_an_earlier_one_left() {
     lab.ask(join(next, 91)).expect("it is the later one");
     lab.ask(take(next, 92)).expect("it is the later one");
     lab.ask(socket(SocketAction::Detach { connection: 9 })).unwrap();
-    // Long after nobody remembers the turn.
+    // Long after nobody remembers the generation.
     while let Some(due_ms) = lab.state.next_expiry_ms() {
         lab.now_ms = due_ms;
         lab.tick();

@@ -147,12 +147,12 @@ mod tests {
     use conclave_cluster::state::allowance::Payment;
     use conclave_cluster::state::body::Body;
     use conclave_cluster::state::command::{Command, Op, Proposal};
+    use conclave_cluster::state::generation::Generation;
     use conclave_cluster::state::id::{Domain, Key, RequestId};
     use conclave_cluster::state::incarnation::{self, Attachment, Incarnation};
     use conclave_cluster::state::leader_rules::Rules;
     use conclave_cluster::state::query::Query as _;
     use conclave_cluster::state::room::{self, Action, Keep};
-    use conclave_cluster::state::turn::Turn;
 
     use super::*;
 
@@ -185,8 +185,8 @@ mod tests {
 
         fn join(&mut self) {
             let at = Attachment { incarnation: INCARNATION, connection: 1 };
-            let turn = Turn::first(1);
-            self.action(Action::Join { member: member(), turn, at, grace_ms: 1_000 });
+            let generation = Generation::first(1);
+            self.action(Action::Join { member: member(), generation, at, grace_ms: 1_000 });
         }
 
         fn say(&mut self, data: &'static [u8], count: u32) {

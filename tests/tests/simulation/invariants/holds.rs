@@ -1,7 +1,7 @@
 //! What hangs on a connection, for those invariants that look after it: sessions, peer ids, members of rooms.
 
+use conclave_cluster::state::generation::Generation;
 use conclave_cluster::state::incarnation::Attachment;
-use conclave_cluster::state::turn::Turn;
 
 use crate::simulation::history::{Command, Event, Fate, Sight, Tie};
 use crate::simulation::workload::{PEERS, ROOMS, SESSIONS};
@@ -24,8 +24,8 @@ pub(super) struct Take<'a> {
     pub(super) owner: u64,
     /// Whether it is refused while somebody else's connection has it.
     pub(super) gently: bool,
-    /// Which session it is for, and the turn of the connection in that, as far as it is known.
-    pub(super) turn: Option<(u8, Turn)>,
+    /// Which session it is for, and the generation of the connection in that, as far as it is known.
+    pub(super) generation: Option<(u8, Generation)>,
 }
 
 /// What an event is to a thing.
@@ -89,8 +89,8 @@ fn session(session: u8, event: &Event) -> Option<Part<'_>> {
     match (&event.command, &event.fate) {
         // Whoever opens a session is somebody new, whoever resumes it is who had it.
         (Command::Attach { session: it, at, resume }, _) if *it == session => {
-            let turn = event.fate.turn().map(|turn| (session, turn));
-            Some(Part::Take(Take { at: *at, event, owner: at.connection, gently: !resume, turn }))
+            let generation = event.fate.generation().map(|generation| (session, generation));
+            Some(Part::Take(Take { at: *at, event, owner: at.connection, gently: !resume, generation }))
         }
         (Command::Detach { session: it, connection }, _) if *it == session => Some(Part::End(*connection)),
         (Command::Locate { session: it }, Fate::Saw(Sight::Tie(tie))) if *it == session => {
@@ -102,9 +102,9 @@ fn session(session: u8, event: &Event) -> Option<Part<'_>> {
 
 fn peer(peer: u8, event: &Event) -> Option<Part<'_>> {
     match (&event.command, &event.fate) {
-        (Command::Claim { peer: it, session, turn, at, seize }, _) if *it == peer => {
-            let turn = Some((*session, *turn));
-            Some(Part::Take(Take { at: *at, event, owner: u64::from(*session), gently: !seize, turn }))
+        (Command::Claim { peer: it, session, generation, at, seize }, _) if *it == peer => {
+            let generation = Some((*session, *generation));
+            Some(Part::Take(Take { at: *at, event, owner: u64::from(*session), gently: !seize, generation }))
         }
         (Command::Release { peer: it, connection, .. }, _) if *it == peer => Some(Part::End(*connection)),
         (Command::Holder { peer: it }, Fate::Saw(Sight::Tie(tie))) if *it == peer => Some(Part::Sight(*tie)),
@@ -114,9 +114,11 @@ fn peer(peer: u8, event: &Event) -> Option<Part<'_>> {
 
 fn member(room: u8, session: u8, event: &Event) -> Option<Part<'_>> {
     match (&event.command, &event.fate) {
-        (Command::Join { room: entered, session: it, turn, at }, _) if (*entered, *it) == (room, session) => {
-            let turn = Some((session, *turn));
-            Some(Part::Take(Take { at: *at, event, owner: 0, gently: false, turn }))
+        (Command::Join { room: entered, session: it, generation, at }, _)
+            if (*entered, *it) == (room, session) =>
+        {
+            let generation = Some((session, *generation));
+            Some(Part::Take(Take { at: *at, event, owner: 0, gently: false, generation }))
         }
         (Command::Leave { room: left, session: it, connection }, _) if (*left, *it) == (room, session) => {
             Some(Part::End(*connection))

@@ -4,10 +4,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use conclave_cluster::Cluster;
+use conclave_cluster::state::generation::Generation;
 use conclave_cluster::state::incarnation::{Attachment, Incarnation};
 use conclave_cluster::state::outcome::Refusal;
 use conclave_cluster::state::socket;
-use conclave_cluster::state::turn::Turn;
 use rand::RngExt as _;
 use rand::rngs::SmallRng;
 use tokio::time::sleep;
@@ -28,7 +28,7 @@ const TICKETS_TRIED: usize = 3;
 #[derive(Debug, Clone)]
 struct Seat {
     session: u8,
-    turn: Turn,
+    generation: Generation,
     at: Attachment,
     room: Option<u8>,
     peer: Option<u8>,
@@ -90,15 +90,16 @@ impl Desk {
         if seats.is_empty() || chance < 48 {
             return attach(rng.random_bool(0.7));
         }
-        let Seat { session, turn, at, room: entered, peer: held } = seats[rng.random_range(0..seats.len())];
+        let Seat { session, generation, at, room: entered, peer: held } =
+            seats[rng.random_range(0..seats.len())];
         let connection = at.connection;
         match (chance, entered, held) {
-            (48..58, ..) | (58..84, None, _) => Command::Join { room, session, turn, at },
+            (48..58, ..) | (58..84, None, _) => Command::Join { room, session, generation, at },
             (58..60, Some(room), _) => Command::Leave { room, session, connection },
             (60..84, Some(room), _) => Command::Publish { room, session, value: self.fresh() },
             (84..87, ..) => Command::Detach { session, connection },
             (87..89, _, Some(peer)) => Command::Release { peer, session, connection },
-            _ => Command::Claim { peer, session, turn, at, seize: rng.random_bool(0.3) },
+            _ => Command::Claim { peer, session, generation, at, seize: rng.random_bool(0.3) },
         }
     }
 
@@ -120,12 +121,12 @@ impl Desk {
             seats.iter_mut().filter(|seat| seat.at.connection == connection).for_each(change);
         };
         match *command {
-            Command::Attach { session, at, .. } if let Some(turn) = fate.turn() => {
+            Command::Attach { session, at, .. } if let Some(generation) = fate.generation() => {
                 seats.retain(|seat| seat.session != session);
                 if seats.len() == SEATS_MAX {
                     seats.remove(0);
                 }
-                seats.push(Seat { session, turn, at, room: None, peer: None });
+                seats.push(Seat { session, generation, at, room: None, peer: None });
             }
             Command::Detach { connection, .. } => seats.retain(|seat| seat.at.connection != connection),
             Command::Join { room, at, .. } if done => {

@@ -256,8 +256,8 @@ impl Desk {
             (Double::ShortensLeases, Command::Renew { incarnation }) => {
                 sockets::renew(*incarnation, self.plan.lease_ms / 4)
             }
-            (Double::StretchesGraces, Command::Join { room, session, turn, at }) => {
-                rooms::join(*room, *session, *turn, *at, self.plan.grace_ms * 4)
+            (Double::StretchesGraces, Command::Join { room, session, generation, at }) => {
+                rooms::join(*room, *session, *generation, *at, self.plan.grace_ms * 4)
             }
             (Double::ClaimsForAnyone, Command::Claim { peer, session, at, seize, .. }) => {
                 sockets::claim(&self.plan, *peer, *session, None, *at, *seize)
@@ -301,11 +301,13 @@ fn words(plan: &Plan, command: &Command) -> Op {
         Command::Renew { incarnation } => sockets::renew(incarnation, plan.lease_ms),
         Command::Attach { session, at, resume } => sockets::attach(plan, session, at, resume),
         Command::Detach { session, connection } => sockets::detach(session, connection),
-        Command::Claim { peer, session, turn, at, seize } => {
-            sockets::claim(plan, peer, session, Some(turn), at, seize)
+        Command::Claim { peer, session, generation, at, seize } => {
+            sockets::claim(plan, peer, session, Some(generation), at, seize)
         }
         Command::Release { peer, session, connection } => sockets::release(peer, session, connection),
-        Command::Join { room, session, turn, at } => rooms::join(room, session, turn, at, plan.grace_ms),
+        Command::Join { room, session, generation, at } => {
+            rooms::join(room, session, generation, at, plan.grace_ms)
+        }
         Command::Leave { room, session, connection } => rooms::leave(room, session, connection),
         Command::Publish { room, session, value } => rooms::publish(plan, room, session, value, true),
         Command::Issue { ticket } => tickets::issue(ticket),

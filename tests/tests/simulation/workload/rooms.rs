@@ -4,11 +4,11 @@ use bytes::Bytes;
 use conclave_cluster::Error;
 use conclave_cluster::state::body::Body;
 use conclave_cluster::state::command::Op;
+use conclave_cluster::state::generation::Generation;
 use conclave_cluster::state::id::{Domain, Key};
 use conclave_cluster::state::incarnation::Attachment;
 use conclave_cluster::state::query::{self, Page};
 use conclave_cluster::state::room::{self, Keep};
-use conclave_cluster::state::turn::Turn;
 
 use super::sockets::{SESSIONS, session_key};
 use super::{FOREVER_MS, Reader, lasting};
@@ -29,8 +29,8 @@ pub(crate) fn keep(plan: &Plan, room: u8) -> Keep {
 }
 
 /// Has a session be a member.
-pub(super) fn join(room: u8, session: u8, turn: Turn, at: Attachment, grace_ms: u32) -> Op {
-    about(room, room::Action::Join { member: session_key(session), turn, at, grace_ms })
+pub(super) fn join(room: u8, session: u8, generation: Generation, at: Attachment, grace_ms: u32) -> Op {
+    about(room, room::Action::Join { member: session_key(session), generation, at, grace_ms })
 }
 
 /// Has a session be a member no more.

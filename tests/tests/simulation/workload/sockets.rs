@@ -2,9 +2,9 @@
 
 use conclave_cluster::Error;
 use conclave_cluster::state::command::Op;
+use conclave_cluster::state::generation::Generation;
 use conclave_cluster::state::id::{Domain, Key};
 use conclave_cluster::state::incarnation::{Attachment, Incarnation};
-use conclave_cluster::state::turn::Turn;
 use conclave_cluster::state::{incarnation, mailbox_claim, query, socket};
 
 use super::{Reader, lasting};
@@ -41,23 +41,23 @@ pub(super) fn detach(session: u8, connection: u64) -> Op {
     Op::Socket(socket::Op { key: session_key(session), action: socket::Action::Detach { connection } })
 }
 
-/// Has a peer id be a session's, unless a later connection of that was here. Event streams say no turn: nobody looks after
+/// Has a peer id be a session's, unless a later connection of that was here. Event streams say no generation: nobody looks after
 /// their sessions.
 pub(super) fn claim(
     plan: &Plan,
     peer: u8,
     session: u8,
-    turn: Option<Turn>,
+    generation: Option<Generation>,
     at: Attachment,
     seize: bool,
 ) -> Op {
     let session = session_key(session);
-    about(peer, mailbox_claim::Action::Take { session, turn, at, lease_ms: plan.grace_ms, seize })
+    about(peer, mailbox_claim::Action::Take { session, generation, at, lease_ms: plan.grace_ms, seize })
 }
 
-/// A turn that none comes after.
-pub(super) fn latest() -> Turn {
-    Turn::first(u64::MAX)
+/// A generation that none comes after.
+pub(super) fn latest() -> Generation {
+    Generation::first(u64::MAX)
 }
 
 /// Gives it up.

@@ -15,7 +15,7 @@ struct Side {
     closes: bool,
     /// The session notes the room before the room has the member. They are asked for at once, and lie in different cells.
     notes_first: bool,
-    turn: Option<Turn>,
+    generation: Option<Generation>,
     joined: bool,
     claimed: bool,
 }
@@ -33,7 +33,7 @@ impl Side {
             dies_at: Self::OVER,
             closes: false,
             notes_first: false,
-            turn: None,
+            generation: None,
             joined: false,
             claimed: false,
         }
@@ -56,9 +56,9 @@ impl Side {
         let &Self { connection, .. } = self;
         Some(match self.step {
             0 => resume(connection, true),
-            1 | 2 if self.is_joining() => join(self.turn?, self.membership()),
+            1 | 2 if self.is_joining() => join(self.generation?, self.membership()),
             1 | 2 => socket(SocketAction::Enter { connection, room: Some("lobby".into()) }),
-            3 => take(self.turn?, self.claim()),
+            3 => take(self.generation?, self.claim()),
             4 => socket(SocketAction::Hold { connection, peer: Some("bob".into()) }),
             5 if self.joined => leave(self.membership()),
             6 if self.claimed => release(self.claim()),
@@ -71,7 +71,7 @@ impl Side {
     fn heed(&mut self, outcome: &Result<Outcome, Refusal>) {
         let done = outcome.is_ok();
         match self.step {
-            0 => self.turn = turn_of(outcome),
+            0 => self.generation = generation_of(outcome),
             1 | 2 if self.is_joining() => self.joined = done,
             3 => self.claimed = done,
             5 => self.joined = false,
@@ -98,12 +98,12 @@ impl Side {
     }
 }
 
-/// A state that two sides ask, and the greatest turns that were let in so far: into the room, and to the mailbox.
+/// A state that two sides ask, and the greatest generations that were let in so far: into the room, and to the mailbox.
 #[derive(Clone)]
 struct World {
     state: State,
     sides: [Side; 2],
-    let_in: [Option<Turn>; 2],
+    let_in: [Option<Generation>; 2],
 }
 
 impl World {
@@ -116,9 +116,9 @@ impl World {
         };
         let outcome = carry_out(&mut self.state, trail.len() as u64, op);
         if let Some(place) = place.filter(|_| outcome.is_ok()) {
-            let turn = self.sides[side].turn;
-            assert!(turn >= self.let_in[place], "after another that had the session later: {trail:?}");
-            self.let_in[place] = turn;
+            let generation = self.sides[side].generation;
+            assert!(generation >= self.let_in[place], "after another that had the session later: {trail:?}");
+            self.let_in[place] = generation;
         }
         self.sides[side].heed(&outcome);
         self.check(trail);

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use conclave_cluster::state::command::Op;
+use conclave_cluster::state::generation::Generation;
 use conclave_cluster::state::id::{Domain, Key};
 use conclave_cluster::state::incarnation::Attachment;
 use conclave_cluster::state::outcome::{Outcome, Refusal};
-use conclave_cluster::state::turn::Turn;
 use conclave_cluster::state::{query, socket};
 use futures_util::stream::FuturesOrdered;
 use tokio::time::Instant;
@@ -25,7 +25,7 @@ pub(in crate::transport::ws) struct Identity {
     pub(in crate::transport::ws) key: Key,
     pub(in crate::transport::ws) at: Attachment,
     /// Tells this connection of the session from those before and after it, where the session is not looked at.
-    pub(super) turn: Turn,
+    pub(super) generation: Generation,
     /// Names the numbering of the client's own messages.
     pub(super) numbering: u64,
     /// How far the client got in its room before it came here.
@@ -50,8 +50,8 @@ impl Session {
         let action = socket::Action::Open { subject, at, lease_ms: self.lease_ms() };
         let close = socket::Action::Close { connection: at.connection };
         match self.begin(key, at, action, close).await? {
-            Ok(Outcome::Socket(socket::Outcome::Opened { turn })) => {
-                self.take_place(key, at, turn, bell).await?;
+            Ok(Outcome::Socket(socket::Outcome::Opened { generation })) => {
+                self.take_place(key, at, generation, bell).await?;
                 Ok(true)
             }
             Err(Refusal::Socket(socket::Refusal::InUse)) => Ok(false),
@@ -70,8 +70,8 @@ impl Session {
         let action = socket::Action::Resume { subject, at, lease_ms: self.lease_ms(), takes_over: true };
         let detach = socket::Action::Detach { connection: at.connection };
         match self.begin(key, at, action, detach).await? {
-            Ok(Outcome::Socket(socket::Outcome::Resumed { turn, room, peer })) => {
-                self.take_place(key, at, turn, bell).await?;
+            Ok(Outcome::Socket(socket::Outcome::Resumed { generation, room, peer })) => {
+                self.take_place(key, at, generation, bell).await?;
                 self.returns = true;
                 Ok(Some((room, peer)))
             }
@@ -105,13 +105,19 @@ impl Session {
         Ok(self.services.registry.attend(StateKey { domain: Domain::Socket, key }).await?)
     }
 
-    async fn take_place(&mut self, key: Key, at: Attachment, turn: Turn, bell: Watch) -> Result<(), Code> {
+    async fn take_place(
+        &mut self,
+        key: Key,
+        at: Attachment,
+        generation: Generation,
+        bell: Watch,
+    ) -> Result<(), Code> {
         // From here on this node's replica knows that the session is here, so that a ring for an older change is not
         // taken for another connection's.
         let view = self.services.cluster.read_linearizable(query::Socket(key)).await?;
         let (numbering, mark) = view.map_or((at.connection, None), |view| (view.numbering, view.mark));
         self.entry.note_session(&public_name(&key));
-        self.identity = Some(Identity { key, at, turn, numbering, mark, bell });
+        self.identity = Some(Identity { key, at, generation, numbering, mark, bell });
         self.stray = None;
         Ok(())
     }
@@ -144,19 +150,19 @@ impl Session {
         let (subject, lease_ms) = (self.context.credential.subject, self.lease_ms());
         let action = socket::Action::Resume { subject, at, lease_ms, takes_over: false };
         let resumed = self.attach_again(Op::Socket(socket::Op { key, action })).await;
-        let Some(Outcome::Socket(socket::Outcome::Resumed { turn, .. })) = resumed else { return };
+        let Some(Outcome::Socket(socket::Outcome::Resumed { generation, .. })) = resumed else { return };
         if let Some(identity) = &mut self.identity {
-            (identity.at, identity.turn) = (at, turn);
+            (identity.at, identity.generation) = (at, generation);
         }
         let mut ops = Vec::new();
         if let Some(held) = &mut self.peer {
             held.claim.at.incarnation = now.incarnation;
-            held.claim.turn = Some(turn);
+            held.claim.generation = Some(generation);
             ops.push(held.claim.take_back());
         }
         if let Some(room) = &mut self.room {
             room.membership.at.incarnation = now.incarnation;
-            room.membership.turn = turn;
+            room.membership.generation = generation;
             ops.push(room.membership.join());
         }
         for op in ops {

@@ -76,10 +76,13 @@ impl Session {
     /// Claims a mailbox, gives the one before up, and begins to push. If it comes to nothing, the one before stays, and
     /// `end` undoes what the cluster may have done.
     async fn hold(&mut self, peer: &str, seize: bool, end: impl FnOnce(&Claim) -> Op) -> Result<(), Code> {
-        let Some(Identity { key: session, at, turn, .. }) = self.identity else { return Err(Code::Internal) };
+        let Some(Identity { key: session, at, generation, .. }) = self.identity else {
+            return Err(Code::Internal);
+        };
         let (mailbox, number) = (storage_keys::mailbox(peer), rand::random());
         let own = Attachment { connection: number, ..at };
-        let claim = Claim { mailbox, session, turn: Some(turn), at: own, lease_ms: self.lease_ms() };
+        let claim =
+            Claim { mailbox, session, generation: Some(generation), at: own, lease_ms: self.lease_ms() };
         let bell = self.services.registry.attend(claim.mailbox).await?;
         let unsettled = self.unsettled(own.incarnation, end(&claim))?;
         let taken = claim.take(&self.services, &self.context.caller, seize).await;

@@ -8,11 +8,11 @@ use bytes::Bytes;
 use conclave_cluster::state::allowance::Charge;
 use conclave_cluster::state::body::Body;
 use conclave_cluster::state::command::Op;
+use conclave_cluster::state::generation::Generation;
 use conclave_cluster::state::id::Key;
 use conclave_cluster::state::incarnation::Attachment;
 use conclave_cluster::state::outcome::{Outcome, Refusal};
 use conclave_cluster::state::query::{self, Page};
-use conclave_cluster::state::turn::Turn;
 use conclave_cluster::state::{room, socket};
 use futures_util::future::join;
 
@@ -36,21 +36,21 @@ pub(super) struct Membership {
     pub(super) room: Key,
     member: Key,
     /// That of the socket's connection, by which later ones of the session are told from it.
-    pub(super) turn: Turn,
+    pub(super) generation: Generation,
     /// Its number is the membership's own, so that what ends this one, whenever the cluster hears it, ends no later one.
     pub(super) at: Attachment,
 }
 
 impl Membership {
-    fn new(room: Key, member: Key, turn: Turn, socket: Attachment) -> Self {
+    fn new(room: Key, member: Key, generation: Generation, socket: Attachment) -> Self {
         let at = Attachment { connection: rand::random(), ..socket };
-        Self { room, member, turn, at }
+        Self { room, member, generation, at }
     }
 
     /// Begins it, or ties it to this node's lease again.
     pub(super) fn join(&self) -> Op {
-        let &Self { member, turn, at, .. } = self;
-        self.ask(room::Action::Join { member, turn, at, grace_ms: millis(GRACE) })
+        let &Self { member, generation, at, .. } = self;
+        self.ask(room::Action::Join { member, generation, at, grace_ms: millis(GRACE) })
     }
 
     /// Ends it at once.
@@ -94,11 +94,13 @@ impl Session {
         greet: impl FnOnce(Entry) -> Greeting,
     ) -> Result<Entry, Code> {
         let returns = std::mem::take(&mut self.returns);
-        let Some(Identity { key: member, at, turn, .. }) = self.identity else { return Err(Code::Internal) };
+        let Some(Identity { key: member, at, generation, .. }) = self.identity else {
+            return Err(Code::Internal);
+        };
         let key = storage_keys::room(name).key;
         let before = self.room.as_ref().map(|room| room.membership);
         let known = before.filter(|before| before.room == key);
-        let membership = known.unwrap_or_else(|| Membership::new(key, member, turn, at));
+        let membership = known.unwrap_or_else(|| Membership::new(key, member, generation, at));
         // Whoever comes back was a member, and stays one for as long as if it had not.
         let end = if returns { membership.detach() } else { membership.leave() };
         let unsettled = match known {

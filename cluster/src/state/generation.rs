@@ -1,12 +1,12 @@
-//! Turns: which of a session's connections asks.
+//! Generations: which of a session's connections asks.
 //!
 //! A join and a claim are about other keys than the session that asks, which may lie in another cell. So they can't look
-//! the session up. They carry the turn of their connection, which the session gave it when it was opened or resumed there,
-//! a later one a greater turn (a fencing token). A member and a claim remember the turn that they hang on, and refuse what
+//! the session up. They carry the generation of their connection, which the session gave it when it was opened or resumed there,
+//! a later one a greater generation (a fencing token). A member and a claim remember the generation that they hang on, and refuse what
 //! comes with a lesser one: a connection that lost its session takes nothing back from the one that has it, however late
 //! its commands come.
 //!
-//! When such a thing goes, its turn stays for a while as a *departure*, so that what was under way meanwhile puts nothing
+//! When such a thing goes, its generation stays for a while as a *departure*, so that what was under way meanwhile puts nothing
 //! back either. That covers commands as late as one can be. Whatever is attached beyond that, because a connection has not
 //! heard yet that it lost its session, is ended by its own node, which can't note it in the session; and if that node dies,
 //! its incarnation lapses.
@@ -23,21 +23,21 @@ use super::table::{Stored, Table};
 
 /// Which of the connections that one session is on, one after the other. The fields' order is the format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Turn {
+pub struct Generation {
     /// The log's time when the connection was given the session, in milliseconds since the Unix epoch, or one more than the
-    /// turn before. So it is greater than all before though nobody remembers those.
+    /// generation before. So it is greater than all before though nobody remembers those.
     number: u64,
     /// Whether another connection may have had the session shortly before, so that something of it may still come.
     follows: bool,
 }
 
-impl Turn {
-    /// The first turn of a session.
+impl Generation {
+    /// The first generation of a session.
     pub const fn first(number: u64) -> Self {
         Self { number, follows: false }
     }
 
-    /// The turn after the last one that is known.
+    /// The generation after the last one that is known.
     pub(super) fn after(last: Option<Self>, now_ms: u64) -> Self {
         match last {
             Some(last) => Self { number: now_ms.max(last.number.saturating_add(1)), follows: true },
@@ -50,7 +50,7 @@ impl Turn {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Departure {
     /// Whose it was last.
-    pub(super) turn: Turn,
+    pub(super) generation: Generation,
 }
 
 impl Stored for Departure {
@@ -66,41 +66,41 @@ impl Stored for Departure {
 }
 
 impl Table<Departure> {
-    /// Refuses a turn that comes after a greater one. `here`: that of what is under the key now.
+    /// Refuses a generation that comes after a greater one. `here`: that of what is under the key now.
     pub(super) fn admit(
         &self,
         name: (Key, Key),
-        turn: Turn,
-        here: Option<Turn>,
+        generation: Generation,
+        here: Option<Generation>,
         now_ms: u64,
     ) -> Result<(), socket::Refusal> {
         let last = here.max(self.last(name, now_ms));
-        if last.is_some_and(|last| turn < last) { Err(socket::Refusal::Replaced) } else { Ok(()) }
+        if last.is_some_and(|last| generation < last) { Err(socket::Refusal::Replaced) } else { Ok(()) }
     }
 
-    /// The turn of what went from here not long ago.
-    pub(super) fn last(&self, name: (Key, Key), now_ms: u64) -> Option<Turn> {
-        self.alive(&name, now_ms).map(|departure| departure.turn)
+    /// The generation of what went from here not long ago.
+    pub(super) fn last(&self, name: (Key, Key), now_ms: u64) -> Option<Generation> {
+        self.alive(&name, now_ms).map(|departure| departure.generation)
     }
 
-    /// Remembers the turn of what a session had under another key. Nothing of a connection before can come after one that
+    /// Remembers the generation of what a session had under another key. Nothing of a connection before can come after one that
     /// none was before.
-    pub(super) fn leave(&mut self, name: (Key, Key), turn: Turn, ctx: &mut ApplyContext) {
-        if turn.follows {
-            self.keep(name, turn, ctx);
+    pub(super) fn leave(&mut self, name: (Key, Key), generation: Generation, ctx: &mut ApplyContext) {
+        if generation.follows {
+            self.keep(name, generation, ctx);
         }
     }
 
-    /// Remembers the last turn of a session, for the one that is opened under the same key next.
-    pub(super) fn close(&mut self, session: Key, turn: Turn, ctx: &mut ApplyContext) {
-        self.keep((session, session), turn, ctx);
+    /// Remembers the last generation of a session, for the one that is opened under the same key next.
+    pub(super) fn close(&mut self, session: Key, generation: Generation, ctx: &mut ApplyContext) {
+        self.keep((session, session), generation, ctx);
     }
 
-    fn keep(&mut self, name: (Key, Key), turn: Turn, ctx: &mut ApplyContext) {
+    fn keep(&mut self, name: (Key, Key), generation: Generation, ctx: &mut ApplyContext) {
         self.free(name, ctx);
         // At the bound the node of what comes late ends it, and nothing else does.
         if self.len() < DEPARTURES_MAX {
-            self.add(name, Departure { turn }, ctx.after(DEPARTURE_MS), ctx);
+            self.add(name, Departure { generation }, ctx.after(DEPARTURE_MS), ctx);
         }
     }
 }

@@ -16,7 +16,7 @@ use super::super::{Holding, Totals, allowance, mailbox, room, socket, transfer};
 pub(super) type Fill<'a> = &'a mut dyn FnMut(&mut Body, usize) -> Result<(), Error>;
 
 /// An answer, or a part of one, that may carry bodies.
-pub(super) trait Bodies {
+pub(super) trait BodyCarrier {
     /// Shows every body, in order.
     fn each<'a>(&'a self, _: &mut dyn FnMut(&'a Body)) {}
 
@@ -28,7 +28,7 @@ pub(super) trait Bodies {
 
 /// Answers without a body.
 macro_rules! plain {
-    ($($of:ty),*) => {$(impl Bodies for $of {})*};
+    ($($of:ty),*) => {$(impl BodyCarrier for $of {})*};
 }
 
 plain!(
@@ -51,7 +51,7 @@ plain!(
     transfer::Encoding
 );
 
-impl<T: Bodies> Bodies for Option<T> {
+impl<T: BodyCarrier> BodyCarrier for Option<T> {
     fn each<'a>(&'a self, visit: &mut dyn FnMut(&'a Body)) {
         self.iter().for_each(|it| it.each(visit));
     }
@@ -61,7 +61,7 @@ impl<T: Bodies> Bodies for Option<T> {
     }
 }
 
-impl<T: Bodies> Bodies for Vec<T> {
+impl<T: BodyCarrier> BodyCarrier for Vec<T> {
     fn each<'a>(&'a self, visit: &mut dyn FnMut(&'a Body)) {
         self.iter().for_each(|it| it.each(visit));
     }
@@ -71,7 +71,7 @@ impl<T: Bodies> Bodies for Vec<T> {
     }
 }
 
-impl<T: Bodies> Bodies for Arc<T> {
+impl<T: BodyCarrier> BodyCarrier for Arc<T> {
     fn each<'a>(&'a self, visit: &mut dyn FnMut(&'a Body)) {
         T::each(self, visit);
     }
@@ -82,7 +82,7 @@ impl<T: Bodies> Bodies for Arc<T> {
     }
 }
 
-impl<A: Bodies, B: Bodies> Bodies for (A, B) {
+impl<A: BodyCarrier, B: BodyCarrier> BodyCarrier for (A, B) {
     fn each<'a>(&'a self, visit: &mut dyn FnMut(&'a Body)) {
         self.0.each(visit);
         self.1.each(visit);
@@ -95,7 +95,7 @@ impl<A: Bodies, B: Bodies> Bodies for (A, B) {
 }
 
 /// A chunk.
-impl Bodies for (transfer::Encoding, Digest, Body) {
+impl BodyCarrier for (transfer::Encoding, Digest, Body) {
     fn each<'a>(&'a self, visit: &mut dyn FnMut(&'a Body)) {
         visit(&self.2);
     }
@@ -105,7 +105,7 @@ impl Bodies for (transfer::Encoding, Digest, Body) {
     }
 }
 
-impl Bodies for Envelope {
+impl BodyCarrier for Envelope {
     fn each<'a>(&'a self, visit: &mut dyn FnMut(&'a Body)) {
         if let Self::Present(envelope) = self {
             visit(envelope);
@@ -120,7 +120,7 @@ impl Bodies for Envelope {
     }
 }
 
-impl Bodies for mailbox::Message {
+impl BodyCarrier for mailbox::Message {
     fn each<'a>(&'a self, visit: &mut dyn FnMut(&'a Body)) {
         visit(&self.payload);
     }
@@ -130,7 +130,7 @@ impl Bodies for mailbox::Message {
     }
 }
 
-impl Bodies for room::Message {
+impl BodyCarrier for room::Message {
     fn each<'a>(&'a self, visit: &mut dyn FnMut(&'a Body)) {
         visit(&self.data);
     }
@@ -140,7 +140,7 @@ impl Bodies for room::Message {
     }
 }
 
-impl Bodies for Answer {
+impl BodyCarrier for Answer {
     fn each<'a>(&'a self, visit: &mut dyn FnMut(&'a Body)) {
         self.each_body(visit);
     }
