@@ -59,7 +59,8 @@ impl Cluster {
         let service = service::Service::new(clock.clone(), before);
         links.serve(listener, service.clone());
 
-        if blank && options.members.len() > 1 {
+        // A front founds nothing: that its id is bound to another disk it hears from the leader.
+        if blank && options.members.len() > 1 && seats.contains_key(&options.node_id) {
             bootstrap::ask_others(&links, options.node_id, storage, &options.members, &seats).await?;
         }
         let snapshot_bytes_max = limits::snapshot_bytes_max(options.rules.storage_bytes_max);

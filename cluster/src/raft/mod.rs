@@ -11,6 +11,7 @@ pub mod files;
 pub mod recover;
 
 mod applied_state;
+mod last_appends;
 mod log_aging;
 mod log_storage;
 mod member_status;

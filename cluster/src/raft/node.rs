@@ -1,7 +1,7 @@
 //! One Raft member: starts openraft, writes proposals, finds read indices, changes members.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -11,18 +11,18 @@ use openraft::impls::ProgressResponder;
 use openraft::raft::{ReadPolicy, TransferLeaderRequest};
 use openraft::{Config, ServerState, SnapshotPolicy};
 use tokio::sync::watch;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::applied_state::Replica;
 use super::disk_traits::{Disk, LogId, Member, SnapshotDisk};
 use super::files;
+use super::last_appends::LastAppends;
 use super::log_aging::{Age, staggered};
 use super::log_storage::Log;
 use super::message::kind;
 use super::open_error::OpenError;
 use super::refusal_log::Refusals;
-use super::rpc_client::Network;
+use super::rpc_client::{Addresses, Network};
 use super::rpc_server::{Raft, Served};
 use super::state_machine::{Machine, read_state};
 use super::types::{Answers, Batch};
@@ -101,6 +101,7 @@ pub struct Node {
     served: Served,
     pub(super) log: Log,
     replica: Arc<Replica>,
+    addresses: Addresses,
     lead: watch::Receiver<Option<Lead>>,
     heard: Arc<LastAppends>,
     refusals: Arc<Refusals>,
@@ -113,20 +114,6 @@ pub struct Node {
 async fn damage(snapshots: &Arc<dyn SnapshotDisk>) -> Option<OpenError> {
     let error = read_state(&snapshots.current()?).await.err()?;
     Some(if files::is_damage(&error) { OpenError::Damaged(error) } else { OpenError::Unreadable(error) })
-}
-
-/// When each peer that leads, or led, sent entries or a heartbeat last. A std mutex: nothing awaits while it is held.
-#[derive(Default)]
-struct LastAppends(Mutex<BTreeMap<u64, Instant>>);
-
-impl LastAppends {
-    fn note(&self, peer: u64) {
-        self.0.lock().expect("nothing panics while this is held").insert(peer, Instant::now());
-    }
-
-    fn last(&self, peer: u64) -> Option<Instant> {
-        self.0.lock().expect("nothing panics while this is held").get(&peer).copied()
-    }
 }
 
 impl Node {
@@ -170,7 +157,8 @@ impl Node {
         let log = Log::new(disk.log);
         let replica = Arc::new(Replica::new());
         let machine = Machine::new(replica.clone(), disk.snapshots.clone(), log.clone());
-        let network = Network { node_id: id, cell: CellId::FIRST, links };
+        let addresses = Addresses::default();
+        let network = Network { node_id: id, cell: CellId::FIRST, links, addresses: addresses.clone() };
         let raft = match Raft::new(id, config, network, log.clone(), machine).await {
             Ok(raft) => raft,
             Err(error) => {
@@ -186,6 +174,7 @@ impl Node {
             raft,
             log,
             replica,
+            addresses,
             lead,
             heard: Arc::default(),
             refusals,
@@ -233,6 +222,7 @@ impl Node {
                     rewriting = Some(tokio::spawn(self.clone().rewrite_log()));
                 },
             }
+            self.addresses.set(self.members().1);
             let lead = self.current_lead(silence_max);
             sender.send_if_modified(|known| {
                 let modified = *known != lead;

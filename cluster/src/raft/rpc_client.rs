@@ -1,7 +1,9 @@
 //! openraft's network, on top of the links: this node as a caller.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::pin;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -48,6 +50,24 @@ pub(super) struct Network {
     pub(super) node_id: u64,
     pub(super) cell: CellId,
     pub(super) links: Links,
+    pub(super) addresses: Addresses,
+}
+
+/// Where members are reached now: one that moved is called at its new address though it was called at another before.
+/// Clones are the same. A std mutex: nothing awaits while it is held.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Addresses(Arc<Mutex<BTreeMap<u64, Member>>>);
+
+impl Addresses {
+    /// Takes the members as the log has them last.
+    pub(super) fn set(&self, members: BTreeMap<u64, Member>) {
+        *self.0.lock().expect("nothing panics while this is held") = members;
+    }
+
+    fn of(&self, id: u64) -> Option<String> {
+        let members = self.0.lock().expect("nothing panics while this is held");
+        members.get(&id).map(|member| member.peer.clone())
+    }
 }
 
 impl RaftNetworkFactory<TypeConfig> for Network {
@@ -101,7 +121,9 @@ impl Peer {
     ) -> Rpc<Reply> {
         let cell = self.network.cell.number();
         let outgoing = Outgoing { kind, cell, header: message::encode(request), payload };
-        let frame = self.network.links.call(self.id, &self.address, lane, outgoing, time).await;
+        let moved = self.network.addresses.of(self.id);
+        let address = moved.as_ref().unwrap_or(&self.address);
+        let frame = self.network.links.call(self.id, address, lane, outgoing, time).await;
         let frame: Frame = frame.map_err(|error| self.failed(kind, time, error))?;
         if frame.kind != kind {
             return Err(RPCError::Unreachable(Unreachable::from_string(

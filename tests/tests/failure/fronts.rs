@@ -183,7 +183,7 @@ async fn a_member_that_is_drained_is_replaced_before_it_goes() {
     let goes = cluster.followers().await[0];
     let admin = cluster.node(cluster.leader().await).admin.to_string();
     let (code, printed) = cluster.command(&["cluster", "drain", &goes.to_string(), "--url", &admin]).await;
-    assert!(code == Some(3) && printed.contains("there is no front"), "{printed}");
+    assert!(code == Some(3) && printed.contains("no front that answers"), "{printed}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -65,9 +65,9 @@ fn check_turns(plan: &Plan, hold: &Hold<'_>) -> Result<(), Violation> {
     let done = |take: &&Take<'_>| take.event.outcome().is_some();
     for second in hold.takes.iter().filter(done) {
         for first in hold.takes.iter().filter(done) {
-            if let (Some((session, before)), Some((same, turn))) = (first.turn, second.turn)
+            if let (Some((session, before)), Some((same, generation))) = (first.generation, second.generation)
                 && session == same
-                && turn < before
+                && generation < before
                 && first.event.precedes(second.event)
                 && second.event.end.saturating_sub(first.event.start) < remembered
             {
