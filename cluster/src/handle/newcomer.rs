@@ -64,7 +64,7 @@ impl Inner {
         let others = nodes.into_iter().filter(|(other, _)| *other != id).collect();
         self.check_address(id, &peer, &others)?;
         if self.reach(id, &peer, deadline).await.is_err() {
-            let fault = self.links.fault(id).map_or_else(|| "no answer".to_owned(), |fault| fault);
+            let fault = self.links.fault(id).unwrap_or_else(|| "no answer".to_owned());
             return Err(MembershipError::Refused(format!("node {id} does not answer at {peer} ({fault})")));
         }
         tracing::info!(node = id, address = %peer, "a node is reached at another address from now on");
