@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
-use super::limits::{REPLIES_BYTES, RING_FORGOTTEN_AFTER, RING_HINTS_MAX, RING_WAIT};
+use super::limits::{
+    QUESTIONS_PER_FRAME_MAX, REPLIES_BYTES, RING_FORGOTTEN_AFTER, RING_HINTS_MAX, RING_WAIT,
+};
 use super::{Error, Inner};
 use crate::raft::Hint;
 use crate::raft::message::{self, kind};
@@ -30,6 +32,8 @@ pub(super) struct Ring {
 /// What changed.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Rung {
+    /// Whether the subscription begins with this: what changed before is not told.
+    pub(super) begun: bool,
     /// Whether there is a leader, as far as the host knows.
     pub(super) led: bool,
     /// Whether more changed than is told.
@@ -106,7 +110,8 @@ impl Inner {
 
     async fn replies(&self, request: &Frame) -> Result<Encoded, Unanswered> {
         let asked = message::decode::<Asked>(&request.header).map_err(|_| Unanswered::NoHost)?;
-        if !self.topology.is_seated() {
+        let questions: usize = asked.looks.iter().map(|look| look.0.len()).sum();
+        if !self.topology.is_seated() || questions > QUESTIONS_PER_FRAME_MAX {
             return Err(Unanswered::NoHost);
         }
         let now_ms = if asked.linearizably { self.read_index.wait().await? } else { self.clock.now_ms() };
@@ -133,14 +138,14 @@ impl Inner {
             return message::of(kind::FAILED, &Unanswered::NoHost);
         }
         let known = self.listeners.of(from, subscription, || self.node.replica().hints());
-        let mut hints = Vec::new();
+        let (begun, mut hints) = (known.is_none(), Vec::new());
         if let Some(listener) = known {
             // A request that was given up may still wait; then this one waits behind it, and the front gives up both.
             let mut receiver = listener.lock().await;
             // Cut short or not: what was received is told.
             let _ = timeout(RING_WAIT, receiver.recv_many(&mut hints, RING_HINTS_MAX)).await;
         }
-        let mut rung = Rung { led: self.topology.lead().borrow().is_some(), ..Rung::default() };
+        let mut rung = Rung { begun, led: self.topology.lead().borrow().is_some(), ..Rung::default() };
         for hint in hints {
             match hint {
                 Hint::Effect(effect) => rung.effects.push(effect),

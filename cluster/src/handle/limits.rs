@@ -101,6 +101,8 @@ pub(super) const BEACON_SILENCE_MAX: Duration = Duration::from_millis(800);
 pub(super) const ASKS_MAX: usize = 65_536;
 /// Frames of them under way.
 pub(super) const ASK_FRAMES_MAX: usize = 8;
+/// Questions in one of them; a read has four at most.
+pub(super) const QUESTIONS_PER_FRAME_MAX: usize = 4 * crate::state::query::codec::QUESTIONS_MAX;
 /// Bytes of replies from which on no further read is answered in the same frame.
 pub(super) const REPLIES_BYTES: usize = 1 << 20;
 /// For how long a host waits for a change before it says that there is none.

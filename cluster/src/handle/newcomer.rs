@@ -36,6 +36,7 @@ impl Inner {
                 );
                 return Err(MembershipError::Refused(why));
             }
+            Some(_) if id == self.options.node_id => {}
             // Asked for before: what is left is to wait.
             Some(_) => self.reach(id, &peer, deadline).await?,
             None => {

@@ -5,6 +5,8 @@
 //! and no change after it is missed. A host that fails, or that has lost its leader while this node hears of one, is left for
 //! the next one. What was asked of it is asked again; reads change nothing.
 
+mod queue;
+
 use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,61 +21,17 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::host::{Ring, Rung, Unanswered};
-use super::limits::{ASK_FRAMES_MAX, ASKS_MAX, RETRY_EVERY, RING_TIMEOUT};
+use super::limits::{ASKS_MAX, RETRY_EVERY, RING_TIMEOUT};
 use super::quorum::Quorum;
 use super::topology::Topology;
 use super::{Error, limits};
 use crate::raft::message::{self, kind};
 use crate::raft::{Hint, Node};
-use crate::state::query::codec::{Asked, Look, QUESTIONS_MAX, decode_replies};
+use crate::state::query::codec::{Asked, Look, decode_replies};
 use crate::state::query::{Query, Question, Reply};
 use crate::wire::{self, Lane, Links};
+use queue::{Queue, Waiting};
 
-/// A read that waits for its answer.
-struct Waiting {
-    since: Instant,
-    look: Look,
-    reply: oneshot::Sender<Result<Vec<Reply>, Error>>,
-}
-
-/// Reads that wait to be asked, in the order in which they came.
-#[derive(Default)]
-struct Queue {
-    linearizable: Vec<Waiting>,
-    stale: Vec<Waiting>,
-}
-
-impl Queue {
-    fn of(&mut self, linearizably: bool) -> &mut Vec<Waiting> {
-        if linearizably { &mut self.linearizable } else { &mut self.stale }
-    }
-
-    fn len(&self) -> usize {
-        self.linearizable.len() + self.stale.len()
-    }
-
-    /// What goes with the next frame, if one is worth it while so many are under way.
-    fn batch(&mut self, under_way: usize) -> Option<(bool, Vec<Waiting>)> {
-        let linearizably = self.linearizable.len() >= self.stale.len();
-        let waiting = self.of(linearizably);
-        let worth = under_way < FRAMES_FREE || waiting.len() >= FRAME_WORTH;
-        if waiting.is_empty() || !worth || under_way >= ASK_FRAMES_MAX {
-            return None;
-        }
-        let count = waiting.len().min(QUESTIONS_MAX);
-        Some((linearizably, waiting.drain(..count).collect()))
-    }
-
-    /// Puts back what was asked and not answered.
-    fn put_back(&mut self, linearizably: bool, unanswered: Vec<Waiting>) {
-        self.of(linearizably).splice(..0, unanswered);
-    }
-}
-
-/// Frames under way however few reads they carry.
-const FRAMES_FREE: usize = 2;
-/// Reads that are worth a further frame.
-const FRAME_WORTH: usize = 32;
 /// Answers in a row by which a host says that it has no leader, while this node hears of one.
 const LEADERLESS_MAX: u32 = 2;
 
@@ -105,6 +63,8 @@ pub(super) struct RemoteReads {
     filled: Notify,
     /// Whether there is a host.
     hosted: AtomicBool,
+    /// Whether a read was refused that may have been for a change: whoever waits here has to look once more.
+    missed: AtomicBool,
 }
 
 impl RemoteReads {
@@ -127,7 +87,8 @@ impl RemoteReads {
             random,
             queue,
             filled,
-            hosted: AtomicBool::new(false),
+            hosted: AtomicBool::default(),
+            missed: AtomicBool::default(),
         }
     }
 
@@ -146,6 +107,7 @@ impl RemoteReads {
             let mut queue = self.queue();
             let queue = queue.as_mut().ok_or(Error::ShuttingDown)?;
             if queue.len() >= ASKS_MAX {
+                self.missed.store(true, Ordering::Relaxed);
                 return Err(Error::Overloaded);
             }
             let waiting = Waiting { since: Instant::now(), look: Look(questions), reply };
@@ -191,7 +153,7 @@ impl RemoteReads {
                     hostless = Instant::now();
                 }
             }
-            self.give_up(hostless);
+            self.give_up(Some(hostless));
             sleep(RETRY_EVERY).await;
         }
     }
@@ -204,22 +166,31 @@ impl RemoteReads {
         Some(ReadHost { id, address: member.peer, subscription })
     }
 
-    /// Refuses those whose time is over while there is no host.
-    fn give_up(&self, hostless: Instant) {
-        let timeout = limits::leaderless_timeout(Some(hostless), self.quorum.is_heard(), self.deadline);
+    /// Refuses those whose time is over; it is shorter while there is no host.
+    fn give_up(&self, hostless: Option<Instant>) {
+        let timeout = limits::leaderless_timeout(hostless, self.quorum.is_heard(), self.deadline);
         let mut queue = self.queue();
         let Some(Queue { linearizable, stale }) = &mut *queue else { return };
         for waiting in [linearizable, stale] {
             for late in waiting.extract_if(.., |waiting| waiting.since.elapsed() >= timeout) {
                 // Whoever hung up does not read.
                 let _ = late.reply.send(Err(Error::NoLeader));
+                self.missed.store(true, Ordering::Relaxed);
             }
+        }
+    }
+
+    /// Has everybody look once more if a read was refused meanwhile. Not before there is time for it.
+    fn make_up(&self) {
+        let idle = self.queue().as_ref().is_some_and(|queue| queue.len() == 0);
+        if idle && self.missed.swap(false, Ordering::Relaxed) {
+            self.node.replica().pass_on(&[Hint::WakeAll]);
         }
     }
 
     /// Reads from a host for as long as it goes well; `None` if it did not begin to.
     async fn listen(&self, host: &ReadHost) -> Option<Left> {
-        self.ring(host).await.ok()?;
+        self.ring(host, true).await.ok()?;
         // From here on nothing that is asked is older than what any host said before.
         timeout(RING_TIMEOUT, self.call(host, Vec::new(), true)).await.ok()?.ok()?.ok()?;
         self.node.replica().pass_on(&[Hint::WakeAll]);
@@ -239,7 +210,7 @@ impl RemoteReads {
     }
 
     async fn read_from(&self, host: &ReadHost, under_way: &mut BTreeMap<u64, (bool, Vec<Waiting>)>) -> Left {
-        let mut ringing = pin!(self.ring(host));
+        let mut ringing = pin!(self.ring(host, false));
         let mut frames = FuturesUnordered::new();
         let (mut number, mut leaderless) = (0, 0);
         loop {
@@ -265,7 +236,9 @@ impl RemoteReads {
                         if leaderless > LEADERLESS_MAX {
                             return Left;
                         }
-                        ringing.set(self.ring(host));
+                        self.give_up(None);
+                        self.make_up();
+                        ringing.set(self.ring(host, false));
                     }
                     Err(left) => return left,
                 },
@@ -288,6 +261,7 @@ impl RemoteReads {
                 }
             }
             Err(error) => {
+                self.missed.store(true, Ordering::Relaxed);
                 for waiting in batch {
                     let _ = waiting.reply.send(Err(error));
                 }
@@ -310,16 +284,21 @@ impl RemoteReads {
         metrics::counter!("conclave_front_asks_total").increment(1);
         let reply = match self.links.call(host.id, &host.address, Lane::Bulk, asked, self.deadline).await {
             Ok(reply) => reply,
-            Err(wire::Error::QueueFull) => return Ok(Err(Error::Overloaded)),
+            // Another host would do no better.
+            Err(wire::Error::QueueFull | wire::Error::TooLarge) => return Ok(Err(Error::Overloaded)),
             Err(_) => return Err(Left),
         };
         match reply.kind {
             kind::ASK => {
-                let said = decode_replies(&reply.header, reply.payload, looks_max).map_err(|_| Left)?;
+                let Ok(said) = decode_replies(&reply.header, reply.payload, looks_max) else {
+                    return Ok(Err(Error::Overloaded));
+                };
                 // One that answers nothing would be asked for ever.
                 if said.is_empty() && looks_max > 0 { Err(Left) } else { Ok(Ok(said)) }
             }
             _ => match message::decode(&reply.header) {
+                // It is cut off, and this node is not.
+                Ok(Unanswered::NoLeader) if self.topology.lead().borrow().is_some() => Err(Left),
                 Ok(Unanswered::NoLeader) => Ok(Err(Error::NoLeader)),
                 Ok(Unanswered::Overloaded) => Ok(Err(Error::Overloaded)),
                 Ok(Unanswered::NoHost) | Err(_) => Err(Left),
@@ -328,57 +307,23 @@ impl RemoteReads {
     }
 
     /// Waits for what changes at the host, and tells it here. Returns whether the host has a leader.
-    async fn ring(&self, host: &ReadHost) -> Result<bool, Left> {
+    async fn ring(&self, host: &ReadHost, begins: bool) -> Result<bool, Left> {
         let ring = message::of(kind::RING, &Ring { subscription: host.subscription });
         let reply = self.links.call(host.id, &host.address, Lane::Control, ring, RING_TIMEOUT).await;
         let reply = reply.map_err(|_| Left)?;
         if reply.kind != kind::RING {
             return Err(Left);
         }
-        let Rung { led, all, effects } = message::decode(&reply.header).map_err(|_| Left)?;
+        let Rung { begun, led, all, effects } = message::decode(&reply.header).map_err(|_| Left)?;
+        // It has forgotten this node meanwhile, and what changed.
+        if begun != begins {
+            return Err(Left);
+        }
         let mut hints: Vec<_> = effects.into_iter().map(Hint::Effect).collect();
         hints.extend(all.then_some(Hint::WakeAll));
         if !hints.is_empty() {
             self.node.replica().pass_on(&hints);
         }
         Ok(led)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn waiting(count: usize) -> Vec<Waiting> {
-        let waiting =
-            || Waiting { since: Instant::now(), look: Look(Vec::new()), reply: oneshot::channel().0 };
-        std::iter::repeat_with(waiting).take(count).collect()
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn few_reads_go_at_once_and_many_go_together() {
-        let mut queue = Queue { linearizable: Vec::new(), stale: waiting(1) };
-        assert!(queue.batch(FRAMES_FREE).is_none(), "one is worth no third frame");
-        assert_eq!(queue.batch(0).map(|(_, batch)| batch.len()), Some(1));
-        queue.stale = waiting(QUESTIONS_MAX + FRAME_WORTH);
-        assert_eq!(queue.batch(FRAMES_FREE).map(|(_, batch)| batch.len()), Some(QUESTIONS_MAX));
-        assert!(queue.batch(ASK_FRAMES_MAX).is_none());
-        assert_eq!(queue.batch(FRAMES_FREE).map(|(_, batch)| batch.len()), Some(FRAME_WORTH));
-        assert!(queue.batch(0).is_none());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_was_not_answered_goes_before_what_came_later() {
-        let mut queue = Queue { linearizable: Vec::new(), stale: waiting(1) };
-        let since = Instant::now();
-        tokio::time::advance(Duration::from_secs(1)).await;
-        let later = Queue { linearizable: Vec::new(), stale: waiting(1) };
-        let (linearizably, asked) = queue.batch(0).expect("one waits");
-        queue.stale = later.stale;
-        queue.put_back(linearizably, asked);
-        assert_eq!(
-            queue.stale.iter().map(|waiting| waiting.since == since).collect::<Vec<_>>(),
-            [true, false]
-        );
     }
 }

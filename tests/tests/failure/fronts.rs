@@ -134,6 +134,32 @@ async fn a_member_that_is_lost_is_replaced_by_a_front_with_two_commands() {
     assert_eq!(members.len(), 3);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_socket_at_a_front_is_told_of_every_watched_thing_whatever_else_it_is_told() {
+    let cluster = cluster().await;
+    let (front, member) = (cluster.api(FRONT), cluster.api(1));
+    let peer = peer_id();
+    let mut socket = Socket::open(&front).await;
+    socket.ok(json!({"op": "claim", "peerId": peer})).await;
+    for turn in 0..40 {
+        let session = member.post("/api/v1/sessions", &json!({})).send().await.ok()["sessionId"].clone();
+        let id = session.as_str().expect("an id").to_owned();
+        socket.ok(json!({"op": "watch", "session": id})).await;
+        // The look at what changed is under way when the mailbox rings.
+        let envelope = json!({"version": 1, "sessionId": id, "nonce": "n".repeat(12), "ct": "c".repeat(16)});
+        let offer = member.post(&format!("/api/v1/sessions/{id}/offer"), &envelope);
+        let call = member.relay(&signal(&peer_id(), &peer, "offer", json!({"n": turn})));
+        let (offered, called) = tokio::join!(offer.send(), call.send());
+        offered.ok();
+        called.ok();
+        let told = socket
+            .find("the offer is there", |push| push["session"] == session && push["offer"] == true)
+            .await;
+        assert_eq!(told["gone"], false, "{told}");
+        socket.ok(json!({"op": "unwatch", "session": id})).await;
+    }
+}
+
 /// Runs a command at the front until it is carried out: between two leaders there is none to ask.
 async fn command(cluster: &Cluster, args: &[&str]) {
     let url = cluster.admin(FRONT).target().to_string();
@@ -141,7 +167,7 @@ async fn command(cluster: &Cluster, args: &[&str]) {
         let (code, printed) = cluster.command(&[&["cluster"], args, &["--url", &url]].concat()).await;
         // What was asked of a leader that had no time to answer may be done.
         let done = code == Some(0) || args[0] == "remove" && printed.contains("is not a member");
-        assert!(done || printed.contains("no leader"), "{args:?}: {printed}");
+        assert!(done || printed.contains("no_leader"), "{args:?}: {printed}");
         done.then_some(())
     })
     .await;

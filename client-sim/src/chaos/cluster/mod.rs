@@ -299,16 +299,18 @@ impl Cluster {
         }
     }
 
-    /// Waits until every node has applied the same, once nothing is written any more.
+    /// Waits until every member has applied the same (fronts apply nothing), once nothing is written any more.
     pub async fn converged(&self, within: Duration) -> Result<u64, Error> {
         until(
             within,
             || "all nodes have applied the same".to_owned(),
             async || {
                 let Some(cluster_status) = self.status().await else { return Ok(None) };
-                let applied: Vec<_> = cluster_status.nodes.iter().map(|node| node.applied).collect();
+                let members = cluster_status.nodes.iter().filter(|node| node.role != "front");
+                let applied: Vec<_> = members.map(|node| node.applied).collect();
                 let equal = applied.windows(2).all(|pair| pair[0] == pair[1]);
-                Ok(applied.first().copied().filter(|_| equal && applied.len() == self.nodes.len()))
+                let all = cluster_status.nodes.len() == self.nodes.len();
+                Ok(applied.first().copied().filter(|_| equal && all))
             },
         )
         .await

@@ -36,16 +36,24 @@ struct Watched {
 
 type Wait = Pin<Box<dyn Future<Output = (Target, Option<Watch>)>>>;
 
+/// A thing that changed and was not looked at yet.
+struct Due {
+    target: Target,
+    /// Whether its next change is waited for already.
+    awaited: bool,
+}
+
 /// All that one socket watches.
 #[derive(Default)]
 pub(super) struct Watches {
     things: Vec<Watched>,
     waits: FuturesUnordered<Wait>,
+    due: Option<Due>,
 }
 
 impl Watches {
     pub(super) fn is_empty(&self) -> bool {
-        self.waits.is_empty()
+        self.waits.is_empty() && self.due.is_none()
     }
 
     /// Begins to watch; says how the thing is now.
@@ -83,22 +91,38 @@ impl Watches {
     }
 
     /// Waits until something changed, and says how it is now.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: what changed is due until it was looked at, however often this is dropped meanwhile.
     pub(super) async fn next(&mut self, registry: &Registry, cluster: &Cluster) -> Option<ByteString> {
-        let (target, watch) = self.waits.next().await?;
-        let thing = self.things.iter_mut().find(|thing| thing.target == target)?;
-        let watch = match watch {
-            Some(watch) => watch,
+        if self.due.is_none() {
+            let (target, watch) = self.waits.next().await?;
+            let awaited = watch.is_some();
+            self.waits
+                .extend(watch.map(|watch| -> Wait { Box::pin(wait_for_change(target.clone(), watch)) }));
+            self.due = Some(Due { target, awaited });
+        }
+        let told = self.look_at_due(registry, cluster).await;
+        self.due = None;
+        told
+    }
+
+    async fn look_at_due(&mut self, registry: &Registry, cluster: &Cluster) -> Option<ByteString> {
+        let Due { target, awaited } = self.due.as_mut()?;
+        let thing = self.things.iter_mut().find(|thing| thing.target == *target)?;
+        if !*awaited {
             // The actor is gone; the next one is asked.
-            None => registry.attend(thing.place).await.ok()?,
-        };
-        self.waits.push(Box::pin(wait_for_change(target.clone(), watch)));
+            let watch = registry.attend(thing.place).await.ok()?;
+            self.waits.push(Box::pin(wait_for_change(target.clone(), watch)));
+            *awaited = true;
+        }
         // What cannot be read now is told when it can be: then it rings.
-        let sight = look(&target, &thing.place, cluster).await.ok()?;
+        let sight = look(target, &thing.place, cluster).await.ok()?;
         if thing.last == Some(sight) {
             return None;
         }
         thing.last = Some(sight);
-        Some(spell(&target, sight))
+        Some(spell(target, sight))
     }
 }
 
