@@ -6,7 +6,7 @@ use std::str::FromStr;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::access::Network;
-use crate::access::auth::{Issuer, Place, SigningSource, Source};
+use crate::access::auth::{Issuer, KeySetSource, SigningSource, Source};
 use crate::transport::request::deprecation::Deprecation;
 
 pub(super) fn url(text: &str) -> Option<String> {
@@ -83,7 +83,7 @@ pub(super) fn sources(list: &[String]) -> Vec<String> {
 
 /// A key set's place, or nothing. Without the text, of which a query may be secret.
 pub(super) fn jwks(text: &str) -> Option<String> {
-    text.parse::<Place>().err().map(|error| error.to_string())
+    text.parse::<KeySetSource>().err().map(|error| error.to_string())
 }
 
 /// An issuer, or nothing.

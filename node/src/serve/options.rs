@@ -240,10 +240,10 @@ pub(super) fn access(config: &Config) -> Result<Access, access::Error> {
     Ok(Access { auth, limiter: access::admission::ConnectionLimiter::new(rules), ice })
 }
 
-fn key_set(auth: &config::Auth) -> Option<access::auth::Place> {
+fn key_set(auth: &config::Auth) -> Option<access::auth::KeySetSource> {
     let issuer = given(&auth.oidc_issuer).map(|issuer| issuer.parse().expect("the issuer was validated"));
     let place = given(&auth.jwks).map(|place| place.parse().expect("the place was validated"));
-    issuer.map(access::auth::Place::Issuer).or(place)
+    issuer.map(access::auth::KeySetSource::Issuer).or(place)
 }
 
 fn tiers(tiers: &config::Tiers) -> access::Tiers {

@@ -46,8 +46,8 @@ async fn a_socket_lives_on_under_a_newer_token_of_the_same_subject() {
     socket.ok(json!({"op": "claim", "peerId": peer})).await;
     socket.ok(json!({"op": "join", "room": room})).await;
     let opened = there.post("/api/v1/transfers", &Pair::fresh().open(1));
-    let opened = opened.header("authorization", &format!("Bearer {first}")).send().await.json();
-    socket.ok(json!({"op": "watch", "transfer": opened["id"]})).await;
+    let opened = opened.header("authorization", &format!("Bearer {first}")).send().await.status(201);
+    socket.ok(json!({"op": "watch", "transfer": opened["transferId"]})).await;
 
     let told = socket.push("token_expiring").await;
     let left_ms = told["inMs"].as_u64().expect("a time");

@@ -19,7 +19,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch as channel;
 
 pub use jwk_set::SetError;
-pub use key_set::{AuthoritiesError, Issuer, KeyUrl, Options as FetchOptions, Place, UrlError};
+pub use key_set::{AuthoritiesError, Issuer, KeySetSource, KeyUrl, Options as FetchOptions, UrlError};
 pub use request_signing_key::{SigningSource, SigningSourceError};
 pub use revoked::RevokedError;
 pub use token_key::{Algorithm, KeyError, Source};
@@ -43,7 +43,7 @@ pub struct Options {
     /// The keys that sign tokens. None: tokens mean nothing here.
     pub keys: Vec<Source>,
     /// A set of such keys.
-    pub set: Option<Place>,
+    pub set: Option<KeySetSource>,
     /// How the set is fetched, unless it is a file.
     pub fetch: FetchOptions,
     /// The keys that sign requests.
@@ -133,8 +133,8 @@ impl Files {
     fn read(options: &Options) -> Result<Self, Error> {
         let mut keys = options.keys.iter().map(Key::read).collect::<Result<Vec<_>, _>>()?;
         let set = match &options.set {
-            Some(Place::File(path)) => read_set(path)?,
-            Some(Place::Url(_) | Place::Issuer(_)) | None => Set::default(),
+            Some(KeySetSource::File(path)) => read_set(path)?,
+            Some(KeySetSource::Url(_) | KeySetSource::Issuer(_)) | None => Set::default(),
         };
         keys.extend(set.keys);
         let unusable = set.unusable.iter().map(ToString::to_string).collect();
@@ -167,10 +167,10 @@ impl Auth {
         let files = Files::read(&options)?;
         files.tell(&[]);
         let fetched = match &options.set {
-            Some(place @ (Place::Url(_) | Place::Issuer(_))) => {
+            Some(place @ (KeySetSource::Url(_) | KeySetSource::Issuer(_))) => {
                 Some(KeySet::new(place.clone(), options.fetch.clone())?)
             }
-            Some(Place::File(_)) | None => None,
+            Some(KeySetSource::File(_)) | None => None,
         };
         let rules = Rules {
             issuer: options.issuer.clone(),
@@ -290,7 +290,7 @@ impl Auth {
             .filter_map(Source::path)
             .chain(options.signing.iter().map(SigningSource::path))
             .chain(options.revoked.as_deref())
-            .chain(options.set.as_ref().and_then(Place::file))
+            .chain(options.set.as_ref().and_then(KeySetSource::file))
             .map(Into::into)
             .collect()
     }

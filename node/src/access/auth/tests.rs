@@ -339,7 +339,7 @@ fn key_set() -> Value {
 fn the_keys_of_a_set_in_a_file_sign_beside_those_that_are_configured() {
     let issuer = Issuer::new();
     std::fs::write(issuer.path("set.json"), key_set().to_string()).unwrap();
-    let set = Some(Place::File(issuer.path("set.json")));
+    let set = Some(KeySetSource::File(issuer.path("set.json")));
     let auth = Auth::new(Options { set: set.clone(), ..issuer.options() }).unwrap();
     let by_set = hashed(SECRET, &json!({"alg": "HS256", "kid": "oct"}), &claims());
     assert!(auth.verify(&by_set, NOW_MS).is_ok());
@@ -363,7 +363,7 @@ fn the_keys_of_a_set_in_a_file_sign_beside_those_that_are_configured() {
 fn a_set_in_a_file_that_is_none_is_named_and_changes_nothing_later() {
     let issuer = Issuer::new();
     let path = issuer.path("set.json");
-    let options = Options { set: Some(Place::File(path.clone())), ..Options::default() };
+    let options = Options { set: Some(KeySetSource::File(path.clone())), ..Options::default() };
     let error = Auth::new(options.clone()).unwrap_err().to_string();
     assert!(error.starts_with(&format!("auth.jwks: {}", path.display())), "{error}");
     std::fs::write(&path, key_set().to_string()).unwrap();

@@ -18,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::place::KeyUrl;
+use super::source::KeyUrl;
 use crate::access::auth::jwk_set::SET_BYTES_MAX;
 use crate::access::global_address::is_global;
 

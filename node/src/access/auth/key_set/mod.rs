@@ -4,7 +4,7 @@
 //! waits for a fetch.
 
 mod fetch;
-mod place;
+mod source;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -19,7 +19,7 @@ use super::jwk_set::{Origin, Set, SetError};
 use super::token_key::Key;
 pub use fetch::AuthoritiesError;
 use fetch::{FetchError, Fetcher};
-pub use place::{Issuer, KeyUrl, Place, UrlError};
+pub use source::{Issuer, KeySetSource, KeyUrl, UrlError};
 
 /// A set is fetched again after this time at the earliest, however short it is said to be fresh, and at the latest.
 const REFRESH_MIN: Duration = Duration::from_secs(60);
@@ -88,7 +88,7 @@ pub(super) struct KeySet(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    place: Place,
+    place: KeySetSource,
     fetcher: Fetcher,
     stale_max: Duration,
     current: ArcSwapOption<Current>,
@@ -125,7 +125,7 @@ enum Said {
 
 impl KeySet {
     /// A set that is not fetched yet. `place` is no file.
-    pub(super) fn new(place: Place, options: Options) -> Result<Self, AuthoritiesError> {
+    pub(super) fn new(place: KeySetSource, options: Options) -> Result<Self, AuthoritiesError> {
         let fetcher = Fetcher::new(options.authorities, options.allow_private)?;
         let pace = Pace { under_way: true, failed: false, sooner_from: Instant::now() };
         Ok(Self(Arc::new(Inner {
@@ -223,12 +223,12 @@ impl KeySet {
 
     async fn fetch(&self) -> Result<Fetched, Fault> {
         match &self.0.place {
-            Place::Url(url) => self.fetch_set(url, None).await,
-            Place::Issuer(issuer) => {
+            KeySetSource::Url(url) => self.fetch_set(url, None).await,
+            KeySetSource::Issuer(issuer) => {
                 let url = self.discover(issuer).await?;
                 self.fetch_set(&url, Some(issuer.name.as_str().into())).await
             }
-            Place::File(_) => unreachable!("a file is read with the other files"),
+            KeySetSource::File(_) => unreachable!("a file is read with the other files"),
         }
     }
 

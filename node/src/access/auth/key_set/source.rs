@@ -14,7 +14,7 @@ const DISCOVERY: &str = "/.well-known/openid-configuration";
 
 /// Where a key set is found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
+pub enum KeySetSource {
     /// In a file of this machine.
     File(PathBuf),
     /// Where this address answers.
@@ -60,7 +60,7 @@ pub enum UrlError {
     Query,
 }
 
-impl Place {
+impl KeySetSource {
     pub(in crate::access::auth) fn file(&self) -> Option<&Path> {
         match self {
             Self::File(path) => Some(path),
@@ -69,7 +69,7 @@ impl Place {
     }
 }
 
-impl FromStr for Place {
+impl FromStr for KeySetSource {
     type Err = UrlError;
 
     fn from_str(text: &str) -> Result<Self, UrlError> {
@@ -139,8 +139,10 @@ mod tests {
 
     #[test]
     fn a_place_is_a_file_or_an_address() {
-        assert_eq!("/etc/keys.json".parse(), Ok(Place::File("/etc/keys.json".into())));
-        let Ok(Place::Url(url)) = "https://[2606:4700::1]:8443/a/keys?v=1".parse() else { panic!("a URL") };
+        assert_eq!("/etc/keys.json".parse(), Ok(KeySetSource::File("/etc/keys.json".into())));
+        let Ok(KeySetSource::Url(url)) = "https://[2606:4700::1]:8443/a/keys?v=1".parse() else {
+            panic!("a URL")
+        };
         assert_eq!((url.host.as_str(), url.port), ("2606:4700::1", 8443));
         assert_eq!(url.target, "/a/keys?v=1");
         assert_eq!(url.to_string(), "https://[2606:4700::1]:8443/a/keys");
