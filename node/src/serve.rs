@@ -102,6 +102,8 @@ async fn live(config: &Config, environment: &Environment) -> Result<(), Error> {
 
     tracing::info!(node = config.node.id, version = env!("CARGO_PKG_VERSION"), admin = admin_url, "starting");
     let edge = options::edge(config, access, shares);
+    // The cluster need not be there for it.
+    rt::spawn(edge.access.auth.clone().keep_fetched(asked.clone()));
     let waiting = Waiting::begin(config, connections_max, tls.clone(), &public, edge.clone())?;
     let options = options::cluster(config, http_url.clone(), admin_url)?;
     rt::spawn(certificates::watch(certificates::in_use(config, tls.as_ref(), options.tls.as_ref())));

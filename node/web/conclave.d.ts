@@ -15,6 +15,12 @@ export interface Options {
   urls?: string | string[];
   /** A bearer token. Sockets are opened with one-time tickets that it buys, so that it stands in no URL. */
   token?: string;
+  /**
+   * Gives a token: asked for one before the first request, unless `token` is there; a minute before the one in use is over
+   * (or in the last tenth of its time), which then goes on on the same connection; and once for each request that is
+   * refused with 401. What it throws before the end of the token in use is an `error` event.
+   */
+  getToken?: () => string | Promise<string>;
   /** A session to go on with: the `session` of an earlier client. */
   session?: string;
   /** Whether the other nodes are asked for (`GET /api/v1/nodes`) and used when these are away. Default: false. */

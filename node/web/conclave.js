@@ -38,8 +38,9 @@ const SIGNALS_MAX = 512;
 /** For so long a claim is tried while another session holds the peer id: one whose lease is running out. */
 const CLAIM_WAIT_MS = 5000;
 const CLAIM_AGAIN_WAIT_MS = 20000;
-/** A watch that the server had no time for is asked for again after this. */
-const WATCH_AGAIN_MS = 1000;
+/** What the server had no time for, a watch or a token, is asked for again after this. */
+const AGAIN_MS = 1000;
+const PASSING = [...BUSY, "rate_limited", "timeout"];
 
 /** A broken connection is no reason to throw, any refusal is. */
 const whereItBroke = (error) => {
@@ -136,6 +137,7 @@ export class Client extends Emitter {
   constructor({
     urls = globalThis.location?.origin,
     token,
+    getToken,
     session,
     discover = false,
     socket = true,
@@ -144,7 +146,7 @@ export class Client extends Emitter {
     pingMs = PING_MAX_MS,
   } = {}) {
     super();
-    this.#nodes = new Nodes({ urls, token, stop: this.#stop.signal });
+    this.#nodes = new Nodes({ urls, token, getToken, stop: this.#stop.signal });
     this.#session = session;
     this.#discover = discover;
     this.#WebSocket = socket ? WebSocket : undefined;
@@ -296,7 +298,7 @@ export class Client extends Emitter {
 
   /** A ticket for one use in place of the token, which must not stand in a URL. */
   async #ticket() {
-    if (!this.#nodes.hasToken) return "";
+    if (!(await this.#nodes.credential())) return "";
     const { ticket } = await answer(
       this.#nodes.http("POST", "/api/v1/tickets", { timeoutMs: SOCKET_OPENS_WITHIN_MS }),
     );
@@ -438,8 +440,19 @@ export class Client extends Emitter {
       this.#leaveHttp();
       if (this.#leaving) void this.#leaving.then(() => this.#hand(frame));
       else this.#hand(frame);
-    } else if (!frame.room) this.#watches.get(frame.transfer ?? frame.session)?.tell(frame);
+    } else if (frame.push === "token_expiring") void this.#renew(this.#line);
+    else if (!frame.room) this.#watches.get(frame.transfer ?? frame.session)?.tell(frame);
     else if (frame.room === this.#room?.name) this.#room.take(frame);
+  }
+
+  /** Goes on under another token, on this very connection. Where that fails the old one counts until its end. */
+  async #renew(line, renewed = this.#nodes.renew()) {
+    try {
+      if (await renewed) await this.#ask("renew", { token: this.#nodes.token }, line);
+    } catch (error) {
+      if (PASSING.includes(error.code)) setTimeout(() => this.#line === line && this.#renew(line, true), AGAIN_MS);
+      else if (error.code !== "disconnected") void this.emit("error", error);
+    }
   }
 
   /**
@@ -577,7 +590,7 @@ export class Client extends Emitter {
   async #watchOn(line, watch) {
     await this.#ask("watch", watch.what, line).catch((error) => {
       const again = () => this.#line === line && !watch.over && void this.#watchOn(line, watch);
-      if ([...BUSY, "rate_limited", "timeout"].includes(error.code)) setTimeout(again, WATCH_AGAIN_MS);
+      if (PASSING.includes(error.code)) setTimeout(again, AGAIN_MS);
       else if (error.code !== "disconnected") void this.emit("error", error);
     });
   }

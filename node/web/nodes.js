@@ -32,12 +32,14 @@ function isLocal(url) {
 export class Nodes {
   #urls;
   #token;
+  #getToken;
+  #renewing = null;
   #at = 0;
   #secure;
   #local;
   #stop;
 
-  constructor({ urls, token, stop }) {
+  constructor({ urls, token, getToken, stop }) {
     this.#urls = [...new Set([urls].flat().filter(Boolean).map(trimmed))];
     if (!this.#urls.length) throw new ConclaveError("invalid_input", "Name at least one node in `urls`.");
     for (const url of this.#urls) {
@@ -45,6 +47,7 @@ export class Nodes {
         throw new ConclaveError("invalid_input", `\`${url}\` in \`urls\` is not an http or https address.`);
     }
     this.#token = token;
+    this.#getToken = getToken;
     this.#secure = this.#urls.some((url) => url.startsWith("https:"));
     this.#local = this.#urls.some(isLocal);
     this.#stop = stop;
@@ -65,8 +68,26 @@ export class Nodes {
     return this.#urls.map((_, i) => this.#urls[(this.#at + i) % this.#urls.length]);
   }
 
-  get hasToken() {
-    return Boolean(this.#token);
+  get token() {
+    return this.#token;
+  }
+
+  /** The token, asked for if there is none yet. */
+  async credential() {
+    if (!this.#token) await this.renew();
+    return this.#token;
+  }
+
+  /**
+   * Asks the program for a token in place of `old`; true if there is another one then. Who asks meanwhile gets the same
+   * answer.
+   */
+  async renew(old = this.#token) {
+    if (this.#getToken && this.#token === old) {
+      const ask = async () => (this.#token = await this.#getToken());
+      await (this.#renewing ??= ask().finally(() => (this.#renewing = null)));
+    }
+    return this.#token !== old;
   }
 
   /** The next node's turn, or that of one that was named. */
@@ -96,6 +117,16 @@ export class Nodes {
 
   /** Asks all nodes at once; the first that answers becomes the one in use. Throws what to tell if none does. */
   async probe() {
+    const token = await this.credential();
+    try {
+      return await this.#probe();
+    } catch (error) {
+      if (error.status !== 401 || !(await this.renew(token).catch(() => false))) throw error;
+      return this.#probe();
+    }
+  }
+
+  async #probe() {
     const stop = new AbortController();
     const signal = AbortSignal.any([this.#stop, stop.signal, AbortSignal.timeout(PROBED_WITHIN_MS)]);
     const ask = async (url) => {
@@ -129,11 +160,12 @@ export class Nodes {
 
   /**
    * One request, to whichever node answers it: another node's turn after a broken connection or a 503, and as long a
-   * pause as `Retry-After` says; 408, a slow line, is asked again. Any other answer is the answer. Silence ends a
+   * pause as `Retry-After` says; a token that is refused is replaced once; 408, a slow line, is asked again. Any other answer is the answer. Silence ends a
    * request, not the time it takes.
    */
   async http(method, path, { headers = {}, body, signal, timeoutMs = 60000, retry408 = true, keepalive = false } = {}) {
-    headers = this.#headers(headers);
+    let token = await this.credential();
+    let renewed = false;
     if (typeof body === "string") headers = { "content-type": "application/json", ...headers };
     let until = Date.now() + timeoutMs;
     let at = this.#at;
@@ -141,7 +173,13 @@ export class Nodes {
       const url = this.#urls[at % this.#urls.length];
       let pause = backOff(failures);
       try {
-        const reply = await this.#once(url + path, { method, headers, body, signal, keepalive });
+        const reply = await this.#once(url + path, { method, headers: this.#headers(headers), body, signal, keepalive });
+        if (reply.status === 401 && !renewed && (await this.renew(token).catch(() => false))) {
+          // Once: a fresh token that is refused as well is no better than none.
+          renewed = true;
+          token = this.#token;
+          continue;
+        }
         const busy = reply.status === 503 || reply.status === 429;
         if (reply.status === 408 && retry408 && ++slow < SLOW_MAX) {
           // The node is well, the line is slow.

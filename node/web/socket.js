@@ -13,7 +13,7 @@ const TOO_LARGE = 1009;
 /** Our own close code for a connection that is left while its session goes on elsewhere: 1000 would end the session. */
 const ELSEWHERE = 4001;
 // What passes: asked again after a pause.
-export const BUSY = ["no_leader", "overloaded", "shutting_down"];
+export const BUSY = ["keys_unavailable", "no_leader", "overloaded", "shutting_down"];
 const BUSY_MS = 300;
 const LIMITED_MS = 1000;
 

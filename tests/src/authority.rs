@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion, version};
+use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion, version};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use crate::builder::Builder;
 use crate::http::Api;
@@ -56,6 +57,24 @@ impl Authority {
     /// Has the nodes ask clients for certificates of this authority, too.
     pub fn identify(&self, builder: Builder) -> Builder {
         self.serve(builder).set("http.tls.client_ca", &self.file("authority.pem").display().to_string())
+    }
+
+    /// Has the nodes believe this authority, and no other, when they fetch keys.
+    pub fn trusted(&self, builder: Builder) -> Builder {
+        builder.set("auth.jwks_ca", &self.file("authority.pem").display().to_string())
+    }
+
+    /// Speaks TLS as [`SERVER`], for a server of the test's own.
+    pub fn acceptor(&self) -> TlsAcceptor {
+        let (_, key, certificate) = self.sign(SERVER);
+        let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("the key is one");
+        let config = ServerConfig::builder_with_provider(ring::default_provider().into())
+            .with_safe_default_protocol_versions()
+            .expect("ring has these versions")
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate], key)
+            .expect("certificate and key belong together");
+        TlsAcceptor::from(Arc::new(config))
     }
 
     /// Writes a new certificate for the nodes, and returns it.

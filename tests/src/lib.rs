@@ -3,7 +3,7 @@
 //! Read in this order: [`builder`] says what a cluster should be like, [`cluster`] starts and kills its `conclave serve`
 //! processes; [`http`] asks them, [`raw`] says what no client would, [`socket`] keeps a
 //! WebSocket, [`sigma`] one that speaks FlatBuffers, [`shipped`] behaves as the published client of that schema does, [`app`]
-//! as the shipped app, [`events`] listens to them, [`issuer`] makes the tokens they ask for, [`authority`] certificates,
+//! as the shipped app, [`events`] listens to them, [`issuer`] makes the tokens they ask for, [`key_server`] serves keys, [`authority`] makes certificates,
 //! [`relay`] spells the relay's actions, [`roam`] is a client that follows connection errors and `Retry-After` from node to
 //! node, [`proxy`] is nginx or HAProxy in front of them, [`peer`] a stranger at the port of the peers, which spells its
 //! [`frames`], [`memory`] what a node takes, [`net`] stands between the nodes' peer ports, and [`shared`] holds the clusters
@@ -24,6 +24,7 @@ pub mod files;
 pub mod frames;
 pub mod http;
 pub mod issuer;
+pub mod key_server;
 pub mod memory;
 pub mod peer;
 pub mod proxy;

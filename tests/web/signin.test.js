@@ -1,38 +1,13 @@
 // A server that lets nobody in without a token: the page asks for it, and keeps it for its tab.
 
 import assert from "node:assert/strict";
-import { createHmac } from "node:crypto";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { it } from "node:test";
 
 import WebSocket from "ws";
 
 import { Client, connect } from "../../node/web/conclave.js";
 import { browser, device } from "./browser.js";
-import { cluster } from "./cluster.js";
-
-const SECRET = "what only issuer and nodes know, 32 bytes or more";
-
-const ALL = "relay signal socket ice";
-
-function token(scope, seconds = 600) {
-  const part = (value) => Buffer.from(JSON.stringify(value)).toString("base64url");
-  const exp = Math.floor(Date.now() / 1000) + seconds;
-  const text = `${part({ alg: "HS256" })}.${part({ sub: "alice", exp, scope, peers: "*", rooms: "*" })}`;
-  return `${text}.${createHmac("sha256", SECRET).update(text).digest("base64url")}`;
-}
-
-/** Nodes that want a token, and take it to the second. */
-async function guarded(test) {
-  const folder = mkdtempSync(join(tmpdir(), "conclave-web-"));
-  test.after(() => rmSync(folder, { recursive: true }));
-  const secret = join(folder, "secret");
-  writeFileSync(secret, SECRET);
-  const settings = ["auth.required=true", `auth.keys=HS256:${secret}`, "auth.leeway=0s"];
-  return cluster(test, ...settings.flatMap((setting) => ["--set", setting]));
-}
+import { ALL, guarded, token } from "./guarded.js";
 
 it("asks for a token where one is required", async (test) => {
   const { nodes } = await guarded(test);

@@ -2,6 +2,9 @@ import { connect, type Message } from "../../node/web/conclave.js";
 import { Transfers } from "../../node/web/transfers.js";
 import { negotiate } from "../../node/web/negotiate.js";
 const client = await connect({ urls: ["http://x"], token: "t", WebSocket, timeoutMs: 5000 });
+await connect({ getToken: async () => "t" });
+// @ts-expect-error no token
+await connect({ getToken: () => 7 });
 const off = client.on("signal", async ({ type, payload, from }) => {
   const t: string = from;
   await receive(type, payload);

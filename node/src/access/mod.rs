@@ -10,6 +10,7 @@ pub mod client;
 pub mod client_certificate;
 pub mod credential_rights;
 pub mod forwarded_header;
+pub(crate) mod global_address;
 pub mod guessing;
 pub mod ice;
 pub mod name_pattern;

@@ -56,9 +56,13 @@ fn listeners(config: &Config, unless: &mut dyn FnMut(bool, &str, &str)) {
     let proxied = !http.trusted_proxies.is_empty() || !http.proxy_protocol.is_empty();
     let why = "needs http.tls.cert, http.trusted_proxies or http.proxy_protocol, or nobody could get in";
     unless(!tls.required || tls.is_on() || proxied, "http.tls.required", why);
-    let keyed = !auth.keys.is_empty() || !auth.signing_keys.is_empty() || authority;
-    let why = "needs auth.keys, auth.signing_keys or http.tls.client_ca, or nobody could get in";
+    let set = !auth.jwks.is_empty() || !auth.oidc_issuer.is_empty();
+    let keyed = set || !auth.keys.is_empty() || !auth.signing_keys.is_empty() || authority;
+    let why = "needs auth.keys, auth.jwks, auth.oidc_issuer, auth.signing_keys or http.tls.client_ca, or nobody could \
+               get in";
     unless(!auth.required || keyed, "auth.required", why);
+    let one = auth.jwks.is_empty() || auth.oidc_issuer.is_empty();
+    unless(one, "auth.oidc_issuer", "either a key set or an issuer that says where its own is");
     let usable = config.ice.turn.is_empty() || !config.ice.secrets.is_empty();
     unless(usable, "ice.turn", "needs ice.secrets, or nobody could use it");
 }

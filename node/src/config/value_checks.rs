@@ -6,7 +6,7 @@ use std::str::FromStr;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::access::Network;
-use crate::access::auth::{SigningSource, Source};
+use crate::access::auth::{Issuer, KeySetSource, SigningSource, Source};
 use crate::transport::request::deprecation::Deprecation;
 
 pub(super) fn url(text: &str) -> Option<String> {
@@ -79,6 +79,16 @@ pub(super) fn deprecations(list: &[String]) -> Vec<String> {
 /// Without the text: somebody may have written a secret there.
 pub(super) fn sources(list: &[String]) -> Vec<String> {
     unreadable::<Source>(list, |_, error| error.to_string())
+}
+
+/// A key set's place, or nothing. Without the text, of which a query may be secret.
+pub(super) fn jwks(text: &str) -> Option<String> {
+    text.parse::<KeySetSource>().err().map(|error| error.to_string())
+}
+
+/// An issuer, or nothing.
+pub(super) fn oidc_issuer(text: &str) -> Option<String> {
+    if text.is_empty() { None } else { text.parse::<Issuer>().err().map(|error| error.to_string()) }
 }
 
 /// As [`sources`].

@@ -217,6 +217,12 @@ pub(super) fn access(config: &Config) -> Result<Access, access::Error> {
     let auth = access::Auth::new(access::auth::Options {
         required: auth.required,
         keys,
+        set: key_set(auth),
+        fetch: access::auth::FetchOptions {
+            authorities: Some(auth.jwks_ca.clone()).filter(|path| !path.as_os_str().is_empty()),
+            allow_private: auth.jwks_allow_private,
+            stale_max: auth.jwks_stale_max,
+        },
         signing: auth.signing_keys.iter().map(|key| key.parse().expect("the keys were validated")).collect(),
         issuer: given(&auth.issuer).map(str::to_owned),
         audience: given(&auth.audience).map(str::to_owned),
@@ -232,6 +238,12 @@ pub(super) fn access(config: &Config) -> Result<Access, access::Error> {
         ttl: config.ice.ttl,
     })?;
     Ok(Access { auth, limiter: access::admission::ConnectionLimiter::new(rules), ice })
+}
+
+fn key_set(auth: &config::Auth) -> Option<access::auth::KeySetSource> {
+    let issuer = given(&auth.oidc_issuer).map(|issuer| issuer.parse().expect("the issuer was validated"));
+    let place = given(&auth.jwks).map(|place| place.parse().expect("the place was validated"));
+    issuer.map(access::auth::KeySetSource::Issuer).or(place)
 }
 
 fn tiers(tiers: &config::Tiers) -> access::Tiers {

@@ -45,10 +45,17 @@ const LABELLED: &[(&str, &str, &str, &[&str])] = &[
         "evidence",
         &["ended", "silent", "unheard"],
     ),
+    (
+        "conclave_auth_key_set_fetches_total",
+        "fetches of the key set, by result",
+        "result",
+        &["done", "failed"],
+    ),
     ("conclave_sockets_closed_total", "connections that ended, by close code", "code", &["none"]),
 ];
 
 const GAUGES: &[(&str, &str)] = &[
+    ("conclave_auth_key_set_keys", "keys of the fetched set that are in force"),
     ("conclave_clock_ahead_seconds", "by how much time in the log is ahead of the clocks"),
     ("conclave_raft_term", "the election term"),
     ("conclave_raft_is_leader", "1 while Raft gives this node the leader's role"),

@@ -3,29 +3,36 @@
 //! The key decides which algorithm is used; what the token says about algorithms and keys is only ever compared.
 //! [`Auth::verify`] takes the time as an argument, so that the cluster's clock decides and not this machine's.
 
+mod jwk_set;
+mod key_set;
 mod request_signing_key;
 mod revoked;
 mod signature_backend;
 mod token;
 mod token_key;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch as channel;
 
+pub use jwk_set::SetError;
+pub use key_set::{AuthoritiesError, Issuer, KeySetSource, KeyUrl, Options as FetchOptions, UrlError};
 pub use request_signing_key::{SigningSource, SigningSourceError};
 pub use revoked::RevokedError;
 pub use token_key::{Algorithm, KeyError, Source};
 
+use super::bounded_file;
 use super::credential_rights::{self, Credential};
 use super::signature::{Message, Signed};
 use super::watch;
+use jwk_set::{Origin, SET_BYTES_MAX, Set};
+use key_set::{Absent, KeySet};
 use request_signing_key::SigningKey;
 use revoked::Revoked;
-use token::Rules;
+use token::{Fault, Rules};
 use token_key::Key;
 
 /// How tokens are judged.
@@ -35,6 +42,10 @@ pub struct Options {
     pub required: bool,
     /// The keys that sign tokens. None: tokens mean nothing here.
     pub keys: Vec<Source>,
+    /// A set of such keys.
+    pub set: Option<KeySetSource>,
+    /// How the set is fetched, unless it is a file.
+    pub fetch: FetchOptions,
     /// The keys that sign requests.
     pub signing: Vec<SigningSource>,
     /// Who must have issued a token; `None`: anybody with the key.
@@ -52,9 +63,39 @@ pub struct Options {
 #[error("credential is missing, malformed, untrusted, expired or revoked")]
 pub struct Unauthorized;
 
+/// Why a token is no credential.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unverified {
+    /// It proves nothing.
+    #[error(transparent)]
+    Unauthorized(#[from] Unauthorized),
+    /// It may prove something: the keys that tell are not there now. Ask again.
+    #[error("the keys that tell whether the credential is in order cannot be had now")]
+    KeysUnavailable,
+}
+
 /// Why the configured files cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// The file of a key set.
+    #[error("auth.jwks: {path}: {error}")]
+    SetUnreadable {
+        /// Which.
+        path: PathBuf,
+        /// What the system says.
+        error: std::io::Error,
+    },
+    /// What it holds.
+    #[error("auth.jwks: {path}: {error}")]
+    Set {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong with it.
+        error: SetError,
+    },
+    /// Whose certificates are believed when a set is fetched.
+    #[error("auth.jwks_ca: {0}")]
+    Authorities(#[from] AuthoritiesError),
     /// A key.
     #[error("auth.keys: {0}")]
     Key(#[from] KeyError),
@@ -72,6 +113,8 @@ struct Inner {
     options: Options,
     rules: Rules,
     files: ArcSwap<Files>,
+    /// The set that is fetched.
+    fetched: Option<KeySet>,
     /// Counts how often the files changed.
     changes: channel::Sender<u64>,
 }
@@ -80,17 +123,38 @@ struct Inner {
 #[derive(Debug, Default)]
 struct Files {
     keys: Vec<Key>,
+    /// What of a set is left out.
+    unusable: Vec<String>,
     signing: Vec<SigningKey>,
     revoked: Revoked,
 }
 
 impl Files {
     fn read(options: &Options) -> Result<Self, Error> {
-        let keys = options.keys.iter().map(Key::read).collect::<Result<_, _>>()?;
+        let mut keys = options.keys.iter().map(Key::read).collect::<Result<Vec<_>, _>>()?;
+        let set = match &options.set {
+            Some(KeySetSource::File(path)) => read_set(path)?,
+            Some(KeySetSource::Url(_) | KeySetSource::Issuer(_)) | None => Set::default(),
+        };
+        keys.extend(set.keys);
+        let unusable = set.unusable.iter().map(ToString::to_string).collect();
         let signing = options.signing.iter().map(SigningSource::read).collect::<Result<_, _>>()?;
         let revoked = options.revoked.as_deref().map(Revoked::read).transpose()?.unwrap_or_default();
-        Ok(Self { keys, signing, revoked })
+        Ok(Self { keys, unusable, signing, revoked })
     }
+
+    /// Tells what is left out, unless it was told before.
+    fn tell(&self, before: &[String]) {
+        for why in self.unusable.iter().filter(|why| !before.contains(why)) {
+            tracing::warn!("auth.jwks: {why}");
+        }
+    }
+}
+
+fn read_set(path: &Path) -> Result<Set, Error> {
+    let bytes = bounded_file::read(path, SET_BYTES_MAX as u64)
+        .map_err(|error| Error::SetUnreadable { path: path.to_owned(), error })?;
+    Set::parse(&bytes, Origin::File).map_err(|error| Error::Set { path: path.to_owned(), error })
 }
 
 impl Auth {
@@ -101,13 +165,20 @@ impl Auth {
     pub fn new(options: Options) -> Result<Self, Error> {
         signature_backend::install();
         let files = Files::read(&options)?;
+        files.tell(&[]);
+        let fetched = match &options.set {
+            Some(place @ (KeySetSource::Url(_) | KeySetSource::Issuer(_))) => {
+                Some(KeySet::new(place.clone(), options.fetch.clone())?)
+            }
+            Some(KeySetSource::File(_)) | None => None,
+        };
         let rules = Rules {
             issuer: options.issuer.clone(),
             audience: options.audience.clone(),
             leeway_ms: u64::try_from(options.leeway.as_millis()).unwrap_or(u64::MAX),
         };
         let changes = channel::Sender::new(0);
-        Ok(Self(Arc::new(Inner { options, rules, files: ArcSwap::from_pointee(files), changes })))
+        Ok(Self(Arc::new(Inner { options, rules, files: ArcSwap::from_pointee(files), fetched, changes })))
     }
 
     /// Whether a credential is needed.
@@ -117,17 +188,28 @@ impl Auth {
 
     /// Whether tokens mean anything here.
     pub fn is_enabled(&self) -> bool {
-        !self.0.options.keys.is_empty()
+        !self.0.options.keys.is_empty() || self.0.options.set.is_some()
     }
 
     /// Makes a credential of a token. `now_ms` is the cluster's clock.
     ///
     /// # Errors
-    /// If the token is anything but in order.
-    pub fn verify(&self, token: &str, now_ms: u64) -> Result<Credential, Unauthorized> {
+    /// If the token is anything but in order, or names a key that cannot be had now.
+    pub fn verify(&self, token: &str, now_ms: u64) -> Result<Credential, Unverified> {
         let files = self.0.files.load();
-        let credential = token::verify(token, &files.keys, &self.0.rules, now_ms)?;
-        if files.revoked.covers(&credential) { Err(Unauthorized) } else { Ok(credential) }
+        let current = self.0.fetched.as_ref().and_then(KeySet::current);
+        let fetched = current.as_ref().map_or(&[][..], |current| &current.keys);
+        let credential = match token::verify(token, [&files.keys, fetched], &self.0.rules, now_ms) {
+            Ok(credential) => credential,
+            Err(Fault::Unauthorized) => return Err(Unauthorized.into()),
+            Err(Fault::KeyUnknown { named }) => {
+                return Err(match self.0.fetched.as_ref().map(|set| set.misses(named)) {
+                    Some(Absent::Unsure) => Unverified::KeysUnavailable,
+                    Some(Absent::Unknown) | None => Unauthorized.into(),
+                });
+            }
+        };
+        if files.revoked.covers(&credential) { Err(Unauthorized.into()) } else { Ok(credential) }
     }
 
     /// Whether signed requests mean anything here.
@@ -171,6 +253,7 @@ impl Auth {
     /// If a file cannot be read or holds something else.
     pub fn reload(&self) -> Result<(), Error> {
         let files = Files::read(&self.0.options)?;
+        files.tell(&self.0.files.load().unusable);
         self.0.files.store(Arc::new(files));
         self.0.changes.send_modify(|count| *count += 1);
         Ok(())
@@ -179,6 +262,14 @@ impl Auth {
     /// Reads the files anew whenever one of them changes or `asked` does. Runs until it is dropped.
     pub async fn keep_current(self, asked: channel::Receiver<u64>) {
         watch::whenever_changed(self.paths(), asked, || self.clone().read_again()).await;
+    }
+
+    /// Fetches the key set, if there is one to fetch, whenever it is time or `asked` changes. Runs until it is dropped.
+    pub async fn keep_fetched(self, asked: channel::Receiver<u64>) {
+        match self.0.fetched.clone() {
+            Some(set) => set.keep_current(asked).await,
+            None => std::future::pending().await,
+        }
     }
 
     async fn read_again(self) {
@@ -199,6 +290,7 @@ impl Auth {
             .filter_map(Source::path)
             .chain(options.signing.iter().map(SigningSource::path))
             .chain(options.revoked.as_deref())
+            .chain(options.set.as_ref().and_then(KeySetSource::file))
             .map(Into::into)
             .collect()
     }

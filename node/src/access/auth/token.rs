@@ -1,6 +1,6 @@
 //! From a token's text to a credential.
 
-use jsonwebtoken::{Header, Validation, decode, decode_header};
+use jsonwebtoken::{Algorithm, Header, Validation, decode, decode_header};
 use serde::Deserialize;
 
 use super::Unauthorized;
@@ -42,26 +42,50 @@ struct Claims {
     scope: String,
 }
 
+/// Why a token is no credential.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// It is not in order.
+    Unauthorized,
+    /// Its key is not among those that are there; `named`: it has a `kid`.
+    KeyUnknown { named: bool },
+}
+
+impl From<Unauthorized> for Fault {
+    fn from(Unauthorized: Unauthorized) -> Self {
+        Self::Unauthorized
+    }
+}
+
+/// Makes a credential of a token by the configured keys or those of a set.
 pub(super) fn verify(
     token: &str,
-    keys: &[Key],
+    keys: [&[Key]; 2],
     rules: &Rules,
     now_ms: u64,
-) -> Result<Credential, Unauthorized> {
+) -> Result<Credential, Fault> {
     if token.len() > TOKEN_BYTES_MAX {
-        return Err(Unauthorized);
+        return Err(Fault::Unauthorized);
     }
     let header = decode_header(token).map_err(|_| Unauthorized)?;
     if names_foreign_keys(&header) {
-        return Err(Unauthorized);
+        return Err(Fault::Unauthorized);
+    }
+    let named = || keys.into_iter().flatten().filter(|key| key.kid == header.kid);
+    if named().next().is_none() && is_of_sets(header.alg) {
+        return Err(Fault::KeyUnknown { named: header.kid.is_some() });
     }
     // Several keys may have one name while they are exchanged for each other.
-    let mut candidates = keys.iter().filter(|key| key.kid == header.kid && key.algorithm == header.alg);
-    let claims = candidates
-        .find_map(|key| decode::<Claims>(token, &key.decoding, &rules.validation(key)).ok())
-        .ok_or(Unauthorized)?
-        .claims;
-    rules.judge(claims, now_ms)
+    let mut candidates = named().filter(|key| key.algorithm == header.alg);
+    let (key, data) = candidates
+        .find_map(|key| Some((key, decode::<Claims>(token, &key.decoding, &rules.validation(key)).ok()?)))
+        .ok_or(Unauthorized)?;
+    Ok(rules.judge(data.claims, rules.issuer(key), now_ms)?)
+}
+
+/// Whether a key of a fetched set may sign by it.
+fn is_of_sets(algorithm: Algorithm) -> bool {
+    matches!(algorithm, Algorithm::RS256 | Algorithm::ES256 | Algorithm::EdDSA)
 }
 
 /// Whether the token brings its own key along, or wants something understood that is not (RFC 7515, section 4.1).
@@ -82,7 +106,7 @@ impl Rules {
         validation.validate_exp = false;
         validation.validate_nbf = false;
         let mut required = vec!["exp", "sub"];
-        if let Some(issuer) = &self.issuer {
+        if let Some(issuer) = self.issuer(key) {
             validation.set_issuer(&[issuer]);
             required.push("iss");
         }
@@ -94,13 +118,18 @@ impl Rules {
         validation
     }
 
-    fn judge(&self, claims: Claims, now_ms: u64) -> Result<Credential, Unauthorized> {
+    /// Whose tokens this key signs; `None`: anybody's.
+    fn issuer<'a>(&'a self, key: &'a Key) -> Option<&'a str> {
+        key.issuer.as_deref().or(self.issuer.as_deref())
+    }
+
+    fn judge(&self, claims: Claims, issuer: Option<&str>, now_ms: u64) -> Result<Credential, Unauthorized> {
         let expires_ms = millis(claims.exp).saturating_add(self.leeway_ms);
         let begins_ms = claims.nbf.map_or(0, millis).saturating_sub(self.leeway_ms);
         if now_ms >= expires_ms || now_ms < begins_ms {
             return Err(Unauthorized);
         }
-        if self.issuer.is_some() && claims.iss != self.issuer {
+        if issuer.is_some() && claims.iss.as_deref() != issuer {
             return Err(Unauthorized);
         }
         let is_name = |name: &str| (1..=NAME_CHARS_MAX).contains(&name.chars().count());

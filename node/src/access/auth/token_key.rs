@@ -3,13 +3,14 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 
 use jsonwebtoken::DecodingKey;
 
 use crate::access::bounded_file;
 
 /// Fewer bytes of a secret could be guessed (RFC 7518, section 3.2).
-const SECRET_BYTES_MIN: usize = 32;
+pub(super) const SECRET_BYTES_MIN: usize = 32;
 /// A longer file is no key.
 const KEY_BYTES_MAX: u64 = 64 * 1024;
 /// A P-256 point that is not compressed.
@@ -43,6 +44,11 @@ impl Algorithm {
             Self::Es256 => "ES256",
             Self::EdDsa => "EdDSA",
         }
+    }
+
+    /// The one that has this name in a token.
+    pub(super) fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|known| known.name() == name)
     }
 
     pub(super) fn of_tokens(self) -> jsonwebtoken::Algorithm {
@@ -94,8 +100,7 @@ impl FromStr for Source {
             Some((kid, algorithm)) => (Some(kid.trim()), algorithm),
             None => (None, head),
         };
-        let known = Algorithm::ALL.into_iter().find(|known| known.name() == algorithm.trim());
-        let algorithm = known.ok_or(SourceError::Form)?;
+        let algorithm = Algorithm::named(algorithm.trim()).ok_or(SourceError::Form)?;
         let place = place.trim();
         if place.is_empty() || kid.is_some_and(str::is_empty) {
             return Err(SourceError::Form);
@@ -170,6 +175,8 @@ pub enum KeyError {
 pub(super) struct Key {
     pub(super) kid: Option<String>,
     pub(super) algorithm: jsonwebtoken::Algorithm,
+    /// Whose tokens alone it signs, whatever is configured for the other keys.
+    pub(super) issuer: Option<Arc<str>>,
     pub(super) decoding: DecodingKey,
 }
 
@@ -186,7 +193,7 @@ impl Key {
                 public(source.algorithm, &bytes).ok_or_else(|| KeyError::NotPublic(source.clone()))?
             }
         };
-        Ok(Self { kid: source.kid.clone(), algorithm: source.algorithm.of_tokens(), decoding })
+        Ok(Self { kid: source.kid.clone(), algorithm: source.algorithm.of_tokens(), issuer: None, decoding })
     }
 }
 

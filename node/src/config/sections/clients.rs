@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::config::section_macro::section;
 use crate::config::unit::{Bytes, days, gib, hours, kib, mib, minutes, ms, secs};
-use crate::config::value_checks::{signing_sources, sources, stun, turn};
+use crate::config::value_checks::{file, jwks, oidc_issuer, signing_sources, sources, stun, turn};
 
 section! { Shares {
     /// false: one client may take everything, as a benchmark does.
@@ -81,6 +81,27 @@ section! { Auth {
     /// `HS256` takes a file with a secret of 32 bytes or more; `RS256` (2048 bits or more), `ES256` and `EdDSA` a public
     /// key as PEM, in a file or in place of the path. Several keys may have one name while one replaces the other.
     keys: Vec<String> => sources;
+    /// A JWK Set (RFC 7517) whose keys sign tokens, too: a file, or a URL with https. Empty: none.
+    ///
+    /// Of the set, keys of ES256, RS256 and EdDSA (Ed25519) that are for signatures; of a file secrets (`oct`, HS256), too.
+    /// Where there are several, each needs a `kid`. At most 64 KiB and 64 keys. A URL is asked again after what its
+    /// `Cache-Control: max-age` says, between a minute and an hour, and sooner, every 30 s at most, when a token names a
+    /// key that it had not ([key sets](security.md#key-sets)).
+    jwks: String => jwks;
+    /// An issuer that says by OpenID Connect Discovery where its JWK Set is; `iss` of its tokens must be this. Empty: none.
+    ///
+    /// Letter by letter as the issuer writes it. In place of `auth.jwks`. `auth.issuer` is for tokens by other keys.
+    oidc_issuer: String => oidc_issuer;
+    /// PEM file of the authorities of `auth.jwks` and `auth.oidc_issuer`. Empty: those that this machine believes in.
+    jwks_ca: PathBuf => file;
+    /// Keys may be fetched from private, loopback, link-local and other addresses that are not of the public internet.
+    ///
+    /// Looked at is the address that is connected to, whatever a name leads to.
+    jwks_allow_private: bool;
+    /// For how long the last good set is used while its source is away; then its tokens are refused with 503.
+    ///
+    /// A set is fetched again after half of it at the latest.
+    jwks_stale_max: Duration = hours(24), secs(10)..=days(30);
     /// Secrets of trusted servers that sign their requests: `"keyid=/path/secret"`. They may do everything.
     ///
     /// 32 bytes or more ([signed requests](protocol.md#signed-requests)).

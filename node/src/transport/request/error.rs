@@ -13,7 +13,7 @@ use conclave_cluster::state::{device, invite_code, mailbox, mailbox_claim, negot
 
 use super::reply::JSON;
 use crate::access::admission;
-use crate::access::auth::Unauthorized;
+use crate::access::auth::{Unauthorized, Unverified};
 use crate::admission::share;
 use crate::service;
 
@@ -117,6 +117,7 @@ codes! {
     MailboxFull 429 "mailbox_full" "Too many signals wait for this peer.";
     Overloaded 503 "overloaded" "The server is overloaded; try again later.";
     NoLeader 503 "no_leader" "The cluster has no leader at the moment; try again.";
+    KeysUnavailable 503 "keys_unavailable" "The keys that credentials are checked with cannot be had at the moment; try again.";
     ShuttingDown 503 "shutting_down" "This node is going away; try again, perhaps elsewhere.";
     StorageFull 507 "storage_full" "The storage quota is exhausted.";
     Internal 500 "internal_error" "Something went wrong on our side.";
@@ -140,7 +141,9 @@ impl Code {
 impl From<Code> for Error {
     fn from(code: Code) -> Self {
         let extra = match code {
-            Code::Overloaded | Code::NoLeader | Code::ShuttingDown => Extra::RetryAfter(1),
+            Code::Overloaded | Code::NoLeader | Code::KeysUnavailable | Code::ShuttingDown => {
+                Extra::RetryAfter(1)
+            }
             Code::Unauthorized => Extra::Challenge(CHALLENGE),
             Code::TlsRequired => Extra::Tls,
             _ => Extra::None,
@@ -160,6 +163,15 @@ impl From<conclave_cluster::Error> for Error {
             conclave_cluster::Error::Overloaded | conclave_cluster::Error::Behind => Code::Overloaded.into(),
             conclave_cluster::Error::NoLeader => Code::NoLeader.into(),
             conclave_cluster::Error::ShuttingDown => Code::ShuttingDown.into(),
+        }
+    }
+}
+
+impl From<Unverified> for Error {
+    fn from(error: Unverified) -> Self {
+        match error {
+            Unverified::Unauthorized(error) => error.into(),
+            Unverified::KeysUnavailable => Code::KeysUnavailable.into(),
         }
     }
 }

@@ -155,6 +155,16 @@ async fn carry_out(session: &mut Session, id: &Id, op: Op) -> Result<Option<Writ
                 Err(Code::NotWatched)
             }
         }
+        Op::Renew { token } => {
+            session.pay(Tier::Poll, 1)?;
+            session.renew(&token)?;
+            let left_ms = session.credential_left_ms();
+            let writer = Writer::ok(id);
+            Ok(Some(match left_ms {
+                Some(left_ms) => writer.value("expiresMs", left_ms),
+                None => writer,
+            }))
+        }
         Op::Ping => Ok(Some(Writer::ok(id).value("at", session.services.now_ms()))),
     }
 }
@@ -170,6 +180,7 @@ fn needed(op: &Op) -> Option<Scope> {
         | Op::Leave { .. }
         | Op::Publish { .. }
         | Op::Members { .. }
+        | Op::Renew { .. }
         | Op::Ping
         | Op::Bye => None,
     }
@@ -238,8 +249,8 @@ async fn hello(
         && auth.is_enabled()
     {
         let now_ms = session.services.now_ms();
-        let credential = auth.verify(&token, now_ms).map_err(|_| Code::Unauthorized)?;
-        session.context.show(credential);
+        let credential = auth.verify(&token, now_ms)?;
+        session.show(credential);
     }
     // A session that is there already is no more free than a fresh one.
     if !session.context.credential.may(Scope::Socket) {

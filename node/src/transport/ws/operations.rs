@@ -6,6 +6,7 @@ use conclave_cluster::state::mailbox::{self, Kind};
 use conclave_cluster::state::outcome::Refusal;
 use conclave_cluster::state::{invite_code, mailbox_claim, room};
 
+use crate::access::auth::Unverified;
 use crate::service;
 
 /// What is asked.
@@ -33,6 +34,8 @@ pub(super) enum Op {
     Watch(Target),
     /// Tell me no more.
     Unwatch(Target),
+    /// Go on under a newer token of the same subject.
+    Renew { token: String },
     /// Are you there?
     Ping,
     /// The session ends, with all that it holds.
@@ -111,6 +114,7 @@ codes! {
     NotWatched "not_watched" "This is not watched.";
     RateLimited "rate_limited" "Too much at once; slow down.";
     Overloaded "overloaded" "The server is overloaded; try again later.";
+    KeysUnavailable "keys_unavailable" "The keys that credentials are checked with cannot be had at the moment; try again.";
     NoLeader "no_leader" "The cluster has no leader at the moment; whether it was done is not known.";
     ShuttingDown "shutting_down" "This node is going away; try another one.";
     StorageFull "storage_full" "The storage quota of the cluster is exhausted.";
@@ -157,6 +161,15 @@ fn refused(refusal: &Refusal) -> Code {
         | Refusal::NodeIdentity(_)
         | Refusal::Incarnation(_)
         | Refusal::Ticket(_) => Code::Internal,
+    }
+}
+
+impl From<Unverified> for Code {
+    fn from(error: Unverified) -> Self {
+        match error {
+            Unverified::Unauthorized(_) => Self::Unauthorized,
+            Unverified::KeysUnavailable => Self::KeysUnavailable,
+        }
     }
 }
 

@@ -208,7 +208,7 @@ fn refused(code: Code) -> Refused {
         Code::Forbidden | Code::NotInRoom | Code::RoomFull => 403,
         Code::RateLimited => 429,
         Code::StorageFull | Code::ShareFull => 507,
-        Code::Overloaded | Code::NoLeader | Code::ShuttingDown => 503,
+        Code::Overloaded | Code::NoLeader | Code::KeysUnavailable | Code::ShuttingDown => 503,
         _ => 500,
     };
     (status, message)

@@ -56,6 +56,11 @@ impl Watches {
         self.waits.is_empty() && self.due.is_none()
     }
 
+    /// What is watched.
+    pub(super) fn targets(&self) -> impl Iterator<Item = &Target> {
+        self.things.iter().map(|thing| &thing.target)
+    }
+
     /// Begins to watch; says how the thing is now.
     pub(super) async fn add(
         &mut self,

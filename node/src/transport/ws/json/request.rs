@@ -158,6 +158,7 @@ impl Fields<'_> {
             "members" => Op::Members { room: optional(self.room.take(), ROOM_CHARS_MAX)? },
             "watch" => Op::Watch(self.target()?),
             "unwatch" => Op::Unwatch(self.target()?),
+            "renew" => Op::Renew { token: filled(self.token.take(), usize::MAX)? },
             "ping" => Op::Ping,
             "bye" => Op::Bye,
             _ => return Err(Code::UnknownOp),
@@ -278,6 +279,7 @@ mod tests {
     fn every_op_is_read() {
         assert_eq!(op(r#"{"op":"ping"}"#), Ok(Op::Ping));
         assert_eq!(op(r#"{"op":"bye"}"#), Ok(Op::Bye));
+        assert_eq!(op(r#"{"op":"renew","token":"a.b.c"}"#), Ok(Op::Renew { token: "a.b.c".into() }));
         assert_eq!(op(r#"{"op":"hello"}"#), Ok(Op::Hello { token: None, resume: None }));
         let Ok(Op::Hello { resume: Some(resume), .. }) =
             op(r#"{"op":"hello","resume":{"session":"s","epoch":1,"offset":2}}"#)
@@ -320,6 +322,9 @@ mod tests {
             (r#"{"op":"ping","wings":2}"#, Code::UnknownField),
             (r#"{"op":"ping","room":"r"}"#, Code::UnknownField),
             (r#"{"op":"publish"}"#, Code::MissingFields),
+            (r#"{"op":"renew"}"#, Code::MissingFields),
+            (r#"{"op":"renew","token":7}"#, Code::MissingFields),
+            (r#"{"op":"renew","token":"t","resume":{"session":"s"}}"#, Code::UnknownField),
             (r#"{"op":"publish","data":1,"volatile":"yes"}"#, Code::InvalidInput),
             (r#"{"op":"join","room":""}"#, Code::MissingFields),
             (r#"{"op":"join","room":"r","epoch":1}"#, Code::MissingFields),

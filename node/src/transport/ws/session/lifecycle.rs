@@ -1,7 +1,5 @@
 //! Who a socket is: a session that is opened or resumed, kept, taken over and let go.
 
-use std::time::Duration;
-
 use conclave_cluster::state::command::Op;
 use conclave_cluster::state::generation::Generation;
 use conclave_cluster::state::id::{Domain, Key};
@@ -9,7 +7,6 @@ use conclave_cluster::state::incarnation::Attachment;
 use conclave_cluster::state::outcome::{Outcome, Refusal};
 use conclave_cluster::state::{query, socket};
 use futures_util::stream::FuturesOrdered;
-use tokio::time::Instant;
 
 use super::super::close::{Code as Close, Reason};
 use super::super::operations::Code;
@@ -184,22 +181,6 @@ impl Session {
 
     fn was_cut_off(&mut self) {
         self.end(Reason::new(Close::LATER, "the node was cut off"));
-    }
-
-    /// Whether the credential is still worth something.
-    pub(super) fn judge(&mut self) {
-        let auth = &self.services.auth;
-        if !auth.holds(&self.context.credential, self.services.now_ms()) {
-            self.end(Reason::new(Close::POLICY, "the credential is over or revoked"));
-        }
-    }
-
-    pub(super) fn expiry(&self) -> Option<Instant> {
-        if self.over {
-            return None;
-        }
-        let left_ms = self.context.credential.expires_ms?.saturating_sub(self.services.now_ms());
-        Some(Instant::now() + Duration::from_millis(left_ms))
     }
 
     /// Ends the session for good. It is over here, whatever the answer: what the cluster does not hear now it hears later.

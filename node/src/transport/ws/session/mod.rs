@@ -5,6 +5,7 @@
 //! cluster right behind it. The task does not belong to the connection's actor, and so ends a session properly though
 //! the connection broke.
 
+mod credential;
 mod heartbeats;
 mod lifecycle;
 mod mail;
@@ -18,7 +19,6 @@ use std::time::Duration;
 use conclave_cluster::state::allowance::{Charge, Tier};
 use conclave_cluster::state::command::Op;
 use conclave_cluster::state::incarnation::Incarnation;
-use conclave_cluster::state::leader_rules::Owner;
 use conclave_cluster::state::outcome::{Outcome, Refusal};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesOrdered;
@@ -42,6 +42,7 @@ use crate::service::endings::Ending;
 use crate::service::node_lease::Unsettled;
 use crate::service::peer_claim::Claim;
 use crate::service::{self, Caller, Services};
+use credential::Warning;
 use heartbeats::Heartbeats;
 use lifecycle::Identity;
 use room_membership::Membership;
@@ -77,16 +78,6 @@ pub(crate) struct Context {
     pub(crate) volatile: bool,
 }
 
-impl Context {
-    /// A socket may show its credential after it was opened.
-    pub(super) fn show(&mut self, credential: Credential) {
-        if let Some(client) = credential.subject {
-            self.caller.owner = Owner { client, network: None };
-        }
-        self.credential = credential;
-    }
-}
-
 /// One socket's session.
 pub(super) struct Session {
     pub(super) services: Arc<Services>,
@@ -94,6 +85,7 @@ pub(super) struct Session {
     pub(super) entry: Arc<ConnectionEntry>,
     pub(super) outbound: OutboundQueue,
     pub(super) context: Context,
+    warning: Warning,
     pub(super) identity: Option<Identity>,
     pub(super) peer: Option<Held>,
     pub(super) room: Option<Entered>,
@@ -163,12 +155,14 @@ pub(crate) async fn run(ends: Ends, services: Arc<Services>, sockets: Sockets, c
     let outbound = entry.outbound().clone();
     let mut lapses = services.lease.lapses();
     let mut changes = services.auth.changes();
+    let warning = Warning::of(&context.credential, services.now_ms());
     let mut session = Session {
         services,
         sockets,
         entry,
         outbound,
         context,
+        warning,
         identity: None,
         peer: None,
         room: None,
@@ -199,7 +193,7 @@ pub(crate) async fn run(ends: Ends, services: Arc<Services>, sockets: Sockets, c
             text = session.watches.next(&session.services.registry, &session.services.cluster), if !session.watches.is_empty() => {
                 session.say(text.map(Frame::Text));
             }
-            () = until(expiry) => session.judge(),
+            () = until(expiry) => session.credential_ends(),
             Ok(()) = changes.changed() => session.judge(),
             Ok(()) = lapses.changed() => Box::pin(session.attach_anew()).await,
             () = session.outbound.abandoned(), if session.deferred.is_some() => session.drop_deferred(),

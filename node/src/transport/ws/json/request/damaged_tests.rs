@@ -37,6 +37,7 @@ fn well_formed() -> Vec<Value> {
         json!({"op": "members", "room": "r"}),
         json!({"op": "watch", "transfer": "t"}),
         json!({"op": "unwatch", "session": "x"}),
+        json!({"id": 3, "op": "renew", "token": "a.b.c"}),
         json!({"op": "ping"}),
         json!({"op": "bye"}),
     ]
@@ -127,6 +128,7 @@ fn name(op: &Op) -> &'static str {
         Op::Members { .. } => "members",
         Op::Watch(_) => "watch",
         Op::Unwatch(_) => "unwatch",
+        Op::Renew { .. } => "renew",
         Op::Ping => "ping",
         Op::Bye => "bye",
     }
@@ -188,6 +190,7 @@ fn agrees(op: &Op, value: &Value) -> bool {
                     }
             }
             Op::Watch(watched) | Op::Unwatch(watched) => target(watched),
+            Op::Renew { token } => text("token", token, usize::MAX),
             Op::Ping | Op::Bye => true,
         }
 }

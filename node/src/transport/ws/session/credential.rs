@@ -1,0 +1,138 @@
+//! What a socket may touch, for how long, and how it goes on under another token.
+
+use std::time::Duration;
+
+use conclave_cluster::state::leader_rules::Owner;
+use tokio::time::Instant;
+
+use super::super::close::{Code as Close, Reason};
+use super::super::connections::Encoding;
+use super::super::json::Writer;
+use super::super::operations::{Code, Target};
+use super::super::outbound_queue::Frame;
+use super::{Context, Session};
+use crate::access::{Credential, Scope};
+
+/// A client is warned so long before its credential is over, or at the last tenth of its time, if that is less.
+const WARNED_BEFORE_MS: u64 = 60_000;
+
+/// When a client is warned that its credential will soon be over, in milliseconds since the Unix epoch. `None`: it was, or it
+/// need not be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Warning(Option<u64>);
+
+impl Warning {
+    /// For a credential that is shown now.
+    pub(super) fn of(credential: &Credential, now_ms: u64) -> Self {
+        Self(credential.expires_ms.map(|expires_ms| {
+            let life_ms = expires_ms.saturating_sub(now_ms);
+            expires_ms - WARNED_BEFORE_MS.min(life_ms / 10)
+        }))
+    }
+}
+
+impl Context {
+    /// A socket may show its credential after it was opened.
+    fn show(&mut self, credential: Credential) {
+        if let Some(client) = credential.subject {
+            self.caller.owner = Owner { client, network: None };
+        }
+        self.credential = credential;
+    }
+}
+
+impl Session {
+    /// Goes on with what this credential covers.
+    pub(in crate::transport::ws) fn show(&mut self, credential: Credential) {
+        self.warning = Warning::of(&credential, self.services.now_ms());
+        self.context.show(credential);
+    }
+
+    /// Goes on under a newer token of the same subject, if it covers all that the socket has. Else the old one stays.
+    pub(in crate::transport::ws) fn renew(&mut self, token: &str) -> Result<(), Code> {
+        let auth = &self.services.auth;
+        // As `hello` does where tokens mean nothing.
+        if !auth.is_enabled() {
+            return Ok(());
+        }
+        let credential = auth.verify(token, self.services.now_ms())?;
+        if credential.subject != self.context.credential.subject || !self.is_covered_by(&credential) {
+            return Err(Code::Forbidden);
+        }
+        self.show(credential);
+        Ok(())
+    }
+
+    /// Whether this credential covers what the socket is and has: its mailbox, its room, what it watches.
+    fn is_covered_by(&self, credential: &Credential) -> bool {
+        let mailbox = self
+            .peer
+            .as_ref()
+            .is_none_or(|held| credential.may(Scope::Signal) && credential.may_claim(&held.name));
+        let room = self.room.as_ref().is_none_or(|room| credential.may_join(&room.name));
+        let watches = self.watches.targets().all(|target| {
+            credential.may(match target {
+                Target::Transfer(_) => Scope::Relay,
+                Target::Negotiation(_) => Scope::Signal,
+            })
+        });
+        credential.may(Scope::Socket) && mailbox && room && watches
+    }
+
+    /// For how long the credential holds; `None`: for ever.
+    pub(in crate::transport::ws) fn credential_left_ms(&self) -> Option<u64> {
+        Some(self.context.credential.expires_ms?.saturating_sub(self.services.now_ms()))
+    }
+
+    /// Whether the credential is still worth something.
+    pub(super) fn judge(&mut self) {
+        let auth = &self.services.auth;
+        if !auth.holds(&self.context.credential, self.services.now_ms()) {
+            self.end(Reason::new(Close::POLICY, "the credential is over or revoked"));
+        }
+    }
+
+    /// Warns the client, or ends the connection.
+    pub(super) fn credential_ends(&mut self) {
+        let now_ms = self.services.now_ms();
+        if self.warning.0.is_some_and(|at_ms| at_ms <= now_ms) {
+            self.warning = Warning(None);
+            // Clients of the FlatBuffers schema know no such message.
+            if let (Some(left_ms), Encoding::Json, Some(_)) =
+                (self.credential_left_ms(), self.entry.encoding(), &self.identity)
+            {
+                let push = Writer::push("token_expiring").value("inMs", left_ms).done();
+                self.say(Some(Frame::Text(push)));
+            }
+        }
+        self.judge();
+    }
+
+    /// When the credential is to be looked at for its time.
+    pub(super) fn expiry(&self) -> Option<Instant> {
+        if self.over {
+            return None;
+        }
+        let at_ms = self.warning.0.or(self.context.credential.expires_ms)?;
+        let left_ms = at_ms.saturating_sub(self.services.now_ms());
+        Some(Instant::now() + Duration::from_millis(left_ms))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_is_warned_a_minute_or_a_tenth_of_its_time_before_the_end() {
+        let at = |expires_ms, now_ms| {
+            let credential = Credential { expires_ms, ..Credential::anonymous() };
+            Warning::of(&credential, now_ms).0
+        };
+        assert_eq!(at(Some(3_600_000), 0), Some(3_540_000));
+        assert_eq!(at(Some(600_000), 0), Some(540_000));
+        assert_eq!(at(Some(310_000), 300_000), Some(309_000));
+        assert_eq!(at(Some(5), 10), Some(5), "it is over already");
+        assert_eq!(at(None, 0), None);
+    }
+}
