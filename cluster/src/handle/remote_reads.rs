@@ -224,12 +224,7 @@ impl RemoteReads {
             }
             tokio::select! {
                 biased;
-                Some((number, said)) = frames.next() => {
-                    let Ok(said) = said else { return Left };
-                    if let Some((linearizably, batch)) = under_way.remove(&number) {
-                        self.settle(linearizably, batch, said);
-                    }
-                }
+                // First: however many frames come, what changed is told. It takes a round trip each time.
                 rung = &mut ringing => match rung {
                     Ok(led) => {
                         leaderless = if led || self.topology.lead().borrow().is_none() { 0 } else { leaderless + 1 };
@@ -242,6 +237,12 @@ impl RemoteReads {
                     }
                     Err(left) => return left,
                 },
+                Some((number, said)) = frames.next() => {
+                    let Ok(said) = said else { return Left };
+                    if let Some((linearizably, batch)) = under_way.remove(&number) {
+                        self.settle(linearizably, batch, said);
+                    }
+                }
                 () = self.filled.notified() => {}
             }
         }
