@@ -8,6 +8,7 @@ use actix::{
     WrapFuture as _,
 };
 use conclave_cluster::Cluster;
+use futures_util::FutureExt as _;
 use futures_util::future::LocalBoxFuture;
 use tokio::sync::watch;
 
@@ -87,7 +88,12 @@ impl<K: Kind> Handler<Wake> for KeyActor<K> {
     type Result = ();
 
     fn handle(&mut self, _: Wake, ctx: &mut Self::Context) {
-        match self.kind.woken() {
+        // A replica of this node's own answers at once.
+        let unfinished = self.kind.woken().and_then(|mut work| match (&mut work).now_or_never() {
+            Some(()) => None,
+            None => Some(work),
+        });
+        match unfinished {
             None => {
                 self.changes.send_replace(());
             }
