@@ -1,7 +1,11 @@
 //! The words of `/api/relay`, and names that no other test uses.
 
 use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use uuid::Uuid;
+
+use crate::http::Api;
 
 /// A pin and a password hash: what names a transfer.
 #[derive(Debug, Clone)]
@@ -95,4 +99,21 @@ pub fn with(body: &Value, field: &str, value: Option<Value>) -> Value {
         None => fields.remove(field),
     };
     body
+}
+
+/// Writes and reads at a node again and again until it is told to stop, without ever trying twice; says how often.
+pub fn ticker(api: Api) -> (watch::Sender<bool>, JoinHandle<u32>) {
+    let (stop, stopped) = watch::channel(false);
+    let asked = tokio::spawn(async move {
+        let mut asked = 0;
+        while !*stopped.borrow() {
+            let pair = Pair::fresh();
+            api.relay(&pair.send(0, 1, "AAEC")).once().await.ok();
+            assert_eq!(api.relay(&pair.ack_status()).once().await.ok()["acknowledged"], false);
+            assert_eq!(api.relay(&pair.receive()).once().await.ok()["chunk"]["data"], "AAEC");
+            asked += 1;
+        }
+        asked
+    });
+    (stop, asked)
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::admin::Request;
+use super::admin::{self, Request};
 use super::{Change, Inner, Options, is_unspecified};
 use crate::raft::MembershipError;
 use crate::raft::disk_traits::Member;
@@ -104,8 +104,16 @@ impl Inner {
         let id = self.options.node_id;
         let change = Change { within: CALL_WITHIN, ..Change::default() };
         let request = Request::Move { id, peer: configured.to_owned(), change };
-        if self.topology.lead().borrow().is_some() {
-            return self.administer(request).await;
+        let lead = self.topology.lead().borrow().clone();
+        match lead {
+            // Whether the others reach it there only another node can find out.
+            Some(lead) if lead.local => {
+                let (voters, _) = self.node.members();
+                admin::transfer(&self.node, None, &voters).await?;
+                return Err(MembershipError::NoLeader);
+            }
+            Some(_) => return self.administer(request).await,
+            None => {}
         }
         // Nobody finds this node, so it has heard of no leader; but it finds the others.
         let members = self.topology.everybody();

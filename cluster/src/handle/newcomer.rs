@@ -64,8 +64,13 @@ impl Inner {
         }
         let others = nodes.into_iter().filter(|(other, _)| *other != id).collect();
         self.check_address(id, &peer, &others)?;
-        // Where the leader itself moved, the others have heard it there: it was elected.
-        if id != self.options.node_id && self.reach(id, &peer, deadline).await.is_err() {
+        if id == self.options.node_id {
+            // It was elected by calling the others: that they reach it there is not known.
+            return Err(MembershipError::Refused(format!(
+                "node {id} leads, and another has to call it at {peer}"
+            )));
+        }
+        if self.reach(id, &peer, deadline).await.is_err() {
             let fault = self.links.fault(id).unwrap_or_else(|| "no answer".to_owned());
             return Err(MembershipError::Refused(format!("node {id} does not answer at {peer} ({fault})")));
         }

@@ -1,10 +1,10 @@
 //! Generations: which of a session's connections asks.
 //!
 //! A join and a claim are about other keys than the session that asks, which may lie in another cell. So they can't look
-//! the session up. They carry the generation of their connection, which the session gave it when it was opened or resumed there,
-//! a later one a greater generation (a fencing token). A member and a claim remember the generation that they hang on, and refuse what
-//! comes with a lesser one: a connection that lost its session takes nothing back from the one that has it, however late
-//! its commands come.
+//! the session up. They carry the generation of their connection, which the session gave it when it was opened or resumed
+//! there, a later one a greater generation (a fencing token). A member and a claim remember the generation that they hang
+//! on, and refuse what comes with a lesser one: a connection that lost its session takes nothing back from the one that has
+//! it, however late its commands come.
 //!
 //! When such a thing goes, its generation stays for a while as a *departure*, so that what was under way meanwhile puts nothing
 //! back either. That covers commands as late as one can be. Whatever is attached beyond that, because a connection has not

@@ -3,13 +3,10 @@
 use std::time::Duration;
 
 use conclave_tests::cluster::{Cluster, READY};
-use conclave_tests::http::Api;
-use conclave_tests::relay::{Pair, peer_id, poll, signal, with, word};
+use conclave_tests::relay::{Pair, peer_id, poll, signal, ticker, with, word};
 use conclave_tests::socket::Socket;
 use conclave_tests::wait::eventually;
 use serde_json::{Value, json};
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
 
 const FRONT: u64 = 4;
 /// Much longer than any of these tests takes unless a wake-up is lost.
@@ -31,23 +28,6 @@ fn host(cluster: &Cluster) -> (u64, usize) {
     });
     let hosts: Vec<_> = hosts.collect();
     (*hosts.last().expect("it is ready, so it has a host"), hosts.len())
-}
-
-/// Writes and reads at a node again and again, without ever trying twice.
-fn ticker(api: Api) -> (watch::Sender<bool>, JoinHandle<u32>) {
-    let (stop, stopped) = watch::channel(false);
-    let asked = tokio::spawn(async move {
-        let mut asked = 0;
-        while !*stopped.borrow() {
-            let pair = Pair::fresh();
-            api.relay(&pair.send(0, 1, "AAEC")).once().await.ok();
-            assert_eq!(api.relay(&pair.ack_status()).once().await.ok()["acknowledged"], false);
-            assert_eq!(api.relay(&pair.receive()).once().await.ok()["chunk"]["data"], "AAEC");
-            asked += 1;
-        }
-        asked
-    });
-    (stop, asked)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use conclave_tests::cluster::Cluster;
 use conclave_tests::net::Weather;
-use conclave_tests::relay::{Pair, word};
+use conclave_tests::relay::{Pair, ticker, word};
 use conclave_tests::roam::Roamer;
 use conclave_tests::wait::eventually;
 use futures_util::{StreamExt as _, stream};
@@ -72,23 +72,7 @@ async fn a_leader_that_dies_elsewhere_is_no_error_for_clients_of_the_others() {
     let mut cluster = Cluster::builder().unmetered().start().await;
     let followers = cluster.followers().await;
     let leader = cluster.leader().await;
-    let ticker = |node: u64| {
-        let api = cluster.api(node);
-        let (stop, stopped) = tokio::sync::watch::channel(false);
-        let asked = tokio::spawn(async move {
-            let mut asked = 0;
-            while !*stopped.borrow() {
-                let pair = Pair::fresh();
-                api.relay(&pair.send(0, 1, "AAEC")).once().await.ok();
-                assert_eq!(api.relay(&pair.ack_status()).once().await.ok()["acknowledged"], false);
-                assert_eq!(api.relay(&pair.receive()).once().await.ok()["chunk"]["data"], "AAEC");
-                asked += 1;
-            }
-            asked
-        });
-        (stop, asked)
-    };
-    let tickers: Vec<_> = followers.iter().map(|node| ticker(*node)).collect();
+    let tickers: Vec<_> = followers.iter().map(|node| ticker(cluster.api(*node))).collect();
     // They are under way when it dies, and go on while there is none, and after the next was elected.
     tokio::time::sleep(Duration::from_millis(200)).await;
     cluster.kill(leader).await;
