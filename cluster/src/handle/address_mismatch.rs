@@ -4,26 +4,25 @@
 //! the first start. A node that is configured with another address for itself tells the leader, who calls it there and
 //! writes it down. One that is alone writes it down itself.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::admin::{self, Request};
+use super::topology::Peers;
 use super::{Change, Inner, Options, is_unspecified};
 use crate::raft::MembershipError;
-use crate::raft::disk_traits::Member;
 use crate::raft::message::{self, kind};
 use crate::wire::Lane;
 
 /// Where the log and the configuration differ, as `(id, known, configured)`.
-fn differences(options: &Options, known: &BTreeMap<u64, Member>) -> Vec<(u64, String, String)> {
+fn differences(options: &Options, known: &Peers) -> Vec<(u64, String, String)> {
     let mut configured = options.members.clone();
     // One that joined may be told of an address that it does not know itself.
     if known.contains_key(&options.node_id) && !is_unspecified(&options.advertise) {
         configured.insert(options.node_id, options.advertise.clone());
     }
     let pairs =
-        configured.into_iter().filter_map(|(id, address)| Some((id, known.get(&id)?.peer.clone(), address)));
+        configured.into_iter().filter_map(|(id, address)| Some((id, known.get(&id)?.clone(), address)));
     pairs.filter(|(_, known, configured)| known != configured).collect()
 }
 
@@ -57,8 +56,7 @@ impl Inner {
         if self.stop.run_until_cancelled(leads).await != Some(true) {
             return;
         }
-        let member = Member { peer: configured.clone() };
-        match self.node.set_address(self.options.node_id, member).await {
+        match self.node.set_address(self.options.node_id, configured.clone()).await {
             Ok(()) => {
                 tracing::info!(%known, %configured, "this node, which is alone, has another peer address now")
             }
@@ -104,7 +102,9 @@ impl Inner {
         let id = self.options.node_id;
         let change = Change { within: CALL_WITHIN, ..Change::default() };
         let request = Request::Move { id, peer: configured.to_owned(), change };
-        let lead = self.topology.lead().borrow().clone();
+        // Its own cell's, or for a front the first one's.
+        let cell = self.node.cell().unwrap_or_default();
+        let lead = self.topology.lead(cell).borrow().clone();
         match lead {
             // Whether the others reach it there only another node can find out.
             Some(lead) if lead.local => {
@@ -112,19 +112,19 @@ impl Inner {
                 admin::transfer(&self.node, None, &voters).await?;
                 return Err(MembershipError::NoLeader);
             }
-            Some(_) => return self.administer(request).await,
+            Some(_) => return self.administer_in(cell, request).await,
             None => {}
         }
         // Nobody finds this node, so it has heard of no leader; but it finds the others.
-        let members = self.topology.everybody();
+        let (_, members) = self.topology.seats(cell);
         for (member, at) in members.iter().filter(|(member, _)| **member != id) {
-            let Ok(info) = self.info_of(*member, &at.peer).await else { continue };
+            let Ok(info) = self.info_of(*member, at).await else { continue };
             let Some((leader, at)) = info.position.leader.and_then(|leader| members.get_key_value(&leader))
             else {
                 continue;
             };
             let frame = message::of(kind::ADMIN, &request);
-            let reply = self.links.call(*leader, &at.peer, Lane::Control, frame, CALL_WITHIN * 2).await;
+            let reply = self.links.call(*leader, at, Lane::Control, frame, CALL_WITHIN * 2).await;
             let reply = reply.map_err(|_| MembershipError::NoLeader)?;
             return message::decode(&reply.header).unwrap_or(Err(MembershipError::NoLeader));
         }
@@ -137,6 +137,8 @@ const CALL_WITHIN: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::raft::Timing;
     use crate::state::leader_rules::Rules;
@@ -159,7 +161,7 @@ mod tests {
             secrets: None,
             loopback_only: true,
         };
-        let member = |peer: &str| Member { peer: peer.to_owned() };
+        let member = |peer: &str| peer.to_owned();
         let known = BTreeMap::from([(1, member("a:1")), (2, member("b:9"))]);
         assert_eq!(differences(&options, &known), [(2, "b:9".to_owned(), "b:2".to_owned())]);
         assert_eq!(differences(&options, &BTreeMap::new()), []);

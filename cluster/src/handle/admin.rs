@@ -8,11 +8,13 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::status::{Majority, NodeStatus};
+use super::topology::Peers;
 use super::{Inner, limits};
 use crate::raft::disk_traits::Member;
 use crate::raft::message::{self, kind};
 use crate::raft::{MembershipError, Node};
 use crate::state::placement;
+use crate::state::slot::CellId;
 use crate::wire::{Lane, Outgoing};
 
 /// How a change of members is made.
@@ -89,9 +91,21 @@ pub(super) const ASK_EVERY: Duration = Duration::from_millis(200);
 impl Inner {
     /// Carries a request out here if this node leads, else has the leader do it.
     pub(super) async fn administer(&self, request: Request) -> Result<(), MembershipError> {
-        let lead = self.topology.lead().borrow().clone().ok_or(MembershipError::NoLeader)?;
+        let cell = match request {
+            // Within the cell of the node that is to lead.
+            Request::TransferLeader { to } => {
+                to.and_then(|to| self.topology.plan().seat_of(to)).unwrap_or_default()
+            }
+            _ => CellId::FIRST,
+        };
+        self.administer_in(cell, request).await
+    }
+
+    /// The same by the leader of a cell.
+    pub(super) async fn administer_in(&self, cell: CellId, request: Request) -> Result<(), MembershipError> {
+        let lead = self.topology.lead(cell).borrow().clone().ok_or(MembershipError::NoLeader)?;
         if lead.local {
-            return self.carry_out(request).await;
+            return Box::pin(self.carry_out(request)).await;
         }
         let within = request.within() + ROUND_TRIP;
         let frame = message::of(kind::ADMIN, &request);
@@ -103,7 +117,8 @@ impl Inner {
 
     async fn carry_out(&self, request: Request) -> Result<(), MembershipError> {
         let deadline = Instant::now() + request.within();
-        // One after the other: what one has looked at must be so when it is done.
+        // One after the other: what one has looked at must be so when it is done. A leader of another cell that is asked by the
+        // first one's has a turn of its own.
         let _turn = match request {
             Request::TransferLeader { .. } => None,
             _ => {
@@ -113,7 +128,13 @@ impl Inner {
         };
         match request {
             Request::Drain { id, change } => self.drain(id, change.force, deadline).await,
-            Request::Move { id, peer, .. } => self.move_to(id, peer, deadline).await,
+            Request::Move { id, ref peer, .. } => match self.seat_elsewhere(id).filter(|_| self.is_first()) {
+                Some(cell) => {
+                    let request = Request::Move { id, peer: peer.clone(), change: Change::default() };
+                    self.administer_in(cell, request).await
+                }
+                None => self.move_to(id, peer.clone(), deadline).await,
+            },
             Request::Add { id, peer, .. } => self.add(id, peer, deadline).await,
             Request::Promote { id, change } => self.promote(id, change.force, deadline).await,
             Request::Remove { id, change } => self.remove(id, change.force, deadline).await,
@@ -126,6 +147,11 @@ impl Inner {
                 transfer(&self.node, to, &voters).await
             }
         }
+    }
+
+    /// Whether this node is a member of the first cell, whose leader changes the others.
+    fn is_first(&self) -> bool {
+        self.node.cell() == Some(CellId::FIRST)
     }
 
     /// Waits until a learner has all entries that are there now.
@@ -155,22 +181,22 @@ impl Inner {
         deadline: Instant,
     ) -> Result<(), MembershipError> {
         let front = self.topology.fronts().get(&id).cloned();
-        if let Some(member) = front.clone() {
+        if let Some(peer) = front.clone() {
             let (_, nodes) = self.node.members();
-            if !force && !self.reached(&[(id, member.clone())].into()).await.contains(&id) {
+            if !force && !self.reached(&[(id, peer.clone())].into()).await.contains(&id) {
                 return Err(MembershipError::Refused(format!(
                     "node {id} does not answer, and would count for the majority without being there; --force insists"
                 )));
             }
             if !nodes.contains_key(&id) {
-                in_time(deadline, self.node.add_learner(id, member)).await?;
+                in_time(deadline, self.node.add_learner(id, peer)).await?;
             }
             if !force {
                 self.catch_up(id, deadline).await?;
             }
         }
         self.give_vote(id, force, deadline).await?;
-        if front.is_some() {
+        if front.is_some() && self.is_first() {
             self.place(placement::Op::Withdraw { node: id }, deadline).await?;
         }
         Ok(())
@@ -186,7 +212,7 @@ impl Inner {
         }
         let after: BTreeSet<u64> = voters.iter().copied().chain([id]).collect();
         if !force {
-            let reached = self.reached(&nodes).await;
+            let reached = self.reached(&peers(nodes)).await;
             if !reached.contains(&id) {
                 return Err(MembershipError::Refused(format!(
                     "node {id} does not answer, and would count for the majority without being there; --force insists"
@@ -210,6 +236,9 @@ impl Inner {
         deadline: Instant,
     ) -> Result<(), MembershipError> {
         let (voters, nodes) = self.node.members();
+        if let Some(cell) = self.seat_elsewhere(id).filter(|_| self.is_first()) {
+            return self.remove_elsewhere(cell, id, force, deadline).await;
+        }
         if self.topology.fronts().contains_key(&id) {
             self.place(placement::Op::Withdraw { node: id }, deadline).await?;
             // One that was about to take a seat goes as a learner, too.
@@ -228,17 +257,17 @@ impl Inner {
             return Err(MembershipError::Refused("the last voter cannot be removed".to_owned()));
         }
         if !force {
-            keeps_majority(&rest, &self.reached(&nodes).await)?;
+            keeps_majority(&rest, &self.reached(&peers(nodes)).await)?;
         }
         in_time(deadline, self.node.set_voters(rest)).await
     }
 
-    /// The members that answer, this node among them.
-    pub(super) async fn reached(&self, nodes: &BTreeMap<u64, Member>) -> BTreeSet<u64> {
-        let words = nodes.iter().map(|(id, member)| async move {
+    /// The nodes that answer, this one among them.
+    pub(super) async fn reached(&self, nodes: &Peers) -> BTreeSet<u64> {
+        let words = nodes.iter().map(|(id, peer)| async move {
             for _ in 0..ASKED_TIMES {
-                if let Ok(word) = self.info_of(*id, &member.peer).await {
-                    let heard = NodeStatus::heard(*id, member.peer.clone(), true, word);
+                if let Ok(word) = self.info_of(*id, peer).await {
+                    let heard = NodeStatus::heard(*id, peer.clone(), true, word);
                     return heard.is_reachable().then_some(*id);
                 }
                 tokio::time::sleep(ASK_EVERY).await;
@@ -247,6 +276,11 @@ impl Inner {
         });
         futures_util::future::join_all(words).await.into_iter().flatten().collect()
     }
+}
+
+/// Members by their addresses.
+fn peers(nodes: BTreeMap<u64, Member>) -> Peers {
+    nodes.into_iter().map(|(id, member)| (id, member.peer)).collect()
 }
 
 /// Refuses voters of whom too few are there to agree on anything, the way back included.

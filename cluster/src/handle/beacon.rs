@@ -1,7 +1,7 @@
-//! Beacons: the leader tells the fronts that it leads, and who is where.
+//! Beacons: the leader of a cell tells everybody outside of it that it leads, and who and what is where.
 //!
-//! A front has no log to follow. Every 200 ms it hears from the leader; it is told the table when it does not have it. After
-//! 800 ms of silence it takes the cell for leaderless, as a member does.
+//! They have no log of that cell to follow. Every 200 ms they hear from its leader; they are told its table when they do not
+//! have it. After 800 ms of silence they take the cell for leaderless, as a member does.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -10,45 +10,46 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::limits::{BEACON_EVERY, BEACON_TIMEOUT};
-use super::topology::{Heard, Table};
+use super::topology::{Heard, Peers, Table};
 use super::{Draft, Inner, bootstrap};
 use crate::raft::Lead;
-use crate::raft::disk_traits::Member;
 use crate::raft::message::{self, kind};
 use crate::state::State;
 use crate::state::command::Op;
 use crate::state::id::Digest;
 use crate::state::placement;
+use crate::state::slot::CellId;
 use crate::wire::{Frame, Lane, Outgoing};
 
 /// What a leader says.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Beacon {
+    cell: CellId,
     term: u64,
     /// The clock of the log.
     log_ms: u64,
     /// Names the table.
     version: u64,
-    /// The table itself, where the front does not have it.
+    /// The table itself, where the hearer does not have it.
     table: Option<Table>,
 }
 
-/// What the fronts said they know. A std mutex: nothing awaits while it is held.
+/// What those who are told said they know. A std mutex: nothing awaits while it is held.
 #[derive(Default)]
 pub(super) struct Beacons(Mutex<BTreeMap<u64, u64>>);
 
 impl Beacons {
-    fn known(&self, front: u64) -> Option<u64> {
-        self.0.lock().expect("nothing panics while this is held").get(&front).copied()
+    fn known(&self, node: u64) -> Option<u64> {
+        self.0.lock().expect("nothing panics while this is held").get(&node).copied()
     }
 
-    fn note(&self, front: u64, version: u64) {
-        self.0.lock().expect("nothing panics while this is held").insert(front, version);
+    fn note(&self, node: u64, version: u64) {
+        self.0.lock().expect("nothing panics while this is held").insert(node, version);
     }
 
-    /// Forgets what is no front any more.
-    fn retain(&self, fronts: &BTreeMap<u64, Member>) {
-        self.0.lock().expect("nothing panics while this is held").retain(|id, _| fronts.contains_key(id));
+    /// Forgets who need not be told any more.
+    fn retain(&self, nodes: &Peers) {
+        self.0.lock().expect("nothing panics while this is held").retain(|id, _| nodes.contains_key(id));
     }
 }
 
@@ -60,7 +61,8 @@ fn version(table: &Table) -> u64 {
 }
 
 impl Inner {
-    /// Tells the fronts for as long as this node leads, and places those that the cluster was founded with.
+    /// Tells everybody outside of this node's cell for as long as it leads that, and places those that the cluster was founded
+    /// with.
     pub(super) async fn send_beacons(self: Arc<Self>) {
         let mut tick = interval(BEACON_EVERY);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -71,42 +73,43 @@ impl Inner {
                 biased;
                 () = self.stop.cancelled() => return,
                 () = super::changed(&mut lead) => {}
+                () = self.moved.notified() => {}
                 _ = tick.tick() => {}
             }
             let Some(lead) = lead.borrow_and_update().clone().filter(|lead| lead.local) else { continue };
-            self.place_first_fronts().await;
+            let cell = self.node.cell().unwrap_or_default();
+            if cell == CellId::FIRST {
+                self.place_first_fronts().await;
+            }
             let table = Table::of(&self.node);
-            let fronts = table.fronts.clone();
-            self.beacons.retain(&fronts);
+            self.routes.learn(cell, table.open_slots());
+            let mut others = self.topology.everybody();
+            // A front that is about to sit hears it as long as it does not.
+            others.retain(|id, _| !table.voters.contains(id) && *id != self.options.node_id);
+            self.beacons.retain(&others);
             under_way.retain(|_, sending| !sending.is_finished());
-            if fronts.is_empty() {
+            if others.is_empty() {
                 continue;
             }
             let (version, table) = (version(&table), Arc::new(table));
-            for (id, member) in fronts.into_iter().filter(|(id, _)| *id != self.options.node_id) {
+            for (id, peer) in others {
                 under_way.entry(id).or_insert_with(|| {
-                    let sending = self.clone().send_beacon(id, member, lead.term, version, table.clone());
-                    tokio::spawn(sending)
+                    let beacon = Beacon { cell, term: lead.term, log_ms: 0, version, table: None };
+                    tokio::spawn(self.clone().send_beacon(id, peer, beacon, table.clone()))
                 });
             }
         }
     }
 
-    async fn send_beacon(
-        self: Arc<Self>,
-        id: u64,
-        member: Member,
-        term: u64,
-        version: u64,
-        table: Arc<Table>,
-    ) {
-        // The second time with the table, where the front has another one.
+    async fn send_beacon(self: Arc<Self>, id: u64, peer: String, beacon: Beacon, table: Arc<Table>) {
+        let version = beacon.version;
+        // The second time with the table, where the hearer has another one.
         for _ in 0..2 {
             let log_ms = self.node.replica().read(State::now_ms);
             let missing = self.beacons.known(id) != Some(version);
             let table = missing.then(|| Table::clone(&table));
-            let beacon = message::of(kind::BEACON, &Beacon { term, log_ms, version, table });
-            let reply = self.links.call(id, &member.peer, Lane::Control, beacon, BEACON_TIMEOUT).await;
+            let beacon = message::of(kind::BEACON, &Beacon { log_ms, table, ..beacon.clone() });
+            let reply = self.links.call(id, &peer, Lane::Control, beacon, BEACON_TIMEOUT).await;
             let known = reply.ok().and_then(|reply| message::decode::<u64>(&reply.header).ok());
             let Some(known) = known else { return };
             self.beacons.note(id, known);
@@ -123,26 +126,27 @@ impl Inner {
         let fronts = self.node.replica().read(|state| {
             let is_new = |id: &u64| !members.contains_key(id) && state.member(*id).is_none();
             let fronts = fronts.into_iter().filter(|(id, _)| is_new(id));
-            if state.is_placed() { Vec::new() } else { fronts.map(|(id, at)| (id, at.peer)).collect() }
+            if state.is_founded() { Vec::new() } else { fronts.collect() }
         });
         if !fronts.is_empty() && members.keys().eq(seats.keys()) {
             // Tried again with the next beacon.
             let found = Op::Placement(placement::Op::Found { fronts });
-            let _ = self.proposer.propose(Draft::of(found), None).await;
+            let _ = self.propose_in(CellId::FIRST, Draft::of(found)).await;
         }
     }
 
-    /// Whether a front said that it knows what this node, the leader, knows.
-    pub(super) fn is_told(&self, front: u64) -> bool {
-        self.beacons.known(front) == Some(version(&Table::of(&self.node)))
+    /// Whether a node said that it knows what this one, the leader, knows.
+    pub(super) fn is_told(&self, node: u64) -> bool {
+        self.beacons.known(node) == Some(version(&Table::of(&self.node)))
     }
 
-    /// Takes what a leader says; answers which table this node has.
+    /// Takes what a leader says; answers which table of its cell this node has.
     pub(super) fn serve_beacon(&self, from: u64, request: &Frame) -> Outgoing {
-        let Ok(Beacon { term, log_ms, version: named, table }) = message::decode(&request.header) else {
+        let Ok(Beacon { cell, term, log_ms, version: named, table }) = message::decode(&request.header)
+        else {
             return message::bare(kind::FAILED);
         };
-        let known = self.topology.heard().map(|heard| heard.table);
+        let known = self.topology.heard(cell).map(|heard| heard.table);
         let table = match (table, known) {
             (Some(table), _) => Arc::new(table),
             (None, Some(known)) => known,
@@ -151,10 +155,11 @@ impl Inner {
         let has = version(&table);
         // A leader that is not in its own table is none.
         if has == named
-            && let Some(member) = table.seats.get(&from)
+            && let Some(address) = table.seats.get(&from).cloned()
         {
-            let lead = Lead { id: from, address: member.peer.clone(), term, local: false };
-            self.topology.hear(Heard { lead, at: Instant::now(), log_ms, table });
+            let lead = Lead { id: from, address, term, local: false };
+            self.routes.learn(cell, table.open_slots());
+            self.topology.hear(cell, Heard { lead, at: Instant::now(), log_ms, table });
         }
         message::of(kind::BEACON, &has)
     }

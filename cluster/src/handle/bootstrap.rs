@@ -9,12 +9,13 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::founding::{Enrolled, Reply};
+use super::topology::Peers;
 use super::{Draft, Error, Inner, Options, StartError};
-use crate::raft::disk_traits::Member;
 use crate::raft::message::{self, kind};
 use crate::state::command::Op;
 use crate::state::disk_binding;
 use crate::state::outcome::{Outcome, Refusal};
+use crate::state::slot::CellId;
 use crate::wire::{self, Lane, Links, Phase, Reason};
 
 const ASK_EVERY: Duration = Duration::from_millis(100);
@@ -30,7 +31,7 @@ pub(super) async fn ask_others(
     node_id: u64,
     storage: u128,
     members: &BTreeMap<u64, String>,
-    seats: &BTreeMap<u64, Member>,
+    seats: &Peers,
 ) -> Result<(), StartError> {
     let others: BTreeMap<u64, String> =
         members.iter().filter(|(id, _)| **id != node_id).map(|(id, at)| (*id, at.clone())).collect();
@@ -91,8 +92,8 @@ fn missing(links: &Links, others: &BTreeMap<u64, String>, clear: &BTreeSet<u64>)
 
 /// Of the first members, those that found the cell, and those that begin as fronts: as many as the cell has replicas, the
 /// lowest ids first. All of them are configured alike, and so decide alike.
-pub(super) fn first_places(options: &Options) -> (BTreeMap<u64, Member>, BTreeMap<u64, Member>) {
-    let mut members = options.members.iter().map(|(id, peer)| (*id, Member { peer: peer.clone() }));
+pub(super) fn first_places(options: &Options) -> (Peers, Peers) {
+    let mut members = options.members.iter().map(|(id, peer)| (*id, peer.clone()));
     (members.by_ref().take(options.replicas).collect(), members.collect())
 }
 
@@ -110,7 +111,7 @@ pub(super) async fn enroll(inner: &Inner, storage: u128, blank: bool) -> Result<
             None => {}
         }
         let op = Op::NodeIdentity(disk_binding::Op::Enroll { node: node_id, storage });
-        match inner.proposer.propose(Draft::of(op), None).await {
+        match inner.propose_in(CellId::FIRST, Draft::of(op)).await {
             Ok(answer) => match answer.outcome {
                 Ok(Outcome::NodeIdentity(disk_binding::Outcome::Enrolled)) => return Ok(()),
                 Err(Refusal::NodeIdentity(disk_binding::Refusal::Reused)) => {

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::Inner;
 use crate::state::State;
+use crate::state::slot::CellId;
 use crate::wire::{Links, PeerNote};
 
 /// A node's own idea of the time.
@@ -131,7 +132,8 @@ impl Consensus {
         }
         if let Some(inner) = self.inner.get().and_then(Weak::upgrade) {
             // Never waits for apply; what the log said before will do.
-            let log_ms = match inner.topology.heard().filter(|_| !inner.topology.is_seated()) {
+            let first = inner.topology.heard(CellId::FIRST).filter(|_| !inner.topology.is_seated());
+            let log_ms = match first {
                 Some(heard) => heard.log_ms,
                 None => inner.node.replica().try_read(State::now_ms).unwrap_or_default(),
             };

@@ -140,15 +140,15 @@ impl Inner {
     async fn ask_members(&self, storage: u128) {
         let members = self.topology.everybody();
         let others = members.iter().filter(|(id, _)| **id != self.options.node_id);
-        join_all(others.map(|(id, member)| async move {
+        join_all(others.map(|(id, peer)| async move {
             let request = message::of(kind::ENROLLED, &Enrolled { storage, seats: Vec::new() });
-            let reply = self.links.call(*id, &member.peer, Lane::Control, request, ASK_TIMEOUT).await;
+            let reply = self.links.call(*id, peer, Lane::Control, request, ASK_TIMEOUT).await;
             let reply = reply.ok().and_then(|reply| message::decode(&reply.header).ok());
             match reply {
                 Some(Reply::Stranger) if self.foundings.tells(*id, Instant::now()) => tracing::warn!(
                     node = self.options.node_id,
                     peer = *id,
-                    address = %member.peer,
+                    address = %peer,
                     cluster = self.options.cluster_name,
                     "two clusters of one name: that member belongs to another one, in which this node is no member; one \
                      of the two must go (see operations.md, Two clusters of one name)"

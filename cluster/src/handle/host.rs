@@ -1,6 +1,6 @@
-//! What a node with a replica does for the fronts: it answers their questions, and tells them what changes.
+//! What a member of a cell does for the nodes that are not in it: it answers their questions, and tells them what changes.
 //!
-//! A front has one host. It subscribes first, then asks: what changes after an answer, it is told of. Every request of a
+//! Such a node has one host in the cell. It subscribes first, then asks: what changes after an answer, it is told of. Every request of a
 //! subscription waits until something changed, or for 300 ms, so that either side knows that the other is there.
 
 use std::collections::BTreeMap;
@@ -18,7 +18,6 @@ use crate::raft::Hint;
 use crate::raft::message::{self, kind};
 use crate::state::codec::Encoded;
 use crate::state::effect::Effect;
-use crate::state::query::Reply;
 use crate::state::query::codec::{Asked, Replies};
 use crate::wire::{Frame, Outgoing};
 
@@ -117,10 +116,7 @@ impl Inner {
         let now_ms = if asked.linearizably { self.read_index.wait().await? } else { self.clock.now_ms() };
         let mut replies = Replies::default();
         for look in asked.looks {
-            let said: Vec<Reply> = self.node.replica().read(|state| {
-                let now_ms = now_ms.max(state.now_ms());
-                look.0.into_iter().map(|question| question.answer(state, now_ms)).collect()
-            });
+            let said = self.answer_here(&look.0, now_ms);
             replies.push(&said);
             if replies.len() >= REPLIES_BYTES {
                 break;
@@ -145,7 +141,7 @@ impl Inner {
             // Cut short or not: what was received is told.
             let _ = timeout(RING_WAIT, receiver.recv_many(&mut hints, RING_HINTS_MAX)).await;
         }
-        let mut rung = Rung { begun, led: self.topology.lead().borrow().is_some(), ..Rung::default() };
+        let mut rung = Rung { begun, led: self.node.lead().borrow().is_some(), ..Rung::default() };
         for hint in hints {
             match hint {
                 Hint::Effect(effect) => rung.effects.push(effect),

@@ -172,7 +172,8 @@ impl LeaderLoss {
         let (voters, members) = self.node.members();
         let others = voters.iter().filter(|id| **id != self.node.id());
         let told = others.filter_map(|id| members.get(id).map(|member| (*id, &member.peer)));
-        let word = || message::within(self.node.cell(), message::of(kind::UNHEARD, &leadership));
+        let word =
+            || message::within(self.node.cell().unwrap_or_default(), message::of(kind::UNHEARD, &leadership));
         let calls =
             told.map(|(id, address)| self.links.call(id, address, Lane::Control, word(), CONFIRM_TIMEOUT));
         join_all(calls).await;
@@ -231,7 +232,8 @@ impl LeaderLoss {
     }
 
     async fn ask(&self, id: u64, address: &str, lost: Leadership) -> Option<(Option<LogId>, Reverse<u64>)> {
-        let request = message::within(self.node.cell(), message::of(kind::LEADER_LOST, &lost));
+        let request =
+            message::within(self.node.cell().unwrap_or_default(), message::of(kind::LEADER_LOST, &lost));
         let reply = self.links.call(id, address, Lane::Control, request, CONFIRM_TIMEOUT).await.ok()?;
         if reply.kind != kind::LEADER_LOST {
             return None;

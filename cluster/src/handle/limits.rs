@@ -53,6 +53,8 @@ pub(super) const SPENDS_PER_BATCH_MAX: usize = 256;
 pub(super) const PURSE_WINDOWS_MAX: usize = 65_536;
 /// Leases and gifts that a node awaits; beyond, none is asked for.
 pub(super) const TOKEN_REQUESTS_MAX: usize = 65_536;
+/// For how long a node may take to give another one tokens.
+pub(super) const GIVE_TIMEOUT: Duration = Duration::from_millis(250);
 /// For so long after a client's window ended by a node's clock the node still tries tokens of it: as much as clocks differ.
 pub(super) const TRIED_AFTER_END: Duration = Duration::from_millis(100);
 /// For how long a node says that nobody has a token without asking again.
@@ -91,13 +93,13 @@ pub(super) const UNHEARD_COUNTS: Duration = Duration::from_secs(1);
 /// How long an election is given before the voters of a lost leader are asked again, each time.
 pub(super) const STAND_AGAIN: [Duration; 3] =
     [Duration::from_millis(150), Duration::from_millis(300), Duration::from_millis(600)];
-/// How often a leader tells the fronts that it leads.
+/// How often the leader of a cell tells those outside of it that it leads.
 pub(super) const BEACON_EVERY: Duration = Duration::from_millis(200);
 /// For how long a beacon may be on its way.
 pub(super) const BEACON_TIMEOUT: Duration = Duration::from_millis(500);
-/// A front that has heard of no leader for so long takes the cell for leaderless: no sooner than a member does.
+/// A node that has heard of no leader of another cell for so long takes that for leaderless: no sooner than a member does.
 pub(super) const BEACON_SILENCE_MAX: Duration = Duration::from_millis(800);
-/// Reads of a front that wait for their host; beyond, overloaded.
+/// Reads of another cell that wait for their host; beyond, overloaded.
 pub(super) const ASKS_MAX: usize = 65_536;
 /// Frames of them under way.
 pub(super) const ASK_FRAMES_MAX: usize = 8;
@@ -111,7 +113,7 @@ pub(super) const RING_WAIT: Duration = Duration::from_millis(300);
 pub(super) const RING_TIMEOUT: Duration = Duration::from_millis(800);
 /// Hints in one frame.
 pub(super) const RING_HINTS_MAX: usize = 4096;
-/// A front that has not asked its host for so long is forgotten there.
+/// A node that has not asked its host for so long is forgotten there.
 pub(super) const RING_FORGOTTEN_AFTER: Duration = Duration::from_secs(5);
 /// For how long a command is tried while nobody leads and this node hears no majority of the voters. One that hears a
 /// majority tries it until its deadline.

@@ -1,9 +1,12 @@
 //! Who belongs to the cluster, who leads it, and how that is changed.
 
-use super::status::NodeInfo;
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::status::{CellStatus, NodeInfo};
 use super::{Change, Cluster, Inner, Majority, NodeStatus, STATUS_TIMEOUT, Status, admin};
 use crate::raft::message::{self, kind};
 use crate::raft::{MembershipError, Position, Role};
+use crate::state::slot::CellId;
 use crate::wire::{self, Lane};
 
 impl Cluster {
@@ -11,28 +14,52 @@ impl Cluster {
     /// unreachable.
     pub async fn status(&self) -> Status {
         let inner = &self.inner;
-        let (voters, _) = inner.topology.seats();
+        let seats: BTreeMap<CellId, BTreeSet<u64>> =
+            inner.topology.cells().into_iter().map(|cell| (cell, inner.topology.seats(cell).0)).collect();
         let nodes = inner.topology.everybody();
-        let infos = nodes.into_iter().map(|(id, member)| {
-            let voter = voters.contains(&id);
+        let infos = nodes.into_iter().map(|(id, peer)| {
+            let cell = seats.iter().find(|(_, voters)| voters.contains(&id)).map(|(cell, _)| cell.number());
             async move {
-                match inner.info_of(id, &member.peer).await {
+                let node = match inner.info_of(id, &peer).await {
                     Ok(info) => NodeStatus {
                         fault: inner.links.trouble(id),
-                        ..NodeStatus::heard(id, member.peer, voter, info)
+                        ..NodeStatus::heard(id, peer, cell.is_some(), info)
                     },
-                    Err(error) => NodeStatus::silent(id, member.peer, voter, inner.why_silent(id, error)),
-                }
+                    Err(error) => NodeStatus::silent(id, peer, cell.is_some(), inner.why_silent(id, error)),
+                };
+                NodeStatus { cell, ..node }
             }
         });
         let nodes: Vec<NodeStatus> = futures_util::future::join_all(infos).await;
         let reached = |id| nodes.iter().any(|node| node.id == id && node.is_reachable());
-        let majority = Majority::of(voters.into_iter(), reached);
-        let term = match inner.topology.lead().borrow().as_ref() {
-            Some(lead) => lead.term,
+        let cells: Vec<CellStatus> = seats
+            .into_iter()
+            .map(|(cell, voters)| {
+                let (slots, moving) = inner.topology.held(cell);
+                let lead = inner.topology.lead(cell).borrow().clone();
+                CellStatus {
+                    cell: cell.number(),
+                    leader: lead.as_ref().map(|lead| lead.id),
+                    term: lead.map_or(0, |lead| lead.term),
+                    majority: Majority::of(voters.into_iter(), reached),
+                    slots,
+                    moving,
+                }
+            })
+            .collect();
+        let first = cells.iter().find(|cell| cell.cell == CellId::FIRST.number());
+        let majority = first.map_or(Majority::of([].into_iter(), reached), |first| first.majority);
+        let term = match self.leader() {
+            Some(_) => first.map_or(0, |first| first.term),
             None => inner.node.position().term,
         };
-        Status { majority, leader: self.leader(), term, nodes }
+        Status { majority, leader: self.leader(), term, cells, nodes }
+    }
+
+    /// What the leader of the first cell is about to do by itself, or would be if it could; none if all is as it should be.
+    pub async fn next_step(&self) -> Option<String> {
+        let plan = self.inner.topology.plan();
+        self.inner.next_step(&plan).await.map(|step| step.to_string())
     }
 
     /// Adds a node that was started without first members, as a front; returns when it knows who is where.
@@ -131,6 +158,7 @@ impl Inner {
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             position: self.position(),
+            is_blank: self.node.is_blank(),
         }
     }
 

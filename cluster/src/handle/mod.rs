@@ -5,20 +5,24 @@ mod admin;
 mod beacon;
 mod bootstrap;
 mod clock;
+mod commands;
 mod datagram;
 mod draft;
+mod drain;
 mod founding;
 mod host;
 mod leader_loss;
 mod leader_wait;
 mod limits;
 mod membership;
+mod mover;
 mod newcomer;
 mod options;
+mod paths;
 mod peer_permissions;
 mod pipelining;
+mod plan;
 mod proposer;
-#[cfg_attr(not(test), expect(dead_code, reason = "a cluster of one cell leases nothing"))]
 mod purse;
 mod query;
 mod queue;
@@ -27,19 +31,24 @@ mod read_charges;
 mod read_index;
 mod remote_reads;
 mod request_trace;
+mod routes;
 mod sequencer;
 mod service;
 mod silence;
 mod start;
 mod status;
 mod steward;
+mod tokens;
 mod topology;
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{mpsc, watch};
+use rand::RngExt as _;
+use rand::rngs::SmallRng;
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -48,14 +57,16 @@ pub use clock::{Clock, SystemClock};
 pub use draft::{Draft, Error};
 pub use options::{Options, StartError, World, is_loopback, is_unspecified};
 pub use request_trace::Trace;
-pub use status::{Majority, NodeStatus, Status};
+pub use status::{CellStatus, Majority, NodeStatus, Status};
 
 pub use crate::raft::MembershipError;
 use crate::raft::{Hint, Lead, Node, Role};
 use crate::state::allowance::{Balance, Charge};
+use crate::state::id::Key;
 use crate::state::outcome::Answer;
 #[cfg(doc)]
 use crate::state::query::Query;
+use crate::state::slot::CellId;
 use crate::wire::{Links, PeerHealth};
 use beacon::Beacons;
 use clock::Consensus;
@@ -63,12 +74,12 @@ use datagram::Datagrams;
 use founding::Foundings;
 use host::Listeners;
 use leader_loss::LeaderLoss;
-use proposer::Proposer;
-use quorum::Quorum;
+use paths::Paths;
 use read_charges::ReadCharges;
 use read_index::ReadIndex;
-use remote_reads::RemoteReads;
+use routes::Routes;
 use sequencer::Sequencer;
+use tokens::Tokens;
 use topology::Topology;
 
 /// The interval at which a node proposes due expiries and uncharged reads.
@@ -111,15 +122,20 @@ struct Inner {
     clock: Arc<Consensus>,
     sequencer: Arc<Sequencer>,
     read_charges: Arc<ReadCharges>,
-    proposer: Arc<Proposer>,
+    paths: Paths,
+    routes: Arc<Routes>,
+    tokens: Tokens,
     read_index: Arc<ReadIndex>,
-    remote_reads: Arc<RemoteReads>,
     topology: Topology,
+    /// The cell that this node founds with others, from the moment when it is asked to.
+    founds_cell: OnceLock<CellId>,
+    /// Rings when a slot was handed over, so that everybody hears of it soon.
+    moved: Notify,
+    random: Mutex<SmallRng>,
     beacons: Beacons,
     /// Held while the members are changed.
     changing: tokio::sync::Mutex<()>,
     listeners: Listeners,
-    quorum: Quorum,
     datagrams: Datagrams,
     leader_loss: LeaderLoss,
     strangers: peer_permissions::Strangers,
@@ -150,7 +166,7 @@ impl Cluster {
     /// # Errors
     /// As [`Cluster::propose`].
     pub async fn propose_traced(&self, draft: Draft, trace: Option<Trace>) -> Result<Answer, Error> {
-        self.inner.proposer.propose(draft, trace).await
+        self.inner.propose(draft, trace).await
     }
 
     /// How long a command or a read is retried.
@@ -158,7 +174,7 @@ impl Cluster {
         self.inner.options.deadline
     }
 
-    /// Awaits `future`, but only while there is a leader: a caller that queues before it proposes fails here as early as
+    /// Awaits `future`, but only while there is a leader of the cell that holds a key (without one: of any cell): a caller that queues before it proposes fails here as early as
     /// its command would. `since` is when the caller began to wait.
     ///
     /// # Errors
@@ -169,18 +185,20 @@ impl Cluster {
     /// As cancel safe as `future`.
     pub async fn wait_unless_leaderless<T>(
         &self,
+        key: Option<&Key>,
         since: Instant,
         future: impl Future<Output = T>,
     ) -> Result<T, Error> {
         let inner = &self.inner;
-        let (lead, deadline) = (inner.topology.lead(), self.deadline());
-        leader_wait::wait_unless_leaderless(lead, &inner.quorum, since, deadline, future).await
+        let cell = key.map_or_else(|| inner.topology.led_cell(), |key| inner.routes.cell_of(key));
+        let (lead, path) = (inner.topology.lead(cell), inner.paths.to(cell));
+        leader_wait::wait_unless_leaderless(lead, &path.quorum, since, self.deadline(), future).await
     }
 
     /// Whether a command would be queued now rather than refused as [`Error::Overloaded`]. Ask before reading a large
     /// body, and save the work.
     pub fn has_room(&self) -> bool {
-        self.inner.proposer.has_room()
+        self.inner.paths.to(self.inner.topology.own_cell().unwrap_or_default()).proposer.has_room()
     }
 
     /// Wall-clock time in milliseconds since the Unix epoch; credentials are judged by it. The log's time, by which things
@@ -194,7 +212,14 @@ impl Cluster {
     /// # Errors
     /// The balance, if the client's window is spent.
     pub fn charge_read(&self, charge: Charge) -> Result<Balance, Balance> {
-        self.inner.read_charges.charge(charge)
+        match self.inner.read_charges.charge(charge) {
+            // What this node leased is its own to spend.
+            Err(spent) if charge.count == 1 => match self.inner.take_token(&charge) {
+                Some(token) => Ok(self.inner.spend_token(token, &charge).unwrap_or(spent)),
+                None => Err(spent),
+            },
+            charged => charged,
+        }
     }
 
     /// Whether this node would admit the charge. A flood is refused here, before consensus.
@@ -202,7 +227,13 @@ impl Cluster {
     /// # Errors
     /// The balance, if the client's window is spent.
     pub fn admits(&self, charge: &Charge) -> Result<Balance, Balance> {
-        self.inner.read_charges.admits(charge)
+        match self.inner.read_charges.admits(charge) {
+            Err(spent) => match self.inner.tokens.balance(charge, self.inner.clock.now_ms()) {
+                Some(balance) if balance.remaining >= charge.count => Ok(balance),
+                Some(_) | None => Err(spent),
+            },
+            admitted => admitted,
+        }
     }
 
     /// What changes on this node from now on. The queue is bounded: a reader that lags gets one `WakeAll`.
@@ -214,10 +245,9 @@ impl Cluster {
     /// dropped if it is longer than 80 KiB, if the peer's queue is full, or if the peer can't be reached.
     pub fn send_datagram(&self, nodes: &[u64], datagram: &Bytes) {
         let inner = &self.inner;
-        let members = inner.topology.everybody();
         for node in nodes.iter().filter(|node| **node != inner.options.node_id) {
-            if let Some(member) = members.get(node) {
-                inner.datagrams.send(*node, &member.peer, datagram.clone());
+            if let Some(peer) = inner.topology.address_of(*node) {
+                inner.datagrams.send(*node, &peer, datagram.clone());
             }
         }
     }
@@ -228,9 +258,32 @@ impl Cluster {
         self.inner.datagrams.receive()
     }
 
-    /// The id of the current leader, if there is one.
+    /// The id of the current leader of the first cell, if there is one.
     pub fn leader(&self) -> Option<u64> {
-        self.inner.topology.lead().borrow().as_ref().map(|lead| lead.id)
+        self.leader_of(CellId::FIRST)
+    }
+
+    /// The id of the current leader of a cell, if there is one.
+    pub fn leader_of(&self, cell: CellId) -> Option<u64> {
+        self.inner.topology.lead(cell).borrow().as_ref().map(|lead| lead.id)
+    }
+
+    /// The cells that hold slots, or may come to.
+    pub fn cells(&self) -> BTreeSet<CellId> {
+        self.inner.topology.serving_cells()
+    }
+
+    /// The cell that holds a key, as far as this node knows.
+    pub fn cell_of(&self, key: &Key) -> CellId {
+        self.inner.routes.cell_of(key)
+    }
+
+    /// Has a command about no key carried out by a cell.
+    ///
+    /// # Errors
+    /// As [`Cluster::propose`].
+    pub async fn propose_in(&self, cell: CellId, draft: Draft) -> Result<Answer, Error> {
+        self.inner.propose_in(cell, draft).await
     }
 
     /// Whether this node can serve now. Asks the leader: a node that was away can't know by itself how far behind it is.
@@ -256,9 +309,9 @@ impl Cluster {
         let position = self.inner.node.position();
         let seated = self.is_seated();
         let failing: Vec<_> = [
-            (self.leader().is_none(), "no_leader"),
+            (self.leader_of(self.cell().unwrap_or_default()).is_none(), "no_leader"),
             (seated && position.committed.saturating_sub(position.applied) > limits::LAG_MAX, "applying"),
-            (!seated && !self.inner.remote_reads.is_hosted(), "no_host"),
+            (!seated && !self.inner.paths.to(CellId::FIRST).remote_reads.is_hosted(), "no_host"),
             (position.role == Role::Stopped, "stopped"),
         ]
         .into_iter()
@@ -291,9 +344,10 @@ impl Cluster {
     /// Shuts down: refuses new commands, answers those in flight, hands leadership over, stops.
     pub async fn shutdown(&self) {
         let inner = &self.inner;
-        inner.proposer.close();
+        let paths = inner.paths.all();
+        paths.iter().for_each(|path| path.proposer.close());
         let drained = async {
-            while !inner.proposer.is_idle() {
+            while !paths.iter().all(|path| path.proposer.is_idle()) {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
@@ -329,8 +383,14 @@ impl Inner {
                 _ = tick.tick() => {}
             }
             self.sequencer.tick();
-            self.proposer.nudge();
+            self.tokens.forget_closed_windows(self.clock.now_ms());
+            self.paths.all().iter().for_each(|path| path.proposer.nudge());
         }
+    }
+
+    /// A random number.
+    fn draw(&self) -> u64 {
+        self.random.lock().expect("nothing panics while this is held").random()
     }
 
     fn record_metrics(&self) {

@@ -1,18 +1,19 @@
 //! How a node is added, as a front.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::admin::{ASK_EVERY, LOOK_EVERY, in_time, late};
+use super::topology::Peers;
 use super::{Draft, Inner, is_loopback, is_unspecified};
 use crate::raft::MembershipError;
-use crate::raft::disk_traits::Member;
 use crate::raft::message::{self, kind};
 use crate::state::command::Op;
 use crate::state::limits::FRONTS_MAX;
+use crate::state::outcome::Refusal;
 use crate::state::placement;
+use crate::state::slot::CellId;
 use crate::wire::Lane;
 
 /// A node that is added may just be starting.
@@ -26,14 +27,11 @@ impl Inner {
         let nodes = self.topology.everybody();
         match nodes.get(&id) {
             // One that knows no members, and so cannot say itself that it moved.
-            Some(member) if member.peer != peer && self.topology.fronts().contains_key(&id) => {
+            Some(known) if *known != peer && self.topology.fronts().contains_key(&id) => {
                 self.move_to(id, peer, deadline).await?;
             }
-            Some(member) if member.peer != peer => {
-                let why = format!(
-                    "node {id} is a member at {}; remove it first, or choose a fresh id",
-                    member.peer
-                );
+            Some(known) if *known != peer => {
+                let why = format!("node {id} is a member at {known}; remove it first, or choose a fresh id");
                 return Err(MembershipError::Refused(why));
             }
             Some(_) if id == self.options.node_id => {}
@@ -78,15 +76,18 @@ impl Inner {
         if self.topology.fronts().contains_key(&id) {
             return self.place(placement::Op::Place { node: id, peer }, deadline).await;
         }
-        in_time(deadline, self.node.set_address(id, Member { peer })).await
+        in_time(deadline, self.node.set_address(id, peer)).await
     }
 
     /// Has a change of the fronts written down.
     pub(super) async fn place(&self, op: placement::Op, deadline: Instant) -> Result<(), MembershipError> {
-        let placed = self.proposer.propose(Draft::of(Op::Placement(op)), None);
+        let placed = self.propose_in(CellId::FIRST, Draft::of(Op::Placement(op)));
         let answer = tokio::time::timeout_at(deadline, placed).await.map_err(|_| late())?;
         match answer.map_err(|_| MembershipError::NoLeader)?.outcome {
             Ok(_) => Ok(()),
+            Err(Refusal::Placement(placement::Refusal::Outdated)) => {
+                Err(MembershipError::Refused("the placement was changed meanwhile".to_owned()))
+            }
             Err(_) => Err(MembershipError::Refused(format!("there are {FRONTS_MAX} fronts already"))),
         }
     }
@@ -105,12 +106,7 @@ impl Inner {
     }
 
     /// Whether a node may be added under this id and this address, by what is known without asking it.
-    fn check_newcomer(
-        &self,
-        id: u64,
-        peer: &str,
-        nodes: &BTreeMap<u64, Member>,
-    ) -> Result<(), MembershipError> {
+    fn check_newcomer(&self, id: u64, peer: &str, nodes: &Peers) -> Result<(), MembershipError> {
         if self.topology.disk_of(id).is_some() {
             return Err(MembershipError::Refused(format!(
                 "node {id} was a member before and was removed; an id is not used again, choose a fresh one"
@@ -120,12 +116,7 @@ impl Inner {
     }
 
     /// Whether a node can be at this address beside these.
-    fn check_address(
-        &self,
-        id: u64,
-        peer: &str,
-        nodes: &BTreeMap<u64, Member>,
-    ) -> Result<(), MembershipError> {
+    fn check_address(&self, id: u64, peer: &str, nodes: &Peers) -> Result<(), MembershipError> {
         let refused = |why: String| Err(MembershipError::Refused(why));
         if self.options.loopback_only && !is_loopback(peer) {
             return refused(format!(
@@ -136,20 +127,19 @@ impl Inner {
         if port.and_then(|(_, port)| port.parse::<u16>().ok()).is_none_or(|port| port == 0) {
             return refused(format!("`{peer}` is not the host:port of a peer listener"));
         }
-        if let Some((other, _)) = nodes.iter().find(|(_, member)| member.peer == peer) {
+        if let Some((other, _)) = nodes.iter().find(|(_, known)| **known == peer) {
             return refused(format!("node {other} is the member at {peer}"));
         }
         if is_unspecified(peer) {
             return refused(format!("`{peer}` is where a node listens, and not where others reach it"));
         }
         let hidden = |peer: &str| is_loopback(peer) || is_unspecified(peer);
-        if let Some((other, member)) = nodes.iter().find(|(_, member)| hidden(&member.peer))
+        if let Some((other, known)) = nodes.iter().find(|(_, known)| hidden(known))
             && !is_loopback(peer)
         {
             return refused(format!(
-                "node {other} is known at {}, where other machines cannot reach it; start it again with \
-                 cluster.advertise or cluster.listen (--peer) set to an address that they can reach, then add node {id}",
-                member.peer
+                "node {other} is known at {known}, where other machines cannot reach it; start it again with \
+                 cluster.advertise or cluster.listen (--peer) set to an address that they can reach, then add node {id}"
             ));
         }
         Ok(())

@@ -80,6 +80,15 @@ impl Inner {
         }
     }
 
+    /// Whether a request within a cell is this node's to serve: of its own, or of whichever it is added to first. What it once had
+    /// in another cell must never be mixed with that.
+    pub(super) fn is_of(&self, cell: u16) -> bool {
+        match self.node.cell().or_else(|| self.founds_cell.get().copied()) {
+            Some(own) => own.number() == cell,
+            None => self.node.is_blank(),
+        }
+    }
+
     /// Whether `id` is a node of this cluster.
     pub(super) fn knows(&self, id: u64) -> bool {
         self.topology.knows(id)
@@ -87,7 +96,7 @@ impl Inner {
 
     /// Whether this node waits to be told of the cluster that it was added to.
     pub(super) fn is_joining(&self) -> bool {
-        self.options.members.is_empty() && !self.node.belongs() && self.topology.heard().is_none()
+        self.options.members.is_empty() && !self.node.belongs() && !self.topology.has_heard()
     }
 
     fn is_vouched_for(self: &Arc<Self>, id: u64) -> bool {
@@ -108,7 +117,7 @@ impl Inner {
         let asked = members.into_iter().filter(|(member, _)| ![id, self.options.node_id].contains(member));
         let answers = asked.map(|(member, at)| async move {
             let op = message::of(kind::MEMBER, &id);
-            let reply = self.links.call(member, &at.peer, Lane::Control, op, ASK_TIMEOUT).await;
+            let reply = self.links.call(member, &at, Lane::Control, op, ASK_TIMEOUT).await;
             reply.is_ok_and(|reply| reply.kind == kind::MEMBER && message::decode(&reply.header) == Ok(true))
         });
         join_all(answers).await.contains(&true)

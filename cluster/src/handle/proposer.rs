@@ -9,7 +9,8 @@ use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::queue::{Pending, Queue};
+use super::paths::Common;
+use super::queue::{Pending, Queue, Request};
 use super::quorum::Quorum;
 use super::read_charges::ReadCharges;
 use super::request_trace::{Trace, Traces};
@@ -19,11 +20,14 @@ use crate::raft::message::{self, kind};
 use crate::raft::{Lead, WriteError};
 use crate::state::codec;
 use crate::state::command::{Command, Op, Proposal};
+use crate::state::id::RequestId;
 use crate::state::outcome::Answer;
+use crate::state::slot::CellId;
 use crate::wire::{self, Frame, Lane, Links, Outgoing};
 
 /// Gathers commands, names them, and has them sequenced by whoever leads, as often as it takes.
 pub(super) struct Proposer {
+    cell: CellId,
     origin: u64,
     deadline: Duration,
     links: Links,
@@ -36,28 +40,33 @@ pub(super) struct Proposer {
 }
 
 impl Proposer {
+    /// Of the commands for one cell. `origin` names them; `lead` and `quorum` are that cell's.
     pub(super) fn new(
+        cell: CellId,
         origin: u64,
-        deadline: Duration,
-        links: Links,
         lead: watch::Receiver<Option<Lead>>,
         quorum: Quorum,
-        sequencer: Arc<Sequencer>,
-        read_charges: Arc<ReadCharges>,
+        common: &Common,
     ) -> Self {
-        let deadline = deadline.min(limits::DEADLINE_MAX);
-        let queue = Mutex::default();
-        Self { origin, deadline, links, lead, quorum, sequencer, read_charges, queue, filled: Notify::new() }
+        let Common { links, sequencer, read_charges, backlog, deadline, .. } = common.clone();
+        let queue = Mutex::new(Queue::new(backlog));
+        let filled = Notify::new();
+        Self { cell, origin, deadline, links, lead, quorum, sequencer, read_charges, queue, filled }
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().expect("nothing panics while this is held")
     }
 
-    /// Has a command carried out once.
-    pub(super) async fn propose(&self, draft: Draft, trace: Option<Trace>) -> Result<Answer, Error> {
+    /// Has a command carried out once, for a caller that has waited since then.
+    pub(super) async fn propose(
+        &self,
+        request: Request,
+        since: Instant,
+        trace: Option<Trace>,
+    ) -> Result<Answer, Error> {
         let (reply, answer) = oneshot::channel();
-        self.queue().push(self.origin, draft, trace, Some(reply))?;
+        self.queue().push(self.origin, request, since, trace, Some(reply))?;
         self.filled.notify_one();
         // Dropped in flight: a leader may have it already.
         answer.await.unwrap_or(Err(Error::NoLeader))
@@ -70,16 +79,17 @@ impl Proposer {
 
     /// Sends charges of reads on their way although no command is.
     pub(super) fn nudge(&self) {
-        if self.read_charges.is_urgent() {
+        if self.read_charges.is_urgent(self.cell) {
             self.add_spends();
             self.filled.notify_one();
         }
     }
 
     fn add_spends(&self) {
-        self.read_charges.send(limits::SPENDS_PER_BATCH_MAX, |charge| {
+        self.read_charges.send(self.cell, limits::SPENDS_PER_BATCH_MAX, |charge| {
             let spend = Draft { charge: Some(charge), ..Draft::of(Op::Spend) };
-            self.queue().push(self.origin, spend, None, None).ok()
+            let seq = self.queue().push(self.origin, spend.into(), Instant::now(), None, None).ok()?;
+            Some(RequestId { origin: self.origin, seq })
         });
     }
 
@@ -142,7 +152,7 @@ impl Proposer {
             if let Some(answers) = tried {
                 self.queue().close(&batch);
                 for (pending, answer) in batch.into_iter().zip(answers) {
-                    self.read_charges.answered(&pending.command, &answer);
+                    self.read_charges.answered(self.cell, &pending.command, &answer);
                     if let Some(reply) = pending.reply {
                         // Whoever hung up has no use for the answer.
                         let _ = reply.send(Ok(answer));
@@ -193,7 +203,7 @@ impl Proposer {
             } else {
                 (kind::FORWARD_TRACED, traces.before(&encoded.header))
             };
-            let cell = self.sequencer.cell().number();
+            let cell = self.cell.number();
             let request = Outgoing { kind, cell, header, payload: encoded.bodies };
             let reply = self.links.call(lead.id, &lead.address, Lane::Bulk, request, self.deadline).await;
             answers_of(reply)?

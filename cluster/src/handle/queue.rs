@@ -1,6 +1,8 @@
 //! What waits on this node to be carried out, and how much of it there may be.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -10,14 +12,37 @@ use super::pipelining::InFlight;
 use super::request_trace::Trace;
 use super::{Draft, Error, limits};
 use crate::state::allowance::Payment;
-use crate::state::command::Command;
-#[cfg(doc)]
-use crate::state::command::Op;
+use crate::state::command::{Command, IdempotencyKey, Op};
 use crate::state::id::RequestId;
+use crate::state::leader_rules::Owner;
 use crate::state::outcome::Answer;
 
 /// Where an answer goes. Nobody waits for a bare charge.
 pub(super) type Reply = Option<oneshot::Sender<Result<Answer, Error>>>;
+
+/// A command that has no id yet, and how it is paid for.
+#[derive(Debug, Clone)]
+pub(super) struct Request {
+    payment: Payment,
+    owner: Option<Owner>,
+    idempotency_key: Option<IdempotencyKey>,
+    op: Op,
+}
+
+impl Request {
+    /// One that is paid for otherwise than by a charge where it is carried out.
+    pub(super) fn paid(draft: Draft, payment: Payment) -> Self {
+        Self { payment, ..draft.into() }
+    }
+}
+
+impl From<Draft> for Request {
+    /// It is charged where it is carried out.
+    fn from(draft: Draft) -> Self {
+        let Draft { charge, owner, idempotency_key, op } = draft;
+        Self { payment: charge.into(), owner, idempotency_key, op }
+    }
+}
 
 /// A command and who waits for it.
 pub(super) struct Pending {
@@ -28,13 +53,38 @@ pub(super) struct Pending {
     pub(super) reply: Reply,
 }
 
-/// A node's commands from the moment they are named until they are answered.
+/// What waits in all queues of a node together, to other cells as well.
+#[derive(Debug, Default)]
+pub(super) struct Backlog {
+    commands: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
+impl Backlog {
+    fn has_room(&self, bytes: usize) -> bool {
+        self.commands.load(Ordering::Relaxed) < limits::PENDING_MAX
+            && self.bytes.load(Ordering::Relaxed) + bytes <= limits::PENDING_BYTES_MAX
+    }
+
+    fn add(&self, bytes: usize) {
+        self.commands.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn remove(&self, commands: usize, bytes: usize) {
+        self.commands.fetch_sub(commands, Ordering::Relaxed);
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+/// A node's commands for one cell from the moment they are named until they are answered.
 #[derive(Default)]
 pub(super) struct Queue {
     pending: VecDeque<Pending>,
     /// How many of them may linger, see [`Op::may_linger`].
     lingering: usize,
     bytes: usize,
+    backlog: Arc<Backlog>,
     next_seq: u64,
     /// Sequence numbers given out and not yet answered, or given up, and since when.
     open: BTreeMap<u64, Instant>,
@@ -42,11 +92,17 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    /// Names a command and puts it behind the others; returns its number.
+    /// One of the queues that share a bound.
+    pub(super) fn new(backlog: Arc<Backlog>) -> Self {
+        Self { backlog, ..Self::default() }
+    }
+
+    /// Names a command that its caller asked for at `since`, and puts it behind the others; returns its number.
     pub(super) fn push(
         &mut self,
         origin: u64,
-        draft: Draft,
+        request: Request,
+        since: Instant,
         trace: Option<Trace>,
         reply: Reply,
     ) -> Result<u64, Error> {
@@ -54,8 +110,7 @@ impl Queue {
             return Err(Error::ShuttingDown);
         }
         let (seq, now) = (self.next_seq + 1, Instant::now());
-        let Draft { charge, owner, idempotency_key, op } = draft;
-        let payment = Payment::from(charge);
+        let Request { payment, owner, idempotency_key, op } = request;
         let command = Command { id: RequestId { origin, seq }, payment, owner, idempotency_key, op };
         let bytes = command.size();
         if !self.has_room(bytes, now) {
@@ -64,8 +119,9 @@ impl Queue {
         self.next_seq = seq;
         self.open.insert(seq, now);
         self.bytes += bytes;
+        self.backlog.add(bytes);
         self.lingering += usize::from(command.op.may_linger());
-        self.pending.push_back(Pending { command, trace, bytes, since: now, reply });
+        self.pending.push_back(Pending { command, trace, bytes, since, reply });
         Ok(seq)
     }
 
@@ -74,7 +130,7 @@ impl Queue {
     pub(super) fn has_room(&self, bytes: usize, now: Instant) -> bool {
         let oldest = self.open.values().next().map_or(Duration::ZERO, |since| now - *since);
         let late = self.open.len() >= limits::OPEN_UNCONDITIONAL && oldest > limits::OPEN_AGE_MAX;
-        !late && self.pending.len() < limits::PENDING_MAX && self.bytes + bytes <= limits::PENDING_BYTES_MAX
+        !late && self.backlog.has_room(bytes)
     }
 
     /// When the next batch is due, if it is worth one while so many are in flight: at once, or, where all that wait may
@@ -99,7 +155,9 @@ impl Queue {
             }
             batch.extend(self.pending.pop_front());
         }
-        self.bytes -= batch.iter().map(|pending| pending.bytes).sum::<usize>();
+        let bytes = batch.iter().map(|pending| pending.bytes).sum();
+        self.bytes -= bytes;
+        self.backlog.remove(batch.len(), bytes);
         self.lingering -= batch.iter().filter(|pending| pending.command.op.may_linger()).count();
         batch
     }
@@ -124,6 +182,7 @@ impl Queue {
     /// Refuses what comes from now on, and gives back what waits and was never sent.
     pub(super) fn clear(&mut self) -> VecDeque<Pending> {
         self.shut();
+        self.backlog.remove(self.pending.len(), self.bytes);
         (self.bytes, self.lingering) = (0, 0);
         let waiting = std::mem::take(&mut self.pending);
         for pending in &waiting {
@@ -141,7 +200,6 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::state::command::Op;
     use crate::state::id::{Domain, Key};
     use crate::state::mailbox;
 
@@ -151,7 +209,7 @@ mod tests {
     }
 
     fn push(queue: &mut Queue, op: Op) {
-        queue.push(1, Draft::of(op), None, None).expect("there is room");
+        queue.push(1, Draft::of(op).into(), Instant::now(), None, None).expect("there is room");
     }
 
     fn acknowledgement() -> Op {
@@ -191,9 +249,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_burst_has_room_up_to_the_bounds() {
-        let mut queue = queue(limits::PENDING_MAX, Instant::now());
+        let queue = queue(limits::PENDING_MAX, Instant::now());
         assert!(queue.has_room(limits::PENDING_BYTES_MAX, Instant::now()));
-        queue.bytes = 1;
-        assert!(!queue.has_room(limits::PENDING_BYTES_MAX, Instant::now()));
+        queue.backlog.add(1);
+        assert!(
+            !queue.has_room(limits::PENDING_BYTES_MAX, Instant::now()),
+            "another queue of the node counts, too"
+        );
     }
 }

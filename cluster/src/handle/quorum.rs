@@ -3,15 +3,17 @@
 //! A node that does waits with its clients for the election: it is a matter of a second or two. One that does not is cut
 //! off, nobody knows for how long, and says so soon.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::limits::{PROBE_EVERY, PROBE_TIMEOUT, SILENCE_SUSPECT};
-use super::topology::Topology;
+use super::topology::Peers;
 use crate::raft::message::{self, kind};
 use crate::wire::{Lane, Links};
 
@@ -36,9 +38,17 @@ impl Quorum {
         }
     }
 
-    /// Asks the voters for as long as the leader is silent. It begins before the leader counts as lost, so that by then
-    /// the answer is known. Runs until `stop`.
-    pub(super) async fn run(self, node: u64, topology: Topology, links: Links, stop: CancellationToken) {
+    /// Asks the voters (`seats`: who they are, and everybody's address) for as long as the leader is silent (`is_led`: whether
+    /// it was heard of within a time). It begins before the leader counts as lost, so that by then the answer is known. Runs
+    /// until `stop`.
+    pub(super) async fn run(
+        self,
+        node: u64,
+        links: Links,
+        seats: impl Fn() -> (BTreeSet<u64>, Peers),
+        is_led: impl Fn(Duration) -> bool,
+        stop: CancellationToken,
+    ) {
         let mut ticks = interval(PROBE_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -47,29 +57,28 @@ impl Quorum {
                 () = stop.cancelled() => return,
                 _ = ticks.tick() => {}
             }
-            let heard = topology.is_led_within(SILENCE_SUSPECT) || self.probe(node, &topology, &links).await;
+            let heard = is_led(SILENCE_SUSPECT) || probe(node, seats(), &links).await;
             self.set(heard);
         }
     }
+}
 
-    async fn probe(&self, node: u64, topology: &Topology, links: &Links) -> bool {
-        let (voters, members) = topology.seats();
-        let majority = voters.len() / 2 + 1;
-        let mut heard = usize::from(voters.contains(&node));
-        let mut asked: FuturesUnordered<_> = members
-            .iter()
-            .filter(|(id, _)| **id != node && voters.contains(id))
-            .map(|(id, member)| {
-                let op = message::bare(kind::STATUS);
-                links.call(*id, &member.peer, Lane::Control, op, PROBE_TIMEOUT)
-            })
-            .collect();
-        while heard < majority {
-            match asked.next().await {
-                Some(answer) => heard += usize::from(answer.is_ok()),
-                None => return false,
-            }
+async fn probe(node: u64, (voters, members): (BTreeSet<u64>, Peers), links: &Links) -> bool {
+    let majority = voters.len() / 2 + 1;
+    let mut heard = usize::from(voters.contains(&node));
+    let mut asked: FuturesUnordered<_> = members
+        .iter()
+        .filter(|(id, _)| **id != node && voters.contains(id))
+        .map(|(id, peer)| {
+            let op = message::bare(kind::STATUS);
+            links.call(*id, peer, Lane::Control, op, PROBE_TIMEOUT)
+        })
+        .collect();
+    while heard < majority {
+        match asked.next().await {
+            Some(answer) => heard += usize::from(answer.is_ok()),
+            None => return false,
         }
-        true
     }
+    true
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::clock::Consensus;
 use super::limits;
+use super::routes::Routes;
 use super::topology::Topology;
 use crate::raft::Replica;
 use crate::state::State;
@@ -13,6 +14,7 @@ use crate::state::command::Command;
 use crate::state::id::{Key, RequestId};
 use crate::state::outcome::Answer;
 use crate::state::query::{self, Query as _};
+use crate::state::slot::CellId;
 
 /// Reads that were admitted and not yet charged in the log.
 ///
@@ -21,28 +23,35 @@ use crate::state::query::{self, Query as _};
 /// held to its limit there; one that spreads its reads over n nodes may exceed it by an eighth of the limit on each of
 /// them, and by what the others admit before such a charge is applied there.
 ///
-/// A front goes by the balances in the answers that it gets, in place of a replica's.
+/// Of a client whose window is in another cell, a node goes by the balances in the answers that it gets, in place of a
+/// replica's.
 pub(super) struct ReadCharges {
     replica: Arc<Replica>,
     topology: Topology,
+    routes: Arc<Routes>,
     clock: Arc<Consensus>,
     ledger: Mutex<Ledger>,
 }
 
 impl ReadCharges {
-    pub(super) fn new(origin: u64, replica: Arc<Replica>, topology: Topology, clock: Arc<Consensus>) -> Self {
-        Self { replica, topology, clock, ledger: Mutex::new(Ledger::new(origin)) }
+    pub(super) fn new(
+        replica: Arc<Replica>,
+        topology: Topology,
+        routes: Arc<Routes>,
+        clock: Arc<Consensus>,
+    ) -> Self {
+        Self { replica, topology, routes, clock, ledger: Mutex::new(Ledger::new()) }
     }
 
     /// Whether the charge would be admitted as far as this node knows. Never waits for apply: the log decides
     /// exactly, this only keeps a flood from it.
     pub(super) fn admits(&self, charge: &Charge) -> Result<Balance, Balance> {
         let now_ms = self.clock.now_ms();
-        let known = self
-            .topology
-            .is_seated()
-            .then(|| self.replica.try_read(|state| self.ledger().balance(charge, Some(state), now_ms)));
-        let known = known.flatten();
+        let look = |state: &State| {
+            state.serves(&charge.client).then(|| self.ledger().balance(charge, Some(state), now_ms))
+        };
+        let known = self.topology.is_seated().then(|| self.replica.try_read(look));
+        let known = known.flatten().flatten();
         let balance = known.unwrap_or_else(|| self.ledger().balance(charge, None, now_ms));
         if balance.remaining >= charge.count { Ok(balance) } else { Err(balance) }
     }
@@ -53,30 +62,33 @@ impl ReadCharges {
         if !self.topology.is_seated() {
             return self.ledger().spend(charge, None, now_ms);
         }
-        self.replica.read(|state| self.ledger().spend(charge, Some(state), now_ms))
+        self.replica.read(|state| {
+            let state = Some(state).filter(|state| state.serves(&charge.client));
+            self.ledger().spend(charge, state, now_ms)
+        })
     }
 
-    /// The log's answer to a command with a charge. A node with a replica reads it there.
-    pub(super) fn answered(&self, command: &Command, answer: &Answer) {
+    /// The log's answer to a command with a charge. A node that has the client's window in its replica reads it there.
+    pub(super) fn answered(&self, cell: CellId, command: &Command, answer: &Answer) {
         if let (Payment::Charge(charge), Some(balance)) = (&command.payment, answer.balance)
-            && !self.topology.is_seated()
+            && self.topology.own_cell() != Some(cell)
         {
-            self.ledger().answered(charge, command.id.seq, balance);
+            self.ledger().answered(charge, command.id, balance);
         }
     }
 
-    /// Whether some client's reads should not wait for a batch to ride on.
-    pub(super) fn is_urgent(&self) -> bool {
+    /// Whether some reads of clients whose windows are in this cell should not wait for a batch to ride on.
+    pub(super) fn is_urgent(&self, cell: CellId) -> bool {
         let now_ms = self.clock.now_ms();
         let mut ledger = self.ledger();
         ledger.forget_closed_windows(now_ms);
-        ledger.is_urgent()
+        ledger.is_urgent(|client| self.routes.cell_of(client) == cell)
     }
 
-    /// Sends up to `most` clients' charges on their way. `queue` says under which number a charge goes. One that it has no
-    /// place for is forgiven: the node is overloaded with commands that pay for themselves.
-    pub(super) fn send(&self, most: usize, queue: impl FnMut(Charge) -> Option<u64>) {
-        self.ledger().send(most, queue);
+    /// Sends up to `most` clients' charges on their way, whose windows are in this cell. `queue` says under which id a charge
+    /// goes. One that it has no place for is forgiven: the node is overloaded with commands that pay for themselves.
+    pub(super) fn send(&self, cell: CellId, most: usize, queue: impl FnMut(Charge) -> Option<RequestId>) {
+        self.ledger().send(|client| self.routes.cell_of(client) == cell, most, queue);
     }
 
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
@@ -89,8 +101,6 @@ type At = (Key, Tier);
 
 /// What the log does not know yet, or this node's replica does not.
 struct Ledger {
-    /// Under which the charges are sent.
-    origin: u64,
     unsent: BTreeMap<At, Unsent>,
     sent: BTreeMap<At, Vec<Sent>>,
     /// The windows as the last answers had them, on a node without a replica.
@@ -103,16 +113,16 @@ struct Unsent {
     until_ms: u64,
 }
 
-/// A charge on its way. It counts until the replica has applied the command of this number.
+/// A charge on its way. It counts until the replica has applied the command of this id.
 struct Sent {
-    seq: u64,
+    id: RequestId,
     count: u32,
     until_ms: u64,
 }
 
 impl Ledger {
-    fn new(origin: u64) -> Self {
-        Self { origin, unsent: BTreeMap::new(), sent: BTreeMap::new(), answered: BTreeMap::new() }
+    fn new() -> Self {
+        Self { unsent: BTreeMap::new(), sent: BTreeMap::new(), answered: BTreeMap::new() }
     }
 
     /// A client's window as far as this node knows it. Without a state, it is as the last answer had it, or as if nothing was
@@ -128,7 +138,7 @@ impl Ledger {
             }
         };
         let unsent = self.unsent.get(&at).map(|unsent| (unsent.charge.count, unsent.until_ms));
-        let is_sent = |sent: &&Sent| state.is_none_or(|state| !sent.is_over(self.origin, state));
+        let is_sent = |sent: &&Sent| state.is_none_or(|state| !state.is_over(&sent.id));
         let sent = self.sent.get(&at).into_iter().flatten().filter(is_sent);
         for (count, until_ms) in sent.map(|sent| (sent.count, sent.until_ms)).chain(unsent) {
             if until_ms > now_ms {
@@ -143,7 +153,7 @@ impl Ledger {
     fn spend(&mut self, charge: Charge, state: Option<&State>, now_ms: u64) -> Result<Balance, Balance> {
         let at = (charge.client, charge.tier);
         if let (Some(sent), Some(state)) = (self.sent.get_mut(&at), state) {
-            sent.retain(|sent| !sent.is_over(self.origin, state));
+            sent.retain(|sent| !state.is_over(&sent.id));
         }
         let mut balance = self.balance(&charge, state, now_ms);
         if balance.remaining < charge.count {
@@ -164,11 +174,11 @@ impl Ledger {
         Ok(balance)
     }
 
-    /// What the log says of a window after the command of this number.
-    fn answered(&mut self, charge: &Charge, seq: u64, balance: Balance) {
+    /// What the log says of a window after the command of this id.
+    fn answered(&mut self, charge: &Charge, id: RequestId, balance: Balance) {
         let at = (charge.client, charge.tier);
         if let Some(sent) = self.sent.get_mut(&at) {
-            sent.retain(|sent| sent.seq != seq);
+            sent.retain(|sent| sent.id != id);
         }
         if self.answered.len() < limits::SPENDERS_MAX || self.answered.contains_key(&at) {
             let known = self.answered.entry(at).or_insert(balance);
@@ -188,22 +198,29 @@ impl Ledger {
         });
     }
 
-    fn is_urgent(&self) -> bool {
+    fn is_urgent(&self, is_due: impl Fn(&Key) -> bool) -> bool {
         let is_much = |charge: &Charge| u64::from(charge.count) * 8 >= u64::from(charge.limit);
         self.unsent.len() >= limits::SPENDERS_MAX
-            || self.unsent.values().any(|unsent| is_much(&unsent.charge))
+            || self.unsent.values().any(|unsent| is_much(&unsent.charge) && is_due(&unsent.charge.client))
     }
 
-    fn send(&mut self, most: usize, mut queue: impl FnMut(Charge) -> Option<u64>) {
-        for _ in 0..most {
-            let Some((at, Unsent { charge, until_ms })) = self.unsent.pop_first() else { return };
-            let Some(seq) = queue(charge) else { continue };
+    fn send(
+        &mut self,
+        is_due: impl Fn(&Key) -> bool,
+        most: usize,
+        mut queue: impl FnMut(Charge) -> Option<RequestId>,
+    ) {
+        let due: Vec<At> =
+            self.unsent.keys().filter(|(client, _)| is_due(client)).take(most).copied().collect();
+        for at in due {
+            let Some(Unsent { charge, until_ms }) = self.unsent.remove(&at) else { continue };
+            let Some(id) = queue(charge) else { continue };
             if self.sent.len() >= limits::SPENDERS_MAX && !self.sent.contains_key(&at) {
                 // As if it were applied already.
                 continue;
             }
             let all = self.sent.entry(at).or_default();
-            let mut sent = Sent { seq, count: charge.count, until_ms };
+            let mut sent = Sent { id, count: charge.count, until_ms };
             if all.len() >= limits::SENT_PER_SPENDER_MAX
                 && let Some(last) = all.pop()
             {
@@ -212,12 +229,6 @@ impl Ledger {
             }
             all.push(sent);
         }
-    }
-}
-
-impl Sent {
-    fn is_over(&self, origin: u64, state: &State) -> bool {
-        state.is_over(&RequestId { origin, seq: self.seq })
     }
 }
 
@@ -261,7 +272,7 @@ mod tests {
 
     impl Node {
         fn new() -> Self {
-            let (ledger, state) = (Ledger::new(ORIGIN), State::default());
+            let (ledger, state) = (Ledger::new(), State::default());
             Self { ledger, state, log: VecDeque::new(), now_ms: 1_000_000, seq: 0 }
         }
 
@@ -271,11 +282,15 @@ mod tests {
 
         fn send(&mut self) {
             let Self { ledger, log, seq, .. } = self;
-            ledger.send(usize::MAX, |charge| {
-                *seq += 1;
-                log.push_back(spend(ORIGIN, *seq, charge));
-                Some(*seq)
-            });
+            ledger.send(
+                |_| true,
+                usize::MAX,
+                |charge| {
+                    *seq += 1;
+                    log.push_back(spend(ORIGIN, *seq, charge));
+                    Some(RequestId { origin: ORIGIN, seq: *seq })
+                },
+            );
         }
 
         fn apply(&mut self, commands: impl IntoIterator<Item = Command>, floors: Vec<(u64, u64)>) {
@@ -387,7 +402,7 @@ mod tests {
     fn a_charge_without_a_place_is_forgiven() {
         let mut node = Node::new();
         assert!((0..LIMIT).all(|_| node.read()));
-        node.ledger.send(1, |_| None);
+        node.ledger.send(|_| true, 1, |_| None);
         assert!(node.read());
     }
 }

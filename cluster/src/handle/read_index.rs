@@ -172,7 +172,7 @@ impl ReadIndex {
         if lead.local {
             return serve(&self.node, &self.clock).await;
         }
-        let request = message::within(self.node.cell(), message::bare(kind::READ_INDEX));
+        let request = message::within(self.node.cell().unwrap_or_default(), message::bare(kind::READ_INDEX));
         let reply =
             self.links.call(lead.id, &lead.address, Lane::Control, request, self.deadline).await.ok()?;
         (reply.kind == kind::READ_INDEX).then(|| message::decode(&reply.header).ok()).flatten()

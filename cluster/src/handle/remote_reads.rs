@@ -1,6 +1,6 @@
-//! Reads of a front: one of the cell's members, its host, is asked, and tells what changes.
+//! Reads of a cell that this node is not in: one of the cell's members, its host, is asked, and tells what changes.
 //!
-//! What waits while frames are under way goes with the next one. A front that begins with a host subscribes to its changes,
+//! What waits while frames are under way goes with the next one. A node that begins with a host subscribes to its changes,
 //! then asks it linearizably, then has everybody who waits here look again: so a look is never older than the one before,
 //! and no change after it is missed. A host that fails, or that has lost its leader while this node hears of one, is left for
 //! the next one. What was asked of it is asked again; reads change nothing.
@@ -16,19 +16,21 @@ use std::time::Duration;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::host::{Ring, Rung, Unanswered};
 use super::limits::{ASKS_MAX, RETRY_EVERY, RING_TIMEOUT};
+use super::paths::Common;
 use super::quorum::Quorum;
 use super::topology::Topology;
 use super::{Error, limits};
 use crate::raft::message::{self, kind};
-use crate::raft::{Hint, Node};
+use crate::raft::{Hint, Lead, Node};
 use crate::state::query::codec::{Asked, Look, decode_replies};
-use crate::state::query::{Query, Question, Reply};
+use crate::state::query::{Question, Reply};
+use crate::state::slot::CellId;
 use crate::wire::{self, Lane, Links};
 use queue::{Queue, Waiting};
 
@@ -52,9 +54,11 @@ type Asking = (u64, Result<Result<Vec<Vec<Reply>>, Error>, Left>);
 
 /// The reads of a node that has no replica to read.
 pub(super) struct RemoteReads {
+    cell: CellId,
     node: Node,
     links: Links,
     topology: Topology,
+    lead: watch::Receiver<Option<Lead>>,
     quorum: Quorum,
     deadline: Duration,
     random: Mutex<SmallRng>,
@@ -68,20 +72,18 @@ pub(super) struct RemoteReads {
 }
 
 impl RemoteReads {
-    pub(super) fn new(
-        node: Node,
-        links: Links,
-        topology: Topology,
-        quorum: Quorum,
-        deadline: Duration,
-        seed: u64,
-    ) -> Self {
+    /// Of one cell, whose `quorum` this is.
+    pub(super) fn new(cell: CellId, seed: u64, quorum: Quorum, common: &Common) -> Self {
+        let Common { node, links, topology, deadline, .. } = common.clone();
+        let lead = topology.lead(cell);
         let random = Mutex::new(SmallRng::seed_from_u64(seed));
         let (queue, filled) = (Mutex::new(Some(Queue::default())), Notify::new());
         Self {
+            cell,
             node,
             links,
             topology,
+            lead,
             quorum,
             deadline,
             random,
@@ -92,16 +94,13 @@ impl RemoteReads {
         }
     }
 
-    /// Asks a query.
-    pub(super) async fn read<Q: Query>(&self, query: Q, linearizably: bool) -> Result<Q::Answer, Error> {
-        let mut questions = Vec::new();
-        query.ask(&mut questions);
-        let mut replies = self.ask(questions, linearizably).await?.into_iter();
-        // A host that answers something else than it was asked is none.
-        query.hear(&mut replies).ok_or(Error::NoLeader)
-    }
-
-    async fn ask(&self, questions: Vec<Question>, linearizably: bool) -> Result<Vec<Reply>, Error> {
+    /// Asks questions, all in one look. Whoever asks has waited since then.
+    pub(super) async fn ask(
+        &self,
+        questions: Vec<Question>,
+        linearizably: bool,
+        since: Instant,
+    ) -> Result<Vec<Reply>, Error> {
         let (reply, answer) = oneshot::channel();
         {
             let mut queue = self.queue();
@@ -110,7 +109,7 @@ impl RemoteReads {
                 self.missed.store(true, Ordering::Relaxed);
                 return Err(Error::Overloaded);
             }
-            let waiting = Waiting { since: Instant::now(), look: Look(questions), reply };
+            let waiting = Waiting { since, look: Look(questions), reply };
             queue.of(linearizably).push(waiting);
         }
         self.filled.notify_one();
@@ -126,13 +125,13 @@ impl RemoteReads {
         self.queue.lock().expect("nothing panics while this is held")
     }
 
-    /// Answers reads until this node has a replica of its own, or stops. Whoever waits then, or comes later, is refused.
+    /// Answers reads until this node has a replica of the cell, or stops. Whoever waits then, or comes later, is refused.
     pub(super) async fn run(self: Arc<Self>, stop: CancellationToken) {
         let mut seated = self.topology.seated();
         let serving = async {
             tokio::select! {
                 biased;
-                _ = seated.wait_for(|seated| *seated) => {}
+                _ = seated.wait_for(|seated| *seated && self.topology.own_cell() == Some(self.cell)) => {}
                 () = self.serve() => {}
             }
         };
@@ -142,14 +141,14 @@ impl RemoteReads {
     }
 
     async fn serve(&self) {
-        // Fronts spread over the members by their ids.
+        // Nodes spread over the members by their ids.
         let mut turn = self.node.id() as usize;
         let mut hostless = Instant::now();
         loop {
             if let Some(host) = self.next_host(turn) {
                 turn += 1;
                 if self.listen(&host).await.is_some() {
-                    tracing::info!(host = host.id, "the host of this front's reads is lost");
+                    tracing::info!(cell = %self.cell, host = host.id, "the host of this node's reads is lost");
                     hostless = Instant::now();
                 }
             }
@@ -159,11 +158,11 @@ impl RemoteReads {
     }
 
     fn next_host(&self, turn: usize) -> Option<ReadHost> {
-        let (voters, seats) = self.topology.seats();
+        let (voters, seats) = self.topology.seats(self.cell);
         let hosts: Vec<_> = seats.into_iter().filter(|(id, _)| voters.contains(id)).collect();
-        let (id, member) = hosts.get(turn % hosts.len().max(1))?.clone();
+        let (id, address) = hosts.get(turn % hosts.len().max(1))?.clone();
         let subscription = self.random.lock().expect("nothing panics while this is held").random();
-        Some(ReadHost { id, address: member.peer, subscription })
+        Some(ReadHost { id, address, subscription })
     }
 
     /// Refuses those whose time is over; it is shorter while there is no host.
@@ -195,7 +194,7 @@ impl RemoteReads {
         timeout(RING_TIMEOUT, self.call(host, Vec::new(), true)).await.ok()?.ok()?.ok()?;
         self.node.replica().pass_on(&[Hint::WakeAll]);
         metrics::counter!("conclave_front_hosts_total").increment(1);
-        tracing::info!(host = host.id, "this front reads from that member");
+        tracing::info!(cell = %self.cell, host = host.id, "this node reads from that member of the cell");
         self.hosted.store(true, Ordering::Relaxed);
         let mut under_way = BTreeMap::new();
         let left = self.read_from(host, &mut under_way).await;
@@ -227,7 +226,7 @@ impl RemoteReads {
                 // First: however many frames come, what changed is told. It takes a round trip each time.
                 rung = &mut ringing => match rung {
                     Ok(led) => {
-                        leaderless = if led || self.topology.lead().borrow().is_none() { 0 } else { leaderless + 1 };
+                        leaderless = if led || self.lead.borrow().is_none() { 0 } else { leaderless + 1 };
                         if leaderless > LEADERLESS_MAX {
                             return Left;
                         }
@@ -281,7 +280,7 @@ impl RemoteReads {
         linearizably: bool,
     ) -> Result<Result<Vec<Vec<Reply>>, Error>, Left> {
         let looks_max = looks.len();
-        let asked = message::of(kind::ASK, &Asked { linearizably, looks });
+        let asked = message::within(self.cell, message::of(kind::ASK, &Asked { linearizably, looks }));
         metrics::counter!("conclave_front_asks_total").increment(1);
         let reply = match self.links.call(host.id, &host.address, Lane::Bulk, asked, self.deadline).await {
             Ok(reply) => reply,
@@ -299,7 +298,7 @@ impl RemoteReads {
             }
             _ => match message::decode(&reply.header) {
                 // It is cut off, and this node is not.
-                Ok(Unanswered::NoLeader) if self.topology.lead().borrow().is_some() => Err(Left),
+                Ok(Unanswered::NoLeader) if self.lead.borrow().is_some() => Err(Left),
                 Ok(Unanswered::NoLeader) => Ok(Err(Error::NoLeader)),
                 Ok(Unanswered::Overloaded) => Ok(Err(Error::Overloaded)),
                 Ok(Unanswered::NoHost) | Err(_) => Err(Left),
@@ -310,6 +309,7 @@ impl RemoteReads {
     /// Waits for what changes at the host, and tells it here. Returns whether the host has a leader.
     async fn ring(&self, host: &ReadHost, begins: bool) -> Result<bool, Left> {
         let ring = message::of(kind::RING, &Ring { subscription: host.subscription });
+        let ring = message::within(self.cell, ring);
         let reply = self.links.call(host.id, &host.address, Lane::Control, ring, RING_TIMEOUT).await;
         let reply = reply.map_err(|_| Left)?;
         if reply.kind != kind::RING {

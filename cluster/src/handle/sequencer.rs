@@ -18,11 +18,13 @@ use super::limits;
 use super::pipelining::InFlight;
 use super::request_trace::Traces;
 use crate::raft::{Lead, Node, WriteError};
-use crate::state::codec;
-use crate::state::command::{Command, Proposal};
+use crate::state::allowance::Payment;
+use crate::state::command::{Command, Op, Proposal};
+use crate::state::id::RequestId;
 use crate::state::leader_rules::Rules;
 use crate::state::outcome::Answer;
 use crate::state::slot::CellId;
+use crate::state::{State, codec, handoff};
 use crate::wire::Links;
 
 /// Peers that speak this protocol read the newest version of proposals.
@@ -148,11 +150,6 @@ impl Sequencer {
         protocols.all(|protocol| protocol.is_some_and(|protocol| protocol >= READS_THE_NEWEST))
     }
 
-    /// The cell whose log this node writes to, if it leads.
-    pub(super) fn cell(&self) -> CellId {
-        self.node.cell()
-    }
-
     fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().expect("nothing panics while this is held")
     }
@@ -185,10 +182,8 @@ impl Sequencer {
     pub(super) fn tick(&self) {
         self.version.store(self.version_to_write(), Ordering::Relaxed);
         let due = self.node.replica().read(|state| state.next_expiry_ms());
-        if self.leads_in().is_some()
-            && due.is_some_and(|due| due <= self.clock.now_ms())
-            && self.queue().batches.is_empty()
-        {
+        let is_due = due.is_some_and(|due| due <= self.clock.now_ms()) || self.begins().is_some();
+        if self.leads_in().is_some() && is_due && self.queue().batches.is_empty() {
             let (reply, _) = oneshot::channel();
             // A full queue brings time along by itself.
             let _ = self.enqueue(QueuedBatch {
@@ -224,6 +219,22 @@ impl Sequencer {
         }
     }
 
+    /// What the log of a cell but the first begins with: it holds no slots. Until that is applied here, every proposal begins so;
+    /// the first of them counts.
+    fn begins(&self) -> Option<Command> {
+        let is_new = self.node.cell().is_some_and(|cell| cell != CellId::FIRST)
+            && !self.node.replica().read(State::has_moved_slots);
+        let command = |term| Command {
+            // A term has one leader, and no node's run is named so.
+            id: RequestId { origin: 0, seq: term },
+            payment: Payment::Free,
+            owner: None,
+            idempotency_key: None,
+            op: Op::Handoff(handoff::Op::Begin),
+        };
+        is_new.then(|| self.leads_in().map(command)).flatten()
+    }
+
     /// The batches of the next proposal and their term, if it is time for one.
     fn next(&self, in_flight: InFlight) -> Option<(u64, Vec<QueuedBatch>)> {
         let mut queue = self.queue();
@@ -241,6 +252,9 @@ impl Sequencer {
             commands: Vec::with_capacity(batches.iter().map(|batch| batch.commands.len()).sum()),
         };
         let mut replies = Vec::with_capacity(batches.len());
+        let begins = self.begins();
+        let begun = usize::from(begins.is_some());
+        proposal.commands.extend(begins);
         for batch in batches {
             batch.traces.tell(&batch.commands);
             replies.push((batch.commands.len(), batch.reply));
@@ -248,7 +262,7 @@ impl Sequencer {
         }
         metrics::histogram!("conclave_proposal_commands").record(proposal.commands.len() as f64);
         let written = self.write_while_leading(term, proposal).await;
-        let mut answers = written.map(Vec::into_iter);
+        let mut answers = written.map(|answers| answers.into_iter().skip(begun));
         for (count, reply) in replies {
             // A caller that gave up does not mind.
             let _ = reply.send(match &mut answers {
@@ -276,10 +290,6 @@ impl Sequencer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::state::allowance::Payment;
-    use crate::state::command::Op;
-    use crate::state::id::RequestId;
-
     fn batch(origin: u64, floor: u64, seqs: std::ops::RangeInclusive<u64>) -> QueuedBatch {
         let command = |seq| {
             let id = RequestId { origin, seq };

@@ -56,7 +56,7 @@ impl wire::Service for Service {
             );
             return ready(message::bare(kind::FAILED));
         }
-        if kind::is_within_a_cell(request.kind) && request.cell != inner.node.cell().number() {
+        if kind::is_within_a_cell(request.kind) && !inner.is_of(request.cell) {
             let why = "a request within another cell";
             inner.node.refusals().note(from, request.kind, Refusal::Cell, &why);
             return ready(message::bare(kind::FAILED));
@@ -73,6 +73,8 @@ impl wire::Service for Service {
             kind::CAST => ready(inner.datagrams.deliver(from, request)),
             kind::ADMIN => Box::pin(async move { admin::serve(inner, &request.header).await }),
             kind::BEACON => ready(inner.serve_beacon(from, &request)),
+            kind::GIVE => ready(inner.serve_give(&request)),
+            kind::FOUND => Box::pin(inner.serve_found(request)),
             kind::ASK => Box::pin(inner.serve_ask(request)),
             kind::RING => Box::pin(inner.serve_ring(from, request)),
             kind => inner.node.serve(from, request).unwrap_or_else(|| {

@@ -1,8 +1,11 @@
 //! How a node starts: it listens for peers, opens its log, and finds or founds its cluster.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock};
 
 use futures_util::future::BoxFuture;
+use rand::SeedableRng as _;
+use rand::rngs::SmallRng;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::beacon::Beacons;
@@ -11,15 +14,18 @@ use super::datagram::Datagrams;
 use super::founding::{BeforeRaft, Foundings};
 use super::host::Listeners;
 use super::leader_loss::LeaderLoss;
-use super::proposer::Proposer;
+use super::paths::{Common, Paths};
 use super::quorum::Quorum;
 use super::read_charges::ReadCharges;
 use super::read_index::ReadIndex;
-use super::remote_reads::RemoteReads;
+use super::routes::Routes;
 use super::sequencer::Sequencer;
-use super::topology::Topology;
+use super::tokens::Tokens;
+use super::topology::{Topology, seats_of};
 use super::{Cluster, Inner, Options, StartError, World, bootstrap, limits, peer_permissions, service};
 use crate::raft::Node;
+use crate::raft::disk_traits::Member;
+use crate::state::slot::CellId;
 use crate::wire::{self, Links};
 
 impl Cluster {
@@ -69,36 +75,36 @@ impl Cluster {
         let node = node?;
         let stop = CancellationToken::new();
         let sequencer = Arc::new(Sequencer::new(node.clone(), links.clone(), clock.clone(), options.rules));
+        // Of this node's own cell, whichever that will be.
         let quorum = Quorum::new();
         let seated = node.belongs() || seats.contains_key(&options.node_id);
         let configured = seats.iter().chain(&fronts).map(|(id, at)| (*id, at.clone())).collect();
         let topology = Topology::new(node.clone(), configured, seated);
-        let read_charges =
-            Arc::new(ReadCharges::new(seed, node.replica().clone(), topology.clone(), clock.clone()));
-        let proposer = Arc::new(Proposer::new(
-            seed,
-            options.deadline,
-            links.clone(),
-            topology.lead(),
-            quorum.clone(),
-            sequencer.clone(),
-            read_charges.clone(),
+        let routes = Arc::new(Routes::new());
+        let read_charges = Arc::new(ReadCharges::new(
+            node.replica().clone(),
+            topology.clone(),
+            routes.clone(),
+            clock.clone(),
         ));
+        let paths = Paths::new(Common {
+            node: node.clone(),
+            links: links.clone(),
+            topology: topology.clone(),
+            sequencer: sequencer.clone(),
+            read_charges: read_charges.clone(),
+            backlog: Arc::default(),
+            deadline: options.deadline,
+            seed,
+            stop: stop.clone(),
+        });
         let read_index = Arc::new(ReadIndex::new(
             node.clone(),
-            topology.lead(),
+            node.lead(),
             links.clone(),
             clock.clone(),
             quorum.clone(),
             options.deadline,
-        ));
-        let remote_reads = Arc::new(RemoteReads::new(
-            node.clone(),
-            links.clone(),
-            topology.clone(),
-            quorum.clone(),
-            options.deadline,
-            seed,
         ));
         let datagrams = Datagrams::new(links.clone(), stop.clone());
         let leader_loss = LeaderLoss::new(node.clone(), links.clone(), options.timing.election_max);
@@ -110,14 +116,17 @@ impl Cluster {
             clock,
             sequencer,
             read_charges,
-            proposer,
+            paths,
+            routes,
+            tokens: Tokens::new(seed),
             read_index,
-            remote_reads,
             topology,
+            founds_cell: OnceLock::new(),
+            moved: Notify::new(),
+            random: Mutex::new(SmallRng::seed_from_u64(seed)),
             beacons: Beacons::default(),
             changing: tokio::sync::Mutex::default(),
             listeners: Listeners::default(),
-            quorum,
             datagrams,
             leader_loss,
             strangers,
@@ -128,16 +137,19 @@ impl Cluster {
         inner.clock.open(&inner);
         service.open(&inner);
         tokio::spawn(inner.sequencer.clone().run(inner.stop.clone()));
-        tokio::spawn(inner.proposer.clone().run(inner.stop.clone()));
         tokio::spawn(inner.read_index.clone().run(inner.stop.clone()));
         tokio::spawn(inner.topology.clone().run(inner.read_index.clone(), inner.stop.clone()));
-        tokio::spawn(inner.remote_reads.clone().run(inner.stop.clone()));
+        // Everybody has something to say to the first cell.
+        inner.paths.to(CellId::FIRST);
         tokio::spawn(inner.clone().send_beacons());
-        tokio::spawn(inner.clone().fill_seats());
-        tokio::spawn(inner.quorum.clone().run(
+        tokio::spawn(inner.clone().follow_plan());
+        tokio::spawn(inner.clone().move_slots());
+        let (members, leads) = (inner.node.clone(), inner.node.clone());
+        tokio::spawn(quorum.run(
             inner.options.node_id,
-            inner.topology.clone(),
             inner.links.clone(),
+            move || seats_of(&members),
+            move |silence_max| leads.is_led_within(silence_max),
             inner.stop.clone(),
         ));
         tokio::spawn(inner.leader_loss.clone().run(inner.stop.clone()));
@@ -147,7 +159,8 @@ impl Cluster {
         let this = Self { inner };
         let inner = &this.inner;
         if seats.contains_key(&inner.options.node_id) && !inner.node.is_initialized().await {
-            inner.node.initialize(seats).await?;
+            let members = seats.into_iter().map(|(id, peer)| (id, Member::new(peer, CellId::FIRST)));
+            inner.node.initialize(members.collect()).await?;
         }
         let known = !inner.node.members().1.is_empty();
         inner.compare_addresses();

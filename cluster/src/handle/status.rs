@@ -7,14 +7,34 @@ use crate::raft::{Position, Role};
 /// The cluster, as one node sees it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Status {
-    /// The leader, if one is known that can be relied on.
+    /// The leader of the first cell, if one is known that can be relied on.
     pub leader: Option<u64>,
     /// The term this node is in.
     pub term: u64,
-    /// Whether enough of the voters are there.
+    /// Whether enough of the voters of the first cell are there.
     pub majority: Majority,
-    /// All members, by id.
+    /// The cells, by number.
+    #[serde(default)]
+    pub cells: Vec<CellStatus>,
+    /// All nodes, by id.
     pub nodes: Vec<NodeStatus>,
+}
+
+/// A cell: a Raft group that holds a part of the slots.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CellStatus {
+    /// Its number, from 1.
+    pub cell: u16,
+    /// Its leader, if one is known that can be relied on.
+    pub leader: Option<u64>,
+    /// The leader's term.
+    pub term: u64,
+    /// Whether enough of its voters are there.
+    pub majority: Majority,
+    /// How many of the 1,024 slots it serves.
+    pub slots: usize,
+    /// How many are on their way from it to other cells.
+    pub moving: usize,
 }
 
 /// How many voters there are, and how many of them are needed for anything to be written.
@@ -60,6 +80,9 @@ pub struct NodeStatus {
     pub pid: u32,
     /// Its part in the cluster.
     pub role: Role,
+    /// The cell that it has a seat in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cell: Option<u16>,
     /// Whether it votes.
     pub voter: bool,
     /// The index of the last entry it applied.
@@ -87,6 +110,8 @@ pub(super) struct NodeInfo {
     pub(super) pid: u32,
     pub(super) version: String,
     pub(super) position: Position,
+    /// Whether it never had a seat.
+    pub(super) is_blank: bool,
 }
 
 impl NodeStatus {
@@ -96,7 +121,7 @@ impl NodeStatus {
     }
 
     pub(super) fn heard(id: u64, peer: String, voter: bool, word: NodeInfo) -> Self {
-        let NodeInfo { http, admin, pid, version, position } = word;
+        let NodeInfo { http, admin, pid, version, position, is_blank: _ } = word;
         Self {
             id,
             http,
@@ -104,6 +129,7 @@ impl NodeStatus {
             peer,
             pid,
             role: position.role,
+            cell: None,
             voter,
             applied: position.applied,
             committed: position.committed,

@@ -1,28 +1,39 @@
-//! The leader as a steward: seats that fell vacant are filled with fronts, and a member that is to go is replaced first.
+//! The leader of the first cell as a steward: it has the next step of the [`plan`](super::plan) taken, one at a time.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
+use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::Inner;
-use super::admin::CHANGE_TIMEOUT_MAX;
+use super::admin::{CHANGE_TIMEOUT_MAX, Request};
+use super::plan::{Seen, Step, next_step};
+use super::topology::Peers;
+use super::{Change, Inner};
 use crate::raft::MembershipError;
+use crate::raft::disk_traits::Member;
+use crate::raft::message::{self, kind};
+use crate::state::placement::{self, Plan, Stage};
+use crate::state::slot::CellId;
+use crate::wire::{Frame, Lane, Outgoing};
 
-/// How often it is looked whether a seat is vacant.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often it is looked what is to be done.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// For how long a node may take to found a cell.
+const FOUND_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How many voters there should be, of so many that are there and so many fronts that could join them: an odd number, since
-/// one voter more than that is one more that may fail, and no more losses that are survived.
-fn wanted(voters: usize, fronts: usize, replicas: usize) -> usize {
-    let most = replicas.min(voters + fronts);
-    let odd = if most.is_multiple_of(2) { most.saturating_sub(1) } else { most };
-    odd.max(voters)
+/// Has a front found a cell with others.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Founding {
+    cell: CellId,
+    members: Peers,
 }
 
 impl Inner {
-    /// Fills vacant seats for as long as this node leads.
-    pub(super) async fn fill_seats(self: Arc<Self>) {
+    /// Takes one step after the other for as long as this node leads the first cell.
+    pub(super) async fn follow_plan(self: Arc<Self>) {
         let mut tick = interval(LOOK_EVERY);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut told = None;
@@ -32,73 +43,176 @@ impl Inner {
                 () = self.stop.cancelled() => return,
                 _ = tick.tick() => {}
             }
-            if !self.node.lead().borrow().as_ref().is_some_and(|lead| lead.local) {
+            if !self.leads_first_cell() {
                 continue;
             }
-            match self.fill_a_seat().await {
-                Ok(Some(front)) => {
-                    told = None;
-                    tracing::info!(node = front, "a front took a vacant seat in the cell");
-                }
-                Ok(None) => told = None,
+            // An operator's change goes first.
+            let Ok(_turn) = self.changing.try_lock() else { continue };
+            match self.take_next_step().await {
                 // Whatever passes is not worth a line; the same is not said twice.
-                Err(MembershipError::NoLeader | MembershipError::Busy) => {}
+                Ok(()) | Err(MembershipError::NoLeader | MembershipError::Busy) => {}
                 Err(error) => {
                     if told.as_ref() != Some(&error) {
-                        tracing::warn!(%error, "a seat in the cell is vacant, and a front could not take it");
+                        tracing::warn!(%error, "the next step of the plan could not be taken");
                     }
                     told = Some(error);
+                    continue;
+                }
+            }
+            told = None;
+        }
+    }
+
+    fn leads_first_cell(&self) -> bool {
+        self.node.cell() == Some(CellId::FIRST)
+            && self.node.lead().borrow().as_ref().is_some_and(|lead| lead.local)
+    }
+
+    async fn take_next_step(&self) -> Result<(), MembershipError> {
+        let plan = self.node.replica().read(|state| state.placement());
+        match self.next_step(&plan).await {
+            Some(step) => self.take(step, &plan).await,
+            None => Ok(()),
+        }
+    }
+
+    /// What is to be done next. The fronts are asked only where one is needed.
+    pub(super) async fn next_step(&self, plan: &Plan) -> Option<Step> {
+        let voters = self.seen_voters(plan);
+        let of = |spares: &BTreeSet<u64>| {
+            next_step(&Seen { plan, replicas: self.options.replicas, voters: &voters, spares })
+        };
+        let step = of(&plan.fronts.keys().copied().collect())?;
+        if matches!(step, Step::Seat(..) | Step::Change(placement::Change::Open { .. })) {
+            return of(&self.spares(&plan.fronts).await);
+        }
+        Some(step)
+    }
+
+    /// The voters of the cells that have a leader.
+    fn seen_voters(&self, plan: &Plan) -> BTreeMap<CellId, Peers> {
+        let cells = plan.cells.keys().copied().chain([CellId::FIRST]);
+        let led = cells.filter(|cell| self.topology.lead(*cell).borrow().is_some());
+        led.map(|cell| {
+            let (voters, mut seats) = self.topology.seats(cell);
+            seats.retain(|id, _| voters.contains(id));
+            (cell, seats)
+        })
+        .collect()
+    }
+
+    /// The fronts that can take a seat: they answer, and never sat anywhere.
+    pub(super) async fn spares(&self, fronts: &Peers) -> BTreeSet<u64> {
+        let asked = fronts.iter().map(|(id, peer)| async move {
+            let info = self.info_of(*id, peer).await.ok()?;
+            info.is_blank.then_some(*id)
+        });
+        join_all(asked).await.into_iter().flatten().collect()
+    }
+
+    async fn take(&self, step: Step, plan: &Plan) -> Result<(), MembershipError> {
+        let deadline = Instant::now() + CHANGE_TIMEOUT_MAX;
+        match step {
+            Step::Change(change) => {
+                let step = Step::Change(change.clone());
+                tracing::info!(epoch = plan.epoch, %step, "the placement changes");
+                let op = placement::Op::Change { epoch: plan.epoch, change };
+                match self.place(op, deadline).await {
+                    // Something else came first; it is looked at again.
+                    Err(MembershipError::Refused(_)) => Ok(()),
+                    placed => placed,
+                }
+            }
+            Step::Found(cell) => {
+                self.have_founded(cell, &plan.cells[&cell].seats).await;
+                Ok(())
+            }
+            Step::Seat(cell, front) => {
+                self.have_seated(cell, front, false, deadline).await?;
+                tracing::info!(node = front, %cell, "a front took a vacant seat in a cell");
+                match plan.cells.get(&cell).map(|cell| cell.stage) {
+                    // It is as many as a cell should have again.
+                    Some(Stage::Retiring) => self.enlist(cell, Stage::Active, deadline).await,
+                    Some(Stage::New | Stage::Active) | None => Ok(()),
                 }
             }
         }
     }
 
-    async fn fill_a_seat(&self) -> Result<Option<u64>, MembershipError> {
-        let (voters, _) = self.node.members();
-        let fronts = self.topology.fronts();
-        if wanted(voters.len(), fronts.len(), self.options.replicas) <= voters.len() {
-            return Ok(None);
+    /// Has a front take a seat in a cell.
+    pub(super) async fn have_seated(
+        &self,
+        cell: CellId,
+        front: u64,
+        force: bool,
+        deadline: Instant,
+    ) -> Result<(), MembershipError> {
+        if cell == CellId::FIRST {
+            return self.promote(front, force, deadline).await;
         }
-        // An operator's change goes first.
-        let Ok(_turn) = self.changing.try_lock() else { return Ok(None) };
-        let reached = self.reached(&fronts).await;
-        if wanted(voters.len(), reached.len(), self.options.replicas) <= voters.len() {
-            return Ok(None);
-        }
-        let Some(front) = reached.first().copied() else { return Ok(None) };
-        self.promote(front, false, Instant::now() + CHANGE_TIMEOUT_MAX).await?;
-        Ok(Some(front))
+        let within = deadline.saturating_duration_since(Instant::now());
+        let change = Change { force, within };
+        self.administer_in(cell, Request::Promote { id: front, change }).await
     }
 
-    /// Gives the seat of a member to the front with the lowest id that answers, and removes the member.
-    pub(super) async fn drain(&self, id: u64, force: bool, deadline: Instant) -> Result<(), MembershipError> {
-        let (voters, _) = self.node.members();
-        if voters.contains(&id) {
-            let Some(heir) = self.reached(&self.topology.fronts()).await.first().copied() else {
-                return Err(MembershipError::Refused(format!(
-                    "there is no front that answers and could take the seat of node {id}: add one, or remove node {id}"
-                )));
-            };
-            self.promote(heir, force, deadline).await?;
-        }
-        self.remove(id, force, deadline).await
+    pub(super) async fn enlist(
+        &self,
+        cell: CellId,
+        stage: Stage,
+        deadline: Instant,
+    ) -> Result<(), MembershipError> {
+        self.change_placement(placement::Change::Enlist { cell, stage }, deadline).await
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+    /// Has a change written down, whatever is written meanwhile.
+    pub(super) async fn change_placement(
+        &self,
+        change: placement::Change,
+        deadline: Instant,
+    ) -> Result<(), MembershipError> {
+        loop {
+            let epoch = self.node.replica().read(|state| state.placement_epoch());
+            match self.place(placement::Op::Change { epoch, change: change.clone() }, deadline).await {
+                Err(MembershipError::Refused(_))
+                    if self.node.replica().read(|state| state.placement_epoch()) != epoch => {}
+                placed => return placed,
+            }
+        }
+    }
 
-    #[test]
-    fn a_cell_has_an_odd_number_of_voters_where_it_can() {
-        assert_eq!(wanted(3, 5, 3), 3, "no seat is vacant");
-        assert_eq!(wanted(2, 1, 3), 3, "one was lost");
-        assert_eq!(wanted(2, 0, 3), 2);
-        assert_eq!(wanted(1, 1, 3), 1, "two survive no loss, and stop when either is lost");
-        assert_eq!(wanted(1, 2, 3), 3);
-        assert_eq!(wanted(3, 1, 5), 3);
-        assert_eq!(wanted(4, 1, 5), 5);
-        assert_eq!(wanted(5, 2, 3), 5, "what an operator seated stays");
-        assert_eq!(wanted(1, 4, 1), 1);
+    async fn have_founded(&self, cell: CellId, seats: &Peers) {
+        let founding = Founding { cell, members: seats.clone() };
+        let asked = seats.iter().map(|(id, peer)| {
+            let frame = message::of(kind::FOUND, &founding);
+            self.links.call(*id, peer, Lane::Control, frame, FOUND_TIMEOUT)
+        });
+        // Whoever did not answer is asked again.
+        join_all(asked).await;
+    }
+
+    /// Founds a cell with others, if this node sits in none and never did.
+    pub(super) async fn serve_found(self: Arc<Self>, request: Frame) -> Outgoing {
+        let Ok(Founding { cell, members }) = message::decode(&request.header) else {
+            return message::bare(kind::FAILED);
+        };
+        let is_mine = members.contains_key(&self.options.node_id) && cell != CellId::FIRST;
+        if self.node.cell() == Some(cell) {
+            return message::bare(kind::FOUND);
+        }
+        // Whatever it is asked to found later: it is not to vote in two cells.
+        if !is_mine || !self.node.is_blank() || *self.founds_cell.get_or_init(|| cell) != cell {
+            return message::bare(kind::FAILED);
+        }
+        let members = members.into_iter().map(|(id, peer)| (id, Member::new(peer, cell))).collect();
+        match self.node.initialize(members).await {
+            Ok(()) => {
+                tracing::info!(%cell, "this node founds a cell with others");
+                message::bare(kind::FOUND)
+            }
+            Err(error) => {
+                tracing::warn!(%cell, %error, "a cell was not founded");
+                message::bare(kind::FAILED)
+            }
+        }
     }
 }

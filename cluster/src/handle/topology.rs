@@ -1,11 +1,11 @@
-//! Who sits in the cell, who is a front, and who leads, as far as this node knows.
+//! Who sits in which cell, who is a front, and who leads, as far as this node knows.
 //!
-//! A node that has a seat knows it from the log. A front has no log; it goes by what the leader tells it
-//! ([`beacon`](super::beacon)). A front that takes a seat goes on as a front until its replica is no older than what it
-//! read elsewhere.
+//! A node that has a seat knows its own cell from the log. Of the other cells it goes by what their leaders tell
+//! ([`beacon`](super::beacon)), as a front does of all. A front that takes a seat goes on as a front until its replica is no
+//! older than what it read elsewhere.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -16,46 +16,88 @@ use tokio_util::sync::CancellationToken;
 use super::changed;
 use super::limits::BEACON_SILENCE_MAX;
 use super::read_index::ReadIndex;
-use crate::raft::disk_traits::Member;
 use crate::raft::{Hint, Lead, Node};
 use crate::state::State;
+use crate::state::placement::{Plan, Stage};
+use crate::state::slot::{CellId, Slot};
 
 /// How often it is looked whether this node has a seat.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// Who is where, as the leader knows it.
+/// Nodes, and the addresses that their peers use.
+pub(super) type Peers = BTreeMap<u64, String>;
+
+/// A cell, as its leader knows it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Table {
     /// Those of the members who vote.
     pub(super) voters: BTreeSet<u64>,
     /// The members of the cell.
-    pub(super) seats: BTreeMap<u64, Member>,
-    /// The nodes that sit in no cell.
-    pub(super) fronts: BTreeMap<u64, Member>,
-    /// The disks that node ids are bound to.
-    pub(super) disks: BTreeMap<u64, u128>,
+    pub(super) seats: Peers,
+    /// The slots that it serves.
+    pub(super) slots: Vec<SlotRun>,
+    /// How many slots are on their way to other cells.
+    pub(super) moving: usize,
+    /// Where everybody is, as this cell knows it.
+    pub(super) plan: Plan,
+}
+
+/// Slots that follow each other, of one epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct SlotRun {
+    first: Slot,
+    count: u16,
+    epoch: u64,
 }
 
 impl Table {
     /// As this member of the cell knows it.
     pub(super) fn of(node: &Node) -> Self {
-        let (voters, seats) = node.members();
-        let (fronts, disks) = node.replica().read(|state| (fronts(state), state.disks()));
-        Self { voters, seats, fronts, disks }
+        let (voters, seats) = seats_of(node);
+        let (slots, moving, plan) = node.replica().read(|state| {
+            // A new cell serves nothing before its log says so.
+            let begun = node.cell() == Some(CellId::FIRST) || state.has_moved_slots();
+            let slots = if begun { runs(state.open_slots()) } else { Vec::new() };
+            (slots, state.sealed_slots().len(), state.placement())
+        });
+        Self { voters, seats, slots, moving, plan }
+    }
+
+    /// The slots that the cell serves, and their epochs.
+    pub(super) fn open_slots(&self) -> impl Iterator<Item = (Slot, u64)> {
+        self.slots.iter().flat_map(|run| {
+            let first = run.first.number();
+            let numbers = first..first.saturating_add(run.count);
+            numbers.filter_map(|number| Some((Slot::try_from(number).ok()?, run.epoch)))
+        })
     }
 }
 
-/// The fronts, as the state has them.
-fn fronts(state: &State) -> BTreeMap<u64, Member> {
-    state.fronts().into_iter().map(|(id, peer)| (id, Member { peer })).collect()
+fn runs(slots: impl Iterator<Item = (Slot, u64)>) -> Vec<SlotRun> {
+    let mut runs: Vec<SlotRun> = Vec::new();
+    for (slot, epoch) in slots {
+        match runs.last_mut() {
+            Some(run) if run.epoch == epoch && run.first.number() + run.count == slot.number() => {
+                run.count += 1
+            }
+            Some(_) | None => runs.push(SlotRun { first: slot, count: 1, epoch }),
+        }
+    }
+    runs
 }
 
-/// What the leader said last, and when.
+/// Who votes in this node's cell, and who is a member of it.
+pub(super) fn seats_of(node: &Node) -> (BTreeSet<u64>, Peers) {
+    let (voters, seats) = node.members();
+    (voters, seats.into_iter().map(|(id, member)| (id, member.peer)).collect())
+}
+
+/// What the leader of a cell said last, and when.
 #[derive(Debug, Clone)]
 pub(super) struct Heard {
     pub(super) lead: Lead,
     pub(super) at: Instant,
-    /// The clock of the log.
+    /// The clock of the cell's log.
     pub(super) log_ms: u64,
     pub(super) table: Arc<Table>,
 }
@@ -67,27 +109,38 @@ pub(super) struct Topology(Arc<Shared>);
 struct Shared {
     node: Node,
     /// The first members, as configured; what a front knows before it hears of anybody.
-    configured: BTreeMap<u64, Member>,
-    heard: watch::Sender<Option<Heard>>,
+    configured: Peers,
+    heard: watch::Sender<BTreeMap<CellId, Heard>>,
     seated: watch::Sender<bool>,
-    lead: watch::Sender<Option<Lead>>,
+    /// The cell that this node answers for, once it is seated.
+    own_cell: OnceLock<CellId>,
+    /// Who leads each cell. A std mutex: nothing awaits while it is held.
+    leads: Mutex<BTreeMap<CellId, watch::Sender<Option<Lead>>>>,
 }
 
 impl Topology {
     /// `seated`: this node has a seat already, or is about to found a cell.
-    pub(super) fn new(node: Node, configured: BTreeMap<u64, Member>, seated: bool) -> Self {
+    pub(super) fn new(node: Node, configured: Peers, seated: bool) -> Self {
+        // One that is about to found a cluster founds the first cell.
+        let own_cell = if seated { OnceLock::from(node.cell().unwrap_or_default()) } else { OnceLock::new() };
         Self(Arc::new(Shared {
             node,
+            own_cell,
             configured,
-            heard: watch::Sender::new(None),
+            heard: watch::Sender::new(BTreeMap::new()),
             seated: watch::Sender::new(seated),
-            lead: watch::Sender::new(None),
+            leads: Mutex::default(),
         }))
     }
 
     /// Whether this node answers from its own replica.
     pub(super) fn is_seated(&self) -> bool {
-        *self.0.seated.borrow()
+        self.0.own_cell.get().is_some()
+    }
+
+    /// The cell that this node answers for from its own replica.
+    pub(super) fn own_cell(&self) -> Option<CellId> {
+        self.0.own_cell.get().copied()
     }
 
     /// As [`is_seated`](Self::is_seated), and when that changes: once, to true.
@@ -95,105 +148,181 @@ impl Topology {
         self.0.seated.subscribe()
     }
 
-    /// Who leads, by whichever way this node knows it.
-    pub(super) fn lead(&self) -> watch::Receiver<Option<Lead>> {
-        self.0.lead.subscribe()
+    /// Who leads a cell, by whichever way this node knows it.
+    pub(super) fn lead(&self, cell: CellId) -> watch::Receiver<Option<Lead>> {
+        let mut leads = self.leads();
+        leads.entry(cell).or_insert_with(|| watch::Sender::new(self.known_lead(cell).0)).subscribe()
     }
 
-    /// What the leader said last to this node, which has no seat.
-    pub(super) fn heard(&self) -> Option<Heard> {
-        self.0.heard.borrow().clone()
+    fn leads(&self) -> MutexGuard<'_, BTreeMap<CellId, watch::Sender<Option<Lead>>>> {
+        self.0.leads.lock().expect("nothing panics while this is held")
     }
 
-    /// Takes what a leader says, unless it is a former one.
-    pub(super) fn hear(&self, word: Heard) {
-        self.0.heard.send_if_modified(|known| {
-            let former = known.as_ref().is_some_and(|known| {
+    /// What the leader of a cell said last to this node, which has no seat there.
+    pub(super) fn heard(&self, cell: CellId) -> Option<Heard> {
+        self.0.heard.borrow().get(&cell).cloned()
+    }
+
+    /// Whether anybody said anything.
+    pub(super) fn has_heard(&self) -> bool {
+        !self.0.heard.borrow().is_empty()
+    }
+
+    /// Takes what a leader of a cell says, unless it is a former one.
+    pub(super) fn hear(&self, cell: CellId, word: Heard) {
+        self.0.heard.send_if_modified(|all| {
+            let former = all.get(&cell).is_some_and(|known| {
                 known.lead.term > word.lead.term && known.at.elapsed() <= BEACON_SILENCE_MAX
             });
             if !former {
-                *known = Some(word);
+                all.insert(cell, word);
             }
             !former
         });
     }
 
-    /// The voters of the cell, and everybody who has a seat in it.
-    pub(super) fn seats(&self) -> (BTreeSet<u64>, BTreeMap<u64, Member>) {
-        match self.table() {
-            Some(table) => (table.voters.clone(), table.seats.clone()),
-            None => self.0.node.members(),
+    /// The cells that there are.
+    pub(super) fn cells(&self) -> BTreeSet<CellId> {
+        let own = self.0.node.cell();
+        self.plan().cells.into_keys().chain(own).chain([CellId::FIRST]).collect()
+    }
+
+    /// The cells that hold slots, or may come to.
+    pub(super) fn serving_cells(&self) -> BTreeSet<CellId> {
+        let cells = self.plan().cells.into_iter();
+        let serving = cells.filter(|(_, cell)| cell.stage != Stage::New).map(|(number, _)| number);
+        serving.chain(self.own_cell()).chain([CellId::FIRST]).collect()
+    }
+
+    /// A cell that has a leader: this node's, if it does.
+    pub(super) fn led_cell(&self) -> CellId {
+        let own = self.own_cell().unwrap_or_default();
+        let is_led = |cell: &CellId| self.lead(*cell).borrow().is_some();
+        if is_led(&own) {
+            return own;
         }
+        self.serving_cells().into_iter().find(is_led).unwrap_or(own)
+    }
+
+    /// The voters of a cell, and everybody who has a seat in it.
+    pub(super) fn seats(&self, cell: CellId) -> (BTreeSet<u64>, Peers) {
+        if self.goes_by_log(cell) {
+            return seats_of(&self.0.node);
+        }
+        if let Some(heard) = self.heard(cell) {
+            return (heard.table.voters.clone(), heard.table.seats.clone());
+        }
+        let planned = self.plan().cells.remove(&cell).map(|cell| cell.seats).unwrap_or_default();
+        (planned.keys().copied().collect(), planned)
+    }
+
+    /// Whether this node knows a cell by its log. So does one that votes there and is about to sit, or lead.
+    fn goes_by_log(&self, cell: CellId) -> bool {
+        match self.0.node.cell() {
+            Some(own) => own == cell && (self.is_seated() || self.0.node.votes()),
+            None => self.is_seated() && cell == CellId::FIRST,
+        }
+    }
+
+    /// How many slots a cell serves, and how many are on their way from it, as far as this node knows.
+    pub(super) fn held(&self, cell: CellId) -> (usize, usize) {
+        if self.goes_by_log(cell) {
+            let table = Table::of(&self.0.node);
+            return (table.open_slots().count(), table.moving);
+        }
+        self.heard(cell).map_or((0, 0), |heard| (heard.table.open_slots().count(), heard.table.moving))
     }
 
     /// The nodes that have no seat.
-    pub(super) fn fronts(&self) -> BTreeMap<u64, Member> {
-        match self.table() {
-            Some(table) => table.fronts.clone(),
-            None => self.0.node.replica().read(fronts),
-        }
+    pub(super) fn fronts(&self) -> Peers {
+        self.plan().fronts
     }
 
-    /// What this node goes by in place of its log: none if it votes, as it may be about to sit, or lead.
-    fn table(&self) -> Option<Arc<Table>> {
-        if self.is_seated() || self.0.node.votes() {
-            return None;
+    /// Where everybody is, as far as this node knows.
+    pub(super) fn plan(&self) -> Plan {
+        let own =
+            self.0.node.replica().read(|state| (state.placement_epoch() > 0).then(|| state.placement()));
+        let heard = self.0.heard.borrow();
+        let newest = heard.values().map(|heard| &heard.table.plan).max_by_key(|plan| plan.epoch);
+        match (own, newest) {
+            (Some(own), Some(newest)) if own.epoch < newest.epoch => newest.clone(),
+            (Some(own), _) => own,
+            (None, newest) => newest.cloned().unwrap_or_default(),
         }
-        self.0.heard.borrow().as_ref().map(|heard| heard.table.clone())
     }
 
     /// Every node of the cluster.
-    pub(super) fn everybody(&self) -> BTreeMap<u64, Member> {
-        let (_, seats) = self.seats();
-        let mut all = self.fronts();
-        all.extend(seats);
+    pub(super) fn everybody(&self) -> Peers {
+        let mut all = self.plan().nodes();
+        for heard in self.0.heard.borrow().values() {
+            all.extend(heard.table.seats.clone());
+        }
+        // The own log knows best where its members are.
+        all.extend(seats_of(&self.0.node).1);
         if all.is_empty() { self.0.configured.clone() } else { all }
+    }
+
+    /// Where a node is reached.
+    pub(super) fn address_of(&self, id: u64) -> Option<String> {
+        let Shared { node, heard, .. } = &*self.0;
+        let placed = || node.replica().read(|state| state.peer_of(id));
+        let told = || {
+            let heard = heard.borrow();
+            let told = heard.values().find_map(|heard| heard.table.seats.get(&id).cloned());
+            told.or_else(|| heard.values().find_map(|heard| heard.table.plan.nodes().remove(&id)))
+        };
+        node.address_of(id).or_else(placed).or_else(told)
     }
 
     /// Whether this node is the only one of its cluster.
     pub(super) fn is_alone(&self) -> bool {
-        self.is_seated() && self.0.node.members().1.keys().eq([&self.0.node.id()])
+        self.is_seated() && self.everybody().keys().eq([&self.0.node.id()])
     }
 
-    /// Whether `id` is a node of the cluster: by the log, or by what the leader said; before there is either, by the
+    /// Whether `id` is a node of the cluster: by the log, or by what the leaders said; before there is either, by the
     /// configuration.
     pub(super) fn knows(&self, id: u64) -> bool {
         let Shared { node, heard, configured, .. } = &*self.0;
-        if node.knows(id) || node.replica().read(|state| state.is_front(id)) {
+        if node.knows(id) || node.replica().read(|state| state.is_placed(id)) {
+            return true;
+        }
+        let heard = heard.borrow();
+        let is_told = |heard: &Heard| {
+            let Table { seats, plan, .. } = &*heard.table;
+            let seated = plan.cells.values().any(|cell| cell.seats.contains_key(&id));
+            seats.contains_key(&id) || plan.fronts.contains_key(&id) || seated
+        };
+        if heard.values().any(is_told) {
             return true;
         }
         // A front that the cell was founded with, and that was not placed yet.
-        let is_awaited = |state: &State| !state.is_placed() && state.member(id).is_none();
-        match &*heard.borrow() {
-            _ if self.is_seated() => {
-                configured.contains_key(&id) && (!node.belongs() || node.replica().read(is_awaited))
-            }
-            Some(heard) => heard.table.seats.contains_key(&id) || heard.table.fronts.contains_key(&id),
-            None => configured.contains_key(&id),
+        let is_awaited = |state: &State| !state.is_founded() && state.member(id).is_none();
+        match self.is_seated() {
+            true => configured.contains_key(&id) && (!node.belongs() || node.replica().read(is_awaited)),
+            false => heard.is_empty() && configured.contains_key(&id),
         }
     }
 
     /// The disk that a node id is bound to, if this node knows of one.
     pub(super) fn disk_of(&self, id: u64) -> Option<u128> {
         let bound = self.0.node.replica().read(|state| state.member(id));
-        bound.or_else(|| self.0.heard.borrow().as_ref()?.table.disks.get(&id).copied())
+        let heard = self.0.heard.borrow();
+        bound.or_else(|| heard.values().find_map(|heard| heard.table.plan.disks.get(&id).copied()))
     }
 
     /// A random number that all nodes agree on and no client knows: the disk of the lowest node id that was ever bound to one.
     /// It stays the same unless a node with a lower id joins.
     pub(super) fn salt(&self) -> Option<u128> {
-        if self.is_seated() {
-            return self.0.node.replica().read(State::first_disk);
-        }
-        self.0.heard.borrow().as_ref()?.table.disks.values().next().copied()
+        let own = self.0.node.replica().read(State::first_disk);
+        own.or_else(|| self.plan().disks.values().next().copied())
     }
 
-    /// Whether a leader was heard of within this time; by a leader, a quorum.
-    pub(super) fn is_led_within(&self, silence_max: Duration) -> bool {
-        if self.is_seated() {
-            return self.0.node.is_led_within(silence_max);
+    /// Whether the leader of a cell was heard of within this time; by a leader, a quorum.
+    pub(super) fn is_led_within(&self, cell: CellId, silence_max: Duration) -> bool {
+        if self.goes_by_log(cell) && self.0.node.is_led_within(silence_max) {
+            return true;
         }
-        self.0.heard.borrow().as_ref().is_some_and(|heard| heard.at.elapsed() <= silence_max)
+        self.0.heard.borrow().get(&cell).is_some_and(|heard| heard.at.elapsed() <= silence_max)
     }
 
     /// Keeps [`lead`](Self::lead) true, and takes the seat when there is one. Runs until `stop`.
@@ -208,31 +337,43 @@ impl Topology {
             () = self.follow() => {}
             () = sit => {}
         }
-        self.0.lead.send_replace(None);
+        self.leads().values().for_each(|lead| drop(lead.send_replace(None)));
+    }
+
+    /// Who leads a cell, and when that is over unless it is said again.
+    fn known_lead(&self, cell: CellId) -> (Option<Lead>, Option<Instant>) {
+        let Shared { node, heard, .. } = &*self.0;
+        // One that is about to sit knows it by the log already.
+        if node.cell() == Some(cell) {
+            let known = node.lead().borrow().clone();
+            if known.is_some() || self.is_seated() {
+                return (known, None);
+            }
+        }
+        let heard = heard.borrow();
+        let fresh = heard.get(&cell).filter(|heard| heard.at.elapsed() < BEACON_SILENCE_MAX);
+        (fresh.map(|heard| heard.lead.clone()), fresh.map(|heard| heard.at + BEACON_SILENCE_MAX))
     }
 
     async fn follow(&self) {
-        let Shared { node, heard, seated, lead, .. } = &*self.0;
+        let Shared { node, heard, seated, .. } = &*self.0;
         let (mut by_log, mut by_word, mut seated) = (node.lead(), heard.subscribe(), seated.subscribe());
         loop {
-            let mut expires = None;
-            let mut known = by_log.borrow_and_update().clone();
-            // One that is about to sit knows it by the log already.
-            if !*seated.borrow_and_update() && known.is_none() {
-                let heard = by_word.borrow_and_update();
-                expires = heard.as_ref().map(|heard| heard.at + BEACON_SILENCE_MAX);
-                let fresh = heard.as_ref().filter(|heard| heard.at.elapsed() < BEACON_SILENCE_MAX);
-                known = fresh.map(|heard| heard.lead.clone());
+            by_log.borrow_and_update();
+            by_word.borrow_and_update();
+            seated.borrow_and_update();
+            let mut expires: Option<Instant> = None;
+            for (cell, lead) in &*self.leads() {
+                let (known, until) = self.known_lead(*cell);
+                expires = expires.into_iter().chain(until).min();
+                lead.send_if_modified(|before| {
+                    let modified = *before != known;
+                    if modified {
+                        *before = known;
+                    }
+                    modified
+                });
             }
-            // One that is over was told already.
-            let expires = expires.filter(|_| known.is_some());
-            lead.send_if_modified(|before| {
-                let modified = *before != known;
-                if modified {
-                    *before = known;
-                }
-                modified
-            });
             tokio::select! {
                 () = changed(&mut by_log) => {}
                 _ = by_word.changed() => {}
@@ -251,13 +392,39 @@ impl Topology {
         let mut tick = tokio::time::interval(LOOK_EVERY);
         loop {
             tick.tick().await;
-            if node.votes() && read_index.wait().await.is_ok() {
+            if node.votes() && read_index.wait().await.is_ok() && self.has_begun() {
                 break;
             }
         }
-        tracing::info!("this node has a seat in the cell, and answers from its own replica");
+        tracing::info!(cell = %node.cell().unwrap_or_default(), "this node has a seat in a cell, and answers from its own replica");
+        // Set once: who sits never sits elsewhere.
+        let _ = self.0.own_cell.set(node.cell().unwrap_or_default());
         seated.send_replace(true);
         // Whoever waits here was told of changes by another replica so far.
         node.replica().pass_on(&[Hint::WakeAll]);
+    }
+
+    /// Whether the own cell's log says which slots it serves.
+    fn has_begun(&self) -> bool {
+        let Shared { node, .. } = &*self.0;
+        node.cell() == Some(CellId::FIRST) || node.replica().read(State::has_moved_slots)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_are_told_as_runs_and_read_back() {
+        let slot = |number| Slot::try_from(number).unwrap();
+        let slots = [(slot(0), 0), (slot(1), 0), (slot(2), 3), (slot(5), 3), (slot(1023), 0)];
+        let table = Table { slots: runs(slots.into_iter()), ..Table::default() };
+        assert_eq!(table.slots.len(), 4);
+        assert_eq!(table.open_slots().collect::<Vec<_>>(), slots);
+        let all = Slot::all().map(|slot| (slot, 0));
+        assert_eq!(runs(all).len(), 1, "a cell that has all of them says so briefly");
+        let beyond = SlotRun { first: slot(1020), count: u16::MAX, epoch: 1 };
+        assert_eq!(Table { slots: vec![beyond], ..Table::default() }.open_slots().count(), 4);
     }
 }

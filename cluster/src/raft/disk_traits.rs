@@ -10,6 +10,8 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
+use crate::state::slot::CellId;
+
 /// What to do about a disk that does not give back what was written.
 pub(super) const WHAT_TO_DO: &str = "Nothing acknowledged is lost as long as a majority of the other nodes is whole: \
      remove this node from the cluster, empty the directory and add the node again under a fresh id";
@@ -41,11 +43,20 @@ impl PartialOrd for Vote {
     }
 }
 
-/// Where a member is reached by its peers.
+/// A member of a cell.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Member {
     /// `host:port` of its peer listener.
     pub peer: String,
+    /// The cell, so that a member knows from its own log which one it belongs to.
+    pub cell: CellId,
+}
+
+impl Member {
+    /// A member of a cell that is reached there.
+    pub fn new(peer: String, cell: CellId) -> Self {
+        Self { peer, cell }
+    }
 }
 
 /// Who belongs to the cluster: a joint configuration of voters, and everybody's address.

@@ -29,8 +29,9 @@ pub enum MembershipError {
 }
 
 impl Node {
-    /// Adds a learner, or tells a known member's new address.
-    pub async fn add_learner(&self, id: u64, member: Member) -> Result<(), MembershipError> {
+    /// Adds a learner that is reached there.
+    pub async fn add_learner(&self, id: u64, peer: String) -> Result<(), MembershipError> {
+        let member = self.member_at(peer)?;
         self.raft.add_learner(id, member, true).await.map(drop).map_err(membership_error)
     }
 
@@ -56,6 +57,11 @@ impl Node {
         self.is_latest_member(self.id)
     }
 
+    /// Whether this node never was a member of anything: there is no entry in its log.
+    pub fn is_blank(&self) -> bool {
+        self.last_log_id().is_none()
+    }
+
     /// Whether this node is a voter, by the last change of members in its log.
     pub fn votes(&self) -> bool {
         let metrics = self.raft.metrics();
@@ -77,10 +83,22 @@ impl Node {
         (membership.voter_ids().collect(), nodes)
     }
 
+    /// The address of a member.
+    pub fn address_of(&self, id: u64) -> Option<String> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        metrics.membership_config.get_node(&id).map(|member| member.peer.clone())
+    }
+
     /// Makes this the address of a known member.
-    pub async fn set_address(&self, id: u64, member: Member) -> Result<(), MembershipError> {
+    pub async fn set_address(&self, id: u64, peer: String) -> Result<(), MembershipError> {
+        let member = self.member_at(peer)?;
         let change = openraft::ChangeMembers::SetNodes([(id, member)].into());
         self.raft.change_membership(change, true).await.map(drop).map_err(membership_error)
+    }
+
+    fn member_at(&self, peer: String) -> Result<Member, MembershipError> {
+        Ok(Member::new(peer, self.cell().ok_or(MembershipError::NoLeader)?))
     }
 
     /// How many entries a member lacks, by what this node, the leader, heard of it; `None` if this node does not lead.

@@ -35,6 +35,10 @@ pub(crate) mod kind {
     pub(crate) const ASK: u8 = 17;
     /// What changed since the last such request.
     pub(crate) const RING: u8 = 18;
+    /// A client's tokens, from one node to another.
+    pub(crate) const GIVE: u8 = 19;
+    /// Found a cell with these members.
+    pub(crate) const FOUND: u8 = 20;
     pub(crate) const FAILED: u8 = 255;
 
     /// Whether such a request is about a cell, and served by its members only.
@@ -51,6 +55,8 @@ pub(crate) mod kind {
                 | READ_INDEX
                 | LEADER_LOST
                 | UNHEARD
+                | ASK
+                | RING
         )
     }
 }

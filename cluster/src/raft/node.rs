@@ -96,7 +96,6 @@ pub enum WriteError {
 #[derive(Clone)]
 pub struct Node {
     pub(super) id: u64,
-    cell: CellId,
     pub(super) raft: Raft,
     served: Served,
     pub(super) log: Log,
@@ -117,9 +116,11 @@ async fn damage(snapshots: &Arc<dyn SnapshotDisk>) -> Option<OpenError> {
 }
 
 impl Node {
-    /// The cell that it is a member of.
-    pub fn cell(&self) -> CellId {
-        self.cell
+    /// The cell that it is a member of, by the last change of members in its log; none if it is of none.
+    pub fn cell(&self) -> Option<CellId> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        metrics.membership_config.nodes().next().map(|(_, member)| member.cell)
     }
 
     /// Starts Raft on this disk. It votes from now on. Snapshots of peers are taken up to `snapshot_bytes_max`.
@@ -158,7 +159,7 @@ impl Node {
         let replica = Arc::new(Replica::new());
         let machine = Machine::new(replica.clone(), disk.snapshots.clone(), log.clone());
         let addresses = Addresses::default();
-        let network = Network { node_id: id, cell: CellId::FIRST, links, addresses: addresses.clone() };
+        let network = Network { node_id: id, links, addresses: addresses.clone() };
         let raft = match Raft::new(id, config, network, log.clone(), machine).await {
             Ok(raft) => raft,
             Err(error) => {
@@ -169,7 +170,6 @@ impl Node {
         let refusals = Arc::new(Refusals::default());
         let node = Self {
             id,
-            cell: CellId::FIRST,
             served: Served::new(raft.clone(), disk.snapshots, snapshot_bytes_max, refusals.clone()),
             raft,
             log,

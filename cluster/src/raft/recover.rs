@@ -11,6 +11,7 @@ use std::sync::mpsc;
 
 use super::disk_traits::{Disk, LogId, Member, Membership, Payload, Record, Vote};
 use super::files;
+use crate::state::slot::CellId;
 
 /// Bytes of entries that are looked through at a time.
 const READ_BYTES_MAX: usize = 1 << 20;
@@ -48,6 +49,7 @@ pub struct Found {
 pub struct Stopped {
     node_id: u64,
     disk: Disk,
+    cell: CellId,
     found: Found,
 }
 
@@ -65,6 +67,7 @@ impl Stopped {
         let disk = files::open(dir, node_id, cluster)?;
         let last = disk.log.last().ok_or_else(empty)?;
         let membership = membership(&disk, last)?.ok_or_else(empty)?;
+        let cell = membership.nodes.values().next().map_or(CellId::FIRST, |member| member.cell);
         let found = Found {
             term: last.term,
             last: last.index,
@@ -72,7 +75,7 @@ impl Stopped {
             voters: membership.voters.iter().flatten().copied().collect(),
             members: membership.nodes.into_iter().map(|(id, member)| (id, member.peer)).collect(),
         };
-        Ok(Self { node_id, disk, found })
+        Ok(Self { node_id, disk, cell, found })
     }
 
     /// What is there.
@@ -90,7 +93,7 @@ impl Stopped {
         log.save_vote(Vote { term, node: self.node_id, committed: false })?;
         let alone = Membership {
             voters: vec![vec![self.node_id]],
-            nodes: BTreeMap::from([(self.node_id, Member { peer })]),
+            nodes: BTreeMap::from([(self.node_id, Member::new(peer, self.cell))]),
         };
         let id = LogId { term, index: self.found.last + 1 };
         log.append(vec![Record { id, payload: Payload::Membership(alone) }])?;
@@ -132,7 +135,7 @@ mod tests {
     fn three() -> Membership {
         Membership {
             voters: vec![vec![1, 2, 3]],
-            nodes: (1..=3).map(|id| (id, Member { peer: format!("n{id}:1") })).collect(),
+            nodes: (1..=3).map(|id| (id, Member::new(format!("n{id}:1"), CellId::FIRST))).collect(),
         }
     }
 
@@ -168,7 +171,7 @@ mod tests {
         assert_eq!(disk.log.vote(), Some(Vote { term: 8, node: 1, committed: false }));
         let alone = membership(&disk, disk.log.last().unwrap()).unwrap().unwrap();
         assert_eq!(alone.voters, [[1]]);
-        assert_eq!(alone.nodes, BTreeMap::from([(1, Member { peer: "here:9".to_owned() })]));
+        assert_eq!(alone.nodes, BTreeMap::from([(1, Member::new("here:9".to_owned(), CellId::FIRST))]));
     }
 
     #[test]

@@ -48,7 +48,6 @@ type Rpc<T> = Result<T, RPCError<TypeConfig>>;
 #[derive(Clone)]
 pub(super) struct Network {
     pub(super) node_id: u64,
-    pub(super) cell: CellId,
     pub(super) links: Links,
     pub(super) addresses: Addresses,
 }
@@ -74,7 +73,8 @@ impl RaftNetworkFactory<TypeConfig> for Network {
     type Network = Peer;
 
     async fn new_client(&mut self, target: u64, node: &Member) -> Peer {
-        Peer { network: self.clone(), id: target, address: node.peer.clone(), beats: Beats::default() }
+        let Member { peer: address, cell } = node.clone();
+        Peer { network: self.clone(), id: target, address, cell, beats: Beats::default() }
     }
 }
 
@@ -83,6 +83,7 @@ pub(super) struct Peer {
     network: Network,
     id: u64,
     address: String,
+    cell: CellId,
     beats: Beats,
 }
 
@@ -119,7 +120,7 @@ impl Peer {
         payload: Vec<Bytes>,
         time: Duration,
     ) -> Rpc<Reply> {
-        let cell = self.network.cell.number();
+        let cell = self.cell.number();
         let outgoing = Outgoing { kind, cell, header: message::encode(request), payload };
         let moved = self.network.addresses.of(self.id);
         let address = moved.as_ref().unwrap_or(&self.address);

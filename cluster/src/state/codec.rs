@@ -109,7 +109,8 @@ impl Command {
     pub fn size(&self) -> usize {
         let body = self.op.body().map_or(0, |(body, _)| body.len());
         let names = self.op.names().into_iter().flatten().map(str::len);
-        COMMAND_BYTES + names.sum::<usize>() + body
+        let placement = if let Op::Placement(op) = &self.op { op.size() } else { 0 };
+        COMMAND_BYTES + names.sum::<usize>() + placement + body
     }
 }
 
@@ -290,7 +291,12 @@ impl Op {
             | Self::Claim(_)
             | Self::Ticket(_)
             | Self::Handoff(_)
-            | Self::Placement(placement::Op::Found { .. } | placement::Op::Withdraw { .. }) => [None, None],
+            | Self::Placement(
+                placement::Op::Found { .. }
+                | placement::Op::Withdraw { .. }
+                | placement::Op::Change { .. }
+                | placement::Op::Copy(_),
+            ) => [None, None],
             Self::Placement(placement::Op::Place { peer, .. }) => [Some(peer), None],
         }
     }

@@ -9,6 +9,7 @@ use super::expiry::ExpiryQueue;
 use super::id::{Domain, Key};
 use super::incarnation::Incarnations;
 use super::leader_rules::Ages;
+use super::slot::Slot;
 use super::storage_quota::Storage;
 
 #[derive(Debug, Clone, Default)]
@@ -51,6 +52,11 @@ impl Wakes {
         if self.seen.insert((domain, key)) {
             self.effects.push(Effect::Wake(domain, key));
         }
+    }
+
+    /// Notes that a slot is on its way to another cell.
+    pub(super) fn moved(&mut self, slot: Slot) {
+        self.effects.push(Effect::Moved(slot));
     }
 
     /// Hands the effects out and begins anew.

@@ -1,5 +1,7 @@
 //! Node identities: which disk belongs to which node id.
 
+use std::collections::BTreeMap;
+
 use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 
@@ -47,6 +49,15 @@ impl NodeIdentities {
                 Ok(Outcome::Enrolled)
             }
         }
+    }
+
+    /// Takes bindings as the first cell has them.
+    pub(super) fn copy(&mut self, disks: &BTreeMap<u64, u128>) {
+        self.0 = disks.iter().map(|(node, storage)| (*node, *storage)).collect();
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
     }
 
     pub(super) fn get(&self, node: u64) -> Option<u128> {

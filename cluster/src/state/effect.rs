@@ -3,10 +3,13 @@
 use serde::{Deserialize, Serialize};
 
 use super::id::{Domain, Key};
+use super::slot::Slot;
 
 /// A hint to this node's actors. State is the truth: a lost hint costs time, never correctness.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Effect {
     /// Something under this key changed; whoever waits for it should look again.
     Wake(Domain, Key),
+    /// A slot is on its way to another cell; whoever waits for a key in it should look again, there.
+    Moved(Slot),
 }

@@ -113,6 +113,7 @@ impl State {
             return Err(Refusal::NotOpen.into());
         }
         self.slots.set(slot, sealed);
+        self.ctx.wakes.moved(slot);
         Ok(Outcome::Sealed)
     }
 

@@ -65,6 +65,10 @@ pub const SLOT_PART_BYTES_MAX: usize = 512 << 10;
 pub const SLOT_PARTS_MAX: u32 = 8192;
 /// Nodes of the cluster that sit in no cell: with the largest cell there are 64 nodes.
 pub const FRONTS_MAX: usize = 59;
+/// Cells: as many as 64 nodes make, three each.
+pub const CELLS_MAX: usize = 21;
+/// Nodes that sit in one cell, learners included.
+pub const SEATS_MAX: usize = 64;
 /// Commands in one proposal.
 pub const COMMANDS_PER_PROPOSAL_MAX: usize = 8192;
 /// Origins whose floors one proposal raises.

@@ -225,6 +225,25 @@ impl State {
         }
     }
 
+    /// Binds a node id to a disk. Which ids are bound is told with the placement.
+    fn bind(&mut self, op: &disk_binding::Op) -> Result<disk_binding::Outcome, Refusal> {
+        let known = self.node_identities.len();
+        let outcome = self.node_identities.carry_out(op)?;
+        if self.node_identities.len() > known {
+            self.placement.touch();
+        }
+        Ok(outcome)
+    }
+
+    fn place(&mut self, op: placement::Op) -> Result<placement::Outcome, Refusal> {
+        if let placement::Op::Copy(plan) = &op
+            && plan.epoch > self.placement.epoch()
+        {
+            self.node_identities.copy(&plan.disks);
+        }
+        self.placement.carry_out(op)
+    }
+
     fn carry_out(&mut self, op: Op, leased: Leased, idempotency_key: bool) -> Result<Outcome, Refusal> {
         let ctx = &mut self.ctx;
         if idempotency_key {
@@ -245,8 +264,8 @@ impl State {
             Op::Mailbox(op) => self.mailboxes.carry_out(op, &self.claims, ctx).map(Into::into),
             Op::Rendezvous(op) => self.register.carry_out(op, ctx).map(Into::into),
             Op::Device(op) => self.devices.carry_out(op, ctx).map(Into::into),
-            Op::NodeIdentity(op) => self.node_identities.carry_out(&op).map(Into::into),
-            Op::Placement(op) => self.placement.carry_out(op).map(Into::into),
+            Op::NodeIdentity(op) => self.bind(&op).map(Into::into),
+            Op::Placement(op) => self.place(op).map(Into::into),
             Op::Incarnation(op) => incarnation::carry_out(&op, ctx).map(Into::into),
             Op::Socket(op) => self.sockets.carry_out(op, &mut self.departures, ctx).map(Into::into),
             Op::Room(op) => self.rooms.carry_out(op, &mut self.departures, ctx).map(Into::into),

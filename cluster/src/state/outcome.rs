@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::codec::at_most;
 use super::limits::HOLDERS_MAX;
-use super::slot::CellId;
+use super::slot::{CellId, Slot};
 use super::{
     allowance, device, disk_binding, handoff, incarnation, invite_code, mailbox, mailbox_claim, negotiation,
     placement, room, socket, ticket, transfer,
@@ -103,9 +103,13 @@ pub enum Refusal {
     ShareFull,
     /// About the slots of the cell.
     Handoff(handoff::Refusal),
-    /// The key, or the client's window, is in a slot that another cell holds: that one, when it was last here.
+    /// The key, or the client's window, is in a slot that another cell holds.
     Moved {
-        /// Which cell.
+        /// Which slot.
+        slot: Slot,
+        /// Its epoch after the last move that this cell knows of.
+        epoch: u64,
+        /// The cell that it went to with that; none if it was never here.
         to: Option<CellId>,
     },
     /// The slot is on its way here.

@@ -1,16 +1,20 @@
-//! Placement: the nodes of the cluster that sit in no cell.
+//! Placement: where the nodes of the cluster are, and where its slots should be.
 //!
-//! Who sits in a cell is decided by the membership of its Raft group. A node beside those is a front: it answers clients,
-//! holds nothing, and can take a seat.
+//! The first cell decides it. The other cells keep copies, so that their members find each other and everybody else after
+//! whatever restart. Who sits in a cell is decided by the membership of its Raft group, and which slots it holds by its
+//! own log; here stands what was found out of that, and what is wished.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 
 use super::codec::at_most;
-use super::limits::FRONTS_MAX;
+use super::limits::{CELLS_MAX, FRONTS_MAX, SEATS_MAX};
 use super::outcome;
+use super::slot::{CellId, SLOTS, Slot};
 
-/// A command about the fronts.
+/// A command about the placement.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Op {
     /// The fronts that a cluster begins with. Nothing where fronts were placed or withdrawn before.
@@ -31,34 +35,159 @@ pub enum Op {
         /// The node's id.
         node: u64,
     },
+    /// A change that was decided by what the placement was.
+    Change {
+        /// How often it had been changed by then. If it was changed since, nothing happens.
+        epoch: u64,
+        /// What changes.
+        change: Change,
+    },
+    /// What the first cell has, in another cell. Nothing if a later one is there.
+    Copy(Plan),
 }
 
-/// What happened to the fronts.
+impl Op {
+    /// About how many bytes it takes encoded beside the command around it; never less.
+    pub(super) fn size(&self) -> usize {
+        let peers = |len: usize, names: usize| 20 * len + names;
+        let names = |peers: &[(u64, String)]| peers.iter().map(|(_, peer)| peer.len()).sum();
+        match self {
+            // The address of a placed node is counted with the names of all commands.
+            Self::Place { .. } | Self::Withdraw { .. } => 0,
+            Self::Found { fronts } => peers(fronts.len(), names(fronts)),
+            Self::Change { change: Change::Open { seats, .. }, .. } => peers(seats.len(), 0),
+            Self::Change { change: Change::Sit { seats, .. }, .. } => peers(seats.len(), names(seats)),
+            Self::Change { change: Change::Allot(slots), .. } => 6 * slots.len(),
+            Self::Change { change: Change::Enlist { .. } | Change::Close { .. }, .. } => 0,
+            Self::Copy(plan) => {
+                let nodes = plan.nodes();
+                let nodes = peers(nodes.len(), nodes.values().map(String::len).sum());
+                64 + nodes + 20 * plan.cells.len() + 6 * plan.slots.len() + 40 * plan.disks.len()
+            }
+        }
+    }
+}
+
+/// What changes of the placement.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Change {
+    /// Fronts take the seats of a new cell, which they found.
+    Open {
+        /// Its number: one above the highest there is.
+        cell: CellId,
+        /// The fronts.
+        #[serde(deserialize_with = "at_most::<_, _, { SEATS_MAX }>")]
+        seats: Vec<u64>,
+    },
+    /// Who sits in a cell, as its log says. A front that does is a front no more.
+    Sit {
+        /// Which cell.
+        cell: CellId,
+        /// Each with the address that its peers use.
+        #[serde(deserialize_with = "at_most::<_, _, { SEATS_MAX }>")]
+        seats: Vec<(u64, String)>,
+    },
+    /// A cell is to hold slots, or none.
+    Enlist {
+        /// Which cell.
+        cell: CellId,
+        /// See [`Stage`].
+        stage: Stage,
+    },
+    /// Where slots should be.
+    Allot(#[serde(deserialize_with = "at_most::<_, _, { SLOTS as usize }>")] Vec<(Slot, CellId)>),
+    /// A cell that holds no slot is gone, and those that sat there with it.
+    Close {
+        /// Which cell.
+        cell: CellId,
+    },
+}
+
+/// What a cell is there for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Stage {
+    /// It is being founded.
+    New,
+    /// It holds its share of the slots.
+    Active,
+    /// It gives its slots to the others.
+    Retiring,
+}
+
+/// What the placement says of a cell.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CellPlan {
+    /// Who sits in it, and the addresses that their peers use.
+    pub seats: BTreeMap<u64, String>,
+    /// What it is there for.
+    pub stage: Stage,
+}
+
+/// The whole placement.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// How often it was changed.
+    pub epoch: u64,
+    /// Whether the fronts that the cluster began with were placed.
+    pub founded: bool,
+    /// The nodes that sit in no cell, and the addresses that their peers use.
+    pub fronts: BTreeMap<u64, String>,
+    /// The cells. The first one may be missing, while there is no other node.
+    pub cells: BTreeMap<CellId, CellPlan>,
+    /// The slots that should be in another cell than the first.
+    pub slots: BTreeMap<Slot, CellId>,
+    /// The disks that node ids are bound to.
+    pub disks: BTreeMap<u64, u128>,
+}
+
+impl Plan {
+    /// Where a slot should be.
+    pub fn cell_of(&self, slot: Slot) -> CellId {
+        self.slots.get(&slot).copied().unwrap_or(CellId::FIRST)
+    }
+
+    /// All nodes, and the addresses that their peers use.
+    pub fn nodes(&self) -> BTreeMap<u64, String> {
+        let seats = self.cells.values().flat_map(|cell| &cell.seats);
+        self.fronts.iter().chain(seats).map(|(node, peer)| (*node, peer.clone())).collect()
+    }
+
+    /// The cell that a node sits in.
+    pub fn seat_of(&self, node: u64) -> Option<CellId> {
+        self.cells.iter().find(|(_, cell)| cell.seats.contains_key(&node)).map(|(cell, _)| *cell)
+    }
+}
+
+/// What happened to the placement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
     /// It is so now.
     Placed,
 }
 
-/// Why nothing happened to the fronts.
+/// Why nothing happened to the placement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Refusal {
-    /// There are as many as there may be.
+    /// There are as many fronts as there may be.
     Full,
+    /// It was changed since, or cannot be so.
+    Outdated,
 }
 
-/// The fronts, by node id.
+/// The placement as the state holds it, but for the disks.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Placement {
-    /// How often it was changed.
     epoch: u64,
+    founded: bool,
     fronts: OrdMap<u64, String>,
+    cells: OrdMap<CellId, CellPlan>,
+    slots: OrdMap<Slot, CellId>,
 }
 
 impl Placement {
     pub(super) fn carry_out(&mut self, op: Op) -> Result<Outcome, outcome::Refusal> {
         match op {
-            Op::Found { .. } if self.epoch > 0 => return Ok(Outcome::Placed),
+            Op::Found { .. } if self.founded => return Ok(Outcome::Placed),
             Op::Found { fronts } => self.fronts = fronts.into_iter().collect(),
             Op::Place { node, .. } if !self.fronts.contains_key(&node) && self.fronts.len() >= FRONTS_MAX => {
                 return Err(Refusal::Full.into());
@@ -69,9 +198,90 @@ impl Placement {
             Op::Withdraw { node } => {
                 self.fronts.remove(&node);
             }
+            Op::Change { epoch, .. } if epoch != self.epoch => return Err(Refusal::Outdated.into()),
+            Op::Change { change, .. } => self.change(change).ok_or(Refusal::Outdated)?,
+            Op::Copy(plan) if plan.epoch <= self.epoch => return Ok(Outcome::Placed),
+            Op::Copy(plan) => {
+                self.take(plan);
+                return Ok(Outcome::Placed);
+            }
         }
+        self.founded = true;
         self.epoch += 1;
         Ok(Outcome::Placed)
+    }
+
+    fn change(&mut self, change: Change) -> Option<()> {
+        match change {
+            Change::Open { cell, seats } => {
+                let next = self.cells.get_max().map_or(CellId::FIRST, |(last, _)| *last).number() + 1;
+                let is_next = cell.number() == next && self.cells.len() < CELLS_MAX;
+                let peers: BTreeMap<_, _> =
+                    seats.iter().filter_map(|node| Some((*node, self.fronts.get(node)?.clone()))).collect();
+                if !is_next || seats.is_empty() || peers.len() != seats.len() {
+                    return None;
+                }
+                seats.iter().for_each(|node| drop(self.fronts.remove(node)));
+                self.cells.insert(cell, CellPlan { seats: peers, stage: Stage::New });
+            }
+            Change::Sit { cell, seats } => {
+                if cell != CellId::FIRST && !self.cells.contains_key(&cell) {
+                    return None;
+                }
+                seats.iter().for_each(|(node, _)| drop(self.fronts.remove(node)));
+                let seats = seats.into_iter().collect();
+                let stage = self.cells.get(&cell).map_or(Stage::Active, |cell| cell.stage);
+                self.cells.insert(cell, CellPlan { seats, stage });
+            }
+            Change::Enlist { cell, stage } => self.cells.get_mut(&cell)?.stage = stage,
+            Change::Allot(slots) => {
+                let known = |cell: &CellId| *cell == CellId::FIRST || self.cells.contains_key(cell);
+                if !slots.iter().all(|(_, cell)| known(cell)) {
+                    return None;
+                }
+                for (slot, cell) in slots {
+                    match cell {
+                        CellId::FIRST => self.slots.remove(&slot),
+                        cell => self.slots.insert(slot, cell),
+                    };
+                }
+            }
+            Change::Close { cell } => {
+                if cell == CellId::FIRST || self.slots.values().any(|at| *at == cell) {
+                    return None;
+                }
+                self.cells.remove(&cell)?;
+            }
+        }
+        Some(())
+    }
+
+    /// Notes that what belongs to the placement changed elsewhere in the state.
+    pub(super) fn touch(&mut self) {
+        self.epoch += 1;
+    }
+
+    fn take(&mut self, plan: Plan) {
+        let Plan { epoch, founded, fronts, cells, slots, disks: _ } = plan;
+        *self = Self {
+            epoch,
+            founded,
+            fronts: fronts.into_iter().collect(),
+            cells: cells.into_iter().collect(),
+            slots: slots.into_iter().collect(),
+        };
+    }
+
+    /// All of it, with the disks that node ids are bound to.
+    pub(super) fn plan(&self, disks: BTreeMap<u64, u128>) -> Plan {
+        Plan {
+            epoch: self.epoch,
+            founded: self.founded,
+            fronts: self.fronts.iter().map(|(node, peer)| (*node, peer.clone())).collect(),
+            cells: self.cells.iter().map(|(number, cell)| (*number, cell.clone())).collect(),
+            slots: self.slots.iter().map(|(slot, cell)| (*slot, *cell)).collect(),
+            disks,
+        }
     }
 
     /// How often it was changed.
@@ -79,25 +289,34 @@ impl Placement {
         self.epoch
     }
 
-    /// The fronts and their addresses.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&u64, &String)> {
-        self.fronts.iter()
+    /// Whether the fronts that the cluster began with were placed.
+    pub(super) fn is_founded(&self) -> bool {
+        self.founded
     }
 
-    /// Whether a node is a front.
+    /// The address of a node.
+    pub(super) fn peer(&self, node: u64) -> Option<&String> {
+        let seated = || self.cells.values().find_map(|cell| cell.seats.get(&node));
+        self.fronts.get(&node).or_else(seated)
+    }
+
+    /// Whether a node is known.
     pub(super) fn has(&self, node: u64) -> bool {
-        self.fronts.contains_key(&node)
+        self.peer(node).is_some()
     }
 
-    /// Takes the number of changes as a snapshot has it.
-    pub(super) fn restore(&mut self, epoch: u64) -> bool {
-        self.epoch = epoch;
-        epoch > 0
-    }
-
-    /// Takes a front as a snapshot has it; false if that cannot be.
-    pub(super) fn restore_front(&mut self, node: u64, peer: String) -> bool {
-        self.fronts.len() < FRONTS_MAX && self.fronts.insert(node, peer).is_none()
+    /// Takes all of it as a snapshot has it; false if that cannot be.
+    pub(super) fn restore(&mut self, plan: Plan) -> bool {
+        let seats = plan.cells.values().all(|cell| cell.seats.len() <= SEATS_MAX);
+        let nodes: BTreeSet<u64> = plan.fronts.keys().copied().collect();
+        let sound = self.epoch == 0
+            && plan.epoch > 0
+            && seats
+            && plan.disks.is_empty()
+            && nodes.len() <= FRONTS_MAX
+            && plan.cells.len() <= CELLS_MAX;
+        self.take(plan);
+        sound
     }
 }
 
@@ -106,7 +325,7 @@ mod tests {
     use super::*;
 
     fn placed(placement: &Placement) -> Vec<u64> {
-        placement.iter().map(|(node, _)| *node).collect()
+        placement.fronts.keys().copied().collect()
     }
 
     #[test]
@@ -131,5 +350,71 @@ mod tests {
         assert_eq!(placement.carry_out(place(FRONTS_MAX, "a:1")), Err(Refusal::Full.into()));
         assert_eq!(placement.carry_out(place(0, "b:2")), Ok(Outcome::Placed));
         assert_eq!(placement.fronts.get(&0).map(String::as_str), Some("b:2"));
+    }
+
+    const SECOND: CellId = CellId::of(2);
+
+    /// A change that was decided by what there is now.
+    fn change(placement: &mut Placement, change: Change) -> Result<Outcome, outcome::Refusal> {
+        let epoch = placement.epoch();
+        placement.carry_out(Op::Change { epoch, change })
+    }
+
+    #[test]
+    fn fronts_become_a_cell_that_is_given_slots_and_closed_when_it_has_none() {
+        let mut placement = Placement::default();
+        for node in [4, 5, 6, 7] {
+            placement.carry_out(Op::Place { node, peer: format!("n{node}:1") }).unwrap();
+        }
+        let outdated = Err(Refusal::Outdated.into());
+        let open = |cell, seats: &[u64]| Change::Open { cell, seats: seats.to_vec() };
+        for wrong in [open(CellId::of(3), &[4, 5, 6]), open(SECOND, &[4, 5, 9]), open(SECOND, &[])] {
+            assert_eq!(change(&mut placement, wrong), outdated);
+        }
+        change(&mut placement, open(SECOND, &[4, 5, 6])).unwrap();
+        assert_eq!((placed(&placement), placement.has(5)), (vec![7], true));
+        let slot = Slot::try_from(9).unwrap();
+        assert_eq!(change(&mut placement, Change::Allot(vec![(slot, CellId::of(3))])), outdated);
+        change(&mut placement, Change::Allot(vec![(slot, SECOND)])).unwrap();
+        assert_eq!(placement.plan(BTreeMap::new()).cell_of(slot), SECOND);
+        assert_eq!(change(&mut placement, Change::Close { cell: SECOND }), outdated);
+        change(&mut placement, Change::Allot(vec![(slot, CellId::FIRST)])).unwrap();
+        change(&mut placement, Change::Close { cell: SECOND }).unwrap();
+        assert!(!placement.has(5));
+    }
+
+    #[test]
+    fn what_was_decided_by_an_earlier_placement_does_not_happen() {
+        let mut placement = Placement::default();
+        placement.carry_out(Op::Place { node: 4, peer: "a:1".to_owned() }).unwrap();
+        let late = Op::Change { epoch: 0, change: Change::Open { cell: SECOND, seats: vec![4] } };
+        assert_eq!(placement.carry_out(late), Err(Refusal::Outdated.into()));
+        assert_eq!(placed(&placement), [4]);
+    }
+
+    #[test]
+    fn who_sits_in_a_cell_is_no_front_and_who_sits_no_more_is_gone() {
+        let mut placement = Placement::default();
+        placement.carry_out(Op::Place { node: 4, peer: "a:1".to_owned() }).unwrap();
+        let sit = |seats: &[u64]| Change::Sit {
+            cell: CellId::FIRST,
+            seats: seats.iter().map(|node| (*node, "a:1".to_owned())).collect(),
+        };
+        change(&mut placement, sit(&[1, 2, 4])).unwrap();
+        assert_eq!(placed(&placement), [0; 0]);
+        change(&mut placement, sit(&[1, 4])).unwrap();
+        assert!(!placement.has(2) && placement.has(4));
+    }
+
+    #[test]
+    fn a_copy_is_taken_if_it_is_newer() {
+        let mut first = Placement::default();
+        first.carry_out(Op::Place { node: 4, peer: "a:1".to_owned() }).unwrap();
+        let before = first.plan(BTreeMap::new());
+        first.carry_out(Op::Withdraw { node: 4 }).unwrap();
+        let mut copy = Placement::default();
+        copy.carry_out(Op::Copy(first.plan(BTreeMap::new()))).unwrap();
+        copy.carry_out(Op::Copy(before)).unwrap();
+        assert_eq!(copy.plan(BTreeMap::new()), first.plan(BTreeMap::new()));
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Nothing above this crate looks at the state itself. A query is data, so that it can be answered wherever the state is: by
 //! this node's replica, or, as [`Question`]s and [`Reply`]s, by another node's. Two in a tuple are one query: both are
-//! answered in the same look.
+//! answered in the same look, where one cell holds both.
 
 mod body_carrier;
 pub(crate) mod codec;
@@ -15,7 +15,8 @@ use super::body::Body;
 use super::id::{Digest, Key};
 use super::incarnation::Attachment;
 use super::negotiation::{self, Resolved, Role};
-use super::outcome::Answer;
+use super::outcome::{Answer, Refusal};
+use super::slot::{CellId, Slot};
 use super::{State, account, allowance, device, mailbox, room, socket, transfer};
 
 mod sealed {
@@ -32,6 +33,10 @@ pub trait Query: sealed::Sealed + Copy + Send + Sync + 'static {
     /// whether it was freed or not.
     fn answer(self, state: &State, now_ms: u64) -> Self::Answer;
 
+    /// Shows the keys that it is about: it is answered where their slots are.
+    #[doc(hidden)]
+    fn each_key(&self, visit: &mut dyn FnMut(&Key));
+
     /// Adds what has to be asked of a node that has the state.
     #[doc(hidden)]
     fn ask(&self, questions: &mut Vec<Question>);
@@ -40,6 +45,52 @@ pub trait Query: sealed::Sealed + Copy + Send + Sync + 'static {
     #[doc(hidden)]
     fn hear(&self, replies: &mut dyn Iterator<Item = Reply>) -> Option<Self::Answer>;
 }
+
+/// Where a slot went, as the cell knows it that was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Elsewhere {
+    /// Which slot.
+    pub slot: Slot,
+    /// Its epoch after the last move that the cell knows of.
+    pub epoch: u64,
+    /// The cell that it went to with that.
+    pub to: Option<CellId>,
+}
+
+/// Why a look at these keys is not answered by this state; `None` if it is.
+pub(crate) fn elsewhere(state: &State, each_key: impl FnOnce(&mut dyn FnMut(&Key))) -> Option<Reply> {
+    let mut refusal = None;
+    each_key(&mut |key| refusal = refusal.take().or_else(|| state.refusal(key)));
+    Some(Reply::Elsewhere(match refusal? {
+        Refusal::Moved { slot, epoch, to } => Some(Elsewhere { slot, epoch, to }),
+        _ => None,
+    }))
+}
+
+/// What a query may be about.
+trait Subject {
+    /// The key, if this is one.
+    fn key(&self) -> Option<&Key> {
+        None
+    }
+}
+
+impl Subject for Key {
+    fn key(&self) -> Option<&Key> {
+        Some(self)
+    }
+}
+
+impl Subject for allowance::Charge {
+    fn key(&self) -> Option<&Key> {
+        Some(&self.client)
+    }
+}
+
+impl Subject for u16 {}
+impl Subject for u64 {}
+impl Subject for Role {}
+impl Subject for Page {}
 
 /// The list of queries: the struct of each, what it is answered by, and how.
 macro_rules! queries {
@@ -57,6 +108,13 @@ macro_rules! queries {
             fn answer(self, $state: &State, $now_ms: u64) -> Self::Answer {
                 let Self $(($($part),*))? = self;
                 $look
+            }
+
+            fn each_key(&self, visit: &mut dyn FnMut(&Key)) {
+                let Self $(($($part),*))? = self;
+                let parts: &[Option<&Key>] = &[$($(Subject::key($part),)*)?];
+                // The first key is what it is about; others are only named.
+                parts.iter().flatten().take(1).for_each(|key| visit(key));
             }
 
             fn ask(&self, questions: &mut Vec<Question>) {
@@ -79,6 +137,8 @@ macro_rules! queries {
         #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
         pub enum Reply {
             $(#[doc = concat!("See [`", stringify!($query), "`].")] $query($answer),)*
+            /// The only reply to a look at a slot that is not there: where it went, if that is known.
+            Elsewhere(Option<Elsewhere>),
         }
 
         impl Question {
@@ -88,18 +148,27 @@ macro_rules! queries {
                     $(Self::$query(query) => Reply::$query(query.answer(state, now_ms)),)*
                 }
             }
+
+            /// Shows the key that it is about; see [`Query::each_key`].
+            pub(crate) fn each_key(&self, visit: &mut dyn FnMut(&Key)) {
+                match self {
+                    $(Self::$query(query) => query.each_key(visit),)*
+                }
+            }
         }
 
         impl body_carrier::BodyCarrier for Reply {
             fn each<'a>(&'a self, visit: &mut dyn FnMut(&'a Body)) {
                 match self {
                     $(Self::$query(answer) => body_carrier::BodyCarrier::each(answer, visit),)*
+                    Self::Elsewhere(_) => {}
                 }
             }
 
             fn each_mut(&mut self, fill: body_carrier::Fill<'_>) -> Result<(), super::codec::Error> {
                 match self {
                     $(Self::$query(answer) => body_carrier::BodyCarrier::each_mut(answer, fill),)*
+                    Self::Elsewhere(_) => Ok(()),
                 }
             }
         }
@@ -114,6 +183,8 @@ impl Query for () {
 
     fn answer(self, _: &State, _: u64) {}
 
+    fn each_key(&self, _: &mut dyn FnMut(&Key)) {}
+
     fn ask(&self, _: &mut Vec<Question>) {}
 
     fn hear(&self, _: &mut dyn Iterator<Item = Reply>) -> Option<()> {
@@ -123,12 +194,17 @@ impl Query for () {
 
 impl<A: Query, B: Query> sealed::Sealed for (A, B) {}
 
-/// Both, in one look.
+/// Both, in one look if their keys are in one cell.
 impl<A: Query, B: Query> Query for (A, B) {
     type Answer = (A::Answer, B::Answer);
 
     fn answer(self, state: &State, now_ms: u64) -> Self::Answer {
         (self.0.answer(state, now_ms), self.1.answer(state, now_ms))
+    }
+
+    fn each_key(&self, visit: &mut dyn FnMut(&Key)) {
+        self.0.each_key(visit);
+        self.1.each_key(visit);
     }
 
     fn ask(&self, questions: &mut Vec<Question>) {
@@ -155,6 +231,11 @@ impl<Q: Query> Query for UnlessRemembered<Q> {
             Some(answer) => Err(answer),
             None => Ok(self.1.answer(state, now_ms)),
         }
+    }
+
+    fn each_key(&self, visit: &mut dyn FnMut(&Key)) {
+        self.0.iter().for_each(&mut *visit);
+        self.1.each_key(visit);
     }
 
     fn ask(&self, questions: &mut Vec<Question>) {
@@ -306,4 +387,7 @@ queries! {
 
     /// What is on the account of an owner: a client, a subject, or a network.
     Holding(owner: Key) -> account::Holding, |state, _| state.ctx.storage.holding(&owner);
+
+    /// Nothing of a key. Awaited linearizably, it is a barrier: what is read of the key afterwards is no older.
+    Reach(_key: Key) -> (), |_, _| ();
 }

@@ -3,6 +3,7 @@
 //! A key's first ten bits are its slot. Keys are SHA-256, so slots fill evenly; and since tables are ordered by key, a slot
 //! is one range of each of them.
 
+use std::fmt;
 use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
@@ -37,6 +38,18 @@ impl CellId {
     /// Its number, from 1.
     pub fn number(self) -> u16 {
         self.0
+    }
+}
+
+impl Default for CellId {
+    fn default() -> Self {
+        Self::FIRST
+    }
+}
+
+impl fmt::Display for CellId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 

@@ -66,12 +66,35 @@ impl SlotTable {
         if self.open[word] & bit != 0 {
             return None;
         }
-        match self.get(slot).standing {
+        let Held { epoch, standing } = self.get(slot);
+        match standing {
             Standing::Open => None,
-            Standing::Foreign(to) => Some(Refusal::Moved { to }),
-            Standing::Sealed(to) => Some(Refusal::Moved { to: Some(to) }),
+            Standing::Foreign(to) => Some(Refusal::Moved { slot, epoch, to }),
+            Standing::Sealed(to) => Some(Refusal::Moved { slot, epoch, to: Some(to) }),
             Standing::Incoming { .. } => Some(Refusal::Unready),
         }
+    }
+
+    /// Whether slots came or went.
+    pub(super) fn is_moved(&self) -> bool {
+        !self.moved.is_empty()
+    }
+
+    /// The open slots and their epochs.
+    pub(super) fn open(&self) -> impl Iterator<Item = (Slot, u64)> {
+        let is_open = |slot: &Slot| {
+            let (word, bit) = place(*slot);
+            self.open[word] & bit != 0
+        };
+        Slot::all().filter(is_open).map(|slot| (slot, self.get(slot).epoch))
+    }
+
+    /// The slots on their way to another cell, the epoch after the move, and where.
+    pub(super) fn sealed(&self) -> impl Iterator<Item = (Slot, u64, CellId)> {
+        self.moved.iter().filter_map(|(slot, held)| match held.standing {
+            Standing::Sealed(to) => Some((*slot, held.epoch, to)),
+            Standing::Open | Standing::Foreign(_) | Standing::Incoming { .. } => None,
+        })
     }
 
     /// Notes how a slot stands.

@@ -8,6 +8,7 @@
 mod record_stream;
 mod slot_stream;
 
+use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::ops::RangeInclusive;
 
@@ -27,6 +28,7 @@ use super::limits::{
     PAYLOAD_BYTES_MAX, SLOT_PART_BYTES_MAX,
 };
 use super::outcome::{Answer, Outcome};
+use super::placement::Plan;
 use super::slot::Slot;
 use super::slot_table::Held;
 use super::table::{Entry, Stored, Table};
@@ -37,9 +39,9 @@ use super::{
 use record_stream::{Reader, Writer};
 
 /// The versions read.
-pub const READ: RangeInclusive<u8> = 4..=4;
+pub const READ: RangeInclusive<u8> = 5..=5;
 /// The version written.
-pub const WRITTEN: u8 = 4;
+pub const WRITTEN: u8 = 5;
 
 const MAGIC: [u8; 7] = *b"conclav";
 
@@ -107,9 +109,8 @@ enum Record {
     Slot(Slot, Held),
     /// Bytes of a slot that is on its way here.
     Part(Slot, u32, Body),
-    /// How often the placement was changed.
-    Placement(u64),
-    Front(u64, String),
+    /// Where nodes and slots are, but for the disks.
+    Placement(Plan),
     Departure((Key, Key), Generation, Lease),
 }
 
@@ -194,9 +195,8 @@ impl State {
         writer.all(answers.map(|(id, answer)| Record::Outcome(id, Answer::clone(answer))))?;
         let members = self.node_identities.iter();
         writer.all(members.map(|(node, storage)| Record::Member(*node, *storage)))?;
-        let epoch = self.placement.epoch();
-        writer.all((epoch > 0).then_some(Record::Placement(epoch)).into_iter())?;
-        writer.all(self.placement.iter().map(|(node, peer)| Record::Front(*node, peer.clone())))?;
+        let placement = self.placement.plan(BTreeMap::new());
+        writer.all((placement.epoch > 0).then_some(Record::Placement(placement)).into_iter())?;
         let incarnations = self.ctx.incarnations.iter();
         writer.all(incarnations.map(|(incarnation, lease)| Record::Incarnation(*incarnation, *lease)))?;
         writer.all(self.slots.iter().map(|(slot, held)| Record::Slot(*slot, *held)))?;
@@ -323,8 +323,7 @@ impl State {
                 ("departure", self.departures.restore(name, departure, ctx))
             }
             Record::Part(slot, part, bytes) => ("part", self.slots.restore_part(slot, part, bytes)),
-            Record::Placement(epoch) => ("placement", self.placement.restore(epoch)),
-            Record::Front(node, peer) => ("front", self.placement.restore_front(node, peer)),
+            Record::Placement(plan) => ("placement", self.placement.restore(plan)),
         };
         if sound { Ok(()) } else { Err(Error::Corrupt(what)) }
     }
@@ -371,7 +370,6 @@ impl Record {
             | Self::Account(..)
             | Self::Slot(..)
             | Self::Placement(..)
-            | Self::Front(..)
             | Self::Departure(..)
             | Self::End { .. } => Ok(()),
         }

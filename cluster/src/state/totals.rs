@@ -1,11 +1,12 @@
 //! What the state says of itself as a whole.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
 use super::State;
-use super::id::RequestId;
+use super::id::{Key, RequestId};
+use super::outcome::Refusal;
+use super::placement::Plan;
+use super::slot::{CellId, Slot};
 #[cfg(doc)]
 use super::weight::Kind;
 
@@ -42,24 +43,54 @@ impl State {
         self.node_identities.first()
     }
 
-    /// The nodes that are bound to disks, and these.
-    pub(crate) fn disks(&self) -> BTreeMap<u64, u128> {
-        self.node_identities.iter().map(|(node, disk)| (*node, *disk)).collect()
+    /// Where the nodes of the cluster are, and where its slots should be, as this cell knows it.
+    pub(crate) fn placement(&self) -> Plan {
+        self.placement.plan(self.node_identities.iter().map(|(node, disk)| (*node, *disk)).collect())
     }
 
-    /// The nodes that sit in no cell, and the addresses that their peers use.
-    pub(crate) fn fronts(&self) -> BTreeMap<u64, String> {
-        self.placement.iter().map(|(node, peer)| (*node, peer.clone())).collect()
+    /// How often that was changed.
+    pub(crate) fn placement_epoch(&self) -> u64 {
+        self.placement.epoch()
     }
 
-    /// Whether a node sits in no cell.
-    pub(crate) fn is_front(&self, node: u64) -> bool {
+    /// Whether a node is one of the cluster by the placement.
+    pub(crate) fn is_placed(&self, node: u64) -> bool {
         self.placement.has(node)
     }
 
-    /// Whether fronts were ever placed.
-    pub(crate) fn is_placed(&self) -> bool {
-        self.placement.epoch() > 0
+    /// The address of a node by the placement.
+    pub(crate) fn peer_of(&self, node: u64) -> Option<String> {
+        self.placement.peer(node).cloned()
+    }
+
+    /// Whether the fronts that the cluster began with were placed.
+    pub(crate) fn is_founded(&self) -> bool {
+        self.placement.is_founded()
+    }
+
+    /// Whether this cell serves a key.
+    pub(crate) fn serves(&self, key: &Key) -> bool {
+        self.slots.refusal(key).is_none()
+    }
+
+    /// Why this cell does not serve a key.
+    pub(crate) fn refusal(&self, key: &Key) -> Option<Refusal> {
+        self.slots.refusal(key)
+    }
+
+    /// Whether slots came or went: a cell but the first serves nothing before.
+    pub(crate) fn has_moved_slots(&self) -> bool {
+        self.slots.is_moved()
+    }
+
+    /// The slots that this cell serves, and their epochs.
+    pub(crate) fn open_slots(&self) -> impl Iterator<Item = (Slot, u64)> {
+        self.slots.open()
+    }
+
+    /// The slots on their way to another cell: the epoch after the move, and where.
+    pub(crate) fn sealed_slots(&self) -> Vec<(Slot, u64, CellId)> {
+        self.slots.sealed().collect()
     }
 }
 

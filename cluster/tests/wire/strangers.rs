@@ -36,7 +36,7 @@ fn frame(role: u8, header: &[u8]) -> Vec<u8> {
 
 /// A greeting of node 9 to node 1.
 fn greeting() -> Vec<u8> {
-    hello((5, 5), 9, 1, "blue")
+    hello((6, 6), 9, 1, "blue")
 }
 
 /// The same, and the number of a disk, which is all that is proved where there is no secret.
@@ -163,7 +163,7 @@ async fn a_dialer_that_wanted_another_node_is_refused() {
     let two = Node::start(options(2), echo()).await;
     let result = two.links.call(5, &node.address, Lane::Control, request(1), SOON).await;
     assert_eq!(result, Err(Error::Refused(Reason::Identity)));
-    assert_eq!(send(&node, &hello((5, 5), 1, 1, "blue")).await, refusal(Reason::Identity));
+    assert_eq!(send(&node, &hello((6, 6), 1, 1, "blue")).await, refusal(Reason::Identity));
 }
 
 #[tokio::test]

@@ -130,7 +130,9 @@ impl Guesses {
         };
         // From here on the entry is removed with its last turn, even if this one is never reached.
         let mut permit = GuessPermit { guesses: self.clone(), whose, permit: None };
-        let acquired = cluster.wait_unless_leaderless(Instant::now(), turns.acquire_owned()).await?;
+        let acquired = cluster
+            .wait_unless_leaderless(Some(&charge.client), Instant::now(), turns.acquire_owned())
+            .await?;
         permit.permit = Some(acquired.expect("the semaphore is never closed"));
         Ok(permit)
     }

@@ -13,6 +13,7 @@ pub async fn run(mut hints: mpsc::Receiver<Hint>, registry: Registry) {
     while let Some(hint) = hints.recv().await {
         match hint {
             Hint::Effect(Effect::Wake(domain, key)) => registry.wake(&StateKey { domain, key }),
+            Hint::Effect(Effect::Moved(slot)) => registry.wake_slot(slot),
             Hint::WakeAll => registry.wake_all(),
         }
     }

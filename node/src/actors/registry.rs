@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use actix::{Actor, Addr, Arbiter};
 use conclave_cluster::state::id::{Domain, Key};
+use conclave_cluster::state::slot::Slot;
 use conclave_cluster::{Cluster, Draft, Error};
 use metrics::Gauge;
 use tokio::sync::watch;
@@ -137,6 +138,13 @@ impl Registry {
             Side::Session => self.0.sessions.wake(target),
             Side::Room => self.0.rooms.wake(target),
         }
+    }
+
+    /// Wakes whoever waits here for a key in a slot.
+    pub fn wake_slot(&self, slot: Slot) {
+        self.0.sessions.wake_slot(slot);
+        self.0.devices.wake_slot(slot);
+        self.0.rooms.wake_slot(slot);
     }
 
     /// Wakes everybody who waits here.
@@ -313,9 +321,19 @@ impl<K: Kind> Shelf<KeyActor<K>> {
     }
 
     fn wake_all(&self) {
+        self.wake_where(|_| true);
+    }
+
+    fn wake_slot(&self, slot: Slot) {
+        self.wake_where(|target| target.key.slot() == slot);
+    }
+
+    fn wake_where(&self, is_meant: impl Fn(&StateKey) -> bool) {
         for shard in &self.shards {
             let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
-            for entry in shard.values().filter(|entry| entry.usage.is_watched()) {
+            for (_, entry) in
+                shard.iter().filter(|(target, entry)| entry.usage.is_watched() && is_meant(target))
+            {
                 entry.address.do_send(Wake);
             }
         }

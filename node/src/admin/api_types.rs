@@ -5,15 +5,35 @@ use serde::{Deserialize, Serialize};
 /// The cluster as one node sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
-    /// The leader's id, if there is one.
+    /// The id of the leader of the first cell, if there is one.
     pub leader: Option<u64>,
-    /// The election term.
+    /// Its election term.
     pub term: u64,
     /// Whether enough of the voters are there; older nodes do not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub majority: Option<Majority>,
+    /// The cells; older nodes do not say.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cells: Vec<Cell>,
     /// The nodes.
     pub nodes: Vec<Node>,
+}
+
+/// A cell: nodes that hold a part of the slots together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cell {
+    /// Its number, from 1.
+    pub cell: u16,
+    /// Its leader's id, if there is one.
+    pub leader: Option<u64>,
+    /// Its leader's term.
+    pub term: u64,
+    /// Whether enough of its voters are there.
+    pub majority: Majority,
+    /// How many of the 1,024 slots it serves.
+    pub slots: usize,
+    /// How many are on their way from it to other cells.
+    pub moving: usize,
 }
 
 /// How many voters there are, and how many of them are needed for anything to be written.
@@ -40,6 +60,9 @@ pub struct Node {
     pub pid: u32,
     /// `leader`, `follower`, `learner`, `front`, `candidate` or `unreachable`.
     pub role: String,
+    /// The cell that it has a seat in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cell: Option<u16>,
     /// The last entry it applied.
     pub applied: u64,
     /// The last entry of its log.
@@ -53,10 +76,12 @@ pub struct Node {
 }
 
 impl Status {
-    /// The voter to whom leadership can best be handed: the one that has applied most, other than the leader.
+    /// The voter to whom leadership can best be handed: the one of the leader's cell that has applied most, other than the leader.
     pub fn successor(&self) -> Option<u64> {
-        let followers =
-            self.nodes.iter().filter(|node| node.role == "follower" && Some(node.id) != self.leader);
+        let cell = self.nodes.iter().find(|node| Some(node.id) == self.leader).and_then(|node| node.cell);
+        let followers = self.nodes.iter().filter(|node| {
+            node.role == "follower" && Some(node.id) != self.leader && (cell.is_none() || node.cell == cell)
+        });
         followers.max_by_key(|node| (node.last_log, node.applied)).map(|node| node.id)
     }
 }
@@ -114,20 +139,23 @@ mod tests {
     fn node(id: u64, role: &str, last_log: u64) -> Node {
         let (http, admin, peer) = (String::new(), String::new(), String::new());
         let role = role.to_owned();
-        Node { id, http, admin, pid: 1, role, applied: last_log, last_log, peer, fault: None }
+        Node { id, http, admin, pid: 1, role, cell: None, applied: last_log, last_log, peer, fault: None }
     }
 
     #[test]
     fn the_furthest_follower_succeeds() {
         let nodes =
             vec![node(1, "leader", 9), node(2, "follower", 7), node(3, "follower", 8), node(4, "learner", 9)];
-        let status = Status { leader: Some(1), term: 1, majority: None, nodes };
+        let status = Status { leader: Some(1), term: 1, majority: None, cells: Vec::new(), nodes };
         assert_eq!(status.successor(), Some(3));
     }
 
     #[test]
     fn a_single_node_has_no_successor() {
         let nodes = vec![node(1, "leader", 9)];
-        assert_eq!(Status { leader: Some(1), term: 1, majority: None, nodes }.successor(), None);
+        assert_eq!(
+            Status { leader: Some(1), term: 1, majority: None, cells: Vec::new(), nodes }.successor(),
+            None
+        );
     }
 }

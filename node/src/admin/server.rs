@@ -17,7 +17,7 @@ use conclave_cluster::{Change, Cluster};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
-use super::api_types::{self, Add, Node, Status, Transfer};
+use super::api_types::{self, Add, Cell, Node, Status, Transfer};
 use super::error::Error;
 use super::host_header;
 use super::state::AdminState;
@@ -237,21 +237,39 @@ fn parse<T: DeserializeOwned>(body: &[u8], asked: &'static str) -> Result<T, Err
 }
 
 fn seen(status: conclave_cluster::Status) -> Status {
-    let conclave_cluster::Status { leader, term, majority, nodes } = status;
-    let conclave_cluster::Majority { voters, reachable, needed } = majority;
-    let majority = Some(api_types::Majority { voters, reachable, needed });
+    let conclave_cluster::Status { leader, term, majority, cells, nodes } = status;
+    let majority_of = |conclave_cluster::Majority { voters, reachable, needed }| api_types::Majority {
+        voters,
+        reachable,
+        needed,
+    };
+    let cells = cells.into_iter().map(|cell| Cell {
+        cell: cell.cell,
+        leader: cell.leader,
+        term: cell.term,
+        majority: majority_of(cell.majority),
+        slots: cell.slots,
+        moving: cell.moving,
+    });
     let nodes = nodes.into_iter().map(|node| Node {
         id: node.id,
         http: node.http,
         admin: node.admin,
         pid: node.pid,
         role: node.role.name().to_owned(),
+        cell: node.cell,
         applied: node.applied,
         last_log: node.last_log,
         peer: node.peer,
         fault: node.fault,
     });
-    Status { leader, term, majority, nodes: nodes.collect() }
+    Status {
+        leader,
+        term,
+        majority: Some(majority_of(majority)),
+        cells: cells.collect(),
+        nodes: nodes.collect(),
+    }
 }
 
 #[cfg(test)]

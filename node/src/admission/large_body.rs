@@ -84,7 +84,7 @@ impl Admitted {
         body: impl Future<Output = Result<T, E>>,
     ) -> Result<T, E> {
         let cluster = self.admission.0.cluster.clone();
-        cluster.wait_unless_leaderless(self.since, self.permit.acquire()).await?;
+        cluster.wait_unless_leaderless(None, self.since, self.permit.acquire()).await?;
         let mut body = pin!(body);
         let read = poll_fn(|cx| {
             let read = body.as_mut().poll(cx);
@@ -93,7 +93,7 @@ impl Admitted {
         })
         .await?;
         // A body that was suspended has to get a permit again.
-        cluster.wait_unless_leaderless(Instant::now(), self.permit.acquire()).await?;
+        cluster.wait_unless_leaderless(None, Instant::now(), self.permit.acquire()).await?;
         Ok(read)
     }
 

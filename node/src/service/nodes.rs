@@ -143,6 +143,7 @@ mod tests {
             peer: String::new(),
             pid: 0,
             role: conclave_cluster::Role::Unreachable,
+            cell: None,
             voter: true,
             applied: 0,
             committed: 0,

@@ -3,7 +3,7 @@
 use comfy_table::presets::UTF8_BORDERS_ONLY;
 use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, Table};
 
-use crate::admin::api_types::{Majority, Node, Status};
+use crate::admin::api_types::{self, Majority, Node, Status};
 
 /// The status as a table, coloured if `colour`.
 pub(crate) fn render(status: &Status, colour: bool) -> String {
@@ -14,11 +14,12 @@ pub(crate) fn render(status: &Status, colour: bool) -> String {
     } else {
         table.force_no_tty();
     }
-    table.set_header(["NODE", "ROLE", "HTTP", "ADMIN", "PID", "APPLIED", "LAST LOG"].map(Cell::new));
+    table.set_header(["NODE", "CELL", "ROLE", "HTTP", "ADMIN", "PID", "APPLIED", "LAST LOG"].map(Cell::new));
     for node in &status.nodes {
         let number = |number: u64| Cell::new(number).set_alignment(CellAlignment::Right);
         table.add_row([
             number(node.id),
+            node.cell.map_or_else(|| Cell::new(""), |cell| number(u64::from(cell))),
             role(&node.role),
             Cell::new(&node.http),
             Cell::new(&node.admin),
@@ -30,7 +31,21 @@ pub(crate) fn render(status: &Status, colour: bool) -> String {
     let leader = status.leader.map_or("no leader".to_owned(), |id| format!("leader {id}"));
     let majority = status.majority.map(majority).unwrap_or_default();
     let faults: String = status.nodes.iter().filter_map(fault).collect();
-    format!("{table}\n{leader}, term {}{majority}\n{faults}", status.term)
+    // A cluster of one cell is told by the line above.
+    let cells: String = match &status.cells[..] {
+        [] | [_] => String::new(),
+        cells => cells.iter().map(cell).collect(),
+    };
+    format!("{table}\n{leader}, term {}{majority}\n{cells}{faults}", status.term)
+}
+
+/// A cell, on a line.
+fn cell(cell: &api_types::Cell) -> String {
+    let leader = cell.leader.map_or("no leader".to_owned(), |id| format!("leader {id}"));
+    let moving =
+        if cell.moving > 0 { format!(", {} on their way to others", cell.moving) } else { String::new() };
+    let majority = majority(cell.majority);
+    format!("cell {}: {leader}, term {}, {} slots{moving}{majority}\n", cell.cell, cell.term, cell.slots)
 }
 
 /// What keeps a node from being reached, on a line. It holds what the other side said, so that control characters go.
@@ -73,6 +88,7 @@ mod tests {
             admin: format!("http://127.0.0.1:940{id}"),
             pid: 4000 + id as u32,
             role: role.to_owned(),
+            cell: (id < 3).then_some(1),
             applied: 17,
             last_log: 18,
             peer: format!("10.0.0.{id}:7400"),
@@ -82,6 +98,7 @@ mod tests {
             leader: Some(2),
             term: 5,
             majority: Some(Majority { voters: 3, reachable: 2, needed: 2 }),
+            cells: Vec::new(),
             nodes: vec![node(1, "follower"), node(2, "leader"), node(3, "unreachable")],
         }
     }
@@ -107,9 +124,26 @@ mod tests {
     }
 
     #[test]
+    fn each_of_several_cells_is_told_on_a_line() {
+        let majority = Majority { voters: 3, reachable: 3, needed: 2 };
+        let cell =
+            |cell, leader, moving| api_types::Cell { cell, leader, term: 4, majority, slots: 512, moving };
+        let text = render(&Status { cells: vec![cell(1, Some(2), 7), cell(2, None, 0)], ..status() }, false);
+        assert!(
+            text.contains("cell 1: leader 2, term 4, 512 slots, 7 on their way to others; 3 of 3 voters"),
+            "{text}"
+        );
+        assert!(
+            text.contains("cell 2: no leader, term 4, 512 slots; 3 of 3 voters reachable, 2 needed\n"),
+            "{text}"
+        );
+    }
+
+    #[test]
     fn a_cluster_without_a_leader_says_so() {
         let majority = Some(Majority { voters: 3, reachable: 1, needed: 2 });
-        let text = render(&Status { leader: None, term: 9, majority, nodes: Vec::new() }, false);
+        let text =
+            render(&Status { leader: None, term: 9, majority, cells: Vec::new(), nodes: Vec::new() }, false);
         let said = "no leader, term 9; 1 of 3 voters reachable, 2 needed: nothing can be written";
         assert!(text.contains(said), "{text}");
     }

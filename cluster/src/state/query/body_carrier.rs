@@ -32,6 +32,7 @@ macro_rules! plain {
 }
 
 plain!(
+    (),
     bool,
     u64,
     u128,

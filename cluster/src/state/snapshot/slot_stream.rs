@@ -177,8 +177,7 @@ impl Record {
             | Self::End { .. }
             | Self::Slot(..)
             | Self::Part(..)
-            | Self::Placement(..)
-            | Self::Front(..) => return false,
+            | Self::Placement(..) => return false,
             Self::Transfer(key, _) => key,
             Self::Chunk(key, ..) => key,
             Self::Acknowledgement(key, _) => key,
@@ -215,7 +214,6 @@ impl Record {
             | Self::Slot(..)
             | Self::Part(..)
             | Self::Placement(..)
-            | Self::Front(..)
             | Self::Departure(..)
             | Self::Window(..) => return true,
             Self::User(_, _, devices) => {

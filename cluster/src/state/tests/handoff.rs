@@ -64,16 +64,21 @@ fn hand_over(slot: Slot, from: &mut Lab, to: &mut Lab, name: CellId, len: usize)
     assert_eq!(administer(from, Handoff::Forget { slot, epoch }), Ok(HandedOff::Forgotten.into()));
 }
 
+/// The refusal of a cell that does not hold the slot.
+fn moved(epoch: u64, to: Option<CellId>) -> Refusal {
+    Refusal::Moved { slot: slot(), epoch, to }
+}
+
 #[test]
 fn a_slot_is_served_by_the_cell_that_holds_it_and_no_other_names_a_wrong_answer() {
     let (mut one, mut two) = (Lab::new(), second());
     one.ask(put("t", 0, 2, "zero")).unwrap();
-    assert_eq!(two.ask(about("t", transfer::Action::Take)), Err(Refusal::Moved { to: None }));
+    assert_eq!(two.ask(about("t", transfer::Action::Take)), Err(moved(0, None)));
 
     hand_over(slot(), &mut one, &mut two, TWO, SLOT_PART_BYTES_MAX);
 
     let take = |cell: &mut Lab| cell.ask(about("t", transfer::Action::Take));
-    assert_eq!(take(&mut one), Err(Refusal::Moved { to: Some(TWO) }));
+    assert_eq!(take(&mut one), Err(moved(1, Some(TWO))));
     let chunk = Outcome::Transfer(transfer::Outcome::Chunk {
         index: 0,
         total: 2,
@@ -89,7 +94,7 @@ fn nobody_serves_a_slot_on_its_way() {
     let (mut one, mut two) = (Lab::new(), second());
     one.ask(put("t", 0, 2, "zero")).unwrap();
     one.ask(Handoff::Seal { slot: slot(), epoch: 1, to: TWO }).unwrap();
-    assert_eq!(one.ask(put("t", 1, 2, "one")), Err(Refusal::Moved { to: Some(TWO) }));
+    assert_eq!(one.ask(put("t", 1, 2, "one")), Err(moved(1, Some(TWO))));
     let ops = import(slot(), 1, 7, &parts(&one, slot(), 40));
     assert!(ops.len() > 2);
     for op in ops {
@@ -105,7 +110,7 @@ fn a_refusal_is_remembered_although_the_slot_comes_back() {
     let (mut one, mut two) = (Lab::new(), second());
     let early = two.command(put("t", 0, 1, "zero"));
     let refused = two.carry_out(early.clone());
-    assert_eq!(refused.outcome, Err(Refusal::Moved { to: None }));
+    assert_eq!(refused.outcome, Err(moved(0, None)));
     hand_over(slot(), &mut one, &mut two, TWO, SLOT_PART_BYTES_MAX);
     assert_eq!(two.carry_out(early), refused, "under its id it is carried out nowhere else, so not here");
     assert_eq!(two.state.counts().transfers, 0);
@@ -123,7 +128,7 @@ fn a_client_whose_window_is_elsewhere_is_charged_nothing_here() {
     let other = other.unwrap();
     hand_over(slot(), &mut one, &mut two, TWO, SLOT_PART_BYTES_MAX);
     let command = one.charged(charge, put(&other, 0, 1, "zero"));
-    assert_eq!(one.carry_out(command).outcome, Err(Refusal::Moved { to: Some(TWO) }));
+    assert_eq!(one.carry_out(command).outcome, Err(moved(1, Some(TWO))));
     assert_eq!(one.state.counts().transfers, 0, "and it was not carried out");
 }
 

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::super::allowance::{Charge, Tier};
 use super::super::leader_rules::{Ages, Owner, Share, Shares};
+use super::super::slot::{CellId, SLOTS, Slot};
 use super::super::transfer::Encoding;
 use super::super::weight::Kind;
 use super::super::{
@@ -176,6 +177,29 @@ fn ticket_ask() -> impl Strategy<Value = ticket::Op> {
     (key(Domain::Ticket), action).prop_map(|(key, action)| ticket::Op { key, action })
 }
 
+/// Nodes come, sit, and go, and slots are allotted.
+fn placement() -> impl Strategy<Value = placement::Op> {
+    use placement::{Change, Op, Stage};
+    let cell = || (1_u16..4).prop_map(CellId::of);
+    let slots = prop::collection::vec((0..SLOTS, cell()), 0..9);
+    let slots =
+        slots.prop_map(|slots| slots.into_iter().map(|(slot, cell)| (Slot::try_from(slot).unwrap(), cell)));
+    let seats = prop::collection::vec((0_u64..3, text()), 0..3);
+    let change = prop_oneof![
+        (cell(), prop::collection::vec(0_u64..3, 0..3))
+            .prop_map(|(cell, seats)| Change::Open { cell, seats }),
+        (cell(), seats).prop_map(|(cell, seats)| Change::Sit { cell, seats }),
+        cell().prop_map(|cell| Change::Enlist { cell, stage: Stage::Active }),
+        slots.prop_map(|slots| Change::Allot(slots.collect())),
+        cell().prop_map(|cell| Change::Close { cell }),
+    ];
+    prop_oneof![
+        (0_u64..3, text()).prop_map(|(node, peer)| Op::Place { node, peer }),
+        (0_u64..3).prop_map(|node| Op::Withdraw { node }),
+        (0_u64..6, change).prop_map(|(epoch, change)| Op::Change { epoch, change }),
+    ]
+}
+
 fn ask() -> impl Strategy<Value = Op> {
     let register = (key(Domain::Rendezvous), text(), ttl(), prop::bool::weighted(0.8)).prop_map(
         |(key, peer, ttl_ms, registers)| {
@@ -199,13 +223,7 @@ fn ask() -> impl Strategy<Value = Op> {
         });
     let member = (0_u64..3, 0_u128..2)
         .prop_map(|(node, storage)| Op::NodeIdentity(disk_binding::Op::Enroll { node, storage }));
-    let front = (0_u64..3, text(), prop::bool::ANY).prop_map(|(node, peer, places)| {
-        Op::Placement(if places {
-            placement::Op::Place { node, peer }
-        } else {
-            placement::Op::Withdraw { node }
-        })
-    });
+    let front = placement().prop_map(Op::Placement);
     prop_oneof![
         1 => front,
         6 => transfer_ask().prop_map(Op::Transfer),

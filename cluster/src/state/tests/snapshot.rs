@@ -8,6 +8,7 @@
 use std::path::PathBuf;
 
 use super::super::leader_rules::{Ages, Owner, Shares};
+use super::super::slot::{CellId, Slot};
 use super::super::snapshot::{self, Error};
 use super::super::transfer::Action;
 use super::super::{
@@ -55,8 +56,10 @@ fn sample() -> Proposal {
         lab.command(Op::Device(device::Op { key, action: device })),
         lab.command(Op::NodeIdentity(disk_binding::Op::Enroll { node: 1, storage: 42 })),
         lab.command(Op::Placement(placement::Op::Place { node: 4, peer: "d:4".to_owned() })),
+        lab.command(Op::Placement(placement::Op::Place { node: 5, peer: "e:5".to_owned() })),
         lab.charged(charge, Op::Spend),
     ];
+    let commands: Vec<_> = commands.into_iter().chain(placed(&mut lab)).collect();
     let floors = vec![(1, 1), (9, 3)];
     Proposal {
         stamp_ms: MORNING_MS,
@@ -132,6 +135,23 @@ fn sockets() -> Proposal {
         lab.command(socket(socket::Action::Detach { connection: 9 })),
     ];
     Proposal { stamp_ms: MORNING_MS, rules: rules(), commands: owned(commands), ..Proposal::default() }
+}
+
+/// Each change of the placement.
+fn placed(lab: &mut Lab) -> Vec<Command> {
+    let (second, third, slot) = (CellId::of(2), CellId::of(3), Slot::try_from(700).unwrap());
+    let changes = [
+        placement::Change::Open { cell: second, seats: vec![4] },
+        placement::Change::Sit { cell: second, seats: vec![(4, "d:5".to_owned())] },
+        placement::Change::Enlist { cell: second, stage: placement::Stage::Active },
+        placement::Change::Allot(vec![(slot, second)]),
+        placement::Change::Open { cell: third, seats: vec![5] },
+        placement::Change::Close { cell: third },
+    ];
+    // The disk and the fronts before are three changes.
+    let changes = (3..).zip(changes).map(|(epoch, change)| placement::Op::Change { epoch, change });
+    let copy = placement::Op::Copy(placement::Plan { epoch: 1, ..placement::Plan::default() });
+    changes.chain([copy]).map(|op| lab.command(Op::Placement(op))).collect()
 }
 
 /// The same of tokens.

@@ -267,7 +267,7 @@ impl Context {
         tokio::select! {
             biased;
             () = wait::gone(closed.as_ref()) => return Err(Code::ConnectionClosed.into()),
-            led = self.services().cluster.wait_unless_leaderless(Instant::now(), ready(())) => led?,
+            led = self.services().cluster.wait_unless_leaderless(None, Instant::now(), ready(())) => led?,
         }
         Ok(self.change(charge, idempotency_key, op).await)
     }

@@ -63,7 +63,7 @@ impl Reader {
             known.map_or_else(storage_keys::secret::<SECRET_BYTES>, |(secret, _)| Ok(secret.to_owned()))?;
         let session = storage_keys::stream(&secret);
         let guest = services.lease.guest();
-        let at = services.lease.attachment(rand::random()).await?;
+        let at = services.lease.attachment(&session, rand::random()).await?;
         let lease_ms = millis(services.terms.lease).min(LEASE_MS);
         let sent = known.map_or(0, |(_, seq)| seq);
         let claim = Claim { mailbox: storage_keys::mailbox(&peer), session, generation: None, at, lease_ms };
@@ -80,7 +80,7 @@ impl Reader {
             let _ = claim.acknowledge(&reader.services, &reader.caller, sent).await?;
         }
         // From here on this node's replica knows that the mailbox is sent from here.
-        reader.services.cluster.read_linearizable(()).await?;
+        reader.services.cluster.read_linearizable(query::Reach(reader.claim.mailbox.key)).await?;
         Ok(reader)
     }
 
@@ -92,7 +92,7 @@ impl Reader {
             return false;
         }
         // The incarnation may be another one.
-        match self.services.lease.attachment(self.claim.at.connection).await {
+        match self.services.lease.attachment(&self.claim.mailbox.key, self.claim.at.connection).await {
             Ok(at) => self.claim.at = at,
             Err(_) => return false,
         }
@@ -114,7 +114,7 @@ impl Reader {
         let page = Page { after: self.sent, count_max: COUNT_MAX, bytes_max: BYTES_MAX };
         let look = (query::Signals(key, page), query::Holder(key));
         let (signals, holder) = self.services.cluster.read_stale(look).await?;
-        if !self.services.lease.is_certain(&self.claim.at) {
+        if !self.services.lease.is_certain(&key, &self.claim.at) {
             // The claim is attached anew before anything is sent.
             return Ok(true);
         }

@@ -82,7 +82,7 @@ impl Watches {
             self.waits.push(Box::pin(wait_for_change(target.clone(), watch)));
             self.things.push(Watched { target: target.clone(), place, last: None });
         }
-        cluster.read_linearizable(()).await?;
+        cluster.read_linearizable(query::Reach(place.key)).await?;
         let sight = look(&target, &place, cluster).await?;
         self.things[place_of].last = Some(sight);
         Ok(spell(&target, sight))

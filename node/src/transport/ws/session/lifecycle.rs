@@ -35,13 +35,14 @@ impl Session {
         millis(self.services.terms.lease)
     }
 
-    async fn attachment(&self) -> Result<Attachment, Code> {
-        Ok(self.services.lease.attachment(self.entry.connection()).await?)
+    async fn attachment(&self, session: &Key) -> Result<Attachment, Code> {
+        Ok(self.services.lease.attachment(session, self.entry.connection()).await?)
     }
 
     /// Begins a session under a secret id. False: it is in use.
     pub(in crate::transport::ws) async fn open(&mut self, id: &str) -> Result<bool, Code> {
-        let (key, at) = (storage_keys::session(id), self.attachment().await?);
+        let key = storage_keys::session(id);
+        let at = self.attachment(&key).await?;
         let bell = self.bell(key).await?;
         let subject = self.context.credential.subject;
         let action = socket::Action::Open { subject, at, lease_ms: self.lease_ms() };
@@ -61,7 +62,8 @@ impl Session {
         &mut self,
         id: &str,
     ) -> Result<Option<(Option<String>, Option<String>)>, Code> {
-        let (key, at) = (storage_keys::session(id), self.attachment().await?);
+        let key = storage_keys::session(id);
+        let at = self.attachment(&key).await?;
         let bell = self.bell(key).await?;
         let subject = self.context.credential.subject;
         let action = socket::Action::Resume { subject, at, lease_ms: self.lease_ms(), takes_over: true };
@@ -142,7 +144,7 @@ impl Session {
         let Some(Identity { key, at, .. }) = self.identity.as_ref().filter(|_| !self.over) else { return };
         let (key, mut at) = (*key, *at);
         // The incarnation may be another one.
-        let Ok(now) = self.attachment().await else { return self.was_cut_off() };
+        let Ok(now) = self.attachment(&key).await else { return self.was_cut_off() };
         at.incarnation = now.incarnation;
         let (subject, lease_ms) = (self.context.credential.subject, self.lease_ms());
         let action = socket::Action::Resume { subject, at, lease_ms, takes_over: false };

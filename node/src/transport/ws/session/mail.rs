@@ -222,7 +222,7 @@ impl Session {
             held.dirty = false;
             return;
         };
-        let certain = self.services.lease.is_certain(&claim.at);
+        let certain = self.services.lease.is_certain(&key, &claim.at);
         // Nothing is pushed before this node knows that the mailbox is pushed here, and nothing once it may not be. When
         // it is again, the mailbox's bell rings.
         if !certain || claim.location(holder) != Location::Here {

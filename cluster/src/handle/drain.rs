@@ -1,0 +1,102 @@
+//! How a node goes: its seat is taken by a front, or its cell is emptied first.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::admin::{LOOK_EVERY, Request};
+use super::plan::slots_to_allot;
+use super::{Change, Inner};
+use crate::raft::MembershipError;
+use crate::state::placement::{self, Stage};
+use crate::state::slot::CellId;
+
+impl Inner {
+    /// The cell that a node sits in, if that is not this node's.
+    pub(super) fn seat_elsewhere(&self, id: u64) -> Option<CellId> {
+        let cell = self.topology.plan().seat_of(id)?;
+        (self.node.cell() != Some(cell)).then_some(cell)
+    }
+
+    /// Gives the seat of a node to a front that answers, and removes the node then. Where there is no front, a cell but the
+    /// first gives its slots to the others before.
+    pub(super) async fn drain(&self, id: u64, force: bool, deadline: Instant) -> Result<(), MembershipError> {
+        let (voters, _) = self.node.members();
+        let cell = if voters.contains(&id) { Some(CellId::FIRST) } else { self.seat_elsewhere(id) };
+        if let Some(cell) = cell {
+            match self.spares(&self.topology.fronts()).await.first().copied() {
+                Some(heir) => self.have_seated(cell, heir, force, deadline).await?,
+                None if cell == CellId::FIRST => {
+                    return Err(MembershipError::Refused(format!(
+                        "there is no front that answers and could take the seat of node {id}: add one, or remove node {id}"
+                    )));
+                }
+                None => self.empty(cell, deadline).await?,
+            }
+        }
+        self.remove(id, force, deadline).await
+    }
+
+    /// Waits until a cell has given its slots to the others.
+    async fn empty(&self, cell: CellId, deadline: Instant) -> Result<(), MembershipError> {
+        self.enlist(cell, Stage::Retiring, deadline).await?;
+        loop {
+            let plan = self.node.replica().read(|state| state.placement());
+            if let Some(change) = slots_to_allot(&plan) {
+                self.change_placement(change, deadline).await?;
+            }
+            let table = self.topology.heard(cell).map(|heard| heard.table);
+            let held = table.map(|table| table.open_slots().count() + table.moving);
+            match held {
+                Some(0) => return Ok(()),
+                _ if Instant::now() + LOOK_EVERY >= deadline => {
+                    return Err(MembershipError::Late(format!(
+                        "cell {cell} gives its slots to the others, and {} are left; the same command waits on",
+                        held.map_or("an unknown number".to_owned(), |held| held.to_string())
+                    )));
+                }
+                _ => sleep(LOOK_EVERY).await,
+            }
+        }
+    }
+
+    /// Removes a node from another cell; returns when that is written down.
+    pub(super) async fn remove_elsewhere(
+        &self,
+        cell: CellId,
+        id: u64,
+        force: bool,
+        deadline: Instant,
+    ) -> Result<(), MembershipError> {
+        let plan = self.node.replica().read(|state| state.placement());
+        let (voters, _) = self.topology.seats(cell);
+        let is_last = voters.iter().eq([&id]);
+        let is_new = plan.cells.get(&cell).is_some_and(|cell| cell.stage == Stage::New);
+        if is_last || (is_new && self.topology.lead(cell).borrow().is_none()) {
+            let held = self.topology.heard(cell).map_or(0, |heard| heard.table.open_slots().count());
+            if plan.slots.values().any(|at| *at == cell) || held > 0 {
+                return Err(MembershipError::Refused(format!(
+                    "node {id} is the last one of cell {cell}, which holds slots: drain it"
+                )));
+            }
+            return self.change_placement(placement::Change::Close { cell }, deadline).await;
+        }
+        let within = deadline.saturating_duration_since(Instant::now());
+        let change = Change { force, within: within.max(Duration::from_millis(1)) };
+        self.administer_in(cell, Request::Remove { id, change }).await?;
+        while self.topology.plan().seat_of(id).is_some() {
+            let (voters, mut seats) = self.topology.seats(cell);
+            if !voters.contains(&id) {
+                seats.retain(|node, _| voters.contains(node));
+                let seats = seats.into_iter().collect();
+                self.change_placement(placement::Change::Sit { cell, seats }, deadline).await?;
+                break;
+            }
+            if Instant::now() + LOOK_EVERY >= deadline {
+                return Err(super::admin::late());
+            }
+            sleep(LOOK_EVERY).await;
+        }
+        Ok(())
+    }
+}

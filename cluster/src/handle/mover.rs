@@ -1,0 +1,142 @@
+//! The leader of a cell as a mover: slots that should be in another cell are handed over, one after the other.
+//!
+//! A slot is sealed, copied through the other cell's log, and forgotten. Whoever leads next finds what is sealed in its state
+//! and begins that copy again; two movers at once do no harm ([`handoff`]).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use super::{Draft, Error, Inner};
+use crate::state::body::Body;
+use crate::state::command::Op;
+use crate::state::handoff::{self, Outcome as HandedOff};
+use crate::state::limits::SLOT_PART_BYTES_MAX;
+use crate::state::outcome::Outcome;
+use crate::state::placement;
+use crate::state::slot::{CellId, Slot};
+
+/// How often it is looked whether a slot should go.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// A slot on its way.
+#[derive(Debug, Clone, Copy)]
+struct Move {
+    slot: Slot,
+    /// The slot's epoch after the move.
+    epoch: u64,
+    to: CellId,
+}
+
+impl Inner {
+    /// Hands slots over for as long as this node leads its cell, and keeps the cell's copy of the placement.
+    pub(super) async fn move_slots(self: Arc<Self>) {
+        let mut tick = interval(LOOK_EVERY);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return,
+                _ = tick.tick() => {}
+            }
+            let leads = || self.node.lead().borrow().as_ref().is_some_and(|lead| lead.local);
+            if !leads() {
+                continue;
+            }
+            self.copy_placement().await;
+            // What fails is begun again with the next look.
+            while leads()
+                && let Some(next) = self.next_move()
+                && self.hand_over(next).await.is_ok()
+            {}
+        }
+    }
+
+    /// Has another cell's copy of the placement follow the first cell's.
+    async fn copy_placement(&self) {
+        let Some(own) = self.node.cell().filter(|own| *own != CellId::FIRST) else { return };
+        let known = self.node.replica().read(|state| state.placement_epoch());
+        let first = self.topology.heard(CellId::FIRST).map(|heard| heard.table);
+        if let Some(first) = first.filter(|first| first.plan.epoch > known) {
+            let copy = Op::Placement(placement::Op::Copy(first.plan.clone()));
+            // Tried again with the next look.
+            let _ = self.propose_in(own, Draft::of(copy)).await;
+        }
+    }
+
+    /// The next slot to hand over: one that is under way already, or one that should be in a cell that has a leader.
+    fn next_move(&self) -> Option<Move> {
+        let own = self.node.cell()?;
+        let is_led = |to: CellId| self.topology.lead(to).borrow().is_some();
+        let sealed = self.node.replica().read(|state| state.sealed_slots());
+        let sealed = sealed.into_iter().find(|(_, _, to)| is_led(*to));
+        if let Some((slot, epoch, to)) = sealed {
+            return Some(Move { slot, epoch, to });
+        }
+        let plan = self.topology.plan();
+        if plan.slots.is_empty() && own == CellId::FIRST {
+            return None;
+        }
+        let open: Vec<_> =
+            self.node.replica().read(|state| match own == CellId::FIRST || state.has_moved_slots() {
+                true => state.open_slots().collect(),
+                false => Vec::new(),
+            });
+        open.into_iter().find_map(|(slot, epoch)| {
+            let to = plan.cell_of(slot);
+            (to != own && is_led(to)).then_some(Move { slot, epoch: epoch + 1, to })
+        })
+    }
+
+    /// Hands a slot over, from whichever step it has come to.
+    async fn hand_over(&self, Move { slot, epoch, to }: Move) -> Result<(), Error> {
+        let own = self.node.cell().ok_or(Error::NoLeader)?;
+        let begun = Instant::now();
+        let is_sealed =
+            || self.node.replica().read(|state| state.sealed_slots().contains(&(slot, epoch, to)));
+        if !is_sealed() {
+            self.propose_in(own, handing(handoff::Op::Seal { slot, epoch, to })).await?;
+            // Refused, or answered by the next leader before this node has applied it: it is looked at again.
+            if !is_sealed() {
+                return Err(Error::NoLeader);
+            }
+        }
+        self.copy(Move { slot, epoch, to }).await?;
+        self.routes.moved(slot, epoch, Some(to));
+        self.propose_in(own, handing(handoff::Op::Forget { slot, epoch })).await?;
+        metrics::counter!("conclave_slot_moves_total").increment(1);
+        metrics::histogram!("conclave_slot_move_seconds").record(begun.elapsed().as_secs_f64());
+        tracing::debug!(slot = slot.number(), from = %own, %to, "a slot was handed over");
+        self.moved.notify_one();
+        Ok(())
+    }
+
+    /// Copies what a sealed slot holds through the other cell's log.
+    async fn copy(&self, Move { slot, epoch, to }: Move) -> Result<(), Error> {
+        let frozen = self.node.replica().read(Clone::clone);
+        let exported = bytes::Bytes::from(frozen.export(slot));
+        drop(frozen);
+        let run = self.draw();
+        let parts = exported.len().div_ceil(SLOT_PART_BYTES_MAX);
+        for part in 0..parts {
+            let begin = part * SLOT_PART_BYTES_MAX;
+            let bytes = exported.slice(begin..exported.len().min(begin + SLOT_PART_BYTES_MAX));
+            let (part, last) = (u32::try_from(part).map_err(|_| Error::Overloaded)?, part + 1 == parts);
+            let import = handoff::Op::Import { slot, epoch, run, part, last, bytes: Body::new(bytes) };
+            match self.propose_in(to, handing(import)).await?.outcome {
+                Ok(Outcome::Handoff(HandedOff::Imported)) => return Ok(()),
+                Ok(_) => {}
+                Err(refusal) => {
+                    tracing::debug!(slot = slot.number(), %to, ?refusal, "a slot is copied anew");
+                    return Err(Error::NoLeader);
+                }
+            }
+        }
+        Err(Error::NoLeader)
+    }
+}
+
+fn handing(op: handoff::Op) -> Draft {
+    Draft::of(Op::Handoff(op))
+}
