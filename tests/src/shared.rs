@@ -106,10 +106,11 @@ pub async fn guarded() -> (Lease, &'static Issuer) {
 }
 
 /// `CONCLAVE_FRONTS=1` gives each cluster two nodes without a seat, and has every test that asks for a node which does not
-/// lead meet those.
+/// lead meet those. `CONCLAVE_CELLS=1` has each node be a cell of its own; the slots move while the first tests run.
 async fn lease(cell: &'static OnceCell<Cluster>, builder: Builder) -> Lease {
-    let fronted = std::env::var_os("CONCLAVE_FRONTS").is_some_and(|set| set == "1");
-    let builder = if fronted { builder.nodes(5) } else { builder };
+    let is_set = |name: &str| std::env::var_os(name).is_some_and(|set| set == "1");
+    let builder = if is_set("CONCLAVE_FRONTS") { builder.nodes(5) } else { builder };
+    let builder = if is_set("CONCLAVE_CELLS") { builder.set("cluster.replicas", "1") } else { builder };
     Lease(cell.get_or_init(|| builder.shared().start()).await)
 }
 

@@ -62,7 +62,7 @@ fn version(table: &Table) -> u64 {
 
 impl Inner {
     /// Tells everybody outside of this node's cell for as long as it leads that, and places those that the cluster was founded
-    /// with.
+    /// with. A member that does not lead notes for itself which slots its cell serves.
     pub(super) async fn send_beacons(self: Arc<Self>) {
         let mut tick = interval(BEACON_EVERY);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -76,13 +76,15 @@ impl Inner {
                 () = self.moved.notified() => {}
                 _ = tick.tick() => {}
             }
+            if let Some(own) = self.topology.own_cell() {
+                self.node.replica().read(|state| self.routes.learn(own, state.open_slots()));
+            }
             let Some(lead) = lead.borrow_and_update().clone().filter(|lead| lead.local) else { continue };
             let cell = self.node.cell().unwrap_or_default();
             if cell == CellId::FIRST {
                 self.place_first_fronts().await;
             }
             let table = Table::of(&self.node);
-            self.routes.learn(cell, table.open_slots());
             let mut others = self.topology.everybody();
             // A front that is about to sit hears it as long as it does not.
             others.retain(|id, _| !table.voters.contains(id) && *id != self.options.node_id);

@@ -53,10 +53,10 @@ impl Cluster {
             Some(_) => first.map_or(0, |first| first.term),
             None => inner.node.position().term,
         };
-        Status { majority, leader: self.leader(), term, cells, nodes }
+        Status { majority, leader: self.leader(), term, cells, next_step: None, nodes }
     }
 
-    /// What the leader of the first cell is about to do by itself, or would be if it could; none if all is as it should be.
+    /// What the leader of the first cell does next by itself; none if all is as it should be.
     pub async fn next_step(&self) -> Option<String> {
         let plan = self.inner.topology.plan();
         self.inner.next_step(&plan).await.map(|step| step.to_string())

@@ -384,7 +384,8 @@ impl Inner {
             }
             self.sequencer.tick();
             self.tokens.forget_closed_windows(self.clock.now_ms());
-            self.paths.all().iter().for_each(|path| path.proposer.nudge());
+            // Whoever waits here hears of changes in each cell before there is one.
+            self.topology.serving_cells().into_iter().for_each(|cell| self.paths.to(cell).proposer.nudge());
         }
     }
 
@@ -401,6 +402,11 @@ impl Inner {
         metrics::gauge!("conclave_raft_committed_index").set(position.committed as f64);
         metrics::gauge!("conclave_raft_last_log_index").set(position.last_log as f64);
         metrics::gauge!("conclave_raft_log_bytes").set(position.log_bytes as f64);
+        let cell = self.topology.own_cell();
+        let (slots, moving) = cell.map_or((0, 0), |cell| self.topology.held(cell));
+        metrics::gauge!("conclave_cell").set(f64::from(cell.map_or(0, CellId::number)));
+        metrics::gauge!("conclave_slots").set(slots as f64);
+        metrics::gauge!("conclave_slots_moving").set(moving as f64);
         metrics::gauge!("conclave_clock_ahead_seconds").set(self.clock.ahead_ms() as f64 / 1000.0);
     }
 }

@@ -16,6 +16,9 @@ pub struct Status {
     /// The cells, by number.
     #[serde(default)]
     pub cells: Vec<CellStatus>,
+    /// What the leader of the first cell does next by itself, if that was asked and anything is left to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_step: Option<String>,
     /// All nodes, by id.
     pub nodes: Vec<NodeStatus>,
 }

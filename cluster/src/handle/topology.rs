@@ -276,7 +276,9 @@ impl Topology {
 
     /// Whether this node is the only one of its cluster.
     pub(super) fn is_alone(&self) -> bool {
-        self.is_seated() && self.everybody().keys().eq([&self.0.node.id()])
+        let Shared { node, .. } = &*self.0;
+        let has_peers = || node.replica().read(|state| state.places_others(node.id()));
+        self.is_seated() && node.members().1.keys().eq([&node.id()]) && !has_peers()
     }
 
     /// Whether `id` is a node of the cluster: by the log, or by what the leaders said; before there is either, by the

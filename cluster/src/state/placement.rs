@@ -300,6 +300,12 @@ impl Placement {
         self.fronts.get(&node).or_else(seated)
     }
 
+    /// Whether there are other nodes than this one.
+    pub(super) fn has_others(&self, node: u64) -> bool {
+        let seated = self.cells.values().flat_map(|cell| cell.seats.keys());
+        self.fronts.keys().chain(seated).any(|other| *other != node)
+    }
+
     /// Whether a node is known.
     pub(super) fn has(&self, node: u64) -> bool {
         self.peer(node).is_some()

@@ -58,6 +58,11 @@ impl State {
         self.placement.has(node)
     }
 
+    /// Whether the placement knows of other nodes than this one.
+    pub(crate) fn places_others(&self, node: u64) -> bool {
+        self.placement.has_others(node)
+    }
+
     /// The address of a node by the placement.
     pub(crate) fn peer_of(&self, node: u64) -> Option<String> {
         self.placement.peer(node).cloned()

@@ -118,7 +118,7 @@ async fn a_frame_with_a_flipped_bit_ends_the_connection() {
 #[tokio::test]
 async fn an_unknown_version_is_refused() {
     let node = Node::start(options(1), echo()).await;
-    for versions in [(1, 4), (6, 7)] {
+    for versions in [(1, 5), (7, 8)] {
         assert_eq!(send(&node, &hello(versions, 9, 1, "blue")).await, refusal(Reason::Version));
     }
 }
@@ -136,7 +136,7 @@ async fn a_greeting_is_followed_by_the_numbers_of_the_disks() {
         stream.write_all(&[greeting(), frame(7, header)].concat()).await.unwrap();
         let mut greeting = vec![0; greeting().len()];
         stream.read_exact(&mut greeting).await.unwrap();
-        assert_eq!((greeting[9], &greeting[24..36]), (0, &b"conclave\0\x05\0\x05"[..]));
+        assert_eq!((greeting[9], &greeting[24..36]), (0, &b"conclave\0\x06\0\x06"[..]));
         let mut proof = vec![0; answer.len()];
         stream.read_exact(&mut proof).await.unwrap();
         assert_eq!(proof, answer, "{} bytes", header.len());

@@ -15,6 +15,9 @@ pub struct Status {
     /// The cells; older nodes do not say.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cells: Vec<Cell>,
+    /// What the leader of the first cell does next by itself, if anything is left to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_step: Option<String>,
     /// The nodes.
     pub nodes: Vec<Node>,
 }
@@ -146,7 +149,7 @@ mod tests {
     fn the_furthest_follower_succeeds() {
         let nodes =
             vec![node(1, "leader", 9), node(2, "follower", 7), node(3, "follower", 8), node(4, "learner", 9)];
-        let status = Status { leader: Some(1), term: 1, majority: None, cells: Vec::new(), nodes };
+        let status = Status { leader: Some(1), term: 1, majority: None, cells: Vec::new(), next_step: None, nodes };
         assert_eq!(status.successor(), Some(3));
     }
 
@@ -154,7 +157,7 @@ mod tests {
     fn a_single_node_has_no_successor() {
         let nodes = vec![node(1, "leader", 9)];
         assert_eq!(
-            Status { leader: Some(1), term: 1, majority: None, cells: Vec::new(), nodes }.successor(),
+            Status { leader: Some(1), term: 1, majority: None, cells: Vec::new(), next_step: None, nodes }.successor(),
             None
         );
     }

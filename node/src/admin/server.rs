@@ -146,7 +146,9 @@ async fn ready(state: web::Data<AdminState>) -> Result<HttpResponse, Error> {
 }
 
 async fn status(state: web::Data<AdminState>) -> Result<HttpResponse, Error> {
-    Ok(HttpResponse::Ok().json(cluster(&state)?.status().await))
+    let cluster = cluster(&state)?;
+    let (status, next_step) = tokio::join!(cluster.status(), cluster.next_step());
+    Ok(HttpResponse::Ok().json(conclave_cluster::Status { next_step, ..status }))
 }
 
 /// Who is connected to this node, without saying who it is.
@@ -237,7 +239,7 @@ fn parse<T: DeserializeOwned>(body: &[u8], asked: &'static str) -> Result<T, Err
 }
 
 fn seen(status: conclave_cluster::Status) -> Status {
-    let conclave_cluster::Status { leader, term, majority, cells, nodes } = status;
+    let conclave_cluster::Status { leader, term, majority, cells, next_step, nodes } = status;
     let majority_of = |conclave_cluster::Majority { voters, reachable, needed }| api_types::Majority {
         voters,
         reachable,
@@ -268,6 +270,7 @@ fn seen(status: conclave_cluster::Status) -> Status {
         term,
         majority: Some(majority_of(majority)),
         cells: cells.collect(),
+        next_step,
         nodes: nodes.collect(),
     }
 }

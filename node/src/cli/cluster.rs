@@ -17,8 +17,9 @@ const DEFAULT_URL: &str = "http://127.0.0.1:9400";
   conclave cluster status
   conclave cluster status --json --url http://10.0.0.1:9400
   conclave cluster add 4 10.0.0.4:7400      a node started with --join becomes a front
-  conclave cluster promote 4                … and then takes a seat in the cell
-  conclave cluster drain 2                  a front takes its seat, then it is removed
+  conclave cluster promote 4                … and takes a seat in the first cell, though none is vacant
+  conclave cluster drain 2                  a front takes its seat, or its cell is emptied; then it is removed
+  conclave cluster plan                     what is done next: seats that are filled, cells founded, slots moved
   conclave cluster remove 2                 for ever: its id is not used again
   conclave cluster transfer-leader 3        before work on the leader's machine; nothing happens if it leads
 
@@ -66,7 +67,8 @@ enum Operation {
         #[arg(long)]
         force: bool,
     },
-    /// Give a node's seat to a front, then remove the node for ever; refused if no front answers
+    /// Give a node's seat to a front, or without one its cell's slots to the others, then remove the node for ever; refused
+    /// for the last cell if no front answers
     Drain {
         /// The node's id
         id: u64,
@@ -82,6 +84,8 @@ enum Operation {
         #[arg(long)]
         force: bool,
     },
+    /// Show what the cluster does next by itself: fill a seat, found a cell, move slots
+    Plan,
     /// Hand leadership over
     TransferLeader {
         /// To this node; without it, to the one that is furthest
@@ -111,9 +115,13 @@ async fn ask(arguments: &Arguments) -> Result<String, Error> {
         Operation::Status { json: false } => {
             cluster_status_table::render(&client.status().await?, cluster_status_table::wants_colour())
         }
+        Operation::Plan => match client.status().await?.next_step {
+            Some(step) => format!("{step}\n"),
+            None => "nothing is left to do\n".to_owned(),
+        },
         Operation::Add { id, peer } => {
             client.add(*id, peer).await?;
-            format!("node {id} is a front now; `conclave cluster promote {id}` gives it a seat\n")
+            format!("node {id} is a front now; it takes a seat by itself where one is vacant\n")
         }
         Operation::Promote { id, force } => {
             client.promote(*id, *force).await?;
@@ -121,7 +129,7 @@ async fn ask(arguments: &Arguments) -> Result<String, Error> {
         }
         Operation::Drain { id, force } => {
             client.drain(*id, *force).await?;
-            format!("node {id} is removed, and a front has its seat; its id is not used again\n")
+            format!("node {id} is removed, and others have what it held; its id is not used again\n")
         }
         Operation::Remove { id, force } => {
             client.remove(*id, *force).await?;

@@ -7,8 +7,12 @@ use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gau
 const COUNTERS: &[(&str, &str)] = &[
     ("conclave_log_lines_lost_total", "log lines lost because nothing took them"),
     ("conclave_casts_dropped_total", "volatile messages that did not reach another node"),
-    ("conclave_front_asks_total", "frames with questions that this front sent to its host"),
-    ("conclave_front_hosts_total", "times that this front began to read from a member"),
+    ("conclave_front_asks_total", "frames with questions that this node sent to its hosts in other cells"),
+    ("conclave_front_hosts_total", "times that this node began to read from a member of another cell"),
+    ("conclave_slot_moves_total", "slots that this node handed over to another cell"),
+    ("conclave_tokens_leased_total", "requests of clients that this node leased of windows in other cells"),
+    ("conclave_tokens_given_total", "leased requests that this node gave to another one"),
+    ("conclave_tokens_lapsed_total", "leased requests that were tried after their window had ended"),
     ("conclave_cluster_conflicts_total", "times that another cluster of the same name was noticed"),
     ("conclave_raft_leader_changes_total", "changes of the leader that can be relied on"),
     ("conclave_raft_fsyncs_total", "flushes of the log that ended, well or not"),
@@ -56,6 +60,9 @@ const LABELLED: &[(&str, &str, &str, &[&str])] = &[
 
 const GAUGES: &[(&str, &str)] = &[
     ("conclave_auth_key_set_keys", "keys of the fetched set that are in force"),
+    ("conclave_cell", "the cell that this node has a seat in; 0 without one"),
+    ("conclave_slots", "slots that this node's cell serves"),
+    ("conclave_slots_moving", "slots on their way from this node's cell to others"),
     ("conclave_clock_ahead_seconds", "by how much time in the log is ahead of the clocks"),
     ("conclave_raft_term", "the election term"),
     ("conclave_raft_is_leader", "1 while Raft gives this node the leader's role"),
@@ -69,6 +76,7 @@ const GAUGES: &[(&str, &str)] = &[
 
 const HISTOGRAMS: &[(&str, &str)] = &[
     ("conclave_raft_fsync_seconds", "from asking for a flush of the log to its end"),
+    ("conclave_slot_move_seconds", "from sealing a slot to its being served by the other cell"),
     ("conclave_proposal_commands", "commands in one proposal"),
 ];
 

@@ -36,7 +36,8 @@ pub(crate) fn render(status: &Status, colour: bool) -> String {
         [] | [_] => String::new(),
         cells => cells.iter().map(cell).collect(),
     };
-    format!("{table}\n{leader}, term {}{majority}\n{cells}{faults}", status.term)
+    let next = status.next_step.as_ref().map(|step| format!("next: {step}\n")).unwrap_or_default();
+    format!("{table}\n{leader}, term {}{majority}\n{cells}{next}{faults}", status.term)
 }
 
 /// A cell, on a line.
@@ -99,6 +100,7 @@ mod tests {
             term: 5,
             majority: Some(Majority { voters: 3, reachable: 2, needed: 2 }),
             cells: Vec::new(),
+            next_step: None,
             nodes: vec![node(1, "follower"), node(2, "leader"), node(3, "unreachable")],
         }
     }
@@ -143,7 +145,7 @@ mod tests {
     fn a_cluster_without_a_leader_says_so() {
         let majority = Some(Majority { voters: 3, reachable: 1, needed: 2 });
         let text =
-            render(&Status { leader: None, term: 9, majority, cells: Vec::new(), nodes: Vec::new() }, false);
+            render(&Status { leader: None, term: 9, majority, cells: Vec::new(), next_step: None, nodes: Vec::new() }, false);
         let said = "no leader, term 9; 1 of 3 voters reachable, 2 needed: nothing can be written";
         assert!(text.contains(said), "{text}");
     }

@@ -24,7 +24,7 @@ fn host(cluster: &Cluster) -> (u64, usize) {
     let printed = cluster.node(FRONT).printed();
     let hosts = printed.lines().filter_map(|line| {
         let line: Value = serde_json::from_str(line.trim_start_matches("conclave: ")).ok()?;
-        line["message"].as_str()?.starts_with("this front reads from").then(|| line["host"].as_u64())?
+        line["message"].as_str()?.starts_with("this node reads from").then(|| line["host"].as_u64())?
     });
     let hosts: Vec<_> = hosts.collect();
     (*hosts.last().expect("it is ready, so it has a host"), hosts.len())

@@ -3,6 +3,7 @@
 mod all_killed;
 mod allowance;
 mod app_sync;
+mod cells;
 mod chaos;
 mod damaged_log;
 mod descriptors;
