@@ -10,6 +10,7 @@ use std::sync::Arc;
 use conclave_cluster::raft::Timing;
 use conclave_cluster::state::incarnation::Incarnation;
 use conclave_cluster::state::leader_rules::Rules;
+use conclave_cluster::state::slot::CellId;
 use conclave_cluster::{Cluster, Options, World};
 use rand::RngExt as _;
 use tokio::sync::mpsc;
@@ -17,7 +18,7 @@ use tokio::task::spawn_local;
 
 use super::disk::Platter;
 use super::net::Net;
-use super::plan::{Double, FIRST};
+use super::plan::Double;
 use super::workload::{Desk, GUESTS, owners};
 
 /// Something to be done on a machine, with its node, while the machine stays up.
@@ -86,6 +87,11 @@ impl Machine {
     /// Whether its node leads, by its own account.
     pub(crate) fn leads(&self) -> bool {
         self.cluster.borrow().as_ref().is_some_and(|cluster| cluster.leader() == Some(self.id))
+    }
+
+    /// The cell in which its node sits, if it sits in one.
+    pub(crate) fn cell(&self) -> Option<CellId> {
+        self.cluster.borrow().as_ref().and_then(Cluster::cell)
     }
 
     /// Has something done on it, if it is up.
@@ -173,14 +179,15 @@ impl Machine {
 
     fn options(&self) -> Options {
         let plan = &self.desk.plan;
-        let members: BTreeMap<u64, String> = FIRST.into_iter().map(|id| (id, address(id))).collect();
+        let first = plan.shape.first();
+        let members: BTreeMap<u64, String> = first.clone().map(|id| (id, address(id))).collect();
         Options {
             node_id: self.id,
             cluster_name: "simulated".to_owned(),
             listen: "0.0.0.0:7000".to_owned(),
             advertise: address(self.id),
-            members: if FIRST.contains(&self.id) { members } else { BTreeMap::new() },
-            replicas: 3,
+            members: if first.contains(&self.id) { members } else { BTreeMap::new() },
+            replicas: plan.shape.replicas,
             rules: Rules {
                 storage_bytes_max: match plan.double {
                     Double::StoresAnything => u64::MAX,

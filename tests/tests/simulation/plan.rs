@@ -1,6 +1,7 @@
 //! What a seed decides before the simulation begins.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use rand::rngs::SmallRng;
@@ -8,10 +9,15 @@ use rand::{RngExt as _, SeedableRng as _};
 
 use super::clock::Skewed;
 
-/// The machines; the last one is no member at first.
-pub(crate) const NODES: [u64; 4] = [1, 2, 3, 4];
-/// The first members.
-pub(crate) const FIRST: [u64; 3] = [1, 2, 3];
+/// Of how many seeds in ten the cluster begins with three members of one cell, and a fourth may join.
+const PLAIN_IN_TEN: u32 = 6;
+/// The most machines that there are.
+const MACHINES_MAX: u64 = 7;
+/// The most first members.
+const FIRST_MAX: u64 = 6;
+/// By how much the clocks of two cells differ besides what was late on the way: twice the most that a clock is off and
+/// gains, unless it is wrong.
+const CELLS_APART_MS: u64 = 100;
 
 /// What is broken on purpose, to see whether the invariants notice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +65,7 @@ pub(crate) struct Plan {
     pub(crate) double: Double,
     /// The one invariant that is minded; all of them if there is none.
     pub(crate) only: Option<&'static str>,
+    pub(crate) shape: Shape,
     /// For how long faults happen.
     pub(crate) chaos: Duration,
     /// The mean time between two faults.
@@ -92,34 +99,91 @@ pub(crate) struct Plan {
     pub(crate) room_age_ms: u32,
 }
 
+/// How large the cluster is, and may become.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Shape {
+    /// How many nodes a cell has.
+    pub(crate) replicas: usize,
+    first: u64,
+    machines: u64,
+}
+
+impl Shape {
+    const PLAIN: Self = Self { replicas: 3, first: 3, machines: 4 };
+
+    fn draw(seed: u64) -> Self {
+        let mut rng = SmallRng::seed_from_u64(seed ^ 0x73_6861_7065);
+        if rng.random_ratio(PLAIN_IN_TEN, 10) {
+            return Self::PLAIN;
+        }
+        let replicas = if rng.random_bool(0.5) { 3 } else { 1 };
+        let first = rng.random_range(1..=FIRST_MAX);
+        Self { replicas, first, machines: rng.random_range(first + 1..=MACHINES_MAX) }
+    }
+
+    /// The ids of the first members.
+    pub(crate) fn first(&self) -> RangeInclusive<u64> {
+        1..=self.first
+    }
+
+    /// The ids of all machines. Those beyond the first members may join.
+    pub(crate) fn machines(&self) -> RangeInclusive<u64> {
+        1..=self.machines
+    }
+
+    /// How many members there are at least, whoever is removed.
+    pub(crate) fn members_min(&self) -> usize {
+        self.replicas.min(self.first as usize)
+    }
+
+    /// Whether there may come to be more than one cell.
+    pub(crate) fn may_have_cells(&self) -> bool {
+        self.machines >= 2 * self.replicas as u64
+    }
+
+    /// Whether there are nodes without a seat, first members or more than one that may join.
+    pub(crate) fn has_fronts(&self) -> bool {
+        *self != Self::PLAIN
+    }
+
+    /// Whether the nodes that stamp can tell that one of their clocks is wrong.
+    fn outvotes_a_clock(&self) -> bool {
+        self.replicas.min(self.first as usize) >= 3
+    }
+}
+
 impl Plan {
     pub(crate) fn new(seed: u64, double: Double, only: Option<&'static str>) -> Self {
         let mut rng = SmallRng::seed_from_u64(seed ^ 0x70_6c61_6e00);
-        // Clocks are never quite right. On every other seed one of the first three is wrong by an hour.
-        let mut clocks: BTreeMap<u64, Skewed> = NODES
-            .into_iter()
+        let shape = Shape::draw(seed);
+        // Clocks are never quite right. On every other seed one of the first three is wrong by an hour, where the others
+        // can correct it.
+        let mut clocks: BTreeMap<u64, Skewed> = shape
+            .machines()
             .map(|id| {
                 let skew_ms = rng.random_range(-20..=20);
                 (id, Skewed { skew_ms, drift_ppm: rng.random_range(-200..=200) })
             })
             .collect();
-        if rng.random_bool(0.5) {
-            let wrong = FIRST[rng.random_range(0..FIRST.len())];
+        if rng.random_bool(0.5) && shape.outvotes_a_clock() {
+            let wrong = 1 + rng.random_range(0..3_usize) as u64;
             let hour = if rng.random_bool(0.5) { 3_600_000 } else { -3_600_000 };
             clocks.insert(wrong, Skewed { skew_ms: hour, drift_ppm: rng.random_range(-2000..=2000) });
         }
         let latency_ms = rng.random_range(1..=40);
         let hold_ms_max = rng.random_range(200..=1500);
+        let apart_ms = if shape.may_have_cells() { CELLS_APART_MS + latency_ms + hold_ms_max } else { 0 };
         Self {
             seed,
             double,
             only,
+            shape,
             chaos: Duration::from_millis(rng.random_range(7_000..=11_000)),
             fault_every: Duration::from_millis(rng.random_range(500..=2000)),
             latency_max: Duration::from_millis(latency_ms),
             flush_ms_max: rng.random_range(1..=15),
             clocks,
-            clock_error_ms: 250 + 2 * latency_ms + hold_ms_max,
+            clock_error_ms: 250 + 2 * latency_ms + hold_ms_max + apart_ms,
             hold_ms_max,
             storage_bytes_max: if rng.random_bool(0.2) { 48 << 10 } else { 64 << 20 },
             snapshot_log_bytes: if rng.random_bool(0.5) { 8 << 10 } else { 1 << 20 },

@@ -3,6 +3,8 @@
 use rand::RngExt as _;
 use rand::rngs::SmallRng;
 
+use crate::simulation::plan::Shape;
+
 /// Something that goes wrong, or that an operator does at a bad time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fault {
@@ -15,6 +17,8 @@ pub(super) enum Fault {
     /// The leader hears nobody, and is heard.
     DeafenLeader,
     CutEverybody,
+    /// The nodes of one cell, the leader's, reach each other and nobody else.
+    CutCellOff,
     /// A node's connections end, and it lives.
     Reset,
     /// The same of the leader, and whoever calls it is refused for a while, as if it were gone.
@@ -31,7 +35,7 @@ pub(super) enum Fault {
     ChangeMembers,
 }
 
-const FAULTS: [(u32, Fault); 20] = [
+const FAULTS: [(u32, Fault); 21] = [
     (10, Fault::CrashOne),
     (12, Fault::CrashLeader),
     (4, Fault::CrashAll),
@@ -52,16 +56,18 @@ const FAULTS: [(u32, Fault); 20] = [
     (10, Fault::Snapshot),
     (5, Fault::ShutDown),
     (10, Fault::ChangeMembers),
+    (8, Fault::CutCellOff),
 ];
 
 impl Fault {
     /// One of them, each as often as its weight says.
-    pub(super) fn choose(rng: &mut SmallRng) -> Self {
-        let total = FAULTS.iter().map(|(weight, _)| weight).sum();
+    pub(super) fn choose(rng: &mut SmallRng, shape: &Shape) -> Self {
+        let faults = FAULTS.iter().filter(|(_, fault)| *fault != Self::CutCellOff || shape.has_fronts());
+        let total = faults.clone().map(|(weight, _)| weight).sum();
         let mut at = rng.random_range(0..total);
-        for (weight, fault) in FAULTS {
-            if at < weight {
-                return fault;
+        for (weight, fault) in faults {
+            if at < *weight {
+                return *fault;
             }
             at -= weight;
         }

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use turmoil::Sim;
 
-use super::spare::Spare;
 use super::{Faults, pairs};
 use crate::simulation::machine::{Condition, Machine, name};
 
@@ -89,19 +88,17 @@ impl Faults {
             it.platter.mend();
             it.refuse(None);
         });
-        for (a, b) in pairs() {
+        for (a, b) in pairs(&self.shape) {
             sim.set_link_fail_rate(name(a), name(b), 0.0);
             sim.set_link_latency(name(a), name(b), Duration::from_millis(2));
             sim.repair(name(a), name(b));
             sim.release(name(a), name(b));
         }
-        let spare = self.spare.get() != Spare::Unused;
         for (_, mend) in std::mem::take(&mut self.mends) {
             match mend {
                 Mend::Bury(_) => self.mends.push((sim.elapsed(), mend)),
-                Mend::Start(id) if id != 4 || spare => self.mend(mend, sim, machines),
-                Mend::Start(_)
-                | Mend::Repair(..)
+                Mend::Start(_) => self.mend(mend, sim, machines),
+                Mend::Repair(..)
                 | Mend::Release(..)
                 | Mend::Quicken(..)
                 | Mend::Steady(..)

@@ -1,10 +1,10 @@
 //! What goes wrong, and how it is mended.
 
 mod fault;
+mod members;
 mod mend;
-mod spare;
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
@@ -14,20 +14,21 @@ use rand::rngs::SmallRng;
 use turmoil::Sim;
 
 use super::machine::{Condition, Machine, name};
-use super::plan::{FIRST, NODES, Plan};
+use super::plan::{Plan, Shape};
 use fault::Fault;
+use members::Members;
 use mend::Mend;
-use spare::Spare;
 
 /// Breaks and mends.
 pub(crate) struct Faults {
     rng: SmallRng,
+    shape: Shape,
     every: Duration,
     latency_max: Duration,
     hold_ms_max: u64,
     next: Duration,
     mends: Vec<(Duration, Mend)>,
-    spare: Rc<Cell<Spare>>,
+    members: Members,
     /// Nodes that were removed and are switched off for good.
     pub(crate) removed: Rc<RefCell<BTreeSet<u64>>>,
     /// What happened, for the reader of a failure.
@@ -38,12 +39,13 @@ impl Faults {
     pub(crate) fn new(plan: &Plan) -> Self {
         Self {
             rng: plan.rng(&[4]),
+            shape: plan.shape,
             every: plan.fault_every,
             latency_max: plan.latency_max,
             hold_ms_max: plan.hold_ms_max,
             next: Duration::ZERO,
             mends: Vec::new(),
-            spare: Rc::new(Cell::new(Spare::Unused)),
+            members: Members::new(&plan.shape),
             removed: Rc::default(),
             log: Vec::new(),
         }
@@ -59,7 +61,7 @@ impl Faults {
         let now = sim.elapsed();
         if now >= self.next {
             self.next = now + self.every.mul_f64(self.rng.random_range(0.2..1.8));
-            let fault = Fault::choose(&mut self.rng);
+            let fault = Fault::choose(&mut self.rng, &self.shape);
             self.inflict(fault, sim, machines);
         }
         self.mend_due(sim, machines);
@@ -70,10 +72,19 @@ impl Faults {
         Duration::from_millis(self.rng.random_range(from_ms..=to_ms))
     }
 
-    fn pair(&mut self) -> (u64, u64) {
-        let first = self.rng.random_range(0..FIRST.len());
-        let second = (first + self.rng.random_range(1..FIRST.len())) % FIRST.len();
-        (FIRST[first], FIRST[second])
+    /// Two of the members, if there are two.
+    fn pair(&mut self) -> Option<(u64, u64)> {
+        let members = self.members.ids();
+        if members.len() < 2 {
+            return None;
+        }
+        let first = self.rng.random_range(0..members.len());
+        let second = (first + self.rng.random_range(1..members.len())) % members.len();
+        Some((members[first], members[second]))
+    }
+
+    fn others(&self, id: u64) -> impl Iterator<Item = u64> + use<> {
+        self.shape.machines().filter(move |other| *other != id)
     }
 
     fn note(&mut self, now: Duration, what: String) {
@@ -84,7 +95,12 @@ impl Faults {
         let now = sim.elapsed();
         let up: Vec<u64> = machines.iter().filter(|it| it.is_up()).map(|it| it.id).collect();
         let Some(&one) = up.get(self.rng.random_range(0..up.len().max(1))) else { return };
-        let leader = machines.iter().find(|it| it.leads()).map_or(one, |it| it.id);
+        let leaders: Vec<u64> = machines.iter().filter(|it| it.leads()).map(|it| it.id).collect();
+        let leader = match leaders[..] {
+            [] => one,
+            [leader] => leader,
+            [..] => leaders[self.rng.random_range(0..leaders.len())],
+        };
         let machine = |id: u64| machines.iter().find(|it| it.id == id).expect("every id has a machine");
         let mut whom = String::new();
         match fault {
@@ -98,7 +114,7 @@ impl Faults {
                 }
             }
             Fault::CutLeaderOff => {
-                for other in NODES.into_iter().filter(|id| *id != leader) {
+                for other in self.others(leader) {
                     sim.partition(name(leader), name(other));
                     let time = self.some_time(500, 4000);
                     self.mends.push((now + time, Mend::Repair(leader, other)));
@@ -106,14 +122,14 @@ impl Faults {
                 whom = format!("{leader}");
             }
             Fault::CutPair => {
-                let (a, b) = self.pair();
+                let Some((a, b)) = self.pair() else { return };
                 sim.partition(name(a), name(b));
                 let time = self.some_time(300, 4000);
                 self.mends.push((now + time, Mend::Repair(a, b)));
                 whom = format!("{a} {b}");
             }
             Fault::CutOneWay => {
-                let (from, to) = self.pair();
+                let Some((from, to)) = self.pair() else { return };
                 sim.partition_oneway(name(from), name(to));
                 let time = self.some_time(300, 4000);
                 self.mends.push((now + time, Mend::Repair(from, to)));
@@ -121,18 +137,28 @@ impl Faults {
             }
             Fault::DeafenLeader => {
                 let time = self.some_time(500, 4000);
-                for other in NODES.into_iter().filter(|id| *id != leader) {
+                for other in self.others(leader) {
                     sim.partition_oneway(name(other), name(leader));
                     self.mends.push((now + time, Mend::Repair(other, leader)));
                 }
                 whom = format!("{leader} for {time:?}");
             }
             Fault::CutEverybody => {
-                for (a, b) in pairs() {
+                for (a, b) in pairs(&self.shape) {
                     sim.partition(name(a), name(b));
                     let time = self.some_time(300, 2500);
                     self.mends.push((now + time, Mend::Repair(a, b)));
                 }
+            }
+            Fault::CutCellOff => {
+                let cell = machine(leader).cell();
+                let time = self.some_time(300, 4000);
+                let is_in = |id: u64| machine(id).cell() == cell;
+                for (a, b) in pairs(&self.shape).filter(|(a, b)| is_in(*a) != is_in(*b)) {
+                    sim.partition(name(a), name(b));
+                    self.mends.push((now + time, Mend::Repair(a, b)));
+                }
+                whom = format!("of {leader} for {time:?}");
             }
             Fault::Reset => {
                 machine(one).hang_up();
@@ -146,7 +172,7 @@ impl Faults {
                 whom = format!("{leader} for {time:?}");
             }
             Fault::Hold => {
-                let (a, b) = self.pair();
+                let Some((a, b)) = self.pair() else { return };
                 sim.hold(name(a), name(b));
                 let time = self.some_time(50, self.hold_ms_max);
                 self.mends.push((now + time, Mend::Release(a, b)));
@@ -154,14 +180,14 @@ impl Faults {
             }
             Fault::Freeze => {
                 let time = self.some_time(50, self.hold_ms_max);
-                for other in NODES.into_iter().filter(|id| *id != one) {
+                for other in self.others(one) {
                     sim.hold(name(one), name(other));
                     self.mends.push((now + time, Mend::Release(one, other)));
                 }
                 whom = format!("{one} for {time:?}");
             }
             Fault::Slow => {
-                let (a, b) = self.pair();
+                let Some((a, b)) = self.pair() else { return };
                 let latency = self.some_time(50, 150);
                 sim.set_link_latency(name(a), name(b), latency);
                 let time = self.some_time(500, 3000);
@@ -169,7 +195,7 @@ impl Faults {
                 whom = format!("{a} {b}");
             }
             Fault::Flaky => {
-                let (a, b) = self.pair();
+                let Some((a, b)) = self.pair() else { return };
                 sim.set_link_fail_rate(name(a), name(b), 0.02);
                 let time = self.some_time(300, 2000);
                 self.mends.push((now + time, Mend::Steady(a, b)));
@@ -184,13 +210,20 @@ impl Faults {
                 machine(one).platter.fail();
                 whom = format!("{one}");
             }
-            Fault::TransferLeader => machine(one).post(Box::new(|cluster| {
-                Box::pin(async move {
-                    // It may well be refused in the middle of other faults.
-                    let next = cluster.leader().unwrap_or(1) % 3 + 1;
-                    let _ = cluster.transfer_leader(next).await;
-                })
-            })),
+            Fault::TransferLeader => {
+                let cell = machine(one).cell();
+                let seats =
+                    machines.iter().filter(|it| it.cell().is_some() && (cell.is_none() || it.cell() == cell));
+                let seats: Vec<u64> = seats.map(|it| it.id).collect();
+                machine(one).post(Box::new(|cluster| {
+                    Box::pin(async move {
+                        // It may well be refused in the middle of other faults.
+                        if let Some(next) = successor(cluster.leader().unwrap_or(1), &seats) {
+                            let _ = cluster.transfer_leader(next).await;
+                        }
+                    })
+                }));
+            }
             Fault::Snapshot => {
                 machine(one).post(Box::new(|cluster| Box::pin(async move { cluster.snapshot().await })));
                 whom = format!("{one}");
@@ -237,6 +270,12 @@ impl Faults {
     }
 }
 
-fn pairs() -> impl Iterator<Item = (u64, u64)> {
-    NODES.into_iter().flat_map(|a| NODES.into_iter().filter(move |b| a < *b).map(move |b| (a, b)))
+fn pairs(shape: &Shape) -> impl Iterator<Item = (u64, u64)> + use<> {
+    let machines = shape.machines();
+    machines.clone().flat_map(move |a| machines.clone().filter(move |b| a < *b).map(move |b| (a, b)))
+}
+
+/// Whom a leader hands over to: the next one that sits in its cell.
+fn successor(leader: u64, seats: &[u64]) -> Option<u64> {
+    seats.iter().find(|id| **id > leader).or(seats.first()).copied()
 }

@@ -1,4 +1,4 @@
-//! Nobody stores more than its share, and what a network stores is what its clients do.
+//! Nobody stores more than its share in a cell, and what a network stores is what its clients do.
 
 use std::rc::Rc;
 
@@ -10,12 +10,12 @@ use crate::simulation::machine::Machine;
 use crate::simulation::plan::Plan;
 use crate::simulation::workload::owners;
 
-/// Looks at the accounts on every node that is up.
+/// Looks at the accounts on every node that is up and sits in a cell.
 pub(crate) fn look(plan: &Plan, machines: &[Rc<Machine>]) -> Result<(), Violation> {
     let Some(shares) = owners::shares(plan) else { return Ok(()) };
     for machine in machines {
         let cluster = machine.cluster.borrow();
-        let Some(cluster) = &*cluster else { continue };
+        let Some(cluster) = cluster.as_ref().filter(|it| it.cell().is_some()) else { continue };
         // Nothing is applied while this looks.
         let (totals, applied) = cluster.read_at_applied_index(query::Totals);
         let stored = |owner| cluster.read_at_applied_index(query::Holding(owner)).0.bytes;

@@ -18,9 +18,10 @@ impl Stage {
     pub(super) fn audit(&mut self) -> Result<(), Violation> {
         loop {
             let members = self.member_ids();
-            let audited = self.audit_on(&members);
-            if audited.is_ok() || self.member_ids() == members {
-                return audited;
+            let Err(unanswered) = self.audit_on(&members) else { return Ok(()) };
+            self.settle_members()?;
+            if self.member_ids() == members {
+                return Err(unanswered);
             }
         }
     }

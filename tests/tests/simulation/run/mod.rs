@@ -3,12 +3,13 @@
 mod audit;
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::rc::Rc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use conclave_cluster::state::id::Digest;
+use conclave_cluster::state::slot::CellId;
 use conclave_cluster::{Cluster, Status};
 use tokio::time::sleep;
 use turmoil::{Builder, Sim};
@@ -18,7 +19,7 @@ use super::faults::Faults;
 use super::history::{Command, Fate};
 use super::invariants::{Violation, bounds, check_history, replicas_agree, shares};
 use super::machine::{Condition, Machine, name};
-use super::plan::{Double, FIRST, NODES, Plan};
+use super::plan::{Double, Plan};
 use super::workload::{Desk, EXCHANGES, FLOODED, found};
 
 /// The grain of virtual time.
@@ -63,7 +64,8 @@ pub(crate) fn run(plan: Plan) -> Result<Report, Failure> {
         .tcp_capacity(1024)
         .build();
     let desk = Desk::new(plan);
-    let machines: Vec<Rc<Machine>> = NODES.into_iter().map(|id| Machine::new(id, desk.clone())).collect();
+    let machines: Vec<Rc<Machine>> =
+        desk.plan.shape.machines().map(|id| Machine::new(id, desk.clone())).collect();
     let faults = Faults::new(&desk.plan);
     let mut stage =
         Stage { sim, desk, machines, faults, seen: Default::default(), leaders: Vec::new(), steps: 0 };
@@ -88,15 +90,16 @@ struct Stage {
     machines: Vec<Rc<Machine>>,
     faults: Faults,
     seen: replicas_agree::Seen,
-    /// Who led from when on, by the leaders' own account.
-    leaders: Vec<(Duration, u64)>,
+    /// Who led which cell from when on, by the leaders' own account.
+    leaders: Vec<(Duration, CellId, u64)>,
     steps: u32,
 }
 
 impl Stage {
     fn play(&mut self) -> Result<(), Violation> {
         self.switch_on();
-        self.wait("the cluster does not come up", |stage| FIRST.iter().all(|id| stage.machine(*id).is_up()))?;
+        let first = self.desk.plan.shape.first();
+        self.wait("the cluster does not come up", |stage| first.clone().all(|id| stage.machine(id).is_up()))?;
         self.found_registers()?;
         self.chaos()?;
         self.faults.heal(&mut self.sim, &self.machines);
@@ -111,12 +114,13 @@ impl Stage {
     }
 
     fn switch_on(&mut self) {
+        let first = self.desk.plan.shape.first();
         for machine in &self.machines {
-            let waiting = Cell::new(machine.id == 4);
+            let waiting = Cell::new(!first.contains(&machine.id));
             let machine = machine.clone();
             self.sim.host(name(machine.id), move || {
                 let machine = machine.clone();
-                // The fourth machine stands by until it is switched on.
+                // Whoever is no first member stands by until it is switched on.
                 let stands_by = waiting.replace(false);
                 async move { if stands_by { Ok(()) } else { machine.run().await } }
             });
@@ -130,11 +134,7 @@ impl Stage {
         }
         clock::stepped(self.sim.elapsed());
         self.steps += 1;
-        if let Some(leader) = self.machines.iter().find(|it| it.leads())
-            && self.leaders.last().is_none_or(|(_, id)| *id != leader.id)
-        {
-            self.leaders.push((self.sim.elapsed(), leader.id));
-        }
+        self.note_leaders();
         for machine in &self.machines {
             if let Condition::Refused(why) = &*machine.condition.borrow() {
                 return Err(Violation::new("liveness", format!("node {} was refused: {why}", machine.id)));
@@ -146,6 +146,20 @@ impl Stage {
             self.desk.plan.mind(shares::look(&self.desk.plan, &self.machines))?;
         }
         Ok(())
+    }
+
+    fn note_leaders(&mut self) {
+        let mut noted = BTreeSet::new();
+        for machine in &self.machines {
+            // Of two that take themselves for the leader of a cell the first one counts.
+            let Some(cell) = machine.cell().filter(|cell| machine.leads() && noted.insert(*cell)) else {
+                continue;
+            };
+            let last = self.leaders.iter().rev().find(|(_, led, _)| *led == cell);
+            if last.is_none_or(|(_, _, id)| *id != machine.id) {
+                self.leaders.push((self.sim.elapsed(), cell, machine.id));
+            }
+        }
     }
 
     /// Goes on, in good health, until something is so.
@@ -228,7 +242,8 @@ impl Stage {
     /// More signals at once than a mailbox holds.
     fn flood(&mut self) {
         let desk = self.desk.clone();
-        self.machine(2).post(Box::new(move |cluster| {
+        let one = *self.desk.plan.shape.first().end();
+        self.machine(one.min(2)).post(Box::new(move |cluster| {
             Box::pin(async move {
                 let pushes = (0..560).map(|number| {
                     let command = Command::Push { mailbox: FLOODED, value: u64::MAX / 2 + number };
@@ -239,19 +254,25 @@ impl Stage {
         }));
     }
 
-    /// Finds out who the members are after all; whoever is none is switched off for good.
+    /// Finds out who the members are after all; whoever is none is switched off for good. The leader of the first cell knows
+    /// them.
     fn settle_members(&mut self) -> Result<(), Violation> {
+        let leader = |stage: &Self| {
+            let mut machines = stage.machines.iter();
+            let leader = machines.find(|it| it.is_up() && it.leads() && it.cell() == Some(CellId::FIRST))?;
+            Some(leader.id)
+        };
         let asked: Rc<RefCell<Option<Status>>> = Rc::default();
-        self.wait("no leader is found", |stage| stage.machines.iter().any(|it| it.is_up() && it.leads()))?;
-        let leader = self.machines.iter().find(|it| it.is_up() && it.leads()).map_or(1, |it| it.id);
+        self.wait("no leader is found", |stage| leader(stage).is_some())?;
         let slot = asked.clone();
-        self.machine(leader).post(Box::new(move |cluster| {
+        self.machine(leader(self).unwrap_or(1)).post(Box::new(move |cluster| {
             Box::pin(async move { *slot.borrow_mut() = Some(cluster.status().await) })
         }));
         self.wait("the leader does not tell who the members are", |_| asked.borrow().is_some())?;
         let members: BTreeSet<u64> =
             asked.take().into_iter().flat_map(|status| status.nodes).map(|node| node.id).collect();
-        self.faults.removed.borrow_mut().extend(NODES.into_iter().filter(|id| !members.contains(id)));
+        let machines = self.desk.plan.shape.machines();
+        self.faults.removed.borrow_mut().extend(machines.filter(|id| !members.contains(id)));
         Ok(())
     }
 
@@ -260,7 +281,7 @@ impl Stage {
         self.machines.iter().filter(|it| !removed.contains(&it.id)).cloned().collect()
     }
 
-    /// All members are up, know a leader and have applied the same. A change that was under way when all was mended may come
+    /// All members are up and know a leader, and those of a cell have applied the same. A change that was under way when all was mended may come
     /// to its end meanwhile, so that one of them is none any more.
     fn converge(&mut self) -> Result<(), Violation> {
         self.desk.closed.set(true);
@@ -277,18 +298,17 @@ impl Stage {
     fn agree(&mut self) -> Result<(), Violation> {
         self.wait("the members do not come to agree", |stage| {
             let members = stage.members();
-            let applied: BTreeSet<Option<u64>> = members
-                .iter()
-                .filter_map(|it| {
-                    let cluster = it.cluster.borrow();
-                    let Some(cluster) = cluster.as_ref().filter(|cluster| cluster.leader().is_some()) else {
-                        return Some(None);
-                    };
-                    // A front applies nothing.
-                    cluster.is_seated().then(|| Some(cluster.read_at_applied_index(()).1))
-                })
-                .collect();
-            applied.len() == 1 && !applied.contains(&None) && members.iter().all(|it| it.is_up())
+            let mut applied: BTreeMap<CellId, BTreeSet<u64>> = BTreeMap::new();
+            for cluster in members.iter().filter_map(|it| it.cluster.borrow().clone()) {
+                // A front applies nothing.
+                if let Some(cell) = cluster.cell() {
+                    applied.entry(cell).or_default().insert(cluster.read_at_applied_index(()).1);
+                }
+            }
+            let is_led = |it: &Machine| it.cluster.borrow().as_ref().and_then(Cluster::leader).is_some();
+            members.iter().all(|it| it.is_up() && is_led(it))
+                && applied.contains_key(&CellId::FIRST)
+                && applied.values().all(|applied| applied.len() == 1)
         })
     }
 
@@ -309,8 +329,8 @@ impl Stage {
         for event in self.desk.history.borrow().events() {
             trace += &format!("{} {} {}\n", event.asked, event.answered, event.line());
         }
-        for (at, leader) in &self.leaders {
-            trace += &format!("{at:?} node {leader} leads\n");
+        for (at, cell, leader) in &self.leaders {
+            trace += &format!("{at:?} node {leader} leads cell {}\n", cell.number());
         }
         for (at, fault) in &self.faults.log {
             trace += &format!("{at:?} {fault}\n");
