@@ -77,9 +77,10 @@ fn describe(seed: u64, failure: &Failure) -> String {
     let Failure { violation, faults } = failure;
     let before: String = faults.iter().rev().take(30).rev().map(|line| format!("\n    {line}")).collect();
     format!(
-        "seed {seed} violates {}: {}\n  what was done:{before}\n  replay it: {}",
+        "seed {seed} violates {}: {}\n  of {:?}, what was done:{before}\n  replay it: {}",
         violation.invariant,
         violation.context,
+        Plan::new(seed, Double::None, None).shape,
         replay_command(seed)
     )
 }
@@ -125,7 +126,7 @@ fn replay() {
         let _ = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).try_init();
     }
     match simulated(seed) {
-        Ok(report) => println!("seed {seed}: {report:?}"),
+        Ok(report) => println!("seed {seed}: {report:?} of {:?}", Plan::new(seed, Double::None, None).shape),
         Err(failure) => panic!("{}", describe(seed, &failure)),
     }
 }

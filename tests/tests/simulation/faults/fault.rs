@@ -62,15 +62,24 @@ const FAULTS: [(u32, Fault); 21] = [
 impl Fault {
     /// One of them, each as often as its weight says.
     pub(super) fn choose(rng: &mut SmallRng, shape: &Shape) -> Self {
-        let faults = FAULTS.iter().filter(|(_, fault)| *fault != Self::CutCellOff || shape.has_fronts());
+        let faults = FAULTS.iter().map(|(weight, fault)| (fault.weighs(*weight, shape), *fault));
         let total = faults.clone().map(|(weight, _)| weight).sum();
         let mut at = rng.random_range(0..total);
         for (weight, fault) in faults {
-            if at < *weight {
-                return *fault;
+            if at < weight {
+                return fault;
             }
             at -= weight;
         }
         Fault::CrashOne
+    }
+
+    /// Cells are cut off, and members come and go as often as a third of everything else, where there is something to grow.
+    fn weighs(self, weight: u32, shape: &Shape) -> u32 {
+        match self {
+            Self::CutCellOff if !shape.has_fronts() => 0,
+            Self::ChangeMembers if shape.has_fronts() => weight * 5,
+            _ => weight,
+        }
     }
 }
