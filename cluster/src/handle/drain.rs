@@ -8,7 +8,7 @@ use super::admin::{LOOK_EVERY, Request};
 use super::plan::slots_to_allot;
 use super::{Change, Inner};
 use crate::raft::MembershipError;
-use crate::state::placement::{self, Stage};
+use crate::state::placement::{self, Plan, Stage};
 use crate::state::slot::CellId;
 
 impl Inner {
@@ -48,7 +48,7 @@ impl Inner {
             let table = self.topology.heard(cell).map(|heard| heard.table);
             let held = table.map(|table| table.open_slots().count() + table.moving);
             match held {
-                Some(0) => return Ok(()),
+                Some(0) if self.sends_nothing_there(&plan) => return Ok(()),
                 _ if Instant::now() + LOOK_EVERY >= deadline => {
                     return Err(MembershipError::Late(format!(
                         "cell {cell} gives its slots to the others, and {} are left; the same command waits on",
@@ -58,6 +58,14 @@ impl Inner {
                 _ => sleep(LOOK_EVERY).await,
             }
         }
+    }
+
+    /// Whether no cell has a slot under way, or has yet to hear of this placement.
+    fn sends_nothing_there(&self, plan: &Plan) -> bool {
+        plan.cells.keys().all(|cell| match self.topology.heard(*cell).map(|heard| heard.table) {
+            Some(table) => table.moving == 0 && table.plan.epoch >= plan.epoch,
+            None => *cell == CellId::FIRST && self.topology.held(*cell).1 == 0,
+        })
     }
 
     /// Removes a node from another cell; returns when that is written down.

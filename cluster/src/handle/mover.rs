@@ -20,6 +20,17 @@ use crate::state::slot::{CellId, Slot};
 /// How often it is looked whether a slot should go.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
+/// What is done next with a slot.
+#[derive(Debug, Clone, Copy)]
+enum Next {
+    Move(Move),
+    /// It is served again: the cell that it was sealed for is gone.
+    Reopen {
+        slot: Slot,
+        epoch: u64,
+    },
+}
+
 /// A slot on its way.
 #[derive(Debug, Clone, Copy)]
 struct Move {
@@ -48,7 +59,7 @@ impl Inner {
             // What fails is begun again with the next look.
             while leads()
                 && let Some(next) = self.next_move()
-                && self.hand_over(next).await.is_ok()
+                && self.take_up(next).await.is_ok()
             {}
         }
     }
@@ -65,16 +76,22 @@ impl Inner {
         }
     }
 
-    /// The next slot to hand over: one that is under way already, or one that should be in a cell that has a leader.
-    fn next_move(&self) -> Option<Move> {
+    /// What is to be done with which slot: one that is under way already, or one that should be in a cell that has a leader. A cell
+    /// that is gone had no slot, so that what was sealed for it never came there.
+    fn next_move(&self) -> Option<Next> {
         let own = self.node.cell()?;
         let is_led = |to: CellId| self.topology.lead(to).borrow().is_some();
-        let sealed = self.node.replica().read(|state| state.sealed_slots());
-        let sealed = sealed.into_iter().find(|(_, _, to)| is_led(*to));
-        if let Some((slot, epoch, to)) = sealed {
-            return Some(Move { slot, epoch, to });
-        }
         let plan = self.topology.plan();
+        let is_gone = |to: CellId| to != CellId::FIRST && !plan.cells.contains_key(&to);
+        let sealed = self.node.replica().read(|state| state.sealed_slots());
+        let sealed = sealed.into_iter().find(|(_, _, to)| is_led(*to) || is_gone(*to));
+        if let Some((slot, epoch, to)) = sealed {
+            return Some(if is_gone(to) {
+                Next::Reopen { slot, epoch }
+            } else {
+                Next::Move(Move { slot, epoch, to })
+            });
+        }
         if plan.slots.is_empty() && own == CellId::FIRST {
             return None;
         }
@@ -85,8 +102,19 @@ impl Inner {
             });
         open.into_iter().find_map(|(slot, epoch)| {
             let to = plan.cell_of(slot);
-            (to != own && is_led(to)).then_some(Move { slot, epoch: epoch + 1, to })
+            (to != own && is_led(to)).then_some(Next::Move(Move { slot, epoch: epoch + 1, to }))
         })
+    }
+
+    async fn take_up(&self, next: Next) -> Result<(), Error> {
+        match next {
+            Next::Move(next) => self.hand_over(next).await,
+            Next::Reopen { slot, epoch } => {
+                let own = self.node.cell().ok_or(Error::NoLeader)?;
+                let answer = self.propose_in(own, handing(handoff::Op::Reopen { slot, epoch })).await?;
+                answer.outcome.map(drop).map_err(|_| Error::NoLeader)
+            }
+        }
     }
 
     /// Hands a slot over, from whichever step it has come to.

@@ -74,8 +74,9 @@ impl Inner {
         match kind {
             kind::APPEND | kind::SNAPSHOT => self.is_joining() || self.is_vouched_for(from),
             kind::VOTE | kind::PRE_VOTE => self.is_vouched_for(from),
-            // The leader looks whether a node is there before it adds it, and then says that it leads.
-            kind::STATUS | kind::BEACON => self.is_joining(),
+            // The leader looks whether a node is there before it adds it, and then says that it leads. A front that was started
+            // again knows its first members at most, and who leads may have come later.
+            kind::STATUS | kind::BEACON => self.awaits_word() || self.is_vouched_for(from),
             _ => false,
         }
     }
@@ -97,6 +98,11 @@ impl Inner {
     /// Whether this node waits to be told of the cluster that it was added to.
     pub(super) fn is_joining(&self) -> bool {
         self.options.members.is_empty() && !self.node.belongs() && !self.topology.has_heard()
+    }
+
+    /// Whether this node has no seat and does not know yet who leads.
+    fn awaits_word(&self) -> bool {
+        !self.topology.is_seated() && !self.node.belongs() && !self.topology.has_heard()
     }
 
     fn is_vouched_for(self: &Arc<Self>, id: u64) -> bool {

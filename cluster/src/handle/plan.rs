@@ -105,12 +105,11 @@ fn vacant_seat(seen: &Seen<'_>) -> Option<Step> {
 
 fn cell_to_open(seen: &Seen<'_>) -> Option<Step> {
     let Seen { plan, replicas, spares, .. } = seen;
-    let (last, _) = plan.cells.last_key_value()?;
     if spares.len() < *replicas || plan.cells.len() >= CELLS_MAX {
         return None;
     }
     let seats = spares.iter().take(*replicas).copied().collect();
-    Some(Step::Change(Change::Open { cell: CellId::of(last.number() + 1), seats }))
+    Some(Step::Change(Change::Open { cell: CellId::of(plan.last_cell.number().checked_add(1)?), seats }))
 }
 
 /// The even split with the fewest moves.
@@ -199,6 +198,7 @@ mod tests {
                     let taken = seats.iter().map(|node| (*node, plan.fronts.remove(node).unwrap()));
                     let cell_plan = CellPlan { seats: taken.collect(), stage: Stage::New };
                     plan.cells.insert(cell, cell_plan);
+                    plan.last_cell = cell;
                 }
                 Step::Change(Change::Sit { cell, seats }) => {
                     let stage = plan.cells.get(&cell).map_or(Stage::Active, |cell| cell.stage);

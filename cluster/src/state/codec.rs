@@ -227,7 +227,10 @@ macro_rules! body_of {
             },
             Op::Handoff(op) => match op {
                 handoff::Op::Import { bytes, .. } => Some((bytes, SLOT_PART_BYTES_MAX)),
-                handoff::Op::Begin | handoff::Op::Seal { .. } | handoff::Op::Forget { .. } => None,
+                handoff::Op::Begin
+                | handoff::Op::Seal { .. }
+                | handoff::Op::Forget { .. }
+                | handoff::Op::Reopen { .. } => None,
             },
             Op::Spend
             | Op::Pay

@@ -51,6 +51,13 @@ pub enum Op {
         /// The slot's epoch after the move.
         epoch: u64,
     },
+    /// Serve a slot again that was sealed for a cell which is gone, and never had it.
+    Reopen {
+        /// Which one.
+        slot: Slot,
+        /// The slot's epoch after the move that is given up.
+        epoch: u64,
+    },
 }
 
 /// What happened to a slot.
@@ -66,6 +73,8 @@ pub enum Outcome {
     Imported,
     /// Nothing is left of it.
     Forgotten,
+    /// It is served here again.
+    Reopened,
 }
 
 /// Why nothing happened to a slot.
@@ -90,6 +99,7 @@ impl State {
                 self.import(slot, Import { epoch, run, part, last, bytes: &bytes })
             }
             Op::Forget { slot, epoch } => Ok(self.forget(slot, epoch)),
+            Op::Reopen { slot, epoch } => self.reopen(slot, epoch),
         }
     }
 
@@ -173,6 +183,14 @@ impl State {
             self.slots.set(slot, Held { epoch, standing: Standing::Foreign(Some(to)) });
         }
         Outcome::Forgotten
+    }
+
+    fn reopen(&mut self, slot: Slot, epoch: u64) -> Result<Outcome, outcome::Refusal> {
+        let known = self.slots.get(slot);
+        let Standing::Sealed(_) = known.standing else { return Err(Refusal::NotOpen.into()) };
+        let next = epoch.checked_add(1).filter(|_| known.epoch == epoch).ok_or(Refusal::NotOpen)?;
+        self.slots.set(slot, Held { epoch: next, standing: Standing::Open });
+        Ok(Outcome::Reopened)
     }
 
     /// Frees all that is stored under the keys of a slot.

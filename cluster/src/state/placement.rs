@@ -73,7 +73,7 @@ impl Op {
 pub enum Change {
     /// Fronts take the seats of a new cell, which they found.
     Open {
-        /// Its number: one above the highest there is.
+        /// Its number: one above the highest there ever was.
         cell: CellId,
         /// The fronts.
         #[serde(deserialize_with = "at_most::<_, _, { SEATS_MAX }>")]
@@ -134,6 +134,8 @@ pub struct Plan {
     pub fronts: BTreeMap<u64, String>,
     /// The cells. The first one may be missing, while there is no other node.
     pub cells: BTreeMap<CellId, CellPlan>,
+    /// The highest number that a cell ever had: no two have the same.
+    pub last_cell: CellId,
     /// The slots that should be in another cell than the first.
     pub slots: BTreeMap<Slot, CellId>,
     /// The disks that node ids are bound to.
@@ -181,6 +183,7 @@ pub(super) struct Placement {
     founded: bool,
     fronts: OrdMap<u64, String>,
     cells: OrdMap<CellId, CellPlan>,
+    last_cell: CellId,
     slots: OrdMap<Slot, CellId>,
 }
 
@@ -214,7 +217,7 @@ impl Placement {
     fn change(&mut self, change: Change) -> Option<()> {
         match change {
             Change::Open { cell, seats } => {
-                let next = self.cells.get_max().map_or(CellId::FIRST, |(last, _)| *last).number() + 1;
+                let next = self.last_cell.number().checked_add(1)?;
                 let is_next = cell.number() == next && self.cells.len() < CELLS_MAX;
                 let peers: BTreeMap<_, _> =
                     seats.iter().filter_map(|node| Some((*node, self.fronts.get(node)?.clone()))).collect();
@@ -222,6 +225,7 @@ impl Placement {
                     return None;
                 }
                 seats.iter().for_each(|node| drop(self.fronts.remove(node)));
+                self.last_cell = cell;
                 self.cells.insert(cell, CellPlan { seats: peers, stage: Stage::New });
             }
             Change::Sit { cell, seats } => {
@@ -262,12 +266,13 @@ impl Placement {
     }
 
     fn take(&mut self, plan: Plan) {
-        let Plan { epoch, founded, fronts, cells, slots, disks: _ } = plan;
+        let Plan { epoch, founded, fronts, cells, last_cell, slots, disks: _ } = plan;
         *self = Self {
             epoch,
             founded,
             fronts: fronts.into_iter().collect(),
             cells: cells.into_iter().collect(),
+            last_cell,
             slots: slots.into_iter().collect(),
         };
     }
@@ -279,6 +284,7 @@ impl Placement {
             founded: self.founded,
             fronts: self.fronts.iter().map(|(node, peer)| (*node, peer.clone())).collect(),
             cells: self.cells.iter().map(|(number, cell)| (*number, cell.clone())).collect(),
+            last_cell: self.last_cell,
             slots: self.slots.iter().map(|(slot, cell)| (*slot, *cell)).collect(),
             disks,
         }
@@ -387,6 +393,9 @@ mod tests {
         change(&mut placement, Change::Allot(vec![(slot, CellId::FIRST)])).unwrap();
         change(&mut placement, Change::Close { cell: SECOND }).unwrap();
         assert!(!placement.has(5));
+        placement.carry_out(Op::Place { node: 8, peer: "h:1".to_owned() }).unwrap();
+        assert_eq!(change(&mut placement, open(SECOND, &[8])), outdated, "a number is not used again");
+        change(&mut placement, open(CellId::of(3), &[8])).unwrap();
     }
 
     #[test]

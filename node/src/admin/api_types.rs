@@ -149,7 +149,8 @@ mod tests {
     fn the_furthest_follower_succeeds() {
         let nodes =
             vec![node(1, "leader", 9), node(2, "follower", 7), node(3, "follower", 8), node(4, "learner", 9)];
-        let status = Status { leader: Some(1), term: 1, majority: None, cells: Vec::new(), next_step: None, nodes };
+        let status =
+            Status { leader: Some(1), term: 1, majority: None, cells: Vec::new(), next_step: None, nodes };
         assert_eq!(status.successor(), Some(3));
     }
 
@@ -157,7 +158,8 @@ mod tests {
     fn a_single_node_has_no_successor() {
         let nodes = vec![node(1, "leader", 9)];
         assert_eq!(
-            Status { leader: Some(1), term: 1, majority: None, cells: Vec::new(), next_step: None, nodes }.successor(),
+            Status { leader: Some(1), term: 1, majority: None, cells: Vec::new(), next_step: None, nodes }
+                .successor(),
             None
         );
     }

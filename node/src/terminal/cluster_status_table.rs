@@ -144,8 +144,17 @@ mod tests {
     #[test]
     fn a_cluster_without_a_leader_says_so() {
         let majority = Some(Majority { voters: 3, reachable: 1, needed: 2 });
-        let text =
-            render(&Status { leader: None, term: 9, majority, cells: Vec::new(), next_step: None, nodes: Vec::new() }, false);
+        let text = render(
+            &Status {
+                leader: None,
+                term: 9,
+                majority,
+                cells: Vec::new(),
+                next_step: None,
+                nodes: Vec::new(),
+            },
+            false,
+        );
         let said = "no leader, term 9; 1 of 3 voters reachable, 2 needed: nothing can be written";
         assert!(text.contains(said), "{text}");
     }

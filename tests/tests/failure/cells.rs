@@ -54,7 +54,8 @@ struct Before {
 
 impl Before {
     async fn begin(api: &Api) -> Self {
-        let (pairs, mailboxes) = ((0..20).map(|_| Pair::fresh()).collect(), (0..20).map(|_| peer_id()).collect());
+        let (pairs, mailboxes) =
+            ((0..20).map(|_| Pair::fresh()).collect(), (0..20).map(|_| peer_id()).collect());
         let this = Self { pairs, mailboxes };
         for pair in &this.pairs {
             api.relay(&pair.send(0, 2, "AAEC")).send().await.ok();
@@ -69,7 +70,8 @@ impl Before {
     async fn goes_on(&self, api: &Api) {
         for pair in &self.pairs {
             api.relay(&pair.send(1, 2, "AwQF")).send().await.ok();
-            let chunks = [api.relay(&pair.receive()).send().await.ok(), api.relay(&pair.receive()).send().await.ok()];
+            let chunks =
+                [api.relay(&pair.receive()).send().await.ok(), api.relay(&pair.receive()).send().await.ok()];
             let data: Vec<_> = chunks.iter().map(|chunk| chunk["chunk"]["data"].clone()).collect();
             assert_eq!(data, ["AAEC", "AwQF"]);
         }

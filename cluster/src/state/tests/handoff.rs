@@ -146,6 +146,18 @@ fn a_slot_is_sealed_once_an_epoch_and_only_where_it_is() {
 }
 
 #[test]
+fn a_slot_that_was_sealed_for_a_cell_that_is_gone_is_served_again_once() {
+    let mut one = Lab::new();
+    one.ask(put("t", 0, 2, "zero")).unwrap();
+    one.ask(Handoff::Seal { slot: slot(), epoch: 1, to: TWO }).unwrap();
+    assert_eq!(one.ask(Handoff::Reopen { slot: slot(), epoch: 2 }), Err(NotHandedOff::NotOpen.into()));
+    assert_eq!(one.ask(Handoff::Reopen { slot: slot(), epoch: 1 }), Ok(HandedOff::Reopened.into()));
+    assert_eq!(one.ask(Handoff::Reopen { slot: slot(), epoch: 1 }), Err(NotHandedOff::NotOpen.into()));
+    assert!(one.ask(about("t", transfer::Action::Take)).is_ok(), "and holds what it held");
+    assert_eq!(one.ask(Handoff::Seal { slot: slot(), epoch: 3, to: TWO }), Ok(HandedOff::Sealed.into()));
+}
+
+#[test]
 fn only_a_cell_without_anything_begins_without_slots() {
     let mut cell = Lab::new();
     cell.ask(put("t", 0, 1, "zero")).unwrap();
