@@ -116,7 +116,9 @@ impl Inner {
             None => {}
         }
         // Nobody finds this node, so it has heard of no leader; but it finds the others.
-        let (_, members) = self.topology.seats(cell);
+        let (_, seats) = self.topology.seats(cell);
+        // A front that was started just now knows those that it is configured with.
+        let members = if seats.is_empty() { self.topology.everybody() } else { seats };
         for (member, at) in members.iter().filter(|(member, _)| **member != id) {
             let Ok(info) = self.info_of(*member, at).await else { continue };
             let Some((leader, at)) = info.position.leader.and_then(|leader| members.get_key_value(&leader))

@@ -58,8 +58,8 @@ pub(super) fn wanted(voters: usize, fronts: usize, replicas: usize) -> usize {
 
 /// The next step; none if all is as it should be, or what is missing can't be had now.
 pub(super) fn next_step(seen: &Seen<'_>) -> Option<Step> {
-    // A cluster of one cell and nothing beside it writes nothing down.
-    if seen.plan.fronts.is_empty() && seen.plan.cells.keys().all(|cell| *cell == CellId::FIRST) {
+    // A cluster that never had more than one cell and nothing beside it writes nothing down.
+    if seen.plan.fronts.is_empty() && seen.plan.cells.is_empty() {
         return None;
     }
     seats_to_write(seen)
@@ -241,6 +241,16 @@ mod tests {
         for seats in 1..=3 {
             assert_eq!(Cluster::new(seats, 0, 3).settle(), 0);
         }
+    }
+
+    #[test]
+    fn who_is_gone_from_the_last_cell_is_written_down() {
+        let mut cluster = Cluster::new(3, 1, 3);
+        cluster.settle();
+        cluster.plan.fronts.clear();
+        cluster.voters.get_mut(&CellId::FIRST).unwrap().remove(&2);
+        cluster.settle();
+        assert!(!cluster.plan.cells[&CellId::FIRST].seats.contains_key(&2));
     }
 
     #[test]
