@@ -10,7 +10,7 @@ pub mod wire;
 mod handle;
 
 pub use handle::{
-    CellStatus, Change, Clock, Cluster, Draft, Error, Majority, MembershipError, NodeStatus, Options,
-    StartError, Status, SystemClock, Trace, World, is_loopback, is_unspecified,
+    CellStatus, Change, Clock, Cluster, Draft, Error, Interest, Majority, MembershipError, NodeStatus,
+    Options, StartError, Status, SystemClock, Trace, World, is_loopback, is_unspecified,
 };
 pub use raft::{Hint, Role};

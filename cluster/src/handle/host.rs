@@ -10,22 +10,35 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
+use super::interest::Interesting;
 use super::limits::{
     QUESTIONS_PER_FRAME_MAX, REPLIES_BYTES, RING_FORGOTTEN_AFTER, RING_HINTS_MAX, RING_WAIT,
 };
 use super::{Error, Inner};
-use crate::raft::Hint;
 use crate::raft::message::{self, kind};
+use crate::raft::{Filter, Hint};
 use crate::state::codec::Encoded;
 use crate::state::effect::Effect;
 use crate::state::query::codec::{Asked, Replies};
 use crate::wire::{Frame, Outgoing};
 
-/// Asks for what changed.
+/// To what a node listens at its host.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub(super) struct Ring {
-    /// Drawn anew by a front whenever it begins to listen to a host.
-    pub(super) subscription: u64,
+pub(super) struct Subscription {
+    /// Drawn anew by a node whenever it begins to listen to a host.
+    pub(super) number: u64,
+    /// What it is told of from now on.
+    pub(super) interesting: Interesting,
+}
+
+/// Asks for what changed.
+pub(super) type Ring = Subscription;
+
+/// Questions, and to what the node listens that asks them.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct AskedBy {
+    pub(super) subscription: Subscription,
+    pub(super) asked: Asked,
 }
 
 /// What changed.
@@ -66,40 +79,63 @@ impl From<Error> for Unanswered {
 pub(super) struct Listeners(Mutex<BTreeMap<u64, Listener>>);
 
 struct Listener {
-    subscription: u64,
+    number: u64,
+    interesting: Arc<Mutex<Interesting>>,
     hints: Arc<tokio::sync::Mutex<mpsc::Receiver<Hint>>>,
     last: Instant,
 }
 
 impl Listeners {
-    /// The hints of a subscription; begun just now if they are `None`. A front has one subscription: the latest.
+    /// The hints of a subscription; begun just now if they are `None`. A node has one subscription: the latest.
     fn of(
         &self,
         front: u64,
-        subscription: u64,
-        begin: impl FnOnce() -> mpsc::Receiver<Hint>,
+        subscription: &Subscription,
+        begin: impl FnOnce(Filter) -> mpsc::Receiver<Hint>,
     ) -> Option<Arc<tokio::sync::Mutex<mpsc::Receiver<Hint>>>> {
         let now = Instant::now();
         let mut listeners = self.0.lock().expect("nothing panics while this is held");
         listeners.retain(|_, listener| now.duration_since(listener.last) < RING_FORGOTTEN_AFTER);
-        match listeners.get_mut(&front).filter(|listener| listener.subscription == subscription) {
+        match listeners.get_mut(&front).filter(|listener| listener.number == subscription.number) {
             Some(listener) => {
                 listener.last = now;
+                listener.note(subscription.interesting);
                 Some(listener.hints.clone())
             }
             None => {
-                let hints = Arc::new(tokio::sync::Mutex::new(begin()));
-                listeners.insert(front, Listener { subscription, hints, last: now });
+                let interesting = Arc::new(Mutex::new(subscription.interesting));
+                let known = interesting.clone();
+                let is_told = move |slot| known.lock().expect("nothing panics while this is held").has(slot);
+                let hints = Arc::new(tokio::sync::Mutex::new(begin(Box::new(is_told))));
+                let number = subscription.number;
+                listeners.insert(front, Listener { number, interesting, hints, last: now });
                 None
             }
+        }
+    }
+
+    /// Notes what a node is told of from now on; false if it does not listen here.
+    fn note(&self, front: u64, subscription: &Subscription) -> bool {
+        let listeners = self.0.lock().expect("nothing panics while this is held");
+        let listener = listeners.get(&front).filter(|listener| listener.number == subscription.number);
+        listener.inspect(|listener| listener.note(subscription.interesting)).is_some()
+    }
+}
+
+impl Listener {
+    /// What was said before something that is known already changes nothing: words on two lanes may overtake each other.
+    fn note(&self, interesting: Interesting) {
+        let mut known = self.interesting.lock().expect("nothing panics while this is held");
+        if interesting.follows(&known) {
+            *known = interesting;
         }
     }
 }
 
 impl Inner {
-    /// Answers a front's questions.
-    pub(super) async fn serve_ask(self: Arc<Self>, request: Frame) -> Outgoing {
-        match self.replies(&request).await {
+    /// Answers a node's questions.
+    pub(super) async fn serve_ask(self: Arc<Self>, from: u64, request: Frame) -> Outgoing {
+        match self.replies(from, &request).await {
             Ok(replies) => {
                 Outgoing { payload: replies.bodies, header: replies.header, ..message::bare(kind::ASK) }
             }
@@ -107,8 +143,13 @@ impl Inner {
         }
     }
 
-    async fn replies(&self, request: &Frame) -> Result<Encoded, Unanswered> {
-        let asked = message::decode::<Asked>(&request.header).map_err(|_| Unanswered::NoHost)?;
+    async fn replies(&self, from: u64, request: &Frame) -> Result<Encoded, Unanswered> {
+        let AskedBy { subscription, asked } =
+            message::decode(&request.header).map_err(|_| Unanswered::NoHost)?;
+        // Before anything is looked at: what changes after that is told.
+        if !self.listeners.note(from, &subscription) {
+            return Err(Unanswered::NoHost);
+        }
         let questions: usize = asked.looks.iter().map(|look| look.0.len()).sum();
         if !self.topology.is_seated() || questions > QUESTIONS_PER_FRAME_MAX {
             return Err(Unanswered::NoHost);
@@ -127,13 +168,14 @@ impl Inner {
 
     /// Tells a front what changed since it asked last.
     pub(super) async fn serve_ring(self: Arc<Self>, from: u64, request: Frame) -> Outgoing {
-        let Ok(Ring { subscription }) = message::decode(&request.header) else {
+        let Ok(subscription) = message::decode::<Ring>(&request.header) else {
             return message::bare(kind::FAILED);
         };
         if !self.topology.is_seated() {
             return message::of(kind::FAILED, &Unanswered::NoHost);
         }
-        let known = self.listeners.of(from, subscription, || self.node.replica().hints());
+        let known =
+            self.listeners.of(from, &subscription, |filter| self.node.replica().hints_where(Some(filter)));
         let (begun, mut hints) = (known.is_none(), Vec::new());
         if let Some(listener) = known {
             // A request that was given up may still wait; then this one waits behind it, and the front gives up both.
@@ -154,23 +196,49 @@ impl Inner {
 
 #[cfg(test)]
 mod tests {
+    use super::super::interest::Interests;
     use super::*;
+    use crate::state::id::{Domain, Key};
 
     #[tokio::test(start_paused = true)]
     async fn a_front_has_one_subscription_until_it_falls_silent() {
         let listeners = Listeners::default();
         let begun = std::cell::Cell::new(0);
-        let begin = || {
+        let begin = |_| {
             begun.set(begun.get() + 1);
             mpsc::channel(1).1
         };
-        assert!(listeners.of(4, 1, begin).is_none());
-        assert!(listeners.of(4, 1, begin).is_some());
-        assert!(listeners.of(5, 1, begin).is_none(), "another front");
-        assert!(listeners.of(4, 2, begin).is_none(), "it began anew");
-        assert!(listeners.of(4, 1, begin).is_none(), "the one before is forgotten");
+        let interesting = Interests::new().now();
+        let to = |number| Subscription { number, interesting };
+        assert!(listeners.of(4, &to(1), begin).is_none());
+        assert!(listeners.of(4, &to(1), begin).is_some());
+        assert!(listeners.of(5, &to(1), begin).is_none(), "another front");
+        assert!(listeners.of(4, &to(2), begin).is_none(), "it began anew");
+        assert!(listeners.of(4, &to(1), begin).is_none(), "the one before is forgotten");
+        assert!(listeners.note(4, &to(1)) && !listeners.note(4, &to(2)));
         tokio::time::advance(RING_FORGOTTEN_AFTER).await;
-        assert!(listeners.of(4, 1, begin).is_none());
+        assert!(listeners.of(4, &to(1), begin).is_none());
         assert_eq!(begun.get(), 5);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_node_is_told_of_is_what_it_said_last_however_its_words_arrive() {
+        let (listeners, interests) = (Listeners::default(), Interests::new());
+        let filter = std::cell::RefCell::new(None);
+        let key = Key::derive(Domain::Mailbox, &[]);
+        let to = |interesting| Subscription { number: 1, interesting };
+        let before = interests.now();
+        let begin = |it: Filter| {
+            filter.replace(Some(it));
+            mpsc::channel(1).1
+        };
+        assert!(listeners.of(4, &to(before), begin).is_none());
+        let is_told = || filter.borrow().as_ref().is_some_and(|filter| filter(key.slot()));
+        assert!(!is_told());
+        let waits = interests.add(&key);
+        assert!(listeners.note(4, &to(interests.now())) && is_told());
+        assert!(listeners.note(4, &to(before)) && is_told(), "what was said before comes late");
+        drop(waits);
+        assert!(listeners.note(4, &to(interests.now())) && !is_told());
     }
 }

@@ -11,6 +11,7 @@ mod draft;
 mod drain;
 mod founding;
 mod host;
+mod interest;
 mod leader_loss;
 mod leader_wait;
 mod limits;
@@ -55,6 +56,7 @@ use tokio_util::sync::CancellationToken;
 pub use admin::Change;
 pub use clock::{Clock, SystemClock};
 pub use draft::{Draft, Error};
+pub use interest::Interest;
 pub use options::{Options, StartError, World, is_loopback, is_unspecified};
 pub use request_trace::Trace;
 pub use status::{CellStatus, Majority, NodeStatus, Status};
@@ -73,6 +75,7 @@ use clock::Consensus;
 use datagram::Datagrams;
 use founding::Foundings;
 use host::Listeners;
+use interest::Interests;
 use leader_loss::LeaderLoss;
 use paths::Paths;
 use read_charges::ReadCharges;
@@ -124,6 +127,7 @@ struct Inner {
     read_charges: Arc<ReadCharges>,
     paths: Paths,
     routes: Arc<Routes>,
+    interests: Interests,
     tokens: Tokens,
     read_index: Arc<ReadIndex>,
     topology: Topology,
@@ -234,6 +238,12 @@ impl Cluster {
             },
             admitted => admitted,
         }
+    }
+
+    /// Somebody on this node waits for changes of a key, until what is returned is dropped. To be said before the first look;
+    /// without it, what changes in another cell is not told here.
+    pub fn interest(&self, key: &Key) -> Interest {
+        self.inner.interests.add(key)
     }
 
     /// What changes on this node from now on. The queue is bounded: a reader that lags gets one `WakeAll`.

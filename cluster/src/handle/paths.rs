@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::interest::Interests;
 use super::limits;
 use super::proposer::Proposer;
 use super::queue::Backlog;
@@ -28,6 +29,7 @@ pub(super) struct Common {
     pub(super) topology: Topology,
     pub(super) sequencer: Arc<Sequencer>,
     pub(super) read_charges: Arc<ReadCharges>,
+    pub(super) interests: Interests,
     pub(super) backlog: Arc<Backlog>,
     /// For how long a command or a read is tried.
     pub(super) deadline: Duration,

@@ -147,13 +147,18 @@ impl Inner {
         }
     }
 
-    /// Questions by the cell that each is asked of, as far as this node knows. What is about no key is asked of the own cell.
+    /// Questions by the cell that each is asked of, as far as this node knows. What is about no key is asked with what is, or else
+    /// of the own cell.
     fn parts(&self, questions: &[Question]) -> Vec<(CellId, Vec<usize>)> {
-        let own = self.topology.own_cell().unwrap_or_default();
+        let cell_of = |question: &Question| {
+            let mut cell = None;
+            question.each_key(&mut |key| cell = Some(self.routes.cell_of(key)));
+            cell
+        };
+        let own = questions.iter().find_map(cell_of).or(self.topology.own_cell()).unwrap_or_default();
         let mut parts: Vec<(CellId, Vec<usize>)> = Vec::new();
         for (place, question) in questions.iter().enumerate() {
-            let mut cell = own;
-            question.each_key(&mut |key| cell = self.routes.cell_of(key));
+            let cell = cell_of(question).unwrap_or(own);
             match parts.iter_mut().find(|(known, _)| *known == cell) {
                 Some((_, places)) => places.push(place),
                 None => parts.push((cell, vec![place])),

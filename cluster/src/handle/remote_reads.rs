@@ -20,7 +20,8 @@ use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::host::{Ring, Rung, Unanswered};
+use super::host::{AskedBy, Rung, Subscription, Unanswered};
+use super::interest::Interests;
 use super::limits::{ASKS_MAX, RETRY_EVERY, RING_TIMEOUT};
 use super::paths::Common;
 use super::quorum::Quorum;
@@ -58,6 +59,7 @@ pub(super) struct RemoteReads {
     node: Node,
     links: Links,
     topology: Topology,
+    interests: Interests,
     lead: watch::Receiver<Option<Lead>>,
     quorum: Quorum,
     deadline: Duration,
@@ -74,7 +76,7 @@ pub(super) struct RemoteReads {
 impl RemoteReads {
     /// Of one cell, whose `quorum` this is.
     pub(super) fn new(cell: CellId, seed: u64, quorum: Quorum, common: &Common) -> Self {
-        let Common { node, links, topology, deadline, .. } = common.clone();
+        let Common { node, links, topology, interests, deadline, .. } = common.clone();
         let lead = topology.lead(cell);
         let random = Mutex::new(SmallRng::seed_from_u64(seed));
         let (queue, filled) = (Mutex::new(Some(Queue::default())), Notify::new());
@@ -83,6 +85,7 @@ impl RemoteReads {
             node,
             links,
             topology,
+            interests,
             lead,
             quorum,
             deadline,
@@ -147,7 +150,16 @@ impl RemoteReads {
         loop {
             if let Some(host) = self.next_host(turn) {
                 turn += 1;
-                if self.listen(&host).await.is_some() {
+                let mut listening = pin!(self.listen(&host));
+                let left = loop {
+                    tokio::select! {
+                        biased;
+                        left = &mut listening => break left,
+                        // One that has no leader takes its time to say so. Nobody waits for it longer than for none.
+                        () = sleep(RETRY_EVERY), if !self.is_hosted() => self.give_up(Some(hostless)),
+                    }
+                };
+                if left.is_some() {
                     tracing::info!(cell = %self.cell, host = host.id, "the host of this node's reads is lost");
                     hostless = Instant::now();
                 }
@@ -159,7 +171,8 @@ impl RemoteReads {
 
     fn next_host(&self, turn: usize) -> Option<ReadHost> {
         let (voters, seats) = self.topology.seats(self.cell);
-        let hosts: Vec<_> = seats.into_iter().filter(|(id, _)| voters.contains(id)).collect();
+        let is_host = |id: &u64| voters.contains(id) && *id != self.node.id();
+        let hosts: Vec<_> = seats.into_iter().filter(|(id, _)| is_host(id)).collect();
         let (id, address) = hosts.get(turn % hosts.len().max(1))?.clone();
         let subscription = self.random.lock().expect("nothing panics while this is held").random();
         Some(ReadHost { id, address, subscription })
@@ -280,7 +293,8 @@ impl RemoteReads {
         linearizably: bool,
     ) -> Result<Result<Vec<Vec<Reply>>, Error>, Left> {
         let looks_max = looks.len();
-        let asked = message::within(self.cell, message::of(kind::ASK, &Asked { linearizably, looks }));
+        let (subscription, asked) = (self.subscription(host), Asked { linearizably, looks });
+        let asked = message::within(self.cell, message::of(kind::ASK, &AskedBy { subscription, asked }));
         metrics::counter!("conclave_front_asks_total").increment(1);
         let reply = match self.links.call(host.id, &host.address, Lane::Bulk, asked, self.deadline).await {
             Ok(reply) => reply,
@@ -306,9 +320,14 @@ impl RemoteReads {
         }
     }
 
+    /// To what this node listens at a host, with the slots in which anybody waits here by now.
+    fn subscription(&self, host: &ReadHost) -> Subscription {
+        Subscription { number: host.subscription, interesting: self.interests.now() }
+    }
+
     /// Waits for what changes at the host, and tells it here. Returns whether the host has a leader.
     async fn ring(&self, host: &ReadHost, begins: bool) -> Result<bool, Left> {
-        let ring = message::of(kind::RING, &Ring { subscription: host.subscription });
+        let ring = message::of(kind::RING, &self.subscription(host));
         let ring = message::within(self.cell, ring);
         let reply = self.links.call(host.id, &host.address, Lane::Control, ring, RING_TIMEOUT).await;
         let reply = reply.map_err(|_| Left)?;

@@ -75,7 +75,7 @@ impl wire::Service for Service {
             kind::BEACON => ready(inner.serve_beacon(from, &request)),
             kind::GIVE => ready(inner.serve_give(&request)),
             kind::FOUND => Box::pin(inner.serve_found(request)),
-            kind::ASK => Box::pin(inner.serve_ask(request)),
+            kind::ASK => Box::pin(inner.serve_ask(from, request)),
             kind::RING => Box::pin(inner.serve_ring(from, request)),
             kind => inner.node.serve(from, request).unwrap_or_else(|| {
                 inner.node.refusals().note(from, kind, Refusal::Unknown, &"no such request");

@@ -13,6 +13,7 @@ use super::clock::Consensus;
 use super::datagram::Datagrams;
 use super::founding::{BeforeRaft, Foundings};
 use super::host::Listeners;
+use super::interest::Interests;
 use super::leader_loss::LeaderLoss;
 use super::paths::{Common, Paths};
 use super::quorum::Quorum;
@@ -80,7 +81,7 @@ impl Cluster {
         let seated = node.belongs() || seats.contains_key(&options.node_id);
         let configured = seats.iter().chain(&fronts).map(|(id, at)| (*id, at.clone())).collect();
         let topology = Topology::new(node.clone(), configured, seated);
-        let routes = Arc::new(Routes::new());
+        let (routes, interests) = (Arc::new(Routes::new()), Interests::new());
         let read_charges = Arc::new(ReadCharges::new(
             node.replica().clone(),
             topology.clone(),
@@ -93,6 +94,7 @@ impl Cluster {
             topology: topology.clone(),
             sequencer: sequencer.clone(),
             read_charges: read_charges.clone(),
+            interests: interests.clone(),
             backlog: Arc::default(),
             deadline: options.deadline,
             seed,
@@ -118,6 +120,7 @@ impl Cluster {
             read_charges,
             paths,
             routes,
+            interests,
             tokens: Tokens::new(seed),
             read_index,
             topology,

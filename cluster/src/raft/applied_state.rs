@@ -9,6 +9,7 @@ use crate::state::State;
 use crate::state::command::Proposal;
 use crate::state::effect::Effect;
 use crate::state::outcome::Answer;
+use crate::state::slot::Slot;
 
 /// What a hint is: an effect to deliver, or word that some were dropped and everybody should look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,8 +41,12 @@ struct Inner {
 /// Where one reader of the hints gets them from.
 struct HintSender {
     hints: mpsc::Sender<Hint>,
+    filter: Option<Filter>,
     lagging: bool,
 }
+
+/// Whether a reader is told of a slot.
+pub type Filter = Box<dyn Fn(Slot) -> bool + Send>;
 
 impl Replica {
     /// An empty one.
@@ -88,8 +93,13 @@ impl Replica {
 
     /// The hints from now on, until the receiver is dropped.
     pub fn hints(&self) -> mpsc::Receiver<Hint> {
+        self.hints_where(None)
+    }
+
+    /// The same of some slots only. What the filter says counts from the next entry on that is applied.
+    pub fn hints_where(&self, filter: Option<Filter>) -> mpsc::Receiver<Hint> {
         let (hints, receiver) = mpsc::channel(HINTS_MAX);
-        self.lock().readers.push(HintSender { hints, lagging: false });
+        self.lock().readers.push(HintSender { hints, filter, lagging: false });
         receiver
     }
 
@@ -167,7 +177,9 @@ impl Inner {
             if reader.lagging && reader.hints.try_send(Hint::WakeAll).is_ok() {
                 reader.lagging = false;
             }
-            for effect in effects {
+            let is_told =
+                |effect: &&Effect| reader.filter.as_ref().is_none_or(|filter| filter(effect.slot()));
+            for effect in effects.iter().filter(is_told) {
                 if !reader.lagging && reader.hints.try_send(Hint::Effect(*effect)).is_err() {
                     reader.lagging = true;
                 }

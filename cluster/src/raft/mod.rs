@@ -29,7 +29,7 @@ mod state_machine;
 mod suite;
 mod types;
 
-pub use applied_state::{Hint, Replica};
+pub use applied_state::{Filter, Hint, Replica};
 pub use member_status::{Position, Role};
 pub use membership_change::MembershipError;
 pub use node::{Lead, Node, Timing, WriteError};

@@ -13,3 +13,13 @@ pub enum Effect {
     /// A slot is on its way to another cell; whoever waits for a key in it should look again, there.
     Moved(Slot),
 }
+
+impl Effect {
+    /// The slot that it is about.
+    pub fn slot(&self) -> Slot {
+        match self {
+            Self::Wake(_, key) => key.slot(),
+            Self::Moved(slot) => *slot,
+        }
+    }
+}

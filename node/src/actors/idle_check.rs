@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use conclave_cluster::Interest;
 use tokio::time::Instant;
 
 /// How much an actor is in use.
@@ -44,20 +45,23 @@ impl Usage {
         due
     }
 
-    /// Counts a watcher in.
-    pub(super) fn watch(self: &Arc<Self>) -> WatchPermit {
+    /// Counts a watcher in, for as long as whom `interest` is of is told of changes.
+    pub(super) fn watch(self: &Arc<Self>, interest: Option<Interest>) -> WatchPermit {
         self.watchers.fetch_add(1, Ordering::SeqCst);
-        WatchPermit(self.clone())
+        WatchPermit { usage: self.clone(), _interest: interest }
     }
 }
 
 /// A watcher.
 #[derive(Debug)]
-pub(super) struct WatchPermit(Arc<Usage>);
+pub(super) struct WatchPermit {
+    usage: Arc<Usage>,
+    _interest: Option<Interest>,
+}
 
 impl Drop for WatchPermit {
     fn drop(&mut self) {
-        self.0.watchers.fetch_sub(1, Ordering::SeqCst);
+        self.usage.watchers.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -68,7 +72,7 @@ mod tests {
     #[test]
     fn a_watcher_is_seen_until_it_is_dropped() {
         let usage = Arc::new(Usage::default());
-        let watcher = usage.watch();
+        let watcher = usage.watch(None);
         assert!(usage.is_watched());
         drop(watcher);
         assert!(!usage.is_watched());

@@ -113,7 +113,8 @@ impl Registry {
     /// `Overloaded` if too many live here.
     pub fn enter(&self, room: Key, member: Key, connection: u64) -> Result<Presence, Error> {
         let target = StateKey { domain: Domain::Room, key: room };
-        let (address, watcher) = self.find(&self.0.rooms, target, Usage::watch)?;
+        let interest = self.0.cluster.interest(&target.key);
+        let (address, watcher) = self.find(&self.0.rooms, target, |usage| usage.watch(Some(interest)))?;
         Ok(Presence::new(address, watcher, member, connection))
     }
 
@@ -126,7 +127,8 @@ impl Registry {
     }
 
     async fn watch_at<K: Kind>(&self, shelf: &Shelf<KeyActor<K>>, target: StateKey) -> Result<Watch, Error> {
-        let (address, watcher) = self.find(shelf, target, Usage::watch)?;
+        let interest = self.0.cluster.interest(&target.key);
+        let (address, watcher) = self.find(shelf, target, |usage| usage.watch(Some(interest)))?;
         let changes = address.send(Subscribe).await.map_err(|_| Error::Overloaded)?;
         Ok(Watch { changes, _watcher: watcher, _permit: None })
     }
