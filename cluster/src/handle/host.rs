@@ -174,8 +174,7 @@ impl Inner {
         if !self.topology.is_seated() {
             return message::of(kind::FAILED, &Unanswered::NoHost);
         }
-        let known =
-            self.listeners.of(from, &subscription, |filter| self.node.replica().hints_where(Some(filter)));
+        let known = self.listeners.of(from, &subscription, |filter| self.node.replica().hints_of(filter));
         let (begun, mut hints) = (known.is_none(), Vec::new());
         if let Some(listener) = known {
             // A request that was given up may still wait; then this one waits behind it, and the front gives up both.

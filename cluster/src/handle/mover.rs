@@ -1,4 +1,4 @@
-//! The leader of a cell as a mover: slots that should be in another cell are handed over, one after the other.
+//! The leader of a cell as a mover: slots that should be in another cell are handed over, a few at a time.
 //!
 //! A slot is sealed, copied through the other cell's log, and forgotten. Whoever leads next finds what is sealed in its state
 //! and begins that copy again; two movers at once do no harm ([`handoff`]).
@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::{Draft, Error, Inner};
@@ -19,6 +20,9 @@ use crate::state::slot::{CellId, Slot};
 
 /// How often it is looked whether a slot should go.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// Slots that are handed over at a time: their steps share entries of both logs.
+const MOVES_AT_ONCE: usize = 8;
 
 /// What is done next with a slot.
 #[derive(Debug, Clone, Copy)]
@@ -57,10 +61,13 @@ impl Inner {
             }
             self.copy_placement().await;
             // What fails is begun again with the next look.
-            while leads()
-                && let Some(next) = self.next_move()
-                && self.take_up(next).await.is_ok()
-            {}
+            while leads() {
+                let moves = self.next_moves();
+                let taken = join_all(moves.into_iter().map(|next| self.take_up(next))).await;
+                if !taken.iter().any(Result::is_ok) {
+                    break;
+                }
+            }
         }
     }
 
@@ -76,34 +83,27 @@ impl Inner {
         }
     }
 
-    /// What is to be done with which slot: one that is under way already, or one that should be in a cell that has a leader. A cell
-    /// that is gone had no slot, so that what was sealed for it never came there.
-    fn next_move(&self) -> Option<Next> {
-        let own = self.node.cell()?;
+    /// What is to be done next, with up to [`MOVES_AT_ONCE`] slots: those that are under way already, then those that should be in
+    /// a cell that has a leader. A cell that is gone had no slot, so that what was sealed for it never came there.
+    fn next_moves(&self) -> Vec<Next> {
+        let Some(own) = self.node.cell() else { return Vec::new() };
         let is_led = |to: CellId| self.topology.lead(to).borrow().is_some();
         let plan = self.topology.plan();
         let is_gone = |to: CellId| to != CellId::FIRST && !plan.cells.contains_key(&to);
-        let sealed = self.node.replica().read(|state| state.sealed_slots());
-        let sealed = sealed.into_iter().find(|(_, _, to)| is_led(*to) || is_gone(*to));
-        if let Some((slot, epoch, to)) = sealed {
-            return Some(if is_gone(to) {
-                Next::Reopen { slot, epoch }
-            } else {
-                Next::Move(Move { slot, epoch, to })
-            });
-        }
-        if plan.slots.is_empty() && own == CellId::FIRST {
-            return None;
-        }
-        let open: Vec<_> =
-            self.node.replica().read(|state| match own == CellId::FIRST || state.has_moved_slots() {
-                true => state.open_slots().collect(),
-                false => Vec::new(),
-            });
-        open.into_iter().find_map(|(slot, epoch)| {
+        let (sealed, open) = self.node.replica().read(|state| {
+            let serves = own == CellId::FIRST || state.has_moved_slots();
+            let misplaced = state.open_slots().filter(|(slot, _)| serves && plan.cell_of(*slot) != own);
+            (state.sealed_slots(), misplaced.take(2 * MOVES_AT_ONCE).collect::<Vec<_>>())
+        });
+        let under_way = sealed.into_iter().filter_map(|(slot, epoch, to)| match is_gone(to) {
+            true => Some(Next::Reopen { slot, epoch }),
+            false => is_led(to).then_some(Next::Move(Move { slot, epoch, to })),
+        });
+        let waiting = open.into_iter().filter_map(|(slot, epoch)| {
             let to = plan.cell_of(slot);
-            (to != own && is_led(to)).then_some(Next::Move(Move { slot, epoch: epoch + 1, to }))
-        })
+            is_led(to).then_some(Next::Move(Move { slot, epoch: epoch + 1, to }))
+        });
+        under_way.chain(waiting).take(MOVES_AT_ONCE).collect()
     }
 
     async fn take_up(&self, next: Next) -> Result<(), Error> {

@@ -45,6 +45,13 @@ struct HintSender {
     lagging: bool,
 }
 
+impl HintSender {
+    /// Whether it is of this node; others are told of some slots only.
+    fn is_local(&self) -> bool {
+        self.filter.is_none()
+    }
+}
+
 /// Whether a reader is told of a slot.
 pub type Filter = Box<dyn Fn(Slot) -> bool + Send>;
 
@@ -96,14 +103,19 @@ impl Replica {
         self.hints_where(None)
     }
 
-    /// The same of some slots only. What the filter says counts from the next entry on that is applied.
-    pub fn hints_where(&self, filter: Option<Filter>) -> mpsc::Receiver<Hint> {
+    /// The same for another node, of some slots only. What the filter says counts from the next entry on that is applied.
+    pub fn hints_of(&self, filter: Filter) -> mpsc::Receiver<Hint> {
+        self.hints_where(Some(filter))
+    }
+
+    fn hints_where(&self, filter: Option<Filter>) -> mpsc::Receiver<Hint> {
         let (hints, receiver) = mpsc::channel(HINTS_MAX);
         self.lock().readers.push(HintSender { hints, filter, lagging: false });
         receiver
     }
 
-    /// Hints of another replica, for the readers of this one: how a node without a seat hears of changes.
+    /// Hints of another replica, for the readers of this node: how it hears of changes in other cells. Nodes that listen here are
+    /// told what this replica applies, and nothing else: among nodes that listen to each other, hints would go round for ever.
     pub fn pass_on(&self, hints: &[Hint]) {
         let mut inner = self.lock();
         let effects: Vec<_> = hints
@@ -114,9 +126,13 @@ impl Replica {
             })
             .collect();
         if effects.len() < hints.len() {
-            inner.readers.iter_mut().for_each(|reader| reader.lagging = true);
+            inner
+                .readers
+                .iter_mut()
+                .filter(|reader| reader.is_local())
+                .for_each(|reader| reader.lagging = true);
         }
-        inner.emit(&effects);
+        inner.emit(&effects, HintSender::is_local);
     }
 
     /// A frozen view, cheap to take, and what it covers.
@@ -143,7 +159,7 @@ impl Replica {
             inner.meta.membership = membership;
             inner.meta.membership_at = Some(at);
         }
-        inner.emit(&effects);
+        inner.emit(&effects, |_| true);
         drop(inner);
         self.applied.send_replace(at.index + 1);
         answers
@@ -156,7 +172,7 @@ impl Replica {
         let replaced = std::mem::replace(&mut inner.state, state);
         inner.meta = meta;
         inner.readers.iter_mut().for_each(|reader| reader.lagging = true);
-        inner.emit(&[]);
+        inner.emit(&[], |_| true);
         drop(inner);
         self.applied.send_replace(applied);
         replaced
@@ -171,9 +187,9 @@ impl Default for Replica {
 
 impl Inner {
     /// Hands effects to the readers; what does not fit is made up for by one `WakeAll` as soon as that fits.
-    fn emit(&mut self, effects: &[Effect]) {
+    fn emit(&mut self, effects: &[Effect], is_meant: impl Fn(&HintSender) -> bool) {
         self.readers.retain(|reader| !reader.hints.is_closed());
-        for reader in &mut self.readers {
+        for reader in self.readers.iter_mut().filter(|reader| is_meant(reader)) {
             if reader.lagging && reader.hints.try_send(Hint::WakeAll).is_ok() {
                 reader.lagging = false;
             }
@@ -185,5 +201,23 @@ impl Inner {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::id::{Domain, Key};
+
+    #[tokio::test]
+    async fn what_is_heard_of_another_replica_is_told_to_nobody_who_listens_to_this_one() {
+        let replica = Replica::new();
+        let (mut local, mut remote) = (replica.hints(), replica.hints_of(Box::new(|_| true)));
+        let hint = Hint::Effect(Effect::Wake(Domain::Mailbox, Key::derive(Domain::Mailbox, &[])));
+        replica.pass_on(&[hint, Hint::WakeAll]);
+        assert_eq!((local.try_recv(), local.try_recv()), (Ok(Hint::WakeAll), Ok(hint)));
+        assert!(remote.try_recv().is_err());
+        replica.install(State::default(), SnapshotMeta::default());
+        assert_eq!((local.try_recv(), remote.try_recv()), (Ok(Hint::WakeAll), Ok(Hint::WakeAll)));
     }
 }
