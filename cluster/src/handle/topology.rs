@@ -18,7 +18,7 @@ use super::limits::BEACON_SILENCE_MAX;
 use super::read_index::ReadIndex;
 use crate::raft::{Hint, Lead, Node};
 use crate::state::State;
-use crate::state::placement::{Plan, Stage};
+use crate::state::placement::{Plan, serving};
 use crate::state::slot::{CellId, Slot};
 
 /// How often it is looked whether this node has a seat.
@@ -189,9 +189,14 @@ impl Topology {
 
     /// The cells that hold slots, or may come to.
     pub(super) fn serving_cells(&self) -> BTreeSet<CellId> {
-        let cells = self.plan().cells.into_iter();
-        let serving = cells.filter(|(_, cell)| cell.stage != Stage::New).map(|(number, _)| number);
-        serving.chain(self.own_cell()).chain([CellId::FIRST]).collect()
+        let own = self.0.node.replica().read(|state| (state.placement_epoch(), state.serving_cells()));
+        let heard = self.0.heard.borrow();
+        let newest = heard.values().map(|heard| &heard.table.plan).max_by_key(|plan| plan.epoch);
+        let cells = match newest.filter(|newest| newest.epoch > own.0) {
+            Some(newest) => serving(&newest.cells).collect(),
+            None => own.1,
+        };
+        cells.into_iter().chain(self.own_cell()).chain([CellId::FIRST]).collect()
     }
 
     /// A cell that has a leader: this node's, if it does.

@@ -160,6 +160,13 @@ impl Plan {
     }
 }
 
+/// Those of the cells that hold slots, or may come to.
+pub fn serving<'a>(
+    cells: impl IntoIterator<Item = (&'a CellId, &'a CellPlan)>,
+) -> impl Iterator<Item = CellId> {
+    cells.into_iter().filter(|(_, cell)| cell.stage != Stage::New).map(|(number, _)| *number)
+}
+
 /// What happened to the placement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
@@ -288,6 +295,11 @@ impl Placement {
             slots: self.slots.iter().map(|(slot, cell)| (*slot, *cell)).collect(),
             disks,
         }
+    }
+
+    /// The cells that hold slots, or may come to.
+    pub(super) fn serving_cells(&self) -> impl Iterator<Item = CellId> {
+        serving(&self.cells)
     }
 
     /// How often it was changed.

@@ -48,6 +48,11 @@ impl State {
         self.placement.plan(self.node_identities.iter().map(|(node, disk)| (*node, *disk)).collect())
     }
 
+    /// The cells that hold slots, or may come to, as this cell knows it.
+    pub(crate) fn serving_cells(&self) -> Vec<CellId> {
+        self.placement.serving_cells().collect()
+    }
+
     /// How often that was changed.
     pub(crate) fn placement_epoch(&self) -> u64 {
         self.placement.epoch()

@@ -79,6 +79,14 @@ pub struct Node {
 }
 
 impl Status {
+    /// Whether the cluster has nothing left to do by itself: each cell has a leader and its share of the slots.
+    pub fn is_settled(&self) -> bool {
+        let held = || self.cells.iter().map(|cell| cell.slots);
+        let even = held().max().unwrap_or_default() <= held().min().unwrap_or_default() + 1;
+        let at_rest = self.cells.iter().all(|cell| cell.leader.is_some() && cell.moving == 0);
+        self.next_step.is_none() && at_rest && even
+    }
+
     /// The voter to whom leadership can best be handed: the one of the leader's cell that has applied most, other than the leader.
     pub fn successor(&self) -> Option<u64> {
         let cell = self.nodes.iter().find(|node| Some(node.id) == self.leader).and_then(|node| node.cell);
@@ -152,6 +160,21 @@ mod tests {
         let status =
             Status { leader: Some(1), term: 1, majority: None, cells: Vec::new(), next_step: None, nodes };
         assert_eq!(status.successor(), Some(3));
+    }
+
+    #[test]
+    fn a_cluster_is_settled_when_its_cells_share_the_slots() {
+        let majority = Majority { voters: 3, reachable: 3, needed: 2 };
+        let cell = |slots, moving| Cell { cell: 1, leader: Some(1), term: 1, majority, slots, moving };
+        let status = |cells, next_step: Option<&str>| {
+            let next_step = next_step.map(str::to_owned);
+            Status { leader: Some(1), term: 1, majority: None, cells, next_step, nodes: Vec::new() }
+        };
+        assert!(status(vec![cell(1024, 0)], None).is_settled());
+        assert!(status(vec![cell(342, 0), cell(341, 0)], None).is_settled());
+        assert!(!status(vec![cell(600, 0), cell(424, 0)], None).is_settled());
+        assert!(!status(vec![cell(512, 1), cell(512, 0)], None).is_settled());
+        assert!(!status(vec![cell(1024, 0)], Some("found cell 2")).is_settled());
     }
 
     #[test]

@@ -166,7 +166,7 @@ async fn watch_over(options: &Options, lan: Option<&Lan>, nodes: &mut [Node]) ->
     });
     let status = tokio::select! {
         status = all_ready => match status {
-            Some(status) => status,
+            Some(status) => settled(&plans).await.unwrap_or(status),
             None => return Err(Error::Unready { id: late.id, tail: late.tail(TAIL_LINES) }),
         },
         (node, event) = next(nodes, false) => return Err(match event {
@@ -222,6 +222,12 @@ async fn next(nodes: &mut [Node], restart: bool) -> (&Plan, Event) {
 /// News: on standard error where standard output is for machines.
 fn say(options: &Options, text: &str) {
     if options.json { crate::terminal::tell(text) } else { crate::terminal::say(&format!("{text}\n")) }
+}
+
+/// What a node says of the cluster, once its cells have their slots; nothing if that takes long.
+async fn settled(plans: &[Plan]) -> Option<Status> {
+    let first = plans.first()?;
+    until(READY, async || ready(first).await.filter(Status::is_settled)).await
 }
 
 /// What a node says of the cluster, if it is ready and knows who leads.

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use conclave_cluster::state::command::Op;
@@ -12,7 +12,7 @@ use conclave_cluster::state::incarnation::{self, Attachment, Incarnation};
 use conclave_cluster::state::slot::CellId;
 use conclave_cluster::state::socket;
 use conclave_cluster::{Cluster, Draft, Error};
-use futures_util::future::join_all;
+use futures_util::future::{join_all, ready};
 use futures_util::{StreamExt as _, stream};
 use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
@@ -130,6 +130,8 @@ impl LeaseKeeper {
     /// # Errors
     /// If the lease cannot be renewed now in the cell of `key`.
     pub async fn attachment(&self, key: &Key, connection: u64) -> Result<Attachment, Error> {
+        // Nobody waits for a cell without a leader while others wait behind.
+        self.0.cluster.wait_unless_leaderless(Some(key), Instant::now(), ready(())).await?;
         let mut leases = self.0.leases.lock().await;
         let incarnation = self.0.endings.incarnation();
         let home = self.0.cluster.cell_of(key);
@@ -140,7 +142,7 @@ impl LeaseKeeper {
     /// Whether the lease of what is attached so surely lives in the cell of `key`. A node that was cut off or stood still may
     /// know nothing of its end, nor of what was handed out elsewhere since; its own clock tells that it may have.
     pub fn is_certain(&self, key: &Key, at: &Attachment) -> bool {
-        let certain = self.0.certain.lock().unwrap_or_else(PoisonError::into_inner);
+        let certain = self.certain();
         let is_fresh = |last: &Renewal| last.incarnation == at.incarnation && last.sent.elapsed() < TTL;
         match certain.get(&self.0.cluster.cell_of(key)) {
             Some(last) => is_fresh(last),
@@ -199,6 +201,10 @@ impl LeaseKeeper {
         }
     }
 
+    fn certain(&self) -> MutexGuard<'_, BTreeMap<CellId, Renewal>> {
+        self.0.certain.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Renews the lease in all cells in which the last renewal is older than `age`: in `home` in any case, in the others if they
     /// have a leader.
     async fn renew_due(&self, leases: &mut Leases, age: Duration, home: Option<CellId>) -> Result<(), Error> {
@@ -206,6 +212,7 @@ impl LeaseKeeper {
         let cells = self.0.cluster.cells();
         leases.renewed.retain(|cell, _| cells.contains(cell));
         leases.missed.retain(|cell| cells.contains(cell));
+        self.certain().retain(|cell, _| cells.contains(cell));
         let is_due = |cell: &CellId| {
             let last = leases.renewed.get(cell);
             last.is_none_or(|last| last.incarnation != incarnation || last.sent.elapsed() >= age)
@@ -226,7 +233,7 @@ impl LeaseKeeper {
                     lapsed |= has_lapsed;
                     leases.missed.remove(&cell);
                     leases.renewed.insert(cell, renewal);
-                    self.0.certain.lock().unwrap_or_else(PoisonError::into_inner).insert(cell, renewal);
+                    self.certain().insert(cell, renewal);
                 }
                 Err(error) => {
                     tracing::warn!(%error, %cell, "lease renewal failed for the sockets of this node");
