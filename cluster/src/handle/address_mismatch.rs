@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::admin::{self, Request};
-use super::topology::Peers;
+use super::table::Peers;
 use super::{Change, Inner, Options, is_unspecified};
 use crate::raft::MembershipError;
 use crate::raft::message::{self, kind};

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::status::{Majority, NodeStatus};
-use super::topology::Peers;
+use super::table::Peers;
 use super::{Inner, limits};
 use crate::raft::disk_traits::Member;
 use crate::raft::message::{self, kind};

@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::limits::{BEACON_EVERY, BEACON_TIMEOUT};
-use super::topology::{Heard, Peers, Table};
+use super::table::{Peers, Table};
+use super::topology::Heard;
 use super::{Draft, Inner, bootstrap};
 use crate::raft::Lead;
 use crate::raft::message::{self, kind};

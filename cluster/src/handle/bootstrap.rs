@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::founding::{Enrolled, Reply};
-use super::topology::Peers;
+use super::table::Peers;
 use super::{Draft, Error, Inner, Options, StartError};
 use crate::raft::message::{self, kind};
 use crate::state::command::Op;

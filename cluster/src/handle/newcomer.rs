@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::admin::{ASK_EVERY, LOOK_EVERY, in_time, late};
-use super::topology::Peers;
+use super::table::Peers;
 use super::{Draft, Inner, is_loopback, is_unspecified};
 use crate::raft::MembershipError;
 use crate::raft::message::{self, kind};

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use super::topology::Peers;
+use super::table::Peers;
 use crate::state::limits::CELLS_MAX;
 use crate::state::placement::{CellPlan, Change, Plan, Stage};
 use crate::state::slot::{CellId, Slot};

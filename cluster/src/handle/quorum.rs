@@ -13,7 +13,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::limits::{PROBE_EVERY, PROBE_TIMEOUT, SILENCE_SUSPECT};
-use super::topology::Peers;
+use super::table::Peers;
 use crate::raft::message::{self, kind};
 use crate::wire::{Lane, Links};
 

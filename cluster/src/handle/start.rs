@@ -21,11 +21,13 @@ use super::read_charges::ReadCharges;
 use super::read_index::ReadIndex;
 use super::routes::Routes;
 use super::sequencer::Sequencer;
+use super::table::seats_of;
 use super::tokens::Tokens;
-use super::topology::{Topology, seats_of};
+use super::topology::Topology;
 use super::{Cluster, Inner, Options, StartError, World, bootstrap, limits, peer_permissions, service};
 use crate::raft::Node;
 use crate::raft::disk_traits::Member;
+use crate::state::State;
 use crate::state::slot::CellId;
 use crate::wire::{self, Links};
 
@@ -78,7 +80,9 @@ impl Cluster {
         let sequencer = Arc::new(Sequencer::new(node.clone(), links.clone(), clock.clone(), options.rules));
         // Of this node's own cell, whichever that will be.
         let quorum = Quorum::new();
-        let seated = node.belongs() || seats.contains_key(&options.node_id);
+        // One whose log does not say yet which slots its cell holds takes its seat when it does.
+        let begun = node.cell() == Some(CellId::FIRST) || node.replica().read(State::has_moved_slots);
+        let seated = (node.belongs() && begun) || seats.contains_key(&options.node_id);
         let configured = seats.iter().chain(&fronts).map(|(id, at)| (*id, at.clone())).collect();
         let topology = Topology::new(node.clone(), configured, seated);
         let (routes, interests) = (Arc::new(Routes::new()), Interests::new());

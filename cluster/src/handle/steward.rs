@@ -10,7 +10,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::admin::{CHANGE_TIMEOUT_MAX, Request};
 use super::plan::{Seen, Step, next_step};
-use super::topology::Peers;
+use super::table::Peers;
 use super::{Change, Inner};
 use crate::raft::MembershipError;
 use crate::raft::disk_traits::Member;

@@ -8,7 +8,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -16,81 +15,14 @@ use tokio_util::sync::CancellationToken;
 use super::changed;
 use super::limits::BEACON_SILENCE_MAX;
 use super::read_index::ReadIndex;
+use super::table::{Peers, Table, seats_of};
 use crate::raft::{Hint, Lead, Node};
 use crate::state::State;
 use crate::state::placement::{Plan, serving};
-use crate::state::slot::{CellId, Slot};
+use crate::state::slot::CellId;
 
 /// How often it is looked whether this node has a seat.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-
-/// Nodes, and the addresses that their peers use.
-pub(super) type Peers = BTreeMap<u64, String>;
-
-/// A cell, as its leader knows it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Table {
-    /// Those of the members who vote.
-    pub(super) voters: BTreeSet<u64>,
-    /// The members of the cell.
-    pub(super) seats: Peers,
-    /// The slots that it serves.
-    pub(super) slots: Vec<SlotRun>,
-    /// How many slots are on their way to other cells.
-    pub(super) moving: usize,
-    /// Where everybody is, as this cell knows it.
-    pub(super) plan: Plan,
-}
-
-/// Slots that follow each other, of one epoch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct SlotRun {
-    first: Slot,
-    count: u16,
-    epoch: u64,
-}
-
-impl Table {
-    /// As this member of the cell knows it.
-    pub(super) fn of(node: &Node) -> Self {
-        let (voters, seats) = seats_of(node);
-        let (slots, moving, plan) = node.replica().read(|state| {
-            // A new cell serves nothing before its log says so.
-            let begun = node.cell() == Some(CellId::FIRST) || state.has_moved_slots();
-            let slots = if begun { runs(state.open_slots()) } else { Vec::new() };
-            (slots, state.sealed_slots().len(), state.placement())
-        });
-        Self { voters, seats, slots, moving, plan }
-    }
-
-    /// The slots that the cell serves, and their epochs.
-    pub(super) fn open_slots(&self) -> impl Iterator<Item = (Slot, u64)> {
-        self.slots.iter().flat_map(|run| {
-            let first = run.first.number();
-            let numbers = first..first.saturating_add(run.count);
-            numbers.filter_map(|number| Some((Slot::try_from(number).ok()?, run.epoch)))
-        })
-    }
-}
-
-fn runs(slots: impl Iterator<Item = (Slot, u64)>) -> Vec<SlotRun> {
-    let mut runs: Vec<SlotRun> = Vec::new();
-    for (slot, epoch) in slots {
-        match runs.last_mut() {
-            Some(run) if run.epoch == epoch && run.first.number() + run.count == slot.number() => {
-                run.count += 1
-            }
-            Some(_) | None => runs.push(SlotRun { first: slot, count: 1, epoch }),
-        }
-    }
-    runs
-}
-
-/// Who votes in this node's cell, and who is a member of it.
-pub(super) fn seats_of(node: &Node) -> (BTreeSet<u64>, Peers) {
-    let (voters, seats) = node.members();
-    (voters, seats.into_iter().map(|(id, member)| (id, member.peer)).collect())
-}
 
 /// What the leader of a cell said last, and when.
 #[derive(Debug, Clone)]
@@ -179,6 +111,28 @@ impl Topology {
             }
             !former
         });
+        self.forget_closed_cells();
+    }
+
+    /// Forgets what was said by leaders of cells that are gone, or that this node knows by its log now.
+    fn forget_closed_cells(&self) {
+        let (own, placed) = (self.own_cell(), self.placed_cells());
+        self.0.heard.send_if_modified(|all| {
+            let known = all.len();
+            all.retain(|cell, _| own != Some(*cell) && (placed.is_empty() || placed.contains(cell)));
+            all.len() < known
+        });
+    }
+
+    /// The cells by the newest placement that this node knows of; none while there is only one.
+    fn placed_cells(&self) -> BTreeSet<CellId> {
+        let own = self.0.node.replica().read(|state| (state.placement_epoch(), state.placed_cells()));
+        let heard = self.0.heard.borrow();
+        let newest = heard.values().map(|heard| &heard.table.plan).max_by_key(|plan| plan.epoch);
+        match newest.filter(|newest| newest.epoch > own.0) {
+            Some(newest) => newest.cells.keys().copied().collect(),
+            None => own.1,
+        }
     }
 
     /// The cells that there are.
@@ -192,7 +146,7 @@ impl Topology {
         let own = self.0.node.replica().read(|state| (state.placement_epoch(), state.serving_cells()));
         let heard = self.0.heard.borrow();
         let newest = heard.values().map(|heard| &heard.table.plan).max_by_key(|plan| plan.epoch);
-        let cells = match newest.filter(|newest| newest.epoch > own.0) {
+        let cells: Vec<CellId> = match newest.filter(|newest| newest.epoch > own.0) {
             Some(newest) => serving(&newest.cells).collect(),
             None => own.1,
         };
@@ -406,6 +360,7 @@ impl Topology {
         tracing::info!(cell = %node.cell().unwrap_or_default(), "this node has a seat in a cell, and answers from its own replica");
         // Set once: who sits never sits elsewhere.
         let _ = self.0.own_cell.set(node.cell().unwrap_or_default());
+        self.forget_closed_cells();
         seated.send_replace(true);
         // Whoever waits here was told of changes by another replica so far.
         node.replica().pass_on(&[Hint::WakeAll]);
@@ -415,23 +370,5 @@ impl Topology {
     fn has_begun(&self) -> bool {
         let Shared { node, .. } = &*self.0;
         node.cell() == Some(CellId::FIRST) || node.replica().read(State::has_moved_slots)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn slots_are_told_as_runs_and_read_back() {
-        let slot = |number| Slot::try_from(number).unwrap();
-        let slots = [(slot(0), 0), (slot(1), 0), (slot(2), 3), (slot(5), 3), (slot(1023), 0)];
-        let table = Table { slots: runs(slots.into_iter()), ..Table::default() };
-        assert_eq!(table.slots.len(), 4);
-        assert_eq!(table.open_slots().collect::<Vec<_>>(), slots);
-        let all = Slot::all().map(|slot| (slot, 0));
-        assert_eq!(runs(all).len(), 1, "a cell that has all of them says so briefly");
-        let beyond = SlotRun { first: slot(1020), count: u16::MAX, epoch: 1 };
-        assert_eq!(Table { slots: vec![beyond], ..Table::default() }.open_slots().count(), 4);
     }
 }

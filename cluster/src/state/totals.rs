@@ -1,5 +1,7 @@
 //! What the state says of itself as a whole.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::State;
@@ -46,6 +48,11 @@ impl State {
     /// Where the nodes of the cluster are, and where its slots should be, as this cell knows it.
     pub(crate) fn placement(&self) -> Plan {
         self.placement.plan(self.node_identities.iter().map(|(node, disk)| (*node, *disk)).collect())
+    }
+
+    /// All cells, as this one knows it.
+    pub(crate) fn placed_cells(&self) -> BTreeSet<CellId> {
+        self.placement.cells().collect()
     }
 
     /// The cells that hold slots, or may come to, as this cell knows it.

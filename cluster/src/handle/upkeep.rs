@@ -1,0 +1,48 @@
+//! What a node does every quarter of a second, and what it shows of itself.
+
+use std::sync::Arc;
+
+use rand::RngExt as _;
+
+use super::{Inner, TICK};
+use crate::raft::Role;
+use crate::state::slot::CellId;
+
+impl Inner {
+    pub(super) async fn tick(self: Arc<Self>) {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return,
+                _ = tick.tick() => {}
+            }
+            self.sequencer.tick();
+            self.tokens.forget_closed_windows(self.clock.now_ms());
+            // Whoever waits here hears of changes in each cell before there is one.
+            self.topology.serving_cells().into_iter().for_each(|cell| self.paths.to(cell).proposer.nudge());
+        }
+    }
+
+    /// A random number.
+    pub(super) fn draw(&self) -> u64 {
+        self.random.lock().expect("nothing panics while this is held").random()
+    }
+
+    pub(super) fn record_metrics(&self) {
+        let position = self.node.position();
+        metrics::gauge!("conclave_raft_term").set(position.term as f64);
+        metrics::gauge!("conclave_raft_is_leader").set(f64::from(u8::from(position.role == Role::Leader)));
+        metrics::gauge!("conclave_raft_applied_index").set(position.applied as f64);
+        metrics::gauge!("conclave_raft_committed_index").set(position.committed as f64);
+        metrics::gauge!("conclave_raft_last_log_index").set(position.last_log as f64);
+        metrics::gauge!("conclave_raft_log_bytes").set(position.log_bytes as f64);
+        let cell = self.topology.own_cell();
+        let (slots, moving) = cell.map_or((0, 0), |cell| self.topology.held(cell));
+        metrics::gauge!("conclave_cell").set(f64::from(cell.map_or(0, CellId::number)));
+        metrics::gauge!("conclave_slots").set(slots as f64);
+        metrics::gauge!("conclave_slots_moving").set(moving as f64);
+        metrics::gauge!("conclave_clock_ahead_seconds").set(self.clock.ahead_ms() as f64 / 1000.0);
+    }
+}
