@@ -81,8 +81,10 @@ impl Inner {
         let is_last = voters.iter().eq([&id]);
         let is_new = plan.cells.get(&cell).is_some_and(|cell| cell.stage == Stage::New);
         if is_last || (is_new && self.topology.lead(cell).borrow().is_none()) {
-            let held = self.topology.heard(cell).map_or(0, |heard| heard.table.open_slots().count());
-            if plan.slots.values().any(|at| *at == cell) || held > 0 {
+            // A cell that was never led holds nothing, and nothing was sent to it.
+            let (held, moving) = self.topology.held(cell);
+            let is_empty = is_new || (held == 0 && moving == 0 && self.sends_nothing_there(&plan));
+            if plan.slots.values().any(|at| *at == cell) || !is_empty {
                 return Err(MembershipError::Refused(format!(
                     "node {id} is the last one of cell {cell}, which holds slots: drain it"
                 )));
