@@ -1,5 +1,6 @@
 //! A running cluster as its own tools describe it: the line of `conclave dev --json` and `GET /cluster/status`.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use conclave_supervisor::until;
@@ -24,6 +25,9 @@ pub struct Node {
     /// Its role where the source knows it.
     #[serde(default)]
     pub role: String,
+    /// The cell that it has a seat in, where the source knows it.
+    #[serde(default)]
+    pub cell: Option<u16>,
     /// The last entry it applied, where the source knows it.
     #[serde(default)]
     pub applied: u64,
@@ -31,6 +35,24 @@ pub struct Node {
     #[serde(default)]
     pub last_log: u64,
 }
+
+/// A cell: nodes that hold a part of the slots together.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Cell {
+    /// Its number, from 1.
+    pub cell: u16,
+    /// Its leader's id, if there is one.
+    pub leader: Option<u64>,
+    /// Its leader's term.
+    pub term: u64,
+    /// How many of the [`SLOTS`] it serves.
+    pub slots: usize,
+    /// How many are on their way from it to other cells.
+    pub moving: usize,
+}
+
+/// How many slots the keys lie in.
+pub const SLOTS: usize = 1_024;
 
 /// A view of the whole cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -40,6 +62,9 @@ pub struct ClusterStatus {
     /// Since which election, where the source knows it.
     #[serde(default)]
     pub term: u64,
+    /// The cells, where the source knows them.
+    #[serde(default)]
+    pub cells: Vec<Cell>,
     /// All members.
     pub nodes: Vec<Node>,
 }
@@ -110,6 +135,60 @@ impl ClusterStatus {
         self.node(self.leader?)
     }
 
+    /// The nodes that have a seat in a cell.
+    pub fn seats(&self, cell: u16) -> Vec<u64> {
+        self.nodes.iter().filter(|node| node.cell == Some(cell)).map(|node| node.id).collect()
+    }
+
+    /// Who leads a cell, if anybody does.
+    pub fn leader_of(&self, cell: u16) -> Option<u64> {
+        self.cells.iter().find(|known| known.cell == cell)?.leader
+    }
+
+    /// The last entry that all members of the first cell have applied, if those of every cell have applied the same.
+    pub fn applied_alike(&self) -> Option<u64> {
+        let mut cells: BTreeMap<u16, u64> = BTreeMap::new();
+        let members = self.nodes.iter().filter(|node| node.role != "front");
+        for node in members {
+            // One that names no cell is of the only one there is.
+            let applied = *cells.entry(node.cell.unwrap_or(1)).or_insert(node.applied);
+            if applied != node.applied {
+                return None;
+            }
+        }
+        cells.get(&1).copied()
+    }
+
+    /// What is newest of what nodes say. A node of another cell that hears of no leader tells its own cell's term, which is none
+    /// of the first one's.
+    pub fn newest(said: Vec<(u64, Self)>) -> Option<Self> {
+        let is_about_the_first = |(id, status): &(u64, Self)| {
+            let cell = status.node(*id).map(|node| node.cell.unwrap_or(1));
+            status.leader.is_some() || status.cells.is_empty() || cell == Some(1)
+        };
+        let said = said.into_iter().filter(is_about_the_first).map(|(_, status)| status);
+        said.max_by_key(|status| (status.term, status.leader.is_some()))
+    }
+
+    /// What keeps it from being so many cells, each with a leader, that share all slots evenly, with none on its way; nothing
+    /// if it is so.
+    pub fn unsettled(&self, cells: usize) -> Option<String> {
+        if self.cells.len() != cells {
+            return Some(format!("there are {} cells", self.cells.len()));
+        }
+        if let Some(cell) = self.cells.iter().find(|cell| cell.leader.is_none()) {
+            return Some(format!("cell {} has no leader", cell.cell));
+        }
+        let moving: usize = self.cells.iter().map(|cell| cell.moving).sum();
+        if moving > 0 {
+            return Some(format!("{moving} slots are on their way"));
+        }
+        let held: Vec<usize> = self.cells.iter().map(|cell| cell.slots).collect();
+        let (least, most) = (held.iter().min()?, held.iter().max()?);
+        let is_even = held.iter().sum::<usize>() == SLOTS && most - least <= 1;
+        (!is_even).then(|| format!("the cells hold {held:?} slots"))
+    }
+
     /// Whether enough nodes are there and the one said to lead doesn't say otherwise itself.
     fn is_whole(&self, count: usize) -> bool {
         let reachable = |node: &&Node| node.role != "unreachable";
@@ -147,5 +226,86 @@ mod tests {
 
         let cluster_status = ClusterStatus { leader: Some(1), ..cluster_status };
         assert!(!cluster_status.is_whole(1));
+    }
+
+    /// Cells with so many slots.
+    fn held(slots: &[usize]) -> ClusterStatus {
+        let cell =
+            |(cell, slots): (u16, &usize)| Cell { cell, leader: Some(1), term: 1, slots: *slots, moving: 0 };
+        let cells = (1..).zip(slots).map(cell).collect();
+        ClusterStatus { leader: Some(1), term: 1, cells, nodes: Vec::new() }
+    }
+
+    #[test]
+    fn cells_are_read() {
+        let status = br#"{"leader":1,"term":3,
+            "cells":[{"cell":1,"leader":1,"term":3,"majority":{"voters":3,"reachable":3,"needed":2},"slots":512,"moving":0},
+                     {"cell":2,"leader":null,"term":1,"majority":{"voters":3,"reachable":1,"needed":2},"slots":512,"moving":1}],
+            "nodes":[{"id":1,"http":"h","admin":"a","pid":7,"cell":1},{"id":4,"http":"h","admin":"a","pid":8,"cell":2},
+                     {"id":5,"http":"h","admin":"a","pid":9,"cell":2},{"id":7,"http":"h","admin":"a","pid":10}]}"#;
+        let cluster_status = ClusterStatus::parse(status).unwrap();
+        assert_eq!((cluster_status.seats(1), cluster_status.seats(2)), (vec![1], vec![4, 5]));
+        assert_eq!((cluster_status.leader_of(1), cluster_status.leader_of(2)), (Some(1), None));
+        assert_eq!(cluster_status.unsettled(2).as_deref(), Some("cell 2 has no leader"));
+    }
+
+    #[test]
+    fn members_of_one_cell_have_to_have_applied_the_same() {
+        let node = |(id, cell, role, applied): (u64, Option<u16>, &str, u64)| {
+            let role = role.to_owned();
+            Node {
+                id,
+                http: String::new(),
+                admin: String::new(),
+                pid: 1,
+                role,
+                cell,
+                applied,
+                last_log: applied,
+            }
+        };
+        let alike = |nodes: &[_]| {
+            ClusterStatus { nodes: nodes.iter().copied().map(node).collect(), ..held(&[]) }.applied_alike()
+        };
+        let (one, two) = ((1, Some(1), "leader", 9), (2, Some(2), "leader", 5));
+        assert_eq!(alike(&[one, two, (3, None, "front", 0)]), Some(9));
+        assert_eq!(alike(&[one, two, (3, Some(2), "follower", 4)]), None);
+        assert_eq!(alike(&[(1, None, "leader", 9), (2, None, "follower", 9)]), Some(9));
+        assert_eq!(alike(&[(1, None, "leader", 9), (2, None, "follower", 8)]), None);
+    }
+
+    #[test]
+    fn it_is_settled_when_all_slots_lie_evenly_and_none_is_on_its_way() {
+        assert_eq!(held(&[1_024]).unsettled(1), None);
+        assert_eq!(held(&[342, 341, 341]).unsettled(3), None);
+        assert_eq!(held(&[512, 512]).unsettled(3).as_deref(), Some("there are 2 cells"));
+        assert_eq!(held(&[513, 511]).unsettled(2).as_deref(), Some("the cells hold [513, 511] slots"));
+        assert_eq!(held(&[512, 511]).unsettled(2).as_deref(), Some("the cells hold [512, 511] slots"));
+        let mut cluster_status = held(&[512, 512]);
+        cluster_status.cells[1].moving = 1;
+        assert_eq!(cluster_status.unsettled(2).as_deref(), Some("1 slots are on their way"));
+        assert!(held(&[]).unsettled(0).is_none(), "a source that knows of none");
+    }
+
+    fn said(id: u64, cell: u16, leader: &str, term: u64) -> (u64, ClusterStatus) {
+        let text = format!(
+            r#"{{"leader":{leader},"term":{term},
+                "cells":[{{"cell":1,"leader":{leader},"term":{term},"slots":512,"moving":0}}],
+                "nodes":[{{"id":{id},"http":"h","admin":"a","pid":1,"cell":{cell}}}]}}"#
+        );
+        (id, ClusterStatus::parse(text.as_bytes()).unwrap())
+    }
+
+    #[test]
+    fn a_node_that_left_another_cell_does_not_speak_for_the_first() {
+        let leader = |all| ClusterStatus::newest(all).unwrap().leader;
+        assert_eq!(leader(vec![said(1, 1, "1", 2), said(5, 2, "null", 7)]), Some(1));
+        assert_eq!(leader(vec![said(1, 1, "1", 2), said(2, 1, "null", 3)]), None, "an election is under way");
+        assert_eq!(
+            leader(vec![said(1, 1, "1", 2), said(5, 2, "2", 3)]),
+            Some(2),
+            "another cell hears of a new leader"
+        );
+        assert_eq!(ClusterStatus::newest(vec![said(5, 2, "null", 7)]), None);
     }
 }

@@ -7,7 +7,7 @@ use crate::chaos::Error;
 use crate::chaos::tools::run_at;
 
 /// What is no refusal for good: an election, or a change that is not over.
-const IN_PASSING: [&str; 9] = [
+const IN_PASSING: [&str; 10] = [
     "leader",
     "another change",
     "cannot reach",
@@ -17,31 +17,48 @@ const IN_PASSING: [&str; 9] = [
     "does not answer",
     "caught up",
     "can be reached",
+    "the same command waits on",
 ];
 
-/// For a node to catch up.
-const CHANGE: Duration = Duration::from_secs(120);
+/// For a node to catch up, or for a cell to give its slots to the others while load runs.
+const CHANGE: Duration = Duration::from_secs(300);
 
 impl Cluster {
-    /// Starts a node under a fresh id and adds it as a voter; returns the id.
+    /// Starts a node under a fresh id and adds it as a voter of the first cell; returns the id.
     pub async fn grow(&mut self) -> Result<u64, Error> {
+        let id = self.add().await?;
+        self.command(&["promote", &id.to_string()], "votes now").await?;
+        self.ready(id, READY).await?;
+        Ok(id)
+    }
+
+    /// Starts a node under a fresh id and adds it as a front; returns the id.
+    pub async fn add(&mut self) -> Result<u64, Error> {
         let id = self.highest_id + 1;
         let peer = self.install_node(id).await?.to_string();
         self.start_node(id)?;
         let id_text = id.to_string();
         self.command(&["add", &id_text, &peer], "is a front now").await?;
-        self.command(&["promote", &id_text], "votes now").await?;
         self.ready(id, READY).await?;
         Ok(id)
     }
 
     /// Removes a node for ever and ends its process, if it runs.
     pub async fn remove(&mut self, id: u64) -> Result<(), Error> {
+        self.let_go(id, "remove").await
+    }
+
+    /// The same once a front has its seat, or its cell's slots lie elsewhere.
+    pub async fn drain(&mut self, id: u64) -> Result<(), Error> {
+        self.let_go(id, "drain").await
+    }
+
+    async fn let_go(&mut self, id: u64, how: &str) -> Result<(), Error> {
         if self.plan.is_none() {
             return Err(Error::NotOurs("removing a node"));
         }
         self.node(id)?;
-        self.command(&["remove", &id.to_string()], "is not a member").await?;
+        self.command(&[how, &id.to_string()], "is not a member").await?;
         let gone = async || {
             let status = self.status().await.filter(|status| status.leader.is_some());
             Ok(status.filter(|status| status.nodes.iter().all(|node| node.id != id)).map(|_| ()))

@@ -233,8 +233,10 @@ impl Cluster {
 
     /// What the node with the highest term says of the cluster, among those that run.
     pub async fn status(&self) -> Option<ClusterStatus> {
-        let all = join_all(self.running().into_iter().map(|id| self.status_of(id))).await;
-        all.into_iter().flatten().max_by_key(|status| (status.term, status.leader.is_some()))
+        let running = self.running();
+        let all = join_all(running.iter().map(|id| self.status_of(*id))).await;
+        let said = running.into_iter().zip(all).filter_map(|(id, status)| Some((id, status?)));
+        ClusterStatus::newest(said.collect())
     }
 
     /// Who leads; waits until somebody does, among the nodes that run.
@@ -262,6 +264,40 @@ impl Cluster {
             .await
             .map_err(|_| Error::InVain { what: "a leader".to_owned(), within })??;
         Ok(())
+    }
+
+    /// Waits until every node is ready and says that there are so many cells, each with a leader, which share all slots evenly.
+    pub async fn settled(&mut self, cells: usize, within: Duration) -> Result<(), Error> {
+        let give_up = Instant::now() + within;
+        self.healthy(within).await?;
+        let ids = self.ids();
+        let mut last = String::new();
+        let settled = until(give_up.saturating_duration_since(Instant::now()), String::new, async || {
+            let all = join_all(ids.iter().map(|id| self.status_of(*id))).await;
+            let why = ids.iter().zip(all).find_map(|(id, status)| {
+                let why = match status {
+                    None => Some("it does not answer".to_owned()),
+                    Some(status) if status.nodes.len() != ids.len() => {
+                        Some(format!("there are {} nodes", status.nodes.len()))
+                    }
+                    Some(status) => status.unsettled(cells),
+                };
+                why.map(|why| format!("node {id} says: {why}"))
+            });
+            Ok(match why {
+                Some(why) => {
+                    last = why;
+                    None
+                }
+                None => Some(()),
+            })
+        });
+        match settled.await {
+            Err(Error::InVain { .. }) => {
+                Err(Error::InVain { what: format!("{cells} cells share all slots evenly ({last})"), within })
+            }
+            settled => settled,
+        }
     }
 
     /// Waits until a node is ready; that it ends is an error.
@@ -299,18 +335,16 @@ impl Cluster {
         }
     }
 
-    /// Waits until every member has applied the same (fronts apply nothing), once nothing is written any more.
+    /// Waits until all members of each cell have applied the same (fronts apply nothing), once nothing is written any more;
+    /// returns what those of the first cell have.
     pub async fn converged(&self, within: Duration) -> Result<u64, Error> {
         until(
             within,
-            || "all nodes have applied the same".to_owned(),
+            || "all nodes of a cell have applied the same".to_owned(),
             async || {
                 let Some(cluster_status) = self.status().await else { return Ok(None) };
-                let members = cluster_status.nodes.iter().filter(|node| node.role != "front");
-                let applied: Vec<_> = members.map(|node| node.applied).collect();
-                let equal = applied.windows(2).all(|pair| pair[0] == pair[1]);
                 let all = cluster_status.nodes.len() == self.nodes.len();
-                Ok(applied.first().copied().filter(|_| equal && all))
+                Ok(cluster_status.applied_alike().filter(|_| all))
             },
         )
         .await

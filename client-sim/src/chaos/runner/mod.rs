@@ -4,8 +4,11 @@
 //! ready, the proof looks at each of them and gives its verdict, and all have to have applied the same.
 
 mod cure;
+mod divided;
 mod figures;
+mod find;
 mod load;
+mod members;
 mod perform;
 mod wait;
 
@@ -204,18 +207,25 @@ impl Runner<'_> {
         self.observer.begin();
 
         let stage = Instant::now();
+        // Until something is done, it is only waited for the cluster to be as it has to be.
+        let mut begun = None;
         for step in &self.schedule.steps {
             sleep(step.after.into()).await;
             if step.during {
                 self.during = Some(Instant::now());
             }
             match &step.action {
-                Action::Do(fault) => self.perform(fault).await?,
+                Action::Do(fault) => {
+                    begun.get_or_insert_with(Instant::now);
+                    self.perform(fault).await?;
+                }
                 Action::Await(condition) => self.wait(condition).await?,
                 Action::Expect(expectation) => self.look(expectation).await?,
             }
-            let long = self.schedule.lasts.is_some_and(|lasts| stage.elapsed() >= Duration::from(lasts));
-            if long && matches!(step.action, Action::Await(Await::Healthy { .. })) {
+            let long = self.schedule.lasts.is_some_and(|lasts| {
+                begun.is_some_and(|begun: Instant| begun.elapsed() >= Duration::from(lasts))
+            });
+            if long && matches!(step.action, Action::Await(Await::Healthy { .. } | Await::Settled { .. })) {
                 break;
             }
         }

@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use hyper::Uri;
-use rand::seq::IndexedRandom as _;
 use tokio::time::sleep;
 
 use super::Runner;
@@ -104,14 +103,9 @@ impl Runner<'_> {
                 }
                 self.observer.nodes(&self.cluster);
             }
-            Fault::Grow { to } => {
-                while self.cluster.ids().len() < *to {
-                    let fresh = self.cluster.grow().await?;
-                    self.observer.nodes(&self.cluster);
-                    self.note(format!("node {fresh} is a member"));
-                }
-            }
-            Fault::Shrink { to } => self.shrink(*to).await?,
+            Fault::Grow { to, fronts } => self.grow(*to, *fronts).await?,
+            Fault::Shrink { to, drain: false } => self.shrink(*to).await?,
+            Fault::Shrink { to, drain: true } => self.drain(*to).await?,
             Fault::HandOver => {
                 let heir = self.find(Which::Follower).await?;
                 for id in heir {
@@ -252,26 +246,6 @@ impl Runner<'_> {
         Ok(())
     }
 
-    /// The nodes that are meant.
-    pub(super) async fn find(&mut self, which: Which) -> Result<Vec<u64>, Error> {
-        let none = || Error::NoSuchNode(format!("there is no node for `{which}`"));
-        let mut followers = Vec::new();
-        if which == Which::Follower {
-            let leader = self.cluster.leader().await?;
-            followers = self.cluster.running().into_iter().filter(|id| *id != leader).collect();
-        }
-        let found = match which {
-            Which::Leader => vec![self.cluster.leader().await?],
-            Which::Follower => vec![*followers.choose(&mut self.dice).ok_or_else(none)?],
-            Which::Random => vec![*self.cluster.running().choose(&mut self.dice).ok_or_else(none)?],
-            Which::All => return Ok(self.cluster.ids()),
-            Which::Same => return Ok(self.same.clone()),
-            Which::Id(id) => vec![id],
-        };
-        self.same.clone_from(&found);
-        Ok(found)
-    }
-
     /// A node and its role, as far as it is known from before.
     fn spell(&self, id: u64) -> String {
         match self.led {
@@ -334,18 +308,6 @@ impl Runner<'_> {
             },
         )
         .await
-    }
-
-    /// Removes the leader first, then whoever was there longest.
-    async fn shrink(&mut self, to: usize) -> Result<(), Error> {
-        let mut next = self.cluster.leader().await?;
-        while self.cluster.ids().len() > to {
-            self.cluster.remove(next).await?;
-            self.observer.nodes(&self.cluster);
-            self.note(format!("node {next} is removed"));
-            next = self.cluster.ids().first().copied().unwrap_or_default();
-        }
-        Ok(())
     }
 
     async fn overload(&mut self, factor: f64, time: Duration) -> Result<(), Error> {

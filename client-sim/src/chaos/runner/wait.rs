@@ -21,9 +21,13 @@ impl Runner<'_> {
             Await::Healthy { within } => {
                 self.cluster.healthy((*within).into()).await?;
                 let took = self.acted.elapsed().as_secs_f64() * 1e3;
-                let most = self.measured.entry("recover_ms").or_default();
-                *most = most.max(took);
+                self.at_most("recover_ms", took);
                 self.note(format!("all nodes are ready, {took:.0} ms after the last step"));
+            }
+            Await::Settled { cells, within } => {
+                self.cluster.settled(*cells, (*within).into()).await?;
+                let took = self.acted.elapsed().as_secs_f64() * 1e3;
+                self.note(format!("{cells} cells share all slots evenly, {took:.0} ms after the last step"));
             }
             Await::Acknowledged { within } => {
                 let from = Instant::now();
@@ -64,6 +68,10 @@ impl Runner<'_> {
                 for id in self.find(*node).await? {
                     self.refuses(id).await?;
                 }
+            }
+            Expect::RefusesAPart { node } => {
+                let ids = self.find(*node).await?;
+                self.refuse_a_part(&ids).await;
             }
             Expect::Ends { node, says, within } => {
                 for id in self.find(*node).await? {
@@ -124,13 +132,18 @@ impl Runner<'_> {
         }
         let slowest = slowest.as_secs_f64() * 1e3;
         self.note(format!("node {id} refuses, within {slowest:.0} ms"));
-        let most = self.measured.entry("refuse_ms").or_default();
-        *most = most.max(slowest);
+        self.at_most("refuse_ms", slowest);
         Ok(())
     }
 
+    /// Takes a figure that is the most of what was measured.
+    pub(super) fn at_most(&mut self, figure: &'static str, measured: f64) {
+        let most = self.measured.entry(figure).or_default();
+        *most = most.max(measured);
+    }
+
     /// A name no other run uses.
-    fn load_name(&self) -> u128 {
+    pub(super) fn load_name(&self) -> u128 {
         self.began.elapsed().as_nanos()
     }
 }

@@ -16,8 +16,10 @@ macro_rules! schedules {
 
 schedules![
     "all-killed",
+    "allowance-cells",
     "allowance-clock-ahead",
     "allowance-leader-frozen",
+    "cell-lost",
     "clock-ahead",
     "clock-behind",
     "disk-full",
@@ -31,6 +33,8 @@ schedules![
     "follower-isolated",
     "follower-killed",
     "front-killed",
+    "grow-3-6",
+    "grow-3-9-3",
     "leader-deafened",
     "leader-frozen",
     "leader-isolated",
@@ -50,6 +54,7 @@ schedules![
     "rolling-restart",
     "rolling-upgrade",
     "seat-replaced",
+    "slots-to-and-fro",
     "snapshot-bit-flipped",
     "sockets-reconnect",
     "tail-torn",

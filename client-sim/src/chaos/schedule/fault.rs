@@ -1,5 +1,8 @@
 //! Everything that can be done to a cluster.
 
+use std::fmt;
+use std::ops::Not;
+
 use serde::{Deserialize, Serialize};
 
 use super::span::Span;
@@ -23,6 +26,47 @@ pub enum Which {
     /// The one with this id.
     #[strum(to_string = "{0}")]
     Id(u64),
+    /// Of those with a seat in a cell.
+    #[strum(to_string = "seats ({0})")]
+    Of(Seats),
+}
+
+/// Nodes of one cell: `{ cell = 2 }` are all of them, `{ cell = 2, count = 2 }` any two that run, `{ cell = 2, role =
+/// "leader" }` whoever leads it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Seats {
+    /// The cell's number, from 1.
+    pub cell: u16,
+    /// How many of those that run; absent: all, running or not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub count: Option<usize>,
+    /// Only those with this part in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<Part>,
+}
+
+/// A node's part in its cell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, strum::Display)]
+#[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case")]
+pub enum Part {
+    /// It leads.
+    Leader,
+    /// It does not.
+    Follower,
+}
+
+impl fmt::Display for Seats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(count) = self.count {
+            write!(f, "{count} of ")?;
+        }
+        match self.role {
+            Some(part) => write!(f, "the {part} of cell {}", self.cell),
+            None => write!(f, "cell {}", self.cell),
+        }
+    }
 }
 
 impl TryFrom<toml::Value> for Which {
@@ -31,13 +75,16 @@ impl TryFrom<toml::Value> for Which {
     fn try_from(value: toml::Value) -> Result<Self, String> {
         let which = match &value {
             toml::Value::Integer(id) => u64::try_from(*id).ok().map(Self::Id),
+            toml::Value::Table(seats) => seats.clone().try_into().ok().map(Self::Of),
             word => {
                 let which = word.as_str().and_then(|word| word.parse().ok());
-                which.filter(|which| !matches!(which, Self::Id(_)))
+                which.filter(|which| !matches!(which, Self::Id(_) | Self::Of(_)))
             }
         };
         which.ok_or_else(|| {
-            format!("{value} is no node: leader, follower, random, all, same, or the number of one")
+            format!(
+                "{value} is no node: leader, follower, random, all, same, the number of one, or {{ cell, count, role }}"
+            )
         })
     }
 }
@@ -46,6 +93,7 @@ impl From<Which> for toml::Value {
     fn from(which: Which) -> Self {
         match which {
             Which::Id(id) => Self::Integer(id.cast_signed()),
+            Which::Of(seats) => Self::try_from(seats).expect("three plain fields are a table"),
             word => Self::String(word.to_string()),
         }
     }
@@ -103,10 +151,20 @@ pub enum Fault {
     Wipe { node: Which },
     /// Removes a node and adds another under a fresh id, on an empty disk.
     Replace { node: Which },
-    /// Adds nodes until there are so many.
-    Grow { to: usize },
-    /// Removes nodes until there are so many, the leader among them.
-    Shrink { to: usize },
+    /// Adds nodes until there are so many, each with a vote in the first cell; with `fronts` they are only added, and take
+    /// seats and found cells by themselves.
+    Grow {
+        to: usize,
+        #[serde(default, skip_serializing_if = "Not::not")]
+        fronts: bool,
+    },
+    /// Removes nodes until there are so many, the leader among them; with `drain` the newest are drained, so that whole
+    /// cells go.
+    Shrink {
+        to: usize,
+        #[serde(default, skip_serializing_if = "Not::not")]
+        drain: bool,
+    },
     /// Hands leadership to a node that follows.
     HandOver,
 

@@ -43,7 +43,7 @@ use super::tools::Need;
 use crate::proof::Family;
 
 pub use builtin::NAMES;
-pub use fault::{DamagedPart, Fault, Version, Which};
+pub use fault::{DamagedPart, Fault, Part, Seats, Version, Which};
 pub use must::{Figure, Must, NAMES as FIGURES};
 pub use random::random;
 pub use span::Span;
@@ -195,7 +195,8 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_again_as_it_was() {
-        for schedule in [Schedule::parse(KILL).unwrap(), random(7, 3, Span::from_millis(60_000).into())] {
+        let minute = Span::from_millis(60_000).into();
+        for schedule in [Schedule::parse(KILL).unwrap(), random(7, 3, minute), random(7, 6, minute)] {
             assert_eq!(Schedule::parse(&schedule.text().unwrap()).unwrap(), schedule);
         }
     }
@@ -208,6 +209,8 @@ mod tests {
             ("do = \"kill\"", "do = \"kil\"", "kil"),
             ("node = \"leader\"", "node = \"leeder\"", "leeder"),
             ("node = \"leader\"", "nod = \"leader\"", "nod"),
+            ("node = \"leader\"", "node = { cel = 2 }", "cel = 2"),
+            ("node = \"leader\"", "node = \"cell 2\"", "cell 2"),
             ("resume_ms_max", "resume_max", "resume_max"),
             ("1500ms", "1500 bananas", "bananas"),
             ("await = \"healthy\"", "", "within"),
@@ -216,6 +219,47 @@ mod tests {
         ] {
             assert!(mistake(from, to).contains(said), "{to}: {}", mistake(from, to));
         }
+    }
+
+    #[test]
+    fn nodes_are_named_by_their_cell() {
+        let named = |seats: &str| {
+            let schedule =
+                Schedule::parse(&KILL.replace("node = \"leader\"", &format!("node = {seats}"))).unwrap();
+            let again = Schedule::parse(&schedule.text().unwrap()).unwrap();
+            assert_eq!(again, schedule);
+            let which = again.faults().next().unwrap().which().unwrap();
+            (which, which.to_string())
+        };
+        let of = |cell, count, role| Which::Of(Seats { cell, count, role });
+        assert_eq!(named("{ cell = 2 }"), (of(2, None, None), "seats (cell 2)".to_owned()));
+        assert_eq!(
+            named("{ cell = 2, count = 2 }"),
+            (of(2, Some(2), None), "seats (2 of cell 2)".to_owned())
+        );
+        let leader = named("{ cell = 1, role = \"leader\" }");
+        assert_eq!(leader, (of(1, None, Some(Part::Leader)), "seats (the leader of cell 1)".to_owned()));
+    }
+
+    #[test]
+    fn six_nodes_are_hurt_in_both_cells_and_three_of_them_come_and_go() {
+        let schedules: Vec<_> =
+            (0..20).map(|seed| random(seed, 6, std::time::Duration::from_secs(60))).collect();
+        let faults: Vec<&Fault> = schedules.iter().flat_map(Schedule::faults).collect();
+        assert!(faults.contains(&&Fault::Shrink { to: 3, drain: true }));
+        assert!(faults.contains(&&Fault::Grow { to: 6, fronts: true }));
+        let cells = [1, 2].map(|cell| {
+            let hurt =
+                |fault: &&&Fault| matches!(fault.which(), Some(Which::Of(seats)) if seats.cell == cell);
+            faults.iter().filter(hurt).count()
+        });
+        assert!(cells.iter().all(|count| *count > 0), "{cells:?}");
+        for schedule in &schedules {
+            let last = &schedule.steps.last().unwrap().action;
+            assert!(matches!(last, Action::Await(Await::Settled { cells: 2, .. })), "{last:?}");
+        }
+        let three = random(7, 3, std::time::Duration::from_secs(60));
+        assert!(three.faults().all(|fault| !matches!(fault, Fault::Grow { .. } | Fault::Shrink { .. })));
     }
 
     #[test]

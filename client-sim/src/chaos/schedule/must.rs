@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 /// The figures there are. What each means: `docs/guarantees.md`, "Under faults".
-pub const NAMES: [&str; 20] = [
+pub const NAMES: [&str; 21] = [
     "acknowledged_per_s",
     "resume_ms",
     "gap_ms",
@@ -18,6 +18,7 @@ pub const NAMES: [&str; 20] = [
     "leader_p99_ratio",
     "recover_ms",
     "refuse_ms",
+    "served_ms",
     "patient_failures",
     "reconnect_p99_ms",
     "sockets_lost",

@@ -43,6 +43,15 @@ pub enum Await {
         #[serde(default = "Span::minute")]
         within: Span,
     },
+    /// Every node is ready, and there are so many cells, each with a leader, which share all slots evenly, with none on
+    /// its way. All nodes say so.
+    Settled {
+        /// How many.
+        cells: usize,
+        /// Or the run fails.
+        #[serde(default = "Span::minute")]
+        within: Span,
+    },
     /// Something that was asked from now on is acknowledged.
     Acknowledged {
         /// Or the run fails.
@@ -72,6 +81,12 @@ pub enum Expect {
     /// The node answers reads and writes with 503 `no_leader`, never anything else; the slowest answer is the figure
     /// `refuse_ms`.
     Refuses {
+        /// Which.
+        node: Which,
+    },
+    /// The nodes answer what lies in one part of the keys and refuse the other part with 503 `no_leader`, and all draw the
+    /// line in the same place; the slowest refusal is the figure `refuse_ms`, the slowest answer `served_ms`.
+    RefusesAPart {
         /// Which.
         node: Which,
     },
