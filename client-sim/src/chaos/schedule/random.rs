@@ -18,7 +18,7 @@ const ROUND_MIN: Duration = Duration::from_secs(1);
 /// So many nodes are a cell.
 const CELL: u64 = 3;
 /// For cells to be founded or emptied, and their slots to be where they belong.
-const SETTLE: Span = Span::from_millis(180_000);
+const SETTLE: Span = Span::from_millis(300_000);
 
 /// A schedule of this length, to the end of the round it falls in, for so many nodes. It needs nothing but the processes.
 /// Where the nodes are several cells, harm is done to any of them, and nodes come and go so that slots move meanwhile.
