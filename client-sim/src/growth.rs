@@ -22,6 +22,10 @@ use crate::workload::{self, SocketOptions, Verify, Workload};
 /// One generator looks like one client, and would measure nothing but its refusals.
 const SETTINGS: [(&str, &str); 2] = [("allowance.enabled", "false"), ("shares.enabled", "false")];
 const FSYNC_METRIC: &str = "conclave_raft_fsyncs_total";
+/// Nodes of a cell, unless it is set.
+const REPLICAS: u64 = 3;
+/// For the cells to be founded, and the slots to lie evenly among them.
+const SETTLED: Duration = Duration::from_secs(120);
 /// Chunks per transfer.
 const CHUNKS: u32 = 64;
 
@@ -110,6 +114,13 @@ impl Options {
         ours.into_iter().chain(self.settings.iter().cloned()).collect()
     }
 
+    /// How many cells so many nodes become.
+    fn cells(&self, nodes: u64) -> usize {
+        let set = self.settings.iter().rev().find(|(key, _)| key == "cluster.replicas");
+        let replicas = set.and_then(|(_, value)| value.parse().ok()).unwrap_or(REPLICAS);
+        usize::try_from(nodes / replicas).unwrap_or_default().max(1)
+    }
+
     /// Sends only, which are one command each, and expire.
     fn work(&self, cluster: &Cluster) -> workload::Options {
         let targets = cluster.targets();
@@ -151,7 +162,8 @@ pub async fn run(
     let folder = options.folder.join(format!("{round}-{nodes}"));
     let plan =
         Plan { nodes, settings: options.settings(), ..Plan::new(options.binary.clone(), folder.clone()) };
-    let cluster = Cluster::start(plan).await?;
+    let mut cluster = Cluster::start(plan).await?;
+    cluster.settled(options.cells(nodes), SETTLED).await?;
     let metrics = cluster.admins().into_iter().map(|admin| (admin, Uri::from_static("/metrics")));
     let sample = sample::Plan {
         pids: cluster.pids(),
