@@ -111,11 +111,10 @@ impl Topology {
             }
             !former
         });
-        self.forget_closed_cells();
     }
 
     /// Forgets what was said by leaders of cells that are gone, or that this node knows by its log now.
-    fn forget_closed_cells(&self) {
+    pub(super) fn forget_closed_cells(&self) {
         let (own, placed) = (self.own_cell(), self.placed_cells());
         self.0.heard.send_if_modified(|all| {
             let known = all.len();

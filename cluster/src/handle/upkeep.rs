@@ -19,6 +19,7 @@ impl Inner {
                 _ = tick.tick() => {}
             }
             self.sequencer.tick();
+            self.topology.forget_closed_cells();
             self.tokens.forget_closed_windows(self.clock.now_ms());
             // Whoever waits here hears of changes in each cell before there is one.
             self.topology.serving_cells().into_iter().for_each(|cell| self.paths.to(cell).proposer.nudge());

@@ -144,8 +144,10 @@ async fn a_cell_without_a_front_to_take_a_seat_is_emptied_before_its_nodes_go() 
     stop.send_replace(true);
     assert!(asked.await.expect("every request succeeds") > 0);
     before.goes_on(&cluster.api(2)).await;
-    let status = cluster.status().await;
-    assert_eq!(status.nodes.len(), 3, "{status:?}");
+    eventually(READY, "those who went are listed no more", async || {
+        (cluster.status().await.nodes.len() == 3).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
