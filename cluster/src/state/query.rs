@@ -299,9 +299,7 @@ queries! {
     Acknowledged(key: Key) -> bool, |state, now_ms| state.transfers.acknowledged(&key, now_ms);
 
     /// One side's envelope of a negotiation.
-    Envelope(key: Key, role: Role) -> negotiation::Envelope, |state, now_ms| {
-        state.negotiations.envelope(&key, role, now_ms)
-    };
+    Envelope(key: Key, role: Role) -> negotiation::Envelope, |state, now_ms| state.negotiations.envelope(&key, role, now_ms);
 
     /// What a pin resolves to.
     Resolve(pin: Key) -> Resolved, |state, now_ms| state.negotiations.resolve(&pin, now_ms);
@@ -390,4 +388,13 @@ queries! {
 
     /// Nothing of a key. Awaited linearizably, it is a barrier: what is read of the key afterwards is no older.
     Reach(_key: Key) -> (), |_, _| ();
+
+    /// The slots that are served from this state, in order, and their epochs.
+    Slots -> Vec<(Slot, u64)>, |state, _| state.open_slots().collect();
+
+    /// How much is stored under keys of slots that are not here. Only a fault of the server leaves any; audits ask for it.
+    Strays -> usize, |state, _| state.strays();
+
+    /// The placement, as this state has it.
+    Placement -> super::placement::Plan, |state, _| state.placement();
 }

@@ -4,6 +4,7 @@ use conclave_cluster::Error;
 use conclave_cluster::state::generation::Generation;
 use conclave_cluster::state::incarnation::{Attachment, Incarnation};
 use conclave_cluster::state::outcome::{Answer, Outcome, Refusal};
+use conclave_cluster::state::slot::CellId;
 use conclave_cluster::state::{mailbox, socket, transfer};
 
 /// Something that a client asks of the cluster.
@@ -33,8 +34,8 @@ pub(crate) enum Command {
     Charge { client: u8 },
     /// Have a read charged, by this node alone.
     ChargeRead { client: u8 },
-    /// Let a run of a node hold connections for a while.
-    Renew { incarnation: Incarnation },
+    /// Let a run of a node hold connections for a while whose sessions are in a cell.
+    Renew { incarnation: Incarnation, cell: CellId },
     /// Go on with a socket session on a connection of its own, or begin it there.
     Attach { session: u8, at: Attachment, resume: bool },
     /// Say that a session's connection is lost.
@@ -89,6 +90,14 @@ impl Command {
                 | Self::Holder { .. }
                 | Self::Hear { .. }
         )
+    }
+
+    /// The room that it changes.
+    pub(crate) fn room(&self) -> Option<u8> {
+        match self {
+            Self::Join { room, .. } | Self::Leave { room, .. } | Self::Publish { room, .. } => Some(*room),
+            _ => None,
+        }
     }
 
     /// Whether it carries a name by which the cluster knows it again.

@@ -84,9 +84,11 @@ impl Machine {
         *self.condition.borrow() == Condition::Up
     }
 
-    /// Whether its node leads, by its own account.
+    /// Whether its node leads the cell in which it sits, by its own account.
     pub(crate) fn leads(&self) -> bool {
-        self.cluster.borrow().as_ref().is_some_and(|cluster| cluster.leader() == Some(self.id))
+        let cluster = self.cluster.borrow();
+        let leader = cluster.as_ref().and_then(|cluster| cluster.leader_of(cluster.cell()?));
+        leader == Some(self.id)
     }
 
     /// The cell in which its node sits, if it sits in one.

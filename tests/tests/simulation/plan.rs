@@ -11,6 +11,8 @@ use super::clock::Skewed;
 
 /// Of how many seeds in ten the cluster begins with three members of one cell, and a fourth may join.
 const PLAIN_IN_TEN: u32 = 6;
+/// Of how many of the others in ten it is waited in the end until all slots are at rest.
+const RESTING_IN_TEN: u32 = 1;
 /// The most machines that there are.
 const MACHINES_MAX: u64 = 7;
 /// The most first members.
@@ -106,10 +108,12 @@ pub(crate) struct Shape {
     pub(crate) replicas: usize,
     first: u64,
     machines: u64,
+    /// Whether it is waited in the end until no slot is on its way any more, which takes long.
+    pub(crate) rests: bool,
 }
 
 impl Shape {
-    const PLAIN: Self = Self { replicas: 3, first: 3, machines: 4 };
+    const PLAIN: Self = Self { replicas: 3, first: 3, machines: 4, rests: false };
 
     fn draw(seed: u64) -> Self {
         let mut rng = SmallRng::seed_from_u64(seed ^ 0x73_6861_7065);
@@ -118,7 +122,8 @@ impl Shape {
         }
         let replicas = if rng.random_bool(0.5) { 3 } else { 1 };
         let first = rng.random_range(1..=FIRST_MAX);
-        Self { replicas, first, machines: rng.random_range(first + 1..=MACHINES_MAX) }
+        let machines = rng.random_range(first + 1..=MACHINES_MAX);
+        Self { replicas, first, machines, rests: rng.random_ratio(RESTING_IN_TEN, 10) }
     }
 
     /// The ids of the first members.

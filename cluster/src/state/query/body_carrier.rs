@@ -10,6 +10,8 @@ use super::super::incarnation::Attachment;
 use super::super::limits::{CHUNK_BYTES_MAX, ENVELOPE_BYTES_MAX, MESSAGE_BYTES_MAX, PAYLOAD_BYTES_MAX};
 use super::super::negotiation::{Envelope, Resolved};
 use super::super::outcome::Answer;
+use super::super::placement::Plan;
+use super::super::slot::Slot;
 use super::super::{Holding, Totals, allowance, mailbox, room, socket, transfer};
 
 /// Takes a promised body and how long it may be.
@@ -38,6 +40,8 @@ plain!(
     u128,
     usize,
     Key,
+    Slot,
+    Plan,
     Attachment,
     String,
     Device,

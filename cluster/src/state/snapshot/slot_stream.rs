@@ -19,6 +19,7 @@ use crate::state::body::Body;
 use crate::state::handoff::is_overdue;
 use crate::state::incarnation::{self, Incarnation};
 use crate::state::slot::Slot;
+use crate::state::slot_table::Standing;
 
 /// What a thing refers to that has a number of its cell, or that another cell may not know.
 enum Reference<'a> {
@@ -39,6 +40,20 @@ impl State {
         let mut bytes = Vec::new();
         self.write_slot(slot, records, &mut bytes).expect("a vector takes all that is written");
         bytes
+    }
+
+    /// How many records there are under keys of slots that are not here.
+    pub(in crate::state) fn strays(&self) -> usize {
+        let mut count = 0;
+        let here = |standing: Standing| matches!(standing, Standing::Open | Standing::Sealed(_));
+        for (slot, _) in self.slots.iter().filter(|(_, held)| !here(held.standing)) {
+            let counted = self.each_record(&slot.keys(), &mut |_| {
+                count += 1;
+                Ok(())
+            });
+            counted.expect("counting does not fail");
+        }
+        count
     }
 
     fn write_slot(&self, slot: Slot, mut records: Vec<Record>, out: &mut Vec<u8>) -> io::Result<()> {

@@ -33,9 +33,11 @@ pub(super) enum Fault {
     Snapshot,
     ShutDown,
     ChangeMembers,
+    /// Slots are sent elsewhere, against the plan.
+    MisplaceSlots,
 }
 
-const FAULTS: [(u32, Fault); 21] = [
+const FAULTS: [(u32, Fault); 22] = [
     (10, Fault::CrashOne),
     (12, Fault::CrashLeader),
     (4, Fault::CrashAll),
@@ -57,6 +59,7 @@ const FAULTS: [(u32, Fault); 21] = [
     (5, Fault::ShutDown),
     (10, Fault::ChangeMembers),
     (8, Fault::CutCellOff),
+    (12, Fault::MisplaceSlots),
 ];
 
 impl Fault {
@@ -77,6 +80,7 @@ impl Fault {
     /// Cells are cut off, and members come and go as often as a third of everything else, where there is something to grow.
     fn weighs(self, weight: u32, shape: &Shape) -> u32 {
         match self {
+            Self::MisplaceSlots if !shape.has_fronts() || !shape.may_have_cells() => 0,
             Self::CutCellOff if !shape.has_fronts() => 0,
             Self::ChangeMembers if shape.has_fronts() => weight * 5,
             _ => weight,

@@ -3,12 +3,14 @@
 mod fault;
 mod members;
 mod mend;
+mod misplace;
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
+use conclave_cluster::state::slot::CellId;
 use rand::RngExt as _;
 use rand::rngs::SmallRng;
 use turmoil::Sim;
@@ -215,10 +217,11 @@ impl Faults {
                 let seats =
                     machines.iter().filter(|it| it.cell().is_some() && (cell.is_none() || it.cell() == cell));
                 let seats: Vec<u64> = seats.map(|it| it.id).collect();
-                machine(one).post(Box::new(|cluster| {
+                let led = cell.unwrap_or_default();
+                machine(one).post(Box::new(move |cluster| {
                     Box::pin(async move {
                         // It may well be refused in the middle of other faults.
-                        if let Some(next) = successor(cluster.leader().unwrap_or(1), &seats) {
+                        if let Some(next) = successor(cluster.leader_of(led).unwrap_or(1), &seats) {
                             let _ = cluster.transfer_leader(next).await;
                         }
                     })
@@ -238,6 +241,13 @@ impl Faults {
                     })
                 }));
                 whom = format!("{one}");
+            }
+            Fault::MisplaceSlots => {
+                let first = |it: &&Rc<Machine>| it.leads() && it.cell() == Some(CellId::FIRST);
+                let Some(leader) = machines.iter().find(first) else { return };
+                let slots = misplace::choose(&mut self.rng);
+                whom = format!("{}", slots.len());
+                leader.post(Box::new(|cluster| Box::pin(misplace::misplace(cluster, slots))));
             }
             Fault::ChangeMembers => whom = self.change_members(sim, machine(one)),
         }

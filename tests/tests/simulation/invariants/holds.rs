@@ -9,6 +9,8 @@ use crate::simulation::workload::{PEERS, ROOMS, SESSIONS};
 /// One thing, who took it when, and where it was seen.
 pub(super) struct Hold<'a> {
     pub(super) what: String,
+    /// The room, if it is a member of one.
+    pub(super) room: Option<u8>,
     pub(super) takes: Vec<Take<'a>>,
     /// By which connection it was given up, or nothing was.
     pub(super) ends: Vec<(u64, &'a Event)>,
@@ -44,13 +46,13 @@ impl<'a> Hold<'a> {
         let pairs = (0..ROOMS).flat_map(|room| (0..SESSIONS).map(move |session| (room, session)));
         let members = pairs.map(|(room, session)| {
             let what = format!("session {session} in room {room}");
-            Self::of(what, events, |event| member(room, session, event))
+            Self { room: Some(room), ..Self::of(what, events, |event| member(room, session, event)) }
         });
         sessions.chain(peers).chain(members).collect()
     }
 
     fn of(what: String, events: &'a [Event], part: impl Fn(&'a Event) -> Option<Part<'a>>) -> Self {
-        let mut this = Self { what, takes: Vec::new(), ends: Vec::new(), sights: Vec::new() };
+        let mut this = Self { what, room: None, takes: Vec::new(), ends: Vec::new(), sights: Vec::new() };
         for event in events {
             match part(event) {
                 Some(Part::Take(take)) => this.takes.push(take),

@@ -10,8 +10,8 @@ const NAME: &str = "host_leases";
 
 pub(crate) fn check(plan: &Plan, events: &[Event]) -> Result<(), Violation> {
     let incarnations = Incarnations::of(plan, events);
-    let clock = LogClock::of(plan, events);
     for hold in Hold::all(events) {
+        let clock = LogClock::of(plan, events, &hold);
         for (tie, reader) in &hold.sights {
             check_held(&hold, *tie, reader, &incarnations)?;
             let kept = match tie {
@@ -51,7 +51,8 @@ fn check_held(
 }
 
 /// What was surely carried out when. A member whose incarnation is over is let go by what is carried out next, and is gone
-/// with what is carried out one grace after that; while there is no leader, neither happens.
+/// with what is carried out one grace after that; while there is no leader, neither happens. Where there may be cells, only
+/// what is about the same room is surely carried out in the cell that has the room.
 struct LogClock<'a> {
     /// By start.
     writes: Vec<&'a Event>,
@@ -60,8 +61,10 @@ struct LogClock<'a> {
 }
 
 impl<'a> LogClock<'a> {
-    fn of(plan: &Plan, events: &'a [Event]) -> Self {
-        let mut writes: Vec<&Event> = events.iter().filter(|event| event.outcome().is_some()).collect();
+    fn of(plan: &Plan, events: &'a [Event], hold: &Hold<'_>) -> Self {
+        let counts = |event: &Event| !plan.shape.may_have_cells() || event.command.room() == hold.room;
+        let writes = events.iter().filter(|event| event.outcome().is_some() && counts(event));
+        let mut writes: Vec<&Event> = writes.collect();
         writes.sort_by_key(|event| event.start);
         let (grace, error) = (u64::from(plan.grace_ms) * 1000, plan.clock_error_ms * 1000);
         Self { writes, grace, error }

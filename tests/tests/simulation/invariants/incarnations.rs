@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 
 use conclave_cluster::state::incarnation::Incarnation;
+use conclave_cluster::state::slot::CellId;
 
 use crate::simulation::history::{Command, Event, Fate};
 use crate::simulation::plan::Plan;
 
-/// All renewals that may count, by incarnation.
+/// All renewals that may count, by cell and incarnation. What hangs on an incarnation may be in any of the cells, and in one
+/// after the other.
 pub(super) struct Incarnations<'a> {
-    renewals: BTreeMap<Incarnation, Vec<&'a Event>>,
+    renewals: BTreeMap<CellId, BTreeMap<Incarnation, Vec<&'a Event>>>,
     deadline: u64,
     lease: u64,
     /// How far a stamp may be off.
@@ -18,12 +20,12 @@ pub(super) struct Incarnations<'a> {
 
 impl<'a> Incarnations<'a> {
     pub(super) fn of(plan: &Plan, events: &'a [Event]) -> Self {
-        let mut renewals: BTreeMap<Incarnation, Vec<&Event>> = BTreeMap::new();
+        let mut renewals: BTreeMap<CellId, BTreeMap<Incarnation, Vec<&Event>>> = BTreeMap::new();
         for event in events {
-            if let Command::Renew { incarnation } = event.command
+            if let Command::Renew { incarnation, cell } = event.command
                 && event.may_count()
             {
-                renewals.entry(incarnation).or_default().push(event);
+                renewals.entry(cell).or_default().entry(incarnation).or_default().push(event);
             }
         }
         let deadline = plan.deadline.as_micros() as u64;
@@ -32,7 +34,7 @@ impl<'a> Incarnations<'a> {
     }
 
     fn renewals(&self, incarnation: &Incarnation) -> impl Iterator<Item = &'a Event> {
-        self.renewals.get(incarnation).into_iter().flatten().copied()
+        self.renewals.values().filter_map(|cell| cell.get(incarnation)).flatten().copied()
     }
 
     /// When a command was carried out at the latest, if it was. A leader may still have it in hand for a while after its
@@ -50,10 +52,17 @@ impl<'a> Incarnations<'a> {
         renewals.map(|renewal| self.latest(renewal) + self.lease + self.error).max().unwrap_or(0)
     }
 
-    /// Whether an incarnation surely lived from before one event until after another.
+    /// Whether an incarnation surely lived from before one event until after another, in all cells that there were by then.
     pub(super) fn lives_through(&self, incarnation: &Incarnation, from: &Event, until: &Event) -> bool {
+        let is_known =
+            |cell: &BTreeMap<_, Vec<&Event>>| cell.values().flatten().any(|it| it.asked < until.answered);
+        let mut known = self.renewals.values().filter(|cell| is_known(cell));
+        known.all(|cell| self.lives_in(cell.get(incarnation).map_or(&[], Vec::as_slice), from, until))
+    }
+
+    fn lives_in(&self, renewals: &[&Event], from: &Event, until: &Event) -> bool {
         let mut covered = 0;
-        for renewal in self.renewals(incarnation).filter(|renewal| renewal.outcome().is_some()) {
+        for renewal in renewals.iter().filter(|renewal| renewal.outcome().is_some()) {
             // The first must be there already, each of the others must come in time.
             if renewal.precedes(from) || renewal.end + self.error < covered {
                 covered = (renewal.start + self.lease).saturating_sub(self.error).max(covered);

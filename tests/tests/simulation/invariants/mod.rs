@@ -13,6 +13,7 @@ pub(crate) mod one_connection;
 pub(crate) mod replicas_agree;
 pub(crate) mod room_order;
 pub(crate) mod shares;
+pub(crate) mod slots;
 pub(crate) mod ticket_opens_once;
 pub(crate) mod ttl;
 

@@ -26,7 +26,7 @@ impl Stage {
         }
     }
 
-    fn member_ids(&self) -> Vec<u64> {
+    pub(super) fn member_ids(&self) -> Vec<u64> {
         self.members().iter().map(|it| it.id).collect()
     }
 

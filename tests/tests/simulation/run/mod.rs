@@ -17,7 +17,7 @@ use turmoil::{Builder, Sim};
 use super::clock;
 use super::faults::Faults;
 use super::history::{Command, Fate};
-use super::invariants::{Violation, bounds, check_history, replicas_agree, shares};
+use super::invariants::{Violation, bounds, check_history, replicas_agree, shares, slots};
 use super::machine::{Condition, Machine, name};
 use super::plan::{Double, Plan};
 use super::workload::{Desk, EXCHANGES, FLOODED, found};
@@ -67,8 +67,16 @@ pub(crate) fn run(plan: Plan) -> Result<Report, Failure> {
     let machines: Vec<Rc<Machine>> =
         desk.plan.shape.machines().map(|id| Machine::new(id, desk.clone())).collect();
     let faults = Faults::new(&desk.plan);
-    let mut stage =
-        Stage { sim, desk, machines, faults, seen: Default::default(), leaders: Vec::new(), steps: 0 };
+    let mut stage = Stage {
+        sim,
+        desk,
+        machines,
+        faults,
+        seen: Default::default(),
+        owners: Default::default(),
+        leaders: Vec::new(),
+        steps: 0,
+    };
     let result = stage.play();
     stage.close();
     if std::env::var_os("CONCLAVE_TRACE").is_some() {
@@ -90,6 +98,7 @@ struct Stage {
     machines: Vec<Rc<Machine>>,
     faults: Faults,
     seen: replicas_agree::Seen,
+    owners: slots::Owners,
     /// Who led which cell from when on, by the leaders' own account.
     leaders: Vec<(Duration, CellId, u64)>,
     steps: u32,
@@ -105,7 +114,9 @@ impl Stage {
         self.faults.heal(&mut self.sim, &self.machines);
         self.settle_members()?;
         self.converge()?;
+        self.settle_slots()?;
         self.audit()?;
+        self.desk.plan.mind(slots::whole(&self.members()))?;
         check_history(&self.desk.plan, self.desk.history.borrow().events())
     }
 
@@ -142,6 +153,7 @@ impl Stage {
         }
         if self.steps.is_multiple_of(LOOK_EVERY) {
             self.desk.plan.mind(self.seen.look(&self.machines))?;
+            self.desk.plan.mind(self.owners.look(&self.machines))?;
             self.desk.plan.mind(bounds::look(&self.desk.plan, &self.machines))?;
             self.desk.plan.mind(shares::look(&self.desk.plan, &self.machines))?;
         }
@@ -305,11 +317,40 @@ impl Stage {
                     applied.entry(cell).or_default().insert(cluster.read_at_applied_index(()).1);
                 }
             }
-            let is_led = |it: &Machine| it.cluster.borrow().as_ref().and_then(Cluster::leader).is_some();
+            let is_led = |it: &Machine| {
+                let leads = |cluster: &Cluster| cluster.leader_of(cluster.cell().unwrap_or_default());
+                it.cluster.borrow().as_ref().and_then(leads).is_some()
+            };
             members.iter().all(|it| it.is_up() && is_led(it))
                 && applied.contains_key(&CellId::FIRST)
                 && applied.values().all(|applied| applied.len() == 1)
         })
+    }
+
+    /// Waits until seats and slots are as they should be, for as long as they come nearer to that.
+    fn settle_slots(&mut self) -> Result<(), Violation> {
+        let (mut least, mut until) = (usize::MAX, Duration::ZERO);
+        let mut members = self.member_ids();
+        while let Err(slots::Unsettled { left, violation }) =
+            slots::settled(&self.members(), self.desk.plan.shape.rests)
+        {
+            if left < least {
+                (least, until) = (left, self.sim.elapsed() + PATIENCE);
+            }
+            if self.sim.elapsed() >= until {
+                // A change of members that was under way may have come to its end meanwhile.
+                self.settle_members()?;
+                if self.member_ids() == members {
+                    return self.desk.plan.mind(Err(violation));
+                }
+                (least, members) = (usize::MAX, self.member_ids());
+            }
+            for _ in 0..LOOK_EVERY {
+                self.step()?;
+                self.faults.supervise(&mut self.sim, &self.machines);
+            }
+        }
+        Ok(())
     }
 
     /// Ends the simulation in an order in which every part still finds what it needs.

@@ -1,5 +1,6 @@
 //! Those who come over sockets, and the incarnations they come to.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -7,9 +8,11 @@ use conclave_cluster::Cluster;
 use conclave_cluster::state::generation::Generation;
 use conclave_cluster::state::incarnation::{Attachment, Incarnation};
 use conclave_cluster::state::outcome::Refusal;
+use conclave_cluster::state::slot::CellId;
 use conclave_cluster::state::socket;
 use rand::RngExt as _;
 use rand::rngs::SmallRng;
+use tokio::task::spawn_local;
 use tokio::time::sleep;
 
 use super::Desk;
@@ -23,6 +26,8 @@ pub(crate) const GUESTS: u64 = 2;
 const SEATS_MAX: usize = 3;
 /// Tickets that are tried, the latest: so that two nodes are asked for one at once.
 const TICKETS_TRIED: usize = 3;
+/// How often it is looked whether there is a new cell.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// A connection, as its guest knows it. That another took its session over it hears when it asks for something.
 #[derive(Debug, Clone)]
@@ -35,11 +40,24 @@ struct Seat {
 }
 
 impl Desk {
-    /// Keeps a run of a node alive as an incarnation, until the clients stop.
+    /// Keeps a run of a node alive as an incarnation, in each cell by itself, until the clients stop.
     pub(crate) async fn keep_host(self: Rc<Self>, cluster: Cluster, incarnation: Incarnation) {
+        let mut kept = BTreeSet::new();
+        while !self.closed.get() {
+            for cell in cluster.cells().into_iter().filter(|cell| kept.insert(*cell)) {
+                spawn_local(self.clone().keep_in(cluster.clone(), incarnation, cell));
+            }
+            sleep(LOOK_EVERY).await;
+        }
+    }
+
+    async fn keep_in(self: Rc<Self>, cluster: Cluster, incarnation: Incarnation, cell: CellId) {
         let period = Duration::from_millis(u64::from(self.plan.lease_ms) / 4);
         while !self.closed.get() {
-            self.carry_out(&cluster, Command::Renew { incarnation }, None).await;
+            // A cell that is gone does not answer.
+            if cluster.cells().contains(&cell) {
+                self.carry_out(&cluster, Command::Renew { incarnation, cell }, None).await;
+            }
             sleep(period).await;
         }
     }

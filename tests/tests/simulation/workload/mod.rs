@@ -206,6 +206,7 @@ impl Desk {
             Double::TrustsTickets if let Command::Redeem { ticket } = *command => {
                 tickets::redeem_or_trust(cluster, draft, ticket).await.into()
             }
+            _ if let Command::Renew { cell, .. } = *command => cluster.propose_in(cell, draft).await.into(),
             _ => cluster.propose(draft).await.into(),
         }
     }
@@ -250,10 +251,10 @@ impl Desk {
             (Double::HalvesTtls, Command::Plant { kind, name, ttl_ms }) => {
                 short_lived::plant(*kind, *name, ttl_ms / 2)
             }
-            (Double::StretchesLeases, Command::Renew { incarnation }) => {
+            (Double::StretchesLeases, Command::Renew { incarnation, .. }) => {
                 sockets::renew(*incarnation, self.plan.lease_ms * 4)
             }
-            (Double::ShortensLeases, Command::Renew { incarnation }) => {
+            (Double::ShortensLeases, Command::Renew { incarnation, .. }) => {
                 sockets::renew(*incarnation, self.plan.lease_ms / 4)
             }
             (Double::StretchesGraces, Command::Join { room, session, generation, at }) => {
@@ -298,7 +299,7 @@ fn words(plan: &Plan, command: &Command) -> Op {
         Command::Write { register, value } => registers::write(register, value),
         Command::Plant { kind, name, ttl_ms } => short_lived::plant(kind, name, ttl_ms),
         Command::Charge { client } => allowances::ask(client),
-        Command::Renew { incarnation } => sockets::renew(incarnation, plan.lease_ms),
+        Command::Renew { incarnation, .. } => sockets::renew(incarnation, plan.lease_ms),
         Command::Attach { session, at, resume } => sockets::attach(plan, session, at, resume),
         Command::Detach { session, connection } => sockets::detach(session, connection),
         Command::Claim { peer, session, generation, at, seize } => {
