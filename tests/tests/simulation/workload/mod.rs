@@ -233,15 +233,16 @@ impl Desk {
 
     /// The words of a command.
     fn draft(&self, command: &Command, idempotency_key: Option<u64>) -> Draft {
-        let idempotency_key = idempotency_key.map(|name| IdempotencyKey {
-            key: Key::derive(Domain::IdempotencyKey, &[&name.to_be_bytes()]),
+        let op = self.words(command);
+        // It lies with what it is about, so that both go to another cell together.
+        let idempotency_key = idempotency_key.zip(op.key()).map(|(name, about)| IdempotencyKey {
+            key: Key::placed(about.slot(), Domain::IdempotencyKey, &[&name.to_be_bytes()]),
             ttl_ms: FOREVER_MS,
         });
         let charge = match command {
             Command::Charge { client } => Some(allowances::charge(*client)),
             _ => None,
         };
-        let op = self.words(command);
         let owner = owners::has_owner(&op).then(|| owners::of(self.fresh()));
         Draft { charge, idempotency_key, owner, ..Draft::of(op) }
     }
