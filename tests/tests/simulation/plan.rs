@@ -20,6 +20,9 @@ const FIRST_MAX: u64 = 6;
 /// By how much the clocks of two cells differ besides what was late on the way: twice the most that a clock is off and
 /// gains, unless it is wrong.
 const CELLS_APART_MS: u64 = 100;
+/// For how long the log of a cell of one stands still at a time, while its node is down. If that hears nobody when it is there again,
+/// it goes by its log, which is behind by so much.
+const STOOD_STILL_MS: u64 = 3500;
 
 /// What is broken on purpose, to see whether the invariants notice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -177,6 +180,7 @@ impl Plan {
         }
         let latency_ms = rng.random_range(1..=40);
         let hold_ms_max = rng.random_range(200..=1500);
+        let stood_ms = if shape.members_min() == 1 { STOOD_STILL_MS } else { 0 };
         let apart_ms = if shape.may_have_cells() { CELLS_APART_MS + latency_ms + hold_ms_max } else { 0 };
         Self {
             seed,
@@ -188,7 +192,7 @@ impl Plan {
             latency_max: Duration::from_millis(latency_ms),
             flush_ms_max: rng.random_range(1..=15),
             clocks,
-            clock_error_ms: 250 + 2 * latency_ms + hold_ms_max + apart_ms,
+            clock_error_ms: 250 + 2 * latency_ms + hold_ms_max + apart_ms + stood_ms,
             hold_ms_max,
             storage_bytes_max: if rng.random_bool(0.2) { 48 << 10 } else { 64 << 20 },
             snapshot_log_bytes: if rng.random_bool(0.5) { 8 << 10 } else { 1 << 20 },
