@@ -62,7 +62,9 @@ impl Inner {
 
     /// Whether no cell has a slot under way, or has yet to hear of this placement.
     fn sends_nothing_there(&self, plan: &Plan) -> bool {
-        plan.cells.keys().all(|cell| match self.topology.heard(*cell).map(|heard| heard.table) {
+        // A new cell never held any, and may stay new for long.
+        let mut cells = plan.cells.iter().filter(|(_, cell)| cell.stage != Stage::New);
+        cells.all(|(cell, _)| match self.topology.heard(*cell).map(|heard| heard.table) {
             Some(table) => table.moving == 0 && table.plan.epoch >= plan.epoch,
             None => *cell == CellId::FIRST && self.topology.held(*cell).1 == 0,
         })

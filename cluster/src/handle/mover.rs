@@ -89,7 +89,9 @@ impl Inner {
         let Some(own) = self.node.cell() else { return Vec::new() };
         let is_led = |to: CellId| self.topology.lead(to).borrow().is_some();
         let plan = self.topology.plan();
-        let is_gone = |to: CellId| to != CellId::FIRST && !plan.cells.contains_key(&to);
+        // It was there by this placement: one that is older than the cell says nothing of it.
+        let is_gone =
+            |to: CellId| to != CellId::FIRST && to <= plan.last_cell && !plan.cells.contains_key(&to);
         let (sealed, open) = self.node.replica().read(|state| {
             let serves = own == CellId::FIRST || state.has_moved_slots();
             let misplaced = state.open_slots().filter(|(slot, _)| serves && plan.cell_of(*slot) != own);
