@@ -23,7 +23,10 @@ impl Inner {
     pub(super) async fn drain(&self, id: u64, force: bool, deadline: Instant) -> Result<(), MembershipError> {
         let (voters, _) = self.node.members();
         let cell = if voters.contains(&id) { Some(CellId::FIRST) } else { self.seat_elsewhere(id) };
-        if let Some(cell) = cell {
+        let plan = self.topology.plan();
+        let is_new = |cell: &CellId| plan.cells.get(cell).is_some_and(|cell| cell.stage == Stage::New);
+        // What was not founded yet holds nothing.
+        if let Some(cell) = cell.filter(|cell| !is_new(cell)) {
             match self.spares(&self.topology.fronts()).await.first().copied() {
                 Some(heir) => self.have_seated(cell, heir, force, deadline).await?,
                 None if cell == CellId::FIRST => {
@@ -91,7 +94,9 @@ impl Inner {
                     "node {id} is the last one of cell {cell}, which holds slots: drain it"
                 )));
             }
-            return self.change_placement(placement::Change::Close { cell }, deadline).await;
+            self.change_placement(placement::Change::Close { cell }, deadline).await?;
+            // One that was to found it is a front now.
+            return self.place(placement::Op::Withdraw { node: id }, deadline).await;
         }
         let within = deadline.saturating_duration_since(Instant::now());
         let change = Change { force, within: within.max(Duration::from_millis(1)) };
