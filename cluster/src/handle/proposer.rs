@@ -119,8 +119,15 @@ impl Proposer {
             let due = self.queue().due(in_flight.len());
             if due.is_some_and(|due| due <= Instant::now()) {
                 self.add_spends();
-                let batch = self.queue().batch();
-                in_flight.push(self.clone().send(batch));
+                let (batch, counted) = {
+                    let mut queue = self.queue();
+                    (queue.batch(), queue.begin_batch())
+                };
+                let sending = self.clone().send(batch);
+                in_flight.push(async move {
+                    sending.await;
+                    drop(counted);
+                });
                 continue;
             }
             tokio::select! {

@@ -58,6 +58,17 @@ pub(super) struct Pending {
 pub(super) struct Backlog {
     commands: AtomicUsize,
     bytes: AtomicUsize,
+    /// Batches in flight.
+    batches: AtomicUsize,
+}
+
+/// A batch in flight, until this is dropped.
+pub(super) struct BatchInFlight(Arc<Backlog>);
+
+impl Drop for BatchInFlight {
+    fn drop(&mut self) {
+        self.0.batches.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Backlog {
@@ -137,9 +148,20 @@ impl Queue {
     /// linger, when the first of them has waited long enough.
     pub(super) fn due(&self, count: usize) -> Option<Instant> {
         let first = self.pending.front()?;
+        // One batch to each cell, and further ones while the node has few in flight: the more cells, the fewer commands wait for
+        // each, and a batch costs the same however few are in it.
+        if count > 0 && self.backlog.batches.load(Ordering::Relaxed) >= limits::IN_FLIGHT_MAX {
+            return None;
+        }
         let in_flight = InFlight { count, commands: self.open.len() - self.pending.len() };
         let wait = if self.lingering == self.pending.len() { limits::LINGER_MAX } else { Duration::ZERO };
         in_flight.admits(self.pending.len(), self.bytes).then(|| first.since + wait)
+    }
+
+    /// Counts a batch that is about to be sent.
+    pub(super) fn begin_batch(&self) -> BatchInFlight {
+        self.backlog.batches.fetch_add(1, Ordering::Relaxed);
+        BatchInFlight(self.backlog.clone())
     }
 
     /// The next batch: what came first, up to the bounds of a batch.
@@ -245,6 +267,18 @@ mod tests {
     async fn a_few_may_wait_as_long_as_it_takes() {
         let queue = queue(limits::OPEN_UNCONDITIONAL - 1, Instant::now());
         assert!(queue.has_room(1, Instant::now() + 100 * limits::OPEN_AGE_MAX));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_batch_goes_to_each_cell_and_further_ones_while_the_node_has_few_in_flight() {
+        let backlog = Arc::new(Backlog::default());
+        let mut queues = [(); 2].map(|()| Queue::new(backlog.clone()));
+        let in_flight: Vec<_> = (0..limits::IN_FLIGHT_MAX).map(|_| queues[0].begin_batch()).collect();
+        push(&mut queues[1], Op::Spend);
+        assert!(queues[1].due(0).is_some(), "nothing is under way to this cell");
+        assert_eq!(queues[1].due(1), None, "much is under way to others");
+        drop(in_flight);
+        assert!(queues[1].due(1).is_some());
     }
 
     #[tokio::test(start_paused = true)]

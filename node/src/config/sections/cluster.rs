@@ -22,9 +22,9 @@ section! { Cluster {
     members: Vec<String>;
     /// How many nodes keep each thing, and agree on every change of it: 1, 3 or 5.
     ///
-    /// Counts at the first start: so many of the first members, those with the lowest ids, form a cell, which goes on while
-    /// a majority of it lives. The others are fronts: they answer every client, hold nothing, and take a seat in the cell
-    /// when told to (`conclave cluster promote`). The same on all nodes.
+    /// So many of the first members, those with the lowest ids, form the first cell; of the others each so many form a further
+    /// cell by themselves, which holds its share of the keys. A cell goes on while a majority of it lives. Nodes that are left
+    /// over are fronts: they answer every client, hold nothing, and take a seat that falls vacant. The same on all nodes.
     replicas: u32 = 3, 1..=5;
     /// Waits to be added to a running cluster (`conclave cluster add`) instead of starting one.
     join: bool;
