@@ -94,9 +94,13 @@ impl Inner {
                     "node {id} is the last one of cell {cell}, which holds slots: drain it"
                 )));
             }
-            self.change_placement(placement::Change::Close { cell }, deadline).await?;
-            // One that was to found it is a front now.
-            return self.place(placement::Op::Withdraw { node: id }, deadline).await;
+            if is_new && !force {
+                return Err(MembershipError::Refused(format!(
+                    "node {id} is about to found cell {cell} with others: wait until it is founded; if it never is, --force gives \
+                     it up, and all who were to found it are removed"
+                )));
+            }
+            return self.change_placement(placement::Change::Close { cell }, deadline).await;
         }
         let within = deadline.saturating_duration_since(Instant::now());
         let change = Change { force, within: within.max(Duration::from_millis(1)) };

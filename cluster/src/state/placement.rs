@@ -99,7 +99,7 @@ pub enum Change {
     },
     /// Where slots should be.
     Allot(#[serde(deserialize_with = "at_most::<_, _, { SLOTS as usize }>")] Vec<(Slot, CellId)>),
-    /// A cell that holds no slot is gone, and those that sat there with it; those that had not founded it yet are fronts again.
+    /// A cell that holds no slot is gone, and those that sat there with it.
     Close {
         /// Which cell.
         cell: CellId,
@@ -264,11 +264,7 @@ impl Placement {
                 if cell == CellId::FIRST || self.slots.values().any(|at| *at == cell) {
                     return None;
                 }
-                let gone = self.cells.remove(&cell)?;
-                // What was never founded held nothing, and those who were to found it answer clients as before.
-                if gone.stage == Stage::New {
-                    self.fronts.extend(gone.seats);
-                }
+                self.cells.remove(&cell)?;
             }
         }
         Some(())

@@ -57,22 +57,11 @@ fn fronts_become_a_cell_that_is_given_slots_and_closed_when_it_has_none() {
     assert_eq!(placement.plan(BTreeMap::new()).cell_of(slot), SECOND);
     assert_eq!(change(&mut placement, Change::Close { cell: SECOND }), outdated);
     change(&mut placement, Change::Allot(vec![(slot, CellId::FIRST)])).unwrap();
-    change(&mut placement, Change::Enlist { cell: SECOND, stage: Stage::Active }).unwrap();
     change(&mut placement, Change::Close { cell: SECOND }).unwrap();
     assert!(!placement.has(5));
     placement.carry_out(Op::Place { node: 8, peer: "h:1".to_owned() }).unwrap();
     assert_eq!(change(&mut placement, open(SECOND, &[8])), outdated, "a number is not used again");
     change(&mut placement, open(CellId::of(3), &[8])).unwrap();
-}
-
-#[test]
-fn those_who_were_to_found_a_cell_that_is_given_up_are_fronts_again() {
-    let mut placement = Placement::default();
-    placement.carry_out(Op::Place { node: 4, peer: "a:1".to_owned() }).unwrap();
-    change(&mut placement, Change::Open { cell: SECOND, seats: vec![4] }).unwrap();
-    assert_eq!(placed(&placement), [0; 0]);
-    change(&mut placement, Change::Close { cell: SECOND }).unwrap();
-    assert_eq!(placed(&placement), [4]);
 }
 
 #[test]
