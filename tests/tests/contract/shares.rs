@@ -238,16 +238,17 @@ async fn one_client_has_a_part_of_what_is_held_for_all() {
     let cluster = Cluster::builder().nodes(1).set("http.buffers_bytes_max", "4MiB").start().await;
     let (node, admin) = (cluster.api(1), cluster.admin(1));
     let head = "POST /api/relay HTTP/1.1\r\nhost: a\r\ncontent-length: 250000\r\n\r\n";
-    // More than a fifth of 4 MiB, and far less than all of it. Which part of a body is refused depends on how it is cut;
-    // small ones fill what the large ones leave.
-    let mut held = Vec::new();
-    for len in [[40_000; 40], [5_000; 40]].concat() {
+    let hold = async |len| {
         let mut one = Raw::over(connect(&node, 10).await);
         one.send(&format!("{head}{}", " ".repeat(len))).await;
-        held.push(one);
-    }
+        one
+    };
+    // More than a fifth of 4 MiB, and far less than all of it. How many of them are refused depends on how they are cut
+    // and on who comes first, so small ones go on filling what those leave.
+    let mut held = join_all((0..40).map(|_| hold(40_000))).await;
     let chunk = Pair::fresh().send(0, 1, &"AAAA".repeat(11_000));
     let refused = eventually(SOON, "its part is taken", async || {
+        held.push(hold(5_000).await);
         let reply = client(&node, 10).relay(&chunk).once().await;
         (reply.status == 429).then_some(reply)
     })
