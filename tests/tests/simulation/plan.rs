@@ -144,9 +144,14 @@ impl Shape {
         self.replicas.min(self.first as usize)
     }
 
+    /// How many cells there may come to be.
+    pub(crate) fn cells_max(&self) -> u64 {
+        (self.machines / self.replicas as u64).max(1)
+    }
+
     /// Whether there may come to be more than one cell.
     pub(crate) fn may_have_cells(&self) -> bool {
-        self.machines >= 2 * self.replicas as u64
+        self.cells_max() > 1
     }
 
     /// Whether there are nodes without a seat, first members or more than one that may join.

@@ -38,7 +38,9 @@ fn look_at_storage(plan: &Plan, node: u64, cluster: &Cluster) -> Result<(), Viol
         (counts.owners, Kind::Account),
     ];
     let above = above.iter().map(|(count, kind)| *count as u64 * kind.bytes()).sum::<u64>();
-    let most = plan.storage_bytes_max + above;
+    // A slot that comes to a cell brings what it holds, whether there is room or not; what the cells took in before, each
+    // within its own bound, is the most that can come.
+    let most = plan.storage_bytes_max * plan.shape.cells_max() + above;
     if stored > most {
         let what = format!("node {node} stores {stored} of {most} bytes after {applied} entries");
         return Err(Violation::new("bounds", what));
