@@ -139,8 +139,11 @@ impl Inner {
             Request::Promote { id, change } => self.promote(id, change.force, deadline).await,
             Request::Remove { id, change } => self.remove(id, change.force, deadline).await,
             Request::TransferLeader { to } if to == Some(self.options.node_id) => {
-                let leads = self.node.lead().borrow().as_ref().is_some_and(|lead| lead.local);
-                if leads { Ok(()) } else { Err(MembershipError::NoLeader) }
+                if self.node.leads() {
+                    Ok(())
+                } else {
+                    Err(MembershipError::NoLeader)
+                }
             }
             Request::TransferLeader { to } => {
                 let (voters, _) = self.node.members();

@@ -125,13 +125,8 @@ impl Inner {
     pub(super) async fn watch_founding(self: Arc<Self>, storage: u128) {
         let mut tick = interval(ASK_EVERY);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                biased;
-                () = self.stop.cancelled() => return,
-                _ = tick.tick() => {}
-            }
-            if self.node.lead().borrow().as_ref().is_some_and(|lead| lead.local) {
+        while self.stop.run_until_cancelled(tick.tick()).await.is_some() {
+            if self.node.leads() {
                 self.ask_members(storage).await;
             }
         }

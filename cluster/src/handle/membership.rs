@@ -107,9 +107,8 @@ impl Cluster {
     /// goes on serving.
     pub async fn hand_over(&self) {
         let inner = &self.inner;
-        let leads = inner.node.lead().borrow().as_ref().is_some_and(|lead| lead.local);
         let (voters, _) = inner.node.members();
-        if leads && voters.len() > 1 {
+        if inner.node.leads() && voters.len() > 1 {
             match admin::transfer(&inner.node, None, &voters).await {
                 Ok(()) => tracing::info!("handed leadership over"),
                 Err(error) => tracing::warn!(%error, "could not hand leadership over"),

@@ -49,19 +49,13 @@ impl Inner {
     pub(super) async fn move_slots(self: Arc<Self>) {
         let mut tick = interval(LOOK_EVERY);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                biased;
-                () = self.stop.cancelled() => return,
-                _ = tick.tick() => {}
-            }
-            let leads = || self.node.lead().borrow().as_ref().is_some_and(|lead| lead.local);
-            if !leads() {
+        while self.stop.run_until_cancelled(tick.tick()).await.is_some() {
+            if !self.node.leads() {
                 continue;
             }
             self.copy_placement().await;
             // What fails is begun again with the next look.
-            while leads() {
+            while self.node.leads() {
                 let moves = self.next_moves();
                 let taken = join_all(moves.into_iter().map(|next| self.take_up(next))).await;
                 if !taken.iter().any(Result::is_ok) {

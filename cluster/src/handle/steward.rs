@@ -37,12 +37,7 @@ impl Inner {
         let mut tick = interval(LOOK_EVERY);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut told = None;
-        loop {
-            tokio::select! {
-                biased;
-                () = self.stop.cancelled() => return,
-                _ = tick.tick() => {}
-            }
+        while self.stop.run_until_cancelled(tick.tick()).await.is_some() {
             if !self.leads_first_cell() {
                 continue;
             }
@@ -64,8 +59,7 @@ impl Inner {
     }
 
     fn leads_first_cell(&self) -> bool {
-        self.node.cell() == Some(CellId::FIRST)
-            && self.node.lead().borrow().as_ref().is_some_and(|lead| lead.local)
+        self.node.cell() == Some(CellId::FIRST) && self.node.leads()
     }
 
     async fn take_next_step(&self) -> Result<(), MembershipError> {

@@ -12,12 +12,7 @@ impl Inner {
     pub(super) async fn tick(self: Arc<Self>) {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                biased;
-                () = self.stop.cancelled() => return,
-                _ = tick.tick() => {}
-            }
+        while self.stop.run_until_cancelled(tick.tick()).await.is_some() {
             self.sequencer.tick();
             self.topology.forget_closed_cells();
             self.tokens.forget_closed_windows(self.clock.now_ms());

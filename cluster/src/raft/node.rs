@@ -272,6 +272,11 @@ impl Node {
         self.lead.clone()
     }
 
+    /// Whether this node leads.
+    pub fn leads(&self) -> bool {
+        self.lead.borrow().as_ref().is_some_and(|lead| lead.local)
+    }
+
     /// This node's id.
     pub fn id(&self) -> u64 {
         self.id
