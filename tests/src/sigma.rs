@@ -58,6 +58,16 @@ impl Sigma {
         }
     }
 
+    /// The next frame that is no heartbeat; waits for ever. Meanwhile pings are answered.
+    pub async fn beyond_heartbeats(&mut self) -> Result<Frame, Option<u16>> {
+        loop {
+            match self.next().await {
+                Ok(Frame::Heartbeat { .. }) => {}
+                other => return other,
+            }
+        }
+    }
+
     /// Waits until all that was said before is carried out: heartbeats are answered in their turn, one a second at most.
     pub async fn settled(&mut self) {
         let answered = async {

@@ -28,6 +28,7 @@ mod server;
 mod sessions;
 mod shares;
 mod shipped_client;
+mod sigma_reconnects;
 mod sigma_sockets;
 mod signatures;
 mod socket_rooms;
