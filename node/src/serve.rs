@@ -29,7 +29,7 @@ use crate::admin::{self, AdminState, Phase};
 use crate::admission::{Shares, descriptors};
 use crate::config::{Config, Environment};
 use crate::listener;
-use crate::service::Services;
+use crate::service::{Services, revocations};
 use crate::telemetry::metrics::{About, Metrics, UPKEEP};
 use crate::transport::ws::Sockets;
 use crate::transport::{self, AppState, Pipeline};
@@ -135,6 +135,8 @@ async fn live(config: &Config, environment: &Environment) -> Result<(), Error> {
     tokio::spawn(actors::room::run(cluster.datagrams(), registry.clone()));
     let services = Services::new(cluster.clone(), registry, edge.access.auth.clone(), options::terms(config));
     let services = Arc::new(services);
+    rt::spawn(revocations::follow(services.clone()));
+    state.serve(services.clone());
     let sockets = Sockets::new(options::sockets(config), services.clone());
     rt::spawn(sockets.clone().keep());
     state.seat(sockets.clone());

@@ -241,7 +241,8 @@ macro_rules! body_of {
             | Op::Incarnation(_)
             | Op::Socket(_)
             | Op::Claim(_)
-            | Op::Placement(_) => None,
+            | Op::Placement(_)
+            | Op::Revocation(_) => None,
         }
     };
 }
@@ -282,6 +283,11 @@ impl Op {
             Self::Device(op) => {
                 let super::device::Action::Register { device_id, onion, .. } = &op.action;
                 [Some(device_id), Some(onion)]
+            }
+            Self::Revocation(op) => {
+                use super::revocation::Action;
+                let (Action::Revoke { revoked, .. } | Action::Lift { revoked }) = &op.action;
+                revoked.names()
             }
             Self::Spend
             | Self::Pay

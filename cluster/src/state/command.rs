@@ -8,7 +8,7 @@ use super::leader_rules::{Owner, Rules};
 use super::limits::{COMMANDS_PER_PROPOSAL_MAX, FLOORS_PER_PROPOSAL_MAX};
 use super::{
     allowance, device, disk_binding, handoff, incarnation, invite_code, mailbox, mailbox_claim, negotiation,
-    placement, room, socket, ticket, transfer,
+    placement, revocation, room, socket, ticket, transfer,
 };
 
 /// A command about one key.
@@ -73,6 +73,8 @@ pub enum Op {
         /// The id of the node that will use them.
         node: u64,
     },
+    /// About what credentials are worth nothing any more.
+    Revocation(revocation::Op),
 }
 
 /// A stamped batch of commands: what one log entry carries.
@@ -126,6 +128,7 @@ impl Op {
             Self::Room(op) => Some(&op.key),
             Self::Claim(op) => Some(&op.key),
             Self::Ticket(op) => Some(&op.key),
+            Self::Revocation(op) => Some(&op.key),
         }
     }
 
@@ -140,7 +143,13 @@ impl Op {
     pub(super) fn allowed_when_full(&self) -> bool {
         match self {
             // What comes from another cell was stored there.
-            Self::Spend | Self::Pay | Self::Lease { .. } | Self::Handoff(_) | Self::Placement(_) => true,
+            Self::Spend
+            | Self::Pay
+            | Self::Lease { .. }
+            | Self::Handoff(_)
+            | Self::Placement(_)
+            // Not counted.
+            | Self::Revocation(_) => true,
             Self::Transfer(op) => match op.action {
                 transfer::Action::Open { .. } | transfer::Action::Put { .. } => false,
                 transfer::Action::Take

@@ -35,6 +35,7 @@ pub(super) enum ExpiryKey {
     Claim(Key),
     Ticket(Key),
     Departure(Key, Key),
+    Revocation(Key, Key),
 }
 
 /// Where a thing's entry stands in the expiry queue. As a [`Life`] it is for things whose noun knows when they are due

@@ -209,6 +209,7 @@ impl State {
         self.claims.free_under(keys, ctx);
         self.tickets.free_under(keys, ctx);
         self.departures.free_under(keys, ctx);
+        self.revocations.free_under(keys, ctx);
         ctx.overdue = is_overdue(ctx);
     }
 }

@@ -34,6 +34,8 @@ pub enum Domain {
     Room,
     /// A one-time ticket, named by its text.
     Ticket,
+    /// A list of what credentials are worth nothing any more.
+    Revocations,
 }
 
 /// A storage key: SHA-256 over a domain and the words that name the thing.

@@ -69,6 +69,8 @@ pub const FRONTS_MAX: usize = 59;
 pub const CELLS_MAX: usize = 21;
 /// Nodes that sit in one cell, learners included.
 pub const SEATS_MAX: usize = 64;
+/// What is revoked at one time, on all lists of a cell.
+pub const REVOCATIONS_MAX: usize = 10_000;
 /// Commands in one proposal.
 pub const COMMANDS_PER_PROPOSAL_MAX: usize = 8192;
 /// Origins whose floors one proposal raises.

@@ -37,6 +37,7 @@ pub mod outcome;
 pub mod placement;
 pub mod query;
 pub mod retry_dedup;
+pub mod revocation;
 pub mod room;
 pub mod slot;
 mod slot_table;
@@ -91,6 +92,7 @@ pub struct State {
     claims: Table<mailbox_claim::Claim>,
     tickets: Table<ticket::Ticket>,
     departures: Table<generation::Departure>,
+    revocations: Table<revocation::Revocation>,
 }
 
 impl State {
@@ -140,6 +142,7 @@ impl State {
                 ExpiryKey::Claim(key) => self.claims.on_claim_expiry(key, &mut self.departures, ctx),
                 ExpiryKey::Ticket(key) => self.tickets.on_expiry(key, ctx),
                 ExpiryKey::Departure(key, session) => self.departures.on_expiry((key, session), ctx),
+                ExpiryKey::Revocation(list, revoked) => self.revocations.on_expiry((list, revoked), ctx),
             };
         }
         ctx.overdue = is_overdue(ctx);
@@ -271,6 +274,7 @@ impl State {
             Op::Room(op) => self.rooms.carry_out(op, &mut self.departures, ctx).map(Into::into),
             Op::Claim(op) => self.claims.carry_out(&op, &mut self.departures, ctx).map(Into::into),
             Op::Ticket(op) => self.tickets.carry_out(op, ctx).map(Into::into),
+            Op::Revocation(op) => self.revocations.carry_out(op, ctx).map(Into::into),
         }
     }
 }

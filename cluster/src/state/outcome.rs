@@ -7,7 +7,7 @@ use super::limits::HOLDERS_MAX;
 use super::slot::{CellId, Slot};
 use super::{
     allowance, device, disk_binding, handoff, incarnation, invite_code, mailbox, mailbox_claim, negotiation,
-    placement, room, socket, ticket, transfer,
+    placement, revocation, room, socket, ticket, transfer,
 };
 
 /// What a command came to, and what is left of its client's allowance.
@@ -61,6 +61,8 @@ pub enum Outcome {
         #[serde(deserialize_with = "at_most::<_, _, HOLDERS_MAX>")]
         holders: Vec<u64>,
     },
+    /// About what credentials are worth nothing any more.
+    Revocation(revocation::Outcome),
 }
 
 /// Why nothing happened. A refused command changed nothing, except that its charge may have been spent.
@@ -118,6 +120,8 @@ pub enum Refusal {
     Placement(placement::Refusal),
     /// The window that its token is of has ended.
     Lapsed,
+    /// About what credentials are worth nothing any more.
+    Revocation(revocation::Refusal),
 }
 
 /// Whose bound was met.
@@ -166,5 +170,6 @@ families!(
     mailbox_claim => Claim,
     ticket => Ticket,
     handoff => Handoff,
-    placement => Placement
+    placement => Placement,
+    revocation => Revocation
 );

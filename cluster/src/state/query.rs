@@ -6,6 +6,7 @@
 
 mod body_carrier;
 pub(crate) mod codec;
+mod page;
 
 use std::sync::Arc;
 
@@ -17,7 +18,8 @@ use super::incarnation::Attachment;
 use super::negotiation::{self, Resolved, Role};
 use super::outcome::{Answer, Refusal};
 use super::slot::{CellId, Slot};
-use super::{State, account, allowance, device, mailbox, room, socket, transfer};
+use super::{State, account, allowance, device, mailbox, revocation, room, socket, transfer};
+pub use page::Page;
 
 mod sealed {
     /// Keeps queries in this crate.
@@ -253,34 +255,6 @@ impl<Q: Query> Query for UnlessRemembered<Q> {
     }
 }
 
-/// Where in a queue or a history to begin, and how much to take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Page {
-    /// The number that is the last one known.
-    pub after: u64,
-    /// At most so many.
-    pub count_max: usize,
-    /// At most so many bytes, but at least one.
-    pub bytes_max: usize,
-}
-
-impl Page {
-    /// Takes what fits from what begins behind `after`.
-    pub(super) fn take<'a, T: 'a>(
-        &self,
-        things: impl Iterator<Item = &'a Arc<T>>,
-        len: impl Fn(&T) -> usize,
-    ) -> Vec<Arc<T>> {
-        let mut bytes = 0;
-        let fits = |(place, thing): &(usize, &'a Arc<T>)| {
-            bytes += len(thing);
-            *place == 0 || bytes <= self.bytes_max
-        };
-        let taken = things.take(self.count_max).enumerate().take_while(fits);
-        taken.map(|(_, thing)| thing.clone()).collect()
-    }
-}
-
 queries! {
     /// The time by which the state is read, in milliseconds since the Unix epoch.
     Now -> u64, |_, now_ms| now_ms;
@@ -397,4 +371,7 @@ queries! {
 
     /// The placement, as this state has it.
     Placement -> super::placement::Plan, |state, _| state.placement();
+
+    /// What is on a list of revocations.
+    Revocations(key: Key) -> Vec<revocation::View>, |state, now_ms| state.revocations.list(&key, now_ms);
 }

@@ -34,7 +34,7 @@ use super::slot_table::Held;
 use super::table::{Entry, Stored, Table};
 use super::{
     State, device, idempotency, incarnation, invite_code, mailbox, mailbox_claim, negotiation, retry_dedup,
-    room, socket, ticket, transfer,
+    revocation, room, socket, ticket, transfer,
 };
 use record_stream::{Reader, Writer};
 
@@ -112,6 +112,7 @@ enum Record {
     /// Where nodes and slots are, but for the disks.
     Placement(Plan),
     Departure((Key, Key), Generation, Lease),
+    Revocation((Key, Key), Entry<revocation::Revocation>),
 }
 
 impl State {
@@ -255,7 +256,8 @@ impl State {
         }
         all(&self.claims, keys, Record::Claim, show)?;
         all(&self.tickets, keys, Record::Ticket, show)?;
-        all(&self.departures, keys, |name, it| Record::Departure(name, it.generation, it.life), show)
+        all(&self.departures, keys, |name, it| Record::Departure(name, it.generation, it.life), show)?;
+        all(&self.revocations, keys, Record::Revocation, show)
     }
 
     fn restore(&mut self, record: Record) -> Result<(), Error> {
@@ -322,6 +324,7 @@ impl State {
                 let departure = Entry::of(generation::Departure { generation }, lease, Payer::NOBODY);
                 ("departure", self.departures.restore(name, departure, ctx))
             }
+            Record::Revocation(name, it) => ("revocation", self.revocations.restore(name, it, ctx)),
             Record::Part(slot, part, bytes) => ("part", self.slots.restore_part(slot, part, bytes)),
             Record::Placement(plan) => ("placement", self.placement.restore(plan)),
         };
@@ -371,6 +374,7 @@ impl Record {
             | Self::Slot(..)
             | Self::Placement(..)
             | Self::Departure(..)
+            | Self::Revocation(..)
             | Self::End { .. } => Ok(()),
         }
     }

@@ -6,7 +6,7 @@
 //!
 //! Open windows are weighed, too, because they take memory, but never refused for the store's sake: what a client may not
 //! avoid storing must not depend on what others store. They have a bound of their own, a part of the same memory.
-//! Origins with their outcomes, incarnations and members are bounded by themselves and not counted.
+//! Origins with their outcomes, incarnations, members and revocations are bounded by themselves and not counted.
 
 use super::account::{Accounts, Holding, Payer, Writer};
 use super::id::Key;

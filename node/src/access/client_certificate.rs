@@ -34,6 +34,7 @@ impl Certificate {
         Some(Credential {
             subject: Some(credential_rights::subject(&format!("certificate:{first}"))),
             token: None,
+            device: None,
             peers: Grant::of(&self.names).ok()?,
             rooms: Grant::all(),
             scope: Scopes::all(),

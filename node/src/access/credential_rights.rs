@@ -20,6 +20,9 @@ pub struct Credential {
     /// Which token it was made of: derived from the token's `jti`, if it had one.
     #[serde(rename = "jti", default, skip_serializing_if = "Option::is_none", with = "spelled")]
     pub token: Option<Key>,
+    /// Which device of the subject it was given to: derived from the token's `sub` and `device`, if it had one.
+    #[serde(rename = "device", default, skip_serializing_if = "Option::is_none", with = "spelled")]
+    pub device: Option<Key>,
     /// The peer ids it may act as.
     pub peers: Grant,
     /// The rooms it may enter.
@@ -38,6 +41,7 @@ impl Credential {
         Self {
             subject: None,
             token: None,
+            device: None,
             peers: Grant::all(),
             rooms: Grant::all(),
             scope: Scopes::all(),
@@ -79,6 +83,11 @@ pub fn subject(name: &str) -> Key {
 /// The key that stands for one token.
 pub fn token(id: &str) -> Key {
     Key::derive(Domain::Client, &[b"token", id.as_bytes()])
+}
+
+/// The key that stands for one device of a subject.
+pub fn device(subject: &str, device: &str) -> Key {
+    Key::derive(Domain::Client, &[b"device", subject.as_bytes(), device.as_bytes()])
 }
 
 macro_rules! scopes {
@@ -170,6 +179,7 @@ mod tests {
         Credential {
             subject: Some(subject("alice")),
             token: Some(token("t-1")),
+            device: Some(device("alice", "phone")),
             peers: Grant::of(["alice-*"]).unwrap(),
             rooms: Grant::of(["lobby"]).unwrap(),
             scope: Scopes::of("socket signal"),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use actix::{Actor, Addr, Arbiter};
 use conclave_cluster::state::id::{Domain, Key};
 use conclave_cluster::state::slot::Slot;
-use conclave_cluster::{Cluster, Draft, Error};
+use conclave_cluster::{Cluster, Draft, Error, Interest};
 use metrics::Gauge;
 use tokio::sync::watch;
 
@@ -46,6 +46,8 @@ struct Inner {
     sessions: Shelf<SessionActor>,
     devices: Shelf<DeviceActor>,
     rooms: Shelf<RoomActor>,
+    /// What the node follows for itself.
+    own: watch::Sender<()>,
     live: AtomicUsize,
     waits: AtomicUsize,
     live_gauge: Gauge,
@@ -63,6 +65,7 @@ impl Registry {
             sessions: Shelf::new(),
             devices: Shelf::new(),
             rooms: Shelf::new(),
+            own: watch::Sender::new(()),
             live: AtomicUsize::new(0),
             waits: AtomicUsize::new(0),
             live_gauge: metrics::gauge!(ACTORS),
@@ -104,7 +107,14 @@ impl Registry {
             Side::Device => self.watch_at(&self.0.devices, target).await,
             Side::Session => self.watch_at(&self.0.sessions, target).await,
             Side::Room => self.watch_at(&self.0.rooms, target).await,
+            Side::Node => Ok(self.follow(&target.key)),
         }
+    }
+
+    /// A watcher of the node itself. It has no actor, and is not counted.
+    fn follow(&self, key: &Key) -> Watch {
+        let (interest, changes) = (self.0.cluster.interest(key), self.0.own.subscribe());
+        Watch { changes, _watcher: None, _interest: Some(interest), _permit: None }
     }
 
     /// A place in a room for a member that is connected here. It hears nothing before it attaches.
@@ -130,7 +140,7 @@ impl Registry {
         let interest = self.0.cluster.interest(&target.key);
         let (address, watcher) = self.find(shelf, target, |usage| usage.watch(Some(interest)))?;
         let changes = address.send(Subscribe).await.map_err(|_| Error::Overloaded)?;
-        Ok(Watch { changes, _watcher: watcher, _permit: None })
+        Ok(Watch { changes, _watcher: Some(watcher), _interest: None, _permit: None })
     }
 
     /// Wakes whoever waits for a key here.
@@ -139,6 +149,7 @@ impl Registry {
             Side::Device => self.0.devices.wake(target),
             Side::Session => self.0.sessions.wake(target),
             Side::Room => self.0.rooms.wake(target),
+            Side::Node => self.0.own.send_replace(()),
         }
     }
 
@@ -147,6 +158,7 @@ impl Registry {
         self.0.sessions.wake_slot(slot);
         self.0.devices.wake_slot(slot);
         self.0.rooms.wake_slot(slot);
+        self.0.own.send_replace(());
     }
 
     /// Wakes everybody who waits here.
@@ -154,6 +166,7 @@ impl Registry {
         self.0.sessions.wake_all();
         self.0.devices.wake_all();
         self.0.rooms.wake_all();
+        self.0.own.send_replace(());
     }
 
     /// How many actors live here.
@@ -167,6 +180,8 @@ impl Registry {
             Side::Device => self.0.devices.remove_idle(target, usage),
             Side::Session => self.0.sessions.remove_idle(target, usage),
             Side::Room => self.0.rooms.remove_idle(target, usage),
+            // It has no actors.
+            Side::Node => Removal::Replaced,
         };
         match out {
             Removal::Removed => {
@@ -227,7 +242,8 @@ impl Registry {
 #[derive(Debug)]
 pub struct Watch {
     changes: watch::Receiver<()>,
-    _watcher: WatchPermit,
+    _watcher: Option<WatchPermit>,
+    _interest: Option<Interest>,
     _permit: Option<WaitPermit>,
 }
 
@@ -274,6 +290,8 @@ enum Side {
     Session,
     Device,
     Room,
+    /// None: the node itself follows it.
+    Node,
 }
 
 fn side(domain: Domain) -> Side {
@@ -289,6 +307,7 @@ fn side(domain: Domain) -> Side {
         | Domain::IdempotencyKey
         | Domain::Socket
         | Domain::Ticket => Side::Session,
+        Domain::Revocations => Side::Node,
     }
 }
 

@@ -128,6 +128,75 @@ pub struct Transfer {
     pub to: Option<u64>,
 }
 
+/// Whose credentials a revocation is about: a token's, a subject's, or those of one device of a subject.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Whose {
+    /// The token's `jti`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+    /// The `sub`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// The device of the subject.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
+}
+
+/// Something to be revoked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Revoke {
+    /// Whose.
+    pub whose: Whose,
+    /// For how many seconds; absent: a year.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub for_seconds: Option<u32>,
+}
+
+/// A revocation to be lifted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lift {
+    /// Whose.
+    pub whose: Whose,
+}
+
+/// Something that is revoked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Revocation {
+    /// Whose.
+    pub whose: Whose,
+    /// Since when, in milliseconds since the Unix epoch.
+    pub since_ms: u64,
+    /// Until when.
+    pub expires_ms: u64,
+}
+
+/// All that is revoked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revocations {
+    /// In no particular order.
+    pub revocations: Vec<Revocation>,
+}
+
+/// Until when something is revoked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Revoked {
+    /// In milliseconds since the Unix epoch.
+    pub expires_ms: u64,
+}
+
+/// What lifting a revocation came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Lifted {
+    /// Whether there was one.
+    pub was_revoked: bool,
+}
+
 /// An error as every listener of the node words it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -8,13 +8,15 @@ use hyper::header::{CONTENT_TYPE, HOST};
 use hyper::{Method, Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use tokio::net::TcpStream;
 
-use super::api_types::{Add, Failure, Status, Transfer};
+use super::api_types::{Add, Failure, Lift, Lifted, Revocations, Revoke, Revoked, Status, Transfer, Whose};
 
-/// Bytes of an answer; a status of a thousand nodes is far shorter.
-const ANSWER_BYTES_MAX: usize = 4 << 20;
+/// Bytes of an answer; the longest is the list of ten thousand revocations with the longest names.
+const ANSWER_BYTES_MAX: usize = 32 << 20;
+const REVOCATIONS: &str = "/admin/v1/revocations";
 
 /// Why there is no answer, or not the expected one.
 #[derive(Debug, thiserror::Error)]
@@ -86,14 +88,12 @@ impl Client {
 
     /// The cluster, as this node sees it.
     pub async fn status(&self) -> Result<Status, Error> {
-        let body = self.call(Method::GET, "/cluster/status", Bytes::new()).await?;
-        serde_json::from_slice(&body).map_err(|_| Error::Stranger(self.url.clone()))
+        self.read(&self.call(Method::GET, "/cluster/status", Bytes::new()).await?)
     }
 
     /// The same as the JSON that the node sent, with fields that this program may not know.
     pub async fn status_as_sent(&self) -> Result<Box<RawValue>, Error> {
-        let body = self.call(Method::GET, "/cluster/status", Bytes::new()).await?;
-        serde_json::from_slice(&body).map_err(|_| Error::Stranger(self.url.clone()))
+        self.read(&self.call(Method::GET, "/cluster/status", Bytes::new()).await?)
     }
 
     /// `Ok` once the node is ready to serve.
@@ -139,9 +139,29 @@ impl Client {
             leader: u64,
         }
         let answer = self.call(Method::POST, "/cluster/leader", body(&Transfer { to })).await?;
-        serde_json::from_slice(&answer)
-            .map(|led: Led| led.leader)
-            .map_err(|_| Error::Stranger(self.url.clone()))
+        self.read(&answer).map(|led: Led| led.leader)
+    }
+
+    /// Has credentials be worth nothing, for a year unless it is said; says until when, in milliseconds since the Unix epoch.
+    pub async fn revoke(&self, whose: Whose, for_seconds: Option<u32>) -> Result<u64, Error> {
+        let body = body(&Revoke { whose, for_seconds });
+        let answer = self.call(Method::POST, REVOCATIONS, body).await?;
+        self.read(&answer).map(|revoked: Revoked| revoked.expires_ms)
+    }
+
+    /// Takes a revocation back; false if there was none.
+    pub async fn lift(&self, whose: Whose) -> Result<bool, Error> {
+        let answer = self.call(Method::POST, &format!("{REVOCATIONS}/lift"), body(&Lift { whose })).await?;
+        self.read(&answer).map(|lifted: Lifted| lifted.was_revoked)
+    }
+
+    /// All that is revoked.
+    pub async fn revocations(&self) -> Result<Revocations, Error> {
+        self.read(&self.call(Method::GET, REVOCATIONS, Bytes::new()).await?)
+    }
+
+    fn read<T: DeserializeOwned>(&self, answer: &[u8]) -> Result<T, Error> {
+        serde_json::from_slice(answer).map_err(|_| Error::Stranger(self.url.clone()))
     }
 
     async fn call(&self, method: Method, path: &str, body: Bytes) -> Result<Bytes, Error> {

@@ -4,9 +4,12 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::RETRY_AFTER;
 use actix_web::{HttpResponse, ResponseError};
 use conclave_cluster::MembershipError;
+use conclave_cluster::state::outcome::Refusal;
+use conclave_cluster::state::revocation;
 use uuid::Uuid;
 
 use super::api_types::Failure;
+use crate::service;
 
 /// Why an operator got no yes.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +22,20 @@ pub(super) enum Error {
     Json(&'static str),
     #[error("The query is not `force` and `withinMs`.")]
     Query,
+    #[error("The input is not right: {0}.")]
+    Input(&'static str),
+    #[error(
+        "As much is revoked as may be (10,000): lift what is over, or revoke subjects in place of their tokens."
+    )]
+    Full,
+    #[error("Too much waits on this node.")]
+    Overloaded,
+    #[error("The node is going away.")]
+    ShuttingDown,
+    #[error("The cluster has no leader at the moment; whether it was done is not known.")]
+    NoLeader,
+    #[error("The cluster answered what it never should.")]
+    Internal,
     #[error("Pages may not call the admin API.")]
     Page,
     #[error("A listener on loopback answers to `localhost` and addresses of loopback alone.")]
@@ -47,16 +64,33 @@ impl Error {
             Self::Method(_) => "method_not_allowed",
             Self::Json(_) => "invalid_json",
             Self::Query => "invalid_query",
+            Self::Input(_) => "invalid_input",
+            Self::Full => "revocations_full",
+            Self::Overloaded => "overloaded",
+            Self::ShuttingDown => "shutting_down",
+            Self::Internal => "internal",
             Self::Page => "forbidden",
             Self::Host => "misdirected_request",
             Self::Starting => "starting",
             Self::Unready(_) => "not_ready",
             Self::NoSuccessor => "no_successor",
-            Self::Cluster(MembershipError::NoLeader) => "no_leader",
+            Self::NoLeader | Self::Cluster(MembershipError::NoLeader) => "no_leader",
             Self::Cluster(MembershipError::UnknownNode(_)) => "unknown_node",
             Self::Cluster(MembershipError::Busy) => "busy",
             Self::Cluster(MembershipError::Refused(_)) => "refused",
             Self::Cluster(MembershipError::Late(_)) => "not_yet",
+        }
+    }
+}
+
+impl From<service::Error> for Error {
+    fn from(error: service::Error) -> Self {
+        match error {
+            service::Error::Refused(Refusal::Revocation(revocation::Refusal::Full)) => Self::Full,
+            service::Error::Cluster(conclave_cluster::Error::Overloaded) => Self::Overloaded,
+            service::Error::Cluster(conclave_cluster::Error::ShuttingDown) => Self::ShuttingDown,
+            service::Error::Cluster(_) => Self::NoLeader,
+            _ => Self::Internal,
         }
     }
 }
@@ -66,16 +100,20 @@ impl ResponseError for Error {
         match self {
             Self::NotFound | Self::Cluster(MembershipError::UnknownNode(_)) => StatusCode::NOT_FOUND,
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Json(_) | Self::Query => StatusCode::BAD_REQUEST,
+            Self::Json(_) | Self::Query | Self::Input(_) => StatusCode::BAD_REQUEST,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Page => StatusCode::FORBIDDEN,
             Self::Host => StatusCode::MISDIRECTED_REQUEST,
-            Self::Starting | Self::Unready(_) | Self::Cluster(MembershipError::NoLeader) => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::Starting
+            | Self::Unready(_)
+            | Self::Overloaded
+            | Self::ShuttingDown
+            | Self::NoLeader
+            | Self::Cluster(MembershipError::NoLeader) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Cluster(MembershipError::Late(_)) => StatusCode::GATEWAY_TIMEOUT,
-            Self::NoSuccessor | Self::Cluster(MembershipError::Busy | MembershipError::Refused(_)) => {
-                StatusCode::CONFLICT
-            }
+            Self::NoSuccessor
+            | Self::Full
+            | Self::Cluster(MembershipError::Busy | MembershipError::Refused(_)) => StatusCode::CONFLICT,
         }
     }
 

@@ -6,6 +6,7 @@ pub mod api_types;
 pub mod client;
 mod error;
 mod host_header;
+mod revocations;
 mod server;
 mod state;
 

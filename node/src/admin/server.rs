@@ -19,8 +19,8 @@ use serde_json::json;
 
 use super::api_types::{self, Add, Cell, Node, Status, Transfer};
 use super::error::Error;
-use super::host_header;
 use super::state::AdminState;
+use super::{host_header, revocations};
 
 /// Bytes of a body; the longest request is far shorter.
 const BODY_BYTES_MAX: usize = 4096;
@@ -73,6 +73,15 @@ fn observing(app: &mut web::ServiceConfig) {
 
 fn controlling(app: &mut web::ServiceConfig) {
     app.service(web::resource("/cluster/status").get(status).default_service(only("GET")))
+        .service(
+            web::resource("/admin/v1/revocations")
+                .get(revocations::list)
+                .post(revocations::revoke)
+                .default_service(only("GET, POST")),
+        )
+        .service(
+            web::resource("/admin/v1/revocations/lift").post(revocations::lift).default_service(only("POST")),
+        )
         .service(web::resource("/sockets").get(sockets).default_service(only("GET")))
         .service(web::resource("/cluster/members").post(add).default_service(only("POST")))
         .service(web::resource("/cluster/members/{id}").delete(remove).default_service(only("DELETE")))
@@ -234,7 +243,7 @@ fn node_id(text: &str) -> Result<u64, Error> {
     text.parse().map_err(|_| Error::NotFound)
 }
 
-fn parse<T: DeserializeOwned>(body: &[u8], asked: &'static str) -> Result<T, Error> {
+pub(super) fn parse<T: DeserializeOwned>(body: &[u8], asked: &'static str) -> Result<T, Error> {
     serde_json::from_slice(body).map_err(|_| Error::Json(asked))
 }
 

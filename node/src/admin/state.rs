@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use conclave_cluster::Cluster;
 
+use crate::service::{Services, readiness};
 use crate::telemetry::metrics::{About, Metrics, Reading};
 use crate::transport::ws::Sockets;
 
@@ -23,6 +24,7 @@ pub enum Phase {
 struct Inside {
     phase: AtomicU8,
     cluster: OnceLock<Cluster>,
+    services: OnceLock<Arc<Services>>,
     sockets: OnceLock<Sockets>,
     metrics: Metrics,
     about: About,
@@ -35,13 +37,23 @@ pub struct AdminState(Arc<Inside>);
 impl AdminState {
     /// A state to a node that is about to start.
     pub fn new(metrics: Metrics, about: About) -> Self {
-        let phase = AtomicU8::new(Phase::Starting as u8);
-        Self(Arc::new(Inside { phase, cluster: OnceLock::new(), sockets: OnceLock::new(), metrics, about }))
+        let (phase, cluster) = (AtomicU8::new(Phase::Starting as u8), OnceLock::new());
+        let (services, sockets) = (OnceLock::new(), OnceLock::new());
+        Self(Arc::new(Inside { phase, cluster, services, sockets, metrics, about }))
     }
 
     /// The cluster part is up. Said once; a second time changes nothing.
     pub fn attach(&self, cluster: Cluster) {
         let _ = self.0.cluster.set(cluster);
+    }
+
+    /// The services are there. Said once; a second time changes nothing.
+    pub fn serve(&self, services: Arc<Services>) {
+        let _ = self.0.services.set(services);
+    }
+
+    pub(super) fn services(&self) -> Option<&Services> {
+        self.0.services.get().map(AsRef::as_ref)
     }
 
     /// The node takes sockets. Said once; a second time changes nothing.
@@ -65,8 +77,10 @@ impl AdminState {
     /// The names of the checks that fail; none, if the node is ready. Asks the leader, too.
     pub(super) async fn unready(&self) -> Vec<&'static str> {
         let failing = self.failing();
-        match self.cluster() {
-            Some(cluster) if failing.is_empty() => cluster.caught_up().await.err().unwrap_or_default(),
+        match self.services() {
+            Some(services) if failing.is_empty() => {
+                readiness::check(&services.cluster, &services.auth).await.err().unwrap_or_default()
+            }
             Some(_) | None => failing,
         }
     }

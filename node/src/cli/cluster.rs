@@ -1,16 +1,11 @@
 //! `conclave cluster`.
 
-use std::time::Duration;
-
 use clap::Subcommand;
 
+use super::admin::Admin;
 use crate::admin::client::{Client, Error};
-use crate::config::unit::parse_span;
 use crate::exit::Exit;
-use crate::terminal::{cluster_status_table, complain, print};
-
-/// What `admin.listen` is unless it is set.
-const DEFAULT_URL: &str = "http://127.0.0.1:9400";
+use crate::terminal::cluster_status_table;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
@@ -28,18 +23,8 @@ Exit code 3 if the cluster refuses, 1 if it does not answer.")]
 pub(super) struct Arguments {
     #[command(subcommand)]
     operation: Operation,
-    /// A node's admin listener
-    #[arg(
-        long,
-        value_name = "ADMIN_URL",
-        global = true,
-        env = "CONCLAVE_ADMIN_URL",
-        default_value = DEFAULT_URL
-    )]
-    url: String,
-    /// How long to wait for the answer
-    #[arg(long, value_name = "DURATION", global = true, default_value = "60s", value_parser = parse_span)]
-    timeout: Duration,
+    #[command(flatten)]
+    admin: Admin,
 }
 
 #[derive(Debug, Subcommand)]
@@ -94,23 +79,11 @@ enum Operation {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Exit {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return complain(error, Exit::Failed),
-    };
-    match runtime.block_on(ask(arguments)) {
-        Ok(answer) => print(&answer),
-        Err(error) => {
-            let exit = exit(&error);
-            complain(error, exit)
-        }
-    }
+    arguments.admin.ask(|client| carry_out(client, &arguments.operation))
 }
 
-async fn ask(arguments: &Arguments) -> Result<String, Error> {
-    let url = if arguments.url.is_empty() { DEFAULT_URL } else { &arguments.url };
-    let client = Client::new(url, arguments.timeout)?;
-    Ok(match &arguments.operation {
+async fn carry_out(client: Client, operation: &Operation) -> Result<String, Error> {
+    Ok(match operation {
         Operation::Status { json: true } => format!("{}\n", client.status_as_sent().await?),
         Operation::Status { json: false } => {
             cluster_status_table::render(&client.status().await?, cluster_status_table::wants_colour())
@@ -139,32 +112,4 @@ async fn ask(arguments: &Arguments) -> Result<String, Error> {
             format!("node {} leads now\n", client.transfer_leader(*id).await?)
         }
     })
-}
-
-fn exit(error: &Error) -> Exit {
-    match error {
-        Error::Url(_) | Error::Public(_) => Exit::Usage,
-        Error::Refused { status, .. } if status.is_client_error() => Exit::Refused,
-        Error::Refused { .. }
-        | Error::Connect { .. }
-        | Error::Broken(_)
-        | Error::TimedOut { .. }
-        | Error::Stranger(_) => Exit::Failed,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use hyper::StatusCode;
-
-    use super::*;
-
-    #[test]
-    fn refusals_and_failures_have_their_own_codes() {
-        let refused = |status| Error::Refused { status, code: String::new(), message: String::new() };
-        assert_eq!(exit(&refused(StatusCode::CONFLICT)), Exit::Refused);
-        assert_eq!(exit(&refused(StatusCode::SERVICE_UNAVAILABLE)), Exit::Failed);
-        assert_eq!(exit(&Error::Url(String::new())), Exit::Usage);
-        assert_eq!(exit(&Error::Stranger(String::new())), Exit::Failed);
-    }
 }

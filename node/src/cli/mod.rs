@@ -1,9 +1,11 @@
 //! The command line: what can be asked for, and with which words it is explained.
 
+mod admin;
 mod cluster;
 mod config;
 mod dev;
 mod recover;
+mod revoke;
 mod serve;
 mod sources;
 mod version;
@@ -40,6 +42,10 @@ enum Command {
     Dev(dev::Arguments),
     /// Look at a running cluster, or change who belongs to it
     Cluster(cluster::Arguments),
+    /// Have tokens, subjects or devices be worth nothing any more, on every node
+    Revoke(revoke::Arguments),
+    /// Show what is revoked
+    Revocations(revoke::List),
     /// Make a stopped node the only member of its cluster, whose majority is gone for good
     Recover(recover::Arguments),
     /// Check a configuration and show what is in force
@@ -57,6 +63,8 @@ pub fn run() -> Exit {
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Dev(arguments) => dev::run(&arguments),
         Command::Cluster(arguments) => cluster::run(&arguments),
+        Command::Revoke(arguments) => revoke::run(&arguments),
+        Command::Revocations(arguments) => revoke::list(&arguments),
         Command::Recover(arguments) => recover::run(&arguments),
         Command::CheckConfig(arguments) => config::check(&arguments),
         Command::DefaultConfig(arguments) => config::print_default(&arguments),
@@ -93,6 +101,10 @@ mod tests {
             "conclave cluster add 4 10.0.0.4:7400 --url http://10.0.0.1:9400",
             "conclave cluster promote 4",
             "conclave cluster promote 4 --force",
+            "conclave revoke --token 7c9e6679",
+            "conclave revoke --subject alice --for 30d --url http://10.0.0.1:9400",
+            "conclave revoke --device alice/phone --lift",
+            "conclave revocations --json",
             "conclave recover --node-id 1 --data-dir /data --peer 10.0.0.1:7400 --yes",
             "conclave cluster remove 4 --timeout 5s",
             "conclave cluster transfer-leader",
@@ -116,6 +128,10 @@ mod tests {
             "conclave cluster add",
             "conclave dev --nodes 0",
             "conclave cluster promote x",
+            "conclave revoke",
+            "conclave revoke --token a --subject b",
+            "conclave revoke --device phone",
+            "conclave revoke --token a --lift --for 1d",
         ] {
             let error = Arguments::try_parse_from(line.split(' ')).unwrap_err();
             assert_eq!(error.exit_code(), Exit::Usage as i32, "{line}");

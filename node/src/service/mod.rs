@@ -4,7 +4,7 @@
 //! [`Services`] is what all of them need, [`Caller`] who asks, `charging` what that costs and how a change is carried out,
 //! and [`Error`] why it was not. [`signaling`] and [`peer_claim`] are what peers do with one another: invite codes, signals,
 //! and who holds a peer id; [`room_format`] is what a room's members are called, [`transfer_keep_alive`] how a transfer lives
-//! on while it is polled, and [`tickets`] stand for credentials. [`storage_keys`] is how the words of requests become storage
+//! on while it is polled, [`tickets`] stand for credentials, and [`revocations`] are what credentials are worth nothing any more. [`storage_keys`] is how the words of requests become storage
 //! keys, [`name_lengths`] how long they may be. [`node_lease`], [`endings`], [`nodes`] and [`readiness`] are about this node
 //! among the others.
 
@@ -17,6 +17,7 @@ pub mod node_lease;
 pub mod nodes;
 pub mod peer_claim;
 pub mod readiness;
+pub mod revocations;
 pub mod room_format;
 mod services;
 pub mod signaling;

@@ -6,6 +6,8 @@ use conclave_cluster::Cluster;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
+use crate::access::Auth;
+
 /// For how long an answer to the question whether the node is ready is given again.
 const ANSWER_AGE_MAX: Duration = Duration::from_millis(250);
 
@@ -15,14 +17,14 @@ const ANSWER_AGE_MAX: Duration = Duration::from_millis(250);
 pub struct Readiness(Mutex<Option<(Instant, Checks)>>);
 
 /// Nothing, or the checks that failed.
-type Checks = Result<(), Vec<&'static str>>;
+pub type Checks = Result<(), Vec<&'static str>>;
 
 impl Readiness {
     /// Asks, unless somebody did just now.
     ///
     /// # Errors
     /// The checks that failed.
-    pub async fn ask(&self, cluster: &Cluster) -> Checks {
+    pub async fn ask(&self, cluster: &Cluster, auth: &Auth) -> Checks {
         // Held while it is asked: whoever comes meanwhile gets the same answer.
         let mut last = self.0.lock().await;
         if let Some((asked, checks)) = last.as_ref()
@@ -30,8 +32,22 @@ impl Readiness {
         {
             return checks.clone();
         }
-        let checks = cluster.caught_up().await;
+        let checks = check(cluster, auth).await;
         *last = Some((Instant::now(), checks.clone()));
         checks
     }
+}
+
+/// Asks a quorum, and whether this node knows what is revoked.
+///
+/// # Errors
+/// The checks that failed.
+pub async fn check(cluster: &Cluster, auth: &Auth) -> Checks {
+    let checks = cluster.caught_up().await;
+    if auth.knows_revoked() {
+        return checks;
+    }
+    let mut failing = checks.err().unwrap_or_default();
+    failing.push("revocations");
+    Err(failing)
 }

@@ -109,6 +109,11 @@ pub fn devices(user: &str) -> StateKey {
     place(Domain::Devices, &[user.as_bytes()])
 }
 
+/// What is revoked.
+pub fn revocations() -> StateKey {
+    place(Domain::Revocations, &[])
+}
+
 /// A caller's own name for what it asks of `target`, in whose slot it lies: the same name for something else (`asked`), or of
 /// somebody else, is another idempotency key. Where the caller is nobody in particular its address does not tell: a retry
 /// may come from another one.

@@ -23,6 +23,7 @@ mod proxies;
 mod relay;
 mod rendezvous;
 mod renewal;
+mod revocations;
 mod rival_resumes;
 mod server;
 mod sessions;

@@ -211,6 +211,7 @@ impl Record {
             Self::Claim(key, _) => key,
             Self::Ticket(key, _) => key,
             Self::Departure((key, _), ..) => key,
+            Self::Revocation((key, _), _) => key,
         };
         key.slot() == slot
     }
@@ -258,6 +259,7 @@ impl Record {
             Self::Rendezvous(_, entry) => (entry.payer_mut(), None),
             Self::Room(_, entry) => (entry.payer_mut(), None),
             Self::Ticket(_, entry) => (entry.payer_mut(), None),
+            Self::Revocation(_, entry) => (entry.payer_mut(), None),
             Self::Socket(_, entry) => {
                 let hold = entry.life.incarnation();
                 (entry.payer_mut(), hold)

@@ -5,7 +5,7 @@ use super::super::codec::{Error, READ, WRITTEN, decode_answers, encode_answers};
 use super::super::leader_rules::{Ages, Owner, Share, Shares};
 use super::super::limits::{COMMANDS_PER_PROPOSAL_MAX, FLOORS_PER_PROPOSAL_MAX, NAME_BYTES_MAX};
 use super::super::{invite_code, mailbox};
-use super::properties::{command, history};
+use super::histories::{command, history};
 use super::transfer::put;
 use super::*;
 
@@ -88,7 +88,7 @@ fn a_proposal_carries_its_version_to_apply() {
     assert_eq!(Proposal::default().version, WRITTEN);
 }
 
-fn answers(steps: Vec<super::properties::Step>) -> Vec<Answer> {
+fn answers(steps: Vec<super::histories::Step>) -> Vec<Answer> {
     let mut lab = Lab::new();
     let apply = |(dt, commands)| {
         lab.wait(dt);

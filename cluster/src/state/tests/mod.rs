@@ -7,6 +7,7 @@ mod allowance;
 mod codec;
 mod expiry;
 mod handoff;
+mod histories;
 mod invite_codes_and_devices;
 mod mailbox;
 mod model;
@@ -14,6 +15,7 @@ mod negotiation;
 mod once;
 mod properties;
 mod reads;
+mod revocations;
 mod room;
 mod shares;
 mod snapshot;
@@ -165,5 +167,6 @@ ops!(
     room => Room,
     mailbox_claim => Claim,
     ticket => Ticket,
+    revocation => Revocation,
     handoff => Handoff
 );

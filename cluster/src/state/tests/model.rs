@@ -9,7 +9,7 @@ use super::super::limits::MAILBOX_HEAD_MS;
 use super::super::outcome::Scope;
 use super::super::transfer::Encoding;
 use super::super::{mailbox, transfer};
-use super::properties::{charge, history, mailbox_ask, transfer_ask};
+use super::histories::{charge, history, mailbox_ask, transfer_ask};
 use super::*;
 
 #[derive(Default)]

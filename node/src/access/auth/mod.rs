@@ -15,7 +15,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
+use conclave_cluster::state::revocation::View;
 use tokio::sync::watch as channel;
 
 pub use jwk_set::SetError;
@@ -69,8 +70,8 @@ pub enum Unverified {
     /// It proves nothing.
     #[error(transparent)]
     Unauthorized(#[from] Unauthorized),
-    /// It may prove something: the keys that tell are not there now. Ask again.
-    #[error("the keys that tell whether the credential is in order cannot be had now")]
+    /// It may prove something: the keys that tell, or the list of what is revoked, are not there now. Ask again.
+    #[error("what tells whether the credential is in order cannot be had now")]
     KeysUnavailable,
 }
 
@@ -115,7 +116,9 @@ struct Inner {
     files: ArcSwap<Files>,
     /// The set that is fetched.
     fetched: Option<KeySet>,
-    /// Counts how often the files changed.
+    /// What is revoked in the cluster; none before it was read for the first time.
+    revoked: ArcSwapOption<Revoked>,
+    /// Counts how often the files, or what is revoked, changed.
     changes: channel::Sender<u64>,
 }
 
@@ -178,7 +181,8 @@ impl Auth {
             leeway_ms: u64::try_from(options.leeway.as_millis()).unwrap_or(u64::MAX),
         };
         let changes = channel::Sender::new(0);
-        Ok(Self(Arc::new(Inner { options, rules, files: ArcSwap::from_pointee(files), fetched, changes })))
+        let (files, revoked) = (ArcSwap::from_pointee(files), ArcSwapOption::empty());
+        Ok(Self(Arc::new(Inner { options, rules, files, fetched, revoked, changes })))
     }
 
     /// Whether a credential is needed.
@@ -209,7 +213,8 @@ impl Auth {
                 });
             }
         };
-        if files.revoked.covers(&credential) { Err(Unauthorized.into()) } else { Ok(credential) }
+        self.judge(&credential, now_ms)?;
+        Ok(credential)
     }
 
     /// Whether signed requests mean anything here.
@@ -227,19 +232,51 @@ impl Auth {
         signed: &Signed<'_>,
         message: &Message<'_>,
         now_ms: u64,
-    ) -> Result<Credential, Unauthorized> {
+    ) -> Result<Credential, Unverified> {
         let files = self.0.files.load();
         let key = files.signing.iter().find(|key| key.id == signed.key).ok_or(Unauthorized)?;
         signed.verify(message, &key.key, now_ms)?;
         let subject = Some(credential_rights::subject(&format!("key:{}", key.id)));
         let credential = Credential { subject, ..Credential::anonymous() };
-        if files.revoked.covers(&credential) { Err(Unauthorized) } else { Ok(credential) }
+        self.judge(&credential, now_ms)?;
+        Ok(credential)
+    }
+
+    /// Whether a credential that is in order is worth something: its time is not over, and it is not revoked.
+    ///
+    /// # Errors
+    /// If it is not, or if it is not known yet what is revoked.
+    pub fn judge(&self, credential: &Credential, now_ms: u64) -> Result<(), Unverified> {
+        if credential.is_expired(now_ms) || self.0.files.load().revoked.covers(credential, now_ms) {
+            return Err(Unauthorized.into());
+        }
+        match &*self.0.revoked.load() {
+            Some(revoked) if revoked.covers(credential, now_ms) => Err(Unauthorized.into()),
+            // Nobody in particular cannot be revoked.
+            None if !credential.is_anonymous() => Err(Unverified::KeysUnavailable),
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// Whether a credential that was in order is still worth something. Ask again whenever [`Auth::changes`] says so,
     /// and when `expires_ms` comes.
     pub fn holds(&self, credential: &Credential, now_ms: u64) -> bool {
-        !credential.is_expired(now_ms) && !self.0.files.load().revoked.covers(credential)
+        self.judge(credential, now_ms).is_ok()
+    }
+
+    /// Takes what is revoked in the cluster.
+    pub fn revoke(&self, list: &[View]) {
+        let revoked = Revoked::of(list);
+        let known = self.0.revoked.load();
+        if known.as_deref() != Some(&revoked) {
+            self.0.revoked.store(Some(Arc::new(revoked)));
+            self.0.changes.send_modify(|count| *count += 1);
+        }
+    }
+
+    /// Whether it is known what is revoked in the cluster.
+    pub fn knows_revoked(&self) -> bool {
+        self.0.revoked.load().is_some()
     }
 
     /// Changes whenever keys or revocations were read anew.

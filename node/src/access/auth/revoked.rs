@@ -1,9 +1,10 @@
-//! What was revoked: a file of lines `jti ID` and `sub NAME`.
+//! What was revoked: in the cluster, and in a file of lines `jti ID` and `sub NAME`.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use conclave_cluster::state::id::Key;
+use conclave_cluster::state::revocation::{self, View};
 
 use crate::access::bounded_file;
 use crate::access::credential_rights::{self, Credential};
@@ -32,14 +33,22 @@ pub enum RevokedError {
     },
 }
 
-/// Tokens and subjects that are worth nothing any more.
-#[derive(Debug, Default)]
-pub(super) struct Revoked {
-    tokens: HashSet<Key>,
-    subjects: HashSet<Key>,
-}
+/// Tokens, subjects and devices whose credentials are worth nothing any more, and until when, in milliseconds since the Unix
+/// epoch.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Revoked(HashMap<Key, u64>);
 
 impl Revoked {
+    /// What the cluster says.
+    pub(super) fn of(list: &[View]) -> Self {
+        let key = |view: &View| match &view.revoked {
+            revocation::Revoked::Token(id) => credential_rights::token(id),
+            revocation::Revoked::Subject(name) => credential_rights::subject(name),
+            revocation::Revoked::Device { subject, device } => credential_rights::device(subject, device),
+        };
+        Self(list.iter().map(|view| (key(view), view.expires_ms)).collect())
+    }
+
     pub(super) fn read(path: &Path) -> Result<Self, RevokedError> {
         let unreadable = |error| RevokedError::Unreadable { path: path.to_owned(), error };
         let bytes = bounded_file::read(path, LIST_BYTES_MAX).map_err(unreadable)?;
@@ -58,17 +67,17 @@ impl Revoked {
                 continue;
             }
             match line.split_once(char::is_whitespace) {
-                Some(("jti", id)) => revoked.tokens.insert(credential_rights::token(id.trim())),
-                Some(("sub", name)) => revoked.subjects.insert(credential_rights::subject(name.trim())),
+                Some(("jti", id)) => revoked.0.insert(credential_rights::token(id.trim()), u64::MAX),
+                Some(("sub", name)) => revoked.0.insert(credential_rights::subject(name.trim()), u64::MAX),
                 Some(_) | None => return Err(number + 1),
             };
         }
         Ok(revoked)
     }
 
-    pub(super) fn covers(&self, credential: &Credential) -> bool {
-        credential.token.is_some_and(|token| self.tokens.contains(&token))
-            || credential.subject.is_some_and(|subject| self.subjects.contains(&subject))
+    pub(super) fn covers(&self, credential: &Credential, now_ms: u64) -> bool {
+        let keys = [credential.token, credential.subject, credential.device];
+        keys.into_iter().flatten().any(|key| self.0.get(&key).is_some_and(|until_ms| now_ms < *until_ms))
     }
 }
 
@@ -84,10 +93,23 @@ mod tests {
             token: Some(credential_rights::token(jti)),
             ..Credential::anonymous()
         };
-        assert!(revoked.covers(&of("alice", "t-1")));
-        assert!(revoked.covers(&of("mallory", "t-2")));
-        assert!(!revoked.covers(&of("t-1", "mallory")));
-        assert!(!revoked.covers(&Credential::anonymous()));
+        assert!(revoked.covers(&of("alice", "t-1"), 0));
+        assert!(revoked.covers(&of("mallory", "t-2"), 0));
+        assert!(!revoked.covers(&of("t-1", "mallory"), 0));
+        assert!(!revoked.covers(&Credential::anonymous(), 0));
+    }
+
+    #[test]
+    fn what_the_cluster_says_holds_until_its_time_is_over() {
+        let device = revocation::Revoked::Device { subject: "alice".to_owned(), device: "phone".to_owned() };
+        let revoked = Revoked::of(&[View { revoked: device, since_ms: 0, expires_ms: 5 }]);
+        let of = |device: &str| Credential {
+            subject: Some(credential_rights::subject("alice")),
+            device: Some(credential_rights::device("alice", device)),
+            ..Credential::anonymous()
+        };
+        assert!(revoked.covers(&of("phone"), 4) && !revoked.covers(&of("phone"), 5));
+        assert!(!revoked.covers(&of("desk"), 4));
     }
 
     #[test]

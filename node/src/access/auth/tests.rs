@@ -59,7 +59,7 @@ impl Issuer {
     }
 
     fn auth(&self) -> Auth {
-        Auth::new(self.options()).unwrap()
+        in_force(self.options())
     }
 
     fn elliptic(&self, header: &Value, claims: &Value) -> String {
@@ -72,6 +72,13 @@ impl Issuer {
     fn edwards(&self, header: &Value, claims: &Value) -> String {
         joined(header, claims, |text| self.edwards.sign(text).unwrap())
     }
+}
+
+/// A judge that knows that nothing is revoked in the cluster.
+fn in_force(options: Options) -> Auth {
+    let auth = Auth::new(options).unwrap();
+    auth.revoke(&[]);
+    auth
 }
 
 fn joined(header: &Value, claims: &Value, sign: impl FnOnce(&[u8]) -> Vec<u8>) -> String {
@@ -134,7 +141,7 @@ fn an_rsa_key_signs() {
     // openssl genrsa 2048; the token was signed by `openssl dgst -sha256 -sign`.
     let inline = format!("rsa=RS256:{}", include_str!("testdata/rsa.pem"));
     let keys = vec![inline.parse().unwrap()];
-    let auth = Auth::new(Options { keys, ..Options::default() }).unwrap();
+    let auth = in_force(Options { keys, ..Options::default() });
     let token = include_str!("testdata/rsa.jwt").trim();
     assert!(auth.verify(token, NOW_MS).is_ok());
     let (text, _) = token.rsplit_once('.').unwrap();
@@ -196,7 +203,7 @@ fn claims_that_are_not_in_order_prove_nothing() {
 #[test]
 fn a_token_meant_for_somebody_is_not_for_a_server_that_is_nobody() {
     let issuer = Issuer::new();
-    let auth = Auth::new(Options { audience: None, issuer: None, ..issuer.options() }).unwrap();
+    let auth = in_force(Options { audience: None, issuer: None, ..issuer.options() });
     assert!(auth.verify(&signed(&claims()), NOW_MS).is_err());
     assert!(auth.verify(&signed(&without("aud")), NOW_MS).is_ok());
 }
@@ -313,7 +320,7 @@ fn while_a_key_is_exchanged_both_hold() {
     let mut options = issuer.options();
     std::fs::write(issuer.path("next"), [b'n'; 40]).unwrap();
     options.keys.insert(0, format!("HS256:{}", issuer.path("next").display()).parse().unwrap());
-    let auth = Auth::new(options).unwrap();
+    let auth = in_force(options);
     assert!(auth.verify(&signed(&claims()), NOW_MS).is_ok());
     assert!(auth.verify(&hashed(&[b'n'; 40], &json!({"alg": "HS256"}), &claims()), NOW_MS).is_ok());
 }
@@ -340,11 +347,11 @@ fn the_keys_of_a_set_in_a_file_sign_beside_those_that_are_configured() {
     let issuer = Issuer::new();
     std::fs::write(issuer.path("set.json"), key_set().to_string()).unwrap();
     let set = Some(KeySetSource::File(issuer.path("set.json")));
-    let auth = Auth::new(Options { set: set.clone(), ..issuer.options() }).unwrap();
+    let auth = in_force(Options { set: set.clone(), ..issuer.options() });
     let by_set = hashed(SECRET, &json!({"alg": "HS256", "kid": "oct"}), &claims());
     assert!(auth.verify(&by_set, NOW_MS).is_ok());
     assert!(auth.verify(&signed(&claims()), NOW_MS).is_ok(), "a configured one");
-    let alone = Auth::new(Options { set, ..Options::default() }).unwrap();
+    let alone = in_force(Options { set, ..Options::default() });
     assert!(alone.is_enabled());
     assert!(alone.verify(include_str!("testdata/rsa.jwt").trim(), NOW_MS).is_ok());
     // What anybody knows of a public key is no secret.
@@ -367,7 +374,7 @@ fn a_set_in_a_file_that_is_none_is_named_and_changes_nothing_later() {
     let error = Auth::new(options.clone()).unwrap_err().to_string();
     assert!(error.starts_with(&format!("auth.jwks: {}", path.display())), "{error}");
     std::fs::write(&path, key_set().to_string()).unwrap();
-    let auth = Auth::new(options).unwrap();
+    let auth = in_force(options);
     std::fs::write(&path, r#"{"keys":[]}"#).unwrap();
     let error = auth.reload().unwrap_err().to_string();
     assert!(error.ends_with("no key of the set can be used"), "{error}");

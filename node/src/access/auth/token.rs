@@ -10,7 +10,7 @@ use crate::access::name_pattern::Grant;
 
 /// Longer tokens are not looked at.
 const TOKEN_BYTES_MAX: usize = 8 * 1024;
-/// Characters of a subject or of a token's id.
+/// Characters of a subject, of a token's id or of a device.
 const NAME_CHARS_MAX: usize = 256;
 
 /// What every token must keep, beside its signature.
@@ -30,6 +30,9 @@ struct Claims {
     sub: String,
     #[serde(default)]
     jti: Option<String>,
+    /// The device of the subject that it was given to.
+    #[serde(default)]
+    device: Option<String>,
     /// Seconds since the Unix epoch, perhaps with a fraction (RFC 7519, section 2).
     exp: f64,
     #[serde(default)]
@@ -133,12 +136,14 @@ impl Rules {
             return Err(Unauthorized);
         }
         let is_name = |name: &str| (1..=NAME_CHARS_MAX).contains(&name.chars().count());
-        if !is_name(&claims.sub) || !claims.jti.as_deref().is_none_or(is_name) {
+        let names = [Some(&claims.sub), claims.jti.as_ref(), claims.device.as_ref()];
+        if !names.into_iter().flatten().all(|name| is_name(name)) {
             return Err(Unauthorized);
         }
         let credential = Credential {
             subject: Some(credential_rights::subject(&claims.sub)),
             token: claims.jti.as_deref().map(credential_rights::token),
+            device: claims.device.map(|device| credential_rights::device(&claims.sub, &device)),
             peers: claims.peers,
             rooms: claims.rooms,
             scope: Scopes::of(&claims.scope),

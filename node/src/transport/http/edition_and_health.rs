@@ -66,7 +66,7 @@ pub(crate) async fn readyz(ctx: Context) -> Result<HttpResponse, Error> {
     if ctx.shared.is_leaving() {
         return Err(Error::from(Code::ShuttingDown).with(Extra::Failed(vec!["draining"])));
     }
-    match ctx.services().readiness.ask(&ctx.services().cluster).await {
+    match ctx.services().readiness.ask(&ctx.services().cluster, &ctx.services().auth).await {
         Ok(()) => Ok(fixed(r#"{"status":"ready"}"#)),
         Err(checks) => Err(Error::from(Code::NoLeader).with(Extra::Failed(checks))),
     }

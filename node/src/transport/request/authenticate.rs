@@ -84,8 +84,8 @@ pub async fn authenticate(shared: &AppState, request: &HttpRequest) -> Result<Cr
         },
     };
     // A ticket outlives neither its credential nor the word of who revoked it.
-    let worthless = !access.auth.holds(&credential, shared.services.now_ms());
-    if worthless || (access.auth.is_required() && credential.is_anonymous()) {
+    access.auth.judge(&credential, shared.services.now_ms())?;
+    if access.auth.is_required() && credential.is_anonymous() {
         return Err(Code::Unauthorized.into());
     }
     Ok(credential)
@@ -147,8 +147,8 @@ fn token(
     let auth = &shared.services.auth;
     if let Some(credential) = certified.filter(|_| shown == Shown::Nothing || !auth.is_enabled()) {
         // The certificate was looked at when the connection was opened.
-        let holds = auth.holds(&credential, shared.services.now_ms());
-        return if holds { Ok(Some(credential)) } else { Err(Code::Unauthorized.into()) };
+        auth.judge(&credential, shared.services.now_ms())?;
+        return Ok(Some(credential));
     }
     if !auth.is_enabled() {
         // Clients of servers that ask for credentials may send theirs everywhere.

@@ -228,6 +228,7 @@ fn refused(refusal: &Refusal) -> Code {
         | Refusal::Unready
         | Refusal::Lapsed
         | Refusal::Handoff(_)
+        | Refusal::Revocation(_)
         | Refusal::Placement(_)
         | Refusal::Mailbox(mailbox::Refusal::NotHeld)
         | Refusal::NodeIdentity(_)

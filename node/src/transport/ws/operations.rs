@@ -153,6 +153,7 @@ fn refused(refusal: &Refusal) -> Code {
         | Refusal::Unready
         | Refusal::Lapsed
         | Refusal::Handoff(_)
+        | Refusal::Revocation(_)
         | Refusal::Placement(_)
         | Refusal::Socket(_)
         | Refusal::Transfer(_)

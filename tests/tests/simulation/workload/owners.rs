@@ -45,6 +45,7 @@ pub(super) fn has_owner(op: &Op) -> bool {
         | Op::Ticket(_)
         | Op::Pay
         | Op::Handoff(_)
+        | Op::Revocation(_)
         | Op::Placement(_)
         | Op::Lease { .. } => false,
     }

@@ -6,7 +6,7 @@ use proptest::sample::Index;
 use super::super::super::negotiation;
 use super::super::super::slot::{CellId, Slot};
 use super::super::super::slot_table::Standing;
-use super::super::properties::{Step, command, history};
+use super::super::histories::{Step, command, history};
 use super::super::*;
 use super::{hand_over, second};
 

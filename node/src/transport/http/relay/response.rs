@@ -51,7 +51,8 @@ pub(crate) fn answer(
             | Outcome::Ticket(_)
             | Outcome::Handoff(_)
             | Outcome::Placement(_)
-            | Outcome::Leased { .. },
+            | Outcome::Leased { .. }
+            | Outcome::Revocation(_),
         ) => Err(Code::Internal.into()),
         Err(service::Error::Refused(Refusal::Transfer(refusal))) => Err(refused(refusal).into()),
         Err(error) => Err(error.into()),

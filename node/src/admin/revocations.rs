@@ -1,0 +1,78 @@
+//! `/admin/v1/revocations`: what credentials are worth nothing any more.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use actix_web::{HttpResponse, web};
+use conclave_cluster::state::revocation;
+
+use super::api_types::{Lift, Lifted, Revocation, Revocations, Revoke, Revoked, Whose};
+use super::error::Error;
+use super::server::parse;
+use super::state::AdminState;
+use crate::service::{Services, revocations};
+
+/// Characters of a token's id, of a subject and of a device.
+const NAME_CHARS: RangeInclusive<usize> = 1..=256;
+/// For how long something is revoked unless it is said: longer than a token should live.
+const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+const REVOKE: &str = r#"{"whose": {"token": "ID"}, "forSeconds": 60} is asked for"#;
+const LIFT: &str = r#"{"whose": {"token": "ID"}} is asked for"#;
+
+pub(super) async fn list(state: web::Data<AdminState>) -> Result<HttpResponse, Error> {
+    let list = revocations::list(services(&state)?).await?;
+    let revocations = list.into_iter().map(|view| Revocation {
+        whose: whose(view.revoked),
+        since_ms: view.since_ms,
+        expires_ms: view.expires_ms,
+    });
+    Ok(HttpResponse::Ok().json(Revocations { revocations: revocations.collect() }))
+}
+
+pub(super) async fn revoke(state: web::Data<AdminState>, body: web::Bytes) -> Result<HttpResponse, Error> {
+    let Revoke { whose, for_seconds } = parse(&body, REVOKE)?;
+    let ttl = match for_seconds {
+        Some(0) => return Err(Error::Input("`forSeconds` is at least 1")),
+        Some(seconds) => Duration::from_secs(seconds.into()),
+        None => YEAR,
+    };
+    let expires_ms = revocations::revoke(services(&state)?, revoked(whose)?, ttl).await?;
+    tracing::info!(expires_ms, "revoked credentials");
+    Ok(HttpResponse::Ok().json(Revoked { expires_ms }))
+}
+
+pub(super) async fn lift(state: web::Data<AdminState>, body: web::Bytes) -> Result<HttpResponse, Error> {
+    let Lift { whose } = parse(&body, LIFT)?;
+    let was_revoked = revocations::lift(services(&state)?, revoked(whose)?).await?;
+    tracing::info!(was_revoked, "lifted a revocation");
+    Ok(HttpResponse::Ok().json(Lifted { was_revoked }))
+}
+
+fn services(state: &AdminState) -> Result<&Services, Error> {
+    state.services().ok_or(Error::Starting)
+}
+
+fn revoked(whose: Whose) -> Result<revocation::Revoked, Error> {
+    let names = [&whose.token, &whose.subject, &whose.device];
+    if !names.into_iter().flatten().all(|name| NAME_CHARS.contains(&name.chars().count())) {
+        return Err(Error::Input("each name has 1 to 256 characters"));
+    }
+    match whose {
+        Whose { token: Some(id), subject: None, device: None } => Ok(revocation::Revoked::Token(id)),
+        Whose { token: None, subject: Some(name), device: None } => Ok(revocation::Revoked::Subject(name)),
+        Whose { token: None, subject: Some(subject), device: Some(device) } => {
+            Ok(revocation::Revoked::Device { subject, device })
+        }
+        _ => Err(Error::Input("it is `token`, or `subject`, or `subject` and `device`")),
+    }
+}
+
+fn whose(revoked: revocation::Revoked) -> Whose {
+    match revoked {
+        revocation::Revoked::Token(id) => Whose { token: Some(id), ..Whose::default() },
+        revocation::Revoked::Subject(name) => Whose { subject: Some(name), ..Whose::default() },
+        revocation::Revoked::Device { subject, device } => {
+            Whose { subject: Some(subject), device: Some(device), ..Whose::default() }
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! What all commands have in common that ask a running node.
+
+use std::time::Duration;
+
+use crate::admin::client::{Client, Error};
+use crate::config::unit::parse_span;
+use crate::exit::Exit;
+use crate::terminal::{complain, print};
+
+/// What `admin.listen` is unless it is set.
+const DEFAULT_URL: &str = "http://127.0.0.1:9400";
+
+/// Which node is asked, and for how long.
+#[derive(Debug, clap::Args)]
+pub(super) struct Admin {
+    /// A node's admin listener
+    #[arg(
+        long,
+        value_name = "ADMIN_URL",
+        global = true,
+        env = "CONCLAVE_ADMIN_URL",
+        default_value = DEFAULT_URL
+    )]
+    url: String,
+    /// How long to wait for the answer
+    #[arg(long, value_name = "DURATION", global = true, default_value = "60s", value_parser = parse_span)]
+    timeout: Duration,
+}
+
+impl Admin {
+    /// Asks, and prints what comes of it.
+    pub(super) fn ask<F: Future<Output = Result<String, Error>>>(
+        &self,
+        question: impl FnOnce(Client) -> F,
+    ) -> Exit {
+        let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => return complain(error, Exit::Failed),
+        };
+        let url = if self.url.is_empty() { DEFAULT_URL } else { &self.url };
+        let answer = Client::new(url, self.timeout).and_then(|client| runtime.block_on(question(client)));
+        match answer {
+            Ok(answer) => print(&answer),
+            Err(error) => {
+                let exit = exit(&error);
+                complain(error, exit)
+            }
+        }
+    }
+}
+
+fn exit(error: &Error) -> Exit {
+    match error {
+        Error::Url(_) | Error::Public(_) => Exit::Usage,
+        Error::Refused { status, .. } if status.is_client_error() => Exit::Refused,
+        Error::Refused { .. }
+        | Error::Connect { .. }
+        | Error::Broken(_)
+        | Error::TimedOut { .. }
+        | Error::Stranger(_) => Exit::Failed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::StatusCode;
+
+    use super::*;
+
+    #[test]
+    fn refusals_and_failures_have_their_own_codes() {
+        let refused = |status| Error::Refused { status, code: String::new(), message: String::new() };
+        assert_eq!(exit(&refused(StatusCode::CONFLICT)), Exit::Refused);
+        assert_eq!(exit(&refused(StatusCode::SERVICE_UNAVAILABLE)), Exit::Failed);
+        assert_eq!(exit(&Error::Url(String::new())), Exit::Usage);
+        assert_eq!(exit(&Error::Stranger(String::new())), Exit::Failed);
+    }
+}
