@@ -3,6 +3,10 @@
 //! All nodes share one machine's processors, so that throughput says nothing of nodes that have machines of their own.
 //! CPU time does: a cluster is full when its fullest node is. Where an operation costs `cost` over all `n` nodes, and the
 //! fullest takes `fullest` times the mean, it carries `n / (cost × fullest)`.
+//!
+//! That is a bound from below where the nodes together ask for more than the machine has: each then works through less at
+//! a time than it would alone, in thinner batches. With [`Options::cores`] each node is held to a part of a processor, all
+//! of which together are there. It is full as if it had a machine of its own, and throughput is what the cluster carries.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,6 +14,7 @@ use std::time::Duration;
 use hyper::Uri;
 use serde::Serialize;
 
+use crate::cgroup::{self, Hierarchy, Limit};
 use crate::chaos::{self, cluster::Cluster, cluster::Plan};
 use crate::client;
 use crate::compare::Spread;
@@ -48,6 +53,8 @@ pub struct Options {
     pub duration: Duration,
     /// What all content is derived from.
     pub seed: u64,
+    /// What each node may use of the processors while it is measured; `None`: what it gets.
+    pub cores: Option<f64>,
 }
 
 /// Why there is no figure.
@@ -56,6 +63,12 @@ pub enum Error {
     /// There is no cluster.
     #[error(transparent)]
     Cluster(#[from] chaos::Error),
+    /// Nodes cannot be held to their part of the processors.
+    #[error(transparent)]
+    Cgroup(#[from] cgroup::Error),
+    /// A node could not be put into its group.
+    #[error("a node cannot be held to its part of the processors: {0}")]
+    Held(#[source] std::io::Error),
     /// A node ended, or nothing was done.
     #[error("a node died, or no operation was completed; the logs are in {}", .0.display())]
     Broken(PathBuf),
@@ -99,8 +112,10 @@ pub struct Size {
     pub cpu_to_first: Spread,
     /// CPU time of the node that took most, by the mean of all.
     pub fullest: Spread,
-    /// How much it carries, as a multiple of the first size, round by round.
+    /// How much it carries, as a multiple of the first size, round by round: by the CPU time of its fullest node.
     pub capacity: Spread,
+    /// Operations a second, as a multiple of the first size, round by round.
+    pub rate_to_first: Spread,
     /// Fsyncs of all nodes per operation.
     pub fsyncs_per_op: Option<Spread>,
     /// Bytes that all nodes gave to their disks per operation.
@@ -162,8 +177,14 @@ pub async fn run(
     let folder = options.folder.join(format!("{round}-{nodes}"));
     let plan =
         Plan { nodes, settings: options.settings(), ..Plan::new(options.binary.clone(), folder.clone()) };
+    let groups = options.cores.map(|cores| Hierarchy::make(nodes, Limit::Cores(cores))).transpose()?;
     let mut cluster = Cluster::start(plan).await?;
     cluster.settled(options.cells(nodes), SETTLED).await?;
+    if let Some(groups) = &groups {
+        for (id, pid) in (1..).zip(cluster.pids()) {
+            groups.take_in(id, pid).map_err(Error::Held)?;
+        }
+    }
     let metrics = cluster.admins().into_iter().map(|admin| (admin, Uri::from_static("/metrics")));
     let sample = sample::Plan {
         pids: cluster.pids(),
@@ -226,6 +247,7 @@ pub fn sizes(nodes: &[u64], runs: &[Run]) -> Vec<Size> {
             cpu_to_first: spread(|run, first| Some(run.cpu_us_per_op / first.cpu_us_per_op))?,
             fullest: spread(|run, _| Some(run.fullest))?,
             capacity: spread(|run, first| Some(run.capacity() / first.capacity()))?,
+            rate_to_first: spread(|run, first| Some(run.per_s / first.per_s))?,
             fsyncs_per_op: spread(|run, _| run.fsyncs_per_op),
             written_bytes_per_op: spread(|run, _| run.written_bytes_per_op),
         })

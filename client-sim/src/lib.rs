@@ -14,6 +14,7 @@ macro_rules! tell {
 
 pub use conclave_client::{http as client, socket};
 
+pub mod cgroup;
 pub mod chaos;
 pub mod cluster_status;
 pub mod command;

@@ -44,6 +44,10 @@ pub(super) struct Args {
     /// A key of every node's configuration, KEY=VALUE; may be given several times
     #[arg(long, value_parser = setting)]
     set: Vec<(String, String)>,
+    /// Hold each node to so much of the processors while it is measured, as if it had a machine of its own; choose it so that
+    /// all of them and the generator have enough. Needs cgroups
+    #[arg(long, value_parser = cores)]
+    cores: Option<f64>,
     #[command(flatten)]
     server: Server,
     #[command(flatten)]
@@ -62,6 +66,8 @@ struct Report {
     size: u64,
     duration_s: f64,
     settings: Vec<(String, String)>,
+    /// What each node may use of the processors, if it was held to that.
+    cores: Option<f64>,
     sizes: Vec<Size>,
     runs: Vec<Run>,
 }
@@ -79,6 +85,7 @@ impl Args {
             warmup: self.warmup,
             duration: self.duration,
             seed: self.generator.seed(),
+            cores: self.cores,
         };
         let stop = interrupt();
         let mut runs = Vec::new();
@@ -104,6 +111,7 @@ impl Args {
             size: self.size,
             duration_s: self.duration.as_secs_f64(),
             settings: options.settings(),
+            cores: self.cores,
             sizes: sizes(&self.nodes, &runs),
             runs,
         };
@@ -116,6 +124,12 @@ impl Args {
 fn setting(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').filter(|(key, _)| !key.is_empty()).ok_or("not KEY=VALUE")?;
     Ok((key.to_owned(), value.to_owned()))
+}
+
+/// At least what the kernel takes.
+fn cores(text: &str) -> Result<f64, String> {
+    let cores = text.parse().ok().filter(|cores| (0.1..=64.0).contains(cores));
+    cores.ok_or_else(|| format!("`{text}` is not a number from 0.1 to 64"))
 }
 
 fn runs_grid(report: &Report) -> Grid {
@@ -135,19 +149,21 @@ fn runs_grid(report: &Report) -> Grid {
 
 fn sizes_grid(report: &Report) -> Grid {
     let mut grid = Grid::new(
-        "nodes | CPU µs each | : first | lowest | highest | fullest : mean | fsyncs each | KiB written each | capacity : first | lowest | highest",
+        "nodes | CPU µs each | : first | lowest | highest | fullest : mean | fsyncs each | KiB written each | capacity : first | lowest | highest | per s : first | lowest | highest",
     );
     let median = |spread: Option<Spread>, places: usize| {
         spread.map_or("–".to_owned(), |spread| format!("{:.places$}", spread.median))
     };
     for size in &report.sizes {
-        let (cpu, capacity) = (size.cpu_to_first, size.capacity);
+        let (cpu, capacity, rate) = (size.cpu_to_first, size.capacity, size.rate_to_first);
         let mut row = vec![size.nodes.to_string(), median(Some(size.cpu_us_per_op), 1)];
         row.extend([cpu.median, cpu.min, cpu.max].map(|value| format!("{value:.2}")));
         row.extend([median(Some(size.fullest), 2), median(size.fsyncs_per_op, 3)]);
         let written = size.written_bytes_per_op.map(|bytes| bytes.median / 1024.0);
         row.push(written.map_or("–".to_owned(), |kibibytes| format!("{kibibytes:.2}")));
-        row.extend([capacity.median, capacity.min, capacity.max].map(|value| format!("{value:.2}")));
+        for spread in [capacity, rate] {
+            row.extend([spread.median, spread.min, spread.max].map(|value| format!("{value:.2}")));
+        }
         grid.rows.push(row);
     }
     grid
@@ -156,8 +172,11 @@ fn sizes_grid(report: &Report) -> Grid {
 fn page(report: &Report) -> String {
     let mut page = Page::new("What more nodes carry");
     page.text(&format!(
-        "{} workers a node in a closed loop, sends of {} bytes, {:.0} s a run, a fresh cluster each time",
-        report.workers, report.size, report.duration_s
+        "{} workers a node in a closed loop, sends of {} bytes, {:.0} s a run, a fresh cluster each time{}",
+        report.workers,
+        report.size,
+        report.duration_s,
+        report.cores.map_or(String::new(), |cores| format!(", each node held to {cores} processors"))
     ));
     page.verdict(report.ok, if report.ok { "nothing failed" } else { "not every run was as it should be" });
     let through = |name: &str, figure: fn(&Size) -> f64| {
@@ -168,10 +187,14 @@ fn page(report: &Report) -> String {
     page.section("By size").charts(&[
         Chart::new(
             "Capacity",
-            "Operations that the fullest node has room for, as a multiple of the first size.",
+            "Operations that the fullest node has room for, and operations a second, as multiples of the first size.",
             Axis::count("nodes"),
             Axis::count("times"),
-            vec![through("measured", |size| size.capacity.median), Line::through("linear", linear)],
+            vec![
+                through("by CPU time", |size| size.capacity.median),
+                through("operations a second", |size| size.rate_to_first.median),
+                Line::through("linear", linear),
+            ],
         ),
         Chart::new(
             "CPU time",

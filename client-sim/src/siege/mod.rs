@@ -4,7 +4,6 @@
 //! undisturbed, then while the flood goes to a [`sink`] that discards it, so that what the generator costs is in the base,
 //! then while the flood goes to the nodes. A [`report`] says whether it was felt too much, and what became of the nodes.
 
-pub mod cgroup;
 pub mod flow;
 pub mod honest;
 pub mod kind;
@@ -23,12 +22,12 @@ use hyper::{Method, Uri};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
+use crate::cgroup::{self, Hierarchy, Limit};
 use crate::chaos;
 use crate::chaos::cluster::{Cluster, Plan};
 use crate::client::trust::{self, Trust};
 use crate::client::{Connection, Fault, Request, Target};
 use crate::sample::process;
-use cgroup::Hierarchy;
 use flow::{Aim, Flooded, Tally};
 use honest::Honest;
 use kind::Kind;
@@ -93,7 +92,7 @@ pub enum Error {
 
 /// Runs one kind of flood.
 pub async fn run(kind: Kind, options: &Options) -> Result<Report, Error> {
-    let groups = options.memory_bytes.map(|bytes| Hierarchy::make(3, bytes)).transpose()?;
+    let groups = options.memory_bytes.map(|bytes| Hierarchy::make(3, Limit::Memory(bytes))).transpose()?;
     let (settings, trust) = match kind.wants_tls() {
         true => certificate(options).map(|(settings, trust)| (settings, Some(trust)))?,
         false => (Vec::new(), None),

@@ -19,6 +19,7 @@ async fn clusters_of_two_sizes_are_measured_and_divided() {
         warmup: Duration::from_millis(200),
         duration: Duration::from_secs(1),
         seed: 1,
+        cores: None,
     };
     let mut runs = Vec::new();
     for nodes in [1, 3] {

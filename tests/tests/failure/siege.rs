@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use conclave_client_sim::siege::cgroup::Hierarchy;
+use conclave_client_sim::cgroup::{Hierarchy, Limit};
 use conclave_client_sim::siege::kind::Kind;
 use conclave_client_sim::siege::report::Report;
 use conclave_client_sim::siege::{Options, run};
@@ -15,7 +15,7 @@ const MIB: u64 = 1 << 20;
 async fn siege(kind: Kind) -> Report {
     let scratch = Scratch::new();
     // Not everybody who runs tests may make cgroups.
-    let grouped = Hierarchy::make(1, 512 * MIB).is_ok();
+    let grouped = Hierarchy::make(1, Limit::Memory(512 * MIB)).is_ok();
     let options = Options {
         binary: binary::conclave().to_owned(),
         folder: scratch.path().to_owned(),
