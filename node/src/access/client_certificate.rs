@@ -37,7 +37,7 @@ impl Certificate {
             device: None,
             peers: Grant::of(&self.names).ok()?,
             rooms: Grant::all(),
-            scope: Scopes::all(),
+            scope: Scopes::own(),
             expires_ms: None,
         })
     }

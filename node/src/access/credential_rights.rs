@@ -69,6 +69,18 @@ impl Credential {
         self.scope.0 & scope.bit() != 0
     }
 
+    /// Whether it may see the devices of a user: they are its own, or it looks after everybody's.
+    pub fn may_see_devices_of(&self, user: &str) -> bool {
+        self.is_anonymous() || self.may(Scope::AllDevices) || self.subject == Some(subject(user))
+    }
+
+    /// Whether it may register a device of a user. One that was given to a device speaks for no other.
+    pub fn may_register(&self, user: &str, device: &str) -> bool {
+        let own = self::device(user, device);
+        self.may_see_devices_of(user)
+            && (self.may(Scope::AllDevices) || self.device.is_none_or(|given_to| given_to == own))
+    }
+
     /// Whether its time is over.
     pub fn is_expired(&self, now_ms: u64) -> bool {
         self.expires_ms.is_some_and(|expires_ms| expires_ms <= now_ms)
@@ -112,7 +124,8 @@ scopes! {
     Relay "relay" "Chunks and transfers.";
     Signal "signal" "Signals, invite codes, sessions, mailboxes.";
     Socket "socket" "Sockets, rooms and their events.";
-    Devices "devices" "The device registry.";
+    Devices "devices" "The subject's own devices.";
+    AllDevices "devices:*" "The devices of everybody.";
     Ice "ice" "Credentials for TURN servers.";
 }
 
@@ -132,10 +145,18 @@ impl Scopes {
         Self(Scope::ALL.iter().fold(0, |bits, scope| bits | scope.bit()))
     }
 
+    /// Every scope over what is one's own.
+    pub fn own() -> Self {
+        Self(Self::all().0 & !Scope::AllDevices.bit())
+    }
+
     /// Reads a token's `scope`. Names that mean something elsewhere are passed over.
     pub fn of(text: &str) -> Self {
         let known = |name: &str| Scope::ALL.iter().find(|scope| scope.name() == name);
-        Self(text.split(' ').filter_map(known).fold(0, |bits, scope| bits | scope.bit()))
+        let named = text.split(' ').filter_map(known).fold(0, |bits, scope| bits | scope.bit());
+        // Who looks after everybody's devices looks after devices.
+        let devices = if named & Scope::AllDevices.bit() != 0 { Scope::Devices.bit() } else { 0 };
+        Self(named | devices)
     }
 }
 
@@ -206,6 +227,18 @@ mod tests {
     }
 
     #[test]
+    fn devices_are_their_user_s_and_a_token_of_one_is_for_no_other() {
+        let alice = Credential { device: None, ..alice() };
+        assert!(alice.may_see_devices_of("alice") && !alice.may_see_devices_of("bob"));
+        assert!(alice.may_register("alice", "phone") && !alice.may_register("bob", "phone"));
+        let phone = Credential { device: Some(device("alice", "phone")), ..alice.clone() };
+        assert!(phone.may_register("alice", "phone") && !phone.may_register("alice", "desk"));
+        assert!(phone.may_see_devices_of("alice"));
+        let keeper = Credential { scope: Scopes::of("devices:*"), ..phone };
+        assert!(keeper.may_register("bob", "desk") && keeper.may_see_devices_of("bob"));
+    }
+
+    #[test]
     fn nobody_in_particular_may_try_everything() {
         let nobody = Credential::anonymous();
         assert!(nobody.is_anonymous() && nobody.may_claim("x") && nobody.may_join("x"));
@@ -216,7 +249,8 @@ mod tests {
     #[test]
     fn scopes_are_whole_words() {
         assert_eq!(Scopes::of("relays sock et openid"), Scopes::default());
-        assert_eq!(Scopes::of("relay signal socket devices ice"), Scopes::all());
+        assert_eq!(Scopes::of("relay signal socket devices ice"), Scopes::own());
+        assert_eq!(Scopes::of("relay signal socket devices:* ice"), Scopes::all());
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 pub mod api_types;
 pub mod client;
+mod console;
 mod error;
 mod host_header;
 mod revocations;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{Server, ServiceRequest, ServiceResponse};
+use actix_web::http::Method;
 use actix_web::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CROSS_ORIGIN_OPENER_POLICY, CROSS_ORIGIN_RESOURCE_POLICY,
     ContentType, HOST, HeaderName, HeaderValue, ORIGIN, PERMISSIONS_POLICY, REFERRER_POLICY,
@@ -20,7 +21,7 @@ use serde_json::json;
 use super::api_types::{self, Add, Cell, Node, Status, Transfer};
 use super::error::Error;
 use super::state::AdminState;
-use super::{host_header, revocations};
+use super::{console, host_header, revocations};
 
 /// Bytes of a body; the longest request is far shorter.
 const BODY_BYTES_MAX: usize = 4096;
@@ -32,6 +33,7 @@ const CONNECTIONS_MAX: usize = 32;
 /// A server that answers on `listener` until it is stopped.
 pub fn listen(listener: TcpListener, state: AdminState) -> std::io::Result<Server> {
     start(listener, state, |app| {
+        console::serve(app);
         observing(app);
         controlling(app);
     })
@@ -90,11 +92,11 @@ fn controlling(app: &mut web::ServiceConfig) {
         .service(web::resource("/cluster/leader").post(lead).default_service(only("POST")));
 }
 
-fn only(allow: &'static str) -> actix_web::Route {
+pub(super) fn only(allow: &'static str) -> actix_web::Route {
     web::to(move || async move { Err::<HttpResponse, _>(Error::Method(allow)) })
 }
 
-/// What every answer has, refusals too. No browser should ever render one.
+/// What every answer has that says nothing else, refusals too. Of all of them a browser should render the console alone.
 fn headers() -> [(HeaderName, &'static str); 8] {
     [
         (CACHE_CONTROL, "no-store"),
@@ -120,14 +122,17 @@ async fn guard(
         None => next.call(request).await?.map_into_boxed_body(),
     };
     for (name, value) in headers() {
-        response.headers_mut().insert(name, HeaderValue::from_static(value));
+        if !response.headers().contains_key(&name) {
+            response.headers_mut().insert(name, HeaderValue::from_static(value));
+        }
     }
     Ok(response)
 }
 
-/// A page in an operator's browser can send requests to loopback. Browsers mark those with `Origin`, tools do not.
+/// A page in an operator's browser can send requests to loopback. Browsers mark those with `Origin`, tools do not. The console
+/// may read.
 fn from_page(request: &ServiceRequest) -> Option<Error> {
-    if request.headers().contains_key(ORIGIN) {
+    if request.headers().contains_key(ORIGIN) && !reads_its_own(request) {
         return Some(Error::Page);
     }
     let mut hosts = request.headers().get_all(HOST);
@@ -135,6 +140,18 @@ fn from_page(request: &ServiceRequest) -> Option<Error> {
     let foreign = request.app_config().local_addr().ip().is_loopback()
         && hosts.any(|host| !host.to_str().is_ok_and(host_header::is_loopback));
     foreign.then_some(Error::Host)
+}
+
+/// Whether a page reads from where it came from itself (RFC 6454, section 6.1). A browser marks its modules so.
+fn reads_its_own(request: &ServiceRequest) -> bool {
+    let only = |name| {
+        let mut lines = request.headers().get_all(name);
+        lines.next().filter(|_| lines.next().is_none())?.to_str().ok()
+    };
+    let own = only(HOST).zip(only(ORIGIN)).is_some_and(|(host, origin)| {
+        origin.strip_prefix("http://").is_some_and(|authority| authority.eq_ignore_ascii_case(host))
+    });
+    own && request.method() == Method::GET
 }
 
 async fn metrics(state: web::Data<AdminState>) -> HttpResponse {

@@ -78,6 +78,8 @@ pub(super) fn words(Cluster { nodes, leader, plans, table, page, lan }: &Cluster
 
   {program} cluster status --url {admin}
   {program} cluster transfer-leader --url {admin}
+
+Watch the cluster: open {admin}/
 "#,
         admin = nodes[0].admin
     );

@@ -4,6 +4,8 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use conclave_tests::cluster::Cluster;
+use conclave_tests::issuer::Issuer;
 use conclave_tests::relay::{with, word};
 use conclave_tests::shared;
 use serde_json::{Value, json};
@@ -135,4 +137,39 @@ async fn a_user_has_so_many_devices_and_is_told_so() {
     }
     node.post("/api/v1/devices", &named(256)).send().await.refused(409, "too_many_devices");
     node.post("/api/v1/devices", &named(7)).send().await.ok();
+}
+
+#[tokio::test]
+async fn devices_are_their_user_s() {
+    let issuer = Issuer::new();
+    let cluster = issuer
+        .guard(Cluster::builder().nodes(1).unmetered())
+        .env("QSAFEVAULT_EDITION", "enterprise")
+        .env("QSAFEVAULT_ENTERPRISE_ACKNOWLEDGED", "true")
+        .start()
+        .await;
+    let node = cluster.api(1);
+    let register = async |token: &str, user: &str, device_id: &str| {
+        let body = with(&device(user), "deviceId", Some(json!(device_id)));
+        node.post("/api/v1/devices", &body).header("authorization", &format!("Bearer {token}")).send().await
+    };
+    let list = async |token: &str, user: &str| {
+        let path = format!("/api/v1/devices/{user}");
+        node.get(&path).header("authorization", &format!("Bearer {token}")).send().await
+    };
+    let ann = issuer.token("ann", json!({"scope": "devices"}));
+    let phone = issuer.token("ann", json!({"scope": "devices", "device": "phone"}));
+    let eve = issuer.token("eve", json!({"scope": "devices"}));
+    let keeper = issuer.token("keeper", json!({"scope": "devices:*"}));
+    register(&ann, "ann", "laptop").await.ok();
+    register(&phone, "ann", "phone").await.ok();
+    register(&keeper, "ann", "desk").await.ok();
+    register(&phone, "ann", "laptop").await.refused(403, "forbidden");
+    register(&eve, "ann", "laptop").await.refused(403, "forbidden");
+    list(&eve, "ann").await.refused(403, "forbidden");
+    for token in [&ann, &phone, &keeper] {
+        assert_eq!(list(token, "ann").await.ok()["devices"].as_array().map(Vec::len), Some(3));
+    }
+    let other = issuer.token("ann", json!({"scope": "relay"}));
+    list(&other, "ann").await.refused(403, "forbidden");
 }

@@ -136,7 +136,7 @@ impl Guarded {
             ("transferId", this.transfer().await),
             ("n", "0".to_owned()),
             ("sessionId", this.session().await),
-            ("userId", "user".to_owned()),
+            ("userId", "alice".to_owned()),
             ("jobId", job),
         ]);
         this

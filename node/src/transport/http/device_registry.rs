@@ -85,6 +85,8 @@ pub(crate) async fn register(mut ctx: Context) -> Result<HttpResponse, Error> {
     let body = ctx.json().await?;
     let parsed: Register<'_> = body::parse(&body)?;
     let (user, action) = parsed.check(millis(ctx.services().terms.ttl.device_default))?;
+    let Action::Register { device_id, .. } = &action;
+    ctx.expect(|credential| credential.may_register(user, device_id))?;
     let target = storage_keys::devices(user);
     let op = Op::Device(device::Op { key: target.key, action });
     match ctx.change(charge, None, op).await? {
@@ -96,8 +98,10 @@ pub(crate) async fn register(mut ctx: Context) -> Result<HttpResponse, Error> {
 /// `GET /api/v1/devices/{userId}`.
 pub(crate) async fn list(ctx: Context) -> Result<HttpResponse, Error> {
     enterprise(&ctx.shared)?;
+    let user = ctx.parameter("userId");
+    ctx.expect(|credential| credential.may_see_devices_of(user))?;
     ctx.pay(ctx.tier())?;
-    let target = storage_keys::devices(ctx.parameter("userId"));
+    let target = storage_keys::devices(user);
     let devices = ctx.look(query::Devices(target.key)).await?;
     let devices: Vec<Value> = devices
         .iter()

@@ -121,6 +121,11 @@ impl Context {
         authenticate::shown(&self.request, |credential| credential.may_claim(peer))
     }
 
+    /// Refuses with 403 unless what the client showed covers it.
+    pub(crate) fn expect(&self, covers: impl FnOnce(&Credential) -> bool) -> Result<(), Error> {
+        authenticate::shown(&self.request, covers)
+    }
+
     /// What the client may touch.
     pub(crate) fn credential(&self) -> Credential {
         authenticate::credential(&self.request)

@@ -48,7 +48,7 @@ pub(super) fn endpoints(parameters: &BTreeMap<&str, String>) -> Vec<Endpoint> {
             ("post", "/api/relay") => poll("victim").to_string(),
             ("post", "/api/v1/transfers") => Pair::fresh().open(1).to_string(),
             ("post", "/api/v1/devices") => {
-                json!({"userId": "u", "deviceId": "d", "onion": "abcdefghij234567.onion"}).to_string()
+                json!({"userId": "alice", "deviceId": "d", "onion": "abcdefghij234567.onion"}).to_string()
             }
             ("post" | "put", _) => "{}".to_owned(),
             _ => String::new(),
