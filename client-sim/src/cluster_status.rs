@@ -159,15 +159,9 @@ impl ClusterStatus {
         cells.get(&1).copied()
     }
 
-    /// What is newest of what nodes say. A node of another cell that hears of no leader tells its own cell's term, which is none
-    /// of the first one's.
-    pub fn newest(said: Vec<(u64, Self)>) -> Option<Self> {
-        let is_about_the_first = |(id, status): &(u64, Self)| {
-            let cell = status.node(*id).map(|node| node.cell.unwrap_or(1));
-            status.leader.is_some() || status.cells.is_empty() || cell == Some(1)
-        };
-        let said = said.into_iter().filter(is_about_the_first).map(|(_, status)| status);
-        said.max_by_key(|status| (status.term, status.leader.is_some()))
+    /// What is newest of what nodes say.
+    pub fn newest(said: impl IntoIterator<Item = Self>) -> Option<Self> {
+        said.into_iter().max_by_key(|status| (status.term, status.leader.is_some()))
     }
 
     /// What keeps it from being so many cells, each with a leader, that share all slots evenly, with none on its way; nothing
@@ -287,25 +281,20 @@ mod tests {
         assert!(held(&[]).unsettled(0).is_none(), "a source that knows of none");
     }
 
-    fn said(id: u64, cell: u16, leader: &str, term: u64) -> (u64, ClusterStatus) {
-        let text = format!(
-            r#"{{"leader":{leader},"term":{term},
-                "cells":[{{"cell":1,"leader":{leader},"term":{term},"slots":512,"moving":0}}],
-                "nodes":[{{"id":{id},"http":"h","admin":"a","pid":1,"cell":{cell}}}]}}"#
-        );
-        (id, ClusterStatus::parse(text.as_bytes()).unwrap())
-    }
-
     #[test]
-    fn a_node_that_left_another_cell_does_not_speak_for_the_first() {
-        let leader = |all| ClusterStatus::newest(all).unwrap().leader;
-        assert_eq!(leader(vec![said(1, 1, "1", 2), said(5, 2, "null", 7)]), Some(1));
-        assert_eq!(leader(vec![said(1, 1, "1", 2), said(2, 1, "null", 3)]), None, "an election is under way");
+    fn the_newest_term_speaks_and_in_it_who_knows_its_leader() {
+        let said = |leader: &str, term: u64| {
+            let text = format!(r#"{{"leader":{leader},"term":{term},"nodes":[]}}"#);
+            ClusterStatus::parse(text.as_bytes()).unwrap()
+        };
+        let leader = |all: [ClusterStatus; 2]| ClusterStatus::newest(all).unwrap().leader;
         assert_eq!(
-            leader(vec![said(1, 1, "1", 2), said(5, 2, "2", 3)]),
-            Some(2),
-            "another cell hears of a new leader"
+            leader([said("1", 2), said("null", 0)]),
+            Some(1),
+            "a node of another cell that hears of no leader"
         );
-        assert_eq!(ClusterStatus::newest(vec![said(5, 2, "null", 7)]), None);
+        assert_eq!(leader([said("1", 2), said("null", 3)]), None, "an election is under way");
+        assert_eq!(leader([said("2", 3), said("null", 3)]), Some(2));
+        assert_eq!(leader([said("1", 2), said("2", 3)]), Some(2));
     }
 }

@@ -1,5 +1,6 @@
 //! Clusters of real `conclave serve` processes on loopback.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::Command;
@@ -18,6 +19,7 @@ use crate::http::Api;
 use crate::net::Net;
 use crate::roam::Roamer;
 use crate::scratch::Scratch;
+use crate::shared::NODES;
 use crate::wait::eventually;
 
 /// For a cluster to elect a leader and everybody to catch up, on a busy machine.
@@ -144,12 +146,19 @@ impl Cluster {
         self.status().await.leader.expect("`status` waits for a leader")
     }
 
-    /// The running nodes that do not lead; those without a seat come first.
+    /// The running nodes that do not lead; those without a seat come first. With `CONCLAVE_NODES` each test begins with another
+    /// one, so that all tests together meet all nodes.
     pub async fn followers(&self) -> Vec<u64> {
         let status = self.status().await;
         let mut followers = self.running();
         followers.retain(|id| Some(*id) != status.leader);
         followers.sort_by_key(|id| status.node(*id).is_none_or(|node| node.role != "front"));
+        if std::env::var_os(NODES).is_some() && !followers.is_empty() {
+            let mut hasher = DefaultHasher::new();
+            std::thread::current().name().hash(&mut hasher);
+            let first = hasher.finish() as usize % followers.len();
+            followers.rotate_left(first);
+        }
         followers
     }
 

@@ -20,6 +20,9 @@ pub const ORIGINS: [&str; 2] = ["https://app.example", "https://desk.example"];
 /// How long things live in [`brief`], in milliseconds.
 pub const BRIEF_TTL_MS: u64 = 1_500;
 
+/// How many nodes each cluster has, if it is set.
+pub(crate) const NODES: &str = "CONCLAVE_NODES";
+
 /// How many requests each tier of [`metered`] admits.
 pub const METERED_LIMIT: u32 = 5;
 
@@ -107,9 +110,14 @@ pub async fn guarded() -> (Lease, &'static Issuer) {
 
 /// `CONCLAVE_FRONTS=1` gives each cluster two nodes without a seat, and has every test that asks for a node which does not
 /// lead meet those. `CONCLAVE_CELLS=1` has each node be a cell of its own; the slots move while the first tests run.
+/// `CONCLAVE_NODES=9` gives each cluster so many nodes, and each test others of them ([`Cluster::followers`]).
 async fn lease(cell: &'static OnceCell<Cluster>, builder: Builder) -> Lease {
     let is_set = |name: &str| std::env::var_os(name).is_some_and(|set| set == "1");
     let builder = if is_set("CONCLAVE_FRONTS") { builder.nodes(5) } else { builder };
+    let builder = match std::env::var(NODES) {
+        Ok(nodes) => builder.nodes(nodes.parse().expect("CONCLAVE_NODES is a number")),
+        Err(_) => builder,
+    };
     let builder = if is_set("CONCLAVE_CELLS") { builder.set("cluster.replicas", "1") } else { builder };
     Lease(cell.get_or_init(|| builder.shared().start()).await)
 }

@@ -21,7 +21,9 @@ export function binary() {
 
 /** Starts three nodes; the test's end ends them. */
 export async function cluster(test, ...flags) {
-  const dev = spawn(binary(), ["dev", "--json", "--no-restart", ...flags], {
+  // `CONCLAVE_DEV="--nodes 9"` asks the same of another cluster.
+  const more = (process.env.CONCLAVE_DEV ?? "").split(" ").filter(Boolean);
+  const dev = spawn(binary(), ["dev", "--json", "--no-restart", ...more, ...flags], {
     stdio: ["ignore", "pipe", "inherit"],
   });
   const ended = new Promise((resolve) => dev.once("exit", resolve));
@@ -36,5 +38,7 @@ export async function cluster(test, ...flags) {
   ]);
   const { nodes, leader } = JSON.parse(line);
   const leading = nodes.find((node) => node.id === leader);
-  return { nodes, leading, others: nodes.filter((node) => node !== leading) };
+  const others = nodes.filter((node) => node !== leading);
+  if (more.length > 0) others.sort(() => Math.random() - 0.5);
+  return { nodes, leading, others };
 }

@@ -51,7 +51,8 @@ impl Cluster {
         let majority = first.map_or(Majority::of([].into_iter(), reached), |first| first.majority);
         let term = match self.leader() {
             Some(_) => first.map_or(0, |first| first.term),
-            None => inner.node.position().term,
+            None if inner.node.cell() == Some(CellId::FIRST) => inner.node.position().term,
+            None => 0,
         };
         Status { majority, leader: self.leader(), term, cells, next_step: None, nodes }
     }

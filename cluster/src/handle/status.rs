@@ -9,7 +9,7 @@ use crate::raft::{Position, Role};
 pub struct Status {
     /// The leader of the first cell, if one is known that can be relied on.
     pub leader: Option<u64>,
-    /// The term this node is in.
+    /// Its term; without it, the term of this node if that has a seat in the first cell, else 0.
     pub term: u64,
     /// Whether enough of the voters of the first cell are there.
     pub majority: Majority,

@@ -233,10 +233,8 @@ impl Cluster {
 
     /// What the node with the highest term says of the cluster, among those that run.
     pub async fn status(&self) -> Option<ClusterStatus> {
-        let running = self.running();
-        let all = join_all(running.iter().map(|id| self.status_of(*id))).await;
-        let said = running.into_iter().zip(all).filter_map(|(id, status)| Some((id, status?)));
-        ClusterStatus::newest(said.collect())
+        let all = join_all(self.running().into_iter().map(|id| self.status_of(id))).await;
+        ClusterStatus::newest(all.into_iter().flatten())
     }
 
     /// Who leads; waits until somebody does, among the nodes that run.
