@@ -100,8 +100,12 @@ impl Topology {
         !self.0.heard.borrow().is_empty()
     }
 
-    /// Takes what a leader of a cell says, unless it is a former one.
+    /// Takes what a leader of a cell says, unless it is a former one, or the cell is closed and does not know it.
     pub(super) fn hear(&self, cell: CellId, word: Heard) {
+        let (epoch, placed) = self.placed_cells();
+        if is_closed(cell, word.table.plan.epoch, epoch, &placed) {
+            return;
+        }
         self.0.heard.send_if_modified(|all| {
             let former = all.get(&cell).is_some_and(|known| {
                 known.lead.term > word.lead.term && known.at.elapsed() <= BEACON_SILENCE_MAX
@@ -115,7 +119,7 @@ impl Topology {
 
     /// Forgets what was said by leaders of cells that are gone, or that this node knows by its log now.
     pub(super) fn forget_closed_cells(&self) {
-        let (own, placed) = (self.own_cell(), self.placed_cells());
+        let (own, (_, placed)) = (self.own_cell(), self.placed_cells());
         self.0.heard.send_if_modified(|all| {
             let known = all.len();
             all.retain(|cell, _| own != Some(*cell) && (placed.is_empty() || placed.contains(cell)));
@@ -123,14 +127,14 @@ impl Topology {
         });
     }
 
-    /// The cells by the newest placement that this node knows of; none while there is only one.
-    fn placed_cells(&self) -> BTreeSet<CellId> {
+    /// The epoch of the newest placement that this node knows of, and the cells by it; none while there is only one.
+    fn placed_cells(&self) -> (u64, BTreeSet<CellId>) {
         let own = self.0.node.replica().read(|state| (state.placement_epoch(), state.placed_cells()));
         let heard = self.0.heard.borrow();
         let newest = heard.values().map(|heard| &heard.table.plan).max_by_key(|plan| plan.epoch);
         match newest.filter(|newest| newest.epoch > own.0) {
-            Some(newest) => newest.cells.keys().copied().collect(),
-            None => own.1,
+            Some(newest) => (newest.epoch, newest.cells.keys().copied().collect()),
+            None => own,
         }
     }
 
@@ -369,5 +373,26 @@ impl Topology {
     fn has_begun(&self) -> bool {
         let Shared { node, .. } = &*self.0;
         node.cell() == Some(CellId::FIRST) || node.replica().read(State::has_moved_slots)
+    }
+}
+
+/// Whether a cell whose leader knows the placement of `told` is none of those of a placement that is no older. The last member of
+/// a closed cell leads it for as long as it runs, and nodes that heard it would vouch for it to each other.
+fn is_closed(cell: CellId, told: u64, epoch: u64, placed: &BTreeSet<CellId>) -> bool {
+    told <= epoch && !placed.is_empty() && !placed.contains(&cell)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cell_that_is_closed_is_not_heard_and_one_that_is_newer_is() {
+        let cells = [1, 2].map(CellId::of);
+        let placed = BTreeSet::from([cells[0]]);
+        assert!(is_closed(cells[1], 7, 7, &placed) && is_closed(cells[1], 3, 7, &placed));
+        assert!(!is_closed(cells[1], 8, 7, &placed), "it was opened since");
+        assert!(!is_closed(cells[0], 3, 7, &placed));
+        assert!(!is_closed(cells[1], 0, 0, &BTreeSet::new()), "nothing is known of cells");
     }
 }
