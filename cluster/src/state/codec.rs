@@ -242,7 +242,8 @@ macro_rules! body_of {
             | Op::Socket(_)
             | Op::Claim(_)
             | Op::Placement(_)
-            | Op::Revocation(_) => None,
+            | Op::Revocation(_)
+            | Op::Audit(_) => None,
         }
     };
 }
@@ -283,6 +284,10 @@ impl Op {
             Self::Device(op) => {
                 let super::device::Action::Register { device_id, onion, .. } = &op.action;
                 [Some(device_id), Some(onion)]
+            }
+            Self::Audit(op) => {
+                let super::audit::Action::Append { text, .. } = &op.action;
+                [Some(text), None]
             }
             Self::Revocation(op) => {
                 use super::revocation::Action;

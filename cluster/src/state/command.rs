@@ -7,8 +7,8 @@ use super::id::{Key, RequestId};
 use super::leader_rules::{Owner, Rules};
 use super::limits::{COMMANDS_PER_PROPOSAL_MAX, FLOORS_PER_PROPOSAL_MAX};
 use super::{
-    allowance, device, disk_binding, handoff, incarnation, invite_code, mailbox, mailbox_claim, negotiation,
-    placement, revocation, room, socket, ticket, transfer,
+    allowance, audit, device, disk_binding, handoff, incarnation, invite_code, mailbox, mailbox_claim,
+    negotiation, placement, revocation, room, socket, ticket, transfer,
 };
 
 /// A command about one key.
@@ -75,6 +75,8 @@ pub enum Op {
     },
     /// About what credentials are worth nothing any more.
     Revocation(revocation::Op),
+    /// About who changed what.
+    Audit(audit::Op),
 }
 
 /// A stamped batch of commands: what one log entry carries.
@@ -129,6 +131,7 @@ impl Op {
             Self::Claim(op) => Some(&op.key),
             Self::Ticket(op) => Some(&op.key),
             Self::Revocation(op) => Some(&op.key),
+            Self::Audit(op) => Some(&op.key),
         }
     }
 
@@ -149,7 +152,8 @@ impl Op {
             | Self::Handoff(_)
             | Self::Placement(_)
             // Not counted.
-            | Self::Revocation(_) => true,
+            | Self::Revocation(_)
+            | Self::Audit(_) => true,
             Self::Transfer(op) => match op.action {
                 transfer::Action::Open { .. } | transfer::Action::Put { .. } => false,
                 transfer::Action::Take

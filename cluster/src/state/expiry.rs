@@ -36,6 +36,8 @@ pub(super) enum ExpiryKey {
     Ticket(Key),
     Departure(Key, Key),
     Revocation(Key, Key),
+    AuditLog(Key),
+    AuditLine(Key, Key),
 }
 
 /// Where a thing's entry stands in the expiry queue. As a [`Life`] it is for things whose noun knows when they are due

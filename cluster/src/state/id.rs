@@ -36,6 +36,8 @@ pub enum Domain {
     Ticket,
     /// A list of what credentials are worth nothing any more.
     Revocations,
+    /// A log of who changed what.
+    Audit,
 }
 
 /// A storage key: SHA-256 over a domain and the words that name the thing.
@@ -96,7 +98,7 @@ macro_rules! hashed {
             }
 
             /// One that was spelled out by `as_bytes` before, or computed elsewhere.
-            pub fn from_bytes(bytes: [u8; 32]) -> Self {
+            pub const fn from_bytes(bytes: [u8; 32]) -> Self {
                 Self(bytes)
             }
         }

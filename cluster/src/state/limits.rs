@@ -71,6 +71,8 @@ pub const CELLS_MAX: usize = 21;
 pub const SEATS_MAX: usize = 64;
 /// What is revoked at one time, on all lists of a cell.
 pub const REVOCATIONS_MAX: usize = 10_000;
+/// Entries of all audit logs of a cell.
+pub const AUDIT_ENTRIES_MAX: usize = 10_000;
 /// Commands in one proposal.
 pub const COMMANDS_PER_PROPOSAL_MAX: usize = 8192;
 /// Origins whose floors one proposal raises.

@@ -10,6 +10,7 @@
 
 mod account;
 pub mod allowance;
+pub mod audit;
 mod bitset;
 mod blob_store;
 pub mod body;
@@ -93,6 +94,7 @@ pub struct State {
     tickets: Table<ticket::Ticket>,
     departures: Table<generation::Departure>,
     revocations: Table<revocation::Revocation>,
+    audit: audit::Audit,
 }
 
 impl State {
@@ -142,6 +144,8 @@ impl State {
                 ExpiryKey::Claim(key) => self.claims.on_claim_expiry(key, &mut self.departures, ctx),
                 ExpiryKey::Ticket(key) => self.tickets.on_expiry(key, ctx),
                 ExpiryKey::Departure(key, session) => self.departures.on_expiry((key, session), ctx),
+                ExpiryKey::AuditLog(key) => self.audit.logs.on_expiry(key, ctx),
+                ExpiryKey::AuditLine(log, seq) => self.audit.lines.on_expiry((log, seq), ctx),
                 ExpiryKey::Revocation(list, revoked) => self.revocations.on_expiry((list, revoked), ctx),
             };
         }
@@ -274,6 +278,7 @@ impl State {
             Op::Room(op) => self.rooms.carry_out(op, &mut self.departures, ctx).map(Into::into),
             Op::Claim(op) => self.claims.carry_out(&op, &mut self.departures, ctx).map(Into::into),
             Op::Ticket(op) => self.tickets.carry_out(op, ctx).map(Into::into),
+            Op::Audit(op) => self.audit.carry_out(op, ctx).map(Into::into),
             Op::Revocation(op) => self.revocations.carry_out(op, ctx).map(Into::into),
         }
     }

@@ -6,8 +6,8 @@ use super::codec::at_most;
 use super::limits::HOLDERS_MAX;
 use super::slot::{CellId, Slot};
 use super::{
-    allowance, device, disk_binding, handoff, incarnation, invite_code, mailbox, mailbox_claim, negotiation,
-    placement, revocation, room, socket, ticket, transfer,
+    allowance, audit, device, disk_binding, handoff, incarnation, invite_code, mailbox, mailbox_claim,
+    negotiation, placement, revocation, room, socket, ticket, transfer,
 };
 
 /// What a command came to, and what is left of its client's allowance.
@@ -63,6 +63,8 @@ pub enum Outcome {
     },
     /// About what credentials are worth nothing any more.
     Revocation(revocation::Outcome),
+    /// About who changed what.
+    Audit(audit::Outcome),
 }
 
 /// Why nothing happened. A refused command changed nothing, except that its charge may have been spent.
@@ -155,6 +157,12 @@ macro_rules! families {
             }
         }
     )*};
+}
+
+impl From<audit::Outcome> for Outcome {
+    fn from(outcome: audit::Outcome) -> Self {
+        Self::Audit(outcome)
+    }
 }
 
 families!(

@@ -18,7 +18,7 @@ use super::incarnation::Attachment;
 use super::negotiation::{self, Resolved, Role};
 use super::outcome::{Answer, Refusal};
 use super::slot::{CellId, Slot};
-use super::{State, account, allowance, device, mailbox, revocation, room, socket, transfer};
+use super::{State, account, allowance, audit, device, mailbox, revocation, room, socket, transfer};
 pub use page::Page;
 
 mod sealed {
@@ -371,6 +371,12 @@ queries! {
 
     /// The placement, as this state has it.
     Placement -> super::placement::Plan, |state, _| state.placement();
+
+    /// How many entries an audit log had, and the hash of the last one.
+    AuditHead(key: Key) -> Option<audit::Head>, |state, _| state.audit.head(&key);
+
+    /// An audit log's entries, oldest first.
+    AuditEntries(key: Key, page: Page) -> Vec<audit::View>, |state, now_ms| state.audit.page(&key, page, now_ms);
 
     /// What is on a list of revocations.
     Revocations(key: Key) -> Vec<revocation::View>, |state, now_ms| state.revocations.list(&key, now_ms);

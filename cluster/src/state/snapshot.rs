@@ -33,8 +33,8 @@ use super::slot::Slot;
 use super::slot_table::Held;
 use super::table::{Entry, Stored, Table};
 use super::{
-    State, device, idempotency, incarnation, invite_code, mailbox, mailbox_claim, negotiation, retry_dedup,
-    revocation, room, socket, ticket, transfer,
+    State, audit, device, idempotency, incarnation, invite_code, mailbox, mailbox_claim, negotiation,
+    retry_dedup, revocation, room, socket, ticket, transfer,
 };
 use record_stream::{Reader, Writer};
 
@@ -113,6 +113,8 @@ enum Record {
     Placement(Plan),
     Departure((Key, Key), Generation, Lease),
     Revocation((Key, Key), Entry<revocation::Revocation>),
+    AuditLog(Key, Entry<audit::Log>),
+    AuditLine((Key, Key), Entry<audit::Line>),
 }
 
 impl State {
@@ -257,7 +259,9 @@ impl State {
         all(&self.claims, keys, Record::Claim, show)?;
         all(&self.tickets, keys, Record::Ticket, show)?;
         all(&self.departures, keys, |name, it| Record::Departure(name, it.generation, it.life), show)?;
-        all(&self.revocations, keys, Record::Revocation, show)
+        all(&self.revocations, keys, Record::Revocation, show)?;
+        all(&self.audit.logs, keys, Record::AuditLog, show)?;
+        all(&self.audit.lines, keys, Record::AuditLine, show)
     }
 
     fn restore(&mut self, record: Record) -> Result<(), Error> {
@@ -324,6 +328,8 @@ impl State {
                 let departure = Entry::of(generation::Departure { generation }, lease, Payer::NOBODY);
                 ("departure", self.departures.restore(name, departure, ctx))
             }
+            Record::AuditLog(key, it) => ("audit log", self.audit.logs.restore(key, it, ctx)),
+            Record::AuditLine(name, it) => ("audit entry", self.audit.lines.restore(name, it, ctx)),
             Record::Revocation(name, it) => ("revocation", self.revocations.restore(name, it, ctx)),
             Record::Part(slot, part, bytes) => ("part", self.slots.restore_part(slot, part, bytes)),
             Record::Placement(plan) => ("placement", self.placement.restore(plan)),
@@ -375,6 +381,8 @@ impl Record {
             | Self::Placement(..)
             | Self::Departure(..)
             | Self::Revocation(..)
+            | Self::AuditLog(..)
+            | Self::AuditLine(..)
             | Self::End { .. } => Ok(()),
         }
     }

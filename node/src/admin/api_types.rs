@@ -1,6 +1,7 @@
 //! What the admin API says and hears, as both of its ends read it.
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 /// The cluster as one node sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -195,6 +196,40 @@ pub struct Revoked {
 pub struct Lifted {
     /// Whether there was one.
     pub was_revoked: bool,
+}
+
+/// A page of the audit log.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Audit {
+    /// The last entry of all; none if there never was one.
+    pub head: Option<AuditHead>,
+    /// Oldest first.
+    pub entries: Vec<AuditEntry>,
+}
+
+/// The last entry of the audit log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditHead {
+    /// Its number.
+    pub seq: u64,
+    /// Its hash, in hexadecimal digits.
+    pub hash: String,
+}
+
+/// An entry of the audit log.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AuditEntry {
+    /// Its number, from 1.
+    pub seq: u64,
+    /// When it came, in milliseconds since the Unix epoch.
+    pub at_ms: u64,
+    /// What happened, letter by letter as its hash covers it.
+    pub entry: Box<RawValue>,
+    /// The hash of the entry before it, in hexadecimal digits; zeros before the first.
+    pub before: String,
+    /// Its hash.
+    pub hash: String,
 }
 
 /// An error as every listener of the node words it.

@@ -12,7 +12,9 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use tokio::net::TcpStream;
 
-use super::api_types::{Add, Failure, Lift, Lifted, Revocations, Revoke, Revoked, Status, Transfer, Whose};
+use super::api_types::{
+    Add, Audit, Failure, Lift, Lifted, Revocations, Revoke, Revoked, Status, Transfer, Whose,
+};
 
 /// Bytes of an answer; the longest is the list of ten thousand revocations with the longest names.
 const ANSWER_BYTES_MAX: usize = 32 << 20;
@@ -158,6 +160,11 @@ impl Client {
     /// All that is revoked.
     pub async fn revocations(&self) -> Result<Revocations, Error> {
         self.read(&self.call(Method::GET, REVOCATIONS, Bytes::new()).await?)
+    }
+
+    /// The audit log's entries behind number `after`, oldest first, a page of them.
+    pub async fn audit(&self, after: u64) -> Result<Audit, Error> {
+        self.read(&self.call(Method::GET, &format!("/admin/v1/audit?after={after}"), Bytes::new()).await?)
     }
 
     fn read<T: DeserializeOwned>(&self, answer: &[u8]) -> Result<T, Error> {

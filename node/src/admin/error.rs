@@ -58,7 +58,7 @@ fn sentence(error: &MembershipError) -> String {
 }
 
 impl Error {
-    fn code(&self) -> &'static str {
+    pub(super) fn code(&self) -> &'static str {
         match self {
             Self::NotFound => "not_found",
             Self::Method(_) => "method_not_allowed",

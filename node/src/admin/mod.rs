@@ -3,6 +3,7 @@
 //! It is a listener of its own, on loopback unless told otherwise, since whoever reaches it controls the cluster.
 
 pub mod api_types;
+mod audit;
 pub mod client;
 mod console;
 mod error;

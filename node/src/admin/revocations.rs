@@ -3,10 +3,11 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use actix_web::{HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use conclave_cluster::state::revocation;
 
 use super::api_types::{Lift, Lifted, Revocation, Revocations, Revoke, Revoked, Whose};
+use super::audit;
 use super::error::Error;
 use super::server::parse;
 use super::state::AdminState;
@@ -29,21 +30,39 @@ pub(super) async fn list(state: web::Data<AdminState>) -> Result<HttpResponse, E
     Ok(HttpResponse::Ok().json(Revocations { revocations: revocations.collect() }))
 }
 
-pub(super) async fn revoke(state: web::Data<AdminState>, body: web::Bytes) -> Result<HttpResponse, Error> {
+pub(super) async fn revoke(
+    request: HttpRequest,
+    state: web::Data<AdminState>,
+    body: web::Bytes,
+) -> Result<HttpResponse, Error> {
     let Revoke { whose, for_seconds } = parse(&body, REVOKE)?;
     let ttl = match for_seconds {
         Some(0) => return Err(Error::Input("`forSeconds` is at least 1")),
         Some(seconds) => Duration::from_secs(seconds.into()),
         None => YEAR,
     };
-    let expires_ms = revocations::revoke(services(&state)?, revoked(whose)?, ttl).await?;
+    let about = audit::about(&whose);
+    let revoked = revoked(whose)?;
+    let expires_ms = audit::audited(&request, &state, Some(&about), async {
+        Ok(revocations::revoke(services(&state)?, revoked, ttl).await?)
+    })
+    .await?;
     tracing::info!(expires_ms, "revoked credentials");
     Ok(HttpResponse::Ok().json(Revoked { expires_ms }))
 }
 
-pub(super) async fn lift(state: web::Data<AdminState>, body: web::Bytes) -> Result<HttpResponse, Error> {
+pub(super) async fn lift(
+    request: HttpRequest,
+    state: web::Data<AdminState>,
+    body: web::Bytes,
+) -> Result<HttpResponse, Error> {
     let Lift { whose } = parse(&body, LIFT)?;
-    let was_revoked = revocations::lift(services(&state)?, revoked(whose)?).await?;
+    let about = audit::about(&whose);
+    let revoked = revoked(whose)?;
+    let was_revoked = audit::audited(&request, &state, Some(&about), async {
+        Ok(revocations::lift(services(&state)?, revoked).await?)
+    })
+    .await?;
     tracing::info!(was_revoked, "lifted a revocation");
     Ok(HttpResponse::Ok().json(Lifted { was_revoked }))
 }

@@ -12,16 +12,17 @@ use actix_web::http::header::{
     X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use actix_web::middleware::{Next, from_fn};
-use actix_web::{App, HttpResponse, HttpServer, web};
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 
 use conclave_cluster::{Change, Cluster};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::api_types::{self, Add, Cell, Node, Status, Transfer};
+use super::audit::audited;
 use super::error::Error;
 use super::state::AdminState;
-use super::{console, host_header, revocations};
+use super::{audit, console, host_header, revocations};
 
 /// Bytes of a body; the longest request is far shorter.
 const BODY_BYTES_MAX: usize = 4096;
@@ -75,6 +76,7 @@ fn observing(app: &mut web::ServiceConfig) {
 
 fn controlling(app: &mut web::ServiceConfig) {
     app.service(web::resource("/cluster/status").get(status).default_service(only("GET")))
+        .service(web::resource("/admin/v1/audit").get(audit::tell).default_service(only("GET")))
         .service(
             web::resource("/admin/v1/revocations")
                 .get(revocations::list)
@@ -184,50 +186,60 @@ async fn sockets(state: web::Data<AdminState>) -> Result<HttpResponse, Error> {
 }
 
 async fn add(
+    request: HttpRequest,
     state: web::Data<AdminState>,
     query: web::Query<api_types::Change>,
     body: web::Bytes,
 ) -> Result<HttpResponse, Error> {
     let Add { id, peer } = parse(&body, "{\"id\": 4, \"peer\": \"host:port\"} is asked for")?;
-    cluster(&state)?.add(id, peer, change(&query)).await?;
+    audited(&request, &state, None, async { Ok(cluster(&state)?.add(id, peer, change(&query)).await?) })
+        .await?;
     tracing::info!(id, "added a front");
     Ok(done())
 }
 
 async fn promote(
+    request: HttpRequest,
     state: web::Data<AdminState>,
     id: web::Path<String>,
     query: web::Query<api_types::Change>,
 ) -> Result<HttpResponse, Error> {
     let id = node_id(&id)?;
-    cluster(&state)?.promote(id, change(&query)).await?;
+    audited(&request, &state, None, async { Ok(cluster(&state)?.promote(id, change(&query)).await?) })
+        .await?;
     tracing::info!(id, "gave a front a seat");
     Ok(done())
 }
 
 async fn drain(
+    request: HttpRequest,
     state: web::Data<AdminState>,
     id: web::Path<String>,
     query: web::Query<api_types::Change>,
 ) -> Result<HttpResponse, Error> {
     let id = node_id(&id)?;
-    cluster(&state)?.drain(id, change(&query)).await?;
+    audited(&request, &state, None, async { Ok(cluster(&state)?.drain(id, change(&query)).await?) }).await?;
     tracing::info!(id, "gave the seat of a node to a front, and removed it");
     Ok(done())
 }
 
 async fn remove(
+    request: HttpRequest,
     state: web::Data<AdminState>,
     id: web::Path<String>,
     query: web::Query<api_types::Change>,
 ) -> Result<HttpResponse, Error> {
     let id = node_id(&id)?;
-    cluster(&state)?.remove(id, change(&query)).await?;
+    audited(&request, &state, None, async { Ok(cluster(&state)?.remove(id, change(&query)).await?) }).await?;
     tracing::info!(id, "removed a node");
     Ok(done())
 }
 
-async fn lead(state: web::Data<AdminState>, body: web::Bytes) -> Result<HttpResponse, Error> {
+async fn lead(
+    request: HttpRequest,
+    state: web::Data<AdminState>,
+    body: web::Bytes,
+) -> Result<HttpResponse, Error> {
     let Transfer { to } = if body.is_empty() {
         Transfer::default()
     } else {
@@ -238,7 +250,7 @@ async fn lead(state: web::Data<AdminState>, body: web::Bytes) -> Result<HttpResp
         Some(to) => to,
         None => seen(cluster.status().await).successor().ok_or(Error::NoSuccessor)?,
     };
-    cluster.transfer_leader(to).await?;
+    audited(&request, &state, None, async { Ok(cluster.transfer_leader(to).await?) }).await?;
     tracing::info!(to, "handed leadership over");
     Ok(HttpResponse::Ok().json(json!({"status": "ok", "leader": to})))
 }

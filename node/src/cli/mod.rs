@@ -1,6 +1,7 @@
 //! The command line: what can be asked for, and with which words it is explained.
 
 mod admin;
+mod audit;
 mod cluster;
 mod config;
 mod dev;
@@ -46,6 +47,8 @@ enum Command {
     Revoke(revoke::Arguments),
     /// Show what is revoked
     Revocations(revoke::List),
+    /// Show who changed what, or check that a copy of that is whole
+    Audit(audit::Arguments),
     /// Make a stopped node the only member of its cluster, whose majority is gone for good
     Recover(recover::Arguments),
     /// Check a configuration and show what is in force
@@ -65,6 +68,7 @@ pub fn run() -> Exit {
         Command::Cluster(arguments) => cluster::run(&arguments),
         Command::Revoke(arguments) => revoke::run(&arguments),
         Command::Revocations(arguments) => revoke::list(&arguments),
+        Command::Audit(arguments) => audit::run(&arguments),
         Command::Recover(arguments) => recover::run(&arguments),
         Command::CheckConfig(arguments) => config::check(&arguments),
         Command::DefaultConfig(arguments) => config::print_default(&arguments),
@@ -105,6 +109,9 @@ mod tests {
             "conclave revoke --subject alice --for 30d --url http://10.0.0.1:9400",
             "conclave revoke --device alice/phone --lift",
             "conclave revocations --json",
+            "conclave audit",
+            "conclave audit --json --after 42",
+            "conclave audit --verify log",
             "conclave recover --node-id 1 --data-dir /data --peer 10.0.0.1:7400 --yes",
             "conclave cluster remove 4 --timeout 5s",
             "conclave cluster transfer-leader",
@@ -129,6 +136,7 @@ mod tests {
             "conclave dev --nodes 0",
             "conclave cluster promote x",
             "conclave revoke",
+            "conclave audit --verify log --json",
             "conclave revoke --token a --subject b",
             "conclave revoke --device phone",
             "conclave revoke --token a --lift --for 1d",

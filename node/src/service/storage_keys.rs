@@ -109,6 +109,11 @@ pub fn devices(user: &str) -> StateKey {
     place(Domain::Devices, &[user.as_bytes()])
 }
 
+/// Who changed what.
+pub fn audit() -> StateKey {
+    place(Domain::Audit, &[])
+}
+
 /// What is revoked.
 pub fn revocations() -> StateKey {
     place(Domain::Revocations, &[])

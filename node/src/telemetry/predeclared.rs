@@ -12,6 +12,7 @@ const COUNTERS: &[(&str, &str)] = &[
     ("conclave_slot_moves_total", "slots that this node handed over to another cell"),
     ("conclave_tokens_leased_total", "requests of clients that this node leased of windows in other cells"),
     ("conclave_tokens_given_total", "leased requests that this node gave to another one"),
+    ("conclave_audit_lost_total", "calls of the admin API that the audit log has no entry for"),
     ("conclave_tokens_lapsed_total", "leased requests that were tried after their window had ended"),
     ("conclave_cluster_conflicts_total", "times that another cluster of the same name was noticed"),
     ("conclave_raft_leader_changes_total", "changes of the leader that can be relied on"),

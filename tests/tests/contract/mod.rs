@@ -3,6 +3,7 @@
 mod abandoned;
 mod admission;
 mod allowance;
+mod audit;
 mod cors;
 mod credentials;
 mod deprecation;

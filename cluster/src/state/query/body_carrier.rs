@@ -12,7 +12,7 @@ use super::super::negotiation::{Envelope, Resolved};
 use super::super::outcome::Answer;
 use super::super::placement::Plan;
 use super::super::slot::Slot;
-use super::super::{Holding, Totals, allowance, mailbox, revocation, room, socket, transfer};
+use super::super::{Holding, Totals, allowance, audit, mailbox, revocation, room, socket, transfer};
 
 /// Takes a promised body and how long it may be.
 pub(super) type Fill<'a> = &'a mut dyn FnMut(&mut Body, usize) -> Result<(), Error>;
@@ -50,6 +50,8 @@ plain!(
     Holding,
     Totals,
     allowance::Balance,
+    audit::Head,
+    audit::View,
     revocation::View,
     room::View,
     socket::View,

@@ -212,6 +212,8 @@ impl Record {
             Self::Ticket(key, _) => key,
             Self::Departure((key, _), ..) => key,
             Self::Revocation((key, _), _) => key,
+            Self::AuditLine((key, _), _) => key,
+            Self::AuditLog(key, _) => key,
         };
         key.slot() == slot
     }
@@ -260,6 +262,8 @@ impl Record {
             Self::Room(_, entry) => (entry.payer_mut(), None),
             Self::Ticket(_, entry) => (entry.payer_mut(), None),
             Self::Revocation(_, entry) => (entry.payer_mut(), None),
+            Self::AuditLog(_, entry) => (entry.payer_mut(), None),
+            Self::AuditLine(_, entry) => (entry.payer_mut(), None),
             Self::Socket(_, entry) => {
                 let hold = entry.life.incarnation();
                 (entry.payer_mut(), hold)

@@ -8,8 +8,8 @@ use super::super::revocation::{self, Revoked};
 use super::super::slot::{CellId, SLOTS, Slot};
 use super::super::transfer::Encoding;
 use super::super::{
-    device, disk_binding, incarnation, invite_code, mailbox, mailbox_claim, negotiation, placement, room,
-    socket, ticket, transfer,
+    audit, device, disk_binding, incarnation, invite_code, mailbox, mailbox_claim, negotiation, placement,
+    room, socket, ticket, transfer,
 };
 use super::*;
 
@@ -227,6 +227,7 @@ fn ask() -> impl Strategy<Value = Op> {
     prop_oneof![
         1 => front,
         1 => revocation_ask().prop_map(Op::Revocation),
+        1 => audit_ask().prop_map(Op::Audit),
         6 => transfer_ask().prop_map(Op::Transfer),
         4 => exchange_ask().prop_map(Op::Negotiation),
         4 => mailbox_ask().prop_map(Op::Mailbox),
@@ -243,6 +244,11 @@ fn ask() -> impl Strategy<Value = Op> {
         1 => Just(Op::Pay),
         2 => (0_u64..3).prop_map(|node| Op::Lease { node }),
     ]
+}
+
+fn audit_ask() -> impl Strategy<Value = audit::Op> {
+    let action = (text(), 0_u32..2).prop_map(|(text, keep_s)| audit::Action::Append { text, keep_s });
+    (key(Domain::Audit), action).prop_map(|(key, action)| audit::Op { key, action })
 }
 
 fn revocation_ask() -> impl Strategy<Value = revocation::Op> {

@@ -4,6 +4,7 @@
 //! anew from a snapshot and must come out the same.
 
 mod allowance;
+mod audit;
 mod codec;
 mod expiry;
 mod handoff;
@@ -168,5 +169,6 @@ ops!(
     mailbox_claim => Claim,
     ticket => Ticket,
     revocation => Revocation,
+    audit => Audit,
     handoff => Handoff
 );

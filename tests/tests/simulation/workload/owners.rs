@@ -46,6 +46,7 @@ pub(super) fn has_owner(op: &Op) -> bool {
         | Op::Pay
         | Op::Handoff(_)
         | Op::Revocation(_)
+        | Op::Audit(_)
         | Op::Placement(_)
         | Op::Lease { .. } => false,
     }

@@ -52,7 +52,8 @@ pub(crate) fn answer(
             | Outcome::Handoff(_)
             | Outcome::Placement(_)
             | Outcome::Leased { .. }
-            | Outcome::Revocation(_),
+            | Outcome::Revocation(_)
+            | Outcome::Audit(_),
         ) => Err(Code::Internal.into()),
         Err(service::Error::Refused(Refusal::Transfer(refusal))) => Err(refused(refusal).into()),
         Err(error) => Err(error.into()),

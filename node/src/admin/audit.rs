@@ -1,0 +1,114 @@
+//! The audit log: every call that changes something leaves an entry, and `/admin/v1/audit` tells them.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use conclave_cluster::state::audit::View;
+use conclave_cluster::state::id::Digest;
+use serde_json::value::RawValue;
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use super::api_types::{Audit, AuditEntry, AuditHead, Whose};
+use super::error::Error;
+use super::state::AdminState;
+use crate::service::audit::{self, Event, PAGE_MAX};
+
+/// Hexadecimal digits of a digest of a name.
+const DIGEST_DIGITS: usize = 32;
+/// Characters of a method and a path.
+const CALL_CHARS_MAX: usize = 128;
+/// After that time a change is tried though it is not written down.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The query of a page.
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Asked {
+    #[serde(default)]
+    after: u64,
+    count: Option<usize>,
+}
+
+pub(super) async fn tell(
+    state: web::Data<AdminState>,
+    asked: web::Query<Asked>,
+) -> Result<HttpResponse, Error> {
+    let services = state.services().ok_or(Error::Starting)?;
+    let (head, entries) = audit::page(services, asked.after, asked.count.unwrap_or(PAGE_MAX)).await?;
+    let head = head.map(|head| AuditHead { seq: head.seq, hash: hex(&head.hash) });
+    Ok(HttpResponse::Ok().json(Audit { head, entries: entries.into_iter().filter_map(shown).collect() }))
+}
+
+/// The text is JSON that a node wrote.
+fn shown(view: View) -> Option<AuditEntry> {
+    Some(AuditEntry {
+        seq: view.seq,
+        at_ms: view.at_ms,
+        entry: RawValue::from_string(view.text).ok()?,
+        before: hex(&view.before),
+        hash: hex(&view.hash),
+    })
+}
+
+pub(super) fn hex(digest: &Digest) -> String {
+    digest.as_bytes().iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// A digest of whom a call is about: the first half of the SHA-256 of `token:ID`, `subject:NAME` or `device:SUBJECT/DEVICE`.
+pub(super) fn about(whose: &Whose) -> String {
+    let text = match whose {
+        Whose { token: Some(id), .. } => format!("token:{id}"),
+        Whose { subject: Some(subject), device: Some(device), .. } => format!("device:{subject}/{device}"),
+        Whose { subject, .. } => format!("subject:{}", subject.as_deref().unwrap_or_default()),
+    };
+    let mut digest = hex(&Digest::of(text.as_bytes()));
+    digest.truncate(DIGEST_DIGITS);
+    digest
+}
+
+/// Has a change made once it is written down that it was asked for. One that fails leaves a second entry, with the code.
+///
+/// Where the entry cannot be written, as without a majority, the change is tried all the same: it may be what brings the
+/// majority back. That is logged and counted.
+pub(super) async fn audited<T>(
+    request: &HttpRequest,
+    state: &AdminState,
+    about: Option<&str>,
+    change: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    let request_id = Uuid::now_v7().to_string();
+    let noted = note(request, state, &request_id, about, "asked").await;
+    let made = change.await;
+    if let (true, Err(error)) = (noted, &made) {
+        note(request, state, &request_id, about, error.code()).await;
+    }
+    made
+}
+
+/// Adds an entry; false if that failed.
+async fn note(
+    request: &HttpRequest,
+    state: &AdminState,
+    request_id: &str,
+    about: Option<&str>,
+    outcome: &str,
+) -> bool {
+    let Some(services) = state.services() else { return false };
+    let call: String =
+        format!("{} {}", request.method(), request.path()).chars().take(CALL_CHARS_MAX).collect();
+    let from = request.peer_addr().map(|peer| peer.ip().to_string()).unwrap_or_default();
+    let node = services.cluster.node_id();
+    let event = Event { call: &call, about, from: &from, node, outcome, request_id };
+    let appended = timeout(PATIENCE, audit::append(services, &event)).await;
+    if matches!(appended, Ok(Ok(_))) {
+        return true;
+    }
+    tracing::error!(call, request_id, outcome, "the audit log has no entry for this call");
+    metrics::counter!("conclave_audit_lost_total").increment(1);
+    false
+}
