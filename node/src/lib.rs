@@ -2,8 +2,9 @@
 //! that starts them.
 //!
 //! Read in this order: [`cli`] says what was asked for, [`config`] with what values, [`serve`] runs one node and
-//! [`dev`] several; [`listener`] takes its connections, [`transport`] meets the public, [`service`] does what it asks, [`actors`] wait for it, [`access`] and [`edition`] say who may what,
-//! [`admission`] how much of it; [`admin`] and [`telemetry`] are for operators.
+//! [`dev`] several; [`listener`] takes its connections, [`transport`] meets the public, [`service`] does what it asks,
+//! [`actors`] wait for it, [`access`] and [`edition`] say who may what, [`admission`] how much of it; [`admin`] and
+//! [`telemetry`] are for operators.
 
 pub mod config;
 pub mod exit;

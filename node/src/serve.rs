@@ -60,7 +60,8 @@ pub fn run(config: &Config, environment: &Environment) -> Result<(), Error> {
 }
 
 /// The allocator asks for pages of 2 MiB, which the system clears in one go, and gives what is free back after a
-/// second. Buffers that come and go with the load use a small part of each: clearing them was two fifths of the CPU at 44,000 bytes a chunk.
+/// second. Buffers that come and go with the load use a small part of each: clearing them was two fifths of the CPU at
+/// 44,000 bytes a chunk.
 fn refuse_huge_pages() {
     #[cfg(target_os = "linux")]
     if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {

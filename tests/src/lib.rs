@@ -3,11 +3,11 @@
 //! Read in this order: [`builder`] says what a cluster should be like, [`cluster`] starts and kills its `conclave serve`
 //! processes; [`http`] asks them, [`raw`] says what no client would, [`socket`] keeps a
 //! WebSocket, [`sigma`] one that speaks FlatBuffers, [`shipped`] behaves as the published client of that schema does, [`app`]
-//! as the shipped app, [`events`] listens to them, [`issuer`] makes the tokens they ask for, [`key_server`] serves keys, [`authority`] makes certificates,
-//! [`relay`] spells the relay's actions, [`roam`] is a client that follows connection errors and `Retry-After` from node to
-//! node, [`proxy`] is nginx or HAProxy in front of them, [`peer`] a stranger at the port of the peers, which spells its
-//! [`frames`], [`memory`] what a node takes, [`net`] stands between the nodes' peer ports, and [`shared`] holds the clusters
-//! that contract tests have in common.
+//! as the shipped app, [`events`] listens to them, [`issuer`] makes the tokens they ask for, [`key_server`] serves keys,
+//! [`authority`] makes certificates, [`relay`] spells the relay's actions, [`roam`] is a client that follows connection
+//! errors and `Retry-After` from node to node, [`proxy`] is nginx or HAProxy in front of them, [`peer`] a stranger at the
+//! port of the peers, which spells its [`frames`], [`memory`] what a node takes, [`net`] stands between the nodes' peer
+//! ports, and [`shared`] holds the clusters that contract tests have in common.
 //!
 //! Everything here panics with a readable message instead of returning errors: its only callers are tests.
 //!

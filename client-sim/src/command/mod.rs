@@ -98,7 +98,8 @@ impl<E: std::fmt::Display> From<E> for Failed {
 }
 
 impl Cli {
-    /// Runs the chosen subcommand; 0 is success, 1 a failed check, 2 bad usage or no node at the given URLs, 3 a run that could not be made.
+    /// Runs the chosen subcommand; 0 is success, 1 a failed check, 2 bad usage or no node at the given URLs, 3 a run that
+    /// could not be made.
     pub fn run(self) -> ExitCode {
         if let Some(ca) = &self.ca
             && let Err(error) = trust::only(ca)

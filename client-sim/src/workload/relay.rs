@@ -41,7 +41,8 @@ impl Worker {
         Ok(())
     }
 
-    /// All sends have been acknowledged, so that every node must hand out every chunk from `from` on, in order and without delay.
+    /// All sends have been acknowledged, so that every node must hand out every chunk from `from` on, in order and without
+    /// delay.
     async fn drain(&mut self, flow: u64, transfer: &Transfer, from: u32) -> Result<(), Error> {
         for expected in from..self.options.chunks {
             let Received::Chunk { index, total, data } = self.receive(transfer).await? else {

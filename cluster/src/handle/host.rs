@@ -1,7 +1,7 @@
 //! What a member of a cell does for the nodes that are not in it: it answers their questions, and tells them what changes.
 //!
-//! Such a node has one host in the cell. It subscribes first, then asks: what changes after an answer, it is told of. Every request of a
-//! subscription waits until something changed, or for 300 ms, so that either side knows that the other is there.
+//! Such a node has one host in the cell. It subscribes first, then asks: what changes after an answer, it is told of. Every
+//! request of a subscription waits until something changed, or for 300 ms, so that either side knows that the other is there.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};

@@ -179,8 +179,8 @@ impl Cluster {
         self.inner.options.deadline
     }
 
-    /// Awaits `future`, but only while there is a leader of the cell that holds a key (without one: of any cell): a caller that queues before it proposes fails here as early as
-    /// its command would. `since` is when the caller began to wait.
+    /// Awaits `future`, but only while there is a leader of the cell that holds a key (without one: of any cell): a caller
+    /// that queues before it proposes fails here as early as its command would. `since` is when the caller began to wait.
     ///
     /// # Errors
     /// [`Error::NoLeader`] if there is none for as long as a command would wait, [`Error::Overloaded`] after

@@ -77,8 +77,8 @@ impl Inner {
         }
     }
 
-    /// What is to be done next, with up to [`MOVES_AT_ONCE`] slots: those that are under way already, then those that should be in
-    /// a cell that has a leader. A cell that is gone had no slot, so that what was sealed for it never came there.
+    /// What is to be done next, with up to [`MOVES_AT_ONCE`] slots: those that are under way already, then those that should
+    /// be in a cell that has a leader. A cell that is gone had no slot, so that what was sealed for it never came there.
     fn next_moves(&self) -> Vec<Next> {
         let Some(own) = self.node.cell() else { return Vec::new() };
         let is_led = |to: CellId| self.topology.lead(to).borrow().is_some();

@@ -81,8 +81,8 @@ impl Inner {
         }
     }
 
-    /// Whether a request within a cell is this node's to serve: of its own, or of whichever it is added to first. What it once had
-    /// in another cell must never be mixed with that.
+    /// Whether a request within a cell is this node's to serve: of its own, or of whichever it is added to first. What it
+    /// once had in another cell must never be mixed with that.
     pub(super) fn is_of(&self, cell: u16) -> bool {
         match self.node.cell().or_else(|| self.founds_cell.get().copied()) {
             Some(own) => own.number() == cell,

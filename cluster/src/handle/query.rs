@@ -147,8 +147,8 @@ impl Inner {
         }
     }
 
-    /// Questions by the cell that each is asked of, as far as this node knows. What is about no key is asked with what is, or else
-    /// of the own cell.
+    /// Questions by the cell that each is asked of, as far as this node knows. What is about no key is asked with what is,
+    /// or else of the own cell.
     fn parts(&self, questions: &[Question]) -> Vec<(CellId, Vec<usize>)> {
         let cell_of = |question: &Question| {
             let mut cell = None;

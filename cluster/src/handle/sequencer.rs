@@ -219,8 +219,8 @@ impl Sequencer {
         }
     }
 
-    /// What the log of a cell but the first begins with: it holds no slots. Until that is applied here, every proposal begins so;
-    /// the first of them counts.
+    /// What the log of a cell but the first begins with: it holds no slots. Until that is applied here, every proposal
+    /// begins so; the first of them counts.
     fn begins(&self) -> Option<Command> {
         let is_new = self.node.cell().is_some_and(|cell| cell != CellId::FIRST)
             && !self.node.replica().read(State::has_moved_slots);

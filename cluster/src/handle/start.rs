@@ -39,8 +39,8 @@ impl Cluster {
         Self::start_boxed(options, world).await
     }
 
-    /// [`Cluster::start`] behind a pointer. The body of an async function is compiled in every crate that awaits it, and this one
-    /// holds all tasks of a node.
+    /// [`Cluster::start`] behind a pointer. The body of an async function is compiled in every crate that awaits it, and
+    /// this one holds all tasks of a node.
     #[inline(never)]
     fn start_boxed(options: Options, world: World) -> BoxFuture<'static, Result<Self, StartError>> {
         Box::pin(Self::assemble(options, world))

@@ -376,8 +376,8 @@ impl Topology {
     }
 }
 
-/// Whether a cell whose leader knows the placement of `told` is none of those of a placement that is no older. The last member of
-/// a closed cell leads it for as long as it runs, and nodes that heard it would vouch for it to each other.
+/// Whether a cell whose leader knows the placement of `told` is none of those of a placement that is no older. The last
+/// member of a closed cell leads it for as long as it runs, and nodes that heard it would vouch for it to each other.
 fn is_closed(cell: CellId, told: u64, epoch: u64, placed: &BTreeSet<CellId>) -> bool {
     told <= epoch && !placed.is_empty() && !placed.contains(&cell)
 }

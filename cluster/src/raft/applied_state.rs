@@ -114,8 +114,9 @@ impl Replica {
         receiver
     }
 
-    /// Hints of another replica, for the readers of this node: how it hears of changes in other cells. Nodes that listen here are
-    /// told what this replica applies, and nothing else: among nodes that listen to each other, hints would go round for ever.
+    /// Hints of another replica, for the readers of this node: how it hears of changes in other cells. Nodes that listen
+    /// here are told what this replica applies, and nothing else: among nodes that listen to each other, hints would go
+    /// round for ever.
     pub fn pass_on(&self, hints: &[Hint]) {
         let mut inner = self.lock();
         let effects: Vec<_> = hints

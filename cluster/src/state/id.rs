@@ -88,6 +88,13 @@ impl Digest {
     }
 }
 
+/// All of it, in hexadecimal digits.
+impl fmt::LowerHex for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
 /// What keys and digests have in common: 32 even bytes, compared often and coded often.
 macro_rules! hashed {
     ($name:ident) => {

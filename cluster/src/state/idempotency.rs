@@ -1,8 +1,8 @@
 //! Answers: outcomes remembered under callers' own names (`Idempotency-Key`, a job's id).
 //!
-//! Unlike [`retry_dedup`](super::retry_dedup), which belongs to the cluster and forgets what is no longer in flight, an idempotency key
-//! is a promise to a caller and kept for its time. Refusals for want of allowance or storage, or because a token lapsed, are not kept: the
-//! caller is told to come back, and shall find something else then.
+//! Unlike [`retry_dedup`](super::retry_dedup), which belongs to the cluster and forgets what is no longer in flight, an
+//! idempotency key is a promise to a caller and kept for its time. Refusals for want of allowance or storage, or because a
+//! token lapsed, are not kept: the caller is told to come back, and shall find something else then.
 
 use std::sync::Arc;
 

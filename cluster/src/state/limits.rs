@@ -43,7 +43,8 @@ pub const WINDOWS_FULL_RETRY_MS: u64 = 1000;
 pub const MAILBOX_HEAD_MS: u64 = 600_000;
 /// Runs of nodes that hold sockets.
 pub const INCARNATIONS_MAX: usize = 4096;
-/// Generations of what went that are remembered: some three hundred bytes each, counted by nobody. Beyond, what goes leaves none.
+/// Generations of what went that are remembered: some three hundred bytes each, counted by nobody. Beyond, what goes leaves
+/// none.
 pub const DEPARTURES_MAX: usize = 1 << 16;
 /// For how long, in milliseconds: longer than a command may be under way, at its node and at a leader.
 pub const DEPARTURE_MS: u32 = 60_000;

@@ -12,7 +12,8 @@ use super::storage_quota::Load;
 use super::table::{Stored, Table};
 use super::weight::Kind;
 
-/// A command about the ticket under a key, which is derived from the ticket's text ([`Domain::Ticket`](super::id::Domain::Ticket)).
+/// A command about the ticket under a key, which is derived from the ticket's text
+/// ([`Domain::Ticket`](super::id::Domain::Ticket)).
 pub type Op = Keyed<Action>;
 
 /// What can be done to a ticket. New actions are added at the end.

@@ -10,7 +10,8 @@ mod store;
 
 pub(super) use store::{Acknowledgement, Chunk, Transfer, Transfers};
 
-/// A command about the transfer under a key, which is derived from pin and password hash ([`Domain::Transfer`](super::id::Domain::Transfer)).
+/// A command about the transfer under a key, which is derived from pin and password hash
+/// ([`Domain::Transfer`](super::id::Domain::Transfer)).
 pub type Op = Leased<Action>;
 
 /// What can be done to a transfer. New actions are added at the end.

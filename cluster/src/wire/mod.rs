@@ -2,8 +2,8 @@
 //!
 //! A node dials its peers and answers those who dial it; a connection carries requests one way only. Every peer
 //! has up to three links, one a [`Lane`], so that heartbeats never queue behind chunks, nor entries behind a
-//! snapshot. Nothing in here knows what the bytes mean. Time comes from tokio's clock, chance from [`Options::seed`] and connections from a [`Transport`],
-//! so that whole clusters run in simulation.
+//! snapshot. Nothing in here knows what the bytes mean. Time comes from tokio's clock, chance from [`Options::seed`] and
+//! connections from a [`Transport`], so that whole clusters run in simulation.
 //!
 //! Guarantees: requests of one connection reach [`Service::serve`] in the order in which they were sent, and are
 //! carried out at most once each; nothing is sent again by this module. A handler's future is dropped when the

@@ -1,7 +1,8 @@
 //! Who asks, how much they may ask, and what they may touch.
 //!
-//! [`client`] and [`network`] tell addresses apart, [`tier_limits`] says how much each may ask, [`guessing`] what a wrong guess costs. [`auth`] makes a
-//! [`Credential`] of a token, which [`bearer`] found in a request, [`client_certificate`] of a client's certificate; [`ice`] makes credentials for TURN servers.
+//! [`client`] and [`network`] tell addresses apart, [`tier_limits`] says how much each may ask, [`guessing`] what a wrong
+//! guess costs. [`auth`] makes a [`Credential`] of a token, which [`bearer`] found in a request, [`client_certificate`] of a
+//! client's certificate; [`ice`] makes credentials for TURN servers.
 
 pub mod auth;
 pub mod bearer;

@@ -88,7 +88,8 @@ impl Status {
         self.next_step.is_none() && at_rest && even
     }
 
-    /// The voter to whom leadership can best be handed: the one of the leader's cell that has applied most, other than the leader.
+    /// The voter to whom leadership can best be handed: the one of the leader's cell that has applied most, other than the
+    /// leader.
     pub fn successor(&self) -> Option<u64> {
         let cell = self.nodes.iter().find(|node| Some(node.id) == self.leader).and_then(|node| node.cell);
         let followers = self.nodes.iter().filter(|node| {

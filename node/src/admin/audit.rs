@@ -1,6 +1,5 @@
 //! The audit log: every call that changes something leaves an entry, and `/admin/v1/audit` tells them.
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -37,7 +36,7 @@ pub(super) async fn tell(
 ) -> Result<HttpResponse, Error> {
     let services = state.services().ok_or(Error::Starting)?;
     let (head, entries) = audit::page(services, asked.after, asked.count.unwrap_or(PAGE_MAX)).await?;
-    let head = head.map(|head| AuditHead { seq: head.seq, hash: hex(&head.hash) });
+    let head = head.map(|head| AuditHead { seq: head.seq, hash: format!("{:x}", head.hash) });
     Ok(HttpResponse::Ok().json(Audit { head, entries: entries.into_iter().filter_map(shown).collect() }))
 }
 
@@ -47,15 +46,8 @@ fn shown(view: View) -> Option<AuditEntry> {
         seq: view.seq,
         at_ms: view.at_ms,
         entry: RawValue::from_string(view.text).ok()?,
-        before: hex(&view.before),
-        hash: hex(&view.hash),
-    })
-}
-
-pub(super) fn hex(digest: &Digest) -> String {
-    digest.as_bytes().iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
+        before: format!("{:x}", view.before),
+        hash: format!("{:x}", view.hash),
     })
 }
 
@@ -66,7 +58,7 @@ pub(super) fn about(whose: &Whose) -> String {
         Whose { subject: Some(subject), device: Some(device), .. } => format!("device:{subject}/{device}"),
         Whose { subject, .. } => format!("subject:{}", subject.as_deref().unwrap_or_default()),
     };
-    let mut digest = hex(&Digest::of(text.as_bytes()));
+    let mut digest = format!("{:x}", Digest::of(text.as_bytes()));
     digest.truncate(DIGEST_DIGITS);
     digest
 }

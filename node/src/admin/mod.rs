@@ -8,6 +8,7 @@ pub mod client;
 mod console;
 mod error;
 mod host_header;
+mod membership;
 mod revocations;
 mod server;
 mod state;

@@ -1,28 +1,25 @@
 //! The admin listener's routes.
 
 use std::net::TcpListener;
-use std::time::Duration;
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{Server, ServiceRequest, ServiceResponse};
 use actix_web::http::Method;
 use actix_web::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CROSS_ORIGIN_OPENER_POLICY, CROSS_ORIGIN_RESOURCE_POLICY,
-    ContentType, HOST, HeaderName, HeaderValue, ORIGIN, PERMISSIONS_POLICY, REFERRER_POLICY,
-    X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CROSS_ORIGIN_OPENER_POLICY, CROSS_ORIGIN_RESOURCE_POLICY, HOST,
+    HeaderName, HeaderValue, ORIGIN, PERMISSIONS_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+    X_FRAME_OPTIONS,
 };
 use actix_web::middleware::{Next, from_fn};
-use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
+use actix_web::{App, HttpResponse, HttpServer, web};
 
-use conclave_cluster::{Change, Cluster};
+use conclave_cluster::Cluster;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
-use super::api_types::{self, Add, Cell, Node, Status, Transfer};
-use super::audit::audited;
 use super::error::Error;
 use super::state::AdminState;
-use super::{audit, console, host_header, revocations};
+use super::{audit, console, host_header, membership, revocations};
 
 /// Bytes of a body; the longest request is far shorter.
 const BODY_BYTES_MAX: usize = 4096;
@@ -87,11 +84,21 @@ fn controlling(app: &mut web::ServiceConfig) {
             web::resource("/admin/v1/revocations/lift").post(revocations::lift).default_service(only("POST")),
         )
         .service(web::resource("/sockets").get(sockets).default_service(only("GET")))
-        .service(web::resource("/cluster/members").post(add).default_service(only("POST")))
-        .service(web::resource("/cluster/members/{id}").delete(remove).default_service(only("DELETE")))
-        .service(web::resource("/cluster/members/{id}/promote").post(promote).default_service(only("POST")))
-        .service(web::resource("/cluster/members/{id}/drain").post(drain).default_service(only("POST")))
-        .service(web::resource("/cluster/leader").post(lead).default_service(only("POST")));
+        .service(web::resource("/cluster/members").post(membership::add).default_service(only("POST")))
+        .service(
+            web::resource("/cluster/members/{id}").delete(membership::remove).default_service(only("DELETE")),
+        )
+        .service(
+            web::resource("/cluster/members/{id}/promote")
+                .post(membership::promote)
+                .default_service(only("POST")),
+        )
+        .service(
+            web::resource("/cluster/members/{id}/drain")
+                .post(membership::drain)
+                .default_service(only("POST")),
+        )
+        .service(web::resource("/cluster/leader").post(membership::lead).default_service(only("POST")));
 }
 
 pub(super) fn only(allow: &'static str) -> actix_web::Route {
@@ -185,132 +192,12 @@ async fn sockets(state: web::Data<AdminState>) -> Result<HttpResponse, Error> {
     Ok(HttpResponse::Ok().json(json!({"count": sockets.count(), "sockets": sockets.list(LISTED_MAX)})))
 }
 
-async fn add(
-    request: HttpRequest,
-    state: web::Data<AdminState>,
-    query: web::Query<api_types::Change>,
-    body: web::Bytes,
-) -> Result<HttpResponse, Error> {
-    let Add { id, peer } = parse(&body, "{\"id\": 4, \"peer\": \"host:port\"} is asked for")?;
-    audited(&request, &state, None, async { Ok(cluster(&state)?.add(id, peer, change(&query)).await?) })
-        .await?;
-    tracing::info!(id, "added a front");
-    Ok(done())
-}
-
-async fn promote(
-    request: HttpRequest,
-    state: web::Data<AdminState>,
-    id: web::Path<String>,
-    query: web::Query<api_types::Change>,
-) -> Result<HttpResponse, Error> {
-    let id = node_id(&id)?;
-    audited(&request, &state, None, async { Ok(cluster(&state)?.promote(id, change(&query)).await?) })
-        .await?;
-    tracing::info!(id, "gave a front a seat");
-    Ok(done())
-}
-
-async fn drain(
-    request: HttpRequest,
-    state: web::Data<AdminState>,
-    id: web::Path<String>,
-    query: web::Query<api_types::Change>,
-) -> Result<HttpResponse, Error> {
-    let id = node_id(&id)?;
-    audited(&request, &state, None, async { Ok(cluster(&state)?.drain(id, change(&query)).await?) }).await?;
-    tracing::info!(id, "gave the seat of a node to a front, and removed it");
-    Ok(done())
-}
-
-async fn remove(
-    request: HttpRequest,
-    state: web::Data<AdminState>,
-    id: web::Path<String>,
-    query: web::Query<api_types::Change>,
-) -> Result<HttpResponse, Error> {
-    let id = node_id(&id)?;
-    audited(&request, &state, None, async { Ok(cluster(&state)?.remove(id, change(&query)).await?) }).await?;
-    tracing::info!(id, "removed a node");
-    Ok(done())
-}
-
-async fn lead(
-    request: HttpRequest,
-    state: web::Data<AdminState>,
-    body: web::Bytes,
-) -> Result<HttpResponse, Error> {
-    let Transfer { to } = if body.is_empty() {
-        Transfer::default()
-    } else {
-        parse(&body, "{\"to\": 2} or nothing is asked for")?
-    };
-    let cluster = cluster(&state)?;
-    let to = match to {
-        Some(to) => to,
-        None => seen(cluster.status().await).successor().ok_or(Error::NoSuccessor)?,
-    };
-    audited(&request, &state, None, async { Ok(cluster.transfer_leader(to).await?) }).await?;
-    tracing::info!(to, "handed leadership over");
-    Ok(HttpResponse::Ok().json(json!({"status": "ok", "leader": to})))
-}
-
-fn change(query: &api_types::Change) -> Change {
-    let within = query.within_ms.map_or(Change::default().within, Duration::from_millis);
-    Change { force: query.force, within }
-}
-
-fn cluster(state: &AdminState) -> Result<&Cluster, Error> {
+pub(super) fn cluster(state: &AdminState) -> Result<&Cluster, Error> {
     state.cluster().ok_or(Error::Starting)
-}
-
-fn done() -> HttpResponse {
-    HttpResponse::Ok().insert_header(ContentType::json()).json(json!({"status": "ok"}))
-}
-
-fn node_id(text: &str) -> Result<u64, Error> {
-    text.parse().map_err(|_| Error::NotFound)
 }
 
 pub(super) fn parse<T: DeserializeOwned>(body: &[u8], asked: &'static str) -> Result<T, Error> {
     serde_json::from_slice(body).map_err(|_| Error::Json(asked))
-}
-
-fn seen(status: conclave_cluster::Status) -> Status {
-    let conclave_cluster::Status { leader, term, majority, cells, next_step, nodes } = status;
-    let majority_of = |conclave_cluster::Majority { voters, reachable, needed }| api_types::Majority {
-        voters,
-        reachable,
-        needed,
-    };
-    let cells = cells.into_iter().map(|cell| Cell {
-        cell: cell.cell,
-        leader: cell.leader,
-        term: cell.term,
-        majority: majority_of(cell.majority),
-        slots: cell.slots,
-        moving: cell.moving,
-    });
-    let nodes = nodes.into_iter().map(|node| Node {
-        id: node.id,
-        http: node.http,
-        admin: node.admin,
-        pid: node.pid,
-        role: node.role.name().to_owned(),
-        cell: node.cell,
-        applied: node.applied,
-        last_log: node.last_log,
-        peer: node.peer,
-        fault: node.fault,
-    });
-    Status {
-        leader,
-        term,
-        majority: Some(majority_of(majority)),
-        cells: cells.collect(),
-        next_step,
-        nodes: nodes.collect(),
-    }
 }
 
 #[cfg(test)]

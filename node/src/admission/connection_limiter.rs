@@ -119,7 +119,8 @@ impl ConnectionLimiter {
         Self(Arc::new(Mutex::new(Counts::new(rules))))
     }
 
-    /// Lets a connection of `client` in; see [`client::key`](crate::access::client::key). Keep the pass as long as the connection.
+    /// Lets a connection of `client` in; see [`client::key`](crate::access::client::key). Keep the pass as long as the
+    /// connection.
     ///
     /// # Errors
     /// If the client or the node has too many. A refused attempt costs the client nothing.

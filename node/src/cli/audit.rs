@@ -6,7 +6,6 @@ use std::io::{self, BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 
 use conclave_cluster::state::audit::{ORIGIN, hash};
-use conclave_cluster::state::id::Digest;
 
 use super::admin::Admin;
 use crate::admin::api_types::{AuditEntry, AuditHead};
@@ -46,7 +45,8 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
     };
     let mut missing = None;
     let exit = arguments.admin.ask(async |client| {
-        let head = client.audit(u64::MAX).await?.head.unwrap_or(AuditHead { seq: 0, hash: hex(&ORIGIN) });
+        let head =
+            client.audit(u64::MAX).await?.head.unwrap_or(AuditHead { seq: 0, hash: format!("{ORIGIN:x}") });
         if head == last {
             return Ok(format!("{} entries, whole and in order\n", last.seq));
         }
@@ -102,19 +102,12 @@ fn verify(lines: impl Iterator<Item = io::Result<String>>) -> Result<AuditHead, 
             return Err(Wrong::Gap(number, entry.seq, last));
         }
         let computed = hash(&before, entry.seq, entry.at_ms, entry.entry.get());
-        if entry.before != hex(&before) || entry.hash != hex(&computed) {
+        if entry.before != format!("{before:x}") || entry.hash != format!("{computed:x}") {
             return Err(Wrong::Changed(number, entry.seq));
         }
         (last, before) = (entry.seq, computed);
     }
-    Ok(AuditHead { seq: last, hash: hex(&before) })
-}
-
-fn hex(digest: &Digest) -> String {
-    digest.as_bytes().iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    Ok(AuditHead { seq: last, hash: format!("{before:x}") })
 }
 
 #[cfg(test)]
@@ -130,7 +123,8 @@ mod tests {
             let (text, at_ms) = (format!(r#"{{"call":"POST /x","seq":{seq}}}"#), 1000 + seq);
             let own = hash(&before, seq, at_ms, &text);
             let entry = RawValue::from_string(text).unwrap();
-            let entry = AuditEntry { seq, at_ms, entry, before: hex(&before), hash: hex(&own) };
+            let entry =
+                AuditEntry { seq, at_ms, entry, before: format!("{before:x}"), hash: format!("{own:x}") };
             before = own;
             serde_json::to_string(&entry).unwrap()
         };

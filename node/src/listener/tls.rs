@@ -1,7 +1,8 @@
 //! TLS for the public: certificate and key from files that are read again when they change.
 //!
-//! A new file that cannot be used, or whose certificate is not valid now, leaves everything as it was; connections that are open keep what they were opened
-//! with. No session is resumed, so that a client's certificate is looked at with every connection.
+//! A new file that cannot be used, or whose certificate is not valid now, leaves everything as it was; connections that are
+//! open keep what they were opened with. No session is resumed, so that a client's certificate is looked at with every
+//! connection.
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};

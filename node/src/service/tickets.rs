@@ -66,8 +66,8 @@ pub async fn redeem(services: &Services, text: &str) -> Result<Option<Credential
     }
 }
 
-/// Uses up the nonce of a signature by `key`, which is remembered for `ttl_ms`; false if it was used before. Nodes that are shown
-/// the same one at once propose it twice, and the log orders them.
+/// Uses up the nonce of a signature by `key`, which is remembered for `ttl_ms`; false if it was used before. Nodes that are
+/// shown the same one at once propose it twice, and the log orders them.
 ///
 /// # Errors
 /// See [`Error`].

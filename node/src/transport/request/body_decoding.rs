@@ -66,8 +66,8 @@ impl Coding {
         Ok(coding)
     }
 
-    /// What a coded body means. It takes no more memory than a few times `bytes_max`, whatever window the body asks for, and that
-    /// for as long as this takes: it does not wait, so that a thread decodes one body at a time.
+    /// What a coded body means. It takes no more memory than a few times `bytes_max`, whatever window the body asks for, and
+    /// that for as long as this takes: it does not wait, so that a thread decodes one body at a time.
     ///
     /// # Errors
     /// 413 if it means more than `bytes_max` bytes, 400 if it is not coded so.

@@ -1,8 +1,8 @@
 //! Sockets: one WebSocket endpoint, two encodings, one meaning.
 //!
 //! Read in this order: `upgrade` makes a socket of a request; `rfc6455` reads RFC 6455 to the letter, `inbound_queue` and
-//! `outbound_queue` bound what goes in and out, `connection` is the actor in between, with the heartbeat (`quality`); `connections`
-//! knows who is connected here.
+//! `outbound_queue` bound what goes in and out, `connection` is the actor in between, with the heartbeat (`quality`);
+//! `connections` knows who is connected here.
 
 mod backlog;
 mod bucket;

@@ -68,8 +68,9 @@ pub(super) enum Out {
 
 /// The queue of one connection. Clones are the same queue.
 ///
-/// Over its bound, which is half as large while this node or this client holds too much, the connection is lost: what waited is dropped, the client is told 4008, and catches up from history
-/// on its next connection. So one slow reader costs the bound and nothing more.
+/// Over its bound, which is half as large while this node or this client holds too much, the connection is lost: what waited
+/// is dropped, the client is told 4008, and catches up from history on its next connection. So one slow reader costs the
+/// bound and nothing more.
 #[derive(Clone)]
 pub(super) struct OutboundQueue(Arc<Inner>);
 

@@ -293,8 +293,8 @@ impl Stage {
         self.machines.iter().filter(|it| !removed.contains(&it.id)).cloned().collect()
     }
 
-    /// All members are up and know a leader, and those of a cell have applied the same. A change that was under way when all was mended may come
-    /// to its end meanwhile, so that one of them is none any more.
+    /// All members are up and know a leader, and those of a cell have applied the same. A change that was under way when all
+    /// was mended may come to its end meanwhile, so that one of them is none any more.
     fn converge(&mut self) -> Result<(), Violation> {
         self.desk.closed.set(true);
         loop {
