@@ -1,5 +1,6 @@
 //! Which part may know which: the arrows of the architecture, read from the syntax of the sources.
 
+mod documents;
 mod imports;
 mod names;
 mod planted;
