@@ -140,6 +140,13 @@ impl ClusterStatus {
         self.nodes.iter().filter(|node| node.cell == Some(cell)).map(|node| node.id).collect()
     }
 
+    /// The number of the cell that is so many in their order, from 1; nothing if there are fewer.
+    pub fn nth_cell(&self, place: u16) -> Option<u16> {
+        let mut numbers: Vec<u16> = self.cells.iter().map(|cell| cell.cell).collect();
+        numbers.sort_unstable();
+        numbers.get(usize::from(place).checked_sub(1)?).copied()
+    }
+
     /// Who leads a cell, if anybody does.
     pub fn leader_of(&self, cell: u16) -> Option<u64> {
         self.cells.iter().find(|known| known.cell == cell)?.leader
@@ -279,6 +286,13 @@ mod tests {
         cluster_status.cells[1].moving = 1;
         assert_eq!(cluster_status.unsettled(2).as_deref(), Some("1 slots are on their way"));
         assert!(held(&[]).unsettled(0).is_none(), "a source that knows of none");
+    }
+
+    #[test]
+    fn cells_are_counted_in_their_order_whatever_numbers_they_have() {
+        let mut cluster_status = held(&[512, 512]);
+        cluster_status.cells[1].cell = 4;
+        assert_eq!([0, 1, 2, 3].map(|place| cluster_status.nth_cell(place)), [None, Some(1), Some(4), None]);
     }
 
     #[test]

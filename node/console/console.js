@@ -11,6 +11,8 @@ const KEPT = 120;
 /** Rates and latencies are over so many readings, refusals over a minute. */
 const WINDOW = 10;
 const MINUTE = 60;
+/** Entries of the audit log that are shown. */
+const CHANGES = 10;
 
 const by = (id) => document.getElementById(id);
 const readings = [];
@@ -41,6 +43,29 @@ async function ask(path) {
   // A node that is not ready says why with 503.
   if (!response.ok && response.status !== 503) throw new Error(`${path}: ${response.status}`);
   return response;
+}
+
+/** The end of the audit log, newest first; null where the cluster cannot be asked. */
+let changes = [];
+let askingForChanges = false;
+
+/** Asks for what is new of it. Nothing else waits for that: while a leader is elected the answer takes its time. */
+async function lastChanges() {
+  if (askingForChanges) return;
+  askingForChanges = true;
+  const page = async (after) => (await ask(`admin/v1/audit?after=${after}`)).json();
+  try {
+    const known = changes?.[0]?.seq ?? 0;
+    const news = await page(known);
+    // Of a long log the end alone: entries are told from the oldest on.
+    const last = news.head?.seq ?? 0;
+    const { entries } = last > known + news.entries.length ? await page(last - CHANGES) : news;
+    changes = [...entries.reverse(), ...(changes ?? [])].slice(0, CHANGES);
+  } catch {
+    changes = null;
+  } finally {
+    askingForChanges = false;
+  }
 }
 
 async function read() {
@@ -128,6 +153,13 @@ function show(now) {
   const minute = readings[Math.max(0, readings.length - MINUTE)];
   const refused = minute ? growths(minute.metrics, metrics, "conclave_http_errors_total", "code") : [];
   rows("refused", refused.map(([code, times]) => [made("td", code), made("td", count(times))]), "nothing");
+  rows("changes", (changes ?? []).map(({ seq, atMs, entry }) => [
+    made("td", `${seq}`),
+    made("td", new Date(atMs).toLocaleString()),
+    made("td", entry.call),
+    made("td", entry.outcome, { class: entry.outcome === "asked" ? "" : "warn" }),
+    made("td", entry.from),
+  ]), changes ? "none" : "not known: the cluster cannot be asked");
   if (!status) return tell([{ state: "bad", text: `This node is not ready: ${now.failing.join(", ")}.` }]);
 
   rows("cells", (status.cells ?? []).map(({ cell, leader, term, majority, slots, moving }) => [
@@ -160,6 +192,7 @@ function show(now) {
 }
 
 async function turn() {
+  lastChanges();
   try {
     const now = await read();
     silentSince = null;

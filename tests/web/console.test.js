@@ -100,6 +100,9 @@ it("the console shows a cluster that is well, and one that lost a node, then its
   assert.match(await page.title(), /^All is well/);
   for (let turn = 0; turn < 30; turn++) await fetch(`${leading.http}/api/v1/edition`);
   await page.waitForFunction(() => /[1-9]/.test(document.querySelector("#figures output").textContent));
+  const change = { method: "POST", body: JSON.stringify({ whose: { subject: "mallory" } }) };
+  assert.equal((await fetch(`${others[0].admin}/admin/v1/revocations`, change)).status, 200);
+  await page.locator("#changes").getByText("POST /admin/v1/revocations").waitFor();
   const found = await look(page, "well");
 
   process.kill(others[0].pid, "SIGKILL");

@@ -32,8 +32,9 @@ impl Runner<'_> {
     async fn seats(&mut self, seats: Seats) -> Result<Vec<u64>, Error> {
         let none = || Error::NoSuchNode(format!("there is no node for `{seats}`"));
         let status = self.cluster.status().await.ok_or_else(none)?;
-        let (leader, running) = (status.leader_of(seats.cell), self.cluster.running());
-        let mut found = status.seats(seats.cell);
+        let cell = status.nth_cell(seats.cell).ok_or_else(none)?;
+        let (leader, running) = (status.leader_of(cell), self.cluster.running());
+        let mut found = status.seats(cell);
         found.retain(|id| match seats.role {
             Some(Part::Leader) => Some(*id) == leader,
             Some(Part::Follower) => Some(*id) != leader,

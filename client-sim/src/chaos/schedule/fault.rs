@@ -36,7 +36,7 @@ pub enum Which {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Seats {
-    /// The cell's number, from 1.
+    /// Which of the cells that there are, from 1: a cell that was closed leaves its number to nobody.
     pub cell: u16,
     /// How many of those that run; absent: all, running or not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
