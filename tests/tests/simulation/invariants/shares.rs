@@ -13,6 +13,9 @@ use crate::simulation::workload::owners;
 /// Looks at the accounts on every node that is up and sits in a cell.
 pub(crate) fn look(plan: &Plan, machines: &[Rc<Machine>]) -> Result<(), Violation> {
     let Some(shares) = owners::shares(plan) else { return Ok(()) };
+    // A slot that comes to a cell brings what its clients store in it, whether they have room or not; what they had in all
+    // cells before, a share in each, is the most that can come.
+    let cells = plan.shape.cells_max();
     for machine in machines {
         let cluster = machine.cluster.borrow();
         let Some(cluster) = cluster.as_ref().filter(|it| it.cell().is_some()) else { continue };
@@ -26,7 +29,7 @@ pub(crate) fn look(plan: &Plan, machines: &[Rc<Machine>]) -> Result<(), Violatio
         for client in 0..owners::CLIENTS {
             let owner = owners::of(client);
             let stored = stored(owner.client);
-            if stored > shares.client.bytes + beyond(&totals) {
+            if stored > shares.client.bytes * cells + beyond(&totals) {
                 return Err(broken(format!("client {client} stores {stored} bytes")));
             }
             clients += owner.network.map_or(0, |_| stored);
@@ -35,7 +38,7 @@ pub(crate) fn look(plan: &Plan, machines: &[Rc<Machine>]) -> Result<(), Violatio
         if network != clients {
             return Err(broken(format!("a network stores {network} bytes, and its clients {clients}")));
         }
-        if network > shares.network.bytes + beyond(&totals) {
+        if network > shares.network.bytes * cells + beyond(&totals) {
             return Err(broken(format!("a network stores {network} bytes")));
         }
     }
