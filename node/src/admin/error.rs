@@ -20,7 +20,7 @@ pub(super) enum Error {
     Method(&'static str),
     #[error("The body is not the JSON that belongs here: {0}.")]
     Json(&'static str),
-    #[error("The query is not `force` and `withinMs`.")]
+    #[error("The query is wrong: a change takes `force` and `withinMs`, the audit log `after` and `count`.")]
     Query,
     #[error("The input is not right: {0}.")]
     Input(&'static str),
