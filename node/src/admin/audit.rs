@@ -70,7 +70,7 @@ pub(super) fn about(whose: &Whose) -> String {
 pub(super) async fn audited<T>(
     request: &HttpRequest,
     state: &AdminState,
-    about: Option<&str>,
+    about: &str,
     change: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, Error> {
     let request_id = Uuid::now_v7().to_string();
@@ -87,7 +87,7 @@ async fn note(
     request: &HttpRequest,
     state: &AdminState,
     request_id: &str,
-    about: Option<&str>,
+    about: &str,
     outcome: &str,
 ) -> bool {
     let Some(services) = state.services() else { return false };

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use actix_web::http::header::ContentType;
 use actix_web::{HttpRequest, HttpResponse, web};
-use conclave_cluster::Change;
+use conclave_cluster::{Change, MembershipError};
 use serde_json::json;
 
 use super::api_types::{self, Add, Cell, Node, Status, Transfer};
@@ -20,8 +20,7 @@ pub(super) async fn add(
     body: web::Bytes,
 ) -> Result<HttpResponse, Error> {
     let Add { id, peer } = parse(&body, "{\"id\": 4, \"peer\": \"host:port\"} is asked for")?;
-    audited(&request, &state, None, async { Ok(cluster(&state)?.add(id, peer, change(&query)).await?) })
-        .await?;
+    about_node(&request, &state, id, cluster(&state)?.add(id, peer, change(&query))).await?;
     tracing::info!(id, "added a front");
     Ok(done())
 }
@@ -33,8 +32,7 @@ pub(super) async fn promote(
     query: web::Query<api_types::Change>,
 ) -> Result<HttpResponse, Error> {
     let id = node_id(&id)?;
-    audited(&request, &state, None, async { Ok(cluster(&state)?.promote(id, change(&query)).await?) })
-        .await?;
+    about_node(&request, &state, id, cluster(&state)?.promote(id, change(&query))).await?;
     tracing::info!(id, "gave a front a seat");
     Ok(done())
 }
@@ -46,7 +44,7 @@ pub(super) async fn drain(
     query: web::Query<api_types::Change>,
 ) -> Result<HttpResponse, Error> {
     let id = node_id(&id)?;
-    audited(&request, &state, None, async { Ok(cluster(&state)?.drain(id, change(&query)).await?) }).await?;
+    about_node(&request, &state, id, cluster(&state)?.drain(id, change(&query))).await?;
     tracing::info!(id, "gave the seat of a node to a front, and removed it");
     Ok(done())
 }
@@ -58,7 +56,7 @@ pub(super) async fn remove(
     query: web::Query<api_types::Change>,
 ) -> Result<HttpResponse, Error> {
     let id = node_id(&id)?;
-    audited(&request, &state, None, async { Ok(cluster(&state)?.remove(id, change(&query)).await?) }).await?;
+    about_node(&request, &state, id, cluster(&state)?.remove(id, change(&query))).await?;
     tracing::info!(id, "removed a node");
     Ok(done())
 }
@@ -78,9 +76,19 @@ pub(super) async fn lead(
         Some(to) => to,
         None => seen(cluster.status().await).successor().ok_or(Error::NoSuccessor)?,
     };
-    audited(&request, &state, None, async { Ok(cluster.transfer_leader(to).await?) }).await?;
+    about_node(&request, &state, to, cluster.transfer_leader(to)).await?;
     tracing::info!(to, "handed leadership over");
     Ok(HttpResponse::Ok().json(json!({"status": "ok", "leader": to})))
+}
+
+/// Has a change made that is about a node, which the audit log names.
+async fn about_node(
+    request: &HttpRequest,
+    state: &AdminState,
+    id: u64,
+    change: impl Future<Output = Result<(), MembershipError>>,
+) -> Result<(), Error> {
+    audited(request, state, &format!("node {id}"), async { Ok(change.await?) }).await
 }
 
 fn change(query: &api_types::Change) -> Change {

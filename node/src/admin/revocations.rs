@@ -43,7 +43,7 @@ pub(super) async fn revoke(
     };
     let about = audit::about(&whose);
     let revoked = revoked(whose)?;
-    let expires_ms = audit::audited(&request, &state, Some(&about), async {
+    let expires_ms = audit::audited(&request, &state, &about, async {
         Ok(revocations::revoke(services(&state)?, revoked, ttl).await?)
     })
     .await?;
@@ -59,7 +59,7 @@ pub(super) async fn lift(
     let Lift { whose } = parse(&body, LIFT)?;
     let about = audit::about(&whose);
     let revoked = revoked(whose)?;
-    let was_revoked = audit::audited(&request, &state, Some(&about), async {
+    let was_revoked = audit::audited(&request, &state, &about, async {
         Ok(revocations::lift(services(&state)?, revoked).await?)
     })
     .await?;

@@ -17,15 +17,14 @@ const KEPT: Duration = Duration::from_secs(400 * 24 * 60 * 60);
 /// Entries of one page.
 pub const PAGE_MAX: usize = 1000;
 
-/// What an entry says. There is no name of a client in it, but digests of names.
+/// What an entry says. Names of clients are in it as digests.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Event<'a> {
     /// Method and path of the call.
     pub call: &'a str,
-    /// Digest of whom or what it was about.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub about: Option<&'a str>,
+    /// The node that it was about, or a digest of whom.
+    pub about: &'a str,
     /// Where it came from.
     pub from: &'a str,
     /// The node that was asked.

@@ -43,6 +43,7 @@ async fn what_is_asked_of_one_node_is_told_by_all_and_survives_them() {
         assert!(!page.to_string().contains(&subject), "names are in it as digests alone");
         let entries = page["entries"].as_array().expect("a list");
         assert_eq!(entries[0]["entry"]["about"], entries[1]["entry"]["about"]);
+        assert_eq!(entries[2]["entry"]["about"], "node 9");
         assert_eq!(entries[2]["entry"]["requestId"], entries[3]["entry"]["requestId"]);
     }
     let rest = cluster.admin(1).get("/admin/v1/audit?after=2&count=1").send().await.ok();
