@@ -7,9 +7,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use super::Inner;
 use super::status::{Majority, NodeStatus};
 use super::table::Peers;
-use super::{Inner, limits};
 use crate::raft::disk_traits::Member;
 use crate::raft::message::{self, kind};
 use crate::raft::{MembershipError, Node};
@@ -136,6 +136,7 @@ impl Inner {
                 None => self.move_to(id, peer.clone(), deadline).await,
             },
             Request::Add { id, peer, .. } => self.add(id, peer, deadline).await,
+            Request::Promote { id, .. } if self.is_first() && self.seat_elsewhere(id).is_some() => Ok(()),
             Request::Promote { id, change } => self.promote(id, change.force, deadline).await,
             Request::Remove { id, change } => self.remove(id, change.force, deadline).await,
             Request::TransferLeader { to } if to == Some(self.options.node_id) => {
@@ -153,83 +154,8 @@ impl Inner {
     }
 
     /// Whether this node is a member of the first cell, whose leader changes the others.
-    fn is_first(&self) -> bool {
+    pub(super) fn is_first(&self) -> bool {
         self.node.cell() == Some(CellId::FIRST)
-    }
-
-    /// Waits until a learner has all entries that are there now.
-    async fn catch_up(&self, id: u64, deadline: Instant) -> Result<(), MembershipError> {
-        let target = self.node.position().last_log;
-        loop {
-            let lacking = self.node.lacking(id).ok_or(MembershipError::NoLeader)?;
-            let beyond = self.node.position().last_log.saturating_sub(target);
-            if lacking <= beyond {
-                return Ok(());
-            }
-            if Instant::now() + LOOK_EVERY >= deadline {
-                return Err(MembershipError::Late(format!(
-                    "node {id} is a learner and has not caught up yet, it lacks {lacking} entries; the same command \
-                     waits on"
-                )));
-            }
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
-    }
-
-    /// A front, or a node that waits for its vote since a promotion was cut short, takes a seat.
-    pub(super) async fn promote(
-        &self,
-        id: u64,
-        force: bool,
-        deadline: Instant,
-    ) -> Result<(), MembershipError> {
-        let front = self.topology.fronts().get(&id).cloned();
-        if let Some(peer) = front.clone() {
-            let (_, nodes) = self.node.members();
-            if !force && !self.reached(&[(id, peer.clone())].into()).await.contains(&id) {
-                return Err(MembershipError::Refused(format!(
-                    "node {id} does not answer, and would count for the majority without being there; --force insists"
-                )));
-            }
-            if !nodes.contains_key(&id) {
-                in_time(deadline, self.node.add_learner(id, peer)).await?;
-            }
-            if !force {
-                self.catch_up(id, deadline).await?;
-            }
-        }
-        self.give_vote(id, force, deadline).await?;
-        if front.is_some() && self.is_first() {
-            self.place(placement::Op::Withdraw { node: id }, deadline).await?;
-        }
-        Ok(())
-    }
-
-    async fn give_vote(&self, id: u64, force: bool, deadline: Instant) -> Result<(), MembershipError> {
-        let (voters, nodes) = self.node.members();
-        if !nodes.contains_key(&id) {
-            return Err(MembershipError::UnknownNode(id));
-        }
-        if voters.contains(&id) {
-            return Ok(());
-        }
-        let after: BTreeSet<u64> = voters.iter().copied().chain([id]).collect();
-        if !force {
-            let reached = self.reached(&peers(nodes)).await;
-            if !reached.contains(&id) {
-                return Err(MembershipError::Refused(format!(
-                    "node {id} does not answer, and would count for the majority without being there; --force insists"
-                )));
-            }
-            let lacking = self.node.lacking(id).ok_or(MembershipError::NoLeader)?;
-            if lacking > limits::LAG_MAX {
-                return Err(MembershipError::Refused(format!(
-                    "node {id} has not caught up, it lacks {lacking} entries; --force insists"
-                )));
-            }
-            keeps_majority(&after, &reached)?;
-        }
-        in_time(deadline, self.node.set_voters(after)).await
     }
 
     pub(super) async fn remove(
@@ -282,12 +208,12 @@ impl Inner {
 }
 
 /// Members by their addresses.
-fn peers(nodes: BTreeMap<u64, Member>) -> Peers {
+pub(super) fn peers(nodes: BTreeMap<u64, Member>) -> Peers {
     nodes.into_iter().map(|(id, member)| (id, member.peer)).collect()
 }
 
 /// Refuses voters of whom too few are there to agree on anything, the way back included.
-fn keeps_majority(after: &BTreeSet<u64>, reached: &BTreeSet<u64>) -> Result<(), MembershipError> {
+pub(super) fn keeps_majority(after: &BTreeSet<u64>, reached: &BTreeSet<u64>) -> Result<(), MembershipError> {
     let majority = Majority::of(after.iter().copied(), |id| reached.contains(&id));
     if majority.holds() {
         return Ok(());

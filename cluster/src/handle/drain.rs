@@ -105,19 +105,6 @@ impl Inner {
         let within = deadline.saturating_duration_since(Instant::now());
         let change = Change { force, within: within.max(Duration::from_millis(1)) };
         self.administer_in(cell, Request::Remove { id, change }).await?;
-        while self.topology.plan().seat_of(id).is_some() {
-            let (voters, mut seats) = self.topology.seats(cell);
-            if !voters.contains(&id) {
-                seats.retain(|node, _| voters.contains(node));
-                let seats = seats.into_iter().collect();
-                self.change_placement(placement::Change::Sit { cell, seats }, deadline).await?;
-                break;
-            }
-            if Instant::now() + LOOK_EVERY >= deadline {
-                return Err(super::admin::late());
-            }
-            sleep(LOOK_EVERY).await;
-        }
-        Ok(())
+        self.write_seat_down(cell, id, false, deadline).await
     }
 }

@@ -23,6 +23,7 @@ mod paths;
 mod peer_permissions;
 mod pipelining;
 mod plan;
+mod promotion;
 mod proposer;
 mod purse;
 mod query;

@@ -8,10 +8,10 @@ use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::admin::{CHANGE_TIMEOUT_MAX, Request};
+use super::Inner;
+use super::admin::CHANGE_TIMEOUT_MAX;
 use super::plan::{Seen, Step, next_step};
 use super::table::Peers;
-use super::{Change, Inner};
 use crate::raft::MembershipError;
 use crate::raft::disk_traits::Member;
 use crate::raft::message::{self, kind};
@@ -131,22 +131,6 @@ impl Inner {
                 }
             }
         }
-    }
-
-    /// Has a front take a seat in a cell.
-    pub(super) async fn have_seated(
-        &self,
-        cell: CellId,
-        front: u64,
-        force: bool,
-        deadline: Instant,
-    ) -> Result<(), MembershipError> {
-        if cell == CellId::FIRST {
-            return self.promote(front, force, deadline).await;
-        }
-        let within = deadline.saturating_duration_since(Instant::now());
-        let change = Change { force, within };
-        self.administer_in(cell, Request::Promote { id: front, change }).await
     }
 
     pub(super) async fn enlist(
