@@ -34,12 +34,26 @@ function rows(id, all, nothing) {
   if (fresh.map((row) => row.outerHTML).join("") !== body.innerHTML) body.replaceChildren(...fresh);
 }
 
+/** The listener asks for a token, or for another one. */
+class Locked extends Error {
+  constructor(wasShown) {
+    super("a token is asked for");
+    this.wasShown = wasShown;
+  }
+}
+
 function say(id, text) {
   if (by(id).textContent !== text) by(id).textContent = text;
 }
 
+/** The token of the admin listener, for as long as this tab lives. */
+const TOKEN = "conclave-admin-token";
+
 async function ask(path) {
-  const response = await fetch(path, { signal: AbortSignal.timeout(PATIENCE_MS), cache: "no-store" });
+  const token = sessionStorage.getItem(TOKEN);
+  const headers = token ? { authorization: `Bearer ${token}` } : {};
+  const response = await fetch(path, { headers, signal: AbortSignal.timeout(PATIENCE_MS), cache: "no-store" });
+  if (response.status === 401) throw new Locked(Boolean(token));
   // A node that is not ready says why with 503.
   if (!response.ok && response.status !== 503) throw new Error(`${path}: ${response.status}`);
   return response;
@@ -196,14 +210,32 @@ async function turn() {
   try {
     const now = await read();
     silentSince = null;
+    by("locked").hidden = true;
     show(now);
     readings.push(now);
     if (readings.length > KEPT) readings.shift();
-  } catch {
+  } catch (error) {
+    if (error instanceof Locked) return lock(error.wasShown);
     silentSince ??= new Date();
     tell([{ state: "bad", text: `This node has not answered since ${silentSince.toLocaleTimeString()}. Look at another one, or at this one's log.` }]);
   }
 }
+
+/** Asks for the token, once: what is being typed stays. */
+function lock(wasShown) {
+  head("unknown", "Locked");
+  if (wasShown) say("wrong-token", "This is not the token of this node.");
+  sessionStorage.removeItem(TOKEN);
+  by("locked").hidden = false;
+}
+
+by("locked").addEventListener("submit", (event) => {
+  event.preventDefault();
+  sessionStorage.setItem(TOKEN, by("token").value.trim());
+  by("token").value = "";
+  say("wrong-token", "");
+  turn();
+});
 
 for (;;) {
   // A page that nobody looks at asks nothing.

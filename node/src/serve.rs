@@ -89,7 +89,8 @@ async fn live(config: &Config, environment: &Environment) -> Result<(), Error> {
     let tls = options::public_tls(config, shares.handshakes.clone())?;
     rt::spawn(upkeep(metrics.clone()));
     let state = AdminState::new(metrics, about(config));
-    let admin = admin::listen(private, state.clone())?;
+    let gate = options::admin_gate(config, &data_dir)?;
+    let admin = admin::listen(private, state.clone(), gate)?;
     let admin_handle = admin.handle();
     let mut admin = rt::spawn(admin);
     let telemetry = telemetry.map(|listener| admin::observe(listener, state.clone())).transpose()?;

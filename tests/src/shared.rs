@@ -29,8 +29,8 @@ pub const METERED_LIMIT: u32 = 5;
 /// How long a window of [`metered`]'s signal tier stays open, in milliseconds. All others stay open for a minute.
 pub const METERED_BRIEF_WINDOW_MS: u64 = 2_000;
 
-/// All tiers of requests.
-pub const TIERS: [&str; 5] = ["create", "lookup", "chunk", "signal", "poll"];
+/// All tiers.
+pub const TIERS: [&str; 6] = ["create", "lookup", "chunk", "signal", "poll", "socket"];
 
 /// A loan of a shared cluster. Shows the nodes' logs if the test that holds it fails.
 #[derive(Debug)]

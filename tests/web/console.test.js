@@ -1,7 +1,9 @@
 // The console of the admin listener, in a browser: what it shows of a cluster that is well, and of one that is not.
 
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { it } from "node:test";
 
 import { growth, growths, parse, quantile, sum } from "../../node/console/metrics.js";
@@ -119,6 +121,32 @@ it("the console shows a cluster that is well, and one that lost a node, then its
   process.kill(leading.pid, "SIGKILL");
   await page.getByText("This node has not answered since").waitFor();
   found.push(...(await look(page, "silent")));
+  assert.deepEqual(found, []);
+});
+
+it("a console whose node asks for a token is unlocked with it", { timeout: 60_000 }, async (test) => {
+  const home = mkdtempSync(join(tmpdir(), "conclave-console-"));
+  test.after(() => rmSync(home, { recursive: true }));
+  const file = join(home, "token");
+  const token = "a".repeat(40);
+  writeFileSync(file, token);
+  const { leading } = await cluster(test, "--nodes", "1", "--set", "admin.require_token=true", "--set", `admin.token_file=${file}`);
+  const chromium = await browser(test);
+  const page = await chromium.newPage();
+  await page.goto(leading.admin);
+  const field = page.getByLabel("This node asks for its admin token");
+  await field.waitFor();
+  await page.evaluate(AXE);
+  const found = await look(page, "locked");
+  await field.fill("wrong");
+  await page.getByRole("button", { name: "Unlock" }).click();
+  await page.getByText("This is not the token of this node").waitFor();
+  await field.fill(token);
+  await field.press("Enter");
+  await page.getByText("All is well").waitFor();
+  assert.equal(await field.isVisible(), false);
+  await page.reload();
+  await page.getByText("All is well").waitFor();
   assert.deepEqual(found, []);
 });
 

@@ -41,6 +41,20 @@ impl Cluster {
         self.inner.ask_cell(cell, Vec::new(), true, Instant::now()).await.map(drop)
     }
 
+    /// Asks each cell that holds slots a question about no key in particular, linearizably in each by itself.
+    ///
+    /// # Errors
+    /// As [`Cluster::read_linearizable`], if any of them gives no answer.
+    pub async fn read_each_cell<Q: Query>(&self, query: Q) -> Result<Vec<Q::Answer>, Error> {
+        let (inner, since) = (&self.inner, Instant::now());
+        let mut questions = Vec::new();
+        query.ask(&mut questions);
+        let cells = self.cells();
+        let asked = cells.into_iter().map(|cell| inner.ask_cell(cell, questions.clone(), true, since));
+        let answers = try_join_all(asked).await?;
+        answers.into_iter().map(|said| query.hear(&mut said.into_iter()).ok_or(Error::NoLeader)).collect()
+    }
+
     /// Whether this node has a seat in a cell, and so a replica; else it is a front.
     pub fn is_seated(&self) -> bool {
         self.inner.topology.is_seated()

@@ -24,11 +24,13 @@ pub enum Tier {
     Signal,
     /// All other reads.
     Poll,
+    /// What sockets say in rooms, enter and claim.
+    Socket,
 }
 
 impl Tier {
     pub(super) const FIRST: Self = Self::Create;
-    pub(super) const LAST: Self = Self::Poll;
+    pub(super) const LAST: Self = Self::Socket;
 }
 
 /// What a request costs, and under which rule.

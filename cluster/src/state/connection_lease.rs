@@ -81,6 +81,10 @@ impl Life for Hold {
         true
     }
 
+    fn ends_ms(&self) -> Option<u64> {
+        self.attached.is_none().then_some(self.expires_ms)
+    }
+
     fn end(&self, expiry_key: ExpiryKey, ctx: &mut ApplyContext) {
         self.due.end(expiry_key, ctx);
     }

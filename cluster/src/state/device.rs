@@ -88,7 +88,7 @@ pub(super) struct Registered {
 
 /// One user's devices by id. They share one entry in the expiry queue.
 #[derive(Debug, Clone)]
-struct User {
+pub(super) struct User {
     devices: OrdMap<String, Registered>,
 }
 
@@ -177,6 +177,10 @@ impl Devices {
     pub(super) fn of(&self, key: &Key, now_ms: u64) -> Vec<Device> {
         let devices = self.users.get(key).into_iter().flat_map(|user| user.devices.values());
         devices.map(|known| &known.device).filter(|device| device.alive(now_ms)).cloned().collect()
+    }
+
+    pub(super) fn users(&self) -> &Table<User> {
+        &self.users
     }
 
     pub(super) fn len(&self) -> usize {

@@ -78,6 +78,10 @@ impl Life for Due {
         later
     }
 
+    fn ends_ms(&self) -> Option<u64> {
+        Some(self.due_ms)
+    }
+
     fn end(&self, expiry_key: ExpiryKey, ctx: &mut ApplyContext) {
         ctx.expiry_queue.strike(self.due_ms, expiry_key);
     }
@@ -118,6 +122,10 @@ impl Life for Lease {
     fn on_expiry(&mut self, expiry_key: ExpiryKey, ctx: &mut ApplyContext) -> bool {
         self.due.due_ms = self.expires_ms;
         self.due.on_expiry(expiry_key, ctx)
+    }
+
+    fn ends_ms(&self) -> Option<u64> {
+        Some(self.expires_ms)
     }
 
     fn end(&self, expiry_key: ExpiryKey, ctx: &mut ApplyContext) {
@@ -164,6 +172,10 @@ impl Life for AgedLease {
 
     fn on_expiry(&mut self, expiry_key: ExpiryKey, ctx: &mut ApplyContext) -> bool {
         self.lease.on_expiry(expiry_key, ctx)
+    }
+
+    fn ends_ms(&self) -> Option<u64> {
+        self.lease.ends_ms()
     }
 
     fn end(&self, expiry_key: ExpiryKey, ctx: &mut ApplyContext) {

@@ -74,6 +74,10 @@ pub const SEATS_MAX: usize = 64;
 pub const REVOCATIONS_MAX: usize = 10_000;
 /// Entries of all audit logs of a cell.
 pub const AUDIT_ENTRIES_MAX: usize = 10_000;
+/// Things of a list that are told at a time.
+pub const LISTED_MAX: usize = 500;
+/// Things that are looked at for that: a filter may pass over many.
+pub const LOOKED_AT_MAX: usize = 20_000;
 /// Commands in one proposal.
 pub const COMMANDS_PER_PROPOSAL_MAX: usize = 8192;
 /// Origins whose floors one proposal raises.

@@ -27,6 +27,7 @@ pub mod handoff;
 pub mod id;
 mod idempotency;
 pub mod incarnation;
+pub mod inventory;
 pub mod invite_code;
 pub mod keyed_command;
 pub mod leader_rules;

@@ -153,7 +153,7 @@ impl Envelopes {
         }
     }
 
-    fn iter(&self) -> impl Iterator<Item = &Sealed> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Sealed> {
         [&self.offer, &self.answer].into_iter().flatten()
     }
 }

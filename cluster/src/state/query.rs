@@ -18,7 +18,9 @@ use super::incarnation::Attachment;
 use super::negotiation::{self, Resolved, Role};
 use super::outcome::{Answer, Refusal};
 use super::slot::{CellId, Slot};
-use super::{State, account, allowance, audit, device, mailbox, revocation, room, socket, transfer};
+use super::{
+    State, account, allowance, audit, device, inventory, mailbox, revocation, room, socket, transfer,
+};
 pub use page::Page;
 
 mod sealed {
@@ -93,6 +95,7 @@ impl Subject for u16 {}
 impl Subject for u64 {}
 impl Subject for Role {}
 impl Subject for Page {}
+impl Subject for inventory::Wanted {}
 
 /// The list of queries: the struct of each, what it is answered by, and how.
 macro_rules! queries {
@@ -380,4 +383,7 @@ queries! {
 
     /// What is on a list of revocations.
     Revocations(key: Key) -> Vec<revocation::View>, |state, now_ms| state.revocations.list(&key, now_ms);
+
+    /// A part of what a cell stores, as operators may see it. Of a slot on its way both cells tell.
+    Inventory(wanted: inventory::Wanted) -> inventory::Listing, |state, now_ms| state.inventory(&wanted, now_ms);
 }

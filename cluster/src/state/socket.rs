@@ -162,6 +162,13 @@ impl Stored for Session {
     }
 }
 
+impl Session {
+    /// Whether this subject opened it.
+    pub(super) fn is_of(&self, subject: &Key) -> bool {
+        self.subject == Some(*subject)
+    }
+}
+
 impl Table<Session> {
     pub(super) fn carry_out(
         &mut self,

@@ -77,6 +77,9 @@ pub(super) trait Life: Copy + Debug {
     /// The entry came up; false if the thing is over. Else it is entered anew.
     fn on_expiry(&mut self, expiry_key: ExpiryKey, ctx: &mut ApplyContext) -> bool;
 
+    /// When it is over if nothing happens to it; `None`: not before a connection is lost.
+    fn ends_ms(&self) -> Option<u64>;
+
     /// Takes the thing out of the expiry queue.
     fn end(&self, expiry_key: ExpiryKey, ctx: &mut ApplyContext);
 

@@ -6,7 +6,8 @@ use conclave_cluster::state::allowance::{Charge, Tier};
 use conclave_cluster::state::id::Key;
 
 /// All tiers, for whatever keeps one thing per tier.
-pub const TIERS: [Tier; 5] = [Tier::Create, Tier::Lookup, Tier::Chunk, Tier::Signal, Tier::Poll];
+pub const TIERS: [Tier; 6] =
+    [Tier::Create, Tier::Lookup, Tier::Chunk, Tier::Signal, Tier::Poll, Tier::Socket];
 
 /// So many requests in so long a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +31,8 @@ pub struct Tiers {
     pub signal: Rule,
     /// All other reads.
     pub poll: Rule,
+    /// What sockets publish, join and claim.
+    pub socket: Rule,
 }
 
 impl Tiers {
@@ -41,6 +44,7 @@ impl Tiers {
             Tier::Chunk => self.chunk,
             Tier::Signal => self.signal,
             Tier::Poll => self.poll,
+            Tier::Socket => self.socket,
         }
     }
 
@@ -59,6 +63,7 @@ pub fn name(tier: Tier) -> &'static str {
         Tier::Chunk => "chunk",
         Tier::Signal => "signal",
         Tier::Poll => "poll",
+        Tier::Socket => "socket",
     }
 }
 

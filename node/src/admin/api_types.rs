@@ -199,6 +199,74 @@ pub struct Lifted {
     pub was_revoked: bool,
 }
 
+macro_rules! kinds {
+    ($($variant:ident $name:literal $one:literal;)*) => {
+        /// What can be listed.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Kinds { $(#[doc = $one] $variant),* }
+
+        impl Kinds {
+            /// All of them.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            /// As a path and the command line spell it.
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name),* }
+            }
+
+            /// Reads a name.
+            pub fn parse(name: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|kind| kind.name() == name)
+            }
+        }
+    };
+}
+
+kinds! {
+    Transfers "transfers" "Transfers; parts are chunks.";
+    Sessions "sessions" "Offers and answers; parts are envelopes.";
+    Mailboxes "mailboxes" "Mailboxes; parts are signals that wait.";
+    Rooms "rooms" "Rooms; parts are members.";
+    Sockets "sockets" "Sessions of sockets.";
+    InviteCodes "invite-codes" "Invite codes.";
+    Users "users" "Users with devices; parts are devices.";
+}
+
+/// A part of a list of what is stored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listing {
+    /// By their ids.
+    pub items: Vec<Item>,
+    /// Where the next part begins, if there may be more.
+    pub next: Option<String>,
+}
+
+/// A thing that is stored. Nothing that a client wrote is in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Item {
+    /// The first 16 hexadecimal digits of the hash that it is stored under.
+    pub id: String,
+    /// When it is over if nobody uses it, in milliseconds since the Unix epoch; absent while a connection holds it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_ms: Option<u64>,
+    /// How many parts it has.
+    pub parts: u64,
+    /// Of how many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of: Option<u64>,
+    /// The node that its connection is at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<u64>,
+}
+
+/// What came of an end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    /// How many were ended.
+    pub ended: u64,
+}
+
 /// A page of the audit log.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Audit {

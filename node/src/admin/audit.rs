@@ -58,6 +58,11 @@ pub(super) fn about(whose: &Whose) -> String {
         Whose { subject: Some(subject), device: Some(device), .. } => format!("device:{subject}/{device}"),
         Whose { subject, .. } => format!("subject:{}", subject.as_deref().unwrap_or_default()),
     };
+    digest(&text)
+}
+
+/// The first half of the SHA-256 of a name.
+pub(super) fn digest(text: &str) -> String {
     let mut digest = format!("{:x}", Digest::of(text.as_bytes()));
     digest.truncate(DIGEST_DIGITS);
     digest

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::header::{CONTENT_TYPE, HOST};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use hyper::{Method, Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
@@ -13,8 +13,11 @@ use serde_json::value::RawValue;
 use tokio::net::TcpStream;
 
 use super::api_types::{
-    Add, Audit, Failure, Lift, Lifted, Revocations, Revoke, Revoked, Status, Transfer, Whose,
+    Add, Audit, Ended, Failure, Kinds, Lift, Lifted, Listing, Revocations, Revoke, Revoked, Status, Transfer,
+    Whose,
 };
+
+use crate::service::inventory::Id;
 
 /// Bytes of an answer; the longest is the list of ten thousand revocations with the longest names.
 const ANSWER_BYTES_MAX: usize = 32 << 20;
@@ -67,6 +70,24 @@ pub enum Error {
     Stranger(String),
 }
 
+/// Which sockets are meant: of a subject, at a node.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Which {
+    /// The `sub` of their tokens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// The node's id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node: Option<u64>,
+}
+
+impl Which {
+    fn query(&self, after: Option<&str>) -> String {
+        let which = serde_urlencoded::to_string(self).unwrap_or_default();
+        after.map_or(which.clone(), |after| format!("after={after}&{which}"))
+    }
+}
+
 /// A client for one node's admin API.
 #[derive(Debug, Clone)]
 pub struct Client {
@@ -74,6 +95,7 @@ pub struct Client {
     port: u16,
     url: String,
     timeout: Duration,
+    token: Option<String>,
 }
 
 impl Client {
@@ -85,7 +107,13 @@ impl Client {
         let host = uri.host().filter(|_| plain).ok_or_else(wrong)?;
         let port = uri.port_u16().unwrap_or(80);
         let bare = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        Ok(Self { host: bare, port, url: format!("http://{host}:{port}"), timeout })
+        Ok(Self { host: bare, port, url: format!("http://{host}:{port}"), timeout, token: None })
+    }
+
+    /// Shows this token with every call.
+    #[must_use]
+    pub fn with_token(self, token: Option<String>) -> Self {
+        Self { token, ..self }
     }
 
     /// The cluster, as this node sees it.
@@ -162,6 +190,25 @@ impl Client {
         self.read(&self.call(Method::GET, REVOCATIONS, Bytes::new()).await?)
     }
 
+    /// A part of the list of a kind, behind an id; of the sockets of a subject or at a node, where one is named.
+    pub async fn list(&self, kind: Kinds, which: &Which, after: Option<&str>) -> Result<Listing, Error> {
+        let path = format!("/admin/v1/{}?{}", kind.name(), which.query(after));
+        self.read(&self.call(Method::GET, &path, Bytes::new()).await?)
+    }
+
+    /// Ends one thing.
+    pub async fn end(&self, kind: Kinds, id: Id) -> Result<(), Error> {
+        let path = format!("/admin/v1/{}/{}", kind.name(), id);
+        self.call(Method::DELETE, &path, Bytes::new()).await.map(drop)
+    }
+
+    /// Ends all sockets of a subject or at a node; says how many.
+    pub async fn end_sockets(&self, which: &Which) -> Result<u64, Error> {
+        let path = format!("/admin/v1/sockets?{}", which.query(None));
+        let answer = self.call(Method::DELETE, &path, Bytes::new()).await?;
+        self.read(&answer).map(|ended: Ended| ended.ended)
+    }
+
     /// The audit log's entries behind number `after`, oldest first, a page of them.
     pub async fn audit(&self, after: u64) -> Result<Audit, Error> {
         self.read(&self.call(Method::GET, &format!("/admin/v1/audit?after={after}"), Bytes::new()).await?)
@@ -187,13 +234,15 @@ impl Client {
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
         // Ends with the sender; its error shows in the answer.
         let driver = tokio::spawn(connection);
-        let request = Request::builder()
+        let mut request = Request::builder()
             .method(method)
             .uri(path)
             .header(HOST, self.url.trim_start_matches("http://"))
-            .header(CONTENT_TYPE, "application/json")
-            .body(Full::new(body))
-            .map_err(|_| Error::Url(self.url.clone()))?;
+            .header(CONTENT_TYPE, "application/json");
+        if let Some(token) = &self.token {
+            request = request.header(AUTHORIZATION, format!("Bearer {token}"));
+        }
+        let request = request.body(Full::new(body)).map_err(|_| Error::Url(self.url.clone()))?;
         let response = sender.send_request(request).await.map_err(broken)?;
         let status = response.status();
         let answer = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;

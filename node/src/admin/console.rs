@@ -19,6 +19,11 @@ const FILES: [(&str, &str, &str); 6] = [
     ("/icon.svg", "image/svg+xml", include_str!("../../web/icon.svg")),
 ];
 
+/// Whether a path is that of a file.
+pub(super) fn has(path: &str) -> bool {
+    FILES.iter().any(|(known, ..)| *known == path)
+}
+
 /// Serves the files.
 pub(super) fn serve(app: &mut web::ServiceConfig) {
     for (path, media, text) in FILES {

@@ -1,7 +1,7 @@
 //! Refusals of the admin API, in the node's one error format.
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::RETRY_AFTER;
+use actix_web::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpResponse, ResponseError};
 use conclave_cluster::MembershipError;
 use conclave_cluster::state::outcome::Refusal;
@@ -20,8 +20,13 @@ pub(super) enum Error {
     Method(&'static str),
     #[error("The body is not the JSON that belongs here: {0}.")]
     Json(&'static str),
-    #[error("The query is wrong: a change takes `force` and `withinMs`, the audit log `after` and `count`.")]
+    #[error(
+        "The query is wrong: a change takes `force` and `withinMs`, the audit log `after` and `count`, a list those, `subject` \
+         and `node`."
+    )]
     Query,
+    #[error("There is none of this id, or no connection holds it.")]
+    Unknown,
     #[error("The input is not right: {0}.")]
     Input(&'static str),
     #[error(
@@ -38,6 +43,12 @@ pub(super) enum Error {
     Internal,
     #[error("Pages may not call the admin API.")]
     Page,
+    #[error(
+        "The admin listener asks for its token: `Authorization: Bearer`, with what stands in admin.token_file."
+    )]
+    Unauthorized,
+    #[error("This address asks too often.")]
+    TooFast(u64),
     #[error("A listener on loopback answers to `localhost` and addresses of loopback alone.")]
     Host,
     #[error("The node is starting.")]
@@ -65,11 +76,14 @@ impl Error {
             Self::Json(_) => "invalid_json",
             Self::Query => "invalid_query",
             Self::Input(_) => "invalid_input",
+            Self::Unknown => "unknown_id",
             Self::Full => "revocations_full",
             Self::Overloaded => "overloaded",
             Self::ShuttingDown => "shutting_down",
             Self::Internal => "internal",
             Self::Page => "forbidden",
+            Self::Unauthorized => "unauthorized",
+            Self::TooFast(_) => "rate_limit_exceeded",
             Self::Host => "misdirected_request",
             Self::Starting => "starting",
             Self::Unready(_) => "not_ready",
@@ -98,11 +112,15 @@ impl From<service::Error> for Error {
 impl ResponseError for Error {
     fn status_code(&self) -> StatusCode {
         match self {
-            Self::NotFound | Self::Cluster(MembershipError::UnknownNode(_)) => StatusCode::NOT_FOUND,
+            Self::NotFound | Self::Unknown | Self::Cluster(MembershipError::UnknownNode(_)) => {
+                StatusCode::NOT_FOUND
+            }
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Json(_) | Self::Query | Self::Input(_) => StatusCode::BAD_REQUEST,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Page => StatusCode::FORBIDDEN,
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::TooFast(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Host => StatusCode::MISDIRECTED_REQUEST,
             Self::Starting
             | Self::Unready(_)
@@ -124,8 +142,14 @@ impl ResponseError for Error {
         if let Self::Method(allow) = self {
             response.insert_header(("Allow", *allow));
         }
-        if self.status_code() == StatusCode::SERVICE_UNAVAILABLE {
-            response.insert_header((RETRY_AFTER, "1"));
+        match self {
+            // RFC 6750, section 3.
+            Self::Unauthorized => drop(response.insert_header((WWW_AUTHENTICATE, "Bearer"))),
+            Self::TooFast(seconds) => drop(response.insert_header((RETRY_AFTER, seconds.to_string()))),
+            _ if self.status_code() == StatusCode::SERVICE_UNAVAILABLE => {
+                response.insert_header((RETRY_AFTER, "1"));
+            }
+            _ => {}
         }
         let checks = match self {
             Self::Unready(checks) => checks.iter().map(ToString::to_string).collect(),

@@ -1,17 +1,21 @@
 //! The admin listener and its client: metrics, health, and who belongs to the cluster.
 //!
-//! It is a listener of its own, on loopback unless told otherwise, since whoever reaches it controls the cluster.
+//! It is a listener of its own, on loopback unless told otherwise, since whoever may call it controls the cluster. Beyond
+//! loopback each call shows a token.
 
 pub mod api_types;
 mod audit;
 pub mod client;
 mod console;
 mod error;
+mod gate;
 mod host_header;
+mod inventory;
 mod membership;
 mod revocations;
 mod server;
 mod state;
 
+pub use gate::{Gate, Token, TokenError};
 pub use server::{listen, observe};
 pub use state::{AdminState, Phase};

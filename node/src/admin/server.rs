@@ -18,8 +18,9 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::error::Error;
+use super::gate::Gate;
 use super::state::AdminState;
-use super::{audit, console, host_header, membership, revocations};
+use super::{audit, console, host_header, inventory, membership, revocations};
 
 /// Bytes of a body; the longest request is far shorter.
 const BODY_BYTES_MAX: usize = 4096;
@@ -28,9 +29,9 @@ const LISTED_MAX: usize = 1000;
 /// Operators and scrapers are few. Their descriptors are kept from the public's: `admission::descriptors`.
 const CONNECTIONS_MAX: usize = 32;
 
-/// A server that answers on `listener` until it is stopped.
-pub fn listen(listener: TcpListener, state: AdminState) -> std::io::Result<Server> {
-    start(listener, state, |app| {
+/// A server that answers on `listener`, to whom `gate` lets in, until it is stopped.
+pub fn listen(listener: TcpListener, state: AdminState, gate: Gate) -> std::io::Result<Server> {
+    start(listener, state, Some(gate), |app| {
         console::serve(app);
         observing(app);
         controlling(app);
@@ -39,17 +40,19 @@ pub fn listen(listener: TcpListener, state: AdminState) -> std::io::Result<Serve
 
 /// A server for metrics and health alone: nobody who reaches it controls anything.
 pub fn observe(listener: TcpListener, state: AdminState) -> std::io::Result<Server> {
-    start(listener, state, observing)
+    start(listener, state, None, observing)
 }
 
 fn start(
     listener: TcpListener,
     state: AdminState,
+    gate: Option<Gate>,
     routes: impl Fn(&mut web::ServiceConfig) + Copy + Send + 'static,
 ) -> std::io::Result<Server> {
     let server = HttpServer::new(move || {
         App::new()
             .app_data(web::Data::new(state.clone()))
+            .app_data(gate.clone())
             .app_data(web::PayloadConfig::new(BODY_BYTES_MAX))
             .app_data(web::QueryConfig::default().error_handler(|_, _| Error::Query.into()))
             .wrap(from_fn(guard))
@@ -82,6 +85,15 @@ fn controlling(app: &mut web::ServiceConfig) {
         )
         .service(
             web::resource("/admin/v1/revocations/lift").post(revocations::lift).default_service(only("POST")),
+        )
+        .service(
+            web::resource("/admin/v1/{kind}")
+                .get(inventory::list)
+                .delete(inventory::end_many)
+                .default_service(only("GET, DELETE")),
+        )
+        .service(
+            web::resource("/admin/v1/{kind}/{id}").delete(inventory::end).default_service(only("DELETE")),
         )
         .service(web::resource("/sockets").get(sockets).default_service(only("GET")))
         .service(web::resource("/cluster/members").post(membership::add).default_service(only("POST")))
@@ -121,12 +133,14 @@ fn headers() -> [(HeaderName, &'static str); 8] {
 
 const POLICY: &str = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// Keeps pages out, and dresses what is answered.
+/// Keeps pages and strangers out, and dresses what is answered.
 async fn guard(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
-    let mut response = match from_page(&request) {
+    let gate = request.app_data::<Option<Gate>>().and_then(Option::as_ref);
+    let refusal = from_page(&request).or_else(|| gate?.admit(&request).err());
+    let mut response = match refusal {
         Some(refusal) => request.error_response(refusal),
         None => next.call(request).await?.map_into_boxed_body(),
     };
@@ -158,7 +172,9 @@ fn reads_its_own(request: &ServiceRequest) -> bool {
         lines.next().filter(|_| lines.next().is_none())?.to_str().ok()
     };
     let own = only(HOST).zip(only(ORIGIN)).is_some_and(|(host, origin)| {
-        origin.strip_prefix("http://").is_some_and(|authority| authority.eq_ignore_ascii_case(host))
+        // A proxy in front may speak TLS.
+        let authority = ["http://", "https://"].into_iter().find_map(|scheme| origin.strip_prefix(scheme));
+        authority.is_some_and(|authority| authority.eq_ignore_ascii_case(host))
     });
     own && request.method() == Method::GET
 }

@@ -1,5 +1,6 @@
 //! What all commands have in common that ask a running node.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::admin::client::{Client, Error};
@@ -9,6 +10,9 @@ use crate::terminal::{complain, print};
 
 /// What `admin.listen` is unless it is set.
 const DEFAULT_URL: &str = "http://127.0.0.1:9400";
+
+/// The token itself, in place of its file.
+const TOKEN: &str = "CONCLAVE_ADMIN_TOKEN";
 
 /// Which node is asked, and for how long.
 #[derive(Debug, clap::Args)]
@@ -22,6 +26,9 @@ pub(super) struct Admin {
         default_value = DEFAULT_URL
     )]
     url: String,
+    /// The file with the token that the listener asks for (admin.token_file); or the token itself in CONCLAVE_ADMIN_TOKEN
+    #[arg(long, value_name = "FILE", global = true, env = "CONCLAVE_ADMIN_TOKEN_FILE")]
+    token_file: Option<PathBuf>,
     /// How long to wait for the answer
     #[arg(long, value_name = "DURATION", global = true, default_value = "60s", value_parser = parse_span)]
     timeout: Duration,
@@ -38,7 +45,12 @@ impl Admin {
             Err(error) => return complain(error, Exit::Failed),
         };
         let url = if self.url.is_empty() { DEFAULT_URL } else { &self.url };
-        let answer = Client::new(url, self.timeout).and_then(|client| runtime.block_on(question(client)));
+        let token = match self.token() {
+            Ok(token) => token,
+            Err(why) => return complain(why, Exit::Usage),
+        };
+        let client = Client::new(url, self.timeout).map(|client| client.with_token(token));
+        let answer = client.and_then(|client| runtime.block_on(question(client)));
         match answer {
             Ok(answer) => print(&answer),
             Err(error) => {
@@ -46,6 +58,21 @@ impl Admin {
                 complain(error, exit)
             }
         }
+    }
+}
+
+impl Admin {
+    fn token(&self) -> Result<Option<String>, String> {
+        let text = match self.token_file.as_ref().filter(|path| !path.as_os_str().is_empty()) {
+            Some(path) => std::fs::read_to_string(path)
+                .map_err(|error| format!("--token-file: {}: {error}", path.display()))?,
+            None => std::env::var(TOKEN).unwrap_or_default(),
+        };
+        let token = text.trim();
+        if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err("the admin token is one line of visible ASCII characters".to_owned());
+        }
+        Ok(Some(token.to_owned()).filter(|token| !token.is_empty()))
     }
 }
 

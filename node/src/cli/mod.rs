@@ -5,6 +5,7 @@ mod audit;
 mod cluster;
 mod config;
 mod dev;
+mod inventory;
 mod recover;
 mod revoke;
 mod serve;
@@ -47,6 +48,10 @@ enum Command {
     Revoke(revoke::Arguments),
     /// Show what is revoked
     Revocations(revoke::List),
+    /// Show what is stored: transfers, sessions, mailboxes, rooms, sockets, invite codes, users
+    List(inventory::List),
+    /// End transfers, sessions or sockets before their time
+    End(inventory::End),
     /// Show who changed what, or check that a copy of that is whole
     Audit(audit::Arguments),
     /// Make a stopped node the only member of its cluster, whose majority is gone for good
@@ -68,6 +73,8 @@ pub fn run() -> Exit {
         Command::Cluster(arguments) => cluster::run(&arguments),
         Command::Revoke(arguments) => revoke::run(&arguments),
         Command::Revocations(arguments) => revoke::list(&arguments),
+        Command::List(arguments) => inventory::list(&arguments),
+        Command::End(arguments) => inventory::end(&arguments),
         Command::Audit(arguments) => audit::run(&arguments),
         Command::Recover(arguments) => recover::run(&arguments),
         Command::CheckConfig(arguments) => config::check(&arguments),
@@ -109,6 +116,10 @@ mod tests {
             "conclave revoke --subject alice --for 30d --url http://10.0.0.1:9400",
             "conclave revoke --device alice/phone --lift",
             "conclave revocations --json",
+            "conclave list transfers",
+            "conclave list sockets --subject alice --node 3 --json",
+            "conclave end transfers 9f86d081884c7d65 0123456789abcdef",
+            "conclave end sockets --node 3 --url http://10.0.0.1:9400",
             "conclave audit",
             "conclave audit --json --after 42",
             "conclave audit --verify log",
@@ -139,6 +150,10 @@ mod tests {
             "conclave audit --verify log --json",
             "conclave revoke --token a --subject b",
             "conclave revoke --device phone",
+            "conclave list",
+            "conclave list secrets",
+            "conclave end transfers",
+            "conclave end transfers 42",
             "conclave revoke --token a --lift --for 1d",
         ] {
             let error = Arguments::try_parse_from(line.split(' ')).unwrap_err();

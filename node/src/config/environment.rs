@@ -10,9 +10,10 @@ use super::{file, schema};
 
 const PREFIX: &str = "CONCLAVE_";
 
-/// Variables of the command line. They are no keys, although one of them looks like `admin.url`: whoever sets them for a
+/// Variables of the command line. They are no keys, although some of them look like `admin.url` and `admin.token_file`: whoever sets them for a
 /// whole shell or container can still start a node there.
-const COMMAND_LINE: &[&str] = &["CONCLAVE_CONFIG", "CONCLAVE_ADMIN_URL"];
+const COMMAND_LINE: &[&str] =
+    &["CONCLAVE_CONFIG", "CONCLAVE_ADMIN_URL", "CONCLAVE_ADMIN_TOKEN", "CONCLAVE_ADMIN_TOKEN_FILE"];
 
 /// A name of the original server, the keys that it sets, and its value as ours is written.
 type Original = (&'static str, &'static [&'static str], fn(&str) -> String);

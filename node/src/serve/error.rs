@@ -54,6 +54,9 @@ pub enum Error {
     /// The certificates for links between nodes cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The token of the admin listener cannot be used.
+    #[error("admin.token_file: {0}")]
+    AdminToken(#[from] crate::admin::TokenError),
     /// The secret that the nodes share cannot be used.
     #[error("cluster.secret_file: {0}")]
     Secret(#[from] SecretError),
@@ -89,7 +92,9 @@ impl Error {
                 StartError::Reused(_) | StartError::Stranger { .. } | StartError::OtherSeats { .. },
             )
             | Self::Disk(files::Error::Foreign { .. } | files::Error::Format { .. }) => Exit::Refused,
-            Self::Tls(_) | Self::Secret(_) | Self::PublicTls(_) | Self::Access(_) => Exit::Usage,
+            Self::Tls(_) | Self::Secret(_) | Self::AdminToken(_) | Self::PublicTls(_) | Self::Access(_) => {
+                Exit::Usage
+            }
             Self::Start(StartError::Listen { .. } | StartError::Raft(_))
             | Self::Disk(
                 files::Error::Io { .. } | files::Error::Damaged { .. } | files::Error::Stray { .. },

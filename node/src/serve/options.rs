@@ -1,6 +1,7 @@
 //! From the configuration to what each part is told.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use conclave_cluster as cluster_part;
@@ -9,6 +10,7 @@ use conclave_cluster::state::leader_rules::{self, Ages, Rules};
 use conclave_cluster::wire::{Secrets, Tls};
 
 use crate::access::{self, Access, Network};
+use crate::admin::{Gate, Token};
 use crate::admission::fair_semaphore::FairSemaphore;
 use crate::admission::request_rate::Rate;
 use crate::admission::share::Parts;
@@ -246,6 +248,23 @@ fn key_set(auth: &config::Auth) -> Option<access::auth::KeySetSource> {
     issuer.map(access::auth::KeySetSource::Issuer).or(place)
 }
 
+/// What stands before the admin listener. Beyond loopback it asks for a token.
+pub(super) fn admin_gate(config: &Config, data_dir: &Path) -> Result<Gate, super::Error> {
+    let config::Admin { listen, require_token, token_file, per_second, burst, .. } = &config.admin;
+    let is_loopback = listen.ip().to_canonical().is_loopback();
+    if !is_loopback {
+        tracing::warn!(
+            %listen,
+            "the admin listener is not encrypted (admin.listen): whoever can read along reads its token"
+        );
+    }
+    let token = (*require_token || !is_loopback).then(|| match token_file.as_os_str().is_empty() {
+        true => Token::read_or_make(&data_dir.join("admin-token")),
+        false => Token::read_or_make(token_file),
+    });
+    Ok(Gate::new(token.transpose()?, Rate { per_second: *per_second, burst: *burst }))
+}
+
 fn tiers(tiers: &config::Tiers) -> access::Tiers {
     let rule = |rule: &config::Rule| access::Rule { limit: rule.limit, window: rule.window };
     access::Tiers {
@@ -254,6 +273,7 @@ fn tiers(tiers: &config::Tiers) -> access::Tiers {
         chunk: rule(&tiers.chunk),
         signal: rule(&tiers.signal),
         poll: rule(&tiers.poll),
+        socket: rule(&tiers.socket),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The HTTP contract, row by row, through a node that does not lead.
 
 mod abandoned;
+mod admin_token;
 mod admission;
 mod allowance;
 mod audit;
@@ -15,6 +16,7 @@ mod headers;
 mod heads;
 mod ice;
 mod idempotency;
+mod inventory;
 mod jobs;
 mod key_sets;
 mod mailbox;

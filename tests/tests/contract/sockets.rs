@@ -138,7 +138,7 @@ async fn a_close_in_good_order_frees_the_peer_id_and_keeps_the_session() {
 #[tokio::test]
 async fn what_is_written_over_sockets_is_charged() {
     let cluster = Cluster::builder()
-        .set("allowance.tiers.signal.limit", "10")
+        .set("allowance.tiers.socket.limit", "10")
         .set("allowance.tiers.poll.limit", "5")
         .start()
         .await;

@@ -127,6 +127,8 @@ async fn one_node_grows_to_three_and_to_six_under_load_and_nothing_is_lost() {
     last.relay(&signal(&peer_id(), &waiting_for, "offer", json!({"n": 3}))).send().await.ok();
     let told = tokio::time::timeout(Duration::from_secs(5), polling).await.expect("it is woken");
     assert_eq!(told.expect("each request succeeds"), json!({"n": 3}));
+    let listed = cluster.admin(6).get("/admin/v1/mailboxes").send().await.ok();
+    assert!(listed["items"].as_array().is_some_and(|items| items.len() >= 20), "of both cells: {listed}");
     before.goes_on(&last).await;
     stop.send_replace(true);
     assert!(asked.await.expect("every request at the first node succeeds") > 0);

@@ -7,6 +7,7 @@ use super::super::codec::Error;
 use super::super::device::Device;
 use super::super::id::{Digest, Key};
 use super::super::incarnation::Attachment;
+use super::super::inventory::Listing;
 use super::super::limits::{CHUNK_BYTES_MAX, ENVELOPE_BYTES_MAX, MESSAGE_BYTES_MAX, PAYLOAD_BYTES_MAX};
 use super::super::negotiation::{Envelope, Resolved};
 use super::super::outcome::Answer;
@@ -52,6 +53,7 @@ plain!(
     allowance::Balance,
     audit::Head,
     audit::View,
+    Listing,
     revocation::View,
     room::View,
     socket::View,

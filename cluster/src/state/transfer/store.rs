@@ -84,6 +84,11 @@ impl Stored for Acknowledgement {
 }
 
 impl Transfer {
+    /// How many chunks came, and how many there are in all.
+    pub(in crate::state) fn progress(&self) -> (u64, u64) {
+        (self.received.count().into(), self.total.into())
+    }
+
     fn is_delivered(&self) -> bool {
         self.delivered.count() == self.total
     }

@@ -55,10 +55,12 @@ section! { Tiers {} within {
     lookup: Rule = a_minute(3_000);
     /// Chunk uploads.
     chunk: Rule = a_minute(120_000);
-    /// Signals, offers and answers; what sockets publish, join and claim.
+    /// Signals, offers and answers.
     signal: Rule = a_minute(30_000);
     /// All other reads, `receive`, `ack` and `poll`.
     poll: Rule = a_minute(120_000);
+    /// What sockets publish, join and claim.
+    socket: Rule = a_minute(30_000);
 } }
 
 section! { Rule {

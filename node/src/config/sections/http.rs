@@ -105,12 +105,25 @@ impl PublicTls {
 }
 
 section! { Admin {
-    /// Address and port. Whoever reaches it controls the cluster. Port 0 takes a free one.
+    /// Address and port. Whoever may call it controls the cluster. Port 0 takes a free one.
     ///
-    /// Keep it private.
+    /// On loopback every process of the machine may, unless `admin.require_token` says otherwise. It is not encrypted:
+    /// beyond loopback keep it within a private network, or behind a proxy that speaks TLS.
     listen: SocketAddr = loopback(9400);
     /// The URL shown in the cluster's status. Empty: `http://<listen>`.
     url: String => url;
+    /// Callers show the token on loopback, too. Beyond loopback they always do.
+    ///
+    /// `/livez`, `/readyz` and the console's own files are answered to anybody.
+    require_token: bool;
+    /// The file with the token. Empty: admin-token in node.data_dir. It is made at the first start that asks for one.
+    ///
+    /// One line of 32 to 512 characters. Give all nodes the same, so that one token is good for all of them.
+    token_file: PathBuf;
+    /// Requests a second of one address, in the long run; beyond that it gets 429.
+    per_second: u32 = 100, 1..;
+    /// How many of them at once.
+    burst: u32 = 1_000, 1..;
 } }
 
 section! { Telemetry {

@@ -66,7 +66,7 @@ async fn carry_out(session: &mut Session, id: &Id, op: Op) -> Result<Option<Writ
         // What takes a commit does not keep the socket from anything else.
         Op::Publish { room, data, volatile: false, message_id } if session.identity.is_some() => {
             in_room(session, room.as_deref())?;
-            let charge = session.due(Tier::Signal, price(data.len()))?;
+            let charge = session.due(Tier::Socket, price(data.len()))?;
             let published = session.publish(tagged(&data), message_id, charge)?;
             answer_later(session, id, published, |writer, (epoch, offset)| {
                 writer.value("epoch", epoch).value("offset", offset)
@@ -111,7 +111,7 @@ async fn carry_out(session: &mut Session, id: &Id, op: Op) -> Result<Option<Writ
             if !session.context.credential.may_join(&room) {
                 return Err(Code::Forbidden);
             }
-            session.pay(Tier::Signal, 1)?;
+            session.pay(Tier::Socket, 1)?;
             let member = session.identity.as_ref().map(|identity| public_name(&identity.key));
             let (id, name) = (id.clone(), room.clone());
             let greet = move |entry: Entry| -> super::room_event_writer::Greeting {

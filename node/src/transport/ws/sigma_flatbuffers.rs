@@ -47,7 +47,7 @@ pub(super) async fn hear(session: &mut Session, bytes: Bytes) {
     };
     // Nothing else keeps a payment from being made.
     if let Err(service::Error::Limited { retry_after_ms, .. }) =
-        session.pay(Tier::Signal, cost(&frame, session))
+        session.pay(Tier::Socket, cost(&frame, session))
     {
         return session.defer(Message::Binary(bytes), retry_after_ms);
     }

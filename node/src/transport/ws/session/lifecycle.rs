@@ -133,8 +133,13 @@ impl Session {
         }
         // What cannot be read now is looked at when it can be: then it rings.
         let Ok(view) = self.services.cluster.read_stale(query::Socket(key)).await else { return };
-        if view.and_then(|view| view.connection).is_some_and(|connection| connection != own) {
-            self.replaced();
+        match view {
+            Some(view) if view.connection.is_some_and(|connection| connection != own) => {
+                let _ = self.replaced();
+            }
+            Some(_) => {}
+            // An operator ended it, or it lapsed while this node was cut off.
+            None => self.end(Reason::new(Close::LATER, "the session is over")),
         }
     }
 

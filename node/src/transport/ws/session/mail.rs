@@ -45,7 +45,7 @@ impl Session {
         let seize = !credential.is_anonymous();
         let known = self.peer.as_ref().is_some_and(|held| held.name == peer);
         if !known {
-            self.pay(Tier::Signal, 1)?;
+            self.pay(Tier::Socket, 1)?;
             self.hold(&peer, seize, Claim::release).await?;
         }
         if let Some(code) = invite {

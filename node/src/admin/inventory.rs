@@ -1,0 +1,113 @@
+//! `/admin/v1/transfers`, `…/sockets` and so on: what is stored, and how some of it is ended.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use conclave_cluster::state::inventory::{self as stored, Kind, Wanted};
+use conclave_cluster::state::limits::LISTED_MAX;
+
+use super::api_types::{Ended, Item, Kinds, Listing};
+use super::audit;
+use super::error::Error;
+use super::state::AdminState;
+use crate::access::credential_rights;
+use crate::service::inventory::{self, Id};
+
+/// The query of a list, and of an end of many.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Asked {
+    after: Option<String>,
+    count: Option<u16>,
+    subject: Option<String>,
+    node: Option<u64>,
+}
+
+impl Asked {
+    fn wanted(&self, kind: Kind) -> Result<Wanted, Error> {
+        if (self.subject.is_some() || self.node.is_some()) && kind != Kind::Socket {
+            return Err(Error::Input("`subject` and `node` choose among sockets alone"));
+        }
+        let after = self.after.as_deref().map(id).transpose()?.map(Id::last_key);
+        let count_max = self.count.unwrap_or(LISTED_MAX as u16);
+        let subject = self.subject.as_deref().map(credential_rights::subject);
+        Ok(Wanted { after, count_max, subject, node: self.node, ..Wanted::of(kind) })
+    }
+}
+
+pub(super) async fn list(
+    state: web::Data<AdminState>,
+    kind: web::Path<String>,
+    asked: web::Query<Asked>,
+) -> Result<HttpResponse, Error> {
+    let wanted = asked.wanted(kind_of(&kind)?)?;
+    let listing = inventory::list(state.services().ok_or(Error::Starting)?, wanted).await?;
+    let next = listing.next.map(|next| Id::of(&next).to_string());
+    Ok(HttpResponse::Ok().json(Listing { items: listing.items.iter().map(item).collect(), next }))
+}
+
+pub(super) async fn end(
+    request: HttpRequest,
+    state: web::Data<AdminState>,
+    path: web::Path<(String, String)>,
+) -> Result<HttpResponse, Error> {
+    let (kind, text) = path.into_inner();
+    let (kind, id) = (ending(&kind)?, id(&text)?);
+    let ended = audit::audited(&request, &state, &id.to_string(), async {
+        Ok(inventory::end(state.services().ok_or(Error::Starting)?, kind, id).await?)
+    })
+    .await?;
+    if ended { Ok(HttpResponse::Ok().json(Ended { ended: 1 })) } else { Err(Error::Unknown) }
+}
+
+/// Ends all sockets of a subject, or of a node. All of all are not to be ended by leaving something out.
+pub(super) async fn end_many(
+    request: HttpRequest,
+    state: web::Data<AdminState>,
+    kind: web::Path<String>,
+    asked: web::Query<Asked>,
+) -> Result<HttpResponse, Error> {
+    let wanted = match ending(&kind)? {
+        Kind::Socket => asked.wanted(Kind::Socket)?,
+        _ => return Err(Error::Input("one is ended by its id; many at once are sockets alone")),
+    };
+    let about = match (&asked.subject, asked.node) {
+        (Some(subject), _) => audit::digest(&format!("subject:{subject}")),
+        (None, Some(node)) => format!("node {node}"),
+        (None, None) => return Err(Error::Input("`subject` or `node` says which sockets")),
+    };
+    let ended = audit::audited(&request, &state, &about, async {
+        Ok(inventory::end_sockets(state.services().ok_or(Error::Starting)?, wanted).await?)
+    })
+    .await?;
+    Ok(HttpResponse::Ok().json(Ended { ended }))
+}
+
+fn item(item: &stored::Item) -> Item {
+    Item {
+        id: Id::of(&item.key).to_string(),
+        expires_ms: item.expires_ms,
+        parts: item.parts,
+        of: item.of,
+        node: item.attached.map(|at| at.incarnation.node),
+    }
+}
+
+fn id(text: &str) -> Result<Id, Error> {
+    Id::parse(text).ok_or(Error::Input("an id is 16 hexadecimal digits, as a list shows it"))
+}
+
+fn kind_of(name: &str) -> Result<Kind, Error> {
+    Ok(match Kinds::parse(name).ok_or(Error::NotFound)? {
+        Kinds::Transfers => Kind::Transfer,
+        Kinds::Sessions => Kind::Negotiation,
+        Kinds::Mailboxes => Kind::Mailbox,
+        Kinds::Rooms => Kind::Room,
+        Kinds::Sockets => Kind::Socket,
+        Kinds::InviteCodes => Kind::InviteCode,
+        Kinds::Users => Kind::User,
+    })
+}
+
+fn ending(name: &str) -> Result<Kind, Error> {
+    let kind = kind_of(name)?;
+    if inventory::can_end(kind) { Ok(kind) } else { Err(Error::Method("GET")) }
+}
