@@ -40,7 +40,7 @@ impl Load {
             self.seq += 1;
             let client = Key::derive(Domain::Client, &[&(seq % 256).to_be_bytes()]);
             let charge = Charge { client, tier: Tier::Chunk, count: 1, limit: u32::MAX, window_ms: 60_000 };
-            let owner = Some(Owner { client, network: None });
+            let owner = Some(Owner { client, group: None });
             Command {
                 id: RequestId { origin: 1, seq },
                 payment: charge.into(),

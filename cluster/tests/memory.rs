@@ -112,7 +112,7 @@ fn apply(state: &mut State, seq: &mut u64, asks: Vec<(u64, Op)>, who: Who) {
         *seq += 1;
         let client = Key::derive(Domain::Client, &[&n.to_be_bytes()]);
         let owner =
-            Owner { client: if who == Who::Each { client } else { key(Domain::Client, 0) }, network: None };
+            Owner { client: if who == Who::Each { client } else { key(Domain::Client, 0) }, group: None };
         let charge = Charge { client, tier: Tier::Poll, count: 1, limit: 9, window_ms: 3_600_000 };
         Command {
             id: RequestId { origin: 1, seq: *seq },

@@ -1,4 +1,4 @@
-// The console: asks its node once a second, and shows what it says. It changes nothing.
+// The console: asks its node once a second, and shows what it says. Devices are let in with a click; nothing else is changed.
 
 import { growth, growths, parse, quantile, sum } from "./metrics.js";
 import { lags, troubles } from "./troubles.js";
@@ -49,10 +49,10 @@ function say(id, text) {
 /** The token of the admin listener, for as long as this tab lives. */
 const TOKEN = "conclave-admin-token";
 
-async function ask(path) {
+async function ask(path, how = {}) {
   const token = sessionStorage.getItem(TOKEN);
   const headers = token ? { authorization: `Bearer ${token}` } : {};
-  const response = await fetch(path, { headers, signal: AbortSignal.timeout(PATIENCE_MS), cache: "no-store" });
+  const response = await fetch(path, { ...how, headers, signal: AbortSignal.timeout(PATIENCE_MS), cache: "no-store" });
   if (response.status === 401) throw new Locked(Boolean(token));
   // A node that is not ready says why with 503.
   if (!response.ok && response.status !== 503) throw new Error(`${path}: ${response.status}`);
@@ -81,6 +81,51 @@ async function lastChanges() {
     askingForChanges = false;
   }
 }
+
+/** Devices that wait to be let in, as many as are shown; their list is read more seldom than all else. */
+const DEVICES = 20;
+const DEVICES_EVERY_MS = 5000;
+let devicesAsked = -Infinity;
+
+async function waitingDevices() {
+  if (performance.now() - devicesAsked < DEVICES_EVERY_MS) return;
+  devicesAsked = performance.now();
+  try {
+    const { devices } = await (await ask("admin/v1/devices?standing=pending")).json();
+    showDevices(devices);
+  } catch {
+    // What is wrong is told by what is asked every second.
+  }
+}
+
+function showDevices(devices) {
+  by("devices").hidden = devices.length === 0;
+  const more = devices.length > DEVICES ? [[made("td", `and ${devices.length - DEVICES} more`, { class: "none", colspan: "4" })]] : [];
+  rows("device-list", [...devices.slice(0, DEVICES).map((device) => [
+    made("td", `${device.tenant ? `${device.tenant}: ` : ""}${device.subject}/${device.device}`),
+    made("td", made("code", device.publicKey)),
+    made("td", new Date(device.sinceMs).toLocaleString()),
+    made("td", made("span", [decision(device, "approve", "Let in"), decision(device, "revoke", "Keep out")], { class: "row" })),
+  ]), ...more], "none");
+}
+
+const decision = ({ tenant, subject, device }, what, caption) =>
+  made("button", caption, { type: "button", "data-what": what, "data-device": JSON.stringify({ tenant, subject, device }) });
+
+by("device-list").addEventListener("click", async ({ target }) => {
+  const { what, device } = target.dataset;
+  if (!what) return;
+  target.disabled = true;
+  try {
+    await ask(`admin/v1/devices/${what}`, { method: "POST", body: device });
+    say("device-trouble", "");
+    devicesAsked = -Infinity;
+    await waitingDevices();
+  } catch {
+    target.disabled = false;
+    say("device-trouble", "This was not done, or it is not known whether it was. Look again in a moment.");
+  }
+});
 
 async function read() {
   const [status, ready, metrics] = await Promise.all([
@@ -160,7 +205,7 @@ function show(now) {
   const [about] = metrics.get("conclave_build_info") ?? [];
   if (about) {
     say("node", `as ${about.labels.name} sees it`);
-    say("about", `Conclave ${about.labels.version}, ${about.labels.edition} edition. Asked once a second; nothing is changed from here.`);
+    say("about", `Conclave ${about.labels.version}, ${about.labels.edition} edition. Asked once a second.`);
   }
   const then = readings[Math.max(0, readings.length - WINDOW)];
   if (then) for (const shown of FIGURES) draw(shown, then, now);
@@ -207,6 +252,7 @@ function show(now) {
 
 async function turn() {
   lastChanges();
+  waitingDevices();
   try {
     const now = await read();
     silentSince = null;

@@ -38,10 +38,19 @@ impl Edition {
         }
     }
 
-    /// What the edition offers, by the names that clients look for. What is not there is not named, though the original
-    /// server's enterprise edition names more.
+    /// What the edition offers, by the names that clients look for. What is not there is not named.
     pub fn features(self) -> &'static [&'static str] {
-        const ALL: [&str; 4] = ["relay", "ephemeralChunks", "webrtcSignaling", "deviceRegistry"];
+        const ALL: [&str; 9] = [
+            "relay",
+            "ephemeralChunks",
+            "webrtcSignaling",
+            "deviceRegistry",
+            "deviceApproval",
+            "deviceRevocation",
+            "auditLogging",
+            "policyEnforcement",
+            "organizationNamespace",
+        ];
         match self {
             Self::Consumer => &ALL[..3],
             Self::Enterprise => &ALL,
@@ -82,6 +91,6 @@ mod tests {
     #[test]
     fn consumers_get_the_first_three_features() {
         assert_eq!(Edition::Consumer.features(), ["relay", "ephemeralChunks", "webrtcSignaling"]);
-        assert_eq!(Edition::Enterprise.features().last(), Some(&"deviceRegistry"));
+        assert_eq!(Edition::Enterprise.features().last(), Some(&"organizationNamespace"));
     }
 }

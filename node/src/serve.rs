@@ -29,7 +29,7 @@ use crate::admin::{self, AdminState, Phase};
 use crate::admission::{Shares, descriptors};
 use crate::config::{Config, Environment};
 use crate::listener;
-use crate::service::{Services, revocations};
+use crate::service::{Services, registrations, revocations};
 use crate::telemetry::metrics::{About, Metrics, UPKEEP};
 use crate::transport::ws::Sockets;
 use crate::transport::{self, AppState, Pipeline};
@@ -138,6 +138,7 @@ async fn live(config: &Config, environment: &Environment) -> Result<(), Error> {
     let services = Services::new(cluster.clone(), registry, edge.access.auth.clone(), options::terms(config));
     let services = Arc::new(services);
     rt::spawn(revocations::follow(services.clone()));
+    rt::spawn(registrations::follow(services.clone()));
     state.serve(services.clone());
     let sockets = Sockets::new(options::sockets(config), services.clone());
     rt::spawn(sockets.clone().keep());

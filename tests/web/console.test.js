@@ -150,6 +150,25 @@ it("a console whose node asks for a token is unlocked with it", { timeout: 60_00
   assert.deepEqual(found, []);
 });
 
+it("a device that waits is let in with a click", { timeout: 60_000 }, async (test) => {
+  const edition = ["--set", "edition.name=enterprise", "--set", "edition.acknowledged=true"];
+  const { leading } = await cluster(test, "--nodes", "1", ...edition);
+  const body = JSON.stringify({ userId: "alice", deviceId: "phone", publicKey: "MCowBQYDK2VwAyEA" });
+  const register = () => fetch(`${leading.http}/api/v1/devices`, { method: "POST", body, headers: { "content-type": "application/json" } }).then((answer) => answer.json());
+  assert.equal((await register()).approval, "pending");
+  const chromium = await browser(test);
+  const page = await chromium.newPage();
+  await page.goto(leading.admin);
+  await page.getByText("alice/phone").waitFor();
+  await page.evaluate(AXE);
+  const found = await look(page, "device");
+  await page.getByRole("button", { name: "Let in" }).click();
+  await page.locator("#devices").waitFor({ state: "hidden" });
+  assert.equal((await register()).approval, "approved");
+  await page.locator("#changes").getByText("POST /admin/v1/devices/approve").waitFor();
+  assert.deepEqual(found, []);
+});
+
 it("it is for no page from elsewhere", { timeout: 60_000 }, async (test) => {
   const { leading } = await cluster(test, "--nodes", "1");
   const page = await fetch(leading.admin);

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use super::Inner;
 use crate::raft::message::{self, kind};
+use crate::state::slot::CellId;
 use crate::wire::{Frame, Lane, Outgoing};
 
 /// How long a member may take to say whether it knows another.
@@ -100,9 +101,16 @@ impl Inner {
         self.options.members.is_empty() && !self.node.belongs() && !self.topology.has_heard()
     }
 
-    /// Whether this node has no seat and does not know yet who leads.
+    /// Whether this node knows nobody beyond its own cell, and has to be told: it has no seat, or founded a cell with others
+    /// and was restarted before that had its copy of the placement.
     fn awaits_word(&self) -> bool {
-        !self.topology.is_seated() && !self.node.belongs() && !self.topology.has_heard()
+        let knows_nobody = match self.node.cell() {
+            Some(cell) if cell != CellId::FIRST => {
+                self.node.replica().read(|state| state.placement_epoch()) == 0
+            }
+            Some(_) | None => !self.topology.is_seated() && !self.node.belongs(),
+        };
+        knows_nobody && !self.topology.has_heard()
     }
 
     fn is_vouched_for(self: &Arc<Self>, id: u64) -> bool {

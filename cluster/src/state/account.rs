@@ -1,6 +1,6 @@
 //! Accounts: what each owner holds, counted to the thing.
 //!
-//! Whatever is stored for somebody is on the account of its owner, and on that of the owner's network if it has one. The
+//! Whatever is stored for somebody is on the account of its owner, and on that of the owner's network or organisation if it has one. The
 //! thing keeps the number of the account, so that it comes off the same account when it goes, whoever lets it go. An
 //! account is there as long as something is on it.
 
@@ -8,7 +8,7 @@ use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 
 use super::id::Key;
-use super::leader_rules::{Owner, Share, Shares};
+use super::leader_rules::{Group, Owner, Share, Shares};
 
 /// The number of an account, never used twice; or nobody's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
@@ -23,7 +23,7 @@ impl Payer {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Account {
     key: Key,
-    /// The account of its network.
+    /// The account of its network, or of its organisation.
     network: Payer,
     things: u64,
     holds: Holding,
@@ -85,7 +85,7 @@ pub(super) struct Writer {
     owner: Option<Owner>,
     /// Its account, if there is one.
     client: Payer,
-    /// Its network's, if there is one.
+    /// Its group's, if there is one.
     network: Payer,
 }
 
@@ -94,6 +94,24 @@ impl Writer {
     pub(super) fn client(&self) -> Payer {
         self.client
     }
+}
+
+/// What an owner has to keep within.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Within<'a> {
+    pub(super) shares: &'a Shares,
+    pub(super) storage_bytes_max: u64,
+    /// Whether only the reserve is left.
+    pub(super) scarce: bool,
+}
+
+/// Whose share is too small.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Exceeded {
+    /// The client's, or its network's.
+    Client,
+    /// Its organisation's.
+    Tenant,
 }
 
 /// All accounts.
@@ -110,16 +128,22 @@ impl Accounts {
         let number = |key: &Key| self.numbers.get(key).copied().unwrap_or_default();
         match owner {
             Some(it) => {
-                let (client, network) = (number(&it.client), it.network.as_ref().map(number));
+                let (client, network) =
+                    (number(&it.client), it.group.as_ref().map(|group| number(group.key())));
                 Writer { owner, client, network: network.unwrap_or_default() }
             }
             None => Writer::default(),
         }
     }
 
-    /// Whether `load` more keeps the writer and its network within their shares. `scarce`: only the reserve is left.
-    pub(super) fn admit(&self, writer: &Writer, load: &Holding, shares: &Shares, scarce: bool) -> bool {
-        let Some(owner) = &writer.owner else { return true };
+    /// Whether `load` more keeps the writer and its group within their shares.
+    pub(super) fn admit(
+        &self,
+        writer: &Writer,
+        load: &Holding,
+        Within { shares, storage_bytes_max, scarce }: Within<'_>,
+    ) -> Result<(), Exceeded> {
+        let Some(owner) = &writer.owner else { return Ok(()) };
         let fits = |payer: Payer, share: &Share| {
             let holds = self.accounts.get(&payer).map(|account| account.holds).unwrap_or_default();
             let small = !scarce
@@ -127,22 +151,33 @@ impl Accounts {
                 || holds.small_bytes + load.small_bytes <= shares.reserve_client_bytes;
             small && holds.admits(load, share)
         };
-        fits(writer.client, &shares.client)
-            && (owner.network.is_none() || fits(writer.network, &shares.network))
+        if !fits(writer.client, &shares.client) {
+            return Err(Exceeded::Client);
+        }
+        match &owner.group {
+            Some(Group::Network(_)) if !fits(writer.network, &shares.network) => Err(Exceeded::Client),
+            Some(Group::Tenant { percent, .. })
+                if !fits(writer.network, &Share::of(storage_bytes_max, *percent)) =>
+            {
+                Err(Exceeded::Tenant)
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// How many accounts would be opened for the writer's next thing.
     pub(super) fn missing(&self, writer: &Writer) -> u64 {
         let Some(owner) = &writer.owner else { return 0 };
         let missing = |payer| u64::from(payer == Payer::NOBODY);
-        missing(writer.client) + if owner.network.is_some() { missing(writer.network) } else { 0 }
+        missing(writer.client) + if owner.group.is_some() { missing(writer.network) } else { 0 }
     }
 
     /// Puts a thing on the writer's account.
     pub(super) fn add(&mut self, writer: &mut Writer, load: &Holding) -> Payer {
         let Some(owner) = writer.owner else { return Payer::NOBODY };
         if !self.accounts.contains_key(&writer.client) {
-            writer.network = owner.network.map(|key| self.open(key, Payer::NOBODY)).unwrap_or_default();
+            let group = owner.group.map(|group| self.open(*group.key(), Payer::NOBODY));
+            writer.network = group.unwrap_or_default();
             writer.client = self.open(owner.client, writer.network);
         }
         self.put(writer.client, load);

@@ -23,12 +23,12 @@ use super::{handoff, mailbox, negotiation, placement, room, socket, ticket, tran
 
 /// The versions read. A version is not only a layout: what apply decides belongs to it, too, and a proposal carries its
 /// version to apply.
-pub const READ: RangeInclusive<u8> = 5..=5;
+pub const READ: RangeInclusive<u8> = 6..=6;
 /// The newest version written. A leader writes it once all members have read it for ten minutes, so that while a cluster is
 /// upgraded node by node, or taken back, every node can read what any other writes.
-pub const WRITTEN: u8 = 5;
+pub const WRITTEN: u8 = 6;
 /// The version of answers, and of commands on their way to the leader: nothing is decided by it, and every build reads it.
-pub const EXCHANGED: u8 = 5;
+pub const EXCHANGED: u8 = 6;
 
 pub(super) const CONFIG: Configuration<LittleEndian, Varint, Limit<HEADER_BYTES_MAX>> =
     bincode::config::standard().with_limit::<HEADER_BYTES_MAX>();
@@ -243,7 +243,8 @@ macro_rules! body_of {
             | Op::Claim(_)
             | Op::Placement(_)
             | Op::Revocation(_)
-            | Op::Audit(_) => None,
+            | Op::Audit(_)
+            | Op::Registration(_) => None,
         }
     };
 }
@@ -260,39 +261,41 @@ impl Op {
     }
 
     /// The names a command carries as they came; each is bounded by [`NAME_BYTES_MAX`].
-    pub fn names(&self) -> [Option<&str>; 2] {
+    pub fn names(&self) -> [Option<&str>; 3] {
         match self {
             Self::Mailbox(op) => match &op.action {
-                mailbox::Action::Push { from, .. } => [Some(from), None],
-                mailbox::Action::Drain { .. } | mailbox::Action::Acknowledge { .. } => [None, None],
+                mailbox::Action::Push { from, .. } => [Some(from), None, None],
+                mailbox::Action::Drain { .. } | mailbox::Action::Acknowledge { .. } => [None, None, None],
             },
             Self::Socket(op) => match &op.action {
                 socket::Action::Enter { room: name, .. } | socket::Action::Hold { peer: name, .. } => {
-                    [name.as_deref(), None]
+                    [name.as_deref(), None, None]
                 }
                 socket::Action::Open { .. }
                 | socket::Action::Resume { .. }
                 | socket::Action::Detach { .. }
                 | socket::Action::Close { .. }
-                | socket::Action::Mark { .. } => [None, None],
+                | socket::Action::Mark { .. } => [None, None, None],
             },
             Self::Rendezvous(op) => {
                 use super::invite_code::Action;
                 let (Action::Register { peer, .. } | Action::Withdraw { peer }) = &op.action;
-                [Some(peer), None]
+                [Some(peer), None, None]
             }
             Self::Device(op) => {
                 let super::device::Action::Register { device_id, onion, .. } = &op.action;
-                [Some(device_id), Some(onion)]
+                [Some(device_id), Some(onion), None]
             }
             Self::Audit(op) => {
                 let super::audit::Action::Append { text, .. } = &op.action;
-                [Some(text), None]
+                [Some(text), None, None]
             }
+            Self::Registration(op) => op.action.names(),
             Self::Revocation(op) => {
                 use super::revocation::Action;
                 let (Action::Revoke { revoked, .. } | Action::Lift { revoked }) = &op.action;
-                revoked.names()
+                let [one, other] = revoked.names();
+                [one, other, None]
             }
             Self::Spend
             | Self::Pay
@@ -310,8 +313,8 @@ impl Op {
                 | placement::Op::Withdraw { .. }
                 | placement::Op::Change { .. }
                 | placement::Op::Copy(_),
-            ) => [None, None],
-            Self::Placement(placement::Op::Place { peer, .. }) => [Some(peer), None],
+            ) => [None, None, None],
+            Self::Placement(placement::Op::Place { peer, .. }) => [Some(peer), None, None],
         }
     }
 }

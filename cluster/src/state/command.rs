@@ -8,7 +8,7 @@ use super::leader_rules::{Owner, Rules};
 use super::limits::{COMMANDS_PER_PROPOSAL_MAX, FLOORS_PER_PROPOSAL_MAX};
 use super::{
     allowance, audit, device, disk_binding, handoff, incarnation, invite_code, mailbox, mailbox_claim,
-    negotiation, placement, revocation, room, socket, ticket, transfer,
+    negotiation, placement, registration, revocation, room, socket, ticket, transfer,
 };
 
 /// A command about one key.
@@ -77,6 +77,8 @@ pub enum Op {
     Revocation(revocation::Op),
     /// About who changed what.
     Audit(audit::Op),
+    /// About devices that are let in.
+    Registration(registration::Op),
 }
 
 /// A stamped batch of commands: what one log entry carries.
@@ -132,6 +134,7 @@ impl Op {
             Self::Ticket(op) => Some(&op.key),
             Self::Revocation(op) => Some(&op.key),
             Self::Audit(op) => Some(&op.key),
+            Self::Registration(op) => Some(&op.key),
         }
     }
 
@@ -153,7 +156,8 @@ impl Op {
             | Self::Placement(_)
             // Not counted.
             | Self::Revocation(_)
-            | Self::Audit(_) => true,
+            | Self::Audit(_)
+            | Self::Registration(_) => true,
             Self::Transfer(op) => match op.action {
                 transfer::Action::Open { .. } | transfer::Action::Put { .. } => false,
                 transfer::Action::Take

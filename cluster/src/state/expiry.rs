@@ -38,6 +38,7 @@ pub(super) enum ExpiryKey {
     Revocation(Key, Key),
     AuditLog(Key),
     AuditLine(Key, Key),
+    Registration(Key, Key),
 }
 
 /// Where a thing's entry stands in the expiry queue. As a [`Life`] it is for things whose noun knows when they are due

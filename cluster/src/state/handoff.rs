@@ -210,6 +210,7 @@ impl State {
         self.tickets.free_under(keys, ctx);
         self.departures.free_under(keys, ctx);
         self.revocations.free_under(keys, ctx);
+        self.registrations.free_under(keys, ctx);
         self.audit.free_under(keys, ctx);
         ctx.overdue = is_overdue(ctx);
     }

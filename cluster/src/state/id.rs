@@ -38,6 +38,8 @@ pub enum Domain {
     Revocations,
     /// A log of who changed what.
     Audit,
+    /// A list of devices that are let in, or may be.
+    Registrations,
 }
 
 /// A storage key: SHA-256 over a domain and the words that name the thing.

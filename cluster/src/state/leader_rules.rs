@@ -58,7 +58,7 @@ impl Shares {
 }
 
 impl Share {
-    fn of(storage_bytes_max: u64, share: u8) -> Self {
+    pub(super) fn of(storage_bytes_max: u64, share: u8) -> Self {
         let count = |whole: usize| u32::try_from(percent(whole as u64, share)).unwrap_or(u32::MAX).max(1);
         Self {
             bytes: percent(storage_bytes_max, share).max(SHARE_BYTES_MIN),
@@ -95,6 +95,29 @@ pub struct Owner {
     /// The client, derived from its address, or its subject where it showed a credential
     /// ([`Domain::Client`](super::id::Domain::Client)).
     pub client: Key,
-    /// The network that the client's address belongs to, where networks are counted too.
-    pub network: Option<Key>,
+    /// Whom it belongs to, where those are counted too.
+    pub group: Option<Group>,
+}
+
+/// Several clients that have a share together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Group {
+    /// The clients of one network.
+    Network(Key),
+    /// Those of an organisation.
+    Tenant {
+        /// Which one, derived from its name.
+        key: Key,
+        /// How much of the whole it may hold, in percent.
+        percent: u8,
+    },
+}
+
+impl Group {
+    /// What it is counted under.
+    pub fn key(&self) -> &Key {
+        match self {
+            Self::Network(key) | Self::Tenant { key, .. } => key,
+        }
+    }
 }

@@ -72,6 +72,10 @@ pub const CELLS_MAX: usize = 21;
 pub const SEATS_MAX: usize = 64;
 /// What is revoked at one time, on all lists of a cell.
 pub const REVOCATIONS_MAX: usize = 10_000;
+/// Registered devices, on all lists of a cell.
+pub const REGISTRATIONS_MAX: usize = 50_000;
+/// Of one subject.
+pub const REGISTRATIONS_PER_SUBJECT_MAX: usize = 100;
 /// Entries of all audit logs of a cell.
 pub const AUDIT_ENTRIES_MAX: usize = 10_000;
 /// Things of a list that are told at a time.

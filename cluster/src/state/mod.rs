@@ -38,6 +38,7 @@ pub mod negotiation;
 pub mod outcome;
 pub mod placement;
 pub mod query;
+pub mod registration;
 pub mod retry_dedup;
 pub mod revocation;
 pub mod room;
@@ -95,6 +96,7 @@ pub struct State {
     tickets: Table<ticket::Ticket>,
     departures: Table<generation::Departure>,
     revocations: Table<revocation::Revocation>,
+    registrations: Table<registration::Registration>,
     audit: audit::Audit,
 }
 
@@ -148,6 +150,7 @@ impl State {
                 ExpiryKey::AuditLog(key) => self.audit.logs.on_expiry(key, ctx),
                 ExpiryKey::AuditLine(log, seq) => self.audit.lines.on_expiry((log, seq), ctx),
                 ExpiryKey::Revocation(list, revoked) => self.revocations.on_expiry((list, revoked), ctx),
+                ExpiryKey::Registration(list, device) => self.registrations.on_expiry((list, device), ctx),
             };
         }
         ctx.overdue = is_overdue(ctx);
@@ -180,7 +183,11 @@ impl State {
         if let Some(idempotency_key) = idempotency_key
             && !matches!(
                 answer.outcome,
-                Err(Refusal::Allowance { .. } | Refusal::Lapsed | Refusal::StorageFull | Refusal::ShareFull)
+                Err(Refusal::Allowance { .. }
+                    | Refusal::Lapsed
+                    | Refusal::StorageFull
+                    | Refusal::ShareFull
+                    | Refusal::TenantShareFull)
             )
         {
             let blob = match (&answer.outcome, transfer) {
@@ -281,6 +288,7 @@ impl State {
             Op::Ticket(op) => self.tickets.carry_out(op, ctx).map(Into::into),
             Op::Audit(op) => self.audit.carry_out(op, ctx).map(Into::into),
             Op::Revocation(op) => self.revocations.carry_out(op, ctx).map(Into::into),
+            Op::Registration(op) => self.registrations.carry_out(op, ctx).map(Into::into),
         }
     }
 }

@@ -7,7 +7,7 @@ use super::limits::HOLDERS_MAX;
 use super::slot::{CellId, Slot};
 use super::{
     allowance, audit, device, disk_binding, handoff, incarnation, invite_code, mailbox, mailbox_claim,
-    negotiation, placement, revocation, room, socket, ticket, transfer,
+    negotiation, placement, registration, revocation, room, socket, ticket, transfer,
 };
 
 /// What a command came to, and what is left of its client's allowance.
@@ -65,6 +65,8 @@ pub enum Outcome {
     Revocation(revocation::Outcome),
     /// About who changed what.
     Audit(audit::Outcome),
+    /// About devices that are let in.
+    Registration(registration::Outcome),
 }
 
 /// Why nothing happened. A refused command changed nothing, except that its charge may have been spent.
@@ -124,6 +126,10 @@ pub enum Refusal {
     Lapsed,
     /// About what credentials are worth nothing any more.
     Revocation(revocation::Refusal),
+    /// About devices that are let in.
+    Registration(registration::Refusal),
+    /// The organisation stores as much as it may.
+    TenantShareFull,
 }
 
 /// Whose bound was met.
@@ -133,6 +139,8 @@ pub enum Scope {
     Client,
     /// Everybody's.
     Cluster,
+    /// The client's organisation's: others are served.
+    Tenant,
 }
 
 impl Answer {
@@ -179,5 +187,6 @@ families!(
     ticket => Ticket,
     handoff => Handoff,
     placement => Placement,
-    revocation => Revocation
+    revocation => Revocation,
+    registration => Registration
 );

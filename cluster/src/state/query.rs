@@ -19,7 +19,8 @@ use super::negotiation::{self, Resolved, Role};
 use super::outcome::{Answer, Refusal};
 use super::slot::{CellId, Slot};
 use super::{
-    State, account, allowance, audit, device, inventory, mailbox, revocation, room, socket, transfer,
+    State, account, allowance, audit, device, inventory, mailbox, registration, revocation, room, socket,
+    transfer,
 };
 pub use page::Page;
 
@@ -96,6 +97,7 @@ impl Subject for u64 {}
 impl Subject for Role {}
 impl Subject for Page {}
 impl Subject for inventory::Wanted {}
+impl Subject for registration::After {}
 
 /// The list of queries: the struct of each, what it is answered by, and how.
 macro_rules! queries {
@@ -386,4 +388,9 @@ queries! {
 
     /// A part of what a cell stores, as operators may see it. Of a slot on its way both cells tell.
     Inventory(wanted: inventory::Wanted) -> inventory::Listing, |state, now_ms| state.inventory(&wanted, now_ms);
+
+    /// A part of a list of registered devices.
+    Registrations(key: Key, after: registration::After) -> registration::List, |state, _| {
+        state.registrations.list(&key, after)
+    };
 }

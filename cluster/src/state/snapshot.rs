@@ -34,7 +34,7 @@ use super::slot_table::Held;
 use super::table::{Entry, Stored, Table};
 use super::{
     State, audit, device, idempotency, incarnation, invite_code, mailbox, mailbox_claim, negotiation,
-    retry_dedup, revocation, room, socket, ticket, transfer,
+    registration, retry_dedup, revocation, room, socket, ticket, transfer,
 };
 use record_stream::{Reader, Writer};
 
@@ -115,6 +115,7 @@ enum Record {
     Revocation((Key, Key), Entry<revocation::Revocation>),
     AuditLog(Key, Entry<audit::Log>),
     AuditLine((Key, Key), Entry<audit::Line>),
+    Registration((Key, Key), Entry<registration::Registration>),
 }
 
 impl State {
@@ -261,7 +262,8 @@ impl State {
         all(&self.departures, keys, |name, it| Record::Departure(name, it.generation, it.life), show)?;
         all(&self.revocations, keys, Record::Revocation, show)?;
         all(&self.audit.logs, keys, Record::AuditLog, show)?;
-        all(&self.audit.lines, keys, Record::AuditLine, show)
+        all(&self.audit.lines, keys, Record::AuditLine, show)?;
+        all(&self.registrations, keys, Record::Registration, show)
     }
 
     fn restore(&mut self, record: Record) -> Result<(), Error> {
@@ -331,6 +333,7 @@ impl State {
             Record::AuditLog(key, it) => ("audit log", self.audit.logs.restore(key, it, ctx)),
             Record::AuditLine(name, it) => ("audit entry", self.audit.lines.restore(name, it, ctx)),
             Record::Revocation(name, it) => ("revocation", self.revocations.restore(name, it, ctx)),
+            Record::Registration(name, it) => ("registration", self.registrations.restore(name, it, ctx)),
             Record::Part(slot, part, bytes) => ("part", self.slots.restore_part(slot, part, bytes)),
             Record::Placement(plan) => ("placement", self.placement.restore(plan)),
         };
@@ -383,6 +386,7 @@ impl Record {
             | Self::Revocation(..)
             | Self::AuditLog(..)
             | Self::AuditLine(..)
+            | Self::Registration(..)
             | Self::End { .. } => Ok(()),
         }
     }

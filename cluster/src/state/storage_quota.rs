@@ -8,7 +8,7 @@
 //! avoid storing must not depend on what others store. They have a bound of their own, a part of the same memory.
 //! Origins with their outcomes, incarnations, members and revocations are bounded by themselves and not counted.
 
-use super::account::{Accounts, Holding, Payer, Writer};
+use super::account::{Accounts, Exceeded, Holding, Payer, Within, Writer};
 use super::id::Key;
 use super::leader_rules::{Owner, Rules};
 use super::limits::{WINDOWS_FRACTION, WINDOWS_MAX, WINDOWS_MIN};
@@ -77,6 +77,15 @@ impl Load {
     }
 }
 
+impl From<Exceeded> for Refusal {
+    fn from(exceeded: Exceeded) -> Self {
+        match exceeded {
+            Exceeded::Client => Self::ShareFull,
+            Exceeded::Tenant => Self::TenantShareFull,
+        }
+    }
+}
+
 /// What is stored, and by whom.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Storage {
@@ -118,9 +127,8 @@ impl Storage {
         let most = self.rules.storage_bytes_max;
         if let Some(shares) = &self.rules.shares {
             let scarce = wanted > most.saturating_sub(shares.reserve_bytes);
-            if !self.accounts.admit(&self.writer, &load.own, shares, scarce) {
-                return Err(Refusal::ShareFull);
-            }
+            let within = Within { shares, storage_bytes_max: most, scarce };
+            self.accounts.admit(&self.writer, &load.own, within)?;
             if scarce && load.is_bulk() {
                 return Err(Refusal::StorageFull);
             }
@@ -131,12 +139,9 @@ impl Storage {
     /// Whether the writer may have one more key remembered, whatever else is asked.
     pub(super) fn admit_key(&self) -> Result<(), Refusal> {
         let key = Holding { keys: 1, ..Holding::NONE };
-        match &self.rules.shares {
-            Some(shares) if !self.accounts.admit(&self.writer, &key, shares, false) => {
-                Err(Refusal::ShareFull)
-            }
-            Some(_) | None => Ok(()),
-        }
+        let Some(shares) = &self.rules.shares else { return Ok(()) };
+        let within = Within { shares, storage_bytes_max: self.rules.storage_bytes_max, scarce: false };
+        Ok(self.accounts.admit(&self.writer, &key, within)?)
     }
 
     /// Counts a new thing, on the writer's account if it weighs anything.

@@ -170,6 +170,7 @@ counts! { |state|
     departures "departures" "Sessions, members and claims that went, whose last connection is remembered." = state.departures.len();
     tickets "tickets" "Unused one-time tickets." = state.tickets.len();
     audit_entries "audit_entries" "Entries of the audit log." = state.audit.lines.len();
+    registrations "registrations" "Devices that showed a public key." = state.registrations.len();
     revocations "revocations" "Tokens, subjects and devices that are revoked." = state.revocations.len();
     idempotency_keys "memos" "Answers remembered under an Idempotency-Key." = state.idempotency_keys.len();
     outcomes "outcomes" "Answers remembered for retries inside the cluster." = state.replay.outcomes();

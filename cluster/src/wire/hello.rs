@@ -10,7 +10,7 @@ use super::{Lane, PeerId, Reason};
 
 const MAGIC: &[u8; 8] = b"conclave";
 /// The oldest and the newest protocol this build speaks.
-pub(super) const VERSIONS: (u16, u16) = (6, 6);
+pub(super) const VERSIONS: (u16, u16) = (7, 7);
 /// Bytes between the versions and the cluster's name.
 const FIXED_BYTES: usize = 8 + 8 + 1 + 8 + 1 + NONCE_BYTES;
 

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use conclave_cluster::state::id::{Domain, Key};
-use conclave_cluster::state::leader_rules::Owner;
+use conclave_cluster::state::leader_rules::{Group, Owner};
 
 use super::network::Network;
 
@@ -66,12 +66,12 @@ pub fn key(address: IpAddr) -> Key {
 /// counts for its /48 as well, which is what a provider gives to one customer who asks.
 pub fn owner(address: IpAddr, subject: Option<Key>) -> Owner {
     match (subject, address.to_canonical()) {
-        (Some(client), _) => Owner { client, network: None },
-        (None, IpAddr::V4(_)) => Owner { client: key(address), network: None },
+        (Some(client), _) => Owner { client, group: None },
+        (None, IpAddr::V4(_)) => Owner { client: key(address), group: None },
         (None, IpAddr::V6(v6)) => {
             let network = Ipv6Addr::from_bits(v6.to_bits() >> 80 << 80);
             let network = Key::derive(Domain::Client, &[b"network", &network.octets()]);
-            Owner { client: key(address), network: Some(network) }
+            Owner { client: key(address), group: Some(Group::Network(network)) }
         }
     }
 }
@@ -137,11 +137,11 @@ mod tests {
         let of = |address: &str| owner(address.parse().unwrap(), None);
         let (one, other, stranger) = (of("2001:db8:0:1::1"), of("2001:db8:0:2::1"), of("2001:db8:1:1::1"));
         assert_ne!(one.client, other.client);
-        assert_eq!(one.network, other.network);
-        assert_ne!(one.network, stranger.network);
-        assert_eq!(of("192.0.2.1"), Owner { client: key("192.0.2.1".parse().unwrap()), network: None });
+        assert_eq!(one.group, other.group);
+        assert_ne!(one.group, stranger.group);
+        assert_eq!(of("192.0.2.1"), Owner { client: key("192.0.2.1".parse().unwrap()), group: None });
         let subject = Key::derive(Domain::Client, &[b"subject", b"ada"]);
         let shown = owner("2001:db8::1".parse().unwrap(), Some(subject));
-        assert_eq!(shown, Owner { client: subject, network: None });
+        assert_eq!(shown, Owner { client: subject, group: None });
     }
 }

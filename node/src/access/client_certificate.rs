@@ -35,6 +35,8 @@ impl Certificate {
             subject: Some(credential_rights::subject(&format!("certificate:{first}"))),
             token: None,
             device: None,
+            tenant: None,
+            needs_device: false,
             peers: Grant::of(&self.names).ok()?,
             rooms: Grant::all(),
             scope: Scopes::own(),

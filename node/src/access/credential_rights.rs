@@ -1,11 +1,14 @@
 //! What a client may touch: made of a token or a ticket, or of nothing at all.
 
+use std::borrow::Cow;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use conclave_cluster::state::id::{Domain, Key};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::name_pattern::Grant;
+use super::tenant;
 
 /// Bytes of a credential written as JSON, which is how a ticket carries it.
 pub const CREDENTIAL_BYTES_MAX: usize = 4096;
@@ -23,6 +26,12 @@ pub struct Credential {
     /// Which device of the subject it was given to: derived from the token's `sub` and `device`, if it had one.
     #[serde(rename = "device", default, skip_serializing_if = "Option::is_none", with = "spelled")]
     pub device: Option<Key>,
+    /// The organisation that it is of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
+    /// Whether it is worth something only while its device is let in.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub needs_device: bool,
     /// The peer ids it may act as.
     pub peers: Grant,
     /// The rooms it may enter.
@@ -42,6 +51,8 @@ impl Credential {
             subject: None,
             token: None,
             device: None,
+            tenant: None,
+            needs_device: false,
             peers: Grant::all(),
             rooms: Grant::all(),
             scope: Scopes::all(),
@@ -71,14 +82,20 @@ impl Credential {
 
     /// Whether it may see the devices of a user: they are its own, or it looks after everybody's.
     pub fn may_see_devices_of(&self, user: &str) -> bool {
-        self.is_anonymous() || self.may(Scope::AllDevices) || self.subject == Some(subject(user))
+        let own = || self.subject == Some(subject(&self.qualified(user)));
+        self.is_anonymous() || self.may(Scope::AllDevices) || own()
     }
 
     /// Whether it may register a device of a user. One that was given to a device speaks for no other.
     pub fn may_register(&self, user: &str, device: &str) -> bool {
-        let own = self::device(user, device);
+        let own = self::device(&self.qualified(user), device);
         self.may_see_devices_of(user)
             && (self.may(Scope::AllDevices) || self.device.is_none_or(|given_to| given_to == own))
+    }
+
+    /// A name within the organisation that it is of.
+    pub fn qualified<'a>(&self, name: &'a str) -> Cow<'a, str> {
+        tenant::qualified(self.tenant.as_deref(), name)
     }
 
     /// Whether its time is over.
@@ -87,7 +104,7 @@ impl Credential {
     }
 }
 
-/// The key that stands for a subject.
+/// The key that stands for a subject, whose name is qualified by its organisation ([`tenant::qualified`]). So are those below.
 pub fn subject(name: &str) -> Key {
     Key::derive(Domain::Client, &[b"subject", name.as_bytes()])
 }
@@ -201,6 +218,8 @@ mod tests {
             subject: Some(subject("alice")),
             token: Some(token("t-1")),
             device: Some(device("alice", "phone")),
+            tenant: None,
+            needs_device: false,
             peers: Grant::of(["alice-*"]).unwrap(),
             rooms: Grant::of(["lobby"]).unwrap(),
             scope: Scopes::of("socket signal"),

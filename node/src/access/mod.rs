@@ -2,7 +2,7 @@
 //!
 //! [`client`] and [`network`] tell addresses apart, [`tier_limits`] says how much each may ask, [`guessing`] what a wrong
 //! guess costs. [`auth`] makes a [`Credential`] of a token, which [`bearer`] found in a request, [`client_certificate`] of a
-//! client's certificate; [`ice`] makes credentials for TURN servers.
+//! client's certificate; [`tenant`] is the organisation that somebody belongs to; [`ice`] makes credentials for TURN servers.
 
 pub mod auth;
 pub mod bearer;
@@ -17,6 +17,7 @@ pub mod ice;
 pub mod name_pattern;
 pub mod network;
 pub mod signature;
+pub mod tenant;
 pub mod tier_limits;
 pub(crate) mod watch;
 
@@ -27,6 +28,7 @@ pub use guessing::Guesses;
 pub use ice::Ice;
 pub use name_pattern::Grant;
 pub use network::Network;
+pub use tenant::{Tenant, Tenants};
 pub use tier_limits::{Rule, Tiers};
 
 /// Who may come in, and with what. Cheap to clone; all clones are the same.

@@ -47,11 +47,12 @@ impl Tiers {
             Tier::Socket => self.socket,
         }
     }
+}
 
+impl Rule {
     /// The charge for `count` requests of `client` in `tier`.
     pub fn charge(&self, client: Key, tier: Tier, count: u32) -> Charge {
-        let rule = self.rule(tier);
-        Charge { client, tier, count, limit: rule.limit, window_ms: millis(rule.window) }
+        Charge { client, tier, count, limit: self.limit, window_ms: millis(self.window) }
     }
 }
 

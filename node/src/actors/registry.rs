@@ -307,7 +307,7 @@ fn side(domain: Domain) -> Side {
         | Domain::IdempotencyKey
         | Domain::Socket
         | Domain::Ticket => Side::Session,
-        Domain::Revocations | Domain::Audit => Side::Node,
+        Domain::Revocations | Domain::Audit | Domain::Registrations => Side::Node,
     }
 }
 

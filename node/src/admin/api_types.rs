@@ -134,6 +134,9 @@ pub struct Transfer {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Whose {
+    /// The organisation, if it is of one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
     /// The token's `jti`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
@@ -265,6 +268,45 @@ pub struct Item {
 pub struct Ended {
     /// How many were ended.
     pub ended: u64,
+}
+
+/// A device that showed a public key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Device {
+    /// The organisation, if it is of one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
+    /// Whose device.
+    pub subject: String,
+    /// Its name.
+    pub device: String,
+    /// Its public key, as it spelled it.
+    pub public_key: String,
+    /// `pending`, `approved` or `revoked`.
+    pub standing: String,
+    /// Since when, in milliseconds since the Unix epoch.
+    pub since_ms: u64,
+}
+
+/// All devices that showed a public key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Devices {
+    /// By their subjects.
+    pub devices: Vec<Device>,
+}
+
+/// Which device is meant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WhichDevice {
+    /// The organisation, if it is of one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
+    /// Whose device.
+    pub subject: String,
+    /// Its name.
+    pub device: String,
 }
 
 /// A page of the audit log.

@@ -51,12 +51,16 @@ fn shown(view: View) -> Option<AuditEntry> {
     })
 }
 
-/// A digest of whom a call is about: the first half of the SHA-256 of `token:ID`, `subject:NAME` or `device:SUBJECT/DEVICE`.
+/// A digest of whom a call is about: the first half of the SHA-256 of `token:ID`, `subject:NAME` or `device:SUBJECT/DEVICE`, the
+/// name of an organisation and a stroke before that.
 pub(super) fn about(whose: &Whose) -> String {
+    let tenant = whose.tenant.as_ref().map(|tenant| format!("{tenant}/")).unwrap_or_default();
     let text = match whose {
-        Whose { token: Some(id), .. } => format!("token:{id}"),
-        Whose { subject: Some(subject), device: Some(device), .. } => format!("device:{subject}/{device}"),
-        Whose { subject, .. } => format!("subject:{}", subject.as_deref().unwrap_or_default()),
+        Whose { token: Some(id), .. } => format!("token:{tenant}{id}"),
+        Whose { subject: Some(subject), device: Some(device), .. } => {
+            format!("device:{tenant}{subject}/{device}")
+        }
+        Whose { subject, .. } => format!("subject:{tenant}{}", subject.as_deref().unwrap_or_default()),
     };
     digest(&text)
 }

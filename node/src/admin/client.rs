@@ -13,8 +13,8 @@ use serde_json::value::RawValue;
 use tokio::net::TcpStream;
 
 use super::api_types::{
-    Add, Audit, Ended, Failure, Kinds, Lift, Lifted, Listing, Revocations, Revoke, Revoked, Status, Transfer,
-    Whose,
+    Add, Audit, Devices, Ended, Failure, Kinds, Lift, Lifted, Listing, Revocations, Revoke, Revoked, Status,
+    Transfer, WhichDevice, Whose,
 };
 
 use crate::service::inventory::Id;
@@ -22,6 +22,7 @@ use crate::service::inventory::Id;
 /// Bytes of an answer; the longest is the list of ten thousand revocations with the longest names.
 const ANSWER_BYTES_MAX: usize = 32 << 20;
 const REVOCATIONS: &str = "/admin/v1/revocations";
+const DEVICES: &str = "/admin/v1/devices";
 
 /// Why there is no answer, or not the expected one.
 #[derive(Debug, thiserror::Error)]
@@ -207,6 +208,16 @@ impl Client {
         let path = format!("/admin/v1/sockets?{}", which.query(None));
         let answer = self.call(Method::DELETE, &path, Bytes::new()).await?;
         self.read(&answer).map(|ended: Ended| ended.ended)
+    }
+
+    /// All registered devices.
+    pub async fn devices(&self) -> Result<Devices, Error> {
+        self.read(&self.call(Method::GET, DEVICES, Bytes::new()).await?)
+    }
+
+    /// Has a device approved, revoked or forgotten: `what` is the verb.
+    pub async fn decide(&self, what: &'static str, device: &WhichDevice) -> Result<(), Error> {
+        self.call(Method::POST, &format!("{DEVICES}/{what}"), body(device)).await.map(drop)
     }
 
     /// The audit log's entries behind number `after`, oldest first, a page of them.

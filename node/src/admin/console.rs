@@ -1,5 +1,5 @@
-//! The console: a page on the admin listener that shows the cluster as this node sees it. It only reads what the listener tells
-//! anyhow, and takes nothing from elsewhere.
+//! The console: a page on the admin listener that shows the cluster as this node sees it. It tells what the listener tells
+//! anyhow, decides about devices, and takes nothing from elsewhere.
 
 use actix_web::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use actix_web::{HttpResponse, web};

@@ -5,7 +5,7 @@ use actix_web::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpResponse, ResponseError};
 use conclave_cluster::MembershipError;
 use conclave_cluster::state::outcome::Refusal;
-use conclave_cluster::state::revocation;
+use conclave_cluster::state::{registration, revocation};
 use uuid::Uuid;
 
 use super::api_types::Failure;
@@ -22,11 +22,13 @@ pub(super) enum Error {
     Json(&'static str),
     #[error(
         "The query is wrong: a change takes `force` and `withinMs`, the audit log `after` and `count`, a list those, `subject` \
-         and `node`."
+         and `node`, that of devices `standing`."
     )]
     Query,
     #[error("There is none of this id, or no connection holds it.")]
     Unknown,
+    #[error("This device is not registered.")]
+    UnknownDevice,
     #[error("The input is not right: {0}.")]
     Input(&'static str),
     #[error(
@@ -77,6 +79,7 @@ impl Error {
             Self::Query => "invalid_query",
             Self::Input(_) => "invalid_input",
             Self::Unknown => "unknown_id",
+            Self::UnknownDevice => "unknown_device",
             Self::Full => "revocations_full",
             Self::Overloaded => "overloaded",
             Self::ShuttingDown => "shutting_down",
@@ -101,6 +104,9 @@ impl From<service::Error> for Error {
     fn from(error: service::Error) -> Self {
         match error {
             service::Error::Refused(Refusal::Revocation(revocation::Refusal::Full)) => Self::Full,
+            service::Error::Refused(Refusal::Registration(registration::Refusal::Unknown)) => {
+                Self::UnknownDevice
+            }
             service::Error::Cluster(conclave_cluster::Error::Overloaded) => Self::Overloaded,
             service::Error::Cluster(conclave_cluster::Error::ShuttingDown) => Self::ShuttingDown,
             service::Error::Cluster(_) => Self::NoLeader,
@@ -112,9 +118,10 @@ impl From<service::Error> for Error {
 impl ResponseError for Error {
     fn status_code(&self) -> StatusCode {
         match self {
-            Self::NotFound | Self::Unknown | Self::Cluster(MembershipError::UnknownNode(_)) => {
-                StatusCode::NOT_FOUND
-            }
+            Self::NotFound
+            | Self::Unknown
+            | Self::UnknownDevice
+            | Self::Cluster(MembershipError::UnknownNode(_)) => StatusCode::NOT_FOUND,
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Json(_) | Self::Query | Self::Input(_) => StatusCode::BAD_REQUEST,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,

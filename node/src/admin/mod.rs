@@ -7,6 +7,7 @@ pub mod api_types;
 mod audit;
 pub mod client;
 mod console;
+mod devices;
 mod error;
 mod gate;
 mod host_header;

@@ -11,6 +11,7 @@ use super::audit;
 use super::error::Error;
 use super::server::parse;
 use super::state::AdminState;
+use crate::access::tenant;
 use crate::service::{Services, revocations};
 
 /// Characters of a token's id, of a subject and of a device.
@@ -73,25 +74,43 @@ fn services(state: &AdminState) -> Result<&Services, Error> {
 
 fn revoked(whose: Whose) -> Result<revocation::Revoked, Error> {
     let names = [&whose.token, &whose.subject, &whose.device];
-    if !names.into_iter().flatten().all(|name| NAME_CHARS.contains(&name.chars().count())) {
-        return Err(Error::Input("each name has 1 to 256 characters"));
+    let is_name =
+        |name: &String| NAME_CHARS.contains(&name.chars().count()) && !name.contains(char::is_control);
+    if !names.into_iter().flatten().all(is_name) {
+        return Err(Error::Input("each name has 1 to 256 characters, none of them a control character"));
     }
+    let tenant = whose.tenant.clone();
+    if tenant.as_deref().is_some_and(|tenant| !tenant::is_name(tenant)) {
+        return Err(Error::Input("an organisation's name has lowercase letters, digits and hyphens"));
+    }
+    let within = |name: &str| tenant::qualified(tenant.as_deref(), name).into_owned();
     match whose {
-        Whose { token: Some(id), subject: None, device: None } => Ok(revocation::Revoked::Token(id)),
-        Whose { token: None, subject: Some(name), device: None } => Ok(revocation::Revoked::Subject(name)),
-        Whose { token: None, subject: Some(subject), device: Some(device) } => {
-            Ok(revocation::Revoked::Device { subject, device })
+        Whose { token: Some(id), subject: None, device: None, .. } => {
+            Ok(revocation::Revoked::Token(within(&id)))
+        }
+        Whose { token: None, subject: Some(name), device: None, .. } => {
+            Ok(revocation::Revoked::Subject(within(&name)))
+        }
+        Whose { token: None, subject: Some(subject), device: Some(device), .. } => {
+            Ok(revocation::Revoked::Device { subject: within(&subject), device })
         }
         _ => Err(Error::Input("it is `token`, or `subject`, or `subject` and `device`")),
     }
 }
 
 fn whose(revoked: revocation::Revoked) -> Whose {
+    let whose = |qualified: &str, name: fn(String) -> Whose| {
+        let (tenant, own) = tenant::split(qualified);
+        Whose { tenant: tenant.map(str::to_owned), ..name(own.to_owned()) }
+    };
     match revoked {
-        revocation::Revoked::Token(id) => Whose { token: Some(id), ..Whose::default() },
-        revocation::Revoked::Subject(name) => Whose { subject: Some(name), ..Whose::default() },
+        revocation::Revoked::Token(id) => whose(&id, |id| Whose { token: Some(id), ..Whose::default() }),
+        revocation::Revoked::Subject(name) => {
+            whose(&name, |name| Whose { subject: Some(name), ..Whose::default() })
+        }
         revocation::Revoked::Device { subject, device } => {
-            Whose { subject: Some(subject), device: Some(device), ..Whose::default() }
+            let of = whose(&subject, |subject| Whose { subject: Some(subject), ..Whose::default() });
+            Whose { device: Some(device), ..of }
         }
     }
 }

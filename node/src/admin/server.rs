@@ -20,7 +20,7 @@ use serde_json::json;
 use super::error::Error;
 use super::gate::Gate;
 use super::state::AdminState;
-use super::{audit, console, host_header, inventory, membership, revocations};
+use super::{audit, console, devices, host_header, inventory, membership, revocations};
 
 /// Bytes of a body; the longest request is far shorter.
 const BODY_BYTES_MAX: usize = 4096;
@@ -85,6 +85,16 @@ fn controlling(app: &mut web::ServiceConfig) {
         )
         .service(
             web::resource("/admin/v1/revocations/lift").post(revocations::lift).default_service(only("POST")),
+        )
+        .service(web::resource("/admin/v1/devices").get(devices::list).default_service(only("GET")))
+        .service(
+            web::resource("/admin/v1/devices/approve").post(devices::approve).default_service(only("POST")),
+        )
+        .service(
+            web::resource("/admin/v1/devices/revoke").post(devices::revoke).default_service(only("POST")),
+        )
+        .service(
+            web::resource("/admin/v1/devices/forget").post(devices::forget).default_service(only("POST")),
         )
         .service(
             web::resource("/admin/v1/{kind}")
@@ -153,9 +163,9 @@ async fn guard(
 }
 
 /// A page in an operator's browser can send requests to loopback. Browsers mark those with `Origin`, tools do not. The console
-/// may read.
+/// may ask.
 fn from_page(request: &ServiceRequest) -> Option<Error> {
-    if request.headers().contains_key(ORIGIN) && !reads_its_own(request) {
+    if request.headers().contains_key(ORIGIN) && !asks_its_own(request) {
         return Some(Error::Page);
     }
     let mut hosts = request.headers().get_all(HOST);
@@ -165,8 +175,8 @@ fn from_page(request: &ServiceRequest) -> Option<Error> {
     foreign.then_some(Error::Host)
 }
 
-/// Whether a page reads from where it came from itself (RFC 6454, section 6.1). A browser marks its modules so.
-fn reads_its_own(request: &ServiceRequest) -> bool {
+/// Whether a page asks where it came from itself (RFC 6454, section 6.1). A browser marks its modules so.
+fn asks_its_own(request: &ServiceRequest) -> bool {
     let only = |name| {
         let mut lines = request.headers().get_all(name);
         lines.next().filter(|_| lines.next().is_none())?.to_str().ok()
@@ -176,7 +186,9 @@ fn reads_its_own(request: &ServiceRequest) -> bool {
         let authority = ["http://", "https://"].into_iter().find_map(|scheme| origin.strip_prefix(scheme));
         authority.is_some_and(|authority| authority.eq_ignore_ascii_case(host))
     });
-    own && request.method() == Method::GET
+    // Of what changes something, it lets devices in and keeps them out.
+    let decides = request.method() == Method::POST && request.path().starts_with("/admin/v1/devices/");
+    own && (request.method() == Method::GET || decides)
 }
 
 async fn metrics(state: web::Data<AdminState>) -> HttpResponse {

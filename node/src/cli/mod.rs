@@ -5,6 +5,7 @@ mod audit;
 mod cluster;
 mod config;
 mod dev;
+mod devices;
 mod inventory;
 mod recover;
 mod revoke;
@@ -48,6 +49,8 @@ enum Command {
     Revoke(revoke::Arguments),
     /// Show what is revoked
     Revocations(revoke::List),
+    /// Show registered devices, let them in or keep them out
+    Devices(devices::Arguments),
     /// Show what is stored: transfers, sessions, mailboxes, rooms, sockets, invite codes, users
     List(inventory::List),
     /// End transfers, sessions or sockets before their time
@@ -73,6 +76,7 @@ pub fn run() -> Exit {
         Command::Cluster(arguments) => cluster::run(&arguments),
         Command::Revoke(arguments) => revoke::run(&arguments),
         Command::Revocations(arguments) => revoke::list(&arguments),
+        Command::Devices(arguments) => devices::run(&arguments),
         Command::List(arguments) => inventory::list(&arguments),
         Command::End(arguments) => inventory::end(&arguments),
         Command::Audit(arguments) => audit::run(&arguments),
@@ -116,6 +120,11 @@ mod tests {
             "conclave revoke --subject alice --for 30d --url http://10.0.0.1:9400",
             "conclave revoke --device alice/phone --lift",
             "conclave revocations --json",
+            "conclave devices list --pending --json",
+            "conclave devices approve alice/phone --tenant acme --url http://10.0.0.1:9400",
+            "conclave devices revoke alice/phone",
+            "conclave devices forget alice/phone",
+            "conclave revoke --subject alice --tenant acme",
             "conclave list transfers",
             "conclave list sockets --subject alice --node 3 --json",
             "conclave end transfers 9f86d081884c7d65 0123456789abcdef",

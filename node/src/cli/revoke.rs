@@ -24,6 +24,9 @@ pub(super) struct Arguments {
     /// For how long; a year unless it is said. Longer than the tokens live
     #[arg(long = "for", value_name = "DURATION", value_parser = parse_span, conflicts_with = "lift")]
     duration: Option<Duration>,
+    /// The organisation that it is of
+    #[arg(long, value_name = "NAME")]
+    tenant: Option<String>,
     /// Take the revocation back
     #[arg(long)]
     lift: bool,
@@ -55,20 +58,20 @@ pub(super) struct List {
 }
 
 /// A subject may have a stroke in it, a device has none.
-fn device(text: &str) -> Result<(String, String), String> {
+pub(super) fn device(text: &str) -> Result<(String, String), String> {
     let split = text.rsplit_once('/').filter(|(subject, device)| !subject.is_empty() && !device.is_empty());
     let (subject, device) = split.ok_or_else(|| format!("`{text}` is not SUBJECT/DEVICE"))?;
     Ok((subject.to_owned(), device.to_owned()))
 }
 
 impl Whom {
-    fn whose(&self) -> Whose {
+    fn whose(&self, tenant: Option<String>) -> Whose {
         let device = self.device.clone();
         let (subject, device) = match device {
             Some((subject, device)) => (Some(subject), Some(device)),
             None => (self.subject.clone(), None),
         };
-        Whose { token: self.token.clone(), subject, device }
+        Whose { tenant, token: self.token.clone(), subject, device }
     }
 }
 
@@ -78,7 +81,7 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
     if for_seconds == Some(0) {
         return complain("--for is at least a second", Exit::Usage);
     }
-    let whose = arguments.whose.whose();
+    let whose = arguments.whose.whose(arguments.tenant.clone());
     arguments.admin.ask(async |client| {
         let name = spelled(&whose);
         if !arguments.lift {
@@ -121,6 +124,8 @@ fn spelled(whose: &Whose) -> String {
         Whose { subject: Some(subject), device: Some(device), .. } => format!("device {subject}/{device}"),
         Whose { subject, .. } => format!("subject {}", subject.as_deref().unwrap_or_default()),
     };
+    let tenant = whose.tenant.as_ref().map(|tenant| format!(" of {tenant}")).unwrap_or_default();
+    let text = text + &tenant;
     text.chars().filter(|char| !char.is_control()).collect()
 }
 

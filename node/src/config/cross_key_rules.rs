@@ -61,6 +61,10 @@ fn listeners(config: &Config, unless: &mut dyn FnMut(bool, &str, &str)) {
     let why = "needs auth.keys, auth.jwks, auth.oidc_issuer, auth.signing_keys or http.tls.client_ca, or nobody could \
                get in";
     unless(!auth.required || keyed, "auth.required", why);
+    let why = "needs auth.required, or whoever shows no token needs no device";
+    let asks = config.tenants.policies.iter().any(|policy| policy.contains("require_approved_device"));
+    unless(!auth.require_approved_device || auth.required, "auth.require_approved_device", why);
+    unless(!asks || auth.required, "tenants.policies", why);
     let one = auth.jwks.is_empty() || auth.oidc_issuer.is_empty();
     unless(one, "auth.oidc_issuer", "either a key set or an issuer that says where its own is");
     let usable = config.ice.turn.is_empty() || !config.ice.secrets.is_empty();

@@ -7,6 +7,7 @@ use tracing_subscriber::filter::LevelFilter;
 
 use crate::access::Network;
 use crate::access::auth::{Issuer, KeySetSource, SigningSource, Source};
+use crate::access::tenant;
 use crate::transport::request::deprecation::Deprecation;
 
 pub(super) fn url(text: &str) -> Option<String> {
@@ -94,6 +95,14 @@ pub(super) fn oidc_issuer(text: &str) -> Option<String> {
 /// As [`sources`].
 pub(super) fn signing_sources(list: &[String]) -> Vec<String> {
     unreadable::<SigningSource>(list, |_, error| error.to_string())
+}
+
+pub(super) fn tenant_hosts(list: &[String]) -> Vec<String> {
+    unreadable::<tenant::Host>(list, |text, error| format!("`{text}`: {error}"))
+}
+
+pub(super) fn tenant_policies(list: &[String]) -> Vec<String> {
+    unreadable::<tenant::Named>(list, |text, error| format!("`{text}`: {error}"))
 }
 
 fn unreadable<T: FromStr>(list: &[String], why: impl Fn(&str, T::Err) -> String) -> Vec<String> {

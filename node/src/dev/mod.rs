@@ -232,7 +232,7 @@ async fn settled(plans: &[Plan]) -> Option<Status> {
 
 /// What a node says of the cluster, if it is ready and knows who leads.
 async fn ready(plan: &Plan) -> Option<Status> {
-    let client = Client::new(&plan.admin_url(), ANSWER).ok()?;
+    let client = Client::new(&plan.admin_url(), ANSWER).ok()?.with_token(plan.admin_token());
     client.ready().await.ok()?;
     client.status().await.ok().filter(|status| status.leader.is_some())
 }

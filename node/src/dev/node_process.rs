@@ -15,6 +15,8 @@ use super::{Error, Options};
 
 /// The file of the cluster's secret.
 const SECRET: &str = "secret";
+/// The file with the token of all admin listeners, where one is asked for.
+const TOKEN: &str = "admin-token";
 /// How long a dead node stays dead.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -28,6 +30,8 @@ pub(super) struct Plan {
     scheme: &'static str,
     http: SocketAddr,
     admin: u16,
+    /// Where its token for the admin listener would stand.
+    token: PathBuf,
     pub(super) program: PathBuf,
     arguments: Vec<OsString>,
 }
@@ -65,6 +69,8 @@ pub(super) fn plan(options: &Options, lan: Option<&Lan>, home: &Path) -> Result<
         (1..).zip(&peer).map(|(id, port): (u64, _)| format!("{id}=127.0.0.1:{port}")).collect();
     let program = std::env::current_exe()?;
     write_secret(&home.join(SECRET))?;
+    let named = options.set.iter().rev().find_map(|set| set.strip_prefix("admin.token_file="));
+    let token = named.map_or_else(|| home.join(TOKEN), PathBuf::from);
     let nodes = (1..).zip(http).zip(admin).map(|((id, port), admin)| {
         let mut plan = Plan {
             id,
@@ -72,6 +78,7 @@ pub(super) fn plan(options: &Options, lan: Option<&Lan>, home: &Path) -> Result<
             scheme: if options.tls || lan.is_some() { "https" } else { "http" },
             http: SocketAddr::new(host, port),
             admin,
+            token: token.clone(),
             program: program.clone(),
             arguments: Vec::new(),
         };
@@ -100,7 +107,8 @@ fn arguments(
         all.extend(["--config".into(), config.into()]);
     }
     // Nobody balances load here, and Ctrl-C is meant to end it.
-    let mut sets = vec!["shutdown.lame_duck=0s".to_owned()];
+    let token = format!("admin.token_file={}", plan.token.display());
+    let mut sets = vec!["shutdown.lame_duck=0s".to_owned(), token];
     sets.extend_from_slice(&options.set);
     // Behind the others, so that these are the ones that count.
     sets.push(format!("cluster.secret_file={}", home.join(SECRET).display()));
@@ -123,6 +131,11 @@ fn arguments(
 impl Plan {
     pub(super) fn http_url(&self) -> String {
         format!("{}://{}", self.scheme, self.http)
+    }
+
+    /// The token for its admin listener, once there is one.
+    pub(super) fn admin_token(&self) -> Option<String> {
+        std::fs::read_to_string(&self.token).ok().map(|token| token.trim().to_owned())
     }
 
     pub(super) fn admin_url(&self) -> String {

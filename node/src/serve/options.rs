@@ -230,6 +230,9 @@ pub(super) fn access(config: &Config) -> Result<Access, access::Error> {
         audience: given(&auth.audience).map(str::to_owned),
         leeway: auth.leeway,
         revoked: Some(auth.revoked.clone()).filter(|path| !path.as_os_str().is_empty()),
+        tenant_claim: given(&auth.tenant_claim).map(str::to_owned),
+        require_approved_device: auth.require_approved_device,
+        tenants: tenants(config),
     })?;
     let config::Admission { connections_max, per_client_max, opens, window, clients_max } = config.admission;
     let rules = access::admission::Rules { connections_max, per_client_max, opens, window, clients_max };
@@ -240,6 +243,19 @@ pub(super) fn access(config: &Config) -> Result<Access, access::Error> {
         ttl: config.ice.ttl,
     })?;
     Ok(Access { auth, limiter: access::admission::ConnectionLimiter::new(rules), ice })
+}
+
+fn tenants(config: &Config) -> access::Tenants {
+    let config::Tenants { hosts, policies } = &config.tenants;
+    let default = access::tenant::Policy {
+        storage_percent: config.shares.tenant_percent,
+        allowance_percent: 100,
+        origins: Vec::new(),
+        requires_approved_device: config.auth.require_approved_device,
+    };
+    let hosts = hosts.iter().map(|text| text.parse().expect("the hosts were validated")).collect();
+    let policies = policies.iter().map(|text| text.parse().expect("the policies were validated")).collect();
+    access::Tenants::new(hosts, policies, default)
 }
 
 fn key_set(auth: &config::Auth) -> Option<access::auth::KeySetSource> {

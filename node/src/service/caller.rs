@@ -7,6 +7,9 @@ use conclave_cluster::state::allowance::{Balance, Tier};
 use conclave_cluster::state::id::Key;
 use conclave_cluster::state::leader_rules::Owner;
 
+use super::storage_keys::Namespace;
+use crate::access::Tenant;
+
 /// Who asks: whom allowances count, and on whose account things are stored.
 #[derive(Debug, Clone)]
 pub struct Caller {
@@ -14,6 +17,8 @@ pub struct Caller {
     pub client: Key,
     /// On whose account it stores what it stores.
     pub owner: Owner,
+    /// The organisation that it belongs to, in whose namespace it names things.
+    pub tenant: Tenant,
     /// What the leader's log lines name the request by.
     pub trace: Option<Trace>,
     told: Cell<Option<(Tier, Balance)>>,
@@ -22,8 +27,13 @@ pub struct Caller {
 
 impl Caller {
     /// A caller that has spent nothing yet.
-    pub fn new(client: Key, owner: Owner, trace: Option<Trace>) -> Self {
-        Self { client, owner, trace, told: Cell::new(None), charged: Cell::new(false) }
+    pub fn new(client: Key, owner: Owner, tenant: Tenant, trace: Option<Trace>) -> Self {
+        Self { client, owner, tenant, trace, told: Cell::new(None), charged: Cell::new(false) }
+    }
+
+    /// Where the names that it uses mean something.
+    pub fn namespace(&self) -> Namespace {
+        Namespace::of(&self.tenant)
     }
 
     /// What was left of the allowance that was last looked at for this caller, whether it was charged or not.

@@ -92,7 +92,8 @@ impl Services {
     }
 
     fn charge(&self, caller: &Caller, tier: Tier, count: u32) -> Option<Charge> {
-        Some(self.terms.allowance.as_ref()?.charge(caller.client, tier, count))
+        let rule = caller.tenant.rule(self.terms.allowance.as_ref()?.rule(tier));
+        Some(rule.charge(caller.client, tier, count))
     }
 
     fn told(&self, caller: &Caller, tier: Tier, balance: Result<Balance, Balance>) -> Result<(), Error> {

@@ -20,6 +20,9 @@ pub enum Error {
     /// The storage quota of the client, or of its network, is exhausted.
     #[error("the client's storage quota is exhausted")]
     ShareFull,
+    /// The storage quota of the client's organisation is exhausted.
+    #[error("the organisation's storage quota is exhausted")]
+    TenantShareFull,
     /// The state refused it, for a reason that only this kind of command has.
     #[error("refused: {0:?}")]
     Refused(Refusal),
@@ -40,6 +43,7 @@ pub fn settle(outcome: Result<Outcome, Refusal>) -> Result<Outcome, Error> {
         Refusal::Allowance { retry_after_ms, scope } => Error::Limited { retry_after_ms, scope },
         Refusal::StorageFull => Error::StorageFull,
         Refusal::ShareFull => Error::ShareFull,
+        Refusal::TenantShareFull => Error::TenantShareFull,
         // No request id is used twice, so a node that works never sees this; if one does, trying again is right.
         Refusal::Stale => Error::Cluster(conclave_cluster::Error::NoLeader),
         // The slot is on its way from one cell to another, or the client's window ended on the way.

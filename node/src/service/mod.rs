@@ -5,7 +5,7 @@
 //! and [`Error`] why it was not. [`signaling`] and [`peer_claim`] are what peers do with one another: invite codes, signals,
 //! and who holds a peer id; [`room_format`] is what a room's members are called, [`transfer_keep_alive`] how a transfer lives
 //! on while it is polled, [`tickets`] stand for credentials, [`revocations`] are what credentials are worth nothing any
-//! more, [`inventory`] is what is stored as operators may see it, and [`audit`] tells who changed what. [`storage_keys`] is how the words of requests become storage keys,
+//! more, [`registrations`] are devices and whether they are let in, [`inventory`] is what is stored as operators may see it, and [`audit`] tells who changed what. [`storage_keys`] is how the words of requests become storage keys,
 //! [`name_lengths`] how long they may be. [`node_lease`], [`endings`], [`nodes`] and [`readiness`] are about this node among
 //! the others.
 
@@ -20,6 +20,7 @@ pub mod node_lease;
 pub mod nodes;
 pub mod peer_claim;
 pub mod readiness;
+pub mod registrations;
 pub mod revocations;
 pub mod room_format;
 mod services;

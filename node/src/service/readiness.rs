@@ -38,16 +38,13 @@ impl Readiness {
     }
 }
 
-/// Asks a quorum, and whether this node knows what is revoked.
+/// Asks a quorum, and whether this node knows what is revoked, and who is let in.
 ///
 /// # Errors
 /// The checks that failed.
 pub async fn check(cluster: &Cluster, auth: &Auth) -> Checks {
-    let checks = cluster.caught_up().await;
-    if auth.knows_revoked() {
-        return checks;
-    }
-    let mut failing = checks.err().unwrap_or_default();
-    failing.push("revocations");
-    Err(failing)
+    let mut failing = cluster.caught_up().await.err().unwrap_or_default();
+    failing.extend((!auth.knows_revoked()).then_some("revocations"));
+    failing.extend((!auth.knows_approved()).then_some("devices"));
+    if failing.is_empty() { Ok(()) } else { Err(failing) }
 }

@@ -7,7 +7,7 @@ use conclave_cluster::state::invite_code;
 use conclave_cluster::state::mailbox::{self, Kind, Message};
 use conclave_cluster::state::query;
 
-use super::storage_keys;
+use super::storage_keys::Namespace;
 use crate::json_field::text_of;
 
 /// The types of signals, as clients spell them.
@@ -32,26 +32,26 @@ pub fn kind_of(name: &str) -> Option<Kind> {
 }
 
 /// Has an invite code lead to a peer for so many milliseconds.
-pub fn register(code: &str, peer: &str, ttl_ms: u32) -> Op {
+pub fn register(within: Namespace, code: &str, peer: &str, ttl_ms: u32) -> Op {
     let action = invite_code::Action::Register { peer: peer.to_owned(), ttl_ms };
-    Op::Rendezvous(invite_code::Op { key: storage_keys::rendezvous(code).key, action })
+    Op::Rendezvous(invite_code::Op { key: within.rendezvous(code).key, action })
 }
 
 /// Has an invite code lead to this peer no more.
-pub fn withdraw(code: &str, peer: &str) -> Op {
+pub fn withdraw(within: Namespace, code: &str, peer: &str) -> Op {
     let action = invite_code::Action::Withdraw { peer: peer.to_owned() };
-    Op::Rendezvous(invite_code::Op { key: storage_keys::rendezvous(code).key, action })
+    Op::Rendezvous(invite_code::Op { key: within.rendezvous(code).key, action })
 }
 
 /// Where an invite code leads. A miss is a guess: it is asked by [`Guesses::look_up`](crate::access::Guesses::look_up).
-pub fn look_up(code: &str) -> query::Peer {
-    query::Peer(storage_keys::rendezvous(code).key)
+pub fn look_up(within: Namespace, code: &str) -> query::Peer {
+    query::Peer(within.rendezvous(code).key)
 }
 
 /// Queues a signal for a peer. The payload is JSON, and stays as it was written.
-pub fn signal(from: &str, to: &str, kind: Kind, payload: Bytes, ttl_ms: u32) -> Op {
+pub fn signal(within: Namespace, from: &str, to: &str, kind: Kind, payload: Bytes, ttl_ms: u32) -> Op {
     let action = mailbox::Action::Push { from: from.to_owned(), kind, payload: Body::new(payload), ttl_ms };
-    Op::Mailbox(mailbox::Op { key: storage_keys::mailbox(to).key, action })
+    Op::Mailbox(mailbox::Op { key: within.mailbox(to).key, action })
 }
 
 /// Appends what every reader of a signal is told, as fields of a JSON object: `"from":…,"type":…,"payload":…`.

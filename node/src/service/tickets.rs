@@ -80,7 +80,7 @@ pub async fn use_nonce(
 ) -> Result<bool, Error> {
     let action = Action::Issue { grant: Body::new(Bytes::new()), ttl_ms };
     let op = Op::Ticket(ticket::Op { key: storage_keys::nonce(key, nonce).key, action });
-    let owner = subject.map(|client| Owner { client, network: None });
+    let owner = subject.map(|client| Owner { client, group: None });
     let answer = services.cluster.propose(Draft { owner, ..Draft::of(op) }).await?;
     match settle(answer.outcome) {
         Ok(_) => Ok(true),

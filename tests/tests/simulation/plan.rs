@@ -20,9 +20,9 @@ const FIRST_MAX: u64 = 6;
 /// By how much the clocks of two cells differ besides what was late on the way: twice the most that a clock is off and
 /// gains, unless it is wrong.
 const CELLS_APART_MS: u64 = 100;
-/// For how long the log of a cell of one stands still at a time, while its node is down. If that hears nobody when it is
-/// there again, it goes by its log, which is behind by so much.
-const STOOD_STILL_MS: u64 = 3500;
+/// For how long the log of a cell of one stands still, while its node is down. If that hears nobody when it is there again,
+/// it goes by its log, which is behind by so much; and it may go down a second time before it hears anybody.
+const STOOD_STILL_MS: u64 = 2 * 3500;
 
 /// What is broken on purpose, to see whether the invariants notice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

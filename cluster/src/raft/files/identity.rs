@@ -19,7 +19,7 @@ struct Identity {
 }
 
 /// The format of the directory: of what is in this file, in the log and in the snapshots. It is raised with any of them.
-const VERSION: u8 = 5;
+const VERSION: u8 = 6;
 /// Bytes of the checksum, CRC-32C, that ends it.
 const CHECKSUM_BYTES: usize = 4;
 
@@ -100,8 +100,8 @@ mod tests {
 
         for words in [
             &*dir.path().display().to_string(),
-            "format 4",
             "format 5",
+            "format 6",
             "stop all nodes, empty the data directory of each",
         ] {
             assert!(error.contains(words), "{error}");

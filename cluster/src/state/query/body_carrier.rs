@@ -13,7 +13,9 @@ use super::super::negotiation::{Envelope, Resolved};
 use super::super::outcome::Answer;
 use super::super::placement::Plan;
 use super::super::slot::Slot;
-use super::super::{Holding, Totals, allowance, audit, mailbox, revocation, room, socket, transfer};
+use super::super::{
+    Holding, Totals, allowance, audit, mailbox, registration, revocation, room, socket, transfer,
+};
 
 /// Takes a promised body and how long it may be.
 pub(super) type Fill<'a> = &'a mut dyn FnMut(&mut Body, usize) -> Result<(), Error>;
@@ -55,6 +57,7 @@ plain!(
     audit::View,
     Listing,
     revocation::View,
+    registration::List,
     room::View,
     socket::View,
     transfer::View,

@@ -212,6 +212,7 @@ impl Record {
             Self::Ticket(key, _) => key,
             Self::Departure((key, _), ..) => key,
             Self::Revocation((key, _), _) => key,
+            Self::Registration((key, _), _) => key,
             Self::AuditLine((key, _), _) => key,
             Self::AuditLog(key, _) => key,
         };
@@ -262,6 +263,7 @@ impl Record {
             Self::Room(_, entry) => (entry.payer_mut(), None),
             Self::Ticket(_, entry) => (entry.payer_mut(), None),
             Self::Revocation(_, entry) => (entry.payer_mut(), None),
+            Self::Registration(_, entry) => (entry.payer_mut(), None),
             Self::AuditLog(_, entry) => (entry.payer_mut(), None),
             Self::AuditLine(_, entry) => (entry.payer_mut(), None),
             Self::Socket(_, entry) => {

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::super::body::Body;
 use super::super::codec::{Error, READ, WRITTEN, decode_answers, encode_answers};
-use super::super::leader_rules::{Ages, Owner, Share, Shares};
+use super::super::leader_rules::{Ages, Group, Owner, Share, Shares};
 use super::super::limits::{COMMANDS_PER_PROPOSAL_MAX, FLOORS_PER_PROPOSAL_MAX, NAME_BYTES_MAX};
 use super::super::{invite_code, mailbox};
 use super::histories::{command, history};
@@ -116,7 +116,7 @@ proptest! {
         let idempotency_key = IdempotencyKey { key: charge.client, ttl_ms };
         let op = put("t", 2000, 2047, "x").into();
         let id = RequestId { origin: id.0, seq: id.1 };
-        let owner = Some(Owner { client: charge.client, network: Some(charge.client) });
+        let owner = Some(Owner { client: charge.client, group: Some(Group::Tenant { key: charge.client, percent: u8::MAX }) });
         let command = Command { id, payment: charge.into(), owner, idempotency_key: Some(idempotency_key), op };
         let share = Share { bytes: u64::MAX, keys: u32::MAX, mailboxes: u32::MAX, rooms: u32::MAX };
         let shares = Some(Shares { client: share, network: share, reserve_bytes: u64::MAX, reserve_client_bytes: u64::MAX });

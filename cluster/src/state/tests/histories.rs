@@ -3,7 +3,8 @@
 use proptest::prelude::*;
 
 use super::super::allowance::{Charge, Tier};
-use super::super::leader_rules::Owner;
+use super::super::leader_rules::{Group, Owner};
+use super::super::registration::{self, Standing};
 use super::super::revocation::{self, Revoked};
 use super::super::slot::{CellId, SLOTS, Slot};
 use super::super::transfer::Encoding;
@@ -228,6 +229,7 @@ fn ask() -> impl Strategy<Value = Op> {
         1 => front,
         1 => revocation_ask().prop_map(Op::Revocation),
         1 => audit_ask().prop_map(Op::Audit),
+        1 => registration_ask().prop_map(Op::Registration),
         6 => transfer_ask().prop_map(Op::Transfer),
         4 => exchange_ask().prop_map(Op::Negotiation),
         4 => mailbox_ask().prop_map(Op::Mailbox),
@@ -249,6 +251,17 @@ fn ask() -> impl Strategy<Value = Op> {
 fn audit_ask() -> impl Strategy<Value = audit::Op> {
     let action = (text(), 0_u32..2).prop_map(|(text, keep_s)| audit::Action::Append { text, keep_s });
     (key(Domain::Audit), action).prop_map(|(key, action)| audit::Op { key, action })
+}
+
+fn registration_ask() -> impl Strategy<Value = registration::Op> {
+    use registration::Action;
+    let action =
+        (text(), text(), text(), 0_u8..4).prop_map(|(subject, device, public_key, what)| match what {
+            0 | 1 => Action::Register { subject, device, public_key },
+            2 => Action::Decide { subject, device, standing: Standing::Approved },
+            _ => Action::Forget { subject, device },
+        });
+    (key(Domain::Registrations), action).prop_map(|(key, action)| registration::Op { key, action })
 }
 
 fn revocation_ask() -> impl Strategy<Value = revocation::Op> {
@@ -283,7 +296,7 @@ fn owner() -> impl Strategy<Value = Option<Owner>> {
     prop::option::weighted(0.8, 0_u8..3).prop_map(|name| {
         name.map(|name| Owner {
             client: Key::derive(Domain::Client, &[&[name]]),
-            network: (name < 2).then(|| Key::derive(Domain::Client, &[b"network"])),
+            group: (name < 2).then(|| Group::Network(Key::derive(Domain::Client, &[b"network"]))),
         })
     })
 }

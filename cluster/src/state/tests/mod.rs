@@ -16,6 +16,7 @@ mod negotiation;
 mod once;
 mod properties;
 mod reads;
+mod registrations;
 mod revocations;
 mod room;
 mod shares;
@@ -169,6 +170,7 @@ ops!(
     mailbox_claim => Claim,
     ticket => Ticket,
     revocation => Revocation,
+    registration => Registration,
     audit => Audit,
     handoff => Handoff
 );

@@ -1,6 +1,6 @@
 //! Shares: what one owner may hold, and what the others still can.
 
-use super::super::leader_rules::{Ages, Owner, Share, Shares};
+use super::super::leader_rules::{Ages, Group, Owner, Share, Shares};
 use super::super::outcome::Scope;
 use super::super::transfer::Action;
 use super::super::weight::Kind;
@@ -13,7 +13,7 @@ const ANN: &str = "ann";
 const BOB: &str = "bob";
 
 fn owner(name: &str) -> Owner {
-    Owner { client: Key::derive(Domain::Client, &[name.as_bytes()]), network: None }
+    Owner { client: Key::derive(Domain::Client, &[name.as_bytes()]), group: None }
 }
 
 fn share(bytes: u64) -> Share {
@@ -183,7 +183,7 @@ fn one_client_has_its_share_of_mailboxes_and_rooms() {
 fn a_network_has_a_wider_share_than_one_client_of_it() {
     let mut lab = lab();
     let network = Key::derive(Domain::Client, &[b"network"]);
-    let of = |name: &str| Owner { network: Some(network), ..owner(name) };
+    let of = |name: &str| Owner { group: Some(Group::Network(network)), ..owner(name) };
     let mut fill = |name: &str| {
         (0..100).find_map(|number| {
             let text = format!("{name} {number} {}", "x".repeat(1000));

@@ -7,7 +7,7 @@
 
 use std::path::PathBuf;
 
-use super::super::leader_rules::{Ages, Owner, Shares};
+use super::super::leader_rules::{Ages, Group, Owner, Shares};
 use super::super::slot::{CellId, Slot};
 use super::super::snapshot::{self, Error};
 use super::super::transfer::Action;
@@ -78,7 +78,7 @@ fn rules() -> Rules {
 /// On the account of one client of a network.
 fn owned(commands: Vec<Command>) -> Vec<Command> {
     let key = |name: &[u8]| Key::derive(Domain::Client, &[name]);
-    let owner = Some(Owner { client: key(b"golden"), network: Some(key(b"golden network")) });
+    let owner = Some(Owner { client: key(b"golden"), group: Some(Group::Network(key(b"golden network"))) });
     commands.into_iter().map(|command| Command { owner, ..command }).collect()
 }
 

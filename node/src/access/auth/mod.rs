@@ -11,11 +11,13 @@ mod signature_backend;
 mod token;
 mod token_key;
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use conclave_cluster::state::id::Key as DeviceKey;
 use conclave_cluster::state::revocation::View;
 use tokio::sync::watch as channel;
 
@@ -28,6 +30,7 @@ pub use token_key::{Algorithm, KeyError, Source};
 use super::bounded_file;
 use super::credential_rights::{self, Credential};
 use super::signature::{Message, Signed};
+use super::tenant::Tenants;
 use super::watch;
 use jwk_set::{Origin, SET_BYTES_MAX, Set};
 use key_set::{Absent, KeySet};
@@ -57,6 +60,12 @@ pub struct Options {
     pub leeway: Duration,
     /// A file that lists what was revoked.
     pub revoked: Option<PathBuf>,
+    /// The claim of a token that names the organisation; `None`: tokens are of none.
+    pub tenant_claim: Option<String>,
+    /// Whether a token is worth something only while its device is let in.
+    pub require_approved_device: bool,
+    /// How organisations are told apart.
+    pub tenants: Tenants,
 }
 
 /// The token proves nothing. Why is nobody's business: it would tell a forger how near it came.
@@ -70,6 +79,9 @@ pub enum Unverified {
     /// It proves nothing.
     #[error(transparent)]
     Unauthorized(#[from] Unauthorized),
+    /// It proves who asks, whose device is not let in.
+    #[error("the credential's device is not approved")]
+    DeviceNotApproved,
     /// It may prove something: the keys that tell, or the list of what is revoked, are not there now. Ask again.
     #[error("what tells whether the credential is in order cannot be had now")]
     KeysUnavailable,
@@ -118,6 +130,8 @@ struct Inner {
     fetched: Option<KeySet>,
     /// What is revoked in the cluster; none before it was read for the first time.
     revoked: ArcSwapOption<Revoked>,
+    /// The devices that are let in; none before they were read for the first time.
+    approved: ArcSwapOption<HashSet<DeviceKey>>,
     /// Counts how often the files, or what is revoked, changed.
     changes: channel::Sender<u64>,
 }
@@ -179,10 +193,12 @@ impl Auth {
             issuer: options.issuer.clone(),
             audience: options.audience.clone(),
             leeway_ms: u64::try_from(options.leeway.as_millis()).unwrap_or(u64::MAX),
+            tenant_claim: options.tenant_claim.clone(),
         };
         let changes = channel::Sender::new(0);
-        let (files, revoked) = (ArcSwap::from_pointee(files), ArcSwapOption::empty());
-        Ok(Self(Arc::new(Inner { options, rules, files, fetched, revoked, changes })))
+        let (files, revoked, approved) =
+            (ArcSwap::from_pointee(files), ArcSwapOption::empty(), ArcSwapOption::empty());
+        Ok(Self(Arc::new(Inner { options, rules, files, fetched, revoked, approved, changes })))
     }
 
     /// Whether a credential is needed.
@@ -200,10 +216,20 @@ impl Auth {
     /// # Errors
     /// If the token is anything but in order, or names a key that cannot be had now.
     pub fn verify(&self, token: &str, now_ms: u64) -> Result<Credential, Unverified> {
+        let credential = self.verify_newcomer(token, now_ms)?;
+        self.judge(&credential, now_ms)?;
+        Ok(credential)
+    }
+
+    /// The same for whoever registers a device: it need not be let in yet.
+    ///
+    /// # Errors
+    /// As [`Auth::verify`].
+    pub fn verify_newcomer(&self, token: &str, now_ms: u64) -> Result<Credential, Unverified> {
         let files = self.0.files.load();
         let current = self.0.fetched.as_ref().and_then(KeySet::current);
         let fetched = current.as_ref().map_or(&[][..], |current| &current.keys);
-        let credential = match token::verify(token, [&files.keys, fetched], &self.0.rules, now_ms) {
+        let mut credential = match token::verify(token, [&files.keys, fetched], &self.0.rules, now_ms) {
             Ok(credential) => credential,
             Err(Fault::Unauthorized) => return Err(Unauthorized.into()),
             Err(Fault::KeyUnknown { named }) => {
@@ -213,8 +239,20 @@ impl Auth {
                 });
             }
         };
-        self.judge(&credential, now_ms)?;
+        credential.needs_device = self.needs_device(&credential);
+        self.judge_newcomer(&credential, now_ms)?;
         Ok(credential)
+    }
+
+    fn needs_device(&self, credential: &Credential) -> bool {
+        let options = &self.0.options;
+        let tenant = || options.tenants.named(credential.tenant.as_deref());
+        options.require_approved_device || tenant().requires_approved_device()
+    }
+
+    /// How organisations are told apart.
+    pub fn tenants(&self) -> &Tenants {
+        &self.0.options.tenants
     }
 
     /// Whether signed requests mean anything here.
@@ -242,11 +280,25 @@ impl Auth {
         Ok(credential)
     }
 
-    /// Whether a credential that is in order is worth something: its time is not over, and it is not revoked.
+    /// Whether a credential that is in order is worth something: its time is not over, it is not revoked, and its device is
+    /// let in where that matters.
     ///
     /// # Errors
-    /// If it is not, or if it is not known yet what is revoked.
+    /// If it is not, or if it is not known yet what is revoked, or who is let in.
     pub fn judge(&self, credential: &Credential, now_ms: u64) -> Result<(), Unverified> {
+        self.judge_newcomer(credential, now_ms)?;
+        if !credential.needs_device {
+            return Ok(());
+        }
+        match &*self.0.approved.load() {
+            None => Err(Unverified::KeysUnavailable),
+            Some(approved) if credential.device.is_some_and(|device| approved.contains(&device)) => Ok(()),
+            Some(_) => Err(Unverified::DeviceNotApproved),
+        }
+    }
+
+    /// The same, but for the device.
+    fn judge_newcomer(&self, credential: &Credential, now_ms: u64) -> Result<(), Unverified> {
         if credential.is_expired(now_ms) || self.0.files.load().revoked.covers(credential, now_ms) {
             return Err(Unauthorized.into());
         }
@@ -272,6 +324,25 @@ impl Auth {
             self.0.revoked.store(Some(Arc::new(revoked)));
             self.0.changes.send_modify(|count| *count += 1);
         }
+    }
+
+    /// Takes the devices that are let in, by the keys that stand for them.
+    pub fn approve(&self, devices: HashSet<DeviceKey>) {
+        let known = self.0.approved.load();
+        if known.as_deref() != Some(&devices) {
+            self.0.approved.store(Some(Arc::new(devices)));
+            self.0.changes.send_modify(|count| *count += 1);
+        }
+    }
+
+    /// Whether anybody's device has to be let in.
+    pub fn asks_for_devices(&self) -> bool {
+        self.0.options.require_approved_device || self.0.options.tenants.ask_for_devices()
+    }
+
+    /// Whether it is known who is let in, as far as that matters.
+    pub fn knows_approved(&self) -> bool {
+        !self.asks_for_devices() || self.0.approved.load().is_some()
     }
 
     /// Whether it is known what is revoked in the cluster.

@@ -400,7 +400,7 @@ fn a_set_in_a_file_that_is_none_is_named_and_changes_nothing_later() {
 #[test]
 fn a_key_of_a_discovered_issuer_signs_for_it_alone() {
     let issuer = Issuer::new();
-    let rules = Rules { issuer: None, audience: Some("conclave".into()), leeway_ms: 0 };
+    let rules = Rules { issuer: None, audience: Some("conclave".into()), leeway_ms: 0, tenant_claim: None };
     let source = format!("HS256:{}", issuer.path("secret").display()).parse().unwrap();
     let key = |name: Option<&str>| Key { issuer: name.map(Into::into), ..Key::read(&source).unwrap() };
     signature_backend::install();

@@ -7,6 +7,7 @@ use super::Unauthorized;
 use super::token_key::Key;
 use crate::access::credential_rights::{self, CREDENTIAL_BYTES_MAX, Credential, Scopes};
 use crate::access::name_pattern::Grant;
+use crate::access::tenant;
 
 /// Longer tokens are not looked at.
 const TOKEN_BYTES_MAX: usize = 8 * 1024;
@@ -19,6 +20,8 @@ pub(super) struct Rules {
     pub(super) issuer: Option<String>,
     pub(super) audience: Option<String>,
     pub(super) leeway_ms: u64,
+    /// The claim that names the organisation.
+    pub(super) tenant_claim: Option<String>,
 }
 
 /// The claims that mean something here. The audience is looked at before.
@@ -43,6 +46,9 @@ struct Claims {
     rooms: Grant,
     #[serde(default)]
     scope: String,
+    /// One of them may name the organisation.
+    #[serde(flatten)]
+    others: serde_json::Map<String, serde_json::Value>,
 }
 
 /// Why a token is no credential.
@@ -121,6 +127,18 @@ impl Rules {
         validation
     }
 
+    /// The organisation that a token names. One that names it otherwise than by a name is not in order.
+    fn tenant(
+        &self,
+        claims: &serde_json::Map<String, serde_json::Value>,
+    ) -> Result<Option<String>, Unauthorized> {
+        match self.tenant_claim.as_ref().and_then(|claim| claims.get(claim)) {
+            None | Some(serde_json::Value::Null) => Ok(None),
+            Some(serde_json::Value::String(name)) if tenant::is_name(name) => Ok(Some(name.clone())),
+            Some(_) => Err(Unauthorized),
+        }
+    }
+
     /// Whose tokens this key signs; `None`: anybody's.
     fn issuer<'a>(&'a self, key: &'a Key) -> Option<&'a str> {
         key.issuer.as_deref().or(self.issuer.as_deref())
@@ -135,15 +153,23 @@ impl Rules {
         if issuer.is_some() && claims.iss.as_deref() != issuer {
             return Err(Unauthorized);
         }
-        let is_name = |name: &str| (1..=NAME_CHARS_MAX).contains(&name.chars().count());
+        // Control characters are kept for names that are made of two.
+        let is_name = |name: &str| {
+            (1..=NAME_CHARS_MAX).contains(&name.chars().count()) && !name.contains(char::is_control)
+        };
         let names = [Some(&claims.sub), claims.jti.as_ref(), claims.device.as_ref()];
         if !names.into_iter().flatten().all(|name| is_name(name)) {
             return Err(Unauthorized);
         }
+        let tenant = self.tenant(&claims.others)?;
+        let within = |name| tenant::qualified(tenant.as_deref(), name);
+        let subject = within(&claims.sub);
         let credential = Credential {
-            subject: Some(credential_rights::subject(&claims.sub)),
-            token: claims.jti.as_deref().map(credential_rights::token),
-            device: claims.device.map(|device| credential_rights::device(&claims.sub, &device)),
+            subject: Some(credential_rights::subject(&subject)),
+            token: claims.jti.as_deref().map(|id| credential_rights::token(&within(id))),
+            device: claims.device.map(|device| credential_rights::device(&subject, &device)),
+            tenant: tenant.clone(),
+            needs_device: false,
             peers: claims.peers,
             rooms: claims.rooms,
             scope: Scopes::of(&claims.scope),

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use crate::config::section_macro::section;
 use crate::config::unit::{Bytes, days, gib, hours, kib, mib, minutes, ms, secs};
-use crate::config::value_checks::{file, jwks, oidc_issuer, signing_sources, sources, stun, turn};
+use crate::config::value_checks::{
+    file, jwks, oidc_issuer, signing_sources, sources, stun, tenant_hosts, tenant_policies, turn,
+};
 
 section! { Shares {
     /// false: one client may take everything, as a benchmark does.
@@ -21,6 +23,8 @@ section! { Shares {
     ///
     /// At least `shares.client_percent`.
     network_percent: u8 = 40, 1..=100;
+    /// What all clients of one organisation may hold together, unless `tenants.policies` says otherwise.
+    tenant_percent: u8 = 40, 1..=100;
     /// Of storage.bytes_max, what is kept for small things: chunks and room messages are refused before the rest is full.
     ///
     /// So are transfers; sessions, signals, registrations, tickets and acknowledgements are not. While only the reserve
@@ -120,6 +124,28 @@ section! { Auth {
     ///
     /// `#` begins a comment. At most 8 MiB. The same on all nodes.
     revoked: PathBuf;
+    /// The claim of a token that names the organisation it is of, such as `"org"`. Empty: tokens are of none.
+    tenant_claim: String;
+    /// Tokens are worth something only on devices that somebody let in ([devices](security.md#devices)).
+    ///
+    /// Such tokens have the claim `device`. Needs `auth.required`. Requests of another device get 403
+    /// `device_not_approved`, its sockets are closed with 1008. Signed requests and client certificates are not asked.
+    require_approved_device: bool;
+} }
+
+section! { Tenants {
+    /// Host names that mean an organisation: `["acme.example=acme"]`.
+    ///
+    /// What is sent to such a host, with a token of no organisation or with none, is within it; a token of another one
+    /// gets 403. A name has 1 to 63 lowercase letters, digits and hyphens.
+    hosts: Vec<String> => tenant_hosts;
+    /// What an organisation may have, where that is not what all may:
+    /// `["acme: storage_percent=30 allowance_percent=200 origin=https://acme.example require_approved_device"]`.
+    ///
+    /// `storage_percent`: its share of what is stored, in place of `shares.tenant_percent`. `allowance_percent`: what each of
+    /// its clients may ask, of `allowance.tiers`. `origin`, perhaps several times: pages of other origins get 403 with its
+    /// tokens and at its hosts; they must be among `http.allowed_origins` as well.
+    policies: Vec<String> => tenant_policies;
 } }
 
 section! { Admission {

@@ -7,7 +7,7 @@ mod http;
 mod node;
 mod socket;
 
-pub use clients::{Admission, Allowance, Auth, Ice, Rule, Shares, Tiers, Ttl};
+pub use clients::{Admission, Allowance, Auth, Ice, Rule, Shares, Tenants, Tiers, Ttl};
 pub use cluster::{Cluster, PeerTls, Raft, Storage};
 pub use http::{Admin, Http, PublicTls, Telemetry};
 pub use node::{Edition, Limits, Log, LogFormat, Node, Shutdown};
@@ -65,8 +65,9 @@ section! { Config {} within {
     /// * lookup: 30 a minute for every device, so that one may look for the other every other second
     ///   until it is there. A miss costs five, so a client makes 600 guesses a minute. What that means
     ///   for codes and pins is computed in [security.md](security.md#guessing).
-    /// * signal: 300 a minute for every device; a WebRTC negotiation takes some thirty. Five sockets that
-    ///   publish 100 short messages a second each, or three that do so at 1 MiB a second, come to 30,000.
+    /// * signal: 300 a minute for every device; a WebRTC negotiation takes some thirty.
+    /// * socket: five sockets that publish 100 short messages a second each, or three that do so at 1 MiB
+    ///   a second, come to 30,000.
     ///
     /// A server for the public with few users behind one address may set a tenth of these.
     allowance: Allowance;
@@ -76,6 +77,10 @@ section! { Config {} within {
     /// files and `auth.revoked` are read again within a second of a change, without a restart; a file
     /// that cannot be read changes nothing and is logged.
     auth: Auth;
+    /// Organisations: each has a namespace of its own, in which nothing of another one is found.
+    ///
+    /// Which one a request is of is told by its token (`auth.tenant_claim`) or by its host. The same on all nodes.
+    tenants: Tenants;
     /// Long-lived connections: sockets and event streams.
     ///
     /// Counted on each node by itself; a client is counted as for allowances.

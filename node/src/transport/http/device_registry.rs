@@ -3,14 +3,15 @@
 use actix_web::HttpResponse;
 use conclave_cluster::state::command::Op;
 use conclave_cluster::state::device::{self, Action};
-use conclave_cluster::state::outcome::Outcome;
+use conclave_cluster::state::outcome::{Outcome, Refusal};
 use conclave_cluster::state::query;
+use conclave_cluster::state::registration::{self, Standing};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::access::tier_limits::millis;
 use crate::json_field::{Integer, Raw, Text};
-use crate::service::storage_keys;
+use crate::service::{self, registrations};
 use crate::transport::request::app_state::AppState;
 use crate::transport::request::body;
 use crate::transport::request::context::Context;
@@ -19,6 +20,8 @@ use crate::transport::request::reply::{fixed, ok};
 
 const USER_CHARS_MAX: usize = 256;
 const DEVICE_CHARS_MAX: usize = 256;
+/// Of visible ASCII characters and blanks: base64, hexadecimal digits, or a JWK.
+const PUBLIC_KEY_BYTES_MAX: usize = 512;
 const TTL_SECONDS_MIN: i64 = 30;
 const TTL_SECONDS_MAX: i64 = 86_400;
 
@@ -29,6 +32,9 @@ struct Register<'a> {
     user_id: Text<'a>,
     #[serde(borrow, default)]
     device_id: Text<'a>,
+    /// Whoever shows one asks to be let in.
+    #[serde(borrow, default)]
+    public_key: Text<'a>,
     #[serde(borrow, default)]
     onion: Text<'a>,
     #[serde(borrow, default)]
@@ -38,10 +44,31 @@ struct Register<'a> {
 }
 
 impl Register<'_> {
-    /// The user, and what to do.
-    fn check(&self, default_ttl_ms: u32) -> Result<(&str, Action), Code> {
+    /// The user and the device.
+    fn names(&self) -> Result<(&str, &str), Code> {
         let user = self.user_id.bounded(USER_CHARS_MAX).ok_or(Code::InvalidInput)?;
         let device_id = self.device_id.bounded(DEVICE_CHARS_MAX).ok_or(Code::InvalidInput)?;
+        Ok((user, device_id))
+    }
+
+    /// The public key of a device that asks to be let in. Its names have no control characters.
+    fn public_key(&self) -> Result<Option<&str>, Code> {
+        let Some(public_key) = self.public_key.filled() else { return Ok(None) };
+        let (user, device_id) = self.names()?;
+        let fits = public_key.len() <= PUBLIC_KEY_BYTES_MAX
+            && public_key.bytes().all(|b| (b' '..=b'~').contains(&b));
+        let named = ![user, device_id].into_iter().any(|name| name.contains(char::is_control));
+        if fits && named { Ok(Some(public_key)) } else { Err(Code::InvalidInput) }
+    }
+
+    /// Whether it says where it is reached. One that shows a key need not.
+    fn has_presence(&self) -> bool {
+        self.onion.filled().is_some() || self.public_key.filled().is_none()
+    }
+
+    /// The user, and what to do.
+    fn check(&self, default_ttl_ms: u32) -> Result<(&str, Action), Code> {
+        let (user, device_id) = self.names()?;
         let onion = self.onion.filled().filter(|onion| is_onion(onion)).ok_or(Code::InvalidInput)?;
         let port = match self.port.integer() {
             Integer::Absent => None,
@@ -84,14 +111,47 @@ pub(crate) async fn register(mut ctx: Context) -> Result<HttpResponse, Error> {
     let charge = ctx.admit(ctx.tier())?;
     let body = ctx.json().await?;
     let parsed: Register<'_> = body::parse(&body)?;
-    let (user, action) = parsed.check(millis(ctx.services().terms.ttl.device_default))?;
-    let Action::Register { device_id, .. } = &action;
+    let (user, device_id) = parsed.names()?;
     ctx.expect(|credential| credential.may_register(user, device_id))?;
-    let target = storage_keys::devices(user);
-    let op = Op::Device(device::Op { key: target.key, action });
-    match ctx.change(charge, None, op).await? {
-        Outcome::Device(device::Outcome::Registered) => Ok(fixed(r#"{"status":"ok"}"#)),
-        _ => Err(Code::Internal.into()),
+    let public_key = parsed.public_key()?;
+    if parsed.has_presence() {
+        let (_, action) = parsed.check(millis(ctx.services().terms.ttl.device_default))?;
+        // One that is not let in yet shows its key, and is nowhere to be reached.
+        if public_key.is_none() {
+            ctx.require_device()?;
+        }
+        let target = ctx.namespace().devices(user);
+        let op = Op::Device(device::Op { key: target.key, action });
+        match ctx.change(charge, None, op).await? {
+            Outcome::Device(device::Outcome::Registered) => {}
+            _ => return Err(Code::Internal.into()),
+        }
+    } else {
+        ctx.pay_exactly(ctx.tier()).await?;
+    }
+    let Some(public_key) = public_key else { return Ok(fixed(r#"{"status":"ok"}"#)) };
+    let subject = ctx.credential().qualified(user).into_owned();
+    let (device, public_key) = (device_id.to_owned(), public_key.to_owned());
+    let standing = registrations::register(ctx.services(), subject, device, public_key).await;
+    Ok(ok(&json!({ "status": "ok", "approval": named(refused_as_input(standing)?) })))
+}
+
+/// How a device stands, as clients read it.
+fn named(standing: Standing) -> &'static str {
+    match standing {
+        Standing::Pending => "pending",
+        Standing::Approved => "approved",
+        Standing::Revoked => "revoked",
+    }
+}
+
+/// More devices than there may be are the caller's to mend.
+fn refused_as_input(standing: Result<Standing, service::Error>) -> Result<Standing, Error> {
+    match standing {
+        Err(service::Error::Refused(Refusal::Registration(registration::Refusal::Full))) => {
+            Err(Code::TooManyDevices.into())
+        }
+        other => Ok(other?),
     }
 }
 
@@ -101,7 +161,7 @@ pub(crate) async fn list(ctx: Context) -> Result<HttpResponse, Error> {
     let user = ctx.parameter("userId");
     ctx.expect(|credential| credential.may_see_devices_of(user))?;
     ctx.pay(ctx.tier())?;
-    let target = storage_keys::devices(user);
+    let target = ctx.namespace().devices(user);
     let devices = ctx.look(query::Devices(target.key)).await?;
     let devices: Vec<Value> = devices
         .iter()

@@ -95,6 +95,6 @@ mod tests {
         let options = Options { edition: Edition::Enterprise, ..Options::default() };
         let body = edition_body(&options);
         assert_eq!(body["isEnterprise"], true);
-        assert_eq!(body["features"].as_object().unwrap().len(), 4);
+        assert_eq!(body["features"].as_object().unwrap().len(), 9);
     }
 }

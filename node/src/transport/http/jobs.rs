@@ -21,7 +21,7 @@ use crate::service::{self, Caller, Services, settle, storage_keys};
 use crate::transport::request::context::Context;
 use crate::transport::request::error::{Code, Error};
 use crate::transport::request::reply::json;
-use crate::transport::request::{authenticate, request_id};
+use crate::transport::request::request_id;
 
 /// For how long a job is tried; after that it is as if it had never been.
 const JOB_TIME_MAX: Duration = Duration::from_secs(30);
@@ -37,9 +37,9 @@ pub(super) fn begin(
     charge: Option<Charge>,
     op: Op,
 ) -> Result<HttpResponse, Error> {
-    let part = ctx.shared.options.shares.jobs.enter(authenticate::sharer(&ctx.shared, &ctx.request))?;
+    let part = ctx.shared.options.shares.jobs.enter(ctx.sharer())?;
     let id = storage_keys::job_id(request_id::fresh(), target);
-    let key = ctx.remember(storage_keys::job(id));
+    let key = ctx.remember(ctx.namespace().job(id));
     let (services, caller) = (ctx.shared.services.clone(), ctx.caller().clone());
     if charge.is_some() {
         // The change is proposed for a copy of the caller, after the answer.
@@ -79,7 +79,7 @@ async fn work(services: &Services, caller: &Caller, charge: Option<Charge>, key:
 pub(crate) async fn get(ctx: Context) -> Result<HttpResponse, Error> {
     let id = ctx.parameter("id").parse::<Uuid>().map_err(|_| Code::NotFound)?;
     ctx.pay(ctx.tier())?;
-    let key = storage_keys::job(id);
+    let key = ctx.namespace().job(id);
     let remembered = ctx.look(query::Remembered(key)).await?;
     match remembered {
         Some(remembered) => relay::answer(settle(remembered.outcome), &ctx.shared),

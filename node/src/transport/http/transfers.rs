@@ -39,7 +39,8 @@ struct Open<'a> {
 }
 
 impl Open<'_> {
-    fn check(&self) -> Result<(StateKey, u16), Code> {
+    /// Pin, password hash and total.
+    fn check(&self) -> Result<(&str, &str, u16), Code> {
         let pin = self.pin.filled().ok_or(Code::MissingFields)?;
         let password_hash = self.password_hash.filled().ok_or(Code::MissingFields)?;
         let total = match self.total_chunks.integer() {
@@ -52,7 +53,7 @@ impl Open<'_> {
         if chars(pin) > TRANSFER_PIN_CHARS_MAX || chars(password_hash) > PASSWORD_HASH_CHARS_MAX {
             return Err(Code::InvalidInput);
         }
-        Ok((storage_keys::transfer(pin, password_hash), total))
+        Ok((pin, password_hash, total))
     }
 }
 
@@ -60,12 +61,15 @@ impl Open<'_> {
 pub(crate) async fn create(mut ctx: Context) -> Result<HttpResponse, Error> {
     let charge = ctx.admit(ctx.tier())?;
     let body = ctx.json().await?;
-    let (target, total) = body::parse::<Open<'_>>(&body)?.check()?;
+    let parsed = body::parse::<Open<'_>>(&body)?;
+    let (pin, password_hash, total) = parsed.check()?;
+    let target = ctx.namespace().transfer(pin, password_hash);
     ctx.about(&target);
     let outcome = change(&ctx, target, charge, Action::Open { total }).await?;
     let created = matches!(outcome, transfer::Outcome::Opened { created: true });
     let status = if created { StatusCode::CREATED } else { StatusCode::OK };
-    let (id, seconds) = (storage_keys::transfer_id(&target), ctx.services().terms.ttl.chunk.as_secs());
+    let (id, seconds) =
+        (storage_keys::transfer_id(pin, password_hash), ctx.services().terms.ttl.chunk.as_secs());
     Ok(json_reply(status, format!(r#"{{"transferId":"{id}","ttlSec":{seconds}}}"#)))
 }
 
@@ -178,7 +182,7 @@ async fn change(
 
 /// The transfer that the path names; what can't be an id is nobody's.
 fn transfer_of(ctx: &Context) -> Result<StateKey, Error> {
-    let target = storage_keys::transfer_of_id(ctx.parameter("id")).ok_or(Code::NotFound)?;
+    let target = ctx.namespace().transfer_of_id(ctx.parameter("id")).ok_or(Code::NotFound)?;
     ctx.about(&target);
     Ok(target)
 }
@@ -199,7 +203,7 @@ mod tests {
     fn opening_is_checked() {
         let open = |body: &str| {
             let open: Open<'_> = serde_json::from_str(body).unwrap();
-            open.check().map(|(_, total)| total)
+            open.check().map(|(_, _, total)| total)
         };
         assert_eq!(open(r#"{"pin":"p","passwordHash":"h","totalChunks":2048}"#), Ok(2048));
         for missing in [

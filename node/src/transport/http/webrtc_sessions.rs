@@ -52,9 +52,9 @@ pub(crate) async fn create(mut ctx: Context) -> Result<HttpResponse, Error> {
     let body = ctx.json().await?;
     // Existing clients that want no pin may send no body at all.
     let parsed: Create<'_> = if body.is_empty() { Create::default() } else { body::parse(&body)? };
-    let pin = parsed.pin()?.map(storage_keys::pin);
+    let pin = parsed.pin()?.map(|pin| ctx.namespace().pin(pin));
     let id = storage_keys::session_id(pin.as_ref());
-    let target = storage_keys::negotiation(id);
+    let target = ctx.namespace().negotiation(id);
     ctx.about(&target);
     let action = Action::Create { id: id.as_u128(), pin };
     match negotiation(&ctx, target, charge, action).await? {
@@ -71,14 +71,14 @@ pub(crate) async fn resolve(ctx: Context) -> Result<HttpResponse, Error> {
         ctx.pay(ctx.tier())?;
         return Err(Code::MissingPin.into());
     };
-    let key = storage_keys::pin(&pin);
+    let key = ctx.namespace().pin(&pin);
     let found = ctx.look_up(state::query::Resolve(key), |resolved| match resolved {
         Resolved::Live(id) => Ok(Uuid::from_u128(id)),
         Resolved::Expired => Err(Code::PinExpired),
         Resolved::Unknown => Err(Code::PinNotFound),
     });
     let id = found.await??;
-    ctx.about(&storage_keys::negotiation(id));
+    ctx.about(&ctx.namespace().negotiation(id));
     Ok(json(StatusCode::OK, format!(r#"{{"sessionId":"{id}"}}"#)))
 }
 
@@ -196,7 +196,7 @@ pub(crate) async fn delete(ctx: Context) -> Result<HttpResponse, Error> {
 /// The session that the path names. An id that can't be one is answered as one that is gone.
 fn session(ctx: &Context) -> Result<(Uuid, StateKey), Error> {
     let id = ctx.parameter("id").parse::<Uuid>().map_err(|_| Code::SessionExpired)?;
-    let target = storage_keys::negotiation(id);
+    let target = ctx.namespace().negotiation(id);
     ctx.about(&target);
     Ok((id, target))
 }

@@ -86,14 +86,15 @@ async fn enter(shared: &AppState, entry: Entry, request: &HttpRequest) -> Result
     let scope = match entry {
         Entry::Open => return Ok(()),
         Entry::Checked(scope) => scope,
+        Entry::Newcomers => Some(Scope::Devices),
         Entry::Own => None,
     };
     let shown = if signed::concerns(shared, request) {
-        Some(signed::judge(shared, request).await?)
+        authenticate::check_signed(shared, request, signed::judge(shared, request).await?)?
     } else if entry == Entry::Own {
         None
     } else {
-        authenticate::check(shared, request)?
+        authenticate::check(shared, request, entry == Entry::Newcomers)?
     };
     let Some(credential) = shown else { return Ok(()) };
     if scope.is_some_and(|scope: Scope| !credential.may(scope)) {

@@ -10,10 +10,10 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Instant;
 
-use actix_web::http::header::{HOST, X_FORWARDED_FOR};
+use actix_web::http::header::{HOST, ORIGIN, X_FORWARDED_FOR};
 use actix_web::{HttpMessage as _, HttpRequest};
+use conclave_cluster::Trace;
 use conclave_cluster::state::id::Key;
-use conclave_cluster::state::leader_rules::Owner;
 
 use super::app_state::AppState;
 use super::cors::Own;
@@ -24,16 +24,51 @@ use crate::access::client_certificate::Certificate;
 use crate::access::{Credential, client, forwarded_header};
 use crate::admission::client_identity::Client;
 use crate::listener::Secured;
-use crate::service::tickets;
+use crate::service::{Caller, tickets};
 
 /// The client, as allowances and admission count it.
 pub fn client(shared: &AppState, request: &HttpRequest) -> Key {
     client::key(address(shared, request))
 }
 
-/// On whose account it stores.
-pub fn owner(shared: &AppState, request: &HttpRequest, credential: &Credential) -> Owner {
-    client::owner(address(shared, request), credential.subject)
+/// Who asks, by what was shown.
+pub(crate) fn caller(
+    shared: &AppState,
+    request: &HttpRequest,
+    credential: &Credential,
+    trace: Option<Trace>,
+) -> Caller {
+    let tenant = shared.services.auth.tenants().named(credential.tenant.as_deref());
+    let owner = client::owner(address(shared, request), credential.subject);
+    let owner = tenant.owner(owner, credential.subject.is_some());
+    Caller::new(client(shared, request), owner, tenant, trace)
+}
+
+/// Places a credential in the organisation that the request's host name means. What is of another one has no business there.
+fn in_tenant(
+    shared: &AppState,
+    request: &HttpRequest,
+    shown: Option<Credential>,
+) -> Result<Option<Credential>, Error> {
+    let tenants = shared.services.auth.tenants();
+    let at_host = authority(request).and_then(|authority| tenants.at_host(authority));
+    let mut shown = shown;
+    if let Some(at_host) = at_host {
+        let credential = shown.get_or_insert_with(Credential::anonymous);
+        if credential.tenant.as_deref().is_some_and(|own| own != at_host) {
+            return Err(Code::Forbidden.into());
+        }
+        credential.tenant = Some(at_host.to_owned());
+    }
+    let Some(credential) = shown.as_ref().filter(|credential| credential.tenant.is_some()) else {
+        return Ok(shown);
+    };
+    let tenant = tenants.named(credential.tenant.as_deref());
+    let origin = request.headers().get(ORIGIN).and_then(|origin| origin.to_str().ok());
+    if origin.is_some_and(|origin| !tenant.takes_origin(origin)) {
+        return Err(Code::OriginNotAllowed.into());
+    }
+    Ok(shown)
 }
 
 /// The client, as this node's shares count it.
@@ -70,6 +105,11 @@ pub fn enter(shared: &AppState, request: &HttpRequest) -> Result<ConnectionPermi
 /// # Errors
 /// 401 `unauthorized` if it is missing or worth nothing; 503 if the cluster cannot redeem a ticket now.
 pub async fn authenticate(shared: &AppState, request: &HttpRequest) -> Result<Credential, Error> {
+    let credential = long_lived(shared, request).await?;
+    Ok(in_tenant(shared, request, Some(credential))?.unwrap_or_else(Credential::anonymous))
+}
+
+async fn long_lived(shared: &AppState, request: &HttpRequest) -> Result<Credential, Error> {
     if let Some(signed) = request.extensions().get::<Credential>() {
         return Ok(signed.clone());
     }
@@ -78,7 +118,7 @@ pub async fn authenticate(shared: &AppState, request: &HttpRequest) -> Result<Cr
         Shown::Ticket(ticket) => {
             tickets::redeem(&shared.services, &ticket).await?.ok_or(Code::Unauthorized)?
         }
-        shown => match token(shared, shown, certified(request.conn_data()))? {
+        shown => match token(shared, shown, certified(request.conn_data()), false)? {
             Some(credential) => return Ok(credential),
             None => Credential::anonymous(),
         },
@@ -91,9 +131,24 @@ pub async fn authenticate(shared: &AppState, request: &HttpRequest) -> Result<Cr
     Ok(credential)
 }
 
-/// The credential of a single request, if it shows one or must.
-pub(crate) fn check(shared: &AppState, request: &HttpRequest) -> Result<Option<Credential>, Error> {
-    token(shared, bearer::header(request.headers()), certified(request.conn_data()))
+/// The credential of a single request, if it shows one or must. `newcomer`: its device need not be let in.
+pub(crate) fn check(
+    shared: &AppState,
+    request: &HttpRequest,
+    newcomer: bool,
+) -> Result<Option<Credential>, Error> {
+    let shown = bearer::header(request.headers());
+    let credential = token(shared, shown, certified(request.conn_data()), newcomer)?;
+    in_tenant(shared, request, credential)
+}
+
+/// The same for one whose signature was judged.
+pub(crate) fn check_signed(
+    shared: &AppState,
+    request: &HttpRequest,
+    signed: Credential,
+) -> Result<Option<Credential>, Error> {
+    in_tenant(shared, request, Some(signed))
 }
 
 /// Whether a request came over TLS: to this node, or to a proxy that is trusted and says so.
@@ -143,6 +198,7 @@ fn token(
     shared: &AppState,
     shown: Shown,
     certified: Option<Credential>,
+    newcomer: bool,
 ) -> Result<Option<Credential>, Error> {
     let auth = &shared.services.auth;
     if let Some(credential) = certified.filter(|_| shown == Shown::Nothing || !auth.is_enabled()) {
@@ -157,6 +213,7 @@ fn token(
     match shown {
         Shown::Nothing if !auth.is_required() => Ok(None),
         Shown::Nothing | Shown::Unclear | Shown::Ticket(_) => Err(Code::Unauthorized.into()),
+        Shown::Token(token) if newcomer => Ok(Some(auth.verify_newcomer(&token, shared.services.now_ms())?)),
         Shown::Token(token) => Ok(Some(auth.verify(&token, shared.services.now_ms())?)),
     }
 }

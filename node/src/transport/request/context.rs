@@ -25,9 +25,11 @@ use crate::access::tier_limits::millis;
 use crate::access::{Credential, Scope};
 use crate::actors::StateKey;
 use crate::admission::buffers::Held;
+use crate::admission::client_identity::Client;
 use crate::admission::large_body::Admitted;
 use crate::listener::{BodyGate, Closed, LARGE};
-use crate::service::{self, Caller, Services, storage_keys};
+use crate::service::storage_keys::{self, Namespace};
+use crate::service::{self, Caller, Services};
 
 /// A coded body costs one of the tier `poll` for each so many bytes that it comes to.
 const DECODED_UNIT_BYTES: usize = 16 << 10;
@@ -92,12 +94,27 @@ impl Context {
 
     /// Who asks.
     pub(crate) fn caller(&self) -> &Caller {
-        self.arrival.caller.get_or_init(|| {
-            let client = authenticate::client(&self.shared, &self.request);
-            let owner = authenticate::owner(&self.shared, &self.request, &self.credential());
-            let trace = self.arrival.id.to_str().ok().and_then(Trace::new);
-            Caller::new(client, owner, trace)
-        })
+        self.arrival.caller.get_or_init(|| self.caller_with(&self.credential()))
+    }
+
+    /// Who asks, by a credential that was looked at in the handler.
+    pub(crate) fn caller_with(&self, credential: &Credential) -> Caller {
+        let trace = self.arrival.id.to_str().ok().and_then(Trace::new);
+        authenticate::caller(&self.shared, &self.request, credential, trace)
+    }
+
+    /// Where the names of this request mean something.
+    pub(crate) fn namespace(&self) -> Namespace {
+        self.caller().namespace()
+    }
+
+    /// The client as this node's shares count it: within its organisation, if it belongs to one.
+    pub(crate) fn sharer(&self) -> Client {
+        let client = authenticate::sharer(&self.shared, &self.request);
+        match self.caller().tenant.key() {
+            Some(tenant) => client.of_tenant(tenant),
+            None => client,
+        }
     }
 
     /// This request is about that key.
@@ -124,6 +141,12 @@ impl Context {
     /// Refuses with 403 unless what the client showed covers it.
     pub(crate) fn expect(&self, covers: impl FnOnce(&Credential) -> bool) -> Result<(), Error> {
         authenticate::shown(&self.request, covers)
+    }
+
+    /// Refuses with 403 unless the client's device is let in, where that matters.
+    pub(crate) fn require_device(&self) -> Result<(), Error> {
+        let credential = self.credential();
+        Ok(self.services().auth.judge(&credential, self.services().now_ms())?)
     }
 
     /// What the client may touch.

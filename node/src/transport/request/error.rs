@@ -91,6 +91,7 @@ codes! {
     ConnectionClosed 400 "connection_closed" "The client closed its end of the connection; nothing was handed out.";
     Unauthorized 401 "unauthorized" "A valid credential is required.";
     Forbidden 403 "forbidden" "The credential does not cover this.";
+    DeviceNotApproved 403 "device_not_approved" "The device is not registered, not approved yet, or revoked.";
     OriginNotAllowed 403 "origin_not_allowed" "Pages of this origin may not call this server.";
     EnterpriseRequired 403 "enterprise_required" "This is part of the enterprise edition.";
     NotFound 404 "not_found" "Not found.";
@@ -120,6 +121,7 @@ codes! {
     KeysUnavailable 503 "keys_unavailable" "The keys that credentials are checked with cannot be had at the moment; try again.";
     ShuttingDown 503 "shutting_down" "This node is going away; try again, perhaps elsewhere.";
     StorageFull 507 "storage_full" "The storage quota is exhausted.";
+    TenantStorageFull 507 "tenant_storage_full" "The storage quota of the organisation is exhausted.";
     Internal 500 "internal_error" "Something went wrong on our side.";
     InvalidChunk 200 "invalid_chunk" "The chunk is malformed or out of range.";
     DuplicateChunk 200 "duplicate_chunk" "This index holds another chunk, or was delivered.";
@@ -151,6 +153,7 @@ impl From<Code> for Error {
         let scope = match code {
             Code::RateLimitExceeded => Some(Scope::Client),
             Code::StorageFull | Code::MailboxFull => Some(Scope::Cluster),
+            Code::TenantStorageFull => Some(Scope::Tenant),
             _ => None,
         };
         Self { code, extra, scope }
@@ -171,6 +174,7 @@ impl From<Unverified> for Error {
     fn from(error: Unverified) -> Self {
         match error {
             Unverified::Unauthorized(error) => error.into(),
+            Unverified::DeviceNotApproved => Code::DeviceNotApproved.into(),
             Unverified::KeysUnavailable => Code::KeysUnavailable.into(),
         }
     }
@@ -199,6 +203,7 @@ impl From<service::Error> for Error {
             service::Error::StorageFull => Code::StorageFull.into(),
             // 507 as well; only whose bound it is differs.
             service::Error::ShareFull => Self::from(Code::StorageFull).of(Scope::Client),
+            service::Error::TenantShareFull => Code::TenantStorageFull.into(),
             service::Error::Refused(refusal) => refused(&refusal).into(),
             service::Error::Unexpected => Code::Internal.into(),
             service::Error::Cluster(error) => error.into(),
@@ -223,6 +228,8 @@ fn refused(refusal: &Refusal) -> Code {
         Refusal::Allowance { .. }
         | Refusal::StorageFull
         | Refusal::ShareFull
+        | Refusal::TenantShareFull
+        | Refusal::Registration(_)
         | Refusal::Stale
         | Refusal::Moved { .. }
         | Refusal::Unready
@@ -335,6 +342,7 @@ impl Error {
         match self.scope {
             Some(Scope::Client) => body.push_str(r#","scope":"client""#),
             Some(Scope::Cluster) => body.push_str(r#","scope":"cluster""#),
+            Some(Scope::Tenant) => body.push_str(r#","scope":"tenant""#),
             None => {}
         }
         match self.extra {

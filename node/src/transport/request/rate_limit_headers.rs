@@ -82,7 +82,7 @@ pub(crate) fn tell(shared: &AppState, row: &Row, response: &mut ServiceResponse)
     let (Some(tiers), request) = (&shared.services.terms.allowance, response.request()) else { return };
     let endpoint = row.endpoint(request.method()).or(row.endpoints.first());
     let Some(tier) = endpoint.and_then(|endpoint| endpoint.tier) else { return };
-    let charge = tiers.charge(authenticate::client(shared, request), tier, 1);
+    let charge = tiers.rule(tier).charge(authenticate::client(shared, request), tier, 1);
     let (Ok(balance) | Err(balance)) = shared.services.cluster.admits(&charge);
     let notes = RateLimitHeaders { told: Some((tier, balance)), affinity: None };
     notes.write(response.headers_mut(), |tier| shared.policy(tier), || shared.services.now_ms());

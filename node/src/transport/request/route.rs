@@ -105,6 +105,8 @@ pub(crate) enum Entry {
     Open,
     /// With a token, looked at before the handler; a credential must be for things of this kind.
     Checked(Option<Scope>),
+    /// The same for things of devices, by those whose own need not be let in yet.
+    Newcomers,
     /// The handler looks itself: it takes tickets, too, which only the cluster can redeem.
     Own,
 }

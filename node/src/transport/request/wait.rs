@@ -6,7 +6,6 @@ use actix_web::web;
 use tokio::time::{Instant, timeout_at};
 
 use super::app_state::AppState;
-use super::authenticate;
 use super::context::Context;
 use super::error::Error;
 use crate::actors::{StateKey, Watch};
@@ -32,7 +31,7 @@ impl Patience {
         let (part, head) = if wait.is_zero() {
             (None, None)
         } else {
-            let part = shared.options.shares.waits.enter(authenticate::sharer(&shared, &ctx.request))?;
+            let part = shared.options.shares.waits.enter(ctx.sharer())?;
             (Some(part), ctx.hold_head()?)
         };
         let watch = if wait.is_zero() {

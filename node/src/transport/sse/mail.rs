@@ -66,7 +66,8 @@ impl Reader {
         let at = services.lease.attachment(&session, rand::random()).await?;
         let lease_ms = millis(services.terms.lease).min(LEASE_MS);
         let sent = known.map_or(0, |(_, seq)| seq);
-        let claim = Claim { mailbox: storage_keys::mailbox(&peer), session, generation: None, at, lease_ms };
+        let claim =
+            Claim { mailbox: caller.namespace().mailbox(&peer), session, generation: None, at, lease_ms };
         let mut reader = Self { services, caller, peer, claim, secret, sent, held: true, _guest: guest };
         let taken = claim.take(&reader.services, &reader.caller, !credential.is_anonymous()).await;
         reader.held = matches!(taken, Ok(true) | Err(service::Error::Cluster(Unanswered::NoLeader)));

@@ -38,6 +38,7 @@ pub(crate) async fn get(ctx: Context) -> Result<HttpResponse, Error> {
     if !credential.may(Scope::Socket) {
         return Err(Code::Forbidden.into());
     }
+    let caller = ctx.caller_with(&credential);
     // Nothing is claimed for a stream that nobody reads.
     let is_read = ctx.request.method() != Method::HEAD;
     let head = ctx.hold_head()?;
@@ -48,7 +49,7 @@ pub(crate) async fn get(ctx: Context) -> Result<HttpResponse, Error> {
             if !credential.may_join(&room) {
                 return Err(Code::Forbidden.into());
             }
-            Source::Room(room::Reader::new(room, resume.as_deref()))
+            Source::Room(room::Reader::new(room, caller.namespace(), resume.as_deref()))
         }
         (None, Some(peer)) if (1..=PEER_CHARS_MAX).contains(&chars(&peer)) => {
             // A mailbox is a mailbox, by whichever way it is read.
@@ -58,7 +59,7 @@ pub(crate) async fn get(ctx: Context) -> Result<HttpResponse, Error> {
             if !is_read {
                 return Ok(as_event_stream(HttpResponse::new(StatusCode::OK)));
             }
-            let (services, caller) = (ctx.shared.services.clone(), ctx.caller().clone());
+            let services = ctx.shared.services.clone();
             Source::Mail(mail::Reader::claim(services, peer, &credential, caller, resume.as_deref()).await?)
         }
         _ => return Err(Code::InvalidInput.into()),

@@ -11,7 +11,7 @@ use serde_json::json;
 use super::frame::Frames;
 use crate::actors::StateKey;
 use crate::service::room_format::{TEXT, public_name};
-use crate::service::storage_keys;
+use crate::service::storage_keys::Namespace;
 use crate::transport::request::reply::push_string;
 
 /// Messages of one write.
@@ -37,8 +37,8 @@ struct Position {
 
 impl Reader {
     /// Goes on after the event `last`, if there is one, else with what comes from now on.
-    pub(crate) fn new(name: String, last: Option<&str>) -> Self {
-        let target = storage_keys::room(&name);
+    pub(crate) fn new(name: String, within: Namespace, last: Option<&str>) -> Self {
+        let target = within.room(&name);
         // An id that is not ours is one of a history that is lost.
         let asked = last.map(|last| Position::parse(last).unwrap_or(Position { epoch: 0, offset: 0 }));
         Self { name, target, asked, at: None }
@@ -200,11 +200,14 @@ mod tests {
         }
 
         fn action(&mut self, action: Action) {
-            self.ask(Op::Room(room::Op { key: storage_keys::room("lobby").key, action }));
+            self.ask(Op::Room(room::Op { key: Namespace::default().room("lobby").key, action }));
         }
 
         fn epoch(&self) -> u64 {
-            query::Room(storage_keys::room("lobby").key).answer(&self.state, self.now_ms).unwrap().epoch
+            query::Room(Namespace::default().room("lobby").key)
+                .answer(&self.state, self.now_ms)
+                .unwrap()
+                .epoch
         }
 
         fn read(&self, reader: &mut Reader) -> String {
@@ -229,7 +232,7 @@ mod tests {
     }
 
     fn reader(last: Option<&str>) -> Reader {
-        Reader::new("lobby".into(), last)
+        Reader::new("lobby".into(), Namespace::default(), last)
     }
 
     #[test]

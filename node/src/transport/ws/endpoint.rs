@@ -5,7 +5,6 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use super::upgrade::{self, HandshakeError};
 use super::{Sockets, echo, session};
 use crate::access::Scope;
-use crate::service::Caller;
 use crate::service::name_lengths::ROOM_CHARS_MAX;
 use crate::transport::request::authenticate;
 use crate::transport::request::context::Context;
@@ -40,8 +39,7 @@ pub(crate) async fn socket(mut ctx: Context) -> Result<HttpResponse, Error> {
     let account = shares.buffers.account(Some(sharer));
     let sockets = sockets(&ctx)?;
     let (response, ends) = upgrade::open(&sockets, request, payload, admitted, flow, &account)?;
-    let owner = authenticate::owner(shared, request, &credential);
-    let caller = Caller::new(authenticate::client(shared, request), owner, None);
+    let caller = authenticate::caller(shared, request, &credential, None);
     let opened = session::Context { credential, caller, room: asked.room, volatile: asked.volatile };
     actix_web::rt::spawn(session::run(ends, shared.services.clone(), Sockets::clone(&sockets), opened));
     Ok(response)

@@ -143,7 +143,8 @@ async fn carry_out(session: &mut Session, id: &Id, op: Op) -> Result<Option<Writ
         Op::Watch(target) => {
             session.pay(Tier::Poll, 1)?;
             let (registry, cluster) = (session.services.registry.clone(), session.services.cluster.clone());
-            let first = session.watches.add(target, &registry, &cluster).await?;
+            let within = session.context.caller.namespace();
+            let first = session.watches.add(target, within, &registry, &cluster).await?;
             session.say(Some(Frame::Text(Writer::ok(id).done())));
             session.say(Some(Frame::Text(first)));
             Ok(None)
@@ -250,7 +251,7 @@ async fn hello(
     {
         let now_ms = session.services.now_ms();
         let credential = auth.verify(&token, now_ms)?;
-        session.show(credential);
+        session.show(credential)?;
     }
     // A session that is there already is no more free than a fresh one.
     if !session.context.credential.may(Scope::Socket) {

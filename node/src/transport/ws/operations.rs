@@ -99,6 +99,7 @@ codes! {
     InvalidInput "invalid_input" "A field is malformed or out of range.";
     Unauthorized "unauthorized" "A credential is required, and this is none.";
     Forbidden "forbidden" "The credential does not cover this.";
+    DeviceNotApproved "device_not_approved" "The device is not registered, not approved yet, or revoked.";
     AlreadyOpen "already_open" "The session is open already.";
     NotClaimed "not_claimed" "No peer id is claimed.";
     PeerInUse "peer_in_use" "Another session holds this peer id.";
@@ -119,6 +120,7 @@ codes! {
     ShuttingDown "shutting_down" "This node is going away; try another one.";
     StorageFull "storage_full" "The storage quota of the cluster is exhausted.";
     ShareFull "storage_full" "The storage quota of this client is exhausted.";
+    TenantShareFull "tenant_storage_full" "The storage quota of the organisation is exhausted.";
     Internal "internal_error" "Something went wrong on our side.";
 }
 
@@ -128,6 +130,7 @@ impl From<service::Error> for Code {
             service::Error::Limited { .. } => Self::RateLimited,
             service::Error::StorageFull => Self::StorageFull,
             service::Error::ShareFull => Self::ShareFull,
+            service::Error::TenantShareFull => Self::TenantShareFull,
             service::Error::Refused(refusal) => refused(&refusal),
             service::Error::Unexpected => Self::Internal,
             service::Error::Cluster(error) => error.into(),
@@ -148,6 +151,8 @@ fn refused(refusal: &Refusal) -> Code {
         Refusal::Allowance { .. }
         | Refusal::StorageFull
         | Refusal::ShareFull
+        | Refusal::TenantShareFull
+        | Refusal::Registration(_)
         | Refusal::Stale
         | Refusal::Moved { .. }
         | Refusal::Unready
@@ -169,6 +174,7 @@ impl From<Unverified> for Code {
     fn from(error: Unverified) -> Self {
         match error {
             Unverified::Unauthorized(_) => Self::Unauthorized,
+            Unverified::DeviceNotApproved => Self::DeviceNotApproved,
             Unverified::KeysUnavailable => Self::KeysUnavailable,
         }
     }

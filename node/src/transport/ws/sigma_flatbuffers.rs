@@ -14,8 +14,8 @@ use super::room_progress::{knows_of_loss, resume_after};
 use super::session::{Entry, Session, price};
 use crate::access::Scope;
 use crate::actors::room::{Broadcast, Event};
+use crate::service;
 use crate::service::room_format::BYTES;
-use crate::service::{self, storage_keys};
 
 /// An error for the client.
 pub(super) fn error(code: u32, message: &str) -> Frame {
@@ -129,8 +129,10 @@ async fn reconnect(session: &mut Session, id: &str, last: u64) -> Result<(), Ref
     let Some(room) = named.or(remembered.clone().filter(may_join)) else { return Ok(()) };
     let mark = session.identity.as_ref().and_then(|identity| identity.mark);
     let mark = mark.filter(|_| remembered.as_ref() == Some(&room));
-    let (key, member) =
-        (storage_keys::room(&room).key, session.identity.as_ref().map(|identity| identity.key));
+    let (key, member) = (
+        session.context.caller.namespace().room(&room).key,
+        session.identity.as_ref().map(|identity| identity.key),
+    );
     // Looked through only where it matters.
     let unknown = mark.filter(|mark| mark.said == 0 && last > mark.received);
     let (after, count_max) = unknown.map_or((0, 0), |mark| (mark.received, usize::MAX));
@@ -207,7 +209,7 @@ fn refused(code: Code) -> Refused {
         Code::Unauthorized => 401,
         Code::Forbidden | Code::NotInRoom | Code::RoomFull => 403,
         Code::RateLimited => 429,
-        Code::StorageFull | Code::ShareFull => 507,
+        Code::StorageFull | Code::ShareFull | Code::TenantShareFull => 507,
         Code::Overloaded | Code::NoLeader | Code::KeysUnavailable | Code::ShuttingDown => 503,
         _ => 500,
     };

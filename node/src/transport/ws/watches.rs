@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::json::Writer;
 use super::operations::{Code, Target};
 use crate::actors::{Registry, StateKey, Watch};
-use crate::service::storage_keys;
+use crate::service::storage_keys::Namespace;
 
 /// Things that one socket may watch.
 const WATCHES_MAX: usize = 16;
@@ -65,10 +65,11 @@ impl Watches {
     pub(super) async fn add(
         &mut self,
         target: Target,
+        within: Namespace,
         registry: &Registry,
         cluster: &Cluster,
     ) -> Result<ByteString, Code> {
-        let place = place(&target).ok_or(Code::InvalidInput)?;
+        let place = place(within, &target).ok_or(Code::InvalidInput)?;
         let known = self.things.iter().position(|thing| thing.target == target);
         // A bell of a thing that is no longer watched stays until it rings.
         let full = self.things.len() >= WATCHES_MAX || self.waits.len() >= 4 * WATCHES_MAX;
@@ -136,10 +137,10 @@ async fn wait_for_change(target: Target, mut watch: Watch) -> (Target, Option<Wa
     (target, alive.then_some(watch))
 }
 
-fn place(target: &Target) -> Option<StateKey> {
+fn place(within: Namespace, target: &Target) -> Option<StateKey> {
     match target {
-        Target::Transfer(id) => storage_keys::transfer_of_id(id),
-        Target::Negotiation(id) => id.parse::<Uuid>().ok().map(storage_keys::negotiation),
+        Target::Transfer(id) => within.transfer_of_id(id),
+        Target::Negotiation(id) => id.parse::<Uuid>().ok().map(|id| within.negotiation(id)),
     }
 }
 

@@ -32,7 +32,7 @@ pub(crate) fn look(plan: &Plan, machines: &[Rc<Machine>]) -> Result<(), Violatio
             if stored > shares.client.bytes * cells + beyond(&totals) {
                 return Err(broken(format!("client {client} stores {stored} bytes")));
             }
-            clients += owner.network.map_or(0, |_| stored);
+            clients += owner.group.map_or(0, |_| stored);
         }
         let network = stored(owners::network());
         if network != clients {

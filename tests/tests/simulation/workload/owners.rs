@@ -2,7 +2,7 @@
 
 use conclave_cluster::state::command::Op;
 use conclave_cluster::state::id::{Domain, Key};
-use conclave_cluster::state::leader_rules::{Owner, Share, Shares};
+use conclave_cluster::state::leader_rules::{Group, Owner, Share, Shares};
 
 use crate::simulation::plan::Plan;
 
@@ -13,7 +13,7 @@ pub(crate) const CLIENTS: u64 = 3;
 pub(crate) fn of(number: u64) -> Owner {
     let client = number % CLIENTS;
     let key = Key::derive(Domain::Client, &[&client.to_be_bytes()]);
-    Owner { client: key, network: (client > 0).then(network) }
+    Owner { client: key, group: (client > 0).then(|| Group::Network(network())) }
 }
 
 /// The network of all clients but the first.
@@ -47,6 +47,7 @@ pub(super) fn has_owner(op: &Op) -> bool {
         | Op::Handoff(_)
         | Op::Revocation(_)
         | Op::Audit(_)
+        | Op::Registration(_)
         | Op::Placement(_)
         | Op::Lease { .. } => false,
     }

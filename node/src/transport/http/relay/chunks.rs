@@ -17,7 +17,6 @@ use crate::access::tier_limits::millis;
 use crate::actors::StateKey;
 use crate::json_field::{Integer, chars};
 use crate::service::name_lengths::{PASSWORD_HASH_CHARS_MAX, TRANSFER_PIN_CHARS_MAX};
-use crate::service::storage_keys;
 use crate::service::transfer_keep_alive::{keep_alive, late};
 use crate::transport::request::context::Context;
 use crate::transport::request::error::{Code, Error};
@@ -35,9 +34,9 @@ pub(super) struct Sent {
 }
 
 /// Reads it.
-pub(super) fn sent(request: &Request<'_>, body: &Bytes) -> Result<Sent, Error> {
+pub(super) fn sent(ctx: &Context, request: &Request<'_>, body: &Bytes) -> Result<Sent, Error> {
     let chunk = Chunk::of(request)?;
-    let target = storage_keys::transfer(chunk.pin, chunk.password_hash);
+    let target = ctx.namespace().transfer(chunk.pin, chunk.password_hash);
     let (encoding, bytes) = chunk_base64::decode(bytes_of(body, &request.data));
     let Chunk { index, total, .. } = chunk;
     Ok(Sent { target, index, total, encoding, digest: Digest::of(&bytes), body: Body::new(bytes) })
@@ -157,7 +156,7 @@ pub(super) async fn ack_status(ctx: &Context, request: &Request<'_>) -> Result<H
 fn pair(ctx: &Context, request: &Request<'_>, missing: Code) -> Result<StateKey, Error> {
     match (request.pin.filled(), request.password_hash.filled()) {
         (Some(pin), Some(password_hash)) => {
-            let target = storage_keys::transfer(pin, password_hash);
+            let target = ctx.namespace().transfer(pin, password_hash);
             ctx.about(&target);
             Ok(target)
         }

@@ -132,7 +132,7 @@ pub(crate) async fn relay(mut ctx: Context) -> Result<HttpResponse, Error> {
     let ctx = &mut ctx;
     match action {
         Action::Send => {
-            let sent = chunks::sent(&request, &body)?;
+            let sent = chunks::sent(ctx, &request, &body)?;
             // Its text is not needed any more, and is longer than what it spells. So it is where somebody waits.
             drop(request);
             drop(body);

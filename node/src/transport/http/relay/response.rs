@@ -53,6 +53,7 @@ pub(crate) fn answer(
             | Outcome::Placement(_)
             | Outcome::Leased { .. }
             | Outcome::Revocation(_)
+            | Outcome::Registration(_)
             | Outcome::Audit(_),
         ) => Err(Code::Internal.into()),
         Err(service::Error::Refused(Refusal::Transfer(refusal))) => Err(refused(refusal).into()),

@@ -38,15 +38,17 @@ pub(super) async fn register(
     }
     check_peer(peer)?;
     ctx.require_peer(peer)?;
-    let op = signaling::register(code, peer, millis(ctx.services().terms.ttl.register));
-    change(ctx, "register", storage_keys::rendezvous(code), &[peer.as_bytes()], charge, op).await
+    let op = signaling::register(ctx.namespace(), code, peer, millis(ctx.services().terms.ttl.register));
+    change(ctx, "register", ctx.namespace().rendezvous(code), &[peer.as_bytes()], charge, op).await
 }
 
 /// `lookup`: the peer of an invite code.
 pub(super) async fn lookup(ctx: &Context, request: &Request<'_>) -> Result<HttpResponse, Error> {
     let code = request.invite_code.filled().ok_or(Code::MissingInviteCode)?;
-    ctx.about(&storage_keys::rendezvous(code));
-    let peer = ctx.look_up(signaling::look_up(code), |peer| peer.ok_or(Code::PeerNotFound)).await??;
+    ctx.about(&ctx.namespace().rendezvous(code));
+    let peer = ctx
+        .look_up(signaling::look_up(ctx.namespace(), code), |peer| peer.ok_or(Code::PeerNotFound))
+        .await??;
     let mut body = br#"{"peerId":"#.to_vec();
     push_string(&mut body, &peer);
     body.push(b'}');
@@ -63,9 +65,16 @@ pub(super) async fn signal(
     let Signal { from, to, kind, payload } = Signal::of(request)?;
     ctx.require_peer(from)?;
     let payload = body::kept(text, payload.as_bytes());
-    let op = signaling::signal(from, to, kind, payload.clone(), millis(ctx.services().terms.ttl.signal));
+    let op = signaling::signal(
+        ctx.namespace(),
+        from,
+        to,
+        kind,
+        payload.clone(),
+        millis(ctx.services().terms.ttl.signal),
+    );
     let asked = [from.as_bytes(), kind_name(kind).as_bytes(), &payload];
-    change(ctx, "signal", storage_keys::mailbox(to), &asked, charge, op).await
+    change(ctx, "signal", ctx.namespace().mailbox(to), &asked, charge, op).await
 }
 
 /// A signal as it was asked for, checked.
@@ -103,7 +112,7 @@ pub(super) fn awaited(ctx: &Context, request: &Request<'_>) -> Result<Awaited, E
     check_peer(peer)?;
     ctx.require_peer(peer)?;
     let wait = query::wait_field(request.wait_ms)?;
-    let target = storage_keys::mailbox(peer);
+    let target = ctx.namespace().mailbox(peer);
     ctx.about(&target);
     Ok(Awaited { target, wait })
 }

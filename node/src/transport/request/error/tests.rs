@@ -35,6 +35,7 @@ fn whose_bound_was_met_is_said_with_429_and_507_alone() {
         let expected = match code {
             Code::RateLimitExceeded => json!("client"),
             Code::StorageFull | Code::MailboxFull => json!("cluster"),
+            Code::TenantStorageFull => json!("tenant"),
             _ => Value::Null,
         };
         assert_eq!(scope, expected, "{code:?}");

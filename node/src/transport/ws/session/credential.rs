@@ -11,7 +11,7 @@ use super::super::json::Writer;
 use super::super::operations::{Code, Target};
 use super::super::outbound_queue::Frame;
 use super::{Context, Session};
-use crate::access::{Credential, Scope};
+use crate::access::{Credential, Scope, Tenants};
 
 /// A client is warned so long before its credential is over, or at the last tenth of its time, if that is less.
 const WARNED_BEFORE_MS: u64 = 60_000;
@@ -33,19 +33,28 @@ impl Warning {
 
 impl Context {
     /// A socket may show its credential after it was opened.
-    fn show(&mut self, credential: Credential) {
+    fn show(&mut self, credential: Credential, tenants: &Tenants) {
+        let tenant = tenants.named(credential.tenant.as_deref());
         if let Some(client) = credential.subject {
-            self.caller.owner = Owner { client, network: None };
+            self.caller.owner = tenant.owner(Owner { client, group: None }, true);
         }
+        self.caller.tenant = tenant;
         self.credential = credential;
     }
 }
 
 impl Session {
-    /// Goes on with what this credential covers.
-    pub(in crate::transport::ws) fn show(&mut self, credential: Credential) {
+    /// Goes on with what this credential covers, within the organisation that the socket was opened in.
+    pub(in crate::transport::ws) fn show(&mut self, credential: Credential) -> Result<(), Code> {
+        let opened = self.context.credential.tenant.as_ref();
+        let tenant = opened.or(credential.tenant.as_ref()).cloned();
+        if credential.tenant.is_some() && credential.tenant != tenant {
+            return Err(Code::Forbidden);
+        }
+        let credential = Credential { tenant, ..credential };
         self.warning = Warning::of(&credential, self.services.now_ms());
-        self.context.show(credential);
+        self.context.show(credential, self.services.auth.tenants());
+        Ok(())
     }
 
     /// Goes on under a newer token of the same subject, if it covers all that the socket has. Else the old one stays.
@@ -59,8 +68,7 @@ impl Session {
         if credential.subject != self.context.credential.subject || !self.is_covered_by(&credential) {
             return Err(Code::Forbidden);
         }
-        self.show(credential);
-        Ok(())
+        self.show(credential)
     }
 
     /// Whether this credential covers what the socket is and has: its mailbox, its room, what it watches.

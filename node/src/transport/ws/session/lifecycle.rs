@@ -15,7 +15,6 @@ use crate::access::tier_limits::millis;
 use crate::actors::{StateKey, Watch};
 use crate::service::endings::Ending;
 use crate::service::room_format::public_name;
-use crate::service::storage_keys;
 
 /// Who this is.
 pub(in crate::transport::ws) struct Identity {
@@ -41,7 +40,7 @@ impl Session {
 
     /// Begins a session under a secret id. False: it is in use.
     pub(in crate::transport::ws) async fn open(&mut self, id: &str) -> Result<bool, Code> {
-        let key = storage_keys::session(id);
+        let key = self.context.caller.namespace().session(id);
         let at = self.attachment(&key).await?;
         let bell = self.bell(key).await?;
         let subject = self.context.credential.subject;
@@ -62,7 +61,7 @@ impl Session {
         &mut self,
         id: &str,
     ) -> Result<Option<(Option<String>, Option<String>)>, Code> {
-        let key = storage_keys::session(id);
+        let key = self.context.caller.namespace().session(id);
         let at = self.attachment(&key).await?;
         let bell = self.bell(key).await?;
         let subject = self.context.credential.subject;
@@ -193,10 +192,11 @@ impl Session {
     /// Ends the session for good. It is over here, whatever the answer: what the cluster does not hear now it hears later.
     pub(in crate::transport::ws) async fn close(&mut self) -> Result<(), Code> {
         let Some(Identity { key, at, .. }) = self.identity.take() else { return Ok(()) };
+        let within = self.context.caller.namespace();
         let mut ops = Vec::new();
         if let Some(held) = self.peer.take() {
             self.entry.note_peer(false);
-            ops.extend(held.given_up());
+            ops.extend(held.given_up(within));
         }
         if let Some(room) = self.room.take() {
             self.entry.note_room(false);
@@ -224,7 +224,7 @@ impl Session {
         if self.services.is_draining() && !parted {
             return;
         }
-        let connection = at.connection;
+        let (connection, within) = (at.connection, self.context.caller.namespace());
         let mut ops = Vec::new();
         let mark = self.entry.arrivals().last();
         if let Some((key, mark)) = mark {
@@ -233,7 +233,7 @@ impl Session {
         ops.push(Op::Socket(socket::Op { key, action: socket::Action::Detach { connection } }));
         if let Some(held) = self.peer.take() {
             match parted {
-                true => ops.extend(held.given_up()),
+                true => ops.extend(held.given_up(within)),
                 false => ops.push(held.claim.detach()),
             }
         }

@@ -21,12 +21,13 @@ use super::{BATCH_BYTES_MAX, BATCH_MAX, Held, Identity, Session};
 use crate::access::tier_limits::millis;
 use crate::service::endings::Ending;
 use crate::service::peer_claim::{Claim, Location};
-use crate::service::{self, signaling, storage_keys};
+use crate::service::storage_keys::Namespace;
+use crate::service::{self, signaling};
 
 impl Held {
     /// What gives it up: the invite code first, so that it never leads to whoever has the peer id next.
-    pub(super) fn given_up(&self) -> Vec<Op> {
-        let code = self.invite.as_ref().map(|(code, _)| signaling::withdraw(code, &self.name));
+    pub(super) fn given_up(&self, within: Namespace) -> Vec<Op> {
+        let code = self.invite.as_ref().map(|(code, _)| signaling::withdraw(within, code, &self.name));
         code.into_iter().chain([self.claim.release()]).collect()
     }
 }
@@ -58,7 +59,9 @@ impl Session {
             let next = Instant::now() + self.services.terms.ttl.register / 2;
             let before = self.peer.as_mut().and_then(|held| held.invite.replace((code.clone(), next)));
             if let Some((before, _)) = before.filter(|(before, _)| *before != code) {
-                let _ = self.propose(signaling::withdraw(&before, &peer)).await?;
+                let _ = self
+                    .propose(signaling::withdraw(self.context.caller.namespace(), &before, &peer))
+                    .await?;
             }
         }
         Ok(())
@@ -79,7 +82,7 @@ impl Session {
         let Some(Identity { key: session, at, generation, .. }) = self.identity else {
             return Err(Code::Internal);
         };
-        let (mailbox, number) = (storage_keys::mailbox(peer), rand::random());
+        let (mailbox, number) = (self.context.caller.namespace().mailbox(peer), rand::random());
         let own = Attachment { connection: number, ..at };
         let claim =
             Claim { mailbox, session, generation: Some(generation), at: own, lease_ms: self.lease_ms() };
@@ -112,7 +115,7 @@ impl Session {
     pub(super) async fn release(&mut self) {
         let Some(held) = self.peer.take() else { return };
         self.entry.note_peer(false);
-        let ending = Ending::new(held.claim.at.incarnation, held.given_up());
+        let ending = Ending::new(held.claim.at.incarnation, held.given_up(self.context.caller.namespace()));
         let _ = self.services.lease.end(ending).await;
     }
 
@@ -139,7 +142,12 @@ impl Session {
     /// Has an invite code lead to the peer. What is renewed is not charged: the client holds it already, and its neighbours'
     /// spending must not take it away.
     pub(super) async fn register(&self, code: &str, peer: &str, renews: bool) -> Result<(), Code> {
-        let op = signaling::register(code, peer, millis(self.services.terms.ttl.register));
+        let op = signaling::register(
+            self.context.caller.namespace(),
+            code,
+            peer,
+            millis(self.services.terms.ttl.register),
+        );
         let charge = if renews { None } else { self.due(Tier::Create, 1)? };
         self.services.change(&self.context.caller, charge, None, op).await?;
         Ok(())
@@ -163,7 +171,9 @@ impl Session {
     /// The peer of an invite code.
     pub(in crate::transport::ws) async fn look_up(&self, code: &str) -> Result<String, Code> {
         let found = |peer: Option<String>| peer.ok_or(Code::PeerNotFound);
-        self.services.look_up(&self.context.caller, signaling::look_up(code), found).await?
+        self.services
+            .look_up(&self.context.caller, signaling::look_up(self.context.caller.namespace(), code), found)
+            .await?
     }
 
     /// Sends a signal from the claimed peer id.
@@ -174,7 +184,14 @@ impl Session {
         payload: Bytes,
     ) -> Result<impl Future<Output = Result<u64, Code>> + use<>, Code> {
         let from = self.peer.as_ref().map(|held| &held.name).ok_or(Code::NotClaimed)?;
-        let op = signaling::signal(from, to, kind, payload, millis(self.services.terms.ttl.signal));
+        let op = signaling::signal(
+            self.context.caller.namespace(),
+            from,
+            to,
+            kind,
+            payload,
+            millis(self.services.terms.ttl.signal),
+        );
         let charge = self.due(Tier::Signal, 1)?;
         let (services, caller) = (self.services.clone(), self.context.caller.clone());
         Ok(async move {

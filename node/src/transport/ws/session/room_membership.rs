@@ -97,7 +97,7 @@ impl Session {
         let Some(Identity { key: member, at, generation, .. }) = self.identity else {
             return Err(Code::Internal);
         };
-        let key = storage_keys::room(name).key;
+        let key = self.context.caller.namespace().room(name).key;
         let before = self.room.as_ref().map(|room| room.membership);
         let known = before.filter(|before| before.room == key);
         let membership = known.unwrap_or_else(|| Membership::new(key, member, generation, at));

@@ -1,0 +1,212 @@
+//! Registrations: devices that said who they are, and whether somebody let them in.
+
+use serde::{Deserialize, Serialize};
+
+use super::context::ApplyContext;
+use super::expiry::{ExpiryKey, Lease};
+use super::id::{Domain, Key};
+use super::keyed_command::Keyed;
+use super::limits::{LISTED_MAX, REGISTRATIONS_MAX, REGISTRATIONS_PER_SUBJECT_MAX};
+use super::outcome;
+use super::storage_quota::Load;
+use super::table::{Stored, Table};
+
+/// A command about the list under a key ([`Domain::Registrations`]).
+pub type Op = Keyed<Action>;
+
+/// What can be done to a list. New actions are added at the end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Action {
+    /// A device shows its public key. One that did before keeps its standing if the key is the same, and else begins anew,
+    /// unless it is revoked.
+    Register {
+        /// Whose device.
+        subject: String,
+        /// Its name.
+        device: String,
+        /// Its public key, as it spells it.
+        public_key: String,
+    },
+    /// Somebody decides about a device.
+    Decide {
+        /// Whose device.
+        subject: String,
+        /// Its name.
+        device: String,
+        /// How it stands from now on.
+        standing: Standing,
+    },
+    /// Take a device off the list.
+    Forget {
+        /// Whose device.
+        subject: String,
+        /// Its name.
+        device: String,
+    },
+}
+
+/// How a device stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Standing {
+    /// Nobody has decided yet.
+    Pending,
+    /// It is let in.
+    Approved,
+    /// It is kept out.
+    Revoked,
+}
+
+impl Action {
+    /// Whose device, and its name.
+    fn of(&self) -> (&str, &str) {
+        match self {
+            Self::Register { subject, device, .. }
+            | Self::Decide { subject, device, .. }
+            | Self::Forget { subject, device } => (subject, device),
+        }
+    }
+
+    /// The names as they came.
+    pub(super) fn names(&self) -> [Option<&str>; 3] {
+        let (subject, device) = self.of();
+        let public_key = match self {
+            Self::Register { public_key, .. } => Some(public_key.as_str()),
+            Self::Decide { .. } | Self::Forget { .. } => None,
+        };
+        [Some(subject), Some(device), public_key]
+    }
+
+    /// What names the device on its list: those of one subject lie side by side.
+    fn name(&self) -> Key {
+        let (subject, device) = self.of();
+        let subject = Key::derive(Domain::Registrations, &[b"subject", subject.as_bytes()]);
+        let device = Key::derive(Domain::Registrations, &[b"device", device.as_bytes()]);
+        let mut name = *subject.as_bytes();
+        name[16..].copy_from_slice(&device.as_bytes()[..16]);
+        Key::from_bytes(name)
+    }
+}
+
+/// A device on a list, as readers see it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct View {
+    /// Whose device.
+    pub subject: String,
+    /// Its name.
+    pub device: String,
+    /// Its public key.
+    pub public_key: String,
+    /// How it stands.
+    pub standing: Standing,
+    /// Since when, in milliseconds since the Unix epoch.
+    pub since_ms: u64,
+}
+
+/// Where a part of a list begins: behind this place.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct After(pub Option<Key>);
+
+/// A part of a list.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct List {
+    /// The devices.
+    pub views: Vec<View>,
+    /// Where the next part begins, if there is more.
+    pub next: Option<Key>,
+}
+
+/// What happened to a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// The device is on the list, and stands so.
+    Stands(Standing),
+    /// It is on the list no more.
+    Forgotten {
+        /// Whether it was.
+        was_known: bool,
+    },
+}
+
+/// Why nothing happened to a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Refusal {
+    /// There are as many devices as there may be, or the subject has as many as one may.
+    Full,
+    /// There is no such device.
+    Unknown,
+}
+
+/// A device on a list. It stays until it is forgotten, is bounded by [`REGISTRATIONS_MAX`], and counted for nobody. The fields'
+/// order is the snapshot format.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Registration {
+    view: View,
+}
+
+impl Stored for Registration {
+    type Key = (Key, Key);
+    type Life = Lease;
+    const EXPIRY: fn((Key, Key)) -> ExpiryKey = |(list, device)| ExpiryKey::Registration(list, device);
+
+    fn load(&self) -> Load {
+        Load::NONE
+    }
+}
+
+impl Table<Registration> {
+    pub(super) fn carry_out(&mut self, op: Op, ctx: &mut ApplyContext) -> Result<Outcome, outcome::Refusal> {
+        let Op { key: list, action } = op;
+        let name = (list, action.name());
+        let outcome = match action {
+            Action::Register { subject, device, public_key } => {
+                let known = self.get(&name).map(|known| &known.view);
+                match known {
+                    Some(known) if known.public_key == public_key || known.standing == Standing::Revoked => {
+                        return Ok(Outcome::Stands(known.standing));
+                    }
+                    Some(_) => {}
+                    None if self.is_full_for(&name) => return Err(Refusal::Full.into()),
+                    None => {}
+                }
+                let standing = Standing::Pending;
+                let view = View { subject, device, public_key, standing, since_ms: ctx.now_ms };
+                self.put(name, view, ctx);
+                Outcome::Stands(standing)
+            }
+            Action::Decide { standing, .. } => {
+                let Some(known) = self.get(&name) else { return Err(Refusal::Unknown.into()) };
+                let view = View { standing, since_ms: ctx.now_ms, ..known.view.clone() };
+                self.put(name, view, ctx);
+                Outcome::Stands(standing)
+            }
+            Action::Forget { .. } => Outcome::Forgotten { was_known: self.free(name, ctx).is_some() },
+        };
+        ctx.wakes.wake(Domain::Registrations, list);
+        Ok(outcome)
+    }
+
+    fn put(&mut self, name: (Key, Key), view: View, ctx: &mut ApplyContext) {
+        match self.get_mut(&name) {
+            Some(known) => known.view = view,
+            None => self.add(name, Registration { view }, u64::MAX, ctx),
+        }
+    }
+
+    /// Whether there is no place for another device, or none for one of the same subject.
+    fn is_full_for(&self, (list, device): &(Key, Key)) -> bool {
+        let subject = device.as_bytes().first_chunk::<16>();
+        let of_subject = self
+            .under(&(*list..=*list))
+            .filter(|((_, other), _)| other.as_bytes().first_chunk::<16>() == subject);
+        self.len() >= REGISTRATIONS_MAX || of_subject.count() >= REGISTRATIONS_PER_SUBJECT_MAX
+    }
+
+    /// A part of a list, by subject.
+    pub(super) fn list(&self, list: &Key, After(after): After) -> List {
+        let mut behind = self.under(&(*list..=*list)).filter(|((_, name), _)| Some(*name) > after);
+        let page: Vec<_> = behind.by_ref().take(LISTED_MAX).collect();
+        let last = page.last().map(|((_, name), _)| *name);
+        let next = last.filter(|_| behind.next().is_some());
+        List { views: page.into_iter().map(|(_, entry)| entry.view.clone()).collect(), next }
+    }
+}

@@ -1,0 +1,334 @@
+//! Organisations: each has a namespace of its own, in which nothing of another one is found.
+//!
+//! Which one a request belongs to is told by its token, or by the host name that it is sent to. A name of one organisation is
+//! another storage key than the same name of the next, so that what is foreign and what is absent cannot be told apart.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use conclave_cluster::state::id::{Domain, Key};
+use conclave_cluster::state::leader_rules::{Group, Owner};
+
+use super::tier_limits::Rule;
+
+/// Characters of an organisation's name.
+const NAME_CHARS_MAX: usize = 63;
+
+/// Whether this can be an organisation's name: letters, digits and hyphens, as a label of a host name has.
+pub fn is_name(name: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    (1..=NAME_CHARS_MAX).contains(&name.len()) && name.bytes().all(plain) && !name.starts_with('-')
+}
+
+/// A name within an organisation, as one text. Names have no control characters, so that no two come to the same.
+pub fn qualified<'a>(tenant: Option<&str>, name: &'a str) -> Cow<'a, str> {
+    match tenant {
+        Some(tenant) => format!("{tenant}\n{name}").into(),
+        None => name.into(),
+    }
+}
+
+/// The organisation and the name that [`qualified`] made one text of.
+pub fn split(qualified: &str) -> (Option<&str>, &str) {
+    match qualified.split_once('\n') {
+        Some((tenant, name)) => (Some(tenant), name),
+        None => (None, qualified),
+    }
+}
+
+/// What an organisation may have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    /// How much of everything that is stored, in percent.
+    pub storage_percent: u8,
+    /// How much each of its clients may ask, in percent of what others may.
+    pub allowance_percent: u32,
+    /// The origins that its pages may come from; none: those of everybody.
+    pub origins: Vec<String>,
+    /// Whether its devices have to be let in.
+    pub requires_approved_device: bool,
+}
+
+/// A configured policy: `acme: storage_percent=30 allowance_percent=200 origin=https://acme.example require_approved_device`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Named {
+    name: String,
+    storage_percent: Option<u8>,
+    allowance_percent: Option<u32>,
+    origins: Vec<String>,
+    requires_approved_device: bool,
+}
+
+/// Why a text is no policy.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PolicyError {
+    /// No name in front.
+    #[error("it begins with the organisation's name (lowercase letters, digits and hyphens) and a colon")]
+    Name,
+    /// Something else than what can be set.
+    #[error(
+        "`{0}` is none of storage_percent=1..100, allowance_percent=1..10000, origin=https://HOST and \
+         require_approved_device"
+    )]
+    Setting(String),
+}
+
+impl FromStr for Named {
+    type Err = PolicyError;
+
+    fn from_str(text: &str) -> Result<Self, PolicyError> {
+        let (name, settings) = text.split_once(':').ok_or(PolicyError::Name)?;
+        let name = name.trim();
+        if !is_name(name) {
+            return Err(PolicyError::Name);
+        }
+        let mut named = Self {
+            name: name.to_owned(),
+            storage_percent: None,
+            allowance_percent: None,
+            origins: Vec::new(),
+            requires_approved_device: false,
+        };
+        for setting in settings.split_ascii_whitespace() {
+            let wrong = || PolicyError::Setting(setting.to_owned());
+            match setting.split_once('=') {
+                Some(("storage_percent", value)) => {
+                    let percent = value.parse().ok().filter(|percent| (1..=100).contains(percent));
+                    named.storage_percent = Some(percent.ok_or_else(wrong)?);
+                }
+                Some(("allowance_percent", value)) => {
+                    let percent = value.parse().ok().filter(|percent| (1..=10_000).contains(percent));
+                    named.allowance_percent = Some(percent.ok_or_else(wrong)?);
+                }
+                Some(("origin", origin)) if origin.contains("://") => named.origins.push(origin.to_owned()),
+                None if setting == "require_approved_device" => named.requires_approved_device = true,
+                Some(_) | None => return Err(wrong()),
+            }
+        }
+        Ok(named)
+    }
+}
+
+/// A host name, and the organisation that is meant by it: `acme.example=acme`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Host {
+    host: String,
+    tenant: String,
+}
+
+impl FromStr for Host {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (host, tenant) = text.split_once('=').ok_or("a host name, `=`, and an organisation's name")?;
+        let (host, tenant) = (host.trim().to_ascii_lowercase(), tenant.trim().to_owned());
+        if host.is_empty() || host.contains([':', '/', ' ']) || !is_name(&tenant) {
+            return Err("a host name without a port, `=`, and an organisation's name");
+        }
+        Ok(Self { host, tenant })
+    }
+}
+
+/// How organisations are told apart, and what each may have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tenants {
+    hosts: BTreeMap<String, String>,
+    policies: BTreeMap<String, Arc<Policy>>,
+    default: Arc<Policy>,
+}
+
+impl Tenants {
+    /// By these hosts and policies; what a policy leaves open is as `default` has it.
+    pub fn new(hosts: Vec<Host>, policies: Vec<Named>, default: Policy) -> Self {
+        let policy = |named: Named| {
+            let Named { name, storage_percent, allowance_percent, origins, requires_approved_device } = named;
+            let policy = Policy {
+                storage_percent: storage_percent.unwrap_or(default.storage_percent),
+                allowance_percent: allowance_percent.unwrap_or(default.allowance_percent),
+                origins,
+                requires_approved_device: requires_approved_device || default.requires_approved_device,
+            };
+            (name, Arc::new(policy))
+        };
+        Self {
+            hosts: hosts.into_iter().map(|Host { host, tenant }| (host, tenant)).collect(),
+            policies: policies.into_iter().map(policy).collect(),
+            default: Arc::new(default),
+        }
+    }
+
+    /// The organisation that a host name means; `authority` may have a port.
+    pub fn at_host(&self, authority: &str) -> Option<&str> {
+        if self.hosts.is_empty() {
+            return None;
+        }
+        let host = match authority.rsplit_once(':') {
+            Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+            _ => authority,
+        };
+        self.hosts.get(&host.to_ascii_lowercase()).map(String::as_str)
+    }
+
+    /// Whether any of them has its devices let in.
+    pub fn ask_for_devices(&self) -> bool {
+        self.default.requires_approved_device
+            || self.policies.values().any(|policy| policy.requires_approved_device)
+    }
+
+    /// The organisation of this name, or those who belong to none.
+    pub fn named(&self, name: Option<&str>) -> Tenant {
+        Tenant(name.map(|name| {
+            let key = Key::derive(Domain::Client, &[b"tenant", name.as_bytes()]);
+            let policy = self.policies.get(name).unwrap_or(&self.default).clone();
+            Arc::new(Known { name: name.to_owned(), key, policy })
+        }))
+    }
+}
+
+/// Nobody is told apart by a host name, and all may have what one alone may.
+impl Default for Tenants {
+    fn default() -> Self {
+        let policy = Policy {
+            storage_percent: 100,
+            allowance_percent: 100,
+            origins: Vec::new(),
+            requires_approved_device: false,
+        };
+        Self::new(Vec::new(), Vec::new(), policy)
+    }
+}
+
+#[derive(Debug)]
+struct Known {
+    name: String,
+    key: Key,
+    policy: Arc<Policy>,
+}
+
+/// The organisation that somebody belongs to, if it is one. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Tenant(Option<Arc<Known>>);
+
+impl fmt::Display for Tenant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name().unwrap_or("none"))
+    }
+}
+
+impl Tenant {
+    /// Its name.
+    pub fn name(&self) -> Option<&str> {
+        self.0.as_ref().map(|known| known.name.as_str())
+    }
+
+    /// What its namespace, and its account, are derived from.
+    pub fn key(&self) -> Option<&Key> {
+        self.0.as_ref().map(|known| &known.key)
+    }
+
+    /// On whose account its clients store: each on its own within the organisation, and all on the organisation's.
+    pub fn owner(&self, owner: Owner, has_subject: bool) -> Owner {
+        let Some(known) = &self.0 else { return owner };
+        let client = match has_subject {
+            // It is told from that of another organisation already.
+            true => owner.client,
+            false => Key::derive(Domain::Client, &[b"of", known.key.as_bytes(), owner.client.as_bytes()]),
+        };
+        let group = Some(Group::Tenant { key: known.key, percent: known.policy.storage_percent });
+        Owner { client, group }
+    }
+
+    /// The rule that its clients are under, of that of everybody.
+    pub fn rule(&self, rule: Rule) -> Rule {
+        let percent = self.0.as_ref().map_or(100, |known| known.policy.allowance_percent);
+        let limit = u64::from(rule.limit) * u64::from(percent) / 100;
+        Rule { limit: u32::try_from(limit).unwrap_or(u32::MAX).max(1), ..rule }
+    }
+
+    /// Whether its pages may come from this origin (RFC 6454, section 7.1).
+    pub fn takes_origin(&self, origin: &str) -> bool {
+        let origins = self.0.as_ref().map_or(&[][..], |known| &known.policy.origins);
+        origins.is_empty() || origins.iter().any(|known| known.eq_ignore_ascii_case(origin))
+    }
+
+    /// Whether its devices have to be let in.
+    pub fn requires_approved_device(&self) -> bool {
+        self.0.as_ref().is_some_and(|known| known.policy.requires_approved_device)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn policy() -> Policy {
+        Policy {
+            storage_percent: 40,
+            allowance_percent: 100,
+            origins: Vec::new(),
+            requires_approved_device: false,
+        }
+    }
+
+    fn tenants(hosts: &[&str], policies: &[&str]) -> Tenants {
+        let hosts = hosts.iter().map(|text| text.parse().unwrap()).collect();
+        Tenants::new(hosts, policies.iter().map(|text| text.parse().unwrap()).collect(), policy())
+    }
+
+    #[test]
+    fn names_of_two_organisations_never_come_to_the_same() {
+        assert_eq!(qualified(None, "ann"), "ann");
+        assert_ne!(qualified(Some("a"), "b"), qualified(None, "a/b"));
+        assert_eq!(split(&qualified(Some("acme"), "ann")), (Some("acme"), "ann"));
+        assert_eq!(split("ann"), (None, "ann"));
+    }
+
+    #[test]
+    fn a_host_means_an_organisation_whatever_its_port_and_case() {
+        let tenants = tenants(&["acme.example=acme"], &[]);
+        for authority in ["acme.example", "ACME.example:8443", "acme.example:443"] {
+            assert_eq!(tenants.at_host(authority), Some("acme"), "{authority}");
+        }
+        for authority in ["example", "acme.example.evil", "[::1]:3000", ""] {
+            assert_eq!(tenants.at_host(authority), None, "{authority}");
+        }
+        for wrong in ["acme", "acme.example=Acme", "acme.example:80=acme", "=acme"] {
+            assert!(wrong.parse::<Host>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_policy_changes_what_it_names() {
+        let text = "acme: storage_percent=30 allowance_percent=50 origin=https://acme.example";
+        let tenants = tenants(&[], &[text, "quiet: require_approved_device"]);
+        let rule = Rule { limit: 9, window: Duration::from_secs(1) };
+        let (acme, other) = (tenants.named(Some("acme")), tenants.named(Some("other")));
+        assert_eq!(
+            (acme.rule(rule).limit, other.rule(rule).limit, Tenant::default().rule(rule).limit),
+            (4, 9, 9)
+        );
+        assert!(acme.takes_origin("https://acme.example") && !acme.takes_origin("https://evil.example"));
+        assert!(other.takes_origin("https://evil.example"), "as everybody's are judged");
+        assert!(tenants.named(Some("quiet")).requires_approved_device() && !acme.requires_approved_device());
+        for wrong in ["acme", "Acme: storage_percent=3", "a: storage_percent=0", "a: origin=x", "a: b=c"] {
+            assert!(wrong.parse::<Named>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn clients_of_an_organisation_are_on_its_account() {
+        let tenants = tenants(&[], &[]);
+        let client = Key::derive(Domain::Client, &[b"address"]);
+        let owner = Owner { client, group: None };
+        let (acme, other) = (tenants.named(Some("acme")), tenants.named(Some("other")));
+        assert_ne!(acme.owner(owner, false).client, other.owner(owner, false).client);
+        assert_eq!(acme.owner(owner, true).client, client);
+        assert_ne!(acme.owner(owner, true).group, other.owner(owner, true).group);
+        assert_eq!(Tenant::default().owner(owner, false), owner);
+    }
+}

@@ -1,0 +1,115 @@
+//! `/admin/v1/devices`: registered devices, and who of them is let in.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use conclave_cluster::state::registration::{Standing, View};
+use serde_json::json;
+
+use super::api_types::{Device, Devices, WhichDevice};
+use super::audit;
+use super::error::Error;
+use super::server::parse;
+use super::state::AdminState;
+use crate::access::tenant;
+use crate::service::{Services, registrations};
+
+const WHICH: &str = r#"{"subject": "NAME", "device": "NAME"}, and perhaps "tenant", is asked for"#;
+
+/// The query of the list.
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Asked {
+    standing: Option<String>,
+}
+
+pub(super) async fn list(
+    state: web::Data<AdminState>,
+    asked: web::Query<Asked>,
+) -> Result<HttpResponse, Error> {
+    let devices = registrations::list(services(&state)?).await?.into_iter().map(shown);
+    let wanted = |device: &Device| asked.standing.as_ref().is_none_or(|wanted| device.standing == *wanted);
+    Ok(HttpResponse::Ok().json(Devices { devices: devices.filter(wanted).collect() }))
+}
+
+pub(super) async fn approve(
+    request: HttpRequest,
+    state: web::Data<AdminState>,
+    body: web::Bytes,
+) -> Result<HttpResponse, Error> {
+    decide(&request, &state, &body, Standing::Approved).await
+}
+
+pub(super) async fn revoke(
+    request: HttpRequest,
+    state: web::Data<AdminState>,
+    body: web::Bytes,
+) -> Result<HttpResponse, Error> {
+    decide(&request, &state, &body, Standing::Revoked).await
+}
+
+pub(super) async fn forget(
+    request: HttpRequest,
+    state: web::Data<AdminState>,
+    body: web::Bytes,
+) -> Result<HttpResponse, Error> {
+    let (about, subject, device) = which(&body)?;
+    let was_known = audit::audited(&request, &state, &about, async {
+        Ok(registrations::forget(services(&state)?, subject, device).await?)
+    })
+    .await?;
+    Ok(HttpResponse::Ok().json(json!({ "wasKnown": was_known })))
+}
+
+async fn decide(
+    request: &HttpRequest,
+    state: &AdminState,
+    body: &[u8],
+    standing: Standing,
+) -> Result<HttpResponse, Error> {
+    let (about, subject, device) = which(body)?;
+    let standing = audit::audited(request, state, &about, async {
+        Ok(registrations::decide(services(state)?, subject, device, standing).await?)
+    })
+    .await?;
+    tracing::info!(standing = name(standing), "decided about a device");
+    Ok(HttpResponse::Ok().json(json!({ "standing": name(standing) })))
+}
+
+/// A digest of whom it is about, the subject within its organisation, and the device.
+fn which(body: &[u8]) -> Result<(String, String, String), Error> {
+    let WhichDevice { tenant, subject, device } = parse(body, WHICH)?;
+    if tenant.as_deref().is_some_and(|tenant| !tenant::is_name(tenant)) {
+        return Err(Error::Input("an organisation's name has lowercase letters, digits and hyphens"));
+    }
+    let is_name = |name: &str| (1..=256).contains(&name.chars().count()) && !name.contains(char::is_control);
+    if !is_name(&subject) || !is_name(&device) {
+        return Err(Error::Input("each name has 1 to 256 characters, none of them a control character"));
+    }
+    let subject = tenant::qualified(tenant.as_deref(), &subject).into_owned();
+    let about = audit::digest(&format!("device:{}/{device}", subject.replace('\n', "/")));
+    Ok((about, subject, device))
+}
+
+fn shown(view: View) -> Device {
+    let View { subject, device, public_key, standing, since_ms } = view;
+    let (tenant, subject) = tenant::split(&subject);
+    Device {
+        tenant: tenant.map(str::to_owned),
+        subject: subject.to_owned(),
+        device,
+        public_key,
+        standing: name(standing).to_owned(),
+        since_ms,
+    }
+}
+
+fn name(standing: Standing) -> &'static str {
+    match standing {
+        Standing::Pending => "pending",
+        Standing::Approved => "approved",
+        Standing::Revoked => "revoked",
+    }
+}
+
+fn services(state: &AdminState) -> Result<&Services, Error> {
+    state.services().ok_or(Error::Starting)
+}

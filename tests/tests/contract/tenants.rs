@@ -1,0 +1,214 @@
+//! Organisations: each finds its own things and nothing of another one.
+
+use std::collections::BTreeSet;
+
+use conclave_tests::cluster::Cluster;
+use conclave_tests::http::{Api, Call};
+use conclave_tests::issuer::Issuer;
+use conclave_tests::relay::{Pair, peer_id, poll, signal, word};
+use conclave_tests::shared::limits;
+use conclave_tests::socket::Socket;
+use serde_json::{Value, json};
+
+const GRANTS: &str = "relay signal socket devices";
+const ONION: &str = "abcdefghijklmnopqrstuvwxyz234567abcdefghijklmnopqrstuvwx.onion";
+
+/// Tokens name the organisation in `org`; whoever sends to `acme.example` is in `acme`.
+async fn cluster(issuer: &Issuer) -> Cluster {
+    let builder = issuer.guard(limits(Cluster::builder(), 1_000_000, "60s"));
+    builder
+        .set("auth.tenant_claim", "org")
+        .set("tenants.hosts", "acme.example=acme")
+        .set("tenants.policies", "fenced: origin=https://fenced.example allowance_percent=1")
+        .set("http.allowed_origins", "https://fenced.example,https://other.example")
+        .env("QSAFEVAULT_EDITION", "enterprise")
+        .env("QSAFEVAULT_ENTERPRISE_ACKNOWLEDGED", "true")
+        .start()
+        .await
+}
+
+/// Somebody of an organisation.
+struct Member<'a> {
+    api: Api,
+    issuer: &'a Issuer,
+    org: Option<&'static str>,
+    subject: String,
+}
+
+impl Member<'_> {
+    fn token(&self) -> String {
+        let mut grants = json!({"scope": GRANTS, "peers": ["*"], "rooms": ["*"]});
+        if let Some(org) = self.org {
+            grants["org"] = org.into();
+        }
+        self.issuer.token(&self.subject, grants)
+    }
+
+    fn show(&self, call: Call) -> Call {
+        call.header("authorization", &format!("Bearer {}", self.token()))
+    }
+
+    async fn ask(&self, call: Call) -> Value {
+        self.show(call).send().await.ok()
+    }
+
+    async fn socket(&self) -> Socket {
+        let bearer = format!("Bearer {}", self.token());
+        Socket::try_at(&self.api, "/ws", &[("authorization", &bearer)]).await.expect("opened")
+    }
+}
+
+#[tokio::test]
+async fn the_same_names_are_other_things_in_each_organisation() {
+    let issuer = Issuer::new();
+    let cluster = cluster(&issuer).await;
+    let subject = word("alice");
+    let of = |node, org| Member { api: cluster.api(node), issuer: &issuer, org, subject: subject.clone() };
+    let all = [of(1, None), of(2, Some("acme")), of(3, Some("other"))];
+
+    let (pair, peer, room) = (Pair::fresh(), peer_id(), word("room"));
+    let (code, pin, user) = (word("code").replace('-', "")[..12].to_owned(), word("pin"), subject.clone());
+    let mut ids = Vec::new();
+    for (n, member) in all.iter().enumerate() {
+        // Each finds nothing of those before it.
+        assert_eq!(member.ask(member.api.relay(&pair.receive())).await["status"], "expired", "{n}");
+        assert_eq!(member.ask(member.api.relay(&poll(&peer))).await["messages"], json!([]));
+        let lookup = member.api.relay(&json!({"action": "lookup", "inviteCode": code}));
+        member.show(lookup).send().await.refused(404, "peer_not_found");
+        let resolve = member.api.get(&format!("/api/v1/sessions/resolve?pin={pin}"));
+        member.show(resolve).send().await.refused(404, "pin_not_found");
+        let devices = member.ask(member.api.get(&format!("/api/v1/devices/{user}"))).await;
+        assert_eq!(devices["devices"], json!([]));
+
+        member.ask(member.api.relay(&pair.send(0, 1, "AAEC"))).await;
+        let sent = signal(&peer_id(), &peer, "offer", json!({ "n": n }));
+        member.ask(member.api.relay(&sent)).await;
+        let register = json!({"action": "register", "inviteCode": code, "peerId": format!("peer-{n}")});
+        member.ask(member.api.relay(&register)).await;
+        let session = member.ask(member.api.post("/api/v1/sessions", &json!({"pin": pin}))).await;
+        ids.push(session["sessionId"].as_str().expect("an id").to_owned());
+        let device = json!({"userId": user, "deviceId": format!("d-{n}"), "onion": ONION});
+        member.ask(member.api.post("/api/v1/devices", &device)).await;
+    }
+    for (n, member) in all.iter().enumerate() {
+        let lookup = member.api.relay(&json!({"action": "lookup", "inviteCode": code}));
+        assert_eq!(member.ask(lookup).await["peerId"], format!("peer-{n}"));
+        assert_eq!(
+            member.ask(member.api.relay(&poll(&peer))).await["messages"][0]["payload"],
+            json!({ "n": n })
+        );
+        let resolved = member.ask(member.api.get(&format!("/api/v1/sessions/resolve?pin={pin}"))).await;
+        assert_eq!(resolved["sessionId"], ids[n]);
+        // The id of another organisation's session is as that of none.
+        let foreign = &ids[(n + 1) % ids.len()];
+        let gone = member.show(member.api.delete(&format!("/api/v1/sessions/{foreign}"))).send().await;
+        let never = format!("/api/v1/sessions/{}", uuid::Uuid::new_v4());
+        let absent = member.show(member.api.delete(&never)).send().await;
+        assert_eq!(
+            (gone.status, gone.json()["error"].clone()),
+            (absent.status, absent.json()["error"].clone())
+        );
+        assert_eq!(member.ask(member.api.relay(&pair.receive())).await["chunk"]["data"], "AAEC");
+    }
+    // A room of the same name is another one.
+    let mut sockets = Vec::new();
+    for member in &all {
+        let mut socket = member.socket().await;
+        socket.ok(json!({"op": "join", "room": room})).await;
+        sockets.push(socket);
+    }
+    for (n, socket) in sockets.iter_mut().enumerate() {
+        socket.ok(json!({"op": "publish", "data": n})).await;
+        let members = socket.ok(json!({"op": "members"})).await;
+        assert_eq!(members["members"].as_array().map(Vec::len), Some(1), "{members}");
+    }
+    let transfers = cluster.admin(1).get("/admin/v1/transfers").send().await.ok();
+    let ids: BTreeSet<_> =
+        transfers["items"].as_array().expect("a list").iter().map(|it| it["id"].to_string()).collect();
+    assert_eq!(ids.len(), 3);
+}
+
+#[tokio::test]
+async fn a_host_means_its_organisation_and_tokens_of_others_have_no_business_there() {
+    let issuer = Issuer::new();
+    let cluster = cluster(&issuer).await;
+    let node = cluster.api(2);
+    let member = |org| Member { api: node.clone(), issuer: &issuer, org, subject: word("bob") };
+    let (nobody, acme, other) = (member(None), member(Some("acme")), member(Some("other")));
+    let pair = Pair::fresh();
+    acme.ask(node.relay(&pair.send(0, 1, "AAEC"))).await;
+    let there = || node.relay(&pair.receive()).header("host", "acme.example");
+    other.show(there()).send().await.refused(403, "forbidden");
+    assert_eq!(nobody.ask(there()).await["chunk"]["data"], "AAEC", "the host places it");
+    // What is no name of an organisation is no token.
+    for wrong in [json!("Acme"), json!(7), json!("a/b"), json!("")] {
+        let token = issuer.token("eve", json!({"scope": GRANTS, "org": wrong}));
+        let call = node.relay(&pair.receive()).header("authorization", &format!("Bearer {token}"));
+        call.send().await.refused(401, "unauthorized");
+    }
+    let control = issuer.token("acme\nbob", json!({"scope": GRANTS}));
+    let call = node.relay(&pair.receive()).header("authorization", &format!("Bearer {control}"));
+    call.send().await.refused(401, "unauthorized");
+}
+
+#[tokio::test]
+async fn a_policy_bounds_what_an_organisation_may() {
+    let issuer = Issuer::new();
+    let cluster = cluster(&issuer).await;
+    let node = cluster.api(1);
+    let fenced = Member { api: node.clone(), issuer: &issuer, org: Some("fenced"), subject: word("carol") };
+    let from = |origin: &str| node.relay(&poll(&peer_id())).header("origin", origin);
+    fenced.ask(from("https://fenced.example")).await;
+    fenced.show(from("https://other.example")).send().await.refused(403, "origin_not_allowed");
+    let other = Member { api: node.clone(), issuer: &issuer, org: Some("other"), subject: word("carol") };
+    other.ask(from("https://other.example")).await;
+    let told = |reply: &conclave_tests::http::Reply| reply.header("x-ratelimit-limit").map(str::to_owned);
+    let limited = fenced.show(node.relay(&poll(&peer_id()))).send().await;
+    assert_eq!(told(&limited).as_deref(), Some("10000"));
+    let free = other.show(node.relay(&poll(&peer_id()))).send().await;
+    assert_eq!(told(&free).as_deref(), Some("1000000"));
+}
+
+#[tokio::test]
+async fn one_organisation_that_fills_its_share_leaves_the_others_theirs() {
+    let issuer = Issuer::new();
+    let builder = issuer.guard(limits(Cluster::builder(), 1_000_000, "60s"));
+    let cluster = builder
+        .set("auth.tenant_claim", "org")
+        .set("storage.bytes_max", "1GiB")
+        .set("shares.client_percent", "100")
+        .set("shares.network_percent", "100")
+        .set("tenants.policies", "greedy: storage_percent=10")
+        .start()
+        .await;
+    let node = cluster.api(1);
+    let member =
+        |org, n: usize| Member { api: node.clone(), issuer: &issuer, org, subject: format!("s-{n}") };
+    // Each subject by itself stays far below what one client may hold.
+    let chunk = "A".repeat(43_000);
+    let (mut stored, mut refused) = (0, None);
+    for n in 0..40 {
+        let greedy = member(Some("greedy"), n);
+        let pair = Pair::fresh();
+        for index in 0..100 {
+            let reply = greedy.show(node.relay(&pair.send(index, 100, &chunk))).send().await;
+            if reply.status != 200 {
+                refused = Some(reply);
+                break;
+            }
+            stored += 1;
+        }
+        if refused.is_some() {
+            break;
+        }
+    }
+    let refused = refused.expect("a tenth of the store is full before 4,000 chunks are in it");
+    refused.refused(507, "tenant_storage_full");
+    assert!(stored > 2000, "{stored}");
+    let signal = signal(&peer_id(), &peer_id(), "offer", json!({"n": 1}));
+    for org in [Some("modest"), None] {
+        let other = member(org, 0);
+        other.ask(node.relay(&Pair::fresh().send(0, 1, &chunk))).await;
+        other.ask(node.relay(&signal)).await;
+    }
+}
