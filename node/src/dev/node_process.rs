@@ -263,6 +263,7 @@ mod tests {
             scheme: "http",
             http: SocketAddr::from((Ipv4Addr::LOCALHOST, 1)),
             admin: 2,
+            token: PathBuf::new(),
             program: "/bin/sh".into(),
             arguments,
         }
