@@ -54,8 +54,8 @@ async fn what_is_out_of_order_is_refused_by_number() {
 #[tokio::test]
 async fn a_client_whose_allowance_is_spent_is_held_back_and_loses_nothing() {
     let cluster = Cluster::builder()
-        .set("allowance.tiers.signal.limit", "20")
-        .set("allowance.tiers.signal.window", "2s")
+        .set("allowance.tiers.socket.limit", "20")
+        .set("allowance.tiers.socket.window", "2s")
         .intercepted()
         .start()
         .await;

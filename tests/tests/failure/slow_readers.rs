@@ -141,8 +141,8 @@ async fn what_sockets_send_beyond_their_allowance_stays_outside() {
     const PART: f64 = (8 << 20) as f64 / 5.0;
     let cluster = Cluster::builder()
         .nodes(1)
-        .set("allowance.tiers.signal.limit", "20")
-        .set("allowance.tiers.signal.window", "30m")
+        .set("allowance.tiers.socket.limit", "20")
+        .set("allowance.tiers.socket.window", "30m")
         .set("http.buffers_bytes_max", "8MiB")
         .start()
         .await;
