@@ -4,6 +4,7 @@ use conclave_client_sim::chaos::cluster::Plan;
 
 use crate::binary;
 use crate::cluster::Cluster;
+use crate::leaks;
 
 /// A cluster to be.
 #[derive(Debug)]
@@ -19,7 +20,8 @@ impl Default for Builder {
         let builder =
             Self { plan: Plan::new(binary::conclave().to_owned(), Default::default()), shared: false };
         // No load balancer has to notice first.
-        builder.set("shutdown.lame_duck", "0s")
+        let builder = builder.set("shutdown.lame_duck", "0s");
+        if leaks::are_sought() { builder.set("log.level", "trace") } else { builder }
     }
 }
 

@@ -16,6 +16,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use crate::binary;
 use crate::builder::Builder;
 use crate::http::Api;
+use crate::leaks;
 use crate::net::Net;
 use crate::roam::Roamer;
 use crate::scratch::Scratch;
@@ -64,7 +65,7 @@ impl Cluster {
             false => Some(SLOTS.acquire().await.expect("the semaphore is never closed")),
         };
         let scratch = Scratch::new();
-        scratch.path().clone_into(&mut plan.folder);
+        plan.folder = leaks::kept().unwrap_or_else(|| scratch.path().to_owned());
         Self { inner: done(cluster::Cluster::install(plan).await), scratch, _slot: slot }
     }
 

@@ -10,6 +10,7 @@ use ring::hmac;
 use serde_json::{Value, json};
 
 use crate::builder::Builder;
+use crate::leaks;
 use crate::scratch::Scratch;
 
 const SECRET: &[u8] = b"what only issuer and nodes know, 32 bytes or more";
@@ -70,7 +71,7 @@ impl Issuer {
         let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
         let text = format!("{}.{}", part(header), part(claims));
         let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), text.as_bytes());
-        format!("{text}.{}", URL_SAFE_NO_PAD.encode(tag))
+        leaks::secret(format!("{text}.{}", URL_SAFE_NO_PAD.encode(tag)))
     }
 
     /// Adds a line to what is revoked: `jti ID` or `sub NAME`.

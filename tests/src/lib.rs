@@ -25,6 +25,7 @@ pub mod frames;
 pub mod http;
 pub mod issuer;
 pub mod key_server;
+mod leaks;
 pub mod memory;
 pub mod peer;
 pub mod proxy;

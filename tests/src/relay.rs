@@ -6,6 +6,7 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use crate::http::Api;
+use crate::leaks::secret;
 
 /// A pin and a password hash: what names a transfer.
 #[derive(Debug, Clone)]
@@ -19,7 +20,7 @@ pub struct Pair {
 impl Pair {
     /// A pair nobody else has.
     pub fn fresh() -> Self {
-        Self { pin: word("pin"), password_hash: word("hash") }
+        Self { pin: secret(word("pin")), password_hash: secret(word("hash")) }
     }
 
     /// The body of a `send`.

@@ -13,6 +13,7 @@ mod devices;
 mod entrance;
 mod errors;
 mod events;
+mod grants;
 mod headers;
 mod heads;
 mod ice;

@@ -6,7 +6,7 @@ use conclave_cluster::state::allowance::Tier;
 
 use super::close::{Code as Close, Reason};
 use super::json::{self, Writer};
-use super::operations::{Code, Id, Op, Resume, Target};
+use super::operations::{Code, Id, Op, Resume};
 use super::outbound_queue::Frame;
 use super::session::{Entry, Session, price};
 use crate::access::Scope;
@@ -58,7 +58,7 @@ pub(super) async fn refuse(session: &mut Session, id: &Id, code: Code) {
 /// Carries a request out. The answer, unless it was given or will be.
 async fn carry_out(session: &mut Session, id: &Id, op: Op) -> Result<Option<Writer>, Code> {
     // That a credential opens sockets does not say that it may do over one what it may not do over HTTP.
-    if needed(&op).is_some_and(|scope| !session.context.credential.may(scope)) {
+    if op.scope().is_some_and(|scope| !session.context.credential.may(scope)) {
         session.land().await;
         return Err(Code::Forbidden);
     }
@@ -167,23 +167,6 @@ async fn carry_out(session: &mut Session, id: &Id, op: Op) -> Result<Option<Writ
             }))
         }
         Op::Ping => Ok(Some(Writer::ok(id).value("at", session.services.now_ms()))),
-    }
-}
-
-/// The kind of thing that a request is, beside being one over a socket: the same as over HTTP.
-fn needed(op: &Op) -> Option<Scope> {
-    match op {
-        Op::Claim { .. } | Op::Lookup { .. } | Op::Signal { .. } | Op::Ack { .. } => Some(Scope::Signal),
-        Op::Watch(Target::Negotiation(_)) | Op::Unwatch(Target::Negotiation(_)) => Some(Scope::Signal),
-        Op::Watch(Target::Transfer { .. }) | Op::Unwatch(Target::Transfer { .. }) => Some(Scope::Relay),
-        Op::Hello { .. }
-        | Op::Join { .. }
-        | Op::Leave { .. }
-        | Op::Publish { .. }
-        | Op::Members { .. }
-        | Op::Renew { .. }
-        | Op::Ping
-        | Op::Bye => None,
     }
 }
 

@@ -6,6 +6,7 @@ use conclave_cluster::state::mailbox::{self, Kind};
 use conclave_cluster::state::outcome::Refusal;
 use conclave_cluster::state::{invite_code, mailbox_claim, room};
 
+use crate::access::Scope;
 use crate::access::auth::Unverified;
 use crate::service;
 
@@ -42,6 +43,26 @@ pub(super) enum Op {
     Bye,
 }
 
+impl Op {
+    /// The kind of thing that it is, beside being one over a socket: the same as over HTTP, where the table of routes names it.
+    pub(super) fn scope(&self) -> Option<Scope> {
+        match self {
+            Self::Claim { .. } | Self::Lookup { .. } | Self::Signal { .. } | Self::Ack { .. } => {
+                Some(Scope::Signal)
+            }
+            Self::Watch(target) | Self::Unwatch(target) => Some(target.scope()),
+            Self::Hello { .. }
+            | Self::Join { .. }
+            | Self::Leave { .. }
+            | Self::Publish { .. }
+            | Self::Members { .. }
+            | Self::Renew { .. }
+            | Self::Ping
+            | Self::Bye => None,
+        }
+    }
+}
+
 /// What a client knows of the session it goes on with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Resume {
@@ -67,6 +88,16 @@ pub(super) enum Target {
     Transfer(String),
     /// A negotiation, by its session id.
     Negotiation(String),
+}
+
+impl Target {
+    /// The kind of thing that it is.
+    pub(super) fn scope(&self) -> Scope {
+        match self {
+            Self::Transfer(_) => Scope::Relay,
+            Self::Negotiation(_) => Scope::Signal,
+        }
+    }
 }
 
 /// A client's own name for a request: a JSON string or number, as it was spelled.

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::super::close::{Code as Close, Reason};
 use super::super::connections::Encoding;
 use super::super::json::Writer;
-use super::super::operations::{Code, Target};
+use super::super::operations::Code;
 use super::super::outbound_queue::Frame;
 use super::{Context, Session};
 use crate::access::{Credential, Scope, Tenants};
@@ -78,12 +78,7 @@ impl Session {
             .as_ref()
             .is_none_or(|held| credential.may(Scope::Signal) && credential.may_claim(&held.name));
         let room = self.room.as_ref().is_none_or(|room| credential.may_join(&room.name));
-        let watches = self.watches.targets().all(|target| {
-            credential.may(match target {
-                Target::Transfer(_) => Scope::Relay,
-                Target::Negotiation(_) => Scope::Signal,
-            })
-        });
+        let watches = self.watches.targets().all(|target| credential.may(target.scope()));
         credential.may(Scope::Socket) && mailbox && room && watches
     }
 
