@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use conclave_sigma::Frame;
-use conclave_tests::cluster::Cluster;
+use conclave_tests::cluster::{Cluster, READY};
 use conclave_tests::http::Api;
 use conclave_tests::relay::word;
 use conclave_tests::shared;
@@ -148,6 +148,13 @@ async fn what_arrived_before_an_answered_ping_is_not_told_again_on_any_node() {
         other.say(&data("not known to have arrived", id)).await;
     }
     one.0.close_without_code().await;
+    // What arrived is written down with the end of the connection. Whoever is faster than that is told again.
+    let left = format!("/admin/v1/sockets?node={}", followers[0]);
+    eventually(READY, "the connection's end is known", async || {
+        let sockets = cluster.admin(1).get(&left).send().await.ok();
+        sockets["items"].as_array()?.is_empty().then_some(())
+    })
+    .await;
     let mut again = Sigma::open(&there, &room).await;
     again.say(&reconnect(&session, u64::MAX)).await;
     let first = again.data().await.1;
