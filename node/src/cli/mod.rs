@@ -2,6 +2,7 @@
 
 mod admin;
 mod audit;
+mod certs;
 mod cluster;
 mod config;
 mod dev;
@@ -57,6 +58,8 @@ enum Command {
     End(inventory::End),
     /// Show who changed what, or check that a copy of that is whole
     Audit(audit::Arguments),
+    /// Make an authority of one's own, and certificates for nodes and clients
+    Certs(certs::Arguments),
     /// Make a stopped node the only member of its cluster, whose majority is gone for good
     Recover(recover::Arguments),
     /// Check a configuration and show what is in force
@@ -80,6 +83,7 @@ pub fn run() -> Exit {
         Command::List(arguments) => inventory::list(&arguments),
         Command::End(arguments) => inventory::end(&arguments),
         Command::Audit(arguments) => audit::run(&arguments),
+        Command::Certs(arguments) => certs::run(&arguments),
         Command::Recover(arguments) => recover::run(&arguments),
         Command::CheckConfig(arguments) => config::check(&arguments),
         Command::DefaultConfig(arguments) => config::print_default(&arguments),
@@ -132,6 +136,12 @@ mod tests {
             "conclave audit",
             "conclave audit --json --after 42",
             "conclave audit --verify log",
+            "conclave certs init",
+            "conclave certs node 1 2 3 --cluster production --days 90",
+            "conclave certs server api.example 192.0.2.1 --dir /root/certs",
+            "conclave certs client phone.example",
+            "conclave certs renew --within 14",
+            "conclave certs list",
             "conclave recover --node-id 1 --data-dir /data --peer 10.0.0.1:7400 --yes",
             "conclave cluster remove 4 --timeout 5s",
             "conclave cluster transfer-leader",

@@ -1,0 +1,189 @@
+//! The folder in which an authority and its certificates are.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use conclave_supervisor::write_private;
+use serde::{Deserialize, Serialize};
+
+use super::{AUTHORITY_DAYS, DAY, Error, Pems, Purpose, authority, signed};
+
+const AUTHORITY: &str = "authority";
+const LIST: &str = "certificates.json";
+
+/// A certificate on the list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Listed {
+    /// What it is for.
+    #[serde(flatten)]
+    pub purpose: Purpose,
+    /// For how many days it was made.
+    pub days: u32,
+    /// When it ends, in seconds since the Unix epoch.
+    pub until: u64,
+}
+
+impl Listed {
+    /// How many days are left of it.
+    pub fn days_left(&self, now: Duration) -> u64 {
+        self.until.saturating_sub(now.as_secs()) / DAY.as_secs()
+    }
+}
+
+/// The files that were written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    /// The certificate.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+}
+
+/// The folder.
+#[derive(Debug, Clone)]
+pub struct Folder(PathBuf);
+
+impl Folder {
+    /// A folder, there or not.
+    pub fn new(path: PathBuf) -> Self {
+        Self(path)
+    }
+
+    /// The authority's certificate.
+    pub fn authority(&self) -> PathBuf {
+        self.0.join(format!("{AUTHORITY}.pem"))
+    }
+
+    /// Makes an authority.
+    ///
+    /// # Errors
+    /// See [`Error`]; if there is one already.
+    pub fn init(&self) -> Result<Written, Error> {
+        let key = self.files(AUTHORITY).key;
+        if key.exists() {
+            return Err(Error::HasAuthority(self.0.clone()));
+        }
+        fs::create_dir_all(&self.0).map_err(|error| Error::File { path: self.0.clone(), error })?;
+        self.write(AUTHORITY, &authority(now())?)
+    }
+
+    /// Makes a certificate, in place of the one for the same purpose.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn sign(&self, purpose: Purpose, days: u32) -> Result<Written, Error> {
+        let days = days.min(AUTHORITY_DAYS);
+        let authority = self.files(AUTHORITY).key;
+        let key = fs::read_to_string(authority).map_err(|_| Error::NoAuthority(self.0.clone()))?;
+        let mut list = self.list()?;
+        let pems = signed(&purpose, &key, now(), days)?;
+        let stem = purpose.stem();
+        let written = self.write(&stem, &pems)?;
+        list.retain(|listed| listed.purpose.stem() != stem);
+        list.push(Listed { purpose, days, until: (now() + DAY * days).as_secs() });
+        list.sort_by_key(|listed| listed.purpose.stem());
+        let text = serde_json::to_string_pretty(&list).unwrap_or_default() + "\n";
+        self.put(&self.0.join(LIST), &text)?;
+        Ok(written)
+    }
+
+    /// Makes those anew that end within so many days.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn renew(&self, within_days: u32) -> Result<Vec<(Listed, Written)>, Error> {
+        let due = self.list()?.into_iter().filter(|listed| listed.days_left(now()) < within_days.into());
+        due.map(|listed| Ok((listed.clone(), self.sign(listed.purpose, listed.days)?))).collect()
+    }
+
+    /// What was signed.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn list(&self) -> Result<Vec<Listed>, Error> {
+        let path = self.0.join(LIST);
+        match fs::read(&path) {
+            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|_| Error::List(path)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) => Err(Error::File { path, error }),
+        }
+    }
+
+    fn files(&self, stem: &str) -> Written {
+        let file = |ending: &str| self.0.join(format!("{stem}.{ending}"));
+        Written { certificate: file("pem"), key: file("key") }
+    }
+
+    /// The key first: a certificate without its key is of no use to whoever reads in between.
+    fn write(&self, stem: &str, pems: &Pems) -> Result<Written, Error> {
+        let files = self.files(stem);
+        self.put(&files.key, &pems.key)?;
+        self.put(&files.certificate, &pems.certificate)?;
+        Ok(files)
+    }
+
+    /// Puts a file in place whole, so that nobody reads half of it.
+    fn put(&self, path: &Path, text: &str) -> Result<(), Error> {
+        let failed = |error| Error::File { path: path.to_owned(), error };
+        let fresh = path.with_extension("new");
+        let _ = fs::remove_file(&fresh);
+        write_private(&fresh, text).map_err(failed)?;
+        fs::rename(&fresh, path).map_err(failed)
+    }
+}
+
+fn now() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use conclave_cluster::wire::Tls;
+
+    use super::*;
+
+    fn node(id: u64) -> Purpose {
+        Purpose::Node { id, cluster: "blue".to_owned() }
+    }
+
+    #[test]
+    fn a_node_takes_what_was_made_for_it_and_no_other() {
+        let home = tempfile::tempdir().unwrap();
+        let folder = Folder::new(home.path().join("certs"));
+        assert!(matches!(folder.sign(node(1), 30), Err(Error::NoAuthority(_))));
+        folder.init().unwrap();
+        assert!(matches!(folder.init(), Err(Error::HasAuthority(_))));
+        let Written { certificate, key } = folder.sign(node(1), 30).unwrap();
+        assert_eq!(fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
+        let usable = |cluster: &str, id| {
+            let tls = Tls::from_files(&folder.authority(), &certificate, &key).unwrap();
+            tls.check(cluster, id, SystemTime::now()).is_ok()
+        };
+        assert!(usable("blue", 1));
+        assert!(!usable("blue", 2) && !usable("red", 1));
+    }
+
+    #[test]
+    fn what_ends_soon_is_made_anew_under_the_same_names() {
+        let home = tempfile::tempdir().unwrap();
+        let folder = Folder::new(home.path().to_owned());
+        folder.init().unwrap();
+        let names = vec!["api.example".to_owned(), "192.0.2.1".to_owned()];
+        folder.sign(Purpose::Server { names: names.clone() }, 10).unwrap();
+        let client = Purpose::Client { names: vec!["urn://phone.example".to_owned()] };
+        let before = folder.sign(client.clone(), 400).unwrap();
+        let old = fs::read_to_string(&before.certificate).unwrap();
+        let renewed = folder.renew(30).unwrap();
+        assert_eq!(renewed.len(), 1);
+        assert_eq!(renewed[0].0.purpose, Purpose::Server { names });
+        assert_eq!(fs::read_to_string(&before.certificate).unwrap(), old, "it is good for long");
+        assert_eq!(folder.list().unwrap().len(), 2);
+        assert_eq!(client.stem(), "client-urn___phone.example");
+        let wrong = Purpose::Server { names: vec!["a b".to_owned()] };
+        assert!(matches!(folder.sign(wrong, 1), Err(Error::Name(_))));
+    }
+}
