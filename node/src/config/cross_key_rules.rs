@@ -56,15 +56,18 @@ fn listeners(config: &Config, unless: &mut dyn FnMut(bool, &str, &str)) {
     let proxied = !http.trusted_proxies.is_empty() || !http.proxy_protocol.is_empty();
     let why = "needs http.tls.cert, http.trusted_proxies or http.proxy_protocol, or nobody could get in";
     unless(!tls.required || tls.is_on() || proxied, "http.tls.required", why);
-    let set = !auth.jwks.is_empty() || !auth.oidc_issuer.is_empty();
-    let keyed = set || !auth.keys.is_empty() || !auth.signing_keys.is_empty() || authority;
+    let keyed = config.takes_credentials();
     let why = "needs auth.keys, auth.jwks, auth.oidc_issuer, auth.signing_keys or http.tls.client_ca, or nobody could \
                get in";
     unless(!auth.required || keyed, "auth.required", why);
     let why = "needs auth.required, or whoever shows no token needs no device";
     let asks = config.tenants.policies.iter().any(|policy| policy.contains("require_approved_device"));
-    unless(!auth.require_approved_device || auth.required, "auth.require_approved_device", why);
-    unless(!asks || auth.required, "tenants.policies", why);
+    unless(
+        !auth.require_approved_device || config.requires_credentials(),
+        "auth.require_approved_device",
+        why,
+    );
+    unless(!asks || config.requires_credentials(), "tenants.policies", why);
     let one = auth.jwks.is_empty() || auth.oidc_issuer.is_empty();
     unless(one, "auth.oidc_issuer", "either a key set or an issuer that says where its own is");
     let usable = config.ice.turn.is_empty() || !config.ice.secrets.is_empty();

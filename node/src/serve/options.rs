@@ -127,6 +127,7 @@ pub(super) fn edge(config: &Config, access: Access, shares: Shares) -> Options {
         body_bytes_max: config.http.body_bytes_max.in_memory(),
         tls: config.http.behind_tls || config.http.tls.is_on(),
         tls_required: config.http.tls.required,
+        log_requests: config.log.requests,
         compression: config.http.compression,
         page: config.http.page,
         sessions_max: config.limits.sessions_max,
@@ -217,7 +218,7 @@ pub(super) fn access(config: &Config) -> Result<Access, access::Error> {
     let auth = &config.auth;
     let keys = auth.keys.iter().map(|key| key.parse().expect("the keys were validated")).collect();
     let auth = access::Auth::new(access::auth::Options {
-        required: auth.required,
+        required: config.requires_credentials(),
         keys,
         set: key_set(auth),
         fetch: access::auth::FetchOptions {

@@ -100,3 +100,20 @@ section! { Config {} within {
     /// What is written to standard error.
     log: Log;
 } }
+
+impl Config {
+    /// Whether there is a credential that a client could show.
+    pub fn takes_credentials(&self) -> bool {
+        let auth = &self.auth;
+        let set = !auth.jwks.is_empty() || !auth.oidc_issuer.is_empty();
+        let authority = !self.http.tls.client_ca.as_os_str().is_empty();
+        set || !auth.keys.is_empty() || !auth.signing_keys.is_empty() || authority
+    }
+
+    /// Whether a client must show one: where that was said, and in enterprise wherever one can be shown.
+    pub fn requires_credentials(&self) -> bool {
+        let edition = &self.edition;
+        let closed = edition.name.is_enterprise() && !edition.allow_anonymous;
+        self.auth.required || (closed && self.takes_credentials())
+    }
+}

@@ -28,6 +28,10 @@ section! { Edition {
     acknowledged: bool;
     /// Lets enterprise start on a managed platform (not recommended).
     allow_managed: bool;
+    /// Lets anybody in to enterprise without a credential, though credentials mean something (not recommended).
+    ///
+    /// Else `auth.required` is true there as soon as keys, key sets, signing keys or an authority of clients are configured.
+    allow_anonymous: bool;
 } }
 
 section! { Limits {
@@ -56,6 +60,10 @@ section! { Log {
     ///
     /// The web server's words about its threads are left out unless `actix_server` is named.
     level: String = "info".to_owned() => log_level;
+    /// One line of level info for each request: its id, its trace if it is of one, route, method, status and duration.
+    ///
+    /// No address and nothing that a client wrote but those two ids.
+    requests: bool;
 } }
 
 /// How log lines look.

@@ -21,7 +21,7 @@ use crate::transport::request::arrival::Arrival;
 use crate::transport::request::authenticate;
 use crate::transport::request::edge_options::Options;
 use crate::transport::request::error::{Code, Error};
-use crate::transport::request::request_id::REQUEST_ID;
+use crate::transport::request::request_id::{self, REQUEST_ID};
 use crate::transport::request::route::{Kind, Route};
 use crate::transport::request::{accept, rate_limit_headers};
 
@@ -99,6 +99,7 @@ where
         status = field::Empty,
         duration_us = field::Empty,
     );
+    let logged = shared.options.log_requests.then(|| request_id::trace(request.headers()).map(str::to_owned));
     let in_flight = shared.metrics.in_flight.begin();
     let body_gate = request.conn_data::<BodyGate>().cloned();
 
@@ -148,6 +149,17 @@ where
         shared.metrics.answered(route, &method, status, took);
         let span = tracing::Span::current();
         span.record("status", status.as_u16()).record("duration_us", took.as_micros() as u64);
+        if let Some(trace_id) = logged {
+            tracing::info!(
+                request_id = id.to_str().unwrap_or_default(),
+                trace_id,
+                route = route.template(),
+                method = method_name(&method),
+                status = status.as_u16(),
+                duration_us = took.as_micros() as u64,
+                "request"
+            );
+        }
         // Refusals are answers like others: an overload must not become a flood of lines as well. Metrics count them.
         let refused = matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::INSUFFICIENT_STORAGE);
         if status.is_server_error() && !refused {

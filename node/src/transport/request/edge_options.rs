@@ -27,6 +27,8 @@ pub struct Options {
     pub tls: bool,
     /// Whether requests that did not come over TLS are refused.
     pub tls_required: bool,
+    /// Whether each request leaves a line in the log.
+    pub log_requests: bool,
     /// Whether responses that hold nothing secret are compressed.
     pub compression: bool,
     /// Whether the page at `/` and the JavaScript client are served.
@@ -56,6 +58,7 @@ impl Default for Options {
             shares: Shares::default(),
             body_bytes_max: 256 * 1024,
             tls: false,
+            log_requests: false,
             tls_required: false,
             compression: true,
             page: true,

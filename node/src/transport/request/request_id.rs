@@ -7,16 +7,36 @@ use uuid::{Builder, Uuid};
 
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// The caller's id if it sent a valid one, else a fresh UUIDv7.
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// The caller's id if it sent a valid one, else that of the trace that the request is a part of, else a fresh UUIDv7.
 pub(crate) fn of(headers: &HeaderMap) -> HeaderValue {
-    match headers.get(REQUEST_ID) {
-        Some(value) if is_valid(value.as_bytes()) => value.clone(),
-        Some(_) | None => {
+    let own = headers.get(REQUEST_ID).filter(|value| is_valid(value.as_bytes()));
+    match (own, trace(headers)) {
+        (Some(own), _) => own.clone(),
+        (None, Some(trace)) => HeaderValue::from_str(trace).expect("hexadecimal digits are a header value"),
+        (None, None) => {
             let mut text = Uuid::encode_buffer();
             HeaderValue::from_str(fresh().hyphenated().encode_lower(&mut text))
                 .expect("a UUID is hexadecimal digits and hyphens")
         }
     }
+}
+
+/// The id of the trace that a request is a part of (W3C Trace Context, section 3.2): 32 lowercase hexadecimal digits, not all
+/// of them zero. Of a version that is not known the same place counts.
+pub(crate) fn trace(headers: &HeaderMap) -> Option<&str> {
+    let mut lines = headers.get_all(TRACEPARENT);
+    let line = lines.next().filter(|_| lines.next().is_none())?.to_str().ok()?;
+    let mut parts = line.split('-');
+    let (version, trace, parent, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let is_hex = |part: &str, len: usize| {
+        part.len() == len && part.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    let fits = is_hex(version, 2) && is_hex(trace, 32) && is_hex(parent, 16) && is_hex(flags, 2);
+    let known = version != "ff" && (version != "00" || parts.next().is_none());
+    let means = |part: &str| part.bytes().any(|byte| byte != b'0');
+    (fits && known && means(trace) && means(parent)).then_some(trace)
 }
 
 /// A UUIDv7. Its random part is drawn without a system call, unlike `Uuid::now_v7`.
@@ -46,6 +66,34 @@ mod tests {
         for id in ["a", "req-1_2.3", long.as_str()] {
             assert_eq!(given(id), id);
         }
+    }
+
+    #[test]
+    fn a_request_of_a_trace_is_named_by_it_unless_it_has_a_name() {
+        const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+        let of = |parent: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(TRACEPARENT, HeaderValue::from_str(parent).unwrap());
+            of(&headers).to_str().unwrap().to_owned()
+        };
+        let good = format!("00-{TRACE}-00f067aa0ba902b7-01");
+        assert_eq!(of(&good), TRACE);
+        assert_eq!(of(&format!("cc-{TRACE}-00f067aa0ba902b7-01-more")), TRACE, "of a later version");
+        for wrong in [
+            format!("{good}-more"),
+            format!("ff-{TRACE}-00f067aa0ba902b7-01"),
+            format!("00-{TRACE}-0000000000000000-01"),
+            format!("00-{}-00f067aa0ba902b7-01", "0".repeat(32)),
+            format!("00-{}-00f067aa0ba902b7-01", TRACE.to_uppercase()),
+            TRACE.to_owned(),
+        ] {
+            assert_eq!(of(&wrong).parse::<Uuid>().unwrap().get_version_num(), 7, "{wrong}");
+        }
+        let mut headers = HeaderMap::new();
+        headers.insert(TRACEPARENT, HeaderValue::from_str(&good).unwrap());
+        headers.insert(REQUEST_ID, HeaderValue::from_static("mine"));
+        assert_eq!(super::of(&headers), "mine");
+        assert_eq!(trace(&headers), Some(TRACE));
     }
 
     #[test]
