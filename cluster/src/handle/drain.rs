@@ -9,6 +9,7 @@ use super::plan::slots_to_allot;
 use super::{Change, Inner};
 use crate::raft::MembershipError;
 use crate::state::placement::{self, Plan, Stage};
+use crate::state::query::{self, Query as _};
 use crate::state::slot::CellId;
 
 impl Inner {
@@ -50,8 +51,10 @@ impl Inner {
             }
             let table = self.topology.heard(cell).map(|heard| heard.table);
             let held = table.map(|table| table.open_slots().count() + table.moving);
+            if held == Some(0) && self.is_empty(cell, &plan).await {
+                return Ok(());
+            }
             match held {
-                Some(0) if self.sends_nothing_there(&plan) => return Ok(()),
                 _ if Instant::now() + LOOK_EVERY >= deadline => {
                     return Err(MembershipError::Late(format!(
                         "cell {cell} gives its slots to the others, and {} are left; the same command waits on",
@@ -63,7 +66,19 @@ impl Inner {
         }
     }
 
-    /// Whether no cell has a slot under way, or has yet to hear of this placement.
+    /// Whether a cell has no slot and will get none. It is asked for that once nobody has anything on the way there: what it
+    /// told before may be older than what arrived there since.
+    async fn is_empty(&self, cell: CellId, plan: &Plan) -> bool {
+        if !self.sends_nothing_there(plan) {
+            return false;
+        }
+        let mut questions = Vec::new();
+        query::Held.ask(&mut questions);
+        let said = self.ask_cell(cell, questions, true, Instant::now()).await;
+        said.ok().and_then(|said| query::Held.hear(&mut said.into_iter())) == Some((0, 0))
+    }
+
+    /// Whether no cell has a slot under way, or has yet to hear of this placement: from then on none seals any but by it.
     fn sends_nothing_there(&self, plan: &Plan) -> bool {
         // A new cell never held any, and may stay new for long.
         let mut cells = plan.cells.iter().filter(|(_, cell)| cell.stage != Stage::New);
@@ -87,11 +102,9 @@ impl Inner {
         let is_new = plan.cells.get(&cell).is_some_and(|cell| cell.stage == Stage::New);
         if is_last || (is_new && self.topology.lead(cell).borrow().is_none()) {
             // A cell that was never led holds nothing, and nothing was sent to it.
-            let (held, moving) = self.topology.held(cell);
-            let is_empty = is_new || (held == 0 && moving == 0 && self.sends_nothing_there(&plan));
-            if plan.slots.values().any(|at| *at == cell) || !is_empty {
+            if plan.slots.values().any(|at| *at == cell) || !(is_new || self.is_empty(cell, &plan).await) {
                 return Err(MembershipError::Refused(format!(
-                    "node {id} is the last one of cell {cell}, which holds slots: drain it"
+                    "node {id} is the last one of cell {cell}, which holds slots or does not say that it holds none: drain it"
                 )));
             }
             if is_new && !force {

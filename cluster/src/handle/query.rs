@@ -182,7 +182,7 @@ impl Inner {
         if parts.is_empty() { vec![(own, Vec::new())] } else { parts }
     }
 
-    async fn ask_cell(
+    pub(super) async fn ask_cell(
         &self,
         cell: CellId,
         questions: Vec<Question>,

@@ -88,6 +88,8 @@ pub enum Refusal {
     OutOfStep,
     /// The parts are not what was exported.
     Damaged,
+    /// By the placement that this cell knows, the slot should be elsewhere.
+    Unplaced,
 }
 
 impl State {
@@ -121,6 +123,10 @@ impl State {
         }
         if known.standing != Standing::Open || known.epoch.checked_add(1) != Some(epoch) {
             return Err(Refusal::NotOpen.into());
+        }
+        // What was proposed by an older placement comes too late: its cell may be about to be closed.
+        if self.placement.epoch() > 0 && self.placement.cell_of(slot) != to {
+            return Err(Refusal::Unplaced.into());
         }
         self.slots.set(slot, sealed);
         self.ctx.wakes.moved(slot);

@@ -310,6 +310,11 @@ impl Placement {
         serving(&self.cells)
     }
 
+    /// Where a slot should be.
+    pub(super) fn cell_of(&self, slot: Slot) -> CellId {
+        self.slots.get(&slot).copied().unwrap_or(CellId::FIRST)
+    }
+
     /// How often it was changed.
     pub(super) fn epoch(&self) -> u64 {
         self.epoch

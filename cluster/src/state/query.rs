@@ -393,4 +393,7 @@ queries! {
     Registrations(key: Key, after: registration::After) -> registration::List, |state, _| {
         state.registrations.list(&key, after)
     };
+
+    /// How many slots are served from this state, and how many are on their way from it.
+    Held -> (usize, usize), |state, _| (state.open_slots().count(), state.sealed_slots().len());
 }

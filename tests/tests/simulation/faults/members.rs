@@ -1,6 +1,6 @@
 //! Machines that come and go while everything else goes wrong.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
@@ -35,6 +35,8 @@ enum Stage {
 #[derive(Clone)]
 pub(super) struct Members {
     stages: Rc<RefCell<BTreeMap<u64, Stage>>>,
+    /// How many operators are at work. One whose machine goes down goes with it.
+    at_work: Rc<Cell<usize>>,
     /// So many members are never asked to go.
     least: usize,
 }
@@ -44,7 +46,19 @@ impl Members {
         let first = shape.first();
         let stage = |id| if first.contains(&id) { Stage::Member } else { Stage::Unused };
         let stages = shape.machines().map(|id| (id, stage(id))).collect();
-        Self { stages: Rc::new(RefCell::new(stages)), least: shape.members_min() }
+        let at_work = Rc::default();
+        Self { stages: Rc::new(RefCell::new(stages)), at_work, least: shape.members_min() }
+    }
+
+    /// Counts an operator for as long as this is held.
+    fn work(&self) -> Work {
+        self.at_work.set(self.at_work.get() + 1);
+        Work(self.at_work.clone())
+    }
+
+    /// Whether some operator's change may come to its end yet.
+    pub(super) fn are_changing(&self) -> bool {
+        self.at_work.get() > 0
     }
 
     /// Whoever is a member for all that is known.
@@ -75,6 +89,15 @@ impl Members {
     }
 }
 
+/// An operator at work.
+struct Work(Rc<Cell<usize>>);
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
 impl Faults {
     /// The next step in the life of one of the machines: to join, perhaps with a seat, or to go. Many may be under way.
     pub(super) fn change_members(&mut self, sim: &mut Sim<'_>, at: &Rc<Machine>) -> String {
@@ -99,8 +122,10 @@ impl Faults {
         }
         let seated = self.rng.random_bool(0.7);
         let members = self.members.clone();
+        let work = members.work();
         at.post(Box::new(move |cluster| {
             Box::pin(async move {
+                let _work = work;
                 // Whatever fails is tried again by the operator until it is done.
                 for _ in 0..TRIES {
                     if join(&cluster, id, seated, change).await {
@@ -119,8 +144,10 @@ impl Faults {
         self.members.has_come(id, Stage::Going);
         let drained = self.rng.random_bool(0.5);
         let (members, removed) = (self.members.clone(), self.removed.clone());
+        let work = members.work();
         at.post(Box::new(move |cluster| {
             Box::pin(async move {
+                let _work = work;
                 let gone = match drained {
                     true => cluster.drain(id, change).await,
                     false => cluster.remove(id, change).await,

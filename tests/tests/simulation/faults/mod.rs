@@ -53,6 +53,11 @@ impl Faults {
         }
     }
 
+    /// Whether an operator's change of members may come to its end yet.
+    pub(crate) fn are_changing_members(&self) -> bool {
+        self.members.are_changing()
+    }
+
     /// Begins to count from now.
     pub(crate) fn begin(&mut self, now: Duration) {
         self.next = now + self.every / 2;

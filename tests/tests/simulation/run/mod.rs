@@ -1,16 +1,17 @@
 //! One simulation from its seed to its verdict.
 
 mod audit;
+mod settle;
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::rc::Rc;
 use std::time::{Duration, UNIX_EPOCH};
 
+use conclave_cluster::Cluster;
 use conclave_cluster::state::id::Digest;
 use conclave_cluster::state::slot::CellId;
-use conclave_cluster::{Cluster, Status};
 use tokio::time::sleep;
 use turmoil::{Builder, Sim};
 
@@ -112,6 +113,7 @@ impl Stage {
         self.found_registers()?;
         self.chaos()?;
         self.faults.heal(&mut self.sim, &self.machines);
+        self.finish_changes()?;
         self.settle_members()?;
         self.converge()?;
         self.settle_slots()?;
@@ -264,93 +266,6 @@ impl Stage {
                 futures_util::future::join_all(pushes).await;
             })
         }));
-    }
-
-    /// Finds out who the members are after all; whoever is none is switched off for good. The leader of the first cell knows
-    /// them.
-    fn settle_members(&mut self) -> Result<(), Violation> {
-        let leader = |stage: &Self| {
-            let mut machines = stage.machines.iter();
-            let leader = machines.find(|it| it.is_up() && it.leads() && it.cell() == Some(CellId::FIRST))?;
-            Some(leader.id)
-        };
-        let asked: Rc<RefCell<Option<Status>>> = Rc::default();
-        self.wait("no leader is found", |stage| leader(stage).is_some())?;
-        let slot = asked.clone();
-        self.machine(leader(self).unwrap_or(1)).post(Box::new(move |cluster| {
-            Box::pin(async move { *slot.borrow_mut() = Some(cluster.status().await) })
-        }));
-        self.wait("the leader does not tell who the members are", |_| asked.borrow().is_some())?;
-        let members: BTreeSet<u64> =
-            asked.take().into_iter().flat_map(|status| status.nodes).map(|node| node.id).collect();
-        let machines = self.desk.plan.shape.machines();
-        self.faults.removed.borrow_mut().extend(machines.filter(|id| !members.contains(id)));
-        Ok(())
-    }
-
-    fn members(&self) -> Vec<Rc<Machine>> {
-        let removed = self.faults.removed.borrow();
-        self.machines.iter().filter(|it| !removed.contains(&it.id)).cloned().collect()
-    }
-
-    /// All members are up and know a leader, and those of a cell have applied the same. A change that was under way when all
-    /// was mended may come to its end meanwhile, so that one of them is none any more.
-    fn converge(&mut self) -> Result<(), Violation> {
-        self.desk.closed.set(true);
-        loop {
-            let Err(apart) = self.agree() else { return Ok(()) };
-            let members = self.members().len();
-            self.settle_members()?;
-            if self.members().len() == members {
-                return Err(apart);
-            }
-        }
-    }
-
-    fn agree(&mut self) -> Result<(), Violation> {
-        self.wait("the members do not come to agree", |stage| {
-            let members = stage.members();
-            let mut applied: BTreeMap<CellId, BTreeSet<u64>> = BTreeMap::new();
-            for cluster in members.iter().filter_map(|it| it.cluster.borrow().clone()) {
-                // A front applies nothing.
-                if let Some(cell) = cluster.cell() {
-                    applied.entry(cell).or_default().insert(cluster.read_at_applied_index(()).1);
-                }
-            }
-            let is_led = |it: &Machine| {
-                let leads = |cluster: &Cluster| cluster.leader_of(cluster.cell().unwrap_or_default());
-                it.cluster.borrow().as_ref().and_then(leads).is_some()
-            };
-            members.iter().all(|it| it.is_up() && is_led(it))
-                && applied.contains_key(&CellId::FIRST)
-                && applied.values().all(|applied| applied.len() == 1)
-        })
-    }
-
-    /// Waits until seats and slots are as they should be, for as long as they come nearer to that.
-    fn settle_slots(&mut self) -> Result<(), Violation> {
-        let (mut least, mut until) = (usize::MAX, Duration::ZERO);
-        let mut members = self.member_ids();
-        while let Err(slots::Unsettled { left, violation }) =
-            slots::settled(&self.members(), self.desk.plan.shape.rests)
-        {
-            if left < least {
-                (least, until) = (left, self.sim.elapsed() + PATIENCE);
-            }
-            if self.sim.elapsed() >= until {
-                // A change of members that was under way may have come to its end meanwhile.
-                self.settle_members()?;
-                if self.member_ids() == members {
-                    return self.desk.plan.mind(Err(violation));
-                }
-                (least, members) = (usize::MAX, self.member_ids());
-            }
-            for _ in 0..LOOK_EVERY {
-                self.step()?;
-                self.faults.supervise(&mut self.sim, &self.machines);
-            }
-        }
-        Ok(())
     }
 
     /// Ends the simulation in an order in which every part still finds what it needs.
