@@ -125,7 +125,7 @@ impl State {
             return Err(Refusal::NotOpen.into());
         }
         // What was proposed by an older placement comes too late: its cell may be about to be closed.
-        if self.placement.epoch() > 0 && self.placement.cell_of(slot) != to {
+        if self.placement.cell_of(slot).is_some_and(|placed| placed != to) {
             return Err(Refusal::Unplaced.into());
         }
         self.slots.set(slot, sealed);

@@ -310,9 +310,10 @@ impl Placement {
         serving(&self.cells)
     }
 
-    /// Where a slot should be.
-    pub(super) fn cell_of(&self, slot: Slot) -> CellId {
-        self.slots.get(&slot).copied().unwrap_or(CellId::FIRST)
+    /// Where a slot should be. Nothing as long as there never was a second cell.
+    pub(super) fn cell_of(&self, slot: Slot) -> Option<CellId> {
+        let placed = self.slots.get(&slot).copied().unwrap_or(CellId::FIRST);
+        (self.last_cell != CellId::FIRST).then_some(placed)
     }
 
     /// How often it was changed.

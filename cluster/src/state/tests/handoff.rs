@@ -158,6 +158,24 @@ fn a_slot_that_was_sealed_for_a_cell_that_is_gone_is_served_again_once() {
 }
 
 #[test]
+fn a_slot_is_sealed_for_no_cell_but_the_one_where_the_placement_has_it() {
+    use super::super::placement::{Change, Op as Placement};
+
+    let mut one = Lab::new();
+    one.ask(Op::Placement(Placement::Place { node: 2, peer: "two:1".into() })).unwrap();
+    let change = |epoch, change| Op::Placement(Placement::Change { epoch, change });
+    one.ask(change(1, Change::Open { cell: TWO, seats: vec![2] })).unwrap();
+    let seal = |to| Handoff::Seal { slot: slot(), epoch: 1, to };
+    assert_eq!(one.ask(seal(TWO)), Err(NotHandedOff::Unplaced.into()));
+    let allot = |epoch, to| change(epoch, Change::Allot(vec![(slot(), to)]));
+    one.ask(allot(2, TWO)).unwrap();
+    one.ask(allot(3, ONE)).unwrap();
+    assert_eq!(one.ask(seal(TWO)), Err(NotHandedOff::Unplaced.into()), "as it was placed before");
+    one.ask(allot(4, TWO)).unwrap();
+    assert_eq!(one.ask(seal(TWO)), Ok(HandedOff::Sealed.into()));
+}
+
+#[test]
 fn only_a_cell_without_anything_begins_without_slots() {
     let mut cell = Lab::new();
     cell.ask(put("t", 0, 1, "zero")).unwrap();

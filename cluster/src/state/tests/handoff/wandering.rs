@@ -123,7 +123,9 @@ proptest! {
         moves in prop::collection::vec((any::<Index>(), any::<Index>(), 0_usize..3), 0..60),
         len in 20_usize..2000,
     ) {
-        let placed = |(dt, commands): Step| (dt, commands.into_iter().map(in_one_slot).collect());
+        // Slots wander as they like here, whatever a placement says: there is none.
+        let is_fit = |command: &Command| !matches!(command.op, Op::Placement(_));
+        let placed = |(dt, commands): Step| (dt, commands.into_iter().filter(is_fit).map(in_one_slot).collect());
         let steps: Vec<Step> = steps.into_iter().map(placed).collect();
         let keys = steps.iter().flat_map(|(_, commands)| commands);
         let slots: Vec<Slot> = keys
