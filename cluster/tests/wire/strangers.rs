@@ -36,7 +36,7 @@ fn frame(role: u8, header: &[u8]) -> Vec<u8> {
 
 /// A greeting of node 9 to node 1.
 fn greeting() -> Vec<u8> {
-    hello((6, 6), 9, 1, "blue")
+    hello((7, 7), 9, 1, "blue")
 }
 
 /// The same, and the number of a disk, which is all that is proved where there is no secret.
@@ -118,7 +118,7 @@ async fn a_frame_with_a_flipped_bit_ends_the_connection() {
 #[tokio::test]
 async fn an_unknown_version_is_refused() {
     let node = Node::start(options(1), echo()).await;
-    for versions in [(1, 5), (7, 8)] {
+    for versions in [(1, 6), (8, 9)] {
         assert_eq!(send(&node, &hello(versions, 9, 1, "blue")).await, refusal(Reason::Version));
     }
 }
@@ -136,7 +136,7 @@ async fn a_greeting_is_followed_by_the_numbers_of_the_disks() {
         stream.write_all(&[greeting(), frame(7, header)].concat()).await.unwrap();
         let mut greeting = vec![0; greeting().len()];
         stream.read_exact(&mut greeting).await.unwrap();
-        assert_eq!((greeting[9], &greeting[24..36]), (0, &b"conclave\0\x06\0\x06"[..]));
+        assert_eq!((greeting[9], &greeting[24..36]), (0, &b"conclave\0\x07\0\x07"[..]));
         let mut proof = vec![0; answer.len()];
         stream.read_exact(&mut proof).await.unwrap();
         assert_eq!(proof, answer, "{} bytes", header.len());
@@ -163,7 +163,7 @@ async fn a_dialer_that_wanted_another_node_is_refused() {
     let two = Node::start(options(2), echo()).await;
     let result = two.links.call(5, &node.address, Lane::Control, request(1), SOON).await;
     assert_eq!(result, Err(Error::Refused(Reason::Identity)));
-    assert_eq!(send(&node, &hello((6, 6), 1, 1, "blue")).await, refusal(Reason::Identity));
+    assert_eq!(send(&node, &hello((7, 7), 1, 1, "blue")).await, refusal(Reason::Identity));
 }
 
 #[tokio::test]

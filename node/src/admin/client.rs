@@ -74,6 +74,9 @@ pub enum Error {
 /// Which sockets are meant: of a subject, at a node.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Which {
+    /// The organisation of the subject.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
     /// The `sub` of their tokens.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,

@@ -6,13 +6,16 @@ use serde_json::json;
 
 use super::api_types::{Device, Devices, WhichDevice};
 use super::audit;
-use super::error::Error;
+use super::body::Body;
+use super::error::{Error, check_names};
 use super::server::parse;
 use super::state::AdminState;
 use crate::access::tenant;
 use crate::service::{Services, registrations};
 
 const WHICH: &str = r#"{"subject": "NAME", "device": "NAME"}, and perhaps "tenant", is asked for"#;
+
+const STANDINGS: [Standing; 3] = [Standing::Pending, Standing::Approved, Standing::Revoked];
 
 /// The query of the list.
 #[derive(Debug, serde::Deserialize)]
@@ -25,6 +28,9 @@ pub(super) async fn list(
     state: web::Data<AdminState>,
     asked: web::Query<Asked>,
 ) -> Result<HttpResponse, Error> {
+    if asked.standing.as_deref().is_some_and(|wanted| !STANDINGS.iter().any(|known| name(*known) == wanted)) {
+        return Err(Error::Input("`standing` is `pending`, `approved` or `revoked`"));
+    }
     let devices = registrations::list(services(&state)?).await?.into_iter().map(shown);
     let wanted = |device: &Device| asked.standing.as_ref().is_none_or(|wanted| device.standing == *wanted);
     Ok(HttpResponse::Ok().json(Devices { devices: devices.filter(wanted).collect() }))
@@ -33,7 +39,7 @@ pub(super) async fn list(
 pub(super) async fn approve(
     request: HttpRequest,
     state: web::Data<AdminState>,
-    body: web::Bytes,
+    body: Body,
 ) -> Result<HttpResponse, Error> {
     decide(&request, &state, &body, Standing::Approved).await
 }
@@ -41,7 +47,7 @@ pub(super) async fn approve(
 pub(super) async fn revoke(
     request: HttpRequest,
     state: web::Data<AdminState>,
-    body: web::Bytes,
+    body: Body,
 ) -> Result<HttpResponse, Error> {
     decide(&request, &state, &body, Standing::Revoked).await
 }
@@ -49,7 +55,7 @@ pub(super) async fn revoke(
 pub(super) async fn forget(
     request: HttpRequest,
     state: web::Data<AdminState>,
-    body: web::Bytes,
+    body: Body,
 ) -> Result<HttpResponse, Error> {
     let (about, subject, device) = which(&body)?;
     let was_known = audit::audited(&request, &state, &about, async {
@@ -77,13 +83,7 @@ async fn decide(
 /// A digest of whom it is about, the subject within its organisation, and the device.
 fn which(body: &[u8]) -> Result<(String, String, String), Error> {
     let WhichDevice { tenant, subject, device } = parse(body, WHICH)?;
-    if tenant.as_deref().is_some_and(|tenant| !tenant::is_name(tenant)) {
-        return Err(Error::Input("an organisation's name has lowercase letters, digits and hyphens"));
-    }
-    let is_name = |name: &str| (1..=256).contains(&name.chars().count()) && !name.contains(char::is_control);
-    if !is_name(&subject) || !is_name(&device) {
-        return Err(Error::Input("each name has 1 to 256 characters, none of them a control character"));
-    }
+    check_names(tenant.as_deref(), &[Some(&subject), Some(&device)])?;
     let subject = tenant::qualified(tenant.as_deref(), &subject).into_owned();
     let about = audit::digest(&format!("device:{}/{device}", subject.replace('\n', "/")));
     Ok((about, subject, device))

@@ -1,5 +1,7 @@
 //! Refusals of the admin API, in the node's one error format.
 
+use std::ops::RangeInclusive;
+
 use actix_web::http::StatusCode;
 use actix_web::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpResponse, ResponseError};
@@ -9,7 +11,11 @@ use conclave_cluster::state::{registration, revocation};
 use uuid::Uuid;
 
 use super::api_types::Failure;
+use crate::access::tenant;
 use crate::service;
+
+/// Characters of a token's id, of a subject and of a device.
+const NAME_CHARS: RangeInclusive<usize> = 1..=256;
 
 /// Why an operator got no yes.
 #[derive(Debug, thiserror::Error)]
@@ -21,10 +27,12 @@ pub(super) enum Error {
     #[error("The body is not the JSON that belongs here: {0}.")]
     Json(&'static str),
     #[error(
-        "The query is wrong: a change takes `force` and `withinMs`, the audit log `after` and `count`, a list those, `subject` \
-         and `node`, that of devices `standing`."
+        "The query is wrong: a change takes `force` and `withinMs`, the audit log `after` and `count`, a list those, `tenant`, \
+         `subject` and `node`, that of devices `standing`."
     )]
     Query,
+    #[error("A body has at most {} bytes.", super::body::BYTES_MAX)]
+    TooLarge,
     #[error("There is none of this id, or no connection holds it.")]
     Unknown,
     #[error("This device is not registered.")]
@@ -70,6 +78,18 @@ fn sentence(error: &MembershipError) -> String {
     format!("{first}{}.", letters.as_str().trim_end_matches('.'))
 }
 
+/// Refuses names that nobody can have: those of an organisation, and others.
+pub(super) fn check_names(tenant: Option<&str>, names: &[Option<&str>]) -> Result<(), Error> {
+    if tenant.is_some_and(|tenant| !tenant::is_name(tenant)) {
+        return Err(Error::Input("an organisation's name has lowercase letters, digits and hyphens"));
+    }
+    let is_name = |name: &str| NAME_CHARS.contains(&name.chars().count()) && !name.contains(char::is_control);
+    if !names.iter().flatten().all(|name| is_name(name)) {
+        return Err(Error::Input("each name has 1 to 256 characters, none of them a control character"));
+    }
+    Ok(())
+}
+
 impl Error {
     pub(super) fn code(&self) -> &'static str {
         match self {
@@ -78,6 +98,7 @@ impl Error {
             Self::Json(_) => "invalid_json",
             Self::Query => "invalid_query",
             Self::Input(_) => "invalid_input",
+            Self::TooLarge => "payload_too_large",
             Self::Unknown => "unknown_id",
             Self::UnknownDevice => "unknown_device",
             Self::Full => "revocations_full",
@@ -124,6 +145,7 @@ impl ResponseError for Error {
             | Self::Cluster(MembershipError::UnknownNode(_)) => StatusCode::NOT_FOUND,
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Json(_) | Self::Query | Self::Input(_) => StatusCode::BAD_REQUEST,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Page => StatusCode::FORBIDDEN,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,

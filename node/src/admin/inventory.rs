@@ -4,11 +4,11 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use conclave_cluster::state::inventory::{self as stored, Kind, Wanted};
 use conclave_cluster::state::limits::LISTED_MAX;
 
-use super::api_types::{Ended, Item, Kinds, Listing};
+use super::api_types::{Ended, Item, Kinds, Listing, Whose};
 use super::audit;
-use super::error::Error;
+use super::error::{Error, check_names};
 use super::state::AdminState;
-use crate::access::credential_rights;
+use crate::access::{credential_rights, tenant};
 use crate::service::inventory::{self, Id};
 
 /// The query of a list, and of an end of many.
@@ -17,6 +17,7 @@ use crate::service::inventory::{self, Id};
 pub(super) struct Asked {
     after: Option<String>,
     count: Option<u16>,
+    tenant: Option<String>,
     subject: Option<String>,
     node: Option<u64>,
 }
@@ -26,9 +27,14 @@ impl Asked {
         if (self.subject.is_some() || self.node.is_some()) && kind != Kind::Socket {
             return Err(Error::Input("`subject` and `node` choose among sockets alone"));
         }
+        if self.tenant.is_some() && self.subject.is_none() {
+            return Err(Error::Input("`tenant` says whose `subject` is meant"));
+        }
+        check_names(self.tenant.as_deref(), &[self.subject.as_deref()])?;
         let after = self.after.as_deref().map(id).transpose()?.map(Id::last_key);
         let count_max = self.count.unwrap_or(LISTED_MAX as u16);
-        let subject = self.subject.as_deref().map(credential_rights::subject);
+        let within = |name| tenant::qualified(self.tenant.as_deref(), name);
+        let subject = self.subject.as_deref().map(|name| credential_rights::subject(&within(name)));
         Ok(Wanted { after, count_max, subject, node: self.node, ..Wanted::of(kind) })
     }
 }
@@ -70,7 +76,10 @@ pub(super) async fn end_many(
         _ => return Err(Error::Input("one is ended by its id; many at once are sockets alone")),
     };
     let about = match (&asked.subject, asked.node) {
-        (Some(subject), _) => audit::digest(&format!("subject:{subject}")),
+        (Some(_), _) => {
+            let (tenant, subject) = (asked.tenant.clone(), asked.subject.clone());
+            audit::about(&Whose { tenant, subject, ..Whose::default() })
+        }
         (None, Some(node)) => format!("node {node}"),
         (None, None) => return Err(Error::Input("`subject` or `node` says which sockets")),
     };

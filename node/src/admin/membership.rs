@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::api_types::{self, Add, Cell, Node, Status, Transfer};
 use super::audit::audited;
+use super::body::Body;
 use super::error::Error;
 use super::server::{cluster, parse};
 use super::state::AdminState;
@@ -17,7 +18,7 @@ pub(super) async fn add(
     request: HttpRequest,
     state: web::Data<AdminState>,
     query: web::Query<api_types::Change>,
-    body: web::Bytes,
+    body: Body,
 ) -> Result<HttpResponse, Error> {
     let Add { id, peer } = parse(&body, "{\"id\": 4, \"peer\": \"host:port\"} is asked for")?;
     about_node(&request, &state, id, cluster(&state)?.add(id, peer, change(&query))).await?;
@@ -64,7 +65,7 @@ pub(super) async fn remove(
 pub(super) async fn lead(
     request: HttpRequest,
     state: web::Data<AdminState>,
-    body: web::Bytes,
+    body: Body,
 ) -> Result<HttpResponse, Error> {
     let Transfer { to } = if body.is_empty() {
         Transfer::default()

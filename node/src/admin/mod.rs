@@ -5,6 +5,7 @@
 
 pub mod api_types;
 mod audit;
+mod body;
 pub mod client;
 mod console;
 mod devices;

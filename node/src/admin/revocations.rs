@@ -1,6 +1,5 @@
 //! `/admin/v1/revocations`: what credentials are worth nothing any more.
 
-use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -8,14 +7,13 @@ use conclave_cluster::state::revocation;
 
 use super::api_types::{Lift, Lifted, Revocation, Revocations, Revoke, Revoked, Whose};
 use super::audit;
-use super::error::Error;
+use super::body::Body;
+use super::error::{Error, check_names};
 use super::server::parse;
 use super::state::AdminState;
 use crate::access::tenant;
 use crate::service::{Services, revocations};
 
-/// Characters of a token's id, of a subject and of a device.
-const NAME_CHARS: RangeInclusive<usize> = 1..=256;
 /// For how long something is revoked unless it is said: longer than a token should live.
 const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 const REVOKE: &str = r#"{"whose": {"token": "ID"}, "forSeconds": 60} is asked for"#;
@@ -34,7 +32,7 @@ pub(super) async fn list(state: web::Data<AdminState>) -> Result<HttpResponse, E
 pub(super) async fn revoke(
     request: HttpRequest,
     state: web::Data<AdminState>,
-    body: web::Bytes,
+    body: Body,
 ) -> Result<HttpResponse, Error> {
     let Revoke { whose, for_seconds } = parse(&body, REVOKE)?;
     let ttl = match for_seconds {
@@ -55,7 +53,7 @@ pub(super) async fn revoke(
 pub(super) async fn lift(
     request: HttpRequest,
     state: web::Data<AdminState>,
-    body: web::Bytes,
+    body: Body,
 ) -> Result<HttpResponse, Error> {
     let Lift { whose } = parse(&body, LIFT)?;
     let about = audit::about(&whose);
@@ -73,16 +71,8 @@ fn services(state: &AdminState) -> Result<&Services, Error> {
 }
 
 fn revoked(whose: Whose) -> Result<revocation::Revoked, Error> {
-    let names = [&whose.token, &whose.subject, &whose.device];
-    let is_name =
-        |name: &String| NAME_CHARS.contains(&name.chars().count()) && !name.contains(char::is_control);
-    if !names.into_iter().flatten().all(is_name) {
-        return Err(Error::Input("each name has 1 to 256 characters, none of them a control character"));
-    }
     let tenant = whose.tenant.clone();
-    if tenant.as_deref().is_some_and(|tenant| !tenant::is_name(tenant)) {
-        return Err(Error::Input("an organisation's name has lowercase letters, digits and hyphens"));
-    }
+    check_names(tenant.as_deref(), &[&whose.token, &whose.subject, &whose.device].map(Option::as_deref))?;
     let within = |name: &str| tenant::qualified(tenant.as_deref(), name).into_owned();
     match whose {
         Whose { token: Some(id), subject: None, device: None, .. } => {

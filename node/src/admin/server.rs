@@ -20,10 +20,8 @@ use serde_json::json;
 use super::error::Error;
 use super::gate::Gate;
 use super::state::AdminState;
-use super::{audit, console, devices, host_header, inventory, membership, revocations};
+use super::{audit, body, console, devices, host_header, inventory, membership, revocations};
 
-/// Bytes of a body; the longest request is far shorter.
-const BODY_BYTES_MAX: usize = 4096;
 /// Sockets shown at once.
 const LISTED_MAX: usize = 1000;
 /// Operators and scrapers are few. Their descriptors are kept from the public's: `admission::descriptors`.
@@ -53,7 +51,7 @@ fn start(
         App::new()
             .app_data(web::Data::new(state.clone()))
             .app_data(gate.clone())
-            .app_data(web::PayloadConfig::new(BODY_BYTES_MAX))
+            .app_data(body::bound())
             .app_data(web::QueryConfig::default().error_handler(|_, _| Error::Query.into()))
             .wrap(from_fn(guard))
             .configure(routes)
@@ -230,7 +228,10 @@ pub(super) fn parse<T: DeserializeOwned>(body: &[u8], asked: &'static str) -> Re
 
 #[cfg(test)]
 mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
     use actix_web::http::StatusCode;
+    use actix_web::http::header::ALLOW;
     use actix_web::test::{TestRequest, call_service, init_service, read_body};
 
     use super::super::api_types::Failure;
@@ -260,6 +261,15 @@ mod tests {
         (response.status(), read_body(response).await.to_vec())
     }
 
+    /// What is said of a method that no path takes.
+    async fn refused_method(path: &str) -> (StatusCode, String) {
+        let app = App::new().configure(observing).configure(controlling);
+        let request = TestRequest::patch().uri(path).to_request();
+        let response = call_service(&init_service(app).await, request).await;
+        let allow = response.headers().get(ALLOW).map(|allow| allow.to_str().unwrap().to_owned());
+        (response.status(), allow.unwrap_or_default())
+    }
+
     fn failure(body: &[u8]) -> Failure {
         serde_json::from_slice(body).unwrap()
     }
@@ -272,6 +282,43 @@ mod tests {
         assert_eq!(failure(&body).checks, ["starting"]);
         let (status, body) = ask(TestRequest::get().uri("/cluster/status")).await;
         assert_eq!((status, failure(&body).error.as_str()), (StatusCode::SERVICE_UNAVAILABLE, "starting"));
+    }
+
+    /// Each path and the methods that it takes, as the OpenAPI document has them.
+    fn documented() -> BTreeMap<&'static str, Vec<String>> {
+        let mut paths: BTreeMap<_, Vec<String>> = BTreeMap::new();
+        let mut path = "";
+        for line in include_str!("../../../docs/admin-openapi.yaml").lines() {
+            let Some(name) = line.trim_start().strip_suffix(':') else { continue };
+            match line.len() - line.trim_start().len() {
+                2 if name.starts_with('/') => path = name,
+                4 if ["delete", "get", "post"].contains(&name) => {
+                    paths.entry(path).or_default().push(name.to_uppercase());
+                }
+                _ => {}
+            }
+        }
+        paths
+    }
+
+    #[actix_web::test]
+    async fn every_path_and_its_methods_are_in_the_openapi_document_and_no_other() {
+        let documented = documented();
+        let routed: BTreeSet<&str> = include_str!("server.rs")
+            .split("web::resource(\"")
+            .skip(1)
+            .filter_map(|rest| rest.split_once('"').map(|(path, _)| path))
+            .filter(|path| path.starts_with('/'))
+            .collect();
+        assert_eq!(routed, documented.keys().copied().collect());
+        for (path, mut methods) in documented {
+            let (status, allow) = refused_method(&path.replace(['{', '}'], "")).await;
+            assert_eq!(status, StatusCode::METHOD_NOT_ALLOWED, "{path}");
+            let mut allowed: Vec<&str> = allow.split(", ").collect();
+            allowed.sort_unstable();
+            methods.sort_unstable();
+            assert_eq!(allowed, methods, "{path}");
+        }
     }
 
     #[actix_web::test]

@@ -54,6 +54,9 @@ struct Chosen {
     /// Sockets of this subject (`sub`) alone
     #[arg(long, value_name = "NAME")]
     subject: Option<String>,
+    /// The organisation of the subject
+    #[arg(long, value_name = "NAME", requires = "subject")]
+    tenant: Option<String>,
     /// Sockets at this node alone
     #[arg(long, value_name = "ID")]
     node: Option<u64>,
@@ -61,7 +64,7 @@ struct Chosen {
 
 impl Chosen {
     fn which(&self) -> Which {
-        Which { subject: self.subject.clone(), node: self.node }
+        Which { tenant: self.tenant.clone(), subject: self.subject.clone(), node: self.node }
     }
 }
 
@@ -113,7 +116,7 @@ fn line(item: &Item) -> String {
 }
 
 pub(super) fn end(arguments: &End) -> Exit {
-    let Chosen { kind, subject, node } = &arguments.which;
+    let Chosen { kind, subject, node, .. } = &arguments.which;
     let chooses = subject.is_some() || node.is_some();
     if chooses && (!arguments.ids.is_empty() || *kind != Kinds::Sockets) {
         return complain("--subject and --node choose among sockets, in place of ids", Exit::Usage);

@@ -123,4 +123,10 @@ async fn what_cannot_be_listed_or_ended_so_is_told() {
     admin.delete("/admin/v1/rooms/0123456789abcdef").send().await.refused(405, "method_not_allowed");
     admin.delete("/admin/v1/sockets").send().await.refused(400, "invalid_input");
     admin.delete("/admin/v1/transfers?node=1").send().await.refused(400, "invalid_input");
+    for unfit in ["tenant=acme", "subject=", "subject=a%0Ab", "subject=a&tenant=A"] {
+        admin.get(&format!("/admin/v1/sockets?{unfit}")).send().await.refused(400, "invalid_input");
+    }
+    admin.get("/admin/v1/devices?standing=dead").send().await.refused(400, "invalid_input");
+    let long = json!({"id": 9, "peer": "p".repeat(5000)});
+    admin.post("/cluster/members", &long).send().await.refused(413, "payload_too_large");
 }

@@ -126,6 +126,18 @@ async fn the_same_names_are_other_things_in_each_organisation() {
     let ids: BTreeSet<_> =
         transfers["items"].as_array().expect("a list").iter().map(|it| it["id"].to_string()).collect();
     assert_eq!(ids.len(), 3);
+    // An operator says whose `alice` is meant.
+    let ends = async |query: &str| {
+        let path = format!("/admin/v1/sockets?subject={subject}{query}");
+        let listed = cluster.admin(1).get(&path).send().await.ok();
+        let ended = cluster.admin(1).delete(&path).send().await.ok();
+        (listed["items"].as_array().map(Vec::len), ended["ended"].as_u64())
+    };
+    assert_eq!(ends("&tenant=nobody").await, (Some(0), Some(0)));
+    assert_eq!(ends("&tenant=acme").await, (Some(1), Some(1)));
+    sockets[0].ok(json!({"op": "ping"})).await;
+    assert_eq!(ends("").await, (Some(1), Some(1)));
+    sockets[2].ok(json!({"op": "ping"})).await;
 }
 
 #[tokio::test]

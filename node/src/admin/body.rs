@@ -1,0 +1,46 @@
+//! The body of an admin request.
+
+use std::future::Future;
+use std::ops::Deref;
+use std::pin::Pin;
+
+use actix_web::dev::Payload;
+use actix_web::http::StatusCode;
+use actix_web::web::{Bytes, PayloadConfig};
+use actix_web::{FromRequest, HttpRequest};
+
+use super::error::Error;
+
+/// Bytes of a body; the longest request is far shorter.
+pub(super) const BYTES_MAX: usize = 4096;
+
+/// What bounds the bodies of an app.
+pub(super) fn bound() -> PayloadConfig {
+    PayloadConfig::new(BYTES_MAX)
+}
+
+/// A body that came whole. What did not is refused in the format of all errors.
+pub(super) struct Body(Bytes);
+
+impl Deref for Body {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl FromRequest for Body {
+    type Error = Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, Error>>>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let bytes = Bytes::from_request(request, payload);
+        Box::pin(async move {
+            bytes.await.map(Self).map_err(|error| match error.as_response_error().status_code() {
+                StatusCode::PAYLOAD_TOO_LARGE => Error::TooLarge,
+                _ => Error::Json("it did not come whole"),
+            })
+        })
+    }
+}
