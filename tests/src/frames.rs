@@ -18,7 +18,7 @@ pub struct Claim {
 /// What a greeting says, without the frame around it.
 pub fn hello(claim: &Claim) -> Vec<u8> {
     let mut hello = b"conclave".to_vec();
-    hello.extend([0, 6, 0, 6]);
+    hello.extend([0, 7, 0, 7]);
     hello.extend(claim.from.to_be_bytes());
     hello.extend(claim.to.to_be_bytes());
     hello.push(0);

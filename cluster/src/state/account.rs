@@ -1,8 +1,8 @@
 //! Accounts: what each owner holds, counted to the thing.
 //!
-//! Whatever is stored for somebody is on the account of its owner, and on that of the owner's network or organisation if it has one. The
-//! thing keeps the number of the account, so that it comes off the same account when it goes, whoever lets it go. An
-//! account is there as long as something is on it.
+//! Whatever is stored for somebody is on the account of its owner, and on that of the owner's network or organisation if it
+//! has one. The thing keeps the number of the account, so that it comes off the same account when it goes, whoever lets it
+//! go. An account is there as long as something is on it.
 
 use imbl::OrdMap;
 use serde::{Deserialize, Serialize};

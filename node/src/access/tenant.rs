@@ -169,7 +169,9 @@ impl Tenants {
             Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
             _ => authority,
         };
-        self.hosts.get(&host.to_ascii_lowercase()).map(String::as_str)
+        // A name may end in the root's dot.
+        let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
+        self.hosts.get(&host).map(String::as_str)
     }
 
     /// Whether any of them has its devices let in.
@@ -291,7 +293,7 @@ mod tests {
     #[test]
     fn a_host_means_an_organisation_whatever_its_port_and_case() {
         let tenants = tenants(&["acme.example=acme"], &[]);
-        for authority in ["acme.example", "ACME.example:8443", "acme.example:443"] {
+        for authority in ["acme.example", "ACME.example:8443", "acme.example.:443"] {
             assert_eq!(tenants.at_host(authority), Some("acme"), "{authority}");
         }
         for authority in ["example", "acme.example.evil", "[::1]:3000", ""] {

@@ -309,6 +309,26 @@ pub struct WhichDevice {
     pub device: String,
 }
 
+/// What a node logs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogLevel {
+    /// What is in force.
+    pub level: String,
+    /// What it is configured to, and comes back to.
+    pub configured: String,
+}
+
+/// What a node is to log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct SetLogLevel {
+    /// As `log.level` has it.
+    pub level: String,
+    /// For how many seconds; absent: until it starts again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub for_seconds: Option<u32>,
+}
+
 /// A page of the audit log.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Audit {

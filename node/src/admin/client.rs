@@ -13,8 +13,8 @@ use serde_json::value::RawValue;
 use tokio::net::TcpStream;
 
 use super::api_types::{
-    Add, Audit, Devices, Ended, Failure, Kinds, Lift, Lifted, Listing, Revocations, Revoke, Revoked, Status,
-    Transfer, WhichDevice, Whose,
+    Add, Audit, Devices, Ended, Failure, Kinds, Lift, Lifted, Listing, LogLevel, Revocations, Revoke,
+    Revoked, SetLogLevel, Status, Transfer, WhichDevice, Whose,
 };
 
 use crate::service::inventory::Id;
@@ -23,6 +23,7 @@ use crate::service::inventory::Id;
 const ANSWER_BYTES_MAX: usize = 32 << 20;
 const REVOCATIONS: &str = "/admin/v1/revocations";
 const DEVICES: &str = "/admin/v1/devices";
+const LOG_LEVEL: &str = "/admin/v1/log-level";
 
 /// Why there is no answer, or not the expected one.
 #[derive(Debug, thiserror::Error)]
@@ -216,6 +217,16 @@ impl Client {
     /// All registered devices.
     pub async fn devices(&self) -> Result<Devices, Error> {
         self.read(&self.call(Method::GET, DEVICES, Bytes::new()).await?)
+    }
+
+    /// What the node logs.
+    pub async fn log_level(&self) -> Result<LogLevel, Error> {
+        self.read(&self.call(Method::GET, LOG_LEVEL, Bytes::new()).await?)
+    }
+
+    /// Has it log something else.
+    pub async fn set_log_level(&self, set: &SetLogLevel) -> Result<LogLevel, Error> {
+        self.read(&self.call(Method::POST, LOG_LEVEL, body(set)).await?)
     }
 
     /// Has a device approved, revoked or forgotten: `what` is the verb.

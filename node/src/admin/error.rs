@@ -39,6 +39,8 @@ pub(super) enum Error {
     UnknownDevice,
     #[error("The input is not right: {0}.")]
     Input(&'static str),
+    #[error("The level is not right: {0}.")]
+    LogLevel(String),
     #[error(
         "As much is revoked as may be (10,000): lift what is over, or revoke subjects in place of their tokens."
     )]
@@ -97,7 +99,7 @@ impl Error {
             Self::Method(_) => "method_not_allowed",
             Self::Json(_) => "invalid_json",
             Self::Query => "invalid_query",
-            Self::Input(_) => "invalid_input",
+            Self::Input(_) | Self::LogLevel(_) => "invalid_input",
             Self::TooLarge => "payload_too_large",
             Self::Unknown => "unknown_id",
             Self::UnknownDevice => "unknown_device",
@@ -144,7 +146,7 @@ impl ResponseError for Error {
             | Self::UnknownDevice
             | Self::Cluster(MembershipError::UnknownNode(_)) => StatusCode::NOT_FOUND,
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Json(_) | Self::Query | Self::Input(_) => StatusCode::BAD_REQUEST,
+            Self::Json(_) | Self::Query | Self::Input(_) | Self::LogLevel(_) => StatusCode::BAD_REQUEST,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Page => StatusCode::FORBIDDEN,

@@ -13,6 +13,7 @@ mod error;
 mod gate;
 mod host_header;
 mod inventory;
+mod log_level;
 mod membership;
 mod revocations;
 mod server;

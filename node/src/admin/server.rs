@@ -20,7 +20,7 @@ use serde_json::json;
 use super::error::Error;
 use super::gate::Gate;
 use super::state::AdminState;
-use super::{audit, body, console, devices, host_header, inventory, membership, revocations};
+use super::{audit, body, console, devices, host_header, inventory, log_level, membership, revocations};
 
 /// Sockets shown at once.
 const LISTED_MAX: usize = 1000;
@@ -93,6 +93,12 @@ fn controlling(app: &mut web::ServiceConfig) {
         )
         .service(
             web::resource("/admin/v1/devices/forget").post(devices::forget).default_service(only("POST")),
+        )
+        .service(
+            web::resource("/admin/v1/log-level")
+                .get(log_level::tell)
+                .post(log_level::set)
+                .default_service(only("GET, POST")),
         )
         .service(
             web::resource("/admin/v1/{kind}")

@@ -8,6 +8,7 @@ mod config;
 mod dev;
 mod devices;
 mod inventory;
+mod log_level;
 mod recover;
 mod revoke;
 mod serve;
@@ -58,6 +59,8 @@ enum Command {
     End(inventory::End),
     /// Show who changed what, or check that a copy of that is whole
     Audit(audit::Arguments),
+    /// Show what a node logs, or change it for a while
+    LogLevel(log_level::Arguments),
     /// Make an authority of one's own, and certificates for nodes and clients
     Certs(certs::Arguments),
     /// Make a stopped node the only member of its cluster, whose majority is gone for good
@@ -83,6 +86,7 @@ pub fn run() -> Exit {
         Command::List(arguments) => inventory::list(&arguments),
         Command::End(arguments) => inventory::end(&arguments),
         Command::Audit(arguments) => audit::run(&arguments),
+        Command::LogLevel(arguments) => log_level::run(&arguments),
         Command::Certs(arguments) => certs::run(&arguments),
         Command::Recover(arguments) => recover::run(&arguments),
         Command::CheckConfig(arguments) => config::check(&arguments),
@@ -129,6 +133,8 @@ mod tests {
             "conclave devices revoke alice/phone",
             "conclave devices forget alice/phone",
             "conclave revoke --subject alice --tenant acme",
+            "conclave log-level",
+            "conclave log-level info,conclave_cluster=trace --for 10m --url http://10.0.0.1:9400",
             "conclave list transfers",
             "conclave list sockets --subject alice --node 3 --json",
             "conclave end transfers 9f86d081884c7d65 0123456789abcdef",

@@ -10,8 +10,8 @@ use super::{file, schema};
 
 const PREFIX: &str = "CONCLAVE_";
 
-/// Variables of the command line. They are no keys, although some of them look like `admin.url` and `admin.token_file`: whoever sets them for a
-/// whole shell or container can still start a node there.
+/// Variables of the command line. They are no keys, although some of them look like `admin.url` and `admin.token_file`:
+/// whoever sets them for a whole shell or container can still start a node there.
 const COMMAND_LINE: &[&str] =
     &["CONCLAVE_CONFIG", "CONCLAVE_ADMIN_URL", "CONCLAVE_ADMIN_TOKEN", "CONCLAVE_ADMIN_TOKEN_FILE"];
 

@@ -27,6 +27,7 @@ pub use members::members;
 pub use problem::{Problem, Problems};
 pub use sections::*;
 pub use template_and_reference::{reference, template};
+pub use value_checks::log_level as log_level_problem;
 
 use draft::{Draft, Given};
 use section_macro::{Entry, Section as _};

@@ -1,5 +1,6 @@
 //! What is wrong with the value of one key, where type and bounds do not say it all.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::str::FromStr;
 
@@ -17,7 +18,7 @@ pub(super) fn url(text: &str) -> Option<String> {
 
 /// The filter's own reader takes a bare word for a module, all of which is shown, and leaves out everything else: a
 /// misspelt level would silence the node.
-pub(super) fn log_level(text: &str) -> Option<String> {
+pub fn log_level(text: &str) -> Option<String> {
     if let Err(error) = tracing_subscriber::EnvFilter::try_new(text) {
         return Some(error.to_string());
     }
@@ -98,11 +99,21 @@ pub(super) fn signing_sources(list: &[String]) -> Vec<String> {
 }
 
 pub(super) fn tenant_hosts(list: &[String]) -> Vec<String> {
-    unreadable::<tenant::Host>(list, |text, error| format!("`{text}`: {error}"))
+    let wrong = unreadable::<tenant::Host>(list, |text, error| format!("`{text}`: {error}"));
+    wrong.into_iter().chain(said_twice(list, '=')).collect()
 }
 
 pub(super) fn tenant_policies(list: &[String]) -> Vec<String> {
-    unreadable::<tenant::Named>(list, |text, error| format!("`{text}`: {error}"))
+    let wrong = unreadable::<tenant::Named>(list, |text, error| format!("`{text}`: {error}"));
+    wrong.into_iter().chain(said_twice(list, ':')).collect()
+}
+
+/// Whatever stands before the sign in more than one of them: only one would count.
+fn said_twice(list: &[String], sign: char) -> Vec<String> {
+    let mut seen = BTreeSet::new();
+    let names =
+        list.iter().filter_map(|text| text.split_once(sign)).map(|(name, _)| name.trim().to_lowercase());
+    names.filter(|name| !seen.insert(name.clone())).map(|name| format!("`{name}` is there twice")).collect()
 }
 
 fn unreadable<T: FromStr>(list: &[String], why: impl Fn(&str, T::Err) -> String) -> Vec<String> {
@@ -129,4 +140,20 @@ fn ice_urls(list: &[String], schemes: [&str; 2]) -> Vec<String> {
 
 fn at_most(list: &[String], most: usize) -> Option<String> {
     (list.len() > most).then(|| format!("at most {most}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_and_policies_are_there_once_each() {
+        let list = |texts: [&str; 2]| texts.map(str::to_owned).to_vec();
+        assert_eq!(tenant_policies(&list(["a: storage_percent=3", "b: storage_percent=3"])), [""; 0]);
+        assert_eq!(
+            tenant_policies(&list(["a: storage_percent=3", "a : storage_percent=4"])),
+            ["`a` is there twice"]
+        );
+        assert_eq!(tenant_hosts(&list(["a.test=a", "A.test=b"])), ["`a.test` is there twice"]);
+    }
 }

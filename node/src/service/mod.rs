@@ -2,12 +2,13 @@
 //! what came of it.
 //!
 //! [`Services`] is what all of them need, [`Caller`] who asks, `charging` what that costs and how a change is carried out,
-//! and [`Error`] why it was not. [`signaling`] and [`peer_claim`] are what peers do with one another: invite codes, signals,
-//! and who holds a peer id; [`room_format`] is what a room's members are called, [`transfer_keep_alive`] how a transfer lives
-//! on while it is polled, [`tickets`] stand for credentials, [`revocations`] are what credentials are worth nothing any
-//! more, [`registrations`] are devices and whether they are let in, [`inventory`] is what is stored as operators may see it, and [`audit`] tells who changed what. [`storage_keys`] is how the words of requests become storage keys,
-//! [`name_lengths`] how long they may be. [`node_lease`], [`endings`], [`nodes`] and [`readiness`] are about this node among
-//! the others.
+//! and [`Error`] why it was not. [`signaling`] and [`peer_claim`] are what peers do with one another: invite codes,
+//! signals, and who holds a peer id; [`room_format`] is what a room's members are called, [`transfer_keep_alive`] how a
+//! transfer lives on while it is polled, [`tickets`] stand for credentials, [`revocations`] are what credentials are worth
+//! nothing any more, [`registrations`] are devices and whether they are let in, [`inventory`] is what is stored as
+//! operators may see it, and [`audit`] tells who changed what. [`storage_keys`] is how the words of requests become storage
+//! keys, [`name_lengths`] how long they may be. [`node_lease`], [`endings`], [`nodes`] and [`readiness`] are about this
+//! node among the others.
 
 pub mod audit;
 mod caller;

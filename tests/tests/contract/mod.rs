@@ -21,6 +21,7 @@ mod idempotency;
 mod inventory;
 mod jobs;
 mod key_sets;
+mod log_level;
 mod mailbox;
 mod openapi;
 mod page;

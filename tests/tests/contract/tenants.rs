@@ -174,11 +174,11 @@ async fn a_policy_bounds_what_an_organisation_may() {
     fenced.show(from("https://other.example")).send().await.refused(403, "origin_not_allowed");
     let other = Member { api: node.clone(), issuer: &issuer, org: Some("other"), subject: word("carol") };
     other.ask(from("https://other.example")).await;
-    let told = |reply: &conclave_tests::http::Reply| reply.header("x-ratelimit-limit").map(str::to_owned);
-    let limited = fenced.show(node.relay(&poll(&peer_id()))).send().await;
-    assert_eq!(told(&limited).as_deref(), Some("10000"));
-    let free = other.show(node.relay(&poll(&peer_id()))).send().await;
-    assert_eq!(told(&free).as_deref(), Some("1000000"));
+    for (member, limit) in [(&fenced, "10000"), (&other, "1000000")] {
+        let told = member.show(node.relay(&poll(&peer_id()))).send().await;
+        assert_eq!(told.header("x-ratelimit-limit"), Some(limit));
+        assert_eq!(told.header("ratelimit-policy"), Some(&*format!("\"poll\";q={limit};w=60")));
+    }
 }
 
 #[tokio::test]

@@ -39,8 +39,8 @@ section! { Shares {
     free_burst: u32 = 5_000, 1..;
     /// Bytes a second that all sockets of one client may send to a node; beyond, they are read more slowly.
     ///
-    /// As much at once. A message counts as 4 KiB at least, and one that is too long as what comes of it. Beyond it
-    /// none is refused: each socket is read after 5 s at the latest. Off where `shares.enabled` or `allowance.enabled` is `false`.
+    /// As much at once. A message counts as 4 KiB at least, and one that is too long as what comes of it. Beyond it none is
+    /// refused: each socket is read after 5 s at the latest. Off where `shares.enabled` or `allowance.enabled` is `false`.
     socket_bytes_per_second: Bytes = mib(4), kib(64)..=gib(1024);
 } }
 

@@ -121,7 +121,11 @@ where
             response = explain(shared, response, &arrival);
         }
         let headers = response.headers_mut();
-        arrival.rate_limits().write(headers, |tier| shared.policy(tier), || shared.services.log_ms());
+        arrival.rate_limits().write(
+            headers,
+            |tier, limit| shared.policy(tier, limit),
+            || shared.services.log_ms(),
+        );
         let free =
             free.filter(|_| !arrival.is_charged() && is_free(route, &method, response.status(), failed));
         if let Some(row) = row {

@@ -9,8 +9,7 @@ use tokio::time::Instant;
 
 use super::edge_options::Options;
 use super::metrics::Metrics;
-use crate::access::Tiers;
-use crate::access::tier_limits::{self, TIERS};
+use crate::access::tier_limits::{self, Rule, TIERS};
 use crate::admission::large_body::BodyAdmission;
 use crate::service::Services;
 
@@ -28,7 +27,8 @@ pub struct AppState {
 impl AppState {
     /// Install the metrics recorder before.
     pub fn new(services: Arc<Services>, options: Options) -> Self {
-        let policies = TIERS.map(|tier| policy(services.terms.allowance.as_ref(), tier));
+        let rule = |tier| services.terms.allowance.as_ref().map(|tiers| tiers.rule(tier));
+        let policies = TIERS.map(|tier| rule(tier).and_then(|rule| policy(rule, tier)));
         let bodies = BodyAdmission::new(services.cluster.clone());
         let (metrics, started, leaving) = (Metrics::new(), Instant::now(), AtomicBool::new(false));
         Self { services, options, metrics, bodies, started, policies, leaving }
@@ -65,15 +65,18 @@ impl AppState {
         self.services.is_draining()
     }
 
-    /// What `RateLimit-Policy` says of a tier.
-    pub(crate) fn policy(&self, tier: Tier) -> Option<HeaderValue> {
+    /// What `RateLimit-Policy` says of a tier to whoever has this limit there: an organisation may have one of its own.
+    pub(crate) fn policy(&self, tier: Tier, limit: u32) -> Option<HeaderValue> {
+        let rule = self.services.terms.allowance.as_ref()?.rule(tier);
+        if limit != rule.limit {
+            return policy(Rule { limit, ..rule }, tier);
+        }
         let place = TIERS.iter().position(|other| *other == tier)?;
         self.policies[place].clone()
     }
 }
 
-fn policy(tiers: Option<&Tiers>, tier: Tier) -> Option<HeaderValue> {
-    let rule = tiers?.rule(tier);
+fn policy(rule: Rule, tier: Tier) -> Option<HeaderValue> {
     let (name, limit, window) = (tier_limits::name(tier), rule.limit, rule.window.as_secs().max(1));
     HeaderValue::try_from(format!("\"{name}\";q={limit};w={window}")).ok()
 }

@@ -36,11 +36,11 @@ pub(crate) fn affinity(target: &StateKey, salt: u128) -> u32 {
 }
 
 impl RateLimitHeaders {
-    /// Writes the headers. `policy` gives a tier's `RateLimit-Policy`, `now_ms` is the clock of the balance.
+    /// Writes the headers. `policy` gives the `RateLimit-Policy` of a tier and a limit, `now_ms` is the clock of the balance.
     pub(crate) fn write(
         &self,
         headers: &mut HeaderMap,
-        policy: impl FnOnce(Tier) -> Option<HeaderValue>,
+        policy: impl FnOnce(Tier, u32) -> Option<HeaderValue>,
         now_ms: impl FnOnce() -> u64,
     ) {
         if let Some(affinity) = self.affinity {
@@ -48,7 +48,7 @@ impl RateLimitHeaders {
         }
         let Some((tier, balance)) = self.told else { return };
         let seconds = seconds_until(&balance, now_ms());
-        if let Some(policy) = policy(tier) {
+        if let Some(policy) = policy(tier, balance.limit) {
             headers.insert(RATE_LIMIT_POLICY, policy);
         }
         limits(headers, tier_limits::name(tier), balance.limit, balance.remaining, seconds);
@@ -85,7 +85,11 @@ pub(crate) fn tell(shared: &AppState, row: &Row, response: &mut ServiceResponse)
     let charge = tiers.rule(tier).charge(authenticate::client(shared, request), tier, 1);
     let (Ok(balance) | Err(balance)) = shared.services.cluster.admits(&charge);
     let notes = RateLimitHeaders { told: Some((tier, balance)), affinity: None };
-    notes.write(response.headers_mut(), |tier| shared.policy(tier), || shared.services.now_ms());
+    notes.write(
+        response.headers_mut(),
+        |tier, limit| shared.policy(tier, limit),
+        || shared.services.now_ms(),
+    );
 }
 
 /// Whole seconds until the window ends, rounded up.
@@ -123,7 +127,7 @@ mod tests {
         let notes = RateLimitHeaders { told: Some((Tier::Chunk, balance)), affinity: Some(0xab) };
         let mut headers = HeaderMap::new();
         let policy = HeaderValue::from_static("\"chunk\";q=100;w=60");
-        notes.write(&mut headers, |_| Some(policy), || 1_000);
+        notes.write(&mut headers, |_, _| Some(policy), || 1_000);
         let text = |name: &str| headers.get(name).unwrap().to_str().unwrap().to_owned();
         assert_eq!(text("RateLimit"), "\"chunk\";r=42;t=31");
         assert_eq!(text("RateLimit-Policy"), "\"chunk\";q=100;w=60");
