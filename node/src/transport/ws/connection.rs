@@ -187,7 +187,7 @@ impl StreamHandler<Event> for Connection {
     fn handle(&mut self, event: Event, ctx: &mut Self::Context) {
         match (event, self.ending) {
             // After our close frame only the client's is waited for (RFC 6455, section 7.1.1).
-            (Event::Close(_) | Event::Breach(_) | Event::Lost, Some(_)) => ctx.stop(),
+            (Event::Close(_) | Event::Breach(_) | Event::TooBig | Event::Lost, Some(_)) => ctx.stop(),
             (_, Some(_)) => {}
             (Event::Heard, None) => self.was_heard(ctx),
             (Event::Ping(payload), None) => {
@@ -218,6 +218,8 @@ impl StreamHandler<Event> for Connection {
                 self.close(reason, ctx);
                 ctx.stop();
             }
+            // Behind the answer, which says which request it was.
+            (Event::TooBig, None) => self.outbound.end(Code::TOO_BIG),
             (Event::Lost, None) => ctx.stop(),
         }
     }
