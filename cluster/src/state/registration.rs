@@ -1,5 +1,7 @@
 //! Registrations: devices that said who they are, and whether somebody let them in.
 
+use std::ops::Bound;
+
 use serde::{Deserialize, Serialize};
 
 use super::context::ApplyContext;
@@ -194,16 +196,22 @@ impl Table<Registration> {
 
     /// Whether there is no place for another device, or none for one of the same subject.
     fn is_full_for(&self, (list, device): &(Key, Key)) -> bool {
-        let subject = device.as_bytes().first_chunk::<16>();
-        let of_subject = self
-            .under(&(*list..=*list))
-            .filter(|((_, other), _)| other.as_bytes().first_chunk::<16>() == subject);
+        let beside = |rest| {
+            let mut name = *device.as_bytes();
+            name[16..].fill(rest);
+            (*list, Key::from_bytes(name))
+        };
+        let of_subject = self.named(beside(u8::MIN)..=beside(u8::MAX));
         self.len() >= REGISTRATIONS_MAX || of_subject.count() >= REGISTRATIONS_PER_SUBJECT_MAX
     }
 
     /// A part of a list, by subject.
     pub(super) fn list(&self, list: &Key, After(after): After) -> List {
-        let mut behind = self.under(&(*list..=*list)).filter(|((_, name), _)| Some(*name) > after);
+        let from = match after {
+            Some(after) => Bound::Excluded((*list, after)),
+            None => Bound::Included((*list, Key::FIRST)),
+        };
+        let mut behind = self.named((from, Bound::Included((*list, Key::LAST))));
         let page: Vec<_> = behind.by_ref().take(LISTED_MAX).collect();
         let last = page.last().map(|((_, name), _)| *name);
         let next = last.filter(|_| behind.next().is_some());

@@ -5,7 +5,7 @@
 //! one without the others.
 
 use std::fmt::Debug;
-use std::ops::{Deref, DerefMut, RangeInclusive};
+use std::ops::{Deref, DerefMut, RangeBounds, RangeInclusive};
 
 use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
@@ -169,6 +169,14 @@ impl<V: Stored> Table<V> {
         keys: &RangeInclusive<Key>,
     ) -> impl Iterator<Item = (&'a V::Key, &'a Entry<V>)> + use<'a, V> {
         self.0.range(V::Key::under(keys))
+    }
+
+    /// The things whose names are in a range, in order.
+    pub(super) fn named<'a, R: RangeBounds<V::Key>>(
+        &'a self,
+        names: R,
+    ) -> impl Iterator<Item = (&'a V::Key, &'a Entry<V>)> + use<'a, V, R> {
+        self.0.range(names)
     }
 
     /// The names of the things under keys of a range.

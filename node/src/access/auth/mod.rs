@@ -3,6 +3,7 @@
 //! The key decides which algorithm is used; what the token says about algorithms and keys is only ever compared.
 //! [`Auth::verify`] takes the time as an argument, so that the cluster's clock decides and not this machine's.
 
+mod approvals;
 mod jwk_set;
 mod key_set;
 mod request_signing_key;
@@ -244,12 +245,6 @@ impl Auth {
         Ok(credential)
     }
 
-    fn needs_device(&self, credential: &Credential) -> bool {
-        let options = &self.0.options;
-        let tenant = || options.tenants.named(credential.tenant.as_deref());
-        options.require_approved_device || tenant().requires_approved_device()
-    }
-
     /// How organisations are told apart.
     pub fn tenants(&self) -> &Tenants {
         &self.0.options.tenants
@@ -287,14 +282,7 @@ impl Auth {
     /// If it is not, or if it is not known yet what is revoked, or who is let in.
     pub fn judge(&self, credential: &Credential, now_ms: u64) -> Result<(), Unverified> {
         self.judge_newcomer(credential, now_ms)?;
-        if !credential.needs_device {
-            return Ok(());
-        }
-        match &*self.0.approved.load() {
-            None => Err(Unverified::KeysUnavailable),
-            Some(approved) if credential.device.is_some_and(|device| approved.contains(&device)) => Ok(()),
-            Some(_) => Err(Unverified::DeviceNotApproved),
-        }
+        self.judge_device(credential)
     }
 
     /// The same, but for the device.
@@ -324,25 +312,6 @@ impl Auth {
             self.0.revoked.store(Some(Arc::new(revoked)));
             self.0.changes.send_modify(|count| *count += 1);
         }
-    }
-
-    /// Takes the devices that are let in, by the keys that stand for them.
-    pub fn approve(&self, devices: HashSet<DeviceKey>) {
-        let known = self.0.approved.load();
-        if known.as_deref() != Some(&devices) {
-            self.0.approved.store(Some(Arc::new(devices)));
-            self.0.changes.send_modify(|count| *count += 1);
-        }
-    }
-
-    /// Whether anybody's device has to be let in.
-    pub fn asks_for_devices(&self) -> bool {
-        self.0.options.require_approved_device || self.0.options.tenants.ask_for_devices()
-    }
-
-    /// Whether it is known who is let in, as far as that matters.
-    pub fn knows_approved(&self) -> bool {
-        !self.asks_for_devices() || self.0.approved.load().is_some()
     }
 
     /// Whether it is known what is revoked in the cluster.

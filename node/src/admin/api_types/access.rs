@@ -1,0 +1,149 @@
+//! Who may do what, and who did.
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+/// Whose credentials a revocation is about: a token's, a subject's, or those of one device of a subject.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Whose {
+    /// The organisation, if it is of one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
+    /// The token's `jti`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+    /// The `sub`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// The device of the subject.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
+}
+
+/// Something to be revoked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Revoke {
+    /// Whose.
+    pub whose: Whose,
+    /// For how many seconds; absent: a year.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub for_seconds: Option<u32>,
+}
+
+/// A revocation to be lifted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lift {
+    /// Whose.
+    pub whose: Whose,
+}
+
+/// Something that is revoked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Revocation {
+    /// Whose.
+    pub whose: Whose,
+    /// Since when, in milliseconds since the Unix epoch.
+    pub since_ms: u64,
+    /// Until when.
+    pub expires_ms: u64,
+}
+
+/// All that is revoked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revocations {
+    /// In no particular order.
+    pub revocations: Vec<Revocation>,
+}
+
+/// Until when something is revoked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Revoked {
+    /// In milliseconds since the Unix epoch.
+    pub expires_ms: u64,
+}
+
+/// What lifting a revocation came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Lifted {
+    /// Whether there was one.
+    pub was_revoked: bool,
+}
+
+/// A device that showed a public key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Device {
+    /// The organisation, if it is of one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
+    /// Whose device.
+    pub subject: String,
+    /// Its name.
+    pub device: String,
+    /// Its public key, as it spelled it.
+    pub public_key: String,
+    /// `pending`, `approved` or `revoked`.
+    pub standing: String,
+    /// Since when, in milliseconds since the Unix epoch.
+    pub since_ms: u64,
+}
+
+/// All devices that showed a public key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Devices {
+    /// By their subjects.
+    pub devices: Vec<Device>,
+}
+
+/// Which device is meant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WhichDevice {
+    /// The organisation, if it is of one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
+    /// Whose device.
+    pub subject: String,
+    /// Its name.
+    pub device: String,
+}
+
+/// A page of the audit log.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Audit {
+    /// The last entry of all; none if there never was one.
+    pub head: Option<AuditHead>,
+    /// Oldest first.
+    pub entries: Vec<AuditEntry>,
+}
+
+/// The last entry of the audit log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditHead {
+    /// Its number.
+    pub seq: u64,
+    /// Its hash, in hexadecimal digits.
+    pub hash: String,
+}
+
+/// An entry of the audit log.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AuditEntry {
+    /// Its number, from 1.
+    pub seq: u64,
+    /// When it came, in milliseconds since the Unix epoch.
+    pub at_ms: u64,
+    /// What happened, letter by letter as its hash covers it.
+    pub entry: Box<RawValue>,
+    /// The hash of the entry before it, in hexadecimal digits; zeros before the first.
+    pub before: String,
+    /// Its hash.
+    pub hash: String,
+}
