@@ -18,8 +18,11 @@ async fn cluster(issuer: &Issuer) -> Cluster {
     let builder = issuer.guard(limits(Cluster::builder(), 1_000_000, "60s"));
     builder
         .set("auth.tenant_claim", "org")
-        .set("tenants.hosts", "acme.example=acme")
-        .set("tenants.policies", "fenced: origin=https://fenced.example allowance_percent=1")
+        .set("tenants.hosts", "acme.example=acme,known.example=known")
+        .set(
+            "tenants.policies",
+            "fenced: origin=https://fenced.example allowance_percent=1,known: require_approved_device",
+        )
         .set("http.allowed_origins", "https://fenced.example,https://other.example")
         .env("QSAFEVAULT_EDITION", "enterprise")
         .env("QSAFEVAULT_ENTERPRISE_ACKNOWLEDGED", "true")
@@ -28,6 +31,7 @@ async fn cluster(issuer: &Issuer) -> Cluster {
 }
 
 /// Somebody of an organisation.
+#[derive(Clone)]
 struct Member<'a> {
     api: Api,
     issuer: &'a Issuer,
@@ -161,6 +165,20 @@ async fn a_host_means_its_organisation_and_tokens_of_others_have_no_business_the
     let control = issuer.token("acme\nbob", json!({"scope": GRANTS}));
     let call = node.relay(&pair.receive()).header("authorization", &format!("Bearer {control}"));
     call.send().await.refused(401, "unauthorized");
+}
+
+#[tokio::test]
+async fn a_token_of_no_organisation_gets_past_no_approval_by_a_host_name() {
+    let issuer = Issuer::new();
+    let cluster = cluster(&issuer).await;
+    let node = cluster.api(1);
+    let nobodys = Member { api: node.clone(), issuer: &issuer, org: None, subject: word("dora") };
+    let known = Member { org: Some("known"), ..nobodys.clone() };
+    for member in [&nobodys, &known] {
+        let call = member.show(node.relay(&poll(&peer_id())).header("host", "known.example"));
+        call.send().await.refused(403, "device_not_approved");
+    }
+    nobodys.ask(node.relay(&poll(&peer_id())).header("host", "acme.example")).await;
 }
 
 #[tokio::test]

@@ -27,6 +27,18 @@ impl Auth {
         }
     }
 
+    /// Places a credential that names no organisation in the one whose host was asked.
+    ///
+    /// # Errors
+    /// If that has its devices let in: a device is one of the organisation that its token names.
+    pub fn placed(&self, credential: Credential, tenant: &str) -> Result<Credential, Unverified> {
+        let asks = || self.tenants().named(Some(tenant)).requires_approved_device();
+        if !credential.is_anonymous() && !self.0.options.require_approved_device && asks() {
+            return Err(Unverified::DeviceNotApproved);
+        }
+        Ok(Credential { tenant: Some(tenant.to_owned()), ..credential })
+    }
+
     /// Takes the devices that are let in, by the keys that stand for them.
     pub fn approve(&self, devices: HashSet<Key>) {
         let known = self.0.approved.load();

@@ -54,11 +54,12 @@ fn in_tenant(
     let at_host = authority(request).and_then(|authority| tenants.at_host(authority));
     let mut shown = shown;
     if let Some(at_host) = at_host {
-        let credential = shown.get_or_insert_with(Credential::anonymous);
-        if credential.tenant.as_deref().is_some_and(|own| own != at_host) {
-            return Err(Code::Forbidden.into());
-        }
-        credential.tenant = Some(at_host.to_owned());
+        let credential = shown.unwrap_or_else(Credential::anonymous);
+        shown = Some(match credential.tenant.as_deref() {
+            Some(own) if own != at_host => return Err(Code::Forbidden.into()),
+            Some(_) => credential,
+            None => shared.services.auth.placed(credential, at_host)?,
+        });
     }
     let Some(credential) = shown.as_ref().filter(|credential| credential.tenant.is_some()) else {
         return Ok(shown);

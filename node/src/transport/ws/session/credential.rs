@@ -51,7 +51,10 @@ impl Session {
         if credential.tenant.is_some() && credential.tenant != tenant {
             return Err(Code::Forbidden);
         }
-        let credential = Credential { tenant, ..credential };
+        let credential = match (&credential.tenant, tenant) {
+            (None, Some(tenant)) => self.services.auth.placed(credential, &tenant)?,
+            _ => credential,
+        };
         self.warning = Warning::of(&credential, self.services.now_ms());
         self.context.show(credential, self.services.auth.tenants());
         Ok(())
