@@ -8,7 +8,6 @@
 mod certificate_reload;
 mod certificates;
 mod error;
-mod not_ready;
 mod options;
 mod preflight;
 mod secret_reload;
@@ -32,9 +31,8 @@ use crate::listener;
 use crate::service::{Services, registrations, revocations};
 use crate::telemetry::metrics::{About, Metrics, UPKEEP};
 use crate::transport::ws::Sockets;
-use crate::transport::{self, AppState, Pipeline};
+use crate::transport::{self, AppState, Edge, Pipeline};
 pub use error::Error;
-use not_ready::Waiting;
 pub(crate) use preflight::{Preflight, preflight};
 use signals::Signals;
 
@@ -103,10 +101,14 @@ async fn live(config: &Config, environment: &Environment) -> Result<(), Error> {
     });
 
     tracing::info!(node = config.node.id, version = env!("CARGO_PKG_VERSION"), admin = admin_url, "starting");
-    let edge = options::edge(config, access, shares);
+    let edge_options = options::edge(config, access, shares);
     // The cluster need not be there for it.
-    rt::spawn(edge.access.auth.clone().keep_fetched(asked.clone()));
-    let waiting = Waiting::begin(config, connections_max, tls.clone(), &public, edge.clone())?;
+    rt::spawn(edge_options.access.auth.clone().keep_fetched(asked.clone()));
+    // The port answers all the time: what it says until the node serves is that it does not.
+    let edge = Arc::new(Edge::new(&edge_options, not_ready(config)));
+    let server = serve_public(config, connections_max, tls.clone(), public, &edge_options, edge.clone())?;
+    let public_handle = server.handle();
+    let mut server = rt::spawn(server);
     let options = options::cluster(config, http_url.clone(), admin_url)?;
     rt::spawn(certificates::watch(certificates::in_use(config, tls.as_ref(), options.tls.as_ref())));
     if let Some(tls) = options.tls.clone() {
@@ -124,18 +126,19 @@ async fn live(config: &Config, environment: &Environment) -> Result<(), Error> {
     };
     state.attach(cluster.clone());
 
-    rt::spawn(edge.access.auth.clone().keep_current(asked.clone()));
+    rt::spawn(edge_options.access.auth.clone().keep_current(asked.clone()));
     if let Some(secrets) = secrets {
         rt::spawn(secret_reload::keep_current(secrets, asked.clone()));
     }
     if let Some(tls) = tls.clone() {
         rt::spawn(tls.keep_current(asked));
     }
-    let registry = Registry::new(cluster.clone(), edge.limits());
+    let registry = Registry::new(cluster.clone(), edge_options.limits());
     // Beside apply, which makes the hints, and not on the threads that serve.
     tokio::spawn(actors::dispatch::run(cluster.hints(), registry.clone()));
     tokio::spawn(actors::room::run(cluster.datagrams(), registry.clone()));
-    let services = Services::new(cluster.clone(), registry, edge.access.auth.clone(), options::terms(config));
+    let services =
+        Services::new(cluster.clone(), registry, edge_options.access.auth.clone(), options::terms(config));
     let services = Arc::new(services);
     rt::spawn(revocations::follow(services.clone()));
     rt::spawn(registrations::follow(services.clone()));
@@ -143,12 +146,8 @@ async fn live(config: &Config, environment: &Environment) -> Result<(), Error> {
     let sockets = Sockets::new(options::sockets(config), services.clone());
     rt::spawn(sockets.clone().keep());
     state.seat(sockets.clone());
-    let shared = web::Data::new(AppState::new(services, edge));
-    let pipeline = Arc::new(Pipeline::new(shared.clone(), sockets.clone()));
-    waiting.end();
-    let server = serve_public(config, connections_max, tls, public, &shared.options, pipeline)?;
-    let public_handle = server.handle();
-    let mut server = rt::spawn(server);
+    let shared = web::Data::new(AppState::new(services, edge_options));
+    edge.open(Pipeline::new(shared.clone(), sockets.clone()));
     state.enter(Phase::Serving);
     tracing::info!(node = config.node.id, http = http_url, edition = %config.edition.name, "serving");
 
@@ -258,17 +257,17 @@ fn serve_public(
     connections_max: usize,
     tls: Option<listener::Tls>,
     listener: TcpListener,
-    edge: &transport::Options,
-    pipeline: Arc<Pipeline>,
+    options: &transport::Options,
+    edge: Arc<Edge>,
 ) -> std::io::Result<actix_web::dev::Server> {
     let workers = options::workers(config);
-    let shedder = pipeline.clone();
-    let app = move || transport::app(pipeline.clone());
+    let shedder = edge.clone();
+    let app = move || transport::app(edge.clone());
     let options = listener::Options {
         workers,
         connections_max: connections_max.div_ceil(workers),
-        shares: edge.shares.clone(),
-        trusted_proxies: edge.trusted_proxies.clone(),
+        shares: options.shares.clone(),
+        trusted_proxies: options.trusted_proxies.clone(),
         proxy_protocol: options::networks(&config.http.proxy_protocol),
         keep_alive: config.http.keep_alive,
         patience: config.http.request_timeout,
@@ -277,6 +276,17 @@ fn serve_public(
         shedder,
     };
     listener::serve(options, listener, app)
+}
+
+/// The check that `/readyz` names as failing before the node serves.
+fn not_ready(config: &Config) -> &'static str {
+    if config.cluster.join {
+        "waiting_to_be_added"
+    } else if config.cluster.members.len() > 1 {
+        "waiting_for_members"
+    } else {
+        "starting"
+    }
 }
 
 async fn upkeep(metrics: Metrics) {

@@ -10,5 +10,5 @@ pub mod request;
 pub mod sse;
 pub mod ws;
 
-pub use pipeline::{Pipeline, app, waiting};
+pub use pipeline::{Edge, Pipeline, app};
 pub use request::{AppState, Options};

@@ -1,6 +1,7 @@
 //! A port that is open answers: while a node waits for its cluster, while it is about to go, and while it drains.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use conclave_tests::cluster::{Cluster, READY};
@@ -8,6 +9,7 @@ use conclave_tests::http::{Api, Reply};
 use conclave_tests::relay::{Pair, peer_id, poll};
 use conclave_tests::socket::Socket;
 use conclave_tests::wait::eventually;
+use futures_util::future::join_all;
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -17,6 +19,9 @@ use tokio::time::timeout;
 /// node waits or drains.
 const AT_ONCE: Duration = Duration::from_secs(3);
 const SOCKETS: usize = 12;
+/// Clients that ask while a node begins to serve, each for so many answers once it does.
+const ASKERS: usize = 8;
+const SERVED: usize = 20;
 
 /// Waits until the public port answers `/livez`, and checks what it says of everything else.
 async fn waits(api: &Api, why: &str) {
@@ -53,6 +58,28 @@ async fn a_node_that_waits_to_be_added_answers_at_once() {
     let mut cluster = Cluster::builder().nodes(1).unmetered().start().await;
     cluster.join(2).await;
     waits(&cluster.api(2), "waiting_to_be_added").await;
+}
+
+#[tokio::test]
+async fn a_node_that_begins_to_serve_loses_no_connection_and_refuses_nothing_any_more() {
+    let cluster = Cluster::builder().nodes(1).start_only(&[1]).await;
+    let api = cluster.api(1);
+    let url = format!("http://{}", api.address());
+    eventually(READY, "the port is open", async || TcpStream::connect(api.address()).await.ok()).await;
+    let serves = AtomicBool::new(false);
+    let askers = (0..ASKERS).map(async |_| {
+        let mut served = 0;
+        while served < SERVED {
+            let expected = serves.load(Ordering::SeqCst);
+            let reply = Api::new(&url).get("/readyz").patience(AT_ONCE).once().await;
+            assert!(reply.status == 200 || !expected, "refused again: {}", reply.text());
+            if reply.status == 200 {
+                serves.store(true, Ordering::SeqCst);
+                served += 1;
+            }
+        }
+    });
+    join_all(askers).await;
 }
 
 #[tokio::test]

@@ -10,5 +10,4 @@ mod not_ready;
 mod router;
 mod routes;
 
-pub use app::{Pipeline, app};
-pub use not_ready::waiting;
+pub use app::{Edge, Pipeline, app};
