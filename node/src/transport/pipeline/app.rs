@@ -44,8 +44,8 @@ impl Pipeline {
     }
 }
 
-/// What answers on the public port: [`NotReady`] at first, and the pipeline once the node serves. It is one server all the
-/// time, so no connection is lost between the two.
+/// What answers on the public port: at first that the node is not ready, and the pipeline once it serves. It is one server
+/// all the time, so no connection is lost between the two.
 pub struct Edge {
     not_ready: NotReady,
     pipeline: OnceLock<Arc<Pipeline>>,
