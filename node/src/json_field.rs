@@ -28,11 +28,6 @@ impl<'a> Text<'a> {
             Self::String(_) | Self::Absent | Self::Other => None,
         }
     }
-
-    /// As [`Text::filled`], and no longer than `chars_max`.
-    pub(crate) fn bounded(&self, chars_max: usize) -> Option<&str> {
-        self.filled().filter(|text| chars(text) <= chars_max)
-    }
 }
 
 /// How many characters, as JavaScript counts none of them more than once.
@@ -355,12 +350,5 @@ mod tests {
             assert!(!is_portable(bad), "{bad}");
             assert!(bad.parse::<f64>().unwrap().is_infinite(), "{bad}");
         }
-    }
-
-    #[test]
-    fn long_text_is_bounded_by_characters() {
-        let text = Text::String("ää".into());
-        assert_eq!(text.bounded(2), Some("ää"));
-        assert_eq!(text.bounded(1), None);
     }
 }

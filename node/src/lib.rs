@@ -15,6 +15,7 @@ pub mod serve;
 pub mod access;
 pub mod actors;
 pub mod admission;
+mod description;
 pub mod edition;
 mod json_field;
 pub mod listener;

@@ -27,6 +27,7 @@ pub mod issuer;
 pub mod key_server;
 mod leaks;
 pub mod memory;
+pub mod openapi;
 pub mod peer;
 pub mod proxy;
 pub mod raw;

@@ -3,11 +3,14 @@
 mod access;
 
 use serde::{Deserialize, Serialize};
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
+use utoipa::{IntoParams, PartialSchema, ToSchema};
 
 pub use access::*;
 
 /// The cluster as one node sees it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Status {
     /// The id of the leader of the first cell, if there is one.
     pub leader: Option<u64>,
@@ -27,7 +30,7 @@ pub struct Status {
 }
 
 /// A cell: nodes that hold a part of the slots together.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Cell {
     /// Its number, from 1.
     pub cell: u16,
@@ -44,7 +47,7 @@ pub struct Cell {
 }
 
 /// How many voters there are, and how many of them are needed for anything to be written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Majority {
     /// All voters.
     pub voters: usize,
@@ -55,7 +58,7 @@ pub struct Majority {
 }
 
 /// One node of a [`Status`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Node {
     /// The node id.
     pub id: u64,
@@ -77,6 +80,21 @@ pub struct Node {
     /// Where its peers reach it; older nodes do not say.
     #[serde(default)]
     pub peer: String,
+    /// Whether it votes.
+    #[serde(default)]
+    pub voter: bool,
+    /// The last entry that it knows to be committed.
+    #[serde(default)]
+    pub committed: u64,
+    /// The entry up to which its snapshot reaches.
+    #[serde(default)]
+    pub snapshot: u64,
+    /// Bytes of its log on disk.
+    #[serde(default)]
+    pub log_bytes: u64,
+    /// The version of its binary; empty while it is not reached.
+    #[serde(default)]
+    pub version: String,
     /// Why the node that was asked does not reach it, or why one of the links to it is down.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fault: Option<String>,
@@ -103,7 +121,7 @@ impl Status {
 }
 
 /// A node to be added.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Add {
     /// Its id.
@@ -113,7 +131,8 @@ pub struct Add {
 }
 
 /// How a change of members is made: the query of its request.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Change {
     /// Whether it is made also where no majority could be reached afterwards.
@@ -125,7 +144,7 @@ pub struct Change {
 }
 
 /// A command to hand leadership over.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Transfer {
     /// To whom; absent: whoever is furthest.
@@ -156,6 +175,15 @@ macro_rules! kinds {
     };
 }
 
+impl PartialSchema for Kinds {
+    fn schema() -> RefOr<Schema> {
+        let names = Self::ALL.iter().map(|kind| kind.name());
+        ObjectBuilder::new().schema_type(Type::String).enum_values(Some(names)).into()
+    }
+}
+
+impl ToSchema for Kinds {}
+
 kinds! {
     Transfers "transfers" "Transfers; parts are chunks.";
     Sessions "sessions" "Offers and answers; parts are envelopes.";
@@ -167,7 +195,7 @@ kinds! {
 }
 
 /// A part of a list of what is stored.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Listing {
     /// By their ids.
     pub items: Vec<Item>,
@@ -176,7 +204,7 @@ pub struct Listing {
 }
 
 /// A thing that is stored. Nothing that a client wrote is in it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Item {
     /// The first 16 hexadecimal digits of the hash that it is stored under.
@@ -195,14 +223,30 @@ pub struct Item {
 }
 
 /// What came of an end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Ended {
     /// How many were ended.
     pub ended: u64,
 }
 
+/// That something was done, or is well.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Done {
+    /// `ok`
+    pub status: String,
+}
+
+/// Who leads.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Leads {
+    /// `ok`
+    pub status: String,
+    /// The leader's id.
+    pub leader: u64,
+}
+
 /// What a node logs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LogLevel {
     /// What is in force.
     pub level: String,
@@ -211,13 +255,14 @@ pub struct LogLevel {
 }
 
 /// What a node is to log.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct SetLogLevel {
     /// As `log.level` has it.
     pub level: String,
     /// For how many seconds; absent: until it starts again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1)]
     pub for_seconds: Option<u32>,
 }
 
@@ -241,9 +286,7 @@ mod tests {
     use super::*;
 
     fn node(id: u64, role: &str, last_log: u64) -> Node {
-        let (http, admin, peer) = (String::new(), String::new(), String::new());
-        let role = role.to_owned();
-        Node { id, http, admin, pid: 1, role, cell: None, applied: last_log, last_log, peer, fault: None }
+        Node { id, role: role.to_owned(), applied: last_log, last_log, ..Node::default() }
     }
 
     #[test]

@@ -22,14 +22,26 @@ const CALL_CHARS_MAX: usize = 128;
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The query of a page.
-#[derive(Debug, serde::Deserialize)]
+#[derive(Debug, serde::Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Asked {
+    /// The number behind which the page begins.
     #[serde(default)]
     after: u64,
+    /// At most 1,000 come, whatever is asked for.
     count: Option<usize>,
 }
 
+/// Entries of the audit log, oldest first
+#[utoipa::path(
+    get,
+    path = "/admin/v1/audit",
+    tag = "access",
+    operation_id = "audit",
+    params(Asked),
+    responses((status = 200, description = "A page", body = Audit), (status = 400, description = "`invalid_query`"))
+)]
 pub(super) async fn tell(
     state: web::Data<AdminState>,
     asked: web::Query<Asked>,

@@ -2,9 +2,8 @@
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use conclave_cluster::state::registration::{Standing, View};
-use serde_json::json;
 
-use super::api_types::{Device, Devices, WhichDevice};
+use super::api_types::{Decided, Device, Devices, Forgotten, WhichDevice};
 use super::audit;
 use super::body::Body;
 use super::error::{Error, check_names};
@@ -18,12 +17,24 @@ const WHICH: &str = r#"{"subject": "NAME", "device": "NAME"}, and perhaps "tenan
 const STANDINGS: [Standing; 3] = [Standing::Pending, Standing::Approved, Standing::Revoked];
 
 /// The query of the list.
-#[derive(Debug, serde::Deserialize)]
+#[derive(Debug, serde::Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Asked {
+    /// Those alone that stand so: `pending`, `approved` or `revoked`.
+    #[param(pattern = "^(pending|approved|revoked)$")]
     standing: Option<String>,
 }
 
+/// Devices that showed a public key
+#[utoipa::path(
+    get,
+    path = "/admin/v1/devices",
+    tag = "access",
+    operation_id = "devices",
+    params(Asked),
+    responses((status = 200, description = "By their subjects", body = Devices), (status = 400, description = "`invalid_query`, `invalid_input`"))
+)]
 pub(super) async fn list(
     state: web::Data<AdminState>,
     asked: web::Query<Asked>,
@@ -36,6 +47,19 @@ pub(super) async fn list(
     Ok(HttpResponse::Ok().json(Devices { devices: devices.filter(wanted).collect() }))
 }
 
+/// Let a device in
+#[utoipa::path(
+    post,
+    path = "/admin/v1/devices/approve",
+    tag = "access",
+    operation_id = "approveDevice",
+    request_body(content = WhichDevice),
+    responses(
+        (status = 200, description = "How it stands now", body = Decided),
+        (status = 400, description = "`invalid_input`"),
+        (status = 404, description = "`unknown_device`"),
+    )
+)]
 pub(super) async fn approve(
     request: HttpRequest,
     state: web::Data<AdminState>,
@@ -44,6 +68,19 @@ pub(super) async fn approve(
     decide(&request, &state, &body, Standing::Approved).await
 }
 
+/// Keep a device out
+#[utoipa::path(
+    post,
+    path = "/admin/v1/devices/revoke",
+    tag = "access",
+    operation_id = "revokeDevice",
+    request_body(content = WhichDevice),
+    responses(
+        (status = 200, description = "How it stands now", body = Decided),
+        (status = 400, description = "`invalid_input`"),
+        (status = 404, description = "`unknown_device`"),
+    )
+)]
 pub(super) async fn revoke(
     request: HttpRequest,
     state: web::Data<AdminState>,
@@ -52,6 +89,15 @@ pub(super) async fn revoke(
     decide(&request, &state, &body, Standing::Revoked).await
 }
 
+/// Forget a device, which may then register anew
+#[utoipa::path(
+    post,
+    path = "/admin/v1/devices/forget",
+    tag = "access",
+    operation_id = "forgetDevice",
+    request_body(content = WhichDevice),
+    responses((status = 200, description = "It is not registered", body = Forgotten), (status = 400, description = "`invalid_input`"))
+)]
 pub(super) async fn forget(
     request: HttpRequest,
     state: web::Data<AdminState>,
@@ -62,7 +108,7 @@ pub(super) async fn forget(
         Ok(registrations::forget(services(&state)?, subject, device).await?)
     })
     .await?;
-    Ok(HttpResponse::Ok().json(json!({ "wasKnown": was_known })))
+    Ok(HttpResponse::Ok().json(Forgotten { was_known }))
 }
 
 async fn decide(
@@ -77,7 +123,7 @@ async fn decide(
     })
     .await?;
     tracing::info!(standing = name(standing), "decided about a device");
-    Ok(HttpResponse::Ok().json(json!({ "standing": name(standing) })))
+    Ok(HttpResponse::Ok().json(Decided { standing: name(standing).to_owned() }))
 }
 
 /// A digest of whom it is about, the subject within its organisation, and the device.

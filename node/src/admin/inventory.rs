@@ -12,13 +12,22 @@ use crate::access::{credential_rights, tenant};
 use crate::service::inventory::{self, Id};
 
 /// The query of a list, and of an end of many.
-#[derive(Debug, Default, serde::Deserialize)]
+#[derive(Debug, Default, serde::Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields, default)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Asked {
+    /// The id behind which the page begins.
+    #[param(pattern = "^[0-9a-fA-F]{16}$")]
     after: Option<String>,
+    /// At most 500 come, whatever is asked for.
     count: Option<u16>,
+    /// The organisation of the subject.
+    #[param(max_length = 63, pattern = "^[a-z0-9][a-z0-9-]*$")]
     tenant: Option<String>,
+    /// Sockets of this subject alone.
+    #[param(min_length = 1, max_length = 256, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]+$")]
     subject: Option<String>,
+    /// Sockets at this node alone.
     node: Option<u64>,
 }
 
@@ -39,6 +48,19 @@ impl Asked {
     }
 }
 
+/// What is stored, over all cells
+#[utoipa::path(
+    get,
+    path = "/admin/v1/{kind}",
+    tag = "inventory",
+    operation_id = "list",
+    params(("kind" = inline(Kinds), Path, description = "What is listed"), Asked),
+    responses(
+        (status = 200, description = "A page, by id", body = Listing),
+        (status = 400, description = "`invalid_query`, `invalid_input`"),
+        (status = 404, description = "`not_found`"),
+    )
+)]
 pub(super) async fn list(
     state: web::Data<AdminState>,
     kind: web::Path<String>,
@@ -50,6 +72,23 @@ pub(super) async fn list(
     Ok(HttpResponse::Ok().json(Listing { items: listing.items.iter().map(item).collect(), next }))
 }
 
+/// End one transfer, session or socket
+#[utoipa::path(
+    delete,
+    path = "/admin/v1/{kind}/{id}",
+    tag = "inventory",
+    operation_id = "end",
+    params(
+        ("kind" = inline(Kinds), Path, description = "What it is"),
+        ("id" = String, Path, pattern = "^[0-9a-fA-F]{16}$", description = "As a list shows it"),
+    ),
+    responses(
+        (status = 200, description = "It is ended", body = Ended),
+        (status = 400, description = "`invalid_input`"),
+        (status = 404, description = "`not_found`, `unknown_id`"),
+        (status = 405, description = "`method_not_allowed`: things of this kind cannot be ended"),
+    )
+)]
 pub(super) async fn end(
     request: HttpRequest,
     state: web::Data<AdminState>,
@@ -64,7 +103,22 @@ pub(super) async fn end(
     if ended { Ok(HttpResponse::Ok().json(Ended { ended: 1 })) } else { Err(Error::Unknown) }
 }
 
-/// Ends all sockets of a subject, or of a node. All of all are not to be ended by leaving something out.
+/// End all sockets of a subject, or at a node
+///
+/// Only of `sockets`, and only with `subject` or `node`: all of all are not to be ended by leaving something out.
+#[utoipa::path(
+    delete,
+    path = "/admin/v1/{kind}",
+    tag = "inventory",
+    operation_id = "endMany",
+    params(("kind" = inline(Kinds), Path, description = "What is ended"), Asked),
+    responses(
+        (status = 200, description = "How many were ended", body = Ended),
+        (status = 400, description = "`invalid_query`, `invalid_input`"),
+        (status = 404, description = "`not_found`"),
+        (status = 405, description = "`method_not_allowed`: things of this kind cannot be ended"),
+    )
+)]
 pub(super) async fn end_many(
     request: HttpRequest,
     state: web::Data<AdminState>,

@@ -12,11 +12,30 @@ use super::server::{cluster, parse};
 use super::state::AdminState;
 use crate::telemetry::log::Level;
 
+/// What this node logs
+#[utoipa::path(
+    get,
+    path = "/admin/v1/log-level",
+    tag = "observe",
+    operation_id = "logLevel",
+    responses((status = 200, description = "What is in force, and what it comes back to", body = LogLevel))
+)]
 pub(super) async fn tell() -> Result<HttpResponse, Error> {
     Ok(HttpResponse::Ok().json(shown(level()?)))
 }
 
-/// Until the node starts again, or for some time.
+/// Have this node log something else, until it starts again or for some time
+#[utoipa::path(
+    post,
+    path = "/admin/v1/log-level",
+    tag = "observe",
+    operation_id = "setLogLevel",
+    request_body(content = SetLogLevel),
+    responses(
+        (status = 200, description = "What is in force, and what it comes back to", body = LogLevel),
+        (status = 400, description = "`invalid_input`"),
+    )
+)]
 pub(super) async fn set(
     request: HttpRequest,
     state: web::Data<AdminState>,

@@ -2,18 +2,34 @@
 
 use std::time::Duration;
 
-use actix_web::http::header::ContentType;
 use actix_web::{HttpRequest, HttpResponse, web};
 use conclave_cluster::{Change, MembershipError};
-use serde_json::json;
 
-use super::api_types::{self, Add, Cell, Node, Status, Transfer};
+use super::api_types::{self, Add, Cell, Done, Leads, Node, Status, Transfer};
 use super::audit::audited;
 use super::body::Body;
 use super::error::Error;
 use super::server::{cluster, parse};
 use super::state::AdminState;
 
+/// Add a node as a front
+///
+/// It was started with `--join`. Answered when it knows the cluster; to repeat it is safe.
+#[utoipa::path(
+    post,
+    path = "/cluster/members",
+    tag = "cluster",
+    operation_id = "addMember",
+    params(api_types::Change),
+    request_body(content = Add),
+    responses(
+        (status = 200, description = "It is done", body = Done),
+        (status = 400, description = "`invalid_query`"),
+        (status = 404, description = "`unknown_node`, `not_found`"),
+        (status = 409, description = "`busy`: another change is under way; `refused`: the message says why"),
+        (status = 504, description = "`not_yet`: the time is over before the change came to its end; the same call waits on"),
+    )
+)]
 pub(super) async fn add(
     request: HttpRequest,
     state: web::Data<AdminState>,
@@ -26,6 +42,23 @@ pub(super) async fn add(
     Ok(done())
 }
 
+/// Give a front a seat in a cell
+///
+/// Answered when it has everything and votes.
+#[utoipa::path(
+    post,
+    path = "/cluster/members/{id}/promote",
+    tag = "cluster",
+    operation_id = "promoteMember",
+    params(("id" = u64, Path, description = "The node"), api_types::Change),
+    responses(
+        (status = 200, description = "It is done", body = Done),
+        (status = 400, description = "`invalid_query`"),
+        (status = 404, description = "`unknown_node`, `not_found`"),
+        (status = 409, description = "`busy`: another change is under way; `refused`: the message says why"),
+        (status = 504, description = "`not_yet`: the time is over before the change came to its end; the same call waits on"),
+    )
+)]
 pub(super) async fn promote(
     request: HttpRequest,
     state: web::Data<AdminState>,
@@ -38,6 +71,21 @@ pub(super) async fn promote(
     Ok(done())
 }
 
+/// Give a node's seat to a front, then remove the node
+#[utoipa::path(
+    post,
+    path = "/cluster/members/{id}/drain",
+    tag = "cluster",
+    operation_id = "drainMember",
+    params(("id" = u64, Path, description = "The node"), api_types::Change),
+    responses(
+        (status = 200, description = "It is done", body = Done),
+        (status = 400, description = "`invalid_query`"),
+        (status = 404, description = "`unknown_node`, `not_found`"),
+        (status = 409, description = "`busy`: another change is under way; `refused`: the message says why"),
+        (status = 504, description = "`not_yet`: the time is over before the change came to its end; the same call waits on"),
+    )
+)]
 pub(super) async fn drain(
     request: HttpRequest,
     state: web::Data<AdminState>,
@@ -50,6 +98,23 @@ pub(super) async fn drain(
     Ok(done())
 }
 
+/// Remove a node for ever
+///
+/// Its id is never taken again by another disk.
+#[utoipa::path(
+    delete,
+    path = "/cluster/members/{id}",
+    tag = "cluster",
+    operation_id = "removeMember",
+    params(("id" = u64, Path, description = "The node"), api_types::Change),
+    responses(
+        (status = 200, description = "It is done", body = Done),
+        (status = 400, description = "`invalid_query`"),
+        (status = 404, description = "`unknown_node`, `not_found`"),
+        (status = 409, description = "`busy`: another change is under way; `refused`: the message says why"),
+        (status = 504, description = "`not_yet`: the time is over before the change came to its end; the same call waits on"),
+    )
+)]
 pub(super) async fn remove(
     request: HttpRequest,
     state: web::Data<AdminState>,
@@ -62,6 +127,20 @@ pub(super) async fn remove(
     Ok(done())
 }
 
+/// Hand leadership over
+#[utoipa::path(
+    post,
+    path = "/cluster/leader",
+    tag = "cluster",
+    operation_id = "transferLeader",
+    request_body(content = Option<Transfer>, description = "Without it, the follower that is furthest leads"),
+    responses(
+        (status = 200, description = "It leads", body = Leads),
+        (status = 404, description = "`unknown_node`"),
+        (status = 409, description = "`busy`: another change is under way; `refused`: the message says why; `no_successor`"),
+        (status = 504, description = "`not_yet`: the time is over before it leads"),
+    )
+)]
 pub(super) async fn lead(
     request: HttpRequest,
     state: web::Data<AdminState>,
@@ -79,7 +158,7 @@ pub(super) async fn lead(
     };
     about_node(&request, &state, to, cluster.transfer_leader(to)).await?;
     tracing::info!(to, "handed leadership over");
-    Ok(HttpResponse::Ok().json(json!({"status": "ok", "leader": to})))
+    Ok(HttpResponse::Ok().json(Leads { status: "ok".to_owned(), leader: to }))
 }
 
 /// Has a change made that is about a node, which the audit log names.
@@ -98,7 +177,7 @@ fn change(query: &api_types::Change) -> Change {
 }
 
 fn done() -> HttpResponse {
-    HttpResponse::Ok().insert_header(ContentType::json()).json(json!({"status": "ok"}))
+    HttpResponse::Ok().json(Done { status: "ok".to_owned() })
 }
 
 fn node_id(text: &str) -> Result<u64, Error> {
@@ -130,6 +209,11 @@ fn seen(status: conclave_cluster::Status) -> Status {
         applied: node.applied,
         last_log: node.last_log,
         peer: node.peer,
+        voter: node.voter,
+        committed: node.committed,
+        snapshot: node.snapshot,
+        log_bytes: node.log_bytes,
+        version: node.version,
         fault: node.fault,
     });
     Status {

@@ -8,6 +8,7 @@ mod audit;
 mod body;
 pub mod client;
 mod console;
+mod description;
 mod devices;
 mod error;
 mod gate;
@@ -19,6 +20,7 @@ mod revocations;
 mod server;
 mod state;
 
+pub use description::document_of_listener;
 pub use gate::{Gate, Token, TokenError};
 pub use server::{listen, observe};
 pub use state::{AdminState, Phase};

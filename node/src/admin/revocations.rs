@@ -19,6 +19,14 @@ const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 const REVOKE: &str = r#"{"whose": {"token": "ID"}, "forSeconds": 60} is asked for"#;
 const LIFT: &str = r#"{"whose": {"token": "ID"}} is asked for"#;
 
+/// All that is revoked
+#[utoipa::path(
+    get,
+    path = "/admin/v1/revocations",
+    tag = "access",
+    operation_id = "revocations",
+    responses((status = 200, description = "At most 10,000", body = Revocations))
+)]
 pub(super) async fn list(state: web::Data<AdminState>) -> Result<HttpResponse, Error> {
     let list = revocations::list(services(&state)?).await?;
     let revocations = list.into_iter().map(|view| Revocation {
@@ -29,6 +37,21 @@ pub(super) async fn list(state: web::Data<AdminState>) -> Result<HttpResponse, E
     Ok(HttpResponse::Ok().json(Revocations { revocations: revocations.collect() }))
 }
 
+/// Revoke credentials on every node
+///
+/// What they are used for ends within a second.
+#[utoipa::path(
+    post,
+    path = "/admin/v1/revocations",
+    tag = "access",
+    operation_id = "revoke",
+    request_body(content = Revoke),
+    responses(
+        (status = 200, description = "It is revoked", body = Revoked),
+        (status = 400, description = "`invalid_input`"),
+        (status = 409, description = "`revocations_full`"),
+    )
+)]
 pub(super) async fn revoke(
     request: HttpRequest,
     state: web::Data<AdminState>,
@@ -50,6 +73,15 @@ pub(super) async fn revoke(
     Ok(HttpResponse::Ok().json(Revoked { expires_ms }))
 }
 
+/// Lift a revocation before its time
+#[utoipa::path(
+    post,
+    path = "/admin/v1/revocations/lift",
+    tag = "access",
+    operation_id = "liftRevocation",
+    request_body(content = Lift),
+    responses((status = 200, description = "It is not revoked", body = Lifted), (status = 400, description = "`invalid_input`"))
+)]
 pub(super) async fn lift(
     request: HttpRequest,
     state: web::Data<AdminState>,

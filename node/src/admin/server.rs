@@ -14,13 +14,18 @@ use actix_web::middleware::{Next, from_fn};
 use actix_web::{App, HttpResponse, HttpServer, web};
 
 use conclave_cluster::Cluster;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::json;
+use utoipa::ToSchema;
 
+use super::api_types::{Done, Status};
 use super::error::Error;
 use super::gate::Gate;
 use super::state::AdminState;
-use super::{audit, body, console, devices, host_header, inventory, log_level, membership, revocations};
+use super::{
+    audit, body, console, description, devices, host_header, inventory, log_level, membership, revocations,
+};
+use crate::transport::ws::Listed;
 
 /// Sockets shown at once.
 const LISTED_MAX: usize = 1000;
@@ -74,6 +79,10 @@ fn observing(app: &mut web::ServiceConfig) {
 
 fn controlling(app: &mut web::ServiceConfig) {
     app.service(web::resource("/cluster/status").get(status).default_service(only("GET")))
+        .service(
+            web::resource("/admin/v1/openapi.json").get(description::document).default_service(only("GET")),
+        )
+        .service(web::resource("/docs").get(description::page).default_service(only("GET")))
         .service(web::resource("/admin/v1/audit").get(audit::tell).default_service(only("GET")))
         .service(
             web::resource("/admin/v1/revocations")
@@ -195,33 +204,79 @@ fn asks_its_own(request: &ServiceRequest) -> bool {
     own && (request.method() == Method::GET || decides)
 }
 
-async fn metrics(state: web::Data<AdminState>) -> HttpResponse {
+/// Metrics of this node
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    tag = "observe",
+    operation_id = "metrics",
+    responses((status = 200, description = "Prometheus' text format, version 0.0.4", body = String, content_type = "text/plain"))
+)]
+pub(super) async fn metrics(state: web::Data<AdminState>) -> HttpResponse {
     HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(state.metrics())
 }
 
-async fn live() -> HttpResponse {
-    HttpResponse::Ok().json(json!({"status": "ok"}))
+/// Whether the process runs
+#[utoipa::path(
+    get,
+    path = "/livez",
+    tag = "observe",
+    operation_id = "live",
+    responses((status = 200, description = "It does", body = Done))
+)]
+pub(super) async fn live() -> HttpResponse {
+    HttpResponse::Ok().json(well())
 }
 
-async fn ready(state: web::Data<AdminState>) -> Result<HttpResponse, Error> {
+/// Whether this node serves
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    tag = "observe",
+    operation_id = "ready",
+    responses((status = 200, description = "It does", body = Done), (status = 503, description = "`not_ready`, with the `checks` that failed"))
+)]
+pub(super) async fn ready(state: web::Data<AdminState>) -> Result<HttpResponse, Error> {
     let failing = state.unready().await;
-    if failing.is_empty() {
-        Ok(HttpResponse::Ok().json(json!({"status": "ok"})))
-    } else {
-        Err(Error::Unready(failing))
-    }
+    if failing.is_empty() { Ok(HttpResponse::Ok().json(well())) } else { Err(Error::Unready(failing)) }
 }
 
-async fn status(state: web::Data<AdminState>) -> Result<HttpResponse, Error> {
+/// The cluster, as this node sees it
+#[utoipa::path(
+    get,
+    path = "/cluster/status",
+    tag = "cluster",
+    operation_id = "status",
+    responses((status = 200, description = "Its leader, cells and nodes", body = Status))
+)]
+pub(super) async fn status(state: web::Data<AdminState>) -> Result<HttpResponse, Error> {
     let cluster = cluster(&state)?;
     let (status, next_step) = tokio::join!(cluster.status(), cluster.next_step());
     Ok(HttpResponse::Ok().json(conclave_cluster::Status { next_step, ..status }))
 }
 
-/// Who is connected to this node, without saying who it is.
-async fn sockets(state: web::Data<AdminState>) -> Result<HttpResponse, Error> {
+/// Who is connected to this node, without saying who it is
+#[utoipa::path(
+    get,
+    path = "/sockets",
+    tag = "observe",
+    operation_id = "sockets",
+    responses((status = 200, description = "How many there are, and at most 1,000 of them", body = Connected))
+)]
+pub(super) async fn sockets(state: web::Data<AdminState>) -> Result<HttpResponse, Error> {
     let sockets = state.sockets().ok_or(Error::Starting)?;
-    Ok(HttpResponse::Ok().json(json!({"count": sockets.count(), "sockets": sockets.list(LISTED_MAX)})))
+    Ok(HttpResponse::Ok().json(Connected { count: sockets.count(), sockets: sockets.list(LISTED_MAX) }))
+}
+
+/// The sockets of a node.
+#[derive(Serialize, ToSchema)]
+struct Connected {
+    count: usize,
+    sockets: Vec<Listed>,
+}
+
+fn well() -> Done {
+    Done { status: "ok".to_owned() }
 }
 
 pub(super) fn cluster(state: &AdminState) -> Result<&Cluster, Error> {
@@ -234,7 +289,7 @@ pub(super) fn parse<T: DeserializeOwned>(body: &[u8], asked: &'static str) -> Re
 
 #[cfg(test)]
 mod tests {
-    use std::collections::{BTreeMap, BTreeSet};
+    use std::collections::BTreeSet;
 
     use actix_web::http::StatusCode;
     use actix_web::http::header::ALLOW;
@@ -290,34 +345,20 @@ mod tests {
         assert_eq!((status, failure(&body).error.as_str()), (StatusCode::SERVICE_UNAVAILABLE, "starting"));
     }
 
-    /// Each path and the methods that it takes, as the OpenAPI document has them.
-    fn documented() -> BTreeMap<&'static str, Vec<String>> {
-        let mut paths: BTreeMap<_, Vec<String>> = BTreeMap::new();
-        let mut path = "";
-        for line in include_str!("../../../docs/admin-openapi.yaml").lines() {
-            let Some(name) = line.trim_start().strip_suffix(':') else { continue };
-            match line.len() - line.trim_start().len() {
-                2 if name.starts_with('/') => path = name,
-                4 if ["delete", "get", "post"].contains(&name) => {
-                    paths.entry(path).or_default().push(name.to_uppercase());
-                }
-                _ => {}
-            }
-        }
-        paths
-    }
-
     #[actix_web::test]
     async fn every_path_and_its_methods_are_in_the_openapi_document_and_no_other() {
-        let documented = documented();
+        let mut document = description::document_of_listener();
         let routed: BTreeSet<&str> = include_str!("server.rs")
             .split("web::resource(\"")
             .skip(1)
             .filter_map(|rest| rest.split_once('"').map(|(path, _)| path))
             .filter(|path| path.starts_with('/'))
             .collect();
-        assert_eq!(routed, documented.keys().copied().collect());
-        for (path, mut methods) in documented {
+        assert_eq!(routed, document.paths.paths.keys().map(String::as_str).collect());
+        for (path, item) in &mut document.paths.paths {
+            let operations = crate::description::operations(item);
+            let mut methods: Vec<_> =
+                operations.map(|(method, _)| crate::description::name(&method)).collect();
             let (status, allow) = refused_method(&path.replace(['{', '}'], "")).await;
             assert_eq!(status, StatusCode::METHOD_NOT_ALLOWED, "{path}");
             let mut allowed: Vec<&str> = allow.split(", ").collect();

@@ -9,6 +9,7 @@ mod dev;
 mod devices;
 mod inventory;
 mod log_level;
+mod openapi;
 mod recover;
 mod revoke;
 mod serve;
@@ -69,6 +70,8 @@ enum Command {
     CheckConfig(config::Check),
     /// Print every setting with its default and its meaning, as TOML
     DefaultConfig(config::Default),
+    /// Print what the HTTP API takes and answers, as an OpenAPI document
+    Openapi(openapi::Arguments),
     /// Print the version
     Version(version::Arguments),
 }
@@ -91,6 +94,7 @@ pub fn run() -> Exit {
         Command::Recover(arguments) => recover::run(&arguments),
         Command::CheckConfig(arguments) => config::check(&arguments),
         Command::DefaultConfig(arguments) => config::print_default(&arguments),
+        Command::Openapi(arguments) => openapi::run(&arguments),
         Command::Version(arguments) => version::run(&arguments),
     }
 }
@@ -113,6 +117,7 @@ mod tests {
             "conclave serve --config a.toml --set ttl.chunk=5s --set log.level=debug --http 0.0.0.0:80",
             "conclave serve --node-id 2 --data-dir /data --peer 0.0.0.0:7400 --member 1=a:1 --member 2=b:2",
             "conclave serve --node-id 4 --peer 10.0.0.4:7400 --join",
+            "conclave openapi --admin",
             "conclave dev",
             "conclave dev --nodes 5 --base-port 4000 --json --no-restart --set ttl.chunk=5s",
             "conclave dev --lan",

@@ -94,6 +94,7 @@ mod tests {
             last_log: 18,
             peer: format!("10.0.0.{id}:7400"),
             fault: (role == "unreachable").then(|| "connection refused\u{1b}".to_owned()),
+            ..Node::default()
         };
         Status {
             leader: Some(2),

@@ -10,5 +10,5 @@ pub mod request;
 pub mod sse;
 pub mod ws;
 
-pub use pipeline::{Edge, Pipeline, app};
+pub use pipeline::{Edge, Pipeline, app, document_of_api};
 pub use request::{AppState, Options};

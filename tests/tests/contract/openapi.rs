@@ -2,26 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use conclave_tests::shared;
+use conclave_tests::http::Api;
+use conclave_tests::{openapi, shared};
 use hyper::Method;
+use serde_json::Value;
 
-const DOCUMENT: &str = include_str!("../../../docs/openapi.yaml");
-
-/// The methods of each path. The document keeps to one layout: paths two blanks deep, methods four.
-fn documented() -> BTreeMap<&'static str, Vec<String>> {
-    let mut paths: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-    let mut path = None;
-    let lines = DOCUMENT.lines().skip_while(|line| *line != "paths:").skip(1);
-    for line in lines.take_while(|line| line.is_empty() || line.starts_with([' ', '#'])) {
-        let indent = line.len() - line.trim_start().len();
-        let Some(name) = line.trim().strip_suffix(':') else { continue };
-        match indent {
-            2 => path = Some(name),
-            4 if ["get", "put", "post", "delete", "head"].contains(&name) => {
-                paths.entry(path.expect("a method below its path")).or_default().push(name.to_uppercase());
-            }
-            _ => {}
-        }
+/// The methods of each path.
+fn documented() -> BTreeMap<String, Vec<String>> {
+    let mut paths: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for (method, path) in openapi::endpoints() {
+        paths.entry(path).or_default().push(method);
     }
     paths
 }
@@ -38,7 +28,7 @@ async fn every_path_takes_the_methods_that_are_documented_and_no_others() {
     let paths = documented();
     assert!(paths.len() > 15, "the document was not understood");
     for (path, methods) in paths {
-        let reply = node.call(Method::PATCH, &example(path)).send().await;
+        let reply = node.call(Method::PATCH, &example(&path)).send().await;
         reply.refused(405, "method_not_allowed");
         let allow = reply.header("allow").expect("405 says what is allowed").to_owned();
         let mut allowed: Vec<&str> = allow.split(',').map(str::trim).collect();
@@ -51,4 +41,33 @@ async fn every_path_takes_the_methods_that_are_documented_and_no_others() {
         methods.sort_unstable();
         assert_eq!(allowed, methods, "{path}");
     }
+}
+
+#[tokio::test]
+async fn every_node_tells_the_document_and_shows_it() {
+    let (_cluster, node) = shared::standard().await.and_node().await;
+    let printed: Value =
+        serde_json::from_str(include_str!("../../../docs/openapi.json")).expect("it is JSON");
+    assert_eq!(node.get("/api/v1/openapi.json").send().await.ok(), printed);
+    shows(&node, "GET</b> <code>/api/v1/sessions/resolve</code>").await;
+}
+
+/// The page names what is described, and may load nothing and run nothing.
+async fn shows(node: &Api, what: &str) {
+    let reply = node.get("/docs").send().await;
+    assert_eq!(reply.header("content-type"), Some("text/html; charset=utf-8"));
+    let policy = reply.header("content-security-policy").expect("a policy").to_owned();
+    assert!(policy.starts_with("default-src 'none'; style-src 'sha256-"), "{policy}");
+    let page = reply.text();
+    assert!(page.contains(what) && !page.contains("<script") && !page.contains("src="), "{page}");
+}
+
+#[tokio::test]
+async fn the_admin_listener_tells_its_own() {
+    let cluster = shared::standard().await;
+    let admin = cluster.admin(1);
+    let printed = include_str!("../../../docs/admin-openapi.json");
+    let printed: Value = serde_json::from_str(printed).expect("it is JSON");
+    assert_eq!(admin.get("/admin/v1/openapi.json").send().await.ok(), printed);
+    shows(&admin, "DELETE</b> <code>/admin/v1/{kind}/{id}</code>").await;
 }

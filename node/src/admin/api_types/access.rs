@@ -2,38 +2,44 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 /// Whose credentials a revocation is about: a token's, a subject's, or those of one device of a subject.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Whose {
     /// The organisation, if it is of one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 63, pattern = "^[a-z0-9][a-z0-9-]*$")]
     pub tenant: Option<String>,
     /// The token's `jti`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1, max_length = 256, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]+$")]
     pub token: Option<String>,
     /// The `sub`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1, max_length = 256, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]+$")]
     pub subject: Option<String>,
     /// The device of the subject.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1, max_length = 256, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]+$")]
     pub device: Option<String>,
 }
 
 /// Something to be revoked.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Revoke {
     /// Whose.
     pub whose: Whose,
     /// For how many seconds; absent: a year.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1)]
     pub for_seconds: Option<u32>,
 }
 
 /// A revocation to be lifted.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Lift {
     /// Whose.
@@ -41,7 +47,7 @@ pub struct Lift {
 }
 
 /// Something that is revoked.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Revocation {
     /// Whose.
@@ -53,14 +59,14 @@ pub struct Revocation {
 }
 
 /// All that is revoked.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Revocations {
     /// In no particular order.
     pub revocations: Vec<Revocation>,
 }
 
 /// Until when something is revoked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Revoked {
     /// In milliseconds since the Unix epoch.
@@ -68,7 +74,7 @@ pub struct Revoked {
 }
 
 /// What lifting a revocation came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Lifted {
     /// Whether there was one.
@@ -76,7 +82,7 @@ pub struct Lifted {
 }
 
 /// A device that showed a public key.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Device {
     /// The organisation, if it is of one.
@@ -95,27 +101,45 @@ pub struct Device {
 }
 
 /// All devices that showed a public key.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Devices {
     /// By their subjects.
     pub devices: Vec<Device>,
 }
 
 /// Which device is meant.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WhichDevice {
     /// The organisation, if it is of one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 63, pattern = "^[a-z0-9][a-z0-9-]*$")]
     pub tenant: Option<String>,
     /// Whose device.
+    #[schema(min_length = 1, max_length = 256, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]+$")]
     pub subject: String,
     /// Its name.
+    #[schema(min_length = 1, max_length = 256, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]+$")]
     pub device: String,
 }
 
+/// What was decided about a device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Decided {
+    /// `approved` or `revoked`.
+    pub standing: String,
+}
+
+/// A device that is not registered any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Forgotten {
+    /// Whether it was.
+    pub was_known: bool,
+}
+
 /// A page of the audit log.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct Audit {
     /// The last entry of all; none if there never was one.
     pub head: Option<AuditHead>,
@@ -124,7 +148,7 @@ pub struct Audit {
 }
 
 /// The last entry of the audit log.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AuditHead {
     /// Its number.
     pub seq: u64,
@@ -133,7 +157,7 @@ pub struct AuditHead {
 }
 
 /// An entry of the audit log.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AuditEntry {
     /// Its number, from 1.
@@ -141,6 +165,7 @@ pub struct AuditEntry {
     /// When it came, in milliseconds since the Unix epoch.
     pub at_ms: u64,
     /// What happened, letter by letter as its hash covers it.
+    #[schema(value_type = Object)]
     pub entry: Box<RawValue>,
     /// The hash of the entry before it, in hexadecimal digits; zeros before the first.
     pub before: String,

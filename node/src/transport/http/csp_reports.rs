@@ -12,7 +12,15 @@ use crate::transport::request::error::Error;
 
 const REPORT_BYTES_MAX: usize = 64 * 1024;
 
-/// `POST /api/v1/csp-reports`.
+/// Where browsers report breaches of the content security policy
+#[utoipa::path(
+    post,
+    path = "/api/v1/csp-reports",
+    tag = "server",
+    operation_id = "reportBreach",
+    request_body(description = "Counted, and not kept", content((serde_json::Value = "application/reports+json"), (serde_json::Value = "application/csp-report"))),
+    responses((status = 204, description = "It is counted"))
+)]
 pub(crate) async fn sink(mut ctx: Context) -> Result<HttpResponse, Error> {
     let payload = ctx.payload()?;
     let client = authenticate::sharer(&ctx.shared, &ctx.request);

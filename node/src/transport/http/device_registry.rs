@@ -7,8 +7,9 @@ use conclave_cluster::state::outcome::{Outcome, Refusal};
 use conclave_cluster::state::query;
 use conclave_cluster::state::registration::{self, Standing};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use utoipa::ToSchema;
 
+use super::answers::{Approval, Device, DeviceList, DeviceRegistered, Fine};
 use crate::access::tier_limits::millis;
 use crate::json_field::{Integer, Raw, Text};
 use crate::service::{self, registrations};
@@ -16,38 +17,44 @@ use crate::transport::request::app_state::AppState;
 use crate::transport::request::body;
 use crate::transport::request::context::Context;
 use crate::transport::request::error::{Code, Error};
-use crate::transport::request::reply::{fixed, ok};
+use crate::transport::request::fields::{DeviceId, Onion, Port, PublicKey, UserId};
+use crate::transport::request::reply::ok;
 
-const USER_CHARS_MAX: usize = 256;
-const DEVICE_CHARS_MAX: usize = 256;
-/// Of visible ASCII characters and blanks: base64, hexadecimal digits, or a JWK.
-const PUBLIC_KEY_BYTES_MAX: usize = 512;
 const TTL_SECONDS_MIN: i64 = 30;
 const TTL_SECONDS_MAX: i64 = 86_400;
 
-#[derive(Debug, Deserialize)]
+/// A device that registers. It says where it is reached, or shows a public key, or does both.
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct Register<'a> {
+#[schema(as = RegisterDevice)]
+pub(crate) struct Register<'a> {
     #[serde(borrow, default)]
+    #[schema(value_type = UserId, required)]
     user_id: Text<'a>,
     #[serde(borrow, default)]
+    #[schema(value_type = DeviceId, required)]
     device_id: Text<'a>,
-    /// Whoever shows one asks to be let in.
+    /// Whoever shows one asks to be let in by an operator.
     #[serde(borrow, default)]
+    #[schema(value_type = Option<PublicKey>)]
     public_key: Text<'a>,
     #[serde(borrow, default)]
+    #[schema(value_type = Option<Onion>)]
     onion: Text<'a>,
     #[serde(borrow, default)]
+    #[schema(value_type = Option<Port>)]
     port: Raw<'a>,
+    /// For how many seconds it is reached there: 180 unless it is said, and 30 to 86,400 whatever is said.
     #[serde(borrow, default)]
+    #[schema(value_type = Option<f64>)]
     ttl_sec: Raw<'a>,
 }
 
 impl Register<'_> {
     /// The user and the device.
     fn names(&self) -> Result<(&str, &str), Code> {
-        let user = self.user_id.bounded(USER_CHARS_MAX).ok_or(Code::InvalidInput)?;
-        let device_id = self.device_id.bounded(DEVICE_CHARS_MAX).ok_or(Code::InvalidInput)?;
+        let user = self.user_id.filled().filter(|user| UserId::fits(user)).ok_or(Code::InvalidInput)?;
+        let device_id = self.device_id.filled().filter(|id| DeviceId::fits(id)).ok_or(Code::InvalidInput)?;
         Ok((user, device_id))
     }
 
@@ -55,10 +62,8 @@ impl Register<'_> {
     fn public_key(&self) -> Result<Option<&str>, Code> {
         let Some(public_key) = self.public_key.filled() else { return Ok(None) };
         let (user, device_id) = self.names()?;
-        let fits = public_key.len() <= PUBLIC_KEY_BYTES_MAX
-            && public_key.bytes().all(|b| (b' '..=b'~').contains(&b));
         let named = ![user, device_id].into_iter().any(|name| name.contains(char::is_control));
-        if fits && named { Ok(Some(public_key)) } else { Err(Code::InvalidInput) }
+        if PublicKey::fits(public_key) && named { Ok(Some(public_key)) } else { Err(Code::InvalidInput) }
     }
 
     /// Whether it says where it is reached. One that shows a key need not.
@@ -69,11 +74,11 @@ impl Register<'_> {
     /// The user, and what to do.
     fn check(&self, default_ttl_ms: u32) -> Result<(&str, Action), Code> {
         let (user, device_id) = self.names()?;
-        let onion = self.onion.filled().filter(|onion| is_onion(onion)).ok_or(Code::InvalidInput)?;
+        let onion = self.onion.filled().filter(|onion| Onion::fits(onion)).ok_or(Code::InvalidInput)?;
         let port = match self.port.integer() {
             Integer::Absent => None,
-            Integer::Is(port @ 1..=65_535) => Some(port as u16),
-            Integer::Is(_) | Integer::Unfit | Integer::Other => return Err(Code::InvalidInput),
+            Integer::Is(port) => Some(Port::of(port).ok_or(Code::InvalidInput)?),
+            Integer::Unfit | Integer::Other => return Err(Code::InvalidInput),
         };
         let ttl_ms = match seconds(self.ttl_sec)? {
             // As the original server has it.
@@ -98,14 +103,21 @@ fn seconds(field: Raw<'_>) -> Result<Option<i64>, Code> {
     }
 }
 
-/// `^[a-z2-7]{16,56}\.onion$`
-fn is_onion(address: &str) -> bool {
-    address.strip_suffix(".onion").is_some_and(|name| {
-        (16..=56).contains(&name.len()) && name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'2'..=b'7'))
-    })
-}
-
-/// `POST /api/v1/devices`.
+/// Register a device, or renew its lease
+#[utoipa::path(
+    post,
+    path = "/api/v1/devices",
+    tag = "devices",
+    operation_id = "registerDevice",
+    request_body(content = Register),
+    responses(
+        (status = 200, description = "It is registered", body = DeviceRegistered),
+        (status = 400, description = "`invalid_input`"),
+        (status = 403, description = "`enterprise_required`, `device_not_approved`"),
+        (status = 409, description = "`too_many_devices`"),
+        (status = 507, description = ""),
+    )
+)]
 pub(crate) async fn register(mut ctx: Context) -> Result<HttpResponse, Error> {
     enterprise(&ctx.shared)?;
     let charge = ctx.admit(ctx.tier())?;
@@ -129,19 +141,20 @@ pub(crate) async fn register(mut ctx: Context) -> Result<HttpResponse, Error> {
     } else {
         ctx.pay_exactly(ctx.tier()).await?;
     }
-    let Some(public_key) = public_key else { return Ok(fixed(r#"{"status":"ok"}"#)) };
+    let registered = |approval| Ok(ok(&DeviceRegistered { status: Fine::Ok, approval }));
+    let Some(public_key) = public_key else { return registered(None) };
     let subject = ctx.credential().qualified(user).into_owned();
     let (device, public_key) = (device_id.to_owned(), public_key.to_owned());
     let standing = registrations::register(ctx.services(), subject, device, public_key).await;
-    Ok(ok(&json!({ "status": "ok", "approval": named(refused_as_input(standing)?) })))
+    registered(Some(approval(refused_as_input(standing)?)))
 }
 
 /// How a device stands, as clients read it.
-fn named(standing: Standing) -> &'static str {
+fn approval(standing: Standing) -> Approval {
     match standing {
-        Standing::Pending => "pending",
-        Standing::Approved => "approved",
-        Standing::Revoked => "revoked",
+        Standing::Pending => Approval::Pending,
+        Standing::Approved => Approval::Approved,
+        Standing::Revoked => Approval::Revoked,
     }
 }
 
@@ -155,7 +168,18 @@ fn refused_as_input(standing: Result<Standing, service::Error>) -> Result<Standi
     }
 }
 
-/// `GET /api/v1/devices/{userId}`.
+/// A user's live devices
+#[utoipa::path(
+    get,
+    path = "/api/v1/devices/{userId}",
+    tag = "devices",
+    operation_id = "listDevices",
+    params(("userId" = String, Path, description = "The user")),
+    responses(
+        (status = 200, description = "None is an empty list", body = DeviceList),
+        (status = 403, description = "`enterprise_required`"),
+    )
+)]
 pub(crate) async fn list(ctx: Context) -> Result<HttpResponse, Error> {
     enterprise(&ctx.shared)?;
     let user = ctx.parameter("userId");
@@ -163,22 +187,13 @@ pub(crate) async fn list(ctx: Context) -> Result<HttpResponse, Error> {
     ctx.pay(ctx.tier())?;
     let target = ctx.namespace().devices(user);
     let devices = ctx.look(query::Devices(target.key)).await?;
-    let devices: Vec<Value> = devices
-        .iter()
-        .map(|device| {
-            let mut shown = json!({
-                "deviceId": device.device_id,
-                "onion": device.onion,
-                "expires": device.expires_ms,
-            });
-            // One that was not named is not named here, either.
-            if let Some(port) = device.port {
-                shown["port"] = port.into();
-            }
-            shown
-        })
-        .collect();
-    Ok(ok(&json!({ "devices": devices })))
+    let devices = devices.into_iter().map(|device| Device {
+        device_id: device.device_id,
+        onion: device.onion,
+        port: device.port,
+        expires: device.expires_ms,
+    });
+    Ok(ok(&DeviceList { devices: devices.collect() }))
 }
 
 fn enterprise(shared: &AppState) -> Result<(), Error> {
@@ -220,18 +235,6 @@ mod tests {
         assert_eq!(check(r#","port":null"#), Ok((None, 180_000)));
         for bad in ["0", "65536", "1.5", "\"80\"", "-1"] {
             assert_eq!(check(&format!(r#","port":{bad}"#)), Err(Code::InvalidInput), "{bad}");
-        }
-    }
-
-    #[test]
-    fn onions_are_onions() {
-        assert!(is_onion(ONION));
-        assert!(is_onion(&format!("{}.onion", "a".repeat(56))));
-        let long = format!("{}.onion", "a".repeat(57));
-        for bad in
-            ["abc.onion", "ABCDEFGHIJ234567.onion", "abcdefghij234561.onion", "abcdefghij234567", &long]
-        {
-            assert!(!is_onion(bad), "{bad}");
         }
     }
 

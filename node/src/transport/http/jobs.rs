@@ -15,12 +15,14 @@ use conclave_cluster::state::query;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
+use super::answers::{Begun, Pending};
 use super::relay;
 use crate::actors::StateKey;
 use crate::service::{self, Caller, Services, settle, storage_keys};
 use crate::transport::request::context::Context;
 use crate::transport::request::error::{Code, Error};
-use crate::transport::request::reply::json;
+use crate::transport::request::fields::Id;
+use crate::transport::request::reply::answer;
 use crate::transport::request::request_id;
 
 /// For how long a job is tried; after that it is as if it had never been.
@@ -75,7 +77,25 @@ async fn work(services: &Services, caller: &Caller, charge: Option<Charge>, key:
     }
 }
 
-/// `GET /api/v1/jobs/{id}`.
+/// What became of a request that preferred `respond-async`
+///
+/// Once there is an outcome it is what the action itself would have answered; refusals come with their own status.
+#[utoipa::path(
+    get,
+    path = "/api/v1/jobs/{id}",
+    tag = "relay",
+    operation_id = "job",
+    params(("id" = inline(Id), Path, description = "The `jobId` of the answer")),
+    responses(
+        (status = 200, description = "The outcome", body = relay::RelayAnswer),
+        (status = 202, description = "There is none yet", body = Pending,
+            headers(("Retry-After" = u64, description = "Seconds"))),
+        (status = 400, description = "`invite_code_in_use`"),
+        (status = 404, description = "`not_found`"),
+        (status = 429, description = "`mailbox_full`"),
+        (status = 507, description = ""),
+    )
+)]
 pub(crate) async fn get(ctx: Context) -> Result<HttpResponse, Error> {
     let id = ctx.parameter("id").parse::<Uuid>().map_err(|_| Code::NotFound)?;
     ctx.pay(ctx.tier())?;
@@ -89,7 +109,7 @@ pub(crate) async fn get(ctx: Context) -> Result<HttpResponse, Error> {
 }
 
 fn pending(id: Uuid) -> HttpResponse {
-    let mut response = json(StatusCode::ACCEPTED, format!(r#"{{"status":"pending","jobId":"{id}"}}"#));
+    let mut response = answer(StatusCode::ACCEPTED, &Pending { status: Begun::Pending, job_id: id });
     response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
     response
 }

@@ -1,5 +1,6 @@
 //! Requests over HTTP: one file a family of routes. A handler decodes a request, calls a service, and encodes what came of it.
 
+pub(crate) mod answers;
 pub(crate) mod csp_reports;
 pub(crate) mod device_registry;
 pub(crate) mod edition_and_health;

@@ -1,19 +1,26 @@
 //! Where the other nodes are: for clients that want somewhere else to go.
 
 use actix_web::HttpResponse;
-use serde_json::json;
 
+use super::answers::{Node, Nodes};
 use crate::service::nodes::Origins;
 use crate::transport::request::authenticate;
 use crate::transport::request::context::Context;
 use crate::transport::request::error::Error;
 use crate::transport::request::reply::ok;
 
-/// `GET /api/v1/nodes`.
+/// Where the nodes of this cluster are
+#[utoipa::path(
+    get,
+    path = "/api/v1/nodes",
+    tag = "server",
+    operation_id = "nodes",
+    responses((status = 200, description = "Those that clients can reach", body = Nodes))
+)]
 pub(crate) async fn list(ctx: Context) -> Result<HttpResponse, Error> {
     let origins = origins(&ctx).await;
-    let nodes: Vec<_> = origins.iter().map(|(id, url)| json!({ "id": id, "url": url })).collect();
-    Ok(ok(&json!({ "nodes": nodes })))
+    let nodes = origins.iter().map(|(id, url)| Node { id: *id, url: url.to_string() });
+    Ok(ok(&Nodes { nodes: nodes.collect() }))
 }
 
 /// The addresses of the nodes that lead as far as the one under which the request was sent.

@@ -8,33 +8,40 @@ use conclave_cluster::state::allowance::Charge;
 use conclave_cluster::state::body::Body;
 use conclave_cluster::state::command::Op;
 use conclave_cluster::state::id::Digest;
-use conclave_cluster::state::limits::{CHUNK_BYTES_MAX, TRANSFER_CHUNKS_MAX};
+use conclave_cluster::state::limits::CHUNK_BYTES_MAX;
 use conclave_cluster::state::outcome::{Outcome, Refusal};
 use conclave_cluster::state::query;
 use conclave_cluster::state::transfer::{self, Action, Encoding};
-use serde::Deserialize;
-use serde_json::json;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
+use super::answers::{ChunkStored, Deleted, Gone, Kept, Transfer, TransferBegun};
+use super::relay::Acknowledged;
 use crate::access::tier_limits::millis;
 use crate::actors::StateKey;
-use crate::json_field::{Integer, Raw, Text, chars};
-use crate::service::name_lengths::{PASSWORD_HASH_CHARS_MAX, TRANSFER_PIN_CHARS_MAX};
+use crate::json_field::{Integer, Raw, Text};
 use crate::service::transfer_keep_alive::{keep_alive, late};
 use crate::service::{self, storage_keys};
 use crate::transport::request::body;
 use crate::transport::request::context::Context;
 use crate::transport::request::digest::{self, CONTENT_DIGEST};
 use crate::transport::request::error::{Code, Error};
-use crate::transport::request::reply::{fixed, json as json_reply, ok};
+use crate::transport::request::fields::{ChunkIndex, PasswordHash, TotalChunks, TransferPin};
+use crate::transport::request::reply::{answer, ok};
 
-#[derive(Debug, Deserialize)]
+/// What a transfer begins with.
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct Open<'a> {
+#[schema(as = BeginTransfer)]
+pub(crate) struct Open<'a> {
     #[serde(borrow, default)]
+    #[schema(value_type = TransferPin, required)]
     pin: Text<'a>,
     #[serde(borrow, default)]
+    #[schema(value_type = PasswordHash, required)]
     password_hash: Text<'a>,
     #[serde(borrow, default)]
+    #[schema(value_type = TotalChunks, required)]
     total_chunks: Raw<'a>,
 }
 
@@ -44,20 +51,33 @@ impl Open<'_> {
         let pin = self.pin.filled().ok_or(Code::MissingFields)?;
         let password_hash = self.password_hash.filled().ok_or(Code::MissingFields)?;
         let total = match self.total_chunks.integer() {
-            Integer::Is(total) => u16::try_from(total).ok(),
+            Integer::Is(total) => TotalChunks::of(total),
             Integer::Unfit => None,
             Integer::Absent | Integer::Other => return Err(Code::MissingFields),
         };
-        let total =
-            total.filter(|total| (1..=TRANSFER_CHUNKS_MAX).contains(total)).ok_or(Code::InvalidInput)?;
-        if chars(pin) > TRANSFER_PIN_CHARS_MAX || chars(password_hash) > PASSWORD_HASH_CHARS_MAX {
+        let total = total.ok_or(Code::InvalidInput)?;
+        if !TransferPin::fits(pin) || !PasswordHash::fits(password_hash) {
             return Err(Code::InvalidInput);
         }
         Ok((pin, password_hash, total))
     }
 }
 
-/// `POST /api/v1/transfers`.
+/// Begin a transfer, or find it begun
+#[utoipa::path(
+    post,
+    path = "/api/v1/transfers",
+    tag = "transfers",
+    operation_id = "openTransfer",
+    request_body(content = Open),
+    responses(
+        (status = 200, description = "It lived already", body = TransferBegun),
+        (status = 201, description = "It begins", body = TransferBegun),
+        (status = 400, description = "`missing_fields`, `invalid_input`"),
+        (status = 409, description = "`total_mismatch`"),
+        (status = 507, description = ""),
+    )
+)]
 pub(crate) async fn create(mut ctx: Context) -> Result<HttpResponse, Error> {
     let charge = ctx.admit(ctx.tier())?;
     let body = ctx.json().await?;
@@ -68,17 +88,39 @@ pub(crate) async fn create(mut ctx: Context) -> Result<HttpResponse, Error> {
     let outcome = change(&ctx, target, charge, Action::Open { total }).await?;
     let created = matches!(outcome, transfer::Outcome::Opened { created: true });
     let status = if created { StatusCode::CREATED } else { StatusCode::OK };
-    let (id, seconds) =
-        (storage_keys::transfer_id(pin, password_hash), ctx.services().terms.ttl.chunk.as_secs());
-    Ok(json_reply(status, format!(r#"{{"transferId":"{id}","ttlSec":{seconds}}}"#)))
+    let transfer_id = storage_keys::transfer_id(pin, password_hash).to_string();
+    Ok(answer(status, &TransferBegun { transfer_id, ttl_sec: ctx.services().terms.ttl.chunk.as_secs() }))
 }
 
-/// `PUT …/chunks/{n}`.
+/// Store one chunk
+#[utoipa::path(
+    put,
+    path = "/api/v1/transfers/{id}/chunks/{n}",
+    tag = "transfers",
+    operation_id = "putChunk",
+    params(
+        ("id" = String, Path, pattern = "^[A-Za-z0-9_-]{43}$", description = "The transfer"),
+        ("n" = ChunkIndex, Path, description = "The place of the chunk, from 0"),
+        ("Content-Digest" = Option<String>, Header, description = "RFC 9530; other algorithms than sha-256 are not looked at",
+            example = "sha-256=:X48E9qOokqqrvdts8nOJRJN3OWDUoyWxBf7kbu9DBPE=:"),
+    ),
+    request_body(content_type = "application/octet-stream", description = "At most 49,152 bytes"),
+    responses(
+        (status = 200, description = "The same bytes were stored before", body = ChunkStored),
+        (status = 201, description = "It is stored", body = ChunkStored),
+        (status = 400, description = "`invalid_input`, `invalid_coding`"),
+        (status = 404, description = "`not_found`"),
+        (status = 409, description = "`chunk_conflict`, `total_mismatch`"),
+        (status = 415, description = "`unsupported_media_type`: coded in another way than it may be"),
+        (status = 422, description = "`digest_mismatch`"),
+        (status = 507, description = ""),
+    )
+)]
 pub(crate) async fn put_chunk(mut ctx: Context) -> Result<HttpResponse, Error> {
     let charge = ctx.admit(ctx.tier())?;
     let target = transfer_of(&ctx)?;
     let index = index_of(ctx.parameter("n"))?;
-    if index >= TRANSFER_CHUNKS_MAX {
+    if ChunkIndex::of(index.into()).is_none() {
         return Err(Code::InvalidInput.into());
     }
     let promised = body::promised(&ctx.request)?;
@@ -92,7 +134,7 @@ pub(crate) async fn put_chunk(mut ctx: Context) -> Result<HttpResponse, Error> {
     match change(&ctx, target, charge, action).await {
         Ok(transfer::Outcome::Stored) => {
             ctx.shared.metrics.chunks_stored.increment(1);
-            Ok(json_reply(StatusCode::CREATED, r#"{"status":"stored"}"#))
+            Ok(answer(StatusCode::CREATED, &ChunkStored { status: Kept::Stored, duplicate: None }))
         }
         Ok(transfer::Outcome::Duplicate) => Ok(duplicate()),
         Ok(_) => Err(Code::Internal.into()),
@@ -109,10 +151,21 @@ pub(crate) async fn put_chunk(mut ctx: Context) -> Result<HttpResponse, Error> {
 }
 
 fn duplicate() -> HttpResponse {
-    fixed(r#"{"status":"stored","duplicate":true}"#)
+    ok(&ChunkStored { status: Kept::Stored, duplicate: Some(true) })
 }
 
-/// `GET …/transfers/{id}`.
+/// What arrived so far
+#[utoipa::path(
+    get,
+    path = "/api/v1/transfers/{id}",
+    tag = "transfers",
+    operation_id = "getTransfer",
+    params(("id" = String, Path, pattern = "^[A-Za-z0-9_-]{43}$", description = "The transfer")),
+    responses(
+        (status = 200, description = "It lives", body = Transfer),
+        (status = 404, description = "`not_found`"),
+    )
+)]
 pub(crate) async fn get(ctx: Context) -> Result<HttpResponse, Error> {
     ctx.pay(ctx.tier())?;
     let target = transfer_of(&ctx)?;
@@ -120,16 +173,31 @@ pub(crate) async fn get(ctx: Context) -> Result<HttpResponse, Error> {
     let view = view.ok_or(Code::NotFound)?;
     let ttl_ms = u64::from(millis(ctx.services().terms.ttl.chunk));
     keep_alive(ctx.services(), target, late(&view, ttl_ms, now_ms));
-    Ok(ok(&json!({
-        "totalChunks": view.total,
-        "received": view.received,
-        "delivered": view.delivered,
-        "acknowledged": view.acknowledged,
-        "expiresAt": view.expires_ms,
-    })))
+    Ok(ok(&Transfer {
+        total_chunks: view.total,
+        received: view.received,
+        delivered: view.delivered,
+        acknowledged: view.acknowledged,
+        expires_at: view.expires_ms,
+    }))
 }
 
-/// `GET …/chunks/{n}`.
+/// One chunk's bytes, as often as wished until the transfer is acknowledged
+#[utoipa::path(
+    get,
+    path = "/api/v1/transfers/{id}/chunks/{n}",
+    tag = "transfers",
+    operation_id = "getChunk",
+    params(
+        ("id" = String, Path, pattern = "^[A-Za-z0-9_-]{43}$", description = "The transfer"),
+        ("n" = ChunkIndex, Path, description = "The place of the chunk, from 0"),
+    ),
+    responses(
+        (status = 200, description = "The bytes", content_type = "application/octet-stream",
+            headers(("Content-Digest" = String, description = "SHA-256 of the bytes (RFC 9530)"))),
+        (status = 404, description = "`not_found`"),
+    )
+)]
 pub(crate) async fn get_chunk(ctx: Context) -> Result<HttpResponse, Error> {
     ctx.pay(ctx.tier())?;
     let target = transfer_of(&ctx)?;
@@ -147,22 +215,44 @@ pub(crate) async fn get_chunk(ctx: Context) -> Result<HttpResponse, Error> {
     Ok(response)
 }
 
-/// `POST …/ack`.
+/// The receiver has everything
+#[utoipa::path(
+    post,
+    path = "/api/v1/transfers/{id}/ack",
+    tag = "transfers",
+    operation_id = "acknowledgeTransfer",
+    params(("id" = String, Path, pattern = "^[A-Za-z0-9_-]{43}$", description = "The transfer")),
+    responses(
+        (status = 200, description = "That is remembered, and the chunks of a complete transfer are freed", body = Acknowledged),
+        (status = 404, description = "`not_found`"),
+    )
+)]
 pub(crate) async fn ack(ctx: Context) -> Result<HttpResponse, Error> {
-    end(&ctx, Action::Acknowledge { existing: true }, r#"{"ok":true}"#).await
+    end(&ctx, Action::Acknowledge { existing: true }, &Acknowledged { ok: true }).await
 }
 
-/// `DELETE …/transfers/{id}`.
+/// Drop a transfer with its chunks
+#[utoipa::path(
+    delete,
+    path = "/api/v1/transfers/{id}",
+    tag = "transfers",
+    operation_id = "deleteTransfer",
+    params(("id" = String, Path, pattern = "^[A-Za-z0-9_-]{43}$", description = "The transfer")),
+    responses(
+        (status = 200, description = "It is gone", body = Deleted),
+        (status = 404, description = "`not_found`"),
+    )
+)]
 pub(crate) async fn delete(ctx: Context) -> Result<HttpResponse, Error> {
-    end(&ctx, Action::Discard, r#"{"status":"deleted"}"#).await
+    end(&ctx, Action::Discard, &Deleted { status: Gone::Deleted }).await
 }
 
-async fn end(ctx: &Context, action: Action, done: &'static str) -> Result<HttpResponse, Error> {
+async fn end(ctx: &Context, action: Action, done: &impl Serialize) -> Result<HttpResponse, Error> {
     let charge = ctx.admit(ctx.tier())?;
     let target = transfer_of(ctx)?;
     match change(ctx, target, charge, action).await? {
         transfer::Outcome::Absent => Err(Code::NotFound.into()),
-        _ => Ok(fixed(done)),
+        _ => Ok(ok(done)),
     }
 }
 

@@ -13,24 +13,27 @@ use conclave_cluster::state::limits::ENVELOPE_BYTES_MAX;
 use conclave_cluster::state::negotiation::{self, Action, Envelope, Outcome as Negotiated, Resolved, Role};
 use conclave_cluster::state::outcome::Outcome;
 use serde::Deserialize;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::answers::{Deleted, EnvelopeStored, Fine, Gone, SessionBegun, SessionFound};
 use crate::access::tier_limits::millis;
 use crate::actors::StateKey;
-use crate::json_field::{Integer, Raw, Text, chars, is_portable};
-use crate::service::name_lengths::SESSION_PIN_CHARS_MAX;
+use crate::json_field::{Integer, Raw, Text, is_portable};
 use crate::service::storage_keys;
 use crate::transport::request::context::Context;
 use crate::transport::request::error::{Code, Error, Extra};
-use crate::transport::request::reply::{fixed, json};
+use crate::transport::request::fields::{Ciphertext, EnvelopeVersion, Id, Nonce, SessionPin, WaitMs};
+use crate::transport::request::reply::{json, ok};
 use crate::transport::request::wait::Patience;
 use crate::transport::request::{body, query};
 
-const ENVELOPE_VERSION: i64 = 1;
-
-#[derive(Debug, Default, Deserialize)]
-struct Create<'a> {
+/// What a session begins with.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[schema(as = BeginSession)]
+pub(crate) struct Create<'a> {
     #[serde(borrow, default)]
+    #[schema(value_type = Option<SessionPin>)]
     pin: Text<'a>,
 }
 
@@ -40,13 +43,28 @@ impl Create<'_> {
         match &self.pin {
             Text::Absent => Ok(None),
             Text::String(pin) if pin.is_empty() => Ok(None),
-            Text::String(pin) if chars(pin) <= SESSION_PIN_CHARS_MAX => Ok(Some(pin)),
+            Text::String(pin) if SessionPin::fits(pin) => Ok(Some(pin)),
             Text::String(_) | Text::Other => Err(Code::InvalidInput),
         }
     }
 }
 
-/// `POST /api/v1/sessions`.
+/// Begin a session, under a pin if wished
+///
+/// A request without a body begins one without a pin.
+#[utoipa::path(
+    post,
+    path = "/api/v1/sessions",
+    tag = "sessions",
+    operation_id = "createSession",
+    request_body(content = Option<Create>),
+    responses(
+        (status = 200, description = "It lives", body = SessionBegun),
+        (status = 400, description = "`invalid_input`"),
+        (status = 409, description = "`pin_in_use`"),
+        (status = 507, description = ""),
+    )
+)]
 pub(crate) async fn create(mut ctx: Context) -> Result<HttpResponse, Error> {
     let charge = ctx.admit(ctx.tier())?;
     let body = ctx.json().await?;
@@ -59,13 +77,25 @@ pub(crate) async fn create(mut ctx: Context) -> Result<HttpResponse, Error> {
     let action = Action::Create { id: id.as_u128(), pin };
     match negotiation(&ctx, target, charge, action).await? {
         Negotiated::Created | Negotiated::Stored | Negotiated::Deleted => {
-            let seconds = ctx.services().terms.ttl.session.as_secs();
-            Ok(json(StatusCode::OK, format!(r#"{{"sessionId":"{id}","ttlSec":{seconds}}}"#)))
+            let ttl_sec = ctx.services().terms.ttl.session.as_secs();
+            Ok(ok(&SessionBegun { session_id: id, ttl_sec }))
         }
     }
 }
 
-/// `GET /api/v1/sessions/resolve?pin=`.
+/// The session of a pin
+#[utoipa::path(
+    get,
+    path = "/api/v1/sessions/resolve",
+    tag = "sessions",
+    operation_id = "resolvePin",
+    params(("pin" = String, Query, min_length = 1, description = "The pin")),
+    responses(
+        (status = 200, description = "It lives", body = SessionFound),
+        (status = 400, description = "`missing_pin`, `invalid_input`"),
+        (status = 404, description = "`pin_not_found`, `session_expired`"),
+    )
+)]
 pub(crate) async fn resolve(ctx: Context) -> Result<HttpResponse, Error> {
     let Some(pin) = query::param(&ctx.request, "pin")?.filter(|pin| !pin.is_empty()) else {
         ctx.pay(ctx.tier())?;
@@ -79,34 +109,44 @@ pub(crate) async fn resolve(ctx: Context) -> Result<HttpResponse, Error> {
     });
     let id = found.await??;
     ctx.about(&ctx.namespace().negotiation(id));
-    Ok(json(StatusCode::OK, format!(r#"{{"sessionId":"{id}"}}"#)))
+    Ok(ok(&SessionFound { session_id: id }))
 }
 
-/// An envelope as it arrives.
-#[derive(Debug, Deserialize)]
+/// An offer or an answer, sealed. What it has beside these fields is its sender's, and comes back as well.
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct Sealed<'a> {
+#[schema(as = Envelope)]
+pub(crate) struct Sealed<'a> {
     #[serde(borrow, default)]
+    #[schema(value_type = EnvelopeVersion, required, inline)]
     version: Raw<'a>,
+    /// The one of the path.
     #[serde(borrow, default)]
+    #[schema(value_type = String, format = "uuid", required)]
     session_id: Text<'a>,
     #[serde(borrow, default)]
+    #[schema(value_type = Nonce, required)]
     nonce: Text<'a>,
     #[serde(borrow, default)]
+    #[schema(value_type = Ciphertext, required)]
     ct: Text<'a>,
+}
+
+/// An envelope that is there.
+#[derive(ToSchema)]
+pub(crate) struct EnvelopeFound<'a> {
+    #[allow(dead_code, reason = "it is handed out as it came")]
+    envelope: Sealed<'a>,
 }
 
 impl Sealed<'_> {
     /// Whether the four fields that every envelope has are in order. What else it has is its sender's.
     fn check(&self, session: Uuid) -> Result<(), Code> {
-        let sized = |text: &Text<'_>, least: usize, most: usize| {
-            text.filled().is_some_and(|text| (least..=most).contains(&chars(text)))
-        };
         let ours = self.session_id.filled().and_then(|id| id.parse().ok()) == Some(session);
-        let valid = self.version.integer() == Integer::Is(ENVELOPE_VERSION)
+        let valid = self.version.integer() == Integer::Is(EnvelopeVersion::IS)
             && ours
-            && sized(&self.nonce, 12, 32)
-            && sized(&self.ct, 16, 65_536);
+            && self.nonce.filled().is_some_and(Nonce::fits)
+            && self.ct.filled().is_some_and(Ciphertext::fits);
         if valid { Ok(()) } else { Err(Code::InvalidEnvelope) }
     }
 }
@@ -123,12 +163,40 @@ fn kept(body: Bytes, session: Uuid) -> Result<Bytes, Error> {
     Ok(body)
 }
 
-/// `POST …/offer`.
+/// Store the offer, over an earlier one
+#[utoipa::path(
+    post,
+    path = "/api/v1/sessions/{id}/offer",
+    tag = "sessions",
+    operation_id = "putOffer",
+    params(("id" = inline(Id), Path, description = "The session")),
+    request_body(content = Sealed),
+    responses(
+        (status = 200, description = "It is stored, and the session lives for its whole time again", body = EnvelopeStored),
+        (status = 400, description = "`invalid_envelope`"),
+        (status = 410, description = "`session_expired`"),
+        (status = 507, description = ""),
+    )
+)]
 pub(crate) async fn put_offer(ctx: Context) -> Result<HttpResponse, Error> {
     put(ctx, Role::Offer).await
 }
 
-/// `POST …/answer`.
+/// Store the answer, over an earlier one
+#[utoipa::path(
+    post,
+    path = "/api/v1/sessions/{id}/answer",
+    tag = "sessions",
+    operation_id = "putAnswer",
+    params(("id" = inline(Id), Path, description = "The session")),
+    request_body(content = Sealed),
+    responses(
+        (status = 200, description = "It is stored, and the session lives for its whole time again", body = EnvelopeStored),
+        (status = 400, description = "`invalid_envelope`"),
+        (status = 410, description = "`session_expired`"),
+        (status = 507, description = ""),
+    )
+)]
 pub(crate) async fn put_answer(ctx: Context) -> Result<HttpResponse, Error> {
     put(ctx, Role::Answer).await
 }
@@ -141,18 +209,50 @@ async fn put(mut ctx: Context, role: Role) -> Result<HttpResponse, Error> {
     let envelope = Body::new(body::kept(&envelope, &envelope));
     match negotiation(&ctx, target, charge, Action::Put { role, envelope }).await? {
         Negotiated::Created | Negotiated::Stored | Negotiated::Deleted => {
-            let seconds = ctx.services().terms.ttl.session.as_secs();
-            Ok(json(StatusCode::OK, format!(r#"{{"status":"ok","ttlSec":{seconds}}}"#)))
+            let ttl_sec = ctx.services().terms.ttl.session.as_secs();
+            Ok(ok(&EnvelopeStored { status: Fine::Ok, ttl_sec }))
         }
     }
 }
 
-/// `GET …/offer`.
+/// The offer, if it is there
+#[utoipa::path(
+    get,
+    path = "/api/v1/sessions/{id}/offer",
+    tag = "sessions",
+    operation_id = "getOffer",
+    params(
+        ("id" = inline(Id), Path, description = "The session"),
+        ("waitMs" = Option<WaitMs>, Query, description = "For how long to wait for it, in milliseconds"),
+    ),
+    responses(
+        (status = 200, description = "It is there", body = EnvelopeFound),
+        (status = 400, description = "`invalid_input`"),
+        (status = 404, description = "`not_found`: not yet"),
+        (status = 410, description = "`session_expired`"),
+    )
+)]
 pub(crate) async fn get_offer(ctx: Context) -> Result<HttpResponse, Error> {
     get(&ctx, Role::Offer).await
 }
 
-/// `GET …/answer`.
+/// The answer, if it is there
+#[utoipa::path(
+    get,
+    path = "/api/v1/sessions/{id}/answer",
+    tag = "sessions",
+    operation_id = "getAnswer",
+    params(
+        ("id" = inline(Id), Path, description = "The session"),
+        ("waitMs" = Option<WaitMs>, Query, description = "For how long to wait for it, in milliseconds"),
+    ),
+    responses(
+        (status = 200, description = "It is there", body = EnvelopeFound),
+        (status = 400, description = "`invalid_input`"),
+        (status = 404, description = "`not_found`: not yet"),
+        (status = 410, description = "`session_expired`"),
+    )
+)]
 pub(crate) async fn get_answer(ctx: Context) -> Result<HttpResponse, Error> {
     get(&ctx, Role::Answer).await
 }
@@ -182,13 +282,24 @@ fn envelope_body(envelope: &[u8]) -> Vec<u8> {
     [br#"{"envelope":"#, envelope, b"}"].concat()
 }
 
-/// `DELETE …/{sessionId}`.
+/// End a session
+#[utoipa::path(
+    delete,
+    path = "/api/v1/sessions/{id}",
+    tag = "sessions",
+    operation_id = "deleteSession",
+    params(("id" = inline(Id), Path, description = "The session")),
+    responses(
+        (status = 200, description = "It is gone", body = Deleted),
+        (status = 410, description = "`session_expired`: it was gone before"),
+    )
+)]
 pub(crate) async fn delete(ctx: Context) -> Result<HttpResponse, Error> {
     let charge = ctx.admit(ctx.tier())?;
     let (_, target) = session(&ctx)?;
     match negotiation(&ctx, target, charge, Action::Delete).await? {
         Negotiated::Created | Negotiated::Stored | Negotiated::Deleted => {
-            Ok(fixed(r#"{"status":"deleted"}"#))
+            Ok(ok(&Deleted { status: Gone::Deleted }))
         }
     }
 }

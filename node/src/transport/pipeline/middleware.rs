@@ -183,7 +183,10 @@ fn is_free(route: Route, method: &Method, status: StatusCode, refused: bool) -> 
     if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() {
         return false;
     }
-    let costs_nothing = matches!(route, Route::Page | Route::Edition | Route::Nodes | Route::Reports);
+    let costs_nothing = matches!(
+        route,
+        Route::Page | Route::Edition | Route::Nodes | Route::Reports | Route::Description | Route::Reference
+    );
     costs_nothing || *method == Method::OPTIONS || refused || status.is_client_error()
 }
 

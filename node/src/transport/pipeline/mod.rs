@@ -4,6 +4,7 @@
 //! handler) and `middleware` (what happens to every request).
 
 mod app;
+mod description;
 mod entry_checks;
 mod middleware;
 mod not_ready;
@@ -11,3 +12,4 @@ mod router;
 mod routes;
 
 pub use app::{Edge, Pipeline, app};
+pub use description::document_of_api;

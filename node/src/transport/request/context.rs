@@ -20,7 +20,7 @@ use super::app_state::AppState;
 use super::arrival::Arrival;
 use super::error::{Code, Error};
 use super::route::Answer;
-use super::{authenticate, body, rate_limit_headers, wait};
+use super::{authenticate, body, fields, rate_limit_headers, wait};
 use crate::access::tier_limits::millis;
 use crate::access::{Credential, Scope};
 use crate::actors::StateKey;
@@ -345,7 +345,7 @@ impl Context {
 }
 
 fn is_idempotency_key(name: &HeaderValue) -> bool {
-    (1..=128).contains(&name.len()) && name.as_bytes().iter().all(u8::is_ascii_graphic)
+    name.to_str().is_ok_and(fields::IdempotencyKey::fits)
 }
 
 #[cfg(test)]

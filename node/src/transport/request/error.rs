@@ -324,6 +324,12 @@ impl Error {
         }
     }
 
+    /// The body, as a test reads it.
+    #[cfg(test)]
+    pub(crate) fn text(&self, request_id: &str, waiting: bool) -> String {
+        self.body(request_id, false, waiting)
+    }
+
     /// Nothing in here needs escaping: codes and sentences are ours, and a request id is checked letter by letter.
     fn body(&self, request_id: &str, problem: bool, waiting: bool) -> String {
         let (status, name, message) = self.code.spec();

@@ -14,6 +14,7 @@ pub mod deprecation;
 pub(crate) mod digest;
 pub mod edge_options;
 pub mod error;
+pub(crate) mod fields;
 mod in_flight;
 pub mod metrics;
 pub(crate) mod path;

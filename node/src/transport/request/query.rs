@@ -6,10 +6,8 @@ use actix_web::HttpRequest;
 use actix_web::web::Query;
 
 use super::error::{Code, Error};
+use super::fields::WaitMs;
 use crate::json_field::{Integer, Raw};
-
-/// The longest that a request may wait for a change.
-const WAIT_MS_MAX: i64 = 25_000;
 
 /// No request has that many parameters.
 const PAIRS_MAX: usize = 64;
@@ -46,8 +44,11 @@ pub(crate) fn wait_field(field: Raw<'_>) -> Result<Duration, Error> {
 fn wait_of(ms: Integer) -> Result<Duration, Error> {
     match ms {
         Integer::Absent => Ok(Duration::ZERO),
-        Integer::Is(ms @ 0..=WAIT_MS_MAX) => Ok(Duration::from_millis(ms as u64)),
-        Integer::Is(_) | Integer::Unfit | Integer::Other => Err(Code::InvalidInput.into()),
+        Integer::Is(ms) => {
+            let ms = WaitMs::of(ms).ok_or(Code::InvalidInput)?;
+            Ok(Duration::from_millis(ms.into()))
+        }
+        Integer::Unfit | Integer::Other => Err(Code::InvalidInput.into()),
     }
 }
 

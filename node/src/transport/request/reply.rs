@@ -5,6 +5,7 @@ use actix_web::body::BoxBody;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_TYPE, HeaderValue};
 use bytes::Bytes;
+use serde::Serialize;
 
 /// Media type of all JSON answers.
 pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
@@ -21,9 +22,14 @@ pub(crate) fn fixed(body: &'static str) -> HttpResponse {
     json(StatusCode::OK, Bytes::from_static(body.as_bytes()))
 }
 
+/// A JSON answer.
+pub(crate) fn answer(status: StatusCode, body: &impl Serialize) -> HttpResponse {
+    json(status, serde_json::to_vec(body).expect("an answer is made of texts and numbers"))
+}
+
 /// 200 with a value.
-pub(crate) fn ok(body: &serde_json::Value) -> HttpResponse {
-    json(StatusCode::OK, body.to_string())
+pub(crate) fn ok(body: &impl Serialize) -> HttpResponse {
+    answer(StatusCode::OK, body)
 }
 
 /// Appends a JSON string.

@@ -45,7 +45,7 @@ pub(crate) fn fresh() -> Uuid {
     Builder::from_unix_timestamp_millis(since.as_millis() as u64, &rand::random()).into_uuid()
 }
 
-pub(crate) fn is_valid(id: &[u8]) -> bool {
+fn is_valid(id: &[u8]) -> bool {
     (1..=128).contains(&id.len())
         && id.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
 }

@@ -54,6 +54,8 @@ names! {
     Socket "/api/v1/socket";
     Nodes "/api/v1/nodes";
     Edition "/api/v1/edition";
+    Description "/api/v1/openapi.json";
+    Reference "/docs";
     Reports "/api/v1/csp-reports";
     Health "/health";
     Livez "/livez";

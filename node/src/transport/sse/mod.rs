@@ -16,11 +16,10 @@ use actix_web::http::{ConnectionType, Method, StatusCode, Version};
 use actix_web::{HttpRequest, HttpResponse};
 
 use crate::access::Scope;
-use crate::json_field::chars;
-use crate::service::name_lengths::{PEER_CHARS_MAX, ROOM_CHARS_MAX};
 use crate::transport::request::authenticate;
 use crate::transport::request::context::Context;
 use crate::transport::request::error::{Code, Error};
+use crate::transport::request::fields::{PeerId, RoomName};
 use crate::transport::request::query::param;
 use stream::{Feed, Source};
 
@@ -30,7 +29,33 @@ const EVENT_ID_BYTES_MAX: usize = 128;
 /// A comment is sent this often, so that a connection that broke unnoticed is found out by both ends.
 const HEARTBEAT: Duration = Duration::from_secs(10);
 
-/// `GET /api/v1/events?room=` or `?peerId=`.
+/// A stream of a room's messages or of a peer's signals, in place of a socket
+///
+/// Server-sent events (HTML standard, section 9.2). The first is `welcome`. `message` carries what a socket would be pushed.
+/// `lost` says that messages went before they could be read. `drain` says that the node goes away. A comment comes every 10 s.
+/// With `peerId` in place of `room`, `signal` carries what waits in the peer's mailbox, and `replaced` says that somebody else
+/// holds it now.
+#[utoipa::path(
+    get,
+    path = "/api/v1/events",
+    tag = "access",
+    operation_id = "events",
+    params(
+        ("peerId" = Option<PeerId>, Query, description = "Either this or `room`"),
+        ("room" = Option<RoomName>, Query, description = "Either this or `peerId`"),
+        ("Last-Event-ID" = Option<String>, Header, max_length = 128,
+            description = "The id of the last event of an earlier stream; what came after it is sent first"),
+        ("lastEventId" = Option<String>, Query, max_length = 128,
+            description = "The same for clients that cannot set headers"),
+        ("ticket" = Option<String>, Query, description = "In place of `Authorization`"),
+        ("token" = Option<String>, Query, description = "In place of `Authorization`; the least good"),
+    ),
+    responses(
+        (status = 200, description = "The stream", body = String, content_type = "text/event-stream"),
+        (status = 400, description = "`invalid_input`"),
+        (status = 409, description = "`peer_in_use`"),
+    )
+)]
 pub(crate) async fn get(ctx: Context) -> Result<HttpResponse, Error> {
     ctx.pay(ctx.tier())?;
     let pass = authenticate::enter(&ctx.shared, &ctx.request)?;
@@ -45,13 +70,13 @@ pub(crate) async fn get(ctx: Context) -> Result<HttpResponse, Error> {
     let resume = last_event_id(&ctx.request)?;
     let lapses = ctx.shared.services.lease.lapses();
     let source = match (param(&ctx.request, "room")?, param(&ctx.request, "peerId")?) {
-        (Some(room), None) if (1..=ROOM_CHARS_MAX).contains(&chars(&room)) => {
+        (Some(room), None) if RoomName::fits(&room) => {
             if !credential.may_join(&room) {
                 return Err(Code::Forbidden.into());
             }
             Source::Room(room::Reader::new(room, caller.namespace(), resume.as_deref()))
         }
-        (None, Some(peer)) if (1..=PEER_CHARS_MAX).contains(&chars(&peer)) => {
+        (None, Some(peer)) if PeerId::fits(&peer) => {
             // A mailbox is a mailbox, by whichever way it is read.
             if !credential.may(Scope::Signal) || !credential.may_claim(&peer) {
                 return Err(Code::Forbidden.into());

@@ -66,8 +66,9 @@ struct Details {
 }
 
 /// A connection as operators see it. The start of its session's public name is all that is said of who it is.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Socket)]
 pub struct Listed {
     /// The first half of the name that others in a room see.
     pub session: Option<String>,

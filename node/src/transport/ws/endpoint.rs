@@ -5,10 +5,10 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use super::upgrade::{self, HandshakeError};
 use super::{Sockets, echo, session};
 use crate::access::Scope;
-use crate::service::name_lengths::ROOM_CHARS_MAX;
 use crate::transport::request::authenticate;
 use crate::transport::request::context::Context;
 use crate::transport::request::error::{Code, Error, Extra};
+use crate::transport::request::fields::RoomName;
 
 /// Gives every message back as it came: for testing conformance.
 pub(crate) async fn echo(mut ctx: Context) -> Result<HttpResponse, Error> {
@@ -21,7 +21,28 @@ pub(crate) async fn echo(mut ctx: Context) -> Result<HttpResponse, Error> {
     Ok(response)
 }
 
-/// `GET /api/v1/socket`.
+/// A WebSocket (RFC 6455); what goes over it is in docs/protocol.md
+///
+/// It is also at `/ws`, and at `/` for clients that name no path. The subprotocol `conclave.v1.json` or
+/// `conclave.v1.flatbuffers` chooses the encoding; without one the first message does.
+#[utoipa::path(
+    get,
+    path = "/api/v1/socket",
+    tag = "access",
+    operation_id = "socket",
+    params(
+        ("room" = Option<RoomName>, Query, description = "The room of a FlatBuffers client"),
+        ("volatile" = Option<String>, Query,
+            description = "`1`: what a FlatBuffers client says goes past the log, at most once"),
+        ("ticket" = Option<String>, Query, description = "In place of `Authorization`"),
+        ("token" = Option<String>, Query, description = "In place of `Authorization`; the least good"),
+    ),
+    responses(
+        (status = 101, description = "The socket is open"),
+        (status = 400, description = "`invalid_input`"),
+        (status = 426, description = "`upgrade_required`: not a WebSocket handshake of version 13"),
+    )
+)]
 pub(crate) async fn socket(mut ctx: Context) -> Result<HttpResponse, Error> {
     // In the order of what it costs: a ticket is used up only by who would get in.
     upgrade::check(&ctx.request)?;
@@ -62,7 +83,7 @@ impl Asked {
         let mut asked = Self::default();
         for (name, value) in query.map_err(|_| Code::InvalidInput)?.into_inner() {
             match name.as_str() {
-                "room" if asked.room.is_none() && (1..=ROOM_CHARS_MAX).contains(&value.chars().count()) => {
+                "room" if asked.room.is_none() && RoomName::fits(&value) => {
                     asked.room = Some(value);
                 }
                 "room" => return Err(Code::InvalidInput.into()),

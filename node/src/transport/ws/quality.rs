@@ -25,8 +25,9 @@ impl Interval {
 }
 
 /// What is known of a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Quality)]
 pub struct Report {
     /// Mean round trip in milliseconds.
     pub rtt_ms: f64,

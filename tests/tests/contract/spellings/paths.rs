@@ -2,11 +2,20 @@
 
 use std::collections::BTreeMap;
 
+use conclave_tests::openapi;
 use conclave_tests::relay::{Pair, poll};
 use serde_json::json;
 
 /// What is open to anybody: it is not asked here.
-const OPEN: [&str; 5] = ["/api/v1/edition", "/api/v1/csp-reports", "/health", "/livez", "/readyz"];
+const OPEN: [&str; 7] = [
+    "/api/v1/edition",
+    "/api/v1/openapi.json",
+    "/docs",
+    "/api/v1/csp-reports",
+    "/health",
+    "/livez",
+    "/readyz",
+];
 
 /// One method of one route.
 #[derive(Debug, Clone)]
@@ -19,42 +28,28 @@ pub(super) struct Endpoint {
 
 /// Every guarded method of every route that is documented, which are those of the table of routes.
 pub(super) fn endpoints(parameters: &BTreeMap<&str, String>) -> Vec<Endpoint> {
-    let document = include_str!("../../../../docs/openapi.yaml");
     let mut endpoints = Vec::new();
-    let mut template = "";
-    for line in document.lines() {
-        if let Some(path) =
-            line.strip_prefix("  ").and_then(|line| line.strip_suffix(':')).filter(|it| it.starts_with('/'))
-        {
-            template = path;
-        }
-        let Some(method) = line.strip_prefix("    ").and_then(|line| line.strip_suffix(':')) else {
-            continue;
-        };
-        if !["get", "post", "put", "delete"].contains(&method) || OPEN.contains(&template) {
+    for (method, template) in openapi::endpoints() {
+        let template = template.as_str();
+        if OPEN.contains(&template) {
             continue;
         }
-        let part = |part: &str| match part.strip_prefix('{').and_then(|part| part.strip_suffix('}')) {
-            Some(name) => parameters.get(name).unwrap_or_else(|| panic!("{name} of {template}")).clone(),
-            None => part.to_owned(),
-        };
-        let path = template.split('/').map(part).collect::<Vec<_>>().join("/");
+        let path = filled(template, parameters);
         let query = match template {
             "/api/v1/events" => "room=lobby",
             "/api/v1/sessions/resolve" => "pin=none",
             _ => "",
         };
-        let body = match (method, template) {
-            ("post", "/api/relay") => poll("victim").to_string(),
-            ("post", "/api/v1/transfers") => Pair::fresh().open(1).to_string(),
-            ("post", "/api/v1/devices") => {
+        let body = match (method.as_str(), template) {
+            ("POST", "/api/relay") => poll("victim").to_string(),
+            ("POST", "/api/v1/transfers") => Pair::fresh().open(1).to_string(),
+            ("POST", "/api/v1/devices") => {
                 json!({"userId": "alice", "deviceId": "d", "onion": "abcdefghij234567.onion"}).to_string()
             }
-            ("post" | "put", _) => "{}".to_owned(),
+            ("POST" | "PUT", _) => "{}".to_owned(),
             _ => String::new(),
         };
-        let endpoint =
-            |path: String| Endpoint { method: method.to_uppercase(), path, query, body: body.clone() };
+        let endpoint = |path: String| Endpoint { method: method.clone(), path, query, body: body.clone() };
         if let Some(rest) = path.strip_prefix("/api/v1/") {
             endpoints.push(endpoint(format!("/v1/{rest}")));
         }
@@ -68,6 +63,26 @@ pub(super) fn endpoints(parameters: &BTreeMap<&str, String>) -> Vec<Endpoint> {
         endpoints.push(endpoint(path));
     }
     endpoints
+}
+
+/// A template with its parameters filled in: `{id}` is that of what stands before it.
+fn filled(template: &str, parameters: &BTreeMap<&str, String>) -> String {
+    let mut before = "";
+    let parts = template.split('/').map(|part| {
+        let name = match (before, part) {
+            ("sessions", "{id}") => "sessionId",
+            ("transfers", "{id}") => "transferId",
+            ("jobs", "{id}") => "jobId",
+            _ => part.trim_start_matches('{').trim_end_matches('}'),
+        };
+        before = part;
+        if part.starts_with('{') {
+            parameters.get(name).unwrap_or_else(|| panic!("{name} of {template}")).clone()
+        } else {
+            part.to_owned()
+        }
+    });
+    parts.collect::<Vec<_>>().join("/")
 }
 
 /// A path with each of its letters encoded, in each way, and with what else makes no difference to where it leads.

@@ -7,7 +7,6 @@ use conclave_cluster::state::allowance::{Charge, Tier};
 use conclave_cluster::state::body::Body;
 use conclave_cluster::state::command::Op;
 use conclave_cluster::state::id::Digest;
-use conclave_cluster::state::limits::{CHUNK_BYTES_MAX, TRANSFER_CHUNKS_MAX};
 use conclave_cluster::state::outcome::Outcome;
 use conclave_cluster::state::transfer::{self, Action, Encoding, View};
 
@@ -15,11 +14,11 @@ use super::hand_out::{Seen, Source, hand_out};
 use super::{Awaited, Request, bytes_of, change, chunk_base64};
 use crate::access::tier_limits::millis;
 use crate::actors::StateKey;
-use crate::json_field::{Integer, chars};
-use crate::service::name_lengths::{PASSWORD_HASH_CHARS_MAX, TRANSFER_PIN_CHARS_MAX};
+use crate::json_field::Integer;
 use crate::service::transfer_keep_alive::{keep_alive, late};
 use crate::transport::request::context::Context;
 use crate::transport::request::error::{Code, Error};
+use crate::transport::request::fields::{ChunkIndex, Data, PasswordHash, TotalChunks, TransferPin};
 use crate::transport::request::query;
 use crate::transport::request::reply::fixed;
 
@@ -67,13 +66,13 @@ impl<'a> Chunk<'a> {
         let index = number(request.chunk_index.integer())?;
         let total = number(request.total_chunks.integer())?;
         let data = request.data.filled().ok_or(Code::MissingFields)?;
-        let in_range = chars(pin) <= TRANSFER_PIN_CHARS_MAX
-            && chars(password_hash) <= PASSWORD_HASH_CHARS_MAX
-            && data.len() <= CHUNK_BYTES_MAX;
-        let (Some(index), Some(total), true) = (index, total, in_range) else {
+        let fits = TransferPin::fits(pin) && PasswordHash::fits(password_hash) && Data::fits(data);
+        let index = index.and_then(ChunkIndex::of);
+        let total = total.and_then(TotalChunks::of);
+        let (Some(index), Some(total), true) = (index, total, fits) else {
             return Err(Code::InvalidChunk);
         };
-        if !(1..=TRANSFER_CHUNKS_MAX).contains(&total) || index >= total {
+        if index >= total {
             return Err(Code::InvalidChunk);
         }
         Ok(Self { pin, password_hash, index, total })
@@ -81,9 +80,9 @@ impl<'a> Chunk<'a> {
 }
 
 /// `None` is a number that is no index; something that is no number counts as missing.
-fn number(integer: Integer) -> Result<Option<u16>, Code> {
+fn number(integer: Integer) -> Result<Option<i64>, Code> {
     match integer {
-        Integer::Is(integer) => Ok(u16::try_from(integer).ok()),
+        Integer::Is(integer) => Ok(Some(integer)),
         Integer::Unfit => Ok(None),
         Integer::Absent | Integer::Other => Err(Code::MissingFields),
     }

@@ -2,10 +2,13 @@
 
 mod chunk_base64;
 mod chunks;
+#[allow(dead_code, reason = "answers are written by hand, and tests read them as these types")]
+mod description;
 mod hand_out;
 mod response;
 mod signals;
 
+pub(crate) use description::{Acknowledged, RelayAnswer, RelayRequest};
 pub(crate) use response::answer;
 
 use std::time::Duration;
@@ -15,7 +18,9 @@ use bytes::Bytes;
 use conclave_cluster::state::allowance::{Charge, Tier};
 use conclave_cluster::state::command::Op;
 use serde::Deserialize;
+use utoipa::ToSchema;
 
+use super::answers::Pending;
 use super::jobs;
 use crate::access::Scope;
 use crate::actors::StateKey;
@@ -23,36 +28,53 @@ use crate::json_field::{Raw, Text};
 use crate::transport::request::body;
 use crate::transport::request::context::Context;
 use crate::transport::request::error::{Code, Error};
+use crate::transport::request::fields::{
+    ChunkIndex, Data, IdempotencyKey, InviteCode, PasswordHash, PeerId, TotalChunks, TransferPin, WaitMs,
+};
+use description::{Payload, SignalType};
 
 /// Everything that any action reads. Other fields are ignored.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct Request<'a> {
     #[serde(borrow, default)]
+    #[schema(value_type = String)]
     action: Text<'a>,
     #[serde(borrow, default)]
+    #[schema(value_type = TransferPin)]
     pin: Text<'a>,
     #[serde(borrow, default)]
+    #[schema(value_type = PasswordHash)]
     password_hash: Text<'a>,
     #[serde(borrow, default)]
+    #[schema(value_type = ChunkIndex)]
     chunk_index: Raw<'a>,
     #[serde(borrow, default)]
+    #[schema(value_type = TotalChunks)]
     total_chunks: Raw<'a>,
     #[serde(borrow, default)]
+    #[schema(value_type = Data)]
     data: Text<'a>,
     #[serde(borrow, default)]
+    #[schema(value_type = InviteCode)]
     invite_code: Text<'a>,
     #[serde(borrow, default)]
+    #[schema(value_type = PeerId)]
     peer_id: Text<'a>,
     #[serde(borrow, default)]
+    #[schema(value_type = PeerId)]
     from: Text<'a>,
     #[serde(borrow, default)]
+    #[schema(value_type = PeerId)]
     to: Text<'a>,
     #[serde(borrow, default, rename = "type")]
+    #[schema(value_type = SignalType)]
     kind: Text<'a>,
     #[serde(borrow, default)]
+    #[schema(value_type = Payload)]
     payload: Raw<'a>,
     #[serde(borrow, default)]
+    #[schema(value_type = Option<WaitMs>)]
     wait_ms: Raw<'a>,
 }
 
@@ -70,18 +92,52 @@ enum Action {
 }
 
 impl Action {
+    const ALL: &[Self] = &[
+        Self::Send,
+        Self::Receive,
+        Self::Ack,
+        Self::AckStatus,
+        Self::Register,
+        Self::Lookup,
+        Self::Signal,
+        Self::Poll,
+    ];
+
     fn of(request: &Request<'_>) -> Result<Self, Error> {
-        Ok(match request.action.filled().ok_or(Code::MissingAction)? {
-            "send" => Self::Send,
-            "receive" => Self::Receive,
-            "ack" => Self::Ack,
-            "ack-status" => Self::AckStatus,
-            "register" => Self::Register,
-            "lookup" => Self::Lookup,
-            "signal" => Self::Signal,
-            "poll" => Self::Poll,
-            _ => return Err(Code::UnknownAction.into()),
-        })
+        let asked = request.action.filled().ok_or(Code::MissingAction)?;
+        let action = Self::ALL.iter().find(|action| action.name() == asked);
+        Ok(action.copied().ok_or(Code::UnknownAction)?)
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Send => "send",
+            Self::Receive => "receive",
+            Self::Ack => "ack",
+            Self::AckStatus => "ack-status",
+            Self::Register => "register",
+            Self::Lookup => "lookup",
+            Self::Signal => "signal",
+            Self::Poll => "poll",
+        }
+    }
+
+    /// What its request is called in the OpenAPI document.
+    fn schema_name(self) -> String {
+        format!("{self:?}")
+    }
+
+    /// The fields that it must have, and those that it may have.
+    fn fields(self) -> (&'static [&'static str], &'static [&'static str]) {
+        match self {
+            Self::Send => (&["pin", "passwordHash", "chunkIndex", "totalChunks", "data"], &[]),
+            Self::Receive => (&["pin", "passwordHash"], &["waitMs"]),
+            Self::Ack | Self::AckStatus => (&["pin", "passwordHash"], &[]),
+            Self::Register => (&["inviteCode", "peerId"], &[]),
+            Self::Lookup => (&["inviteCode"], &[]),
+            Self::Signal => (&["from", "to", "type", "payload"], &[]),
+            Self::Poll => (&["peerId"], &["waitMs"]),
+        }
     }
 
     fn tier(self) -> Tier {
@@ -115,7 +171,46 @@ struct Awaited {
     wait: Duration,
 }
 
-/// The handler.
+/// The body's `action` selects
+///
+/// It is also at `/api/v1/relay`.
+#[utoipa::path(
+    post,
+    path = "/api/relay",
+    tag = "relay",
+    operation_id = "relay",
+    params(
+        ("Idempotency-Key" = Option<IdempotencyKey>, Header,
+            description = "The same request under the same key gets the first outcome again, for two minutes, on any node"),
+        ("Prefer" = Option<String>, Header, example = "respond-async",
+            description = "`respond-async` answers 202 before the outcome; for send, ack, register and signal without an \
+                           Idempotency-Key"),
+    ),
+    request_body(content = RelayRequest, examples(
+        ("send" = (value = json!({
+            "action": "send", "pin": "2468", "passwordHash": "demo", "chunkIndex": 0, "totalChunks": 1, "data": "aGVsbG8="
+        }))),
+        ("receive" = (value = json!({ "action": "receive", "pin": "2468", "passwordHash": "demo", "waitMs": 5000 }))),
+        ("register" = (value = json!({ "action": "register", "inviteCode": "aB3dE6gH", "peerId": "alice" }))),
+        ("signal" = (value = json!({
+            "action": "signal", "from": "bob", "to": "alice", "type": "offer", "payload": { "sdp": "v=0" }
+        }))),
+    )),
+    responses(
+        (status = 200, description = "Done, or one of the refusals of `send` that existing clients expect as a success",
+            body = RelayAnswer),
+        (status = 202, description = "Accepted; ask the job for its outcome", body = Pending, headers(
+            ("Location" = String, description = "Where the outcome will be"),
+            ("Retry-After" = u64, description = "Seconds"),
+        )),
+        (status = 400, description = "`missing_action`, `missing_fields`, `missing_pin_or_passwordHash`, `missing_invite_code`, \
+            `missing_peer_id`, `invalid_invite_code`, `invalid_signal_type`, `invalid_input`, `invite_code_in_use`, \
+            `connection_closed`"),
+        (status = 404, description = "`unknown_action`, `peer_not_found`"),
+        (status = 429, description = "`mailbox_full`"),
+        (status = 507, description = ""),
+    )
+)]
 pub(crate) async fn relay(mut ctx: Context) -> Result<HttpResponse, Error> {
     let body = ctx.json().await?;
     let request: Request<'_> = body::parse(&body)?;

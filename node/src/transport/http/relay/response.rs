@@ -122,7 +122,44 @@ mod tests {
     use conclave_cluster::state::mailbox::Kind;
     use serde_json::{Value, json};
 
+    use super::super::description::{
+        Acknowledged, ChunkAvailable, ChunkRefused, Messages, Outcome as Word, PeerFound, Registered, Waiting,
+    };
     use super::*;
+
+    /// Reads an answer as the type that describes it, which has each of its fields and no other.
+    fn read<T: serde::de::DeserializeOwned + serde::Serialize>(body: impl AsRef<[u8]>) -> T {
+        let (all, read): (Value, T) =
+            (serde_json::from_slice(body.as_ref()).unwrap(), serde_json::from_slice(body.as_ref()).unwrap());
+        assert_eq!(serde_json::to_value(&read).unwrap(), all);
+        read
+    }
+
+    #[test]
+    fn answers_are_what_the_document_says() {
+        let chunk: ChunkAvailable = read(chunk_body(3, 9, Encoding::Base64, b"\x00\xff"));
+        assert_eq!((chunk.chunk.chunk_index, chunk.chunk.total_chunks), (3, 9));
+        for fixed in [r#"{"status":"waiting"}"#, r#"{"status":"waiting","duplicate":true}"#] {
+            read::<Waiting>(fixed);
+        }
+        for fixed in [r#"{"status":"done"}"#, r#"{"status":"expired"}"#, r#"{"status":"queued"}"#] {
+            read::<Word>(fixed);
+        }
+        assert!(read::<Acknowledged>(r#"{"ok":true}"#).ok);
+        assert_eq!(read::<Registered>(r#"{"status":"registered","ttlSec":300}"#).ttl_sec, 300);
+        assert_eq!(read::<PeerFound>(r#"{"peerId":"alice"}"#).peer_id, "alice");
+        let refused = Error::from(Code::InvalidChunk).text("id-1", true);
+        assert_eq!(read::<ChunkRefused>(refused).error, "invalid_chunk");
+        let message = Message {
+            seq: 1,
+            from: "a".to_owned(),
+            kind: Kind::Bye,
+            payload: Body::new(Bytes::from_static(b"[1]")),
+            at_ms: 7,
+            expires_ms: 0,
+        };
+        assert_eq!(read::<Messages>(messages_body(&[message])).messages[0].payload, json!([1]));
+    }
 
     #[test]
     fn a_chunk_is_spelled_as_it_was_sent() {

@@ -13,12 +13,12 @@ use conclave_cluster::state::outcome::Outcome;
 use super::hand_out::{Seen, Source, hand_out};
 use super::{Awaited, Request, change};
 use crate::access::tier_limits::millis;
-use crate::json_field::{chars, is_portable};
-use crate::service::name_lengths::PEER_CHARS_MAX;
+use crate::json_field::is_portable;
+use crate::service::signaling;
 use crate::service::signaling::{KINDS, kind_name, kind_of};
-use crate::service::{signaling, storage_keys};
 use crate::transport::request::context::Context;
 use crate::transport::request::error::{Code, Error, Extra};
+use crate::transport::request::fields::{InviteCode, PeerId};
 use crate::transport::request::reply::{json, push_string};
 use crate::transport::request::{body, query};
 
@@ -33,7 +33,7 @@ pub(super) async fn register(
 ) -> Result<HttpResponse, Error> {
     let code = request.invite_code.filled().ok_or(Code::MissingFields)?;
     let peer = request.peer_id.filled().ok_or(Code::MissingFields)?;
-    if !storage_keys::is_invite_code(code) {
+    if !InviteCode::fits(code) {
         return Err(Code::InvalidInviteCode.into());
     }
     check_peer(peer)?;
@@ -139,7 +139,7 @@ pub(super) async fn poll(
 }
 
 fn check_peer(peer: &str) -> Result<(), Error> {
-    if chars(peer) <= PEER_CHARS_MAX { Ok(()) } else { Err(Code::InvalidInput.into()) }
+    if PeerId::fits(peer) { Ok(()) } else { Err(Code::InvalidInput.into()) }
 }
 
 #[cfg(test)]
