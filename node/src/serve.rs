@@ -28,7 +28,7 @@ use crate::admin::{self, AdminState, Phase};
 use crate::admission::{Shares, descriptors};
 use crate::config::{Config, Environment};
 use crate::listener;
-use crate::service::{Services, registrations, revocations};
+use crate::service::{Services, registrations, revocations, security_events};
 use crate::telemetry::metrics::{About, Metrics, UPKEEP};
 use crate::transport::ws::Sockets;
 use crate::transport::{self, AppState, Edge, Pipeline};
@@ -142,6 +142,7 @@ async fn live(config: &Config, environment: &Environment) -> Result<(), Error> {
     let services = Arc::new(services);
     rt::spawn(revocations::follow(services.clone()));
     rt::spawn(registrations::follow(services.clone()));
+    rt::spawn(security_events::write(services.clone()));
     state.serve(services.clone());
     let sockets = Sockets::new(options::sockets(config), services.clone());
     rt::spawn(sockets.clone().keep());

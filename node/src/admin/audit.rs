@@ -1,4 +1,5 @@
-//! The audit log: every call that changes something leaves an entry, and `/admin/v1/audit` tells them.
+//! The audit logs: every call that changes something leaves an entry, and `/admin/v1/audit` tells them, and the security
+//! events.
 
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use uuid::Uuid;
 use super::api_types::{Audit, AuditEntry, AuditHead, Whose};
 use super::error::Error;
 use super::state::AdminState;
-use crate::service::audit::{self, Event, PAGE_MAX};
+use crate::service::audit::{self, Event, Log, PAGE_MAX};
 
 /// Hexadecimal digits of a digest of a name.
 const DIGEST_DIGITS: usize = 32;
@@ -28,6 +29,7 @@ pub(super) struct Asked {
     #[serde(default)]
     after: u64,
     count: Option<usize>,
+    log: Option<String>,
 }
 
 pub(super) async fn tell(
@@ -35,7 +37,9 @@ pub(super) async fn tell(
     asked: web::Query<Asked>,
 ) -> Result<HttpResponse, Error> {
     let services = state.services().ok_or(Error::Starting)?;
-    let (head, entries) = audit::page(services, asked.after, asked.count.unwrap_or(PAGE_MAX)).await?;
+    let log = asked.log.as_deref().map_or(Some(Log::default()), Log::parse);
+    let log = log.ok_or(Error::Input("`log` is `changes` or `security`"))?;
+    let (head, entries) = audit::page(services, log, asked.after, asked.count.unwrap_or(PAGE_MAX)).await?;
     let head = head.map(|head| AuditHead { seq: head.seq, hash: format!("{:x}", head.hash) });
     Ok(HttpResponse::Ok().json(Audit { head, entries: entries.into_iter().filter_map(shown).collect() }))
 }

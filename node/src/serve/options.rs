@@ -142,6 +142,7 @@ pub(super) fn terms(config: &Config) -> Terms {
         ttl: Ttl { chunk, signal, register, session, device_default, memo },
         allowance: config.allowance.enabled.then(|| tiers(&config.allowance.tiers)),
         lease: config.socket.lease,
+        security_events: config.admin.security_events,
     }
 }
 

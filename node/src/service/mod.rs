@@ -24,6 +24,7 @@ pub mod readiness;
 pub mod registrations;
 pub mod revocations;
 pub mod room_format;
+pub mod security_events;
 mod services;
 pub mod signaling;
 pub mod storage_keys;

@@ -124,6 +124,10 @@ section! { Admin {
     per_second: u32 = 100, 1..;
     /// How many of them at once.
     burst: u32 = 1_000, 1..;
+    /// Writes down, summed up, who signs in to sockets and what credentials, peers and admin calls are refused.
+    ///
+    /// See [audit](security.md#audit). `conclave audit --log security` shows it.
+    security_events: bool = true;
 } }
 
 section! { Telemetry {
