@@ -1,10 +1,12 @@
 //! What the admin API says and hears, as both of its ends read it.
 
 mod access;
+mod content;
 
 use serde::{Deserialize, Serialize};
 
 pub use access::*;
+pub use content::*;
 
 /// The cluster as one node sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,5 +1,6 @@
 //! The admin API's client: one connection a call, a deadline for each, errors that say what to do.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,10 +14,11 @@ use serde_json::value::RawValue;
 use tokio::net::TcpStream;
 
 use super::api_types::{
-    Add, Audit, Devices, Ended, Failure, Kinds, Lift, Lifted, Listing, LogLevel, Revocations, Revoke,
-    Revoked, SetLogLevel, Status, Transfer, WhichDevice, Whose,
+    Add, Allowances, Audit, Devices, Ended, Failure, Kinds, Lift, Lifted, Listing, LogLevel, Publish,
+    Published, Revocations, Revoke, Revoked, SetLogLevel, Signal, Signaled, Status, Transfer, WhichDevice,
+    Whose,
 };
-
+use crate::service::audit::Log;
 use crate::service::inventory::Id;
 
 /// Bytes of an answer; the longest is the list of ten thousand revocations with the longest names.
@@ -234,9 +236,27 @@ impl Client {
         self.call(Method::POST, &format!("{DEVICES}/{what}"), body(device)).await.map(drop)
     }
 
-    /// The audit log's entries behind number `after`, oldest first, a page of them.
-    pub async fn audit(&self, after: u64) -> Result<Audit, Error> {
-        self.read(&self.call(Method::GET, &format!("/admin/v1/audit?after={after}"), Bytes::new()).await?)
+    /// The entries of an audit log behind number `after`, oldest first, a page of them.
+    pub async fn audit(&self, log: Log, after: u64) -> Result<Audit, Error> {
+        let path = format!("/admin/v1/audit?after={after}&log={}", log.name());
+        self.read(&self.call(Method::GET, &path, Bytes::new()).await?)
+    }
+
+    /// Says something in a room.
+    pub async fn publish(&self, publish: &Publish) -> Result<Published, Error> {
+        self.read(&self.call(Method::POST, "/admin/v1/publish", body(publish)).await?)
+    }
+
+    /// Sends a signal.
+    pub async fn signal(&self, signal: &Signal) -> Result<Signaled, Error> {
+        self.read(&self.call(Method::POST, "/admin/v1/signal", body(signal)).await?)
+    }
+
+    /// What a client at an address has left, if it is of an organisation by that one's rules.
+    pub async fn allowances(&self, address: IpAddr, tenant: Option<&str>) -> Result<Allowances, Error> {
+        let tenant = tenant.map(|tenant| format!("&tenant={tenant}")).unwrap_or_default();
+        let path = format!("/admin/v1/allowances?address={address}{tenant}");
+        self.read(&self.call(Method::GET, &path, Bytes::new()).await?)
     }
 
     fn read<T: DeserializeOwned>(&self, answer: &[u8]) -> Result<T, Error> {

@@ -1,4 +1,4 @@
-//! `/admin/v1/transfers`, `…/sockets` and so on: what is stored, and how some of it is ended.
+//! `/admin/v1/transfers`, `…/sockets` and so on: what is stored, and how it is ended.
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use conclave_cluster::state::inventory::{self as stored, Kind, Wanted};
@@ -56,7 +56,7 @@ pub(super) async fn end(
     path: web::Path<(String, String)>,
 ) -> Result<HttpResponse, Error> {
     let (kind, text) = path.into_inner();
-    let (kind, id) = (ending(&kind)?, id(&text)?);
+    let (kind, id) = (kind_of(&kind)?, id(&text)?);
     let ended = audit::audited(&request, &state, &id.to_string(), async {
         Ok(inventory::end(state.services().ok_or(Error::Starting)?, kind, id).await?)
     })
@@ -71,7 +71,7 @@ pub(super) async fn end_many(
     kind: web::Path<String>,
     asked: web::Query<Asked>,
 ) -> Result<HttpResponse, Error> {
-    let wanted = match ending(&kind)? {
+    let wanted = match kind_of(&kind)? {
         Kind::Socket => asked.wanted(Kind::Socket)?,
         _ => return Err(Error::Input("one is ended by its id; many at once are sockets alone")),
     };
@@ -114,9 +114,4 @@ fn kind_of(name: &str) -> Result<Kind, Error> {
         Kinds::InviteCodes => Kind::InviteCode,
         Kinds::Users => Kind::User,
     })
-}
-
-fn ending(name: &str) -> Result<Kind, Error> {
-    let kind = kind_of(name)?;
-    if inventory::can_end(kind) { Ok(kind) } else { Err(Error::Method("GET")) }
 }

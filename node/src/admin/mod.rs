@@ -3,8 +3,10 @@
 //! It is a listener of its own, on loopback unless told otherwise, since whoever may call it controls the cluster. Beyond
 //! loopback each call shows a token.
 
+mod allowances;
 pub mod api_types;
 mod audit;
+mod backend;
 mod body;
 pub mod client;
 mod console;
@@ -15,6 +17,7 @@ mod host_header;
 mod inventory;
 mod log_level;
 mod membership;
+mod page;
 mod revocations;
 mod server;
 mod state;

@@ -11,6 +11,7 @@
 //! node among the others.
 
 pub mod audit;
+pub mod backend;
 mod caller;
 mod charging;
 pub mod endings;

@@ -5,6 +5,7 @@ mod admin_token;
 mod admission;
 mod allowance;
 mod audit;
+mod backend;
 mod cors;
 mod credentials;
 mod deprecation;
