@@ -1,11 +1,25 @@
 //! Requests that a browser sends for a page, or to a name that was made to lead here.
 
+use std::net::TcpListener;
+
 use actix_web::dev::ServiceRequest;
 use actix_web::http::Method;
 use actix_web::http::header::{HOST, ORIGIN};
 
 use super::error::Error;
 use super::host_header;
+
+/// From where the listener is reached.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reach {
+    is_loopback: bool,
+}
+
+impl Reach {
+    pub(super) fn of(listener: &TcpListener) -> std::io::Result<Self> {
+        Ok(Self { is_loopback: listener.local_addr()?.ip().is_loopback() })
+    }
+}
 
 /// A page in an operator's browser can send requests to loopback. Browsers mark those with `Origin`, tools do not. The console
 /// may ask.
@@ -15,7 +29,7 @@ pub(super) fn refusal(request: &ServiceRequest) -> Option<Error> {
     }
     let mut hosts = request.headers().get_all(HOST);
     // A tool of HTTP/1.0 names none; a browser always does.
-    let foreign = request.app_config().local_addr().ip().is_loopback()
+    let foreign = request.app_data::<Reach>().is_none_or(|reach| reach.is_loopback)
         && hosts.any(|host| !host.to_str().is_ok_and(host_header::is_loopback));
     foreign.then_some(Error::Host)
 }

@@ -20,17 +20,24 @@ use super::gate::Gate;
 use super::state::AdminState;
 use super::{
     allowances, audit, backend, body, console, devices, inventory, log_level, membership, page, revocations,
+    tls_server,
 };
+use crate::listener::Tls;
 use crate::service::security_events::Event;
 
 /// Sockets shown at once.
 const LISTED_MAX: usize = 1000;
 /// Operators and scrapers are few. Their descriptors are kept from the public's: `admission::descriptors`.
-const CONNECTIONS_MAX: usize = 32;
+pub const CONNECTIONS_MAX: usize = 32;
 
-/// A server that answers on `listener`, to whom `gate` lets in, until it is stopped.
-pub fn listen(listener: TcpListener, state: AdminState, gate: Gate) -> std::io::Result<Server> {
-    start(listener, state, Some(gate), |app| {
+/// A server that answers on `listener`, to whom `gate` lets in, until it is stopped; over TLS, if there is any.
+pub fn listen(
+    listener: TcpListener,
+    state: AdminState,
+    gate: Gate,
+    tls: Option<Tls>,
+) -> std::io::Result<Server> {
+    start(listener, state, Some(gate), tls, |app| {
         console::serve(app);
         observing(app);
         controlling(app);
@@ -39,25 +46,31 @@ pub fn listen(listener: TcpListener, state: AdminState, gate: Gate) -> std::io::
 
 /// A server for metrics and health alone: nobody who reaches it controls anything.
 pub fn observe(listener: TcpListener, state: AdminState) -> std::io::Result<Server> {
-    start(listener, state, None, observing)
+    start(listener, state, None, None, observing)
 }
 
 fn start(
     listener: TcpListener,
     state: AdminState,
     gate: Option<Gate>,
+    tls: Option<Tls>,
     routes: impl Fn(&mut web::ServiceConfig) + Copy + Send + 'static,
 ) -> std::io::Result<Server> {
-    let server = HttpServer::new(move || {
+    let reach = page::Reach::of(&listener)?;
+    let app = move || {
         App::new()
             .app_data(web::Data::new(state.clone()))
+            .app_data(reach)
             .app_data(gate.clone())
             .app_data(body::bound())
             .app_data(web::QueryConfig::default().error_handler(|_, _| Error::Query.into()))
             .wrap(from_fn(guard))
             .configure(routes)
-    });
-    Ok(server
+    };
+    if let Some(tls) = tls {
+        return tls_server::serve(listener, tls, app);
+    }
+    Ok(HttpServer::new(app)
         .workers(1)
         .max_connections(CONNECTIONS_MAX)
         .shutdown_timeout(1)

@@ -156,6 +156,7 @@ mod tests {
             "conclave audit --log security --subject alice --tenant acme",
             "conclave audit --log security --json --after 3",
             "conclave end rooms 9f86d081884c7d65",
+            "conclave list rooms --url https://10.0.0.1:9400 --ca a.pem --cert c.pem --key k.pem",
             "conclave publish lobby 42 --tenant acme --json",
             "conclave publish lobby --url http://10.0.0.1:9400",
             "conclave signal --from billing --to alice ready 1",

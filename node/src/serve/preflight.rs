@@ -26,6 +26,10 @@ pub(crate) fn preflight(config: &Config, environment: &Environment, binding: boo
         problems.push(error.into());
         None
     });
+    let admin = options::admin_tls(config).unwrap_or_else(|error| {
+        problems.push(error.into());
+        None
+    });
     let (listen, peers) = match options::cluster(config, String::new(), String::new()) {
         Ok(options) => (Some(options.listen), options.tls),
         Err(error) => {
@@ -34,7 +38,7 @@ pub(crate) fn preflight(config: &Config, environment: &Environment, binding: boo
         }
     };
     let now = SystemTime::now();
-    let warnings = certificates::in_use(config, public.as_ref(), peers.as_ref())
+    let warnings = certificates::in_use(config, [public.as_ref(), admin.as_ref()], peers.as_ref())
         .iter()
         .filter_map(|certificate| Some(certificate.warning(now)?.to_string()))
         .collect();

@@ -22,13 +22,13 @@ use super::{Error, Services, room_format, settle, signaling};
 use crate::access::tier_limits::millis;
 
 /// A member of a room for as long as it takes to say something.
-struct Guest {
+struct BriefMember {
     room: Key,
     member: Key,
     at: Attachment,
 }
 
-impl Guest {
+impl BriefMember {
     fn ask(&self, action: room::Action) -> Op {
         Op::Room(room::Op { key: self.room, action })
     }
@@ -54,15 +54,15 @@ impl Guest {
 /// # Errors
 /// See [`Error`]; refused if the room is full.
 pub async fn publish(services: &Services, room: Key, data: Bytes, keep: Keep) -> Result<(u64, u64), Error> {
-    let _guest = services.lease.guest();
+    let _lease = services.lease.guest();
     let at = services.lease.attachment(&room, rand::random()).await?;
-    let guest = Guest { room, member: room_format::backend(), at };
+    let member = BriefMember { room, member: room_format::backend(), at };
     // Whatever becomes of this call, it is a member no longer than that.
-    let unsettled = services.lease.unsettled(Ending::new(at.incarnation, vec![guest.leave()]));
+    let unsettled = services.lease.unsettled(Ending::new(at.incarnation, vec![member.leave()]));
     let propose = async |op| services.cluster.propose(Draft::of(op)).await;
     // In one batch as a rule, so that nobody sees it come and go.
     let (joined, said, left) =
-        join3(propose(guest.join()), propose(guest.say(data, keep)), propose(guest.leave())).await;
+        join3(propose(member.join()), propose(member.say(data, keep)), propose(member.leave())).await;
     if left.is_ok_and(|left| left.outcome != Err(Refusal::Stale)) {
         unsettled.settle();
     }

@@ -201,3 +201,30 @@ async fn callers_without_the_admin_token_and_strangers_at_the_port_of_the_peers_
     let told = event(&admin, Some(TOKEN), "refused_peers", Some("garbage")).await;
     assert!(told["count"].as_u64() >= Some(1), "{told}");
 }
+
+#[tokio::test]
+async fn what_is_refused_without_a_leader_is_refused_all_the_same_and_counted() {
+    let issuer = Issuer::new();
+    let mut cluster = issuer.guard(Cluster::builder().unmetered()).start().await;
+    let (api, admin) = (cluster.api(1), cluster.admin(1));
+    cluster.kill(2).await;
+    cluster.kill(3).await;
+    let dropped = eventually(READY, "what is refused is counted", async || {
+        api.get("/api/v1/ice")
+            .header("authorization", "Bearer x.y.z")
+            .send()
+            .await
+            .refused(401, "unauthorized");
+        let metrics = admin.get("/metrics").send().await.text();
+        let line =
+            metrics.lines().find_map(|line| line.strip_prefix("conclave_security_events_dropped_total "));
+        line.and_then(|count| count.parse::<f64>().ok()).filter(|count| *count > 0.0)
+    })
+    .await;
+    assert!(dropped >= 1.0);
+    cluster.restart(2);
+    cluster.restart(3);
+    cluster.wait_ready().await;
+    api.get("/api/v1/ice").header("authorization", "Bearer x.y.z").send().await.refused(401, "unauthorized");
+    assert_eq!(cluster.admin(2).get("/admin/v1/audit").send().await.ok()["entries"], json!([]));
+}

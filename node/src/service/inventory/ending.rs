@@ -121,7 +121,7 @@ async fn drain(services: &Services, key: Key) -> Result<(), Error> {
 
 /// Takes the claim away from whoever holds it, and empties the mailbox while nobody else is pushed anything.
 async fn end_claim(services: &Services, key: Key, holder: Key) -> Result<(), Error> {
-    let _guest = services.lease.guest();
+    let _lease = services.lease.guest();
     let at = services.lease.attachment(&key, rand::random()).await?;
     let session = Key::from_bytes(rand::random());
     let claim = |action| Op::Claim(mailbox_claim::Op { key, action });
