@@ -125,9 +125,18 @@ mod tests {
         config.node.data_dir = home.path().join("file/below");
         config.http.tls.cert = home.path().join("absent.pem");
         config.http.tls.key = home.path().join("absent.key");
+        config.admin.tls.cert = home.path().join("absent-admin.pem");
+        config.admin.tls.key = home.path().join("absent-admin.key");
         config.auth.keys = vec![format!("HS256:{}", home.path().join("absent.secret").display())];
         let told = complaints(&config, false).join("\n");
-        for part in ["absent.pem", "absent.secret", "node.data_dir"] {
+        for part in [
+            "http.tls.cert: ",
+            "absent.pem",
+            "admin.tls.cert: ",
+            "absent-admin.pem",
+            "absent.secret",
+            "node.data_dir",
+        ] {
             assert!(told.contains(part), "{part} is missing in\n{told}");
         }
     }
