@@ -28,7 +28,7 @@ use crate::admin::{self, AdminState, Phase};
 use crate::admission::{Shares, descriptors};
 use crate::config::{Config, Environment};
 use crate::listener;
-use crate::service::{Services, registrations, revocations};
+use crate::service::{Services, registrations, revocations, security_events};
 use crate::telemetry::metrics::{About, Metrics, UPKEEP};
 use crate::transport::ws::Sockets;
 use crate::transport::{self, AppState, Edge, Pipeline};
@@ -78,7 +78,7 @@ async fn live(config: &Config, environment: &Environment) -> Result<(), Error> {
         config.telemetry.listen.map(|address| bind(address, 128, "telemetry.listen")).transpose()?;
     let (http_url, admin_url) = (
         url(&config.http.url, config.http.tls.scheme(), public.local_addr()?),
-        url(&config.admin.url, "http", private.local_addr()?),
+        url(&config.admin.url, config.admin.tls.scheme(), private.local_addr()?),
     );
 
     let metrics = Metrics::install()?;
@@ -88,7 +88,8 @@ async fn live(config: &Config, environment: &Environment) -> Result<(), Error> {
     rt::spawn(upkeep(metrics.clone()));
     let state = AdminState::new(metrics, about(config));
     let gate = options::admin_gate(config, &data_dir)?;
-    let admin = admin::listen(private, state.clone(), gate)?;
+    let admin_tls = options::admin_tls(config)?;
+    let admin = admin::listen(private, state.clone(), gate, admin_tls.clone())?;
     let admin_handle = admin.handle();
     let mut admin = rt::spawn(admin);
     let telemetry = telemetry.map(|listener| admin::observe(listener, state.clone())).transpose()?;
@@ -110,7 +111,8 @@ async fn live(config: &Config, environment: &Environment) -> Result<(), Error> {
     let public_handle = server.handle();
     let mut server = rt::spawn(server);
     let options = options::cluster(config, http_url.clone(), admin_url)?;
-    rt::spawn(certificates::watch(certificates::in_use(config, tls.as_ref(), options.tls.as_ref())));
+    let in_use = certificates::in_use(config, [tls.as_ref(), admin_tls.as_ref()], options.tls.as_ref());
+    rt::spawn(certificates::watch(in_use));
     if let Some(tls) = options.tls.clone() {
         let cluster = config.cluster.name.clone();
         rt::spawn(certificate_reload::keep_current(tls, cluster, config.node.id, asked.clone()));
@@ -130,8 +132,8 @@ async fn live(config: &Config, environment: &Environment) -> Result<(), Error> {
     if let Some(secrets) = secrets {
         rt::spawn(secret_reload::keep_current(secrets, asked.clone()));
     }
-    if let Some(tls) = tls.clone() {
-        rt::spawn(tls.keep_current(asked));
+    for tls in [tls.clone(), admin_tls].into_iter().flatten() {
+        rt::spawn(tls.keep_current(asked.clone()));
     }
     let registry = Registry::new(cluster.clone(), edge_options.limits());
     // Beside apply, which makes the hints, and not on the threads that serve.
@@ -142,6 +144,7 @@ async fn live(config: &Config, environment: &Environment) -> Result<(), Error> {
     let services = Arc::new(services);
     rt::spawn(revocations::follow(services.clone()));
     rt::spawn(registrations::follow(services.clone()));
+    rt::spawn(security_events::write(services.clone()));
     state.serve(services.clone());
     let sockets = Sockets::new(options::sockets(config), services.clone());
     rt::spawn(sockets.clone().keep());

@@ -59,6 +59,37 @@ impl Authority {
         self.serve(builder).set("http.tls.client_ca", &self.file("authority.pem").display().to_string())
     }
 
+    /// Has the admin listeners speak TLS, and ask for certificates of this authority.
+    pub fn control(&self, builder: Builder) -> Builder {
+        self.name_control("127.0.0.1");
+        let file = |name| self.file(name).display().to_string();
+        let builder = builder.set("admin.tls.cert", &file("admin.cert.pem"));
+        builder
+            .set("admin.tls.key", &file("admin.key.pem"))
+            .set("admin.tls.client_ca", &file("authority.pem"))
+    }
+
+    /// Writes a new certificate for the admin listeners, of this name.
+    pub fn name_control(&self, name: &str) {
+        let (pem, key, _) = self.sign(name);
+        self.put("admin.key.pem", &key);
+        self.put("admin.cert.pem", &pem);
+    }
+
+    /// Files with a certificate of this name, and with its key.
+    pub fn identity(&self, name: &str) -> (PathBuf, PathBuf) {
+        let (pem, key, _) = self.sign(name);
+        let files = [format!("{name}.cert.pem"), format!("{name}.key.pem")];
+        self.put(&files[0], &pem);
+        self.put(&files[1], &key);
+        (self.file(&files[0]), self.file(&files[1]))
+    }
+
+    /// The file with its own certificate.
+    pub fn authority_file(&self) -> PathBuf {
+        self.file("authority.pem")
+    }
+
     /// Has the nodes believe this authority, and no other, when they fetch keys.
     pub fn trusted(&self, builder: Builder) -> Builder {
         builder.set("auth.jwks_ca", &self.file("authority.pem").display().to_string())

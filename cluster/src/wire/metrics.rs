@@ -1,5 +1,7 @@
 //! What the links count.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
 use super::{Error, Frame, Lane, PeerId};
@@ -63,9 +65,20 @@ pub fn describe() {
     }
 }
 
+/// How often that was, in this process.
+static REFUSED: [AtomicU64; REASONS.len()] = [const { AtomicU64::new(0) }; REASONS.len()];
+
+/// How often something that came from another node, or from a stranger, was refused since this process began, by reason.
+pub fn refusals() -> impl Iterator<Item = (&'static str, u64)> {
+    REASONS.into_iter().zip(REFUSED.iter().map(|count| count.load(Ordering::Relaxed)))
+}
+
 /// Counts something that came from another node, or from a stranger, and was refused.
 pub(crate) fn refused(reason: &'static str) {
     counter!(REFUSALS, "reason" => reason).increment(1);
+    if let Some(place) = REASONS.iter().position(|known| *known == reason) {
+        REFUSED[place].fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 /// What became of a call, as the label `outcome` says it. The caller may have gone away before either.

@@ -36,7 +36,7 @@ mod validity;
 
 use futures_util::future::BoxFuture;
 
-pub use self::metrics::{METERS, Meter, describe};
+pub use self::metrics::{METERS, Meter, describe, refusals};
 pub use breaker::Breaker;
 pub use error::{Error, Reason};
 pub use frame::{Frame, Outgoing};

@@ -1,6 +1,7 @@
 //! What the admin API says and hears, as both of its ends read it.
 
 mod access;
+mod content;
 
 use serde::{Deserialize, Serialize};
 use utoipa::openapi::RefOr;
@@ -8,6 +9,7 @@ use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 use utoipa::{IntoParams, PartialSchema, ToSchema};
 
 pub use access::*;
+pub use content::*;
 
 /// The cluster as one node sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

@@ -1,4 +1,5 @@
-//! The audit log: every call that changes something leaves an entry, and `/admin/v1/audit` tells them.
+//! The audit logs: every call that changes something leaves an entry, and `/admin/v1/audit` tells them, and the security
+//! events.
 
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use uuid::Uuid;
 use super::api_types::{Audit, AuditEntry, AuditHead, Whose};
 use super::error::Error;
 use super::state::AdminState;
-use crate::service::audit::{self, Event, PAGE_MAX};
+use crate::service::audit::{self, Event, Log, PAGE_MAX};
 
 /// Hexadecimal digits of a digest of a name.
 const DIGEST_DIGITS: usize = 32;
@@ -31,6 +32,9 @@ pub(super) struct Asked {
     after: u64,
     /// At most 1,000 come, whatever is asked for.
     count: Option<usize>,
+    /// `changes`, unless it is said, or `security`.
+    #[param(pattern = "^(changes|security)$")]
+    log: Option<String>,
 }
 
 /// Entries of the audit log, oldest first
@@ -40,14 +44,16 @@ pub(super) struct Asked {
     tag = "access",
     operation_id = "audit",
     params(Asked),
-    responses((status = 200, description = "A page", body = Audit), (status = 400, description = "`invalid_query`"))
+    responses((status = 200, description = "A page", body = Audit), (status = 400, description = "`invalid_query`, `invalid_input`"))
 )]
 pub(super) async fn tell(
     state: web::Data<AdminState>,
     asked: web::Query<Asked>,
 ) -> Result<HttpResponse, Error> {
     let services = state.services().ok_or(Error::Starting)?;
-    let (head, entries) = audit::page(services, asked.after, asked.count.unwrap_or(PAGE_MAX)).await?;
+    let log = asked.log.as_deref().map_or(Some(Log::default()), Log::parse);
+    let log = log.ok_or(Error::Input("`log` is `changes` or `security`"))?;
+    let (head, entries) = audit::page(services, log, asked.after, asked.count.unwrap_or(PAGE_MAX)).await?;
     let head = head.map(|head| AuditHead { seq: head.seq, hash: format!("{:x}", head.hash) });
     Ok(HttpResponse::Ok().json(Audit { head, entries: entries.into_iter().filter_map(shown).collect() }))
 }

@@ -8,15 +8,24 @@ use actix_web::dev::Payload;
 use actix_web::http::StatusCode;
 use actix_web::web::{Bytes, PayloadConfig};
 use actix_web::{FromRequest, HttpRequest};
+use conclave_cluster::state::limits::PAYLOAD_BYTES_MAX;
 
 use super::error::Error;
 
 /// Bytes of a body; the longest request is far shorter.
 pub(super) const BYTES_MAX: usize = 4096;
+/// Bytes of a body that has content to pass on: the longest content, and the longest names beside it with all their letters
+/// escaped.
+pub(super) const CONTENT_BYTES_MAX: usize = PAYLOAD_BYTES_MAX + 8 * 1024;
 
 /// What bounds the bodies of an app.
 pub(super) fn bound() -> PayloadConfig {
     PayloadConfig::new(BYTES_MAX)
+}
+
+/// What bounds those that have content.
+pub(super) fn content_bound() -> PayloadConfig {
+    PayloadConfig::new(CONTENT_BYTES_MAX)
 }
 
 /// A body that came whole. What did not is refused in the format of all errors.

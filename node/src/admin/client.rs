@@ -1,5 +1,6 @@
 //! The admin API's client: one connection a call, a deadline for each, errors that say what to do.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,13 +11,16 @@ use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use super::api_types::{
-    Add, Audit, Devices, Ended, Failure, Kinds, Lift, Lifted, Listing, LogLevel, Revocations, Revoke,
-    Revoked, SetLogLevel, Status, Transfer, WhichDevice, Whose,
+    Add, Allowances, Audit, Devices, Ended, Failure, Kinds, Lift, Lifted, Listing, LogLevel, Publish,
+    Published, Revocations, Revoke, Revoked, SetLogLevel, Signal, Signaled, Status, Transfer, WhichDevice,
+    Whose,
 };
-
+use super::client_tls::{self, ClientTls};
+use crate::service::audit::Log;
 use crate::service::inventory::Id;
 
 /// Bytes of an answer; the longest is the list of ten thousand revocations with the longest names.
@@ -31,6 +35,17 @@ pub enum Error {
     /// Not a URL that can be called.
     #[error("`{0}` is not an admin URL such as http://127.0.0.1:9400")]
     Url(String),
+    /// A file that TLS is made of.
+    #[error(transparent)]
+    Files(#[from] client_tls::Error),
+    /// TLS with it comes to nothing.
+    #[error("TLS with {url}: {error}")]
+    Tls {
+        /// The URL.
+        url: String,
+        /// Why.
+        error: std::io::Error,
+    },
     /// Nobody listens there.
     #[error(
         "cannot reach {url}: {error}; is the node running, and is this its admin listener (admin.listen)?"
@@ -101,18 +116,32 @@ pub struct Client {
     url: String,
     timeout: Duration,
     token: Option<String>,
+    /// How TLS is spoken, if it is.
+    tls: Option<ClientTls>,
 }
 
 impl Client {
-    /// A client for the node at `url`, every call of which may take `timeout`.
+    /// A client for the node at `url`, every call of which may take `timeout`. It speaks TLS where the URL says so, and
+    /// believes the machine's authorities.
     pub fn new(url: &str, timeout: Duration) -> Result<Self, Error> {
         let wrong = || Error::Url(url.to_owned());
         let uri: Uri = url.trim_end_matches('/').parse().map_err(|_| wrong())?;
-        let plain = uri.scheme_str() == Some("http") && matches!(uri.path(), "" | "/");
-        let host = uri.host().filter(|_| plain).ok_or_else(wrong)?;
-        let port = uri.port_u16().unwrap_or(80);
+        let (scheme, port, tls) = match uri.scheme_str() {
+            Some("http") => ("http", 80, None),
+            Some("https") => ("https", 443, Some(ClientTls::new(None, None)?)),
+            Some(_) | None => return Err(wrong()),
+        };
+        let host = uri.host().filter(|_| matches!(uri.path(), "" | "/")).ok_or_else(wrong)?;
+        let port = uri.port_u16().unwrap_or(port);
         let bare = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        Ok(Self { host: bare, port, url: format!("http://{host}:{port}"), timeout, token: None })
+        Ok(Self { host: bare, port, url: format!("{scheme}://{host}:{port}"), timeout, token: None, tls })
+    }
+
+    /// Speaks TLS so, if it does.
+    #[must_use]
+    pub fn with_tls(self, tls: ClientTls) -> Self {
+        let tls = self.tls.as_ref().map(|_| tls);
+        Self { tls, ..self }
     }
 
     /// Shows this token with every call.
@@ -234,9 +263,27 @@ impl Client {
         self.call(Method::POST, &format!("{DEVICES}/{what}"), body(device)).await.map(drop)
     }
 
-    /// The audit log's entries behind number `after`, oldest first, a page of them.
-    pub async fn audit(&self, after: u64) -> Result<Audit, Error> {
-        self.read(&self.call(Method::GET, &format!("/admin/v1/audit?after={after}"), Bytes::new()).await?)
+    /// The entries of an audit log behind number `after`, oldest first, a page of them.
+    pub async fn audit(&self, log: Log, after: u64) -> Result<Audit, Error> {
+        let path = format!("/admin/v1/audit?after={after}&log={}", log.name());
+        self.read(&self.call(Method::GET, &path, Bytes::new()).await?)
+    }
+
+    /// Says something in a room.
+    pub async fn publish(&self, publish: &Publish) -> Result<Published, Error> {
+        self.read(&self.call(Method::POST, "/admin/v1/publish", body(publish)).await?)
+    }
+
+    /// Sends a signal.
+    pub async fn signal(&self, signal: &Signal) -> Result<Signaled, Error> {
+        self.read(&self.call(Method::POST, "/admin/v1/signal", body(signal)).await?)
+    }
+
+    /// What a client at an address has left, if it is of an organisation by that one's rules.
+    pub async fn allowances(&self, address: IpAddr, tenant: Option<&str>) -> Result<Allowances, Error> {
+        let tenant = tenant.map(|tenant| format!("&tenant={tenant}")).unwrap_or_default();
+        let path = format!("/admin/v1/allowances?address={address}{tenant}");
+        self.read(&self.call(Method::GET, &path, Bytes::new()).await?)
     }
 
     fn read<T: DeserializeOwned>(&self, answer: &[u8]) -> Result<T, Error> {
@@ -251,10 +298,23 @@ impl Client {
     }
 
     async fn exchange(&self, method: Method, path: &str, body: Bytes) -> Result<Bytes, Error> {
-        let broken = |_| Error::Broken(self.url.clone());
         let stream = TcpStream::connect((self.host.as_str(), self.port))
             .await
             .map_err(|error| Error::Connect { url: self.url.clone(), error })?;
+        let Some(tls) = &self.tls else { return self.exchange_on(stream, method, path, body).await };
+        let secured = tls.connect(&self.host, stream).await;
+        let secured = secured.map_err(|error| Error::Tls { url: self.url.clone(), error })?;
+        self.exchange_on(secured, method, path, body).await
+    }
+
+    async fn exchange_on(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<Bytes, Error> {
+        let broken = |_| Error::Broken(self.url.clone());
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
         // Ends with the sender; its error shows in the answer.
@@ -262,7 +322,7 @@ impl Client {
         let mut request = Request::builder()
             .method(method)
             .uri(path)
-            .header(HOST, self.url.trim_start_matches("http://"))
+            .header(HOST, self.url.split_once("://").map_or(self.url.as_str(), |(_, authority)| authority))
             .header(CONTENT_TYPE, "application/json");
         if let Some(token) = &self.token {
             request = request.header(AUTHORIZATION, format!("Bearer {token}"));
@@ -296,81 +356,4 @@ fn body(body: &impl Serialize) -> Bytes {
 }
 
 #[cfg(test)]
-mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpListener;
-
-    use super::*;
-
-    /// A server that reads one request and answers `answer`.
-    async fn answering(status: &str, body: &str) -> (Client, tokio::task::JoinHandle<String>) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let answer = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
-        let server = tokio::spawn(async move {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            let mut request = vec![0; 4096];
-            let read = stream.read(&mut request).await.unwrap();
-            stream.write_all(answer.as_bytes()).await.unwrap();
-            String::from_utf8_lossy(&request[..read]).into_owned()
-        });
-        (Client::new(&url, Duration::from_secs(5)).unwrap(), server)
-    }
-
-    #[tokio::test]
-    async fn a_status_is_read_and_unknown_fields_are_passed_over() {
-        let (client, _) = answering(
-            "200 OK",
-            r#"{"leader":1,"term":2,"nodes":[{"id":1,"http":"h","admin":"a","pid":3,"role":"leader","applied":4,"last_log":5,"mood":"good"}]}"#,
-        )
-        .await;
-        let status = client.status().await.unwrap();
-        assert_eq!((status.leader, status.term, status.nodes[0].last_log), (Some(1), 2, 5));
-    }
-
-    #[tokio::test]
-    async fn a_refusal_keeps_its_code_and_sentence() {
-        let (client, server) = answering(
-            "409 Conflict",
-            r#"{"error":"busy","message":"Another change is on.","requestId":"0190"}"#,
-        )
-        .await;
-        let error = client.add(4, "host:1").await.unwrap_err();
-        assert_eq!(error.to_string(), "Another change is on. (busy)");
-        let request = server.await.unwrap();
-        assert!(
-            request.starts_with("POST /cluster/members?force=false&withinMs=4000 HTTP/1.1\r\n"),
-            "{request}"
-        );
-        assert!(request.ends_with(r#"{"id":4,"peer":"host:1"}"#), "{request}");
-    }
-
-    #[tokio::test]
-    async fn the_public_listener_is_told_by_its_answer() {
-        let body = r#"{"error":"not_found","message":"Not found.","requestId":"0190"}"#;
-        let (client, _) = answering("404 Not Found", body).await;
-        let error = client.status().await.unwrap_err();
-        assert!(error.to_string().contains("is a public listener (http.listen)"), "{error}");
-    }
-
-    #[tokio::test]
-    async fn strangers_and_silence_are_told_apart() {
-        let (client, _) = answering("500 No", "no").await;
-        assert!(matches!(client.status().await, Err(Error::Stranger(_))));
-
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let silent = Client::new(&url, Duration::from_millis(50)).unwrap();
-        assert!(matches!(silent.status().await, Err(Error::TimedOut { .. })));
-        drop(listener);
-        assert!(matches!(silent.status().await, Err(Error::Connect { .. })));
-    }
-
-    #[test]
-    fn urls_are_checked() {
-        for url in ["", "127.0.0.1:9400", "https://127.0.0.1:9400", "http://", "http://host/path"] {
-            assert!(Client::new(url, Duration::from_secs(1)).is_err(), "{url}");
-        }
-        assert_eq!(Client::new("http://[::1]:9400/", Duration::from_secs(1)).unwrap().host, "::1");
-    }
-}
+mod tests;

@@ -8,7 +8,7 @@ use utoipa::openapi::path::Operation;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{audit, devices, inventory, log_level, membership, revocations, server};
+use super::{allowances, audit, backend, devices, inventory, log_level, membership, revocations, server};
 use crate::description::{self, Failure, Reference};
 
 #[derive(OpenApi)]
@@ -28,6 +28,7 @@ use crate::description::{self, Failure, Reference};
         (name = "cluster", description = "Who belongs to it"),
         (name = "access", description = "Who may do what, and who did"),
         (name = "inventory", description = "What is stored; never what is in it"),
+        (name = "backend", description = "What an operator's own servers do: say something to clients, and see what one has left"),
     ),
     paths(
         server::metrics,
@@ -55,6 +56,9 @@ use crate::description::{self, Failure, Reference};
         inventory::list,
         inventory::end_many,
         inventory::end,
+        allowances::show,
+        backend::publish,
+        backend::signal,
     ),
     components(schemas(Failure)),
     // On loopback, nothing needs to be shown unless `admin.require_token` is on.

@@ -7,7 +7,7 @@ use actix_web::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpResponse, ResponseError};
 use conclave_cluster::MembershipError;
 use conclave_cluster::state::outcome::Refusal;
-use conclave_cluster::state::{registration, revocation};
+use conclave_cluster::state::{mailbox, registration, revocation, room};
 use uuid::Uuid;
 
 use super::api_types::Failure;
@@ -28,10 +28,14 @@ pub(super) enum Error {
     Json(&'static str),
     #[error(
         "The query is wrong: a change takes `force` and `withinMs`, the audit log `after` and `count`, a list those, `tenant`, \
-         `subject` and `node`, that of devices `standing`."
+         `subject` and `node`, that of devices `standing`, allowances `address` and `tenant`; the audit log `log`, too."
     )]
     Query,
-    #[error("A body has at most {} bytes.", super::body::BYTES_MAX)]
+    #[error(
+        "A body has at most {} bytes; one with content for others at most {}, and its content at most 65,536.",
+        super::body::BYTES_MAX,
+        super::body::CONTENT_BYTES_MAX
+    )]
     TooLarge,
     #[error("There is none of this id, or no connection holds it.")]
     Unknown,
@@ -45,6 +49,12 @@ pub(super) enum Error {
         "As much is revoked as may be (10,000): lift what is over, or revoke subjects in place of their tokens."
     )]
     Full,
+    #[error("The room has as many members as it may.")]
+    RoomFull,
+    #[error("Too many signals wait for this peer.")]
+    MailboxFull,
+    #[error("The cluster stores as much as it may.")]
+    StorageFull,
     #[error("Too much waits on this node.")]
     Overloaded,
     #[error("The node is going away.")]
@@ -104,6 +114,9 @@ impl Error {
             Self::Unknown => "unknown_id",
             Self::UnknownDevice => "unknown_device",
             Self::Full => "revocations_full",
+            Self::RoomFull => "room_full",
+            Self::MailboxFull => "mailbox_full",
+            Self::StorageFull => "storage_full",
             Self::Overloaded => "overloaded",
             Self::ShuttingDown => "shutting_down",
             Self::Internal => "internal",
@@ -130,6 +143,9 @@ impl From<service::Error> for Error {
             service::Error::Refused(Refusal::Registration(registration::Refusal::Unknown)) => {
                 Self::UnknownDevice
             }
+            service::Error::Refused(Refusal::Room(room::Refusal::Full)) => Self::RoomFull,
+            service::Error::Refused(Refusal::Mailbox(mailbox::Refusal::Full)) => Self::MailboxFull,
+            service::Error::StorageFull => Self::StorageFull,
             service::Error::Cluster(conclave_cluster::Error::Overloaded) => Self::Overloaded,
             service::Error::Cluster(conclave_cluster::Error::ShuttingDown) => Self::ShuttingDown,
             service::Error::Cluster(_) => Self::NoLeader,
@@ -151,7 +167,8 @@ impl ResponseError for Error {
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Page => StatusCode::FORBIDDEN,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
-            Self::TooFast(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::TooFast(_) | Self::MailboxFull => StatusCode::TOO_MANY_REQUESTS,
+            Self::StorageFull => StatusCode::INSUFFICIENT_STORAGE,
             Self::Host => StatusCode::MISDIRECTED_REQUEST,
             Self::Starting
             | Self::Unready(_)
@@ -162,6 +179,7 @@ impl ResponseError for Error {
             Self::Cluster(MembershipError::Late(_)) => StatusCode::GATEWAY_TIMEOUT,
             Self::NoSuccessor
             | Self::Full
+            | Self::RoomFull
             | Self::Cluster(MembershipError::Busy | MembershipError::Refused(_)) => StatusCode::CONFLICT,
         }
     }

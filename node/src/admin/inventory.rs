@@ -1,4 +1,4 @@
-//! `/admin/v1/transfers`, `…/sockets` and so on: what is stored, and how some of it is ended.
+//! `/admin/v1/transfers`, `…/sockets` and so on: what is stored, and how it is ended.
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use conclave_cluster::state::inventory::{self as stored, Kind, Wanted};
@@ -72,7 +72,7 @@ pub(super) async fn list(
     Ok(HttpResponse::Ok().json(Listing { items: listing.items.iter().map(item).collect(), next }))
 }
 
-/// End one transfer, session or socket
+/// End one thing
 #[utoipa::path(
     delete,
     path = "/admin/v1/{kind}/{id}",
@@ -86,7 +86,6 @@ pub(super) async fn list(
         (status = 200, description = "It is ended", body = Ended),
         (status = 400, description = "`invalid_input`"),
         (status = 404, description = "`not_found`, `unknown_id`"),
-        (status = 405, description = "`method_not_allowed`: things of this kind cannot be ended"),
     )
 )]
 pub(super) async fn end(
@@ -95,7 +94,7 @@ pub(super) async fn end(
     path: web::Path<(String, String)>,
 ) -> Result<HttpResponse, Error> {
     let (kind, text) = path.into_inner();
-    let (kind, id) = (ending(&kind)?, id(&text)?);
+    let (kind, id) = (kind_of(&kind)?, id(&text)?);
     let ended = audit::audited(&request, &state, &id.to_string(), async {
         Ok(inventory::end(state.services().ok_or(Error::Starting)?, kind, id).await?)
     })
@@ -116,7 +115,6 @@ pub(super) async fn end(
         (status = 200, description = "How many were ended", body = Ended),
         (status = 400, description = "`invalid_query`, `invalid_input`"),
         (status = 404, description = "`not_found`"),
-        (status = 405, description = "`method_not_allowed`: things of this kind cannot be ended"),
     )
 )]
 pub(super) async fn end_many(
@@ -125,7 +123,7 @@ pub(super) async fn end_many(
     kind: web::Path<String>,
     asked: web::Query<Asked>,
 ) -> Result<HttpResponse, Error> {
-    let wanted = match ending(&kind)? {
+    let wanted = match kind_of(&kind)? {
         Kind::Socket => asked.wanted(Kind::Socket)?,
         _ => return Err(Error::Input("one is ended by its id; many at once are sockets alone")),
     };
@@ -168,9 +166,4 @@ fn kind_of(name: &str) -> Result<Kind, Error> {
         Kinds::InviteCodes => Kind::InviteCode,
         Kinds::Users => Kind::User,
     })
-}
-
-fn ending(name: &str) -> Result<Kind, Error> {
-    let kind = kind_of(name)?;
-    if inventory::can_end(kind) { Ok(kind) } else { Err(Error::Method("GET")) }
 }

@@ -4,11 +4,9 @@ use std::net::TcpListener;
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{Server, ServiceRequest, ServiceResponse};
-use actix_web::http::Method;
 use actix_web::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CROSS_ORIGIN_OPENER_POLICY, CROSS_ORIGIN_RESOURCE_POLICY, HOST,
-    HeaderName, HeaderValue, ORIGIN, PERMISSIONS_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
-    X_FRAME_OPTIONS,
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CROSS_ORIGIN_OPENER_POLICY, CROSS_ORIGIN_RESOURCE_POLICY,
+    HeaderName, HeaderValue, PERMISSIONS_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use actix_web::middleware::{Next, from_fn};
 use actix_web::{App, HttpResponse, HttpServer, web};
@@ -23,18 +21,26 @@ use super::error::Error;
 use super::gate::Gate;
 use super::state::AdminState;
 use super::{
-    audit, body, console, description, devices, host_header, inventory, log_level, membership, revocations,
+    allowances, audit, backend, body, console, description, devices, inventory, log_level, membership, page,
+    revocations, tls_server,
 };
+use crate::listener::Tls;
+use crate::service::security_events::Event;
 use crate::transport::ws::Listed;
 
 /// Sockets shown at once.
 const LISTED_MAX: usize = 1000;
 /// Operators and scrapers are few. Their descriptors are kept from the public's: `admission::descriptors`.
-const CONNECTIONS_MAX: usize = 32;
+pub const CONNECTIONS_MAX: usize = 32;
 
-/// A server that answers on `listener`, to whom `gate` lets in, until it is stopped.
-pub fn listen(listener: TcpListener, state: AdminState, gate: Gate) -> std::io::Result<Server> {
-    start(listener, state, Some(gate), |app| {
+/// A server that answers on `listener`, to whom `gate` lets in, until it is stopped; over TLS, if there is any.
+pub fn listen(
+    listener: TcpListener,
+    state: AdminState,
+    gate: Gate,
+    tls: Option<Tls>,
+) -> std::io::Result<Server> {
+    start(listener, state, Some(gate), tls, |app| {
         console::serve(app);
         observing(app);
         controlling(app);
@@ -43,25 +49,31 @@ pub fn listen(listener: TcpListener, state: AdminState, gate: Gate) -> std::io::
 
 /// A server for metrics and health alone: nobody who reaches it controls anything.
 pub fn observe(listener: TcpListener, state: AdminState) -> std::io::Result<Server> {
-    start(listener, state, None, observing)
+    start(listener, state, None, None, observing)
 }
 
 fn start(
     listener: TcpListener,
     state: AdminState,
     gate: Option<Gate>,
+    tls: Option<Tls>,
     routes: impl Fn(&mut web::ServiceConfig) + Copy + Send + 'static,
 ) -> std::io::Result<Server> {
-    let server = HttpServer::new(move || {
+    let reach = page::Reach::of(&listener)?;
+    let app = move || {
         App::new()
             .app_data(web::Data::new(state.clone()))
+            .app_data(reach)
             .app_data(gate.clone())
             .app_data(body::bound())
             .app_data(web::QueryConfig::default().error_handler(|_, _| Error::Query.into()))
             .wrap(from_fn(guard))
             .configure(routes)
-    });
-    Ok(server
+    };
+    if let Some(tls) = tls {
+        return tls_server::serve(listener, tls, app);
+    }
+    Ok(HttpServer::new(app)
         .workers(1)
         .max_connections(CONNECTIONS_MAX)
         .shutdown_timeout(1)
@@ -108,6 +120,19 @@ fn controlling(app: &mut web::ServiceConfig) {
                 .get(log_level::tell)
                 .post(log_level::set)
                 .default_service(only("GET, POST")),
+        )
+        .service(web::resource("/admin/v1/allowances").get(allowances::show).default_service(only("GET")))
+        .service(
+            web::resource("/admin/v1/publish")
+                .app_data(body::content_bound())
+                .post(backend::publish)
+                .default_service(only("POST")),
+        )
+        .service(
+            web::resource("/admin/v1/signal")
+                .app_data(body::content_bound())
+                .post(backend::signal)
+                .default_service(only("POST")),
         )
         .service(
             web::resource("/admin/v1/{kind}")
@@ -162,7 +187,12 @@ async fn guard(
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
     let gate = request.app_data::<Option<Gate>>().and_then(Option::as_ref);
-    let refusal = from_page(&request).or_else(|| gate?.admit(&request).err());
+    let refusal = page::refusal(&request).or_else(|| gate?.admit(&request).err());
+    if let Some(Error::Unauthorized) = refusal {
+        let services = request.app_data::<web::Data<AdminState>>().and_then(|state| state.services());
+        let from = request.peer_addr().map(|peer| peer.ip());
+        services.into_iter().for_each(|services| services.note(Event::RefusedAdminCall, from, None));
+    }
     let mut response = match refusal {
         Some(refusal) => request.error_response(refusal),
         None => next.call(request).await?.map_into_boxed_body(),
@@ -173,35 +203,6 @@ async fn guard(
         }
     }
     Ok(response)
-}
-
-/// A page in an operator's browser can send requests to loopback. Browsers mark those with `Origin`, tools do not. The console
-/// may ask.
-fn from_page(request: &ServiceRequest) -> Option<Error> {
-    if request.headers().contains_key(ORIGIN) && !asks_its_own(request) {
-        return Some(Error::Page);
-    }
-    let mut hosts = request.headers().get_all(HOST);
-    // A tool of HTTP/1.0 names none; a browser always does.
-    let foreign = request.app_config().local_addr().ip().is_loopback()
-        && hosts.any(|host| !host.to_str().is_ok_and(host_header::is_loopback));
-    foreign.then_some(Error::Host)
-}
-
-/// Whether a page asks where it came from itself (RFC 6454, section 6.1). A browser marks its modules so.
-fn asks_its_own(request: &ServiceRequest) -> bool {
-    let only = |name| {
-        let mut lines = request.headers().get_all(name);
-        lines.next().filter(|_| lines.next().is_none())?.to_str().ok()
-    };
-    let own = only(HOST).zip(only(ORIGIN)).is_some_and(|(host, origin)| {
-        // A proxy in front may speak TLS.
-        let authority = ["http://", "https://"].into_iter().find_map(|scheme| origin.strip_prefix(scheme));
-        authority.is_some_and(|authority| authority.eq_ignore_ascii_case(host))
-    });
-    // Of what changes something, it lets devices in and keeps them out.
-    let decides = request.method() == Method::POST && request.path().starts_with("/admin/v1/devices/");
-    own && (request.method() == Method::GET || decides)
 }
 
 /// Metrics of this node
@@ -292,7 +293,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use actix_web::http::StatusCode;
-    use actix_web::http::header::ALLOW;
+    use actix_web::http::header::{ALLOW, HOST, ORIGIN};
     use actix_web::test::{TestRequest, call_service, init_service, read_body};
 
     use super::super::api_types::Failure;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::admin::client::{Client, Error};
+use crate::admin::client_tls::ClientTls;
 use crate::config::unit::parse_span;
 use crate::exit::Exit;
 use crate::terminal::{complain, print};
@@ -29,6 +30,15 @@ pub(super) struct Admin {
     /// The file with the token that the listener asks for (admin.token_file); or the token itself in CONCLAVE_ADMIN_TOKEN
     #[arg(long, value_name = "FILE", global = true, env = "CONCLAVE_ADMIN_TOKEN_FILE")]
     token_file: Option<PathBuf>,
+    /// The authorities that a listener with TLS is believed by, as PEM; the machine's if it is left out
+    #[arg(long, value_name = "FILE", global = true)]
+    ca: Option<PathBuf>,
+    /// The certificate that is shown to a listener that asks for one (admin.tls.client_ca), as PEM
+    #[arg(long, value_name = "FILE", global = true, requires = "key")]
+    cert: Option<PathBuf>,
+    /// Its private key, as PEM
+    #[arg(long, value_name = "FILE", global = true, requires = "cert")]
+    key: Option<PathBuf>,
     /// How long to wait for the answer
     #[arg(long, value_name = "DURATION", global = true, default_value = "60s", value_parser = parse_span)]
     timeout: Duration,
@@ -50,6 +60,7 @@ impl Admin {
             Err(why) => return complain(why, Exit::Usage),
         };
         let client = Client::new(url, self.timeout).map(|client| client.with_token(token));
+        let client = client.and_then(|client| self.with_tls(client));
         let answer = client.and_then(|client| runtime.block_on(question(client)));
         match answer {
             Ok(answer) => print(&answer),
@@ -62,6 +73,14 @@ impl Admin {
 }
 
 impl Admin {
+    fn with_tls(&self, client: Client) -> Result<Client, Error> {
+        let identity = self.cert.as_deref().zip(self.key.as_deref());
+        if self.ca.is_none() && identity.is_none() {
+            return Ok(client);
+        }
+        Ok(client.with_tls(ClientTls::new(self.ca.as_deref(), identity)?))
+    }
+
     fn token(&self) -> Result<Option<String>, String> {
         let text = match self.token_file.as_ref().filter(|path| !path.as_os_str().is_empty()) {
             Some(path) => std::fs::read_to_string(path)
@@ -78,10 +97,11 @@ impl Admin {
 
 fn exit(error: &Error) -> Exit {
     match error {
-        Error::Url(_) | Error::Public(_) => Exit::Usage,
+        Error::Url(_) | Error::Public(_) | Error::Files(_) => Exit::Usage,
         Error::Refused { status, .. } if status.is_client_error() => Exit::Refused,
         Error::Refused { .. }
         | Error::Connect { .. }
+        | Error::Tls { .. }
         | Error::Broken(_)
         | Error::TimedOut { .. }
         | Error::Stranger(_) => Exit::Failed,

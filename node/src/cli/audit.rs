@@ -8,9 +8,12 @@ use std::path::{Path, PathBuf};
 use conclave_cluster::state::audit::{ORIGIN, hash};
 
 use super::admin::Admin;
+use crate::access::{credential_rights, tenant};
 use crate::admin::api_types::{AuditEntry, AuditHead};
 use crate::admin::client::{Client, Error};
 use crate::exit::Exit;
+use crate::service::audit::Log;
+use crate::service::security_events;
 use crate::terminal::complain;
 
 #[derive(Debug, clap::Args)]
@@ -18,10 +21,21 @@ use crate::terminal::complain;
   conclave audit                             who changed what: adding and removing nodes, revocations
   conclave audit --json --after 42 >> log    the entries behind number 42, a line each
   conclave audit --verify log                that the lines are whole, in order, and all there are
+  conclave audit --log security              who signed in, and what was refused, summed up
+  conclave audit --log security --subject alice
 
 A call about somebody has a digest: the first 32 digits of `printf subject:alice | sha256sum`
-(or token:ID, device:SUBJECT/DEVICE). The cluster keeps the last 10,000 entries.")]
+(or token:ID, device:SUBJECT/DEVICE). The cluster keeps the last 10,000 entries, security events for a day.")]
 pub(super) struct Arguments {
+    /// changes: who changed what; or security: who signed in, and what was refused
+    #[arg(long, value_name = "LOG", value_parser = log, default_value = "changes")]
+    log: Log,
+    /// Of the security events, entries that name this subject among their first
+    #[arg(long, value_name = "NAME", conflicts_with = "verify")]
+    subject: Option<String>,
+    /// The organisation of the subject
+    #[arg(long, value_name = "NAME", requires = "subject")]
+    tenant: Option<String>,
     /// Behind the entry with this number
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]
     after: u64,
@@ -35,6 +49,10 @@ pub(super) struct Arguments {
     admin: Admin,
 }
 
+fn log(name: &str) -> Result<Log, String> {
+    Log::parse(name).ok_or_else(|| format!("it is one of {}", Log::ALL.map(Log::name).join(", ")))
+}
+
 pub(super) fn run(arguments: &Arguments) -> Exit {
     let Some(path) = &arguments.verify else {
         return arguments.admin.ask(|client| show(client, arguments));
@@ -45,8 +63,11 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
     };
     let mut missing = None;
     let exit = arguments.admin.ask(async |client| {
-        let head =
-            client.audit(u64::MAX).await?.head.unwrap_or(AuditHead { seq: 0, hash: format!("{ORIGIN:x}") });
+        let head = client
+            .audit(arguments.log, u64::MAX)
+            .await?
+            .head
+            .unwrap_or(AuditHead { seq: 0, hash: format!("{ORIGIN:x}") });
         if head == last {
             return Ok(format!("{} entries, whole and in order\n", last.seq));
         }
@@ -62,11 +83,17 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
 
 async fn show(client: Client, arguments: &Arguments) -> Result<String, Error> {
     let (mut text, mut after) = (String::new(), arguments.after);
+    let within = |name| tenant::qualified(arguments.tenant.as_deref(), name);
+    let subject = arguments.subject.as_deref().map(|name| credential_rights::subject(&within(name)));
+    let subject = subject.map(|subject| security_events::digest(&subject));
     loop {
-        let page = client.audit(after).await?;
+        let page = client.audit(arguments.log, after).await?;
         let Some(last) = page.entries.last() else { return Ok(text) };
         after = last.seq;
-        for entry in &page.entries {
+        let wanted = |entry: &&AuditEntry| {
+            subject.as_ref().is_none_or(|subject| entry.entry.get().contains(subject.as_str()))
+        };
+        for entry in page.entries.iter().filter(wanted) {
             let _ = if arguments.json {
                 writeln!(text, "{}", serde_json::to_string(entry).unwrap_or_default())
             } else {

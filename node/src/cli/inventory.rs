@@ -32,6 +32,9 @@ pub(super) struct List {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   conclave end transfers 9f86d081884c7d65    its chunks are freed, whoever waits for it is told
+  conclave end mailboxes 9f86d081884c7d65    what waits is thrown away, whoever has it pushed is disconnected
+  conclave end rooms 9f86d081884c7d65        its members are disconnected, its history is thrown away
+  conclave end users 9f86d081884c7d65        all of a user's devices are forgotten
   conclave end sockets --subject alice       all of alice's connections are closed
   conclave end sockets --node 3
 

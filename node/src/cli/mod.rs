@@ -1,7 +1,9 @@
 //! The command line: what can be asked for, and with which words it is explained.
 
 mod admin;
+mod allowances;
 mod audit;
+mod backend;
 mod certs;
 mod cluster;
 mod config;
@@ -56,8 +58,14 @@ enum Command {
     Devices(devices::Arguments),
     /// Show what is stored: transfers, sessions, mailboxes, rooms, sockets, invite codes, users
     List(inventory::List),
-    /// End transfers, sessions or sockets before their time
+    /// End what is stored before its time
     End(inventory::End),
+    /// Say something in a room
+    Publish(backend::Say),
+    /// Send a signal to a peer
+    Signal(backend::Send),
+    /// Show how many requests a client has left
+    Allowances(allowances::Arguments),
     /// Show who changed what, or check that a copy of that is whole
     Audit(audit::Arguments),
     /// Show what a node logs, or change it for a while
@@ -88,6 +96,9 @@ pub fn run() -> Exit {
         Command::Devices(arguments) => devices::run(&arguments),
         Command::List(arguments) => inventory::list(&arguments),
         Command::End(arguments) => inventory::end(&arguments),
+        Command::Publish(arguments) => backend::publish(&arguments),
+        Command::Signal(arguments) => backend::signal(&arguments),
+        Command::Allowances(arguments) => allowances::run(&arguments),
         Command::Audit(arguments) => audit::run(&arguments),
         Command::LogLevel(arguments) => log_level::run(&arguments),
         Command::Certs(arguments) => certs::run(&arguments),
@@ -147,6 +158,15 @@ mod tests {
             "conclave audit",
             "conclave audit --json --after 42",
             "conclave audit --verify log",
+            "conclave audit --log security --subject alice --tenant acme",
+            "conclave audit --log security --json --after 3",
+            "conclave end rooms 9f86d081884c7d65",
+            "conclave list rooms --url https://10.0.0.1:9400 --ca a.pem --cert c.pem --key k.pem",
+            "conclave publish lobby 42 --tenant acme --json",
+            "conclave publish lobby --url http://10.0.0.1:9400",
+            "conclave signal --from billing --to alice ready 1",
+            "conclave allowances 203.0.113.9 --json",
+            "conclave allowances 2001:db8::1 --tenant acme",
             "conclave certs init",
             "conclave certs node 1 2 3 --cluster production --days 90",
             "conclave certs server api.example 192.0.2.1 --dir /root/certs",
@@ -184,6 +204,10 @@ mod tests {
             "conclave list secrets",
             "conclave end transfers",
             "conclave end transfers 42",
+            "conclave publish",
+            "conclave signal ready 1 --to alice",
+            "conclave allowances alice",
+            "conclave audit --log other",
             "conclave revoke --token a --lift --for 1d",
         ] {
             let error = Arguments::try_parse_from(line.split(' ')).unwrap_err();

@@ -47,6 +47,12 @@ fn listeners(config: &Config, unless: &mut dyn FnMut(bool, &str, &str)) {
     let clash = telemetry.is_some_and(|address| [http.listen, admin.listen].contains(&address));
     unless(!clash, "telemetry.listen", "http.listen or admin.listen has this address already");
 
+    let tls = &admin.tls;
+    let both = tls.key.as_os_str().is_empty() != tls.is_on();
+    unless(both, "admin.tls.key", "certificate and key belong together");
+    let authority = !tls.client_ca.as_os_str().is_empty();
+    unless(!authority || tls.is_on(), "admin.tls.client_ca", "needs admin.tls.cert");
+
     let tls = &http.tls;
     let both = tls.key.as_os_str().is_empty() != tls.is_on();
     unless(both, "http.tls.key", "certificate and key belong together");

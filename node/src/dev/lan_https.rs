@@ -107,6 +107,7 @@ mod tests {
         let mode = std::os::unix::fs::PermissionsExt::mode(&lan.key.metadata().unwrap().permissions());
         assert_eq!(mode & 0o777, 0o600);
         let options = tls::Options {
+            whose: tls::Whose::Public,
             certificate: lan.certificate,
             key: lan.key,
             client_authority: None,

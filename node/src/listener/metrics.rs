@@ -39,6 +39,12 @@ impl Metrics {
         }
     }
 
+    /// Of what is not counted.
+    pub(super) fn none() -> Self {
+        let [done, failed, late, read, unread] = [const { Counter::noop() }; 5];
+        Self { done, failed, late, read, unread }
+    }
+
     pub(super) fn shaken(&self, result: Handshake) {
         match result {
             Handshake::Done => &self.done,

@@ -1,4 +1,4 @@
-//! TLS for the public: certificate and key from files that are read again when they change.
+//! TLS towards clients, the public's and operators': certificate and key from files that are read again when they change.
 //!
 //! A new file that cannot be used, or whose certificate is not valid now, leaves everything as it was; connections that are
 //! open keep what they were opened with. No session is resumed, so that a client's certificate is looked at with every
@@ -52,9 +52,53 @@ impl Minimum {
     }
 }
 
+/// The listener that speaks it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whose {
+    /// The public's.
+    Public,
+    /// Operators'. What becomes of their handshakes is not counted.
+    Admin,
+}
+
+impl Whose {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Public => "public",
+            Self::Admin => "admin",
+        }
+    }
+
+    /// The key of the configuration that names the certificate.
+    fn cert(self) -> &'static str {
+        match self {
+            Self::Public => "http.tls.cert",
+            Self::Admin => "admin.tls.cert",
+        }
+    }
+
+    /// That of its private key.
+    fn key(self) -> &'static str {
+        match self {
+            Self::Public => "http.tls.key",
+            Self::Admin => "admin.tls.key",
+        }
+    }
+
+    /// That of the authorities of clients.
+    fn client_ca(self) -> &'static str {
+        match self {
+            Self::Public => "http.tls.client_ca",
+            Self::Admin => "admin.tls.client_ca",
+        }
+    }
+}
+
 /// What TLS is made of.
 #[derive(Debug, Clone)]
 pub struct Options {
+    /// Whose it is.
+    pub whose: Whose,
     /// PEM file of the certificate and those that lead to its authority.
     pub certificate: PathBuf,
     /// PEM file of its private key.
@@ -91,8 +135,10 @@ pub enum Error {
         what: &'static str,
     },
     /// Certificate and key cannot be used, or not together.
-    #[error("{CERT}: {} with {KEY}: {}: {error}", certificate.display(), key.display())]
+    #[error("{}: {} with {}: {}: {error}", whose.cert(), certificate.display(), whose.key(), key.display())]
     Pair {
+        /// Whose they are.
+        whose: Whose,
         /// The certificate's file.
         certificate: PathBuf,
         /// The key's file.
@@ -101,26 +147,26 @@ pub enum Error {
         error: rustls::Error,
     },
     /// It is not the time for this certificate.
-    #[error("{CERT}: {}: {why}", path.display())]
+    #[error("{}: {}: {why}", whose.cert(), path.display())]
     Invalid {
+        /// Whose it is.
+        whose: Whose,
         /// The file.
         path: PathBuf,
         /// Why.
         why: Invalid,
     },
     /// The authorities of clients cannot be used.
-    #[error("{CLIENT_CA}: {}: {error}", path.display())]
+    #[error("{}: {}: {error}", whose.client_ca(), path.display())]
     Authority {
+        /// Whose they are.
+        whose: Whose,
         /// The file.
         path: PathBuf,
         /// Why.
         error: rustls::Error,
     },
 }
-
-const CERT: &str = "http.tls.cert";
-const KEY: &str = "http.tls.key";
-const CLIENT_CA: &str = "http.tls.client_ca";
 
 /// TLS as it is spoken now. Cheap to clone; all clones are the same.
 #[derive(Clone)]
@@ -147,13 +193,8 @@ impl Tls {
     /// If one cannot be used.
     pub fn new(options: Options, handshakes: FairSemaphore) -> Result<Self, Error> {
         let current = ArcSwap::from_pointee(configure(&options, SystemTime::now())?);
-        Ok(Self(Arc::new(Inner {
-            options,
-            current,
-            handshakes,
-            metrics: Metrics::new(),
-            failed: Seldom::default(),
-        })))
+        let metrics = if options.whose == Whose::Public { Metrics::new() } else { Metrics::none() };
+        Ok(Self(Arc::new(Inner { options, current, handshakes, metrics, failed: Seldom::default() })))
     }
 
     /// Reads the files anew.
@@ -181,16 +222,17 @@ impl Tls {
     }
 
     async fn read_again(self) {
+        let name = self.0.options.whose.name();
         match tokio::task::spawn_blocking(move || self.reload()).await {
-            Ok(Ok(())) => tracing::info!("read the public certificate"),
-            Ok(Err(error)) => tracing::error!(%error, "the public certificate stays as it was"),
-            Err(_) => tracing::error!("reading the public certificate failed"),
+            Ok(Ok(())) => tracing::info!("read the {name} certificate"),
+            Ok(Err(error)) => tracing::error!(%error, "the {name} certificate stays as it was"),
+            Err(_) => tracing::error!("reading the {name} certificate failed"),
         }
     }
 
     /// The handshake, within its time. What became of it is counted, and one that failed is logged now and then.
     /// `client` waits behind its own handshakes first, so that one that begins many and ends none holds up itself.
-    pub(super) async fn accept(
+    pub(crate) async fn accept(
         &self,
         tcp: TcpStream,
         client: Option<Client>,
@@ -208,7 +250,7 @@ impl Tls {
                 (None, Handshake::Failed)
             }
             Err(_) => {
-                self.say(from, &"it was not over within http.tls.handshake_timeout");
+                self.say(from, &format_args!("it was not over within {:?}", inner.options.handshake));
                 (None, Handshake::Late)
             }
         };
@@ -220,12 +262,14 @@ impl Tls {
     fn say(&self, from: Option<IpAddr>, why: &dyn std::fmt::Display) {
         if let Some(count) = self.0.failed.another(Instant::now()) {
             let address = from.map(tracing::field::display);
-            tracing::warn!(address, %why, count, "TLS handshakes with the public failed");
+            let listener = self.0.options.whose.name();
+            tracing::warn!(address, %why, count, listener, "TLS handshakes failed");
         }
     }
 }
 
 fn configure(options: &Options, now: SystemTime) -> Result<Current, Error> {
+    let whose = options.whose;
     let provider = Arc::new(ring::default_provider());
     let builder = ServerConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(&options.minimum.versions())
@@ -233,9 +277,9 @@ fn configure(options: &Options, now: SystemTime) -> Result<Current, Error> {
     let builder = match &options.client_authority {
         Some(path) => {
             let mut roots = RootCertStore::empty();
-            for certificate in certificates(CLIENT_CA, path)? {
+            for certificate in certificates(whose.client_ca(), path)? {
                 let added = roots.add(certificate);
-                added.map_err(|error| Error::Authority { path: path.clone(), error })?;
+                added.map_err(|error| Error::Authority { whose, path: path.clone(), error })?;
             }
             let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider).build();
             let verifier = verifier.expect("there are authorities, and no revocation lists");
@@ -243,13 +287,11 @@ fn configure(options: &Options, now: SystemTime) -> Result<Current, Error> {
         }
         None => builder.with_no_client_auth(),
     };
-    let chain = certificates(CERT, &options.certificate)?;
-    let invalid = |why| Error::Invalid { path: options.certificate.clone(), why };
+    let chain = certificates(whose.cert(), &options.certificate)?;
+    let invalid = |why| Error::Invalid { whose, path: options.certificate.clone(), why };
     let own = chain[0].clone();
-    let mut config = builder.with_single_cert(chain, key(&options.key)?).map_err(|error| Error::Pair {
-        certificate: options.certificate.clone(),
-        key: options.key.clone(),
-        error,
+    let mut config = builder.with_single_cert(chain, key(whose.key(), &options.key)?).map_err(|error| {
+        Error::Pair { whose, certificate: options.certificate.clone(), key: options.key.clone(), error }
     })?;
     let validity = Validity::of(&own).map_err(invalid)?;
     validity.check(now).map_err(invalid)?;
@@ -267,9 +309,9 @@ fn certificates(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'st
     if found.is_empty() { Err(none()) } else { Ok(found) }
 }
 
-fn key(path: &Path) -> Result<PrivateKeyDer<'static>, Error> {
-    PrivateKeyDer::from_pem_slice(&read(KEY, path)?).map_err(|_| Error::Pem {
-        key: KEY,
+fn key(key: &'static str, path: &Path) -> Result<PrivateKeyDer<'static>, Error> {
+    PrivateKeyDer::from_pem_slice(&read(key, path)?).map_err(|_| Error::Pem {
+        key,
         path: path.to_owned(),
         what: "private key",
     })
@@ -290,77 +332,4 @@ impl std::fmt::Debug for Tls {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    struct Files {
-        _folder: tempfile::TempDir,
-        options: Options,
-    }
-
-    fn turns() -> FairSemaphore {
-        crate::admission::Shares::default().handshakes
-    }
-
-    fn files() -> Files {
-        let folder = tempfile::tempdir().unwrap();
-        let options = Options {
-            certificate: folder.path().join("cert.pem"),
-            key: folder.path().join("key.pem"),
-            client_authority: None,
-            minimum: Minimum::default(),
-            handshake: Duration::from_secs(5),
-        };
-        Files { _folder: folder, options }
-    }
-
-    fn write(options: &Options) {
-        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
-        std::fs::write(&options.certificate, made.cert.pem()).unwrap();
-        std::fs::write(&options.key, made.signing_key.serialize_pem()).unwrap();
-    }
-
-    #[test]
-    fn a_new_file_that_cannot_be_used_changes_nothing() {
-        let files = files();
-        write(&files.options);
-        let tls = Tls::new(files.options.clone(), turns()).unwrap();
-        let before = tls.0.current.load_full();
-        std::fs::write(&files.options.certificate, "no certificate").unwrap();
-        assert!(matches!(tls.reload(), Err(Error::Pem { what: "certificate", .. })));
-        assert!(Arc::ptr_eq(&before, &tls.0.current.load_full()));
-        write(&files.options);
-        tls.reload().unwrap();
-        assert!(!Arc::ptr_eq(&before, &tls.0.current.load_full()));
-    }
-
-    #[test]
-    fn a_certificate_that_has_expired_changes_nothing() {
-        let files = files();
-        write(&files.options);
-        let tls = Tls::new(files.options.clone(), turns()).unwrap();
-        let before = tls.validity();
-        let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-        params.not_after = rcgen::date_time_ymd(2020, 1, 1);
-        let key = rcgen::KeyPair::generate().unwrap();
-        std::fs::write(&files.options.certificate, params.self_signed(&key).unwrap().pem()).unwrap();
-        std::fs::write(&files.options.key, key.serialize_pem()).unwrap();
-        assert!(matches!(tls.reload(), Err(Error::Invalid { why: Invalid::Expired(_), .. })));
-        assert_eq!(tls.validity(), before);
-        assert!(Tls::new(files.options.clone(), turns()).is_err(), "nor does a node start with it");
-    }
-
-    #[test]
-    fn a_key_of_another_certificate_is_refused_and_not_shown() {
-        let (one, other) = (files(), files());
-        write(&one.options);
-        write(&other.options);
-        let mixed = Options { key: other.options.key.clone(), ..one.options.clone() };
-        let names = [&mixed.certificate, &mixed.key].map(|path| path.display().to_string());
-        let error = Tls::new(mixed, turns()).unwrap_err().to_string();
-        assert!(!error.contains("BEGIN"), "{error}");
-        assert!(names.iter().all(|name| error.contains(name)), "{error}");
-        let swapped = Options { key: one.options.certificate.clone(), ..one.options.clone() };
-        assert!(matches!(Tls::new(swapped, turns()), Err(Error::Pem { what: "private key", .. })));
-    }
-}
+mod tests;

@@ -27,6 +27,7 @@ pub(super) struct Certificate {
 
 /// What it is used for.
 enum Tls {
+    /// Clients, or operators.
     Public(listener::Tls),
     Peers(wire::Tls),
 }
@@ -34,7 +35,7 @@ enum Tls {
 /// Those of this configuration, as far as there are any.
 pub(super) fn in_use(
     config: &Config,
-    public: Option<&listener::Tls>,
+    [public, admin]: [Option<&listener::Tls>; 2],
     peers: Option<&wire::Tls>,
 ) -> Vec<Certificate> {
     let public = public.map(|tls| Certificate {
@@ -43,13 +44,19 @@ pub(super) fn in_use(
         path: config.http.tls.cert.clone(),
         tls: Tls::Public(tls.clone()),
     });
+    let admin = admin.map(|tls| Certificate {
+        label: "admin",
+        key: "admin.tls.cert",
+        path: config.admin.tls.cert.clone(),
+        tls: Tls::Public(tls.clone()),
+    });
     let peers = peers.map(|tls| Certificate {
         label: "cluster",
         key: "cluster.tls.cert",
         path: config.cluster.tls.cert.clone(),
         tls: Tls::Peers(tls.clone()),
     });
-    public.into_iter().chain(peers).collect()
+    public.into_iter().chain(admin).chain(peers).collect()
 }
 
 impl Certificate {
@@ -149,7 +156,7 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let config = config(home.path(), 20);
         let tls = options::public_tls(&config, Shares::default().handshakes).unwrap().unwrap();
-        let certificates = in_use(&config, Some(&tls), None);
+        let certificates = in_use(&config, [Some(&tls), None], None);
         let mut watched = Watched::new(&certificates[0]);
         let mut said = |after_hours: u64| {
             let before = watched.said;
@@ -171,7 +178,7 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let config = config(home.path(), 3);
         let tls = options::public_tls(&config, Shares::default().handshakes).unwrap().unwrap();
-        let certificates = in_use(&config, Some(&tls), None);
+        let certificates = in_use(&config, [Some(&tls), None], None);
         let warning = certificates[0].warning(SystemTime::now()).unwrap().to_string();
         let parts = ["http.tls.cert: ", "cert.pem: ", &tls.validity().until().to_string()];
         assert!(parts.iter().all(|part| warning.contains(part)), "{warning}");

@@ -13,7 +13,7 @@ use crate::access::{self, Access, Network};
 use crate::admin::{Gate, Token};
 use crate::admission::fair_semaphore::FairSemaphore;
 use crate::admission::request_rate::Rate;
-use crate::admission::share::Parts;
+use crate::admission::share::{Bounds, Parts};
 use crate::admission::{self, Shares};
 use crate::config::unit::Bytes;
 use crate::config::{self, Config};
@@ -25,6 +25,9 @@ use crate::transport::ws::options::{History, Interval, QueueBounds, Rates, Synta
 
 /// A single node's peers are nobody: it listens on loopback, on whatever port is free.
 const NOBODY: &str = "127.0.0.1:0";
+
+/// How long a handshake of an operator may take.
+const ADMIN_HANDSHAKE: Duration = Duration::from_secs(5);
 
 /// Under which address peers reach this node: as configured, else where it listens; `None` for a node alone.
 pub(super) fn advertised(config: &Config) -> Option<String> {
@@ -142,6 +145,7 @@ pub(super) fn terms(config: &Config) -> Terms {
         ttl: Ttl { chunk, signal, register, session, device_default, memo },
         allowance: config.allowance.enabled.then(|| tiers(&config.allowance.tiers)),
         lease: config.socket.lease,
+        security_events: config.admin.security_events,
     }
 }
 
@@ -204,12 +208,32 @@ pub(super) fn public_tls(
         return Ok(None);
     }
     let options = listener::tls::Options {
+        whose: listener::tls::Whose::Public,
         certificate: cert.clone(),
         key: key.clone(),
         client_authority: Some(client_ca.clone()).filter(|path| !path.as_os_str().is_empty()),
         minimum: *minimum,
         handshake: *handshake_timeout,
     };
+    listener::Tls::new(options, handshakes).map(Some)
+}
+
+/// TLS towards operators. Reads the files.
+pub(super) fn admin_tls(config: &Config) -> Result<Option<listener::Tls>, listener::tls::Error> {
+    let config::AdminTls { cert, key, client_ca } = &config.admin.tls;
+    if !config.admin.tls.is_on() {
+        return Ok(None);
+    }
+    let options = listener::tls::Options {
+        whose: listener::tls::Whose::Admin,
+        certificate: cert.clone(),
+        key: key.clone(),
+        client_authority: Some(client_ca.clone()).filter(|path| !path.as_os_str().is_empty()),
+        minimum: listener::tls::Minimum::default(),
+        handshake: ADMIN_HANDSHAKE,
+    };
+    let all = crate::admin::CONNECTIONS_MAX;
+    let handshakes = FairSemaphore::new(Bounds { all, client: all, site: all });
     listener::Tls::new(options, handshakes).map(Some)
 }
 
@@ -265,20 +289,22 @@ fn key_set(auth: &config::Auth) -> Option<access::auth::KeySetSource> {
     issuer.map(access::auth::KeySetSource::Issuer).or(place)
 }
 
-/// What stands before the admin listener. Beyond loopback it asks for a token.
+/// What stands before the admin listener. Beyond loopback it asks for a token, or for a certificate.
 pub(super) fn admin_gate(config: &Config, data_dir: &Path) -> Result<Gate, super::Error> {
     let config::Admin { listen, require_token, token_file, per_second, burst, .. } = &config.admin;
     let is_loopback = listen.ip().to_canonical().is_loopback();
-    if !is_loopback {
+    if !is_loopback && !config.admin.tls.is_on() {
         tracing::warn!(
             %listen,
             "the admin listener is not encrypted (admin.listen): whoever can read along reads its token"
         );
     }
-    let token = (*require_token || !is_loopback).then(|| match token_file.as_os_str().is_empty() {
-        true => Token::read_or_make(&data_dir.join("admin-token")),
-        false => Token::read_or_make(token_file),
-    });
+    let is_certified = !config.admin.tls.client_ca.as_os_str().is_empty();
+    let token =
+        (*require_token || !(is_loopback || is_certified)).then(|| match token_file.as_os_str().is_empty() {
+            true => Token::read_or_make(&data_dir.join("admin-token")),
+            false => Token::read_or_make(token_file),
+        });
     Ok(Gate::new(token.transpose()?, Rate { per_second: *per_second, burst: *burst }))
 }
 
@@ -343,5 +369,22 @@ mod tests {
         assert_eq!(terms(&config).allowance.unwrap().poll.limit, 120_000);
         config.allowance.enabled = false;
         assert!(terms(&config).allowance.is_none());
+    }
+
+    #[test]
+    fn beyond_loopback_callers_of_the_admin_listener_show_a_token_or_a_certificate() {
+        let asks = |listen: &str, require_token: bool, client_ca: &str| {
+            let home = tempfile::tempdir().unwrap();
+            let mut config = Config::default();
+            config.admin.listen = listen.parse().unwrap();
+            config.admin.require_token = require_token;
+            config.admin.tls.client_ca = client_ca.into();
+            admin_gate(&config, home.path()).unwrap();
+            // It is made when it is asked for.
+            home.path().join("admin-token").exists()
+        };
+        assert!(!asks("127.0.0.1:9400", false, "") && asks("127.0.0.1:9400", true, ""));
+        assert!(asks("10.0.0.1:9400", false, "") && asks("[::]:9400", false, ""));
+        assert!(!asks("10.0.0.1:9400", false, "ca.pem") && asks("10.0.0.1:9400", true, "ca.pem"));
     }
 }

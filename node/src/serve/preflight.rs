@@ -26,6 +26,10 @@ pub(crate) fn preflight(config: &Config, environment: &Environment, binding: boo
         problems.push(error.into());
         None
     });
+    let admin = options::admin_tls(config).unwrap_or_else(|error| {
+        problems.push(error.into());
+        None
+    });
     let (listen, peers) = match options::cluster(config, String::new(), String::new()) {
         Ok(options) => (Some(options.listen), options.tls),
         Err(error) => {
@@ -34,7 +38,7 @@ pub(crate) fn preflight(config: &Config, environment: &Environment, binding: boo
         }
     };
     let now = SystemTime::now();
-    let warnings = certificates::in_use(config, public.as_ref(), peers.as_ref())
+    let warnings = certificates::in_use(config, [public.as_ref(), admin.as_ref()], peers.as_ref())
         .iter()
         .filter_map(|certificate| Some(certificate.warning(now)?.to_string()))
         .collect();
@@ -121,9 +125,18 @@ mod tests {
         config.node.data_dir = home.path().join("file/below");
         config.http.tls.cert = home.path().join("absent.pem");
         config.http.tls.key = home.path().join("absent.key");
+        config.admin.tls.cert = home.path().join("absent-admin.pem");
+        config.admin.tls.key = home.path().join("absent-admin.key");
         config.auth.keys = vec![format!("HS256:{}", home.path().join("absent.secret").display())];
         let told = complaints(&config, false).join("\n");
-        for part in ["absent.pem", "absent.secret", "node.data_dir"] {
+        for part in [
+            "http.tls.cert: ",
+            "absent.pem",
+            "admin.tls.cert: ",
+            "absent-admin.pem",
+            "absent.secret",
+            "node.data_dir",
+        ] {
             assert!(told.contains(part), "{part} is missing in\n{told}");
         }
     }

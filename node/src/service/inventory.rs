@@ -1,20 +1,17 @@
-//! What is stored, as operators may see it, and how they end some of it.
+//! What is stored, as operators may see it, and how they end it.
+
+mod ending;
 
 use std::fmt;
 
-use conclave_cluster::Draft;
-use conclave_cluster::state::command::Op;
 use conclave_cluster::state::id::Key;
-use conclave_cluster::state::inventory::{Item, Kind, Listing, Wanted};
+use conclave_cluster::state::inventory::{Item, Listing, Wanted};
 use conclave_cluster::state::limits::LISTED_MAX;
-use conclave_cluster::state::outcome::Outcome;
-use conclave_cluster::state::{negotiation, query, socket, transfer};
-use futures_util::stream::{self, StreamExt as _};
+use conclave_cluster::state::query;
 
-use super::{Error, Services, settle};
+use super::{Error, Services};
 
-/// Things that are ended at a time.
-const AT_ONCE: usize = 32;
+pub use ending::{end, end_sockets};
 
 /// The start of the key that something lies under: enough to name it, too little to use it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,14 +47,6 @@ impl fmt::Display for Id {
     }
 }
 
-/// Whether things of a kind can be ended before their time.
-pub fn can_end(kind: Kind) -> bool {
-    match kind {
-        Kind::Transfer | Kind::Negotiation | Kind::Socket => true,
-        Kind::Mailbox | Kind::Room | Kind::InviteCode | Kind::User => false,
-    }
-}
-
 /// A part of the list of a kind, over all cells. While slots move, what is on its way may be missing.
 ///
 /// # Errors
@@ -80,63 +69,6 @@ fn merged(parts: Vec<Listing>, count_max: usize) -> Listing {
     items.truncate(count_max);
     let next = if is_cut { items.last().map(|item| item.key) } else { stopped };
     Listing { items, next }
-}
-
-/// Ends one thing; false if there is none under this id, or it is a session of a socket that is away.
-///
-/// # Errors
-/// See [`Error`].
-pub async fn end(services: &Services, kind: Kind, id: Id) -> Result<bool, Error> {
-    let wanted = Wanted { after: Some(id.key(0)), until: Some(id.last_key()), ..Wanted::of(kind) };
-    match &list(services, wanted).await?.items[..] {
-        [item] => end_item(services, kind, item).await,
-        _ => Ok(false),
-    }
-}
-
-/// Ends all sessions of sockets that a list has; says how many.
-///
-/// # Errors
-/// See [`Error`]; some may have ended then.
-pub async fn end_sockets(services: &Services, wanted: Wanted) -> Result<u64, Error> {
-    let mut ended = 0;
-    let mut after = None;
-    loop {
-        let listing = list(services, Wanted { kind: Kind::Socket, after, ..wanted }).await?;
-        let mut ends = stream::iter(&listing.items)
-            .map(|item| end_item(services, Kind::Socket, item))
-            .buffer_unordered(AT_ONCE);
-        while let Some(done) = ends.next().await {
-            ended += u64::from(done?);
-        }
-        after = listing.next;
-        if after.is_none() {
-            return Ok(ended);
-        }
-    }
-}
-
-async fn end_item(services: &Services, kind: Kind, item: &Item) -> Result<bool, Error> {
-    let key = item.key;
-    let op = match (kind, item.attached) {
-        (Kind::Transfer, _) => {
-            Op::Transfer(transfer::Op { key, ttl_ms: 0, action: transfer::Action::Discard })
-        }
-        (Kind::Negotiation, _) => {
-            Op::Negotiation(negotiation::Op { key, ttl_ms: 0, action: negotiation::Action::Delete })
-        }
-        (Kind::Socket, Some(at)) => {
-            Op::Socket(socket::Op { key, action: socket::Action::Close { connection: at.connection } })
-        }
-        (Kind::Socket | Kind::Mailbox | Kind::Room | Kind::InviteCode | Kind::User, _) => return Ok(false),
-    };
-    match services.cluster.propose(Draft::of(op)).await?.outcome {
-        Ok(Outcome::Transfer(transfer::Outcome::Absent)) => Ok(false),
-        Err(conclave_cluster::state::outcome::Refusal::Negotiation(negotiation::Refusal::Expired)) => {
-            Ok(false)
-        }
-        other => settle(other).map(|_| true),
-    }
 }
 
 #[cfg(test)]

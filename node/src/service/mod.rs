@@ -11,6 +11,7 @@
 //! node among the others.
 
 pub mod audit;
+pub mod backend;
 mod caller;
 mod charging;
 pub mod endings;
@@ -24,6 +25,7 @@ pub mod readiness;
 pub mod registrations;
 pub mod revocations;
 pub mod room_format;
+pub mod security_events;
 mod services;
 pub mod signaling;
 pub mod storage_keys;

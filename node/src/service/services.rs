@@ -8,6 +8,7 @@ use conclave_cluster::Cluster;
 use super::node_lease::LeaseKeeper;
 use super::nodes::Nodes;
 use super::readiness::Readiness;
+use super::security_events::SecurityEvents;
 use crate::access::auth::Auth;
 use crate::access::{Guesses, Tiers};
 use crate::actors::Registry;
@@ -30,6 +31,8 @@ pub struct Services {
     pub nodes: Nodes,
     /// Whether this node is ready.
     pub readiness: Readiness,
+    /// What was tried here.
+    pub security_events: SecurityEvents,
     draining: AtomicBool,
 }
 
@@ -42,6 +45,8 @@ pub struct Terms {
     pub allowance: Option<Tiers>,
     /// For how long the session of a socket or an event stream outlives its connection.
     pub lease: Duration,
+    /// Whether it is written down who signs in and who is refused.
+    pub security_events: bool,
 }
 
 impl Services {
@@ -53,6 +58,7 @@ impl Services {
             registry,
             guesses: Guesses::default(),
             auth,
+            security_events: SecurityEvents::new(terms.security_events),
             terms,
             nodes: Nodes::default(),
             readiness: Readiness::default(),

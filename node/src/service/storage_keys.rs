@@ -10,7 +10,7 @@ use conclave_cluster::state::slot::Slot;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use uuid::Uuid;
 
-use super::Error;
+use super::{Error, room_format};
 use crate::access::Tenant;
 use crate::actors::StateKey;
 
@@ -93,7 +93,7 @@ impl Namespace {
 
     /// The session of a socket, by its id.
     pub fn session(self, id: &str) -> Key {
-        self.key(Domain::Socket, &[id.as_bytes()])
+        room_format::of_client(self.key(Domain::Socket, &[id.as_bytes()]))
     }
 
     /// A user's devices.
@@ -164,6 +164,11 @@ pub fn secret<const BYTES: usize>() -> Result<String, Error> {
 /// Who changed what.
 pub fn audit() -> StateKey {
     place(Domain::Audit, &[])
+}
+
+/// What was tried.
+pub fn security_events() -> StateKey {
+    place(Domain::Audit, &[b"security"])
 }
 
 /// Devices that are let in, or may be.

@@ -13,6 +13,10 @@ const COUNTERS: &[(&str, &str)] = &[
     ("conclave_tokens_leased_total", "requests of clients that this node leased of windows in other cells"),
     ("conclave_tokens_given_total", "leased requests that this node gave to another one"),
     ("conclave_audit_lost_total", "calls of the admin API that the audit log has no entry for"),
+    (
+        "conclave_security_events_dropped_total",
+        "security events that are in no entry because it could not be written",
+    ),
     ("conclave_tokens_lapsed_total", "leased requests that were tried after their window had ended"),
     ("conclave_cluster_conflicts_total", "times that another cluster of the same name was noticed"),
     ("conclave_raft_leader_changes_total", "changes of the leader that can be relied on"),

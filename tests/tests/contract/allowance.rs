@@ -264,3 +264,40 @@ async fn health_costs_nothing() {
         }
     }
 }
+
+#[tokio::test]
+async fn an_operator_sees_what_a_client_has_left() {
+    let cluster = shared::metered().await;
+    let (from, admin) = (somebody(), cluster.admin(1));
+    let node = cluster.follower().await.seen_from(from);
+    let path = format!("/admin/v1/allowances?address={from}");
+    let left = async |tier: &str| {
+        let told = admin.get(&path).send().await.ok();
+        assert_eq!(told["enabled"], true);
+        let tiers = told["tiers"].as_array().expect("a list").clone();
+        assert_eq!(tiers.len(), shared::TIERS.len());
+        tiers.into_iter().find(|it| it["tier"] == tier).expect("every tier is told")
+    };
+    let untouched = left("create").await;
+    assert_eq!(
+        (&untouched["limit"], &untouched["remaining"]),
+        (&json!(METERED_LIMIT), &json!(METERED_LIMIT))
+    );
+    assert!(untouched["resetMs"].is_null());
+    for _ in 0..2 {
+        node.post("/api/v1/sessions", &json!({})).send().await.ok();
+    }
+    let spent = left("create").await;
+    assert_eq!(spent["remaining"], METERED_LIMIT - 2);
+    assert!(spent["resetMs"].is_u64(), "{spent}");
+    assert_eq!(left("chunk").await["remaining"], METERED_LIMIT);
+    let url = cluster.node(2).admin.to_string();
+    let (code, said) = cluster.command(&["allowances", &from.to_string(), "--url", &url]).await;
+    assert!(code == Some(0) && said.contains("3 of 5"), "{code:?} {said}");
+    for unfit in ["", "address=example.org", "address=127.0.0.1:80", "subject=alice", "address=::1&tenant=A"]
+    {
+        admin.get(&format!("/admin/v1/allowances?{unfit}")).send().await.refused(400, "invalid_input");
+    }
+    admin.get("/admin/v1/allowances?whose=me").send().await.refused(400, "invalid_query");
+    admin.post("/admin/v1/allowances", &json!({})).send().await.refused(405, "method_not_allowed");
+}

@@ -1,11 +1,18 @@
-//! The audit log: what the admin API was asked to change.
+//! The audit logs: what the admin API was asked to change, and what was tried.
 
 use std::fs;
 
-use conclave_tests::cluster::Cluster;
+use conclave_tests::cluster::{Cluster, READY};
+use conclave_tests::http::Api;
+use conclave_tests::issuer::Issuer;
 use conclave_tests::relay::word;
 use conclave_tests::scratch::Scratch;
+use conclave_tests::socket::Socket;
+use conclave_tests::wait::eventually;
+use futures_util::future::join_all;
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 
 const REVOCATIONS: &str = "/admin/v1/revocations";
 
@@ -85,4 +92,139 @@ async fn a_copy_is_verified_and_what_is_missing_or_changed_shows() {
         let (code, said) = verify(wrong).await;
         assert!(code == Some(1) && said.contains(why), "{code:?} {said}");
     }
+}
+
+/// All security events that were written down.
+async fn events(admin: &Api, token: Option<&str>) -> Vec<Value> {
+    let mut call = admin.get("/admin/v1/audit?log=security");
+    if let Some(token) = token {
+        call = call.header("authorization", &format!("Bearer {token}"));
+    }
+    let page = call.send().await.ok();
+    page["entries"].as_array().expect("a list").iter().map(|entry| entry["entry"].clone()).collect()
+}
+
+/// Waits for an event of this name and kind.
+async fn event(admin: &Api, token: Option<&str>, name: &str, kind: Option<&str>) -> Value {
+    eventually(READY, &format!("{name} {kind:?} is told"), async || {
+        let events = events(admin, token).await;
+        events.into_iter().find(|event| event["event"] == name && event["kind"].as_str() == kind)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn who_signs_in_and_what_is_refused_is_told_and_a_flood_of_it_pushes_no_change_out() {
+    let issuer = Issuer::new();
+    let cluster = issuer.guard(Cluster::builder().unmetered()).start().await;
+    let (api, admin, subject) = (cluster.api(2), cluster.admin(3), word("alice"));
+    let whose = json!({"whose": {"subject": word("subject")}});
+    cluster.admin(1).post(REVOCATIONS, &whose).send().await.ok();
+    let bearer = |token: &str| format!("Bearer {token}");
+    let bad = bearer(&Issuer::sign(&[b'x'; 40], &json!({"alg": "HS256"}), &Issuer::claims("eve", json!({}))));
+    let ask = async |bearer: &str| {
+        api.get("/api/v1/ice").header("authorization", bearer).send().await.refused(401, "unauthorized");
+    };
+    for _ in 0..20 {
+        join_all((0..50).map(|_| ask(&bad))).await;
+    }
+    // Another kind is told beside the flood, and so is who gets in.
+    ask(&bearer(&issuer.token("eve", json!({"exp": 1})))).await;
+    let refused = json!({"whose": {"token": "t-9"}});
+    cluster.admin(1).post(REVOCATIONS, &refused).send().await.ok();
+    let revoked = bearer(&issuer.token("eve", json!({"jti": "t-9"})));
+    eventually(READY, "it is revoked", async || {
+        let told = api.get("/api/v1/ice").header("authorization", &revoked).send().await;
+        (told.status == 401).then_some(())
+    })
+    .await;
+    let token = bearer(&issuer.token(&subject, json!({"scope": "socket"})));
+    let _socket =
+        Socket::try_at(&api, "/api/v1/socket", &[("authorization", &token)]).await.expect("it is let in");
+    let ticket =
+        api.post("/api/v1/tickets", &json!({})).header("authorization", &token).send().await.status(201);
+    let path = format!("/api/v1/socket?ticket={}", ticket["ticket"].as_str().expect("a ticket"));
+    let _other = Socket::try_at(&api, &path, &[]).await.expect("it is let in");
+    assert_eq!(Socket::try_at(&api, &path, &[]).await.err(), Some(401));
+    for kind in ["expired", "revoked", "bad_ticket"] {
+        let told = event(&admin, None, "refused_credentials", Some(kind)).await;
+        assert!(told["first"][0]["from"] == "127.0.0.1" && told["sinceMs"].is_u64(), "{told}");
+    }
+    let signed_in = event(&admin, None, "sign_ins", Some("token")).await;
+    let by_ticket = event(&admin, None, "sign_ins", Some("ticket")).await;
+    assert_eq!(signed_in["first"][0]["about"], by_ticket["first"][0]["about"]);
+    let all = events(&admin, None).await;
+    assert!(!json!(all).to_string().contains(&subject), "names are in it as digests alone");
+    let bad: Vec<&Value> = all.iter().filter(|event| event["kind"] == "bad_token").collect();
+    assert!((1..=3).contains(&bad.len()), "a thousand make a few entries: {bad:?}");
+    // The changes are a log of their own.
+    let changes = admin.get("/admin/v1/audit").send().await.ok();
+    assert_eq!(changes["head"]["seq"], 2);
+    assert_eq!(told(&changes).len(), 2);
+    // By the command line, with whom it was about; and it is a chain as well.
+    let url = cluster.node(1).admin.to_string();
+    let log = ["audit", "--log", "security", "--url", &url];
+    let (code, lines) = cluster.command(&[&log[..], &["--subject", &subject]].concat()).await;
+    assert!(code == Some(0) && lines.lines().count() == 2, "{lines}");
+    let (_, lines) = cluster.command(&[&log[..], &["--json"]].concat()).await;
+    let (scratch, count) = (Scratch::new(), lines.lines().count());
+    let file = scratch.path().join("security.jsonl");
+    fs::write(&file, &lines).expect("written");
+    let (_, said) = cluster.command(&[&log[..], &["--verify", &file.display().to_string()]].concat()).await;
+    // What was written meanwhile is behind it.
+    assert!(
+        said.contains(&format!("{count} entries, whole")) || said.contains("it ends with entry"),
+        "{said}"
+    );
+    admin.get("/admin/v1/audit?log=all").send().await.refused(400, "invalid_input");
+}
+
+#[tokio::test]
+async fn callers_without_the_admin_token_and_strangers_at_the_port_of_the_peers_are_told() {
+    const TOKEN: &str = "5b1f0d2c9a8e4f63b7d1c0a2e4f68b90";
+    let scratch = Scratch::new();
+    let file = scratch.path().join("token");
+    fs::write(&file, TOKEN).expect("written");
+    let builder = Cluster::builder().nodes(1).unmetered().set("admin.require_token", "true");
+    let cluster = builder.set("admin.token_file", &file.display().to_string()).start_only(&[1]).await;
+    let admin = cluster.admin(1);
+    eventually(READY, "it is ready", async || {
+        (admin.get("/readyz").attempt().await.ok()?.status == 200).then_some(())
+    })
+    .await;
+    admin.get("/cluster/status").send().await.refused(401, "unauthorized");
+    let told = event(&admin, Some(TOKEN), "refused_admin_calls", None).await;
+    assert_eq!((&told["first"][0]["from"], &told["node"]), (&json!("127.0.0.1"), &json!(1)));
+    let peer = cluster.installation(1).advertise.to_string();
+    let mut stranger = TcpStream::connect(peer).await.expect("it listens");
+    stranger.write_all(b"GET / HTTP/1.1\r\nHost: node\r\n\r\n").await.expect("it takes that");
+    let told = event(&admin, Some(TOKEN), "refused_peers", Some("garbage")).await;
+    assert!(told["count"].as_u64() >= Some(1), "{told}");
+}
+
+#[tokio::test]
+async fn what_is_refused_without_a_leader_is_refused_all_the_same_and_counted() {
+    let issuer = Issuer::new();
+    let mut cluster = issuer.guard(Cluster::builder().unmetered()).start().await;
+    let (api, admin) = (cluster.api(1), cluster.admin(1));
+    cluster.kill(2).await;
+    cluster.kill(3).await;
+    let dropped = eventually(READY, "what is refused is counted", async || {
+        api.get("/api/v1/ice")
+            .header("authorization", "Bearer x.y.z")
+            .send()
+            .await
+            .refused(401, "unauthorized");
+        let metrics = admin.get("/metrics").send().await.text();
+        let line =
+            metrics.lines().find_map(|line| line.strip_prefix("conclave_security_events_dropped_total "));
+        line.and_then(|count| count.parse::<f64>().ok()).filter(|count| *count > 0.0)
+    })
+    .await;
+    assert!(dropped >= 1.0);
+    cluster.restart(2);
+    cluster.restart(3);
+    cluster.wait_ready().await;
+    api.get("/api/v1/ice").header("authorization", "Bearer x.y.z").send().await.refused(401, "unauthorized");
+    assert_eq!(cluster.admin(2).get("/admin/v1/audit").send().await.ok()["entries"], json!([]));
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use conclave_tests::cluster::Cluster;
 use conclave_tests::http::Api;
-use conclave_tests::relay::{Pair, peer_id, signal, word};
+use conclave_tests::relay::{Pair, invite_code, lookup, peer_id, poll, register, signal, word};
 use conclave_tests::shared;
 use conclave_tests::socket::Socket;
 use conclave_tests::wait::eventually;
@@ -111,6 +111,112 @@ async fn the_sockets_of_a_subject_are_listed_and_ended_wherever_they_are() {
     open(&one, &alice).await.ok(json!({"op": "hello"})).await;
 }
 
+/// The one thing of a kind that a cluster stores.
+async fn only(admin: &Api, kind: &str) -> String {
+    let listed = all(admin, kind, 500).await;
+    assert_eq!(listed.len(), 1, "{listed:?}");
+    id(&listed[0])
+}
+
+async fn end(cluster: &Cluster, kind: &str, id: &str) {
+    let url = cluster.node(1).admin.to_string();
+    let (code, said) = cluster.command(&["end", kind, id, "--url", &url]).await;
+    assert_eq!((code, said), (Some(0), format!("ended {id}\n")));
+}
+
+#[tokio::test]
+async fn a_mailbox_that_is_ended_is_empty_and_is_pushed_to_nobody() {
+    let cluster = Cluster::builder().unmetered().start().await;
+    let (api, admin, peer) = (cluster.api(2), cluster.admin(1), peer_id());
+    let send = async |n: u32| {
+        cluster.api(3).relay(&signal("someone", &peer, "offer", json!(n))).send().await.ok();
+    };
+    // One that is polled.
+    send(1).await;
+    let mailbox = only(&admin, "mailboxes").await;
+    end(&cluster, "mailboxes", &mailbox).await;
+    assert_eq!(api.relay(&poll(&peer)).send().await.ok()["messages"], json!([]));
+    // One that a socket has, and one that an event stream has: both are told, and may come again.
+    let mut socket = Socket::open(&api).await;
+    socket.ok(json!({"op": "claim", "peerId": peer})).await;
+    send(2).await;
+    assert_eq!(socket.push("signal").await["payload"], 2);
+    end(&cluster, "mailboxes", &mailbox).await;
+    assert_eq!(timeout(PATIENCE, socket.end()).await.expect("it is closed"), Some(1013));
+    send(3).await;
+    let path = format!("/api/v1/events?peerId={peer}");
+    let mut stream =
+        eventually(PATIENCE, "the peer id is free", async || api.get(&path).open().await.ok()).await;
+    stream.expect("welcome").await;
+    assert_eq!(stream.expect("signal").await.data["payload"], 3, "what was thrown away does not come back");
+    end(&cluster, "mailboxes", &mailbox).await;
+    stream.expect("replaced").await;
+    assert_eq!(stream.next().await, None);
+    let mut socket = Socket::open(&api).await;
+    eventually(PATIENCE, "the peer id is free", async || {
+        (socket.ask(json!({"op": "claim", "peerId": peer})).await["ok"] == true).then_some(())
+    })
+    .await;
+    send(4).await;
+    assert_eq!(socket.push("signal").await["payload"], 4);
+}
+
+#[tokio::test]
+async fn a_room_that_is_ended_has_no_members_and_no_history() {
+    let cluster = Cluster::builder().unmetered().start().await;
+    let (room, admin) = (word("room"), cluster.admin(1));
+    let (mut one, mut other) = (Socket::open(&cluster.api(2)).await, Socket::open(&cluster.api(3)).await);
+    let joined = one.ok(json!({"op": "join", "room": room})).await;
+    other.ok(json!({"op": "join", "room": room})).await;
+    for n in 0..5 {
+        one.ok(json!({"op": "publish", "data": {"secret": n}})).await;
+    }
+    end(&cluster, "rooms", &only(&admin, "rooms").await).await;
+    for socket in [&mut one, &mut other] {
+        assert_eq!(timeout(PATIENCE, socket.end()).await.expect("it is closed"), Some(1013));
+    }
+    assert_eq!(all(&admin, "rooms", 500).await[0]["parts"], 0, "nobody is in it, the backend neither");
+    // Whoever comes back finds nothing of it.
+    let mut back = Socket::open(&cluster.api(2)).await;
+    let again = json!({"op": "join", "room": room, "epoch": joined["epoch"], "offset": 0});
+    assert_eq!(back.ok(again).await["recovered"], false);
+    let last = json!({"op": "join", "room": room, "epoch": joined["epoch"], "offset": 5});
+    back.ok(json!({"op": "leave"})).await;
+    assert_eq!(back.ok(last).await["recovered"], true);
+    assert!(back.push("message").await["data"].is_null());
+}
+
+#[tokio::test]
+async fn an_invite_code_that_is_ended_leads_nowhere() {
+    let cluster = Cluster::builder().unmetered().start().await;
+    let (code, api) = (invite_code(), cluster.api(2));
+    api.relay(&register(&code, &peer_id())).send().await.ok();
+    end(&cluster, "invite-codes", &only(&cluster.admin(3), "invite-codes").await).await;
+    api.relay(&lookup(&code)).send().await.refused(404, "peer_not_found");
+    assert!(all(&cluster.admin(1), "invite-codes", 500).await.is_empty());
+    // Somebody else may have it now.
+    api.relay(&register(&code, &peer_id())).send().await.ok();
+}
+
+#[tokio::test]
+async fn the_devices_of_a_user_that_is_ended_are_gone() {
+    let builder = Cluster::builder().unmetered().env("QSAFEVAULT_EDITION", "enterprise");
+    let cluster = builder.env("QSAFEVAULT_ENTERPRISE_ACKNOWLEDGED", "true").start().await;
+    let (user, onion) = (word("user"), "a2".repeat(28) + ".onion");
+    for device in ["laptop", "phone"] {
+        let body = json!({"userId": user, "deviceId": device, "onion": onion, "port": 80, "ttlSec": 600});
+        cluster.api(1).post("/api/v1/devices", &body).send().await.ok();
+    }
+    let path = format!("/api/v1/devices/{user}");
+    assert_eq!(cluster.api(2).get(&path).send().await.ok()["devices"].as_array().map(Vec::len), Some(2));
+    end(&cluster, "users", &only(&cluster.admin(2), "users").await).await;
+    eventually(PATIENCE, "no device is left", async || {
+        let listed = cluster.api(3).get(&path).send().await;
+        (listed.status == 404 || listed.json()["devices"] == json!([])).then_some(())
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn what_cannot_be_listed_or_ended_so_is_told() {
     let cluster = shared::standard().await;
@@ -120,7 +226,11 @@ async fn what_cannot_be_listed_or_ended_so_is_told() {
     admin.get("/admin/v1/transfers?subject=alice").send().await.refused(400, "invalid_input");
     admin.get("/admin/v1/transfers?after=zz").send().await.refused(400, "invalid_input");
     admin.delete("/admin/v1/transfers/12").send().await.refused(400, "invalid_input");
-    admin.delete("/admin/v1/rooms/0123456789abcdef").send().await.refused(405, "method_not_allowed");
+    for kind in ["rooms", "mailboxes", "invite-codes", "users"] {
+        let path = format!("/admin/v1/{kind}/0123456789abcdef");
+        admin.delete(&path).send().await.refused(404, "unknown_id");
+    }
+    admin.delete("/admin/v1/rooms?node=1").send().await.refused(400, "invalid_input");
     admin.delete("/admin/v1/sockets").send().await.refused(400, "invalid_input");
     admin.delete("/admin/v1/transfers?node=1").send().await.refused(400, "invalid_input");
     for unfit in ["tenant=acme", "subject=", "subject=a%0Ab", "subject=a&tenant=A"] {

@@ -1,10 +1,12 @@
 //! The HTTP contract, row by row, through a node that does not lead.
 
 mod abandoned;
+mod admin_tls;
 mod admin_token;
 mod admission;
 mod allowance;
 mod audit;
+mod backend;
 mod cors;
 mod credentials;
 mod deprecation;

@@ -80,6 +80,12 @@ pub enum Unverified {
     /// It proves nothing.
     #[error(transparent)]
     Unauthorized(#[from] Unauthorized),
+    /// It was in order, and its time is over. Who shows it is told no more than that it is worth nothing.
+    #[error(transparent)]
+    Expired(Unauthorized),
+    /// It is in order, and was revoked. The same is said of it.
+    #[error(transparent)]
+    Revoked(Unauthorized),
     /// It proves who asks, whose device is not let in.
     #[error("the credential's device is not approved")]
     DeviceNotApproved,
@@ -233,6 +239,7 @@ impl Auth {
         let mut credential = match token::verify(token, [&files.keys, fetched], &self.0.rules, now_ms) {
             Ok(credential) => credential,
             Err(Fault::Unauthorized) => return Err(Unauthorized.into()),
+            Err(Fault::Expired) => return Err(Unverified::Expired(Unauthorized)),
             Err(Fault::KeyUnknown { named }) => {
                 return Err(match self.0.fetched.as_ref().map(|set| set.misses(named)) {
                     Some(Absent::Unsure) => Unverified::KeysUnavailable,
@@ -287,11 +294,14 @@ impl Auth {
 
     /// The same, but for the device.
     fn judge_newcomer(&self, credential: &Credential, now_ms: u64) -> Result<(), Unverified> {
-        if credential.is_expired(now_ms) || self.0.files.load().revoked.covers(credential, now_ms) {
-            return Err(Unauthorized.into());
+        if credential.is_expired(now_ms) {
+            return Err(Unverified::Expired(Unauthorized));
+        }
+        if self.0.files.load().revoked.covers(credential, now_ms) {
+            return Err(Unverified::Revoked(Unauthorized));
         }
         match &*self.0.revoked.load() {
-            Some(revoked) if revoked.covers(credential, now_ms) => Err(Unauthorized.into()),
+            Some(revoked) if revoked.covers(credential, now_ms) => Err(Unverified::Revoked(Unauthorized)),
             // Nobody in particular cannot be revoked.
             None if !credential.is_anonymous() => Err(Unverified::KeysUnavailable),
             Some(_) | None => Ok(()),

@@ -56,6 +56,8 @@ struct Claims {
 pub(super) enum Fault {
     /// It is not in order.
     Unauthorized,
+    /// It is signed, and its time is over.
+    Expired,
     /// Its key is not among those that are there; `named`: it has a `kid`.
     KeyUnknown { named: bool },
 }
@@ -89,7 +91,7 @@ pub(super) fn verify(
     let (key, data) = candidates
         .find_map(|key| Some((key, decode::<Claims>(token, &key.decoding, &rules.validation(key)).ok()?)))
         .ok_or(Unauthorized)?;
-    Ok(rules.judge(data.claims, rules.issuer(key), now_ms)?)
+    rules.judge(data.claims, rules.issuer(key), now_ms)
 }
 
 /// Whether a key of a fetched set may sign by it.
@@ -144,14 +146,17 @@ impl Rules {
         key.issuer.as_deref().or(self.issuer.as_deref())
     }
 
-    fn judge(&self, claims: Claims, issuer: Option<&str>, now_ms: u64) -> Result<Credential, Unauthorized> {
+    fn judge(&self, claims: Claims, issuer: Option<&str>, now_ms: u64) -> Result<Credential, Fault> {
         let expires_ms = millis(claims.exp).saturating_add(self.leeway_ms);
         let begins_ms = claims.nbf.map_or(0, millis).saturating_sub(self.leeway_ms);
-        if now_ms >= expires_ms || now_ms < begins_ms {
-            return Err(Unauthorized);
-        }
         if issuer.is_some() && claims.iss.as_deref() != issuer {
-            return Err(Unauthorized);
+            return Err(Fault::Unauthorized);
+        }
+        if now_ms >= expires_ms {
+            return Err(Fault::Expired);
+        }
+        if now_ms < begins_ms {
+            return Err(Fault::Unauthorized);
         }
         // Control characters are kept for names that are made of two.
         let is_name = |name: &str| {
@@ -159,7 +164,7 @@ impl Rules {
         };
         let names = [Some(&claims.sub), claims.jti.as_ref(), claims.device.as_ref()];
         if !names.into_iter().flatten().all(|name| is_name(name)) {
-            return Err(Unauthorized);
+            return Err(Fault::Unauthorized);
         }
         let tenant = self.tenant(&claims.others)?;
         let within = |name| tenant::qualified(tenant.as_deref(), name);
@@ -177,7 +182,7 @@ impl Rules {
         };
         // So that every credential fits a ticket.
         let json = serde_json::to_vec(&credential).map_err(|_| Unauthorized)?;
-        if json.len() > CREDENTIAL_BYTES_MAX { Err(Unauthorized) } else { Ok(credential) }
+        if json.len() > CREDENTIAL_BYTES_MAX { Err(Fault::Unauthorized) } else { Ok(credential) }
     }
 }
 

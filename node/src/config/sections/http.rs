@@ -107,12 +107,13 @@ impl PublicTls {
 section! { Admin {
     /// Address and port. Whoever may call it controls the cluster. Port 0 takes a free one.
     ///
-    /// On loopback every process of the machine may, unless `admin.require_token` says otherwise. It is not encrypted:
-    /// beyond loopback keep it within a private network, or behind a proxy that speaks TLS.
+    /// On loopback every process of the machine may, unless `admin.require_token` says otherwise. Without `admin.tls` it
+    /// is not encrypted: beyond loopback keep it within a private network, or behind a proxy that speaks TLS.
     listen: SocketAddr = loopback(9400);
-    /// The URL shown in the cluster's status. Empty: `http://<listen>`.
+    /// The URL shown in the cluster's status. Empty: `http://<listen>`, or `https://<listen>` with `admin.tls.cert`.
     url: String => url;
-    /// Callers show the token on loopback, too. Beyond loopback they always do.
+    /// Callers show the token on loopback, too, and beside a certificate. Beyond loopback they always do, unless
+    /// `admin.tls.client_ca` asks for a certificate.
     ///
     /// `/livez`, `/readyz` and the console's own files are answered to anybody.
     require_token: bool;
@@ -124,7 +125,38 @@ section! { Admin {
     per_second: u32 = 100, 1..;
     /// How many of them at once.
     burst: u32 = 1_000, 1..;
+    /// Writes down, summed up, who signs in to sockets and what credentials, peers and admin calls are refused.
+    ///
+    /// See [audit](security.md#audit). `conclave audit --log security` shows it.
+    security_events: bool = true;
+} within {
+    /// TLS towards operators: certificate and key, or neither. Read again when a file changes, and on SIGHUP.
+    tls: AdminTls;
 } }
+
+section! { AdminTls {
+    /// PEM file of the certificate, with those between it and its authority. Empty: no TLS here.
+    cert: PathBuf;
+    /// PEM file of its private key.
+    key: PathBuf;
+    /// PEM file of authorities; then callers must have a certificate of theirs, and need no token. Empty: none.
+    ///
+    /// Whoever has one may do everything: name an authority that signs for operators alone. It is asked of health
+    /// checks and scrapers, too; `telemetry.listen` asks for none.
+    client_ca: PathBuf;
+} }
+
+impl AdminTls {
+    /// Whether the listener speaks TLS.
+    pub fn is_on(&self) -> bool {
+        !self.cert.as_os_str().is_empty()
+    }
+
+    /// Of the listener's own URL.
+    pub fn scheme(&self) -> &'static str {
+        if self.is_on() { "https" } else { "http" }
+    }
+}
 
 section! { Telemetry {
     /// Address and port of /metrics, /livez and /readyz. Empty: none but admin.listen.

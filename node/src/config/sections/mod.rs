@@ -9,7 +9,7 @@ mod socket;
 
 pub use clients::{Admission, Allowance, Auth, Ice, Rule, Shares, Tenants, Tiers, Ttl};
 pub use cluster::{Cluster, PeerTls, Raft, Storage};
-pub use http::{Admin, Http, PublicTls, Telemetry};
+pub use http::{Admin, AdminTls, Http, PublicTls, Telemetry};
 pub use node::{Edition, Limits, Log, LogFormat, Node, Shutdown};
 pub use socket::Socket;
 

@@ -18,12 +18,15 @@ use conclave_cluster::state::id::Key;
 use super::app_state::AppState;
 use super::cors::Own;
 use super::error::{Code, Error};
+use super::signed::Promised;
 use crate::access::admission::ConnectionPermit;
+use crate::access::auth::Unverified;
 use crate::access::bearer::{self, Shown};
 use crate::access::client_certificate::Certificate;
 use crate::access::{Credential, client, forwarded_header};
 use crate::admission::client_identity::Client;
 use crate::listener::Secured;
+use crate::service::security_events::{Event, Fault, Proof, digest};
 use crate::service::{Caller, tickets};
 
 /// The client, as allowances and admission count it.
@@ -44,6 +47,35 @@ pub(crate) fn caller(
     Caller::new(client(shared, request), owner, tenant, trace)
 }
 
+/// Takes note of a credential that was refused.
+pub(crate) fn note_refused(shared: &AppState, request: &HttpRequest, fault: Fault) {
+    let from = Some(address(shared, request));
+    shared.services.note(Event::RefusedCredential(fault), from, None);
+}
+
+/// Takes note of a refusal, if it is one.
+fn noted<T>(shared: &AppState, request: &HttpRequest, verified: Result<T, Unverified>) -> Result<T, Error> {
+    verified.map_err(|why| {
+        Fault::of(why).into_iter().for_each(|fault| note_refused(shared, request, fault));
+        why.into()
+    })
+}
+
+/// Takes note of a socket that somebody opened who said who he is.
+pub(crate) fn note_sign_in(shared: &AppState, request: &HttpRequest, credential: &Credential) {
+    let Some(subject) = &credential.subject else { return };
+    let proof = match bearer::anywhere(request) {
+        Shown::Ticket(_) => Proof::Ticket,
+        Shown::Token(_) => Proof::Token,
+        Shown::Nothing | Shown::Unclear if request.extensions().get::<Promised>().is_some() => {
+            Proof::Signature
+        }
+        Shown::Nothing | Shown::Unclear => Proof::Certificate,
+    };
+    let from = Some(address(shared, request));
+    shared.services.note(Event::SignIn(proof), from, Some(digest(subject)));
+}
+
 /// Places a credential in the organisation that the request's host name means. What is of another one has no business there.
 fn in_tenant(
     shared: &AppState,
@@ -56,9 +88,12 @@ fn in_tenant(
     if let Some(at_host) = at_host {
         let credential = shown.unwrap_or_else(Credential::anonymous);
         shown = Some(match credential.tenant.as_deref() {
-            Some(own) if own != at_host => return Err(Code::Forbidden.into()),
+            Some(own) if own != at_host => {
+                note_refused(shared, request, Fault::Tenant);
+                return Err(Code::Forbidden.into());
+            }
             Some(_) => credential,
-            None => shared.services.auth.placed(credential, at_host)?,
+            None => noted(shared, request, shared.services.auth.placed(credential, at_host))?,
         });
     }
     let Some(credential) = shown.as_ref().filter(|credential| credential.tenant.is_some()) else {
@@ -116,16 +151,20 @@ async fn long_lived(shared: &AppState, request: &HttpRequest) -> Result<Credenti
     }
     let access = &shared.options.access;
     let credential = match bearer::anywhere(request) {
-        Shown::Ticket(ticket) => {
-            tickets::redeem(&shared.services, &ticket).await?.ok_or(Code::Unauthorized)?
-        }
-        shown => match token(shared, shown, certified(request.conn_data()), false)? {
+        Shown::Ticket(ticket) => match tickets::redeem(&shared.services, &ticket).await? {
+            Some(credential) => credential,
+            None => {
+                note_refused(shared, request, Fault::Ticket);
+                return Err(Code::Unauthorized.into());
+            }
+        },
+        shown => match token(shared, request, shown, false)? {
             Some(credential) => return Ok(credential),
             None => Credential::anonymous(),
         },
     };
     // A ticket outlives neither its credential nor the word of who revoked it.
-    access.auth.judge(&credential, shared.services.now_ms())?;
+    noted(shared, request, access.auth.judge(&credential, shared.services.now_ms()))?;
     if access.auth.is_required() && credential.is_anonymous() {
         return Err(Code::Unauthorized.into());
     }
@@ -139,7 +178,7 @@ pub(crate) fn check(
     newcomer: bool,
 ) -> Result<Option<Credential>, Error> {
     let shown = bearer::header(request.headers());
-    let credential = token(shared, shown, certified(request.conn_data()), newcomer)?;
+    let credential = token(shared, request, shown, newcomer)?;
     in_tenant(shared, request, credential)
 }
 
@@ -197,14 +236,15 @@ fn certified(certificate: Option<&Certificate>) -> Option<Credential> {
 
 fn token(
     shared: &AppState,
+    request: &HttpRequest,
     shown: Shown,
-    certified: Option<Credential>,
     newcomer: bool,
 ) -> Result<Option<Credential>, Error> {
-    let auth = &shared.services.auth;
+    let (auth, now_ms) = (&shared.services.auth, shared.services.now_ms());
+    let certified = certified(request.conn_data());
     if let Some(credential) = certified.filter(|_| shown == Shown::Nothing || !auth.is_enabled()) {
         // The certificate was looked at when the connection was opened.
-        auth.judge(&credential, shared.services.now_ms())?;
+        noted(shared, request, auth.judge(&credential, now_ms))?;
         return Ok(Some(credential));
     }
     if !auth.is_enabled() {
@@ -213,9 +253,15 @@ fn token(
     }
     match shown {
         Shown::Nothing if !auth.is_required() => Ok(None),
-        Shown::Nothing | Shown::Unclear | Shown::Ticket(_) => Err(Code::Unauthorized.into()),
-        Shown::Token(token) if newcomer => Ok(Some(auth.verify_newcomer(&token, shared.services.now_ms())?)),
-        Shown::Token(token) => Ok(Some(auth.verify(&token, shared.services.now_ms())?)),
+        Shown::Nothing => Err(Code::Unauthorized.into()),
+        Shown::Unclear | Shown::Ticket(_) => {
+            note_refused(shared, request, Fault::Token);
+            Err(Code::Unauthorized.into())
+        }
+        Shown::Token(token) if newcomer => {
+            noted(shared, request, auth.verify_newcomer(&token, now_ms)).map(Some)
+        }
+        Shown::Token(token) => noted(shared, request, auth.verify(&token, now_ms)).map(Some),
     }
 }
 

@@ -173,7 +173,9 @@ impl From<conclave_cluster::Error> for Error {
 impl From<Unverified> for Error {
     fn from(error: Unverified) -> Self {
         match error {
-            Unverified::Unauthorized(error) => error.into(),
+            Unverified::Unauthorized(error) | Unverified::Expired(error) | Unverified::Revoked(error) => {
+                error.into()
+            }
             Unverified::DeviceNotApproved => Code::DeviceNotApproved.into(),
             Unverified::KeysUnavailable => Code::KeysUnavailable.into(),
         }

@@ -11,6 +11,7 @@ use super::error::{Code, Error};
 use crate::access::Credential;
 use crate::access::bearer::{self, Shown};
 use crate::access::signature::{self, Message, SKEW_SECONDS};
+use crate::service::security_events::Fault;
 use crate::service::tickets;
 
 /// For how long a nonce is remembered: as long as a request with it could be in time, and a batch more.
@@ -25,8 +26,16 @@ pub(crate) fn concerns(shared: &AppState, request: &HttpRequest) -> bool {
     shared.services.auth.takes_signatures() && signature::is_there(request.headers())
 }
 
-/// The credential of a signed request, whose nonce is used up by this.
+/// The credential of a signed request, whose nonce is used up by this. That it is refused is noted.
 pub(crate) async fn judge(shared: &AppState, request: &HttpRequest) -> Result<Credential, Error> {
+    let judged = judge_unnoted(shared, request).await;
+    if judged.as_ref().is_err_and(|error| error.code == Code::Unauthorized) {
+        authenticate::note_refused(shared, request, Fault::Signature);
+    }
+    judged
+}
+
+async fn judge_unnoted(shared: &AppState, request: &HttpRequest) -> Result<Credential, Error> {
     let auth = &shared.services.auth;
     // Two credentials at once are unclear.
     if bearer::header(request.headers()) != Shown::Nothing {

@@ -61,7 +61,9 @@ pub(crate) async fn socket(mut ctx: Context) -> Result<HttpResponse, Error> {
     let sockets = sockets(&ctx)?;
     let (response, ends) = upgrade::open(&sockets, request, payload, admitted, flow, &account)?;
     let caller = authenticate::caller(shared, request, &credential, None);
-    let opened = session::Context { credential, caller, room: asked.room, volatile: asked.volatile };
+    authenticate::note_sign_in(shared, request, &credential);
+    let from = authenticate::address(shared, request);
+    let opened = session::Context { credential, caller, from, room: asked.room, volatile: asked.volatile };
     actix_web::rt::spawn(session::run(ends, shared.services.clone(), Sockets::clone(&sockets), opened));
     Ok(response)
 }

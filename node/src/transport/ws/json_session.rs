@@ -227,14 +227,11 @@ async fn hello(
     if session.identity.is_some() {
         return Err(Code::AlreadyOpen);
     }
-    let auth = &session.services.auth;
     // Where tokens mean nothing, clients of servers that ask for them may send theirs all the same.
     if let Some(token) = token
-        && auth.is_enabled()
+        && session.services.auth.is_enabled()
     {
-        let now_ms = session.services.now_ms();
-        let credential = auth.verify(&token, now_ms)?;
-        session.show(credential)?;
+        session.sign_in(&token)?;
     }
     // A session that is there already is no more free than a fresh one.
     if !session.context.credential.may(Scope::Socket) {

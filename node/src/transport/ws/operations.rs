@@ -204,7 +204,9 @@ fn refused(refusal: &Refusal) -> Code {
 impl From<Unverified> for Code {
     fn from(error: Unverified) -> Self {
         match error {
-            Unverified::Unauthorized(_) => Self::Unauthorized,
+            Unverified::Unauthorized(_) | Unverified::Expired(_) | Unverified::Revoked(_) => {
+                Self::Unauthorized
+            }
             Unverified::DeviceNotApproved => Self::DeviceNotApproved,
             Unverified::KeysUnavailable => Self::KeysUnavailable,
         }

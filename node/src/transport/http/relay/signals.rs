@@ -63,6 +63,9 @@ pub(super) async fn signal(
     text: &Bytes,
 ) -> Result<HttpResponse, Error> {
     let Signal { from, to, kind, payload } = Signal::of(request)?;
+    if signaling::is_backend(from) {
+        return Err(Code::Forbidden.into());
+    }
     ctx.require_peer(from)?;
     let payload = body::kept(text, payload.as_bytes());
     let op = signaling::signal(

@@ -11,7 +11,9 @@ use super::super::json::Writer;
 use super::super::operations::Code;
 use super::super::outbound_queue::Frame;
 use super::{Context, Session};
+use crate::access::auth::Unverified;
 use crate::access::{Credential, Scope, Tenants};
+use crate::service::security_events::{Event, Fault, Proof, digest};
 
 /// A client is warned so long before its credential is over, or at the last tenth of its time, if that is less.
 const WARNED_BEFORE_MS: u64 = 60_000;
@@ -44,8 +46,26 @@ impl Context {
 }
 
 impl Session {
+    /// Looks at a token. That it is refused is noted.
+    fn verify(&self, token: &str) -> Result<Credential, Unverified> {
+        let verified = self.services.auth.verify(token, self.services.now_ms());
+        if let Some(fault) = verified.as_ref().err().and_then(|why| Fault::of(*why)) {
+            self.services.note(Event::RefusedCredential(fault), Some(self.context.from), None);
+        }
+        verified
+    }
+
+    /// Goes on with what a token grants that is shown first.
+    pub(in crate::transport::ws) fn sign_in(&mut self, token: &str) -> Result<(), Code> {
+        let credential = self.verify(token)?;
+        let about = credential.subject.as_ref().map(digest);
+        self.show(credential)?;
+        self.services.note(Event::SignIn(Proof::Token), Some(self.context.from), about);
+        Ok(())
+    }
+
     /// Goes on with what this credential covers, within the organisation that the socket was opened in.
-    pub(in crate::transport::ws) fn show(&mut self, credential: Credential) -> Result<(), Code> {
+    fn show(&mut self, credential: Credential) -> Result<(), Code> {
         let opened = self.context.credential.tenant.as_ref();
         let tenant = opened.or(credential.tenant.as_ref()).cloned();
         if credential.tenant.is_some() && credential.tenant != tenant {
@@ -62,12 +82,11 @@ impl Session {
 
     /// Goes on under a newer token of the same subject, if it covers all that the socket has. Else the old one stays.
     pub(in crate::transport::ws) fn renew(&mut self, token: &str) -> Result<(), Code> {
-        let auth = &self.services.auth;
         // As `hello` does where tokens mean nothing.
-        if !auth.is_enabled() {
+        if !self.services.auth.is_enabled() {
             return Ok(());
         }
-        let credential = auth.verify(token, self.services.now_ms())?;
+        let credential = self.verify(token)?;
         if credential.subject != self.context.credential.subject || !self.is_covered_by(&credential) {
             return Err(Code::Forbidden);
         }

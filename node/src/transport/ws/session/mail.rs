@@ -40,7 +40,8 @@ impl Session {
         invite: Option<String>,
     ) -> Result<(), Code> {
         let credential = &self.context.credential;
-        if !credential.may_claim(&peer) {
+        // What is sent over a socket is sent from its peer id.
+        if !credential.may_claim(&peer) || signaling::is_backend(&peer) {
             return Err(Code::Forbidden);
         }
         let seize = !credential.is_anonymous();

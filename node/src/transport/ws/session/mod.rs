@@ -12,6 +12,7 @@ mod mail;
 mod room_membership;
 
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -72,6 +73,8 @@ pub(crate) struct Context {
     pub(crate) credential: Credential,
     /// Whom allowances count, and on whose account it stores.
     pub(crate) caller: Caller,
+    /// Where it comes from.
+    pub(crate) from: IpAddr,
     /// `?room=`.
     pub(crate) room: Option<String>,
     /// `?volatile=1`.

@@ -1,0 +1,74 @@
+//! `/admin/v1/allowances`: what a client has left.
+
+use std::net::IpAddr;
+
+use actix_web::{HttpResponse, web};
+use conclave_cluster::state::allowance::{Balance, Tier};
+use conclave_cluster::state::query;
+use futures_util::future::try_join_all;
+
+use super::api_types::{Allowance, Allowances};
+use super::error::{Error, check_names};
+use super::state::AdminState;
+use crate::access::{client, tier_limits};
+
+const TIERS: [Tier; 6] = [Tier::Create, Tier::Lookup, Tier::Chunk, Tier::Signal, Tier::Poll, Tier::Socket];
+
+/// Whose.
+#[derive(Debug, serde::Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Asked {
+    /// The client's address, IPv4 or IPv6, without a port. Required.
+    address: Option<String>,
+    /// Refused: allowances count addresses, whatever credential is shown.
+    subject: Option<String>,
+    /// The organisation in which it is counted.
+    #[param(max_length = 63, pattern = "^[a-z0-9][a-z0-9-]*$")]
+    tenant: Option<String>,
+}
+
+/// What a client has left
+#[utoipa::path(
+    get,
+    path = "/admin/v1/allowances",
+    tag = "backend",
+    operation_id = "allowances",
+    params(Asked),
+    responses(
+        (status = 200, description = "One for each class of requests", body = Allowances),
+        (status = 400, description = "`invalid_query`, `invalid_input`"),
+    )
+)]
+pub(super) async fn show(
+    state: web::Data<AdminState>,
+    asked: web::Query<Asked>,
+) -> Result<HttpResponse, Error> {
+    if asked.subject.is_some() {
+        return Err(Error::Input(
+            "allowances count addresses, whatever credential is shown: `address` says which",
+        ));
+    }
+    let address = asked.address.as_deref().ok_or(Error::Input("`address` says whose allowance"))?;
+    let address: IpAddr =
+        address.parse().map_err(|_| Error::Input("`address` is one of IPv4 or IPv6, without a port"))?;
+    check_names(asked.tenant.as_deref(), &[])?;
+    let services = state.services().ok_or(Error::Starting)?;
+    let Some(rules) = &services.terms.allowance else {
+        return Ok(HttpResponse::Ok().json(Allowances { enabled: false, tiers: Vec::new() }));
+    };
+    let (client, tenant) = (client::key(address), services.auth.tenants().named(asked.tenant.as_deref()));
+    let asked = TIERS.map(async |tier| {
+        let charge = tenant.rule(rules.rule(tier)).charge(client, tier, 1);
+        let balance = services.cluster.read_linearizable(query::Balance(charge)).await;
+        balance.map(|balance| shown(tier, balance)).map_err(crate::service::Error::from)
+    });
+    Ok(HttpResponse::Ok().json(Allowances { enabled: true, tiers: try_join_all(asked).await? }))
+}
+
+fn shown(tier: Tier, balance: Balance) -> Allowance {
+    let Balance { limit, remaining, reset_ms } = balance;
+    // A window that nothing was spent of is not open.
+    let reset_ms = Some(reset_ms).filter(|_| remaining < limit);
+    Allowance { tier: tier_limits::name(tier).to_owned(), limit, remaining, reset_ms }
+}

@@ -1,0 +1,105 @@
+//! How the admin API's client speaks TLS: whom it believes, and who it says that it is.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::access::bounded_file;
+
+/// Longer files are no certificates.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// Why files cannot be used. Nothing of what they hold is in it.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It cannot be read.
+    #[error("{}: {error}", path.display())]
+    Unreadable {
+        /// Which.
+        path: PathBuf,
+        /// What the system says.
+        error: std::io::Error,
+    },
+    /// It holds something else.
+    #[error("{}: there is no {what} in it, as PEM", path.display())]
+    Pem {
+        /// Which.
+        path: PathBuf,
+        /// What was looked for.
+        what: &'static str,
+    },
+    /// Certificate and key cannot be used, or not together.
+    #[error("{}: {error}", path.display())]
+    Unfit {
+        /// The certificate, or the authorities.
+        path: PathBuf,
+        /// Why.
+        error: rustls::Error,
+    },
+}
+
+/// How TLS is spoken. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct ClientTls(Arc<ClientConfig>);
+
+impl ClientTls {
+    /// Believes the authorities in a PEM file, or the machine's, and shows a certificate with its key, if there is one.
+    ///
+    /// # Errors
+    /// If a file cannot be used.
+    pub fn new(authorities: Option<&Path>, identity: Option<(&Path, &Path)>) -> Result<Self, Error> {
+        let mut roots = RootCertStore::empty();
+        match authorities {
+            Some(path) => {
+                for certificate in certificates(path)? {
+                    let unfit = |error| Error::Unfit { path: path.to_owned(), error };
+                    roots.add(certificate).map_err(unfit)?;
+                }
+            }
+            // What cannot be read is missing, and shows at the handshake.
+            None => drop(roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs)),
+        }
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("ring speaks all of them")
+            .with_root_certificates(roots);
+        let config = match identity {
+            Some((certificate, key)) => {
+                let pem = |what| Error::Pem { path: key.to_owned(), what };
+                let private = PrivateKeyDer::from_pem_slice(&read(key)?).map_err(|_| pem("private key"))?;
+                let unfit = |error| Error::Unfit { path: certificate.to_owned(), error };
+                builder.with_client_auth_cert(certificates(certificate)?, private).map_err(unfit)?
+            }
+            None => builder.with_no_client_auth(),
+        };
+        Ok(Self(Arc::new(config)))
+    }
+
+    /// Speaks it on a connection to `host`.
+    pub(super) async fn connect(
+        &self,
+        host: &str,
+        stream: TcpStream,
+    ) -> std::io::Result<TlsStream<TcpStream>> {
+        let name = ServerName::try_from(host.to_owned()).map_err(std::io::Error::other)?;
+        TlsConnector::from(self.0.clone()).connect(name, stream).await
+    }
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let none = || Error::Pem { path: path.to_owned(), what: "certificate" };
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&read(path)?).collect();
+    found.ok().filter(|found| !found.is_empty()).ok_or_else(none)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Error> {
+    bounded_file::read(path, FILE_BYTES_MAX)
+        .map_err(|error| Error::Unreadable { path: path.to_owned(), error })
+}

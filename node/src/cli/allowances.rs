@@ -1,0 +1,57 @@
+//! `conclave allowances`.
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::admin::Admin;
+use crate::admin::api_types::Allowance;
+use crate::config::unit::print_span;
+use crate::exit::Exit;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  conclave allowances 203.0.113.9
+  conclave allowances 2001:db8::1 --json       all of its /64 have them together
+  conclave allowances 203.0.113.9 --tenant acme
+
+Allowances count addresses, whatever credential is shown. They cannot be given back: a window ends by itself.")]
+pub(super) struct Arguments {
+    /// The client's address
+    #[arg(value_name = "ADDRESS")]
+    address: IpAddr,
+    /// The organisation by whose policy the limits are
+    #[arg(long, value_name = "NAME")]
+    tenant: Option<String>,
+    /// Each class of requests as a line of JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    admin: Admin,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Exit {
+    arguments.admin.ask(async |client| {
+        let allowances = client.allowances(arguments.address, arguments.tenant.as_deref()).await?;
+        if !allowances.enabled {
+            return Ok(
+                if arguments.json { "" } else { "nothing is counted (allowance.enabled)\n" }.to_owned()
+            );
+        }
+        Ok(allowances.tiers.iter().map(|tier| line(tier, arguments.json)).collect())
+    })
+}
+
+fn line(allowance: &Allowance, json: bool) -> String {
+    let mut line = String::new();
+    let _ = if json {
+        writeln!(line, "{}", serde_json::to_string(allowance).unwrap_or_default())
+    } else {
+        let Allowance { tier, limit, remaining, reset_ms } = allowance;
+        let now_ms = std::time::UNIX_EPOCH.elapsed().map_or(0, |now| now.as_millis() as u64);
+        let left = |reset_ms: u64| Duration::from_secs(reset_ms.saturating_sub(now_ms) / 1000);
+        let window = reset_ms.map(|reset_ms| format!("  for another {}", print_span(left(reset_ms))));
+        writeln!(line, "{tier:<7} {remaining:>9} of {limit}{}", window.unwrap_or_default())
+    };
+    line
+}
