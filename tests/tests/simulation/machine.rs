@@ -205,6 +205,7 @@ impl Machine {
             http_url: String::new(),
             admin_url: String::new(),
             timing: Timing { snapshot_log_bytes: plan.snapshot_log_bytes, ..Timing::default() },
+            slot_part_bytes: plan.slot_part_bytes,
             tls: None,
             secrets: None,
             loopback_only: false,
