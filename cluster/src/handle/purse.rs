@@ -243,6 +243,11 @@ impl Purse {
         Some(Balance { limit, remaining, reset_ms: window.until_ms })
     }
 
+    /// When the window ends that is known here, and how many tokens of it are here.
+    pub(super) fn held(&self, at: At) -> Option<(u64, u32)> {
+        self.windows.get(&at).map(|window| (window.until_ms, window.tokens))
+    }
+
     /// Makes room: forgets windows that have ended, and requests that nobody answers any more.
     pub(super) fn forget_closed_windows(&mut self, now_ms: u64) {
         self.windows.retain(|_, window| window.is_open(now_ms));

@@ -161,6 +161,8 @@ impl Machine {
             let rng = self.desk.plan.rng(&[6, self.id, run, number]);
             spawn_local(self.desk.clone().guest(cluster.clone(), incarnation, rng));
         }
+        spawn_local(self.desk.clone().watch(cluster.clone(), self.desk.plan.rng(&[7, self.id, run])));
+        spawn_local(self.desk.clone().write_watched(cluster.clone(), self.desk.plan.rng(&[8, self.id, run])));
         let failed = cluster.failed();
         tokio::pin!(failed);
         loop {
