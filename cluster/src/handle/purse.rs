@@ -20,6 +20,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::limits;
+use crate::doubles::{Double, planted};
 use crate::state::allowance::{Balance, Payment, Tier};
 use crate::state::id::Key;
 
@@ -207,7 +208,7 @@ impl Purse {
             return 0;
         };
         let given = want.min(window.tokens);
-        window.tokens -= given;
+        window.tokens -= if planted(Double::GiftKept) { 0 } else { given };
         given
     }
 

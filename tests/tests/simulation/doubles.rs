@@ -1,6 +1,9 @@
 //! Tests of the tests: what is broken on purpose is noticed, by the invariant it breaks, with a seed that shows it
 //! again.
 
+#[cfg(feature = "doubles")]
+mod planted;
+
 use std::process::Command;
 
 use super::invariants::Violation;
