@@ -7,6 +7,10 @@ pub mod raft;
 pub mod state;
 pub mod wire;
 
+#[cfg(feature = "doubles")]
+pub mod doubles;
+#[cfg(not(feature = "doubles"))]
+mod doubles;
 mod handle;
 
 pub use handle::{

@@ -12,6 +12,7 @@ use conclave_cluster::state::body::Body;
 use conclave_cluster::state::command::Op;
 use conclave_cluster::state::id::{Digest, Domain, Key};
 use conclave_cluster::state::leader_rules::Rules;
+use conclave_cluster::state::limits::SLOT_PART_BYTES_MAX;
 use conclave_cluster::state::outcome::Outcome;
 use conclave_cluster::state::query;
 use conclave_cluster::state::transfer::{self, Action, Encoding};
@@ -47,6 +48,7 @@ impl Three {
                 http_url: String::new(),
                 admin_url: String::new(),
                 timing: Timing::default(),
+                slot_part_bytes: SLOT_PART_BYTES_MAX,
                 tls: None,
                 secrets: None,
                 loopback_only: true,

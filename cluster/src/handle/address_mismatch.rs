@@ -144,6 +144,7 @@ mod tests {
     use super::*;
     use crate::raft::Timing;
     use crate::state::leader_rules::Rules;
+    use crate::state::limits::SLOT_PART_BYTES_MAX;
 
     #[test]
     fn only_members_that_are_known_elsewhere_are_told() {
@@ -159,6 +160,7 @@ mod tests {
             http_url: String::new(),
             admin_url: String::new(),
             timing: Timing::default(),
+            slot_part_bytes: SLOT_PART_BYTES_MAX,
             tls: None,
             secrets: None,
             loopback_only: true,

@@ -142,10 +142,11 @@ impl Inner {
         let exported = bytes::Bytes::from(frozen.export(slot));
         drop(frozen);
         let run = self.draw();
-        let parts = exported.len().div_ceil(SLOT_PART_BYTES_MAX);
+        let part_bytes = self.options.slot_part_bytes.clamp(1, SLOT_PART_BYTES_MAX);
+        let parts = exported.len().div_ceil(part_bytes);
         for part in 0..parts {
-            let begin = part * SLOT_PART_BYTES_MAX;
-            let bytes = exported.slice(begin..exported.len().min(begin + SLOT_PART_BYTES_MAX));
+            let begin = part * part_bytes;
+            let bytes = exported.slice(begin..exported.len().min(begin + part_bytes));
             let (part, last) = (u32::try_from(part).map_err(|_| Error::Overloaded)?, part + 1 == parts);
             let import = handoff::Op::Import { slot, epoch, run, part, last, bytes: Body::new(bytes) };
             match self.propose_in(to, handing(import)).await?.outcome {

@@ -10,6 +10,8 @@ use super::clock::Clock;
 use crate::raft::disk_traits::Disk;
 use crate::raft::{OpenError, Timing, files};
 use crate::state::leader_rules::Rules;
+#[cfg(doc)]
+use crate::state::limits::SLOT_PART_BYTES_MAX;
 use crate::wire::{Listener, Secrets, Tls, Transport};
 
 /// What the handle is started with.
@@ -37,6 +39,8 @@ pub struct Options {
     pub admin_url: String,
     /// How Raft paces itself.
     pub timing: Timing,
+    /// How many bytes of a slot go to another cell at a time; at most [`SLOT_PART_BYTES_MAX`].
+    pub slot_part_bytes: usize,
     /// Certificates, if links are to be encrypted and mutually authenticated.
     pub tls: Option<Tls>,
     /// A secret that all nodes share, if strangers are to be kept out by it.

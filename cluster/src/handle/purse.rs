@@ -20,6 +20,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::limits;
+use crate::doubles::{Double, planted};
 use crate::state::allowance::{Balance, Payment, Tier};
 use crate::state::id::Key;
 
@@ -207,7 +208,7 @@ impl Purse {
             return 0;
         };
         let given = want.min(window.tokens);
-        window.tokens -= given;
+        window.tokens -= if planted(Double::GiftKept) { 0 } else { given };
         given
     }
 
@@ -241,6 +242,11 @@ impl Purse {
         let window = self.windows.get(&at).filter(|window| window.until_ms > now_ms)?;
         let remaining = window.left.saturating_add(window.tokens).min(limit);
         Some(Balance { limit, remaining, reset_ms: window.until_ms })
+    }
+
+    /// When the window ends that is known here, and how many tokens of it are here.
+    pub(super) fn held(&self, at: At) -> Option<(u64, u32)> {
+        self.windows.get(&at).map(|window| (window.until_ms, window.tokens))
     }
 
     /// Makes room: forgets windows that have ended, and requests that nobody answers any more.

@@ -47,6 +47,8 @@ impl Cluster {
     }
 
     async fn assemble(mut options: Options, world: World) -> Result<Self, StartError> {
+        #[cfg(feature = "doubles")]
+        crate::doubles::announce();
         let World { transport, clock, disk, seed } = world;
         let listener = transport.listen(&options.listen).await;
         let listener =

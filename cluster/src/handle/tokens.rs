@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::limits::GIVE_TIMEOUT;
 use super::purse::{At, Leased, Purse, Token};
-use super::{Draft, Error, Inner};
+use super::{Cluster, Draft, Error, Inner};
 use crate::raft::message::{self, kind};
 use crate::state::allowance::{Balance, Charge, Tier};
 use crate::state::command::Op;
@@ -76,6 +76,13 @@ fn spent(balance: Balance, now_ms: u64) -> Answer {
     let retry_after_ms = balance.reset_ms.saturating_sub(now_ms);
     let outcome = Err(Refusal::Allowance { retry_after_ms, scope: Scope::Client });
     Answer { outcome, balance: Some(Balance { remaining: 0, ..balance }), replayed: false }
+}
+
+impl Cluster {
+    /// What this node holds of a client's window in another cell: when the window ends, and how many tokens. Audits ask for it.
+    pub fn held_tokens(&self, client: &Key, tier: Tier) -> Option<(u64, u32)> {
+        self.inner.tokens.purse().held((*client, tier))
+    }
 }
 
 impl Inner {

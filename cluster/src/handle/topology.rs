@@ -356,7 +356,8 @@ impl Topology {
         let mut tick = tokio::time::interval(LOOK_EVERY);
         loop {
             tick.tick().await;
-            if node.votes() && read_index.wait().await.is_ok() && self.has_begun() {
+            // A change of members that is only in its log may come to nothing, and this node be a front again.
+            if node.votes_for_good() && read_index.wait().await.is_ok() && self.has_begun() {
                 break;
             }
         }

@@ -88,6 +88,11 @@ impl Replica {
         self.lock().meta.membership.nodes.contains_key(&id)
     }
 
+    /// Whether a node is a voter by the last change of members that was applied. No later leader undoes that.
+    pub(super) fn has_voter(&self, id: u64) -> bool {
+        self.lock().meta.membership.voters.iter().any(|voters| voters.contains(&id))
+    }
+
     /// Looks at the state unless apply is at work on it.
     pub fn try_read<R>(&self, read: impl FnOnce(&State) -> R) -> Option<R> {
         self.inner.try_lock().ok().map(|inner| read(&inner.state))
@@ -207,6 +212,7 @@ impl Inner {
 
 #[cfg(test)]
 mod tests {
+    use super::super::disk_traits::{LogId, Membership};
     use super::*;
     use crate::state::id::{Domain, Key};
 
@@ -220,5 +226,26 @@ mod tests {
         assert!(remote.try_recv().is_err());
         replica.install(State::default(), SnapshotMeta::default());
         assert_eq!((local.try_recv(), remote.try_recv()), (Ok(Hint::WakeAll), Ok(Hint::WakeAll)));
+    }
+
+    #[test]
+    fn a_voter_is_one_for_good_when_the_change_that_made_it_one_is_applied() {
+        let replica = Replica::new();
+        let members = |voters: &[&[u64]]| Membership {
+            voters: voters.iter().map(|set| set.to_vec()).collect(),
+            ..Membership::default()
+        };
+        let apply = |index, voters: &[&[u64]]| {
+            replica.apply(LogId { term: 1, index }, None, Some(members(voters)));
+        };
+        apply(0, &[&[1, 2, 3]]);
+        assert!(replica.has_voter(3) && !replica.has_voter(4));
+        apply(1, &[&[1, 2, 3], &[1, 2, 3, 4]]);
+        assert!(replica.has_voter(4), "both sets count while the change is under way");
+        apply(2, &[&[1, 2, 3]]);
+        assert!(!replica.has_voter(4));
+        let meta = SnapshotMeta { membership: members(&[&[1, 2, 4]]), ..SnapshotMeta::default() };
+        replica.install(State::default(), meta);
+        assert!(replica.has_voter(4) && !replica.has_voter(3));
     }
 }

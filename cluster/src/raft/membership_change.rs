@@ -69,6 +69,11 @@ impl Node {
         metrics.membership_config.voter_ids().any(|voter| voter == self.id)
     }
 
+    /// Whether this node is a voter by the last change of members that it applied, which no later leader undoes.
+    pub fn votes_for_good(&self) -> bool {
+        self.replica().has_voter(self.id)
+    }
+
     fn is_latest_member(&self, id: u64) -> bool {
         let metrics = self.raft.metrics();
         metrics.borrow_watched().membership_config.get_node(&id).is_some()

@@ -8,6 +8,7 @@ use super::id::Key;
 use super::limits::SLOT_PARTS_MAX;
 use super::outcome::Refusal;
 use super::slot::{CellId, SLOTS, Slot};
+use crate::doubles::{Double, planted};
 
 /// How a slot stands in a cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,6 +103,7 @@ impl SlotTable {
         let (word, bit) = place(slot);
         match held.standing {
             Standing::Open => self.open[word] |= bit,
+            Standing::Incoming { .. } if planted(Double::ServesFirstPart) => self.open[word] |= bit,
             Standing::Foreign(_) | Standing::Sealed(_) | Standing::Incoming { .. } => self.open[word] &= !bit,
         }
         self.moved.insert(slot, held);

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use conclave_cluster as cluster_part;
 use conclave_cluster::raft::Timing;
 use conclave_cluster::state::leader_rules::{self, Ages, Rules};
+use conclave_cluster::state::limits::SLOT_PART_BYTES_MAX;
 use conclave_cluster::wire::{Secrets, Tls};
 
 use crate::access::{self, Access, Network};
@@ -80,6 +81,7 @@ pub(super) fn cluster(
             snapshot_log_bytes: config.raft.snapshot_log_bytes.0,
             snapshot_age_max: config.raft.snapshot_age_max,
         },
+        slot_part_bytes: SLOT_PART_BYTES_MAX,
         tls,
         secrets,
         loopback_only: !config.cluster.is_guarded(),

@@ -1,6 +1,9 @@
 //! Tests of the tests: what is broken on purpose is noticed, by the invariant it breaks, with a seed that shows it
 //! again.
 
+#[cfg(feature = "doubles")]
+mod planted;
+
 use std::process::Command;
 
 use super::invariants::Violation;
@@ -45,9 +48,14 @@ fn breaks(double: Double, invariant: &'static str, known: u64) {
 /// promised, a node may panic on it, and a panic in a simulated runtime can end the process.
 fn violation(seed: u64) -> Option<String> {
     let thread = std::thread::current();
-    let test = thread.name().expect("a test's thread has its name");
+    violation_where(thread.name().expect("a test's thread has its name"), seed, &[])
+}
+
+/// The same, found by a test in an environment of its own.
+fn violation_where(test: &str, seed: u64, variables: &[(&str, &str)]) -> Option<String> {
     let mut process = Command::new(std::env::current_exe().expect("this program has a path"));
     process.args(["--exact", test, "--nocapture"]).env(SEED_VARIABLE, seed.to_string());
+    process.envs(variables.iter().copied());
     let output = process.output().expect("this program starts once more");
     let text = String::from_utf8_lossy(&output.stdout);
     let violation = text.lines().find_map(|line| line.strip_prefix(MARK)).map(str::to_owned);
@@ -92,6 +100,11 @@ fn a_consumer_that_asks_again_without_its_memo_loses_signals() {
 #[test]
 fn nodes_that_count_for_themselves_admit_too_much() {
     breaks(Double::SpendsAnywhere, "allowance", 0);
+}
+
+#[test]
+fn nodes_that_count_for_themselves_admit_what_nobody_paid_for() {
+    breaks(Double::SpendsAnywhere, "tokens", 0);
 }
 
 #[test]

@@ -161,6 +161,8 @@ impl Machine {
             let rng = self.desk.plan.rng(&[6, self.id, run, number]);
             spawn_local(self.desk.clone().guest(cluster.clone(), incarnation, rng));
         }
+        spawn_local(self.desk.clone().watch(cluster.clone(), self.desk.plan.rng(&[7, self.id, run])));
+        spawn_local(self.desk.clone().write_watched(cluster.clone(), self.desk.plan.rng(&[8, self.id, run])));
         let failed = cluster.failed();
         tokio::pin!(failed);
         loop {
@@ -205,6 +207,7 @@ impl Machine {
             http_url: String::new(),
             admin_url: String::new(),
             timing: Timing { snapshot_log_bytes: plan.snapshot_log_bytes, ..Timing::default() },
+            slot_part_bytes: plan.slot_part_bytes,
             tls: None,
             secrets: None,
             loopback_only: false,

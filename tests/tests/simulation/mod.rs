@@ -11,6 +11,7 @@ mod history;
 mod invariants;
 mod machine;
 mod net;
+mod oracle;
 mod plan;
 mod run;
 mod workload;

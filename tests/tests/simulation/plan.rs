@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use conclave_cluster::state::limits::SLOT_PART_BYTES_MAX;
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
 
@@ -88,6 +89,8 @@ pub(crate) struct Plan {
     /// What one client may store, if that is bounded.
     pub(crate) share_bytes: Option<u64>,
     pub(crate) snapshot_log_bytes: u64,
+    /// How many bytes of a slot go to another cell at a time.
+    pub(crate) slot_part_bytes: usize,
     pub(crate) deadline: Duration,
     /// Clients on each node, and how long one thinks between two commands at most.
     pub(crate) clients: u64,
@@ -210,6 +213,11 @@ impl Plan {
             room_messages: rng.random_range(1..=30),
             room_age_ms: rng.random_range(1000..=4000),
             share_bytes: rng.random_bool(0.3).then(|| rng.random_range(8..=32) << 10),
+            slot_part_bytes: if rng.random_bool(0.7) {
+                rng.random_range(100..=1000)
+            } else {
+                SLOT_PART_BYTES_MAX
+            },
         }
     }
 

@@ -12,7 +12,8 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use conclave_cluster::raft::disk_traits::{Disk, SnapshotFile};
+use conclave_cluster::raft::disk_traits::{Disk, LogId, Membership, Payload, Record, SnapshotFile};
+use conclave_cluster::state::slot::CellId;
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tokio::sync::mpsc;
@@ -40,6 +41,12 @@ struct Inner {
     written_count: u64,
     durable_count: u64,
     snapshots: Vec<Arc<Stored>>,
+    /// The cell whose log this is, as its members are written down.
+    cell: Option<CellId>,
+    /// What was found to be committed, and nobody asked for yet.
+    committed: Vec<(CellId, Record)>,
+    /// The index from which on nothing was found to be committed.
+    open_from: u64,
     flush_ms_max: u64,
     stall_ms: u64,
     fail_next: bool,
@@ -60,6 +67,9 @@ impl Platter {
             written_count: 0,
             durable_count: 0,
             snapshots: Vec::new(),
+            cell: None,
+            committed: Vec::new(),
+            open_from: 0,
             flush_ms_max,
             stall_ms: 0,
             fail_next: false,
@@ -93,6 +103,11 @@ impl Platter {
         let mut inner = self.lock();
         inner.stall_ms = 0;
         inner.fail_next = false;
+    }
+
+    /// The entries that its node found to be committed since this was asked last, in order, whatever became of them here.
+    pub(crate) fn take_committed(&self) -> Vec<(CellId, Record)> {
+        std::mem::take(&mut self.lock().committed)
     }
 
     /// From now on nothing reaches the disk that is said to. Ends with the next loss of power.
@@ -185,8 +200,27 @@ impl Inner {
             return Err(io::Error::other("the simulated disk failed before"));
         }
         self.written.carry_out(&op);
+        match &op {
+            Op::Append(Record { payload: Payload::Membership(members), .. }) => self.learn_cell(members),
+            Op::Committed(id) => self.note_committed(*id),
+            Op::Append(_) | Op::Vote(_) | Op::Truncate(_) | Op::Purge(_) => {}
+        }
         self.unflushed.push_back(op);
         self.written_count += 1;
         Ok(())
+    }
+
+    fn learn_cell(&mut self, members: &Membership) {
+        self.cell = members.nodes.values().map(|member| member.cell).next().or(self.cell);
+    }
+
+    /// The entry of this id is committed, and so is each before it. What came with a snapshot is not here.
+    fn note_committed(&mut self, id: LogId) {
+        let Some(cell) = self.cell else { return };
+        if self.open_from <= id.index {
+            let entries = self.written.entries.range(self.open_from..=id.index);
+            self.committed.extend(entries.map(|(_, record)| (cell, record.clone())));
+            self.open_from = id.index + 1;
+        }
     }
 }

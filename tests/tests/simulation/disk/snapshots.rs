@@ -58,7 +58,11 @@ impl SnapshotDisk for SimSnapshots {
     fn install<'a>(&'a self, snapshot: Arc<dyn SnapshotFile>) -> BoxFuture<'a, io::Result<()>> {
         Box::pin(async move {
             sleep(self.platter.latency()).await;
-            self.platter.lock().snapshots.retain(|stored| stored.meta == *snapshot.meta());
+            {
+                let mut inner = self.platter.lock();
+                inner.snapshots.retain(|stored| stored.meta == *snapshot.meta());
+                inner.learn_cell(&snapshot.meta().membership);
+            }
             self.set_current(snapshot);
             Ok(())
         })

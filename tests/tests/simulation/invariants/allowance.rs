@@ -25,7 +25,7 @@ pub(crate) fn check(plan: &Plan, events: &[Event]) -> Result<(), Violation> {
 }
 
 /// The balance of a request that was admitted, whatever became of the command itself.
-fn admitted(event: &Event, client: u8) -> Option<Balance> {
+pub(super) fn admitted(event: &Event, client: u8) -> Option<Balance> {
     match (&event.command, &event.fate) {
         (Command::Charge { client: charged }, Fate::Answered(Answer { outcome, balance, .. }))
             if *charged == client =>

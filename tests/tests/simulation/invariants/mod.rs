@@ -15,6 +15,7 @@ pub(crate) mod room_order;
 pub(crate) mod shares;
 pub(crate) mod slots;
 pub(crate) mod ticket_opens_once;
+pub(crate) mod tokens;
 pub(crate) mod ttl;
 
 use super::history::Event;

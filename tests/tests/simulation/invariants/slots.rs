@@ -12,16 +12,30 @@ use crate::simulation::machine::Machine;
 
 /// Which cell served a slot at an epoch of that, wherever it was seen.
 #[derive(Default)]
-pub(crate) struct Owners(BTreeMap<(Slot, u64), CellId>);
+pub(crate) struct Owners {
+    cells: BTreeMap<(Slot, u64), CellId>,
+    /// What a node of a cell saw last: after how many entries, and the epochs of the slots that were served there so far.
+    seen: BTreeMap<(u64, CellId), (u64, Vec<u64>)>,
+}
 
 impl Owners {
     /// Looks at every node that is up and sits in a cell. One that is behind may see an epoch that is over, and no two cells
     /// ever have the same.
     pub(crate) fn look(&mut self, machines: &[Rc<Machine>]) -> Result<(), Violation> {
         for machine in machines {
-            let Some((cell, slots)) = served(machine) else { continue };
+            let Some(Served { cell, slots, applied }) = served(machine) else { continue };
+            let (last, epochs) =
+                self.seen.entry((machine.id, cell)).or_insert_with(|| (0, vec![0; usize::from(SLOTS)]));
+            // One that was started again may be behind what it was.
+            let goes_on = std::mem::replace(last, applied) <= applied;
             for (slot, epoch) in slots {
-                let owner = *self.0.entry((slot, epoch)).or_insert(cell);
+                let before = std::mem::replace(&mut epochs[usize::from(slot.number())], epoch);
+                if goes_on && epoch < before {
+                    let what =
+                        format!("{slot:?} is served by cell {cell} at epoch {epoch}, and was at {before}");
+                    return Err(Violation::new("one_owner", what));
+                }
+                let owner = *self.cells.entry((slot, epoch)).or_insert(cell);
                 if owner != cell {
                     let what =
                         format!("{slot:?} is served by cells {owner} and {cell}, both at epoch {epoch}");
@@ -33,13 +47,22 @@ impl Owners {
     }
 }
 
-/// The slots that a node's replica serves, and in which cell. One that was started again has them when its log was read.
-fn served(machine: &Machine) -> Option<(CellId, Vec<(Slot, u64)>)> {
+/// What a node's replica serves.
+struct Served {
+    cell: CellId,
+    /// With their epochs.
+    slots: Vec<(Slot, u64)>,
+    /// After how many entries.
+    applied: u64,
+}
+
+/// What a node's replica serves, if it sits in a cell. One that was started again has its slots when its log was read.
+fn served(machine: &Machine) -> Option<Served> {
     let cluster = machine.cluster.borrow();
     let cluster = cluster.as_ref()?;
     let cell = cluster.cell()?;
     let (slots, applied) = cluster.read_at_applied_index(query::Slots);
-    (cell == CellId::FIRST || applied > 0).then_some((cell, slots))
+    (cell == CellId::FIRST || applied > 0).then_some(Served { cell, slots, applied })
 }
 
 /// What the first cell has for the placement; its replicas must agree already.
@@ -77,7 +100,7 @@ pub(crate) fn settled(members: &[Rc<Machine>], rests: bool) -> Result<(), Unsett
 /// Which cells serve each slot that is served.
 fn owners(members: &[Rc<Machine>]) -> BTreeMap<Slot, BTreeSet<CellId>> {
     let mut owners: BTreeMap<Slot, BTreeSet<CellId>> = BTreeMap::new();
-    for (cell, slots) in members.iter().filter_map(|it| served(it)) {
+    for Served { cell, slots, .. } in members.iter().filter_map(|it| served(it)) {
         for (slot, _) in slots {
             owners.entry(slot).or_default().insert(cell);
         }

@@ -18,8 +18,9 @@ use turmoil::{Builder, Sim};
 use super::clock;
 use super::faults::Faults;
 use super::history::{Command, Fate};
-use super::invariants::{Violation, bounds, check_history, replicas_agree, shares, slots};
+use super::invariants::{Violation, bounds, check_history, replicas_agree, shares, slots, tokens};
 use super::machine::{Condition, Machine, name};
+use super::oracle::Oracle;
 use super::plan::{Double, Plan};
 use super::workload::{Desk, EXCHANGES, FLOODED, found};
 
@@ -41,6 +42,10 @@ pub(crate) struct Report {
     pub(crate) commands: usize,
     pub(crate) answered: usize,
     pub(crate) leaders: usize,
+    /// Commands that were paid for by tokens.
+    pub(crate) by_tokens: u32,
+    /// Watches that came to their end.
+    pub(crate) told: u64,
 }
 
 /// A violation, and what had been done to the cluster before it.
@@ -75,6 +80,8 @@ pub(crate) fn run(plan: Plan) -> Result<Report, Failure> {
         faults,
         seen: Default::default(),
         owners: Default::default(),
+        oracle: Default::default(),
+        ledger: Default::default(),
         leaders: Vec::new(),
         steps: 0,
     };
@@ -100,6 +107,8 @@ struct Stage {
     faults: Faults,
     seen: replicas_agree::Seen,
     owners: slots::Owners,
+    oracle: Oracle,
+    ledger: tokens::Ledger,
     /// Who led which cell from when on, by the leaders' own account.
     leaders: Vec<(Duration, CellId, u64)>,
     steps: u32,
@@ -118,7 +127,11 @@ impl Stage {
         self.converge()?;
         self.settle_slots()?;
         self.audit()?;
+        self.settle_watches()?;
         self.desk.plan.mind(slots::whole(&self.members()))?;
+        self.look_at_logs()?;
+        self.desk.plan.mind(self.oracle.agrees(&self.members()))?;
+        self.desk.plan.mind(self.ledger.covers(self.desk.history.borrow().events()))?;
         check_history(&self.desk.plan, self.desk.history.borrow().events())
     }
 
@@ -158,8 +171,15 @@ impl Stage {
             self.desk.plan.mind(self.owners.look(&self.machines))?;
             self.desk.plan.mind(bounds::look(&self.desk.plan, &self.machines))?;
             self.desk.plan.mind(shares::look(&self.desk.plan, &self.machines))?;
+            self.look_at_logs()?;
         }
         Ok(())
+    }
+
+    fn look_at_logs(&mut self) -> Result<(), Violation> {
+        let (ledger, plan) = (&mut self.ledger, &self.desk.plan);
+        plan.mind(self.oracle.look(&self.machines, |answered| ledger.note(answered)))?;
+        plan.mind(ledger.look(&self.machines))
     }
 
     fn note_leaders(&mut self) {
@@ -309,6 +329,8 @@ impl Stage {
                 .filter(|event| matches!(event.fate, Fate::Answered(_) | Fate::Saw(_)))
                 .count(),
             leaders: self.leaders.len(),
+            by_tokens: self.ledger.used(),
+            told: self.desk.told.get(),
         }
     }
 }

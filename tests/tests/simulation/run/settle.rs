@@ -87,6 +87,19 @@ impl Stage {
         })
     }
 
+    /// Waits until whoever waits for something that is there was told of it.
+    pub(super) fn settle_watches(&mut self) -> Result<(), Violation> {
+        let deadline = self.sim.elapsed() + PATIENCE;
+        while let Some(what) = self.desk.untold() {
+            if self.sim.elapsed() >= deadline {
+                return self.desk.plan.mind(Err(Violation::new("watches", what)));
+            }
+            self.step()?;
+            self.faults.supervise(&mut self.sim, &self.machines);
+        }
+        Ok(())
+    }
+
     /// Waits until seats and slots are as they should be, for as long as they come nearer to that.
     pub(super) fn settle_slots(&mut self) -> Result<(), Violation> {
         let (mut least, mut until) = (usize::MAX, Duration::ZERO);

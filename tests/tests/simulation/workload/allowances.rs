@@ -10,21 +10,41 @@ use conclave_cluster::{Cluster, Draft, Error};
 use super::FOREVER_MS;
 use crate::simulation::history::Sight;
 
-/// Limit and window of each charged client.
-pub(crate) const ALLOWANCES: [(u32, u32); 3] = [(3, 700), (8, 1500), (20, 2600)];
+/// Limit and window of each charged client. Of the last one two tokens are leased at a time, of the others one.
+pub(crate) const ALLOWANCES: [(u32, u32); 4] = [(3, 700), (8, 1500), (20, 2600), (32, 5000)];
+/// Things that one client asks for by turns, so that its window and what it asks for are now in one cell and now in two.
+const ASKED: u64 = 4;
 
 /// One request of a client.
 pub(super) fn charge(client: u8) -> Charge {
     let (limit, window_ms) = ALLOWANCES[usize::from(client)];
-    let client = Key::derive(Domain::Client, &[&[client]]);
-    Charge { client, tier: Tier::Create, count: 1, limit, window_ms }
+    Charge { client: key_of(client), tier: Tier::Create, count: 1, limit, window_ms }
+}
+
+/// What a charged client's windows lie under.
+pub(crate) fn key_of(client: u8) -> Key {
+    Key::derive(Domain::Client, &[&[client]])
+}
+
+/// Which client is charged, if it is one of these.
+pub(crate) fn client_of(charge: &Charge) -> Option<u8> {
+    (0..ALLOWANCES.len() as u8).find(|client| key_of(*client) == charge.client)
 }
 
 /// What a client asks for when it is only charged for it.
-pub(super) fn ask(client: u8) -> Op {
-    let key = Key::derive(Domain::Rendezvous, &[b"charged", &[client]]);
+pub(super) fn ask(client: u8, number: u64) -> Op {
     let action = invite_code::Action::Register { peer: "peer".to_owned(), ttl_ms: FOREVER_MS };
-    Op::Rendezvous(invite_code::Op { key, action })
+    Op::Rendezvous(invite_code::Op { key: asked(client, number % ASKED), action })
+}
+
+fn asked(client: u8, number: u64) -> Key {
+    Key::derive(Domain::Rendezvous, &[b"charged", &[client], &number.to_be_bytes()])
+}
+
+/// Which client asked, if this is what it is charged for.
+pub(crate) fn asked_by(op: &Op) -> Option<u8> {
+    let key = op.key()?;
+    (0..ALLOWANCES.len() as u8).find(|client| (0..ASKED).any(|number| asked(*client, number) == *key))
 }
 
 /// Has a read charged by this node.

@@ -1,6 +1,6 @@
 //! What clients do: they ask, and record what they get. One family of commands a file.
 
-mod allowances;
+pub(crate) mod allowances;
 mod guests;
 mod mailboxes;
 pub(crate) mod owners;
@@ -10,8 +10,10 @@ mod short_lived;
 mod sockets;
 mod tickets;
 mod transfers;
+mod watches;
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -32,6 +34,7 @@ pub(crate) use registers::{EXCHANGES, REGISTERS, found};
 pub(crate) use rooms::{ROOMS, keep};
 pub(crate) use sockets::{PEERS, SESSIONS};
 pub(crate) use transfers::{CHUNKS, TRANSFERS, is_acknowledged};
+use watches::Watch;
 
 use super::clock::elapsed;
 use super::history::{Command, Fate, History, Kind, Sight};
@@ -53,6 +56,9 @@ pub(crate) struct Desk {
     /// The last offset that anybody heard of in each room.
     heard: RefCell<[u64; ROOMS as usize]>,
     tickets: RefCell<Vec<u64>>,
+    watches: RefCell<BTreeMap<u64, Watch>>,
+    /// Those who waited for something and saw that it came.
+    pub(crate) told: Cell<u64>,
     waiting: Cell<usize>,
 }
 
@@ -87,6 +93,8 @@ impl Desk {
             planted: RefCell::default(),
             heard: RefCell::default(),
             tickets: RefCell::default(),
+            watches: RefCell::default(),
+            told: Cell::new(0),
             waiting: Cell::new(0),
         })
     }
@@ -249,6 +257,7 @@ impl Desk {
 
     fn words(&self, command: &Command) -> Op {
         match (self.plan.double, command) {
+            (_, Command::Charge { client }) => allowances::ask(*client, self.fresh()),
             (Double::HalvesTtls, Command::Plant { kind, name, ttl_ms }) => {
                 short_lived::plant(*kind, *name, ttl_ms / 2)
             }
@@ -299,7 +308,7 @@ fn words(plan: &Plan, command: &Command) -> Op {
         Command::Drain { mailbox, bytes_max } => mailboxes::drain(mailbox, bytes_max),
         Command::Write { register, value } => registers::write(register, value),
         Command::Plant { kind, name, ttl_ms } => short_lived::plant(kind, name, ttl_ms),
-        Command::Charge { client } => allowances::ask(client),
+        Command::Charge { client } => allowances::ask(client, 0),
         Command::Renew { incarnation, .. } => sockets::renew(incarnation, plan.lease_ms),
         Command::Attach { session, at, resume } => sockets::attach(plan, session, at, resume),
         Command::Detach { session, connection } => sockets::detach(session, connection),
