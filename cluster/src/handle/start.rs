@@ -84,7 +84,7 @@ impl Cluster {
         let quorum = Quorum::new();
         // One whose log does not say yet which slots its cell holds takes its seat when it does.
         let begun = node.cell() == Some(CellId::FIRST) || node.replica().read(State::has_moved_slots);
-        let seated = (node.belongs() && begun) || seats.contains_key(&options.node_id);
+        let seated = (node.votes() && begun) || seats.contains_key(&options.node_id);
         let configured = seats.iter().chain(&fronts).map(|(id, at)| (*id, at.clone())).collect();
         let topology = Topology::new(node.clone(), configured, seated);
         let (routes, interests) = (Arc::new(Routes::new()), Interests::new());
