@@ -274,7 +274,7 @@ fn rules_across_values_hold() {
         (&[("auth.required", "true")], "needs auth.keys"),
         (&[("auth.keys", "HS256")], "a key is written as"),
         (&[("auth.leeway", "61s")], "must be at most 1m"),
-        (&[("auth.jwks", "http://issuer.example/keys")], "keys are asked for by https"),
+        (&[("auth.jwks", "http://issuer.example/keys")], "https it must be"),
         (&[("auth.jwks", "ftp://issuer.example/keys")], "not a URL such as"),
         (&[("auth.oidc_issuer", "issuer.example")], "not a URL such as"),
         (&[("auth.oidc_issuer", "https://issuer.example?a=b")], "an issuer has no query"),
