@@ -70,6 +70,7 @@ fn refuse_huge_pages() {
 async fn live(config: &Config, environment: &Environment) -> Result<(), Error> {
     let data_dir = data_dir(config, environment)?;
     let access = options::access(config)?;
+    let webhooks = options::webhooks(config)?;
     let mut signals = Signals::new()?;
     let asked = signals::hangups()?;
     let public = bind(config.http.listen, config.http.backlog, "http.listen")?;
@@ -130,6 +131,8 @@ async fn live(config: &Config, environment: &Environment) -> Result<(), Error> {
     if let Some(secrets) = secrets {
         rt::spawn(secret_reload::keep_current(secrets, asked.clone()));
     }
+    webhooks.start();
+    rt::spawn(webhooks.clone().keep_current(asked.clone()));
     if let Some(tls) = tls.clone() {
         rt::spawn(tls.keep_current(asked));
     }
@@ -137,9 +140,8 @@ async fn live(config: &Config, environment: &Environment) -> Result<(), Error> {
     // Beside apply, which makes the hints, and not on the threads that serve.
     tokio::spawn(actors::dispatch::run(cluster.hints(), registry.clone()));
     tokio::spawn(actors::room::run(cluster.datagrams(), registry.clone()));
-    let services =
-        Services::new(cluster.clone(), registry, edge_options.access.auth.clone(), options::terms(config));
-    let services = Arc::new(services);
+    let (auth, terms) = (edge_options.access.auth.clone(), options::terms(config));
+    let services = Arc::new(Services::new(cluster.clone(), registry, auth, terms, webhooks));
     rt::spawn(revocations::follow(services.clone()));
     rt::spawn(registrations::follow(services.clone()));
     state.serve(services.clone());
@@ -212,7 +214,12 @@ async fn leave(
     }
     public.stop(true).await;
     let least = Instant::now() + FAREWELL;
-    match tokio::time::timeout_at(end.max(least), cluster.shutdown()).await {
+    // Whoever went until now is told of, too.
+    let (closed, ()) = tokio::join!(
+        tokio::time::timeout_at(end.max(least), cluster.shutdown()),
+        shared.services.webhooks.flush(FAREWELL)
+    );
+    match closed {
         Ok(()) => {
             tracing::info!("shutdown complete");
             Ok(())

@@ -70,6 +70,8 @@ fn listeners(config: &Config, unless: &mut dyn FnMut(bool, &str, &str)) {
     unless(!asks || config.requires_credentials(), "tenants.policies", why);
     let one = auth.jwks.is_empty() || auth.oidc_issuer.is_empty();
     unless(one, "auth.oidc_issuer", "either a key set or an issuer that says where its own is");
+    let signed = config.webhooks.urls.is_empty() || !config.webhooks.secret_file.as_os_str().is_empty();
+    unless(signed, "webhooks.urls", "needs webhooks.secret_file, or nobody could tell who posts");
     let usable = config.ice.turn.is_empty() || !config.ice.secrets.is_empty();
     unless(usable, "ice.turn", "needs ice.secrets, or nobody could use it");
 }

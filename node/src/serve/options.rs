@@ -18,6 +18,7 @@ use crate::admission::{self, Shares};
 use crate::config::unit::Bytes;
 use crate::config::{self, Config};
 use crate::listener;
+use crate::service::webhooks::{self, Kind, Webhooks};
 use crate::service::{Terms, Ttl};
 use crate::transport::request::edge_options::{Options, Origins};
 use crate::transport::ws;
@@ -244,6 +245,24 @@ pub(super) fn access(config: &Config) -> Result<Access, access::Error> {
         ttl: config.ice.ttl,
     })?;
     Ok(Access { auth, limiter: access::admission::ConnectionLimiter::new(rules), ice })
+}
+
+/// Who is told what happens here. Reads secrets and authorities.
+pub(super) fn webhooks(config: &Config) -> Result<Webhooks, webhooks::Error> {
+    let webhooks = &config.webhooks;
+    let kinds = webhooks.events.iter().map(|kind| kind.parse().expect("the events were validated"));
+    let kinds = if webhooks.events.is_empty() { Kind::ALL.to_vec() } else { kinds.collect() };
+    Webhooks::new(webhooks::Options {
+        node: config.node.id,
+        urls: webhooks.urls.iter().map(|url| url.parse().expect("the URLs were validated")).collect(),
+        secret_file: webhooks.secret_file.clone(),
+        kinds,
+        authorities: Some(webhooks.ca.clone()).filter(|path| !path.as_os_str().is_empty()),
+        allow_private: webhooks.allow_private,
+        timeout: webhooks.timeout,
+        retry_for: webhooks.retry_for,
+        queue_events_max: webhooks.queue_events_max,
+    })
 }
 
 fn tenants(config: &Config) -> access::Tenants {

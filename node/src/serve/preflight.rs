@@ -22,6 +22,7 @@ pub(crate) fn preflight(config: &Config, environment: &Environment, binding: boo
     let mut problems = Vec::new();
     // Certificates, keys and secrets are read, keys compared with their certificates, and those with date and name.
     problems.extend(options::access(config).err().map(Error::from));
+    problems.extend(options::webhooks(config).err().map(Error::from));
     let public = options::public_tls(config, Shares::default().handshakes).unwrap_or_else(|error| {
         problems.push(error.into());
         None
@@ -122,8 +123,10 @@ mod tests {
         config.http.tls.cert = home.path().join("absent.pem");
         config.http.tls.key = home.path().join("absent.key");
         config.auth.keys = vec![format!("HS256:{}", home.path().join("absent.secret").display())];
+        config.webhooks.urls = vec!["https://ops.example".to_owned()];
+        config.webhooks.secret_file = home.path().join("absent.webhooks");
         let told = complaints(&config, false).join("\n");
-        for part in ["absent.pem", "absent.secret", "node.data_dir"] {
+        for part in ["absent.pem", "absent.secret", "absent.webhooks", "node.data_dir"] {
             assert!(told.contains(part), "{part} is missing in\n{told}");
         }
     }

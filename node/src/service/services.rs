@@ -8,6 +8,7 @@ use conclave_cluster::Cluster;
 use super::node_lease::LeaseKeeper;
 use super::nodes::Nodes;
 use super::readiness::Readiness;
+use super::webhooks::Webhooks;
 use crate::access::auth::Auth;
 use crate::access::{Guesses, Tiers};
 use crate::actors::Registry;
@@ -30,6 +31,8 @@ pub struct Services {
     pub nodes: Nodes,
     /// Whether this node is ready.
     pub readiness: Readiness,
+    /// Tells others what happens here.
+    pub webhooks: Webhooks,
     draining: AtomicBool,
 }
 
@@ -46,7 +49,7 @@ pub struct Terms {
 
 impl Services {
     /// The services of a node that has just started.
-    pub fn new(cluster: Cluster, registry: Registry, auth: Auth, terms: Terms) -> Self {
+    pub fn new(cluster: Cluster, registry: Registry, auth: Auth, terms: Terms, webhooks: Webhooks) -> Self {
         Self {
             lease: LeaseKeeper::new(cluster.clone()),
             cluster,
@@ -56,6 +59,7 @@ impl Services {
             terms,
             nodes: Nodes::default(),
             readiness: Readiness::default(),
+            webhooks,
             draining: AtomicBool::new(false),
         }
     }

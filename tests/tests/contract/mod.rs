@@ -48,3 +48,4 @@ mod traces;
 mod transfers;
 mod ttl;
 mod waits;
+mod webhooks;
