@@ -70,7 +70,7 @@ fn refuse_huge_pages() {
 async fn live(config: &Config, environment: &Environment) -> Result<(), Error> {
     let data_dir = data_dir(config, environment)?;
     let access = options::access(config)?;
-    let webhooks = options::webhooks(config)?;
+    let (webhooks, traces) = (options::webhooks(config)?, options::traces(config)?);
     let mut signals = Signals::new()?;
     let asked = signals::hangups()?;
     let public = bind(config.http.listen, config.http.backlog, "http.listen")?;
@@ -102,7 +102,7 @@ async fn live(config: &Config, environment: &Environment) -> Result<(), Error> {
     });
 
     tracing::info!(node = config.node.id, version = env!("CARGO_PKG_VERSION"), admin = admin_url, "starting");
-    let edge_options = options::edge(config, access, shares);
+    let edge_options = options::edge(config, access, shares, traces);
     // The cluster need not be there for it.
     rt::spawn(edge_options.access.auth.clone().keep_fetched(asked.clone()));
     // The port answers all the time: what it says until the node serves is that it does not.
@@ -132,6 +132,7 @@ async fn live(config: &Config, environment: &Environment) -> Result<(), Error> {
         rt::spawn(secret_reload::keep_current(secrets, asked.clone()));
     }
     webhooks.start();
+    edge_options.traces.start();
     rt::spawn(webhooks.clone().keep_current(asked.clone()));
     if let Some(tls) = tls.clone() {
         rt::spawn(tls.keep_current(asked));
@@ -215,9 +216,10 @@ async fn leave(
     public.stop(true).await;
     let least = Instant::now() + FAREWELL;
     // Whoever went until now is told of, too.
-    let (closed, ()) = tokio::join!(
+    let (closed, (), ()) = tokio::join!(
         tokio::time::timeout_at(end.max(least), cluster.shutdown()),
-        shared.services.webhooks.flush(FAREWELL)
+        shared.services.webhooks.flush(FAREWELL),
+        shared.options.traces.flush(FAREWELL)
     );
     match closed {
         Ok(()) => {

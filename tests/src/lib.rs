@@ -20,6 +20,8 @@ pub mod cluster;
 
 pub mod app;
 pub mod authority;
+#[cfg(feature = "otlp")]
+pub mod collector;
 pub mod events;
 pub mod files;
 pub mod frames;

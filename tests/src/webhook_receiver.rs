@@ -130,8 +130,8 @@ async fn take(mut stream: TcpStream, inbox: Arc<Mutex<Inbox>>) {
     let Ok((head, body)) = read(&mut stream).await else { return };
     let header = |name: &str| {
         let lines = head.lines().filter_map(|line| line.split_once(": "));
-        let found = lines.filter(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value);
-        found.last().unwrap_or_else(|| panic!("no {name} in {head}")).to_owned()
+        let mut found = lines.filter(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value);
+        found.next().unwrap_or_else(|| panic!("no {name} in {head}")).to_owned()
     };
     let id = header("webhook-id");
     verify(&id, &header("webhook-timestamp"), &header("webhook-signature"), body.as_bytes());

@@ -3,6 +3,7 @@
 use conclave_cluster::{is_loopback, is_unspecified};
 
 use super::{Cluster, Config, Environment, members};
+use crate::otlp;
 
 /// Says what is wrong with `config`: `broken(key, why)`.
 pub(super) fn check(config: &Config, environment: &Environment, broken: &mut dyn FnMut(&str, String)) {
@@ -46,6 +47,10 @@ fn listeners(config: &Config, unless: &mut dyn FnMut(bool, &str, &str)) {
     let telemetry = config.telemetry.listen.filter(|address| address.port() != 0);
     let clash = telemetry.is_some_and(|address| [http.listen, admin.listen].contains(&address));
     unless(!clash, "telemetry.listen", "http.listen or admin.listen has this address already");
+
+    let why = "this binary cannot send traces: build it with --features otlp";
+    let sent = !config.telemetry.otlp_endpoint.is_empty();
+    unless(!sent || otlp::IS_BUILT_IN, "telemetry.otlp_endpoint", why);
 
     let tls = &http.tls;
     let both = tls.key.as_os_str().is_empty() != tls.is_on();
@@ -145,4 +150,21 @@ fn times_and_sizes(config: &Config, unless: &mut dyn FnMut(bool, &str, &str)) {
     unless(whole, "socket.message_bytes_max", "at least socket.frame_bytes_max");
     let ordered = socket.ping_interval_max >= socket.ping_interval_min;
     unless(ordered, "socket.ping_interval_max", "at least socket.ping_interval_min");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn traces_are_for_binaries_that_can_send_them() {
+        let mut config = Config::default();
+        config.telemetry.otlp_endpoint = "https://collector.example/v1/traces".to_owned();
+        let mut wrong = Vec::new();
+        check(&config, &Environment::default(), &mut |key, why| wrong.push(format!("{key}: {why}")));
+        let refused =
+            "telemetry.otlp_endpoint: this binary cannot send traces: build it with --features otlp";
+        let expected: &[&str] = if otlp::IS_BUILT_IN { &[] } else { &[refused] };
+        assert_eq!(wrong, expected);
+    }
 }

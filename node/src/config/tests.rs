@@ -287,6 +287,7 @@ fn rules_across_values_hold() {
         (&[("admission.opens", "0")], "at least 1"),
         (&[("ice.turn", "turn:turn.example")], "needs ice.secrets"),
         (&[("ice.stun", "http://turn.example")], "is not a URL"),
+        (&[("telemetry.otlp_endpoint", "http://collector.example")], "https it must be"),
         (&[("webhooks.urls", "https://ops.example")], "needs webhooks.secret_file"),
         (&[("webhooks.urls", "http://ops.example")], "https it must be"),
         (&[("webhooks.urls", "https://a,https://b,https://c,https://d,https://e")], "at most 4"),

@@ -95,7 +95,11 @@ pub(super) fn oidc_issuer(text: &str) -> Option<String> {
     if text.is_empty() { None } else { text.parse::<Issuer>().err().map(|error| error.to_string()) }
 }
 
-/// Without the text, of which a path or a query may be secret.
+/// An address that is asked, or nothing. Without the text, of which a path or a query may be secret; as below.
+pub(super) fn http_url(text: &str) -> Option<String> {
+    if text.is_empty() { None } else { text.parse::<HttpUrl>().err().map(|error| error.to_string()) }
+}
+
 pub(super) fn webhook_urls(list: &[String]) -> Vec<String> {
     unreadable::<HttpUrl>(list, |_, error| error.to_string()).into_iter().chain(at_most(list, 4)).collect()
 }

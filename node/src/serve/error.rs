@@ -69,6 +69,9 @@ pub enum Error {
     /// The files of the webhooks cannot be used.
     #[error(transparent)]
     Webhooks(#[from] crate::service::webhooks::Error),
+    /// Traces cannot be sent.
+    #[error(transparent)]
+    Traces(#[from] crate::otlp::Error),
     /// The public certificate cannot be used.
     #[error(transparent)]
     PublicTls(#[from] tls::Error),
@@ -100,7 +103,8 @@ impl Error {
             | Self::AdminToken(_)
             | Self::PublicTls(_)
             | Self::Access(_)
-            | Self::Webhooks(_) => Exit::Usage,
+            | Self::Webhooks(_)
+            | Self::Traces(_) => Exit::Usage,
             Self::Start(StartError::Listen { .. } | StartError::Raft(_))
             | Self::Disk(
                 files::Error::Io { .. } | files::Error::Damaged { .. } | files::Error::Stray { .. },

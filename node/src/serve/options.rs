@@ -18,6 +18,7 @@ use crate::admission::{self, Shares};
 use crate::config::unit::Bytes;
 use crate::config::{self, Config};
 use crate::listener;
+use crate::otlp::{self, Traces};
 use crate::service::webhooks::{self, Kind, Webhooks};
 use crate::service::{Terms, Ttl};
 use crate::transport::request::edge_options::{Options, Origins};
@@ -115,7 +116,7 @@ pub(super) fn networks(list: &[String]) -> Vec<Network> {
 }
 
 /// What the HTTP edge is told.
-pub(super) fn edge(config: &Config, access: Access, shares: Shares) -> Options {
+pub(super) fn edge(config: &Config, access: Access, shares: Shares, traces: Traces) -> Options {
     Options {
         access,
         shares,
@@ -128,6 +129,7 @@ pub(super) fn edge(config: &Config, access: Access, shares: Shares) -> Options {
         body_bytes_max: config.http.body_bytes_max.in_memory(),
         tls: config.http.behind_tls || config.http.tls.is_on(),
         tls_required: config.http.tls.required,
+        traces,
         log_requests: config.log.requests,
         compression: config.http.compression,
         page: config.http.page,
@@ -263,6 +265,17 @@ pub(super) fn webhooks(config: &Config) -> Result<Webhooks, webhooks::Error> {
         retry_for: webhooks.retry_for,
         queue_events_max: webhooks.queue_events_max,
     })
+}
+
+/// Where spans of requests go. Reads authorities.
+pub(super) fn traces(config: &Config) -> Result<Traces, otlp::Error> {
+    let telemetry = &config.telemetry;
+    Traces::new(given(&telemetry.otlp_endpoint).map(|url| otlp::Options {
+        url: url.parse().expect("the URL was validated"),
+        authorities: Some(telemetry.otlp_ca.clone()).filter(|path| !path.as_os_str().is_empty()),
+        allow_private: telemetry.otlp_allow_private,
+        node: config.node.id,
+    }))
 }
 
 fn tenants(config: &Config) -> access::Tenants {

@@ -23,6 +23,7 @@ pub(crate) fn preflight(config: &Config, environment: &Environment, binding: boo
     // Certificates, keys and secrets are read, keys compared with their certificates, and those with date and name.
     problems.extend(options::access(config).err().map(Error::from));
     problems.extend(options::webhooks(config).err().map(Error::from));
+    problems.extend(options::traces(config).err().map(Error::from));
     let public = options::public_tls(config, Shares::default().handshakes).unwrap_or_else(|error| {
         problems.push(error.into());
         None

@@ -14,6 +14,7 @@ const COUNTERS: &[(&str, &str)] = &[
     ("conclave_tokens_given_total", "leased requests that this node gave to another one"),
     ("conclave_audit_lost_total", "calls of the admin API that the audit log has no entry for"),
     ("conclave_tokens_lapsed_total", "leased requests that were tried after their window had ended"),
+    ("conclave_trace_spans_exported_total", "spans that the collector took"),
     ("conclave_webhook_events_delivered_total", "events that the endpoint of a webhook took"),
     ("conclave_cluster_conflicts_total", "times that another cluster of the same name was noticed"),
     ("conclave_raft_leader_changes_total", "changes of the leader that can be relied on"),
@@ -56,6 +57,12 @@ const LABELLED: &[(&str, &str, &str, &[&str])] = &[
         "fetches of the key set, by result",
         "result",
         &["done", "failed"],
+    ),
+    (
+        "conclave_trace_spans_lost_total",
+        "spans that the collector will not get, by reason",
+        "reason",
+        &["queue_full", "failed", "shutdown"],
     ),
     (
         "conclave_webhook_events_lost_total",

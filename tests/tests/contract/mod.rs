@@ -40,6 +40,8 @@ mod sigma_sockets;
 mod signatures;
 mod socket_rooms;
 mod sockets;
+#[cfg(feature = "otlp")]
+mod spans;
 mod spellings;
 mod tenants;
 mod tickets;

@@ -26,7 +26,7 @@ section! { Config {} within {
     http: Http;
     /// Metrics, health and the control of the cluster: for operators, never for the public.
     admin: Admin;
-    /// Metrics and health once more, on a listener that controls nothing: for scrapers and health checks.
+    /// Metrics and health once more, on a listener that controls nothing: for scrapers and health checks; and traces.
     telemetry: Telemetry;
     /// The other nodes.
     cluster: Cluster;
