@@ -3,8 +3,8 @@
 //!
 //! Read in this order: [`cli`] says what was asked for, [`config`] with what values, [`serve`] runs one node and
 //! [`dev`] several; [`listener`] takes its connections, [`transport`] meets the public, [`service`] does what it asks,
-//! [`actors`] wait for it, [`access`] and [`edition`] say who may what, [`admission`] how much of it; [`admin`] and
-//! [`telemetry`] are for operators, and so are the certificates that [`certs`] makes.
+//! [`actors`] wait for it, [`access`] and [`edition`] say who may what, [`admission`] how much of it; [`admin`],
+//! [`telemetry`] and [`otlp`] are for operators, and so are the certificates that [`certs`] makes.
 
 pub mod config;
 pub mod exit;
@@ -23,6 +23,7 @@ pub mod service;
 pub mod transport;
 
 pub mod admin;
+pub mod otlp;
 pub mod telemetry;
 
 pub mod certs;

@@ -70,6 +70,7 @@ fn refuse_huge_pages() {
 async fn live(config: &Config, environment: &Environment) -> Result<(), Error> {
     let data_dir = data_dir(config, environment)?;
     let access = options::access(config)?;
+    let (webhooks, traces) = (options::webhooks(config)?, options::traces(config)?);
     let mut signals = Signals::new()?;
     let asked = signals::hangups()?;
     let public = bind(config.http.listen, config.http.backlog, "http.listen")?;
@@ -102,7 +103,7 @@ async fn live(config: &Config, environment: &Environment) -> Result<(), Error> {
     });
 
     tracing::info!(node = config.node.id, version = env!("CARGO_PKG_VERSION"), admin = admin_url, "starting");
-    let edge_options = options::edge(config, access, shares);
+    let edge_options = options::edge(config, access, shares, traces);
     // The cluster need not be there for it.
     rt::spawn(edge_options.access.auth.clone().keep_fetched(asked.clone()));
     // The port answers all the time: what it says until the node serves is that it does not.
@@ -132,6 +133,9 @@ async fn live(config: &Config, environment: &Environment) -> Result<(), Error> {
     if let Some(secrets) = secrets {
         rt::spawn(secret_reload::keep_current(secrets, asked.clone()));
     }
+    webhooks.start();
+    edge_options.traces.start();
+    rt::spawn(webhooks.clone().keep_current(asked.clone()));
     for tls in [tls.clone(), admin_tls].into_iter().flatten() {
         rt::spawn(tls.keep_current(asked.clone()));
     }
@@ -139,9 +143,8 @@ async fn live(config: &Config, environment: &Environment) -> Result<(), Error> {
     // Beside apply, which makes the hints, and not on the threads that serve.
     tokio::spawn(actors::dispatch::run(cluster.hints(), registry.clone()));
     tokio::spawn(actors::room::run(cluster.datagrams(), registry.clone()));
-    let services =
-        Services::new(cluster.clone(), registry, edge_options.access.auth.clone(), options::terms(config));
-    let services = Arc::new(services);
+    let (auth, terms) = (edge_options.access.auth.clone(), options::terms(config));
+    let services = Arc::new(Services::new(cluster.clone(), registry, auth, terms, webhooks));
     rt::spawn(revocations::follow(services.clone()));
     rt::spawn(registrations::follow(services.clone()));
     rt::spawn(security_events::write(services.clone()));
@@ -215,7 +218,13 @@ async fn leave(
     }
     public.stop(true).await;
     let least = Instant::now() + FAREWELL;
-    match tokio::time::timeout_at(end.max(least), cluster.shutdown()).await {
+    // Whoever went until now is told of, too.
+    let (closed, (), ()) = tokio::join!(
+        tokio::time::timeout_at(end.max(least), cluster.shutdown()),
+        shared.services.webhooks.flush(FAREWELL),
+        shared.options.traces.flush(FAREWELL)
+    );
+    match closed {
         Ok(()) => {
             tracing::info!("shutdown complete");
             Ok(())

@@ -39,6 +39,7 @@ fn build() -> PathBuf {
     }
     let output = cargo
         .args(["build", "--workspace", "--bin", "conclave", "--message-format=json-render-diagnostics"])
+        .args(if cfg!(feature = "otlp") { &["--features", "conclave-tests/otlp"][..] } else { &[] })
         .args(["--profile", profile, "--target-dir"])
         .arg(target_dir)
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))

@@ -4,6 +4,7 @@
 //! processes; [`http`] asks them, [`raw`] says what no client would, [`socket`] keeps a
 //! WebSocket, [`sigma`] one that speaks FlatBuffers, [`shipped`] behaves as the published client of that schema does, [`app`]
 //! as the shipped app, [`events`] listens to them, [`issuer`] makes the tokens they ask for, [`key_server`] serves keys,
+//! [`webhook_receiver`] takes what nodes post,
 //! [`authority`] makes certificates, [`relay`] spells the relay's actions, [`roam`] is a client that follows connection
 //! errors and `Retry-After` from node to node, [`proxy`] is nginx or HAProxy in front of them, [`peer`] a stranger at the
 //! port of the peers, which spells its [`frames`], [`memory`] what a node takes, [`net`] stands between the nodes' peer
@@ -19,6 +20,8 @@ pub mod cluster;
 
 pub mod app;
 pub mod authority;
+#[cfg(feature = "otlp")]
+pub mod collector;
 pub mod events;
 pub mod files;
 pub mod frames;
@@ -37,6 +40,7 @@ pub mod shipped;
 pub mod sigma;
 pub mod socket;
 pub mod wait;
+pub mod webhook_receiver;
 
 pub mod shared;
 

@@ -2,7 +2,8 @@
 //!
 //! [`client`] and [`network`] tell addresses apart, [`tier_limits`] says how much each may ask, [`guessing`] what a wrong
 //! guess costs. [`auth`] makes a [`Credential`] of a token, which [`bearer`] found in a request, [`client_certificate`] of a
-//! client's certificate; [`tenant`] is the organisation that somebody belongs to; [`ice`] makes credentials for TURN servers.
+//! client's certificate; [`tenant`] is the organisation that somebody belongs to; [`ice`] makes credentials for TURN servers;
+//! [`outbound`] asks servers elsewhere, and not those that only this machine or its network reaches.
 
 pub mod auth;
 pub mod bearer;
@@ -16,6 +17,7 @@ pub mod guessing;
 pub mod ice;
 pub mod name_pattern;
 pub mod network;
+pub mod outbound;
 pub mod signature;
 pub mod tenant;
 pub mod tier_limits;

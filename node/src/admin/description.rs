@@ -8,7 +8,9 @@ use utoipa::openapi::path::Operation;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
-use super::{allowances, audit, backend, devices, inventory, log_level, membership, revocations, server};
+use super::{
+    allowances, audit, backend, devices, inventory, log_level, membership, observation, revocations,
+};
 use crate::description::{self, Failure, Reference};
 
 #[derive(OpenApi)]
@@ -31,11 +33,11 @@ use crate::description::{self, Failure, Reference};
         (name = "backend", description = "What an operator's own servers do: say something to clients, and see what one has left"),
     ),
     paths(
-        server::metrics,
-        server::live,
-        server::ready,
-        server::sockets,
-        server::status,
+        observation::metrics,
+        observation::live,
+        observation::ready,
+        observation::sockets,
+        observation::status,
         document,
         page,
         log_level::tell,

@@ -19,6 +19,7 @@ mod host_header;
 mod inventory;
 mod log_level;
 mod membership;
+mod observation;
 mod page;
 mod revocations;
 mod server;

@@ -3,6 +3,7 @@
 use conclave_cluster::{is_loopback, is_unspecified};
 
 use super::{Cluster, Config, Environment, members};
+use crate::otlp;
 
 /// Says what is wrong with `config`: `broken(key, why)`.
 pub(super) fn check(config: &Config, environment: &Environment, broken: &mut dyn FnMut(&str, String)) {
@@ -53,6 +54,10 @@ fn listeners(config: &Config, unless: &mut dyn FnMut(bool, &str, &str)) {
     let authority = !tls.client_ca.as_os_str().is_empty();
     unless(!authority || tls.is_on(), "admin.tls.client_ca", "needs admin.tls.cert");
 
+    let why = "this binary cannot send traces: build it with --features otlp";
+    let sent = !config.telemetry.otlp_endpoint.is_empty();
+    unless(!sent || otlp::IS_BUILT_IN, "telemetry.otlp_endpoint", why);
+
     let tls = &http.tls;
     let both = tls.key.as_os_str().is_empty() != tls.is_on();
     unless(both, "http.tls.key", "certificate and key belong together");
@@ -76,6 +81,8 @@ fn listeners(config: &Config, unless: &mut dyn FnMut(bool, &str, &str)) {
     unless(!asks || config.requires_credentials(), "tenants.policies", why);
     let one = auth.jwks.is_empty() || auth.oidc_issuer.is_empty();
     unless(one, "auth.oidc_issuer", "either a key set or an issuer that says where its own is");
+    let signed = config.webhooks.urls.is_empty() || !config.webhooks.secret_file.as_os_str().is_empty();
+    unless(signed, "webhooks.urls", "needs webhooks.secret_file, or nobody could tell who posts");
     let usable = config.ice.turn.is_empty() || !config.ice.secrets.is_empty();
     unless(usable, "ice.turn", "needs ice.secrets, or nobody could use it");
 }
@@ -149,4 +156,21 @@ fn times_and_sizes(config: &Config, unless: &mut dyn FnMut(bool, &str, &str)) {
     unless(whole, "socket.message_bytes_max", "at least socket.frame_bytes_max");
     let ordered = socket.ping_interval_max >= socket.ping_interval_min;
     unless(ordered, "socket.ping_interval_max", "at least socket.ping_interval_min");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn traces_are_for_binaries_that_can_send_them() {
+        let mut config = Config::default();
+        config.telemetry.otlp_endpoint = "https://collector.example/v1/traces".to_owned();
+        let mut wrong = Vec::new();
+        check(&config, &Environment::default(), &mut |key, why| wrong.push(format!("{key}: {why}")));
+        let refused =
+            "telemetry.otlp_endpoint: this binary cannot send traces: build it with --features otlp";
+        let expected: &[&str] = if otlp::IS_BUILT_IN { &[] } else { &[refused] };
+        assert_eq!(wrong, expected);
+    }
 }

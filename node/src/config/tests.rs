@@ -276,7 +276,7 @@ fn rules_across_values_hold() {
         (&[("auth.required", "true")], "needs auth.keys"),
         (&[("auth.keys", "HS256")], "a key is written as"),
         (&[("auth.leeway", "61s")], "must be at most 1m"),
-        (&[("auth.jwks", "http://issuer.example/keys")], "keys are asked for by https"),
+        (&[("auth.jwks", "http://issuer.example/keys")], "https it must be"),
         (&[("auth.jwks", "ftp://issuer.example/keys")], "not a URL such as"),
         (&[("auth.oidc_issuer", "issuer.example")], "not a URL such as"),
         (&[("auth.oidc_issuer", "https://issuer.example?a=b")], "an issuer has no query"),
@@ -289,6 +289,14 @@ fn rules_across_values_hold() {
         (&[("admission.opens", "0")], "at least 1"),
         (&[("ice.turn", "turn:turn.example")], "needs ice.secrets"),
         (&[("ice.stun", "http://turn.example")], "is not a URL"),
+        (&[("telemetry.otlp_endpoint", "http://collector.example")], "https it must be"),
+        (&[("webhooks.urls", "https://ops.example")], "needs webhooks.secret_file"),
+        (&[("webhooks.urls", "http://ops.example")], "https it must be"),
+        (&[("webhooks.urls", "https://a,https://b,https://c,https://d,https://e")], "at most 4"),
+        (&[("webhooks.events", "room.*")], "`room.*`: an event is socket.connected,"),
+        (&[("webhooks.secret_file", "/nowhere/secret")], "there is no file /nowhere/secret"),
+        (&[("webhooks.retry_for", "2d")], "must be between 1s and 1d"),
+        (&[("webhooks.queue_events_max", "0")], "must be between 1 and 1000000"),
     ] {
         given().flags(flags).refused(part);
     }

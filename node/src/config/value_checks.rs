@@ -8,7 +8,9 @@ use tracing_subscriber::filter::LevelFilter;
 
 use crate::access::Network;
 use crate::access::auth::{Issuer, KeySetSource, SigningSource, Source};
+use crate::access::outbound::HttpUrl;
 use crate::access::tenant;
+use crate::service::webhooks::Kind;
 use crate::transport::request::deprecation::Deprecation;
 
 pub(super) fn url(text: &str) -> Option<String> {
@@ -91,6 +93,19 @@ pub(super) fn jwks(text: &str) -> Option<String> {
 /// An issuer, or nothing.
 pub(super) fn oidc_issuer(text: &str) -> Option<String> {
     if text.is_empty() { None } else { text.parse::<Issuer>().err().map(|error| error.to_string()) }
+}
+
+/// An address that is asked, or nothing. Without the text, of which a path or a query may be secret; as below.
+pub(super) fn http_url(text: &str) -> Option<String> {
+    if text.is_empty() { None } else { text.parse::<HttpUrl>().err().map(|error| error.to_string()) }
+}
+
+pub(super) fn webhook_urls(list: &[String]) -> Vec<String> {
+    unreadable::<HttpUrl>(list, |_, error| error.to_string()).into_iter().chain(at_most(list, 4)).collect()
+}
+
+pub(super) fn webhook_events(list: &[String]) -> Vec<String> {
+    unreadable::<Kind>(list, |text, error| format!("`{text}`: {error}"))
 }
 
 /// As [`sources`].

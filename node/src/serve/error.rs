@@ -66,6 +66,12 @@ pub enum Error {
     /// The files that say who may come in cannot be used.
     #[error(transparent)]
     Access(#[from] access::Error),
+    /// The files of the webhooks cannot be used.
+    #[error(transparent)]
+    Webhooks(#[from] crate::service::webhooks::Error),
+    /// Traces cannot be sent.
+    #[error(transparent)]
+    Traces(#[from] crate::otlp::Error),
     /// The public certificate cannot be used.
     #[error(transparent)]
     PublicTls(#[from] tls::Error),
@@ -92,9 +98,13 @@ impl Error {
                 StartError::Reused(_) | StartError::Stranger { .. } | StartError::OtherSeats { .. },
             )
             | Self::Disk(files::Error::Foreign { .. } | files::Error::Format { .. }) => Exit::Refused,
-            Self::Tls(_) | Self::Secret(_) | Self::AdminToken(_) | Self::PublicTls(_) | Self::Access(_) => {
-                Exit::Usage
-            }
+            Self::Tls(_)
+            | Self::Secret(_)
+            | Self::AdminToken(_)
+            | Self::PublicTls(_)
+            | Self::Access(_)
+            | Self::Webhooks(_)
+            | Self::Traces(_) => Exit::Usage,
             Self::Start(StartError::Listen { .. } | StartError::Raft(_))
             | Self::Disk(
                 files::Error::Io { .. } | files::Error::Damaged { .. } | files::Error::Stray { .. },

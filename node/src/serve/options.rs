@@ -1,5 +1,8 @@
 //! From the configuration to what each part is told.
 
+mod elsewhere;
+mod tls;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -12,23 +15,21 @@ use conclave_cluster::wire::{Secrets, Tls};
 
 use crate::access::{self, Access, Network};
 use crate::admin::{Gate, Token};
-use crate::admission::fair_semaphore::FairSemaphore;
 use crate::admission::request_rate::Rate;
-use crate::admission::share::{Bounds, Parts};
+use crate::admission::share::Parts;
 use crate::admission::{self, Shares};
 use crate::config::unit::Bytes;
 use crate::config::{self, Config};
-use crate::listener;
+use crate::otlp::Traces;
 use crate::service::{Terms, Ttl};
 use crate::transport::request::edge_options::{Options, Origins};
 use crate::transport::ws;
 use crate::transport::ws::options::{History, Interval, QueueBounds, Rates, SyntaxBounds};
+pub(super) use elsewhere::{traces, webhooks};
+pub(super) use tls::{admin_tls, public_tls};
 
 /// A single node's peers are nobody: it listens on loopback, on whatever port is free.
 const NOBODY: &str = "127.0.0.1:0";
-
-/// How long a handshake of an operator may take.
-const ADMIN_HANDSHAKE: Duration = Duration::from_secs(5);
 
 /// Under which address peers reach this node: as configured, else where it listens; `None` for a node alone.
 pub(super) fn advertised(config: &Config) -> Option<String> {
@@ -119,7 +120,7 @@ pub(super) fn networks(list: &[String]) -> Vec<Network> {
 }
 
 /// What the HTTP edge is told.
-pub(super) fn edge(config: &Config, access: Access, shares: Shares) -> Options {
+pub(super) fn edge(config: &Config, access: Access, shares: Shares, traces: Traces) -> Options {
     Options {
         access,
         shares,
@@ -132,6 +133,7 @@ pub(super) fn edge(config: &Config, access: Access, shares: Shares) -> Options {
         body_bytes_max: config.http.body_bytes_max.in_memory(),
         tls: config.http.behind_tls || config.http.tls.is_on(),
         tls_required: config.http.tls.required,
+        traces,
         log_requests: config.log.requests,
         compression: config.http.compression,
         page: config.http.page,
@@ -198,45 +200,6 @@ pub(super) fn sockets(config: &Config) -> ws::Options {
         },
         drain_per_second: socket.drain_per_second,
     }
-}
-
-/// TLS for the public, if this node speaks it. Reads certificate and key.
-pub(super) fn public_tls(
-    config: &Config,
-    handshakes: FairSemaphore,
-) -> Result<Option<listener::Tls>, listener::tls::Error> {
-    let config::PublicTls { cert, key, client_ca, minimum, handshake_timeout, .. } = &config.http.tls;
-    if !config.http.tls.is_on() {
-        return Ok(None);
-    }
-    let options = listener::tls::Options {
-        whose: listener::tls::Whose::Public,
-        certificate: cert.clone(),
-        key: key.clone(),
-        client_authority: Some(client_ca.clone()).filter(|path| !path.as_os_str().is_empty()),
-        minimum: *minimum,
-        handshake: *handshake_timeout,
-    };
-    listener::Tls::new(options, handshakes).map(Some)
-}
-
-/// TLS towards operators. Reads the files.
-pub(super) fn admin_tls(config: &Config) -> Result<Option<listener::Tls>, listener::tls::Error> {
-    let config::AdminTls { cert, key, client_ca } = &config.admin.tls;
-    if !config.admin.tls.is_on() {
-        return Ok(None);
-    }
-    let options = listener::tls::Options {
-        whose: listener::tls::Whose::Admin,
-        certificate: cert.clone(),
-        key: key.clone(),
-        client_authority: Some(client_ca.clone()).filter(|path| !path.as_os_str().is_empty()),
-        minimum: listener::tls::Minimum::default(),
-        handshake: ADMIN_HANDSHAKE,
-    };
-    let all = crate::admin::CONNECTIONS_MAX;
-    let handshakes = FairSemaphore::new(Bounds { all, client: all, site: all });
-    listener::Tls::new(options, handshakes).map(Some)
 }
 
 /// Who may come in. Reads the keys.

@@ -22,6 +22,8 @@ pub(crate) fn preflight(config: &Config, environment: &Environment, binding: boo
     let mut problems = Vec::new();
     // Certificates, keys and secrets are read, keys compared with their certificates, and those with date and name.
     problems.extend(options::access(config).err().map(Error::from));
+    problems.extend(options::webhooks(config).err().map(Error::from));
+    problems.extend(options::traces(config).err().map(Error::from));
     let public = options::public_tls(config, Shares::default().handshakes).unwrap_or_else(|error| {
         problems.push(error.into());
         None
@@ -128,6 +130,8 @@ mod tests {
         config.admin.tls.cert = home.path().join("absent-admin.pem");
         config.admin.tls.key = home.path().join("absent-admin.key");
         config.auth.keys = vec![format!("HS256:{}", home.path().join("absent.secret").display())];
+        config.webhooks.urls = vec!["https://ops.example".to_owned()];
+        config.webhooks.secret_file = home.path().join("absent.webhooks");
         let told = complaints(&config, false).join("\n");
         for part in [
             "http.tls.cert: ",
@@ -135,6 +139,7 @@ mod tests {
             "admin.tls.cert: ",
             "absent-admin.pem",
             "absent.secret",
+            "absent.webhooks",
             "node.data_dir",
         ] {
             assert!(told.contains(part), "{part} is missing in\n{told}");

@@ -45,8 +45,8 @@ pub(super) fn hangups() -> io::Result<watch::Receiver<u64>> {
     actix_web::rt::spawn(async move {
         while hangup.recv().await.is_some() {
             tracing::info!(
-                "SIGHUP: certificates, keys, revocations and cluster.secret_file are read again; the configuration \
-                 and ice.secrets are not"
+                "SIGHUP: certificates, keys, revocations, cluster.secret_file and webhooks.secret_file are read again; the \
+                 configuration and ice.secrets are not"
             );
             sender.send_modify(|count| *count += 1);
         }

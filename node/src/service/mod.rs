@@ -6,7 +6,7 @@
 //! signals, and who holds a peer id; [`room_format`] is what a room's members are called, [`transfer_keep_alive`] how a
 //! transfer lives on while it is polled, [`tickets`] stand for credentials, [`revocations`] are what credentials are worth
 //! nothing any more, [`registrations`] are devices and whether they are let in, [`inventory`] is what is stored as
-//! operators may see it, and [`audit`] tells who changed what. [`storage_keys`] is how the words of requests become storage
+//! operators may see it, [`audit`] tells who changed what, and [`webhooks`] tell others what happens. [`storage_keys`] is how the words of requests become storage
 //! keys, [`name_lengths`] how long they may be. [`node_lease`], [`endings`], [`nodes`] and [`readiness`] are about this
 //! node among the others.
 
@@ -31,6 +31,7 @@ pub mod signaling;
 pub mod storage_keys;
 pub mod tickets;
 pub mod transfer_keep_alive;
+pub mod webhooks;
 
 pub use caller::Caller;
 pub use error::{Error, settle};

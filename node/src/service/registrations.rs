@@ -46,7 +46,13 @@ pub async fn register(
     device: String,
     public_key: String,
 ) -> Result<Standing, Error> {
-    change_standing(services, Action::Register { subject, device, public_key }).await
+    let shown = (subject.clone(), device.clone(), public_key.clone());
+    let standing = change_standing(services, Action::Register { subject, device, public_key }).await?;
+    if standing == Standing::Pending {
+        let (subject, device, public_key) = &shown;
+        services.webhooks.device_pending(subject, device, public_key);
+    }
+    Ok(standing)
 }
 
 /// Somebody decides about a device.

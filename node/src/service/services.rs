@@ -9,6 +9,7 @@ use super::node_lease::LeaseKeeper;
 use super::nodes::Nodes;
 use super::readiness::Readiness;
 use super::security_events::SecurityEvents;
+use super::webhooks::Webhooks;
 use crate::access::auth::Auth;
 use crate::access::{Guesses, Tiers};
 use crate::actors::Registry;
@@ -33,6 +34,8 @@ pub struct Services {
     pub readiness: Readiness,
     /// What was tried here.
     pub security_events: SecurityEvents,
+    /// Tells others what happens here.
+    pub webhooks: Webhooks,
     draining: AtomicBool,
 }
 
@@ -51,7 +54,7 @@ pub struct Terms {
 
 impl Services {
     /// The services of a node that has just started.
-    pub fn new(cluster: Cluster, registry: Registry, auth: Auth, terms: Terms) -> Self {
+    pub fn new(cluster: Cluster, registry: Registry, auth: Auth, terms: Terms, webhooks: Webhooks) -> Self {
         Self {
             lease: LeaseKeeper::new(cluster.clone()),
             cluster,
@@ -62,6 +65,7 @@ impl Services {
             terms,
             nodes: Nodes::default(),
             readiness: Readiness::default(),
+            webhooks,
             draining: AtomicBool::new(false),
         }
     }

@@ -18,6 +18,8 @@ const COUNTERS: &[(&str, &str)] = &[
         "security events that are in no entry because it could not be written",
     ),
     ("conclave_tokens_lapsed_total", "leased requests that were tried after their window had ended"),
+    ("conclave_trace_spans_exported_total", "spans that the collector took"),
+    ("conclave_webhook_events_delivered_total", "events that the endpoint of a webhook took"),
     ("conclave_cluster_conflicts_total", "times that another cluster of the same name was noticed"),
     ("conclave_raft_leader_changes_total", "changes of the leader that can be relied on"),
     ("conclave_raft_fsyncs_total", "flushes of the log that ended, well or not"),
@@ -60,11 +62,30 @@ const LABELLED: &[(&str, &str, &str, &[&str])] = &[
         "result",
         &["done", "failed"],
     ),
+    (
+        "conclave_trace_spans_lost_total",
+        "spans that the collector will not get, by reason",
+        "reason",
+        &["queue_full", "failed", "shutdown"],
+    ),
+    (
+        "conclave_webhook_events_lost_total",
+        "events that the endpoint of a webhook will not get, by reason",
+        "reason",
+        &["queue_full", "refused", "expired", "shutdown"],
+    ),
+    (
+        "conclave_webhook_attempts_total",
+        "requests to endpoints of webhooks, by result",
+        "result",
+        &["done", "refused", "failed"],
+    ),
     ("conclave_sockets_closed_total", "connections that ended, by close code", "code", &["none"]),
 ];
 
 const GAUGES: &[(&str, &str)] = &[
     ("conclave_auth_key_set_keys", "keys of the fetched set that are in force"),
+    ("conclave_webhook_queue_events", "events that wait for endpoints of webhooks, or are on their way"),
     ("conclave_cell", "the cell that this node has a seat in; 0 without one"),
     ("conclave_slots", "slots that this node's cell serves"),
     ("conclave_slots_moving", "slots on their way from this node's cell to others"),
@@ -82,6 +103,7 @@ const GAUGES: &[(&str, &str)] = &[
 const HISTOGRAMS: &[(&str, &str)] = &[
     ("conclave_raft_fsync_seconds", "from asking for a flush of the log to its end"),
     ("conclave_slot_move_seconds", "from sealing a slot to its being served by the other cell"),
+    ("conclave_webhook_delivery_seconds", "from an event to its delivery to an endpoint of a webhook"),
     ("conclave_proposal_commands", "commands in one proposal"),
 ];
 

@@ -202,7 +202,7 @@ async fn an_issuer_says_where_its_keys_are_and_signs_for_itself_alone() {
     let node = cluster.api(1);
     cluster.says(1, "its `issuer` is not letter by letter auth.oidc_issuer").await;
     configuration(&issuer, "http://localhost:1/keys.json");
-    cluster.says(1, "its `jwks_uri`: keys are asked for by https").await;
+    cluster.says(1, "its `jwks_uri`: https it must be").await;
     assert_eq!(server.asked(KeyServer::KEYS), 0);
 
     configuration(&issuer, &server.url(KeyServer::KEYS));

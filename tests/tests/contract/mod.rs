@@ -42,6 +42,8 @@ mod sigma_sockets;
 mod signatures;
 mod socket_rooms;
 mod sockets;
+#[cfg(feature = "otlp")]
+mod spans;
 mod spellings;
 mod tenants;
 mod tickets;
@@ -50,3 +52,4 @@ mod traces;
 mod transfers;
 mod ttl;
 mod waits;
+mod webhooks;

@@ -23,13 +23,14 @@ use conclave_cluster::state::revocation::View;
 use tokio::sync::watch as channel;
 
 pub use jwk_set::SetError;
-pub use key_set::{AuthoritiesError, Issuer, KeySetSource, KeyUrl, Options as FetchOptions, UrlError};
+pub use key_set::{Issuer, KeySetSource, Options as FetchOptions};
 pub use request_signing_key::{SigningSource, SigningSourceError};
 pub use revoked::RevokedError;
 pub use token_key::{Algorithm, KeyError, Source};
 
 use super::bounded_file;
 use super::credential_rights::{self, Credential};
+use super::outbound::AuthoritiesError;
 use super::signature::{Message, Signed};
 use super::tenant::Tenants;
 use super::watch;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::config::section_macro::section;
 use crate::config::unit::{Bytes, hours, kib, mib, minutes, ms, secs};
-use crate::config::value_checks::{deprecations, networks, origins, url};
+use crate::config::value_checks::{deprecations, file, http_url, networks, origins, url};
 use crate::listener::tls::Minimum;
 
 fn loopback(port: u16) -> SocketAddr {
@@ -161,4 +161,12 @@ impl AdminTls {
 section! { Telemetry {
     /// Address and port of /metrics, /livez and /readyz. Empty: none but admin.listen.
     listen: Option<SocketAddr>;
+    /// Where a span of each request is sent by OTLP, such as `"https://collector.example:4318/v1/traces"`. Empty: nowhere.
+    ///
+    /// Only in a binary that was built for it ([traces](operations.md#traces)). `https`, or `http` of this machine alone.
+    otlp_endpoint: String => http_url;
+    /// PEM file of the authorities of `telemetry.otlp_endpoint`. Empty: those that this machine believes in.
+    otlp_ca: PathBuf => file;
+    /// The collector may be at a private, loopback, link-local or other address that is not of the public internet.
+    otlp_allow_private: bool;
 } }

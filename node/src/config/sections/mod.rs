@@ -6,12 +6,14 @@ mod cluster;
 mod http;
 mod node;
 mod socket;
+mod webhooks;
 
 pub use clients::{Admission, Allowance, Auth, Ice, Rule, Shares, Tenants, Tiers, Ttl};
 pub use cluster::{Cluster, PeerTls, Raft, Storage};
 pub use http::{Admin, AdminTls, Http, PublicTls, Telemetry};
 pub use node::{Edition, Limits, Log, LogFormat, Node, Shutdown};
 pub use socket::Socket;
+pub use webhooks::Webhooks;
 
 use super::section_macro::section;
 
@@ -24,7 +26,7 @@ section! { Config {} within {
     http: Http;
     /// Metrics, health and the control of the cluster: for operators, never for the public.
     admin: Admin;
-    /// Metrics and health once more, on a listener that controls nothing: for scrapers and health checks.
+    /// Metrics and health once more, on a listener that controls nothing: for scrapers and health checks; and traces.
     telemetry: Telemetry;
     /// The other nodes.
     cluster: Cluster;
@@ -95,6 +97,11 @@ section! { Config {} within {
     ///
     /// How many sockets a node and a client may have is in `admission`.
     socket: Socket;
+    /// What happens at this node, posted to others as it happens.
+    ///
+    /// Signed as the Standard Webhooks specification has it; what is posted, and what may be lost, is in
+    /// [operations.md](operations.md#webhooks). The same on all nodes.
+    webhooks: Webhooks;
     /// How the node goes away.
     shutdown: Shutdown;
     /// What is written to standard error.

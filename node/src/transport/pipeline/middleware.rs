@@ -16,6 +16,7 @@ use tracing::{Instrument as _, field};
 
 use super::{Pipeline, entry_checks};
 use crate::listener::{BodyGate, Refusal};
+use crate::otlp;
 use crate::transport::request::app_state::AppState;
 use crate::transport::request::arrival::Arrival;
 use crate::transport::request::authenticate;
@@ -99,6 +100,12 @@ where
         status = field::Empty,
         duration_us = field::Empty,
     );
+    let named = otlp::Request {
+        route: route.template(),
+        method: method_name(&method),
+        id: id.to_str().unwrap_or_default(),
+    };
+    let told = shared.options.traces.begin(request_id::parent(request.headers()), named);
     let logged = shared.options.log_requests.then(|| request_id::trace(request.headers()).map(str::to_owned));
     let in_flight = shared.metrics.in_flight.begin();
     let body_gate = request.conn_data::<BodyGate>().cloned();
@@ -151,6 +158,7 @@ where
         drop(in_flight);
         let (status, took) = (response.status(), began.elapsed());
         shared.metrics.answered(route, &method, status, took);
+        told.end(status.as_u16());
         let span = tracing::Span::current();
         span.record("status", status.as_u16()).record("duration_us", took.as_micros() as u64);
         if let Some(trace_id) = logged {

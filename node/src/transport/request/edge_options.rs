@@ -5,6 +5,7 @@ use crate::access::{Access, Network};
 use crate::actors;
 use crate::admission::Shares;
 use crate::edition::Edition;
+use crate::otlp::Traces;
 
 /// What the HTTP edge needs to know, validated before.
 #[derive(Debug, Clone)]
@@ -27,6 +28,8 @@ pub struct Options {
     pub tls: bool,
     /// Whether requests that did not come over TLS are refused.
     pub tls_required: bool,
+    /// Where spans of requests go.
+    pub traces: Traces,
     /// Whether each request leaves a line in the log.
     pub log_requests: bool,
     /// Whether responses that hold nothing secret are compressed.
@@ -58,6 +61,7 @@ impl Default for Options {
             shares: Shares::default(),
             body_bytes_max: 256 * 1024,
             tls: false,
+            traces: Traces::default(),
             log_requests: false,
             tls_required: false,
             compression: true,

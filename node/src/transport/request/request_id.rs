@@ -5,6 +5,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use uuid::{Builder, Uuid};
 
+use crate::otlp::Parent;
+
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -23,9 +25,23 @@ pub(crate) fn of(headers: &HeaderMap) -> HeaderValue {
     }
 }
 
-/// The id of the trace that a request is a part of (W3C Trace Context, section 3.2): 32 lowercase hexadecimal digits, not all
-/// of them zero. Of a version that is not known the same place counts.
+/// The id of the trace that a request is a part of: 32 lowercase hexadecimal digits, not all of them zero.
 pub(crate) fn trace(headers: &HeaderMap) -> Option<&str> {
+    caller(headers).map(|[trace, ..]| trace)
+}
+
+/// The caller's span in that trace.
+pub(crate) fn parent(headers: &HeaderMap) -> Option<Parent> {
+    let [trace, span, flags] = caller(headers)?;
+    Some(Parent {
+        trace: u128::from_str_radix(trace, 16).ok()?,
+        span: u64::from_str_radix(span, 16).ok()?,
+        flags: u8::from_str_radix(flags, 16).ok()?,
+    })
+}
+
+/// Trace, span and flags of the caller (W3C Trace Context, section 3.2). Of a version that is not known the same places count.
+fn caller(headers: &HeaderMap) -> Option<[&str; 3]> {
     let mut lines = headers.get_all(TRACEPARENT);
     let line = lines.next().filter(|_| lines.next().is_none())?.to_str().ok()?;
     let mut parts = line.split('-');
@@ -36,7 +52,7 @@ pub(crate) fn trace(headers: &HeaderMap) -> Option<&str> {
     let fits = is_hex(version, 2) && is_hex(trace, 32) && is_hex(parent, 16) && is_hex(flags, 2);
     let known = version != "ff" && (version != "00" || parts.next().is_none());
     let means = |part: &str| part.bytes().any(|byte| byte != b'0');
-    (fits && known && means(trace) && means(parent)).then_some(trace)
+    (fits && known && means(trace) && means(parent)).then_some([trace, parent, flags])
 }
 
 /// A UUIDv7. Its random part is drawn without a system call, unlike `Uuid::now_v7`.
@@ -94,6 +110,9 @@ mod tests {
         headers.insert(REQUEST_ID, HeaderValue::from_static("mine"));
         assert_eq!(super::of(&headers), "mine");
         assert_eq!(trace(&headers), Some(TRACE));
+        let expected =
+            Parent { trace: 0x4bf92f3577b34da6a3ce929d0e0e4736, span: 0x00f067aa0ba902b7, flags: 1 };
+        assert_eq!(parent(&headers), Some(expected));
     }
 
     #[test]

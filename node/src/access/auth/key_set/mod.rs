@@ -17,9 +17,9 @@ use tokio::time::Instant;
 
 use super::jwk_set::{Origin, Set, SetError};
 use super::token_key::Key;
-pub use fetch::AuthoritiesError;
+use crate::access::outbound::{AuthoritiesError, HttpUrl, UrlError};
 use fetch::{FetchError, Fetcher};
-pub use source::{Issuer, KeySetSource, KeyUrl, UrlError};
+pub use source::{Issuer, KeySetSource};
 
 /// A set is fetched again after this time at the earliest, however short it is said to be fresh, and at the latest.
 const REFRESH_MIN: Duration = Duration::from_secs(60);
@@ -56,15 +56,15 @@ impl Default for Options {
 #[derive(Debug, thiserror::Error)]
 enum Fault {
     #[error("{0}: {1}")]
-    Fetch(KeyUrl, FetchError),
+    Fetch(HttpUrl, FetchError),
     #[error("{0}: {1}")]
-    Set(KeyUrl, SetError),
+    Set(HttpUrl, SetError),
     #[error("{0}: not the configuration of an OpenID provider, with `issuer` and `jwks_uri`")]
-    Configuration(KeyUrl),
+    Configuration(HttpUrl),
     #[error("{0}: its `issuer` is not letter by letter auth.oidc_issuer")]
-    Issuer(KeyUrl),
+    Issuer(HttpUrl),
     #[error("{0}: its `jwks_uri`: {1}")]
-    Uri(KeyUrl, UrlError),
+    Uri(HttpUrl, UrlError),
 }
 
 /// A set as it came.
@@ -232,7 +232,7 @@ impl KeySet {
         }
     }
 
-    async fn fetch_set(&self, url: &KeyUrl, issuer: Option<Arc<str>>) -> Result<Fetched, Fault> {
+    async fn fetch_set(&self, url: &HttpUrl, issuer: Option<Arc<str>>) -> Result<Fetched, Fault> {
         let document = self.0.fetcher.get(url).await.map_err(|why| Fault::Fetch(url.clone(), why))?;
         let set = Set::parse(&document.bytes, Origin::Network);
         let mut set = set.map_err(|why| Fault::Set(url.clone(), why))?;
@@ -243,7 +243,7 @@ impl KeySet {
     }
 
     /// Where the issuer's keys are (OpenID Connect Discovery 1.0, section 4.3).
-    async fn discover(&self, issuer: &Issuer) -> Result<KeyUrl, Fault> {
+    async fn discover(&self, issuer: &Issuer) -> Result<HttpUrl, Fault> {
         #[derive(Deserialize)]
         struct Configuration {
             issuer: String,
@@ -256,7 +256,7 @@ impl KeySet {
         if said.issuer != issuer.name {
             return Err(Fault::Issuer(at.clone()));
         }
-        let url = said.jwks_uri.parse::<KeyUrl>().map_err(|why| Fault::Uri(at.clone(), why))?;
+        let url = said.jwks_uri.parse::<HttpUrl>().map_err(|why| Fault::Uri(at.clone(), why))?;
         // An issuer elsewhere names no service of this machine.
         if at.secure && !url.secure { Err(Fault::Uri(at.clone(), UrlError::Plain)) } else { Ok(url) }
     }

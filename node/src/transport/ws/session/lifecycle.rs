@@ -15,6 +15,7 @@ use crate::access::tier_limits::millis;
 use crate::actors::{StateKey, Watch};
 use crate::service::endings::Ending;
 use crate::service::room_format::public_name;
+use crate::service::webhooks::Connected;
 
 /// Who this is.
 pub(in crate::transport::ws) struct Identity {
@@ -27,6 +28,7 @@ pub(in crate::transport::ws) struct Identity {
     /// How far the client got in its room before it came here.
     pub(in crate::transport::ws) mark: Option<socket::Mark>,
     pub(super) bell: Watch,
+    pub(super) connected: Connected,
 }
 
 impl Session {
@@ -48,7 +50,7 @@ impl Session {
         let close = socket::Action::Close { connection: at.connection };
         match self.begin(key, at, action, close).await? {
             Ok(Outcome::Socket(socket::Outcome::Opened { generation })) => {
-                self.take_place(key, at, generation, bell).await?;
+                self.take_place(key, at, generation, bell, false).await?;
                 Ok(true)
             }
             Err(Refusal::Socket(socket::Refusal::InUse)) => Ok(false),
@@ -69,7 +71,7 @@ impl Session {
         let detach = socket::Action::Detach { connection: at.connection };
         match self.begin(key, at, action, detach).await? {
             Ok(Outcome::Socket(socket::Outcome::Resumed { generation, room, peer })) => {
-                self.take_place(key, at, generation, bell).await?;
+                self.take_place(key, at, generation, bell, true).await?;
                 self.returns = true;
                 Ok(Some((room, peer)))
             }
@@ -109,13 +111,17 @@ impl Session {
         at: Attachment,
         generation: Generation,
         bell: Watch,
+        resumed: bool,
     ) -> Result<(), Code> {
         // From here on this node's replica knows that the session is here, so that a ring for an older change is not
         // taken for another connection's.
         let view = self.services.cluster.read_linearizable(query::Socket(key)).await?;
         let (numbering, mark) = view.map_or((at.connection, None), |view| (view.numbering, view.mark));
         self.entry.note_session(&public_name(&key));
-        self.identity = Some(Identity { key, at, generation, numbering, mark, bell });
+        let (caller, subject) = (&self.context.caller, self.context.credential.subject.as_ref());
+        let webhooks = &self.services.webhooks;
+        let connected = webhooks.connected(caller, subject, &key, at.connection, resumed);
+        self.identity = Some(Identity { key, at, generation, numbering, mark, bell, connected });
         self.stray = None;
         Ok(())
     }
@@ -138,7 +144,10 @@ impl Session {
             }
             Some(_) => {}
             // An operator ended it, or it lapsed while this node was cut off.
-            None => self.end(Reason::new(Close::LATER, "the session is over")),
+            None => {
+                self.tell_gone(false, false);
+                self.end(Reason::new(Close::LATER, "the session is over"));
+            }
         }
     }
 
@@ -191,6 +200,7 @@ impl Session {
 
     /// Ends the session for good. It is over here, whatever the answer: what the cluster does not hear now it hears later.
     pub(in crate::transport::ws) async fn close(&mut self) -> Result<(), Code> {
+        self.tell_gone(false, false);
         let Some(Identity { key, at, .. }) = self.identity.take() else { return Ok(()) };
         let within = self.context.caller.namespace();
         let mut ops = Vec::new();
@@ -207,12 +217,23 @@ impl Session {
         Ok(self.services.lease.end(Ending::new(at.incarnation, ops)).await?)
     }
 
+    /// Has others told that this socket is gone, from its room first; whether session and membership can be gone on with.
+    fn tell_gone(&mut self, session_resumable: bool, room_resumable: bool) {
+        if let Some(room) = &mut self.room {
+            room.stay.end(room_resumable);
+        }
+        if let Some(identity) = &mut self.identity {
+            identity.connected.end(session_resumable);
+        }
+    }
+
     /// The connection is gone: the leases begin. A node that goes away ends the lease of all its sockets at once.
     ///
     /// A client that closed in good order frees its peer id at once: another page, or the same one after a reload, may
     /// claim it. The session remembers the id and takes it again, unless somebody else has it, if it is resumed after all.
     pub(super) async fn let_go(mut self) {
         self.outbound.abandon();
+        self.tell_gone(true, !self.entry.fell_silent());
         let stray = self.stray.take();
         let Some(Identity { key, at, .. }) = self.identity.take() else {
             if let Some((incarnation, op)) = stray {

@@ -42,6 +42,7 @@ use crate::actors::room::Presence;
 use crate::service::endings::Ending;
 use crate::service::node_lease::Unsettled;
 use crate::service::peer_claim::Claim;
+use crate::service::webhooks::Joined;
 use crate::service::{self, Caller, Services};
 use credential::Warning;
 use heartbeats::Heartbeats;
@@ -89,9 +90,10 @@ pub(super) struct Session {
     pub(super) outbound: OutboundQueue,
     pub(super) context: Context,
     warning: Warning,
+    /// Before the identity, since who goes without a word leaves the room first.
+    pub(super) room: Option<Entered>,
     pub(super) identity: Option<Identity>,
     pub(super) peer: Option<Held>,
-    pub(super) room: Option<Entered>,
     pub(super) watches: Watches,
     /// What ends a session that was asked for and, as far as is known here, may have begun.
     stray: Option<(Incarnation, Op)>,
@@ -131,6 +133,7 @@ pub(super) struct Entered {
     membership: Membership,
     pub(super) epoch: u64,
     presence: Presence,
+    stay: Joined,
     encoding: Wire,
     /// The last offset that was read, while the member still catches up by itself.
     behind: Option<u64>,

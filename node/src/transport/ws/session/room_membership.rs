@@ -25,6 +25,7 @@ use crate::access::tier_limits::millis;
 use crate::actors::room::{Broadcast, Event, onward};
 use crate::service::endings::Ending;
 use crate::service::node_lease::Unsettled;
+use crate::service::webhooks::Joined;
 use crate::service::{self, storage_keys};
 
 /// For how long a member stays in its room whose connection was lost.
@@ -168,15 +169,17 @@ impl Session {
             None => self.unsettled(at.incarnation, membership.leave())?,
         };
         // The place before is given up first, or the member would be told twice.
-        self.part(known.is_none()).await;
+        let stays = self.part(known.is_none()).await;
         let subscriber = RoomSubscriber::new(self.outbound.clone(), encoding.clone(), greet(entry));
         let live = presence.attach(after, Box::new(subscriber)).await?;
         unsettled.settle();
         self.entry.note_room(true);
+        let Some(identity) = &self.identity else { return Err(Code::Internal) };
+        let stay = stays.unwrap_or_else(|| identity.connected.joined(&key, returns));
         let behind = (!live).then_some(after);
         let name = Arc::from(name);
         let edge = recovered == Some(false) && matches!(encoding, Wire::Sigma);
-        self.room = Some(Entered { name, membership, epoch, presence, encoding, behind, edge });
+        self.room = Some(Entered { name, membership, epoch, presence, stay, encoding, behind, edge });
         Ok(entry)
     }
 
@@ -199,17 +202,22 @@ impl Session {
         Ok(())
     }
 
-    /// Is in the room no more. `leaves` the membership, too; what the cluster does not hear of that now it hears later.
-    async fn part(&mut self, leaves: bool) {
-        let Some(room) = self.room.take() else { return };
+    /// Is in the room no more. `leaves` the membership, too; what the cluster does not hear of that now it hears later. Gives
+    /// back its stay, if it does not leave.
+    async fn part(&mut self, leaves: bool) -> Option<Joined> {
+        let mut room = self.room.take()?;
         self.entry.note_room(false);
         let membership = room.membership;
+        let mut stay = std::mem::take(&mut room.stay);
         // Before the membership ends, so that this client is not told to come anew.
         drop(room);
-        if leaves {
-            let ending = Ending::new(membership.at.incarnation, vec![membership.leave()]);
-            let _ = self.services.lease.end(ending).await;
+        if !leaves {
+            return Some(stay);
         }
+        stay.end(false);
+        let ending = Ending::new(membership.at.incarnation, vec![membership.leave()]);
+        let _ = self.services.lease.end(ending).await;
+        None
     }
 
     /// Says something in the room. `data` begins with the byte that says what it is. `charge` is spent with it, unless it was

@@ -1,0 +1,264 @@
+//! Requests to HTTP servers elsewhere: at no address that is not to be asked, nowhere else than where they are sent, and with
+//! a connection of their own.
+
+mod url;
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{HOST, HeaderValue, USER_AGENT};
+use hyper::{Request, Response, Uri};
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use super::global_address::is_global;
+pub use url::{HttpUrl, UrlError};
+
+/// Addresses of one name that are tried.
+const ADDRESSES_MAX: usize = 4;
+/// Bytes of an answer's head.
+const HEAD_BYTES_MAX: usize = 32 << 10;
+const AGENT: &str = concat!("conclave/", env!("CARGO_PKG_VERSION"));
+
+/// The keys that say how a server is asked, for errors to name.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Settings {
+    /// Whose certificates are believed.
+    pub(crate) authorities: &'static str,
+    /// Whether addresses that are not of the public internet may be asked.
+    pub(crate) allow_private: &'static str,
+}
+
+/// How servers are asked. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Client {
+    settings: Settings,
+    /// Whose certificates are believed; `None`: those of the machine's authorities.
+    authorities: Option<PathBuf>,
+    allow_private: bool,
+    /// The machine's authorities, once they were read.
+    machine: Arc<OnceLock<Arc<RootCertStore>>>,
+}
+
+/// What was answered. The connection ends with it.
+pub(crate) struct Answer {
+    pub(crate) response: Response<Incoming>,
+    _driver: Driver,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The name is not known.
+    #[error("no address is known of its host: {0}")]
+    Unknown(std::io::Error),
+    /// An address that is not to be asked.
+    #[error("its host has the address {0}, which is not of the public internet; {1} = true allows it")]
+    Private(IpAddr, &'static str),
+    /// Without TLS, and not this machine.
+    #[error("its host has the address {0}, which is not this machine's, and http is for this machine alone")]
+    Plain(IpAddr),
+    /// No address.
+    #[error("its host has no address")]
+    Nowhere,
+    /// Nobody answers there.
+    #[error("no connection: {0}")]
+    Connect(std::io::Error),
+    /// It is not who it should be, or speaks no TLS.
+    #[error("no TLS: {0}")]
+    Tls(std::io::Error),
+    /// Nobody's certificates are believed.
+    #[error("{0}: {1}")]
+    Authorities(&'static str, AuthoritiesError),
+    /// The connection broke.
+    #[error("the connection broke, or spoke no HTTP")]
+    Broken,
+}
+
+/// Why nobody's certificates are believed.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthoritiesError {
+    /// The file.
+    #[error("{path}: {why}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The machine has none.
+    #[error("this machine has no authorities: name a file of them")]
+    Machine,
+}
+
+impl Client {
+    /// Reads the authorities once, so that a wrong file is told at the start.
+    pub(crate) fn new(
+        settings: Settings,
+        authorities: Option<PathBuf>,
+        allow_private: bool,
+    ) -> Result<Self, AuthoritiesError> {
+        if let Some(path) = &authorities {
+            in_file(path)?;
+        }
+        Ok(Self { settings, authorities, allow_private, machine: Arc::default() })
+    }
+
+    /// Sends a request to `url`, whose target it gets, and waits for the head of the answer. The caller bounds the time, and
+    /// what is read of the body.
+    pub(crate) async fn send(&self, url: &HttpUrl, request: Request<Full<Bytes>>) -> Result<Answer, Error> {
+        let stream = self.connect(url).await?;
+        if !url.secure {
+            return exchange(stream, url, request).await;
+        }
+        let name = ServerName::try_from(url.host.clone()).map_err(|_| Error::Nowhere)?;
+        let tls = TlsConnector::from(self.tls().await?);
+        exchange(tls.connect(name, stream).await.map_err(Error::Tls)?, url, request).await
+    }
+
+    /// The address that is looked at is the one that is connected to: the name is not looked up again.
+    async fn connect(&self, url: &HttpUrl) -> Result<TcpStream, Error> {
+        let found = tokio::net::lookup_host((url.host.as_str(), url.port)).await;
+        let found: Vec<_> = found.map_err(Error::Unknown)?.take(ADDRESSES_MAX).collect();
+        let mut why = Error::Nowhere;
+        for address in found {
+            match self.may_ask(url, address.ip()) {
+                Ok(()) => match TcpStream::connect(address).await {
+                    Ok(stream) => return Ok(stream),
+                    Err(error) => why = Error::Connect(error),
+                },
+                Err(error) => why = error,
+            }
+        }
+        Err(why)
+    }
+
+    fn may_ask(&self, url: &HttpUrl, address: IpAddr) -> Result<(), Error> {
+        let address = address.to_canonical();
+        if !url.secure && !address.is_loopback() {
+            return Err(Error::Plain(address));
+        }
+        if is_global(address) || self.allow_private {
+            Ok(())
+        } else {
+            Err(Error::Private(address, self.settings.allow_private))
+        }
+    }
+
+    /// A file of authorities is read each time, so that a new one counts without a restart.
+    async fn tls(&self) -> Result<Arc<ClientConfig>, Error> {
+        let client = self.clone();
+        let roots = tokio::task::spawn_blocking(move || client.roots()).await;
+        let roots = roots.map_err(|_| Error::Broken)?;
+        let roots = roots.map_err(|why| Error::Authorities(self.settings.authorities, why))?;
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("ring speaks all of them")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Ok(Arc::new(config))
+    }
+
+    fn roots(&self) -> Result<Arc<RootCertStore>, AuthoritiesError> {
+        if let Some(path) = &self.authorities {
+            return in_file(path).map(Arc::new);
+        }
+        let roots = self.machine.get_or_init(|| {
+            let mut roots = RootCertStore::empty();
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            Arc::new(roots)
+        });
+        if roots.is_empty() { Err(AuthoritiesError::Machine) } else { Ok(roots.clone()) }
+    }
+}
+
+fn in_file(path: &Path) -> Result<RootCertStore, AuthoritiesError> {
+    let bad = |why: String| AuthoritiesError::File { path: path.to_owned(), why };
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(path).map_err(|error| bad(error.to_string()))? {
+        let certificate = certificate.map_err(|error| bad(error.to_string()))?;
+        roots.add(certificate).map_err(|error| bad(error.to_string()))?;
+    }
+    if roots.is_empty() { Err(bad("there is no certificate in it, as PEM".to_owned())) } else { Ok(roots) }
+}
+
+async fn exchange<S>(stream: S, url: &HttpUrl, mut request: Request<Full<Bytes>>) -> Result<Answer, Error>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    *request.uri_mut() = url.target.parse::<Uri>().map_err(|_| Error::Broken)?;
+    let headers = request.headers_mut();
+    headers.insert(HOST, HeaderValue::from_str(&url.authority).map_err(|_| Error::Broken)?);
+    headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
+    let mut builder = hyper::client::conn::http1::Builder::new();
+    builder.max_buf_size(HEAD_BYTES_MAX);
+    let (mut sender, connection) =
+        builder.handshake(TokioIo::new(stream)).await.map_err(|_| Error::Broken)?;
+    let driver = Driver(tokio::spawn(async {
+        // Its error shows in the answer.
+        let _ = connection.await;
+    }));
+    let response = sender.send_request(request).await.map_err(|_| Error::Broken)?;
+    Ok(Answer { response, _driver: driver })
+}
+
+/// Ends with whoever waits for the answer, who may give up.
+struct Driver(tokio::task::JoinHandle<()>);
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SETTINGS: Settings = Settings { authorities: "x.ca", allow_private: "x.allow_private" };
+
+    #[test]
+    fn only_addresses_of_the_internet_are_asked_unless_others_are_allowed() {
+        let may = |url: &str, allow_private: bool, address: &str| {
+            let client = Client::new(SETTINGS, None, allow_private).unwrap();
+            client.may_ask(&url.parse().unwrap(), address.parse().unwrap()).is_ok()
+        };
+        let url = "https://issuer.example/keys";
+        assert!(may(url, false, "1.1.1.1"));
+        for private in ["127.0.0.1", "10.0.0.1", "169.254.169.254", "100.64.0.1", "::1", "::ffff:10.0.0.1"] {
+            assert!(!may(url, false, private), "{private}");
+            assert!(may(url, true, private), "{private}");
+        }
+        assert!(may("http://localhost/keys", true, "127.0.0.1"));
+        assert!(
+            !may("http://localhost/keys", true, "10.0.0.1"),
+            "a name of this machine that leads elsewhere"
+        );
+        assert!(!may("http://localhost/keys", true, "1.1.1.1"));
+    }
+
+    #[test]
+    fn a_refusal_names_the_key_that_would_allow_it() {
+        let client = Client::new(SETTINGS, None, false).unwrap();
+        let url = "https://issuer.example/keys".parse().unwrap();
+        let refused = client.may_ask(&url, "10.0.0.1".parse().unwrap()).unwrap_err().to_string();
+        assert!(refused.ends_with("x.allow_private = true allows it"), "{refused}");
+    }
+
+    #[test]
+    fn a_file_without_authorities_is_named() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let error = Client::new(SETTINGS, Some(file.path().to_owned()), false).unwrap_err().to_string();
+        assert!(error.contains("there is no certificate in it"), "{error}");
+    }
+}

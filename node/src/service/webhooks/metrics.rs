@@ -1,0 +1,66 @@
+//! Every metric of the webhooks. Labels come from fixed sets; no address of an endpoint is among them.
+
+use metrics::{counter, gauge, histogram};
+use tokio::time::Instant;
+
+use super::event::Spelled;
+
+/// Events that an endpoint took.
+const DELIVERED: &str = "conclave_webhook_events_delivered_total";
+/// Events that an endpoint will not get, by reason.
+const LOST: &str = "conclave_webhook_events_lost_total";
+/// Requests, by result.
+const ATTEMPTS: &str = "conclave_webhook_attempts_total";
+/// Events that wait or are on their way.
+const QUEUE: &str = "conclave_webhook_queue_events";
+/// From an event to its delivery.
+const DELIVERY: &str = "conclave_webhook_delivery_seconds";
+
+/// Why an endpoint will not get an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Loss {
+    /// As many wait as may.
+    QueueFull,
+    /// The endpoint does not want it.
+    Refused,
+    /// It was tried for as long as it is.
+    Expired,
+    /// The node went away.
+    Shutdown,
+}
+
+impl Loss {
+    pub(super) fn label(self) -> &'static str {
+        match self {
+            Self::QueueFull => "queue_full",
+            Self::Refused => "refused",
+            Self::Expired => "expired",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}
+
+pub(super) fn taken() {
+    gauge!(QUEUE).increment(1.0);
+}
+
+pub(super) fn lost(loss: Loss, count: usize) {
+    counter!(LOST, "reason" => loss.label()).increment(count as u64);
+}
+
+/// So many that waited wait no more.
+pub(super) fn gone(count: usize) {
+    gauge!(QUEUE).decrement(count as f64);
+}
+
+pub(super) fn attempted(result: &'static str) {
+    counter!(ATTEMPTS, "result" => result).increment(1);
+}
+
+pub(super) fn delivered(events: &[Spelled]) {
+    counter!(DELIVERED).increment(events.len() as u64);
+    let now = Instant::now();
+    for event in events {
+        histogram!(DELIVERY).record(now.saturating_duration_since(event.at));
+    }
+}

@@ -1,0 +1,111 @@
+//! Who is here, told when it comes and when it goes. What is here is held by a value; where that is dropped without a word,
+//! it is told to be gone all the same.
+
+use conclave_cluster::state::id::Key;
+
+use super::Webhooks;
+use super::event::{About, Digits, Kind};
+use crate::service::Caller;
+use crate::service::inventory::Id;
+
+/// A session of a socket that is connected here.
+#[derive(Debug, Default)]
+pub struct Connected(Option<Box<Session>>);
+
+/// A room that a socket here is in.
+#[derive(Debug, Default)]
+pub struct Joined(Option<Box<Membership>>);
+
+#[derive(Debug, Clone)]
+struct Session {
+    webhooks: Webhooks,
+    socket: Digits,
+    connection: Digits,
+    subject_id: Option<Digits>,
+    organisation: Option<String>,
+}
+
+#[derive(Debug)]
+struct Membership {
+    session: Session,
+    room: Digits,
+}
+
+impl Webhooks {
+    /// A session is connected here from now on. `resumed`: it was there before.
+    pub fn connected(
+        &self,
+        caller: &Caller,
+        subject: Option<&Key>,
+        session: &Key,
+        connection: u64,
+        resumed: bool,
+    ) -> Connected {
+        if !self.are_any() {
+            return Connected::default();
+        }
+        let session = Session {
+            webhooks: self.clone(),
+            socket: Digits::Key(Id::of(session)),
+            connection: Digits::Number(connection),
+            subject_id: subject.map(|subject| Digits::Key(Id::of(subject))),
+            organisation: caller.tenant.name().map(str::to_owned),
+        };
+        session.tell(Kind::SocketConnected, |about| About { resumed: Some(resumed), ..about });
+        Connected(Some(Box::new(session)))
+    }
+}
+
+impl Connected {
+    /// It is in a room from now on. `resumed`: it was in it before its connection was lost.
+    pub fn joined(&self, room: &Key, resumed: bool) -> Joined {
+        let Some(session) = &self.0 else { return Joined::default() };
+        let room = Digits::Key(Id::of(room));
+        session.tell(Kind::RoomJoined, |about| About { room: Some(room), resumed: Some(resumed), ..about });
+        Joined(Some(Box::new(Membership { session: (**session).clone(), room })))
+    }
+
+    /// It is connected no more. `resumable`: it can be gone on with for a while.
+    pub fn end(&mut self, resumable: bool) {
+        if let Some(session) = self.0.take() {
+            let tell = |about| About { resumable: Some(resumable), ..about };
+            session.tell(Kind::SocketDisconnected, tell);
+        }
+    }
+}
+
+impl Joined {
+    /// It is in the room no more. `resumable`: as a member it is, for a while, if its session is gone on with.
+    pub fn end(&mut self, resumable: bool) {
+        if let Some(membership) = self.0.take() {
+            let Membership { session, room } = *membership;
+            let tell = |about| About { room: Some(room), resumable: Some(resumable), ..about };
+            session.tell(Kind::RoomLeft, tell);
+        }
+    }
+}
+
+impl Session {
+    fn tell<'a>(&'a self, kind: Kind, more: impl FnOnce(About<'a>) -> About<'a>) {
+        let about = About {
+            socket: Some(self.socket),
+            connection: Some(self.connection),
+            subject_id: self.subject_id,
+            organisation: self.organisation.as_deref(),
+            ..About::default()
+        };
+        self.webhooks.emit(kind, more(about));
+    }
+}
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        self.end(true);
+    }
+}
+
+impl Drop for Joined {
+    fn drop(&mut self) {
+        self.end(true);
+    }
+}
