@@ -102,6 +102,13 @@ impl Cluster {
         self.inner.running()
     }
 
+    /// Keeps what the nodes tell, where secrets are looked for.
+    pub(crate) fn ask_for_leaks(&self) {
+        if leaks::are_sought() {
+            leaks::ask(self.running().into_iter().map(|id| self.admin(id).address()));
+        }
+    }
+
     /// What stands between the nodes.
     pub fn net(&self) -> &Net {
         done(self.inner.net())
@@ -311,6 +318,7 @@ fn done<T>(result: Result<T, Error>) -> T {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
+        self.ask_for_leaks();
         if thread::panicking() {
             self.show_logs();
         }

@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
 use crate::events::Events;
+use crate::leaks;
 
 /// Longer than the longest wait a request may ask for (25 s): a reply later than this is a defect.
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -193,6 +194,9 @@ impl Call {
             match connection.exchange(&self.request).await {
                 Ok(reply) => {
                     self.api.idle().push(connection);
+                    if reply.status >= 400 {
+                        leaks::told(&reply.body);
+                    }
                     return Ok(Reply(reply));
                 }
                 Err(Fault::Closed) if !fresh => {}

@@ -60,6 +60,7 @@ impl Deref for Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
+        self.0.ask_for_leaks();
         if thread::panicking() {
             self.0.show_logs();
         }

@@ -6,8 +6,10 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use conclave_cluster::state::id::{Domain, Key};
 use conclave_cluster::state::leader_rules::{Group, Owner};
@@ -16,6 +18,8 @@ use super::tier_limits::Rule;
 
 /// Characters of an organisation's name.
 const NAME_CHARS_MAX: usize = 63;
+/// A week: nothing lives longer, whatever a policy says.
+const TTL_SECONDS_MAX: u32 = 7 * 24 * 60 * 60;
 
 /// Whether this can be an organisation's name: letters, digits and hyphens, as a label of a host name has.
 pub fn is_name(name: &str) -> bool {
@@ -50,9 +54,12 @@ pub struct Policy {
     pub origins: Vec<String>,
     /// Whether its devices have to be let in.
     pub requires_approved_device: bool,
+    /// For how many seconds what it stores lives at the least and at the most; `None`: as everybody's.
+    pub ttl_seconds: Option<RangeInclusive<u32>>,
 }
 
-/// A configured policy: `acme: storage_percent=30 allowance_percent=200 origin=https://acme.example require_approved_device`.
+/// A configured policy: `acme: storage_percent=30 allowance_percent=200 ttl_seconds=60..600 origin=https://acme.example
+/// require_approved_device`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Named {
     name: String,
@@ -60,6 +67,7 @@ pub struct Named {
     allowance_percent: Option<u32>,
     origins: Vec<String>,
     requires_approved_device: bool,
+    ttl_seconds: Option<RangeInclusive<u32>>,
 }
 
 /// Why a text is no policy.
@@ -70,8 +78,8 @@ pub enum PolicyError {
     Name,
     /// Something else than what can be set.
     #[error(
-        "`{0}` is none of storage_percent=1..100, allowance_percent=1..10000, origin=https://HOST and \
-         require_approved_device"
+        "`{0}` is none of storage_percent=1..100, allowance_percent=1..10000, ttl_seconds=FROM..TO (1 to 604800), \
+         origin=https://HOST and require_approved_device"
     )]
     Setting(String),
 }
@@ -91,6 +99,7 @@ impl FromStr for Named {
             allowance_percent: None,
             origins: Vec::new(),
             requires_approved_device: false,
+            ttl_seconds: None,
         };
         for setting in settings.split_ascii_whitespace() {
             let wrong = || PolicyError::Setting(setting.to_owned());
@@ -103,6 +112,7 @@ impl FromStr for Named {
                     let percent = value.parse().ok().filter(|percent| (1..=10_000).contains(percent));
                     named.allowance_percent = Some(percent.ok_or_else(wrong)?);
                 }
+                Some(("ttl_seconds", range)) => named.ttl_seconds = Some(seconds(range).ok_or_else(wrong)?),
                 Some(("origin", origin)) if origin.contains("://") => named.origins.push(origin.to_owned()),
                 None if setting == "require_approved_device" => named.requires_approved_device = true,
                 Some(_) | None => return Err(wrong()),
@@ -110,6 +120,14 @@ impl FromStr for Named {
         }
         Ok(named)
     }
+}
+
+/// A range of seconds: `60..600`, both ends included.
+fn seconds(text: &str) -> Option<RangeInclusive<u32>> {
+    let (from, to) = text.split_once("..")?;
+    let second = |text: &str| text.parse().ok().filter(|second| (1..=TTL_SECONDS_MAX).contains(second));
+    let (from, to) = (second(from)?, second(to)?);
+    (from <= to).then_some(from..=to)
 }
 
 /// A host name, and the organisation that is meant by it: `acme.example=acme`.
@@ -144,12 +162,13 @@ impl Tenants {
     /// By these hosts and policies; what a policy leaves open is as `default` has it.
     pub fn new(hosts: Vec<Host>, policies: Vec<Named>, default: Policy) -> Self {
         let policy = |named: Named| {
-            let Named { name, storage_percent, allowance_percent, origins, requires_approved_device } = named;
+            let Named { name, storage_percent, allowance_percent, origins, .. } = named;
             let policy = Policy {
                 storage_percent: storage_percent.unwrap_or(default.storage_percent),
                 allowance_percent: allowance_percent.unwrap_or(default.allowance_percent),
                 origins,
-                requires_approved_device: requires_approved_device || default.requires_approved_device,
+                requires_approved_device: named.requires_approved_device || default.requires_approved_device,
+                ttl_seconds: named.ttl_seconds,
             };
             (name, Arc::new(policy))
         };
@@ -198,6 +217,7 @@ impl Default for Tenants {
             allowance_percent: 100,
             origins: Vec::new(),
             requires_approved_device: false,
+            ttl_seconds: None,
         };
         Self::new(Vec::new(), Vec::new(), policy)
     }
@@ -250,6 +270,18 @@ impl Tenant {
         Rule { limit: u32::try_from(limit).unwrap_or(u32::MAX).max(1), ..rule }
     }
 
+    /// For how long something of its clients' lives that would live for this long.
+    pub fn ttl(&self, ttl: Duration) -> Duration {
+        match self.0.as_ref().and_then(|known| known.policy.ttl_seconds.as_ref()) {
+            Some(range) => {
+                let [least, most] =
+                    [range.start(), range.end()].map(|end| Duration::from_secs((*end).into()));
+                ttl.clamp(least, most)
+            }
+            None => ttl,
+        }
+    }
+
     /// Whether its pages may come from this origin (RFC 6454, section 7.1).
     pub fn takes_origin(&self, origin: &str) -> bool {
         let origins = self.0.as_ref().map_or(&[][..], |known| &known.policy.origins);
@@ -264,8 +296,6 @@ impl Tenant {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn policy() -> Policy {
@@ -274,6 +304,7 @@ mod tests {
             allowance_percent: 100,
             origins: Vec::new(),
             requires_approved_device: false,
+            ttl_seconds: None,
         }
     }
 
@@ -319,6 +350,20 @@ mod tests {
         assert!(tenants.named(Some("quiet")).requires_approved_device() && !acme.requires_approved_device());
         for wrong in ["acme", "Acme: storage_percent=3", "a: storage_percent=0", "a: origin=x", "a: b=c"] {
             assert!(wrong.parse::<Named>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_an_organisation_stores_lives_within_its_range() {
+        let tenants = tenants(&[], &["acme: ttl_seconds=60..600"]);
+        let lives = |name, seconds| tenants.named(name).ttl(Duration::from_secs(seconds)).as_secs();
+        assert_eq!(
+            [10, 60, 300, 600, 3_600].map(|asked| lives(Some("acme"), asked)),
+            [60, 60, 300, 600, 600]
+        );
+        assert_eq!((lives(Some("other"), 3_600), lives(None, 10)), (3_600, 10));
+        for wrong in ["60", "0..9", "9..8", "1..604801", "a..b", "1..2..3"] {
+            assert!(format!("a: ttl_seconds={wrong}").parse::<Named>().is_err(), "{wrong}");
         }
     }
 

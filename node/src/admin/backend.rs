@@ -13,6 +13,7 @@ use super::body::Body;
 use super::error::{Error, check_names};
 use super::server::parse;
 use super::state::AdminState;
+use crate::access::Tenant;
 use crate::access::tier_limits::millis;
 use crate::json_field::{chars, is_portable};
 use crate::service::inventory::Id;
@@ -48,7 +49,7 @@ pub(super) async fn publish(
 ) -> Result<HttpResponse, Error> {
     let Publish { tenant, room, data } = parse(&body, PUBLISH)?;
     let services = state.services().ok_or(Error::Starting)?;
-    let within = namespace(services, tenant.as_deref())?;
+    let within = Namespace::of(&known(services, tenant.as_deref())?);
     if !(1..=ROOM_CHARS_MAX).contains(&chars(&room)) {
         return Err(Error::Input("`room` has 1 to 128 characters"));
     }
@@ -88,7 +89,7 @@ pub(super) async fn signal(
 ) -> Result<HttpResponse, Error> {
     let Signal { tenant, from, to, kind, payload } = parse(&body, SIGNAL)?;
     let services = state.services().ok_or(Error::Starting)?;
-    let within = namespace(services, tenant.as_deref())?;
+    let tenant = known(services, tenant.as_deref())?;
     let kind = kind_of(&kind)
         .ok_or(Error::Input("`type` is `offer`, `answer`, `ice-candidate`, `ready` or `bye`"))?;
     if !(1..=PEER_CHARS_MAX - BACKEND.len()).contains(&chars(&from)) {
@@ -99,8 +100,8 @@ pub(super) async fn signal(
     }
     let payload = Bytes::copy_from_slice(content(payload.get())?.as_bytes());
     let from = format!("{BACKEND}{from}");
-    let key = within.mailbox(&to).key;
-    backend::signal(services, within, &from, &to, kind, payload).await?;
+    let key = Namespace::of(&tenant).mailbox(&to).key;
+    backend::signal(services, &tenant, &from, &to, kind, payload).await?;
     note(services, Event::Signal, &request, &key);
     Ok(HttpResponse::Ok().json(Signaled { from }))
 }
@@ -118,9 +119,9 @@ fn content(json: &str) -> Result<&str, Error> {
     Ok(json)
 }
 
-fn namespace(services: &Services, tenant: Option<&str>) -> Result<Namespace, Error> {
+fn known(services: &Services, tenant: Option<&str>) -> Result<Tenant, Error> {
     check_names(tenant, &[])?;
-    Ok(Namespace::of(&services.auth.tenants().named(tenant)))
+    Ok(services.auth.tenants().named(tenant))
 }
 
 fn note(services: &Services, event: Event, request: &HttpRequest, key: &Key) {

@@ -57,6 +57,9 @@ pub(super) struct Arguments {
     /// auto, json or pretty (log.format)
     #[arg(long, value_name = "FORMAT")]
     log_format: Option<String>,
+    /// Clients come without TLS from other machines, and that is meant (http.insecure)
+    #[arg(long)]
+    insecure: bool,
     /// End when standard input does: whoever started this node is gone
     #[arg(long, hide = true)]
     exit_with_stdin: bool,
@@ -65,7 +68,8 @@ pub(super) struct Arguments {
 impl Arguments {
     fn flags(&self) -> Vec<(String, String, String)> {
         let members = (!self.members.is_empty()).then(|| self.members.join(","));
-        let join = self.join.then(|| "true".to_owned());
+        let (join, insecure) =
+            (self.join.then(|| "true".to_owned()), self.insecure.then(|| "true".to_owned()));
         let given = [
             ("--http", "http.listen", &self.http),
             ("--admin", "admin.listen", &self.admin),
@@ -74,6 +78,7 @@ impl Arguments {
             ("--peer", "cluster.listen", &self.peer),
             ("--member", "cluster.members", &members),
             ("--join", "cluster.join", &join),
+            ("--insecure", "http.insecure", &insecure),
             ("--secret-file", "cluster.secret_file", &self.secret_file),
             ("--edition", "edition.name", &self.edition),
             ("--log-level", "log.level", &self.log_level),

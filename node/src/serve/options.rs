@@ -242,6 +242,7 @@ fn tenants(config: &Config) -> access::Tenants {
         allowance_percent: 100,
         origins: Vec::new(),
         requires_approved_device: config.auth.require_approved_device,
+        ttl_seconds: None,
     };
     let hosts = hosts.iter().map(|text| text.parse().expect("the hosts were validated")).collect();
     let policies = policies.iter().map(|text| text.parse().expect("the policies were validated")).collect();

@@ -19,6 +19,7 @@ use futures_util::future::join3;
 use super::endings::Ending;
 use super::storage_keys::Namespace;
 use super::{Error, Services, room_format, settle, signaling};
+use crate::access::Tenant;
 use crate::access::tier_limits::millis;
 
 /// A member of a room for as long as it takes to say something.
@@ -84,13 +85,14 @@ pub async fn publish(services: &Services, room: Key, data: Bytes, keep: Keep) ->
 /// See [`Error`]; refused if the mailbox is full.
 pub async fn signal(
     services: &Services,
-    within: Namespace,
+    tenant: &Tenant,
     from: &str,
     to: &str,
     kind: Kind,
     payload: Bytes,
 ) -> Result<u64, Error> {
-    let op = signaling::signal(within, from, to, kind, payload, millis(services.terms.ttl.signal));
+    let ttl_ms = millis(services.terms.ttl.of(tenant).signal);
+    let op = signaling::signal(Namespace::of(tenant), from, to, kind, payload, ttl_ms);
     match settle(services.cluster.propose(Draft::of(op)).await?.outcome)? {
         Outcome::Mailbox(mailbox::Outcome::Queued { seq }) => Ok(seq),
         _ => Err(Error::Unexpected),

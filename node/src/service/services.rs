@@ -11,7 +11,7 @@ use super::readiness::Readiness;
 use super::security_events::SecurityEvents;
 use super::webhooks::Webhooks;
 use crate::access::auth::Auth;
-use crate::access::{Guesses, Tiers};
+use crate::access::{Guesses, Tenant, Tiers};
 use crate::actors::Registry;
 
 /// What all transports of one node share.
@@ -107,4 +107,19 @@ pub struct Ttl {
     pub device_default: Duration,
     /// Outcomes remembered under an `Idempotency-Key` or as a job.
     pub memo: Duration,
+}
+
+impl Ttl {
+    /// The same within an organisation, whose policy may bound what is stored for its clients.
+    pub fn of(self, tenant: &Tenant) -> Self {
+        let Self { chunk, signal, register, session, device_default, memo } = self;
+        Self {
+            chunk: tenant.ttl(chunk),
+            signal: tenant.ttl(signal),
+            register: tenant.ttl(register),
+            session: tenant.ttl(session),
+            device_default: tenant.ttl(device_default),
+            memo,
+        }
+    }
 }

@@ -1,5 +1,7 @@
 //! Transfers live on while somebody asks for them, without an entry in the log for every question.
 
+use std::time::Duration;
+
 use conclave_cluster::Draft;
 use conclave_cluster::state::command::Op;
 use conclave_cluster::state::transfer::{self, Action, View};
@@ -13,12 +15,11 @@ pub fn late(view: &View, ttl_ms: u64, now_ms: u64) -> bool {
     view.expires_ms.saturating_sub(now_ms) < ttl_ms / 2
 }
 
-/// Touches a transfer that is late, at most once per half of its time, and waits for nothing.
-pub fn keep_alive(services: &Services, target: StateKey, late: bool) {
+/// Touches a transfer that is late and lives for `ttl`, at most once per half of its time, and waits for nothing.
+pub fn keep_alive(services: &Services, target: StateKey, ttl: Duration, late: bool) {
     if !late {
         return;
     }
-    let ttl = services.terms.ttl.chunk;
     let action = Action::Touch;
     let op = Op::Transfer(transfer::Op { key: target.key, ttl_ms: millis(ttl), action });
     services.registry.renew(target, Draft::of(op), ttl / 2);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use conclave_tests::cluster::Cluster;
 use conclave_tests::http::{Api, Call};
-use conclave_tests::issuer::Issuer;
+use conclave_tests::issuer::{Issuer, now};
 use conclave_tests::relay::{Pair, peer_id, poll, signal, word};
 use conclave_tests::shared::limits;
 use conclave_tests::socket::Socket;
@@ -21,7 +21,7 @@ async fn cluster(issuer: &Issuer) -> Cluster {
         .set("tenants.hosts", "acme.example=acme,known.example=known")
         .set(
             "tenants.policies",
-            "fenced: origin=https://fenced.example allowance_percent=1,known: require_approved_device",
+            "fenced: origin=https://fenced.example allowance_percent=1 ttl_seconds=40..45,known: require_approved_device",
         )
         .set("http.allowed_origins", "https://fenced.example,https://other.example")
         .env("QSAFEVAULT_EDITION", "enterprise")
@@ -197,6 +197,34 @@ async fn a_policy_bounds_what_an_organisation_may() {
         assert_eq!(told.header("x-ratelimit-limit"), Some(limit));
         assert_eq!(told.header("ratelimit-policy"), Some(&*format!("\"poll\";q={limit};w=60")));
     }
+}
+
+#[tokio::test]
+async fn what_an_organisation_stores_lives_as_long_as_its_policy_says() {
+    let issuer = Issuer::new();
+    let cluster = cluster(&issuer).await;
+    let node = cluster.api(1);
+    let lives = async |org| {
+        let member = Member { api: node.clone(), issuer: &issuer, org, subject: word("carol") };
+        let session = member.ask(node.post("/api/v1/sessions", &json!({}))).await;
+        let transfer = member.show(node.post("/api/v1/transfers", &Pair::fresh().open(1)));
+        let transfer = transfer.send().await.status(201);
+        let code = &word("code").replace('-', "")[..12];
+        let register = json!({"action": "register", "inviteCode": code, "peerId": peer_id()});
+        let registered = member.ask(node.relay(&register)).await;
+        let device = json!({"userId": member.subject, "deviceId": "phone", "onion": ONION, "ttlSec": 3600});
+        member.ask(node.post("/api/v1/devices", &device)).await;
+        let devices = member.ask(node.get(&format!("/api/v1/devices/{}", member.subject))).await;
+        let expires = devices["devices"][0]["expires"].as_u64().expect("a time");
+        let device = expires.saturating_sub(now() * 1000).div_ceil(1000);
+        let ttls = [&session, &transfer, &registered].map(|told| told["ttlSec"].as_u64().expect("a time"));
+        (ttls, device)
+    };
+    let (stored, device) = lives(Some("fenced")).await;
+    assert!(stored.iter().all(|ttl| (40..=45).contains(ttl)), "{stored:?}");
+    assert!((1..=46).contains(&device), "{device}");
+    let (stored, device) = lives(Some("other")).await;
+    assert!(stored.iter().all(|ttl| !(40..=45).contains(ttl)) && device > 3_500, "{stored:?} {device}");
 }
 
 #[tokio::test]

@@ -197,3 +197,26 @@ async fn a_handshake_that_stalls_is_given_up() {
         assert_eq!(stalled.rest().await, "");
     }
 }
+
+/// What a node says at its start that listens on every address.
+async fn said_beyond_loopback(settings: &[(&str, &str)]) -> String {
+    let mut cluster = Cluster::builder().nodes(1).start_only(&[]).await;
+    let listen = format!("0.0.0.0:{}", cluster.api(1).address().port());
+    cluster.set("http.listen", &listen);
+    for (key, value) in settings {
+        cluster.set(key, value);
+    }
+    cluster.restart(1);
+    cluster.wait_ready().await;
+    cluster.says(1, r#""message":"serving""#).await
+}
+
+#[tokio::test]
+async fn a_node_that_is_reached_from_elsewhere_without_tls_says_so_unless_that_is_meant() {
+    let warning = "clients reach this node without TLS (http.listen)";
+    assert!(said_beyond_loopback(&[]).await.contains(warning));
+    for meant in ["http.behind_tls", "http.insecure"] {
+        let said = said_beyond_loopback(&[(meant, "true")]).await;
+        assert!(!said.contains(warning), "{meant}: {said}");
+    }
+}

@@ -140,10 +140,11 @@ section! { Tenants {
     /// gets 403. A name has 1 to 63 lowercase letters, digits and hyphens.
     hosts: Vec<String> => tenant_hosts;
     /// What an organisation may have, where that is not what all may:
-    /// `["acme: storage_percent=30 allowance_percent=200 origin=https://acme.example require_approved_device"]`.
+    /// `["acme: storage_percent=30 allowance_percent=200 ttl_seconds=60..600 origin=https://acme.example require_approved_device"]`.
     ///
     /// `storage_percent`: its share of what is stored, in place of `shares.tenant_percent`. `allowance_percent`: what each of
-    /// its clients may ask, of `allowance.tiers`. `origin`, perhaps several times: pages of other origins get 403 with its
+    /// its clients may ask, of `allowance.tiers`. `ttl_seconds`: for how long what they store lives at the least and at the
+    /// most, whatever `ttl` and their devices ask for. `origin`, perhaps several times: pages of other origins get 403 with its
     /// tokens and at its hosts; they must be among `http.allowed_origins` as well.
     policies: Vec<String> => tenant_policies;
 } }

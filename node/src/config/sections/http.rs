@@ -51,6 +51,8 @@ section! { Http {
     page: bool = true;
     /// Clients come over TLS that a proxy in front ends: sends Strict-Transport-Security.
     behind_tls: bool;
+    /// Clients come without TLS from other machines, and that is meant: nothing warns of it.
+    insecure: bool;
     /// Web origins that may call, such as `"https://app.example"`. `"*"`: any, without credentials.
     allowed_origins: Vec<String> = vec!["*".to_owned()] => origins;
     /// Networks such as `"10.0.0.0/8"` whose X-Forwarded-For, or Forwarded where there is none, is believed.

@@ -17,6 +17,7 @@ pub(in crate::serve) fn public_tls(
 ) -> Result<Option<listener::Tls>, listener::tls::Error> {
     let config::PublicTls { cert, key, client_ca, minimum, handshake_timeout, .. } = &config.http.tls;
     if !config.http.tls.is_on() {
+        warn_of_plain_http(&config.http);
         return Ok(None);
     }
     let options = listener::tls::Options {
@@ -28,6 +29,16 @@ pub(in crate::serve) fn public_tls(
         handshake: *handshake_timeout,
     };
     listener::Tls::new(options, handshakes).map(Some)
+}
+
+fn warn_of_plain_http(config::Http { listen, behind_tls, insecure, .. }: &config::Http) {
+    if !listen.ip().to_canonical().is_loopback() && !behind_tls && !insecure {
+        tracing::warn!(
+            %listen,
+            "clients reach this node without TLS (http.listen): whoever can read along reads their tokens, pins and peer ids; set \
+             http.tls.cert, or http.behind_tls where a proxy speaks TLS, or say --insecure if that is meant"
+        );
+    }
 }
 
 /// TLS towards operators. Reads the files.

@@ -1,5 +1,7 @@
 //! Devices: registered endpoints of a user. Enterprise edition only.
 
+use std::time::Duration;
+
 use actix_web::HttpResponse;
 use conclave_cluster::state::command::Op;
 use conclave_cluster::state::device::{self, Action};
@@ -71,8 +73,12 @@ impl Register<'_> {
         self.onion.filled().is_some() || self.public_key.filled().is_none()
     }
 
-    /// The user, and what to do.
-    fn check(&self, default_ttl_ms: u32) -> Result<(&str, Action), Code> {
+    /// The user, and what to do. `bound`: within which times devices of the organisation live.
+    fn check(
+        &self,
+        default_ttl_ms: u32,
+        bound: impl FnOnce(Duration) -> Duration,
+    ) -> Result<(&str, Action), Code> {
         let (user, device_id) = self.names()?;
         let onion = self.onion.filled().filter(|onion| Onion::fits(onion)).ok_or(Code::InvalidInput)?;
         let port = match self.port.integer() {
@@ -83,7 +89,10 @@ impl Register<'_> {
         let ttl_ms = match seconds(self.ttl_sec)? {
             // As the original server has it.
             Some(0) | None => default_ttl_ms,
-            Some(seconds) => seconds.clamp(TTL_SECONDS_MIN, TTL_SECONDS_MAX) as u32 * 1000,
+            Some(seconds) => {
+                let seconds = seconds.clamp(TTL_SECONDS_MIN, TTL_SECONDS_MAX) as u64;
+                millis(bound(Duration::from_secs(seconds)))
+            }
         };
         let (device_id, onion) = (device_id.to_owned(), onion.to_owned());
         Ok((user, Action::Register { device_id, onion, port, ttl_ms }))
@@ -127,7 +136,8 @@ pub(crate) async fn register(mut ctx: Context) -> Result<HttpResponse, Error> {
     ctx.expect(|credential| credential.may_register(user, device_id))?;
     let public_key = parsed.public_key()?;
     if parsed.has_presence() {
-        let (_, action) = parsed.check(millis(ctx.services().terms.ttl.device_default))?;
+        let tenant = &ctx.caller().tenant;
+        let (_, action) = parsed.check(millis(ctx.ttl().device_default), |ttl| tenant.ttl(ttl))?;
         // One that is not let in yet shows its key, and is nowhere to be reached.
         if public_key.is_none() {
             ctx.require_device()?;
@@ -209,7 +219,7 @@ mod tests {
     fn check(more: &str) -> Result<(Option<u16>, u32), Code> {
         let body = format!(r#"{{"userId":"u","deviceId":"d","onion":"{ONION}"{more}}}"#);
         let register: Register<'_> = serde_json::from_str(&body).unwrap();
-        let (user, Action::Register { port, ttl_ms, .. }) = register.check(180_000)?;
+        let (user, Action::Register { port, ttl_ms, .. }) = register.check(180_000, |ttl| ttl)?;
         assert_eq!(user, "u");
         Ok((port, ttl_ms))
     }
@@ -242,7 +252,7 @@ mod tests {
     fn names_are_required() {
         for body in ["{}", r#"{"userId":"u","onion":"abcdefghij234567.onion"}"#, r#"{"userId":1}"#] {
             let register: Register<'_> = serde_json::from_str(body).unwrap();
-            assert_eq!(register.check(1).unwrap_err(), Code::InvalidInput, "{body}");
+            assert_eq!(register.check(1, |ttl| ttl).unwrap_err(), Code::InvalidInput, "{body}");
         }
     }
 }

@@ -102,7 +102,7 @@ pub(crate) async fn get(ctx: Context) -> Result<HttpResponse, Error> {
     let key = ctx.namespace().job(id);
     let remembered = ctx.look(query::Remembered(key)).await?;
     match remembered {
-        Some(remembered) => relay::answer(settle(remembered.outcome), &ctx.shared),
+        Some(remembered) => relay::answer(settle(remembered.outcome), &ctx),
         None if may_be_under_way(id, ctx.services().now_ms()) => Ok(pending(id)),
         None => Err(Code::NotFound.into()),
     }

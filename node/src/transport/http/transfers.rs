@@ -89,7 +89,7 @@ pub(crate) async fn create(mut ctx: Context) -> Result<HttpResponse, Error> {
     let created = matches!(outcome, transfer::Outcome::Opened { created: true });
     let status = if created { StatusCode::CREATED } else { StatusCode::OK };
     let transfer_id = storage_keys::transfer_id(pin, password_hash).to_string();
-    Ok(answer(status, &TransferBegun { transfer_id, ttl_sec: ctx.services().terms.ttl.chunk.as_secs() }))
+    Ok(answer(status, &TransferBegun { transfer_id, ttl_sec: ctx.ttl().chunk.as_secs() }))
 }
 
 /// Store one chunk
@@ -171,8 +171,8 @@ pub(crate) async fn get(ctx: Context) -> Result<HttpResponse, Error> {
     let target = transfer_of(&ctx)?;
     let (view, now_ms) = ctx.look((query::Transfer(target.key), query::Now)).await?;
     let view = view.ok_or(Code::NotFound)?;
-    let ttl_ms = u64::from(millis(ctx.services().terms.ttl.chunk));
-    keep_alive(ctx.services(), target, late(&view, ttl_ms, now_ms));
+    let ttl_ms = u64::from(millis(ctx.ttl().chunk));
+    keep_alive(ctx.services(), target, ctx.ttl().chunk, late(&view, ttl_ms, now_ms));
     Ok(ok(&Transfer {
         total_chunks: view.total,
         received: view.received,
@@ -202,12 +202,12 @@ pub(crate) async fn get_chunk(ctx: Context) -> Result<HttpResponse, Error> {
     ctx.pay(ctx.tier())?;
     let target = transfer_of(&ctx)?;
     let index = index_of(ctx.parameter("n"))?;
-    let ttl_ms = u64::from(millis(ctx.services().terms.ttl.chunk));
+    let ttl_ms = u64::from(millis(ctx.ttl().chunk));
     let transfer = (query::Transfer(target.key), query::Now);
     let (chunk, (view, now_ms)) = ctx.look((query::Chunk(target.key, index), transfer)).await?;
     let late = view.is_some_and(|view| late(&view, ttl_ms, now_ms));
     let (_, digest, body) = chunk.ok_or(Code::NotFound)?;
-    keep_alive(ctx.services(), target, late);
+    keep_alive(ctx.services(), target, ctx.ttl().chunk, late);
     let mut response = HttpResponse::with_body(StatusCode::OK, BoxBody::new(body.bytes().clone()));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
@@ -262,7 +262,7 @@ async fn change(
     charge: Option<Charge>,
     action: Action,
 ) -> Result<transfer::Outcome, service::Error> {
-    let ttl_ms = millis(ctx.services().terms.ttl.chunk);
+    let ttl_ms = millis(ctx.ttl().chunk);
     let op = Op::Transfer(transfer::Op { key: target.key, ttl_ms, action });
     match ctx.change(charge, None, op).await? {
         Outcome::Transfer(outcome) => Ok(outcome),

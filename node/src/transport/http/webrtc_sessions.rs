@@ -77,7 +77,7 @@ pub(crate) async fn create(mut ctx: Context) -> Result<HttpResponse, Error> {
     let action = Action::Create { id: id.as_u128(), pin };
     match negotiation(&ctx, target, charge, action).await? {
         Negotiated::Created | Negotiated::Stored | Negotiated::Deleted => {
-            let ttl_sec = ctx.services().terms.ttl.session.as_secs();
+            let ttl_sec = ctx.ttl().session.as_secs();
             Ok(ok(&SessionBegun { session_id: id, ttl_sec }))
         }
     }
@@ -209,7 +209,7 @@ async fn put(mut ctx: Context, role: Role) -> Result<HttpResponse, Error> {
     let envelope = Body::new(body::kept(&envelope, &envelope));
     match negotiation(&ctx, target, charge, Action::Put { role, envelope }).await? {
         Negotiated::Created | Negotiated::Stored | Negotiated::Deleted => {
-            let ttl_sec = ctx.services().terms.ttl.session.as_secs();
+            let ttl_sec = ctx.ttl().session.as_secs();
             Ok(ok(&EnvelopeStored { status: Fine::Ok, ttl_sec }))
         }
     }
@@ -318,7 +318,7 @@ async fn negotiation(
     charge: Option<Charge>,
     action: Action,
 ) -> Result<Negotiated, Error> {
-    let ttl_ms = millis(ctx.services().terms.ttl.session);
+    let ttl_ms = millis(ctx.ttl().session);
     let op = Op::Negotiation(negotiation::Op { key: target.key, ttl_ms, action });
     match ctx.change(charge, None, op).await? {
         Outcome::Negotiation(outcome) => Ok(outcome),

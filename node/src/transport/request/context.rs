@@ -29,7 +29,7 @@ use crate::admission::client_identity::Client;
 use crate::admission::large_body::Admitted;
 use crate::listener::{BodyGate, Closed, LARGE};
 use crate::service::storage_keys::{self, Namespace};
-use crate::service::{self, Caller, Services};
+use crate::service::{self, Caller, Services, Ttl};
 
 /// A coded body costs one of the tier `poll` for each so many bytes that it comes to.
 const DECODED_UNIT_BYTES: usize = 16 << 10;
@@ -101,6 +101,11 @@ impl Context {
     pub(crate) fn caller_with(&self, credential: &Credential) -> Caller {
         let trace = self.arrival.id.to_str().ok().and_then(Trace::new);
         authenticate::caller(&self.shared, &self.request, credential, trace)
+    }
+
+    /// How long what is stored for the client lives.
+    pub(crate) fn ttl(&self) -> Ttl {
+        self.services().terms.ttl.of(&self.caller().tenant)
     }
 
     /// Where the names of this request mean something.

@@ -100,7 +100,7 @@ pub(super) async fn receive(
     charge: Option<Charge>,
     Awaited { target, wait }: Awaited,
 ) -> Result<HttpResponse, Error> {
-    let ttl_ms = u64::from(millis(ctx.services().terms.ttl.chunk));
+    let ttl_ms = u64::from(millis(ctx.ttl().chunk));
     let source = Source {
         action: "receive",
         target,
@@ -143,11 +143,11 @@ pub(super) async fn ack(
 pub(super) async fn ack_status(ctx: &Context, request: &Request<'_>) -> Result<HttpResponse, Error> {
     let target = pair(ctx, request, Code::MissingFields)?;
     ctx.pay(Tier::Poll)?;
-    let ttl_ms = u64::from(millis(ctx.services().terms.ttl.chunk));
+    let ttl_ms = u64::from(millis(ctx.ttl().chunk));
     let transfer = (state::query::Transfer(target.key), state::query::Now);
     let (acknowledged, (view, now_ms)) = ctx.look((state::query::Acknowledged(target.key), transfer)).await?;
     let late = view.is_some_and(|view| late(&view, ttl_ms, now_ms));
-    keep_alive(ctx.services(), target, late);
+    keep_alive(ctx.services(), target, ctx.ttl().chunk, late);
     Ok(fixed(if acknowledged { r#"{"acknowledged":true}"# } else { r#"{"acknowledged":false}"# }))
 }
 
@@ -164,7 +164,7 @@ fn pair(ctx: &Context, request: &Request<'_>, missing: Code) -> Result<StateKey,
 }
 
 fn ask(ctx: &Context, target: &StateKey, action: Action) -> Op {
-    let ttl_ms = millis(ctx.services().terms.ttl.chunk);
+    let ttl_ms = millis(ctx.ttl().chunk);
     Op::Transfer(transfer::Op { key: target.key, ttl_ms, action })
 }
 

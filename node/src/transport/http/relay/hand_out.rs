@@ -70,20 +70,20 @@ pub(super) async fn hand_out<Q: Query + Copy, S: Fn(Q::Answer) -> Seen>(
                 let empty = outcome.as_ref().is_ok_and(source.is_empty);
                 // Somebody else took it. Under an idempotency key that is the answer for good.
                 if !empty || idempotency_key.is_some() || !patience.another_look().await {
-                    return answer(outcome, &ctx.shared);
+                    return answer(outcome, ctx);
                 }
             }
             Ok(Seen::Over { body, late }) => {
-                keep_alive(ctx.services(), target, late);
+                keep_alive(ctx.services(), target, ctx.ttl().chunk, late);
                 return Ok(fixed(body));
             }
             Ok(Seen::Nothing { body, late }) => {
-                keep_alive(ctx.services(), target, late);
+                keep_alive(ctx.services(), target, ctx.ttl().chunk, late);
                 if !patience.another_look().await {
                     return Ok(fixed(body));
                 }
             }
-            Err(remembered) => return answer(settle(remembered.outcome), &ctx.shared),
+            Err(remembered) => return answer(settle(remembered.outcome), ctx),
         }
         seen = ctx.services().cluster.read_stale(look).await?.map(&source.seen);
     }

@@ -269,7 +269,7 @@ async fn change(
     if idempotency_key.is_none() && ctx.prefers_async() {
         return jobs::begin(ctx, &target, charge, op);
     }
-    answer(ctx.change(charge, idempotency_key, op).await, &ctx.shared)
+    answer(ctx.change(charge, idempotency_key, op).await, ctx)
 }
 
 /// A string of the body as bytes, to be stored.

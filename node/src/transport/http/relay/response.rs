@@ -12,19 +12,16 @@ use conclave_cluster::state::transfer::{self, Encoding};
 use super::chunk_base64;
 use crate::json_field::text_of;
 use crate::service::{self, signaling};
-use crate::transport::request::app_state::AppState;
+use crate::transport::request::context::Context;
 use crate::transport::request::error::{Code, Error};
 use crate::transport::request::reply::{fixed, json, push_string};
 
 /// The response to an outcome of a relay action.
-pub(crate) fn answer(
-    outcome: Result<Outcome, service::Error>,
-    shared: &AppState,
-) -> Result<HttpResponse, Error> {
+pub(crate) fn answer(outcome: Result<Outcome, service::Error>, ctx: &Context) -> Result<HttpResponse, Error> {
     match outcome {
         Ok(Outcome::Transfer(outcome)) => {
             if outcome == transfer::Outcome::Stored {
-                shared.metrics.chunks_stored.increment(1);
+                ctx.shared.metrics.chunks_stored.increment(1);
             }
             Ok(transferred(outcome))
         }
@@ -33,7 +30,7 @@ pub(crate) fn answer(
             Ok(json(StatusCode::OK, messages_body(&messages)))
         }
         Ok(Outcome::Rendezvous(invite_code::Outcome::Registered)) => {
-            let seconds = shared.services.terms.ttl.register.as_secs();
+            let seconds = ctx.ttl().register.as_secs();
             Ok(json(StatusCode::OK, format!(r#"{{"status":"registered","ttlSec":{seconds}}}"#)))
         }
         // None of relay's actions comes to one of these.

@@ -38,7 +38,7 @@ pub(super) async fn register(
     }
     check_peer(peer)?;
     ctx.require_peer(peer)?;
-    let op = signaling::register(ctx.namespace(), code, peer, millis(ctx.services().terms.ttl.register));
+    let op = signaling::register(ctx.namespace(), code, peer, millis(ctx.ttl().register));
     change(ctx, "register", ctx.namespace().rendezvous(code), &[peer.as_bytes()], charge, op).await
 }
 
@@ -68,14 +68,7 @@ pub(super) async fn signal(
     }
     ctx.require_peer(from)?;
     let payload = body::kept(text, payload.as_bytes());
-    let op = signaling::signal(
-        ctx.namespace(),
-        from,
-        to,
-        kind,
-        payload.clone(),
-        millis(ctx.services().terms.ttl.signal),
-    );
+    let op = signaling::signal(ctx.namespace(), from, to, kind, payload.clone(), millis(ctx.ttl().signal));
     let asked = [from.as_bytes(), kind_name(kind).as_bytes(), &payload];
     change(ctx, "signal", ctx.namespace().mailbox(to), &asked, charge, op).await
 }

@@ -22,7 +22,7 @@ use crate::access::tier_limits::millis;
 use crate::service::endings::Ending;
 use crate::service::peer_claim::{Claim, Location};
 use crate::service::storage_keys::Namespace;
-use crate::service::{self, signaling};
+use crate::service::{self, Ttl, signaling};
 
 impl Held {
     /// What gives it up: the invite code first, so that it never leads to whoever has the peer id next.
@@ -57,7 +57,7 @@ impl Session {
                 }
                 return Err(error);
             }
-            let next = Instant::now() + self.services.terms.ttl.register / 2;
+            let next = Instant::now() + self.ttl().register / 2;
             let before = self.peer.as_mut().and_then(|held| held.invite.replace((code.clone(), next)));
             if let Some((before, _)) = before.filter(|(before, _)| *before != code) {
                 let _ = self
@@ -143,15 +143,15 @@ impl Session {
     /// Has an invite code lead to the peer. What is renewed is not charged: the client holds it already, and its neighbours'
     /// spending must not take it away.
     pub(super) async fn register(&self, code: &str, peer: &str, renews: bool) -> Result<(), Code> {
-        let op = signaling::register(
-            self.context.caller.namespace(),
-            code,
-            peer,
-            millis(self.services.terms.ttl.register),
-        );
+        let op =
+            signaling::register(self.context.caller.namespace(), code, peer, millis(self.ttl().register));
         let charge = if renews { None } else { self.due(Tier::Create, 1)? };
         self.services.change(&self.context.caller, charge, None, op).await?;
         Ok(())
+    }
+
+    fn ttl(&self) -> Ttl {
+        self.services.terms.ttl.of(&self.context.caller.tenant)
     }
 
     pub(super) fn renewal(&self) -> Option<Instant> {
@@ -163,7 +163,7 @@ impl Session {
         if let Err(code) = self.register(code, peer, true).await {
             tracing::debug!(why = code.spec().0, "an invite code was not renewed");
         }
-        let next = Instant::now() + self.services.terms.ttl.register / 2;
+        let next = Instant::now() + self.ttl().register / 2;
         if let Some((_, at)) = self.peer.as_mut().and_then(|held| held.invite.as_mut()) {
             *at = next;
         }
@@ -191,7 +191,7 @@ impl Session {
             to,
             kind,
             payload,
-            millis(self.services.terms.ttl.signal),
+            millis(self.ttl().signal),
         );
         let charge = self.due(Tier::Signal, 1)?;
         let (services, caller) = (self.services.clone(), self.context.caller.clone());
