@@ -83,10 +83,10 @@ impl Page<'_> {
 
     fn operation(&mut self, path: &str, method: &str, operation: &Value) {
         let (method, path) = (escaped(&method.to_uppercase()), escaped(path));
-        let (id, summary) = (text(&operation["operationId"]), text(&operation["summary"]));
-        self.push(&format!(
-            "<details id=\"{id}\"><summary><b>{method}</b> <code>{path}</code> <span>{summary}</span></summary>"
-        ));
+        let id = text(&operation["operationId"]);
+        self.push(&format!("<details id=\"{id}\"><summary><b>{method}</b> <code>{path}</code> <span>"));
+        self.inline(&operation["summary"]);
+        self.push("</span></summary>");
         self.prose(&operation["description"]);
         let parameters: Vec<&Value> = operation["parameters"].as_array().into_iter().flatten().collect();
         if !parameters.is_empty() {
@@ -96,8 +96,7 @@ impl Page<'_> {
                 let must = if parameter["required"] == true { "<b>required</b> " } else { "" };
                 self.push(&format!("<tr><td><code>{name}</code><td>{}<td>{must}", text(&parameter["in"])));
                 self.inline(&parameter["description"]);
-                self.push(" ");
-                self.kind(&parameter["schema"]);
+                self.aside(&parameter["schema"]);
             }
             self.push("</table>");
         }
@@ -143,10 +142,16 @@ impl Page<'_> {
             let required = if must.contains(&name.as_str()) { "<b>required</b> " } else { "" };
             self.push(&format!("<tr><td><code>{}</code><td>{required}", escaped(name)));
             self.inline(&property["description"]);
-            self.push(" ");
-            self.kind(property);
+            self.aside(property);
         }
         self.push("</table>");
+    }
+
+    /// What a value is, behind what it is for.
+    fn aside(&mut self, schema: &Value) {
+        self.push(" <span>");
+        self.kind(schema);
+        self.push("</span>");
     }
 
     /// What a value is, in a few words.
