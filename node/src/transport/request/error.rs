@@ -328,8 +328,8 @@ impl Error {
 
     /// The body, as a test reads it.
     #[cfg(test)]
-    pub(crate) fn text(&self, request_id: &str, waiting: bool) -> String {
-        self.body(request_id, false, waiting)
+    pub(crate) fn text(&self, request_id: &str, problem: bool, waiting: bool) -> String {
+        self.body(request_id, problem, waiting)
     }
 
     /// Nothing in here needs escaping: codes and sentences are ours, and a request id is checked letter by letter.

@@ -145,7 +145,7 @@ mod tests {
         assert!(read::<Acknowledged>(r#"{"ok":true}"#).ok);
         assert_eq!(read::<Registered>(r#"{"status":"registered","ttlSec":300}"#).ttl_sec, 300);
         assert_eq!(read::<PeerFound>(r#"{"peerId":"alice"}"#).peer_id, "alice");
-        let refused = Error::from(Code::InvalidChunk).text("id-1", true);
+        let refused = Error::from(Code::InvalidChunk).text("id-1", false, true);
         assert_eq!(read::<ChunkRefused>(refused).error, "invalid_chunk");
         let message = Message {
             seq: 1,

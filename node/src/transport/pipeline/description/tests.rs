@@ -1,5 +1,7 @@
 use std::collections::BTreeSet;
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use utoipa::ToSchema as _;
 use utoipa::openapi::RefOr;
@@ -60,13 +62,18 @@ fn every_code_that_is_described_has_that_status_and_every_code_is_described() {
     assert!(missing.is_empty(), "{missing:?}");
 }
 
+/// Whether a text has each field of a type, and no other.
+fn reads_as<T: DeserializeOwned + Serialize>(text: &str) {
+    let (read, all): (T, Value) = (serde_json::from_str(text).unwrap(), serde_json::from_str(text).unwrap());
+    assert_eq!(serde_json::to_value(read).unwrap(), all);
+}
+
 #[test]
 fn errors_are_what_the_document_says() {
     for code in Code::ALL {
-        let text = Error::from(*code).text("id-1", false);
-        let failure: Failure = serde_json::from_str(&text).unwrap();
-        let all: Value = serde_json::from_str(&text).unwrap();
-        assert_eq!(serde_json::to_value(failure).unwrap(), all);
+        let error = Error::from(*code);
+        reads_as::<Failure>(&error.text("id-1", false, false));
+        reads_as::<Problem>(&error.text("id-1", true, false));
     }
 }
 
