@@ -45,6 +45,8 @@ pub(super) const LAG_MAX: u64 = 512;
 pub(super) const READERS_MAX: usize = 65_536;
 /// Clients whose reads wait to be charged; beyond, all are charged at once.
 pub(super) const SPENDERS_MAX: usize = 65_536;
+/// A refusal by a balance that another cell answered is not looked at anew for so many milliseconds.
+pub(super) const ASKED_ANEW_MS: u64 = 1_000;
 /// Charges of one client that are on their way and told apart; beyond, the last ones count until the latest is applied.
 pub(super) const SENT_PER_SPENDER_MAX: usize = 16;
 /// Charges that ride on one batch.

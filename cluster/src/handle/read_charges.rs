@@ -27,7 +27,8 @@ use crate::state::slot::CellId;
 /// them, and by what the others admit before such a charge is applied there.
 ///
 /// Of a client whose window is in another cell, a node goes by the balances in the answers that it gets, in place of a
-/// replica's.
+/// replica's. While it refuses by such a balance it asks for a newer one, once a second, since an operator may have reset
+/// the window meanwhile.
 pub(super) struct ReadCharges {
     replica: Arc<Replica>,
     topology: Topology,
@@ -56,7 +57,13 @@ impl ReadCharges {
         let known = self.topology.is_seated().then(|| self.replica.try_read(look));
         let known = known.flatten().flatten();
         let balance = known.unwrap_or_else(|| self.ledger().balance(charge, None, now_ms));
-        if balance.remaining >= charge.count { Ok(balance) } else { Err(balance) }
+        if balance.remaining >= charge.count {
+            return Ok(balance);
+        }
+        if known.is_none() {
+            self.ledger().ask_anew(charge, now_ms);
+        }
+        Err(balance)
     }
 
     /// Admits a read, or refuses it.
@@ -76,7 +83,7 @@ impl ReadCharges {
         if let (Payment::Charge(charge), Some(balance)) = (&command.payment, answer.balance)
             && self.topology.own_cell() != Some(cell)
         {
-            self.ledger().answered(charge, command.id, balance);
+            self.ledger().answered(charge, command.id, balance, self.clock.now_ms());
         }
     }
 
@@ -107,13 +114,22 @@ struct Ledger {
     unsent: BTreeMap<At, Unsent>,
     sent: BTreeMap<At, Vec<Sent>>,
     /// The windows as the last answers had them, on a node without a replica.
-    answered: BTreeMap<At, Balance>,
+    answered: BTreeMap<At, Answered>,
+}
+
+/// A window as an answer had it.
+struct Answered {
+    balance: Balance,
+    /// When it was answered, or asked for since.
+    asked_ms: u64,
 }
 
 /// What one client read here.
 struct Unsent {
     charge: Charge,
     until_ms: u64,
+    /// Whether its answer is waited for, since the client is refused meanwhile.
+    asks: bool,
 }
 
 /// A charge on its way. It counts until the replica has applied the command of this id.
@@ -135,9 +151,9 @@ impl Ledger {
         let mut balance = match state {
             Some(state) => query::Balance(*charge).answer(state, now_ms.max(state.now_ms())),
             None => {
-                let answered = self.answered.get(&at).filter(|balance| balance.reset_ms > now_ms);
-                answered
-                    .map_or_else(|| fresh(charge, now_ms), |known| Balance { limit: charge.limit, ..*known })
+                let answered = self.answered.get(&at).map(|answered| answered.balance);
+                let open = answered.filter(|balance| balance.reset_ms > now_ms);
+                open.map_or_else(|| fresh(charge, now_ms), |known| Balance { limit: charge.limit, ..known })
             }
         };
         let unsent = self.unsent.get(&at).map(|unsent| (unsent.charge.count, unsent.until_ms));
@@ -160,6 +176,9 @@ impl Ledger {
         }
         let mut balance = self.balance(&charge, state, now_ms);
         if balance.remaining < charge.count {
+            if state.is_none() {
+                self.ask_anew(&charge, now_ms);
+            }
             return Err(balance);
         }
         balance.remaining -= charge.count;
@@ -167,7 +186,8 @@ impl Ledger {
             // Forgiven: the next nudge, within 250 ms, makes room.
             return Ok(balance);
         }
-        let opened = || Unsent { charge: Charge { count: 0, ..charge }, until_ms: balance.reset_ms };
+        let opened =
+            || Unsent { charge: Charge { count: 0, ..charge }, until_ms: balance.reset_ms, asks: false };
         let unsent = self.unsent.entry(at).or_insert_with(opened);
         if unsent.until_ms <= now_ms {
             // The window it was spent in is over.
@@ -177,23 +197,38 @@ impl Ledger {
         Ok(balance)
     }
 
+    /// Asks the log for a window by which a charge is refused, if it was not asked a moment ago: by a charge of nothing.
+    fn ask_anew(&mut self, charge: &Charge, now_ms: u64) {
+        let at = (charge.client, charge.tier);
+        let Some(known) = self.answered.get_mut(&at) else { return };
+        let due_ms = known.asked_ms.saturating_add(limits::ASKED_ANEW_MS);
+        if now_ms < due_ms || (self.unsent.len() >= limits::SPENDERS_MAX && !self.unsent.contains_key(&at)) {
+            return;
+        }
+        known.asked_ms = now_ms;
+        let (charge, until_ms) = (Charge { count: 0, ..*charge }, known.balance.reset_ms);
+        self.unsent.entry(at).or_insert(Unsent { charge, until_ms, asks: true }).asks = true;
+    }
+
     /// What the log says of a window after the command of this id.
-    fn answered(&mut self, charge: &Charge, id: RequestId, balance: Balance) {
+    fn answered(&mut self, charge: &Charge, id: RequestId, balance: Balance, now_ms: u64) {
         let at = (charge.client, charge.tier);
         if let Some(sent) = self.sent.get_mut(&at) {
             sent.retain(|sent| sent.id != id);
         }
         if self.answered.len() < limits::SPENDERS_MAX || self.answered.contains_key(&at) {
-            let known = self.answered.entry(at).or_insert(balance);
+            let known = self.answered.entry(at).or_insert(Answered { balance, asked_ms: now_ms });
+            known.asked_ms = now_ms;
             // Answers may overtake each other.
-            if balance.reset_ms > known.reset_ms || balance.remaining < known.remaining {
-                *known = balance;
+            let Balance { remaining, reset_ms, .. } = known.balance;
+            if balance.reset_ms > reset_ms || balance.remaining < remaining {
+                known.balance = balance;
             }
         }
     }
 
     fn forget_closed_windows(&mut self, now_ms: u64) {
-        self.answered.retain(|_, balance| balance.reset_ms > now_ms);
+        self.answered.retain(|_, answered| answered.balance.reset_ms > now_ms);
         self.unsent.retain(|_, unsent| unsent.until_ms > now_ms);
         self.sent.retain(|_, sent| {
             sent.retain(|sent| sent.until_ms > now_ms);
@@ -203,8 +238,9 @@ impl Ledger {
 
     fn is_urgent(&self, is_due: impl Fn(&Key) -> bool) -> bool {
         let is_much = |charge: &Charge| u64::from(charge.count) * 8 >= u64::from(charge.limit);
+        let waits_badly = |unsent: &Unsent| unsent.asks || is_much(&unsent.charge);
         self.unsent.len() >= limits::SPENDERS_MAX
-            || self.unsent.values().any(|unsent| is_much(&unsent.charge) && is_due(&unsent.charge.client))
+            || self.unsent.values().any(|unsent| waits_badly(unsent) && is_due(&unsent.charge.client))
     }
 
     fn send(
@@ -216,7 +252,7 @@ impl Ledger {
         let due: Vec<At> =
             self.unsent.keys().filter(|(client, _)| is_due(client)).take(most).copied().collect();
         for at in due {
-            let Some(Unsent { charge, until_ms }) = self.unsent.remove(&at) else { continue };
+            let Some(Unsent { charge, until_ms, .. }) = self.unsent.remove(&at) else { continue };
             let Some(id) = queue(charge) else { continue };
             if self.sent.len() >= limits::SPENDERS_MAX && !self.sent.contains_key(&at) {
                 // As if it were applied already.

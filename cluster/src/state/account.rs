@@ -19,6 +19,10 @@ impl Payer {
     pub(super) const NOBODY: Self = Self(0);
 }
 
+/// Whose account is meant. Whoever stores has one in each cell, wherever the slot of this key is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owned(pub Key);
+
 /// What one owner holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Account {

@@ -29,6 +29,9 @@ pub enum Tier {
 }
 
 impl Tier {
+    /// All of them, in their order.
+    pub const ALL: [Self; 6] =
+        [Self::Create, Self::Lookup, Self::Chunk, Self::Signal, Self::Poll, Self::Socket];
     pub(super) const FIRST: Self = Self::Create;
     pub(super) const LAST: Self = Self::Socket;
 }
@@ -190,6 +193,14 @@ impl Table<Window> {
         let holders = self.alive(&at, ctx.now_ms).map_or_else(Vec::new, |window| window.holders.to_vec());
         let balance = Balance { remaining: balance.remaining - count, ..balance };
         Ok((balance, Leased { count, holders }))
+    }
+
+    /// Ends a client's open windows, whatever was spent of them; how many that were. A token that a node leased of one is
+    /// worth what it was.
+    pub(super) fn reset(&mut self, client: Key, ctx: &mut ApplyContext) -> u32 {
+        let open = |tier: &Tier| self.alive(&(client, *tier), ctx.now_ms).is_some();
+        let open: Vec<Tier> = Tier::ALL.into_iter().filter(open).collect();
+        open.iter().map(|tier| u32::from(self.free((client, *tier), ctx).is_some())).sum()
     }
 
     fn note_holder(&mut self, at: &(Key, Tier), node: u64, ctx: &mut ApplyContext) {

@@ -235,6 +235,7 @@ macro_rules! body_of {
             Op::Spend
             | Op::Pay
             | Op::Lease { .. }
+            | Op::Reset { .. }
             | Op::Rendezvous(_)
             | Op::Device(_)
             | Op::NodeIdentity(_)
@@ -300,6 +301,7 @@ impl Op {
             Self::Spend
             | Self::Pay
             | Self::Lease { .. }
+            | Self::Reset { .. }
             | Self::Transfer(_)
             | Self::Negotiation(_)
             | Self::NodeIdentity(_)

@@ -79,6 +79,11 @@ pub enum Op {
     Audit(audit::Op),
     /// About devices that are let in.
     Registration(registration::Op),
+    /// Forgets what a client spent, of every class of requests. What nodes leased of its windows stays theirs.
+    Reset {
+        /// Whose.
+        client: Key,
+    },
 }
 
 /// A stamped batch of commands: what one log entry carries.
@@ -135,6 +140,7 @@ impl Op {
             Self::Revocation(op) => Some(&op.key),
             Self::Audit(op) => Some(&op.key),
             Self::Registration(op) => Some(&op.key),
+            Self::Reset { client } => Some(client),
         }
     }
 
@@ -152,6 +158,7 @@ impl Op {
             Self::Spend
             | Self::Pay
             | Self::Lease { .. }
+            | Self::Reset { .. }
             | Self::Handoff(_)
             | Self::Placement(_)
             // Not counted.

@@ -8,7 +8,7 @@
 //! above and the place where its things live below; all of them get the `context`.
 #![deny(clippy::disallowed_types, clippy::disallowed_methods)]
 
-mod account;
+pub mod account;
 pub mod allowance;
 pub mod audit;
 mod bitset;
@@ -291,6 +291,7 @@ impl State {
             Op::Audit(op) => self.audit.carry_out(op, ctx).map(Into::into),
             Op::Revocation(op) => self.revocations.carry_out(op, ctx).map(Into::into),
             Op::Registration(op) => self.registrations.carry_out(op, ctx).map(Into::into),
+            Op::Reset { client } => Ok(Outcome::Reset { windows: self.windows.reset(client, ctx) }),
         }
     }
 }

@@ -67,6 +67,11 @@ pub enum Outcome {
     Audit(audit::Outcome),
     /// About devices that are let in.
     Registration(registration::Outcome),
+    /// What a client spent is forgotten.
+    Reset {
+        /// Of how many windows.
+        windows: u32,
+    },
 }
 
 /// Why nothing happened. A refused command changed nothing, except that its charge may have been spent.

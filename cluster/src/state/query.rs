@@ -97,6 +97,7 @@ impl Subject for u64 {}
 impl Subject for Role {}
 impl Subject for Page {}
 impl Subject for inventory::Wanted {}
+impl Subject for account::Owned {}
 impl Subject for registration::After {}
 
 /// The list of queries: the struct of each, what it is answered by, and how.
@@ -362,8 +363,8 @@ queries! {
     /// SHA-256 over the whole state, as [`State::fingerprint`] makes it.
     Fingerprint -> Digest, |state, _| state.fingerprint();
 
-    /// What is on the account of an owner: a client, a subject, or a network.
-    Holding(owner: Key) -> account::Holding, |state, _| state.ctx.storage.holding(&owner);
+    /// What is on the account of an owner in a cell: of a client, a subject, a network or an organisation.
+    Holding(owner: account::Owned) -> account::Holding, |state, _| state.ctx.storage.holding(&owner.0);
 
     /// Nothing of a key. Awaited linearizably, it is a barrier: what is read of the key afterwards is no older.
     Reach(_key: Key) -> (), |_, _| ();

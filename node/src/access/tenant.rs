@@ -193,6 +193,16 @@ impl Tenants {
         self.hosts.get(&host).map(String::as_str)
     }
 
+    /// Those that a host name means or that have a policy, by name, and the host names of each.
+    pub fn configured(&self) -> BTreeMap<&str, Vec<&str>> {
+        let mut all: BTreeMap<&str, Vec<&str>> =
+            self.policies.keys().map(|name| (name.as_str(), Vec::new())).collect();
+        for (host, tenant) in &self.hosts {
+            all.entry(tenant).or_default().push(host);
+        }
+        all
+    }
+
     /// Whether any of them has its devices let in.
     pub fn ask_for_devices(&self) -> bool {
         self.default.requires_approved_device
@@ -249,6 +259,11 @@ impl Tenant {
     /// What its namespace, and its account, are derived from.
     pub fn key(&self) -> Option<&Key> {
         self.0.as_ref().map(|known| &known.key)
+    }
+
+    /// What it may have.
+    pub fn policy(&self) -> Option<&Policy> {
+        self.0.as_ref().map(|known| &*known.policy)
     }
 
     /// On whose account its clients store: each on its own within the organisation, and all on the organisation's.
@@ -333,6 +348,13 @@ mod tests {
         for wrong in ["acme", "acme.example=Acme", "acme.example:80=acme", "=acme"] {
             assert!(wrong.parse::<Host>().is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn those_with_a_host_or_a_policy_are_known_by_name() {
+        let tenants = tenants(&["b.example=b", "a.example=a", "a.test=a"], &["quiet: storage_percent=3"]);
+        let known: Vec<_> = tenants.configured().into_iter().collect();
+        assert_eq!(known, [("a", vec!["a.example", "a.test"]), ("b", vec!["b.example"]), ("quiet", vec![])]);
     }
 
     #[test]

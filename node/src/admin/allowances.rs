@@ -1,18 +1,22 @@
-//! `/admin/v1/allowances`: what a client has left.
+//! `/admin/v1/allowances`: what a client has left, and how it is given all of it back.
 
 use std::net::IpAddr;
 
-use actix_web::{HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use conclave_cluster::state::allowance::{Balance, Tier};
 use conclave_cluster::state::query;
 use futures_util::future::try_join_all;
 
-use super::api_types::{Allowance, Allowances};
+use super::api_types::{Allowance, Allowances, ResetAllowances, WindowsReset};
+use super::audit;
+use super::body::Body;
 use super::error::{Error, check_names};
+use super::server::parse;
 use super::state::AdminState;
 use crate::access::{client, tier_limits};
+use crate::service;
 
-const TIERS: [Tier; 6] = [Tier::Create, Tier::Lookup, Tier::Chunk, Tier::Signal, Tier::Poll, Tier::Socket];
+const RESET: &str = r#"{"address": "203.0.113.9"} is asked for"#;
 
 /// Whose.
 #[derive(Debug, serde::Deserialize, utoipa::IntoParams)]
@@ -50,20 +54,54 @@ pub(super) async fn show(
         ));
     }
     let address = asked.address.as_deref().ok_or(Error::Input("`address` says whose allowance"))?;
-    let address: IpAddr =
-        address.parse().map_err(|_| Error::Input("`address` is one of IPv4 or IPv6, without a port"))?;
+    let address = parse_address(address)?;
     check_names(asked.tenant.as_deref(), &[])?;
     let services = state.services().ok_or(Error::Starting)?;
     let Some(rules) = &services.terms.allowance else {
         return Ok(HttpResponse::Ok().json(Allowances { enabled: false, tiers: Vec::new() }));
     };
     let (client, tenant) = (client::key(address), services.auth.tenants().named(asked.tenant.as_deref()));
-    let asked = TIERS.map(async |tier| {
+    let asked = Tier::ALL.map(async |tier| {
         let charge = tenant.rule(rules.rule(tier)).charge(client, tier, 1);
         let balance = services.cluster.read_linearizable(query::Balance(charge)).await;
-        balance.map(|balance| shown(tier, balance)).map_err(crate::service::Error::from)
+        balance.map(|balance| shown(tier, balance)).map_err(service::Error::from)
     });
     Ok(HttpResponse::Ok().json(Allowances { enabled: true, tiers: try_join_all(asked).await? }))
+}
+
+/// Give a client back all that it spent
+///
+/// Of every class of requests, on every node within a second or two.
+#[utoipa::path(
+    post,
+    path = "/admin/v1/allowances/reset",
+    tag = "backend",
+    operation_id = "resetAllowances",
+    request_body(content = ResetAllowances),
+    responses(
+        (status = 200, description = "Nothing is spent", body = WindowsReset),
+        (status = 400, description = "`invalid_input`"),
+    )
+)]
+pub(super) async fn reset(
+    request: HttpRequest,
+    state: web::Data<AdminState>,
+    body: Body,
+) -> Result<HttpResponse, Error> {
+    let ResetAllowances { address } = parse(&body, RESET)?;
+    let client = client::key(parse_address(&address)?);
+    let about = audit::digest(&format!("address:{address}"));
+    let windows = audit::audited(&request, &state, &about, async {
+        let services = state.services().ok_or(Error::Starting)?;
+        Ok(service::allowances::reset(services, client).await?)
+    })
+    .await?;
+    tracing::info!(windows, "reset a client's allowances");
+    Ok(HttpResponse::Ok().json(WindowsReset { windows }))
+}
+
+fn parse_address(text: &str) -> Result<IpAddr, Error> {
+    text.parse().map_err(|_| Error::Input("`address` is one of IPv4 or IPv6, without a port"))
 }
 
 fn shown(tier: Tier, balance: Balance) -> Allowance {

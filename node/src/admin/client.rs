@@ -16,8 +16,8 @@ use tokio::net::TcpStream;
 
 use super::api_types::{
     Add, Allowances, Audit, Devices, Ended, Failure, Kinds, Lift, Lifted, Listing, LogLevel, Publish,
-    Published, Revocations, Revoke, Revoked, SetLogLevel, Signal, Signaled, Status, Transfer, WhichDevice,
-    Whose,
+    Published, ResetAllowances, Revocations, Revoke, Revoked, SetLogLevel, Signal, Signaled, Status, Tenants,
+    Transfer, WhichDevice, Whose, WindowsReset,
 };
 use super::client_tls::{self, ClientTls};
 use crate::service::audit::Log;
@@ -284,6 +284,19 @@ impl Client {
         let tenant = tenant.map(|tenant| format!("&tenant={tenant}")).unwrap_or_default();
         let path = format!("/admin/v1/allowances?address={address}{tenant}");
         self.read(&self.call(Method::GET, &path, Bytes::new()).await?)
+    }
+
+    /// Gives a client at an address back all that it spent; says of how many classes of requests something was.
+    pub async fn reset_allowances(&self, address: IpAddr) -> Result<u32, Error> {
+        let body = body(&ResetAllowances { address: address.to_string() });
+        let answer = self.call(Method::POST, "/admin/v1/allowances/reset", body).await?;
+        self.read(&answer).map(|reset: WindowsReset| reset.windows)
+    }
+
+    /// Organisations; one alone, if it is named.
+    pub async fn tenants(&self, tenant: Option<&str>) -> Result<Tenants, Error> {
+        let asked = tenant.map(|tenant| format!("?tenant={tenant}")).unwrap_or_default();
+        self.read(&self.call(Method::GET, &format!("/admin/v1/tenants{asked}"), Bytes::new()).await?)
     }
 
     fn read<T: DeserializeOwned>(&self, answer: &[u8]) -> Result<T, Error> {

@@ -9,7 +9,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement
 use utoipa::{Modify, OpenApi};
 
 use super::{
-    allowances, audit, backend, devices, inventory, log_level, membership, observation, revocations,
+    allowances, audit, backend, devices, inventory, log_level, membership, observation, revocations, tenants,
 };
 use crate::description::{self, Failure, Reference};
 
@@ -58,7 +58,9 @@ use crate::description::{self, Failure, Reference};
         inventory::list,
         inventory::end_many,
         inventory::end,
+        tenants::list,
         allowances::show,
+        allowances::reset,
         backend::publish,
         backend::signal,
     ),

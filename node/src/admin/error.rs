@@ -28,7 +28,7 @@ pub(super) enum Error {
     Json(&'static str),
     #[error(
         "The query is wrong: a change takes `force` and `withinMs`, the audit log `after` and `count`, a list those, `tenant`, \
-         `subject` and `node`, that of devices `standing`, allowances `address` and `tenant`; the audit log `log`, too."
+         `subject` and `node`, that of devices `standing`, allowances `address` and `tenant`, organisations `tenant`; the audit log `log`, too."
     )]
     Query,
     #[error(

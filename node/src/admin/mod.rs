@@ -24,6 +24,7 @@ mod page;
 mod revocations;
 mod server;
 mod state;
+mod tenants;
 mod tls_server;
 
 pub use description::document_of_listener;

@@ -19,7 +19,7 @@ use super::gate::Gate;
 use super::state::AdminState;
 use super::{
     allowances, audit, backend, body, console, description, devices, inventory, log_level, membership,
-    observation, page, revocations, tls_server,
+    observation, page, revocations, tenants, tls_server,
 };
 use crate::listener::Tls;
 use crate::service::security_events::Event;
@@ -115,7 +115,11 @@ fn controlling(app: &mut web::ServiceConfig) {
                 .post(log_level::set)
                 .default_service(only("GET, POST")),
         )
+        .service(web::resource("/admin/v1/tenants").get(tenants::list).default_service(only("GET")))
         .service(web::resource("/admin/v1/allowances").get(allowances::show).default_service(only("GET")))
+        .service(
+            web::resource("/admin/v1/allowances/reset").post(allowances::reset).default_service(only("POST")),
+        )
         .service(
             web::resource("/admin/v1/publish")
                 .app_data(body::content_bound())

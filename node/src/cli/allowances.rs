@@ -14,8 +14,9 @@ use crate::exit::Exit;
   conclave allowances 203.0.113.9
   conclave allowances 2001:db8::1 --json       all of its /64 have them together
   conclave allowances 203.0.113.9 --tenant acme
+  conclave allowances 203.0.113.9 --reset      give it back all that it spent
 
-Allowances count addresses, whatever credential is shown. They cannot be given back: a window ends by itself.")]
+Allowances count addresses, whatever credential is shown. A window ends by itself, too.")]
 pub(super) struct Arguments {
     /// The client's address
     #[arg(value_name = "ADDRESS")]
@@ -23,6 +24,9 @@ pub(super) struct Arguments {
     /// The organisation by whose policy the limits are
     #[arg(long, value_name = "NAME")]
     tenant: Option<String>,
+    /// Give the client back all that it spent, of every class of requests
+    #[arg(long, conflicts_with_all = ["tenant", "json"])]
+    reset: bool,
     /// Each class of requests as a line of JSON
     #[arg(long)]
     json: bool,
@@ -31,6 +35,15 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Exit {
+    if arguments.reset {
+        return arguments.admin.ask(async |client| {
+            let windows = client.reset_allowances(arguments.address).await?;
+            Ok(format!(
+                "reset: something was spent of {windows} class{} of requests\n",
+                if windows == 1 { "" } else { "es" }
+            ))
+        });
+    }
     arguments.admin.ask(async |client| {
         let allowances = client.allowances(arguments.address, arguments.tenant.as_deref()).await?;
         if !allowances.enabled {

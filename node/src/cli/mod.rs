@@ -16,6 +16,7 @@ mod recover;
 mod revoke;
 mod serve;
 mod sources;
+mod tenants;
 mod version;
 
 use clap::{Parser, Subcommand};
@@ -64,8 +65,10 @@ enum Command {
     Publish(backend::Say),
     /// Send a signal to a peer
     Signal(backend::Send),
-    /// Show how many requests a client has left
+    /// Show how many requests a client has left, or give them back
     Allowances(allowances::Arguments),
+    /// Show organisations, what each may have and what it holds
+    Tenants(tenants::Arguments),
     /// Show who changed what, or check that a copy of that is whole
     Audit(audit::Arguments),
     /// Show what a node logs, or change it for a while
@@ -99,6 +102,7 @@ pub fn run() -> Exit {
         Command::Publish(arguments) => backend::publish(&arguments),
         Command::Signal(arguments) => backend::signal(&arguments),
         Command::Allowances(arguments) => allowances::run(&arguments),
+        Command::Tenants(arguments) => tenants::run(&arguments),
         Command::Audit(arguments) => audit::run(&arguments),
         Command::LogLevel(arguments) => log_level::run(&arguments),
         Command::Certs(arguments) => certs::run(&arguments),

@@ -10,6 +10,7 @@
 //! keys, [`name_lengths`] how long they may be. [`node_lease`], [`endings`], [`nodes`] and [`readiness`] are about this
 //! node among the others.
 
+pub mod allowances;
 pub mod audit;
 pub mod backend;
 mod caller;
@@ -29,6 +30,7 @@ pub mod security_events;
 mod services;
 pub mod signaling;
 pub mod storage_keys;
+pub mod tenants;
 pub mod tickets;
 pub mod transfer_keep_alive;
 pub mod webhooks;

@@ -301,3 +301,34 @@ async fn an_operator_sees_what_a_client_has_left() {
     admin.get("/admin/v1/allowances?whose=me").send().await.refused(400, "invalid_query");
     admin.post("/admin/v1/allowances", &json!({})).send().await.refused(405, "method_not_allowed");
 }
+
+#[tokio::test]
+async fn an_operator_gives_a_client_back_what_it_spent() {
+    let cluster = shared::metered().await;
+    let (from, admin) = (somebody(), cluster.admin(1));
+    let nodes = cluster.apis();
+    // As many as the limit has requests for, of as many cells as there are.
+    let some = nodes.iter().step_by(nodes.len().div_ceil(METERED_LIMIT as usize));
+    let nodes: Vec<_> = some.map(|node| node.seen_from(from)).collect();
+    let becomes = async |status: u16, what: &str| {
+        for node in &nodes {
+            let begun = async || node.post("/api/v1/sessions", &json!({})).once().await.status;
+            eventually(PATIENCE, what, async || (begun().await == status).then_some(())).await;
+        }
+    };
+    let path = "/admin/v1/allowances/reset";
+    becomes(429, "all is spent").await;
+    let reset = admin.post(path, &json!({"address": from.to_string()})).send().await.ok();
+    assert_eq!(reset["windows"], 1);
+    // A node that does not hold the client's window asks for it once a second.
+    becomes(200, "it goes on").await;
+    becomes(429, "all is spent again").await;
+    let url = cluster.node(2).admin.to_string();
+    let (code, said) = cluster.command(&["allowances", &from.to_string(), "--reset", "--url", &url]).await;
+    assert!(code == Some(0) && said.contains("of 1 class"), "{code:?} {said}");
+    becomes(200, "it goes on again").await;
+    for unfit in ["example.org", "127.0.0.1:80"] {
+        admin.post(path, &json!({"address": unfit})).send().await.refused(400, "invalid_input");
+    }
+    admin.post(path, &json!({})).send().await.refused(400, "invalid_json");
+}

@@ -270,3 +270,44 @@ async fn one_organisation_that_fills_its_share_leaves_the_others_theirs() {
         other.ask(node.relay(&signal)).await;
     }
 }
+
+#[tokio::test]
+async fn an_operator_sees_what_each_organisation_may_have_and_holds() {
+    let issuer = Issuer::new();
+    let cluster = cluster(&issuer).await;
+    let admin = cluster.admin(2);
+    let listed = async |query: &str| {
+        let told = admin.get(&format!("/admin/v1/tenants{query}")).send().await.ok();
+        told["tenants"].as_array().expect("a list").clone()
+    };
+    let stored = |tenant: &Value, what: &str| -> u64 {
+        let cells = tenant["cells"].as_array().expect("a list");
+        cells.iter().map(|cell| cell[what].as_u64().expect("a number")).sum()
+    };
+    let before = listed("").await;
+    let names: Vec<_> = before.iter().map(|it| it["tenant"].as_str().expect("a name")).collect();
+    assert_eq!(names, ["acme", "fenced", "known"]);
+    assert_eq!(before[0]["hosts"], json!(["acme.example"]));
+    assert_eq!(
+        (&before[1]["allowancePercent"], &before[1]["ttlSeconds"]),
+        (&json!(1), &json!({"from": 40, "to": 45}))
+    );
+    assert_eq!(before[1]["origins"], json!(["https://fenced.example"]));
+    assert!(before[2]["requireApprovedDevice"] == true && before[0]["requireApprovedDevice"] == false);
+    assert!(before.iter().all(|it| stored(it, "storedBytes") == 0), "{before:?}");
+    // Only its tokens name this one.
+    let node = cluster.api(1);
+    let other = Member { api: node.clone(), issuer: &issuer, org: Some("other"), subject: word("carol") };
+    for _ in 0..3 {
+        other.ask(node.relay(&signal("somebody", &peer_id(), "offer", json!("x")))).await;
+    }
+    let [other] = &listed("?tenant=other").await[..] else { panic!("one is told") };
+    assert_eq!((stored(other, "mailboxes"), &other["hosts"]), (3, &json!([])));
+    assert!(stored(other, "storedBytes") > 0 && listed("").await == before);
+    let (code, said) =
+        cluster.command(&["tenants", "acme", "--url", &cluster.node(2).admin.to_string()]).await;
+    let said = said.trim_end();
+    assert!(code == Some(0) && said.starts_with("acme  0B ") && said.ends_with("at acme.example"), "{said}");
+    admin.get("/admin/v1/tenants?tenant=A").send().await.refused(400, "invalid_input");
+    admin.get("/admin/v1/tenants?name=acme").send().await.refused(400, "invalid_query");
+}

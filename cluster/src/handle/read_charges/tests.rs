@@ -166,3 +166,40 @@ fn a_charge_without_a_place_is_forgiven() {
     node.ledger.send(|_| true, 1, |_| None);
     assert!(node.read());
 }
+
+#[test]
+fn who_is_refused_by_what_another_cell_answered_is_asked_about_anew_once_a_second() {
+    let mut node = Node::new();
+    let spent = Balance { limit: LIMIT, remaining: 0, reset_ms: node.now_ms + u64::from(WINDOW_MS) };
+    let id = RequestId { origin: ORIGIN, seq: 0 };
+    node.ledger.answered(&charge(1), id, spent, node.now_ms);
+    let refused = |node: &mut Node| node.ledger.spend(charge(1), None, node.now_ms) == Err(spent);
+    assert!(refused(&mut node) && !node.ledger.is_urgent(|_| true), "it was answered just now");
+    for second in 1..=3 {
+        node.now_ms += limits::ASKED_ANEW_MS;
+        assert!((0..1000).all(|_| refused(&mut node)) && node.ledger.is_urgent(|_| true));
+        node.send();
+        assert_eq!(node.log.len(), second, "once, however often it is refused");
+        assert!(refused(&mut node) && !node.ledger.is_urgent(|_| true));
+    }
+    assert!(node.log.iter().all(|command| command.payment.charge().is_some_and(|charge| charge.count == 0)));
+    // The window was reset.
+    let reset_ms = node.now_ms + u64::from(WINDOW_MS);
+    node.ledger.answered(&charge(0), id, Balance { remaining: LIMIT, reset_ms, ..spent }, node.now_ms);
+    assert_eq!(node.ledger.spend(charge(1), None, node.now_ms).map(|left| left.remaining), Ok(LIMIT - 1));
+}
+
+#[test]
+fn a_question_goes_with_what_was_read_before_it() {
+    let mut node = Node::new();
+    let (id, reset_ms) = (RequestId { origin: ORIGIN, seq: 0 }, node.now_ms + u64::from(WINDOW_MS));
+    let known = |remaining| Balance { limit: LIMIT, remaining, reset_ms };
+    node.ledger.answered(&charge(1), id, known(1), node.now_ms);
+    assert!(node.ledger.spend(charge(1), None, node.now_ms).is_ok());
+    node.now_ms += limits::ASKED_ANEW_MS;
+    assert!(node.ledger.spend(charge(1), None, node.now_ms).is_err() && node.ledger.is_urgent(|_| true));
+    node.send();
+    let counts: Vec<_> =
+        node.log.iter().filter_map(|command| command.payment.charge()).map(|it| it.count).collect();
+    assert_eq!(counts, [1]);
+}

@@ -331,3 +331,36 @@ fn no_payment_and_a_charge_are_encoded_as_an_option_is() {
         assert_eq!(bincode::serde::encode_to_vec(Payment::from(charge), codec::CONFIG).unwrap(), option);
     }
 }
+
+#[test]
+fn a_reset_forgets_what_one_client_spent_and_no_other() {
+    let mut lab = Lab::new();
+    let other = Charge { client: client("other"), ..charge(2) };
+    let create = Charge { tier: Tier::Create, ..charge(1) };
+    for charge in [charge(5), create, other] {
+        let command = lab.charged(charge, Op::Pay);
+        assert!(lab.carry_out(command).outcome.is_ok());
+    }
+    lab.wait(10);
+    let reset = || Op::Reset { client: charge(1).client };
+    assert_eq!(lab.ask(reset()), Ok(Outcome::Reset { windows: 2 }));
+    assert_eq!(lab.state.counts().windows, 1);
+    let command = lab.charged(charge(1), Op::Pay);
+    let balance = Balance { limit: 5, remaining: 4, reset_ms: lab.now_ms + 1000 };
+    assert_eq!(lab.carry_out(command).balance, Some(balance), "a window opens anew");
+    assert_eq!(lab.state.counts().windows, 2);
+    lab.wait(1000);
+    assert_eq!(lab.ask(reset()), Ok(Outcome::Reset { windows: 0 }), "what is over is not open");
+}
+
+#[test]
+fn a_token_of_a_window_that_was_reset_is_worth_what_it_was() {
+    let mut lab = Lab::new();
+    let answer = lease(&mut lab, 1, charge(3));
+    let until_ms = answer.balance.unwrap().reset_ms;
+    lab.wait(10);
+    assert_eq!(lab.ask(Op::Reset { client: charge(1).client }), Ok(Outcome::Reset { windows: 1 }));
+    let command = paid(&mut lab, until_ms, Op::Pay);
+    assert_eq!(lab.carry_out(command).outcome, Ok(Outcome::Spent));
+    assert_eq!(lease(&mut lab, 2, charge(9)).outcome, leased(5, &[2]), "the new window knows no holders");
+}

@@ -245,6 +245,7 @@ fn ask() -> impl Strategy<Value = Op> {
         1 => Just(Op::Spend),
         1 => Just(Op::Pay),
         2 => (0_u64..3).prop_map(|node| Op::Lease { node }),
+        1 => key(Domain::Client).prop_map(|client| Op::Reset { client }),
     ]
 }
 

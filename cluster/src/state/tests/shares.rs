@@ -5,7 +5,7 @@ use super::super::outcome::Scope;
 use super::super::transfer::Action;
 use super::super::weight::Kind;
 use super::super::{Counts, invite_code, mailbox, negotiation, room, socket, ticket};
-use super::super::{allowance, incarnation};
+use super::super::{account, allowance, incarnation};
 use super::transfer::{about, put};
 use super::*;
 
@@ -44,7 +44,7 @@ impl Lab {
     }
 
     fn bytes_of(&self, name: &str) -> u64 {
-        query::Holding(owner(name).client).answer(&self.state, self.state.now_ms()).bytes
+        query::Holding(account::Owned(owner(name).client)).answer(&self.state, self.state.now_ms()).bytes
     }
 
     /// Lets everything expire.
@@ -194,7 +194,7 @@ fn a_network_has_a_wider_share_than_one_client_of_it() {
     assert_eq!(fill("2"), Some(Refusal::ShareFull));
     let (one, two) = (lab.bytes_of("1"), lab.bytes_of("2"));
     assert!(one > 18_000 && two > 8_000 && two < 12_000, "{one} and {two}");
-    assert_eq!(lab.read(query::Holding(network)).bytes, one + two);
+    assert_eq!(lab.read(query::Holding(account::Owned(network))).bytes, one + two);
     assert!(lab.ask_for(BOB, put("b", 0, 1, "a chunk")).is_ok(), "of no network");
     lab.end();
     assert_eq!(lab.state.counts(), Counts::default());

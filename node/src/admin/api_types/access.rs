@@ -172,3 +172,56 @@ pub struct AuditEntry {
     /// Its hash.
     pub hash: String,
 }
+
+/// Organisations.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Tenants {
+    /// By name.
+    pub tenants: Vec<Tenant>,
+}
+
+/// An organisation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Tenant {
+    /// Its name.
+    pub tenant: String,
+    /// The host names that mean it.
+    pub hosts: Vec<String>,
+    /// How much of a cell's storage it may hold, in percent.
+    pub storage_percent: u8,
+    /// How much each of its clients may ask, in percent of what others may.
+    pub allowance_percent: u32,
+    /// How long what it stores lives; none: as everybody's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl_seconds: Option<SecondsRange>,
+    /// The origins that its pages may come from; none: those of everybody.
+    pub origins: Vec<String>,
+    /// Whether its devices have to be let in.
+    pub require_approved_device: bool,
+    /// What it holds in each cell.
+    pub cells: Vec<Holding>,
+}
+
+/// A range of seconds, both ends included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SecondsRange {
+    /// The least.
+    pub from: u32,
+    /// The most.
+    pub to: u32,
+}
+
+/// What is stored on an account in a cell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Holding {
+    /// Bytes, as `storage.bytes_max` counts them.
+    pub stored_bytes: u64,
+    /// Mailboxes.
+    pub mailboxes: u32,
+    /// Rooms.
+    pub rooms: u32,
+    /// Remembered idempotency keys.
+    pub idempotency_keys: u32,
+}

@@ -82,3 +82,18 @@ pub struct Allowance {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reset_ms: Option<u64>,
 }
+
+/// Whose allowances are reset.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ResetAllowances {
+    /// The client's address, IPv4 or IPv6, without a port; of IPv6 all of its /64 are one client.
+    pub address: String,
+}
+
+/// What resetting them came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct WindowsReset {
+    /// Of how many classes of requests something was spent.
+    pub windows: u32,
+}

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use conclave_cluster::state::weight::Kind;
-use conclave_cluster::state::{Totals, query};
+use conclave_cluster::state::{Totals, account, query};
 
 use super::Violation;
 use crate::simulation::machine::Machine;
@@ -21,7 +21,7 @@ pub(crate) fn look(plan: &Plan, machines: &[Rc<Machine>]) -> Result<(), Violatio
         let Some(cluster) = cluster.as_ref().filter(|it| it.cell().is_some()) else { continue };
         // Nothing is applied while this looks.
         let (totals, applied) = cluster.read_at_applied_index(query::Totals);
-        let stored = |owner| cluster.read_at_applied_index(query::Holding(owner)).0.bytes;
+        let stored = |owner| cluster.read_at_applied_index(query::Holding(account::Owned(owner))).0.bytes;
         let broken = |what: String| {
             Violation::new("shares", format!("node {} after {applied} entries: {what}", machine.id))
         };

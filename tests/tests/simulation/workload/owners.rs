@@ -49,6 +49,7 @@ pub(super) fn has_owner(op: &Op) -> bool {
         | Op::Audit(_)
         | Op::Registration(_)
         | Op::Placement(_)
-        | Op::Lease { .. } => false,
+        | Op::Lease { .. }
+        | Op::Reset { .. } => false,
     }
 }

@@ -49,6 +49,7 @@ pub(crate) fn answer(outcome: Result<Outcome, service::Error>, ctx: &Context) ->
             | Outcome::Handoff(_)
             | Outcome::Placement(_)
             | Outcome::Leased { .. }
+            | Outcome::Reset { .. }
             | Outcome::Revocation(_)
             | Outcome::Registration(_)
             | Outcome::Audit(_),
