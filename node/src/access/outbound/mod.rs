@@ -1,5 +1,5 @@
-//! Requests to HTTP servers elsewhere: at no address that is not to be asked, nowhere else than where they are sent, and with
-//! a connection of their own.
+//! An HTTP client for servers elsewhere: it connects to allowed addresses only, follows no redirects, and opens a connection
+//! for each request.
 
 mod url;
 
@@ -29,16 +29,16 @@ const ADDRESSES_MAX: usize = 4;
 const HEAD_BYTES_MAX: usize = 32 << 10;
 const AGENT: &str = concat!("conclave/", env!("CARGO_PKG_VERSION"));
 
-/// The keys that say how a server is asked, for errors to name.
+/// The configuration keys that control the client, for errors to name.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Settings {
     /// Whose certificates are believed.
     pub(crate) authorities: &'static str,
-    /// Whether addresses that are not of the public internet may be asked.
+    /// Whether addresses outside the public internet are allowed.
     pub(crate) allow_private: &'static str,
 }
 
-/// How servers are asked. Cheap to clone.
+/// The client. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Client {
     settings: Settings,
@@ -49,19 +49,19 @@ pub(crate) struct Client {
     machine: Arc<OnceLock<Arc<RootCertStore>>>,
 }
 
-/// What was answered. The connection ends with it.
+/// A response. Its connection ends when it is dropped.
 pub(crate) struct Answer {
     pub(crate) response: Response<Incoming>,
     _driver: Driver,
 }
 
-/// Why there is no answer.
+/// Why there is no response.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The name is not known.
+    /// The name cannot be resolved.
     #[error("no address is known of its host: {0}")]
     Unknown(std::io::Error),
-    /// An address that is not to be asked.
+    /// An address that is not allowed.
     #[error("its host has the address {0}, which is not of the public internet; {1} = true allows it")]
     Private(IpAddr, &'static str),
     /// Without TLS, and not this machine.
@@ -73,10 +73,10 @@ pub enum Error {
     /// Nobody answers there.
     #[error("no connection: {0}")]
     Connect(std::io::Error),
-    /// It is not who it should be, or speaks no TLS.
+    /// Its certificate is not trusted, or it does not speak TLS.
     #[error("no TLS: {0}")]
     Tls(std::io::Error),
-    /// Nobody's certificates are believed.
+    /// No certificate can be verified.
     #[error("{0}: {1}")]
     Authorities(&'static str, AuthoritiesError),
     /// The connection broke.
@@ -84,7 +84,7 @@ pub enum Error {
     Broken,
 }
 
-/// Why nobody's certificates are believed.
+/// Why no certificate can be verified.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthoritiesError {
     /// The file.
@@ -101,7 +101,7 @@ pub enum AuthoritiesError {
 }
 
 impl Client {
-    /// Reads the authorities once, so that a wrong file is told at the start.
+    /// Reads the authorities once, so that a wrong file is reported at the start.
     pub(crate) fn new(
         settings: Settings,
         authorities: Option<PathBuf>,
@@ -113,8 +113,8 @@ impl Client {
         Ok(Self { settings, authorities, allow_private, machine: Arc::default() })
     }
 
-    /// Sends a request to `url`, whose target it gets, and waits for the head of the answer. The caller bounds the time, and
-    /// what is read of the body.
+    /// Sends a request to `url`, whose path and query it gets, and waits for the head of the response. The caller bounds the
+    /// time, and how much of the body is read.
     pub(crate) async fn send(&self, url: &HttpUrl, request: Request<Full<Bytes>>) -> Result<Answer, Error> {
         let stream = self.connect(url).await?;
         if !url.secure {
@@ -125,7 +125,7 @@ impl Client {
         exchange(tls.connect(name, stream).await.map_err(Error::Tls)?, url, request).await
     }
 
-    /// The address that is looked at is the one that is connected to: the name is not looked up again.
+    /// The address that is checked is the one that is connected to: the name is not resolved again.
     async fn connect(&self, url: &HttpUrl) -> Result<TcpStream, Error> {
         let found = tokio::net::lookup_host((url.host.as_str(), url.port)).await;
         let found: Vec<_> = found.map_err(Error::Unknown)?.take(ADDRESSES_MAX).collect();
@@ -212,7 +212,7 @@ where
     Ok(Answer { response, _driver: driver })
 }
 
-/// Ends with whoever waits for the answer, who may give up.
+/// Drives the connection until the response is dropped.
 struct Driver(tokio::task::JoinHandle<()>);
 
 impl Drop for Driver {

@@ -1,4 +1,4 @@
-//! Addresses of HTTP servers elsewhere.
+//! URLs of HTTP servers elsewhere.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -6,10 +6,10 @@ use std::str::FromStr;
 
 use hyper::Uri;
 
-/// Longer addresses are of no use.
+/// Longer URLs are refused.
 const URL_CHARS_MAX: usize = 2048;
 
-/// An address that a node asks: `https`, or `http` of this very machine.
+/// A URL that a node may request: `https`, or `http` of this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpUrl {
     pub(in crate::access) secure: bool,
@@ -22,10 +22,10 @@ pub struct HttpUrl {
     pub(in crate::access) target: String,
 }
 
-/// The text is no such address.
+/// The text is no such URL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum UrlError {
-    /// Not an address.
+    /// Not a URL.
     #[error(
         "not a URL such as \"https://issuer.example/keys.json\": no user, no fragment, at most {URL_CHARS_MAX} characters"
     )]
@@ -53,7 +53,7 @@ impl FromStr for HttpUrl {
     type Err = UrlError;
 
     fn from_str(text: &str) -> Result<Self, UrlError> {
-        // The reader drops a fragment.
+        // The parser would drop a fragment.
         if text.len() > URL_CHARS_MAX || text.contains('#') {
             return Err(UrlError::Form);
         }

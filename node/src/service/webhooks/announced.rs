@@ -1,11 +1,11 @@
-//! Which devices were told of, so that one that asks again and again is told of once.
+//! Devices that were announced, so that one that registers again and again is announced once.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 
 use conclave_cluster::state::id::Key;
 
-/// Devices that are remembered. Beyond it the half that was told of first is forgotten, and may be told of again.
+/// Devices that are remembered. Beyond it the older half is forgotten, and may be announced again.
 const DEVICES_MAX: usize = 8_192;
 
 /// The devices.
@@ -19,7 +19,7 @@ struct Halves {
 }
 
 impl Announced {
-    /// Takes note of a device; false if it was told of before.
+    /// Remembers a device; false if it was announced before.
     pub(super) fn is_new(&self, device: Key) -> bool {
         let mut halves = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if halves.old.contains(&device) || halves.young.contains(&device) {

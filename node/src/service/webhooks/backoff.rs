@@ -1,15 +1,15 @@
-//! When something that was not delivered is tried again.
+//! How long to wait before a failed delivery is tried again.
 
 use std::time::Duration;
 
-/// After the first failure; doubled after each other one.
+/// After the first failure; doubled after each further one.
 const PAUSE_MIN: Duration = Duration::from_millis(500);
 const PAUSE_MAX: Duration = Duration::from_secs(60);
-/// A receiver may ask for so much, and no more.
+/// The longest `Retry-After` that is honoured.
 pub(super) const ASKED_MAX: Duration = Duration::from_secs(300);
 
-/// How long to wait after so many failures in a row: between half of the step and all of it, as `chance` (0 to 1) has it, and
-/// at least as long as the receiver asked for.
+/// How long to wait after this many failures in a row: between half of the step and all of it, as `chance` (0 to 1) has it,
+/// and at least as long as the receiver asked for.
 pub(super) fn pause(failures: u32, asked: Option<Duration>, chance: f64) -> Duration {
     let doublings = failures.saturating_sub(1).min(16);
     let step = PAUSE_MIN.saturating_mul(1 << doublings).min(PAUSE_MAX);

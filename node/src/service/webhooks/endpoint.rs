@@ -1,4 +1,4 @@
-//! One place that events are posted to: one message after the other, each until it is taken, refused or too old.
+//! One endpoint that events are posted to: one message after the other, each until it is accepted, refused or too old.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,10 +17,10 @@ use super::queue::Queue;
 use super::signature::Secrets;
 use crate::access::outbound::{self, Client, HttpUrl};
 
-/// That events are lost is logged once in this time.
+/// Lost events are logged at most once in this time.
 const SAID_EVERY: Duration = Duration::from_secs(60);
 
-/// One place, and what waits for it.
+/// One endpoint, and the events that wait for it.
 pub(super) struct Endpoint {
     pub(super) url: HttpUrl,
     pub(super) queue: Queue,
@@ -35,11 +35,11 @@ pub(super) struct Endpoint {
 /// What an attempt came to.
 #[derive(Debug, PartialEq, Eq)]
 enum Verdict {
-    /// The endpoint has it.
+    /// The endpoint accepted it.
     Done,
-    /// It does not want it, now or later.
+    /// The endpoint refused it for good.
     Refused,
-    /// It may take it later, not before this time if it says so.
+    /// It may be accepted later; `Retry-After`, if there was one.
     Again(Option<Duration>),
 }
 
@@ -58,7 +58,7 @@ enum Failure {
     Unwritten,
 }
 
-/// What was last said of an endpoint, so that it is said once.
+/// What was last logged of an endpoint, so that it is logged once.
 #[derive(Default)]
 struct Said {
     failing: bool,
@@ -66,7 +66,7 @@ struct Said {
 }
 
 impl Endpoint {
-    /// Delivers what comes until the queue is closed and empty. `closing` becomes true when there is little time left.
+    /// Delivers events until the queue is closed and empty. `closing` becomes true when the node shuts down.
     pub(super) async fn run(self: Arc<Self>, mut closing: watch::Receiver<bool>) {
         let mut said = Said::default();
         while let Some(events) = self.queue.batch().await {
@@ -159,7 +159,7 @@ impl Endpoint {
     }
 }
 
-/// Events that count as waiting until they are delivered or lost, or nobody sees to it any more.
+/// Events that count as waiting until they are delivered or lost, or until the delivery is aborted.
 struct OnItsWay {
     count: usize,
     settled: bool,
@@ -174,7 +174,7 @@ impl Drop for OnItsWay {
     }
 }
 
-/// Waits, but not for long while the node goes away.
+/// Pauses, but only briefly while the node shuts down.
 async fn rest(pause: Duration, closing: &mut watch::Receiver<bool>) {
     let was_closing = *closing.borrow();
     if was_closing {
@@ -186,7 +186,7 @@ async fn rest(pause: Duration, closing: &mut watch::Receiver<bool>) {
     }
 }
 
-/// What a status says: any 2xx is success; 408, 429 and whatever is the server's own fault may pass; all else is final.
+/// What a status means: any 2xx is success; 408, 429 and 5xx are worth another try; everything else is final.
 fn judge(status: StatusCode, headers: &HeaderMap) -> Verdict {
     let may_pass = status.is_server_error()
         || matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS);
@@ -197,7 +197,7 @@ fn judge(status: StatusCode, headers: &HeaderMap) -> Verdict {
     }
 }
 
-/// In seconds; a date is passed over.
+/// In seconds; a date is ignored.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
 }

@@ -1,4 +1,4 @@
-//! What is told, and how it is spelled.
+//! Events, and how they are encoded.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::service::inventory::Id;
 
-/// What kinds of events there are.
+/// The kinds of events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// A socket's session was opened or resumed here.
@@ -20,9 +20,9 @@ pub enum Kind {
     SocketDisconnected,
     /// A socket here entered a room.
     RoomJoined,
-    /// It is in that room no more.
+    /// It is no longer in that room.
     RoomLeft,
-    /// A device waits for somebody to decide about it.
+    /// A device waits for approval.
     DevicePending,
 }
 
@@ -67,12 +67,12 @@ impl Serialize for Kind {
     }
 }
 
-/// One event. Keys are in it as lists of operators show them; of names only those of devices, their subjects and
+/// One event. Keys are in it as operators' lists show them; the only names are those of devices, their subjects and
 /// organisations, which operators know.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Event<'a> {
-    /// The same in all attempts, and another one for each event.
+    /// Unique for each event, and the same in all attempts.
     pub(super) id: Uuid,
     #[serde(rename = "type")]
     pub(super) kind: Kind,
@@ -83,7 +83,7 @@ pub(super) struct Event<'a> {
     pub(super) about: About<'a>,
 }
 
-/// What an event is about. What is not known, or does not belong to its kind, is left out.
+/// What an event is about. Whatever is unknown, or does not belong to its kind, is left out.
 #[derive(Debug, Clone, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct About<'a> {
@@ -93,15 +93,15 @@ pub(super) struct About<'a> {
     /// Tells its connections apart.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) connection: Option<Digits>,
-    /// The session was there before; or was in the room.
+    /// Whether the session, or its membership, existed before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) resumed: Option<bool>,
-    /// The session, or the membership, can be resumed for a while.
+    /// Whether the session, or the membership, can be resumed for a while.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) resumable: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) room: Option<Digits>,
-    /// Whoever it is, as a digest of organisation and subject.
+    /// Who it is, as a digest of organisation and subject.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) subject_id: Option<Digits>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -151,7 +151,7 @@ impl Spelled {
     }
 }
 
-/// Events that are posted together. Id and bytes stay the same in all attempts.
+/// Events that are posted together. Its id and bytes stay the same in all attempts.
 pub(super) struct Message {
     pub(super) id: String,
     pub(super) body: Bytes,

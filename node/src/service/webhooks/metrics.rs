@@ -1,11 +1,11 @@
-//! Every metric of the webhooks. Labels come from fixed sets; no address of an endpoint is among them.
+//! The metrics of webhooks. Labels come from fixed sets; the address of an endpoint is never one.
 
 use metrics::{counter, gauge, histogram};
 use tokio::time::Instant;
 
 use super::event::Spelled;
 
-/// Events that an endpoint took.
+/// Events that an endpoint accepted.
 const DELIVERED: &str = "conclave_webhook_events_delivered_total";
 /// Events that an endpoint will not get, by reason.
 const LOST: &str = "conclave_webhook_events_lost_total";
@@ -19,13 +19,13 @@ const DELIVERY: &str = "conclave_webhook_delivery_seconds";
 /// Why an endpoint will not get an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Loss {
-    /// As many wait as may.
+    /// The queue is full.
     QueueFull,
-    /// The endpoint does not want it.
+    /// The endpoint refused it for good.
     Refused,
-    /// It was tried for as long as it is.
+    /// It was not accepted within `webhooks.retry_for`.
     Expired,
-    /// The node went away.
+    /// The node shut down.
     Shutdown,
 }
 
@@ -48,7 +48,7 @@ pub(super) fn lost(loss: Loss, count: usize) {
     counter!(LOST, "reason" => loss.label()).increment(count as u64);
 }
 
-/// So many that waited wait no more.
+/// This many events wait no longer.
 pub(super) fn gone(count: usize) {
     gauge!(QUEUE).decrement(count as f64);
 }

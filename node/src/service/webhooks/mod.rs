@@ -1,8 +1,8 @@
-//! Webhooks: what happens at this node, posted to endpoints that the operator configured
+//! Webhooks: events of this node, posted to endpoints that the operator configured
 //! ([adr/0036](../../../../docs/adr/0036-webhooks-are-emitted-where-it-happens.md)).
 //!
-//! Whoever emits never waits: an event goes to a bounded queue for each endpoint, or is counted as lost. What was taken is
-//! delivered at least once, in order, unless its endpoint refuses it, is away for too long, or the node dies.
+//! Emitting never waits: an event goes to a bounded queue for each endpoint, or is counted as lost. What was queued is
+//! delivered at least once, in order, unless its endpoint refuses it or is unavailable for too long, or the node dies.
 
 mod announced;
 mod backoff;
@@ -39,16 +39,16 @@ pub use signature::SecretError;
 
 const SETTINGS: Settings = Settings { authorities: "webhooks.ca", allow_private: "webhooks.allow_private" };
 
-/// What is told to whom.
+/// Which events are posted, and where.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The node that tells it.
+    /// The node that posts them.
     pub node: u64,
     /// Where events are posted.
     pub urls: Vec<HttpUrl>,
-    /// The file of the secrets that sign.
+    /// The file with the secrets that sign messages.
     pub secret_file: PathBuf,
-    /// The kinds that are told.
+    /// The kinds that are posted.
     pub kinds: Vec<Kind>,
     /// A PEM file of authorities whose certificates are believed; `None`: the machine's.
     pub authorities: Option<PathBuf>,
@@ -56,13 +56,13 @@ pub struct Options {
     pub allow_private: bool,
     /// For one request.
     pub timeout: Duration,
-    /// For how long a message is tried.
+    /// How long delivery of a message is tried.
     pub retry_for: Duration,
     /// How many events may wait for one endpoint.
     pub queue_events_max: usize,
 }
 
-/// Why there are no webhooks though they are configured.
+/// Why webhooks cannot be started.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The secrets.
@@ -129,7 +129,7 @@ impl Webhooks {
         }))))
     }
 
-    /// Delivers from now on, on the runtime that this is called on.
+    /// Starts to deliver, on the runtime that this is called on.
     pub fn start(&self) {
         let Some(inner) = &self.0 else { return };
         let run = |endpoint: &Arc<Endpoint>| tokio::spawn(endpoint.clone().run(inner.closing.subscribe()));
@@ -137,14 +137,14 @@ impl Webhooks {
         *inner.deliveries.lock().unwrap_or_else(PoisonError::into_inner) = running;
     }
 
-    /// Reads the secrets again whenever their file changes or `asked` does. What cannot be used changes nothing. Runs until it
+    /// Reads the secrets again whenever their file or `asked` changes. A file that cannot be used changes nothing. Runs until it
     /// is dropped.
     pub async fn keep_current(self, asked: channel::Receiver<u64>) {
         let Some(inner) = &self.0 else { return };
         watch::whenever_changed(vec![inner.secret_file.clone()], asked, || inner.read_again()).await;
     }
 
-    /// A device waits for somebody to decide. It is told once, however often the device asks, unless it shows another key.
+    /// A device waits for approval. That is posted once, however often the device registers, unless it shows another key.
     /// `subject` is qualified by its organisation.
     pub fn device_pending(&self, subject: &str, device: &str, public_key: &str) {
         let Some(inner) = &self.0 else { return };
@@ -163,7 +163,7 @@ impl Webhooks {
         self.emit(Kind::DevicePending, about);
     }
 
-    /// Whether anybody is told anything.
+    /// Whether there are any endpoints.
     fn are_any(&self) -> bool {
         self.0.is_some()
     }
@@ -183,7 +183,7 @@ impl Webhooks {
         }
     }
 
-    /// Takes nothing from now on, and delivers what waits; what is not delivered within this time is lost.
+    /// Accepts no more events and delivers those that wait. What is not delivered within this time is lost.
     pub async fn flush(&self, within: Duration) {
         let Some(inner) = &self.0 else { return };
         inner.closing.send_replace(true);

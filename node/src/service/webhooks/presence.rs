@@ -1,5 +1,5 @@
-//! Who is here, told when it comes and when it goes. What is here is held by a value; where that is dropped without a word,
-//! it is told to be gone all the same.
+//! Who is connected here, posted when it comes and when it goes. A value stands for each session and membership; dropping it
+//! posts that it is gone.
 
 use conclave_cluster::state::id::Key;
 
@@ -32,7 +32,7 @@ struct Membership {
 }
 
 impl Webhooks {
-    /// A session is connected here from now on. `resumed`: it was there before.
+    /// A session is connected here from now on. `resumed`: it existed before.
     pub fn connected(
         &self,
         caller: &Caller,
@@ -65,7 +65,7 @@ impl Connected {
         Joined(Some(Box::new(Membership { session: (**session).clone(), room })))
     }
 
-    /// It is connected no more. `resumable`: it can be gone on with for a while.
+    /// It is no longer connected. `resumable`: it can be resumed for a while.
     pub fn end(&mut self, resumable: bool) {
         if let Some(session) = self.0.take() {
             let tell = |about| About { resumable: Some(resumable), ..about };
@@ -75,7 +75,7 @@ impl Connected {
 }
 
 impl Joined {
-    /// It is in the room no more. `resumable`: as a member it is, for a while, if its session is gone on with.
+    /// It is no longer in the room. `resumable`: the membership lasts for a while, for its session to resume.
     pub fn end(&mut self, resumable: bool) {
         if let Some(membership) = self.0.take() {
             let Membership { session, room } = *membership;

@@ -1,4 +1,4 @@
-//! What waits to be delivered to one endpoint: first in, first out, and bounded.
+//! Events that wait for one endpoint: first in, first out, and bounded.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,7 +9,7 @@ use super::event::Spelled;
 
 /// Events that are posted together.
 pub(super) const BATCH_MAX: usize = 100;
-/// Their bytes, unless a single one has more.
+/// Their bytes, unless a single event has more.
 const BATCH_BYTES_MAX: usize = 64 << 10;
 
 /// The queue.
@@ -26,7 +26,7 @@ struct Waiting {
     closed: bool,
 }
 
-/// Why an event is not taken.
+/// Why an event was not queued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refused {
     Full,
@@ -38,7 +38,7 @@ impl Queue {
         Self { events_max, waiting: Mutex::default(), changed: Notify::new() }
     }
 
-    /// Takes an event, unless there are as many as there may be. Never waits.
+    /// Queues an event, if there is room. Never waits.
     pub(super) fn push(&self, event: Spelled) -> Result<(), Refused> {
         let mut waiting = self.lock();
         if waiting.closed {
@@ -53,7 +53,7 @@ impl Queue {
         Ok(())
     }
 
-    /// Waits for the next events. `None`: it is closed, and there are none left. For one taker.
+    /// Waits for the next events. `None`: the queue is closed and empty. For a single consumer.
     pub(super) async fn batch(&self) -> Option<Vec<Spelled>> {
         loop {
             {
@@ -70,13 +70,13 @@ impl Queue {
         }
     }
 
-    /// From now on nothing is taken; what waits is still given out.
+    /// Accepts no more events; those that wait are still given out.
     pub(super) fn close(&self) {
         self.lock().closed = true;
         self.changed.notify_one();
     }
 
-    /// Gives all that waits up; how many that were.
+    /// Discards all that wait, and returns how many there were.
     pub(super) fn clear(&self) -> usize {
         let mut waiting = self.lock();
         waiting.closed = true;

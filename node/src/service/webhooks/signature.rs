@@ -1,4 +1,4 @@
-//! Signatures of what is posted, as the Standard Webhooks specification has them: HMAC-SHA-256 over id, time and body.
+//! Signatures of messages as the Standard Webhooks specification defines them: HMAC-SHA-256 over id, time and body.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use ring::hmac;
 
 use crate::access::bounded_file;
 
-/// Secrets of one file: one, and others while it is exchanged.
+/// Secrets in one file: one, and others while it is rotated.
 const SECRETS_MAX: usize = 4;
 /// Bytes of a secret, as the specification bounds them.
 const SECRET_BYTES_MIN: usize = 24;
