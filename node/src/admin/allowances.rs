@@ -1,4 +1,4 @@
-//! `/admin/v1/allowances`: what a client has left, and how it is given all of it back.
+//! `/admin/v1/allowances`: what a client has left, and how it is reset.
 
 use std::net::IpAddr;
 
@@ -106,7 +106,7 @@ fn parse_address(text: &str) -> Result<IpAddr, Error> {
 
 fn shown(tier: Tier, balance: Balance) -> Allowance {
     let Balance { limit, remaining, reset_ms } = balance;
-    // A window that nothing was spent of is not open.
+    // A window in which nothing was spent is not open.
     let reset_ms = Some(reset_ms).filter(|_| remaining < limit);
     Allowance { tier: tier_limits::name(tier).to_owned(), limit, remaining, reset_ms }
 }

@@ -1,5 +1,5 @@
-//! The audit logs: every call that changes something leaves an entry, and `/admin/v1/audit` tells them, and the security
-//! events.
+//! The audit logs: every call that changes something leaves an entry. `/admin/v1/audit` returns those entries, and the
+//! security events.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::service::audit::{self, Event, Log, PAGE_MAX};
 const DIGEST_DIGITS: usize = 32;
 /// Characters of a method and a path.
 const CALL_CHARS_MAX: usize = 128;
-/// After that time a change is tried though it is not written down.
+/// After this time a change is made although its entry is not written.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The query of a page.
@@ -58,7 +58,7 @@ pub(super) async fn tell(
     Ok(HttpResponse::Ok().json(Audit { head, entries: entries.into_iter().filter_map(shown).collect() }))
 }
 
-/// The text is JSON that a node wrote.
+/// The text is JSON that a node wrote; an entry whose text is not is left out.
 fn shown(view: View) -> Option<AuditEntry> {
     Some(AuditEntry {
         seq: view.seq,
@@ -69,8 +69,8 @@ fn shown(view: View) -> Option<AuditEntry> {
     })
 }
 
-/// A digest of whom a call is about: the first half of the SHA-256 of `token:ID`, `subject:NAME` or `device:SUBJECT/DEVICE`, the
-/// name of an organisation and a stroke before that.
+/// A digest of whom a call is about: the first half of the SHA-256 of `token:ID`, `subject:NAME` or `device:SUBJECT/DEVICE`. In
+/// an organisation its name and a slash follow the colon.
 pub(super) fn about(whose: &Whose) -> String {
     let tenant = whose.tenant.as_ref().map(|tenant| format!("{tenant}/")).unwrap_or_default();
     let text = match whose {
@@ -90,10 +90,10 @@ pub(super) fn digest(text: &str) -> String {
     digest
 }
 
-/// Has a change made once it is written down that it was asked for. One that fails leaves a second entry, with the code.
+/// Writes an entry that a change was asked for, then makes the change. If that fails, a second entry has the error's code.
 ///
-/// Where the entry cannot be written, as without a majority, the change is tried all the same: it may be what brings the
-/// majority back. That is logged and counted.
+/// If the entry cannot be written, as without a majority, the change is made all the same: it may be what brings the majority
+/// back. That is logged and counted.
 pub(super) async fn audited<T>(
     request: &HttpRequest,
     state: &AdminState,

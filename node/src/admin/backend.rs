@@ -1,7 +1,7 @@
-//! `/admin/v1/publish` and `/admin/v1/signal`: what an operator's backend says to clients.
+//! `/admin/v1/publish` and `/admin/v1/signal`: messages and signals of an operator's backend.
 //!
-//! What is said is in no log and in no entry. Since it may be much, it is told by the log of security events, summed up, and
-//! not call by call among the changes.
+//! No content is logged or audited. Since there may be many calls, they are summed up in the log of security events, in place
+//! of an entry each among the changes.
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
@@ -106,7 +106,7 @@ pub(super) async fn signal(
     Ok(HttpResponse::Ok().json(Signaled { from }))
 }
 
-/// JSON as all clients take it.
+/// JSON that every client can parse.
 fn content(json: &str) -> Result<&str, Error> {
     if json.len() > PAYLOAD_BYTES_MAX {
         return Err(Error::TooLarge);

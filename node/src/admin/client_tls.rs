@@ -1,4 +1,4 @@
-//! How the admin API's client speaks TLS: whom it believes, and who it says that it is.
+//! TLS of the admin API's client: the authorities that it trusts, and the certificate that it shows.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use tokio_rustls::client::TlsStream;
 
 use crate::access::bounded_file;
 
-/// Longer files are no certificates.
+/// Longer files are refused.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// Why files cannot be used. Nothing of what they hold is in it.
@@ -44,12 +44,12 @@ pub enum Error {
     },
 }
 
-/// How TLS is spoken. Cheap to clone.
+/// A TLS configuration. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct ClientTls(Arc<ClientConfig>);
 
 impl ClientTls {
-    /// Believes the authorities in a PEM file, or the machine's, and shows a certificate with its key, if there is one.
+    /// Trusts the authorities in a PEM file, or the machine's, and shows a certificate, if there is one with its key.
     ///
     /// # Errors
     /// If a file cannot be used.
@@ -62,7 +62,7 @@ impl ClientTls {
                     roots.add(certificate).map_err(unfit)?;
                 }
             }
-            // What cannot be read is missing, and shows at the handshake.
+            // An authority that cannot be read is missing, and the handshake fails for want of it.
             None => drop(roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs)),
         }
         let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -82,7 +82,7 @@ impl ClientTls {
         Ok(Self(Arc::new(config)))
     }
 
-    /// Speaks it on a connection to `host`.
+    /// Does the handshake on a connection to `host`.
     pub(super) async fn connect(
         &self,
         host: &str,

@@ -1,10 +1,10 @@
-//! The console: a page on the admin listener that shows the cluster as this node sees it. It tells what the listener tells
-//! anyhow, decides about devices, and takes nothing from elsewhere.
+//! The console: a page on the admin listener that shows the cluster as this node sees it. It shows what the listener serves
+//! anyway, decides about devices, and loads nothing from elsewhere.
 
 use actix_web::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use actix_web::{HttpResponse, web};
 
-/// Its own files, and questions to where they came from.
+/// Allows the page its own files, and requests to the listener that served it.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
      base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";

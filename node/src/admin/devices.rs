@@ -1,4 +1,4 @@
-//! `/admin/v1/devices`: registered devices, and who of them is let in.
+//! `/admin/v1/devices`: registered devices, and their approval.
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use conclave_cluster::state::registration::{Standing, View};
@@ -126,7 +126,7 @@ async fn decide(
     Ok(HttpResponse::Ok().json(Decided { standing: name(standing).to_owned() }))
 }
 
-/// A digest of whom it is about, the subject within its organisation, and the device.
+/// A digest for the audit log, the subject qualified by its organisation, and the device.
 fn which(body: &[u8]) -> Result<(String, String, String), Error> {
     let WhichDevice { tenant, subject, device } = parse(body, WHICH)?;
     check_names(tenant.as_deref(), &[Some(&subject), Some(&device)])?;

@@ -17,7 +17,7 @@ use crate::service;
 /// Characters of a token's id, of a subject and of a device.
 const NAME_CHARS: RangeInclusive<usize> = 1..=256;
 
-/// Why an operator got no yes.
+/// Why an admin request failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
     #[error("There is nothing at this address.")]
@@ -90,7 +90,7 @@ fn sentence(error: &MembershipError) -> String {
     format!("{first}{}.", letters.as_str().trim_end_matches('.'))
 }
 
-/// Refuses names that nobody can have: those of an organisation, and others.
+/// Refuses names that cannot exist: of an organisation, and of tokens, subjects and devices.
 pub(super) fn check_names(tenant: Option<&str>, names: &[Option<&str>]) -> Result<(), Error> {
     if tenant.is_some_and(|tenant| !tenant::is_name(tenant)) {
         return Err(Error::Input("an organisation's name has lowercase letters, digits and hyphens"));

@@ -1,7 +1,7 @@
 //! Who may call the admin listener, and how fast.
 //!
-//! Beyond loopback each call shows a token, which stands in a file of the node. Health and the console's own files are
-//! answered without one: they tell nothing, and a page has to be there before somebody can type a token into it.
+//! Beyond loopback each call must show a token, which is kept in a file of the node. Health and the console's own files are
+//! served without one: they reveal nothing, and the page has to load before somebody can type a token into it.
 
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -22,9 +22,9 @@ use crate::admission::request_rate::{Pace, Rate};
 
 /// Bytes of a token, beside the end of its line.
 const TOKEN_BYTES_MAX: u64 = 512;
-/// A shorter one may be guessed.
+/// A shorter one could be guessed.
 const TOKEN_BYTES_MIN: usize = 32;
-/// Paths that tell whether the node is well, and no more.
+/// Paths that say whether the node is healthy, and no more.
 const HEALTH: [&str; 2] = ["/livez", "/readyz"];
 
 /// Why there is no token.
@@ -47,7 +47,7 @@ pub enum TokenError {
     Unfit(PathBuf),
 }
 
-/// What callers show. Only its digest is kept.
+/// The token that callers show. Only its digest is kept.
 #[derive(Debug, Clone)]
 pub struct Token(Digest);
 
@@ -71,13 +71,13 @@ impl Token {
         Ok(Self(Digest::of(token)))
     }
 
-    /// Digests are compared, so that the time it takes tells nothing of the token.
+    /// Compares digests, so that the time it takes reveals nothing about the token.
     fn is(&self, shown: &str) -> bool {
         self.0 == Digest::of(shown.as_bytes())
     }
 }
 
-/// Written whole or not at all; another node of this machine may do the same.
+/// Writes it whole or not at all; another node of this machine may do the same at once.
 fn make(path: &Path) -> io::Result<()> {
     let mut bytes = [0; 32];
     SystemRandom::new().fill(&mut bytes).map_err(|_| io::Error::other("the system has no randomness"))?;
@@ -92,7 +92,7 @@ fn make(path: &Path) -> io::Result<()> {
     }
 }
 
-/// What stands before the admin listener's routes. Clones are the same.
+/// The check in front of the admin listener's routes. Cheap to clone; all clones share one rate.
 #[derive(Debug, Clone)]
 pub struct Gate {
     token: Option<Token>,
@@ -100,12 +100,12 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// With a token, whoever calls must show it.
+    /// If there is a token, every caller must show it.
     pub fn new(token: Option<Token>, rate: Rate) -> Self {
         Self { token, pace: Pace::new(rate) }
     }
 
-    /// Lets a call in.
+    /// Admits a call, or says why not.
     pub(super) fn admit(&self, request: &ServiceRequest) -> Result<(), Error> {
         let path = request.path();
         if HEALTH.contains(&path) {

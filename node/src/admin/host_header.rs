@@ -1,12 +1,11 @@
 //! Which names the admin listener answers to.
 //!
-//! A page whose name is made to lead to this machine after it was loaded (DNS rebinding) is of the same origin as what it
-//! then reads, so `Origin` does not tell it from a tool. Its name does: `Host` is still the page's.
+//! After DNS rebinding, a page has the same origin as what it reads here, so that `Origin` does not tell it from a tool. `Host`
+//! does: it is still the page's name.
 
 use std::net::IpAddr;
 
-/// Whether a listener on loopback is meant by this `Host`: `localhost` or an address of loopback, with any port, since
-/// tunnels come in by others.
+/// Whether this `Host` names loopback: `localhost` or an address of loopback, with any port, since tunnels use others.
 pub(super) fn is_loopback(host: &str) -> bool {
     let name = match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|digit| digit.is_ascii_digit()) && !name.ends_with(':') => {

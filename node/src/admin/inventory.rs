@@ -1,4 +1,4 @@
-//! `/admin/v1/transfers`, `…/sockets` and so on: what is stored, and how it is ended.
+//! `/admin/v1/transfers`, `…/sockets` and so on: listing what is stored, and ending it.
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use conclave_cluster::state::inventory::{self as stored, Kind, Wanted};

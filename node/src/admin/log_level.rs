@@ -1,4 +1,4 @@
-//! What this node logs.
+//! `/admin/v1/log-level`: what this node logs.
 
 use std::time::Duration;
 

@@ -161,7 +161,7 @@ pub(super) async fn lead(
     Ok(HttpResponse::Ok().json(Leads { status: "ok".to_owned(), leader: to }))
 }
 
-/// Has a change made that is about a node, which the audit log names.
+/// Makes a change about a node, which the audit log names.
 async fn about_node(
     request: &HttpRequest,
     state: &AdminState,

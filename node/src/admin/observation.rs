@@ -1,4 +1,4 @@
-//! How this node is, and the cluster as it sees it: nothing of this changes anything.
+//! The health of this node, and the cluster as it sees it. Nothing here changes anything.
 
 use actix_web::{HttpResponse, web};
 use serde::Serialize;

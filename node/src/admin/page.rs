@@ -1,4 +1,4 @@
-//! Requests that a browser sends for a page, or to a name that was made to lead here.
+//! Requests that a browser sends on behalf of a page, or to a name that was rebound to this machine.
 
 use std::net::TcpListener;
 
@@ -9,7 +9,7 @@ use actix_web::http::header::{HOST, ORIGIN};
 use super::error::Error;
 use super::host_header;
 
-/// From where the listener is reached.
+/// From where the listener can be reached.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Reach {
     is_loopback: bool,
@@ -21,8 +21,8 @@ impl Reach {
     }
 }
 
-/// A page in an operator's browser can send requests to loopback. Browsers mark those with `Origin`, tools do not. The console
-/// may ask.
+/// A page in an operator's browser can send requests to loopback. Browsers mark those with `Origin`, tools do not. Only the
+/// console's are allowed.
 pub(super) fn refusal(request: &ServiceRequest) -> Option<Error> {
     if request.headers().contains_key(ORIGIN) && !asks_its_own(request) {
         return Some(Error::Page);
@@ -34,7 +34,8 @@ pub(super) fn refusal(request: &ServiceRequest) -> Option<Error> {
     foreign.then_some(Error::Host)
 }
 
-/// Whether a page asks where it came from itself (RFC 6454, section 6.1). A browser marks its modules so.
+/// Whether a page calls the listener that served it (RFC 6454, section 6.1), for something that the console does. Browsers send
+/// `Origin` for the console's modules, too.
 fn asks_its_own(request: &ServiceRequest) -> bool {
     let only = |name| {
         let mut lines = request.headers().get_all(name);
@@ -45,7 +46,7 @@ fn asks_its_own(request: &ServiceRequest) -> bool {
         let authority = ["http://", "https://"].into_iter().find_map(|scheme| origin.strip_prefix(scheme));
         authority.is_some_and(|authority| authority.eq_ignore_ascii_case(host))
     });
-    // Of what changes something, it lets devices in and keeps them out.
+    // The only changes that the console makes are decisions about devices.
     let decides = request.method() == Method::POST && request.path().starts_with("/admin/v1/devices/");
     own && (request.method() == Method::GET || decides)
 }

@@ -1,4 +1,4 @@
-//! `/admin/v1/revocations`: what credentials are worth nothing any more.
+//! `/admin/v1/revocations`: credentials that are no longer accepted.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use super::state::AdminState;
 use crate::access::tenant;
 use crate::service::{Services, revocations};
 
-/// For how long something is revoked unless it is said: longer than a token should live.
+/// How long something is revoked by default: longer than a token should live.
 const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 const REVOKE: &str = r#"{"whose": {"token": "ID"}, "forSeconds": 60} is asked for"#;
 const LIFT: &str = r#"{"whose": {"token": "ID"}} is asked for"#;

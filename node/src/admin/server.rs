@@ -27,7 +27,7 @@ use crate::service::security_events::Event;
 /// Operators and scrapers are few. Their descriptors are kept from the public's: `admission::descriptors`.
 pub const CONNECTIONS_MAX: usize = 32;
 
-/// A server that answers on `listener`, to whom `gate` lets in, until it is stopped; over TLS, if there is any.
+/// A server that answers on `listener` to callers that `gate` admits, until it is stopped; over TLS, if that is configured.
 pub fn listen(
     listener: TcpListener,
     state: AdminState,
@@ -41,7 +41,7 @@ pub fn listen(
     })
 }
 
-/// A server for metrics and health alone: nobody who reaches it controls anything.
+/// A server for metrics and health alone: it controls nothing.
 pub fn observe(listener: TcpListener, state: AdminState) -> std::io::Result<Server> {
     start(listener, state, None, None, observing)
 }
@@ -163,7 +163,7 @@ pub(super) fn only(allow: &'static str) -> actix_web::Route {
     web::to(move || async move { Err::<HttpResponse, _>(Error::Method(allow)) })
 }
 
-/// What every answer has that says nothing else, refusals too. Of all of them a browser should render the console alone.
+/// Headers of every answer that does not set them itself, refusals too. The console is the only thing a browser should render.
 fn headers() -> [(HeaderName, &'static str); 8] {
     [
         (CACHE_CONTROL, "no-store"),
@@ -179,7 +179,7 @@ fn headers() -> [(HeaderName, &'static str); 8] {
 
 const POLICY: &str = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// Keeps pages and strangers out, and dresses what is answered.
+/// Refuses other pages and callers without the token, and adds the headers to every answer.
 async fn guard(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,

@@ -30,24 +30,24 @@ struct Inside {
     about: About,
 }
 
-/// The node, as operators meet it; clones are the same.
+/// The node, as operators see it. Cheap to clone; all clones are the same.
 #[derive(Clone)]
 pub struct AdminState(Arc<Inside>);
 
 impl AdminState {
-    /// A state to a node that is about to start.
+    /// The state of a node that is about to start.
     pub fn new(metrics: Metrics, about: About) -> Self {
         let (phase, cluster) = (AtomicU8::new(Phase::Starting as u8), OnceLock::new());
         let (services, sockets) = (OnceLock::new(), OnceLock::new());
         Self(Arc::new(Inside { phase, cluster, services, sockets, metrics, about }))
     }
 
-    /// The cluster part is up. Said once; a second time changes nothing.
+    /// The cluster part is up. Set once; a second call changes nothing.
     pub fn attach(&self, cluster: Cluster) {
         let _ = self.0.cluster.set(cluster);
     }
 
-    /// The services are there. Said once; a second time changes nothing.
+    /// The services are up. Set once; a second call changes nothing.
     pub fn serve(&self, services: Arc<Services>) {
         let _ = self.0.services.set(services);
     }
@@ -56,7 +56,7 @@ impl AdminState {
         self.0.services.get().map(AsRef::as_ref)
     }
 
-    /// The node takes sockets. Said once; a second time changes nothing.
+    /// The node accepts sockets. Set once; a second call changes nothing.
     pub fn seat(&self, sockets: Sockets) {
         let _ = self.0.sockets.set(sockets);
     }

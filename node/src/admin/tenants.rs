@@ -1,4 +1,4 @@
-//! `/admin/v1/tenants`: organisations, what each may have and what it holds.
+//! `/admin/v1/tenants`: organisations, their policies and what each stores.
 
 use actix_web::{HttpResponse, web};
 use futures_util::future::try_join_all;

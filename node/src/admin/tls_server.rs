@@ -16,12 +16,12 @@ use actix_web::rt::net::TcpStream;
 use super::server::CONNECTIONS_MAX;
 use crate::listener::Tls;
 
-/// A head is there by then.
+/// Within this time the head of a request must arrive.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// What an idle connection is kept for.
+/// How long an idle connection is kept.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
 
-/// A server of what `app` makes, until it is stopped.
+/// Serves what `app` makes, until it is stopped.
 ///
 /// # Errors
 /// If the listener cannot be used.

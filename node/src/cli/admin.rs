@@ -1,4 +1,4 @@
-//! What all commands have in common that ask a running node.
+//! What all commands that ask a running node have in common.
 
 use std::path::PathBuf;
 use std::time::Duration;

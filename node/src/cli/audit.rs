@@ -116,7 +116,7 @@ enum Wrong {
     Changed(usize, u64),
 }
 
-/// Checks all lines of a file, which begin with the first entry; the last one of them.
+/// Checks all lines of a file, which must begin with the first entry, and returns the last one.
 fn check(path: &Path) -> Result<AuditHead, Wrong> {
     verify(BufReader::new(File::open(path)?).lines())
 }

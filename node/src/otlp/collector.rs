@@ -1,4 +1,4 @@
-//! How the exporter reaches its collector: as key sets are asked for, and with a time that is bounded.
+//! The exporter's HTTP client: the one that key sets are fetched with, and a time-out.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,7 +17,7 @@ const BODY_BYTES_MAX: usize = 64 << 10;
 const SETTINGS: Settings =
     Settings { authorities: "telemetry.otlp_ca", allow_private: "telemetry.otlp_allow_private" };
 
-/// Where spans go.
+/// The collector.
 #[derive(Debug)]
 pub(super) struct Collector {
     client: Client,
@@ -25,12 +25,12 @@ pub(super) struct Collector {
     failure: Failure,
 }
 
-/// Why the last request failed, which the exporter does not say.
+/// Why the last request failed, which the exporter does not report.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Failure(Arc<Mutex<String>>);
 
 impl Failure {
-    /// Why it failed.
+    /// The reason.
     pub(super) fn said(&self) -> String {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

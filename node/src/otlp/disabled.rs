@@ -1,4 +1,4 @@
-//! What is left of traces in a binary that was built without them.
+//! Traces in a binary that was built without them: nothing.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Spans as they are made.
+//! Making spans.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -25,14 +25,14 @@ const SERVICE_NAME: &str = "OTEL_SERVICE_NAME";
 #[derive(Debug, Clone, Default)]
 pub struct Traces(Option<Arc<Inner>>);
 
-/// The span of one request. It ends with it, whether it is answered or given up.
+/// The span of one request. It ends when it is dropped, whether the request was answered or given up.
 #[derive(Debug)]
 pub struct RequestSpan(Option<Span>);
 
 #[derive(Debug)]
 struct Inner {
     tracer: SdkTracer,
-    /// Spans are made for as long as it is there.
+    /// Spans are recorded only while it lives.
     _provider: SdkTracerProvider,
     queue: Queue,
     closing: watch::Sender<bool>,
@@ -61,7 +61,7 @@ impl Traces {
             .with_http_client(collector)
             .with_endpoint(options.url.to_string())
             .with_protocol(Protocol::HttpBinary)
-            // It would block the thread; it is tried again by ourselves.
+            // It would block the thread; the exporter's task retries.
             .with_retry_policy(RetryPolicy::disabled())
             .build();
         let mut exporter = exporter.map_err(|error| Error::Exporter(error.to_string()))?;
@@ -90,7 +90,7 @@ impl Traces {
         });
     }
 
-    /// A request came, perhaps as a part of somebody's trace.
+    /// Begins the span of a request, perhaps as a part of its caller's trace.
     pub fn begin(&self, parent: Option<Parent>, request: Request<'_>) -> RequestSpan {
         let Some(inner) = &self.0 else { return RequestSpan(None) };
         let Request { route, method, id } = request;
@@ -109,7 +109,7 @@ impl Traces {
         RequestSpan(Some(span.start_with_context(&inner.tracer, &parent)))
     }
 
-    /// Sends what waits; what is not taken within this time is lost.
+    /// Sends the spans that wait; those not accepted within this time are lost.
     pub async fn flush(&self, within: Duration) {
         let Some(inner) = &self.0 else { return };
         inner.closing.send_replace(true);

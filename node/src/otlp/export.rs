@@ -1,4 +1,4 @@
-//! Spans on their way: a bounded queue, and a task that sends what is in it.
+//! Exporting spans: a bounded queue, and a task that sends what is in it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,9 +17,9 @@ use super::collector::Failure;
 pub(super) const SPANS_MAX: usize = 4_096;
 /// Spans that are sent together.
 const BATCH_MAX: usize = 512;
-/// For how long more spans are awaited before some are sent.
+/// How long to wait for more spans before a batch is sent.
 const GATHER: Duration = Duration::from_secs(1);
-/// How often spans are sent that are not taken, and the pause before the second time, which doubles.
+/// How often a batch is tried, and the pause before the second attempt, which doubles.
 const ATTEMPTS: u32 = 4;
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -60,7 +60,7 @@ impl Queue {
         self.waiting.load(Ordering::Relaxed)
     }
 
-    /// Nobody sends them any more; how many that are.
+    /// Gives up the spans that wait, and returns how many there were.
     pub(super) fn give_up(&self) -> usize {
         let left = self.waiting.swap(0, Ordering::Relaxed);
         metrics::counter!(LOST, "reason" => "shutdown").increment(left as u64);

@@ -1,7 +1,7 @@
 //! Traces: a span for each request, sent to a collector by OTLP over HTTP.
 //!
-//! Only in binaries that are built with the feature `otlp`; in others there is nothing that could be switched on. A span has
-//! route, method, status and the request's id, and nothing else of the request. Whoever answers a request never waits for it.
+//! Only in binaries that are built with the feature `otlp`; others refuse the configuration. A span has route, method, status
+//! and the request's id, and nothing else of the request. No request waits for its span to be sent.
 
 #[cfg(feature = "otlp")]
 mod collector;
@@ -20,32 +20,32 @@ pub use disabled::{RequestSpan, Traces};
 #[cfg(feature = "otlp")]
 pub use enabled::{RequestSpan, Traces};
 
-/// Whether this binary can do it.
+/// Whether this binary was built with traces.
 pub const IS_BUILT_IN: bool = cfg!(feature = "otlp");
 
-/// Where spans are sent, and who sends them.
+/// Where spans are sent, and by which node.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Where the collector takes traces.
     pub url: HttpUrl,
     /// A PEM file of authorities whose certificates are believed; `None`: the machine's.
     pub authorities: Option<PathBuf>,
-    /// Whether it may be at an address that is not of the public internet.
+    /// Whether it may be at an address outside the public internet.
     pub allow_private: bool,
     /// The node.
     pub node: u64,
 }
 
-/// Why there are no traces though they are configured.
+/// Why traces cannot be started.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// This binary cannot do it.
+    /// This binary was built without them.
     #[error("telemetry.otlp_endpoint: this binary was built without the feature otlp")]
     NotBuiltIn,
     /// The authorities.
     #[error("telemetry.otlp_ca: {0}")]
     Authorities(#[from] AuthoritiesError),
-    /// What variables of OpenTelemetry say.
+    /// The exporter, or a variable of OpenTelemetry.
     #[error("telemetry.otlp_endpoint: {0}")]
     Exporter(String),
 }
