@@ -1,7 +1,7 @@
-//! The leader of a cell as a mover: slots that should be in another cell are handed over, a few at a time.
+//! The leader of a cell as a mover: it hands over slots that belong to another cell, a few at a time.
 //!
-//! A slot is sealed, copied through the other cell's log, and forgotten. Whoever leads next finds what is sealed in its state
-//! and begins that copy again; two movers at once do no harm ([`handoff`]).
+//! A slot is sealed, copied through the other cell's log, and forgotten. The next leader finds the sealed slots in its state and
+//! begins the copy again; two movers at once do no harm ([`handoff`]).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,17 +18,17 @@ use crate::state::outcome::Outcome;
 use crate::state::placement;
 use crate::state::slot::{CellId, Slot};
 
-/// How often it is looked whether a slot should go.
+/// How often to look for slots that should move.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// Slots that are handed over at a time: their steps share entries of both logs.
+/// Slots that are handed over at once: their steps share entries of both logs.
 const MOVES_AT_ONCE: usize = 8;
 
-/// What is done next with a slot.
+/// The next step for a slot.
 #[derive(Debug, Clone, Copy)]
 enum Next {
     Move(Move),
-    /// It is served again: the cell that it was sealed for is gone.
+    /// Serve it again: the cell that it was sealed for is gone.
     Reopen {
         slot: Slot,
         epoch: u64,
@@ -54,7 +54,7 @@ impl Inner {
                 continue;
             }
             self.copy_placement().await;
-            // What fails is begun again with the next look.
+            // What fails is tried again at the next tick.
             while self.node.leads() {
                 let moves = self.next_moves();
                 let taken = join_all(moves.into_iter().map(|next| self.take_up(next))).await;
@@ -72,18 +72,18 @@ impl Inner {
         let first = self.topology.heard(CellId::FIRST).map(|heard| heard.table);
         if let Some(first) = first.filter(|first| first.plan.epoch > known) {
             let copy = Op::Placement(placement::Op::Copy(first.plan.clone()));
-            // Tried again with the next look.
+            // Tried again at the next tick.
             let _ = self.propose_in(own, Draft::of(copy)).await;
         }
     }
 
-    /// What is to be done next, with up to [`MOVES_AT_ONCE`] slots: those that are under way already, then those that should
-    /// be in a cell that has a leader. A cell that is gone had no slot, so that what was sealed for it never came there.
+    /// The next steps, for up to [`MOVES_AT_ONCE`] slots: first those that are under way, then those that belong to a cell that
+    /// has a leader. A cell is closed only when it is empty, so a slot that was sealed for a closed cell never arrived there.
     fn next_moves(&self) -> Vec<Next> {
         let Some(own) = self.node.cell() else { return Vec::new() };
         let is_led = |to: CellId| self.topology.lead(to).borrow().is_some();
         let plan = self.topology.plan();
-        // It was there by this placement: one that is older than the cell says nothing of it.
+        // Gone, and not merely unknown: a placement that is older than the cell does not have it.
         let is_gone =
             |to: CellId| to != CellId::FIRST && to <= plan.last_cell && !plan.cells.contains_key(&to);
         let (sealed, open) = self.node.replica().read(|state| {
@@ -113,7 +113,7 @@ impl Inner {
         }
     }
 
-    /// Hands a slot over, from whichever step it has come to.
+    /// Hands a slot over, from the step that it has reached.
     async fn hand_over(&self, Move { slot, epoch, to }: Move) -> Result<(), Error> {
         let own = self.node.cell().ok_or(Error::NoLeader)?;
         let begun = Instant::now();
@@ -121,7 +121,7 @@ impl Inner {
             || self.node.replica().read(|state| state.sealed_slots().contains(&(slot, epoch, to)));
         if !is_sealed() {
             self.propose_in(own, handing(handoff::Op::Seal { slot, epoch, to })).await?;
-            // Refused, or answered by the next leader before this node has applied it: it is looked at again.
+            // Refused, or answered by the next leader before this node has applied it: tried again at the next tick.
             if !is_sealed() {
                 return Err(Error::NoLeader);
             }

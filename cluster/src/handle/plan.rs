@@ -1,7 +1,7 @@
-//! What is to be done next, so that the cells have their seats and the slots lie evenly.
+//! The next step towards full cells and evenly spread slots.
 //!
-//! One pure function, asked by the leader of the first cell again and again. Each step can be taken twice, and whoever leads
-//! next goes on from what there is. No load is looked at: keys are hashes, so that slots are alike.
+//! One pure function, called by the leader of the first cell again and again. Each step is idempotent, and the next leader goes
+//! on from the present placement. Load is not considered: keys are hashes, so that slots are alike.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -11,9 +11,9 @@ use crate::state::limits::CELLS_MAX;
 use crate::state::placement::{CellPlan, Change, Plan, Stage};
 use crate::state::slot::{CellId, Slot};
 
-/// What there is.
+/// What the leader of the first cell sees.
 pub(super) struct Seen<'a> {
-    /// The placement as it is written down.
+    /// The placement in the first cell's state.
     pub(super) plan: &'a Plan,
     /// How many nodes a cell should have.
     pub(super) replicas: usize,
@@ -23,12 +23,12 @@ pub(super) struct Seen<'a> {
     pub(super) spares: &'a BTreeSet<u64>,
 }
 
-/// What is to be done.
+/// A step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Step {
-    /// Write it down.
+    /// Change the placement.
     Change(Change),
-    /// Have those who sit in a new cell found it.
+    /// Have the nodes of a new cell found it.
     Found(CellId),
     /// Have a front take a vacant seat.
     Seat(CellId, u64),
@@ -48,17 +48,17 @@ impl fmt::Display for Step {
     }
 }
 
-/// How many voters there should be, of so many that are there and so many fronts that could join them: an odd number, since
-/// one voter more than that is one more that may fail, and no more losses that are survived.
+/// How many voters a cell should have, given its voters and the fronts that could join them: an odd number, since one more can
+/// fail and lets the cell survive no further loss.
 pub(super) fn wanted(voters: usize, fronts: usize, replicas: usize) -> usize {
     let most = replicas.min(voters + fronts);
     let odd = if most.is_multiple_of(2) { most.saturating_sub(1) } else { most };
     odd.max(voters)
 }
 
-/// The next step; none if all is as it should be, or what is missing can't be had now.
+/// The next step; `None` if nothing is left to do, or what is missing is not available now.
 pub(super) fn next_step(seen: &Seen<'_>) -> Option<Step> {
-    // A cluster that never had more than one cell and nothing beside it writes nothing down.
+    // A cluster that never had more than one cell and no fronts has no placement.
     if seen.plan.fronts.is_empty() && seen.plan.cells.is_empty() {
         return None;
     }
@@ -67,7 +67,7 @@ pub(super) fn next_step(seen: &Seen<'_>) -> Option<Step> {
         .or_else(|| vacant_seat(seen))
         .or_else(|| slots_to_allot(seen.plan).map(Step::Change))
         .or_else(|| cell_to_close(seen.plan))
-        // Those who are to found it may be away for long: it holds up nothing but further cells.
+        // Its nodes may be away for long: that holds up further cells, and nothing else.
         .or_else(|| cell_to_found(seen.plan))
         .or_else(|| cell_to_open(seen))
 }
@@ -128,7 +128,7 @@ pub(super) fn slots_to_allot(plan: &Plan) -> Option<Change> {
         }
     }
     let (share, rest) = (Slot::all().count() / held.len(), Slot::all().count() % held.len());
-    // Those who have the most keep the one that is left over.
+    // The cells that hold the most keep one of the slots that are left over.
     let mut order: Vec<CellId> = held.keys().copied().collect();
     order.sort_by_key(|cell| std::cmp::Reverse(held[cell].len()));
     let quotas = order.iter().enumerate().map(|(place, cell)| (*cell, share + usize::from(place < rest)));

@@ -1,6 +1,6 @@
-//! Tokens: what this node may use of clients' windows that lie in other cells.
+//! Tokens: the part of clients' windows in other cells that this node may use.
 //!
-//! No links, no clock: whoever calls passes the time in, and carries what is said to other nodes.
+//! No links, no clock: the caller passes the time in, and does the communication.
 //!
 //! The cell that holds a client's window (its *home*) debits a lease before it answers; a node takes tokens out of its purse
 //! before it uses or gives them; and each answer is counted once. So of no window are there ever more tokens than its home
@@ -42,7 +42,7 @@ impl Token {
     }
 }
 
-/// Something that was asked of the home or of another node, and is answered once at most.
+/// A request to the home or to another node, which is answered at most once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct TokenRequest {
     run: u64,
@@ -91,14 +91,14 @@ struct Window {
     block: u32,
     /// What it left at the home.
     left: u32,
-    /// Until then nobody has any more: it was asked for a moment ago.
+    /// Until then no node has any left: all were asked a moment ago.
     exhausted_until_ms: u64,
-    /// A log says that it has ended.
+    /// A log said that it has ended.
     lapsed: bool,
 }
 
 impl Window {
-    /// Whether it is worth trying.
+    /// Whether its tokens are worth trying.
     fn is_open(&self, now_ms: u64) -> bool {
         now_ms < self.until_ms.saturating_add(millis(limits::TRIED_AFTER_END))
     }
@@ -118,7 +118,7 @@ impl Purse {
         Some(Token { at, until_ms: window.until_ms })
     }
 
-    /// The command was surely not carried out, or its answer was a repeated one, which costs nothing.
+    /// Takes a token back: the command was certainly not carried out, or its answer was a repeated one, which costs nothing.
     pub(super) fn give_back(&mut self, token: Token) {
         if let Some(window) = self.windows.get_mut(&token.at)
             && window.until_ms == token.until_ms
@@ -237,19 +237,19 @@ impl Purse {
         Some(window.until_ms)
     }
 
-    /// The open window as its client may be told of it: what the home had left, and what is here.
+    /// The open window as it may be reported to its client: what the home had left, and what is here.
     pub(super) fn balance(&self, at: At, limit: u32, now_ms: u64) -> Option<Balance> {
         let window = self.windows.get(&at).filter(|window| window.until_ms > now_ms)?;
         let remaining = window.left.saturating_add(window.tokens).min(limit);
         Some(Balance { limit, remaining, reset_ms: window.until_ms })
     }
 
-    /// When the window ends that is known here, and how many tokens of it are here.
+    /// When the known window ends, and how many tokens of it this node holds.
     pub(super) fn held(&self, at: At) -> Option<(u64, u32)> {
         self.windows.get(&at).map(|window| (window.until_ms, window.tokens))
     }
 
-    /// Makes room: forgets windows that have ended, and requests that nobody answers any more.
+    /// Forgets windows that have ended, and requests that nobody will answer any more.
     pub(super) fn forget_closed_windows(&mut self, now_ms: u64) {
         self.windows.retain(|_, window| window.is_open(now_ms));
         self.forget_old_requests(now_ms);

@@ -1,4 +1,4 @@
-//! Charges of reads: admitted from this node's replica, told to the log in bulk.
+//! Charges of reads: admitted by this node's replica, and added to the log in bulk.
 
 #[cfg(test)]
 mod tests;
@@ -21,14 +21,14 @@ use crate::state::slot::CellId;
 
 /// Reads that were admitted and not yet charged in the log.
 ///
-/// They ride on the next batch that goes anyway, so polling alone writes nothing. Only a client that used up an
-/// eighth of its limit in silence gets a charge of its own, within 250 ms. Hence a client that asks one node alone is
-/// held to its limit there; one that spreads its reads over n nodes may exceed it by an eighth of the limit on each of
-/// them, and by what the others admit before such a charge is applied there.
+/// They ride on the next batch that goes anyway, so polling alone writes nothing. Only a client that has used an eighth of its
+/// limit without being charged gets a charge of its own, within 250 ms. Hence a client that asks one node alone is held to its
+/// limit there; one that spreads its reads over n nodes may exceed it by an eighth of the limit on each of them, and by what
+/// the others admit before such a charge is applied there.
 ///
-/// Of a client whose window is in another cell, a node goes by the balances in the answers that it gets, in place of a
-/// replica's. While it refuses by such a balance it asks for a newer one, once a second, since an operator may have reset
-/// the window meanwhile.
+/// If a client's window is in another cell, the node goes by the balances in the answers that it gets, in place of its
+/// replica. While it refuses by such a balance it asks for a newer one, once a second, since an operator may have reset the
+/// window meanwhile.
 pub(super) struct ReadCharges {
     replica: Arc<Replica>,
     topology: Topology,
@@ -78,7 +78,7 @@ impl ReadCharges {
         })
     }
 
-    /// The log's answer to a command with a charge. A node that has the client's window in its replica reads it there.
+    /// Notes the log's answer to a command with a charge. A node that has the client's window in its replica reads it there.
     pub(super) fn answered(&self, cell: CellId, command: &Command, answer: &Answer) {
         if let (Payment::Charge(charge), Some(balance)) = (&command.payment, answer.balance)
             && self.topology.own_cell() != Some(cell)
@@ -95,8 +95,8 @@ impl ReadCharges {
         ledger.is_urgent(|client| self.routes.cell_of(client) == cell)
     }
 
-    /// Sends up to `most` clients' charges on their way, whose windows are in this cell. `queue` says under which id a charge
-    /// goes. One that it has no place for is forgiven: the node is overloaded with commands that pay for themselves.
+    /// Queues the charges of up to `most` clients whose windows are in this cell. `queue` returns the id of each charge's
+    /// command. A charge that it has no room for is forgiven: the node is overloaded with commands that pay for themselves.
     pub(super) fn send(&self, cell: CellId, most: usize, queue: impl FnMut(Charge) -> Option<RequestId>) {
         self.ledger().send(|client| self.routes.cell_of(client) == cell, most, queue);
     }
@@ -109,15 +109,15 @@ impl ReadCharges {
 /// Whose window.
 type At = (Key, Tier);
 
-/// What the log does not know yet, or this node's replica does not.
+/// Charges that the log does not have yet, or this node's replica has not applied.
 struct Ledger {
     unsent: BTreeMap<At, Unsent>,
     sent: BTreeMap<At, Vec<Sent>>,
-    /// The windows as the last answers had them, on a node without a replica.
+    /// The windows by the last answers, where this node has no replica of them.
     answered: BTreeMap<At, Answered>,
 }
 
-/// A window as an answer had it.
+/// A window by an answer.
 struct Answered {
     balance: Balance,
     /// When it was answered, or asked for since.
@@ -128,7 +128,7 @@ struct Answered {
 struct Unsent {
     charge: Charge,
     until_ms: u64,
-    /// Whether its answer is waited for, since the client is refused meanwhile.
+    /// Whether an answer is wanted soon, since the client is refused meanwhile.
     asks: bool,
 }
 
@@ -144,8 +144,8 @@ impl Ledger {
         Self { unsent: BTreeMap::new(), sent: BTreeMap::new(), answered: BTreeMap::new() }
     }
 
-    /// A client's window as far as this node knows it. Without a state, it is as the last answer had it, or as if nothing was
-    /// spent but what was read here.
+    /// A client's window as far as this node knows it. Without a state: by the last answer, or as if nothing was spent but what
+    /// was read here.
     fn balance(&self, charge: &Charge, state: Option<&State>, now_ms: u64) -> Balance {
         let at = (charge.client, charge.tier);
         let mut balance = match state {
@@ -197,7 +197,7 @@ impl Ledger {
         Ok(balance)
     }
 
-    /// Asks the log for a window by which a charge is refused, if it was not asked a moment ago: by a charge of nothing.
+    /// Has the log asked for the window that a charge was refused by, unless that was done a moment ago: by a charge of zero.
     fn ask_anew(&mut self, charge: &Charge, now_ms: u64) {
         let at = (charge.client, charge.tier);
         let Some(known) = self.answered.get_mut(&at) else { return };
@@ -210,7 +210,7 @@ impl Ledger {
         self.unsent.entry(at).or_insert(Unsent { charge, until_ms, asks: true }).asks = true;
     }
 
-    /// What the log says of a window after the command of this id.
+    /// Notes a window as it was after the command of this id.
     fn answered(&mut self, charge: &Charge, id: RequestId, balance: Balance, now_ms: u64) {
         let at = (charge.client, charge.tier);
         if let Some(sent) = self.sent.get_mut(&at) {

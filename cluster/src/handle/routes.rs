@@ -1,14 +1,14 @@
 //! Which cell holds which slot, as far as this node knows.
 //!
-//! What is known here may be late, and then costs a detour: a cell that does not hold a slot says so, and where it went. The
-//! epoch of a slot grows with every move, so that what is newer is known however late it comes.
+//! A route may be stale. That costs a detour: a cell that does not hold a slot says so, and where it went. The epoch of a slot
+//! grows with every move, so that the newer of two routes is known in whatever order they arrive.
 
 use std::sync::{RwLock, RwLockReadGuard};
 
 use crate::state::id::Key;
 use crate::state::slot::{CellId, SLOTS, Slot};
 
-/// Where a slot was last, and since which epoch.
+/// The last known cell of a slot, and since which epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Route {
     cell: CellId,
@@ -19,7 +19,7 @@ struct Route {
 pub(super) struct Routes(RwLock<Vec<Route>>);
 
 impl Routes {
-    /// All slots are in the first cell, until something else is heard.
+    /// All slots are in the first cell, until a cell says otherwise.
     pub(super) fn new() -> Self {
         Self(RwLock::new(vec![Route { cell: CellId::FIRST, epoch: 0 }; usize::from(SLOTS)]))
     }
@@ -33,7 +33,7 @@ impl Routes {
         self.all()[usize::from(key.slot().number())].cell
     }
 
-    /// A cell says which slots it serves.
+    /// Learns which slots a cell serves.
     pub(super) fn learn(&self, cell: CellId, slots: impl Iterator<Item = (Slot, u64)>) {
         let mut changes = Vec::new();
         {
@@ -50,7 +50,7 @@ impl Routes {
         }
     }
 
-    /// A cell that does not hold a slot says where it went with its last move there, at that epoch. Whether that is news.
+    /// Learns from a cell that does not hold a slot where it moved, at this epoch. Returns whether that was news.
     pub(super) fn moved(&self, slot: Slot, epoch: u64, to: Option<CellId>) -> bool {
         let Some(cell) = to else { return false };
         let mut all = self.0.write().expect("nothing panics while this is held");

@@ -1,4 +1,4 @@
-//! The leader of the first cell as a steward: it has the next step of the [`plan`](super::plan) taken, one at a time.
+//! The leader of the first cell as a steward: it takes the next step of the [`plan`](super::plan), one at a time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,12 +19,12 @@ use crate::state::placement::{self, Plan, Stage};
 use crate::state::slot::CellId;
 use crate::wire::{Frame, Lane, Outgoing};
 
-/// How often it is looked what is to be done.
+/// How often to look for the next step.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// For how long a node may take to found a cell.
+/// How long a node may take to found a cell.
 const FOUND_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Has a front found a cell with others.
+/// Asks a front to found a cell with others.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Founding {
     cell: CellId,
@@ -44,7 +44,7 @@ impl Inner {
             // An operator's change goes first.
             let Ok(_turn) = self.changing.try_lock() else { continue };
             match self.take_next_step().await {
-                // Whatever passes is not worth a line; the same is not said twice.
+                // Transient errors are not logged, and the same error is logged once.
                 Ok(()) | Err(MembershipError::NoLeader | MembershipError::Busy) => {}
                 Err(error) => {
                     if told.as_ref() != Some(&error) {
@@ -70,7 +70,7 @@ impl Inner {
         }
     }
 
-    /// What is to be done next. The fronts are asked only where one is needed.
+    /// The next step. The fronts are asked only if one is needed.
     pub(super) async fn next_step(&self, plan: &Plan) -> Option<Step> {
         let voters = self.seen_voters(plan);
         let of = |spares: &BTreeSet<u64>| {
@@ -95,7 +95,7 @@ impl Inner {
         .collect()
     }
 
-    /// The fronts that can take a seat: they answer, and never sat anywhere.
+    /// The fronts that can take a seat: they answer, and never had one.
     pub(super) async fn spares(&self, fronts: &Peers) -> BTreeSet<u64> {
         let asked = fronts.iter().map(|(id, peer)| async move {
             let info = self.info_of(*id, peer).await.ok()?;
@@ -112,7 +112,7 @@ impl Inner {
                 tracing::info!(epoch = plan.epoch, %step, "the placement changes");
                 let op = placement::Op::Change { epoch: plan.epoch, change };
                 match self.place(op, deadline).await {
-                    // Something else came first; it is looked at again.
+                    // The placement was changed meanwhile: planned anew at the next tick.
                     Err(MembershipError::Refused(_)) => Ok(()),
                     placed => placed,
                 }
@@ -125,7 +125,7 @@ impl Inner {
                 self.have_seated(cell, front, false, deadline).await?;
                 tracing::info!(node = front, %cell, "a front took a vacant seat in a cell");
                 match plan.cells.get(&cell).map(|cell| cell.stage) {
-                    // It is as many as a cell should have again.
+                    // The cell is complete again.
                     Some(Stage::Retiring) => self.enlist(cell, Stage::Active, deadline).await,
                     Some(Stage::New | Stage::Active) | None => Ok(()),
                 }
@@ -142,7 +142,7 @@ impl Inner {
         self.change_placement(placement::Change::Enlist { cell, stage }, deadline).await
     }
 
-    /// Has a change written down, whatever is written meanwhile.
+    /// Changes the placement, again if somebody else changes it meanwhile.
     pub(super) async fn change_placement(
         &self,
         change: placement::Change,
@@ -164,7 +164,7 @@ impl Inner {
             let frame = message::of(kind::FOUND, &founding);
             self.links.call(*id, peer, Lane::Control, frame, FOUND_TIMEOUT)
         });
-        // Whoever did not answer is asked again.
+        // Nodes that did not answer are asked again at the next tick.
         join_all(asked).await;
     }
 
@@ -177,7 +177,7 @@ impl Inner {
         if self.node.cell() == Some(cell) {
             return message::bare(kind::FOUND);
         }
-        // Whatever it is asked to found later: it is not to vote in two cells.
+        // It founds one cell and no other, so that it never votes in two.
         if !is_mine || !self.node.is_blank() || *self.founds_cell.get_or_init(|| cell) != cell {
             return message::bare(kind::FAILED);
         }

@@ -1,4 +1,4 @@
-//! Tokens on their way: leased from the cell that holds a client's window, or given by another node.
+//! Getting tokens: by a lease from the cell that holds a client's window, or as a gift from another node.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -17,7 +17,7 @@ use crate::state::id::Key;
 use crate::state::outcome::{Answer, Outcome, Refusal, Scope};
 use crate::wire::{Frame, Lane, Outgoing};
 
-/// Asks another node for tokens of a window.
+/// Asks another node for some of its tokens of a window.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 struct Gift {
     client: Key,
@@ -26,7 +26,7 @@ struct Gift {
     want: u32,
 }
 
-/// Who leases of a window now; the others wait for what that brings.
+/// Held by whoever leases tokens of a window; others wait for the result.
 type Leasing = Arc<tokio::sync::Mutex<()>>;
 
 /// The tokens of this run of the node. Std mutexes: nothing awaits while one is held.
@@ -53,19 +53,19 @@ impl Tokens {
         self.purse().expire(token);
     }
 
-    /// The window as its client may be told of it.
+    /// The window as it may be reported to its client.
     pub(super) fn balance(&self, charge: &Charge, now_ms: u64) -> Option<Balance> {
         self.purse().balance((charge.client, charge.tier), charge.limit, now_ms)
     }
 
-    /// Makes room.
+    /// Forgets windows that have ended.
     pub(super) fn forget_closed_windows(&self, now_ms: u64) {
         self.purse().forget_closed_windows(now_ms);
     }
 
     fn leasing(&self, at: At) -> Leasing {
         let mut all = self.leasing.lock().expect("nothing panics while this is held");
-        // Whoever leases or waits holds a clone, and clones are made under the lock.
+        // Everybody who leases or waits holds a clone, and clones are made under the lock.
         all.retain(|_, leasing| Arc::strong_count(leasing) > 1);
         all.entry(at).or_default().clone()
     }
@@ -92,7 +92,7 @@ impl Inner {
         self.tokens.balance(charge, self.clock.now_ms())
     }
 
-    /// A token of a client's open window, if this node has one. Where few are left, more are leased meanwhile.
+    /// A token of a client's open window, if this node has one. If few are left, more are leased in the background.
     pub(super) fn take_token(self: &Arc<Self>, charge: &Charge) -> Option<Token> {
         let (at, now_ms) = ((charge.client, charge.tier), self.clock.now_ms());
         let (token, is_low) = {
@@ -107,15 +107,15 @@ impl Inner {
 
     async fn lease_ahead(self: Arc<Self>, charge: Charge) {
         let leasing = self.tokens.leasing((charge.client, charge.tier));
-        // Whoever leases already leases for all.
+        // A lease is under way already.
         let Ok(_turn) = leasing.try_lock() else { return };
         if let Ok(Ok(token)) = self.lease(&charge, Instant::now(), false).await {
             self.tokens.give_back(token);
         }
     }
 
-    /// A token of a client's window that this node has none of: from the cell that holds it, or from other nodes. Else what
-    /// the client is told.
+    /// Gets a token of a client's window when this node has none: from the cell that holds it, or from other nodes. If there
+    /// is none, the answer for the client.
     pub(super) async fn lease_token(
         &self,
         charge: &Charge,
@@ -138,7 +138,7 @@ impl Inner {
         self.lease(charge, since, true).await
     }
 
-    /// Leases of the cell that holds the window. `insists`: where that has nothing left, other nodes are asked.
+    /// Leases tokens from the cell that holds the window. `insists`: if nothing is left there, ask other nodes.
     async fn lease(
         &self,
         charge: &Charge,
@@ -195,7 +195,7 @@ impl Inner {
         }
     }
 
-    /// Asks the other nodes that leased of a window for some of what they have left.
+    /// Asks the other nodes that leased tokens of a window for some of what they have left.
     async fn ask_holders(&self, charge: &Charge, until_ms: u64, holders: &[u64]) -> Option<Token> {
         let at = (charge.client, charge.tier);
         let own_id = self.options.node_id;
@@ -224,7 +224,7 @@ impl Inner {
         first
     }
 
-    /// Gives another node tokens, which are this one's no more before it says so.
+    /// Gives tokens to another node. They are taken out of the purse before the answer says so.
     pub(super) fn serve_give(&self, request: &Frame) -> Outgoing {
         let Ok(Gift { client, tier, until_ms, want }) = message::decode(&request.header) else {
             return message::bare(kind::FAILED);

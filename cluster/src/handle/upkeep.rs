@@ -1,4 +1,4 @@
-//! What a node does every quarter of a second, and what it shows of itself.
+//! Periodic work, every quarter of a second, and the node's gauges.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ impl Inner {
             self.sequencer.tick();
             self.topology.forget_closed_cells();
             self.tokens.forget_closed_windows(self.clock.now_ms());
-            // Whoever waits here hears of changes in each cell before there is one.
+            // This also makes the path to each cell, so that changes there are heard before anybody waits for one.
             self.topology.serving_cells().into_iter().for_each(|cell| self.paths.to(cell).proposer.nudge());
         }
     }

@@ -25,7 +25,7 @@ pub enum Action {
     Append {
         /// What happened, in the edge's own words.
         text: String,
-        /// For how many seconds it is kept, if no more than so many come after it.
+        /// For how many seconds it is kept, unless newer entries push it out.
         keep_s: u32,
     },
 }
@@ -61,13 +61,13 @@ pub struct View {
     pub hash: Digest,
 }
 
-/// What the hash of an entry is: SHA-256 over the hash before it, its number and its instant (eight bytes each, big-endian), and
-/// its text.
+/// The hash of an entry: SHA-256 over the hash before it, its number and its instant (eight bytes each, big-endian), and its
+/// text.
 pub fn hash(before: &Digest, seq: u64, at_ms: u64, text: &str) -> Digest {
     Digest::of(&[&before.as_bytes()[..], &seq.to_be_bytes(), &at_ms.to_be_bytes(), text.as_bytes()].concat())
 }
 
-/// What the first entry has before it.
+/// The hash before the first entry.
 pub const ORIGIN: Digest = Digest::from_bytes([0; 32]);
 
 /// The head in a table. The fields' order is the snapshot format.
@@ -76,7 +76,7 @@ pub(super) struct Log {
     head: Head,
 }
 
-/// An entry in a table, bounded by [`AUDIT_ENTRIES_MAX`] and counted for nobody. The fields' order is the snapshot format.
+/// An entry in a table, bounded by [`AUDIT_ENTRIES_MAX`] and on nobody's account. The fields' order is the snapshot format.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Line {
     at_ms: u64,
@@ -105,7 +105,7 @@ impl Stored for Line {
     }
 }
 
-/// A number as a key, which are in the same order.
+/// A number as a key; keys are in the order of their numbers.
 fn numbered(seq: u64) -> Key {
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seq.to_be_bytes());

@@ -1,9 +1,9 @@
-//! Handoffs: a slot goes from one cell to another, by stop and copy.
+//! Handoffs: a slot moves from one cell to another, by stop and copy.
 //!
-//! The owner seals it: from that entry on nobody is served from it. Whoever leads the owner copies what the slot holds
-//! through the other cell's log, part by part; the last part opens it there. Then the owner forgets it. Each step says the
-//! epoch of the move, and may come late, twice, or again from another mover: an import is new if its epoch is above what
-//! is known of the slot here, however it stands, and was carried out before if not.
+//! The owner seals the slot: from that entry on nothing is served from it. The leader of the owner copies what the slot holds
+//! through the other cell's log, part by part; the last part opens it there. Then the owner forgets it. Each step names the
+//! epoch of the move, and may arrive late, twice, or again from another mover: an import is new if its epoch is above the last
+//! one known of the slot here, whatever its standing, and was carried out before if not.
 
 use serde::{Deserialize, Serialize};
 
@@ -19,9 +19,9 @@ use crate::doubles::{Double, planted};
 /// A command about the slots of a cell. New kinds are added at the end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Op {
-    /// The cell is a new one: it holds no slots, but what it is given.
+    /// The cell is new: it holds no slots until some are imported.
     Begin,
-    /// Serve nothing from a slot any more: it goes to another cell.
+    /// Stop serving a slot: it moves to another cell.
     Seal {
         /// Which one.
         slot: Slot,
@@ -30,7 +30,7 @@ pub enum Op {
         /// Where it goes.
         to: CellId,
     },
-    /// Take a part of what another cell's slot holds; with the last one, serve it.
+    /// Take a part of what another cell's slot holds; with the last part, serve it.
     Import {
         /// Which one.
         slot: Slot,
@@ -52,7 +52,7 @@ pub enum Op {
         /// The slot's epoch after the move.
         epoch: u64,
     },
-    /// Serve a slot again that was sealed for a cell which is gone, and never had it.
+    /// Serve a slot again that was sealed for a cell which was closed, and never had it.
     Reopen {
         /// Which one.
         slot: Slot,
@@ -126,7 +126,7 @@ impl State {
         if known.standing != Standing::Open || !is_next {
             return Err(Refusal::NotOpen.into());
         }
-        // What was proposed by an older placement comes too late: its cell may be about to be closed.
+        // Proposed from an older placement: the cell that it is meant for may be about to be closed.
         if self.placement.cell_of(slot).is_some_and(|placed| placed != to) {
             return Err(Refusal::Unplaced.into());
         }
@@ -143,7 +143,7 @@ impl State {
                 if part != 0 {
                     return Err(Refusal::OutOfStep.into());
                 }
-                // What may be left of an earlier stay.
+                // Something may be left from when the slot was here before.
                 self.free_slot(slot);
                 self.slots.take_parts(slot);
             }

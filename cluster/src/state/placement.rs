@@ -1,8 +1,8 @@
-//! Placement: where the nodes of the cluster are, and where its slots should be.
+//! Placement: where the nodes of the cluster are, and where its slots belong.
 //!
-//! The first cell decides it. The other cells keep copies, so that their members find each other and everybody else after
-//! whatever restart. Who sits in a cell is decided by the membership of its Raft group, and which slots it holds by its
-//! own log; here stands what was found out of that, and what is wished.
+//! The first cell decides it. The other cells keep copies, so that their members find each other and all other nodes after any
+//! restart. Who sits in a cell is decided by the membership of its Raft group, and which slots it holds by its own log: the
+//! placement records the former and states the target of the latter.
 
 #[cfg(test)]
 mod tests;
@@ -38,14 +38,14 @@ pub enum Op {
         /// The node's id.
         node: u64,
     },
-    /// A change that was decided by what the placement was.
+    /// A change that was planned from an earlier placement.
     Change {
-        /// How often it had been changed by then. If it was changed since, nothing happens.
+        /// The epoch of that placement. If it was changed since, nothing happens.
         epoch: u64,
         /// What changes.
         change: Change,
     },
-    /// What the first cell has, in another cell. Nothing if a later one is there.
+    /// The first cell's placement, for another cell. Nothing happens if that has a later one.
     Copy(Plan),
 }
 
@@ -90,7 +90,7 @@ pub enum Change {
         #[serde(deserialize_with = "at_most::<_, _, { SEATS_MAX }>")]
         seats: Vec<(u64, String)>,
     },
-    /// A cell is to hold slots, or none.
+    /// A cell enters another stage.
     Enlist {
         /// Which cell.
         cell: CellId,
@@ -106,7 +106,7 @@ pub enum Change {
     },
 }
 
-/// What a cell is there for.
+/// The stage of a cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Stage {
     /// It is being founded.
@@ -122,7 +122,7 @@ pub enum Stage {
 pub struct CellPlan {
     /// Who sits in it, and the addresses that their peers use.
     pub seats: BTreeMap<u64, String>,
-    /// What it is there for.
+    /// Its stage.
     pub stage: Stage,
 }
 
@@ -163,7 +163,7 @@ impl Plan {
     }
 }
 
-/// Those of the cells that hold slots, or may come to.
+/// Those of the cells that hold slots, or may get some.
 pub fn serving<'a>(
     cells: impl IntoIterator<Item = (&'a CellId, &'a CellPlan)>,
 ) -> impl Iterator<Item = CellId> {
@@ -173,7 +173,7 @@ pub fn serving<'a>(
 /// What happened to the placement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
-    /// It is so now.
+    /// It was done, or there was nothing to do.
     Placed,
 }
 
@@ -182,7 +182,7 @@ pub enum Outcome {
 pub enum Refusal {
     /// There are as many fronts as there may be.
     Full,
-    /// It was changed since, or cannot be so.
+    /// The placement was changed since, or does not admit the change.
     Outdated,
 }
 
@@ -305,7 +305,7 @@ impl Placement {
         self.cells.keys().copied()
     }
 
-    /// The cells that hold slots, or may come to.
+    /// The cells that hold slots, or may get some.
     pub(super) fn serving_cells(&self) -> impl Iterator<Item = CellId> {
         serving(&self.cells)
     }
@@ -343,7 +343,7 @@ impl Placement {
         self.peer(node).is_some()
     }
 
-    /// Takes all of it as a snapshot has it; false if that cannot be.
+    /// Restores it from a snapshot; false if that is not sound.
     pub(super) fn restore(&mut self, plan: Plan) -> bool {
         let seats = plan.cells.values().all(|cell| cell.seats.len() <= SEATS_MAX);
         let nodes: BTreeSet<u64> = plan.fronts.keys().copied().collect();

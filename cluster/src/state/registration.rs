@@ -1,4 +1,4 @@
-//! Registrations: devices that said who they are, and whether somebody let them in.
+//! Registrations: devices that showed a public key, and whether an operator approved them.
 
 use std::ops::Bound;
 
@@ -19,8 +19,8 @@ pub type Op = Keyed<Action>;
 /// What can be done to a list. New actions are added at the end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Action {
-    /// A device shows its public key. One that did before keeps its standing if the key is the same, and else begins anew,
-    /// unless it is revoked.
+    /// A device shows its public key. A registered device keeps its standing if the key is the same; with another key it is
+    /// pending again, unless it is revoked.
     Register {
         /// Whose device.
         subject: String,
@@ -29,7 +29,7 @@ pub enum Action {
         /// Its public key, as it spells it.
         public_key: String,
     },
-    /// Somebody decides about a device.
+    /// An operator decides about a device.
     Decide {
         /// Whose device.
         subject: String,
@@ -47,12 +47,12 @@ pub enum Action {
     },
 }
 
-/// How a device stands.
+/// The standing of a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Standing {
     /// Nobody has decided yet.
     Pending,
-    /// It is let in.
+    /// It is approved.
     Approved,
     /// It is kept out.
     Revoked,
@@ -78,7 +78,7 @@ impl Action {
         [Some(subject), Some(device), public_key]
     }
 
-    /// What names the device on its list: those of one subject lie side by side.
+    /// The device's key on its list: those of one subject lie side by side.
     fn name(&self) -> Key {
         let (subject, device) = self.of();
         let subject = Key::derive(Domain::Registrations, &[b"subject", subject.as_bytes()]);
@@ -122,7 +122,7 @@ pub struct List {
 pub enum Outcome {
     /// The device is on the list, and stands so.
     Stands(Standing),
-    /// It is on the list no more.
+    /// It is no longer on the list.
     Forgotten {
         /// Whether it was.
         was_known: bool,
@@ -138,8 +138,8 @@ pub enum Refusal {
     Unknown,
 }
 
-/// A device on a list. It stays until it is forgotten, is bounded by [`REGISTRATIONS_MAX`], and counted for nobody. The fields'
-/// order is the snapshot format.
+/// A device on a list. It stays until it is forgotten, is bounded by [`REGISTRATIONS_MAX`], and is on nobody's account. The
+/// fields' order is the snapshot format.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Registration {
     view: View,
@@ -194,7 +194,7 @@ impl Table<Registration> {
         }
     }
 
-    /// Whether there is no place for another device, or none for one of the same subject.
+    /// Whether there is no room for another device, or for another one of the same subject.
     fn is_full_for(&self, (list, device): &(Key, Key)) -> bool {
         let beside = |rest| {
             let mut name = *device.as_bytes();

@@ -1,4 +1,4 @@
-//! Revocations: credentials that are worth nothing any more, though they are in order.
+//! Revocations: valid credentials that are no longer accepted.
 
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +17,7 @@ pub type Op = Keyed<Action>;
 /// What can be done to a list. New actions are added at the end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Action {
-    /// Put somebody or something on it, or keep it there for another time.
+    /// Put a credential on it, or set another time for one that is there.
     Revoke {
         /// What.
         revoked: Revoked,
@@ -31,7 +31,7 @@ pub enum Action {
     },
 }
 
-/// What is worth nothing any more.
+/// What is revoked.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Revoked {
     /// The token with this id (`jti`).
@@ -56,7 +56,7 @@ impl Revoked {
         }
     }
 
-    /// What names it on its list.
+    /// Its key on its list.
     fn key(&self) -> Key {
         match self {
             Self::Token(name) => Key::derive(Domain::Revocations, &[b"token", name.as_bytes()]),
@@ -87,7 +87,7 @@ pub enum Outcome {
         /// Until when, in milliseconds since the Unix epoch.
         expires_ms: u64,
     },
-    /// It is on the list no more.
+    /// It is no longer on the list.
     Lifted {
         /// Whether it was.
         was_revoked: bool,
@@ -101,8 +101,8 @@ pub enum Refusal {
     Full,
 }
 
-/// Something on a list. It is bounded by [`REVOCATIONS_MAX`], and counted for nobody: whoever fills the store must not keep
-/// a revocation out. The fields' order is the snapshot format.
+/// An entry of a list. It is bounded by [`REVOCATIONS_MAX`], and is on nobody's account: a full store must not keep a
+/// revocation out. The fields' order is the snapshot format.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Revocation {
     revoked: Revoked,
