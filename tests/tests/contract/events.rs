@@ -158,8 +158,12 @@ async fn the_next_stream_goes_on_after_what_arrived_on_any_node() {
     // The first stream is still there: it gives way to one that shows its id.
     let mut next = listen(&there, &peer, Some(&arrived)).await.expect("the id is the right to go on");
     assert_eq!(signalled(&mut next).await.0, 2, "what arrived is acknowledged, the rest is sent again");
-    stream.expect("signal").await;
-    assert_eq!(stream.expect("replaced").await.data, json!({}));
+    // The third signal is told here, too, unless the other stream took over before it was.
+    let mut end = stream.next().await.expect("the stream goes on");
+    if end.name == "signal" {
+        end = stream.next().await.expect("the stream goes on");
+    }
+    assert_eq!((&*end.name, end.data), ("replaced", json!({})));
     assert_eq!(stream.next().await, None);
     send(&here, &peer, 3).await;
     assert_eq!(signalled(&mut next).await.0, 3);

@@ -207,7 +207,7 @@ async fn half_open_handshakes_of_one_client_hold_up_itself_and_no_other() {
     };
     tokio::join!(flood, honest);
     // Those that waited behind the flood took all of the 5 s there are, or failed.
-    assert!(slowest < Duration::from_millis(2_500), "{slowest:?}");
+    assert!(slowest < Duration::from_secs(4), "{slowest:?}");
 }
 
 #[tokio::test]

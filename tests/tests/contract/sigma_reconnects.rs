@@ -231,11 +231,23 @@ async fn told_again(again: &mut Sigma, reconnect: &Frame, last: u64) -> Vec<u64>
 
 #[tokio::test]
 async fn a_line_that_breaks_every_second_gets_on() {
-    let (_cluster, here, there) = shared::standard().await.and_two_nodes().await;
+    let cluster = Cluster::builder().unmetered().start().await;
+    let followers = cluster.followers().await;
+    let (here, there) = (cluster.api(followers[0]), cluster.api(followers[1]));
     let (room, session) = (word("room"), word("session"));
+    // What arrived is written down with the end of the connection. Whoever is faster than that is told again.
+    let is_left_with = async |node: u64, count: usize| {
+        let sockets = format!("/admin/v1/sockets?node={node}");
+        eventually(READY, "the connection's end is known", async || {
+            let sockets = cluster.admin(1).get(&sockets).send().await.ok();
+            (sockets["items"].as_array()?.len() == count).then_some(())
+        })
+        .await;
+    };
     let one = Sigma::connected(&here, &room, &session).await;
     let mut other = Sigma::connected(&there, &room, &word("session")).await;
     one.0.close_without_code().await;
+    is_left_with(followers[0], 0).await;
     let mut first = 1;
     for last in 1..=4 {
         other.say(&data("meanwhile", last)).await;
@@ -247,6 +259,7 @@ async fn a_line_that_breaks_every_second_gets_on() {
         let quiet = tokio::time::timeout(Duration::from_secs(1), again.beyond_heartbeats()).await;
         assert!(quiet.is_err(), "{quiet:?}");
         again.0.close_without_code().await;
+        is_left_with(followers[1], 1).await;
         first = last + 1;
     }
 }

@@ -3,7 +3,7 @@
 use conclave_tests::cluster::Cluster;
 use conclave_tests::relay::{Pair, invite_code, lookup, peer_id, poll, signal, word};
 use conclave_tests::shared;
-use conclave_tests::socket::Socket;
+use conclave_tests::socket::{PATIENCE, Socket};
 use serde_json::json;
 
 #[tokio::test]
@@ -194,7 +194,19 @@ async fn an_invite_code_ends_with_its_session_and_is_renewed_whatever_neighbours
     }
     one.close().await;
     let gone = async || (there.relay(&lookup(&code)).send().await.status == 404).then_some(());
-    conclave_tests::wait::eventually(std::time::Duration::from_millis(900), "the code is free", gone).await;
+    conclave_tests::wait::eventually(PATIENCE, "the code is free", gone).await;
+}
+
+#[tokio::test]
+async fn an_invite_code_is_free_long_before_its_time_once_its_socket_ends() {
+    let (_cluster, here, there) = shared::standard().await.and_two_nodes().await;
+    let code = invite_code();
+    let mut one = Socket::open(&here).await;
+    one.ok(json!({"op": "claim", "peerId": peer_id(), "inviteCode": code})).await;
+    there.relay(&lookup(&code)).send().await.ok();
+    one.ok(json!({"op": "bye"})).await;
+    let gone = async || (there.relay(&lookup(&code)).send().await.status == 404).then_some(());
+    conclave_tests::wait::eventually(PATIENCE, "the code is free", gone).await;
 }
 
 #[tokio::test]

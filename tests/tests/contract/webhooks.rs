@@ -243,6 +243,8 @@ async fn what_waits_is_delivered_before_a_node_ends() {
     let mut cluster = receiver.told_by(Cluster::builder().nodes(1).unmetered()).start().await;
     let mut socket = hello(&cluster, 1).await;
     socket.ok(json!({"op": "join", "room": word("room")})).await;
+    // The answer may be read before its event is emitted.
+    receiver.until("it joined", |event| event["type"] == "room.joined").await;
     assert_eq!(cluster.terminate(1).await, Some(0));
     let events = receiver.events();
     assert_eq!(kinds(&events), ["socket.connected", "room.joined", "room.left", "socket.disconnected"]);

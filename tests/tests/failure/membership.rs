@@ -204,9 +204,12 @@ async fn what_would_leave_no_majority_is_refused() {
     let mut cluster = Cluster::builder().unmetered().start().await;
     let followers = cluster.followers().await;
     cluster.kill(followers[0]).await;
-    let (code, printed) = told(&cluster, &["status"]).await;
-    assert_eq!(code, Some(0), "{printed}");
-    assert!(printed.contains("2 of 3 voters reachable, 2 needed"), "{printed}");
+    eventually(READY, "the status tells that it is away", async || {
+        let (code, printed) = told(&cluster, &["status"]).await;
+        assert_eq!(code, Some(0), "{printed}");
+        printed.contains("2 of 3 voters reachable, 2 needed").then_some(())
+    })
+    .await;
     let (dead, alive) = (followers[0].to_string(), followers[1].to_string());
     refused(&cluster, &["remove", &alive], "only 1 of the 2 voters").await;
     writes_go_on(&cluster).await;
