@@ -1,6 +1,6 @@
 //! Paths to the cells: what this node has under way to each of them, commands and reads.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -44,46 +44,71 @@ pub(super) struct Path {
     pub(super) quorum: Quorum,
     pub(super) proposer: Arc<Proposer>,
     pub(super) remote_reads: Arc<RemoteReads>,
+    /// Ends its tasks.
+    stop: CancellationToken,
 }
 
 /// The ways to all cells; each begins when it is used first. A std mutex: nothing awaits while it is held.
 pub(super) struct Paths {
     common: Common,
-    paths: Mutex<BTreeMap<CellId, Arc<Path>>>,
+    begun: Mutex<Begun>,
+}
+
+#[derive(Default)]
+struct Begun {
+    paths: BTreeMap<CellId, Arc<Path>>,
+    /// How many have begun so far, also of those that ended.
+    count: u64,
 }
 
 impl Paths {
     pub(super) fn new(mut common: Common) -> Self {
         common.deadline = common.deadline.min(limits::DEADLINE_MAX);
-        Self { common, paths: Mutex::default() }
+        Self { common, begun: Mutex::default() }
     }
 
     /// The way to a cell.
     ///
     /// Only cells that the placement or a log names are asked for, so that there are no more ways than cells.
     pub(super) fn to(&self, cell: CellId) -> Arc<Path> {
-        let mut paths = self.paths.lock().expect("nothing panics while this is held");
-        if let Some(path) = paths.get(&cell) {
+        let mut begun = self.begun.lock().expect("nothing panics while this is held");
+        if let Some(path) = begun.paths.get(&cell) {
             return path.clone();
         }
-        debug_assert!(paths.len() <= CELLS_MAX);
-        let path = Arc::new(Path::begin(cell, &self.common));
-        paths.insert(cell, path.clone());
+        debug_assert!(begun.paths.len() <= 2 * CELLS_MAX, "those of closed cells end");
+        let path = Arc::new(Path::begin(cell, begun.count, &self.common));
+        begun.count += 1;
+        begun.paths.insert(cell, path.clone());
         path
+    }
+
+    /// Ends the ways to cells that are none of these, once nothing is under way on them.
+    pub(super) fn forget_all_but(&self, cells: &BTreeSet<CellId>) {
+        let mut begun = self.begun.lock().expect("nothing panics while this is held");
+        begun.paths.retain(|cell, path| {
+            // Whoever uses a way holds it, and gets it under this lock.
+            let is_used = Arc::strong_count(path) > 1 || !path.proposer.is_idle();
+            let stays = *cell == CellId::FIRST || cells.contains(cell) || is_used;
+            if !stays {
+                path.stop.cancel();
+            }
+            stays
+        });
     }
 
     /// All ways that have begun.
     pub(super) fn all(&self) -> Vec<Arc<Path>> {
-        let paths = self.paths.lock().expect("nothing panics while this is held");
-        paths.values().cloned().collect()
+        let begun = self.begun.lock().expect("nothing panics while this is held");
+        begun.paths.values().cloned().collect()
     }
 }
 
 impl Path {
-    fn begin(cell: CellId, common: &Common) -> Self {
-        let Common { topology, links, node, stop, seed, .. } = common;
+    fn begin(cell: CellId, before: u64, common: &Common) -> Self {
+        let Common { topology, links, node, seed, .. } = common;
+        let stop = common.stop.child_token();
         let (quorum, lead) = (Quorum::new(), topology.lead(cell));
-        let origin = origin(*seed, cell);
+        let origin = origin(*seed, cell, before);
         let proposer = Arc::new(Proposer::new(cell, origin, lead, quorum.clone(), common));
         let remote_reads = Arc::new(RemoteReads::new(cell, origin, quorum.clone(), common));
         let (seats, led) = (topology.clone(), topology.clone());
@@ -96,16 +121,17 @@ impl Path {
         ));
         tokio::spawn(proposer.clone().run(stop.clone()));
         tokio::spawn(remote_reads.clone().run(stop.clone()));
-        Self { quorum, proposer, remote_reads }
+        Self { quorum, proposer, remote_reads, stop }
     }
 }
 
-/// What names a run's commands in a cell: each cell counts them for itself.
-fn origin(seed: u64, cell: CellId) -> u64 {
+/// What names a run's commands on a way to a cell: each way counts them for itself, and `before` have begun before it. The one
+/// to the first cell never ends.
+fn origin(seed: u64, cell: CellId, before: u64) -> u64 {
     if cell == CellId::FIRST {
         return seed;
     }
-    let words = [&seed.to_be_bytes()[..], &cell.number().to_be_bytes()].concat();
+    let words = [&seed.to_be_bytes()[..], &cell.number().to_be_bytes(), &before.to_be_bytes()].concat();
     let digest = Digest::of(&words);
     u64::from_be_bytes(*digest.as_bytes().first_chunk().expect("a digest has 32 bytes"))
 }

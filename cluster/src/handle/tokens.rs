@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout_at};
 
 use super::limits::GIVE_TIMEOUT;
-use super::purse::{At, Leased, Purse, Token};
+use super::purse::{At, Leased, Purse, Token, TokenRequest};
 use super::{Cluster, Draft, Error, Inner};
 use crate::raft::message::{self, kind};
 use crate::state::allowance::{Balance, Charge, Tier};
@@ -33,6 +33,34 @@ type Leasing = Arc<tokio::sync::Mutex<()>>;
 pub(super) struct Tokens {
     purse: Mutex<Purse>,
     leasing: Mutex<BTreeMap<At, Leasing>>,
+}
+
+/// A request that is given up when this is dropped before it was answered, as where the client hung up: or nothing more would
+/// be asked for until it is forgotten.
+struct Asked<'a> {
+    tokens: &'a Tokens,
+    request: TokenRequest,
+    answered: bool,
+}
+
+impl<'a> Asked<'a> {
+    fn new(tokens: &'a Tokens, request: TokenRequest) -> Self {
+        Self { tokens, request, answered: false }
+    }
+
+    /// It is answered.
+    fn answered(mut self) -> TokenRequest {
+        self.answered = true;
+        self.request
+    }
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        if !self.answered {
+            self.tokens.purse().give_up(self.request);
+        }
+    }
 }
 
 impl Tokens {
@@ -151,21 +179,16 @@ impl Inner {
             let want = purse.want(at, charge.limit);
             (want, purse.request_lease(at, want, now_ms).ok_or(Error::Overloaded)?)
         };
+        let asked = Asked::new(&self.tokens, request);
         let op = Op::Lease { node: self.options.node_id };
         let draft = Draft { charge: Some(Charge { count: want, ..*charge }), ..Draft::of(op) };
-        let answer = match self.propose_at_home(draft, since).await {
-            Ok(answer) => answer,
-            Err(error) => {
-                self.tokens.purse().give_up(request);
-                return Err(error);
-            }
-        };
+        let answer = self.propose_at_home(draft, since).await?;
         let (Ok(Outcome::Leased { count, holders }), Some(balance)) = (&answer.outcome, answer.balance)
         else {
-            self.tokens.purse().give_up(request);
             return Ok(Err(answer));
         };
         metrics::counter!("conclave_tokens_leased_total").increment(u64::from(*count));
+        let request = asked.answered();
         if let Some(token) = self.tokens.purse().credit(request, Leased { count: *count, balance }) {
             return Ok(Ok(token));
         }
@@ -205,10 +228,12 @@ impl Inner {
         let asked = others.into_iter().map(|(id, address)| async move {
             let now_ms = self.clock.now_ms();
             let request = self.tokens.purse().request_gift(at, until_ms, want, now_ms)?;
+            let asked = Asked::new(&self.tokens, request);
             let gift = Gift { client: charge.client, tier: charge.tier, until_ms, want };
             let frame = message::of(kind::GIVE, &gift);
             let reply = self.links.call(id, &address, Lane::Control, frame, GIVE_TIMEOUT).await;
             let count = reply.ok().and_then(|reply| message::decode::<u32>(&reply.header).ok());
+            let request = asked.answered();
             let mut purse = self.tokens.purse();
             match count {
                 Some(count) => purse.receive(request, count),
@@ -232,5 +257,24 @@ impl Inner {
         let given = self.tokens.purse().give((client, tier), until_ms, want);
         metrics::counter!("conclave_tokens_given_total").increment(u64::from(given));
         message::of(kind::GIVE, &given)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::id::Domain;
+
+    #[test]
+    fn a_lease_whose_client_hung_up_keeps_no_other_out() {
+        let (tokens, at) = (Tokens::new(1), (Key::derive(Domain::Client, &[b"ann"]), Tier::Poll));
+        let request = || tokens.purse().request_lease(at, 1, 1_000);
+        let asked = Asked::new(&tokens, request().expect("none is under way"));
+        assert_eq!(request(), None, "one at a time");
+        drop(asked);
+        let asked = Asked::new(&tokens, request().expect("it was given up"));
+        let request = asked.answered();
+        let balance = Balance { limit: 5, remaining: 4, reset_ms: 2_000 };
+        assert!(tokens.purse().credit(request, Leased { count: 1, balance }).is_some());
     }
 }

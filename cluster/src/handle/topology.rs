@@ -138,6 +138,12 @@ impl Topology {
         }
     }
 
+    /// The cells that there are, and the own one; none if this node knows no placement.
+    pub(super) fn known_cells(&self) -> Option<BTreeSet<CellId>> {
+        let (_, placed) = self.placed_cells();
+        (!placed.is_empty()).then(|| placed.into_iter().chain(self.own_cell()).collect())
+    }
+
     /// The cells that there are.
     pub(super) fn cells(&self) -> BTreeSet<CellId> {
         let own = self.0.node.cell();

@@ -15,9 +15,14 @@ impl Inner {
         while self.stop.run_until_cancelled(tick.tick()).await.is_some() {
             self.sequencer.tick();
             self.topology.forget_closed_cells();
+            let serving = self.topology.serving_cells();
+            if let Some(mut cells) = self.topology.known_cells() {
+                cells.extend(&serving);
+                self.paths.forget_all_but(&cells);
+            }
             self.tokens.forget_closed_windows(self.clock.now_ms());
             // This also makes the path to each cell, so that changes there are heard before anybody waits for one.
-            self.topology.serving_cells().into_iter().for_each(|cell| self.paths.to(cell).proposer.nudge());
+            serving.into_iter().for_each(|cell| self.paths.to(cell).proposer.nudge());
         }
     }
 
