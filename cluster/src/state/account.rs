@@ -1,8 +1,11 @@
 //! Accounts: what each owner holds, counted to the thing.
 //!
-//! Whatever is stored for somebody is on the account of its owner, and on that of the owner's network or organisation if it
-//! has one. The thing keeps the number of the account, so that it comes off the same account when it goes, whoever lets it
+//! Whatever is stored for somebody is on the account of its owner, and on those of the owner's network and organisation if it
+//! has them. What a client without a credential stores in an organisation is on an account of its own there, on that of the
+//! organisation, and on those that the client and its network have outside of all organisations. The thing keeps the number of the account, so that it comes off the same account when it goes, whoever lets it
 //! go. An account is there as long as something is on it.
+
+use std::collections::BTreeSet;
 
 use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
@@ -27,10 +30,24 @@ pub struct Owned(pub Key);
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Account {
     key: Key,
-    /// The account of its network, or of its organisation.
-    network: Payer,
+    over: Over,
     things: u64,
     holds: Holding,
+}
+
+/// The accounts that what is on an account is on as well. Their numbers are lower, since they are opened first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Over {
+    /// Of its network; for an account within an organisation: of the client outside of it.
+    pub(super) network: Payer,
+    /// Of its organisation.
+    pub(super) tenant: Payer,
+}
+
+impl Over {
+    pub(super) fn payers(self) -> [Payer; 2] {
+        [self.network, self.tenant]
+    }
 }
 
 /// What is on an account, or comes to it: sums.
@@ -89,8 +106,12 @@ pub(super) struct Writer {
     owner: Option<Owner>,
     /// Its account, if there is one.
     client: Payer,
-    /// Its group's, if there is one.
+    /// The one that a guest of an organisation has outside of it.
+    guest: Payer,
+    /// Its network's.
     network: Payer,
+    /// Its organisation's.
+    tenant: Payer,
 }
 
 impl Writer {
@@ -129,14 +150,16 @@ pub(super) struct Accounts {
 impl Accounts {
     /// Looks an owner's accounts up, once for a command.
     pub(super) fn writer(&self, owner: Option<Owner>) -> Writer {
+        let Some(it) = &owner else { return Writer::default() };
         let number = |key: &Key| self.numbers.get(key).copied().unwrap_or_default();
-        match owner {
-            Some(it) => {
-                let (client, network) =
-                    (number(&it.client), it.group.as_ref().map(|group| number(group.key())));
-                Writer { owner, client, network: network.unwrap_or_default() }
-            }
-            None => Writer::default(),
+        let group = it.group.as_ref();
+        let of = |key: Option<&Key>| key.map(number).unwrap_or_default();
+        Writer {
+            owner,
+            client: number(&it.client),
+            guest: of(group.and_then(Group::guest)),
+            network: of(group.and_then(Group::network)),
+            tenant: of(group.and_then(Group::tenant).map(|(key, _)| key)),
         }
     }
 
@@ -155,16 +178,17 @@ impl Accounts {
                 || holds.small_bytes + load.small_bytes <= shares.reserve_client_bytes;
             small && holds.admits(load, share)
         };
-        if !fits(writer.client, &shares.client) {
+        let tenant = owner.group.as_ref().and_then(Group::tenant);
+        let tenant = tenant.map(|(_, percent)| Share::of(storage_bytes_max, percent));
+        let own = tenant.as_ref().map(|tenant| shares.client.within(tenant, storage_bytes_max));
+        if !fits(writer.client, own.as_ref().unwrap_or(&shares.client))
+            || !fits(writer.guest, &shares.client)
+            || !fits(writer.network, &shares.network)
+        {
             return Err(Exceeded::Client);
         }
-        match &owner.group {
-            Some(Group::Network(_)) if !fits(writer.network, &shares.network) => Err(Exceeded::Client),
-            Some(Group::Tenant { percent, .. })
-                if !fits(writer.network, &Share::of(storage_bytes_max, *percent)) =>
-            {
-                Err(Exceeded::Tenant)
-            }
+        match &tenant {
+            Some(share) if !fits(writer.tenant, share) => Err(Exceeded::Tenant),
             Some(_) | None => Ok(()),
         }
     }
@@ -172,17 +196,27 @@ impl Accounts {
     /// How many accounts would be opened for the writer's next thing.
     pub(super) fn missing(&self, writer: &Writer) -> u64 {
         let Some(owner) = &writer.owner else { return 0 };
-        let missing = |payer| u64::from(payer == Payer::NOBODY);
-        missing(writer.client) + if owner.group.is_some() { missing(writer.network) } else { 0 }
+        let group = owner.group.as_ref();
+        let missing = |is_counted: bool, payer| u64::from(is_counted && payer == Payer::NOBODY);
+        missing(true, writer.client)
+            + missing(group.is_some_and(|group| group.guest().is_some()), writer.guest)
+            + missing(group.is_some_and(|group| group.network().is_some()), writer.network)
+            + missing(group.is_some_and(|group| group.tenant().is_some()), writer.tenant)
     }
 
     /// Puts a thing on the writer's account.
     pub(super) fn add(&mut self, writer: &mut Writer, load: &Holding) -> Payer {
         let Some(owner) = writer.owner else { return Payer::NOBODY };
         if !self.accounts.contains_key(&writer.client) {
-            let group = owner.group.map(|group| self.open(*group.key(), Payer::NOBODY));
-            writer.network = group.unwrap_or_default();
-            writer.client = self.open(owner.client, writer.network);
+            let group = owner.group.as_ref();
+            let mut opened =
+                |key: Option<&Key>, over| key.map(|key| self.open(*key, over)).unwrap_or_default();
+            writer.network = opened(group.and_then(Group::network), Over::default());
+            let above = Over { network: writer.network, ..Over::default() };
+            writer.guest = opened(group.and_then(Group::guest), above);
+            writer.tenant = opened(group.and_then(Group::tenant).map(|(key, _)| key), Over::default());
+            let nearest = if writer.guest == Payer::NOBODY { writer.network } else { writer.guest };
+            writer.client = self.open(owner.client, Over { network: nearest, tenant: writer.tenant });
         }
         self.put(writer.client, load);
         writer.client
@@ -190,13 +224,13 @@ impl Accounts {
 
     /// The number of the account under `key`, which is opened if there is none. Something has to be put on it, or it has to
     /// be closed again.
-    pub(super) fn open(&mut self, key: Key, network: Payer) -> Payer {
+    pub(super) fn open(&mut self, key: Key, over: Over) -> Payer {
         if let Some(known) = self.numbers.get(&key) {
             return *known;
         }
         self.last.0 += 1;
         self.numbers.insert(key, self.last);
-        let account = Account { key, network, things: 0, holds: Holding::default() };
+        let account = Account { key, over, things: 0, holds: Holding::default() };
         self.accounts.insert(self.last, account);
         self.last
     }
@@ -205,8 +239,8 @@ impl Accounts {
         let Some(account) = self.accounts.get_mut(&payer) else { return payer == Payer::NOBODY };
         account.things += 1;
         account.holds = account.holds.plus(load);
-        let network = account.network;
-        network == Payer::NOBODY || self.put(network, load)
+        let over = account.over;
+        over.payers().into_iter().all(|payer| self.put(payer, load))
     }
 
     /// Takes a thing off the account it is on, and the account away with its last thing.
@@ -214,21 +248,35 @@ impl Accounts {
         let Some(account) = self.accounts.get_mut(&payer) else { return };
         account.things -= 1;
         account.holds = account.holds.minus(load);
-        let (network, key) = (account.network, account.key);
+        let (over, key) = (account.over, account.key);
         if account.things == 0 {
             self.accounts.remove(&payer);
             self.numbers.remove(&key);
         }
-        self.drop(network, load);
+        over.payers().into_iter().for_each(|payer| self.drop(payer, load));
     }
 
     pub(super) fn len(&self) -> usize {
         self.accounts.len()
     }
 
-    /// Whose an account is, and its network's; nobody's is no account.
-    pub(super) fn of(&self, payer: Payer) -> Option<(Key, Payer)> {
-        self.accounts.get(&payer).map(|account| (account.key, account.network))
+    /// Whose an account is, and those over it; nobody's is no account.
+    pub(super) fn of(&self, payer: Payer) -> Option<(Key, Over)> {
+        self.accounts.get(&payer).map(|account| (account.key, account.over))
+    }
+
+    /// These accounts and all over them. In the order of their numbers those over another come before it.
+    pub(super) fn with_those_over(&self, payers: impl IntoIterator<Item = Payer>) -> BTreeSet<Payer> {
+        let mut all = BTreeSet::new();
+        let mut next: Vec<Payer> = payers.into_iter().collect();
+        while let Some(payer) = next.pop() {
+            if let Some(account) = self.accounts.get(&payer)
+                && all.insert(payer)
+            {
+                next.extend(account.over.payers());
+            }
+        }
+        all
     }
 
     /// Takes an account away that nothing is on.
@@ -251,8 +299,8 @@ impl Accounts {
         self.last
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (Payer, Key, Payer)> {
-        self.accounts.iter().map(|(payer, account)| (*payer, account.key, account.network))
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Payer, Key, Over)> {
+        self.accounts.iter().map(|(payer, account)| (*payer, account.key, account.over))
     }
 
     /// Begins as a snapshot does, before its accounts.
@@ -261,10 +309,10 @@ impl Accounts {
     }
 
     /// Takes an account as a snapshot has it, before the things on it; false if that cannot be.
-    pub(super) fn restore(&mut self, payer: Payer, key: Key, network: Payer) -> bool {
-        let account = Account { key, network, things: 0, holds: Holding::default() };
+    pub(super) fn restore(&mut self, payer: Payer, key: Key, over: Over) -> bool {
+        let account = Account { key, over, things: 0, holds: Holding::default() };
         (Payer(1)..=self.last).contains(&payer)
-            && network != payer
+            && over.payers().into_iter().all(|over| over < payer)
             && self.numbers.insert(key, payer).is_none()
             && self.accounts.insert(payer, account).is_none()
     }
@@ -274,11 +322,8 @@ impl Accounts {
         self.put(payer, load)
     }
 
-    /// Whether no account is there without a thing on it, and no network has one of its own.
+    /// Whether no account is there without a thing on it.
     pub(super) fn are_sound(&self) -> bool {
-        self.accounts.values().all(|account| {
-            let network = self.accounts.get(&account.network);
-            account.things > 0 && network.is_none_or(|network| network.network == Payer::NOBODY)
-        })
+        self.accounts.values().all(|account| account.things > 0)
     }
 }

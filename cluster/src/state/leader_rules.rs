@@ -67,6 +67,25 @@ impl Share {
             rooms: count(ROOMS_MAX),
         }
     }
+
+    /// What a client may hold of an organisation's share: as much of that as of the whole, so that none takes all of it; of a
+    /// small one up to half, as far as that is no more than [`SHARE_BYTES_MIN`].
+    pub(super) fn within(&self, tenant: &Self, storage_bytes_max: u64) -> Self {
+        let part = |own: u64, of: u64, whole: usize| {
+            let part = u128::from(own) * u128::from(of) / (whole as u128).max(1);
+            u64::try_from(part).unwrap_or(u64::MAX)
+        };
+        let count = |own: u32, of: u32, whole: usize| {
+            u32::try_from(part(own.into(), of.into(), whole)).unwrap_or(u32::MAX).clamp(1, own.max(1))
+        };
+        let bytes = part(self.bytes, tenant.bytes, storage_bytes_max as usize);
+        Self {
+            bytes: bytes.max(SHARE_BYTES_MIN.min(tenant.bytes / 2)).min(self.bytes),
+            keys: count(self.keys, tenant.keys, IDEMPOTENCY_KEYS_MAX),
+            mailboxes: count(self.mailboxes, tenant.mailboxes, MAILBOXES_MAX),
+            rooms: count(self.rooms, tenant.rooms, ROOMS_MAX),
+        }
+    }
 }
 
 fn percent(whole: u64, share: u8) -> u64 {
@@ -111,13 +130,45 @@ pub enum Group {
         /// How much of the whole it may hold, in percent.
         percent: u8,
     },
+    /// Those of an organisation, for a client who showed no credential: it is counted as what it is elsewhere, too, or one
+    /// client would have a share in each organisation.
+    Guests {
+        /// Which organisation.
+        tenant: Key,
+        /// How much of the whole it may hold, in percent.
+        percent: u8,
+        /// The client, as it is counted outside of organisations.
+        client: Key,
+        /// Its network, if that is counted.
+        network: Option<Key>,
+    },
 }
 
 impl Group {
-    /// What it is counted under.
-    pub fn key(&self) -> &Key {
+    /// The organisation, and how much of the whole it may hold, in percent.
+    pub(super) fn tenant(&self) -> Option<(&Key, u8)> {
         match self {
-            Self::Network(key) | Self::Tenant { key, .. } => key,
+            Self::Network(_) => None,
+            Self::Tenant { key: tenant, percent } | Self::Guests { tenant, percent, .. } => {
+                Some((tenant, *percent))
+            }
+        }
+    }
+
+    /// The client outside of organisations, if it is counted there, too.
+    pub(super) fn guest(&self) -> Option<&Key> {
+        match self {
+            Self::Guests { client, .. } => Some(client),
+            Self::Network(_) | Self::Tenant { .. } => None,
+        }
+    }
+
+    /// The client's network.
+    pub(super) fn network(&self) -> Option<&Key> {
+        match self {
+            Self::Network(key) => Some(key),
+            Self::Guests { network, .. } => network.as_ref(),
+            Self::Tenant { .. } => None,
         }
     }
 }

@@ -14,7 +14,7 @@ use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
-use super::account::Payer;
+use super::account::{Over, Payer};
 use super::allowance::{self, Tier};
 use super::blob_store::BlobId;
 use super::body::Body;
@@ -116,6 +116,17 @@ enum Record {
     AuditLog(Key, Entry<audit::Log>),
     AuditLine((Key, Key), Entry<audit::Line>),
     Registration((Key, Key), Entry<registration::Registration>),
+    /// The same of an account within an organisation, and the number of the organisation's account.
+    TenantAccount(Payer, Key, Payer, Payer),
+}
+
+impl Record {
+    fn account(payer: Payer, key: Key, Over { network, tenant }: Over) -> Self {
+        match tenant {
+            Payer::NOBODY => Self::Account(payer, key, network),
+            _ => Self::TenantAccount(payer, key, network, tenant),
+        }
+    }
 }
 
 impl State {
@@ -193,7 +204,7 @@ impl State {
     /// Everything behind the bodies.
     fn write_rest(&self, mut writer: Writer<'_, impl Write>) -> io::Result<Digest> {
         let accounts = self.ctx.storage.accounts().iter();
-        writer.all(accounts.map(|(payer, owner, network)| Record::Account(payer, owner, network)))?;
+        writer.all(accounts.map(|(payer, owner, over)| Record::account(payer, owner, over)))?;
         writer.all(self.replay.iter().map(|(number, head)| Record::Origin(*number, *head)))?;
         let answers = self.replay.iter_answers();
         writer.all(answers.map(|(id, answer)| Record::Outcome(id, Answer::clone(answer))))?;
@@ -283,7 +294,11 @@ impl State {
                 ("chunk", self.transfers.restore_chunk(key, index, chunk, ctx))
             }
             Record::Account(payer, owner, network) => {
-                ("account", ctx.storage.accounts_mut().restore(payer, owner, network))
+                let over = Over { network, ..Over::default() };
+                ("account", ctx.storage.accounts_mut().restore(payer, owner, over))
+            }
+            Record::TenantAccount(payer, owner, network, tenant) => {
+                ("account", ctx.storage.accounts_mut().restore(payer, owner, Over { network, tenant }))
             }
             Record::Acknowledgement(key, it) => {
                 ("acknowledgement", self.transfers.acknowledgements.restore(key, it, ctx))
@@ -380,6 +395,7 @@ impl Record {
             | Self::RoomMember(..)
             | Self::Claim(..)
             | Self::Account(..)
+            | Self::TenantAccount(..)
             | Self::Slot(..)
             | Self::Placement(..)
             | Self::Departure(..)

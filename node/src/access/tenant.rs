@@ -266,16 +266,20 @@ impl Tenant {
         self.0.as_ref().map(|known| &*known.policy)
     }
 
-    /// On whose account its clients store: each on its own within the organisation, and all on the organisation's.
+    /// On whose account its clients store: each on its own within the organisation, and all on the organisation's. One who
+    /// shows no credential on those of its address, too, whichever organisations it stores in.
     pub fn owner(&self, owner: Owner, has_subject: bool) -> Owner {
         let Some(known) = &self.0 else { return owner };
-        let client = match has_subject {
-            // It is told from that of another organisation already.
-            true => owner.client,
-            false => Key::derive(Domain::Client, &[b"of", known.key.as_bytes(), owner.client.as_bytes()]),
+        let (tenant, percent) = (known.key, known.policy.storage_percent);
+        let group = match owner.group {
+            Some(Group::Network(network)) if !has_subject => {
+                Group::Guests { tenant, percent, client: owner.client, network: Some(network) }
+            }
+            _ if !has_subject => Group::Guests { tenant, percent, client: owner.client, network: None },
+            _ => Group::Tenant { key: tenant, percent },
         };
-        let group = Some(Group::Tenant { key: known.key, percent: known.policy.storage_percent });
-        Owner { client, group }
+        let client = Key::derive(Domain::Client, &[b"of", tenant.as_bytes(), owner.client.as_bytes()]);
+        Owner { client, group: Some(group) }
     }
 
     /// The rule that its clients are under, of that of everybody.
@@ -396,8 +400,16 @@ mod tests {
         let owner = Owner { client, group: None };
         let (acme, other) = (tenants.named(Some("acme")), tenants.named(Some("other")));
         assert_ne!(acme.owner(owner, false).client, other.owner(owner, false).client);
-        assert_eq!(acme.owner(owner, true).client, client);
+        assert_ne!(acme.owner(owner, true).client, other.owner(owner, true).client, "a subject's, too");
         assert_ne!(acme.owner(owner, true).group, other.owner(owner, true).group);
         assert_eq!(Tenant::default().owner(owner, false), owner);
+        let network = Key::derive(Domain::Client, &[b"network"]);
+        let neighbour = Owner { group: Some(Group::Network(network)), ..owner };
+        let Some(Group::Guests { client: outside, network: counted, .. }) =
+            acme.owner(neighbour, false).group
+        else {
+            panic!("it is counted outside of the organisation, too")
+        };
+        assert_eq!((outside, counted), (client, Some(network)));
     }
 }

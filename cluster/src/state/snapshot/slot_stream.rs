@@ -13,7 +13,7 @@ use bytes::{Buf as _, Bytes};
 use super::record_stream::{Reader, Writer};
 use super::{Error, MAGIC, Record, WRITTEN};
 use crate::state::State;
-use crate::state::account::Payer;
+use crate::state::account::{Over, Payer};
 use crate::state::blob_store::BlobId;
 use crate::state::body::Body;
 use crate::state::handoff::is_overdue;
@@ -74,12 +74,10 @@ impl State {
         writer.write(&[WRITTEN])?;
         writer.record(Record::Slot(slot, self.slots.get(slot)))?;
         let accounts = self.ctx.storage.accounts();
-        let networks: BTreeSet<_> =
-            payers.iter().filter_map(|payer| accounts.of(*payer).map(|(_, network)| network)).collect();
-        // Networks first: the accounts of their clients refer to them.
-        for payer in networks.iter().chain(payers.difference(&networks)) {
-            if let Some((key, network)) = accounts.of(*payer) {
-                writer.record(Record::Account(*payer, key, network))?;
+        // Those over another first: it refers to them.
+        for payer in accounts.with_those_over(payers) {
+            if let Some((key, over)) = accounts.of(payer) {
+                writer.record(Record::account(payer, key, over))?;
             }
         }
         for blob in blobs {
@@ -107,9 +105,14 @@ impl State {
             let ctx = &mut self.ctx;
             match record {
                 Record::Account(payer, key, network) => {
-                    let network =
-                        *payers.get(&network).ok_or(Error::Corrupt("an account without its network"))?;
-                    payers.insert(payer, ctx.storage.accounts_mut().open(key, network));
+                    let network = own(&payers, network)?;
+                    let over = Over { network, ..Over::default() };
+                    payers.insert(payer, ctx.storage.accounts_mut().open(key, over));
+                    Ok(())
+                }
+                Record::TenantAccount(payer, key, network, tenant) => {
+                    let over = Over { network: own(&payers, network)?, tenant: own(&payers, tenant)? };
+                    payers.insert(payer, ctx.storage.accounts_mut().open(key, over));
                     Ok(())
                 }
                 Record::Body { blob, digest, body } => {
@@ -140,6 +143,11 @@ impl State {
         ctx.overdue = is_overdue(ctx);
         taken
     }
+}
+
+/// The number that an account has here.
+fn own(payers: &BTreeMap<Payer, Payer>, payer: Payer) -> Result<Payer, Error> {
+    payers.get(&payer).copied().ok_or(Error::Corrupt("an account without one over it"))
 }
 
 /// The records of a slot, checked against their sum.
@@ -184,7 +192,9 @@ impl Record {
     /// Whether it may be among what a slot holds.
     fn is_of(&self, slot: Slot) -> bool {
         let key = match self {
-            Self::Account(..) | Self::Body { .. } | Self::Incarnation(..) => return true,
+            Self::Account(..) | Self::TenantAccount(..) | Self::Body { .. } | Self::Incarnation(..) => {
+                return true;
+            }
             Self::Clock { .. }
             | Self::Origin(..)
             | Self::Outcome(..)
@@ -230,6 +240,7 @@ impl Record {
             | Self::End { .. }
             | Self::Incarnation(..)
             | Self::Account(..)
+            | Self::TenantAccount(..)
             | Self::Slot(..)
             | Self::Part(..)
             | Self::Placement(..)

@@ -294,10 +294,18 @@ pub(super) fn command() -> impl Strategy<Value = Command> {
 
 /// Of three clients, two of which are of one network; or nobody.
 fn owner() -> impl Strategy<Value = Option<Owner>> {
-    prop::option::weighted(0.8, 0_u8..3).prop_map(|name| {
-        name.map(|name| Owner {
-            client: Key::derive(Domain::Client, &[&[name]]),
-            group: (name < 2).then(|| Group::Network(Key::derive(Domain::Client, &[b"network"]))),
+    let key = |name: &[u8]| Key::derive(Domain::Client, &[name]);
+    prop::option::weighted(0.8, (0_u8..3, 0_u8..4)).prop_map(move |owner| {
+        let (name, within) = owner?;
+        let network = (name < 2).then(|| key(b"network"));
+        let (client, tenant, percent) = (key(&[name]), key(&[b't', within]), 40);
+        Some(match within {
+            0 => Owner { client: key(&[name, within]), group: Some(Group::Tenant { key: tenant, percent }) },
+            1 | 2 => Owner {
+                client: key(&[name, within]),
+                group: Some(Group::Guests { tenant, percent, client, network }),
+            },
+            _ => Owner { client, group: network.map(Group::Network) },
         })
     })
 }
