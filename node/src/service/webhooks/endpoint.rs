@@ -134,7 +134,7 @@ impl Endpoint {
             .header("webhook-signature", signature)
             .body(Full::new(message.body.clone()))
             .map_err(|_| Failure::Unwritten)?;
-        let answer = timeout(self.timeout, self.client.send(&self.url, request)).await;
+        let answer = timeout(self.timeout, self.client.send(&self.url, request, self.timeout)).await;
         let answer = answer.map_err(|_| Failure::Late(self.timeout))??;
         let status = answer.response.status();
         let verdict = judge(status, answer.response.headers());
