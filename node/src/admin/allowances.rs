@@ -89,8 +89,8 @@ pub(super) async fn reset(
     body: Body,
 ) -> Result<HttpResponse, Error> {
     let ResetAllowances { address } = parse(&body, RESET)?;
-    let client = client::key(parse_address(&address)?);
-    let about = audit::digest(&format!("address:{address}"));
+    let address = parse_address(&address)?;
+    let (client, about) = (client::key(address), about(address));
     let windows = audit::audited(&request, &state, &about, async {
         let services = state.services().ok_or(Error::Starting)?;
         Ok(service::allowances::reset(services, client).await?)
@@ -98,6 +98,11 @@ pub(super) async fn reset(
     .await?;
     tracing::info!(windows, "reset a client's allowances");
     Ok(HttpResponse::Ok().json(WindowsReset { windows }))
+}
+
+/// A digest of the address, however it was typed.
+fn about(address: IpAddr) -> String {
+    audit::digest(&format!("address:{}", address.to_canonical()))
 }
 
 fn parse_address(text: &str) -> Result<IpAddr, Error> {
@@ -109,4 +114,18 @@ fn shown(tier: Tier, balance: Balance) -> Allowance {
     // A window in which nothing was spent is not open.
     let reset_ms = Some(reset_ms).filter(|_| remaining < limit);
     Allowance { tier: tier_limits::name(tier).to_owned(), limit, remaining, reset_ms }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_one_digest_however_it_is_typed() {
+        let of = |text: &str| about(parse_address(text).unwrap());
+        assert_eq!(of("2001:DB8:0:0::1"), of("2001:db8::1"));
+        assert_eq!(of("::ffff:203.0.113.9"), of("203.0.113.9"));
+        assert_eq!(of("203.0.113.9"), audit::digest("address:203.0.113.9"));
+        assert_ne!(of("2001:db8::1"), of("2001:db8::2"));
+    }
 }
