@@ -11,7 +11,7 @@ use super::api_types::{Allowance, Allowances, ResetAllowances, WindowsReset};
 use super::audit;
 use super::body::Body;
 use super::error::{Error, check_names};
-use super::server::parse;
+use super::server::{parse, services};
 use super::state::AdminState;
 use crate::access::{client, tier_limits};
 use crate::service;
@@ -56,7 +56,7 @@ pub(super) async fn show(
     let address = asked.address.as_deref().ok_or(Error::Input("`address` says whose allowance"))?;
     let address = parse_address(address)?;
     check_names(asked.tenant.as_deref(), &[])?;
-    let services = state.services().ok_or(Error::Starting)?;
+    let services = services(&state)?;
     let Some(rules) = &services.terms.allowance else {
         return Ok(HttpResponse::Ok().json(Allowances { enabled: false, tiers: Vec::new() }));
     };
@@ -92,7 +92,7 @@ pub(super) async fn reset(
     let address = parse_address(&address)?;
     let (client, about) = (client::key(address), about(address));
     let windows = audit::audited(&request, &state, &about, async {
-        let services = state.services().ok_or(Error::Starting)?;
+        let services = services(&state)?;
         Ok(service::allowances::reset(services, client).await?)
     })
     .await?;

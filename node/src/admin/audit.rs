@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::api_types::{Audit, AuditEntry, AuditHead, Whose};
 use super::error::Error;
+use super::server::services;
 use super::state::AdminState;
 use crate::service::audit::{self, Event, Log, PAGE_MAX};
 
@@ -50,7 +51,7 @@ pub(super) async fn tell(
     state: web::Data<AdminState>,
     asked: web::Query<Asked>,
 ) -> Result<HttpResponse, Error> {
-    let services = state.services().ok_or(Error::Starting)?;
+    let services = services(&state)?;
     let log = asked.log.as_deref().map_or(Some(Log::default()), Log::parse);
     let log = log.ok_or(Error::Input("`log` is `changes` or `security`"))?;
     let (head, entries) = audit::page(services, log, asked.after, asked.count.unwrap_or(PAGE_MAX)).await?;

@@ -7,10 +7,10 @@ use super::api_types::{Decided, Device, Devices, Forgotten, WhichDevice};
 use super::audit;
 use super::body::Body;
 use super::error::{Error, check_names};
-use super::server::parse;
+use super::server::{parse, services};
 use super::state::AdminState;
 use crate::access::tenant;
-use crate::service::{Services, registrations};
+use crate::service::registrations;
 
 const WHICH: &str = r#"{"subject": "NAME", "device": "NAME"}, and perhaps "tenant", is asked for"#;
 
@@ -154,8 +154,4 @@ fn name(standing: Standing) -> &'static str {
         Standing::Approved => "approved",
         Standing::Revoked => "revoked",
     }
-}
-
-fn services(state: &AdminState) -> Result<&Services, Error> {
-    state.services().ok_or(Error::Starting)
 }

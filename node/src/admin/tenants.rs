@@ -5,6 +5,7 @@ use futures_util::future::try_join_all;
 
 use super::api_types::{Holding, SecondsRange, Tenant, Tenants};
 use super::error::{Error, check_names};
+use super::server::services;
 use super::state::AdminState;
 use crate::service::{self, Services};
 
@@ -34,7 +35,7 @@ pub(super) async fn list(
     asked: web::Query<Asked>,
 ) -> Result<HttpResponse, Error> {
     check_names(asked.tenant.as_deref(), &[])?;
-    let services = state.services().ok_or(Error::Starting)?;
+    let services = services(&state)?;
     let mut configured = services.auth.tenants().configured();
     if let Some(name) = asked.tenant.as_deref() {
         let hosts = configured.remove(name).unwrap_or_default();
