@@ -11,6 +11,7 @@ use super::api_types::{Allowance, Allowances, ResetAllowances, WindowsReset};
 use super::audit;
 use super::body::Body;
 use super::error::{Error, check_names};
+use super::query::Query;
 use super::server::{parse, services};
 use super::state::AdminState;
 use crate::access::{client, tier_limits};
@@ -25,7 +26,8 @@ const RESET: &str = r#"{"address": "203.0.113.9"} is asked for"#;
 pub(super) struct Asked {
     /// The client's address, IPv4 or IPv6, without a port. Required.
     address: Option<String>,
-    /// Refused: allowances count addresses, whatever credential is shown.
+    /// Refused with a text of its own: allowances count addresses, whatever credential is shown.
+    #[param(ignore)]
     subject: Option<String>,
     /// The organisation in which it is counted.
     #[param(max_length = 63, pattern = "^[a-z0-9][a-z0-9-]*$")]
@@ -44,10 +46,7 @@ pub(super) struct Asked {
         (status = 400, description = "`invalid_query`, `invalid_input`"),
     )
 )]
-pub(super) async fn show(
-    state: web::Data<AdminState>,
-    asked: web::Query<Asked>,
-) -> Result<HttpResponse, Error> {
+pub(super) async fn show(state: web::Data<AdminState>, asked: Query<Asked>) -> Result<HttpResponse, Error> {
     if asked.subject.is_some() {
         return Err(Error::Input(
             "allowances count addresses, whatever credential is shown: `address` says which",

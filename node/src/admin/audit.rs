@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::api_types::{Audit, AuditEntry, AuditHead, Whose};
 use super::error::Error;
+use super::query::Query;
 use super::server::services;
 use super::state::AdminState;
 use crate::service::audit::{self, Event, Log, PAGE_MAX};
@@ -47,10 +48,7 @@ pub(super) struct Asked {
     params(Asked),
     responses((status = 200, description = "A page", body = Audit), (status = 400, description = "`invalid_query`, `invalid_input`"))
 )]
-pub(super) async fn tell(
-    state: web::Data<AdminState>,
-    asked: web::Query<Asked>,
-) -> Result<HttpResponse, Error> {
+pub(super) async fn tell(state: web::Data<AdminState>, asked: Query<Asked>) -> Result<HttpResponse, Error> {
     let services = services(&state)?;
     let log = asked.log.as_deref().map_or(Some(Log::default()), Log::parse);
     let log = log.ok_or(Error::Input("`log` is `changes` or `security`"))?;

@@ -7,6 +7,7 @@ use conclave_cluster::state::limits::LISTED_MAX;
 use super::api_types::{Ended, Item, Kinds, Listing, Whose};
 use super::audit;
 use super::error::{Error, check_names};
+use super::query::Query;
 use super::server::services;
 use super::state::AdminState;
 use crate::access::{credential_rights, tenant};
@@ -65,7 +66,7 @@ impl Asked {
 pub(super) async fn list(
     state: web::Data<AdminState>,
     kind: web::Path<String>,
-    asked: web::Query<Asked>,
+    asked: Query<Asked>,
 ) -> Result<HttpResponse, Error> {
     let wanted = asked.wanted(kind_of(&kind)?)?;
     let listing = inventory::list(services(&state)?, wanted).await?;
@@ -122,7 +123,7 @@ pub(super) async fn end_many(
     request: HttpRequest,
     state: web::Data<AdminState>,
     kind: web::Path<String>,
-    asked: web::Query<Asked>,
+    asked: Query<Asked>,
 ) -> Result<HttpResponse, Error> {
     let wanted = match kind_of(&kind)? {
         Kind::Socket => asked.wanted(Kind::Socket)?,

@@ -61,7 +61,6 @@ fn start(
             .app_data(reach)
             .app_data(gate.clone())
             .app_data(body::bound())
-            .app_data(web::QueryConfig::default().error_handler(|_, _| Error::Query.into()))
             .wrap(from_fn(guard))
             .configure(routes)
     };
