@@ -11,7 +11,8 @@ use super::api_types::{Allowance, Allowances, ResetAllowances, WindowsReset};
 use super::audit;
 use super::body::Body;
 use super::error::{Error, check_names};
-use super::server::parse;
+use super::query::Query;
+use super::server::{parse, services};
 use super::state::AdminState;
 use crate::access::{client, tier_limits};
 use crate::service;
@@ -25,7 +26,8 @@ const RESET: &str = r#"{"address": "203.0.113.9"} is asked for"#;
 pub(super) struct Asked {
     /// The client's address, IPv4 or IPv6, without a port. Required.
     address: Option<String>,
-    /// Refused: allowances count addresses, whatever credential is shown.
+    /// Refused with a text of its own: allowances count addresses, whatever credential is shown.
+    #[param(ignore)]
     subject: Option<String>,
     /// The organisation in which it is counted.
     #[param(max_length = 63, pattern = "^[a-z0-9][a-z0-9-]*$")]
@@ -44,10 +46,7 @@ pub(super) struct Asked {
         (status = 400, description = "`invalid_query`, `invalid_input`"),
     )
 )]
-pub(super) async fn show(
-    state: web::Data<AdminState>,
-    asked: web::Query<Asked>,
-) -> Result<HttpResponse, Error> {
+pub(super) async fn show(state: web::Data<AdminState>, asked: Query<Asked>) -> Result<HttpResponse, Error> {
     if asked.subject.is_some() {
         return Err(Error::Input(
             "allowances count addresses, whatever credential is shown: `address` says which",
@@ -56,7 +55,7 @@ pub(super) async fn show(
     let address = asked.address.as_deref().ok_or(Error::Input("`address` says whose allowance"))?;
     let address = parse_address(address)?;
     check_names(asked.tenant.as_deref(), &[])?;
-    let services = state.services().ok_or(Error::Starting)?;
+    let services = services(&state)?;
     let Some(rules) = &services.terms.allowance else {
         return Ok(HttpResponse::Ok().json(Allowances { enabled: false, tiers: Vec::new() }));
     };
@@ -89,15 +88,20 @@ pub(super) async fn reset(
     body: Body,
 ) -> Result<HttpResponse, Error> {
     let ResetAllowances { address } = parse(&body, RESET)?;
-    let client = client::key(parse_address(&address)?);
-    let about = audit::digest(&format!("address:{address}"));
+    let address = parse_address(&address)?;
+    let (client, about) = (client::key(address), about(address));
     let windows = audit::audited(&request, &state, &about, async {
-        let services = state.services().ok_or(Error::Starting)?;
+        let services = services(&state)?;
         Ok(service::allowances::reset(services, client).await?)
     })
     .await?;
     tracing::info!(windows, "reset a client's allowances");
     Ok(HttpResponse::Ok().json(WindowsReset { windows }))
+}
+
+/// A digest of the address, however it was typed.
+fn about(address: IpAddr) -> String {
+    audit::digest(&format!("address:{}", address.to_canonical()))
 }
 
 fn parse_address(text: &str) -> Result<IpAddr, Error> {
@@ -109,4 +113,18 @@ fn shown(tier: Tier, balance: Balance) -> Allowance {
     // A window in which nothing was spent is not open.
     let reset_ms = Some(reset_ms).filter(|_| remaining < limit);
     Allowance { tier: tier_limits::name(tier).to_owned(), limit, remaining, reset_ms }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_one_digest_however_it_is_typed() {
+        let of = |text: &str| about(parse_address(text).unwrap());
+        assert_eq!(of("2001:DB8:0:0::1"), of("2001:db8::1"));
+        assert_eq!(of("::ffff:203.0.113.9"), of("203.0.113.9"));
+        assert_eq!(of("203.0.113.9"), audit::digest("address:203.0.113.9"));
+        assert_ne!(of("2001:db8::1"), of("2001:db8::2"));
+    }
 }

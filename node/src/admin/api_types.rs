@@ -262,9 +262,9 @@ pub struct LogLevel {
 pub struct SetLogLevel {
     /// As `log.level` has it.
     pub level: String,
-    /// For how many seconds; absent: until it starts again.
+    /// For how many seconds, a day at most; absent: until it starts again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(minimum = 1)]
+    #[schema(minimum = 1, maximum = 86_400)]
     pub for_seconds: Option<u32>,
 }
 

@@ -12,6 +12,8 @@ use uuid::Uuid;
 
 use super::api_types::{Audit, AuditEntry, AuditHead, Whose};
 use super::error::Error;
+use super::query::Query;
+use super::server::services;
 use super::state::AdminState;
 use crate::service::audit::{self, Event, Log, PAGE_MAX};
 
@@ -46,24 +48,27 @@ pub(super) struct Asked {
     params(Asked),
     responses((status = 200, description = "A page", body = Audit), (status = 400, description = "`invalid_query`, `invalid_input`"))
 )]
-pub(super) async fn tell(
-    state: web::Data<AdminState>,
-    asked: web::Query<Asked>,
-) -> Result<HttpResponse, Error> {
-    let services = state.services().ok_or(Error::Starting)?;
+pub(super) async fn tell(state: web::Data<AdminState>, asked: Query<Asked>) -> Result<HttpResponse, Error> {
+    let services = services(&state)?;
     let log = asked.log.as_deref().map_or(Some(Log::default()), Log::parse);
     let log = log.ok_or(Error::Input("`log` is `changes` or `security`"))?;
     let (head, entries) = audit::page(services, log, asked.after, asked.count.unwrap_or(PAGE_MAX)).await?;
     let head = head.map(|head| AuditHead { seq: head.seq, hash: format!("{:x}", head.hash) });
-    Ok(HttpResponse::Ok().json(Audit { head, entries: entries.into_iter().filter_map(shown).collect() }))
+    let entries = entries.into_iter().map(shown).collect::<Result<_, _>>()?;
+    Ok(HttpResponse::Ok().json(Audit { head, entries }))
 }
 
-/// The text is JSON that a node wrote; an entry whose text is not is left out.
-fn shown(view: View) -> Option<AuditEntry> {
-    Some(AuditEntry {
+/// The text is JSON that a node wrote. One that is not is a fault of ours, and not left out: that would look as if somebody had
+/// taken it out.
+fn shown(view: View) -> Result<AuditEntry, Error> {
+    let entry = RawValue::from_string(view.text).map_err(|_| {
+        tracing::error!(seq = view.seq, "an entry of the audit log is not JSON");
+        Error::Internal
+    })?;
+    Ok(AuditEntry {
         seq: view.seq,
         at_ms: view.at_ms,
-        entry: RawValue::from_string(view.text).ok()?,
+        entry,
         before: format!("{:x}", view.before),
         hash: format!("{:x}", view.hash),
     })
@@ -130,4 +135,20 @@ async fn note(
     tracing::error!(call, request_id, outcome, "the audit log has no entry for this call");
     metrics::counter!("conclave_audit_lost_total").increment(1);
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use conclave_cluster::state::audit::ORIGIN;
+
+    use super::*;
+
+    #[test]
+    fn an_entry_that_cannot_be_shown_is_not_left_out() {
+        let view =
+            |text: &str| View { seq: 7, at_ms: 1, text: text.to_owned(), before: ORIGIN, hash: ORIGIN };
+        let entry = shown(view(r#"{"call":"POST /x"}"#)).unwrap();
+        assert_eq!((entry.seq, entry.entry.get()), (7, r#"{"call":"POST /x"}"#));
+        assert!(matches!(shown(view(r#"{"call":"#)), Err(Error::Internal)));
+    }
 }

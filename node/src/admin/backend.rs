@@ -11,7 +11,7 @@ use conclave_cluster::state::limits::PAYLOAD_BYTES_MAX;
 use super::api_types::{Publish, Published, Signal, Signaled};
 use super::body::Body;
 use super::error::{Error, check_names};
-use super::server::parse;
+use super::server::{parse, services};
 use super::state::AdminState;
 use crate::access::Tenant;
 use crate::access::tier_limits::millis;
@@ -48,7 +48,7 @@ pub(super) async fn publish(
     body: Body,
 ) -> Result<HttpResponse, Error> {
     let Publish { tenant, room, data } = parse(&body, PUBLISH)?;
-    let services = state.services().ok_or(Error::Starting)?;
+    let services = services(&state)?;
     let within = Namespace::of(&known(services, tenant.as_deref())?);
     if !(1..=ROOM_CHARS_MAX).contains(&chars(&room)) {
         return Err(Error::Input("`room` has 1 to 128 characters"));
@@ -88,7 +88,7 @@ pub(super) async fn signal(
     body: Body,
 ) -> Result<HttpResponse, Error> {
     let Signal { tenant, from, to, kind, payload } = parse(&body, SIGNAL)?;
-    let services = state.services().ok_or(Error::Starting)?;
+    let services = services(&state)?;
     let tenant = known(services, tenant.as_deref())?;
     let kind = kind_of(&kind)
         .ok_or(Error::Input("`type` is `offer`, `answer`, `ice-candidate`, `ready` or `bye`"))?;

@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 use super::api_types::{
     Add, Allowances, Audit, Devices, Ended, Failure, Kinds, Lift, Lifted, Listing, LogLevel, Publish,
@@ -20,6 +21,7 @@ use super::api_types::{
     Transfer, WhichDevice, Whose, WindowsReset,
 };
 use super::client_tls::{self, ClientTls};
+use crate::access::outbound::connect;
 use crate::service::audit::Log;
 use crate::service::inventory::Id;
 
@@ -311,9 +313,11 @@ impl Client {
     }
 
     async fn exchange(&self, method: Method, path: &str, body: Bytes) -> Result<Bytes, Error> {
-        let stream = TcpStream::connect((self.host.as_str(), self.port))
-            .await
-            .map_err(|error| Error::Connect { url: self.url.clone(), error })?;
+        let unconnected = |error| Error::Connect { url: self.url.clone(), error };
+        let end = Instant::now() + self.timeout;
+        let found = tokio::net::lookup_host((self.host.as_str(), self.port)).await.map_err(unconnected)?;
+        let found: Vec<_> = found.collect();
+        let stream = connect::first(&found, end, TcpStream::connect).await.map_err(unconnected)?;
         let Some(tls) = &self.tls else { return self.exchange_on(stream, method, path, body).await };
         let secured = tls.connect(&self.host, stream).await;
         let secured = secured.map_err(|error| Error::Tls { url: self.url.clone(), error })?;

@@ -163,4 +163,13 @@ mod tests {
         let made = document_of_listener().to_pretty_json().unwrap();
         assert!(copy.trim_end() == made, "conclave openapi --admin > docs/admin-openapi.json");
     }
+
+    #[test]
+    fn the_page_of_reference_names_every_path() {
+        let page = include_str!("../config/reference.md");
+        for path in document_of_listener().paths.paths.keys() {
+            let last = path.rsplit('/').next().unwrap_or_default();
+            assert!(page.contains(path.as_str()) || page.contains(&format!("`/{last}`")), "{path}");
+        }
+    }
 }

@@ -7,10 +7,11 @@ use super::api_types::{Decided, Device, Devices, Forgotten, WhichDevice};
 use super::audit;
 use super::body::Body;
 use super::error::{Error, check_names};
-use super::server::parse;
+use super::query::Query;
+use super::server::{parse, services};
 use super::state::AdminState;
 use crate::access::tenant;
-use crate::service::{Services, registrations};
+use crate::service::registrations;
 
 const WHICH: &str = r#"{"subject": "NAME", "device": "NAME"}, and perhaps "tenant", is asked for"#;
 
@@ -35,10 +36,7 @@ pub(super) struct Asked {
     params(Asked),
     responses((status = 200, description = "By their subjects", body = Devices), (status = 400, description = "`invalid_query`, `invalid_input`"))
 )]
-pub(super) async fn list(
-    state: web::Data<AdminState>,
-    asked: web::Query<Asked>,
-) -> Result<HttpResponse, Error> {
+pub(super) async fn list(state: web::Data<AdminState>, asked: Query<Asked>) -> Result<HttpResponse, Error> {
     if asked.standing.as_deref().is_some_and(|wanted| !STANDINGS.iter().any(|known| name(*known) == wanted)) {
         return Err(Error::Input("`standing` is `pending`, `approved` or `revoked`"));
     }
@@ -154,8 +152,4 @@ fn name(standing: Standing) -> &'static str {
         Standing::Approved => "approved",
         Standing::Revoked => "revoked",
     }
-}
-
-fn services(state: &AdminState) -> Result<&Services, Error> {
-    state.services().ok_or(Error::Starting)
 }

@@ -26,11 +26,8 @@ pub(super) enum Error {
     Method(&'static str),
     #[error("The body is not the JSON that belongs here: {0}.")]
     Json(&'static str),
-    #[error(
-        "The query is wrong: a change takes `force` and `withinMs`, the audit log `after` and `count`, a list those, `tenant`, \
-         `subject` and `node`, that of devices `standing`, allowances `address` and `tenant`, organisations `tenant`; the audit log `log`, too."
-    )]
-    Query,
+    #[error("The query is wrong: this call takes {0}.")]
+    Query(String),
     #[error(
         "A body has at most {} bytes; one with content for others at most {}, and its content at most 65,536.",
         super::body::BYTES_MAX,
@@ -108,7 +105,7 @@ impl Error {
             Self::NotFound => "not_found",
             Self::Method(_) => "method_not_allowed",
             Self::Json(_) => "invalid_json",
-            Self::Query => "invalid_query",
+            Self::Query(_) => "invalid_query",
             Self::Input(_) | Self::LogLevel(_) => "invalid_input",
             Self::TooLarge => "payload_too_large",
             Self::Unknown => "unknown_id",
@@ -139,17 +136,52 @@ impl Error {
 impl From<service::Error> for Error {
     fn from(error: service::Error) -> Self {
         match error {
-            service::Error::Refused(Refusal::Revocation(revocation::Refusal::Full)) => Self::Full,
-            service::Error::Refused(Refusal::Registration(registration::Refusal::Unknown)) => {
-                Self::UnknownDevice
-            }
-            service::Error::Refused(Refusal::Room(room::Refusal::Full)) => Self::RoomFull,
-            service::Error::Refused(Refusal::Mailbox(mailbox::Refusal::Full)) => Self::MailboxFull,
+            service::Error::Refused(refusal) => refusal.into(),
             service::Error::StorageFull => Self::StorageFull,
             service::Error::Cluster(conclave_cluster::Error::Overloaded) => Self::Overloaded,
             service::Error::Cluster(conclave_cluster::Error::ShuttingDown) => Self::ShuttingDown,
-            service::Error::Cluster(_) => Self::NoLeader,
-            _ => Self::Internal,
+            service::Error::Cluster(conclave_cluster::Error::NoLeader | conclave_cluster::Error::Behind) => {
+                Self::NoLeader
+            }
+            // An operator's calls are on nobody's allowance and on nobody's share.
+            service::Error::Limited { .. }
+            | service::Error::ShareFull
+            | service::Error::TenantShareFull
+            | service::Error::Unexpected => Self::Internal,
+        }
+    }
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Revocation(revocation::Refusal::Full) => Self::Full,
+            Refusal::Registration(registration::Refusal::Unknown) => Self::UnknownDevice,
+            Refusal::Room(room::Refusal::Full) => Self::RoomFull,
+            Refusal::Mailbox(mailbox::Refusal::Full) => Self::MailboxFull,
+            // Of what no call of this API asks for, or told apart before it comes here.
+            Refusal::Registration(registration::Refusal::Full)
+            | Refusal::Room(room::Refusal::NotAMember)
+            | Refusal::Mailbox(mailbox::Refusal::NotHeld)
+            | Refusal::Allowance { .. }
+            | Refusal::StorageFull
+            | Refusal::ShareFull
+            | Refusal::TenantShareFull
+            | Refusal::Stale
+            | Refusal::Moved { .. }
+            | Refusal::Unready
+            | Refusal::Lapsed
+            | Refusal::Transfer(_)
+            | Refusal::Negotiation(_)
+            | Refusal::Rendezvous(_)
+            | Refusal::Device(_)
+            | Refusal::NodeIdentity(_)
+            | Refusal::Incarnation(_)
+            | Refusal::Socket(_)
+            | Refusal::Claim(_)
+            | Refusal::Ticket(_)
+            | Refusal::Handoff(_)
+            | Refusal::Placement(_) => Self::Internal,
         }
     }
 }
@@ -162,7 +194,7 @@ impl ResponseError for Error {
             | Self::UnknownDevice
             | Self::Cluster(MembershipError::UnknownNode(_)) => StatusCode::NOT_FOUND,
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Json(_) | Self::Query | Self::Input(_) | Self::LogLevel(_) => StatusCode::BAD_REQUEST,
+            Self::Json(_) | Self::Query(_) | Self::Input(_) | Self::LogLevel(_) => StatusCode::BAD_REQUEST,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Page => StatusCode::FORBIDDEN,

@@ -7,6 +7,8 @@ use conclave_cluster::state::limits::LISTED_MAX;
 use super::api_types::{Ended, Item, Kinds, Listing, Whose};
 use super::audit;
 use super::error::{Error, check_names};
+use super::query::Query;
+use super::server::services;
 use super::state::AdminState;
 use crate::access::{credential_rights, tenant};
 use crate::service::inventory::{self, Id};
@@ -64,10 +66,10 @@ impl Asked {
 pub(super) async fn list(
     state: web::Data<AdminState>,
     kind: web::Path<String>,
-    asked: web::Query<Asked>,
+    asked: Query<Asked>,
 ) -> Result<HttpResponse, Error> {
     let wanted = asked.wanted(kind_of(&kind)?)?;
-    let listing = inventory::list(state.services().ok_or(Error::Starting)?, wanted).await?;
+    let listing = inventory::list(services(&state)?, wanted).await?;
     let next = listing.next.map(|next| Id::of(&next).to_string());
     Ok(HttpResponse::Ok().json(Listing { items: listing.items.iter().map(item).collect(), next }))
 }
@@ -96,7 +98,7 @@ pub(super) async fn end(
     let (kind, text) = path.into_inner();
     let (kind, id) = (kind_of(&kind)?, id(&text)?);
     let ended = audit::audited(&request, &state, &id.to_string(), async {
-        Ok(inventory::end(state.services().ok_or(Error::Starting)?, kind, id).await?)
+        Ok(inventory::end(services(&state)?, kind, id).await?)
     })
     .await?;
     if ended { Ok(HttpResponse::Ok().json(Ended { ended: 1 })) } else { Err(Error::Unknown) }
@@ -121,7 +123,7 @@ pub(super) async fn end_many(
     request: HttpRequest,
     state: web::Data<AdminState>,
     kind: web::Path<String>,
-    asked: web::Query<Asked>,
+    asked: Query<Asked>,
 ) -> Result<HttpResponse, Error> {
     let wanted = match kind_of(&kind)? {
         Kind::Socket => asked.wanted(Kind::Socket)?,
@@ -136,7 +138,7 @@ pub(super) async fn end_many(
         (None, None) => return Err(Error::Input("`subject` or `node` says which sockets")),
     };
     let ended = audit::audited(&request, &state, &about, async {
-        Ok(inventory::end_sockets(state.services().ok_or(Error::Starting)?, wanted).await?)
+        Ok(inventory::end_sockets(services(&state)?, wanted).await?)
     })
     .await?;
     Ok(HttpResponse::Ok().json(Ended { ended }))

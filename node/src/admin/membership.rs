@@ -9,6 +9,7 @@ use super::api_types::{self, Add, Cell, Done, Leads, Node, Status, Transfer};
 use super::audit::audited;
 use super::body::Body;
 use super::error::Error;
+use super::query::Query;
 use super::server::{cluster, parse};
 use super::state::AdminState;
 
@@ -33,7 +34,7 @@ use super::state::AdminState;
 pub(super) async fn add(
     request: HttpRequest,
     state: web::Data<AdminState>,
-    query: web::Query<api_types::Change>,
+    query: Query<api_types::Change>,
     body: Body,
 ) -> Result<HttpResponse, Error> {
     let Add { id, peer } = parse(&body, "{\"id\": 4, \"peer\": \"host:port\"} is asked for")?;
@@ -63,7 +64,7 @@ pub(super) async fn promote(
     request: HttpRequest,
     state: web::Data<AdminState>,
     id: web::Path<String>,
-    query: web::Query<api_types::Change>,
+    query: Query<api_types::Change>,
 ) -> Result<HttpResponse, Error> {
     let id = node_id(&id)?;
     about_node(&request, &state, id, cluster(&state)?.promote(id, change(&query))).await?;
@@ -90,7 +91,7 @@ pub(super) async fn drain(
     request: HttpRequest,
     state: web::Data<AdminState>,
     id: web::Path<String>,
-    query: web::Query<api_types::Change>,
+    query: Query<api_types::Change>,
 ) -> Result<HttpResponse, Error> {
     let id = node_id(&id)?;
     about_node(&request, &state, id, cluster(&state)?.drain(id, change(&query))).await?;
@@ -119,7 +120,7 @@ pub(super) async fn remove(
     request: HttpRequest,
     state: web::Data<AdminState>,
     id: web::Path<String>,
-    query: web::Query<api_types::Change>,
+    query: Query<api_types::Change>,
 ) -> Result<HttpResponse, Error> {
     let id = node_id(&id)?;
     about_node(&request, &state, id, cluster(&state)?.remove(id, change(&query))).await?;

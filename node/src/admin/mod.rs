@@ -21,6 +21,7 @@ mod log_level;
 mod membership;
 mod observation;
 mod page;
+mod query;
 mod revocations;
 mod server;
 mod state;

@@ -9,10 +9,10 @@ use super::api_types::{Lift, Lifted, Revocation, Revocations, Revoke, Revoked, W
 use super::audit;
 use super::body::Body;
 use super::error::{Error, check_names};
-use super::server::parse;
+use super::server::{parse, services};
 use super::state::AdminState;
 use crate::access::tenant;
-use crate::service::{Services, revocations};
+use crate::service::revocations;
 
 /// How long something is revoked by default: longer than a token should live.
 const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
@@ -96,10 +96,6 @@ pub(super) async fn lift(
     .await?;
     tracing::info!(was_revoked, "lifted a revocation");
     Ok(HttpResponse::Ok().json(Lifted { was_revoked }))
-}
-
-fn services(state: &AdminState) -> Result<&Services, Error> {
-    state.services().ok_or(Error::Starting)
 }
 
 fn revoked(whose: Whose) -> Result<revocation::Revoked, Error> {

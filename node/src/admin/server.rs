@@ -22,6 +22,7 @@ use super::{
     observation, page, revocations, tenants, tls_server,
 };
 use crate::listener::Tls;
+use crate::service::Services;
 use crate::service::security_events::Event;
 
 /// Operators and scrapers are few. Their descriptors are kept from the public's: `admission::descriptors`.
@@ -60,7 +61,6 @@ fn start(
             .app_data(reach)
             .app_data(gate.clone())
             .app_data(body::bound())
-            .app_data(web::QueryConfig::default().error_handler(|_, _| Error::Query.into()))
             .wrap(from_fn(guard))
             .configure(routes)
     };
@@ -205,6 +205,10 @@ async fn guard(
 
 pub(super) fn cluster(state: &AdminState) -> Result<&Cluster, Error> {
     state.cluster().ok_or(Error::Starting)
+}
+
+pub(super) fn services(state: &AdminState) -> Result<&Services, Error> {
+    state.services().ok_or(Error::Starting)
 }
 
 pub(super) fn parse<T: DeserializeOwned>(body: &[u8], asked: &'static str) -> Result<T, Error> {

@@ -5,6 +5,8 @@ use futures_util::future::try_join_all;
 
 use super::api_types::{Holding, SecondsRange, Tenant, Tenants};
 use super::error::{Error, check_names};
+use super::query::Query;
+use super::server::services;
 use super::state::AdminState;
 use crate::service::{self, Services};
 
@@ -29,12 +31,9 @@ pub(super) struct Asked {
     params(Asked),
     responses((status = 200, description = "By name", body = Tenants), (status = 400, description = "`invalid_query`, `invalid_input`"))
 )]
-pub(super) async fn list(
-    state: web::Data<AdminState>,
-    asked: web::Query<Asked>,
-) -> Result<HttpResponse, Error> {
+pub(super) async fn list(state: web::Data<AdminState>, asked: Query<Asked>) -> Result<HttpResponse, Error> {
     check_names(asked.tenant.as_deref(), &[])?;
-    let services = state.services().ok_or(Error::Starting)?;
+    let services = services(&state)?;
     let mut configured = services.auth.tenants().configured();
     if let Some(name) = asked.tenant.as_deref() {
         let hosts = configured.remove(name).unwrap_or_default();

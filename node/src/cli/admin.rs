@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::access::bounded_file;
 use crate::admin::client::{Client, Error};
 use crate::admin::client_tls::ClientTls;
 use crate::config::unit::parse_span;
@@ -11,6 +12,9 @@ use crate::terminal::{complain, print};
 
 /// What `admin.listen` is unless it is set.
 const DEFAULT_URL: &str = "http://127.0.0.1:9400";
+
+/// The longest token, and some space around it.
+const TOKEN_FILE_BYTES_MAX: u64 = 1024;
 
 /// The token itself, in place of its file.
 const TOKEN: &str = "CONCLAVE_ADMIN_TOKEN";
@@ -82,14 +86,18 @@ impl Admin {
     }
 
     fn token(&self) -> Result<Option<String>, String> {
+        let unfit = || "the admin token is one line of visible ASCII characters".to_owned();
         let text = match self.token_file.as_ref().filter(|path| !path.as_os_str().is_empty()) {
-            Some(path) => std::fs::read_to_string(path)
-                .map_err(|error| format!("--token-file: {}: {error}", path.display()))?,
+            Some(path) => {
+                let bytes = bounded_file::read(path, TOKEN_FILE_BYTES_MAX);
+                let bytes = bytes.map_err(|error| format!("--token-file: {}: {error}", path.display()))?;
+                String::from_utf8(bytes).map_err(|_| unfit())?
+            }
             None => std::env::var(TOKEN).unwrap_or_default(),
         };
         let token = text.trim();
         if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err("the admin token is one line of visible ASCII characters".to_owned());
+            return Err(unfit());
         }
         Ok(Some(token.to_owned()).filter(|token| !token.is_empty()))
     }
@@ -110,9 +118,33 @@ fn exit(error: &Error) -> Exit {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
     use hyper::StatusCode;
 
     use super::*;
+
+    #[derive(clap::Parser)]
+    struct Arguments {
+        #[command(flatten)]
+        admin: Admin,
+    }
+
+    #[test]
+    fn a_token_file_is_bounded_and_holds_one_token() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let token = |content: &[u8]| {
+            std::fs::write(file.path(), content).unwrap();
+            let path = file.path().display().to_string();
+            Arguments::parse_from(["conclave", "--token-file", &path]).admin.token()
+        };
+        assert_eq!(token(b"secret\r\n"), Ok(Some("secret".to_owned())));
+        assert_eq!(token(&[b'a'; 512]).map(|token| token.map(|token| token.len())), Ok(Some(512)));
+        for wrong in [&b"two words"[..], b"\xff\xff", &[b'a'; 2000], &[b' '; 2000]] {
+            assert!(token(wrong).unwrap_err().contains("token"), "{}", wrong.len());
+        }
+        let endless = Arguments::parse_from(["conclave", "--token-file", "/dev/zero"]).admin.token();
+        assert!(endless.unwrap_err().contains("longer than"), "it is not read for ever");
+    }
 
     #[test]
     fn refusals_and_failures_have_their_own_codes() {

@@ -2,11 +2,10 @@
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
-use std::time::Duration;
 
 use super::admin::Admin;
+use super::output;
 use crate::admin::api_types::Allowance;
-use crate::config::unit::print_span;
 use crate::exit::Exit;
 
 #[derive(Debug, clap::Args)]
@@ -58,12 +57,10 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
 fn line(allowance: &Allowance, json: bool) -> String {
     let mut line = String::new();
     let _ = if json {
-        writeln!(line, "{}", serde_json::to_string(allowance).unwrap_or_default())
+        writeln!(line, "{}", output::json(allowance))
     } else {
         let Allowance { tier, limit, remaining, reset_ms } = allowance;
-        let now_ms = std::time::UNIX_EPOCH.elapsed().map_or(0, |now| now.as_millis() as u64);
-        let left = |reset_ms: u64| Duration::from_secs(reset_ms.saturating_sub(now_ms) / 1000);
-        let window = reset_ms.map(|reset_ms| format!("  for another {}", print_span(left(reset_ms))));
+        let window = reset_ms.map(|reset_ms| format!("  for another {}", output::time_to(reset_ms)));
         writeln!(line, "{tier:<7} {remaining:>9} of {limit}{}", window.unwrap_or_default())
     };
     line

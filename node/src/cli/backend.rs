@@ -5,6 +5,7 @@ use std::io::Read as _;
 use serde_json::value::RawValue;
 
 use super::admin::Admin;
+use super::output;
 use crate::admin::api_types::{Publish, Signal};
 use crate::exit::Exit;
 use crate::terminal::complain;
@@ -95,7 +96,7 @@ pub(super) fn signal(arguments: &Send) -> Exit {
 }
 
 fn line(said: &impl serde::Serialize) -> String {
-    serde_json::to_string(said).unwrap_or_default() + "\n"
+    output::json(said) + "\n"
 }
 
 /// JSON of an argument, or of standard input.

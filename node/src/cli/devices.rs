@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::admin::Admin;
+use super::output;
 use crate::admin::api_types::{Device, WhichDevice};
 use crate::exit::Exit;
 
@@ -76,7 +77,7 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
 fn line(device: &Device, json: bool) -> String {
     let mut line = String::new();
     let _ = if json {
-        writeln!(line, "{}", serde_json::to_string(device).unwrap_or_default())
+        writeln!(line, "{}", output::json(device))
     } else {
         let tenant = device.tenant.as_ref().map(|tenant| format!("{tenant}: ")).unwrap_or_default();
         let Device { subject, device: name, public_key, standing, .. } = device;

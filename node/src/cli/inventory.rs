@@ -1,12 +1,11 @@
 //! `conclave list` and `conclave end`.
 
 use std::fmt::Write as _;
-use std::time::Duration;
 
 use super::admin::Admin;
+use super::output;
 use crate::admin::api_types::{Item, Kinds};
 use crate::admin::client::{Client, Error, Which};
-use crate::config::unit::print_span;
 use crate::exit::Exit;
 use crate::service::inventory::Id;
 use crate::terminal::complain;
@@ -91,7 +90,7 @@ async fn show(client: Client, arguments: &List) -> Result<String, Error> {
         let page = client.list(kind, &arguments.which.which(), after.as_deref()).await?;
         for item in &page.items {
             let _ = if arguments.json {
-                writeln!(text, "{}", serde_json::to_string(item).unwrap_or_default())
+                writeln!(text, "{}", output::json(item))
             } else {
                 writeln!(text, "{}", line(item))
             };
@@ -108,11 +107,7 @@ fn line(item: &Item) -> String {
     let parts = item.of.map_or(item.parts.to_string(), |of| format!("{}/{of}", item.parts));
     let place = match (item.node, item.expires_ms) {
         (Some(node), _) => format!("at node {node}"),
-        (None, Some(expires_ms)) => {
-            let now_ms = std::time::UNIX_EPOCH.elapsed().map_or(0, |now| now.as_millis() as u64);
-            let left = Duration::from_secs(expires_ms.saturating_sub(now_ms) / 1000);
-            format!("for {}", print_span(left))
-        }
+        (None, Some(expires_ms)) => format!("for {}", output::time_to(expires_ms)),
         (None, None) => String::new(),
     };
     format!("{}  {parts:>9}  {place}", item.id)

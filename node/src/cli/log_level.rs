@@ -18,7 +18,7 @@ pub(super) struct Arguments {
     /// off, error, warn, info, debug or trace, perhaps with others for some modules; without it the level is shown
     #[arg(value_name = "LEVEL")]
     level: Option<String>,
-    /// For so long
+    /// For so long, a day at most
     #[arg(long = "for", value_name = "DURATION", value_parser = parse_span, requires = "level")]
     lasts: Option<Duration>,
     #[command(flatten)]

@@ -12,6 +12,7 @@ mod devices;
 mod inventory;
 mod log_level;
 mod openapi;
+mod output;
 mod recover;
 mod revoke;
 mod serve;
@@ -162,6 +163,7 @@ mod tests {
             "conclave audit",
             "conclave audit --json --after 42",
             "conclave audit --verify log",
+            "conclave audit --log security --verify log --allow-newer",
             "conclave audit --log security --subject alice --tenant acme",
             "conclave audit --log security --json --after 3",
             "conclave end rooms 9f86d081884c7d65",

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::admin::Admin;
+use super::output;
 use crate::admin::api_types::{Revocation, Whose};
 use crate::config::unit::{parse_span, print_span};
 use crate::exit::Exit;
@@ -102,7 +103,7 @@ pub(super) fn list(arguments: &List) -> Exit {
         let mut list = client.revocations().await?;
         list.revocations.sort_by_key(|revocation| revocation.since_ms);
         if arguments.json {
-            return Ok(format!("{}\n", serde_json::to_string(&list).unwrap_or_default()));
+            return Ok(format!("{}\n", output::json(&list)));
         }
         Ok(match &list.revocations[..] {
             [] => "nothing is revoked\n".to_owned(),

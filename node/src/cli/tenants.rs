@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::admin::Admin;
+use super::output;
 use crate::admin::api_types::Tenant;
 use crate::config::unit::print_size;
 use crate::exit::Exit;
@@ -32,7 +33,7 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
 fn line(tenant: &Tenant, json: bool) -> String {
     let mut line = String::new();
     let _ = if json {
-        writeln!(line, "{}", serde_json::to_string(tenant).unwrap_or_default())
+        writeln!(line, "{}", output::json(tenant))
     } else {
         let bytes: u64 = tenant.cells.iter().map(|cell| cell.stored_bytes).sum();
         let mailboxes: u32 = tenant.cells.iter().map(|cell| cell.mailboxes).sum();

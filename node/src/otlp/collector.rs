@@ -47,7 +47,7 @@ impl Collector {
     }
 
     async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
-        let mut answer = self.client.send(&self.url, request.map(Full::new)).await?;
+        let mut answer = self.client.send(&self.url, request.map(Full::new), TIMEOUT).await?;
         let status = answer.response.status();
         if !status.is_success() {
             self.failure.note(format!("it answered {}", status.as_u16()));

@@ -71,7 +71,7 @@ impl Traces {
         let provider =
             SdkTracerProvider::builder().with_span_processor(queue.clone()).with_resource(resource).build();
         let endpoint = options.url.origin();
-        let exporter = Exporter { endpoint, spans, exporter, failure, waiting: queue.waiting() };
+        let exporter = Exporter { endpoint, spans, exporter, failure, given_up: queue.given_up() };
         Ok(Self(Some(Arc::new(Inner {
             tracer: provider.tracer("conclave"),
             _provider: provider,
@@ -123,7 +123,9 @@ impl Traces {
         let Some(mut running) = running else { return };
         if tokio::time::timeout(within, &mut running).await.is_err() {
             running.abort();
-            let left = inner.queue.give_up();
+            // It ends where it waits; until then it holds spans that are not counted yet.
+            let _ = running.await;
+            let left = inner.queue.given_up().count();
             tracing::warn!(left, "shutdown timed out: spans were lost on their way to the collector");
         }
     }
@@ -169,6 +171,10 @@ mod tests {
         Traces::new(Some(Options { url, authorities: None, allow_private: true, node: 1 })).unwrap()
     }
 
+    fn given_up(traces: &Traces) -> usize {
+        traces.0.as_ref().unwrap().queue.given_up().count()
+    }
+
     fn waiting(traces: &Traces) -> usize {
         traces.0.as_ref().unwrap().queue.waiting_count()
     }
@@ -201,7 +207,22 @@ mod tests {
         let traces = traces();
         traces.start();
         traces.begin(None, REQUEST).end(200);
+        traces.begin(None, REQUEST).end(200);
         traces.flush(Duration::from_secs(1)).await;
-        assert_eq!(waiting(&traces), 0);
+        assert_eq!((waiting(&traces), given_up(&traces)), (0, 2));
+        traces.begin(None, REQUEST).end(200);
+        assert_eq!(
+            (waiting(&traces), given_up(&traces)),
+            (0, 3),
+            "a span that ends afterwards is lost, and counted"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_no_exporter_ever_took_is_given_up_with_it() {
+        let traces = traces();
+        traces.begin(None, REQUEST).end(200);
+        traces.flush(Duration::from_secs(1)).await;
+        assert_eq!((waiting(&traces), given_up(&traces)), (0, 1));
     }
 }

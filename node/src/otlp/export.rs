@@ -8,6 +8,7 @@ use opentelemetry::Context;
 use opentelemetry_otlp::SpanExporter;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{Span, SpanData, SpanExporter as _, SpanProcessor};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 
@@ -30,41 +31,74 @@ const LOST: &str = "conclave_trace_spans_lost_total";
 #[derive(Debug, Clone)]
 pub(super) struct Queue {
     spans: mpsc::Sender<SpanData>,
-    waiting: Arc<AtomicUsize>,
+    given_up: GivenUp,
 }
 
-/// Sends spans.
+/// Sends spans. Dropping it gives up those that wait.
 #[derive(Debug)]
 pub(super) struct Exporter {
     pub(super) endpoint: String,
     pub(super) spans: mpsc::Receiver<SpanData>,
     pub(super) exporter: SpanExporter,
     pub(super) failure: Failure,
-    pub(super) waiting: Arc<AtomicUsize>,
+    pub(super) given_up: GivenUp,
+}
+
+/// Counts spans that are lost because the node goes away. Each is counted by what holds it then.
+#[derive(Debug, Clone, Default)]
+pub(super) struct GivenUp(Arc<AtomicUsize>);
+
+/// Spans on their way; those that it still holds when it is dropped are given up.
+struct Batch {
+    spans: Vec<SpanData>,
+    given_up: GivenUp,
 }
 
 /// A queue, and its end.
 pub(super) fn queue() -> (Queue, mpsc::Receiver<SpanData>) {
     let (spans, taken) = mpsc::channel(SPANS_MAX);
-    (Queue { spans, waiting: Arc::default() }, taken)
+    (Queue { spans, given_up: GivenUp::default() }, taken)
+}
+
+impl GivenUp {
+    fn add(&self, count: usize) {
+        self.0.fetch_add(count, Ordering::Relaxed);
+        metrics::counter!(LOST, "reason" => "shutdown").increment(count as u64);
+    }
+
+    /// How many there are so far.
+    pub(super) fn count(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        if !self.spans.is_empty() {
+            self.given_up.add(self.spans.len());
+        }
+    }
+}
+
+impl Drop for Exporter {
+    fn drop(&mut self) {
+        self.spans.close();
+        while self.spans.try_recv().is_ok() {
+            self.given_up.add(1);
+        }
+    }
 }
 
 impl Queue {
-    /// The number of spans that wait or are on their way.
-    pub(super) fn waiting(&self) -> Arc<AtomicUsize> {
-        self.waiting.clone()
+    /// Counts the spans that were given up.
+    pub(super) fn given_up(&self) -> GivenUp {
+        self.given_up.clone()
     }
 
+    /// The number of spans that wait.
     #[cfg(test)]
     pub(super) fn waiting_count(&self) -> usize {
-        self.waiting.load(Ordering::Relaxed)
-    }
-
-    /// Gives up the spans that wait, and returns how many there were.
-    pub(super) fn give_up(&self) -> usize {
-        let left = self.waiting.swap(0, Ordering::Relaxed);
-        metrics::counter!(LOST, "reason" => "shutdown").increment(left as u64);
-        left
+        self.spans.max_capacity() - self.spans.capacity()
     }
 }
 
@@ -72,11 +106,11 @@ impl SpanProcessor for Queue {
     fn on_start(&self, _: &mut Span, _: &Context) {}
 
     fn on_end(&self, span: SpanData) {
-        // Counted before it can be sent.
-        self.waiting.fetch_add(1, Ordering::Relaxed);
-        if self.spans.try_send(span).is_err() {
-            self.waiting.fetch_sub(1, Ordering::Relaxed);
-            metrics::counter!(LOST, "reason" => "queue_full").increment(1);
+        match self.spans.try_send(span) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_)) => metrics::counter!(LOST, "reason" => "queue_full").increment(1),
+            // The exporter is gone: it was flushed.
+            Err(TrySendError::Closed(_)) => self.given_up.add(1),
         }
     }
 
@@ -94,34 +128,33 @@ impl Exporter {
     pub(super) async fn run(mut self: Box<Self>, mut closing: watch::Receiver<bool>) {
         let mut is_failing = false;
         loop {
-            let mut batch = Vec::new();
+            let mut batch = Batch { spans: Vec::new(), given_up: self.given_up.clone() };
             tokio::select! {
                 biased;
-                count = self.spans.recv_many(&mut batch, BATCH_MAX) => if count == 0 { return },
+                count = self.spans.recv_many(&mut batch.spans, BATCH_MAX) => if count == 0 { return },
                 _ = closing.wait_for(|closing| *closing) => return,
             }
-            if batch.len() < BATCH_MAX {
+            if batch.spans.len() < BATCH_MAX {
                 tokio::select! {
                     () = sleep(GATHER) => {}
                     _ = closing.wait_for(|closing| *closing) => {}
                 }
-                while batch.len() < BATCH_MAX
+                while batch.spans.len() < BATCH_MAX
                     && let Ok(span) = self.spans.try_recv()
                 {
-                    batch.push(span);
+                    batch.spans.push(span);
                 }
             }
-            let count = batch.len();
-            let sent = self.send(batch).await;
-            self.waiting.fetch_sub(count, Ordering::Relaxed);
+            let sent = self.send(&batch.spans).await;
+            let count = std::mem::take(&mut batch.spans).len();
             self.tell(sent, count, &mut is_failing);
         }
     }
 
-    async fn send(&self, batch: Vec<SpanData>) -> bool {
+    async fn send(&self, batch: &[SpanData]) -> bool {
         let mut pause = PAUSE;
         for attempt in 1..=ATTEMPTS {
-            if self.exporter.export(batch.clone()).await.is_ok() {
+            if self.exporter.export(batch.to_vec()).await.is_ok() {
                 return true;
             }
             if attempt < ATTEMPTS {

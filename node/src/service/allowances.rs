@@ -12,8 +12,7 @@ use super::{Error, Services, settle};
 /// # Errors
 /// See [`Error`]. Whether it was done is not known then.
 pub async fn reset(services: &Services, client: Key) -> Result<u32, Error> {
-    match settle(services.cluster.propose(Draft::of(Op::Reset { client })).await?.outcome)? {
-        Outcome::Reset { windows } => Ok(windows),
-        _ => Err(Error::Unexpected),
-    }
+    let outcome = settle(services.cluster.propose(Draft::of(Op::Reset { client })).await?.outcome)?;
+    let Outcome::Reset { windows } = outcome else { return Err(Error::Unexpected) };
+    Ok(windows)
 }

@@ -93,10 +93,10 @@ pub(super) async fn add(
     debug_assert!(text.len() <= NAME_BYTES_MAX, "each part is short");
     let keep_s = u32::try_from(kept.as_secs()).unwrap_or(u32::MAX);
     let op = Op::Audit(audit::Op { key: log.place().key, action: Action::Append { text, keep_s } });
-    match settle(services.cluster.propose(Draft::of(op)).await?.outcome)? {
-        Outcome::Audit(audit::Outcome::Appended(head)) => Ok(head),
-        _ => Err(Error::Unexpected),
-    }
+    let outcome = settle(services.cluster.propose(Draft::of(op)).await?.outcome)?;
+    let Outcome::Audit(outcome) = outcome else { return Err(Error::Unexpected) };
+    let audit::Outcome::Appended(head) = outcome;
+    Ok(head)
 }
 
 /// The entries behind number `after`, oldest first, at most [`PAGE_MAX`] of them; and the head, if there ever was an entry.

@@ -93,8 +93,7 @@ pub async fn signal(
 ) -> Result<u64, Error> {
     let ttl_ms = millis(services.terms.ttl.of(tenant).signal);
     let op = signaling::signal(Namespace::of(tenant), from, to, kind, payload, ttl_ms);
-    match settle(services.cluster.propose(Draft::of(op)).await?.outcome)? {
-        Outcome::Mailbox(mailbox::Outcome::Queued { seq }) => Ok(seq),
-        _ => Err(Error::Unexpected),
-    }
+    let outcome = settle(services.cluster.propose(Draft::of(op)).await?.outcome)?;
+    let Outcome::Mailbox(mailbox::Outcome::Queued { seq }) = outcome else { return Err(Error::Unexpected) };
+    Ok(seq)
 }

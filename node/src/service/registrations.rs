@@ -88,10 +88,9 @@ async fn change_standing(services: &Services, action: Action) -> Result<Standing
 
 async fn change(services: &Services, action: Action) -> Result<registration::Outcome, Error> {
     let op = Op::Registration(registration::Op { key: storage_keys::registrations().key, action });
-    match settle(services.cluster.propose(Draft::of(op)).await?.outcome)? {
-        Outcome::Registration(outcome) => Ok(outcome),
-        _ => Err(Error::Unexpected),
-    }
+    let outcome = settle(services.cluster.propose(Draft::of(op)).await?.outcome)?;
+    let Outcome::Registration(outcome) = outcome else { return Err(Error::Unexpected) };
+    Ok(outcome)
 }
 
 /// Tells this node's judge of tokens which devices are let in, whenever that changes. Runs until it is dropped; at once where

@@ -52,10 +52,9 @@ pub async fn lift(services: &Services, revoked: Revoked) -> Result<bool, Error> 
 
 async fn change(services: &Services, action: Action) -> Result<revocation::Outcome, Error> {
     let op = Op::Revocation(revocation::Op { key: storage_keys::revocations().key, action });
-    match settle(services.cluster.propose(Draft::of(op)).await?.outcome)? {
-        Outcome::Revocation(outcome) => Ok(outcome),
-        _ => Err(Error::Unexpected),
-    }
+    let outcome = settle(services.cluster.propose(Draft::of(op)).await?.outcome)?;
+    let Outcome::Revocation(outcome) = outcome else { return Err(Error::Unexpected) };
+    Ok(outcome)
 }
 
 /// Tells this node's judge of tokens what is revoked, whenever that changes. Runs until it is dropped.

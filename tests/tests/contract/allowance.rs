@@ -298,7 +298,9 @@ async fn an_operator_sees_what_a_client_has_left() {
     {
         admin.get(&format!("/admin/v1/allowances?{unfit}")).send().await.refused(400, "invalid_input");
     }
-    admin.get("/admin/v1/allowances?whose=me").send().await.refused(400, "invalid_query");
+    let wrong = admin.get("/admin/v1/allowances?whose=me").send().await;
+    assert!(wrong.text().contains("takes `address` and `tenant`"), "{}", wrong.text());
+    wrong.refused(400, "invalid_query");
     admin.post("/admin/v1/allowances", &json!({})).send().await.refused(405, "method_not_allowed");
 }
 

@@ -77,21 +77,40 @@ async fn a_copy_is_verified_and_what_is_missing_or_changed_shows() {
     assert_eq!(code, Some(0), "{lines}");
     let whole: Vec<&str> = lines.lines().collect();
     assert_eq!(whole.len(), 5);
-    let verify = async |lines: &[&str]| {
-        let path = scratch.path().join("audit.jsonl");
+    let path = scratch.path().join("audit.jsonl").display().to_string();
+    let verify_with = async |options: &[&str], lines: &[&str]| {
         fs::write(&path, lines.iter().map(|line| format!("{line}\n")).collect::<String>()).expect("written");
-        cluster.command(&["audit", "--verify", &path.display().to_string(), "--url", &url]).await
+        let call = ["audit", "--verify", &path, "--url", &url];
+        cluster.command(&[&call[..], options].concat()).await
     };
+    let verify = async |lines: &[&str]| verify_with(&[], lines).await;
     assert_eq!(verify(&whole).await, (Some(0), "5 entries, whole and in order\n".to_owned()));
     let changed = whole[2].replace("revocations", "revocationz");
     for (wrong, why) in [
         (&[whole[0], whole[1], &changed, whole[3], whole[4]][..], "entry 3 was changed"),
         (&[whole[0], whole[2], whole[3], whole[4]][..], "entry 3 follows entry 1"),
-        (&whole[..4], "it ends with entry 4"),
+        (&whole[..4], "it ends with entry 4, and the cluster has 1 newer"),
     ] {
         let (code, said) = verify(wrong).await;
         assert!(code == Some(1) && said.contains(why), "{code:?} {said}");
     }
+    // What is appended from time to time is verified though an entry is written between the two.
+    let allow_newer = async |lines: &[&str]| verify_with(&["--allow-newer"], lines).await;
+    let older = "4 entries, whole and in order; the cluster has 1 newer\n".to_owned();
+    assert_eq!(allow_newer(&whole[..4]).await, (Some(0), older));
+    assert_eq!(allow_newer(&whole).await, (Some(0), "5 entries, whole and in order\n".to_owned()));
+    for wrong in [&[whole[0], whole[1], &changed][..], &[whole[0], whole[2]]] {
+        assert_eq!(allow_newer(wrong).await.0, Some(1));
+    }
+    // A log that is whole, and not this cluster's.
+    let other = Cluster::builder().nodes(1).unmetered().start().await;
+    for n in 0..2 {
+        let body = json!({"whose": {"token": format!("t-{n}")}});
+        other.admin(1).post(REVOCATIONS, &body).send().await.ok();
+    }
+    let (_, lines) = other.command(&["audit", "--json", "--url", &other.node(1).admin.to_string()]).await;
+    let (code, said) = allow_newer(&lines.lines().collect::<Vec<_>>()).await;
+    assert!(code == Some(1) && said.contains("entry 2 is another one"), "{code:?} {said}");
 }
 
 /// All security events that were written down.
@@ -170,12 +189,10 @@ async fn who_signs_in_and_what_is_refused_is_told_and_a_flood_of_it_pushes_no_ch
     let (scratch, count) = (Scratch::new(), lines.lines().count());
     let file = scratch.path().join("security.jsonl");
     fs::write(&file, &lines).expect("written");
-    let (_, said) = cluster.command(&[&log[..], &["--verify", &file.display().to_string()]].concat()).await;
-    // What was written meanwhile is behind it.
-    assert!(
-        said.contains(&format!("{count} entries, whole")) || said.contains("it ends with entry"),
-        "{said}"
-    );
+    let file = file.display().to_string();
+    let verify = ["--verify", &file, "--allow-newer"];
+    let (code, said) = cluster.command(&[&log[..], &verify[..]].concat()).await;
+    assert!(code == Some(0) && said.contains(&format!("{count} entries, whole")), "{code:?} {said}");
     admin.get("/admin/v1/audit?log=all").send().await.refused(400, "invalid_input");
 }
 

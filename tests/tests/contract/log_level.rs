@@ -49,7 +49,10 @@ async fn what_is_no_level_changes_nothing() {
         let refused = admin.post(PATH, &json!({"level": level})).send().await;
         refused.refused(400, "invalid_input");
     }
-    admin.post(PATH, &json!({"level": "debug", "forSeconds": 0})).send().await.refused(400, "invalid_input");
+    for seconds in [0, 86_401, u32::MAX] {
+        let wrong = json!({"level": "debug", "forSeconds": seconds});
+        admin.post(PATH, &wrong).send().await.refused(400, "invalid_input");
+    }
     admin.post(PATH, &json!({"level": "debug", "for": 1})).send().await.refused(400, "invalid_json");
     assert_eq!(admin.get(PATH).send().await.ok(), before);
 }

@@ -1,11 +1,13 @@
 //! An HTTP client for servers elsewhere: it connects to allowed addresses only, follows no redirects, and opens a connection
 //! for each request.
 
+pub(crate) mod connect;
 mod url;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -18,6 +20,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
 use super::global_address::is_global;
@@ -114,9 +117,14 @@ impl Client {
     }
 
     /// Sends a request to `url`, whose path and query it gets, and waits for the head of the response. The caller bounds the
-    /// time, and how much of the body is read.
-    pub(crate) async fn send(&self, url: &HttpUrl, request: Request<Full<Bytes>>) -> Result<Answer, Error> {
-        let stream = self.connect(url).await?;
+    /// time, which is `within`, so that the addresses of a name share it, and how much of the body is read.
+    pub(crate) async fn send(
+        &self,
+        url: &HttpUrl,
+        request: Request<Full<Bytes>>,
+        within: Duration,
+    ) -> Result<Answer, Error> {
+        let stream = self.connect(url, Instant::now() + within).await?;
         if !url.secure {
             return exchange(stream, url, request).await;
         }
@@ -126,20 +134,26 @@ impl Client {
     }
 
     /// The address that is checked is the one that is connected to: the name is not resolved again.
-    async fn connect(&self, url: &HttpUrl) -> Result<TcpStream, Error> {
+    async fn connect(&self, url: &HttpUrl, end: Instant) -> Result<TcpStream, Error> {
         let found = tokio::net::lookup_host((url.host.as_str(), url.port)).await;
-        let found: Vec<_> = found.map_err(Error::Unknown)?.take(ADDRESSES_MAX).collect();
-        let mut why = Error::Nowhere;
+        let allowed = self.allowed(url, found.map_err(Error::Unknown)?.take(ADDRESSES_MAX))?;
+        connect::first(&allowed, end, TcpStream::connect).await.map_err(Error::Connect)
+    }
+
+    /// Those of a name's addresses that may be asked. If none may, why the last one may not.
+    fn allowed(
+        &self,
+        url: &HttpUrl,
+        found: impl Iterator<Item = SocketAddr>,
+    ) -> Result<Vec<SocketAddr>, Error> {
+        let (mut allowed, mut why) = (Vec::new(), Error::Nowhere);
         for address in found {
             match self.may_ask(url, address.ip()) {
-                Ok(()) => match TcpStream::connect(address).await {
-                    Ok(stream) => return Ok(stream),
-                    Err(error) => why = Error::Connect(error),
-                },
+                Ok(()) => allowed.push(address),
                 Err(error) => why = error,
             }
         }
-        Err(why)
+        if allowed.is_empty() { Err(why) } else { Ok(allowed) }
     }
 
     fn may_ask(&self, url: &HttpUrl, address: IpAddr) -> Result<(), Error> {
@@ -245,6 +259,20 @@ mod tests {
             "a name of this machine that leads elsewhere"
         );
         assert!(!may("http://localhost/keys", true, "1.1.1.1"));
+    }
+
+    #[test]
+    fn of_a_names_addresses_those_are_asked_that_may_be() {
+        let client = Client::new(SETTINGS, None, false).unwrap();
+        let url = "https://issuer.example/keys".parse().unwrap();
+        let allowed = |texts: &[&str]| {
+            let found = texts.iter().map(|text| text.parse::<SocketAddr>().unwrap());
+            client.allowed(&url, found).map_err(|error| error.to_string())
+        };
+        let inside = "10.0.0.1:443";
+        assert_eq!(allowed(&[inside, "1.1.1.1:443"]), Ok(vec!["1.1.1.1:443".parse().unwrap()]));
+        assert!(allowed(&[inside]).unwrap_err().contains("10.0.0.1"));
+        assert_eq!(allowed(&[]), Err("its host has no address".to_owned()));
     }
 
     #[test]

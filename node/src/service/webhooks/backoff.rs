@@ -17,9 +17,23 @@ pub(super) fn pause(failures: u32, asked: Option<Duration>, chance: f64) -> Dura
     asked.map_or(own, |asked| own.max(asked.min(ASKED_MAX)))
 }
 
+/// The pause where so much of the time for all attempts is left: a longer one ends with it, for one last attempt. `None`: the
+/// time is over.
+pub(super) fn within(left: Duration, pause: Duration) -> Option<Duration> {
+    if left.is_zero() { None } else { Some(pause.min(left)) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_last_attempt_is_at_the_end_of_the_time() {
+        let seconds = Duration::from_secs;
+        assert_eq!(within(seconds(60), seconds(7)), Some(seconds(7)));
+        assert_eq!(within(seconds(60), ASKED_MAX), Some(seconds(60)));
+        assert_eq!(within(Duration::ZERO, seconds(7)), None);
+    }
 
     #[test]
     fn pauses_double_up_to_a_minute() {

@@ -28,7 +28,7 @@ pub(super) struct Endpoint {
     pub(super) secrets: Arc<ArcSwap<Secrets>>,
     /// For one request.
     pub(super) timeout: Duration,
-    /// For a message, from its first attempt on.
+    /// For a message, from its first attempt on; the last one begins when it is over.
     pub(super) retry_for: Duration,
 }
 
@@ -116,11 +116,9 @@ impl Endpoint {
             };
             metrics::attempted("failed");
             failures += 1;
-            let pause = backoff::pause(failures, asked, rand::random());
-            if Instant::now() + pause >= end {
-                return Err(Loss::Expired);
-            }
-            rest(pause, closing).await;
+            let left = end.saturating_duration_since(Instant::now());
+            let pause = backoff::within(left, backoff::pause(failures, asked, rand::random()));
+            rest(pause.ok_or(Loss::Expired)?, closing).await;
         }
     }
 
@@ -134,7 +132,7 @@ impl Endpoint {
             .header("webhook-signature", signature)
             .body(Full::new(message.body.clone()))
             .map_err(|_| Failure::Unwritten)?;
-        let answer = timeout(self.timeout, self.client.send(&self.url, request)).await;
+        let answer = timeout(self.timeout, self.client.send(&self.url, request, self.timeout)).await;
         let answer = answer.map_err(|_| Failure::Late(self.timeout))??;
         let status = answer.response.status();
         let verdict = judge(status, answer.response.headers());
@@ -205,6 +203,8 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use hyper::header::HeaderValue;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
 
     use super::*;
 
@@ -233,6 +233,52 @@ mod tests {
         for other in ["", "-1", "soon", "Wed, 21 Oct 2026 07:28:00 GMT"] {
             assert_eq!(of(other), Verdict::Again(None), "{other}");
         }
+    }
+
+    /// An endpoint that answers so, connection by connection, and how often it was asked.
+    async fn delivered(answers: &[&'static str], retry_for: Duration) -> (Result<(), Loss>, usize) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
+        let settings = outbound::Settings { authorities: "x.ca", allow_private: "x.allow_private" };
+        let secret = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(secret.path(), "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
+        let endpoint = Endpoint {
+            url,
+            queue: Queue::new(1),
+            client: Client::new(settings, None, true).unwrap(),
+            secrets: Arc::new(ArcSwap::from_pointee(Secrets::read(secret.path()).unwrap())),
+            timeout: Duration::from_secs(5),
+            retry_for,
+        };
+        let mut asked = 0;
+        let answer = async {
+            for answer in answers {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                asked += 1;
+                let mut request = Vec::new();
+                while !request.ends_with(b"]}") {
+                    assert!(stream.read_buf(&mut request).await.unwrap() > 0);
+                }
+                let answer = format!("HTTP/1.1 {answer}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+            std::future::pending::<()>().await;
+        };
+        let (_closing, mut closing) = watch::channel(false);
+        let (message, mut said) = (Message::new(Vec::new()), Said::default());
+        let outcome = tokio::select! {
+            outcome = endpoint.deliver(&message, &mut closing, &mut said) => outcome,
+            () = answer => unreachable!("it pends"),
+        };
+        (outcome, asked)
+    }
+
+    #[tokio::test]
+    async fn a_pause_beyond_the_time_is_cut_for_one_last_attempt() {
+        let busy = "503 Service Unavailable\r\nRetry-After: 300";
+        let retry_for = Duration::from_millis(200);
+        assert_eq!(delivered(&[busy, "204 No Content"], retry_for).await, (Ok(()), 2));
+        assert_eq!(delivered(&[busy, busy], retry_for).await, (Err(Loss::Expired), 2));
     }
 
     #[tokio::test(start_paused = true)]

@@ -40,7 +40,8 @@ impl Loss {
     }
 }
 
-pub(super) fn taken() {
+/// One more event waits.
+pub(super) fn waits() {
     gauge!(QUEUE).increment(1.0);
 }
 

@@ -145,7 +145,7 @@ impl Webhooks {
     }
 
     /// A device waits for approval. That is posted once, however often the device registers, unless it shows another key.
-    /// `subject` is qualified by its organisation.
+    /// One that no endpoint had room for is posted when it registers again. `subject` is qualified by its organisation.
     pub fn device_pending(&self, subject: &str, device: &str, public_key: &str) {
         let Some(inner) = &self.0 else { return };
         if !inner.kinds.contains(&Kind::DevicePending) {
@@ -153,14 +153,12 @@ impl Webhooks {
         }
         let named = credential_rights::device(subject, device);
         let shown: [&[u8]; 3] = [b"shown", named.as_bytes(), public_key.as_bytes()];
-        if !inner.announced.is_new(Key::derive(Domain::Client, &shown)) {
-            return;
-        }
         let (organisation, name) = tenant::split(subject);
         let subject_id = Some(Digits::Key(Id::of(&credential_rights::subject(subject))));
         let device = Some(device);
         let about = About { subject_id, organisation, subject: Some(name), device, ..About::default() };
-        self.emit(Kind::DevicePending, about);
+        let key = Key::derive(Domain::Client, &shown);
+        inner.announced.once(key, || self.emit(Kind::DevicePending, about));
     }
 
     /// Whether there are any endpoints.
@@ -168,19 +166,29 @@ impl Webhooks {
         self.0.is_some()
     }
 
-    fn emit(&self, kind: Kind, about: About<'_>) {
-        let Some(inner) = &self.0 else { return };
+    /// Queues an event for every endpoint; whether one of them has it now.
+    fn emit(&self, kind: Kind, about: About<'_>) -> bool {
+        let Some(inner) = &self.0 else { return false };
         if !inner.kinds.contains(&kind) {
-            return;
+            return false;
         }
         let event = Spelled::new(kind, inner.node, about);
+        let mut is_queued = false;
         for endpoint in &inner.endpoints {
-            match endpoint.queue.push(event.clone()) {
-                Ok(()) => metrics::taken(),
-                Err(Refused::Full) => metrics::lost(Loss::QueueFull, 1),
-                Err(Refused::Closed) => metrics::lost(Loss::Shutdown, 1),
-            }
+            // Counted before it can be delivered.
+            metrics::waits();
+            let loss = match endpoint.queue.push(event.clone()) {
+                Ok(()) => {
+                    is_queued = true;
+                    continue;
+                }
+                Err(Refused::Full) => Loss::QueueFull,
+                Err(Refused::Closed) => Loss::Shutdown,
+            };
+            metrics::gone(1);
+            metrics::lost(loss, 1);
         }
+        is_queued
     }
 
     /// Accepts no more events and delivers those that wait. What is not delivered within this time is lost.
@@ -208,7 +216,7 @@ impl Inner {
         match tokio::task::spawn_blocking(move || Secrets::read(&path)).await {
             Ok(Ok(secrets)) => self.secrets.store(Arc::new(secrets)),
             Ok(Err(error)) => tracing::error!(%error, "the secrets of webhooks stay as they were"),
-            Err(_) => {}
+            Err(_) => tracing::error!("reading the secrets of webhooks failed"),
         }
     }
 }
@@ -287,6 +295,21 @@ mod tests {
             assert!(one.contains(part), "{part}: {one}");
         }
         assert!(!texts.join("").contains("key"), "{texts:?}");
+    }
+
+    #[tokio::test]
+    async fn a_device_that_finds_the_queue_full_is_told_of_when_it_comes_again() {
+        let (_secret, options) = with_secret();
+        let webhooks = Webhooks::new(options).unwrap();
+        let queue = &webhooks.0.as_ref().unwrap().endpoints[0].queue;
+        while webhooks.emit(Kind::RoomLeft, About::default()) {}
+        webhooks.device_pending("alice", "phone", "key");
+        assert_eq!(queue.batch().await.unwrap().len(), 2);
+        for _ in 0..3 {
+            webhooks.device_pending("alice", "phone", "key");
+        }
+        let texts = waiting(&webhooks).await;
+        assert!(texts.len() == 1 && texts[0].contains("device.pending"), "{texts:?}");
     }
 
     #[tokio::test]

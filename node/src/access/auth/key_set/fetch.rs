@@ -61,7 +61,7 @@ impl Fetcher {
             .header(ACCEPT, "application/jwk-set+json, application/json")
             .body(Full::default())
             .map_err(|_| FetchError::Broken)?;
-        let mut answer = self.0.send(url, request).await?;
+        let mut answer = self.0.send(url, request, FETCH_MAX).await?;
         let status = answer.response.status();
         if status.is_redirection() {
             return Err(FetchError::Redirect(status.as_u16()));

@@ -185,11 +185,12 @@ impl KeySet {
                 Err(fault) => {
                     failures += 1;
                     metrics::counter!(FETCHES, "result" => "failed").increment(1);
-                    let stale = self.current().is_none();
-                    (again(failures), Said::Bad(fault.to_string(), stale))
+                    let current = self.current();
+                    metrics::gauge!(KEYS)
+                        .set(current.as_ref().map_or(0, |current| current.keys.len()) as f64);
+                    (again(failures), Said::Bad(fault.to_string(), current.is_none()))
                 }
             };
-            metrics::gauge!(KEYS).set(self.current().map_or(0, |current| current.keys.len()) as f64);
             self.landed(failures > 0);
             if now != said {
                 now.tell();
@@ -207,6 +208,8 @@ impl KeySet {
         metrics::counter!(FETCHES, "result" => "done").increment(1);
         let kids = set.keys.iter().map(|key| key.kid.clone()).collect();
         let unusable = set.unusable.iter().map(ToString::to_string).collect();
+        // Before tokens are accepted by it, so that whoever sees one accepted sees the gauge, too.
+        metrics::gauge!(KEYS).set(set.keys.len() as f64);
         self.0.current.store(Some(Arc::new(Current { keys: set.keys, fetched: Instant::now() })));
         Said::Good(kids, unusable)
     }
