@@ -119,9 +119,18 @@ struct Ledger {
 
 /// A window by an answer.
 struct Answered {
-    balance: Balance,
+    /// How much was spent of it. What is left depends on the limit, which organisations have of their own.
+    spent: u32,
+    reset_ms: u64,
     /// When it was answered, or asked for since.
     asked_ms: u64,
+}
+
+impl Answered {
+    fn balance(&self, charge: &Charge) -> Balance {
+        let remaining = charge.limit.saturating_sub(self.spent);
+        Balance { limit: charge.limit, remaining, reset_ms: self.reset_ms }
+    }
 }
 
 /// What one client read here.
@@ -151,9 +160,8 @@ impl Ledger {
         let mut balance = match state {
             Some(state) => query::Balance(*charge).answer(state, now_ms.max(state.now_ms())),
             None => {
-                let answered = self.answered.get(&at).map(|answered| answered.balance);
-                let open = answered.filter(|balance| balance.reset_ms > now_ms);
-                open.map_or_else(|| fresh(charge, now_ms), |known| Balance { limit: charge.limit, ..known })
+                let open = self.answered.get(&at).filter(|answered| answered.reset_ms > now_ms);
+                open.map_or_else(|| fresh(charge, now_ms), |known| known.balance(charge))
             }
         };
         let unsent = self.unsent.get(&at).map(|unsent| (unsent.charge.count, unsent.until_ms));
@@ -206,7 +214,7 @@ impl Ledger {
             return;
         }
         known.asked_ms = now_ms;
-        let (charge, until_ms) = (Charge { count: 0, ..*charge }, known.balance.reset_ms);
+        let (charge, until_ms) = (Charge { count: 0, ..*charge }, known.reset_ms);
         self.unsent.entry(at).or_insert(Unsent { charge, until_ms, asks: true }).asks = true;
     }
 
@@ -217,18 +225,19 @@ impl Ledger {
             sent.retain(|sent| sent.id != id);
         }
         if self.answered.len() < limits::SPENDERS_MAX || self.answered.contains_key(&at) {
-            let known = self.answered.entry(at).or_insert(Answered { balance, asked_ms: now_ms });
+            let spent = balance.limit.saturating_sub(balance.remaining);
+            let told = Answered { spent, reset_ms: balance.reset_ms, asked_ms: now_ms };
+            let known = self.answered.entry(at).or_insert(told);
             known.asked_ms = now_ms;
             // Answers may overtake each other.
-            let Balance { remaining, reset_ms, .. } = known.balance;
-            if balance.reset_ms > reset_ms || balance.remaining < remaining {
-                known.balance = balance;
+            if balance.reset_ms > known.reset_ms || spent > known.spent {
+                (known.spent, known.reset_ms) = (spent, balance.reset_ms);
             }
         }
     }
 
     fn forget_closed_windows(&mut self, now_ms: u64) {
-        self.answered.retain(|_, answered| answered.balance.reset_ms > now_ms);
+        self.answered.retain(|_, answered| answered.reset_ms > now_ms);
         self.unsent.retain(|_, unsent| unsent.until_ms > now_ms);
         self.sent.retain(|_, sent| {
             sent.retain(|sent| sent.until_ms > now_ms);

@@ -41,6 +41,8 @@ pub struct Message<'a> {
     pub headers: &'a HeaderMap,
     /// Whether a body follows.
     pub has_body: bool,
+    /// Whether a host name may mean an organisation: then whom it was sent to has to be covered.
+    pub host_matters: bool,
 }
 
 /// What a request says of its signature. Nothing of it is proven yet.
@@ -112,7 +114,8 @@ impl Signed<'_> {
         let now = now_ms / 1000;
         let stale = self.created.abs_diff(now) > SKEW_SECONDS || self.expires.is_some_and(|at| at <= now);
         let covers = |name: &str| self.components.contains(&name);
-        let target = covers("@target-uri") || (covers("@path") && covers("@query"));
+        let host = !message.host_matters || covers("@authority");
+        let target = covers("@target-uri") || (covers("@path") && covers("@query") && host);
         let body = !message.has_body || covers(CONTENT_DIGEST);
         if stale || !covers("@method") || !target || !body {
             return Err(Unauthorized);
@@ -232,7 +235,16 @@ mod tests {
         }
 
         fn verify(&self, now_ms: u64) -> bool {
-            let message = Message {
+            self.verify_where(false, now_ms)
+        }
+
+        fn verify_where(&self, host_matters: bool, now_ms: u64) -> bool {
+            let message = Message { host_matters, ..self.message() };
+            read(&self.headers).and_then(|signed| signed.verify(&message, &key(), now_ms)).is_ok()
+        }
+
+        fn message(&self) -> Message<'_> {
+            Message {
                 method: &self.method,
                 scheme: "https",
                 authority: self.authority,
@@ -240,8 +252,18 @@ mod tests {
                 query: self.query,
                 headers: &self.headers,
                 has_body: true,
-            };
-            read(&self.headers).and_then(|signed| signed.verify(&message, &key(), now_ms)).is_ok()
+                host_matters: false,
+            }
+        }
+
+        /// One that covers this, rightly signed.
+        fn signed(params: &str) -> Self {
+            let mut request = Self::new(ALL);
+            request.set("signature-input", &format!("sig={params}"));
+            let base = read(&request.headers).unwrap().base(&request.message()).unwrap();
+            let tag = STANDARD.encode(hmac::sign(&key(), base.as_bytes()));
+            request.set("signature", &format!("sig=:{tag}:"));
+            request
         }
     }
 
@@ -283,22 +305,21 @@ mod tests {
     #[test]
     fn a_signature_that_leaves_something_out_proves_nothing() {
         for out in [r#""@method" "#, r#""@path" "#, r#" "@query""#, r#" "content-digest""#] {
-            let params = ALL.replace(out, "");
-            let mut request = Request::new(ALL);
-            request.set("signature-input", &format!("sig={params}"));
-            let signed = read(&request.headers).unwrap();
-            let message = Message {
-                method: &request.method,
-                scheme: "https",
-                authority: request.authority,
-                path: request.path,
-                query: request.query,
-                headers: &request.headers,
-                has_body: true,
-            };
-            let tag = hmac::sign(&key(), signed.base(&message).unwrap().as_bytes());
-            request.set("signature", &format!("sig=:{}:", STANDARD.encode(tag)));
-            assert!(!request.verify(NOW_MS), "without {out}");
+            assert!(!Request::signed(&ALL.replace(out, "")).verify(NOW_MS), "without {out}");
+        }
+        assert!(Request::signed(ALL).verify(NOW_MS));
+    }
+
+    #[test]
+    fn where_a_host_means_an_organisation_it_has_to_be_covered() {
+        for (list, is_covered) in [
+            (ALL.to_owned(), true),
+            (ALL.replace(r#""@path" "@query""#, r#""@target-uri""#).replace(r#" "@authority""#, ""), true),
+            (ALL.replace(r#" "@authority""#, ""), false),
+        ] {
+            let request = Request::signed(&list);
+            assert!(request.verify(NOW_MS), "{list}");
+            assert_eq!(request.verify_where(true, NOW_MS), is_covered, "{list}");
         }
     }
 

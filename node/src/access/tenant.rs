@@ -106,6 +106,11 @@ impl Tenants {
         self.hosts.get(&host).map(String::as_str)
     }
 
+    /// Whether a host name means any.
+    pub fn have_hosts(&self) -> bool {
+        !self.hosts.is_empty()
+    }
+
     /// Those that a host name means or that have a policy, by name, and the host names of each.
     pub fn configured(&self) -> BTreeMap<&str, Vec<&str>> {
         let mut all: BTreeMap<&str, Vec<&str>> =

@@ -63,16 +63,16 @@ struct Counts {
 
 impl Counts {
     fn enter(&mut self, client: Client) -> Result<(), Refused> {
-        let of_site = client.site().and_then(|site| self.sites.get(&site)).copied().unwrap_or(0);
-        let of_client = self.clients.get(&client).copied().unwrap_or(0);
-        if of_client >= self.bounds.client || of_site >= self.bounds.site {
+        let mut sites = client.sites().map(|site| self.sites.get(&site).copied().unwrap_or(0));
+        let of_client = self.clients.get(&client.counted()).copied().unwrap_or(0);
+        if of_client >= self.bounds.client || sites.any(|held| held >= self.bounds.site) {
             return Err(Refused::Client);
         }
         if self.all >= self.bounds.all {
             return Err(Refused::All);
         }
-        *self.clients.entry(client).or_default() += 1;
-        if let Some(site) = client.site() {
+        *self.clients.entry(client.counted()).or_default() += 1;
+        for site in client.sites() {
             *self.sites.entry(site).or_default() += 1;
         }
         self.all += 1;
@@ -81,8 +81,8 @@ impl Counts {
 
     fn leave(&mut self, client: Client) {
         self.all -= 1;
-        take_one(&mut self.clients, client);
-        if let Some(site) = client.site() {
+        take_one(&mut self.clients, client.counted());
+        for site in client.sites() {
             take_one(&mut self.sites, site);
         }
     }

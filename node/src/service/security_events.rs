@@ -64,6 +64,7 @@ impl Fault {
             Unverified::Expired(_) => Some(Self::Expired),
             Unverified::Revoked(_) => Some(Self::Revoked),
             Unverified::DeviceNotApproved => Some(Self::Device),
+            Unverified::Tenant => Some(Self::Tenant),
             Unverified::KeysUnavailable => None,
         }
     }

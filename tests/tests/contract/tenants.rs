@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use conclave_tests::cluster::Cluster;
 use conclave_tests::http::{Api, Call};
 use conclave_tests::issuer::{Issuer, now};
-use conclave_tests::relay::{Pair, peer_id, poll, signal, word};
+use conclave_tests::relay::{Pair, peer_id, poll, signal, with, word};
 use conclave_tests::shared::limits;
 use conclave_tests::socket::Socket;
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 const GRANTS: &str = "relay signal socket devices";
@@ -155,7 +156,8 @@ async fn a_host_means_its_organisation_and_tokens_of_others_have_no_business_the
     acme.ask(node.relay(&pair.send(0, 1, "AAEC"))).await;
     let there = || node.relay(&pair.receive()).header("host", "acme.example");
     other.show(there()).send().await.refused(403, "forbidden");
-    assert_eq!(nobody.ask(there()).await["chunk"]["data"], "AAEC", "the host places it");
+    nobody.show(there()).send().await.refused(403, "forbidden");
+    assert_eq!(there().send().await.ok()["chunk"]["data"], "AAEC", "the host places a guest");
     // What is no name of an organisation is no token.
     for wrong in [json!("Acme"), json!(7), json!("a/b"), json!("")] {
         let token = issuer.token("eve", json!({"scope": GRANTS, "org": wrong}));
@@ -168,17 +170,62 @@ async fn a_host_means_its_organisation_and_tokens_of_others_have_no_business_the
 }
 
 #[tokio::test]
-async fn a_token_of_no_organisation_gets_past_no_approval_by_a_host_name() {
+async fn a_token_of_no_organisation_has_no_business_in_one() {
     let issuer = Issuer::new();
     let cluster = cluster(&issuer).await;
     let node = cluster.api(1);
     let nobodys = Member { api: node.clone(), issuer: &issuer, org: None, subject: word("dora") };
-    let known = Member { org: Some("known"), ..nobodys.clone() };
-    for member in [&nobodys, &known] {
-        let call = member.show(node.relay(&poll(&peer_id())).header("host", "known.example"));
-        call.send().await.refused(403, "device_not_approved");
+    for host in ["known.example", "acme.example"] {
+        nobodys
+            .show(node.relay(&poll(&peer_id())).header("host", host))
+            .send()
+            .await
+            .refused(403, "forbidden");
     }
-    nobodys.ask(node.relay(&poll(&peer_id())).header("host", "acme.example")).await;
+    nobodys.ask(node.relay(&poll(&peer_id()))).await;
+    // Whose devices are let in is asked of its own.
+    let known = Member { org: Some("known"), ..nobodys.clone() };
+    let call = known.show(node.relay(&poll(&peer_id())).header("host", "known.example"));
+    call.send().await.refused(403, "device_not_approved");
+}
+
+#[tokio::test]
+async fn a_guest_has_one_share_whichever_organisations_it_asks_in() {
+    let hosts = "a.example=a,b.example=b,c.example=c";
+    let cluster = limits(Cluster::builder(), 1_000_000, "60s")
+        .set("tenants.hosts", hosts)
+        .set("storage.bytes_max", "1GiB")
+        .set("shares.client_percent", "10")
+        .set("limits.waits_max", "100")
+        .start()
+        .await;
+    let node = cluster.api(1);
+    let chunk = "A".repeat(43_000);
+    let mut stored = 0;
+    let refused = 'full: loop {
+        for host in ["a.example", "b.example", "c.example"] {
+            let pair = Pair::fresh();
+            for index in 0..100 {
+                let sent = node.relay(&pair.send(index, 100, &chunk)).header("host", host).send().await;
+                if sent.status != 200 {
+                    break 'full sent;
+                }
+                stored += 1;
+            }
+        }
+    };
+    refused.refused(507, "storage_full");
+    assert!(
+        (2_000..3_500).contains(&stored),
+        "{stored} chunks: a tenth of the store, not of each organisation"
+    );
+    let waits = join_all((0..60).map(async |n: usize| {
+        let host = ["a.example", "b.example", "c.example"][n % 3];
+        let wish = with(&poll(&peer_id()), "waitMs", Some(json!(500)));
+        node.relay(&wish).header("host", host).once().await.status
+    }))
+    .await;
+    assert!(waits.contains(&429), "not twenty in each of them: {waits:?}");
 }
 
 #[tokio::test]

@@ -203,3 +203,22 @@ fn a_question_goes_with_what_was_read_before_it() {
         node.log.iter().filter_map(|command| command.payment.charge()).map(|it| it.count).collect();
     assert_eq!(counts, [1]);
 }
+
+#[test]
+fn a_window_that_is_spent_under_a_small_limit_is_open_under_a_larger_one() {
+    let mut node = Node::new();
+    let (id, reset_ms) = (RequestId { origin: ORIGIN, seq: 0 }, node.now_ms + u64::from(WINDOW_MS));
+    let small = Charge { limit: 2, ..charge(1) };
+    node.ledger.answered(&small, id, Balance { limit: 2, remaining: 0, reset_ms }, node.now_ms);
+    assert!(node.ledger.spend(small, None, node.now_ms).is_err());
+    let left = node.ledger.spend(charge(1), None, node.now_ms).map(|balance| balance.remaining);
+    assert_eq!(left, Ok(LIMIT - 3));
+    // What is left of a larger limit is no more of the small one.
+    node.ledger.answered(
+        &charge(1),
+        id,
+        Balance { limit: LIMIT, remaining: LIMIT - 4, reset_ms },
+        node.now_ms,
+    );
+    assert!(node.ledger.spend(small, None, node.now_ms).is_err());
+}

@@ -350,3 +350,41 @@ fn a_session_that_is_opened_anew_is_on_the_account_of_who_opens_it() {
     lab.ask_for(BOB, open()).unwrap();
     assert_eq!((lab.bytes_of(ANN), lab.bytes_of(BOB)), (0, Kind::Socket.bytes()));
 }
+
+/// Somebody without a credential in an organisation.
+fn guest(name: &str, tenant: &str) -> Owner {
+    let (client, tenant) = (owner(name).client, Key::derive(Domain::Client, &[b"tenant", tenant.as_bytes()]));
+    let within = Key::derive(Domain::Client, &[client.as_bytes(), tenant.as_bytes()]);
+    Owner { client: within, group: Some(Group::Guests { tenant, percent: 40, client, network: None }) }
+}
+
+#[test]
+fn a_guest_has_one_share_in_all_organisations_together() {
+    let mut lab = lab();
+    let body = "x".repeat(9_000);
+    lab.owned(guest(ANN, "acme"), put("one", 0, 1, &body)).expect("half of its share");
+    lab.owned(guest(ANN, "other"), put("two", 0, 1, &body)).expect("the other half");
+    for owner in [guest(ANN, "third"), guest(ANN, "acme"), owner(ANN)] {
+        assert_eq!(lab.owned(owner, put("three", 0, 1, &body)), Err(Refusal::ShareFull));
+    }
+    lab.owned(guest(BOB, "acme"), put("four", 0, 1, &body)).expect("others have theirs");
+    // What is gone is on none of the accounts.
+    for name in ["one", "two", "four"] {
+        lab.owned(owner(ANN), about(name, Action::Discard)).expect("it is there");
+    }
+    assert_eq!(lab.state.ctx.storage.accounts().len(), 0);
+}
+
+#[test]
+fn a_client_has_a_part_of_its_organisation_s_share() {
+    let whole = 10 << 30;
+    let client = Share { bytes: whole / 5, keys: 10_000, mailboxes: 10_000, rooms: 2_000 };
+    let half = client.within(&Share::of(whole, 50), whole);
+    assert_eq!(half.bytes, whole / 10);
+    assert!(half.keys < client.keys && half.mailboxes < client.mailboxes && half.rooms <= client.rooms);
+    assert_eq!(client.within(&Share::of(whole, 100), whole).bytes, client.bytes);
+    // A small organisation's clients have enough for one large thing, and none has all of it.
+    let small = Share::of(512 << 20, 20);
+    let client = Share { bytes: 102 << 20, ..client };
+    assert_eq!(client.within(&small, 512 << 20).bytes, small.bytes / 2);
+}

@@ -30,8 +30,12 @@ impl Auth {
     /// Places a credential that names no organisation in the one whose host was asked.
     ///
     /// # Errors
-    /// If that has its devices let in: a device is one of the organisation that its token names.
+    /// Where credentials say which organisation they are of (`auth.tenant_claim`), one that says none is of none. If the
+    /// organisation has its devices let in: a device is one of the organisation that its token names.
     pub fn placed(&self, credential: Credential, tenant: &str) -> Result<Credential, Unverified> {
+        if !credential.is_anonymous() && self.0.rules.tenant_claim.is_some() {
+            return Err(Unverified::Tenant);
+        }
         let asks = || self.tenants().named(Some(tenant)).requires_approved_device();
         if !credential.is_anonymous() && !self.0.options.require_approved_device && asks() {
             return Err(Unverified::DeviceNotApproved);

@@ -90,6 +90,9 @@ pub enum Unverified {
     /// It proves who asks, whose device is not let in.
     #[error("the credential's device is not approved")]
     DeviceNotApproved,
+    /// It proves who asks, who is of no organisation and has no business in one.
+    #[error("the credential is of no organisation")]
+    Tenant,
     /// It may prove something: the keys that tell, or the list of what is revoked, are not there now. Ask again.
     #[error("what tells whether the credential is in order cannot be had now")]
     KeysUnavailable,

@@ -136,8 +136,9 @@ section! { Auth {
 section! { Tenants {
     /// Host names that mean an organisation: `["acme.example=acme"]`.
     ///
-    /// What is sent to such a host, with a token of no organisation or with none, is within it; a token of another one
-    /// gets 403. A name has 1 to 63 lowercase letters, digits and hyphens.
+    /// What is sent to such a host without a credential is within it; a token of another one gets 403, and with
+    /// `auth.tenant_claim` so does a credential that names none. A signed request has to cover `@authority` or
+    /// `@target-uri`. A name has 1 to 63 lowercase letters, digits and hyphens.
     hosts: Vec<String> => tenant_hosts;
     /// What an organisation may have, where that is not what all may:
     /// `["acme: storage_percent=30 allowance_percent=200 ttl_seconds=60..600 origin=https://acme.example require_approved_device"]`.

@@ -113,11 +113,13 @@ impl Context {
         self.caller().namespace()
     }
 
-    /// The client as this node's shares count it: within its organisation, if it belongs to one.
+    /// The client as this node's shares count it: within its organisation, if it belongs to one; as what it is elsewhere, too,
+    /// if it shows nothing that says so.
     pub(crate) fn sharer(&self) -> Client {
         let client = authenticate::sharer(&self.shared, &self.request);
         match self.caller().tenant.key() {
-            Some(tenant) => client.of_tenant(tenant),
+            Some(tenant) if self.credential().subject.is_some() => client.of_tenant(tenant),
+            Some(tenant) => client.guest_of(tenant),
             None => client,
         }
     }

@@ -177,6 +177,7 @@ impl From<Unverified> for Error {
                 error.into()
             }
             Unverified::DeviceNotApproved => Code::DeviceNotApproved.into(),
+            Unverified::Tenant => Code::Forbidden.into(),
             Unverified::KeysUnavailable => Code::KeysUnavailable.into(),
         }
     }

@@ -52,6 +52,7 @@ async fn judge_unnoted(shared: &AppState, request: &HttpRequest) -> Result<Crede
         query: target.query(),
         headers,
         has_body: has_length || headers.contains_key(TRANSFER_ENCODING),
+        host_matters: auth.tenants().have_hosts(),
     };
     let signed = signature::read(headers)?;
     let credential = auth.signed(&signed, &message, shared.services.now_ms())?;

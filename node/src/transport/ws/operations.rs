@@ -208,6 +208,7 @@ impl From<Unverified> for Code {
                 Self::Unauthorized
             }
             Unverified::DeviceNotApproved => Self::DeviceNotApproved,
+            Unverified::Tenant => Self::Forbidden,
             Unverified::KeysUnavailable => Self::KeysUnavailable,
         }
     }
