@@ -26,7 +26,7 @@ function download(blob, name) {
 function tick(file) {
   file.saved = true;
   file.row?.classList.add("saved");
-  if (file.button) file.button.textContent = "Saved";
+  if (file.button) Object.assign(file.button, { textContent: "Saved", ariaLabel: `Saved ${plainName(file.name)}` });
   const left = unsaved();
   at("left-to-save").textContent = !left
     ? "All saved."

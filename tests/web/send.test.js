@@ -157,6 +157,8 @@ describe("sending a file", { concurrency: 1 }, () => {
         receiver.page.getByRole("button", { name: `Save ${name}` }).click(),
       ]);
       assert.deepEqual([saved.suggestedFilename(), sha256(readFileSync(await saved.path()))], [name, digest]);
+      const button = receiver.page.getByRole("button", { name: `Saved ${name}` });
+      assert.equal(await button.textContent(), "Saved", "it is called what is written on it");
     }
     await bothDone(sender, receiver);
   });

@@ -20,7 +20,7 @@ const READ_BYTES_MAX: usize = 1 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The directory cannot be used; a node that runs holds its lock.
-    #[error("{0}; is the node still running? Stop it first")]
+    #[error(transparent)]
     Disk(#[from] files::Error),
     /// There is nothing to go on from.
     #[error("{0} holds no node that ever was part of a cluster")]
@@ -186,7 +186,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let payload = Payload::Membership(three());
         write(dir.path(), vec![Record { id: LogId { term: 0, index: 0 }, payload }]);
+        let told = |cluster| Stopped::open(dir.path(), 1, cluster).err().unwrap().to_string();
+        assert!(told("red").contains("belongs to node 1 of cluster") && !told("red").contains("end it first"));
         let _runs = files::open(dir.path(), 1, CLUSTER).unwrap();
         assert!(matches!(Stopped::open(dir.path(), 1, CLUSTER), Err(Error::Disk(_))));
+        assert_eq!(told(CLUSTER).matches("another process uses the directory; end it first").count(), 1);
+        assert_eq!(told(CLUSTER).matches("uses").count(), 1);
     }
 }

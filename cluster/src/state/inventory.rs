@@ -106,8 +106,10 @@ impl State {
                 (here && theirs).then_some(Item { attached, ..item })
             }),
             Kind::InviteCode => list(&self.register, wanted, now_ms, |_, _, item| bare(item)),
+            // Without devices it is nobody's, though something of it may be kept.
             Kind::User => list(self.devices.users(), wanted, now_ms, |key, _, item| {
-                bare(Item { parts: self.devices.of(key, now_ms).len() as u64, ..item })
+                let parts = self.devices.of(key, now_ms).len() as u64;
+                if parts == 0 { None } else { bare(Item { parts, ..item }) }
             }),
         }
     }

@@ -41,12 +41,14 @@ pub enum Error {
     #[error(transparent)]
     Files(#[from] client_tls::Error),
     /// TLS with it comes to nothing.
-    #[error("TLS with {url}: {error}")]
+    #[error("TLS with {url}: {error}{advice}")]
     Tls {
         /// The URL.
         url: String,
         /// Why.
         error: std::io::Error,
+        /// What it may be.
+        advice: &'static str,
     },
     /// Nobody listens there.
     #[error(
@@ -59,8 +61,13 @@ pub enum Error {
         error: std::io::Error,
     },
     /// The connection broke.
-    #[error("the connection to {0} broke before the answer was complete")]
-    Broken(String),
+    #[error("the connection to {url} broke before the answer was complete{advice}")]
+    Broken {
+        /// The URL.
+        url: String,
+        /// What it may be.
+        advice: &'static str,
+    },
     /// No answer in time.
     #[error("{url} gave no answer within {}", crate::config::unit::print_span(*.after))]
     TimedOut {
@@ -84,6 +91,9 @@ pub enum Error {
         "{0} is a public listener (http.listen); the URL of the admin listener is asked for (admin.listen)"
     )]
     Public(String),
+    /// It speaks TLS.
+    #[error("{0} speaks TLS: https:// in place of http://")]
+    Secure(String),
     /// Something else answers there.
     #[error("{0} does not answer like a Conclave admin listener")]
     Stranger(String),
@@ -105,8 +115,8 @@ pub struct Which {
 
 impl Which {
     fn query(&self, after: Option<&str>) -> String {
-        let which = serde_urlencoded::to_string(self).unwrap_or_default();
-        after.map_or(which.clone(), |after| format!("after={after}&{which}"))
+        let which = query(self);
+        after.map_or(which.clone(), |after| format!("{}&{which}", query(&[("after", after)])))
     }
 }
 
@@ -283,8 +293,9 @@ impl Client {
 
     /// What a client at an address has left, if it is of an organisation by that one's rules.
     pub async fn allowances(&self, address: IpAddr, tenant: Option<&str>) -> Result<Allowances, Error> {
-        let tenant = tenant.map(|tenant| format!("&tenant={tenant}")).unwrap_or_default();
-        let path = format!("/admin/v1/allowances?address={address}{tenant}");
+        let address = address.to_string();
+        let asked = query(&[("address", Some(&*address)), ("tenant", tenant)]);
+        let path = format!("/admin/v1/allowances?{asked}");
         self.read(&self.call(Method::GET, &path, Bytes::new()).await?)
     }
 
@@ -297,8 +308,8 @@ impl Client {
 
     /// Organisations; one alone, if it is named.
     pub async fn tenants(&self, tenant: Option<&str>) -> Result<Tenants, Error> {
-        let asked = tenant.map(|tenant| format!("?tenant={tenant}")).unwrap_or_default();
-        self.read(&self.call(Method::GET, &format!("/admin/v1/tenants{asked}"), Bytes::new()).await?)
+        let path = format!("/admin/v1/tenants?{}", query(&[("tenant", tenant)]));
+        self.read(&self.call(Method::GET, &path, Bytes::new()).await?)
     }
 
     fn read<T: DeserializeOwned>(&self, answer: &[u8]) -> Result<T, Error> {
@@ -320,7 +331,10 @@ impl Client {
         let stream = connect::first(&found, end, TcpStream::connect).await.map_err(unconnected)?;
         let Some(tls) = &self.tls else { return self.exchange_on(stream, method, path, body).await };
         let secured = tls.connect(&self.host, stream).await;
-        let secured = secured.map_err(|error| Error::Tls { url: self.url.clone(), error })?;
+        let secured = secured.map_err(|error| {
+            let advice = tls.advice(&error);
+            Error::Tls { url: self.url.clone(), error, advice }
+        })?;
         self.exchange_on(secured, method, path, body).await
     }
 
@@ -331,7 +345,9 @@ impl Client {
         path: &str,
         body: Bytes,
     ) -> Result<Bytes, Error> {
-        let broken = |_| Error::Broken(self.url.clone());
+        // Where TLS 1.3 is spoken, a client that is not let in learns of it only now.
+        let advice = self.tls.as_ref().map_or("; does it speak TLS (https://)?", ClientTls::advice_outside);
+        let broken = |_| Error::Broken { url: self.url.clone(), advice };
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
         // Ends with the sender; its error shows in the answer.
@@ -349,7 +365,8 @@ impl Client {
         let status = response.status();
         let answer = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
         driver.abort();
-        let answer = answer.map_err(|_| Error::Broken(self.url.clone()))?.to_bytes();
+        let cut = |_| Error::Broken { url: self.url.clone(), advice: "" };
+        let answer = answer.map_err(cut)?.to_bytes();
         if status.is_success() { Ok(answer) } else { Err(self.refusal(status, &answer)) }
     }
 
@@ -357,6 +374,7 @@ impl Client {
         match serde_json::from_slice::<Failure>(answer) {
             // The admin listener has all paths that this client asks for; the public one has none of them.
             Ok(failure) if failure.error == "not_found" => Error::Public(self.url.clone()),
+            Ok(failure) if failure.error == "tls_required" => Error::Secure(self.url.clone()),
             Ok(failure) => {
                 let checks = failure.checks.join(", ");
                 let message =
@@ -366,6 +384,11 @@ impl Client {
             Err(_) => Error::Stranger(self.url.clone()),
         }
     }
+}
+
+/// A query, in which whatever was typed is one value.
+fn query(asked: &(impl Serialize + ?Sized)) -> String {
+    serde_urlencoded::to_string(asked).unwrap_or_default()
 }
 
 fn body(body: &impl Serialize) -> Bytes {

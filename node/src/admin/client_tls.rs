@@ -82,6 +82,25 @@ impl ClientTls {
         Ok(Self(Arc::new(config)))
     }
 
+    /// What may be behind a handshake that failed.
+    pub(super) fn advice(&self, error: &std::io::Error) -> &'static str {
+        let reason = error.get_ref().and_then(|reason| reason.downcast_ref::<rustls::Error>());
+        match reason {
+            Some(rustls::Error::InvalidMessage(_)) => "; does it speak TLS, or http:// alone?",
+            Some(rustls::Error::AlertReceived(_)) => self.advice_outside(),
+            Some(_) | None => "",
+        }
+    }
+
+    /// What may be behind a connection that was closed after the handshake.
+    pub(super) fn advice_outside(&self) -> &'static str {
+        if self.0.client_auth_cert_resolver.has_certs() {
+            "; is the certificate that was shown one of its authority's (admin.tls.client_ca)?"
+        } else {
+            "; does it ask for a client certificate (--cert, --key)?"
+        }
+    }
+
     /// Does the handshake on a connection to `host`.
     pub(super) async fn connect(
         &self,

@@ -97,11 +97,11 @@ pub(super) async fn end(
 ) -> Result<HttpResponse, Error> {
     let (kind, text) = path.into_inner();
     let (kind, id) = (kind_of(&kind)?, id(&text)?);
-    let ended = audit::audited(&request, &state, &id.to_string(), async {
-        Ok(inventory::end(services(&state)?, kind, id).await?)
+    audit::audited(&request, &state, &id.to_string(), async {
+        if inventory::end(services(&state)?, kind, id).await? { Ok(()) } else { Err(Error::Unknown) }
     })
     .await?;
-    if ended { Ok(HttpResponse::Ok().json(Ended { ended: 1 })) } else { Err(Error::Unknown) }
+    Ok(HttpResponse::Ok().json(Ended { ended: 1 }))
 }
 
 /// End all sockets of a subject, or at a node

@@ -69,7 +69,24 @@ impl Folder {
         self.write(AUTHORITY, &authority(now())?)
     }
 
-    /// Makes a certificate, in place of the one for the same purpose.
+    /// Whether a certificate for `purpose` takes the place of none for another one.
+    ///
+    /// # Errors
+    /// See [`Error`]; if there is one.
+    pub fn has_room_for(&self, purpose: &Purpose) -> Result<(), Error> {
+        let stem = purpose.stem();
+        let path = self.files(&stem).certificate;
+        let listed = self.list()?.into_iter().find(|listed| listed.purpose.stem() == stem);
+        let other = match listed {
+            Some(listed) if listed.purpose == *purpose => return Ok(()),
+            Some(listed) => format!("the certificate of {}", listed.purpose),
+            None if path.exists() => "a certificate that is not on the list".to_owned(),
+            None => return Ok(()),
+        };
+        Err(Error::Taken { path, other })
+    }
+
+    /// Makes a certificate, in place of the one of the same name.
     ///
     /// # Errors
     /// See [`Error`].
@@ -96,6 +113,15 @@ impl Folder {
     pub fn renew(&self, within_days: u32) -> Result<Vec<(Listed, Written)>, Error> {
         let due = self.list()?.into_iter().filter(|listed| listed.days_left(now()) < within_days.into());
         due.map(|listed| Ok((listed.clone(), self.sign(listed.purpose, listed.days)?))).collect()
+    }
+
+    /// Whether it is one of an authority.
+    ///
+    /// # Errors
+    /// If there is nothing of one.
+    pub fn exists(&self) -> Result<(), Error> {
+        let there = self.authority().exists() || self.0.join(LIST).exists();
+        if there { Ok(()) } else { Err(Error::NoAuthority(self.0.clone())) }
     }
 
     /// What was signed.
@@ -165,6 +191,24 @@ mod tests {
         };
         assert!(usable("blue", 1));
         assert!(!usable("blue", 2) && !usable("red", 1));
+    }
+
+    #[test]
+    fn one_for_something_else_is_in_nobody_s_way_unnoticed() {
+        let home = tempfile::tempdir().unwrap();
+        let folder = Folder::new(home.path().join("certs"));
+        assert!(matches!(folder.exists(), Err(Error::NoAuthority(_))));
+        folder.init().unwrap();
+        folder.exists().unwrap();
+        folder.has_room_for(&node(1)).unwrap();
+        folder.sign(node(1), 30).unwrap();
+        folder.has_room_for(&node(1)).unwrap();
+        folder.has_room_for(&node(2)).unwrap();
+        let other = Purpose::Node { id: 1, cluster: "staging".to_owned() };
+        let told = folder.has_room_for(&other).unwrap_err().to_string();
+        assert!(told.contains("node-1.pem: that is the certificate of node 1 of cluster blue"), "{told}");
+        fs::remove_file(folder.0.join(LIST)).unwrap();
+        assert!(matches!(folder.has_room_for(&node(1)), Err(Error::Taken { .. })));
     }
 
     #[test]

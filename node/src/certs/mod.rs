@@ -45,6 +45,14 @@ pub enum Error {
     /// There is an authority already.
     #[error("{}: there is an authority already; another one would make worthless what this one signed", .0.display())]
     HasAuthority(PathBuf),
+    /// The files are those of another certificate.
+    #[error("{}: that is {other}; --replace puts another certificate in its place", path.display())]
+    Taken {
+        /// The certificate.
+        path: PathBuf,
+        /// Whose it is.
+        other: String,
+    },
     /// A name that no certificate can have.
     #[error("`{0}` is no name of a host, and no address")]
     Name(String),

@@ -105,12 +105,12 @@ impl Admin {
 
 fn exit(error: &Error) -> Exit {
     match error {
-        Error::Url(_) | Error::Public(_) | Error::Files(_) => Exit::Usage,
+        Error::Url(_) | Error::Public(_) | Error::Secure(_) | Error::Files(_) => Exit::Usage,
         Error::Refused { status, .. } if status.is_client_error() => Exit::Refused,
         Error::Refused { .. }
         | Error::Connect { .. }
         | Error::Tls { .. }
-        | Error::Broken(_)
+        | Error::Broken { .. }
         | Error::TimedOut { .. }
         | Error::Stranger(_) => Exit::Failed,
     }

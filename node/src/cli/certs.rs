@@ -33,13 +33,13 @@ enum Command {
     /// Make certificates for the links of nodes
     Node {
         /// The nodes' ids
-        #[arg(required = true, value_name = "ID")]
+        #[arg(required = true, value_name = "ID", value_parser = clap::value_parser!(u64).range(1..))]
         ids: Vec<u64>,
         /// The cluster's name (cluster.name)
         #[arg(long, value_name = "NAME", default_value = "conclave")]
         cluster: String,
         #[command(flatten)]
-        days: Days,
+        how: How,
     },
     /// Make a certificate for the public listener
     Server {
@@ -47,7 +47,7 @@ enum Command {
         #[arg(required = true, value_name = "NAME")]
         names: Vec<String>,
         #[command(flatten)]
-        days: Days,
+        how: How,
     },
     /// Make a certificate for a client
     Client {
@@ -55,7 +55,7 @@ enum Command {
         #[arg(required = true, value_name = "NAME")]
         names: Vec<String>,
         #[command(flatten)]
-        days: Days,
+        how: How,
     },
     /// Make those anew that end soon
     Renew {
@@ -68,19 +68,32 @@ enum Command {
 }
 
 #[derive(Debug, Clone, Copy, clap::Args)]
-struct Days {
+struct How {
     /// For how many days it is good
     #[arg(long, value_name = "DAYS", default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..=3650))]
     days: u32,
+    /// Put it in the place of another certificate of the same file name
+    #[arg(long)]
+    replace: bool,
+}
+
+impl How {
+    /// Makes certificates: all of them, or none if one is in the way.
+    fn sign(self, folder: &Folder, purposes: &[Purpose]) -> Result<Vec<Written>, Error> {
+        if !self.replace {
+            purposes.iter().try_for_each(|purpose| folder.has_room_for(purpose))?;
+        }
+        purposes.iter().map(|purpose| folder.sign(purpose.clone(), self.days)).collect()
+    }
 }
 
 pub(super) fn run(arguments: &Arguments) -> Exit {
     let folder = Folder::new(arguments.dir.clone());
     match carry_out(&folder, &arguments.command) {
         Ok(text) => print(&text),
-        Err(error @ (Error::NoAuthority(_) | Error::HasAuthority(_) | Error::Name(_))) => {
-            complain(error, Exit::Usage)
-        }
+        Err(
+            error @ (Error::NoAuthority(_) | Error::HasAuthority(_) | Error::Taken { .. } | Error::Name(_)),
+        ) => complain(error, Exit::Usage),
         Err(error) => complain(error, Exit::Failed),
     }
 }
@@ -92,35 +105,41 @@ fn carry_out(folder: &Folder, command: &Command) -> Result<String, Error> {
             let Written { certificate, key } = folder.init()?;
             let _ = writeln!(text, "{} signs; {} is for all nodes", key.display(), certificate.display());
         }
-        Command::Node { ids, cluster, days } => {
-            for id in ids {
-                let written = folder.sign(Purpose::Node { id: *id, cluster: cluster.clone() }, days.days)?;
+        Command::Node { ids, cluster, how } => {
+            let purpose = |id: &u64| Purpose::Node { id: *id, cluster: cluster.clone() };
+            let purposes: Vec<_> = ids.iter().map(purpose).collect();
+            for (id, written) in ids.iter().zip(how.sign(folder, &purposes)?) {
                 text += &node(folder, *id, &written);
             }
         }
-        Command::Server { names, days } => {
-            let Written { certificate, key } =
-                folder.sign(Purpose::Server { names: names.clone() }, days.days)?;
-            let _ = writeln!(
-                text,
-                "for the nodes:\n  http.tls.cert = \"{}\"\n  http.tls.key = \"{}\"\nclients have to trust {}",
-                certificate.display(),
-                key.display(),
-                folder.authority().display()
-            );
+        Command::Server { names, how } => {
+            for Written { certificate, key } in
+                how.sign(folder, &[Purpose::Server { names: names.clone() }])?
+            {
+                let _ = writeln!(
+                    text,
+                    "for the nodes:\n  http.tls.cert = \"{}\"\n  http.tls.key = \"{}\"\nclients have to trust {}",
+                    certificate.display(),
+                    key.display(),
+                    folder.authority().display()
+                );
+            }
         }
-        Command::Client { names, days } => {
-            let Written { certificate, key } =
-                folder.sign(Purpose::Client { names: names.clone() }, days.days)?;
-            let _ = writeln!(
-                text,
-                "for the client: {} and {}\nfor the nodes:\n  http.tls.client_ca = \"{}\"",
-                certificate.display(),
-                key.display(),
-                folder.authority().display()
-            );
+        Command::Client { names, how } => {
+            for Written { certificate, key } in
+                how.sign(folder, &[Purpose::Client { names: names.clone() }])?
+            {
+                let _ = writeln!(
+                    text,
+                    "for the client: {} and {}\nfor the nodes:\n  http.tls.client_ca = \"{}\"",
+                    certificate.display(),
+                    key.display(),
+                    folder.authority().display()
+                );
+            }
         }
         Command::Renew { within } => {
+            folder.exists()?;
             for (listed, Written { certificate, key }) in folder.renew(*within)? {
                 let _ = writeln!(text, "{}: {} and {}", listed.purpose, certificate.display(), key.display());
             }
@@ -129,9 +148,13 @@ fn carry_out(folder: &Folder, command: &Command) -> Result<String, Error> {
             }
         }
         Command::List => {
+            folder.exists()?;
             let now = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
             for listed in folder.list()? {
                 let _ = writeln!(text, "{:>5} days  {}", listed.days_left(now), listed.purpose);
+            }
+            if text.is_empty() {
+                text.push_str("nothing was signed\n");
             }
         }
     }
@@ -145,4 +168,52 @@ fn node(folder: &Folder, id: u64, Written { certificate, key }: &Written) -> Str
         certificate.display(),
         key.display()
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
+
+    /// What a line says, in a folder.
+    fn said(home: &std::path::Path, line: &str) -> Result<String, String> {
+        let folder = home.display().to_string();
+        let words = ["certs", "--dir", &folder].into_iter().chain(line.split(' '));
+        let arguments = Line::try_parse_from(words).map_err(|error| error.to_string())?.arguments;
+        carry_out(&Folder::new(arguments.dir), &arguments.command).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn another_cluster_s_certificate_stays_unless_it_is_to_be_replaced() {
+        let home = tempfile::tempdir().unwrap();
+        let said = |line: &str| said(home.path(), line);
+        said("init").unwrap();
+        assert_eq!(said("list").unwrap(), "nothing was signed\n");
+        said("node 2 --cluster production").unwrap();
+        let before = std::fs::read(home.path().join("node-2.pem")).unwrap();
+        let refused = said("node 1 2 --cluster staging").unwrap_err();
+        assert!(refused.contains("node 2 of cluster production; --replace"), "{refused}");
+        assert!(!home.path().join("node-1.pem").exists(), "all, or none");
+        assert_eq!(std::fs::read(home.path().join("node-2.pem")).unwrap(), before);
+        said("renew --within 3650").unwrap();
+        said("node 1 2 --cluster staging --replace").unwrap();
+        assert!(said("list").unwrap().contains("node 2 of cluster staging"));
+        assert!(said("node 0").unwrap_err().contains("0 is not in 1.."));
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_is_told() {
+        let home = tempfile::tempdir().unwrap();
+        for line in ["list", "renew", "node 1"] {
+            let told = said(&home.path().join("nowhere"), line).unwrap_err();
+            assert!(told.contains("there is no authority there"), "{line}: {told}");
+        }
+    }
 }

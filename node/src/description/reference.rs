@@ -9,6 +9,7 @@ use sha2::{Digest as _, Sha256};
 use utoipa::openapi::OpenApi;
 
 const STYLE: &str = include_str!("reference.css");
+const ICON: &[u8] = include_bytes!("../../web/icon.svg");
 
 /// The page of a document, and the content security policy that it is sent with.
 pub(crate) struct Reference {
@@ -21,7 +22,7 @@ impl Reference {
     pub(crate) fn of(document: &OpenApi) -> Self {
         let style = STANDARD.encode(Sha256::digest(STYLE));
         let policy = format!(
-            "default-src 'none'; style-src 'sha256-{style}'; base-uri 'none'; form-action 'none'; \
+            "default-src 'none'; style-src 'sha256-{style}'; img-src data:; base-uri 'none'; form-action 'none'; \
              frame-ancestors 'none'"
         );
         let document = serde_json::to_value(document).expect("a document is JSON");
@@ -41,10 +42,11 @@ impl Page<'_> {
     fn write(mut self) {
         let info = &self.document["info"];
         let (title, version) = (text(&info["title"]), text(&info["version"]));
+        let icon = STANDARD.encode(ICON);
         self.push(&format!(
             "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport \
-             content=\"width=device-width, initial-scale=1\"><title>{title}: reference</title><style>{STYLE}</style>\
-             <main><h1>{title}</h1><p>Version {version} of the API.</p>"
+             content=\"width=device-width, initial-scale=1\"><title>{title}: reference</title>\
+             <link rel=icon href=\"data:image/svg+xml;base64,{icon}\"><style>{STYLE}</style><main><h1>{title}</h1><p>Version {version} of the API.</p>"
         ));
         self.prose(&info["description"]);
         let tags: Vec<&Value> = self.document["tags"].as_array().into_iter().flatten().collect();
@@ -90,7 +92,7 @@ impl Page<'_> {
         self.prose(&operation["description"]);
         let parameters: Vec<&Value> = operation["parameters"].as_array().into_iter().flatten().collect();
         if !parameters.is_empty() {
-            self.push("<h4>Parameters</h4><table><thead><tr><th>name<th>in<th>what<tbody>");
+            self.push("<h3>Parameters</h3><table><thead><tr><th>name<th>in<th>what<tbody>");
             for parameter in parameters {
                 let name = text(&parameter["name"]);
                 let must = if parameter["required"] == true { "<b>required</b> " } else { "" };
@@ -101,11 +103,11 @@ impl Page<'_> {
             self.push("</table>");
         }
         if let Some(body) = operation.get("requestBody") {
-            self.push("<h4>Body</h4>");
+            self.push("<h3>Body</h3>");
             self.prose(&body["description"]);
             self.content(&body["content"]);
         }
-        self.push("<h4>Answers</h4><table><thead><tr><th>status<th>what<tbody>");
+        self.push("<h3>Answers</h3><table><thead><tr><th>status<th>what<tbody>");
         for (status, response) in object(&operation["responses"]) {
             self.push(&format!("<tr><td>{}<td>", escaped(status)));
             self.inline(&response["description"]);
@@ -256,6 +258,9 @@ mod tests {
         assert!(page.contains("&lt;script&gt;") && !page.contains("<script"));
         assert!(page.contains("<code>a</code> &lt; b"));
         assert!(page.contains("<b>GET</b> <code>/a/{id}</code>"));
-        assert!(policy.contains("style-src 'sha256-"));
+        assert!(policy.contains("style-src 'sha256-") && policy.contains("; img-src data:;"));
+        assert!(page.contains("<link rel=icon href=\"data:"), "nothing is asked for that is not there");
+        assert!(page.contains("<h2>part</h2>") && page.contains("<h3>Answers</h3>"));
+        assert!(!page.contains("<h4"), "no heading is left out between them");
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Start with `proxy_protocol`. Then `tls` (handshakes), `connection_gate` (each client's share of the connections),
 //! `stream` (one connection), `request_framing` (where requests begin and end), `body_gate` (holds large bodies back until
-//! they are wanted), `refused_head` (what the server sees in place of a head that is refused), `client_gone` (notices that
+//! they are wanted), `refused_head` (what the server sees in place of a head that is refused), `last_word` (answers before
+//! that), `client_gone` (notices that
 //! the client has gone), and `upgrade` (takes connections back for sockets).
 //! [`serve`] puts all of it in front of the server.
 
@@ -11,6 +12,7 @@ mod client_gone;
 mod connection_gate;
 mod deadline;
 mod force_close;
+mod last_word;
 mod metrics;
 mod pace;
 mod proxy_protocol;

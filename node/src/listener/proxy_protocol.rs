@@ -9,11 +9,10 @@ use std::time::{Duration, Instant};
 
 use actix_web::rt::net::TcpStream;
 use proxy_header::{ParseConfig, Protocol, ProxyHeader, Tlv};
-use rustix::net::SendFlags;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncReadExt as _;
 use tokio::time::timeout;
 
-use super::PARTING;
+use super::last_word;
 use super::seldom::Seldom;
 use crate::access::Network;
 
@@ -28,8 +27,6 @@ const V1_BYTES_MAX: usize = 107;
 /// With what a header of version 2 begins, and the length of its fixed part (section 2.2).
 const V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 const V2_FIXED_BYTES: usize = 16;
-/// Bytes read after a refusal, so that the proxy reads it before the connection is reset.
-const UNWANTED_BYTES_MAX: usize = 64 << 10;
 
 /// What is said before the connection is closed, if it is not to be under TLS.
 const ANSWER: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncache-control: no-store\r\n\
@@ -105,22 +102,10 @@ impl Prefaces {
             );
         }
         if in_the_clear {
-            refuse(tcp).await;
+            last_word::say(tcp, ANSWER).await;
         }
         None
     }
-}
-
-/// Tells the proxy.
-async fn refuse(tcp: &mut TcpStream) {
-    // Not by `try_write`: the runtime does not know yet whether a new connection can be written to, and says no.
-    let _ = rustix::net::send(&*tcp, ANSWER, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
-    let parted = async {
-        let _ = tcp.shutdown().await;
-        let mut unwanted = tokio::io::AsyncReadExt::take(tcp, UNWANTED_BYTES_MAX as u64);
-        let _ = tokio::io::copy(&mut unwanted, &mut tokio::io::sink()).await;
-    };
-    let _ = timeout(PARTING, parted).await;
 }
 
 async fn read(tcp: &mut TcpStream) -> Result<Announced, Fault> {

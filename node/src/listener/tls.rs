@@ -18,10 +18,11 @@ use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion, version};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::timeout_at;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::last_word;
 use super::metrics::{Handshake, Metrics};
 use super::seldom::Seldom;
 use crate::access::{bounded_file, watch};
@@ -231,15 +232,23 @@ impl Tls {
     }
 
     /// The handshake, within its time. What became of it is counted, and one that failed is logged now and then.
-    /// `client` waits behind its own handshakes first, so that one that begins many and ends none holds up itself.
+    /// `client` waits behind its own handshakes first, so that one that begins many and ends none holds up itself. Whoever
+    /// speaks HTTP in the clear is told, and has said for others to read what it said.
     pub(crate) async fn accept(
         &self,
-        tcp: TcpStream,
+        mut tcp: TcpStream,
         client: Option<Client>,
     ) -> Option<TlsStream<TcpStream>> {
         let inner = &self.0;
         let from = tcp.peer_addr().ok().map(|from| from.ip());
-        let shaken = timeout(inner.options.handshake, async {
+        let end = tokio::time::Instant::now() + inner.options.handshake;
+        if timeout_at(end, last_word::is_in_the_clear(&tcp)).await.unwrap_or(false) {
+            self.say(from, &"the client speaks HTTP without TLS");
+            inner.metrics.shaken(Handshake::Failed);
+            last_word::say(&mut tcp, last_word::USE_TLS).await;
+            return None;
+        }
+        let shaken = timeout_at(end, async {
             let _turn = inner.handshakes.take(client).await;
             TlsAcceptor::from(inner.current.load().config.clone()).accept(tcp).await
         });

@@ -25,7 +25,7 @@ use crate::service::{Terms, Ttl};
 use crate::transport::request::edge_options::{Options, Origins};
 use crate::transport::ws;
 use crate::transport::ws::options::{History, Interval, QueueBounds, Rates, SyntaxBounds};
-pub(super) use elsewhere::{traces, webhooks};
+pub(super) use elsewhere::{never_reached, traces, webhooks};
 pub(super) use tls::{admin_tls, public_tls};
 
 /// A single node's peers are nobody: it listens on loopback, on whatever port is free.

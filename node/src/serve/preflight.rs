@@ -12,7 +12,7 @@ use crate::config::{Config, Environment};
 pub(crate) struct Preflight {
     /// Everything that would keep a node from starting.
     pub(crate) problems: Vec<Error>,
-    /// What keeps it from starting before long, unless somebody does something.
+    /// What keeps it from starting before long, unless somebody does something, and what it is told to do and never does.
     pub(crate) warnings: Vec<String>,
 }
 
@@ -43,6 +43,7 @@ pub(crate) fn preflight(config: &Config, environment: &Environment, binding: boo
     let warnings = certificates::in_use(config, [public.as_ref(), admin.as_ref()], peers.as_ref())
         .iter()
         .filter_map(|certificate| Some(certificate.warning(now)?.to_string()))
+        .chain(options::never_reached(config))
         .collect();
     match data_dir(config, environment) {
         Ok(path) => problems.extend(writable(&path).err()),
@@ -144,6 +145,21 @@ mod tests {
         ] {
             assert!(told.contains(part), "{part} is missing in\n{told}");
         }
+    }
+
+    #[test]
+    fn what_is_never_asked_is_warned_of() {
+        let home = tempfile::tempdir().unwrap();
+        let mut config = config(home.path());
+        config.webhooks.urls = vec!["http://127.0.0.1:9/secret".to_owned(), "https://ops.example".to_owned()];
+        config.auth.jwks = "https://10.0.0.1/keys".to_owned();
+        let warnings = |config: &Config| preflight(config, &Environment::default(), false).warnings;
+        let told = warnings(&config);
+        assert!(told.len() == 2 && told[0].starts_with("auth.jwks: https://10.0.0.1 is"), "{told:?}");
+        assert!(told[1].starts_with("webhooks.urls: http://127.0.0.1:9 is not of the public"), "{told:?}");
+        config.webhooks.allow_private = true;
+        config.auth.jwks_allow_private = true;
+        assert_eq!(warnings(&config), [""; 0]);
     }
 
     const DAY: Duration = Duration::from_secs(86_400);

@@ -15,6 +15,8 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
 const REVOCATIONS: &str = "/admin/v1/revocations";
+/// A transfer that is not there.
+const UNKNOWN: &str = "/admin/v1/transfers/0123456789abcdef";
 
 /// Calls and outcomes of all entries.
 fn told(page: &Value) -> Vec<(String, String)> {
@@ -31,6 +33,7 @@ async fn what_is_asked_of_one_node_is_told_by_all_and_survives_them() {
     cluster.admin(1).post(REVOCATIONS, &body).send().await.ok();
     cluster.admin(2).post(&format!("{REVOCATIONS}/lift"), &body).send().await.ok();
     cluster.admin(3).delete("/cluster/members/9").send().await.refused(404, "unknown_node");
+    cluster.admin(1).delete(UNKNOWN).send().await.refused(404, "unknown_id");
     // What only reads, or is wrong, is not written down.
     cluster.admin(1).get(REVOCATIONS).send().await.ok();
     cluster.admin(1).post(REVOCATIONS, &json!({"whose": {}})).send().await.refused(400, "invalid_input");
@@ -41,12 +44,14 @@ async fn what_is_asked_of_one_node_is_told_by_all_and_survives_them() {
         asked("POST /admin/v1/revocations/lift"),
         asked("DELETE /cluster/members/9"),
         ("DELETE /cluster/members/9".to_owned(), "unknown_node".to_owned()),
+        asked(&format!("DELETE {UNKNOWN}")),
+        (format!("DELETE {UNKNOWN}"), "unknown_id".to_owned()),
     ];
     for node in 1..=3 {
         let page = cluster.admin(node).get("/admin/v1/audit").send().await.ok();
         assert_eq!(told(&page), expected);
-        assert_eq!(page["head"]["seq"], 4);
-        assert_eq!(page["head"]["hash"], page["entries"][3]["hash"]);
+        assert_eq!(page["head"]["seq"], 6);
+        assert_eq!(page["head"]["hash"], page["entries"][5]["hash"]);
         assert!(!page.to_string().contains(&subject), "names are in it as digests alone");
         let entries = page["entries"].as_array().expect("a list");
         assert_eq!(entries[0]["entry"]["about"], entries[1]["entry"]["about"]);

@@ -239,3 +239,32 @@ async fn a_rooms_messages_are_on_streams_of_other_nodes_and_go_on_where_they_end
         assert_eq!(again.expect("message").await.data["data"]["n"], number);
     }
 }
+
+#[tokio::test]
+async fn a_stream_that_began_before_its_room_goes_on_elsewhere_and_misses_nothing() {
+    let (_cluster, here, there) = shared::standard().await.and_two_nodes().await;
+    let room = word("room");
+    let path = format!("/api/v1/events?room={room}");
+    let mut early = here.get(&path).open().await.expect("a stream");
+    let welcome = early.expect("welcome").await;
+    assert_eq!((&*welcome.id.expect("an id, though there is no room"), &welcome.data["epoch"]), ("0:0", &json!(null)));
+    drop(early);
+    let mut socket = Socket::open(&here).await;
+    socket.ok(json!({"op": "join", "room": room})).await;
+    for number in 0..3 {
+        socket.ok(json!({"op": "publish", "room": room, "data": number})).await;
+    }
+    let mut again = there.get(&path).header("last-event-id", "0:0").open().await.expect("a stream");
+    let welcome = again.expect("welcome").await;
+    assert_eq!((&welcome.data["recovered"], &welcome.data["offset"]), (&json!(true), &json!(0)), "{welcome:?}");
+    for number in 0..3 {
+        assert_eq!(again.expect("message").await.data["data"], number);
+    }
+    // A socket goes on from there, too.
+    let mut member = Socket::open(&there).await;
+    let joined = member.ok(json!({"op": "join", "room": room, "epoch": 0, "offset": 0})).await;
+    assert_eq!(joined["recovered"], true, "{joined}");
+    for number in 0..3 {
+        assert_eq!(member.push("message").await["data"], number);
+    }
+}

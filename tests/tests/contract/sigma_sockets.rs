@@ -134,6 +134,23 @@ async fn two_parties_that_answer_every_heartbeat_find_an_end() {
 }
 
 #[tokio::test]
+async fn whoever_waits_for_a_heartbeat_before_it_sends_its_own_hears_one() {
+    let (_cluster, node) = shared::standard().await.and_node().await;
+    let session = word("session");
+    for opening in [connect(&session), reconnect(&session, 0)] {
+        let mut sigma = Sigma::open(&node, &word("room")).await;
+        sigma.say(&opening).await;
+        assert!(matches!(sigma.hear().await, Frame::Heartbeat { .. }), "unasked");
+        // Its answer is not answered, and no other comes.
+        sigma.say(&Frame::Heartbeat { timestamp: now_ms() }).await;
+        assert!(tokio::time::timeout(Duration::from_millis(1_500), sigma.next()).await.is_err());
+        // Its own is.
+        sigma.say(&Frame::Heartbeat { timestamp: now_ms() }).await;
+        assert!(matches!(sigma.hear().await, Frame::Heartbeat { .. }));
+    }
+}
+
+#[tokio::test]
 async fn who_sends_only_one_heartbeat_hears_some_unasked() {
     let cluster = Cluster::builder().nodes(1).set("socket.ping_interval_min", "1s").start().await;
     let mut sigma = Sigma::connected(&cluster.api(1), &word("room"), &word("session")).await;

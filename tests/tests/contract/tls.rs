@@ -38,7 +38,9 @@ async fn a_node_speaks_tls_1_3_and_says_so() {
 
     let mut plain = Raw::open(&node).await;
     plain.send(HEALTH).await;
-    assert_eq!(statuses(&plain.rest().await), [0; 0], "nothing is said in the clear");
+    let told = plain.rest().await;
+    assert_eq!(statuses(&told), [426], "in the clear, nothing is said but that: {told}");
+    assert!(told.contains("upgrade: TLS/1.3") && told.contains("tls_required"), "{told}");
 
     let mut smuggler = Raw::over(authority.connect(&node, &Client::default()).await.expect("a handshake"));
     smuggler.send("GET /health HTTP/1.1\nhost: a\n\n").await;

@@ -160,7 +160,7 @@ fn refuse_in_use(dir: &Path) -> Result<(), Error> {
     match lock.try_lock() {
         Ok(()) => Ok(()),
         Err(TryLockError::WouldBlock) => {
-            let error = io::Error::new(io::ErrorKind::WouldBlock, "another process uses this directory");
+            let error = io::Error::new(io::ErrorKind::WouldBlock, "it is in use");
             Err(io_error(dir)(error))
         }
         Err(TryLockError::Error(error)) => Err(io_error(&path)(error)),

@@ -8,8 +8,8 @@ use std::path::Path;
 const DIRECTORY: u32 = 0o700;
 const FILE: u32 = 0o600;
 
-/// What a data directory has in it, and what a file system of its own adds.
-const OURS: [&str; 5] = ["identity", "identity.part", "log", "snapshot", "lost+found"];
+/// What a data directory has in it, the admin listener's token among it, and what a file system of its own adds.
+const OURS: [&str; 6] = ["admin-token", "identity", "identity.part", "log", "snapshot", "lost+found"];
 
 /// Makes the data directory, or closes the one that is there.
 ///
@@ -63,5 +63,24 @@ fn close(path: &Path, mode: u32) {
     if let Err(error) = closed {
         let path = path.display();
         tracing::warn!(%path, %error, "others may read this, and the permissions cannot be changed");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_with_what_a_node_puts_there_is_closed_and_one_with_other_things_is_not() {
+        for (name, closed) in [("admin-token", true), ("identity", true), ("notes.txt", false)] {
+            let home = tempfile::tempdir().unwrap();
+            let dir = home.path().join("data");
+            fs::create_dir(&dir).unwrap();
+            fs::set_permissions(&dir, Permissions::from_mode(0o755)).unwrap();
+            fs::write(dir.join(name), "").unwrap();
+            root(&dir).unwrap();
+            let mode = fs::metadata(&dir).unwrap().permissions().mode() & 0o777;
+            assert_eq!(mode == 0o700, closed, "{name}: {mode:o}");
+        }
     }
 }

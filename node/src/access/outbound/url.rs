@@ -6,6 +6,8 @@ use std::str::FromStr;
 
 use hyper::Uri;
 
+use crate::access::global_address::is_global;
+
 /// Longer URLs are refused.
 const URL_CHARS_MAX: usize = 2048;
 
@@ -39,6 +41,13 @@ pub enum UrlError {
 }
 
 impl HttpUrl {
+    /// Whether its host is not of the public internet, whatever names lead to.
+    pub(crate) fn is_private(&self) -> bool {
+        self.host
+            .parse()
+            .map_or(self.host.eq_ignore_ascii_case("localhost"), |address: IpAddr| !is_global(address))
+    }
+
     /// Scheme, host and port: nothing of it is a secret.
     pub(crate) fn origin(&self) -> String {
         format!("{}://{}", self.scheme(), self.authority)
@@ -104,6 +113,15 @@ mod tests {
         assert_eq!(url.origin(), "https://[2606:4700::1]:8443");
         let plain: HttpUrl = "https://issuer.example".parse().unwrap();
         assert_eq!((plain.port, plain.target.as_str()), (443, "/"));
+    }
+
+    #[test]
+    fn what_is_not_of_the_public_internet_is_known_without_asking_for_names() {
+        let is_private = |text: &str| text.parse::<HttpUrl>().unwrap().is_private();
+        for private in ["http://127.0.0.1:9", "http://localhost", "https://[fd00::1]", "https://10.0.0.1/a"] {
+            assert!(is_private(private), "{private}");
+        }
+        assert!(!is_private("https://ops.example") && !is_private("https://[2606:4700::1]"));
     }
 
     #[test]

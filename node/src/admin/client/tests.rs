@@ -62,6 +62,47 @@ async fn strangers_and_silence_are_told_apart() {
     assert!(matches!(silent.status().await, Err(Error::Connect { .. })));
 }
 
+#[tokio::test]
+async fn what_is_typed_is_one_value_of_the_query() {
+    for (typed, encoded) in
+        [("Bad Name", "Bad+Name"), ("M\u{fc}ller", "M%C3%BCller"), ("a&tenant=b", "a%26tenant%3Db")]
+    {
+        let (client, server) = answering("200 OK", r#"{"tenants":[]}"#).await;
+        client.tenants(Some(typed)).await.unwrap();
+        let request = server.await.unwrap();
+        assert!(
+            request.starts_with(&format!("GET /admin/v1/tenants?tenant={encoded} HTTP/1.1\r\n")),
+            "{request}"
+        );
+        let (client, server) = answering("200 OK", r#"{"enabled":false,"tiers":[]}"#).await;
+        client.allowances([192, 0, 2, 1].into(), Some(typed)).await.unwrap();
+        let request = server.await.unwrap();
+        assert!(request.contains(&format!("?address=192.0.2.1&tenant={encoded} ")), "{request}");
+        let which = Which { subject: Some(typed.to_owned()), ..Which::default() };
+        assert_eq!(which.query(Some("a&b")), format!("after=a%26b&subject={encoded}"));
+    }
+}
+
+#[tokio::test]
+async fn what_a_broken_connection_may_be_is_said() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let authority = listener.local_addr().unwrap();
+    // Closed by what it says first, which is no HTTP, and no TLS either.
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.write_all(b"\x15\x03\x03\x00\x02\x02\x46").await.unwrap();
+        }
+    });
+    let said = async |scheme: &str| {
+        let client = Client::new(&format!("{scheme}://{authority}"), Duration::from_secs(5)).unwrap();
+        client.status().await.unwrap_err().to_string()
+    };
+    assert!(said("http").await.ends_with("; does it speak TLS (https://)?"), "{}", said("http").await);
+    let told = said("https").await;
+    assert!(told.ends_with("; does it ask for a client certificate (--cert, --key)?"), "{told}");
+}
+
 #[test]
 fn urls_are_checked() {
     for url in ["", "127.0.0.1:9400", "ftp://127.0.0.1:9400", "http://", "https://host/path"] {

@@ -24,7 +24,8 @@ const BYTES_MAX: usize = 32 * 1024;
 pub(crate) struct Reader {
     name: String,
     target: StateKey,
-    asked: Option<Position>,
+    asked: Option<Asked>,
+    /// `None`: there was no room yet, so that everything is still to come.
     at: Option<Position>,
 }
 
@@ -35,13 +36,22 @@ struct Position {
     offset: u64,
 }
 
+/// What the last stream said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    /// There was no room yet.
+    Nothing,
+    /// It got that far.
+    Until(Position),
+    /// Nothing that any stream says: what it belongs to is lost.
+    Unknown,
+}
+
 impl Reader {
     /// Goes on after the event `last`, if there is one, else with what comes from now on.
     pub(crate) fn new(name: String, within: Namespace, last: Option<&str>) -> Self {
         let target = within.room(&name);
-        // An id that is not ours is one of a history that is lost.
-        let asked = last.map(|last| Position::parse(last).unwrap_or(Position { epoch: 0, offset: 0 }));
-        Self { name, target, asked, at: None }
+        Self { name, target, asked: last.map(Asked::parse), at: None }
     }
 
     pub(crate) fn target(&self) -> StateKey {
@@ -55,7 +65,7 @@ impl Reader {
 
     /// What [`Reader::read`] tells of.
     pub(crate) fn since(&self) -> query::RoomSince {
-        let Position { epoch, offset } = self.at.unwrap_or(Position { epoch: 0, offset: 0 });
+        let Position { epoch, offset } = self.at.unwrap_or(Position::BEFORE_ALL);
         let page = Page { after: offset, count_max: COUNT_MAX, bytes_max: BYTES_MAX };
         query::RoomSince(self.target.key, epoch, page)
     }
@@ -63,22 +73,17 @@ impl Reader {
     /// The first event: where the stream begins, and whether nothing is missing before it.
     pub(crate) fn welcome(&mut self, view: Option<View>, frames: &mut Frames) {
         let now = view.map(|view| Position { epoch: view.epoch, offset: view.last });
-        let asked = self.asked.take();
-        let recovered = asked.map(|asked| match view {
-            Some(view) => {
-                asked.epoch == view.epoch && asked.offset + 1 >= view.first && asked.offset <= view.last
-            }
-            None => false,
-        });
-        self.at = if recovered == Some(true) { asked } else { now };
+        let goes_on = self.asked.take().map(|asked| asked.within(view));
+        let recovered = goes_on.map(|place| place.is_some());
+        self.at = goes_on.flatten().unwrap_or(now);
         let data = json!({
             "room": self.name,
             "epoch": self.at.map(|at| at.epoch),
             "offset": self.at.map(|at| at.offset),
             "recovered": recovered,
         });
-        let id = self.at.map(|at| at.to_string());
-        frames.event("welcome", id.as_deref(), data.to_string().as_bytes());
+        let id = self.at.unwrap_or(Position::BEFORE_ALL).to_string();
+        frames.event("welcome", Some(&id), data.to_string().as_bytes());
     }
 
     /// Adds what came since. Messages that went before they could be read are told of, never passed over.
@@ -128,7 +133,35 @@ impl Reader {
     }
 }
 
+impl Asked {
+    fn parse(text: &str) -> Self {
+        match Position::parse(text) {
+            Some(Position::BEFORE_ALL) => Self::Nothing,
+            Some(position) => Self::Until(position),
+            None => Self::Unknown,
+        }
+    }
+
+    /// Where a stream goes on so that nothing is missing, if that can be: `Some(None)` before everything.
+    fn within(self, view: Option<View>) -> Option<Option<Position>> {
+        match (self, view) {
+            (Self::Nothing, None) => Some(None),
+            (Self::Nothing, Some(view)) => {
+                (view.first <= 1).then_some(Some(Position { epoch: view.epoch, offset: 0 }))
+            }
+            (Self::Until(asked), Some(view)) => {
+                let there = asked.epoch == view.epoch && asked.offset <= view.last;
+                (there && asked.offset + 1 >= view.first).then_some(Some(asked))
+            }
+            (Self::Until(_), None) | (Self::Unknown, _) => None,
+        }
+    }
+}
+
 impl Position {
+    /// Of a stream of a room that is not there yet. A numbering is named by when it began, so that none is called so.
+    const BEFORE_ALL: Self = Self { epoch: 0, offset: 0 };
+
     fn parse(text: &str) -> Option<Self> {
         let (epoch, offset) = text.split_once(':')?;
         Some(Self { epoch: epoch.parse().ok()?, offset: offset.parse().ok()? })
@@ -291,6 +324,31 @@ mod tests {
         }
         let said = room.read(&mut slow);
         assert!(said.starts_with("event: lost\n") && said.matches("event: message").count() == 2, "{said}");
+    }
+
+    #[test]
+    fn a_stream_that_was_there_before_the_room_goes_on_before_its_first_message() {
+        let mut room = Room::new();
+        assert!(room.welcome(&mut reader(None)).contains("id: 0:0\n"));
+        let mut early = reader(Some("0:0"));
+        let welcome = room.welcome(&mut early);
+        assert!(welcome.contains("id: 0:0\n") && welcome.contains("\"recovered\":true"), "{welcome}");
+        assert_eq!(room.read(&mut early), "");
+        room.join();
+        room.say(b"J\"first\"", 2);
+        room.say(b"J\"second\"", 2);
+        assert!(room.read(&mut early).contains("first"));
+        let mut early = reader(Some("0:0"));
+        let welcome = room.welcome(&mut early);
+        let id = format!("id: {}:0\n", room.epoch());
+        assert!(welcome.contains(&id) && welcome.contains("\"recovered\":true"), "{welcome}");
+        let said = room.read(&mut early);
+        assert!(said.contains("first") && said.contains("second"), "{said}");
+        // Once the first is gone, that is said.
+        room.say(b"J\"third\"", 2);
+        let mut late = reader(Some("0:0"));
+        assert!(room.welcome(&mut late).contains("\"recovered\":false"));
+        assert_eq!(room.read(&mut late), "");
     }
 
     #[test]

@@ -81,6 +81,11 @@ pub(super) struct Position {
     pub(super) offset: u64,
 }
 
+impl Position {
+    /// Of whoever heard of the room before it was there. A numbering is named by when it began, so that none is called so.
+    pub(super) const BEFORE_ALL: Self = Self { epoch: 0, offset: 0 };
+}
+
 /// What can be watched.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Target {

@@ -56,14 +56,16 @@ pub(super) async fn hear(session: &mut Session, bytes: Bytes) {
         Sigma::Heartbeat { timestamp: _ } => session.answer_heartbeat(),
         Sigma::Connect { session_id, .. } => {
             session.land().await;
-            if let Err((code, message)) = connect(session, &session_id).await {
-                session.say(Some(error(code, message)));
+            match connect(session, &session_id).await {
+                Ok(()) => session.expect_heartbeats(),
+                Err((code, message)) => session.say(Some(error(code, message))),
             }
         }
         Sigma::Reconnect { session_id, last_message_id } => {
             session.land().await;
-            if let Err((code, message)) = reconnect(session, &session_id, last_message_id).await {
-                session.say(Some(error(code, message)));
+            match reconnect(session, &session_id, last_message_id).await {
+                Ok(()) => session.expect_heartbeats(),
+                Err((code, message)) => session.say(Some(error(code, message))),
             }
         }
         Sigma::Disconnect { .. } => {

@@ -309,6 +309,11 @@ impl Session {
         self.outbound.end(reason);
     }
 
+    /// From here on a client of the FlatBuffers schema waits for heartbeats.
+    pub(super) fn expect_heartbeats(&mut self) {
+        self.heartbeats.begin(Instant::now());
+    }
+
     /// Answers a heartbeat, if an answer is due.
     pub(super) fn answer_heartbeat(&mut self) {
         if self.heartbeats.heard(Instant::now()) {

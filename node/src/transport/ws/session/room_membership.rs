@@ -139,6 +139,9 @@ impl Session {
         if let Some(noted) = noted_at_once {
             self.heed(noted)?;
         }
+        // Whoever was there before the room was misses all that was said in it.
+        let from =
+            from.map(|from| if from == Position::BEFORE_ALL { Position { epoch, ..from } } else { from });
         // This node's replica has the membership after this.
         let view = self.services.cluster.read_linearizable(query::Room(key)).await?;
         let complete = |from: &Position| {
