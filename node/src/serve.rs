@@ -276,10 +276,14 @@ fn serve_public(
     let shedder = edge.clone();
     let app = move || transport::app(edge.clone());
     let options = listener::Options {
+        listener: "public",
         workers,
         connections_max: connections_max.div_ceil(workers),
-        shares: options.shares.clone(),
-        trusted_proxies: options.trusted_proxies.clone(),
+        places: listener::Places::Parts {
+            connections: options.shares.connections.clone(),
+            trusted_proxies: options.trusted_proxies.clone(),
+        },
+        buffers: options.shares.buffers.clone(),
         proxy_protocol: options::networks(&config.http.proxy_protocol),
         keep_alive: config.http.keep_alive,
         patience: config.http.request_timeout,

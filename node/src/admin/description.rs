@@ -144,6 +144,7 @@ fn complete(path: &str, operation: &mut Operation) {
     }
     if operation.request_body.is_some() {
         description::may_fail(operation, 400, "`invalid_json`");
+        description::may_fail(operation, 408, "`request_timeout`");
         description::may_fail(operation, 413, "`payload_too_large`");
     }
 }

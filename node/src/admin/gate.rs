@@ -1,7 +1,8 @@
 //! Who may call the admin listener, and how fast.
 //!
 //! Beyond loopback each call must show a token, which is kept in a file of the node. Health and the console's own files are
-//! served without one: they reveal nothing, and the page has to load before somebody can type a token into it.
+//! served without one: they reveal nothing, and the page has to load before somebody can type a token into it. Whoever shows
+//! none has connections that end with each answer, and a pace of its own, which nobody with a token is held to.
 
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -92,17 +93,39 @@ fn make(path: &Path) -> io::Result<()> {
     }
 }
 
-/// The check in front of the admin listener's routes. Cheap to clone; all clones share one rate.
+/// Who calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Caller {
+    /// No token is asked for.
+    Anybody,
+    /// It shows the token.
+    Known,
+    /// It does not.
+    Stranger,
+}
+
+/// The check in front of the admin listener's routes. Cheap to clone; all clones share their rates.
 #[derive(Debug, Clone)]
 pub struct Gate {
     token: Option<Token>,
     pace: Pace,
+    /// That of strangers. Its length is what makes a token hard to guess: how fast one comes that is right does not matter.
+    pace_of_strangers: Pace,
 }
 
 impl Gate {
     /// If there is a token, every caller must show it.
     pub fn new(token: Option<Token>, rate: Rate) -> Self {
-        Self { token, pace: Pace::new(rate) }
+        Self { token, pace: Pace::new(rate), pace_of_strangers: Pace::new(rate) }
+    }
+
+    /// Who calls.
+    pub(super) fn caller(&self, request: &ServiceRequest) -> Caller {
+        match &self.token {
+            None => Caller::Anybody,
+            Some(token) if shown(request).is_some_and(|shown| token.is(shown)) => Caller::Known,
+            Some(_) => Caller::Stranger,
+        }
     }
 
     /// Admits a call, or says why not.
@@ -112,15 +135,19 @@ impl Gate {
             return Ok(());
         }
         let now = Instant::now();
+        let caller = self.caller(request);
+        let pace = match caller {
+            Caller::Anybody | Caller::Known => &self.pace,
+            Caller::Stranger => &self.pace_of_strangers,
+        };
         if let Some(peer) = request.peer_addr() {
-            let caller = Client::of(peer.ip());
-            self.pace.admit(caller, now).map_err(|after| Error::TooFast(seconds(after)))?;
-            self.pace.take(caller, now);
+            let client = Client::of(peer.ip());
+            pace.admit(client, now).map_err(|after| Error::TooFast(seconds(after)))?;
+            pace.take(client, now);
         }
-        let known = |token: &Token| shown(request).is_some_and(|shown| token.is(shown));
-        match &self.token {
-            Some(token) if !console::has(path) && !known(token) => Err(Error::Unauthorized),
-            Some(_) | None => Ok(()),
+        match caller {
+            Caller::Stranger if !console::has(path) => Err(Error::Unauthorized),
+            Caller::Anybody | Caller::Known | Caller::Stranger => Ok(()),
         }
     }
 }
@@ -202,5 +229,19 @@ mod tests {
         }
         assert!(matches!(gate.admit(&from("/cluster/status")), Err(Error::TooFast(1))));
         assert!(gate.admit(&from("/livez")).is_ok());
+    }
+
+    #[test]
+    fn what_strangers_spend_is_not_spent_for_whoever_shows_the_token() {
+        let gate = Gate::new(Some(Token(Digest::of(b"right"))), RATE);
+        let from = |token: &str| {
+            let request = TestRequest::get().uri("/cluster/status").peer_addr("192.0.2.1:1".parse().unwrap());
+            request.insert_header((AUTHORIZATION, format!("Bearer {token}"))).to_srv_request()
+        };
+        for _ in 0..3 {
+            assert!(matches!(gate.admit(&from("wrong")), Err(Error::Unauthorized)));
+        }
+        assert!(matches!(gate.admit(&from("wrong")), Err(Error::TooFast(_))));
+        assert!(gate.admit(&from("right")).is_ok());
     }
 }

@@ -8,25 +8,24 @@ use actix_web::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CROSS_ORIGIN_OPENER_POLICY, CROSS_ORIGIN_RESOURCE_POLICY,
     HeaderName, HeaderValue, PERMISSIONS_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
+use actix_web::http::{ConnectionType, Method};
 use actix_web::middleware::{Next, from_fn};
-use actix_web::{App, HttpResponse, HttpServer, web};
+use actix_web::{App, HttpResponse, web};
 
 use conclave_cluster::Cluster;
 use serde::de::DeserializeOwned;
 
 use super::error::Error;
-use super::gate::Gate;
+use super::gate::{Caller, Gate};
 use super::state::AdminState;
+use super::unread::Unread;
 use super::{
-    allowances, audit, backend, body, console, description, devices, inventory, log_level, membership,
-    observation, page, revocations, tenants, tls_server,
+    allowances, audit, backend, body, connections, console, description, devices, inventory, log_level,
+    membership, observation, page, revocations, tenants,
 };
-use crate::listener::Tls;
+use crate::listener::{self, BodyGate, Claim, Tls};
 use crate::service::Services;
 use crate::service::security_events::Event;
-
-/// Operators and scrapers are few. Their descriptors are kept from the public's: `admission::descriptors`.
-pub const CONNECTIONS_MAX: usize = 32;
 
 /// A server that answers on `listener` to callers that `gate` admits, until it is stopped; over TLS, if that is configured.
 pub fn listen(
@@ -35,7 +34,7 @@ pub fn listen(
     gate: Gate,
     tls: Option<Tls>,
 ) -> std::io::Result<Server> {
-    start(listener, state, Some(gate), tls, |app| {
+    start(listener, state, Some(gate), connections::options("admin", tls), |app| {
         console::serve(app);
         observing(app);
         controlling(app);
@@ -44,14 +43,14 @@ pub fn listen(
 
 /// A server for metrics and health alone: it controls nothing.
 pub fn observe(listener: TcpListener, state: AdminState) -> std::io::Result<Server> {
-    start(listener, state, None, None, observing)
+    start(listener, state, None, connections::options("telemetry", None), observing)
 }
 
 fn start(
     listener: TcpListener,
     state: AdminState,
     gate: Option<Gate>,
-    tls: Option<Tls>,
+    options: listener::Options,
     routes: impl Fn(&mut web::ServiceConfig) + Copy + Send + 'static,
 ) -> std::io::Result<Server> {
     let reach = page::Reach::of(&listener)?;
@@ -64,16 +63,7 @@ fn start(
             .wrap(from_fn(guard))
             .configure(routes)
     };
-    if let Some(tls) = tls {
-        return tls_server::serve(listener, tls, app);
-    }
-    Ok(HttpServer::new(app)
-        .workers(1)
-        .max_connections(CONNECTIONS_MAX)
-        .shutdown_timeout(1)
-        .disable_signals()
-        .listen(listener)?
-        .run())
+    listener::serve(options, listener, app)
 }
 
 fn observing(app: &mut web::ServiceConfig) {
@@ -179,22 +169,44 @@ fn headers() -> [(HeaderName, &'static str); 8] {
 
 const POLICY: &str = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// Refuses other pages and callers without the token, and adds the headers to every answer.
+/// Refuses other pages and callers without the token, and adds the headers to every answer. To whoever has shown nothing an
+/// answer is the last one of its connection: probes and scrapers come again.
 async fn guard(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
     let gate = request.app_data::<Option<Gate>>().and_then(Option::as_ref);
-    let refusal = page::refusal(&request).or_else(|| gate?.admit(&request).err());
+    let caller = gate.map_or(Caller::Stranger, |gate| gate.caller(&request));
+    let body_gate = request.conn_data::<BodyGate>().cloned();
+    let unread = body_gate.as_ref().and_then(BodyGate::refusal).map(Unread);
+    let is_last = unread.is_some() || caller == Caller::Stranger;
+    let refusal = match unread {
+        Some(_) => None,
+        None => page::refusal(&request).or_else(|| gate?.admit(&request).err()),
+    };
+    if let Some(claim) = request.conn_data::<Claim>() {
+        if caller == Caller::Known {
+            claim.is_known();
+        }
+        claim.changes(unread.is_none() && refusal.is_none() && request.method() != Method::GET);
+    }
     if let Some(Error::Unauthorized) = refusal {
         let services = request.app_data::<web::Data<AdminState>>().and_then(|state| state.services());
         let from = request.peer_addr().map(|peer| peer.ip());
         services.into_iter().for_each(|services| services.note(Event::RefusedAdminCall, from, None));
     }
-    let mut response = match refusal {
-        Some(refusal) => request.error_response(refusal),
-        None => next.call(request).await?.map_into_boxed_body(),
+    let mut response = match (unread, refusal) {
+        (Some(unread), _) => request.error_response(unread),
+        (None, Some(refusal)) => request.error_response(refusal),
+        (None, None) => next.call(request).await?.map_into_boxed_body(),
     };
+    if let Some(body_gate) = body_gate {
+        // Nobody wants the body any more, but it stands before the next request.
+        body_gate.over();
+    }
+    if is_last {
+        response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+    }
     for (name, value) in headers() {
         if !response.headers().contains_key(&name) {
             response.headers_mut().insert(name, HeaderValue::from_static(value));

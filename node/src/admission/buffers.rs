@@ -81,6 +81,15 @@ impl Buffers {
         );
         let gauge = metrics::gauge!(BUFFERS_BYTES);
         gauge.set(0.0);
+        Self::counted(bounds, gauge)
+    }
+
+    /// The same, beside those that the metrics tell of.
+    pub fn apart(bounds: Bounds) -> Self {
+        Self::counted(bounds, Gauge::noop())
+    }
+
+    fn counted(bounds: Bounds, gauge: Gauge) -> Self {
         Self(Arc::new(Inner { bounds, bytes: AtomicUsize::new(0), tallies: Mutex::default(), gauge }))
     }
 

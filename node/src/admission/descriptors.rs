@@ -6,7 +6,7 @@
 use std::io;
 
 /// Kept for the node itself: threads and timers (about 50), the log and its snapshots, links and 64 handshakes of other
-/// nodes, 32 connections of operators.
+/// nodes, 32 connections of operators and 32 of scrapers.
 const RESERVE: u64 = 256;
 
 /// What was found at the start.

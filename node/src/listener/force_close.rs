@@ -1,8 +1,9 @@
-//! A hold on a socket's connection, for ending it from outside when it is stuck in a write.
+//! A hold on a connection, for ending it from outside: a socket that is stuck in a write, or whoever has to make room.
 
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::Context;
+use std::task::{Context, Poll};
 
 use futures_util::task::AtomicWaker;
 
@@ -27,5 +28,10 @@ impl Hangup {
     pub(super) fn poll(&self, cx: &Context<'_>) -> bool {
         self.0.owner.register(cx.waker());
         self.0.asked.load(Ordering::SeqCst)
+    }
+
+    /// Waits until it is to end. One task at a time may.
+    pub(super) async fn asked(&self) {
+        poll_fn(|cx| if self.poll(cx) { Poll::Ready(()) } else { Poll::Pending }).await;
     }
 }

@@ -1,9 +1,9 @@
 //! Between clients' connections and the HTTP server: TLS, the PROXY protocol, and the framing of requests.
 //!
-//! Start with `proxy_protocol`. Then `tls` (handshakes), `connection_gate` (each client's share of the connections),
-//! `stream` (one connection), `request_framing` (where requests begin and end), `body_gate` (holds large bodies back until
-//! they are wanted), `refused_head` (what the server sees in place of a head that is refused), `last_word` (answers before
-//! that), `client_gone` (notices that
+//! Start with `proxy_protocol`. Then `tls` (handshakes), `place` (that of a connection: in `connection_gate` each client's
+//! share of many, in `seats` where there are few), `stream` (one connection), `request_framing` (where requests begin and
+//! end), `body_gate` (holds large bodies back until they are wanted), `refused_head` (what the server sees in place of a head
+//! that is refused), `last_word` (answers before that), `client_gone` (notices that
 //! the client has gone), and `upgrade` (takes connections back for sockets).
 //! [`serve`] puts all of it in front of the server.
 
@@ -15,9 +15,11 @@ mod force_close;
 mod last_word;
 mod metrics;
 mod pace;
+mod place;
 mod proxy_protocol;
 mod refused_head;
 mod request_framing;
+mod seats;
 mod seldom;
 mod stream;
 mod tcp_or_tls;
@@ -25,7 +27,7 @@ pub mod tls;
 mod upgrade;
 
 use std::fmt;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,24 +42,27 @@ use actix_web::body::MessageBody;
 use actix_web::dev::{AppConfig, Extensions, ServiceResponse};
 use actix_web::rt::net::TcpStream;
 use futures_util::FutureExt as _;
+use futures_util::future::Either;
+use tokio_rustls::server::TlsStream;
 
 pub(crate) use body_gate::{BodyGate, LARGE};
 pub(crate) use client_gone::Closed;
 pub(crate) use deadline::BODY_ARRIVAL_MAX;
 pub(crate) use force_close::Hangup;
+pub use place::Places;
 pub(crate) use refused_head::Refusal;
+pub(crate) use seats::Claim;
 pub use stream::Stream;
 pub use tls::Tls;
 
-use connection_gate::ConnectionGate;
+use place::{Entrance, Place};
 use proxy_protocol::{Announced, Prefaces};
+use seats::Seat;
 use upgrade::Upgrades;
 
 use crate::access::Network;
 use crate::access::client_certificate::Certificate;
-use crate::admission::Shares;
 use crate::admission::buffers::Buffers;
-use crate::admission::share::Slot;
 
 /// For how long a client may take to close after it was told.
 const PARTING: Duration = Duration::from_secs(1);
@@ -67,9 +72,11 @@ const SILENCE_MAX: Duration = Duration::from_secs(20);
 #[cfg(target_os = "linux")]
 const UNSENT_BYTES_MAX: u32 = 128 << 10;
 
-/// How the public is served.
+/// How a listener is served.
 #[derive(Debug, Clone)]
 pub struct Options {
+    /// Whose it is, for the log.
+    pub listener: &'static str,
     /// Threads.
     pub workers: usize,
     /// Connections of one thread.
@@ -84,10 +91,10 @@ pub struct Options {
     pub tls: Option<Tls>,
     /// Which large bodies are refused unread.
     pub shedder: Arc<dyn LoadShedder>,
-    /// What is shared out among clients.
-    pub shares: Shares,
-    /// Proxies: their connections are many clients'.
-    pub trusted_proxies: Vec<Network>,
+    /// How connections are shared out among clients.
+    pub places: Places,
+    /// What they make this node hold.
+    pub buffers: Buffers,
     /// Proxies that say with each connection for whom it is, by the PROXY protocol.
     pub proxy_protocol: Vec<Network>,
 }
@@ -132,7 +139,7 @@ where
     S::Service: 'static,
     B: MessageBody + 'static,
 {
-    let gate = ConnectionGate::new(options.shares.connections.clone(), options.trusted_proxies.clone());
+    let entrance = Entrance::new(options.listener, options.places.clone());
     let prefaces = Arc::new(Prefaces::new(options.proxy_protocol.clone()));
     let builder = ServerBuilder::new()
         .workers(options.workers)
@@ -140,7 +147,7 @@ where
         .shutdown_timeout(options.shutdown_seconds)
         .disable_signals();
     let stopping = builder.graceful_shutdown_signal();
-    let builder = builder.listen("public", listener, move || {
+    let builder = builder.listen(options.listener, listener, move || {
         let tls = options.tls.clone();
         let stopping = stopping.clone();
         let http = HttpService::build()
@@ -155,15 +162,15 @@ where
             .on_connect_ext(|stream: &Stream, data: &mut Extensions| connected(stream, data))
             .upgrade(Upgrades(map_config(app(), |()| AppConfig::default())))
             .finish(apply_fn_factory(map_config(app(), |()| AppConfig::default()), answer));
-        let (gate, prefaces) = (gate.clone(), prefaces.clone());
+        let (entrance, prefaces) = (entrance.clone(), prefaces.clone());
         let options = ConnectionOptions {
             patience: options.patience,
             shedder: options.shedder.clone(),
-            buffers: options.shares.buffers.clone(),
+            buffers: options.buffers.clone(),
         };
         fn_service(move |mut tcp: TcpStream| {
-            let (tls, options, gate, prefaces) =
-                (tls.clone(), options.clone(), gate.clone(), prefaces.clone());
+            let (tls, options, entrance, prefaces) =
+                (tls.clone(), options.clone(), entrance.clone(), prefaces.clone());
             async move {
                 let peer = tcp.peer_addr().ok();
                 let announced = match peer.filter(|peer| prefaces.are_sent_by(*peer)) {
@@ -176,7 +183,7 @@ where
                     }
                 };
                 // What a proxy asks for itself, nobody's part is charged with.
-                let Ok(slot) = gate.enter(announced.client.map(|client| client.ip())) else {
+                let Ok(place) = entrance.enter(announced.client.map(|client| client.ip())) else {
                     if tls.is_none() {
                         connection_gate::refuse(&tcp);
                     }
@@ -184,9 +191,9 @@ where
                 };
                 prepare(&tcp);
                 let mut stream = match tls {
-                    None => Stream::plain(tcp, options, slot),
-                    Some(tls) => match tls.accept(tcp, slot.as_ref().map(Slot::client)).await {
-                        Some(stream) => Stream::tls(stream, options, slot),
+                    None => Stream::plain(tcp, options, place),
+                    Some(tls) => match shake(&tls, tcp, place.as_ref()).await {
+                        Some(stream) => Stream::tls(stream, options, place),
                         None => return Err(DispatchError::DisconnectTimeout),
                     },
                 };
@@ -194,9 +201,42 @@ where
                 Ok((stream, Protocol::Http1, announced.client.or(peer)))
             }
         })
-        .and_then(http)
+        .and_then(apply_fn_factory(http, seated))
     })?;
     Ok(builder.run())
+}
+
+/// The handshake, unless its place becomes somebody else's.
+async fn shake(tls: &Tls, tcp: TcpStream, place: Option<&Place>) -> Option<TlsStream<TcpStream>> {
+    let shaken = tls.accept(tcp, place.map(Place::client));
+    match place.and_then(Place::hangup) {
+        None => shaken.await,
+        Some(hangup) => tokio::select! {
+            stream = shaken => stream,
+            () = hangup.asked() => None,
+        },
+    }
+}
+
+/// A connection that was let in, and where it comes from.
+type Connection = (Stream, Protocol, Option<SocketAddr>);
+
+/// Serves a connection until it is over, or its place is somebody else's.
+fn seated<S>(connection: Connection, service: &S) -> impl Future<Output = Result<(), DispatchError>> + use<S>
+where
+    S: Service<Connection, Response = (), Error = DispatchError>,
+{
+    let hangup = connection.0.seat().map(|seat| seat.hangup().clone());
+    let served = service.call(connection);
+    match hangup {
+        None => Either::Left(served),
+        Some(hangup) => Either::Right(Box::pin(async move {
+            tokio::select! {
+                ended = served => ended,
+                () = hangup.asked() => Ok(()),
+            }
+        })),
+    }
 }
 
 /// Takes note of when the server begins to answer a request, and when it has. It does so in the order in which they came, one
@@ -235,17 +275,24 @@ fn connected(stream: &Stream, data: &mut Extensions) {
     if stream.secured {
         data.insert(Secured);
     }
+    let claim = stream.seat().map(Seat::claim);
     if let Some(session) = stream.session() {
         let chain = session.peer_certificates();
+        if let Some(claim) = claim.as_ref().filter(|_| chain.is_some()) {
+            claim.is_known();
+        }
         if let Some(certificate) = chain.and_then(|chain| chain.first()).and_then(Certificate::of) {
             data.insert(certificate);
         }
+    }
+    if let Some(claim) = claim {
+        data.insert(claim);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::net::{Ipv4Addr, SocketAddr};
+    use std::net::Ipv4Addr;
 
     use super::*;
 

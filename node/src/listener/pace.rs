@@ -88,6 +88,11 @@ impl Watch {
         }
     }
 
+    /// Whether something waits to be written.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.pace.0.is_some()
+    }
+
     /// All was written.
     pub(super) fn done(&mut self) {
         self.pace.done();

@@ -16,11 +16,12 @@ use super::client_gone::Closed;
 use super::deadline::{Awaited, Deadline};
 use super::metrics::SLOW_CLOSED;
 use super::pace::Watch;
+use super::place::Place;
 use super::refused_head::{self, Refusal};
 use super::request_framing::{Fault, Large, RequestFraming, Rest};
+use super::seats::{Seat, Standing};
 use super::tcp_or_tls::Io;
 use crate::admission::buffers::{Buffers, Pressure};
-use crate::admission::share::Slot;
 use write::Parting;
 
 /// Requests that are handed on while the one before them is being answered. What is behind them stays in the system's
@@ -40,7 +41,7 @@ pub struct Stream {
     /// The client's connection is under TLS, here or at a proxy that says so.
     pub(super) secured: bool,
     /// Its place among its client's connections.
-    slot: Option<Slot>,
+    place: Option<Place>,
     heads: RequestFraming,
     gate: BodyGate,
     closed: Closed,
@@ -79,25 +80,25 @@ pub(super) struct Parts {
     /// What was read and not handed on.
     pub(super) held: BytesMut,
     pub(super) buffers: Buffers,
-    pub(super) slot: Option<Slot>,
+    pub(super) place: Option<Place>,
 }
 
 impl Stream {
-    pub(super) fn plain(tcp: TcpStream, options: ConnectionOptions, slot: Option<Slot>) -> Self {
-        Self::new(Io::Plain(tcp), options, slot)
+    pub(super) fn plain(tcp: TcpStream, options: ConnectionOptions, place: Option<Place>) -> Self {
+        Self::new(Io::Plain(tcp), options, place)
     }
 
-    pub(super) fn tls(tls: TlsStream<TcpStream>, options: ConnectionOptions, slot: Option<Slot>) -> Self {
-        Self::new(Io::Tls(Box::new(tls)), options, slot)
+    pub(super) fn tls(tls: TlsStream<TcpStream>, options: ConnectionOptions, place: Option<Place>) -> Self {
+        Self::new(Io::Tls(Box::new(tls)), options, place)
     }
 
-    fn new(io: Io, options: ConnectionOptions, slot: Option<Slot>) -> Self {
+    fn new(io: Io, options: ConnectionOptions, place: Option<Place>) -> Self {
         Self {
             secured: io.session().is_some(),
             io,
             heads: RequestFraming::default(),
-            gate: BodyGate::new(options.buffers.part(slot.as_ref().map(Slot::client))),
-            slot,
+            gate: BodyGate::new(options.buffers.part(place.as_ref().map(Place::client))),
+            place,
             closed: Closed::default(),
             gated: 0,
             discarding: false,
@@ -133,9 +134,33 @@ impl Stream {
         self.io.session()
     }
 
-    /// Lets go of the connection.
+    /// Its seat, where there are seats.
+    pub(super) fn seat(&self) -> Option<&Seat> {
+        self.place.as_ref().and_then(Place::seat)
+    }
+
+    /// Tells, where there are seats, what the connection is about.
+    fn report(&self) {
+        let Some(seat) = self.seat() else { return };
+        let is_waited_for =
+            self.watch.is_blocked() || self.parting.is_some() || self.heads.in_body().is_some();
+        seat.stand(if is_waited_for {
+            Standing::Waits
+        } else if self.handed() > self.gate.answered() {
+            Standing::Answers
+        } else if self.held.is_empty() {
+            Standing::Rests
+        } else {
+            Standing::Waits
+        });
+    }
+
+    /// Lets go of the connection. Whoever gets it only answers that there is no socket, or has it for long.
     pub(super) fn into_parts(self) -> Parts {
-        Parts { io: self.io, held: self.held, buffers: self.options.buffers, slot: self.slot }
+        if let Some(seat) = self.seat() {
+            seat.stand(Standing::Waits);
+        }
+        Parts { io: self.io, held: self.held, buffers: self.options.buffers, place: self.place }
     }
 
     /// How many requests were handed on.
@@ -189,6 +214,7 @@ impl Stream {
             self.paused = false;
             cx.waker().wake_by_ref();
         }
+        self.report();
     }
 
     /// The server could not write so many bytes now. An error if its client is given up.
@@ -197,7 +223,9 @@ impl Stream {
             self.unwritten = bytes;
             self.count();
         }
-        self.watch.poll_blocked(cx, self.gate.buffers().pressure()).map(|()| {
+        let given_up = self.watch.poll_blocked(cx, self.gate.buffers().pressure());
+        self.report();
+        given_up.map(|()| {
             metrics::counter!(SLOW_CLOSED).increment(1);
             io::ErrorKind::TimedOut.into()
         })

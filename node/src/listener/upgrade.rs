@@ -32,10 +32,10 @@ use tokio::time::timeout;
 use super::force_close::Hangup;
 use super::metrics::SLOW_CLOSED;
 use super::pace::Watch;
+use super::place::Place;
 use super::stream::{Parts, Stream};
 use super::tcp_or_tls::Io;
 use crate::admission::buffers::{Part, Pressure};
-use crate::admission::share::Slot;
 
 /// Bytes read at a time.
 const PIECE_BYTES: usize = 8 << 10;
@@ -131,7 +131,7 @@ struct Ends {
     io: Io,
     watch: Watch,
     part: Part,
-    _place: Option<Slot>,
+    _place: Option<Place>,
     /// What came with the request.
     early: BytesMut,
 }
@@ -148,11 +148,11 @@ impl Ends {
 
 impl Line {
     fn new(stream: Stream, read: BytesMut) -> Self {
-        let Parts { io, held, buffers, slot } = stream.into_parts();
+        let Parts { io, held, buffers, place } = stream.into_parts();
         // Not the server's buffer, which is empty as a rule and large.
         let early = BytesMut::from_iter(read.into_iter().chain(held));
-        let (watch, part) = (Watch::default(), buffers.part(slot.as_ref().map(Slot::client)));
-        Self(Rc::new(RefCell::new(Ends { io, watch, part, _place: slot, early })))
+        let (watch, part) = (Watch::default(), buffers.part(place.as_ref().map(Place::client)));
+        Self(Rc::new(RefCell::new(Ends { io, watch, part, _place: place, early })))
     }
 
     fn poll_read(&self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {

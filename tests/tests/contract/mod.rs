@@ -1,6 +1,7 @@
 //! The HTTP contract, row by row, through a node that does not lead.
 
 mod abandoned;
+mod admin_connections;
 mod admin_tls;
 mod admin_token;
 mod admission;

@@ -21,6 +21,7 @@ mod leader_killed;
 mod lost_disk;
 mod membership;
 mod old_machine;
+mod operators;
 mod outage;
 mod overload;
 mod partition;

@@ -123,7 +123,8 @@ section! { Admin {
     ///
     /// One line of 32 to 512 characters. Give all nodes the same, so that one token is good for all of them.
     token_file: PathBuf;
-    /// Requests a second of one address, in the long run; beyond that it gets 429.
+    /// Requests a second of one address, in the long run; beyond that it gets 429. Those that show no token where one is asked
+    /// for are counted by themselves.
     per_second: u32 = 100, 1..;
     /// How many of them at once.
     burst: u32 = 1_000, 1..;

@@ -102,6 +102,16 @@ impl AsyncRead for Stream {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        let handed = this.poll_handed(cx, buffer);
+        this.report();
+        handed
+    }
+}
+
+impl Stream {
+    /// Hands on what may be.
+    fn poll_handed(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self;
         loop {
             if this.cleared > 0 {
                 let count = this.cleared.min(buffer.remaining());

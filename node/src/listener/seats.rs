@@ -1,0 +1,228 @@
+//! Places for connections where there are few: whoever lets the node wait for longest makes room for whoever comes.
+//!
+//! `Table` decides, without a clock and without a socket. A newcomer is refused only where everybody who could make room has
+//! shown who it is, or is changing something.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use super::force_close::Hangup;
+use super::seldom::Seldom;
+use crate::admission::client_identity::Client;
+use crate::admission::share::{Bounds, Refused};
+
+/// What a connection is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// No request has begun.
+    Rests,
+    /// The client is waited for: for the rest of a request, or until it takes its answer.
+    Waits,
+    /// A request is being answered.
+    Answers,
+}
+
+#[derive(Debug)]
+struct Sitter {
+    client: Client,
+    standing: Standing,
+    /// When it came to that, in turns of the table.
+    since: u64,
+    /// It has shown who it is.
+    is_known: bool,
+    /// What is being answered changes something, and is not to be broken off.
+    changes: bool,
+    hangup: Hangup,
+}
+
+#[derive(Debug)]
+struct Table {
+    bounds: Bounds,
+    turns: u64,
+    /// By the turn in which they came. No more than `bounds.all`.
+    sitters: BTreeMap<u64, Sitter>,
+}
+
+impl Table {
+    /// A seat, by its number, and whom it was taken from.
+    fn enter(&mut self, client: Client, hangup: Hangup) -> Result<(u64, Option<Sitter>), Refused> {
+        let is_own = |sitter: &Sitter| sitter.client == client;
+        let is_near = |sitter: &Sitter| client.site().is_some() && sitter.client.site() == client.site();
+        let count = |is: &dyn Fn(&Sitter) -> bool| self.sitters.values().filter(|one| is(one)).count();
+        let leaver = if count(&is_own) >= self.bounds.client {
+            Some(self.leaver(is_own).ok_or(Refused::Client)?)
+        } else if count(&is_near) >= self.bounds.site {
+            Some(self.leaver(is_near).ok_or(Refused::Client)?)
+        } else if self.sitters.len() >= self.bounds.all {
+            Some(self.leaver(|_| true).ok_or(Refused::All)?)
+        } else {
+            None
+        };
+        let left = leaver.and_then(|number| self.sitters.remove(&number));
+        let number = self.turn();
+        let sitter = Sitter {
+            client,
+            standing: Standing::Rests,
+            since: number,
+            is_known: false,
+            changes: false,
+            hangup,
+        };
+        self.sitters.insert(number, sitter);
+        Ok((number, left))
+    }
+
+    fn turn(&mut self) -> u64 {
+        self.turns += 1;
+        self.turns
+    }
+
+    /// Who makes room: of those who may be asked to, one of whoever has the most seats, and of these the one that has let
+    /// the node wait for longest.
+    fn leaver(&self, is_asked: impl Fn(&Sitter) -> bool) -> Option<u64> {
+        let seats = |of: Client| self.sitters.values().filter(|one| one.client == of).count();
+        let asked = self.sitters.iter().filter(|(_, sitter)| is_asked(sitter));
+        let leavers = asked.filter_map(|(number, sitter)| {
+            Some((Self::rank(sitter)?, Reverse(seats(sitter.client)), sitter.since, *number))
+        });
+        leavers.min().map(|(.., number)| number)
+    }
+
+    /// The lower, the sooner it makes room. `None`: never.
+    fn rank(sitter: &Sitter) -> Option<u8> {
+        match (sitter.is_known, sitter.standing) {
+            (false, Standing::Rests | Standing::Waits) => Some(0),
+            (false, Standing::Answers) => (!sitter.changes).then_some(1),
+            // Whoever asks comes again where a connection that rested is gone.
+            (true, Standing::Rests) => Some(2),
+            (true, Standing::Waits | Standing::Answers) => None,
+        }
+    }
+
+    fn stand(&mut self, number: u64, standing: Standing) {
+        let turn = self.turn();
+        if let Some(sitter) = self.sitters.get_mut(&number).filter(|sitter| sitter.standing != standing) {
+            (sitter.standing, sitter.since) = (standing, turn);
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Inner {
+    /// Whose they are, for the log.
+    listener: &'static str,
+    // A std mutex: nothing is awaited while it is held.
+    table: Mutex<Table>,
+    said: Seldom,
+}
+
+/// The seats of a listener. Clones are the same.
+#[derive(Debug, Clone)]
+pub(super) struct Seats(Arc<Inner>);
+
+impl Seats {
+    /// All of them are free.
+    pub(super) fn new(listener: &'static str, bounds: Bounds) -> Self {
+        let table = Table { bounds, turns: 0, sitters: BTreeMap::new() };
+        Self(Arc::new(Inner { listener, table: Mutex::new(table), said: Seldom::default() }))
+    }
+
+    /// A seat for a connection from `address`. Whoever made room is cut off.
+    ///
+    /// # Errors
+    /// If all are taken, or all that the client may have, and nobody makes room.
+    pub(super) fn enter(&self, address: IpAddr) -> Result<Seat, Refused> {
+        let (client, hangup) = (Client::of(address), Hangup::default());
+        let entered = self.lock().enter(client, hangup.clone());
+        if !matches!(entered, Ok((_, None))) {
+            self.say(address);
+        }
+        let (number, left) = entered?;
+        if let Some(left) = left {
+            left.hangup.cut();
+        }
+        Ok(Seat { seats: self.clone(), number, client, hangup })
+    }
+
+    fn say(&self, address: IpAddr) {
+        if let Some(count) = self.0.said.another(Instant::now()) {
+            let listener = self.0.listener;
+            tracing::warn!(
+                %address, count, listener,
+                "connections closed to make room, or refused: the last one that was too many is from this address"
+            );
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.0.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One connection's, until this is dropped or somebody else needs it.
+#[derive(Debug)]
+pub(super) struct Seat {
+    seats: Seats,
+    number: u64,
+    client: Client,
+    hangup: Hangup,
+}
+
+impl Seat {
+    /// Whose it is.
+    pub(super) fn client(&self) -> Client {
+        self.client
+    }
+
+    /// Takes note of what the connection is about.
+    pub(super) fn stand(&self, standing: Standing) {
+        self.seats.lock().stand(self.number, standing);
+    }
+
+    /// Asked when the seat is somebody else's.
+    pub(super) fn hangup(&self) -> &Hangup {
+        &self.hangup
+    }
+
+    /// For whoever answers the connection's requests.
+    pub(super) fn claim(&self) -> Claim {
+        Claim { seats: self.seats.clone(), number: self.number }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.seats.lock().sitters.remove(&self.number);
+    }
+}
+
+/// What a connection's seat may be kept for; among the connection's data.
+#[derive(Debug, Clone)]
+pub(crate) struct Claim {
+    seats: Seats,
+    number: u64,
+}
+
+impl Claim {
+    /// The client has shown who it is: nobody takes the seat while it is used.
+    pub(crate) fn is_known(&self) {
+        self.set(|sitter| sitter.is_known = true);
+    }
+
+    /// Whether the request that is being answered changes something: nobody takes the seat until it is.
+    pub(crate) fn changes(&self, changes: bool) {
+        self.set(|sitter| sitter.changes = changes);
+    }
+
+    fn set(&self, set: impl FnOnce(&mut Sitter)) {
+        if let Some(sitter) = self.seats.lock().sitters.get_mut(&self.number) {
+            set(sitter);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
