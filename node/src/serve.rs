@@ -8,6 +8,7 @@
 mod certificate_reload;
 mod certificates;
 mod error;
+mod farewell;
 mod options;
 mod preflight;
 mod secret_reload;
@@ -18,10 +19,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::dev::ServerHandle;
 use actix_web::{rt, web};
 use conclave_cluster::{Cluster, World};
-use tokio::time::Instant;
 
 use crate::actors::{self, Registry};
 use crate::admin::{self, AdminState, Phase};
@@ -36,8 +35,6 @@ pub use error::Error;
 pub(crate) use preflight::{Preflight, preflight};
 use signals::Signals;
 
-/// Of the grace time, what is kept for handing leadership over and flushing.
-const FAREWELL: Duration = Duration::from_secs(3);
 /// For how long a client that reads slowly may keep its connection after its answer, when the node goes.
 const LINGER_SECONDS: u64 = 1;
 
@@ -156,15 +153,17 @@ async fn live(config: &Config, environment: &Environment) -> Result<(), Error> {
     edge.open(Pipeline::new(shared.clone(), sockets.clone()));
     state.enter(Phase::Serving);
     tracing::info!(node = config.node.id, http = http_url, edition = %config.edition.name, "serving");
+    let grace = config.shutdown.grace;
+    let gone = (shared.clone(), sockets.clone(), cluster.clone());
+    let removal = rt::spawn(async move { farewell::once_removed(grace, &gone.0, &gone.1, &gone.2).await });
 
     let mut lame_duck = Duration::ZERO;
     let ended = tokio::select! {
         signal = signals.next() => {
-            // Whoever presses Ctrl-C waits, and no load balancer does.
-            if signal == signals::TERMINATE {
+            // Whoever presses Ctrl-C waits, and no load balancer does; nor one of a node that was removed.
+            if signal == signals::TERMINATE && !cluster.is_removed() {
                 lame_duck = config.shutdown.lame_duck;
             }
-            let grace = config.shutdown.grace;
             tracing::info!(signal, ?lame_duck, ?grace, "shutting down; a second signal forces exit");
             Ok(())
         }
@@ -175,69 +174,14 @@ async fn live(config: &Config, environment: &Environment) -> Result<(), Error> {
     };
     rt::spawn(signals.second_ends_at_once());
     state.enter(Phase::Draining);
-    serve_as_lame_duck(lame_duck, &shared, &cluster).await;
-    let left = leave(config.shutdown.grace, &shared, &sockets, &public_handle, &cluster).await;
+    farewell::serve_as_lame_duck(lame_duck, &shared, &cluster).await;
+    removal.abort();
+    let left = farewell::leave(grace, &shared, &sockets, &public_handle, &cluster).await;
     if let Some(telemetry) = telemetry_handle {
         telemetry.stop(false).await;
     }
     admin_handle.stop(false).await;
     ended.and(left)
-}
-
-/// Says that this node goes away, and serves everything meanwhile, so that load balancers and clients leave before
-/// anything is refused.
-async fn serve_as_lame_duck(duration: Duration, shared: &AppState, cluster: &Cluster) {
-    shared.announce_leaving();
-    if !duration.is_zero() {
-        // Whoever takes over does so while this node still answers.
-        let _ =
-            tokio::join!(tokio::time::timeout(duration, cluster.hand_over()), tokio::time::sleep(duration));
-    }
-}
-
-/// Refuses new work, finishes what runs, closes the port and then the log.
-///
-/// The port is served until then: a listening socket whose connections nobody takes would let them hang.
-async fn leave(
-    grace: Duration,
-    shared: &AppState,
-    sockets: &Sockets,
-    public: &ServerHandle,
-    cluster: &Cluster,
-) -> Result<(), Error> {
-    let end = Instant::now() + grace;
-    let farewell = FAREWELL.min(grace / 4);
-    shared.drain();
-    // Idle connections are no reason to wait, and the server cannot tell them from busy ones: requests are counted.
-    let (requests, ()) = tokio::join!(
-        tokio::time::timeout_at(end - farewell, shared.drained()),
-        send_elsewhere(shared, sockets, end - farewell)
-    );
-    if requests.is_err() {
-        tracing::warn!(requests = shared.in_flight(), "shutdown timed out: requests are aborted");
-    }
-    public.stop(true).await;
-    let least = Instant::now() + FAREWELL;
-    // Whoever went until now is told of, too.
-    let (closed, (), ()) = tokio::join!(
-        tokio::time::timeout_at(end.max(least), cluster.shutdown()),
-        shared.services.webhooks.flush(FAREWELL),
-        shared.options.traces.flush(FAREWELL)
-    );
-    match closed {
-        Ok(()) => {
-            tracing::info!("shutdown complete");
-            Ok(())
-        }
-        Err(_) => Err(Error::Unflushed),
-    }
-}
-
-/// Sends the sockets of this node to other nodes; everything about them is over by `end`.
-async fn send_elsewhere(shared: &AppState, sockets: &Sockets, end: Instant) {
-    let services = &shared.services;
-    let urls = services.nodes.elsewhere(&services.cluster, shared.options.tls).await;
-    sockets.drain(&urls, end).await;
 }
 
 /// Sees to it that there are descriptors, and says how many connections of the public they are enough for.

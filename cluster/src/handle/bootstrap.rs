@@ -108,6 +108,7 @@ pub(super) async fn enroll(inner: &Inner, storage: u128, blank: bool) -> Result<
             Some(bound) if bound == storage => return Ok(()),
             Some(_) => return Err(StartError::Reused(node_id)),
             None if blank && is_told_reused(inner) => return Err(StartError::Reused(node_id)),
+            None if inner.removal.is_known() => return Err(StartError::Removed(node_id)),
             None => {}
         }
         let op = Op::NodeIdentity(disk_binding::Op::Enroll { node: node_id, storage });

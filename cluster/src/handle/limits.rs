@@ -103,6 +103,12 @@ pub(super) const BEACON_EVERY: Duration = Duration::from_millis(200);
 pub(super) const BEACON_TIMEOUT: Duration = Duration::from_millis(500);
 /// A node that has heard of no leader of another cell for so long takes that for leaderless: no sooner than a member does.
 pub(super) const BEACON_SILENCE_MAX: Duration = Duration::from_millis(800);
+/// How often a node that hears no leader asks whether it was removed.
+pub(super) const STANDING_EVERY: Duration = Duration::from_millis(250);
+/// For how long such a question may be on its way.
+pub(super) const STANDING_TIMEOUT: Duration = Duration::from_millis(300);
+/// Nodes that are asked in one round, this one counted.
+pub(super) const STANDING_ASKED_MAX: usize = 64;
 /// Reads of another cell that wait for their host; beyond, overloaded.
 pub(super) const ASKS_MAX: usize = 65_536;
 /// Frames of them under way.

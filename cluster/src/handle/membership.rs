@@ -14,6 +14,9 @@ impl Cluster {
     /// unreachable.
     pub async fn status(&self) -> Status {
         let inner = &self.inner;
+        if let Some(status) = inner.status_once_removed() {
+            return status;
+        }
         let seats: BTreeMap<CellId, BTreeSet<u64>> =
             inner.topology.cells().into_iter().map(|cell| (cell, inner.topology.seats(cell).0)).collect();
         let nodes = inner.topology.everybody();
@@ -54,11 +57,14 @@ impl Cluster {
             None if inner.node.cell() == Some(CellId::FIRST) => inner.node.position().term,
             None => 0,
         };
-        Status { majority, leader: self.leader(), term, cells, next_step: None, nodes }
+        Status { removed: false, majority, leader: self.leader(), term, cells, next_step: None, nodes }
     }
 
     /// What the leader of the first cell does next by itself; none if all is as it should be.
     pub async fn next_step(&self) -> Option<String> {
+        if self.is_removed() {
+            return None;
+        }
         let plan = self.inner.topology.plan();
         self.inner.next_step(&plan).await.map(|step| step.to_string())
     }
@@ -88,7 +94,8 @@ impl Cluster {
         self.inner.administer(admin::Request::Drain { id, change }).await
     }
 
-    /// Removes a node, with a seat or without. Its process goes on until it is stopped, but takes no part.
+    /// Removes a node, with a seat or without. Its process goes on until it is stopped, but takes no part, and
+    /// learns within about two seconds that it does not ([`Cluster::removed`]).
     ///
     /// # Errors
     /// Unless forced, refused if too few voters could be reached afterwards for a majority.
@@ -164,8 +171,12 @@ impl Inner {
 
     fn position(&self) -> Position {
         let position = self.node.position();
-        // A node without a log is to Raft a learner of nobody.
-        let front = position.role == Role::Learner && !self.topology.is_seated();
-        if front { Position { role: Role::Front, ..position } } else { position }
+        let role = match position.role {
+            role if self.removal.is_known() && role != Role::Stopped => Role::Removed,
+            // A node without a log is to Raft a learner of nobody.
+            Role::Learner if !self.topology.is_seated() => Role::Front,
+            role => role,
+        };
+        Position { role, ..position }
     }
 }

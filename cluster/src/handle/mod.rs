@@ -32,6 +32,7 @@ mod quorum;
 mod read_charges;
 mod read_index;
 mod remote_reads;
+mod removal;
 mod request_trace;
 mod routes;
 mod sequencer;
@@ -82,6 +83,7 @@ use leader_loss::LeaderLoss;
 use paths::Paths;
 use read_charges::ReadCharges;
 use read_index::ReadIndex;
+use removal::Removal;
 use routes::Routes;
 use sequencer::Sequencer;
 use tokens::Tokens;
@@ -146,6 +148,7 @@ struct Inner {
     leader_loss: LeaderLoss,
     strangers: peer_permissions::Strangers,
     foundings: Foundings,
+    removal: Removal,
     stop: CancellationToken,
 }
 
@@ -319,11 +322,15 @@ impl Cluster {
     /// The names of the checks that fail.
     pub fn ready(&self) -> Result<(), Vec<&'static str>> {
         let position = self.inner.node.position();
-        let seated = self.is_seated();
+        let (seated, removed) = (self.is_seated(), self.is_removed());
         let failing: Vec<_> = [
-            (self.leader_of(self.cell().unwrap_or_default()).is_none(), "no_leader"),
-            (seated && position.committed.saturating_sub(position.applied) > limits::LAG_MAX, "applying"),
-            (!seated && !self.inner.paths.to(CellId::FIRST).remote_reads.is_hosted(), "no_host"),
+            (removed, "removed"),
+            (!removed && self.leader_of(self.cell().unwrap_or_default()).is_none(), "no_leader"),
+            (
+                !removed && seated && position.committed.saturating_sub(position.applied) > limits::LAG_MAX,
+                "applying",
+            ),
+            (!removed && !seated && !self.inner.paths.to(CellId::FIRST).remote_reads.is_hosted(), "no_host"),
             (position.role == Role::Stopped, "stopped"),
         ]
         .into_iter()

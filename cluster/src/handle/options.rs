@@ -130,6 +130,12 @@ pub enum StartError {
          id: remove node {0} from the cluster and add this one under a fresh id"
     )]
     Reused(u64),
+    /// This node was removed, and has no log that it could go by.
+    #[error(
+        "node {0} was removed from the cluster, and its id is not used again: empty its data directory, start it under a \
+         fresh id with --join, and add it"
+    )]
+    Removed(u64),
     /// One of the first members belongs to a cluster without this node.
     #[error(
         "node {peer} at {address} belongs to a cluster of this name already, or founds one, in which node {node} is no \

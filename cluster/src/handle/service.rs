@@ -47,6 +47,9 @@ impl wire::Service for Service {
         let Some(inner) = inner else {
             return ready(message::bare(kind::FAILED));
         };
+        if request.kind == kind::STANDING {
+            return ready(inner.serve_standing(from, &request));
+        }
         if !inner.serves(from, request.kind) {
             inner.node.refusals().note(
                 from,

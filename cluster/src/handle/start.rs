@@ -19,6 +19,7 @@ use super::paths::{Common, Paths};
 use super::quorum::Quorum;
 use super::read_charges::ReadCharges;
 use super::read_index::ReadIndex;
+use super::removal::Removal;
 use super::routes::Routes;
 use super::sequencer::Sequencer;
 use super::table::seats_of;
@@ -140,6 +141,7 @@ impl Cluster {
             leader_loss,
             strangers,
             foundings: Foundings::default(),
+            removal: Removal::default(),
             stop,
         };
         let inner = Arc::new(inner);
@@ -164,6 +166,7 @@ impl Cluster {
         tokio::spawn(inner.leader_loss.clone().run(inner.stop.clone()));
         tokio::spawn(inner.clone().tick());
         tokio::spawn(inner.clone().watch_founding(storage));
+        tokio::spawn(inner.clone().watch_removal());
 
         let this = Self { inner };
         let inner = &this.inner;

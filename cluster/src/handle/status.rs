@@ -7,6 +7,9 @@ use crate::raft::{Position, Role};
 /// The cluster, as one node sees it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Status {
+    /// Whether the node that tells this was removed. It knows nothing of the cluster then, but for who told it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub removed: bool,
     /// The leader of the first cell, if one is known that can be relied on.
     pub leader: Option<u64>,
     /// Its term; without it, the term of this node if that has a seat in the first cell, else 0.
@@ -146,6 +149,6 @@ impl NodeStatus {
 
     /// Whether it answered, and takes part.
     pub fn is_reachable(&self) -> bool {
-        !matches!(self.role, Role::Unreachable | Role::Stopped)
+        !matches!(self.role, Role::Unreachable | Role::Stopped | Role::Removed)
     }
 }

@@ -54,6 +54,8 @@ pub enum Role {
     Front,
     /// It stands for election.
     Candidate,
+    /// It was removed, and knows it.
+    Removed,
     /// Its Raft stopped.
     Stopped,
     /// It does not answer.

@@ -88,6 +88,15 @@ impl Node {
         (membership.voter_ids().collect(), nodes)
     }
 
+    /// The voters by the last change of members that was applied, their addresses, and the index of that change.
+    pub fn applied_voters(&self) -> (u64, BTreeMap<u64, String>) {
+        let meta = self.replica().meta();
+        let is_voter = |id: &u64| meta.membership.voters.iter().any(|voters| voters.contains(id));
+        let voters = meta.membership.nodes.into_iter().filter(|(id, _)| is_voter(id));
+        let voters = voters.map(|(id, member)| (id, member.peer)).collect();
+        (meta.membership_at.map_or(0, |at| at.index), voters)
+    }
+
     /// The address of a member.
     pub fn address_of(&self, id: u64) -> Option<String> {
         let metrics = self.raft.metrics();

@@ -39,6 +39,8 @@ pub(crate) mod kind {
     pub(crate) const GIVE: u8 = 19;
     /// Found a cell with these members.
     pub(crate) const FOUND: u8 = 20;
+    /// A node that hears no leader asks whether it was removed.
+    pub(crate) const STANDING: u8 = 21;
     pub(crate) const FAILED: u8 = 255;
 
     /// Whether such a request is about a cell, and served by its members only.

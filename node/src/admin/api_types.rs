@@ -14,6 +14,9 @@ pub use content::*;
 /// The cluster as one node sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Status {
+    /// Whether the node that was asked was removed. It knows nothing of the cluster then, but for who told it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub removed: bool,
     /// The id of the leader of the first cell, if there is one.
     pub leader: Option<u64>,
     /// Its election term.
@@ -70,7 +73,7 @@ pub struct Node {
     pub admin: String,
     /// Its process id.
     pub pid: u32,
-    /// `leader`, `follower`, `learner`, `front`, `candidate` or `unreachable`.
+    /// `leader`, `follower`, `learner`, `front`, `candidate`, `removed`, `stopped` or `unreachable`.
     pub role: String,
     /// The cell that it has a seat in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -295,8 +298,15 @@ mod tests {
     fn the_furthest_follower_succeeds() {
         let nodes =
             vec![node(1, "leader", 9), node(2, "follower", 7), node(3, "follower", 8), node(4, "learner", 9)];
-        let status =
-            Status { leader: Some(1), term: 1, majority: None, cells: Vec::new(), next_step: None, nodes };
+        let status = Status {
+            removed: false,
+            leader: Some(1),
+            term: 1,
+            majority: None,
+            cells: Vec::new(),
+            next_step: None,
+            nodes,
+        };
         assert_eq!(status.successor(), Some(3));
     }
 
@@ -306,7 +316,15 @@ mod tests {
         let cell = |slots, moving| Cell { cell: 1, leader: Some(1), term: 1, majority, slots, moving };
         let status = |cells, next_step: Option<&str>| {
             let next_step = next_step.map(str::to_owned);
-            Status { leader: Some(1), term: 1, majority: None, cells, next_step, nodes: Vec::new() }
+            Status {
+                removed: false,
+                leader: Some(1),
+                term: 1,
+                majority: None,
+                cells,
+                next_step,
+                nodes: Vec::new(),
+            }
         };
         assert!(status(vec![cell(1024, 0)], None).is_settled());
         assert!(status(vec![cell(342, 0), cell(341, 0)], None).is_settled());
@@ -319,8 +337,16 @@ mod tests {
     fn a_single_node_has_no_successor() {
         let nodes = vec![node(1, "leader", 9)];
         assert_eq!(
-            Status { leader: Some(1), term: 1, majority: None, cells: Vec::new(), next_step: None, nodes }
-                .successor(),
+            Status {
+                removed: false,
+                leader: Some(1),
+                term: 1,
+                majority: None,
+                cells: Vec::new(),
+                next_step: None,
+                nodes
+            }
+            .successor(),
             None
         );
     }

@@ -186,7 +186,7 @@ fn node_id(text: &str) -> Result<u64, Error> {
 }
 
 fn seen(status: conclave_cluster::Status) -> Status {
-    let conclave_cluster::Status { leader, term, majority, cells, next_step, nodes } = status;
+    let conclave_cluster::Status { removed, leader, term, majority, cells, next_step, nodes } = status;
     let majority_of = |conclave_cluster::Majority { voters, reachable, needed }| api_types::Majority {
         voters,
         reachable,
@@ -218,6 +218,7 @@ fn seen(status: conclave_cluster::Status) -> Status {
         fault: node.fault,
     });
     Status {
+        removed,
         leader,
         term,
         majority: Some(majority_of(majority)),

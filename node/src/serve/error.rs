@@ -95,7 +95,10 @@ impl Error {
         match self {
             Self::Homeless => Exit::Usage,
             Self::Start(
-                StartError::Reused(_) | StartError::Stranger { .. } | StartError::OtherSeats { .. },
+                StartError::Reused(_)
+                | StartError::Removed(_)
+                | StartError::Stranger { .. }
+                | StartError::OtherSeats { .. },
             )
             | Self::Disk(files::Error::Foreign { .. } | files::Error::Format { .. }) => Exit::Refused,
             Self::Tls(_)

@@ -5,6 +5,9 @@ use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, Tab
 
 use crate::admin::api_types::{self, Majority, Node, Status};
 
+/// What is said in place of the cluster's state at a node that is no part of it.
+const REMOVED: &str = "the node that was asked was removed from the cluster: stop it, and ask another one";
+
 /// The status as a table, coloured if `colour`.
 pub(crate) fn render(status: &Status, colour: bool) -> String {
     let mut table = Table::new();
@@ -28,9 +31,12 @@ pub(crate) fn render(status: &Status, colour: bool) -> String {
             number(node.last_log),
         ]);
     }
+    let faults: String = status.nodes.iter().filter_map(fault).collect();
+    if status.removed {
+        return format!("{table}\n{REMOVED}\n{faults}");
+    }
     let leader = status.leader.map_or("no leader".to_owned(), |id| format!("leader {id}"));
     let majority = status.majority.map(majority).unwrap_or_default();
-    let faults: String = status.nodes.iter().filter_map(fault).collect();
     // A cluster of one cell is told by the line above.
     let cells: String = match &status.cells[..] {
         [] | [_] => String::new(),
@@ -97,6 +103,7 @@ mod tests {
             ..Node::default()
         };
         Status {
+            removed: false,
             leader: Some(2),
             term: 5,
             majority: Some(Majority { voters: 3, reachable: 2, needed: 2 }),
@@ -147,6 +154,7 @@ mod tests {
         let majority = Some(Majority { voters: 3, reachable: 1, needed: 2 });
         let text = render(
             &Status {
+                removed: false,
                 leader: None,
                 term: 9,
                 majority,
@@ -158,5 +166,13 @@ mod tests {
         );
         let said = "no leader, term 9; 1 of 3 voters reachable, 2 needed: nothing can be written";
         assert!(text.contains(said), "{text}");
+    }
+
+    #[test]
+    fn a_node_that_was_removed_says_nothing_of_the_cluster() {
+        let status = Status { removed: true, leader: None, majority: None, ..status() };
+        let text = render(&status, false);
+        assert!(text.contains("was removed from the cluster: stop it"), "{text}");
+        assert!(!text.contains("leader ") && !text.contains("voters"), "{text}");
     }
 }

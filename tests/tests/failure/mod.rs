@@ -27,6 +27,7 @@ mod overload;
 mod partition;
 mod ports;
 mod recover;
+mod removed;
 mod restarts;
 mod shutdown;
 mod siege;

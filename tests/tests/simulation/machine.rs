@@ -11,7 +11,7 @@ use conclave_cluster::raft::Timing;
 use conclave_cluster::state::incarnation::Incarnation;
 use conclave_cluster::state::leader_rules::Rules;
 use conclave_cluster::state::slot::CellId;
-use conclave_cluster::{Cluster, Options, World};
+use conclave_cluster::{Cluster, Options, StartError, World};
 use rand::RngExt as _;
 use tokio::sync::mpsc;
 use tokio::task::spawn_local;
@@ -46,6 +46,8 @@ pub(crate) struct Machine {
     pub(crate) platter: Platter,
     pub(crate) condition: RefCell<Condition>,
     pub(crate) cluster: RefCell<Option<Cluster>>,
+    /// Whether its node ever was sure that it was removed.
+    pub(crate) believed_removed: Cell<bool>,
     /// Counts the starts.
     run: Cell<u64>,
     jobs: RefCell<Option<mpsc::UnboundedSender<Job>>>,
@@ -73,6 +75,7 @@ impl Machine {
             platter,
             condition: RefCell::new(Condition::Down),
             cluster: RefCell::default(),
+            believed_removed: Cell::new(false),
             run: Cell::new(0),
             jobs: RefCell::default(),
             net: RefCell::default(),
@@ -144,6 +147,10 @@ impl Machine {
         };
         let cluster = match Cluster::start(self.options(), world).await {
             Ok(cluster) => cluster,
+            Err(StartError::Removed(_)) => {
+                self.believed_removed.set(true);
+                return std::future::pending().await;
+            }
             Err(error) => {
                 *self.condition.borrow_mut() = Condition::Refused(error.to_string());
                 return std::future::pending().await;
@@ -174,6 +181,7 @@ impl Machine {
                     }
                     return std::future::pending().await;
                 }
+                () = cluster.removed(), if !self.believed_removed.get() => self.believed_removed.set(true),
                 Some(job) = jobs.recv() => {
                     spawn_local(job(cluster.clone()));
                 }

@@ -91,6 +91,9 @@ pub(crate) async fn livez(_: Context) -> Result<HttpResponse, Error> {
     )
 )]
 pub(crate) async fn readyz(ctx: Context) -> Result<HttpResponse, Error> {
+    if ctx.services().cluster.is_removed() {
+        return Err(Error::from(Code::ShuttingDown).with(Extra::Failed(vec!["removed"])));
+    }
     if ctx.shared.is_leaving() {
         return Err(Error::from(Code::ShuttingDown).with(Extra::Failed(vec!["draining"])));
     }

@@ -58,12 +58,23 @@ impl Stage {
     pub(super) fn converge(&mut self) -> Result<(), Violation> {
         self.desk.closed.set(true);
         loop {
-            let Err(apart) = self.agree() else { return Ok(()) };
+            let Err(apart) = self.agree() else { return self.no_member_believes_that_it_went() };
             let members = self.members().len();
             self.settle_members()?;
             if self.members().len() == members {
                 return Err(apart);
             }
+        }
+    }
+
+    /// A node that was removed never comes back, so who is a member now always was one since it came.
+    fn no_member_believes_that_it_went(&self) -> Result<(), Violation> {
+        match self.members().iter().find(|it| it.believed_removed.get()) {
+            Some(it) => {
+                let what = format!("node {} believed that it was removed, and is a member", it.id);
+                Err(Violation::new("removal", what))
+            }
+            None => Ok(()),
         }
     }
 
