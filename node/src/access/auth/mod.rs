@@ -30,6 +30,7 @@ pub use token_key::{Algorithm, KeyError, Source};
 
 use super::bounded_file;
 use super::credential_rights::{self, Credential};
+use super::name_pattern::Grant;
 use super::outbound::AuthoritiesError;
 use super::signature::{Message, Signed};
 use super::tenant::Tenants;
@@ -278,7 +279,7 @@ impl Auth {
         let key = files.signing.iter().find(|key| key.id == signed.key).ok_or(Unauthorized)?;
         signed.verify(message, &key.key, now_ms)?;
         let subject = Some(credential_rights::subject(&format!("key:{}", key.id)));
-        let credential = Credential { subject, ..Credential::anonymous() };
+        let credential = Credential { subject, peers: Grant::of_server(), ..Credential::anonymous() };
         self.judge(&credential, now_ms)?;
         Ok(credential)
     }

@@ -270,10 +270,11 @@ pub(crate) fn credential(request: &HttpRequest) -> Credential {
     request.extensions().get::<Credential>().cloned().unwrap_or_else(Credential::anonymous)
 }
 
-/// Refuses unless the credential covers it. Nobody in particular may do everything.
+/// Refuses unless the credential covers it, or what is anybody's.
 pub(crate) fn shown(request: &HttpRequest, covers: impl FnOnce(&Credential) -> bool) -> Result<(), Error> {
-    match request.extensions().get::<Credential>() {
-        Some(credential) if !covers(credential) => Err(Code::Forbidden.into()),
-        Some(_) | None => Ok(()),
-    }
+    let is_covered = match request.extensions().get::<Credential>() {
+        Some(credential) => covers(credential),
+        None => covers(&Credential::anonymous()),
+    };
+    if is_covered { Ok(()) } else { Err(Code::Forbidden.into()) }
 }
