@@ -7,6 +7,7 @@
 //!
 //! The origin has been looked at before any handler runs.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Instant;
 
@@ -100,11 +101,16 @@ fn in_tenant(
         return Ok(shown);
     };
     let tenant = tenants.named(credential.tenant.as_deref());
-    let origin = request.headers().get(ORIGIN).and_then(|origin| origin.to_str().ok());
-    if origin.is_some_and(|origin| !tenant.takes_origin(origin)) {
+    if origin(request).is_some_and(|origin| !tenant.takes_origin(&origin)) {
         return Err(Code::OriginNotAllowed.into());
     }
     Ok(shown)
+}
+
+/// The origin of the page that asks, if it is one.
+pub(crate) fn origin(request: &HttpRequest) -> Option<Cow<'_, str>> {
+    // One that is no text is the origin of no policy.
+    request.headers().get(ORIGIN).map(|origin| String::from_utf8_lossy(origin.as_bytes()))
 }
 
 /// The client, as this node's shares count it.
