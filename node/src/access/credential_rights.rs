@@ -94,9 +94,13 @@ impl Credential {
 
     /// Whether it may register a device of a user. One that was given to a device speaks for no other.
     pub fn may_register(&self, user: &str, device: &str) -> bool {
-        let own = self::device(&self.qualified(user), device);
         self.may_see_devices_of(user)
-            && (self.may(Scope::AllDevices) || self.device.is_none_or(|given_to| given_to == own))
+            && (self.may(Scope::AllDevices) || self.device.is_none() || self.is_given_to(user, device))
+    }
+
+    /// Whether it was given to this device of a user.
+    pub fn is_given_to(&self, user: &str, device: &str) -> bool {
+        self.device == Some(self::device(&self.qualified(user), device))
     }
 
     /// A name within the organisation that it is of.

@@ -12,16 +12,15 @@ mod signature_backend;
 mod token;
 mod token_key;
 
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use conclave_cluster::state::id::Key as DeviceKey;
 use conclave_cluster::state::revocation::View;
 use tokio::sync::watch as channel;
 
+pub use approvals::Devices;
 pub use jwk_set::SetError;
 pub use key_set::{Issuer, KeySetSource, Options as FetchOptions};
 pub use request_signing_key::{SigningSource, SigningSourceError};
@@ -139,8 +138,8 @@ struct Inner {
     fetched: Option<KeySet>,
     /// What is revoked in the cluster; none before it was read for the first time.
     revoked: ArcSwapOption<Revoked>,
-    /// The devices that are let in; none before they were read for the first time.
-    approved: ArcSwapOption<HashSet<DeviceKey>>,
+    /// The devices that are registered; none before they were read for the first time.
+    devices: ArcSwapOption<Devices>,
     /// Counts how often the files, or what is revoked, changed.
     changes: channel::Sender<u64>,
 }
@@ -205,9 +204,9 @@ impl Auth {
             tenant_claim: options.tenant_claim.clone(),
         };
         let changes = channel::Sender::new(0);
-        let (files, revoked, approved) =
+        let (files, revoked, devices) =
             (ArcSwap::from_pointee(files), ArcSwapOption::empty(), ArcSwapOption::empty());
-        Ok(Self(Arc::new(Inner { options, rules, files, fetched, revoked, approved, changes })))
+        Ok(Self(Arc::new(Inner { options, rules, files, fetched, revoked, devices, changes })))
     }
 
     /// Whether a credential is needed.
