@@ -55,7 +55,7 @@ async function ask(path, how = {}) {
   const response = await fetch(path, { ...how, headers, signal: AbortSignal.timeout(PATIENCE_MS), cache: "no-store" });
   if (response.status === 401) throw new Locked(Boolean(token));
   // A node that is not ready says why with 503.
-  if (!response.ok && response.status !== 503) throw new Error(`${path}: ${response.status}`);
+  if (!response.ok && response.status !== 503) throw new Error(`${path}: ${response.status}`, { cause: response.status });
   return response;
 }
 
@@ -98,19 +98,25 @@ async function waitingDevices() {
   }
 }
 
+/** A name that somebody else chose: each character is what it looks like, and none changes how the others look. */
+const plain = (name) => name.replace(/[^ -~]|\\/gu, (letter) => (letter === "\\" ? "\\\\" : `\\u{${letter.codePointAt(0).toString(16)}}`));
+
 function showDevices(devices) {
   by("devices").hidden = devices.length === 0;
   const more = devices.length > DEVICES ? [[made("td", `and ${devices.length - DEVICES} more`, { class: "none", colspan: "4" })]] : [];
   rows("device-list", [...devices.slice(0, DEVICES).map((device) => [
-    made("td", `${device.tenant ? `${device.tenant}: ` : ""}${device.subject}/${device.device}`),
+    made("td", `${device.tenant ? `${device.tenant}: ` : ""}${plain(device.subject)}/${plain(device.device)}`),
     made("td", made("code", device.publicKey)),
     made("td", new Date(device.sinceMs).toLocaleString()),
     made("td", made("span", [decision(device, "approve", "Let in"), decision(device, "revoke", "Keep out")], { class: "row" })),
   ]), ...more], "none");
 }
 
-const decision = ({ tenant, subject, device }, what, caption) =>
-  made("button", caption, { type: "button", "data-what": what, "data-device": JSON.stringify({ tenant, subject, device }) });
+/** Whoever is let in is let in with the key that is shown here. */
+const decision = ({ tenant, subject, device, publicKey }, what, caption) => {
+  const which = { tenant, subject, device, ...(what === "approve" ? { publicKey } : {}) };
+  return made("button", caption, { type: "button", "data-what": what, "data-device": JSON.stringify(which) });
+};
 
 by("device-list").addEventListener("click", async ({ target }) => {
   const { what, device } = target.dataset;
@@ -119,12 +125,13 @@ by("device-list").addEventListener("click", async ({ target }) => {
   try {
     await ask(`admin/v1/devices/${what}`, { method: "POST", body: device });
     say("device-trouble", "");
-    devicesAsked = -Infinity;
-    await waitingDevices();
-  } catch {
+  } catch ({ cause }) {
     target.disabled = false;
-    say("device-trouble", "This was not done, or it is not known whether it was. Look again in a moment.");
+    if (cause !== 409) return say("device-trouble", "This was not done, or it is not known whether it was. Look again in a moment.");
+    say("device-trouble", "This was not done: the device shows another key by now, which is below.");
   }
+  devicesAsked = -Infinity;
+  await waitingDevices();
 });
 
 async function read() {

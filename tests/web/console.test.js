@@ -162,7 +162,9 @@ it("a device that waits is let in with a click", { timeout: 60_000 }, async (tes
   await page.getByText("alice/phone").waitFor();
   await page.evaluate(AXE);
   const found = await look(page, "device");
+  const asked = page.waitForRequest(/devices\/approve/);
   await page.getByRole("button", { name: "Let in" }).click();
+  assert.equal((await asked).postDataJSON().publicKey, "MCowBQYDK2VwAyEA", "it is let in with the key that is shown");
   await page.locator("#devices").waitFor({ state: "hidden" });
   assert.equal((await register()).approval, "approved");
   await page.locator("#changes").getByText("POST /admin/v1/devices/approve").waitFor();

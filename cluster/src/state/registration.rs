@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::context::ApplyContext;
 use super::expiry::{ExpiryKey, Lease};
-use super::id::{Domain, Key};
+use super::id::{Digest, Domain, Key};
 use super::keyed_command::Keyed;
 use super::limits::{LISTED_MAX, REGISTRATIONS_MAX, REGISTRATIONS_PER_SUBJECT_MAX};
 use super::outcome;
@@ -45,6 +45,26 @@ pub enum Action {
         /// Its name.
         device: String,
     },
+    /// Somebody else shows the public key of a device. One that is registered with another key stays as it is.
+    Introduce {
+        /// Whose device.
+        subject: String,
+        /// Its name.
+        device: String,
+        /// Its public key, as it is spelled.
+        public_key: String,
+    },
+    /// An operator decides about a device with the key that he saw. One that is registered with another key stays as it is.
+    DecideSeen {
+        /// Whose device.
+        subject: String,
+        /// Its name.
+        device: String,
+        /// How it stands from now on.
+        standing: Standing,
+        /// The digest of the public key, as the device spelled it.
+        seen: Digest,
+    },
 }
 
 /// The standing of a device.
@@ -64,7 +84,9 @@ impl Action {
         match self {
             Self::Register { subject, device, .. }
             | Self::Decide { subject, device, .. }
-            | Self::Forget { subject, device } => (subject, device),
+            | Self::Forget { subject, device }
+            | Self::Introduce { subject, device, .. }
+            | Self::DecideSeen { subject, device, .. } => (subject, device),
         }
     }
 
@@ -72,8 +94,10 @@ impl Action {
     pub(super) fn names(&self) -> [Option<&str>; 3] {
         let (subject, device) = self.of();
         let public_key = match self {
-            Self::Register { public_key, .. } => Some(public_key.as_str()),
-            Self::Decide { .. } | Self::Forget { .. } => None,
+            Self::Register { public_key, .. } | Self::Introduce { public_key, .. } => {
+                Some(public_key.as_str())
+            }
+            Self::Decide { .. } | Self::Forget { .. } | Self::DecideSeen { .. } => None,
         };
         [Some(subject), Some(device), public_key]
     }
@@ -136,6 +160,8 @@ pub enum Refusal {
     Full,
     /// There is no such device.
     Unknown,
+    /// The device is registered with another public key.
+    OtherKey,
 }
 
 /// A device on a list. It stays until it is forgotten, is bounded by [`REGISTRATIONS_MAX`], and is on nobody's account. The
@@ -161,8 +187,7 @@ impl Table<Registration> {
         let name = (list, action.name());
         let outcome = match action {
             Action::Register { subject, device, public_key } => {
-                let known = self.get(&name).map(|known| &known.view);
-                match known {
+                match self.get(&name).map(|known| &known.view) {
                     Some(known) if known.public_key == public_key || known.standing == Standing::Revoked => {
                         return Ok(Outcome::Stands(known.standing));
                     }
@@ -170,21 +195,53 @@ impl Table<Registration> {
                     None if self.is_full_for(&name) => return Err(Refusal::Full.into()),
                     None => {}
                 }
-                let standing = Standing::Pending;
-                let view = View { subject, device, public_key, standing, since_ms: ctx.now_ms };
-                self.put(name, view, ctx);
-                Outcome::Stands(standing)
+                self.wait(name, (subject, device, public_key), ctx)
             }
-            Action::Decide { standing, .. } => {
-                let Some(known) = self.get(&name) else { return Err(Refusal::Unknown.into()) };
-                let view = View { standing, since_ms: ctx.now_ms, ..known.view.clone() };
-                self.put(name, view, ctx);
-                Outcome::Stands(standing)
+            Action::Introduce { subject, device, public_key } => {
+                match self.get(&name).map(|known| &known.view) {
+                    Some(known) if known.public_key == public_key => {
+                        return Ok(Outcome::Stands(known.standing));
+                    }
+                    Some(_) => return Err(Refusal::OtherKey.into()),
+                    None if self.is_full_for(&name) => return Err(Refusal::Full.into()),
+                    None => self.wait(name, (subject, device, public_key), ctx),
+                }
             }
+            Action::Decide { standing, .. } => self.decide(name, standing, None, ctx)?,
+            Action::DecideSeen { standing, seen, .. } => self.decide(name, standing, Some(seen), ctx)?,
             Action::Forget { .. } => Outcome::Forgotten { was_known: self.free(name, ctx).is_some() },
         };
         ctx.wakes.wake(Domain::Registrations, list);
         Ok(outcome)
+    }
+
+    /// A device waits until somebody decides about it.
+    fn wait(
+        &mut self,
+        name: (Key, Key),
+        (subject, device, public_key): (String, String, String),
+        ctx: &mut ApplyContext,
+    ) -> Outcome {
+        let standing = Standing::Pending;
+        self.put(name, View { subject, device, public_key, standing, since_ms: ctx.now_ms }, ctx);
+        Outcome::Stands(standing)
+    }
+
+    /// Decides about a device, if it has the key that was `seen`.
+    fn decide(
+        &mut self,
+        name: (Key, Key),
+        standing: Standing,
+        seen: Option<Digest>,
+        ctx: &mut ApplyContext,
+    ) -> Result<Outcome, Refusal> {
+        let known = &self.get(&name).ok_or(Refusal::Unknown)?.view;
+        if seen.is_some_and(|seen| seen != Digest::of(known.public_key.as_bytes())) {
+            return Err(Refusal::OtherKey);
+        }
+        let view = View { standing, since_ms: ctx.now_ms, ..known.clone() };
+        self.put(name, view, ctx);
+        Ok(Outcome::Stands(standing))
     }
 
     fn put(&mut self, name: (Key, Key), view: View, ctx: &mut ApplyContext) {

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use conclave_cluster::state::id::{Domain, Key};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::name_pattern::Grant;
+use super::name_pattern::{Grant, is_backend};
 use super::tenant;
 
 /// Bytes of a credential written as JSON, which is how a ticket carries it.
@@ -65,9 +65,15 @@ impl Credential {
         self.subject.is_none()
     }
 
-    /// Whether it may act as `peer`: poll and claim its mailbox, send in its name.
+    /// Whether it may act as `peer`: claim its mailbox, send in its name, let an invite code lead to it. As the backend acts
+    /// nobody by a credential.
     pub fn may_claim(&self, peer: &str) -> bool {
-        self.peers.covers(peer)
+        self.peers.covers(peer) && !is_backend(peer)
+    }
+
+    /// Whether it may read the mailbox of `peer`: poll it, or have it streamed.
+    pub fn may_read(&self, peer: &str) -> bool {
+        if is_backend(peer) { self.peers.covers_backend(peer) } else { self.peers.covers(peer) }
     }
 
     /// Whether it may enter `room`.
@@ -88,9 +94,13 @@ impl Credential {
 
     /// Whether it may register a device of a user. One that was given to a device speaks for no other.
     pub fn may_register(&self, user: &str, device: &str) -> bool {
-        let own = self::device(&self.qualified(user), device);
         self.may_see_devices_of(user)
-            && (self.may(Scope::AllDevices) || self.device.is_none_or(|given_to| given_to == own))
+            && (self.may(Scope::AllDevices) || self.device.is_none() || self.is_given_to(user, device))
+    }
+
+    /// Whether it was given to this device of a user.
+    pub fn is_given_to(&self, user: &str, device: &str) -> bool {
+        self.device == Some(self::device(&self.qualified(user), device))
     }
 
     /// A name within the organisation that it is of.
@@ -243,6 +253,17 @@ mod tests {
         assert!(alice.may_join("lobby") && !alice.may_join("lobby2"));
         assert!(alice.may(Scope::Socket) && alice.may(Scope::Signal) && !alice.may(Scope::Relay));
         assert!(!alice.is_expired(4_999) && alice.is_expired(5_000));
+    }
+
+    #[test]
+    fn nobody_acts_as_the_backend_and_who_is_granted_its_mailbox_reads_it() {
+        let of = |peers: &[&str]| Credential { peers: Grant::of(peers).unwrap(), ..alice() };
+        let shop = "backend:shop";
+        for credential in [of(&["*"]), of(&["backend:*"]), Credential::anonymous()] {
+            assert!(!credential.may_claim(shop), "{credential:?}");
+        }
+        assert!(of(&["backend:shop"]).may_read(shop) && !of(&["*"]).may_read(shop));
+        assert!(!Credential::anonymous().may_read(shop) && Credential::anonymous().may_read("x"));
     }
 
     #[test]

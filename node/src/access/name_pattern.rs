@@ -8,6 +8,14 @@ const PATTERNS_MAX: usize = 64;
 /// Characters of one pattern; as many as a peer id has.
 const PATTERN_CHARS_MAX: usize = 256;
 
+/// What a peer id of the operator's backend begins with. Clients may send to it, and not from it.
+pub const BACKEND: &str = "backend:";
+
+/// Whether a peer id is the backend's.
+pub fn is_backend(peer: &str) -> bool {
+    peer.starts_with(BACKEND)
+}
+
 /// Which names are granted. Empty: none.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Grant(Vec<Pattern>);
@@ -28,6 +36,11 @@ impl Grant {
     /// Every name.
     pub fn all() -> Self {
         Self(vec![Pattern::Beginning(String::new())])
+    }
+
+    /// Every name, and those of the backend.
+    pub fn of_server() -> Self {
+        Self(["", BACKEND].map(|beginning| Pattern::Beginning(beginning.to_owned())).into())
     }
 
     /// Reads patterns.
@@ -52,10 +65,28 @@ impl Grant {
 
     /// Whether `name` is granted.
     pub fn covers(&self, name: &str) -> bool {
-        self.0.iter().any(|pattern| match pattern {
-            Pattern::Name(whole) => whole == name,
-            Pattern::Beginning(beginning) => name.starts_with(beginning.as_str()),
-        })
+        self.0.iter().any(|pattern| pattern.covers(name))
+    }
+
+    /// Whether a peer id of the backend is granted, by a pattern that is about these alone: who may act as every peer is not
+    /// the backend.
+    pub fn covers_backend(&self, peer: &str) -> bool {
+        self.0.iter().any(|pattern| is_backend(pattern.text()) && pattern.covers(peer))
+    }
+}
+
+impl Pattern {
+    fn text(&self) -> &str {
+        match self {
+            Self::Name(text) | Self::Beginning(text) => text,
+        }
+    }
+
+    fn covers(&self, name: &str) -> bool {
+        match self {
+            Self::Name(whole) => whole == name,
+            Self::Beginning(beginning) => name.starts_with(beginning.as_str()),
+        }
     }
 }
 
@@ -105,6 +136,18 @@ mod tests {
         assert!(Grant::of(["*"]).unwrap().covers("anything"));
         assert_eq!(Grant::of(["*"]).unwrap(), Grant::all());
         assert!(!Grant::default().covers("anything"));
+    }
+
+    #[test]
+    fn the_backend_s_are_granted_by_what_names_them_alone() {
+        for patterns in [&["*"][..], &["back*", "b*"], &["backend*"], &["backend:shop2"], &[]] {
+            assert!(!Grant::of(patterns).unwrap().covers_backend("backend:shop"), "{patterns:?}");
+        }
+        for patterns in [&["backend:*"][..], &["x", "backend:shop"], &["backend:sh*"]] {
+            assert!(Grant::of(patterns).unwrap().covers_backend("backend:shop"), "{patterns:?}");
+        }
+        assert!(Grant::of_server().covers_backend("backend:shop") && Grant::of_server().covers("alice"));
+        assert!(!Grant::all().covers_backend("backend:shop"));
     }
 
     #[test]

@@ -14,12 +14,13 @@ use super::error::{Error, check_names};
 use super::server::{parse, services};
 use super::state::AdminState;
 use crate::access::Tenant;
+use crate::access::name_pattern::BACKEND;
 use crate::access::tier_limits::millis;
 use crate::json_field::{chars, is_portable};
 use crate::service::inventory::Id;
 use crate::service::name_lengths::{PEER_CHARS_MAX, ROOM_CHARS_MAX};
 use crate::service::security_events::Event;
-use crate::service::signaling::{BACKEND, kind_of};
+use crate::service::signaling::kind_of;
 use crate::service::storage_keys::Namespace;
 use crate::service::{Services, backend, room_format};
 

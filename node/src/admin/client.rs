@@ -16,9 +16,9 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::api_types::{
-    Add, Allowances, Audit, Devices, Ended, Failure, Kinds, Lift, Lifted, Listing, LogLevel, Publish,
-    Published, ResetAllowances, Revocations, Revoke, Revoked, SetLogLevel, Signal, Signaled, Status, Tenants,
-    Transfer, WhichDevice, Whose, WindowsReset,
+    Add, Allowances, ApproveDevice, Audit, Devices, Ended, Failure, Kinds, Lift, Lifted, Listing, LogLevel,
+    Publish, Published, ResetAllowances, Revocations, Revoke, Revoked, SetLogLevel, Signal, Signaled, Status,
+    Tenants, Transfer, WhichDevice, Whose, WindowsReset,
 };
 use super::client_tls::{self, ClientTls};
 use crate::access::outbound::connect;
@@ -270,7 +270,12 @@ impl Client {
         self.read(&self.call(Method::POST, LOG_LEVEL, body(set)).await?)
     }
 
-    /// Has a device approved, revoked or forgotten: `what` is the verb.
+    /// Has a device let in, if its key is the one that was seen.
+    pub async fn approve(&self, device: &ApproveDevice) -> Result<(), Error> {
+        self.call(Method::POST, &format!("{DEVICES}/approve"), body(device)).await.map(drop)
+    }
+
+    /// Has a device revoked or forgotten: `what` is the verb.
     pub async fn decide(&self, what: &'static str, device: &WhichDevice) -> Result<(), Error> {
         self.call(Method::POST, &format!("{DEVICES}/{what}"), body(device)).await.map(drop)
     }

@@ -1,9 +1,10 @@
 //! `/admin/v1/devices`: registered devices, and their approval.
 
 use actix_web::{HttpRequest, HttpResponse, web};
+use conclave_cluster::state::id::Digest;
 use conclave_cluster::state::registration::{Standing, View};
 
-use super::api_types::{Decided, Device, Devices, Forgotten, WhichDevice};
+use super::api_types::{ApproveDevice, Decided, Device, Devices, Forgotten, WhichDevice};
 use super::audit;
 use super::body::Body;
 use super::error::{Error, check_names};
@@ -14,6 +15,8 @@ use crate::access::tenant;
 use crate::service::registrations;
 
 const WHICH: &str = r#"{"subject": "NAME", "device": "NAME"}, and perhaps "tenant", is asked for"#;
+
+const APPROVE: &str = r#"{"subject": "NAME", "device": "NAME"}, and perhaps "tenant", "publicKey" or "keyDigest", is asked for"#;
 
 const STANDINGS: [Standing; 3] = [Standing::Pending, Standing::Approved, Standing::Revoked];
 
@@ -46,16 +49,19 @@ pub(super) async fn list(state: web::Data<AdminState>, asked: Query<Asked>) -> R
 }
 
 /// Let a device in
+///
+/// Send the public key that was seen, or its digest: a device that has shown another one since is not let in.
 #[utoipa::path(
     post,
     path = "/admin/v1/devices/approve",
     tag = "access",
     operation_id = "approveDevice",
-    request_body(content = WhichDevice),
+    request_body(content = ApproveDevice),
     responses(
         (status = 200, description = "How it stands now", body = Decided),
         (status = 400, description = "`invalid_input`"),
         (status = 404, description = "`unknown_device`"),
+        (status = 409, description = "`device_changed`: it shows another key"),
     )
 )]
 pub(super) async fn approve(
@@ -63,7 +69,16 @@ pub(super) async fn approve(
     state: web::Data<AdminState>,
     body: Body,
 ) -> Result<HttpResponse, Error> {
-    decide(&request, &state, &body, Standing::Approved).await
+    let ApproveDevice { tenant, subject, device, public_key, key_digest } = parse(&body, APPROVE)?;
+    let seen = match (public_key, key_digest) {
+        (Some(_), Some(_)) => return Err(Error::Input("`publicKey` and `keyDigest` are the same twice")),
+        (Some(public_key), None) => Some(Digest::of(public_key.as_bytes())),
+        (None, Some(text)) => {
+            Some(digest(&text).ok_or(Error::Input("`keyDigest` has 64 hexadecimal digits"))?)
+        }
+        (None, None) => None,
+    };
+    decide(&request, &state, WhichDevice { tenant, subject, device }, Standing::Approved, seen).await
 }
 
 /// Keep a device out
@@ -84,7 +99,7 @@ pub(super) async fn revoke(
     state: web::Data<AdminState>,
     body: Body,
 ) -> Result<HttpResponse, Error> {
-    decide(&request, &state, &body, Standing::Revoked).await
+    decide(&request, &state, parse(&body, WHICH)?, Standing::Revoked, None).await
 }
 
 /// Forget a device, which may then register anew
@@ -101,7 +116,7 @@ pub(super) async fn forget(
     state: web::Data<AdminState>,
     body: Body,
 ) -> Result<HttpResponse, Error> {
-    let (about, subject, device) = which(&body)?;
+    let (about, subject, device) = which(parse(&body, WHICH)?)?;
     let was_known = audit::audited(&request, &state, &about, async {
         Ok(registrations::forget(services(&state)?, subject, device).await?)
     })
@@ -112,12 +127,13 @@ pub(super) async fn forget(
 async fn decide(
     request: &HttpRequest,
     state: &AdminState,
-    body: &[u8],
+    device: WhichDevice,
     standing: Standing,
+    seen: Option<Digest>,
 ) -> Result<HttpResponse, Error> {
-    let (about, subject, device) = which(body)?;
+    let (about, subject, device) = which(device)?;
     let standing = audit::audited(request, state, &about, async {
-        Ok(registrations::decide(services(state)?, subject, device, standing).await?)
+        Ok(registrations::decide(services(state)?, subject, device, standing, seen).await?)
     })
     .await?;
     tracing::info!(standing = name(standing), "decided about a device");
@@ -125,22 +141,36 @@ async fn decide(
 }
 
 /// A digest for the audit log, the subject qualified by its organisation, and the device.
-fn which(body: &[u8]) -> Result<(String, String, String), Error> {
-    let WhichDevice { tenant, subject, device } = parse(body, WHICH)?;
+fn which(device: WhichDevice) -> Result<(String, String, String), Error> {
+    let WhichDevice { tenant, subject, device } = device;
     check_names(tenant.as_deref(), &[Some(&subject), Some(&device)])?;
     let subject = tenant::qualified(tenant.as_deref(), &subject).into_owned();
     let about = audit::digest(&format!("device:{}/{device}", subject.replace('\n', "/")));
     Ok((about, subject, device))
 }
 
+/// A digest, as `{:x}` spells it, in digits of either case.
+fn digest(text: &str) -> Option<Digest> {
+    let mut bytes = [0; 32];
+    if text.len() != 2 * bytes.len() || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return None;
+    }
+    for (at, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&text[2 * at..2 * at + 2], 16).ok()?;
+    }
+    Some(Digest::from_bytes(bytes))
+}
+
 fn shown(view: View) -> Device {
     let View { subject, device, public_key, standing, since_ms } = view;
+    let key_digest = format!("{:x}", Digest::of(public_key.as_bytes()));
     let (tenant, subject) = tenant::split(&subject);
     Device {
         tenant: tenant.map(str::to_owned),
         subject: subject.to_owned(),
         device,
         public_key,
+        key_digest,
         standing: name(standing).to_owned(),
         since_ms,
     }
@@ -151,5 +181,20 @@ fn name(standing: Standing) -> &'static str {
         Standing::Pending => "pending",
         Standing::Approved => "approved",
         Standing::Revoked => "revoked",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_digest_is_read_as_it_is_spelled() {
+        let of = Digest::of(b"key");
+        let text = format!("{of:x}");
+        assert_eq!((digest(&text), digest(&text.to_uppercase())), (Some(of), Some(of)));
+        for wrong in ["", &text[1..], &format!("{text}0"), &text.replace('2', "g"), &"é".repeat(32)] {
+            assert_eq!(digest(wrong), None, "{wrong}");
+        }
     }
 }

@@ -38,6 +38,8 @@ pub(super) enum Error {
     Unknown,
     #[error("This device is not registered.")]
     UnknownDevice,
+    #[error("The device shows another key than the one that was seen: look at it again.")]
+    DeviceChanged,
     #[error("The input is not right: {0}.")]
     Input(&'static str),
     #[error("The level is not right: {0}.")]
@@ -110,6 +112,7 @@ impl Error {
             Self::TooLarge => "payload_too_large",
             Self::Unknown => "unknown_id",
             Self::UnknownDevice => "unknown_device",
+            Self::DeviceChanged => "device_changed",
             Self::Full => "revocations_full",
             Self::RoomFull => "room_full",
             Self::MailboxFull => "mailbox_full",
@@ -157,6 +160,7 @@ impl From<Refusal> for Error {
         match refusal {
             Refusal::Revocation(revocation::Refusal::Full) => Self::Full,
             Refusal::Registration(registration::Refusal::Unknown) => Self::UnknownDevice,
+            Refusal::Registration(registration::Refusal::OtherKey) => Self::DeviceChanged,
             Refusal::Room(room::Refusal::Full) => Self::RoomFull,
             Refusal::Mailbox(mailbox::Refusal::Full) => Self::MailboxFull,
             // Of what no call of this API asks for, or told apart before it comes here.
@@ -210,6 +214,7 @@ impl ResponseError for Error {
             | Self::Cluster(MembershipError::NoLeader) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Cluster(MembershipError::Late(_)) => StatusCode::GATEWAY_TIMEOUT,
             Self::NoSuccessor
+            | Self::DeviceChanged
             | Self::Full
             | Self::RoomFull
             | Self::Cluster(MembershipError::Busy | MembershipError::Refused(_)) => StatusCode::CONFLICT,

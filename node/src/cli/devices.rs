@@ -2,20 +2,25 @@
 
 use std::fmt::Write as _;
 
+use hyper::StatusCode;
+
 use super::admin::Admin;
-use super::output;
-use crate::admin::api_types::{Device, WhichDevice};
+use super::output::{self, plain};
+use crate::admin::api_types::{ApproveDevice, Device, WhichDevice};
+use crate::admin::client::{Client, Error};
 use crate::exit::Exit;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   conclave devices list --pending
-  conclave devices approve alice/phone
+  conclave devices approve alice/phone --key-digest DIGEST     let in with this key, and no other
+  conclave devices approve alice/phone                         let in with the key that is listed now
   conclave devices approve alice/phone --tenant acme
   conclave devices revoke alice/phone        its requests get 403, its sockets are closed
 
-A device registers with its public key (POST /api/v1/devices). Compare the key's digest with what the device shows
-before you approve it. auth.require_approved_device says whether it matters.")]
+A device registers with its public key (POST /api/v1/devices). Compare the digest that is listed (`printf %s KEY |
+sha256sum`) with what the device shows, and approve it with that digest: a device that shows another key by then is not
+let in. auth.require_approved_device says whether it matters.")]
 pub(super) struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -25,7 +30,7 @@ pub(super) struct Arguments {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Show registered devices
+    /// Show registered devices: standing, name, public key and its SHA-256
     List {
         /// Those alone that nobody decided about
         #[arg(long)]
@@ -35,7 +40,7 @@ enum Command {
         json: bool,
     },
     /// Let a device in
-    Approve(Which),
+    Approve(Approve),
     /// Keep a device out
     Revoke(Which),
     /// Take a device off the list; it may register again
@@ -52,6 +57,27 @@ struct Which {
     tenant: Option<String>,
 }
 
+#[derive(Debug, clap::Args)]
+struct Approve {
+    #[command(flatten)]
+    which: Which,
+    /// The SHA-256 of the public key that you compared; that of the key that is listed now if it is left out
+    #[arg(long, value_name = "DIGEST", value_parser = digest)]
+    key_digest: Option<String>,
+}
+
+fn digest(text: &str) -> Result<String, String> {
+    let fits = text.len() == 64 && text.bytes().all(|digit| digit.is_ascii_hexdigit());
+    if fits { Ok(text.to_ascii_lowercase()) } else { Err("it has 64 hexadecimal digits".to_owned()) }
+}
+
+impl Which {
+    fn device(&self) -> WhichDevice {
+        let (subject, device) = self.device.clone();
+        WhichDevice { tenant: self.tenant.clone(), subject, device }
+    }
+}
+
 pub(super) fn run(arguments: &Arguments) -> Exit {
     let (what, done, which) = match &arguments.command {
         Command::List { pending, json } => {
@@ -61,27 +87,75 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
                 Ok(shown.map(|device| line(device, *json)).collect())
             });
         }
-        Command::Approve(which) => ("approve", "approved", which),
+        Command::Approve(approve) => {
+            return arguments.admin.ask(async |client| approve.ask(&client).await);
+        }
         Command::Revoke(which) => ("revoke", "revoked", which),
         Command::Forget(which) => ("forget", "forgotten", which),
     };
     arguments.admin.ask(async |client| {
-        let (subject, device) = which.device.clone();
-        let device = WhichDevice { tenant: which.tenant.clone(), subject, device };
+        let device = which.device();
         client.decide(what, &device).await?;
-        Ok(format!("{}/{} is {done}\n", device.subject, device.device))
+        Ok(format!("{}/{} is {done}\n", plain(&device.subject), plain(&device.device)))
     })
 }
 
-/// What clients wrote has no control characters that would reach a terminal.
+impl Approve {
+    /// Approves the key that was compared, or the one that is listed, and shows which.
+    async fn ask(&self, client: &Client) -> Result<String, Error> {
+        let WhichDevice { tenant, subject, device } = self.which.device();
+        let key_digest = match &self.key_digest {
+            Some(digest) => digest.clone(),
+            None => {
+                let listed = client.devices().await?.devices;
+                let is_meant =
+                    |it: &Device| (&it.tenant, &it.subject, &it.device) == (&tenant, &subject, &device);
+                listed.into_iter().find(is_meant).ok_or_else(unknown)?.key_digest
+            }
+        };
+        let said = format!("{}/{} is approved, key {key_digest}\n", plain(&subject), plain(&device));
+        let key_digest = Some(key_digest);
+        client.approve(&ApproveDevice { tenant, subject, device, public_key: None, key_digest }).await?;
+        Ok(said)
+    }
+}
+
+/// What the node would say.
+fn unknown() -> Error {
+    let (code, message) = ("unknown_device".to_owned(), "This device is not registered.".to_owned());
+    Error::Refused { status: StatusCode::NOT_FOUND, code, message }
+}
+
 fn line(device: &Device, json: bool) -> String {
     let mut line = String::new();
     let _ = if json {
         writeln!(line, "{}", output::json(device))
     } else {
         let tenant = device.tenant.as_ref().map(|tenant| format!("{tenant}: ")).unwrap_or_default();
-        let Device { subject, device: name, public_key, standing, .. } = device;
-        writeln!(line, "{standing:<8}  {tenant}{subject}/{name}  {public_key}")
+        let Device { subject, device: name, public_key, key_digest, standing, .. } = device;
+        let (subject, name, public_key) = (plain(subject), plain(name), plain(public_key));
+        writeln!(line, "{standing:<8}  {tenant}{subject}/{name}  {public_key}  {key_digest}")
     };
     line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_shows_no_character_that_could_be_taken_for_another_and_json_is_as_it_came() {
+        let device = Device {
+            tenant: Some("acme".to_owned()),
+            subject: "alice".to_owned(),
+            device: "pho\u{200b}ne\u{202e}gnp".to_owned(),
+            public_key: "key".to_owned(),
+            key_digest: "2c70e1".to_owned(),
+            standing: "pending".to_owned(),
+            since_ms: 1,
+        };
+        let shown = line(&device, false);
+        assert_eq!(shown, "pending   acme: alice/pho\\u{200b}ne\\u{202e}gnp  key  2c70e1\n");
+        assert_eq!(serde_json::from_str::<Device>(&line(&device, true)).unwrap(), device);
+    }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::admin::Admin;
-use super::output;
+use super::output::{self, plain};
 use crate::admin::api_types::{Revocation, Whose};
 use crate::config::unit::{parse_span, print_span};
 use crate::exit::Exit;
@@ -118,21 +118,27 @@ fn line(revocation: &Revocation) -> String {
     format!("{} for {}\n", spelled(whose), print_span(span))
 }
 
-/// Control characters of a name are not for a terminal.
 fn spelled(whose: &Whose) -> String {
     let text = match whose {
-        Whose { token: Some(id), .. } => format!("token {id}"),
-        Whose { subject: Some(subject), device: Some(device), .. } => format!("device {subject}/{device}"),
-        Whose { subject, .. } => format!("subject {}", subject.as_deref().unwrap_or_default()),
+        Whose { token: Some(id), .. } => format!("token {}", plain(id)),
+        Whose { subject: Some(subject), device: Some(device), .. } => {
+            format!("device {}/{}", plain(subject), plain(device))
+        }
+        Whose { subject, .. } => format!("subject {}", plain(subject.as_deref().unwrap_or_default())),
     };
-    let tenant = whose.tenant.as_ref().map(|tenant| format!(" of {tenant}")).unwrap_or_default();
-    let text = text + &tenant;
-    text.chars().filter(|char| !char.is_control()).collect()
+    let tenant = whose.tenant.as_ref().map(|tenant| format!(" of {}", plain(tenant))).unwrap_or_default();
+    text + &tenant
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_revoked_is_shown_in_characters_that_are_what_they_look_like() {
+        let whose = Whose { subject: Some("al\u{200b}ice".to_owned()), ..Whose::default() };
+        assert_eq!(spelled(&whose), r"subject al\u{200b}ice");
+    }
 
     #[test]
     fn a_device_is_named_behind_the_last_stroke() {

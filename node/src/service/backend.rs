@@ -79,7 +79,7 @@ pub async fn publish(services: &Services, room: Key, data: Bytes, keep: Keep) ->
     }
 }
 
-/// Sends a signal from a peer id of the backend, which [`signaling::is_backend`]; its number in the mailbox.
+/// Sends a signal from a peer id of the backend, which [`is_backend`](crate::access::name_pattern::is_backend); its number in the mailbox.
 ///
 /// # Errors
 /// See [`Error`]; refused if the mailbox is full.

@@ -1,17 +1,18 @@
 //! Registered devices: who is let in, decided by somebody and known to every node within a moment.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use conclave_cluster::Draft;
 use conclave_cluster::state::command::Op;
+use conclave_cluster::state::id::Digest;
 use conclave_cluster::state::outcome::Outcome;
 use conclave_cluster::state::query;
 use conclave_cluster::state::registration::{self, Action, After, Standing, View};
 use tokio::time::{sleep, timeout};
 
 use super::{Error, Services, settle, storage_keys};
+use crate::access::auth::Devices;
 use crate::access::credential_rights;
 
 /// After what time the list is read again though nobody said that it changed: who says so may be lost.
@@ -36,18 +37,32 @@ pub async fn list(services: &Services) -> Result<Vec<View>, Error> {
     }
 }
 
-/// A device shows its public key; says how it stands. `subject` is qualified by its organisation.
+/// Who shows the public key of a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shows {
+    /// The device, or who may speak for it: another key takes the place of the one before.
+    Own,
+    /// Somebody else of the same subject: what is registered stays as it is.
+    Another,
+}
+
+/// The public key of a device is shown; says how it stands. `subject` is qualified by its organisation.
 ///
 /// # Errors
-/// See [`Error`]; refused if there are as many as there may be.
+/// See [`Error`]; refused if there are as many as there may be, or if somebody else shows another key than the device did.
 pub async fn register(
     services: &Services,
+    shows: Shows,
     subject: String,
     device: String,
     public_key: String,
 ) -> Result<Standing, Error> {
     let shown = (subject.clone(), device.clone(), public_key.clone());
-    let standing = change_standing(services, Action::Register { subject, device, public_key }).await?;
+    let action = match shows {
+        Shows::Own => Action::Register { subject, device, public_key },
+        Shows::Another => Action::Introduce { subject, device, public_key },
+    };
+    let standing = change_standing(services, action).await?;
     if standing == Standing::Pending {
         let (subject, device, public_key) = &shown;
         services.webhooks.device_pending(subject, device, public_key);
@@ -55,17 +70,22 @@ pub async fn register(
     Ok(standing)
 }
 
-/// Somebody decides about a device.
+/// Somebody decides about a device; `seen` is the digest of the public key that he saw, as the device spelled it.
 ///
 /// # Errors
-/// See [`Error`]; refused if there is no such device.
+/// See [`Error`]; refused if there is no such device, or if its key is another one.
 pub async fn decide(
     services: &Services,
     subject: String,
     device: String,
     standing: Standing,
+    seen: Option<Digest>,
 ) -> Result<Standing, Error> {
-    change_standing(services, Action::Decide { subject, device, standing }).await
+    let action = match seen {
+        Some(seen) => Action::DecideSeen { subject, device, standing, seen },
+        None => Action::Decide { subject, device, standing },
+    };
+    change_standing(services, action).await
 }
 
 /// Takes a device off the list; false if it was not on it.
@@ -103,7 +123,7 @@ pub async fn follow(services: Arc<Services>) {
         // Watched first, then read: no change is missed.
         let watch = services.registry.attend(storage_keys::registrations()).await;
         match list(&services).await {
-            Ok(list) => services.auth.approve(approved(&list)),
+            Ok(list) => services.auth.know_devices(devices(&list)),
             Err(error) => tracing::debug!(%error, "which devices are let in could not be read"),
         }
         sleep(REST).await;
@@ -116,7 +136,12 @@ pub async fn follow(services: Arc<Services>) {
     }
 }
 
-fn approved(list: &[View]) -> HashSet<conclave_cluster::state::id::Key> {
-    let approved = list.iter().filter(|view| view.standing == Standing::Approved);
-    approved.map(|view| credential_rights::device(&view.subject, &view.device)).collect()
+fn devices(list: &[View]) -> Devices {
+    let key = |view: &View| credential_rights::device(&view.subject, &view.device);
+    let (approved, kept_out): (Vec<_>, Vec<_>) =
+        list.iter().partition(|view| view.standing == Standing::Approved);
+    Devices {
+        approved: approved.into_iter().map(key).collect(),
+        kept_out: kept_out.into_iter().map(key).collect(),
+    }
 }

@@ -31,14 +31,6 @@ pub fn kind_of(name: &str) -> Option<Kind> {
         .find(|kind| kind_name(*kind) == name)
 }
 
-/// What a peer id of the operator's backend begins with. Clients may send to it, and not from it.
-pub const BACKEND: &str = "backend:";
-
-/// Whether a peer id is the backend's.
-pub fn is_backend(peer: &str) -> bool {
-    peer.starts_with(BACKEND)
-}
-
 /// Has an invite code lead to a peer for so many milliseconds.
 pub fn register(within: Namespace, code: &str, peer: &str, ttl_ms: u32) -> Op {
     let action = invite_code::Action::Register { peer: peer.to_owned(), ttl_ms };

@@ -5,6 +5,8 @@ use std::process::{Command, Stdio};
 
 use bytes::Bytes;
 use conclave_tests::cluster::Cluster;
+use conclave_tests::http::Call;
+use conclave_tests::issuer::Issuer;
 use conclave_tests::relay::{peer_id, poll, signal, word};
 use conclave_tests::sigma::Sigma;
 use conclave_tests::socket::Socket;
@@ -77,10 +79,42 @@ async fn a_signal_comes_from_a_name_that_no_client_can_send_from() {
     // Clients answer it like anybody, and none sends in its name.
     let answer = signal(&polled_peer, "backend:billing", "answer", json!(1));
     there.relay(&answer).send().await.ok();
-    assert_eq!(here.relay(&poll("backend:billing")).send().await.ok()["messages"][0]["payload"], 1);
     let forged = signal("backend:billing", &polled_peer, "offer", json!(1));
     there.relay(&forged).send().await.refused(403, "forbidden");
     socket.refused(json!({"op": "claim", "peerId": "backend:billing"}), "forbidden").await;
+}
+
+#[tokio::test]
+async fn what_is_sent_to_a_backend_is_read_by_who_is_granted_its_names_and_nobody_acts_as_it() {
+    let issuer = Issuer::new();
+    let cluster = issuer.guard(Cluster::builder().nodes(1).unmetered()).start().await;
+    let (open, node) = (shared::standard().await.follower().await, cluster.api(1));
+    let shop = format!("backend:{}", word("shop"));
+    let register = json!({"action": "register", "inviteCode": "ABCDEFGH12", "peerId": shop});
+    let stream = format!("/api/v1/events?peerId={shop}");
+    for call in [open.relay(&poll(&shop)), open.relay(&register), open.get(&stream)] {
+        call.send().await.refused(403, "forbidden");
+    }
+    let token = |peers: Value| issuer.token(&word("s"), json!({"scope": "signal socket", "peers": peers}));
+    let show = |call: Call, token: &str| call.header("authorization", &format!("Bearer {token}"));
+    let (all, backend) = (token(json!("*")), token(json!([shop, "backend:other*"])));
+    for call in [node.relay(&poll(&shop)), node.relay(&register), node.get(&stream)] {
+        show(call, &all).send().await.refused(403, "forbidden");
+    }
+    let sent = |n: u32| signal("customer", &shop, "answer", json!(n));
+    show(node.relay(&sent(1)), &all).send().await.ok();
+    let polled = show(node.relay(&poll(&shop)), &backend).send().await.ok();
+    assert_eq!(polled["messages"][0]["payload"], 1);
+    let mut events = show(node.get(&stream), &backend).open().await.expect("a stream");
+    events.expect("welcome").await;
+    show(node.relay(&sent(2)), &all).send().await.ok();
+    assert_eq!(events.expect("signal").await.data["payload"], 2);
+    show(node.relay(&register), &backend).send().await.refused(403, "forbidden");
+    let forged = signal(&shop, "customer", "offer", json!(1));
+    show(node.relay(&forged), &backend).send().await.refused(403, "forbidden");
+    let bearer = format!("Bearer {backend}");
+    let mut socket = Socket::try_at(&node, "/ws", &[("authorization", &bearer)]).await.expect("opened");
+    socket.refused(json!({"op": "claim", "peerId": shop}), "forbidden").await;
 }
 
 #[tokio::test]

@@ -25,6 +25,12 @@ async fn what_two_readers_could_read_differently_is_refused_and_nothing_behind_i
         ("a blank before the colon", "GET /health HTTP/1.1\r\nhost : a\r\n\r\n"),
         ("no host", "GET /health HTTP/1.1\r\n\r\n"),
         ("two hosts", "GET /health HTTP/1.1\r\nhost: a\r\nhost: a\r\n\r\n"),
+        ("two hosts in one", "GET /health HTTP/1.1\r\nhost: a.example, b.example\r\n\r\n"),
+        ("a host without a name", "GET /health HTTP/1.1\r\nhost:\r\n\r\n"),
+        ("somebody at a host", "GET /health HTTP/1.1\r\nhost: b.example@a.example\r\n\r\n"),
+        ("a host with two ports", "GET /health HTTP/1.1\r\nhost: a.example:80:80\r\n\r\n"),
+        ("a host with two ends", "GET /health HTTP/1.1\r\nhost: a.example..\r\n\r\n"),
+        ("a target without a host", "GET http:///health HTTP/1.1\r\nhost: a\r\n\r\n"),
         (
             "length and chunks",
             "POST /api/relay HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",

@@ -6,7 +6,7 @@ use conclave_tests::cluster::Cluster;
 use conclave_tests::http::{Api, Call, Reply};
 use conclave_tests::issuer::now;
 use conclave_tests::raw::{Raw, statuses};
-use conclave_tests::relay::{Pair, word};
+use conclave_tests::relay::{Pair, poll, signal, word};
 use conclave_tests::scratch::Scratch;
 use conclave_tests::socket::Socket;
 use futures_util::future::join_all;
@@ -197,6 +197,17 @@ async fn of_many_nodes_that_are_shown_one_nonce_at_once_one_takes_it() {
     statuses.sort_unstable();
     assert_eq!(statuses.iter().filter(|status| **status == 200).count(), 1, "{statuses:?}");
     assert_eq!(statuses.iter().filter(|status| **status == 401).count(), 11, "{statuses:?}");
+}
+
+#[tokio::test]
+async fn who_signs_reads_what_is_sent_to_the_backend() {
+    let (cluster, _secret) = cluster().await;
+    let node = cluster.follower().await;
+    let shop = format!("backend:{}", word("shop"));
+    let ask = async |body: serde_json::Value| Signer::new().post(&node, &body.to_string()).once().await;
+    ask(signal("customer", &shop, "answer", 1.into())).await.ok();
+    assert_eq!(ask(poll(&shop)).await.ok()["messages"][0]["payload"], 1);
+    ask(signal(&shop, "customer", "answer", 1.into())).await.refused(403, "forbidden");
 }
 
 #[tokio::test]

@@ -247,6 +247,25 @@ async fn a_policy_bounds_what_an_organisation_may() {
 }
 
 #[tokio::test]
+async fn a_page_of_elsewhere_shows_no_token_of_an_organisation_over_a_socket_that_it_opened_without() {
+    let issuer = Issuer::new();
+    let cluster = cluster(&issuer).await;
+    let node = cluster.api(1);
+    let fenced = Member { api: node.clone(), issuer: &issuer, org: Some("fenced"), subject: word("carol") };
+    let bearer = format!("Bearer {}", Member { org: None, ..fenced.clone() }.token());
+    let open = async |origin: &str| {
+        let headers = [("authorization", &*bearer), ("origin", origin)];
+        Socket::try_at(&node, "/ws", &headers).await.expect("opened")
+    };
+    let hello = json!({"op": "hello", "token": fenced.token()});
+    let mut foreign = open("https://other.example").await;
+    foreign.refused(hello.clone(), "origin_not_allowed").await;
+    // It is still who it was.
+    foreign.ok(json!({"op": "hello"})).await;
+    open("https://fenced.example").await.ok(hello).await;
+}
+
+#[tokio::test]
 async fn what_an_organisation_stores_lives_as_long_as_its_policy_says() {
     let issuer = Issuer::new();
     let cluster = cluster(&issuer).await;

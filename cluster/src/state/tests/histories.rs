@@ -257,9 +257,14 @@ fn audit_ask() -> impl Strategy<Value = audit::Op> {
 fn registration_ask() -> impl Strategy<Value = registration::Op> {
     use registration::Action;
     let action =
-        (text(), text(), text(), 0_u8..4).prop_map(|(subject, device, public_key, what)| match what {
+        (text(), text(), text(), 0_u8..6).prop_map(|(subject, device, public_key, what)| match what {
             0 | 1 => Action::Register { subject, device, public_key },
             2 => Action::Decide { subject, device, standing: Standing::Approved },
+            3 => Action::Introduce { subject, device, public_key },
+            4 => {
+                let seen = Digest::of(public_key.as_bytes());
+                Action::DecideSeen { subject, device, standing: Standing::Revoked, seen }
+            }
             _ => Action::Forget { subject, device },
         });
     (key(Domain::Registrations), action).prop_map(|(key, action)| registration::Op { key, action })

@@ -60,6 +60,39 @@ fn a_revoked_device_stays_so_whatever_key_it_shows_until_it_is_forgotten() {
 }
 
 #[test]
+fn what_somebody_else_shows_changes_no_device_that_is_registered() {
+    let mut lab = Lab::new();
+    let introduce = |public_key: &str| {
+        let (subject, device) = ("ann".to_owned(), "phone".to_owned());
+        about(Action::Introduce { subject, device, public_key: public_key.to_owned() })
+    };
+    assert_eq!(lab.ask(introduce("key")), stands(Standing::Pending));
+    lab.ask(decide("phone", Standing::Approved)).unwrap();
+    assert_eq!(lab.ask(introduce("another")), Err(Refusal::OtherKey.into()));
+    assert_eq!(lab.ask(introduce("key")), stands(Standing::Approved));
+    lab.ask(decide("phone", Standing::Revoked)).unwrap();
+    assert_eq!(lab.ask(introduce("another")), Err(Refusal::OtherKey.into()));
+    let [view] = &listed(&lab)[..] else { panic!("one is listed") };
+    assert_eq!((view.public_key.as_str(), view.standing), ("key", Standing::Revoked));
+}
+
+#[test]
+fn a_decision_is_about_the_key_that_was_seen() {
+    let mut lab = Lab::new();
+    lab.ask(register("phone", "seen")).unwrap();
+    let approve = |device: &str, key: &str| {
+        let (subject, device) = ("ann".to_owned(), device.to_owned());
+        let seen = Digest::of(key.as_bytes());
+        about(Action::DecideSeen { subject, device, standing: Standing::Approved, seen })
+    };
+    assert_eq!(lab.ask(approve("desk", "seen")), Err(Refusal::Unknown.into()));
+    lab.ask(register("phone", "swapped")).unwrap();
+    assert_eq!(lab.ask(approve("phone", "seen")), Err(Refusal::OtherKey.into()));
+    assert_eq!(listed(&lab)[0].standing, Standing::Pending);
+    assert_eq!(lab.ask(approve("phone", "swapped")), stands(Standing::Approved));
+}
+
+#[test]
 fn a_subject_has_so_many_devices_and_a_list_comes_in_parts() {
     let mut lab = Lab { storage_bytes_max: 0, ..Lab::new() };
     for n in 0..REGISTRATIONS_PER_SUBJECT_MAX {

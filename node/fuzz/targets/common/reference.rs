@@ -126,6 +126,9 @@ fn request(lines: &[&[u8]]) -> Result<Request, End> {
         match &name[..] {
             b"host" => {
                 host += 1;
+                if value.is_empty() || value.iter().any(|byte| b" \t,@/?#%\\\"".contains(byte)) {
+                    return Err(End::Refused);
+                }
                 unfollowed |= !value.iter().all(u8::is_ascii_alphanumeric);
             }
             b"content-length" => {

@@ -12,16 +12,15 @@ mod signature_backend;
 mod token;
 mod token_key;
 
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use conclave_cluster::state::id::Key as DeviceKey;
 use conclave_cluster::state::revocation::View;
 use tokio::sync::watch as channel;
 
+pub use approvals::Devices;
 pub use jwk_set::SetError;
 pub use key_set::{Issuer, KeySetSource, Options as FetchOptions};
 pub use request_signing_key::{SigningSource, SigningSourceError};
@@ -30,6 +29,7 @@ pub use token_key::{Algorithm, KeyError, Source};
 
 use super::bounded_file;
 use super::credential_rights::{self, Credential};
+use super::name_pattern::Grant;
 use super::outbound::AuthoritiesError;
 use super::signature::{Message, Signed};
 use super::tenant::Tenants;
@@ -141,8 +141,8 @@ struct Inner {
     fetched: Option<KeySet>,
     /// What is revoked in the cluster; none before it was read for the first time.
     revoked: ArcSwapOption<Revoked>,
-    /// The devices that are let in; none before they were read for the first time.
-    approved: ArcSwapOption<HashSet<DeviceKey>>,
+    /// The devices that are registered; none before they were read for the first time.
+    devices: ArcSwapOption<Devices>,
     /// Counts how often the files, or what is revoked, changed.
     changes: channel::Sender<u64>,
 }
@@ -207,9 +207,9 @@ impl Auth {
             tenant_claim: options.tenant_claim.clone(),
         };
         let changes = channel::Sender::new(0);
-        let (files, revoked, approved) =
+        let (files, revoked, devices) =
             (ArcSwap::from_pointee(files), ArcSwapOption::empty(), ArcSwapOption::empty());
-        Ok(Self(Arc::new(Inner { options, rules, files, fetched, revoked, approved, changes })))
+        Ok(Self(Arc::new(Inner { options, rules, files, fetched, revoked, devices, changes })))
     }
 
     /// Whether a credential is needed.
@@ -281,7 +281,7 @@ impl Auth {
         let key = files.signing.iter().find(|key| key.id == signed.key).ok_or(Unauthorized)?;
         signed.verify(message, &key.key, now_ms)?;
         let subject = Some(credential_rights::subject(&format!("key:{}", key.id)));
-        let credential = Credential { subject, ..Credential::anonymous() };
+        let credential = Credential { subject, peers: Grant::of_server(), ..Credential::anonymous() };
         self.judge(&credential, now_ms)?;
         Ok(credential)
     }

@@ -94,6 +94,8 @@ pub struct Device {
     pub device: String,
     /// Its public key, as it spelled it.
     pub public_key: String,
+    /// The SHA-256 of that, in hexadecimal digits.
+    pub key_digest: String,
     /// `pending`, `approved` or `revoked`.
     pub standing: String,
     /// Since when, in milliseconds since the Unix epoch.
@@ -121,6 +123,30 @@ pub struct WhichDevice {
     /// Its name.
     #[schema(min_length = 1, max_length = 256, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]+$")]
     pub device: String,
+}
+
+/// A device to be let in. With the key that was seen, or its digest, it is let in only if that is still its key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct ApproveDevice {
+    /// The organisation, if it is of one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 63, pattern = "^[a-z0-9][a-z0-9-]*$")]
+    pub tenant: Option<String>,
+    /// Whose device.
+    #[schema(min_length = 1, max_length = 256, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]+$")]
+    pub subject: String,
+    /// Its name.
+    #[schema(min_length = 1, max_length = 256, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]+$")]
+    pub device: String,
+    /// The public key that was seen, as the device spelled it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1, max_length = 512)]
+    pub public_key: Option<String>,
+    /// In place of it, its SHA-256 in hexadecimal digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(pattern = "^[0-9A-Fa-f]{64}$")]
+    pub key_digest: Option<String>,
 }
 
 /// What was decided about a device.

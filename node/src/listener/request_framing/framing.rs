@@ -1,5 +1,6 @@
 //! One head, read by the letter (RFC 9112): where its body ends, and what the server behind must not see.
 
+use std::net::Ipv6Addr;
 use std::ops::Range;
 
 use super::chunked::Chunk;
@@ -130,7 +131,7 @@ impl Framing {
             }
             self.chunked = true;
         } else if is(b"host") {
-            if self.host {
+            if self.host || !is_authority(value) {
                 return Err(Fault::Malformed);
             }
             self.host = true;
@@ -164,14 +165,48 @@ pub(super) fn is_token(text: &[u8]) -> bool {
 
 /// RFC 9112, section 3.2: a path, a whole address, or `*` of `OPTIONS`. The form of `CONNECT` is left to its refusal.
 fn is_target(method: &[u8], text: &[u8]) -> bool {
-    let scheme =
-        |scheme: &[u8]| text.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme));
-    let fits = text.starts_with(b"/")
-        || scheme(b"http://")
-        || scheme(b"https://")
-        || (method == b"OPTIONS" && text == b"*")
-        || method == b"CONNECT";
+    let behind = |scheme: &[u8]| {
+        let (start, rest) = text.split_at_checked(scheme.len())?;
+        start.eq_ignore_ascii_case(scheme).then_some(rest)
+    };
+    let fits = match behind(b"http://").or_else(|| behind(b"https://")) {
+        Some(rest) => {
+            let authority = rest.split(|byte| b"/?#".contains(byte)).next().unwrap_or_default();
+            // What stands before an `@` is no host, and is left out.
+            is_authority(authority.rsplit(|byte| *byte == b'@').next().unwrap_or_default())
+        }
+        None => text.starts_with(b"/") || (method == b"OPTIONS" && text == b"*") || method == b"CONNECT",
+    };
     fits && text.iter().all(u8::is_ascii_graphic)
+}
+
+/// Whether this is `uri-host [ ":" port ]` (RFC 9110, section 7.2) as two readers take it for the same: a name of letters,
+/// digits, `-`, `_` and `~` between dots, of which one may be its end, or an address. Of what a name may have by its grammar
+/// (RFC 3986, section 3.2.2), `%41` and `,` among others, no name that can be looked up has anything.
+fn is_authority(text: &[u8]) -> bool {
+    let (host, port) = match text.strip_prefix(b"[") {
+        Some(rest) => {
+            let Some(end) = rest.iter().position(|byte| *byte == b']') else { return false };
+            let address = std::str::from_utf8(&rest[..end]).ok();
+            if !address.is_some_and(|address| address.parse::<Ipv6Addr>().is_ok()) {
+                return false;
+            }
+            (None, &rest[end + 1..])
+        }
+        None => {
+            let end = text.iter().position(|byte| *byte == b':').unwrap_or(text.len());
+            (Some(&text[..end]), &text[end..])
+        }
+    };
+    let is_label = |label: &[u8]| {
+        let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_~".contains(byte);
+        !label.is_empty() && label.iter().all(is_part)
+    };
+    let is_name =
+        |host: &[u8]| host.strip_suffix(b".").unwrap_or(host).split(|byte| *byte == b'.').all(is_label);
+    let is_port =
+        port.is_empty() || port.strip_prefix(b":").is_some_and(|port| port.iter().all(u8::is_ascii_digit));
+    is_port && host.is_none_or(is_name)
 }
 
 /// Without the blanks around it (RFC 9110, section 5.6.3). A carriage return alone is none (RFC 9112, section 2.2).

@@ -86,6 +86,73 @@ fn what_two_readers_could_read_differently_is_refused() {
 }
 
 #[test]
+fn a_host_is_a_name_or_an_address_and_perhaps_a_port() {
+    for good in [
+        "a",
+        "a.example",
+        "a.example.",
+        "A.example:8443",
+        "a.example.:80",
+        "my_service:3000",
+        "-",
+        "xn--bcher-kva.example",
+        "localhost",
+        "127.0.0.1:1",
+        "[::1]",
+        "[2001:DB8::1]:443",
+        "[::ffff:192.0.2.1]",
+        "a.example:",
+    ] {
+        for text in [
+            format!("GET / HTTP/1.1\r\nhost: {good}\r\n\r\n"),
+            format!("GET http://{good}/x HTTP/1.1\r\nhost: a\r\n\r\n"),
+        ] {
+            assert_eq!(shedder(&text), Rest::Nothing, "{text}");
+        }
+    }
+    for bad in [
+        "",
+        ".",
+        ".a",
+        "a..",
+        "a..b",
+        "a.example, b.example",
+        "a,b",
+        "a@b",
+        "a:80:80",
+        ":80",
+        "a:x",
+        "a:-1",
+        "a b",
+        "a/b",
+        "a?b",
+        "a%2eb",
+        "a\\b",
+        "\"a\"",
+        "a;b",
+        "b\u{fc}cher",
+        "::1",
+        "[::1",
+        "[::1]x",
+        "[::1]:x",
+        "[::1%25eth0]",
+        "[a]",
+        "[]",
+        "[::1]]",
+    ] {
+        let text = format!("GET / HTTP/1.1\r\nhost: {bad}\r\n\r\n");
+        assert_eq!(shedder(&text), Rest::Refused(Fault::Malformed), "{text}");
+        let old = format!("GET / HTTP/1.0\r\nhost: {bad}\r\n\r\n");
+        assert_eq!(shedder(&old), Rest::Refused(Fault::Malformed), "{old}");
+    }
+    for bad in ["http://", "http:///x", "http://a..@b../x", "http://a,b/x", "https://a:80:80", "http://?x"] {
+        let text = format!("GET {bad} HTTP/1.1\r\nhost: a\r\n\r\n");
+        assert_eq!(shedder(&text), Rest::Refused(Fault::Malformed), "{text}");
+    }
+    assert_eq!(shedder("GET / HTTP/1.0\r\n\r\n"), Rest::Nothing, "who speaks HTTP/1.0 need not say it");
+}
+
+#[test]
 fn methods_of_proxies_are_refused() {
     for bad in ["TRACE / HTTP/1.1\r\nhost: a\r\n\r\n", "CONNECT a:80 HTTP/1.1\r\nhost: a\r\n\r\n"] {
         assert_eq!(shedder(bad), Rest::Refused(Fault::Method), "{bad:?}");

@@ -13,7 +13,9 @@ use utoipa::ToSchema;
 
 use super::answers::{Approval, Device, DeviceList, DeviceRegistered, Fine};
 use crate::access::tier_limits::millis;
+use crate::access::{Credential, Scope, credential_rights};
 use crate::json_field::{Integer, Raw, Text};
+use crate::service::registrations::Shows;
 use crate::service::{self, registrations};
 use crate::transport::request::app_state::AppState;
 use crate::transport::request::body;
@@ -129,34 +131,63 @@ fn seconds(field: Raw<'_>) -> Result<Option<i64>, Code> {
 )]
 pub(crate) async fn register(mut ctx: Context) -> Result<HttpResponse, Error> {
     enterprise(&ctx.shared)?;
-    let charge = ctx.admit(ctx.tier())?;
+    let mut charge = ctx.admit(ctx.tier())?;
     let body = ctx.json().await?;
     let parsed: Register<'_> = body::parse(&body)?;
     let (user, device_id) = parsed.names()?;
     ctx.expect(|credential| credential.may_register(user, device_id))?;
     let public_key = parsed.public_key()?;
-    if parsed.has_presence() {
-        let tenant = &ctx.caller().tenant;
-        let (_, action) = parsed.check(millis(ctx.ttl().device_default), |ttl| tenant.ttl(ttl))?;
-        // One that is not let in yet shows its key, and is nowhere to be reached.
-        if public_key.is_none() {
-            ctx.require_device()?;
+    let presence = match parsed.has_presence() {
+        true => {
+            let tenant = &ctx.caller().tenant;
+            Some(parsed.check(millis(ctx.ttl().device_default), |ttl| tenant.ttl(ttl))?.1)
         }
+        false => None,
+    };
+    let (approval, is_reached) = match public_key {
+        None => {
+            ctx.require_device()?;
+            (None, true)
+        }
+        Some(public_key) => {
+            let credential = ctx.credential();
+            let shows = shows(&ctx, &credential, user, device_id)?;
+            charge = None;
+            ctx.pay_exactly(ctx.tier()).await?;
+            let subject = credential.qualified(user).into_owned();
+            let (device, public_key) = (device_id.to_owned(), public_key.to_owned());
+            let standing = registrations::register(ctx.services(), shows, subject, device, public_key).await;
+            let standing = refused_as_input(standing)?;
+            // One that is not let in shows its key, and is nowhere to be reached.
+            let is_let_in = shows == Shows::Own && standing == Standing::Approved;
+            let is_free = !ctx.services().auth.needs_devices(credential.tenant.as_deref());
+            (Some(approval(standing)), is_free || is_let_in)
+        }
+    };
+    if let Some(action) = presence.filter(|_| is_reached) {
         let target = ctx.namespace().devices(user);
         let op = Op::Device(device::Op { key: target.key, action });
         match ctx.change(charge, None, op).await? {
             Outcome::Device(device::Outcome::Registered) => {}
             _ => return Err(Code::Internal.into()),
         }
-    } else {
-        ctx.pay_exactly(ctx.tier()).await?;
     }
-    let registered = |approval| Ok(ok(&DeviceRegistered { status: Fine::Ok, approval }));
-    let Some(public_key) = public_key else { return registered(None) };
-    let subject = ctx.credential().qualified(user).into_owned();
-    let (device, public_key) = (device_id.to_owned(), public_key.to_owned());
-    let standing = registrations::register(ctx.services(), subject, device, public_key).await;
-    registered(Some(approval(refused_as_input(standing)?)))
+    Ok(ok(&DeviceRegistered { status: Fine::Ok, approval }))
+}
+
+/// Who shows the key of a device. Where devices are let in, what one of them has shown is its own to change, or that of who
+/// is let in and looks after everybody's; a token of the user that names no device is neither.
+fn shows(ctx: &Context, credential: &Credential, user: &str, device: &str) -> Result<Shows, Error> {
+    let is_free = !ctx.services().auth.needs_devices(credential.tenant.as_deref());
+    if is_free || credential.is_given_to(user, device) {
+        return Ok(Shows::Own);
+    }
+    let is_trusted = credential.may(Scope::AllDevices) || !credential.needs_device;
+    if credential.is_anonymous() || !is_trusted {
+        return Ok(Shows::Another);
+    }
+    ctx.require_device()?;
+    Ok(Shows::Own)
 }
 
 /// How a device stands, as clients read it.
@@ -168,11 +199,14 @@ fn approval(standing: Standing) -> Approval {
     }
 }
 
-/// More devices than there may be are the caller's to mend.
+/// More devices than there may be, and the key of somebody else's, are the caller's to mend.
 fn refused_as_input(standing: Result<Standing, service::Error>) -> Result<Standing, Error> {
     match standing {
         Err(service::Error::Refused(Refusal::Registration(registration::Refusal::Full))) => {
             Err(Code::TooManyDevices.into())
+        }
+        Err(service::Error::Refused(Refusal::Registration(registration::Refusal::OtherKey))) => {
+            Err(Code::Forbidden.into())
         }
         other => Ok(other?),
     }
@@ -197,7 +231,13 @@ pub(crate) async fn list(ctx: Context) -> Result<HttpResponse, Error> {
     ctx.pay(ctx.tier())?;
     let target = ctx.namespace().devices(user);
     let devices = ctx.look(query::Devices(target.key)).await?;
-    let devices = devices.into_iter().map(|device| Device {
+    let (credential, auth) = (ctx.credential(), &ctx.services().auth);
+    // One that was let in, and is no more, may still have a lease.
+    let is_kept_out = |device_id: &str| {
+        let device = credential_rights::device(&credential.qualified(user), device_id);
+        auth.keeps_out(credential.tenant.as_deref(), &device)
+    };
+    let devices = devices.into_iter().filter(|device| !is_kept_out(&device.device_id)).map(|device| Device {
         device_id: device.device_id,
         onion: device.onion,
         port: device.port,

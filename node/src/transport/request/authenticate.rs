@@ -7,6 +7,7 @@
 //!
 //! The origin has been looked at before any handler runs.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Instant;
 
@@ -100,11 +101,16 @@ fn in_tenant(
         return Ok(shown);
     };
     let tenant = tenants.named(credential.tenant.as_deref());
-    let origin = request.headers().get(ORIGIN).and_then(|origin| origin.to_str().ok());
-    if origin.is_some_and(|origin| !tenant.takes_origin(origin)) {
+    if origin(request).is_some_and(|origin| !tenant.takes_origin(&origin)) {
         return Err(Code::OriginNotAllowed.into());
     }
     Ok(shown)
+}
+
+/// The origin of the page that asks, if it is one.
+pub(crate) fn origin(request: &HttpRequest) -> Option<Cow<'_, str>> {
+    // One that is no text is the origin of no policy.
+    request.headers().get(ORIGIN).map(|origin| String::from_utf8_lossy(origin.as_bytes()))
 }
 
 /// The client, as this node's shares count it.
@@ -270,10 +276,11 @@ pub(crate) fn credential(request: &HttpRequest) -> Credential {
     request.extensions().get::<Credential>().cloned().unwrap_or_else(Credential::anonymous)
 }
 
-/// Refuses unless the credential covers it. Nobody in particular may do everything.
+/// Refuses unless the credential covers it, or what is anybody's.
 pub(crate) fn shown(request: &HttpRequest, covers: impl FnOnce(&Credential) -> bool) -> Result<(), Error> {
-    match request.extensions().get::<Credential>() {
-        Some(credential) if !covers(credential) => Err(Code::Forbidden.into()),
-        Some(_) | None => Ok(()),
-    }
+    let is_covered = match request.extensions().get::<Credential>() {
+        Some(credential) => covers(credential),
+        None => covers(&Credential::anonymous()),
+    };
+    if is_covered { Ok(()) } else { Err(Code::Forbidden.into()) }
 }

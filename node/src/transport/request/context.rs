@@ -142,7 +142,7 @@ impl Context {
 
     /// Whether the client's credential covers acting as `peer`.
     pub(crate) fn require_peer(&self, peer: &str) -> Result<(), Error> {
-        authenticate::shown(&self.request, |credential| credential.may_claim(peer))
+        self.expect(|credential| credential.may_claim(peer))
     }
 
     /// Refuses with 403 unless what the client showed covers it.

@@ -78,7 +78,7 @@ pub(crate) async fn get(ctx: Context) -> Result<HttpResponse, Error> {
         }
         (None, Some(peer)) if PeerId::fits(&peer) => {
             // A mailbox is a mailbox, by whichever way it is read.
-            if !credential.may(Scope::Signal) || !credential.may_claim(&peer) {
+            if !credential.may(Scope::Signal) || !credential.may_read(&peer) {
                 return Err(Code::Forbidden.into());
             }
             if !is_read {

@@ -63,7 +63,9 @@ pub(crate) async fn socket(mut ctx: Context) -> Result<HttpResponse, Error> {
     let caller = authenticate::caller(shared, request, &credential, None);
     authenticate::note_sign_in(shared, request, &credential);
     let from = authenticate::address(shared, request);
-    let opened = session::Context { credential, caller, from, room: asked.room, volatile: asked.volatile };
+    let origin = authenticate::origin(request).map(|origin| origin.into());
+    let Asked { room, volatile } = asked;
+    let opened = session::Context { credential, caller, from, origin, room, volatile };
     actix_web::rt::spawn(session::run(ends, shared.services.clone(), Sockets::clone(&sockets), opened));
     Ok(response)
 }

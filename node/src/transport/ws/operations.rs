@@ -136,6 +136,7 @@ codes! {
     Unauthorized "unauthorized" "A credential is required, and this is none.";
     Forbidden "forbidden" "The credential does not cover this.";
     DeviceNotApproved "device_not_approved" "The device is not registered, not approved yet, or revoked.";
+    OriginNotAllowed "origin_not_allowed" "Pages of this origin may not use the organisation's tokens.";
     AlreadyOpen "already_open" "The session is open already.";
     NotClaimed "not_claimed" "No peer id is claimed.";
     PeerInUse "peer_in_use" "Another session holds this peer id.";

@@ -63,9 +63,6 @@ pub(super) async fn signal(
     text: &Bytes,
 ) -> Result<HttpResponse, Error> {
     let Signal { from, to, kind, payload } = Signal::of(request)?;
-    if signaling::is_backend(from) {
-        return Err(Code::Forbidden.into());
-    }
     ctx.require_peer(from)?;
     let payload = body::kept(text, payload.as_bytes());
     let op = signaling::signal(ctx.namespace(), from, to, kind, payload.clone(), millis(ctx.ttl().signal));
@@ -106,7 +103,7 @@ impl<'a> Signal<'a> {
 pub(super) fn awaited(ctx: &Context, request: &Request<'_>) -> Result<Awaited, Error> {
     let peer = request.peer_id.filled().ok_or(Code::MissingPeerId)?;
     check_peer(peer)?;
-    ctx.require_peer(peer)?;
+    ctx.expect(|credential| credential.may_read(peer))?;
     let wait = query::wait_field(request.wait_ms)?;
     let target = ctx.namespace().mailbox(peer);
     ctx.about(&target);

@@ -34,14 +34,18 @@ impl Warning {
 }
 
 impl Context {
-    /// A socket may show its credential after it was opened.
-    fn show(&mut self, credential: Credential, tenants: &Tenants) {
+    /// A socket may show its credential after it was opened, if a page of its organisation opened it.
+    fn show(&mut self, credential: Credential, tenants: &Tenants) -> Result<(), Code> {
         let tenant = tenants.named(credential.tenant.as_deref());
+        if self.origin.as_ref().is_some_and(|origin| !tenant.takes_origin(origin)) {
+            return Err(Code::OriginNotAllowed);
+        }
         if let Some(client) = credential.subject {
             self.caller.owner = tenant.owner(Owner { client, group: None }, true);
         }
         self.caller.tenant = tenant;
         self.credential = credential;
+        Ok(())
     }
 }
 
@@ -75,8 +79,9 @@ impl Session {
             (None, Some(tenant)) => self.services.auth.placed(credential, &tenant)?,
             _ => credential,
         };
-        self.warning = Warning::of(&credential, self.services.now_ms());
-        self.context.show(credential, self.services.auth.tenants());
+        let warning = Warning::of(&credential, self.services.now_ms());
+        self.context.show(credential, self.services.auth.tenants())?;
+        self.warning = warning;
         Ok(())
     }
 

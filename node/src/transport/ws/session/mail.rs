@@ -41,7 +41,7 @@ impl Session {
     ) -> Result<(), Code> {
         let credential = &self.context.credential;
         // What is sent over a socket is sent from its peer id.
-        if !credential.may_claim(&peer) || signaling::is_backend(&peer) {
+        if !credential.may_claim(&peer) {
             return Err(Code::Forbidden);
         }
         let seize = !credential.is_anonymous();

@@ -76,6 +76,8 @@ pub(crate) struct Context {
     pub(crate) caller: Caller,
     /// Where it comes from.
     pub(crate) from: IpAddr,
+    /// The origin of the page that opened it, if one did.
+    pub(crate) origin: Option<Box<str>>,
     /// `?room=`.
     pub(crate) room: Option<String>,
     /// `?volatile=1`.
