@@ -27,6 +27,8 @@ const SIEGE: Duration = Duration::from_secs(7);
 const SERVED: Duration = Duration::from_secs(4);
 /// What a node may grow by: unread answers took nine times as much.
 const GROWTH_KIB_MAX: u64 = 64 << 10;
+/// After which whoever was sent away comes again: so that the crowd leaves a connection the time to say something.
+const PAUSE: Duration = Duration::from_millis(200);
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// What a client does with its connection, again and again.
@@ -82,7 +84,7 @@ fn besiege(target: SocketAddr, addresses: impl IntoIterator<Item = IpAddr>, habi
                 if let Ok(stream) = socket.connect(target).await {
                     let _ = habit.go(stream).await;
                 }
-                tokio::time::sleep(Duration::from_millis(5)).await;
+                tokio::time::sleep(PAUSE).await;
             }
         });
     }
