@@ -183,7 +183,7 @@ where
                     }
                 };
                 // What a proxy asks for itself, nobody's part is charged with.
-                let Ok(place) = entrance.enter(announced.client.map(|client| client.ip())) else {
+                let Ok(place) = entrance.enter(announced.client.map(|client| client.ip())).await else {
                     if tls.is_none() {
                         connection_gate::refuse(&tcp);
                     }

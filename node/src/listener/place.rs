@@ -44,11 +44,14 @@ impl Entrance {
     }
 
     /// A place for a connection from `address`; none for whoever needs none.
-    pub(super) fn enter(&self, address: Option<IpAddr>) -> Result<Option<Place>, Refused> {
+    pub(super) async fn enter(&self, address: Option<IpAddr>) -> Result<Option<Place>, Refused> {
         match self {
             Self::Gate(gate) => Ok(gate.enter(address)?.map(Place::Slot)),
             // Without an address it is gone already.
-            Self::Seats(seats) => address.map(|address| seats.enter(address).map(Place::Seat)).transpose(),
+            Self::Seats(seats) => match address {
+                Some(address) => Ok(Some(Place::Seat(seats.enter(address).await?))),
+                None => Ok(None),
+            },
         }
     }
 }

@@ -7,12 +7,25 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::force_close::Hangup;
 use super::seldom::Seldom;
 use crate::admission::client_identity::Client;
 use crate::admission::share::{Bounds, Refused};
+
+/// A connection on which nothing was said yet keeps its seat for so long. Whoever comes meanwhile waits: otherwise a crowd that
+/// comes again and again would push out what others are about to say.
+const GRACE: Duration = Duration::from_millis(50);
+
+/// Why there is no seat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Full {
+    /// Nobody makes room.
+    Refused(Refused),
+    /// Somebody does, so much later.
+    Later(Duration),
+}
 
 /// What a connection is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +42,8 @@ pub(super) enum Standing {
 struct Sitter {
     client: Client,
     standing: Standing,
+    /// Until when it keeps its seat for nothing. `None`: something was said.
+    fresh_until: Option<Instant>,
     /// When it came to that, in turns of the table.
     since: u64,
     /// It has shown who it is.
@@ -36,6 +51,13 @@ struct Sitter {
     /// What is being answered changes something, and is not to be broken off.
     changes: bool,
     hangup: Hangup,
+}
+
+impl Sitter {
+    /// For how long it keeps its seat for nothing.
+    fn rest(&self, now: Instant) -> Option<Duration> {
+        self.fresh_until?.checked_duration_since(now).filter(|rest| !rest.is_zero())
+    }
 }
 
 #[derive(Debug)]
@@ -48,24 +70,28 @@ struct Table {
 
 impl Table {
     /// A seat, by its number, and whom it was taken from.
-    fn enter(&mut self, client: Client, hangup: Hangup) -> Result<(u64, Option<Sitter>), Refused> {
+    fn enter(&mut self, client: Client, hangup: Hangup, now: Instant) -> Result<(u64, Option<Sitter>), Full> {
         let is_own = |sitter: &Sitter| sitter.client == client;
         let is_near = |sitter: &Sitter| client.site().is_some() && sitter.client.site() == client.site();
         let count = |is: &dyn Fn(&Sitter) -> bool| self.sitters.values().filter(|one| is(one)).count();
         let leaver = if count(&is_own) >= self.bounds.client {
-            Some(self.leaver(is_own).ok_or(Refused::Client)?)
+            Some(self.leaver(is_own, now).ok_or(Full::Refused(Refused::Client))?)
         } else if count(&is_near) >= self.bounds.site {
-            Some(self.leaver(is_near).ok_or(Refused::Client)?)
+            Some(self.leaver(is_near, now).ok_or(Full::Refused(Refused::Client))?)
         } else if self.sitters.len() >= self.bounds.all {
-            Some(self.leaver(|_| true).ok_or(Refused::All)?)
+            Some(self.leaver(|_| true, now).ok_or(Full::Refused(Refused::All))?)
         } else {
             None
         };
+        if let Some(rest) = leaver.and_then(|number| self.sitters.get(&number)?.rest(now)) {
+            return Err(Full::Later(rest));
+        }
         let left = leaver.and_then(|number| self.sitters.remove(&number));
         let number = self.turn();
         let sitter = Sitter {
             client,
             standing: Standing::Rests,
+            fresh_until: Some(now + GRACE),
             since: number,
             is_known: false,
             changes: false,
@@ -82,11 +108,17 @@ impl Table {
 
     /// Who makes room: of those who may be asked to, one of whoever has the most seats, and of these the one that has let
     /// the node wait for longest.
-    fn leaver(&self, is_asked: impl Fn(&Sitter) -> bool) -> Option<u64> {
+    fn leaver(&self, is_asked: impl Fn(&Sitter) -> bool, now: Instant) -> Option<u64> {
         let seats = |of: Client| self.sitters.values().filter(|one| one.client == of).count();
         let asked = self.sitters.iter().filter(|(_, sitter)| is_asked(sitter));
         let leavers = asked.filter_map(|(number, sitter)| {
-            Some((Self::rank(sitter)?, Reverse(seats(sitter.client)), sitter.since, *number))
+            Some((
+                sitter.rest(now),
+                Self::rank(sitter)?,
+                Reverse(seats(sitter.client)),
+                sitter.since,
+                *number,
+            ))
         });
         leavers.min().map(|(.., number)| number)
     }
@@ -105,7 +137,7 @@ impl Table {
     fn stand(&mut self, number: u64, standing: Standing) {
         let turn = self.turn();
         if let Some(sitter) = self.sitters.get_mut(&number).filter(|sitter| sitter.standing != standing) {
-            (sitter.standing, sitter.since) = (standing, turn);
+            (sitter.standing, sitter.since, sitter.fresh_until) = (standing, turn, None);
         }
     }
 }
@@ -134,9 +166,19 @@ impl Seats {
     ///
     /// # Errors
     /// If all are taken, or all that the client may have, and nobody makes room.
-    pub(super) fn enter(&self, address: IpAddr) -> Result<Seat, Refused> {
+    pub(super) async fn enter(&self, address: IpAddr) -> Result<Seat, Refused> {
+        loop {
+            match self.try_enter(address, Instant::now()) {
+                Ok(seat) => return Ok(seat),
+                Err(Full::Refused(why)) => return Err(why),
+                Err(Full::Later(rest)) => tokio::time::sleep(rest).await,
+            }
+        }
+    }
+
+    fn try_enter(&self, address: IpAddr, now: Instant) -> Result<Seat, Full> {
         let (client, hangup) = (Client::of(address), Hangup::default());
-        let entered = self.lock().enter(client, hangup.clone());
+        let entered = self.lock().enter(client, hangup.clone(), now);
         if !matches!(entered, Ok((_, None))) {
             self.say(address);
         }

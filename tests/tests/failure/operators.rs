@@ -107,13 +107,21 @@ async fn is_served(api: &Api, path: &'static str, token: Option<&str>) {
     // The crowd comes first.
     tokio::time::sleep(Duration::from_millis(500)).await;
     while Instant::now() < end {
-        let call = Api::new(&format!("http://{}", api.address())).get(path);
-        let call = match token {
-            Some(token) => call.header("authorization", &format!("Bearer {token}")),
-            None => call,
+        let answered = async {
+            // A connection that was closed before its answer is worth repeating.
+            loop {
+                let call = Api::new(&format!("http://{}", api.address())).get(path);
+                let call = match token {
+                    Some(token) => call.header("authorization", &format!("Bearer {token}")),
+                    None => call,
+                };
+                if let Ok(reply) = call.attempt().await {
+                    break reply;
+                }
+            }
         };
-        let reply = timeout(SERVED, call.attempt()).await.expect("an operator is answered in time");
-        assert_eq!(reply.expect("an operator is answered").status, 200, "{path}");
+        let reply = timeout(SERVED, answered).await.expect("an operator is answered in time");
+        assert_eq!(reply.status, 200, "{path}");
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
 }

@@ -7,7 +7,12 @@ fn seats() -> Seats {
 }
 
 fn sit(seats: &Seats, address: &str) -> Result<Seat, Refused> {
-    seats.enter(address.parse().unwrap())
+    // Each comes long after the one before.
+    let now = Instant::now() + GRACE * u32::try_from(seats.lock().turn()).unwrap();
+    seats.try_enter(address.parse().unwrap(), now).map_err(|full| match full {
+        Full::Refused(why) => why,
+        Full::Later(rest) => panic!("{rest:?}"),
+    })
 }
 
 /// Whether it is somebody else's now.
