@@ -187,7 +187,9 @@ mod tests {
         let payload = Payload::Membership(three());
         write(dir.path(), vec![Record { id: LogId { term: 0, index: 0 }, payload }]);
         let told = |cluster| Stopped::open(dir.path(), 1, cluster).err().unwrap().to_string();
-        assert!(told("red").contains("belongs to node 1 of cluster") && !told("red").contains("end it first"));
+        assert!(
+            told("red").contains("belongs to node 1 of cluster") && !told("red").contains("end it first")
+        );
         let _runs = files::open(dir.path(), 1, CLUSTER).unwrap();
         assert!(matches!(Stopped::open(dir.path(), 1, CLUSTER), Err(Error::Disk(_))));
         assert_eq!(told(CLUSTER).matches("another process uses the directory; end it first").count(), 1);

@@ -247,7 +247,10 @@ async fn a_stream_that_began_before_its_room_goes_on_elsewhere_and_misses_nothin
     let path = format!("/api/v1/events?room={room}");
     let mut early = here.get(&path).open().await.expect("a stream");
     let welcome = early.expect("welcome").await;
-    assert_eq!((&*welcome.id.expect("an id, though there is no room"), &welcome.data["epoch"]), ("0:0", &json!(null)));
+    assert_eq!(
+        (&*welcome.id.expect("an id, though there is no room"), &welcome.data["epoch"]),
+        ("0:0", &json!(null))
+    );
     drop(early);
     let mut socket = Socket::open(&here).await;
     socket.ok(json!({"op": "join", "room": room})).await;
@@ -256,7 +259,11 @@ async fn a_stream_that_began_before_its_room_goes_on_elsewhere_and_misses_nothin
     }
     let mut again = there.get(&path).header("last-event-id", "0:0").open().await.expect("a stream");
     let welcome = again.expect("welcome").await;
-    assert_eq!((&welcome.data["recovered"], &welcome.data["offset"]), (&json!(true), &json!(0)), "{welcome:?}");
+    assert_eq!(
+        (&welcome.data["recovered"], &welcome.data["offset"]),
+        (&json!(true), &json!(0)),
+        "{welcome:?}"
+    );
     for number in 0..3 {
         assert_eq!(again.expect("message").await.data["data"], number);
     }
