@@ -279,7 +279,8 @@ pub struct Failure {
     pub error: String,
     /// A sentence, for people.
     pub message: String,
-    /// The request's id.
+    /// The request's id; empty where it was refused before it was one.
+    #[serde(default)]
     pub request_id: String,
     /// Which checks fail, where the question was whether the node is ready.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -166,6 +166,8 @@ mod tests {
 
     use proxy_header::{ProxiedAddress, SslInfo};
 
+    use tokio::io::AsyncWriteExt as _;
+
     use super::*;
 
     fn version_2(client: &str, tlvs: Vec<Tlv<'_>>) -> Vec<u8> {

@@ -50,6 +50,14 @@ async fn the_public_listener_is_told_by_its_answer() {
 }
 
 #[tokio::test]
+async fn a_listener_that_speaks_tls_is_told_by_its_answer() {
+    let body = r#"{"error":"tls_required","message":"This port speaks TLS: https in place of http."}"#;
+    let (client, _) = answering("426 Upgrade Required", body).await;
+    let error = client.status().await.unwrap_err();
+    assert!(error.to_string().ends_with("speaks TLS: https:// in place of http://"), "{error}");
+}
+
+#[tokio::test]
 async fn strangers_and_silence_are_told_apart() {
     let (client, _) = answering("500 No", "no").await;
     assert!(matches!(client.status().await, Err(Error::Stranger(_))));
