@@ -4,6 +4,9 @@
 //! ([`beacon`](super::beacon)), as a front does of all. A front that takes a seat goes on as a front until its replica is no
 //! older than what it read elsewhere.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
@@ -387,19 +390,4 @@ impl Topology {
 /// member of a closed cell leads it for as long as it runs, and nodes that heard it would vouch for it to each other.
 fn is_closed(cell: CellId, told: u64, epoch: u64, placed: &BTreeSet<CellId>) -> bool {
     told <= epoch && !placed.is_empty() && !placed.contains(&cell)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_cell_that_is_closed_is_not_heard_and_one_that_is_newer_is() {
-        let cells = [1, 2].map(CellId::of);
-        let placed = BTreeSet::from([cells[0]]);
-        assert!(is_closed(cells[1], 7, 7, &placed) && is_closed(cells[1], 3, 7, &placed));
-        assert!(!is_closed(cells[1], 8, 7, &placed), "it was opened since");
-        assert!(!is_closed(cells[0], 3, 7, &placed));
-        assert!(!is_closed(cells[1], 0, 0, &BTreeSet::new()), "nothing is known of cells");
-    }
 }

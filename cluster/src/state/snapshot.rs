@@ -120,15 +120,6 @@ enum Record {
     TenantAccount(Payer, Key, Payer, Payer),
 }
 
-impl Record {
-    fn account(payer: Payer, key: Key, Over { network, tenant }: Over) -> Self {
-        match tenant {
-            Payer::NOBODY => Self::Account(payer, key, network),
-            _ => Self::TenantAccount(payer, key, network, tenant),
-        }
-    }
-}
-
 impl State {
     /// Writes the state. Works on a clone while the original goes on; buffering is up to `out`.
     pub fn write_to(&self, out: &mut impl Write) -> io::Result<()> {

@@ -29,7 +29,6 @@ use crate::service::inventory::Id;
 const ANSWER_BYTES_MAX: usize = 32 << 20;
 const REVOCATIONS: &str = "/admin/v1/revocations";
 const DEVICES: &str = "/admin/v1/devices";
-const LOG_LEVEL: &str = "/admin/v1/log-level";
 
 /// Why there is no answer, or not the expected one.
 #[derive(Debug, thiserror::Error)]
@@ -210,18 +209,13 @@ impl Client {
 
     /// Hands leadership over, to the node that is furthest if none is named; says to whom.
     pub async fn transfer_leader(&self, to: Option<u64>) -> Result<u64, Error> {
-        #[derive(serde::Deserialize)]
-        struct Led {
-            leader: u64,
-        }
-        let answer = self.call(Method::POST, "/cluster/leader", body(&Transfer { to })).await?;
-        self.read(&answer).map(|led: Led| led.leader)
+        let led = self.call(Method::POST, "/cluster/leader", body(&Transfer { to })).await?;
+        self.read(&led).map(|Led { leader }| leader)
     }
 
     /// Has credentials be worth nothing, for a year unless it is said; says until when, in milliseconds since the Unix epoch.
     pub async fn revoke(&self, whose: Whose, for_seconds: Option<u32>) -> Result<u64, Error> {
-        let body = body(&Revoke { whose, for_seconds });
-        let answer = self.call(Method::POST, REVOCATIONS, body).await?;
+        let answer = self.call(Method::POST, REVOCATIONS, body(&Revoke { whose, for_seconds })).await?;
         self.read(&answer).map(|revoked: Revoked| revoked.expires_ms)
     }
 
@@ -244,15 +238,14 @@ impl Client {
 
     /// Ends one thing.
     pub async fn end(&self, kind: Kinds, id: Id) -> Result<(), Error> {
-        let path = format!("/admin/v1/{}/{}", kind.name(), id);
-        self.call(Method::DELETE, &path, Bytes::new()).await.map(drop)
+        self.call(Method::DELETE, &format!("/admin/v1/{}/{id}", kind.name()), Bytes::new()).await.map(drop)
     }
 
     /// Ends all sockets of a subject or at a node; says how many.
     pub async fn end_sockets(&self, which: &Which) -> Result<u64, Error> {
         let path = format!("/admin/v1/sockets?{}", which.query(None));
-        let answer = self.call(Method::DELETE, &path, Bytes::new()).await?;
-        self.read(&answer).map(|ended: Ended| ended.ended)
+        let Ended { ended } = self.read(&self.call(Method::DELETE, &path, Bytes::new()).await?)?;
+        Ok(ended)
     }
 
     /// All registered devices.
@@ -262,12 +255,12 @@ impl Client {
 
     /// What the node logs.
     pub async fn log_level(&self) -> Result<LogLevel, Error> {
-        self.read(&self.call(Method::GET, LOG_LEVEL, Bytes::new()).await?)
+        self.read(&self.call(Method::GET, "/admin/v1/log-level", Bytes::new()).await?)
     }
 
     /// Has it log something else.
     pub async fn set_log_level(&self, set: &SetLogLevel) -> Result<LogLevel, Error> {
-        self.read(&self.call(Method::POST, LOG_LEVEL, body(set)).await?)
+        self.read(&self.call(Method::POST, "/admin/v1/log-level", body(set)).await?)
     }
 
     /// Has a device let in, if its key is the one that was seen.
@@ -298,10 +291,8 @@ impl Client {
 
     /// What a client at an address has left, if it is of an organisation by that one's rules.
     pub async fn allowances(&self, address: IpAddr, tenant: Option<&str>) -> Result<Allowances, Error> {
-        let address = address.to_string();
-        let asked = query(&[("address", Some(&*address)), ("tenant", tenant)]);
-        let path = format!("/admin/v1/allowances?{asked}");
-        self.read(&self.call(Method::GET, &path, Bytes::new()).await?)
+        let asked = query(&[("address", Some(&*address.to_string())), ("tenant", tenant)]);
+        self.read(&self.call(Method::GET, &format!("/admin/v1/allowances?{asked}"), Bytes::new()).await?)
     }
 
     /// Gives a client at an address back all that it spent; says of how many classes of requests something was.
@@ -389,6 +380,11 @@ impl Client {
             Err(_) => Error::Stranger(self.url.clone()),
         }
     }
+}
+
+#[derive(serde::Deserialize)]
+struct Led {
+    leader: u64,
 }
 
 /// A query, in which whatever was typed is one value.

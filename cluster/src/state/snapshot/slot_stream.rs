@@ -17,6 +17,7 @@ use crate::state::account::{Over, Payer};
 use crate::state::blob_store::BlobId;
 use crate::state::body::Body;
 use crate::state::handoff::is_overdue;
+use crate::state::id::Key;
 use crate::state::incarnation::{self, Incarnation};
 use crate::state::slot::Slot;
 use crate::state::slot_table::Standing;
@@ -142,6 +143,15 @@ impl State {
         payers.into_values().for_each(|payer| ctx.storage.accounts_mut().close_if_empty(payer));
         ctx.overdue = is_overdue(ctx);
         taken
+    }
+}
+
+impl Record {
+    pub(super) fn account(payer: Payer, key: Key, Over { network, tenant }: Over) -> Self {
+        match tenant {
+            Payer::NOBODY => Self::Account(payer, key, network),
+            _ => Self::TenantAccount(payer, key, network, tenant),
+        }
     }
 }
 
