@@ -165,7 +165,6 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use proxy_header::{ProxiedAddress, SslInfo};
-
     use tokio::io::AsyncWriteExt as _;
 
     use super::*;

@@ -127,7 +127,7 @@ mod tests {
             for answers in [true, false] {
                 let told = minute_in_session(own, answers);
                 assert_eq!(told[0], 300, "before its own first, at {own}");
-                assert!(longest_pause(&told[..told.len() - 1]) < 2 * own, "{own} {answers}: {told:?}");
+                assert!(longest_pause(&told[..told.len() - 1]) <= 2 * own, "{own} {answers}: {told:?}");
                 assert!(told.windows(2).all(|two| two[1] - two[0] >= 1000), "{own} {answers}: {told:?}");
             }
         }
