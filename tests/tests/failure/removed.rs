@@ -82,7 +82,7 @@ async fn says_that_it_is_gone(cluster: &Cluster, node: u64) {
     let checks = admin.get("/readyz").once().await;
     assert_eq!((checks.status, checks.json()["checks"].clone()), (503, json!(["removed"])));
     assert_eq!(api.get("/livez").once().await.status, 200);
-    assert_eq!(Socket::try_at(&api, "/api/v1/ws", &[]).await.err(), Some(503));
+    assert_eq!(Socket::try_at(&api, "/api/v1/socket", &[]).await.err(), Some(503));
     api.relay(&Pair::fresh().send(0, 1, "AAEC")).once().await.refused(503, "shutting_down");
 
     let printed = command(cluster, node, &["status"]).await;
