@@ -173,6 +173,6 @@ mod tests {
         let status = Status { removed: true, leader: None, majority: None, ..status() };
         let text = render(&status, false);
         assert!(text.contains("was removed from the cluster: stop it"), "{text}");
-        assert!(!text.contains("leader ") && !text.contains("voters"), "{text}");
+        assert!(!text.contains(", term") && !text.contains("voters"), "{text}");
     }
 }
