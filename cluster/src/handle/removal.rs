@@ -36,7 +36,7 @@ struct Question {
 
 /// A member of a cell says that the node which asks was removed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Word {
+struct Statement {
     cell: CellId,
     /// The index of the change of members that made `voters` the voters of that cell.
     changed_at: u64,
@@ -104,7 +104,7 @@ impl Inner {
         cells.into_iter().all(|cell| self.topology.lead(cell).borrow().is_some())
     }
 
-    fn note_removal(&self, words: BTreeMap<u64, (String, Word)>) {
+    fn note_removal(&self, words: BTreeMap<u64, (String, Statement)>) {
         tracing::error!(
             node = self.options.node_id,
             told_by = ?words.keys().collect::<Vec<_>>(),
@@ -116,7 +116,7 @@ impl Inner {
     }
 
     /// What members say of this node, by their ids, with their addresses; those who know nothing against it are left out.
-    async fn ask_standing(&self) -> BTreeMap<u64, (String, Word)> {
+    async fn ask_standing(&self) -> BTreeMap<u64, (String, Statement)> {
         let own = self.options.node_id;
         let mut known = self.topology.seats(self.node.cell().unwrap_or_default()).1;
         known.extend(self.topology.seats(CellId::FIRST).1);
@@ -124,7 +124,7 @@ impl Inner {
             // One that was started just now knows those that it is configured with.
             known = self.topology.everybody();
         }
-        let (mut asked, mut words) = (BTreeSet::from([own]), BTreeMap::<u64, (String, Word)>::new());
+        let (mut asked, mut words) = (BTreeSet::from([own]), BTreeMap::<u64, (String, Statement)>::new());
         loop {
             // Those who sit there now may have come after this node went.
             let told = words.values().flat_map(|(_, word)| word.voters.clone());
@@ -143,13 +143,13 @@ impl Inner {
         }
     }
 
-    async fn ask_one(&self, id: u64, peer: &str) -> Option<Word> {
+    async fn ask_one(&self, id: u64, peer: &str) -> Option<Statement> {
         let question = message::of(kind::STANDING, &Question { cell: self.node.cell() });
         let reply = self.links.call(id, peer, Lane::Control, question, STANDING_TIMEOUT).await.ok()?;
         if reply.kind != kind::STANDING {
             return None;
         }
-        message::decode::<Option<Word>>(&reply.header).ok()?
+        message::decode::<Option<Statement>>(&reply.header).ok()?
     }
 
     /// Answers a node that asks where it stands. It need not be a member, and is told who the voters are only if it was one:
@@ -160,7 +160,7 @@ impl Inner {
         };
         let word = self.topology.own_cell().filter(|own| self.has_removed(*own, from, cell)).map(|own| {
             let (changed_at, voters) = self.node.applied_voters();
-            Word { cell: own, changed_at, voters, http: self.options.http_url.clone() }
+            Statement { cell: own, changed_at, voters, http: self.options.http_url.clone() }
         });
         message::of(kind::STANDING, &word)
     }
@@ -206,8 +206,8 @@ impl Inner {
 }
 
 /// Whether a majority of the voters of a cell says so, as the newest of its members' words names them.
-fn is_told_by_majority(cell: CellId, words: &BTreeMap<u64, (String, Word)>) -> bool {
-    let words: BTreeMap<u64, &Word> =
+fn is_told_by_majority(cell: CellId, words: &BTreeMap<u64, (String, Statement)>) -> bool {
+    let words: BTreeMap<u64, &Statement> =
         words.iter().filter(|(_, (_, word))| word.cell == cell).map(|(id, (_, word))| (*id, word)).collect();
     let newest = words.values().max_by_key(|word| word.changed_at);
     newest.is_some_and(|newest| {
@@ -225,8 +225,8 @@ fn is_closed(cell: CellId, plan: &Plan) -> bool {
 mod tests {
     use super::*;
 
-    fn words(said: &[(u64, u16, u64, &[u64])]) -> BTreeMap<u64, (String, Word)> {
-        let word = |cell, changed_at, voters: &[u64]| Word {
+    fn words(said: &[(u64, u16, u64, &[u64])]) -> BTreeMap<u64, (String, Statement)> {
+        let word = |cell, changed_at, voters: &[u64]| Statement {
             cell: CellId::of(cell),
             changed_at,
             voters: voters.iter().map(|id| (*id, format!("n{id}:1"))).collect(),

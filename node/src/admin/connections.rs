@@ -43,7 +43,7 @@ pub(super) fn options(listener: &'static str, tls: Option<Tls>) -> Options {
         shutdown_seconds: SHUTDOWN_SECONDS,
         tls,
         shedder: Arc::new(Always),
-        places: Places::Seats(BOUNDS),
+        places: Places::Few(BOUNDS),
         buffers: Buffers::apart(BUFFERS),
         proxy_protocol: Vec::new(),
     }

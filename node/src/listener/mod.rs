@@ -55,9 +55,9 @@ pub(crate) use seats::Claim;
 pub use stream::Stream;
 pub use tls::Tls;
 
-use place::{Entrance, Place};
+use place::{Entrance, Permit};
 use proxy_protocol::{Announced, Prefaces};
-use seats::Seat;
+use seats::EvictablePermit;
 use upgrade::Upgrades;
 
 use crate::access::Network;
@@ -207,9 +207,9 @@ where
 }
 
 /// The handshake, unless its place becomes somebody else's.
-async fn shake(tls: &Tls, tcp: TcpStream, place: Option<&Place>) -> Option<TlsStream<TcpStream>> {
-    let shaken = tls.accept(tcp, place.map(Place::client));
-    match place.and_then(Place::hangup) {
+async fn shake(tls: &Tls, tcp: TcpStream, place: Option<&Permit>) -> Option<TlsStream<TcpStream>> {
+    let shaken = tls.accept(tcp, place.map(Permit::client));
+    match place.and_then(Permit::hangup) {
         None => shaken.await,
         Some(hangup) => tokio::select! {
             stream = shaken => stream,
@@ -275,7 +275,7 @@ fn connected(stream: &Stream, data: &mut Extensions) {
     if stream.secured {
         data.insert(Secured);
     }
-    let claim = stream.seat().map(Seat::claim);
+    let claim = stream.seat().map(EvictablePermit::claim);
     if let Some(session) = stream.session() {
         let chain = session.peer_certificates();
         if let Some(claim) = claim.as_ref().filter(|_| chain.is_some()) {

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::connection_gate::ConnectionGate;
 use super::force_close::Hangup;
-use super::seats::{Seat, Seats};
+use super::seats::{EvictablePermit, EvictingLimiter};
 use crate::access::Network;
 use crate::admission::client_identity::Client;
 use crate::admission::share::{Bounds, Refused, Share, Slot};
@@ -22,14 +22,14 @@ pub enum Places {
     /// There are few. A client that has as many as it may, or all clients together, lose the one that has let the node wait
     /// for longest. Whoever has shown who it is loses none that is in use, and nobody one on which
     /// something is being changed.
-    Seats(Bounds),
+    Few(Bounds),
 }
 
 /// Where a connection's place is given out. Clones are the same.
 #[derive(Clone)]
 pub(super) enum Entrance {
     Gate(ConnectionGate),
-    Seats(Seats),
+    Few(EvictingLimiter),
 }
 
 impl Entrance {
@@ -39,17 +39,17 @@ impl Entrance {
             Places::Parts { connections, trusted_proxies } => {
                 Self::Gate(ConnectionGate::new(connections, trusted_proxies))
             }
-            Places::Seats(bounds) => Self::Seats(Seats::new(listener, bounds)),
+            Places::Few(bounds) => Self::Few(EvictingLimiter::new(listener, bounds)),
         }
     }
 
     /// A place for a connection from `address`; none for whoever needs none.
-    pub(super) async fn enter(&self, address: Option<IpAddr>) -> Result<Option<Place>, Refused> {
+    pub(super) async fn enter(&self, address: Option<IpAddr>) -> Result<Option<Permit>, Refused> {
         match self {
-            Self::Gate(gate) => Ok(gate.enter(address)?.map(Place::Slot)),
+            Self::Gate(gate) => Ok(gate.enter(address)?.map(Permit::Slot)),
             // Without an address it is gone already.
-            Self::Seats(seats) => match address {
-                Some(address) => Ok(Some(Place::Seat(seats.enter(address).await?))),
+            Self::Few(seats) => match address {
+                Some(address) => Ok(Some(Permit::Evictable(seats.enter(address).await?))),
                 None => Ok(None),
             },
         }
@@ -58,24 +58,24 @@ impl Entrance {
 
 /// A connection's place, until this is dropped.
 #[derive(Debug)]
-pub(super) enum Place {
+pub(super) enum Permit {
     Slot(Slot),
-    Seat(Seat),
+    Evictable(EvictablePermit),
 }
 
-impl Place {
+impl Permit {
     /// Whose it is.
     pub(super) fn client(&self) -> Client {
         match self {
             Self::Slot(slot) => slot.client(),
-            Self::Seat(seat) => seat.client(),
+            Self::Evictable(seat) => seat.client(),
         }
     }
 
-    pub(super) fn seat(&self) -> Option<&Seat> {
+    pub(super) fn seat(&self) -> Option<&EvictablePermit> {
         match self {
             Self::Slot(_) => None,
-            Self::Seat(seat) => Some(seat),
+            Self::Evictable(seat) => Some(seat),
         }
     }
 

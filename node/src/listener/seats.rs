@@ -6,8 +6,12 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+use tokio::time::timeout_at;
 
 use super::force_close::Hangup;
 use super::seldom::Seldom;
@@ -17,6 +21,8 @@ use crate::admission::share::{Bounds, Refused};
 /// A connection on which nothing was said yet keeps its seat for so long. Whoever comes meanwhile waits: otherwise a crowd that
 /// comes again and again would push out what others are about to say.
 const GRACE: Duration = Duration::from_millis(50);
+/// Whoever comes waits for so long where all that it may have is being answered, and nobody makes room.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Why there is no seat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,35 +154,46 @@ struct Inner {
     listener: &'static str,
     // A std mutex: nothing is awaited while it is held.
     table: Mutex<Table>,
+    /// A seat is free, or somebody could make room.
+    freed: Notify,
     said: Seldom,
 }
 
 /// The seats of a listener. Clones are the same.
 #[derive(Debug, Clone)]
-pub(super) struct Seats(Arc<Inner>);
+pub(super) struct EvictingLimiter(Arc<Inner>);
 
-impl Seats {
+impl EvictingLimiter {
     /// All of them are free.
     pub(super) fn new(listener: &'static str, bounds: Bounds) -> Self {
         let table = Table { bounds, turns: 0, sitters: BTreeMap::new() };
-        Self(Arc::new(Inner { listener, table: Mutex::new(table), said: Seldom::default() }))
+        Self(Arc::new(Inner {
+            listener,
+            table: Mutex::new(table),
+            freed: Notify::new(),
+            said: Seldom::default(),
+        }))
     }
 
-    /// A seat for a connection from `address`. Whoever made room is cut off.
+    /// A seat for a connection from `address`. Whoever made room is cut off. Where nobody can, those that are being answered are
+    /// waited for.
     ///
     /// # Errors
-    /// If all are taken, or all that the client may have, and nobody makes room.
-    pub(super) async fn enter(&self, address: IpAddr) -> Result<Seat, Refused> {
+    /// If all are taken, or all that the client may have, and nobody makes room within [`PATIENCE`].
+    pub(super) async fn enter(&self, address: IpAddr) -> Result<EvictablePermit, Refused> {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
         loop {
+            let mut freed = pin!(self.0.freed.notified());
+            freed.as_mut().enable();
             match self.try_enter(address, Instant::now()) {
                 Ok(seat) => return Ok(seat),
-                Err(Full::Refused(why)) => return Err(why),
+                Err(Full::Refused(why)) => timeout_at(deadline, freed).await.map_err(|_| why)?,
                 Err(Full::Later(rest)) => tokio::time::sleep(rest).await,
             }
         }
     }
 
-    fn try_enter(&self, address: IpAddr, now: Instant) -> Result<Seat, Full> {
+    fn try_enter(&self, address: IpAddr, now: Instant) -> Result<EvictablePermit, Full> {
         let (client, hangup) = (Client::of(address), Hangup::default());
         let entered = self.lock().enter(client, hangup.clone(), now);
         if !matches!(entered, Ok((_, None))) {
@@ -186,7 +203,7 @@ impl Seats {
         if let Some(left) = left {
             left.hangup.cut();
         }
-        Ok(Seat { seats: self.clone(), number, client, hangup })
+        Ok(EvictablePermit { seats: self.clone(), number, client, hangup })
     }
 
     fn say(&self, address: IpAddr) {
@@ -206,14 +223,14 @@ impl Seats {
 
 /// One connection's, until this is dropped or somebody else needs it.
 #[derive(Debug)]
-pub(super) struct Seat {
-    seats: Seats,
+pub(super) struct EvictablePermit {
+    seats: EvictingLimiter,
     number: u64,
     client: Client,
     hangup: Hangup,
 }
 
-impl Seat {
+impl EvictablePermit {
     /// Whose it is.
     pub(super) fn client(&self) -> Client {
         self.client
@@ -222,6 +239,9 @@ impl Seat {
     /// Takes note of what the connection is about.
     pub(super) fn stand(&self, standing: Standing) {
         self.seats.lock().stand(self.number, standing);
+        if standing != Standing::Answers {
+            self.seats.0.freed.notify_waiters();
+        }
     }
 
     /// Asked when the seat is somebody else's.
@@ -235,16 +255,17 @@ impl Seat {
     }
 }
 
-impl Drop for Seat {
+impl Drop for EvictablePermit {
     fn drop(&mut self) {
         self.seats.lock().sitters.remove(&self.number);
+        self.seats.0.freed.notify_waiters();
     }
 }
 
 /// What a connection's seat may be kept for; among the connection's data.
 #[derive(Debug, Clone)]
 pub(crate) struct Claim {
-    seats: Seats,
+    seats: EvictingLimiter,
     number: u64,
 }
 

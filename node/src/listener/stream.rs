@@ -16,10 +16,10 @@ use super::client_gone::Closed;
 use super::deadline::{Awaited, Deadline};
 use super::metrics::SLOW_CLOSED;
 use super::pace::Watch;
-use super::place::Place;
+use super::place::Permit;
 use super::refused_head::{self, Refusal};
 use super::request_framing::{Fault, Large, RequestFraming, Rest};
-use super::seats::{Seat, Standing};
+use super::seats::{EvictablePermit, Standing};
 use super::tcp_or_tls::Io;
 use crate::admission::buffers::{Buffers, Pressure};
 use write::Parting;
@@ -41,7 +41,7 @@ pub struct Stream {
     /// The client's connection is under TLS, here or at a proxy that says so.
     pub(super) secured: bool,
     /// Its place among its client's connections.
-    place: Option<Place>,
+    place: Option<Permit>,
     heads: RequestFraming,
     gate: BodyGate,
     closed: Closed,
@@ -80,24 +80,24 @@ pub(super) struct Parts {
     /// What was read and not handed on.
     pub(super) held: BytesMut,
     pub(super) buffers: Buffers,
-    pub(super) place: Option<Place>,
+    pub(super) place: Option<Permit>,
 }
 
 impl Stream {
-    pub(super) fn plain(tcp: TcpStream, options: ConnectionOptions, place: Option<Place>) -> Self {
+    pub(super) fn plain(tcp: TcpStream, options: ConnectionOptions, place: Option<Permit>) -> Self {
         Self::new(Io::Plain(tcp), options, place)
     }
 
-    pub(super) fn tls(tls: TlsStream<TcpStream>, options: ConnectionOptions, place: Option<Place>) -> Self {
+    pub(super) fn tls(tls: TlsStream<TcpStream>, options: ConnectionOptions, place: Option<Permit>) -> Self {
         Self::new(Io::Tls(Box::new(tls)), options, place)
     }
 
-    fn new(io: Io, options: ConnectionOptions, place: Option<Place>) -> Self {
+    fn new(io: Io, options: ConnectionOptions, place: Option<Permit>) -> Self {
         Self {
             secured: io.session().is_some(),
             io,
             heads: RequestFraming::default(),
-            gate: BodyGate::new(options.buffers.part(place.as_ref().map(Place::client))),
+            gate: BodyGate::new(options.buffers.part(place.as_ref().map(Permit::client))),
             place,
             closed: Closed::default(),
             gated: 0,
@@ -135,8 +135,8 @@ impl Stream {
     }
 
     /// Its seat, where there are seats.
-    pub(super) fn seat(&self) -> Option<&Seat> {
-        self.place.as_ref().and_then(Place::seat)
+    pub(super) fn seat(&self) -> Option<&EvictablePermit> {
+        self.place.as_ref().and_then(Permit::seat)
     }
 
     /// Tells, where there are seats, what the connection is about.

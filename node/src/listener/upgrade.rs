@@ -32,7 +32,7 @@ use tokio::time::timeout;
 use super::force_close::Hangup;
 use super::metrics::SLOW_CLOSED;
 use super::pace::Watch;
-use super::place::Place;
+use super::place::Permit;
 use super::stream::{Parts, Stream};
 use super::tcp_or_tls::Io;
 use crate::admission::buffers::{Part, Pressure};
@@ -131,7 +131,7 @@ struct Ends {
     io: Io,
     watch: Watch,
     part: Part,
-    _place: Option<Place>,
+    _place: Option<Permit>,
     /// What came with the request.
     early: BytesMut,
 }
@@ -151,7 +151,7 @@ impl Line {
         let Parts { io, held, buffers, place } = stream.into_parts();
         // Not the server's buffer, which is empty as a rule and large.
         let early = BytesMut::from_iter(read.into_iter().chain(held));
-        let (watch, part) = (Watch::default(), buffers.part(place.as_ref().map(Place::client)));
+        let (watch, part) = (Watch::default(), buffers.part(place.as_ref().map(Permit::client)));
         Self(Rc::new(RefCell::new(Ends { io, watch, part, _place: place, early })))
     }
 

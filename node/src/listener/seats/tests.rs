@@ -2,11 +2,11 @@ use super::*;
 
 const BOUNDS: Bounds = Bounds { all: 6, client: 3, site: 4 };
 
-fn seats() -> Seats {
-    Seats::new("tested", BOUNDS)
+fn seats() -> EvictingLimiter {
+    EvictingLimiter::new("tested", BOUNDS)
 }
 
-fn sit(seats: &Seats, address: &str) -> Result<Seat, Refused> {
+fn sit(seats: &EvictingLimiter, address: &str) -> Result<EvictablePermit, Refused> {
     // Each comes long after the one before.
     let now = Instant::now() + GRACE * u32::try_from(seats.lock().turn()).unwrap();
     seats.try_enter(address.parse().unwrap(), now).map_err(|full| match full {
@@ -16,11 +16,11 @@ fn sit(seats: &Seats, address: &str) -> Result<Seat, Refused> {
 }
 
 /// Whether it is somebody else's now.
-fn is_lost(seat: &Seat) -> bool {
+fn is_lost(seat: &EvictablePermit) -> bool {
     !seat.seats.lock().sitters.contains_key(&seat.number)
 }
 
-fn lost(of: &[Seat]) -> Vec<bool> {
+fn lost(of: &[EvictablePermit]) -> Vec<bool> {
     of.iter().map(is_lost).collect()
 }
 
