@@ -26,8 +26,6 @@ pub(super) const LINGER_MAX: Duration = Duration::from_millis(10);
 pub(super) const IN_FLIGHT_MAX: usize = 4;
 /// Waiting bytes from which on a further proposal, or batch, is sent while others are in flight.
 pub(super) const PIPELINE_BYTES: usize = 256 << 10;
-/// Bytes in flight from which on a further proposal, or batch, is sent however little is in it.
-pub(super) const LARGE_IN_FLIGHT_BYTES: usize = 64 << 10;
 /// Commands in flight from which on as many are worth a further batch, or proposal; below, half as many are.
 pub(super) const PIPELINE_COMMANDS: usize = 96;
 /// Batches that wait at the leader.

@@ -95,8 +95,6 @@ pub(super) struct Queue {
     /// How many of them may linger, see [`Op::may_linger`].
     lingering: usize,
     bytes: usize,
-    /// Of those that went and are not answered yet.
-    bytes_in_flight: usize,
     backlog: Arc<Backlog>,
     next_seq: u64,
     /// Sequence numbers given out and not yet answered, or given up, and since when.
@@ -155,8 +153,7 @@ impl Queue {
         if count > 0 && self.backlog.batches.load(Ordering::Relaxed) >= limits::IN_FLIGHT_MAX {
             return None;
         }
-        let in_flight =
-            InFlight { count, commands: self.open.len() - self.pending.len(), bytes: self.bytes_in_flight };
+        let in_flight = InFlight { count, commands: self.open.len() - self.pending.len() };
         let wait = if self.lingering == self.pending.len() { limits::LINGER_MAX } else { Duration::ZERO };
         in_flight.admits(self.pending.len(), self.bytes).then(|| first.since + wait)
     }
@@ -182,7 +179,6 @@ impl Queue {
         }
         let bytes = batch.iter().map(|pending| pending.bytes).sum();
         self.bytes -= bytes;
-        self.bytes_in_flight += bytes;
         self.backlog.remove(batch.len(), bytes);
         self.lingering -= batch.iter().filter(|pending| pending.command.op.may_linger()).count();
         batch
@@ -192,7 +188,6 @@ impl Queue {
     pub(super) fn close(&mut self, batch: &[Pending]) {
         for pending in batch {
             self.open.remove(&pending.command.id.seq);
-            self.bytes_in_flight -= pending.bytes;
         }
     }
 

@@ -199,27 +199,21 @@ impl Sequencer {
 
     pub(super) async fn run(self: Arc<Self>, stop: CancellationToken) {
         let mut in_flight = FuturesUnordered::new();
-        let (mut commands, mut bytes) = (0, 0);
+        let mut commands = 0;
         loop {
-            while let Some((term, batches)) = self.next(InFlight { count: in_flight.len(), commands, bytes })
-            {
+            while let Some((term, batches)) = self.next(InFlight { count: in_flight.len(), commands }) {
                 let count = batches.iter().map(|batch| batch.commands.len()).sum::<usize>();
-                let size = batches.iter().map(|batch| batch.bytes).sum::<usize>();
                 commands += count;
-                bytes += size;
                 let writing = self.clone().write(term, batches);
                 in_flight.push(async move {
                     writing.await;
-                    (count, size)
+                    count
                 });
             }
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
-                Some((count, size)) = in_flight.next() => {
-                    commands -= count;
-                    bytes -= size;
-                }
+                Some(count) = in_flight.next() => commands -= count,
                 () = self.filled.notified() => {}
             }
         }
