@@ -1,7 +1,7 @@
 //! Between clients' connections and the HTTP server: TLS, the PROXY protocol, and the framing of requests.
 //!
-//! Start with `proxy_protocol`. Then `tls` (handshakes), `place` (that of a connection: in `connection_gate` each client's
-//! share of many, in `seats` where there are few), `stream` (one connection), `request_framing` (where requests begin and
+//! Start with `proxy_protocol`. Then `tls` (handshakes), `connection_permit` (in `connection_gate` each client's share of
+//! many, in `evicting_limiter` where there are few), `stream` (one connection), `request_framing` (where requests begin and
 //! end), `body_gate` (holds large bodies back until they are wanted), `refused_head` (what the server sees in place of a head
 //! that is refused), `last_word` (answers before that), `client_gone` (notices that
 //! the client has gone), and `upgrade` (takes connections back for sockets).
@@ -10,16 +10,16 @@
 mod body_gate;
 mod client_gone;
 mod connection_gate;
+mod connection_permit;
 mod deadline;
+mod evicting_limiter;
 mod force_close;
 mod last_word;
 mod metrics;
 mod pace;
-mod place;
 mod proxy_protocol;
 mod refused_head;
 mod request_framing;
-mod seats;
 mod seldom;
 mod stream;
 mod tcp_or_tls;
@@ -47,17 +47,17 @@ use tokio_rustls::server::TlsStream;
 
 pub(crate) use body_gate::{BodyGate, LARGE};
 pub(crate) use client_gone::Closed;
+pub use connection_permit::Places;
 pub(crate) use deadline::BODY_ARRIVAL_MAX;
+pub(crate) use evicting_limiter::Claim;
 pub(crate) use force_close::Hangup;
-pub use place::Places;
 pub(crate) use refused_head::Refusal;
-pub(crate) use seats::Claim;
 pub use stream::Stream;
 pub use tls::Tls;
 
-use place::{Entrance, Permit};
+use connection_permit::{Entrance, Permit};
+use evicting_limiter::EvictablePermit;
 use proxy_protocol::{Announced, Prefaces};
-use seats::EvictablePermit;
 use upgrade::Upgrades;
 
 use crate::access::Network;
@@ -183,7 +183,7 @@ where
                     }
                 };
                 // What a proxy asks for itself, nobody's part is charged with.
-                let Ok(place) = entrance.enter(announced.client.map(|client| client.ip())).await else {
+                let Ok(permit) = entrance.enter(announced.client.map(|client| client.ip())).await else {
                     if tls.is_none() {
                         connection_gate::refuse(&tcp);
                     }
@@ -191,9 +191,9 @@ where
                 };
                 prepare(&tcp);
                 let mut stream = match tls {
-                    None => Stream::plain(tcp, options, place),
-                    Some(tls) => match shake(&tls, tcp, place.as_ref()).await {
-                        Some(stream) => Stream::tls(stream, options, place),
+                    None => Stream::plain(tcp, options, permit),
+                    Some(tls) => match shake(&tls, tcp, permit.as_ref()).await {
+                        Some(stream) => Stream::tls(stream, options, permit),
                         None => return Err(DispatchError::DisconnectTimeout),
                     },
                 };
@@ -206,10 +206,10 @@ where
     Ok(builder.run())
 }
 
-/// The handshake, unless its place becomes somebody else's.
-async fn shake(tls: &Tls, tcp: TcpStream, place: Option<&Permit>) -> Option<TlsStream<TcpStream>> {
-    let shaken = tls.accept(tcp, place.map(Permit::client));
-    match place.and_then(Permit::hangup) {
+/// The handshake, unless its permit becomes somebody else's.
+async fn shake(tls: &Tls, tcp: TcpStream, permit: Option<&Permit>) -> Option<TlsStream<TcpStream>> {
+    let shaken = tls.accept(tcp, permit.map(Permit::client));
+    match permit.and_then(Permit::hangup) {
         None => shaken.await,
         Some(hangup) => tokio::select! {
             stream = shaken => stream,
@@ -221,12 +221,12 @@ async fn shake(tls: &Tls, tcp: TcpStream, place: Option<&Permit>) -> Option<TlsS
 /// A connection that was let in, and where it comes from.
 type Connection = (Stream, Protocol, Option<SocketAddr>);
 
-/// Serves a connection until it is over, or its place is somebody else's.
+/// Serves a connection until it is over, or its permit is somebody else's.
 fn seated<S>(connection: Connection, service: &S) -> impl Future<Output = Result<(), DispatchError>> + use<S>
 where
     S: Service<Connection, Response = (), Error = DispatchError>,
 {
-    let hangup = connection.0.seat().map(|seat| seat.hangup().clone());
+    let hangup = connection.0.evictable().map(|permit| permit.hangup().clone());
     let served = service.call(connection);
     match hangup {
         None => Either::Left(served),
@@ -275,7 +275,7 @@ fn connected(stream: &Stream, data: &mut Extensions) {
     if stream.secured {
         data.insert(Secured);
     }
-    let claim = stream.seat().map(EvictablePermit::claim);
+    let claim = stream.evictable().map(EvictablePermit::claim);
     if let Some(session) = stream.session() {
         let chain = session.peer_certificates();
         if let Some(claim) = claim.as_ref().filter(|_| chain.is_some()) {

@@ -13,13 +13,13 @@ use tokio_rustls::server::TlsStream;
 use super::ConnectionOptions;
 use super::body_gate::{BodyGate, LARGE};
 use super::client_gone::Closed;
+use super::connection_permit::Permit;
 use super::deadline::{Awaited, Deadline};
+use super::evicting_limiter::{EvictablePermit, Standing};
 use super::metrics::SLOW_CLOSED;
 use super::pace::Watch;
-use super::place::Permit;
 use super::refused_head::{self, Refusal};
 use super::request_framing::{Fault, Large, RequestFraming, Rest};
-use super::seats::{EvictablePermit, Standing};
 use super::tcp_or_tls::Io;
 use crate::admission::buffers::{Buffers, Pressure};
 use write::Parting;
@@ -40,8 +40,8 @@ pub struct Stream {
     io: Io,
     /// The client's connection is under TLS, here or at a proxy that says so.
     pub(super) secured: bool,
-    /// Its place among its client's connections.
-    place: Option<Permit>,
+    /// Its permit among its client's connections.
+    permit: Option<Permit>,
     heads: RequestFraming,
     gate: BodyGate,
     closed: Closed,
@@ -80,25 +80,25 @@ pub(super) struct Parts {
     /// What was read and not handed on.
     pub(super) held: BytesMut,
     pub(super) buffers: Buffers,
-    pub(super) place: Option<Permit>,
+    pub(super) permit: Option<Permit>,
 }
 
 impl Stream {
-    pub(super) fn plain(tcp: TcpStream, options: ConnectionOptions, place: Option<Permit>) -> Self {
-        Self::new(Io::Plain(tcp), options, place)
+    pub(super) fn plain(tcp: TcpStream, options: ConnectionOptions, permit: Option<Permit>) -> Self {
+        Self::new(Io::Plain(tcp), options, permit)
     }
 
-    pub(super) fn tls(tls: TlsStream<TcpStream>, options: ConnectionOptions, place: Option<Permit>) -> Self {
-        Self::new(Io::Tls(Box::new(tls)), options, place)
+    pub(super) fn tls(tls: TlsStream<TcpStream>, options: ConnectionOptions, permit: Option<Permit>) -> Self {
+        Self::new(Io::Tls(Box::new(tls)), options, permit)
     }
 
-    fn new(io: Io, options: ConnectionOptions, place: Option<Permit>) -> Self {
+    fn new(io: Io, options: ConnectionOptions, permit: Option<Permit>) -> Self {
         Self {
             secured: io.session().is_some(),
             io,
             heads: RequestFraming::default(),
-            gate: BodyGate::new(options.buffers.part(place.as_ref().map(Permit::client))),
-            place,
+            gate: BodyGate::new(options.buffers.part(permit.as_ref().map(Permit::client))),
+            permit,
             closed: Closed::default(),
             gated: 0,
             discarding: false,
@@ -134,17 +134,17 @@ impl Stream {
         self.io.session()
     }
 
-    /// Its seat, where there are seats.
-    pub(super) fn seat(&self) -> Option<&EvictablePermit> {
-        self.place.as_ref().and_then(Permit::seat)
+    /// Its permit, where it can be taken away.
+    pub(super) fn evictable(&self) -> Option<&EvictablePermit> {
+        self.permit.as_ref().and_then(Permit::evictable)
     }
 
-    /// Tells, where there are seats, what the connection is about.
+    /// Tells, where it can be taken away, what the connection is about.
     fn report(&self) {
-        let Some(seat) = self.seat() else { return };
+        let Some(permit) = self.evictable() else { return };
         let is_waited_for =
             self.watch.is_blocked() || self.parting.is_some() || self.heads.in_body().is_some();
-        seat.stand(if is_waited_for {
+        permit.stand(if is_waited_for {
             Standing::Waits
         } else if self.handed() > self.gate.answered() {
             Standing::Answers
@@ -157,10 +157,10 @@ impl Stream {
 
     /// Lets go of the connection. Whoever gets it only answers that there is no socket, or has it for long.
     pub(super) fn into_parts(self) -> Parts {
-        if let Some(seat) = self.seat() {
-            seat.stand(Standing::Waits);
+        if let Some(permit) = self.evictable() {
+            permit.stand(Standing::Waits);
         }
-        Parts { io: self.io, held: self.held, buffers: self.options.buffers, place: self.place }
+        Parts { io: self.io, held: self.held, buffers: self.options.buffers, permit: self.permit }
     }
 
     /// How many requests were handed on.

@@ -29,10 +29,10 @@ use futures_util::future::LocalBoxFuture;
 use tokio::io::ReadBuf;
 use tokio::time::timeout;
 
+use super::connection_permit::Permit;
 use super::force_close::Hangup;
 use super::metrics::SLOW_CLOSED;
 use super::pace::Watch;
-use super::place::Permit;
 use super::stream::{Parts, Stream};
 use super::tcp_or_tls::Io;
 use crate::admission::buffers::{Part, Pressure};
@@ -131,7 +131,7 @@ struct Ends {
     io: Io,
     watch: Watch,
     part: Part,
-    _place: Option<Permit>,
+    _permit: Option<Permit>,
     /// What came with the request.
     early: BytesMut,
 }
@@ -148,11 +148,11 @@ impl Ends {
 
 impl Line {
     fn new(stream: Stream, read: BytesMut) -> Self {
-        let Parts { io, held, buffers, place } = stream.into_parts();
+        let Parts { io, held, buffers, permit } = stream.into_parts();
         // Not the server's buffer, which is empty as a rule and large.
         let early = BytesMut::from_iter(read.into_iter().chain(held));
-        let (watch, part) = (Watch::default(), buffers.part(place.as_ref().map(Permit::client)));
-        Self(Rc::new(RefCell::new(Ends { io, watch, part, _place: place, early })))
+        let (watch, part) = (Watch::default(), buffers.part(permit.as_ref().map(Permit::client)));
+        Self(Rc::new(RefCell::new(Ends { io, watch, part, _permit: permit, early })))
     }
 
     fn poll_read(&self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {

@@ -1,10 +1,10 @@
-//! The place of a connection: its client's part of many, or one of few seats.
+//! The permit of a connection: its client's part of many, or one of few.
 
 use std::net::IpAddr;
 
 use super::connection_gate::ConnectionGate;
+use super::evicting_limiter::{EvictablePermit, EvictingLimiter};
 use super::force_close::Hangup;
-use super::seats::{EvictablePermit, EvictingLimiter};
 use crate::access::Network;
 use crate::admission::client_identity::Client;
 use crate::admission::share::{Bounds, Refused, Share, Slot};
@@ -25,7 +25,7 @@ pub enum Places {
     Few(Bounds),
 }
 
-/// Where a connection's place is given out. Clones are the same.
+/// Where permits are given out. Clones are the same.
 #[derive(Clone)]
 pub(super) enum Entrance {
     Gate(ConnectionGate),
@@ -43,20 +43,20 @@ impl Entrance {
         }
     }
 
-    /// A place for a connection from `address`; none for whoever needs none.
+    /// A permit for a connection from `address`; none for whoever needs none.
     pub(super) async fn enter(&self, address: Option<IpAddr>) -> Result<Option<Permit>, Refused> {
         match self {
             Self::Gate(gate) => Ok(gate.enter(address)?.map(Permit::Slot)),
             // Without an address it is gone already.
-            Self::Few(seats) => match address {
-                Some(address) => Ok(Some(Permit::Evictable(seats.enter(address).await?))),
+            Self::Few(limiter) => match address {
+                Some(address) => Ok(Some(Permit::Evictable(limiter.enter(address).await?))),
                 None => Ok(None),
             },
         }
     }
 }
 
-/// A connection's place, until this is dropped.
+/// A connection's permit, until this is dropped.
 #[derive(Debug)]
 pub(super) enum Permit {
     Slot(Slot),
@@ -68,19 +68,19 @@ impl Permit {
     pub(super) fn client(&self) -> Client {
         match self {
             Self::Slot(slot) => slot.client(),
-            Self::Evictable(seat) => seat.client(),
+            Self::Evictable(permit) => permit.client(),
         }
     }
 
-    pub(super) fn seat(&self) -> Option<&EvictablePermit> {
+    pub(super) fn evictable(&self) -> Option<&EvictablePermit> {
         match self {
             Self::Slot(_) => None,
-            Self::Evictable(seat) => Some(seat),
+            Self::Evictable(permit) => Some(permit),
         }
     }
 
-    /// Asked when the place is somebody else's, where that may happen.
+    /// Asked when the permit is somebody else's, where that may happen.
     pub(super) fn hangup(&self) -> Option<Hangup> {
-        self.seat().map(|seat| seat.hangup().clone())
+        self.evictable().map(|permit| permit.hangup().clone())
     }
 }

@@ -18,13 +18,13 @@ use super::seldom::Seldom;
 use crate::admission::client_identity::Client;
 use crate::admission::share::{Bounds, Refused};
 
-/// A connection on which nothing was said yet keeps its seat for so long. Whoever comes meanwhile waits: otherwise a crowd that
+/// A connection on which nothing was said yet keeps its permit for so long. Whoever comes meanwhile waits: otherwise a crowd that
 /// comes again and again would push out what others are about to say.
 const GRACE: Duration = Duration::from_millis(50);
 /// Whoever comes waits for so long where all that it may have is being answered, and nobody makes room.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Why there is no seat.
+/// Why there is no permit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Full {
     /// Nobody makes room.
@@ -45,10 +45,10 @@ pub(super) enum Standing {
 }
 
 #[derive(Debug)]
-struct Sitter {
+struct Holder {
     client: Client,
     standing: Standing,
-    /// Until when it keeps its seat for nothing. `None`: something was said.
+    /// Until when it keeps its permit for nothing. `None`: something was said.
     fresh_until: Option<Instant>,
     /// When it came to that, in turns of the table.
     since: u64,
@@ -59,8 +59,8 @@ struct Sitter {
     hangup: Hangup,
 }
 
-impl Sitter {
-    /// For how long it keeps its seat for nothing.
+impl Holder {
+    /// For how long it keeps its permit for nothing.
     fn rest(&self, now: Instant) -> Option<Duration> {
         self.fresh_until?.checked_duration_since(now).filter(|rest| !rest.is_zero())
     }
@@ -71,30 +71,30 @@ struct Table {
     bounds: Bounds,
     turns: u64,
     /// By the turn in which they came. No more than `bounds.all`.
-    sitters: BTreeMap<u64, Sitter>,
+    holders: BTreeMap<u64, Holder>,
 }
 
 impl Table {
-    /// A seat, by its number, and whom it was taken from.
-    fn enter(&mut self, client: Client, hangup: Hangup, now: Instant) -> Result<(u64, Option<Sitter>), Full> {
-        let is_own = |sitter: &Sitter| sitter.client == client;
-        let is_near = |sitter: &Sitter| client.site().is_some() && sitter.client.site() == client.site();
-        let count = |is: &dyn Fn(&Sitter) -> bool| self.sitters.values().filter(|one| is(one)).count();
+    /// A permit, by its number, and whom it was taken from.
+    fn enter(&mut self, client: Client, hangup: Hangup, now: Instant) -> Result<(u64, Option<Holder>), Full> {
+        let is_own = |holder: &Holder| holder.client == client;
+        let is_near = |holder: &Holder| client.site().is_some() && holder.client.site() == client.site();
+        let count = |is: &dyn Fn(&Holder) -> bool| self.holders.values().filter(|one| is(one)).count();
         let leaver = if count(&is_own) >= self.bounds.client {
             Some(self.leaver(is_own, now).ok_or(Full::Refused(Refused::Client))?)
         } else if count(&is_near) >= self.bounds.site {
             Some(self.leaver(is_near, now).ok_or(Full::Refused(Refused::Client))?)
-        } else if self.sitters.len() >= self.bounds.all {
+        } else if self.holders.len() >= self.bounds.all {
             Some(self.leaver(|_| true, now).ok_or(Full::Refused(Refused::All))?)
         } else {
             None
         };
-        if let Some(rest) = leaver.and_then(|number| self.sitters.get(&number)?.rest(now)) {
+        if let Some(rest) = leaver.and_then(|number| self.holders.get(&number)?.rest(now)) {
             return Err(Full::Later(rest));
         }
-        let left = leaver.and_then(|number| self.sitters.remove(&number));
+        let left = leaver.and_then(|number| self.holders.remove(&number));
         let number = self.turn();
-        let sitter = Sitter {
+        let holder = Holder {
             client,
             standing: Standing::Rests,
             fresh_until: Some(now + GRACE),
@@ -103,7 +103,7 @@ impl Table {
             changes: false,
             hangup,
         };
-        self.sitters.insert(number, sitter);
+        self.holders.insert(number, holder);
         Ok((number, left))
     }
 
@@ -112,17 +112,17 @@ impl Table {
         self.turns
     }
 
-    /// Who makes room: of those who may be asked to, one of whoever has the most seats, and of these the one that has let
+    /// Who makes room: of those who may be asked to, one of whoever has the most limiter, and of these the one that has let
     /// the node wait for longest.
-    fn leaver(&self, is_asked: impl Fn(&Sitter) -> bool, now: Instant) -> Option<u64> {
-        let seats = |of: Client| self.sitters.values().filter(|one| one.client == of).count();
-        let asked = self.sitters.iter().filter(|(_, sitter)| is_asked(sitter));
-        let leavers = asked.filter_map(|(number, sitter)| {
+    fn leaver(&self, is_asked: impl Fn(&Holder) -> bool, now: Instant) -> Option<u64> {
+        let limiter = |of: Client| self.holders.values().filter(|one| one.client == of).count();
+        let asked = self.holders.iter().filter(|(_, holder)| is_asked(holder));
+        let leavers = asked.filter_map(|(number, holder)| {
             Some((
-                sitter.rest(now),
-                Self::rank(sitter)?,
-                Reverse(seats(sitter.client)),
-                sitter.since,
+                holder.rest(now),
+                Self::rank(holder)?,
+                Reverse(limiter(holder.client)),
+                holder.since,
                 *number,
             ))
         });
@@ -130,10 +130,10 @@ impl Table {
     }
 
     /// The lower, the sooner it makes room. `None`: never.
-    fn rank(sitter: &Sitter) -> Option<u8> {
-        match (sitter.is_known, sitter.standing) {
+    fn rank(holder: &Holder) -> Option<u8> {
+        match (holder.is_known, holder.standing) {
             (false, Standing::Rests | Standing::Waits) => Some(0),
-            (false, Standing::Answers) => (!sitter.changes).then_some(1),
+            (false, Standing::Answers) => (!holder.changes).then_some(1),
             // Whoever asks comes again where a connection that rested is gone.
             (true, Standing::Rests) => Some(2),
             (true, Standing::Waits | Standing::Answers) => None,
@@ -142,8 +142,8 @@ impl Table {
 
     fn stand(&mut self, number: u64, standing: Standing) {
         let turn = self.turn();
-        if let Some(sitter) = self.sitters.get_mut(&number).filter(|sitter| sitter.standing != standing) {
-            (sitter.standing, sitter.since, sitter.fresh_until) = (standing, turn, None);
+        if let Some(holder) = self.holders.get_mut(&number).filter(|holder| holder.standing != standing) {
+            (holder.standing, holder.since, holder.fresh_until) = (standing, turn, None);
         }
     }
 }
@@ -154,19 +154,19 @@ struct Inner {
     listener: &'static str,
     // A std mutex: nothing is awaited while it is held.
     table: Mutex<Table>,
-    /// A seat is free, or somebody could make room.
+    /// A permit is free, or somebody could make room.
     freed: Notify,
     said: Seldom,
 }
 
-/// The seats of a listener. Clones are the same.
+/// The limiter of a listener. Clones are the same.
 #[derive(Debug, Clone)]
 pub(super) struct EvictingLimiter(Arc<Inner>);
 
 impl EvictingLimiter {
     /// All of them are free.
     pub(super) fn new(listener: &'static str, bounds: Bounds) -> Self {
-        let table = Table { bounds, turns: 0, sitters: BTreeMap::new() };
+        let table = Table { bounds, turns: 0, holders: BTreeMap::new() };
         Self(Arc::new(Inner {
             listener,
             table: Mutex::new(table),
@@ -175,7 +175,7 @@ impl EvictingLimiter {
         }))
     }
 
-    /// A seat for a connection from `address`. Whoever made room is cut off. Where nobody can, those that are being answered are
+    /// A permit for a connection from `address`. Whoever made room is cut off. Where nobody can, those that are being answered are
     /// waited for.
     ///
     /// # Errors
@@ -186,7 +186,7 @@ impl EvictingLimiter {
             let mut freed = pin!(self.0.freed.notified());
             freed.as_mut().enable();
             match self.try_enter(address, Instant::now()) {
-                Ok(seat) => return Ok(seat),
+                Ok(permit) => return Ok(permit),
                 Err(Full::Refused(why)) => timeout_at(deadline, freed).await.map_err(|_| why)?,
                 Err(Full::Later(rest)) => tokio::time::sleep(rest).await,
             }
@@ -203,7 +203,7 @@ impl EvictingLimiter {
         if let Some(left) = left {
             left.hangup.cut();
         }
-        Ok(EvictablePermit { seats: self.clone(), number, client, hangup })
+        Ok(EvictablePermit { limiter: self.clone(), number, client, hangup })
     }
 
     fn say(&self, address: IpAddr) {
@@ -224,7 +224,7 @@ impl EvictingLimiter {
 /// One connection's, until this is dropped or somebody else needs it.
 #[derive(Debug)]
 pub(super) struct EvictablePermit {
-    seats: EvictingLimiter,
+    limiter: EvictingLimiter,
     number: u64,
     client: Client,
     hangup: Hangup,
@@ -238,51 +238,51 @@ impl EvictablePermit {
 
     /// Takes note of what the connection is about.
     pub(super) fn stand(&self, standing: Standing) {
-        self.seats.lock().stand(self.number, standing);
+        self.limiter.lock().stand(self.number, standing);
         if standing != Standing::Answers {
-            self.seats.0.freed.notify_waiters();
+            self.limiter.0.freed.notify_waiters();
         }
     }
 
-    /// Asked when the seat is somebody else's.
+    /// Asked when the permit is somebody else's.
     pub(super) fn hangup(&self) -> &Hangup {
         &self.hangup
     }
 
     /// For whoever answers the connection's requests.
     pub(super) fn claim(&self) -> Claim {
-        Claim { seats: self.seats.clone(), number: self.number }
+        Claim { limiter: self.limiter.clone(), number: self.number }
     }
 }
 
 impl Drop for EvictablePermit {
     fn drop(&mut self) {
-        self.seats.lock().sitters.remove(&self.number);
-        self.seats.0.freed.notify_waiters();
+        self.limiter.lock().holders.remove(&self.number);
+        self.limiter.0.freed.notify_waiters();
     }
 }
 
-/// What a connection's seat may be kept for; among the connection's data.
+/// What a connection's permit may be kept for; among the connection's data.
 #[derive(Debug, Clone)]
 pub(crate) struct Claim {
-    seats: EvictingLimiter,
+    limiter: EvictingLimiter,
     number: u64,
 }
 
 impl Claim {
-    /// The client has shown who it is: nobody takes the seat while it is used.
+    /// The client has shown who it is: nobody takes the permit while it is used.
     pub(crate) fn is_known(&self) {
-        self.set(|sitter| sitter.is_known = true);
+        self.set(|holder| holder.is_known = true);
     }
 
-    /// Whether the request that is being answered changes something: nobody takes the seat until it is.
+    /// Whether the request that is being answered changes something: nobody takes the permit until it is.
     pub(crate) fn changes(&self, changes: bool) {
-        self.set(|sitter| sitter.changes = changes);
+        self.set(|holder| holder.changes = changes);
     }
 
-    fn set(&self, set: impl FnOnce(&mut Sitter)) {
-        if let Some(sitter) = self.seats.lock().sitters.get_mut(&self.number) {
-            set(sitter);
+    fn set(&self, set: impl FnOnce(&mut Holder)) {
+        if let Some(holder) = self.limiter.lock().holders.get_mut(&self.number) {
+            set(holder);
         }
     }
 }
