@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 
 use conclave_tests::cluster::Cluster;
 use conclave_tests::issuer::Issuer;
-use conclave_tests::relay::word;
+use conclave_tests::relay::{peer_id, signal, word};
 use conclave_tests::socket::Socket;
 use conclave_tests::wait::eventually;
 use conclave_tests::webhook_receiver::{Answer, WebhookReceiver};
+use hyper::Method;
 use serde_json::{Value, json};
 use tokio::time::Duration;
 
@@ -124,6 +125,40 @@ async fn a_socket_is_told_of_by_the_node_that_it_is_at() {
     let over = |event: &Value| event["type"] == "socket.disconnected" && event["node"] == 3;
     let events = receiver.until("the session is over", over).await;
     assert_eq!(events.iter().find(|event| over(event)).expect("it is there")["resumable"], false);
+}
+
+#[tokio::test]
+async fn an_event_stream_is_told_of_when_it_is_opened_and_when_it_ends() {
+    let receiver = WebhookReceiver::start(&[]).await;
+    let cluster = receiver.told_by(Cluster::builder().nodes(1).unmetered()).start().await;
+    let (api, room, peer) = (cluster.api(1), word("room"), peer_id());
+    let _member = {
+        let mut socket = hello(&cluster, 1).await;
+        socket.ok(json!({"op": "join", "room": room})).await;
+        socket
+    };
+    api.relay(&signal("someone", &peer, "offer", json!(1))).send().await.ok();
+    for (path, kind, field) in [
+        (format!("/api/v1/events?room={room}"), "rooms", "room"),
+        (format!("/api/v1/events?peerId={peer}"), "mailboxes", "mailbox"),
+    ] {
+        assert_eq!(api.call(Method::HEAD, &path).send().await.status, 200);
+        let mut stream = api.get(&path).open().await.expect("a stream");
+        stream.expect("welcome").await;
+        let id = listed(&cluster, kind).await;
+        let opened = |event: &Value| event["type"] == "stream.opened" && event[field] == *id;
+        let events = receiver.until("it is open", opened).await;
+        let opened = events.into_iter().find(opened).expect("it is there");
+        drop(stream);
+        let closed = |event: &Value| event["type"] == "stream.closed" && event["stream"] == opened["stream"];
+        let events = receiver.until("it is over", closed).await;
+        assert_eq!(events.into_iter().find(closed).expect("it is there")[field], *id);
+    }
+    let events = receiver.events();
+    let of = |kind: &str| events.iter().filter(|event| event["type"] == kind).count();
+    assert_eq!((of("stream.opened"), of("stream.closed")), (2, 2), "a HEAD opens none: {events:?}");
+    let bodies: String = receiver.received().into_iter().map(|received| received.body).collect();
+    assert!(!bodies.contains(&room) && !bodies.contains(&peer), "{bodies}");
 }
 
 #[tokio::test]

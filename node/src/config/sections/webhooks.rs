@@ -17,8 +17,8 @@ section! { Webhooks {
     /// A second line signs, too, while one secret replaces the other. Read again within a second of a change, and on
     /// SIGHUP.
     secret_file: PathBuf => file;
-    /// What is posted: `["socket.connected", "socket.disconnected", "room.joined", "room.left", "device.pending"]`. Empty:
-    /// all of these.
+    /// What is posted: `["socket.connected", "socket.disconnected", "room.joined", "room.left", "stream.opened",
+    /// "stream.closed", "device.pending"]`. Empty: all of these.
     events: Vec<String> => webhook_events;
     /// PEM file of the authorities whose certificates are believed. Empty: those that this machine believes in.
     ca: PathBuf => file;

@@ -22,22 +22,30 @@ pub enum Kind {
     RoomJoined,
     /// It is no longer in that room.
     RoomLeft,
+    /// An event stream was opened here.
+    StreamOpened,
+    /// It ended, or its connection is gone.
+    StreamClosed,
     /// A device waits for approval.
     DevicePending,
 }
 
 /// The text names no kind of event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("an event is socket.connected, socket.disconnected, room.joined, room.left or device.pending")]
+#[error(
+    "an event is socket.connected, socket.disconnected, room.joined, room.left, stream.opened, stream.closed or device.pending"
+)]
 pub struct UnknownKind;
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 7] = [
         Self::SocketConnected,
         Self::SocketDisconnected,
         Self::RoomJoined,
         Self::RoomLeft,
+        Self::StreamOpened,
+        Self::StreamClosed,
         Self::DevicePending,
     ];
 
@@ -48,6 +56,8 @@ impl Kind {
             Self::SocketDisconnected => "socket.disconnected",
             Self::RoomJoined => "room.joined",
             Self::RoomLeft => "room.left",
+            Self::StreamOpened => "stream.opened",
+            Self::StreamClosed => "stream.closed",
             Self::DevicePending => "device.pending",
         }
     }
@@ -99,8 +109,13 @@ pub(super) struct About<'a> {
     /// Whether the session, or the membership, can be resumed for a while.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) resumable: Option<bool>,
+    /// An event stream.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) stream: Option<Digits>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) room: Option<Digits>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) mailbox: Option<Digits>,
     /// Who it is, as a digest of organisation and subject.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) subject_id: Option<Digits>,

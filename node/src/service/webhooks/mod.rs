@@ -34,7 +34,7 @@ use queue::{Queue, Refused};
 use signature::Secrets;
 
 pub use event::{Kind, UnknownKind};
-pub use presence::{Connected, Joined};
+pub use presence::{Connected, Joined, OpenStream};
 pub use signature::SecretError;
 
 const SETTINGS: Settings = Settings { authorities: "webhooks.ca", allow_private: "webhooks.allow_private" };

@@ -1,10 +1,11 @@
-//! Who is connected here, posted when it comes and when it goes. A value stands for each session and membership; dropping it
-//! posts that it is gone.
+//! Who is connected here, posted when it comes and when it goes. A value stands for each session, membership and event stream;
+//! dropping it posts that it is gone.
 
-use conclave_cluster::state::id::Key;
+use conclave_cluster::state::id::{Domain, Key};
 
 use super::Webhooks;
 use super::event::{About, Digits, Kind};
+use crate::actors::StateKey;
 use crate::service::Caller;
 use crate::service::inventory::Id;
 
@@ -15,6 +16,19 @@ pub struct Connected(Option<Box<Session>>);
 /// A room that a socket here is in.
 #[derive(Debug, Default)]
 pub struct Joined(Option<Box<Membership>>);
+
+/// An event stream that is open here.
+#[derive(Debug, Default)]
+pub struct OpenStream(Option<Box<EventStream>>);
+
+#[derive(Debug)]
+struct EventStream {
+    webhooks: Webhooks,
+    stream: Digits,
+    target: StateKey,
+    subject_id: Option<Digits>,
+    organisation: Option<String>,
+}
 
 #[derive(Debug, Clone)]
 struct Session {
@@ -53,6 +67,22 @@ impl Webhooks {
         };
         session.tell(Kind::SocketConnected, |about| About { resumed: Some(resumed), ..about });
         Connected(Some(Box::new(session)))
+    }
+
+    /// An event stream is open here from now on. `target`: the room or the mailbox that it tells of.
+    pub fn stream_opened(&self, caller: &Caller, subject: Option<&Key>, target: StateKey) -> OpenStream {
+        if !self.are_any() {
+            return OpenStream::default();
+        }
+        let stream = EventStream {
+            webhooks: self.clone(),
+            stream: Digits::Number(rand::random()),
+            target,
+            subject_id: subject.map(|subject| Digits::Key(Id::of(subject))),
+            organisation: caller.tenant.name().map(str::to_owned),
+        };
+        stream.tell(Kind::StreamOpened);
+        OpenStream(Some(Box::new(stream)))
     }
 }
 
@@ -95,6 +125,32 @@ impl Session {
             ..About::default()
         };
         self.webhooks.emit(kind, more(about));
+    }
+}
+
+impl EventStream {
+    fn tell(&self, kind: Kind) {
+        let target = Some(Digits::Key(Id::of(&self.target.key)));
+        let is_room = self.target.domain == Domain::Room;
+        self.webhooks.emit(
+            kind,
+            About {
+                stream: Some(self.stream),
+                room: target.filter(|_| is_room),
+                mailbox: target.filter(|_| !is_room),
+                subject_id: self.subject_id,
+                organisation: self.organisation.as_deref(),
+                ..About::default()
+            },
+        );
+    }
+}
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        if let Some(stream) = self.0.take() {
+            stream.tell(Kind::StreamClosed);
+        }
     }
 }
 

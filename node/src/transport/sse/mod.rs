@@ -85,14 +85,17 @@ pub(crate) async fn get(ctx: Context) -> Result<HttpResponse, Error> {
                 return Ok(as_event_stream(HttpResponse::new(StatusCode::OK)));
             }
             let services = ctx.shared.services.clone();
-            Source::Mail(mail::Reader::claim(services, peer, &credential, caller, resume.as_deref()).await?)
+            Source::Mail(
+                mail::Reader::claim(services, peer, &credential, caller.clone(), resume.as_deref()).await?,
+            )
         }
         _ => return Err(Code::InvalidInput.into()),
     };
     if !is_read {
         return Ok(as_event_stream(HttpResponse::new(StatusCode::OK)));
     }
-    let feed = Feed::new(ctx.shared.services.clone(), source, credential, pass, lapses, ctx.closed()).await?;
+    let services = ctx.shared.services.clone();
+    let feed = Feed::new(services, source, &caller, credential, pass, lapses, ctx.closed()).await?;
     let feed = feed.holding(head);
     let mut response = HttpResponse::build(StatusCode::OK).streaming(feed.into_stream());
     if ctx.request.version() < Version::HTTP_11 {

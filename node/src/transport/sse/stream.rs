@@ -19,7 +19,8 @@ use crate::access::admission::ConnectionPermit;
 use crate::actors::{StateKey, Watch};
 use crate::admission::buffers::Held;
 use crate::listener::Closed;
-use crate::service::Services;
+use crate::service::webhooks::OpenStream;
+use crate::service::{Caller, Services};
 use crate::transport::request::error::Error;
 use crate::transport::request::wait;
 
@@ -39,6 +40,8 @@ pub(crate) struct Feed {
     heartbeat: Instant,
     stage: Stage,
     closed: Option<Closed>,
+    /// Posts that the stream is over when it is dropped.
+    _open: OpenStream,
     _pass: ConnectionPermit,
     _head: Option<Held>,
 }
@@ -98,6 +101,7 @@ impl Feed {
     pub(crate) async fn new(
         services: Arc<Services>,
         source: Source,
+        caller: &Caller,
         credential: Credential,
         pass: ConnectionPermit,
         lapses: watch::Receiver<u64>,
@@ -106,6 +110,7 @@ impl Feed {
         let watch = services.registry.watch(source.target()).await?;
         let revocations = services.auth.changes();
         let heartbeat = Instant::now() + HEARTBEAT;
+        let open = services.webhooks.stream_opened(caller, credential.subject.as_ref(), source.target());
         Ok(Self {
             services,
             source,
@@ -116,6 +121,7 @@ impl Feed {
             heartbeat,
             stage: Stage::Begins,
             closed,
+            _open: open,
             _pass: pass,
             _head: None,
         })
