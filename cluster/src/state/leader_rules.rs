@@ -118,6 +118,15 @@ pub struct Owner {
     pub group: Option<Group>,
 }
 
+impl Owner {
+    /// The keys of all accounts that what it stores is on.
+    pub fn accounts(&self) -> impl Iterator<Item = &Key> {
+        let group = self.group.as_ref();
+        let group = group.map(|group| [group.guest(), group.network(), group.tenant().map(|(key, _)| key)]);
+        std::iter::once(&self.client).chain(group.into_iter().flatten().flatten())
+    }
+}
+
 /// Several clients that have a share together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Group {

@@ -108,6 +108,13 @@ impl Storage {
         self.reserved = if idempotency_key { Load::of(Kind::IdempotencyKey, 0) } else { Load::NONE };
     }
 
+    /// The same for somebody who has not begun a command, by the rules of the last proposal.
+    pub(super) fn seen_by(&self, owner: Owner) -> Self {
+        let mut seen = self.clone();
+        seen.begin(Some(owner), false);
+        seen
+    }
+
     /// Whether `load` more may be stored; asked before anything is changed.
     pub(super) fn admit(&self, load: Load) -> Result<(), Refusal> {
         if load == Load::NONE {

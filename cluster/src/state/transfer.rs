@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::body::Body;
 use super::id::Digest;
 use super::keyed_command::Leased;
+use super::leader_rules::Owner;
 
 mod store;
 
@@ -46,6 +47,19 @@ pub enum Action {
     Discard,
     /// Live on; nothing else.
     Touch,
+}
+
+/// A chunk before it is put: what its place and its weight depend on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Candidate {
+    /// As in [`Action::Put`].
+    pub index: u16,
+    /// As in [`Action::Put`].
+    pub total: Option<u16>,
+    /// The length of its body.
+    pub bytes: u32,
+    /// Who would have it on its account.
+    pub owner: Owner,
 }
 
 /// How a chunk is spelled in relay's JSON.

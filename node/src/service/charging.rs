@@ -82,13 +82,19 @@ impl Services {
         if tier.is_some() {
             caller.charge();
         }
+        if let Some(refusal) = self.foresee_refusal(caller, idempotency_key, &op).await? {
+            if let Some(charge) = charge {
+                self.told(caller, charge.tier, self.cluster.charge_read(charge))?;
+            }
+            return settle(Err(refusal));
+        }
         let draft = Draft { charge, owner: Some(caller.owner), idempotency_key, op };
         let propose = async |draft| self.cluster.propose_traced(draft, caller.trace.clone()).await;
         let answer = self.guesses.propose(&self.cluster, draft, propose).await?;
         if let (Some(tier), Some(balance)) = (tier, answer.balance) {
             caller.tell(tier, balance);
         }
-        settle(answer.outcome)
+        settle(answer.outcome).inspect_err(|error| self.full_shares.note(&caller.owner, error))
     }
 
     fn charge(&self, caller: &Caller, tier: Tier, count: u32) -> Option<Charge> {

@@ -6,8 +6,9 @@
 //! signals, and who holds a peer id; [`room_format`] is what a room's members are called, [`transfer_keep_alive`] how a
 //! transfer lives on while it is polled, [`tickets`] stand for credentials, [`revocations`] are what credentials are worth
 //! nothing any more, [`registrations`] are devices and whether they are let in, [`inventory`] is what is stored as
-//! operators may see it, [`audit`] tells who changed what, and [`webhooks`] tell others what happens. [`storage_keys`] is how the words of requests become storage
-//! keys, [`name_lengths`] how long they may be. [`node_lease`], [`endings`], [`nodes`] and [`readiness`] are about this
+//! operators may see it, [`audit`] tells who changed what, and [`webhooks`] tell others what happens. `full_shares` keeps
+//! refusals for want of room out of the log. [`storage_keys`] is how the words of requests become storage keys,
+//! [`name_lengths`] how long they may be. [`node_lease`], [`endings`], [`nodes`] and [`readiness`] are about this
 //! node among the others.
 
 pub mod allowances;
@@ -17,6 +18,7 @@ mod caller;
 mod charging;
 pub mod endings;
 mod error;
+mod full_shares;
 pub mod inventory;
 pub mod name_lengths;
 pub mod node_lease;

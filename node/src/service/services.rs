@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use conclave_cluster::Cluster;
 
+use super::full_shares::FullShares;
 use super::node_lease::LeaseKeeper;
 use super::nodes::Nodes;
 use super::readiness::Readiness;
@@ -36,6 +37,8 @@ pub struct Services {
     pub security_events: SecurityEvents,
     /// Tells others what happens here.
     pub webhooks: Webhooks,
+    /// Who was just refused for want of room.
+    pub(super) full_shares: FullShares,
     draining: AtomicBool,
 }
 
@@ -66,6 +69,7 @@ impl Services {
             nodes: Nodes::default(),
             readiness: Readiness::default(),
             webhooks,
+            full_shares: FullShares::default(),
             draining: AtomicBool::new(false),
         }
     }

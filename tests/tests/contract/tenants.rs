@@ -310,6 +310,11 @@ async fn one_organisation_that_fills_its_share_leaves_the_others_theirs() {
         |org, n: usize| Member { api: node.clone(), issuer: &issuer, org, subject: format!("s-{n}") };
     // Each subject by itself stays far below what one client may hold.
     let chunk = "A".repeat(43_000);
+    let begun = member(Some("greedy"), 0);
+    let opened = begun.show(node.post("/api/v1/transfers", &Pair::fresh().open(1))).send().await.json();
+    let first = format!("/api/v1/transfers/{}", opened["transferId"].as_str().expect("an id"));
+    let put = node.put(&format!("{first}/chunks/0"), vec![7; 43_000]);
+    assert_eq!(begun.show(put).send().await.status, 201);
     let (mut stored, mut refused) = (0, None);
     for n in 0..40 {
         let greedy = member(Some("greedy"), n);
@@ -329,6 +334,27 @@ async fn one_organisation_that_fills_its_share_leaves_the_others_theirs() {
     let refused = refused.expect("a tenth of the store is full before 4,000 chunks are in it");
     refused.refused(507, "tenant_storage_full");
     assert!(stored > 2000, "{stored}");
+    // Once a node has heard of it, further refusals do not go through the log.
+    let refuse = async |id| {
+        let refused =
+            member(Some("greedy"), 99).show(cluster.api(id).relay(&Pair::fresh().send(0, 1, &chunk)));
+        refused.send().await.refused(507, "tenant_storage_full");
+    };
+    join_all([1, 2, 3].map(refuse)).await;
+    let log_bytes = async || {
+        let page = cluster.admin(1).get("/metrics").send().await.text();
+        let value = page.lines().find_map(|line| line.strip_prefix("conclave_raft_log_bytes "));
+        value.and_then(|value| value.parse::<f64>().ok()).expect("the size of the log")
+    };
+    let before = log_bytes().await;
+    join_all((0..90).map(|n| refuse(1 + n % 3))).await;
+    let grown = log_bytes().await - before;
+    assert!(grown < 1_000_000.0, "90 refusals of 32 KiB left {grown} bytes in the log");
+    // What is let go at one node makes room at the others at once.
+    let greedy = member(Some("greedy"), 0);
+    greedy.show(node.delete(&first)).send().await.status(200);
+    let pair = Pair::fresh();
+    greedy.ask(cluster.api(2).relay(&pair.send(0, 1, &chunk))).await;
     let signal = signal(&peer_id(), &peer_id(), "offer", json!({"n": 1}));
     for org in [Some("modest"), None] {
         let other = member(org, 0);

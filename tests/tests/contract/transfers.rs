@@ -137,6 +137,38 @@ async fn a_chunk_can_be_read_again_and_again_until_it_is_acknowledged() {
 }
 
 #[tokio::test]
+async fn a_sender_who_asks_again_after_the_acknowledgement_learns_of_it() {
+    let (_cluster, node, other) = shared::standard().await.and_two_nodes().await;
+    let at = open(&node, &Pair::fresh(), 2).await;
+    for n in 0..2 {
+        node.put(&format!("{at}/chunks/{n}"), "bytes").send().await.status(201);
+    }
+    node.post(&format!("{at}/ack"), &json!({})).send().await.ok();
+    // The answer to the last put was lost.
+    node.put(&format!("{at}/chunks/1"), "bytes").send().await.refused(404, "not_found");
+    assert_eq!(other.get(&at).send().await.ok()["acknowledged"], true);
+}
+
+#[tokio::test]
+async fn an_acknowledgement_outlives_its_transfer() {
+    let (_cluster, node, other) = shared::standard().await.and_two_nodes().await;
+    let pair = Pair::fresh();
+    let at = open(&node, &pair, 1).await;
+    node.put(&format!("{at}/chunks/0"), "bytes").send().await.status(201);
+    node.relay(&pair.receive()).send().await.ok();
+    node.relay(&pair.ack()).send().await.ok();
+    assert_eq!(node.relay(&pair.receive()).send().await.ok()["status"], "done");
+    let seen = other.get(&at).send().await.ok();
+    assert_eq!((&seen["acknowledged"], &seen["totalChunks"]), (&json!(true), &json!(0)), "{seen}");
+    // Whoever lost the answer acknowledges again.
+    other.post(&format!("{at}/ack"), &json!({})).send().await.ok();
+    assert_eq!(node.relay(&pair.ack_status()).send().await.ok()["acknowledged"], true);
+    // The next one under the same pin is another one.
+    let at = open(&node, &pair, 1).await;
+    assert_eq!(other.get(&at).send().await.ok()["acknowledged"], false);
+}
+
+#[tokio::test]
 async fn a_deleted_transfer_is_gone_on_every_node() {
     let (_cluster, here, there) = shared::standard().await.and_two_nodes().await;
     let pair = Pair::fresh();

@@ -10,7 +10,7 @@ use super::super::incarnation::Attachment;
 use super::super::inventory::Listing;
 use super::super::limits::{CHUNK_BYTES_MAX, ENVELOPE_BYTES_MAX, MESSAGE_BYTES_MAX, PAYLOAD_BYTES_MAX};
 use super::super::negotiation::{Envelope, Resolved};
-use super::super::outcome::Answer;
+use super::super::outcome::{Answer, Refusal};
 use super::super::placement::Plan;
 use super::super::slot::Slot;
 use super::super::{
@@ -51,6 +51,7 @@ plain!(
     Digest,
     Resolved,
     Holding,
+    Refusal,
     Totals,
     allowance::Balance,
     audit::Head,

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::super::leader_rules::{Ages, Share, Shares};
+use super::super::transfer;
 use super::super::weight::Kind;
 use super::histories::{Step, command, history};
 use super::*;
@@ -33,6 +34,14 @@ fn proposals(steps: Vec<Step>) -> Vec<Proposal> {
         Proposal { stamp_ms, rules: rules(), floors, commands, ..Proposal::default() }
     };
     steps.into_iter().map(proposal).collect()
+}
+
+/// A chunk as it would be asked about before it is put.
+fn candidate(command: &Command) -> Option<(Key, transfer::Candidate)> {
+    let (Op::Transfer(op), Some(owner)) = (&command.op, command.owner) else { return None };
+    let transfer::Action::Put { index, total, body, .. } = &op.action else { return None };
+    let bytes = u32::try_from(body.len()).ok()?;
+    Some((op.key, transfer::Candidate { index: *index, total: *total, bytes, owner }))
 }
 
 proptest! {
@@ -107,6 +116,27 @@ proptest! {
             let retried = Proposal { version, stamp_ms, rules, floors, commands: doubled };
             prop_assert_eq!(often.apply(retried), (expected, effects));
             prop_assert_eq!(often.fingerprint(), once.fingerprint());
+        }
+    }
+
+    #[test]
+    fn a_chunk_that_is_said_to_have_no_room_is_refused_for_that(steps in history(command())) {
+        let mut state = State::default();
+        for mut proposal in proposals(steps) {
+            for command in std::mem::take(&mut proposal.commands) {
+                let alone = Command { payment: Payment::Free, idempotency_key: None, ..command };
+                let foreseen = candidate(&alone).and_then(|(key, chunk)| {
+                    query::ChunkRefusal(key, chunk).answer(&state, proposal.stamp_ms)
+                });
+                let (answers, _) = state.apply(Proposal { commands: vec![alone], ..proposal.clone() });
+                if foreseen.is_some() {
+                    let refusal = answers[0].outcome.as_ref().err();
+                    let is_of_room = |refusal: &Refusal| {
+                        matches!(refusal, Refusal::StorageFull | Refusal::ShareFull | Refusal::TenantShareFull)
+                    };
+                    prop_assert!(refusal.is_some_and(is_of_room), "{foreseen:?}: {answers:?}");
+                }
+            }
         }
     }
 

@@ -103,6 +103,44 @@ struct Upload<'a> {
     body: &'a Body,
 }
 
+/// Where a new chunk belongs.
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    /// In the transfer that is there.
+    Within,
+    /// In one that it begins.
+    Begins { total: u16 },
+}
+
+impl Place {
+    /// The place of a chunk, if it may be put there; `None` if there is a chunk already.
+    fn of(
+        transfer: Option<&Entry<Transfer>>,
+        index: u16,
+        total: Option<u16>,
+    ) -> Result<Option<Self>, Refusal> {
+        if total.is_some_and(|total| !is_total(total) || index >= total) {
+            return Err(Refusal::OutOfRange);
+        }
+        match (transfer, total) {
+            (Some(transfer), Some(total)) if total != transfer.total => Err(Refusal::TotalMismatch),
+            (Some(transfer), _) if index >= transfer.total => Err(Refusal::OutOfRange),
+            (Some(transfer), _) if transfer.delivered.get(index) => Err(Refusal::Delivered),
+            (Some(transfer), _) => Ok((!transfer.received.get(index)).then_some(Self::Within)),
+            (None, Some(total)) => Ok(Some(Self::Begins { total })),
+            (None, None) => Err(Refusal::Absent),
+        }
+    }
+
+    /// What it takes besides the body.
+    fn load(self) -> Load {
+        match self {
+            Self::Within => Load::of(Kind::Chunk, 0),
+            Self::Begins { .. } => Load::of(Kind::Transfer, 0).and(Kind::Chunk, 0),
+        }
+    }
+}
+
 impl Transfers {
     pub(in crate::state) fn carry_out(
         &mut self,
@@ -157,44 +195,24 @@ impl Transfers {
         ctx: &mut ApplyContext,
     ) -> Result<Outcome, outcome::Refusal> {
         let &Upload { index, total, digest, encoding, body } = upload;
-        if total.is_some_and(|total| !is_total(total) || index >= total) {
-            return Err(Refusal::OutOfRange.into());
-        }
-        let blob = match (self.transfers.get_mut(&key), total) {
-            (Some(transfer), _) => {
-                if total.is_some_and(|total| total != transfer.total) {
-                    return Err(Refusal::TotalMismatch.into());
-                }
-                if index >= transfer.total {
-                    return Err(Refusal::OutOfRange.into());
-                }
-                if transfer.delivered.get(index) {
-                    return Err(Refusal::Delivered.into());
-                }
-                if transfer.received.get(index) {
-                    // A sender may say a chunk again, but not otherwise.
-                    let known = self.chunks.get(&(key, index)).expect("a received chunk is stored");
-                    let stored = ctx.blobs.get(known.blob).map(|(digest, _)| digest);
-                    if known.encoding != encoding || stored != Some(digest) {
-                        return Err(Refusal::Conflict.into());
-                    }
-                    renew(transfer, key, ttl_ms, ctx);
-                    return Ok(Outcome::Duplicate);
-                }
-                let load = Load::of(Kind::Chunk, 0);
-                let blob = ctx.blobs.keep(digest, body, load, &mut ctx.storage)?;
-                transfer.received.set(index);
-                renew(transfer, key, ttl_ms, ctx);
-                blob
+        let transfer = self.transfers.get_mut(&key);
+        let Some(place) = Place::of(transfer.as_deref(), index, total)? else {
+            // A sender may say a chunk again, but not otherwise.
+            let known = self.chunks.get(&(key, index)).expect("a received chunk is stored");
+            let stored = ctx.blobs.get(known.blob).map(|(digest, _)| digest);
+            if known.encoding != encoding || stored != Some(digest) {
+                return Err(Refusal::Conflict.into());
             }
-            (None, Some(total)) => {
-                let load = Load::of(Kind::Transfer, 0).and(Kind::Chunk, 0);
-                let blob = ctx.blobs.keep(digest, body, load, &mut ctx.storage)?;
-                self.begin(key, ttl_ms, total, Some(index), ctx);
-                blob
-            }
-            (None, None) => return Err(Refusal::Absent.into()),
+            transfer.into_iter().for_each(|transfer| renew(transfer, key, ttl_ms, ctx));
+            return Ok(Outcome::Duplicate);
         };
+        let blob = ctx.blobs.keep(digest, body, place.load(), &mut ctx.storage)?;
+        if let Place::Begins { total } = place {
+            self.begin(key, ttl_ms, total, Some(index), ctx);
+        } else if let Some(transfer) = transfer {
+            transfer.received.set(index);
+            renew(transfer, key, ttl_ms, ctx);
+        }
         let payer = ctx.storage.add(chunk_load(body.len()));
         self.chunks.insert((key, index), Chunk { blob, encoding, payer });
         ctx.wakes.wake(Domain::Transfer, key);
@@ -246,6 +264,8 @@ impl Transfers {
                     self.free_chunks(key, &whole, ctx);
                 }
             }
+            // It may have been acknowledged before, and gone since.
+            None if self.acknowledgements.alive(&key, ctx.now_ms).is_some() => {}
             None if existing => return Err(Refusal::Absent.into()),
             // Where nothing lives nothing bounds the acknowledgements but the storage.
             None if !self.acknowledgements.contains(&key) => {

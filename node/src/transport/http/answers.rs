@@ -7,7 +7,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::transport::request::fields::{ChunkIndex, DeviceId, Onion, Port, TotalChunks};
+use crate::transport::request::fields::{ChunkIndex, DeviceId, Onion, Port};
 
 /// Words that answers of their own consist of.
 macro_rules! words {
@@ -82,7 +82,8 @@ pub(crate) struct TransferBegun {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Transfer {
-    #[schema(value_type = TotalChunks)]
+    /// 0 once the transfer is gone and only its acknowledgement is remembered.
+    #[schema(minimum = 0, maximum = 2048)]
     pub(crate) total_chunks: u16,
     /// What is stored: first and last index of each range, ascending.
     #[schema(value_type = Vec<Vec<ChunkIndex>>)]

@@ -143,7 +143,9 @@ pub(crate) async fn put_chunk(mut ctx: Context) -> Result<HttpResponse, Error> {
             let stored = ctx.look(query::Chunk(target.key, index)).await?;
             match stored {
                 Some((_, stored, _)) if stored == digest => Ok(duplicate()),
-                Some(_) | None => Err(Code::ChunkConflict.into()),
+                Some(_) => Err(Code::ChunkConflict.into()),
+                // It was acknowledged, and its chunks are gone: nobody knows what they were.
+                None => Err(Code::NotFound.into()),
             }
         }
         Err(error) => Err(error.into()),
@@ -169,8 +171,14 @@ fn duplicate() -> HttpResponse {
 pub(crate) async fn get(ctx: Context) -> Result<HttpResponse, Error> {
     ctx.pay(ctx.tier())?;
     let target = transfer_of(&ctx)?;
-    let (view, now_ms) = ctx.look((query::Transfer(target.key), query::Now)).await?;
-    let view = view.ok_or(Code::NotFound)?;
+    let transfer = (query::Transfer(target.key), query::Now);
+    let ((view, now_ms), until) = ctx.look((transfer, query::AcknowledgedUntil(target.key))).await?;
+    let Some(view) = view else {
+        // The acknowledgement outlives the transfer, so that its sender hears of it.
+        let expires_at = until.ok_or(Code::NotFound)?;
+        let received = Vec::new();
+        return Ok(ok(&Transfer { total_chunks: 0, received, delivered: 0, acknowledged: true, expires_at }));
+    };
     let ttl_ms = u64::from(millis(ctx.ttl().chunk));
     keep_alive(ctx.services(), target, ctx.ttl().chunk, late(&view, ttl_ms, now_ms));
     Ok(ok(&Transfer {

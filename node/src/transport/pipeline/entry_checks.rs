@@ -1,7 +1,7 @@
 //! What stands before every handler, decided on the row of the table that the router found. Who is let in nowhere else
 //! is let in here, and what no row names is closed.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use actix_web::body::{BodySize, BodyStream, BoxBody, MessageBody as _};
 use actix_web::http::header::{ALLOW, HeaderValue};
@@ -9,6 +9,7 @@ use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpMessage as _, HttpRequest, HttpResponse};
 use bytes::Bytes;
 use futures_util::stream;
+use tokio::time::sleep;
 
 use super::Pipeline;
 use crate::access::Scope;
@@ -21,6 +22,10 @@ use crate::transport::request::error::{self, Code, Error, Extra};
 use crate::transport::request::route::{Endpoint, Entry, Kind};
 use crate::transport::request::{authenticate, path, request_id, signed};
 
+/// Whoever is refused for want of room hears of it after this time: asking again at once, as long as it is refused, would take
+/// from the others what storing takes.
+const WANT_OF_ROOM_PAUSE: Duration = Duration::from_millis(100);
+
 /// Answers a request by the handler that its row names, if it may come in.
 pub(super) async fn answer(ctx: Context) -> Result<HttpResponse, Error> {
     let endpoint = admit(&ctx).await?;
@@ -28,7 +33,14 @@ pub(super) async fn answer(ctx: Context) -> Result<HttpResponse, Error> {
         return Ok(options(ctx.arrival.row().map_or(cors::METHODS, |row| row.allow)));
     };
     let is_head = *ctx.request.method() == Method::HEAD;
-    let mut response = (endpoint.handler)(ctx).await?;
+    let mut response = match (endpoint.handler)(ctx).await {
+        // The request is gone by now, with its body and its place among those under way.
+        Err(error) if error.is_want_of_room() => {
+            sleep(WANT_OF_ROOM_PAUSE).await;
+            return Err(error);
+        }
+        answered => answered?,
+    };
     if is_head && response.body().size() == BodySize::Stream {
         // Its length is not known, and nobody waits for its end.
         let nothing = stream::empty::<Result<Bytes, std::convert::Infallible>>();

@@ -276,6 +276,11 @@ impl From<admission::Refused> for Error {
 }
 
 impl Error {
+    /// Whether it says that no more is stored for this client, its organisation, or anybody.
+    pub(crate) fn is_want_of_room(&self) -> bool {
+        matches!(self.code, Code::StorageFull | Code::TenantStorageFull)
+    }
+
     pub(crate) fn with(mut self, extra: Extra) -> Self {
         self.extra = extra;
         self

@@ -5,8 +5,10 @@ use std::ops::RangeInclusive;
 use super::super::super::blob_store::BlobId;
 use super::super::super::context::ApplyContext;
 use super::super::super::id::Key;
-use super::super::{Encoding, View};
-use super::{Chunk, Transfers, chunk_load};
+use super::super::super::outcome;
+use super::super::super::weight::Kind;
+use super::super::{Candidate, Encoding, View};
+use super::{Chunk, Place, Transfers, chunk_load};
 
 impl Transfers {
     pub(in crate::state) fn view(&self, key: &Key, now_ms: u64) -> Option<View> {
@@ -26,8 +28,26 @@ impl Transfers {
         self.chunks.get(&(*key, index)).map(|chunk| (chunk.encoding, chunk.blob))
     }
 
+    /// Why there is no room for a chunk that could be put otherwise. Its body is taken for one that is stored already: only what
+    /// is refused in any case is refused here.
+    pub(in crate::state) fn refusal(
+        &self,
+        key: &Key,
+        chunk: &Candidate,
+        ctx: &ApplyContext,
+        now_ms: u64,
+    ) -> Option<outcome::Refusal> {
+        let place = Place::of(self.transfers.alive(key, now_ms), chunk.index, chunk.total).ok()??;
+        let load = place.load().and_shared(Kind::Body, chunk.bytes.into());
+        ctx.storage.seen_by(chunk.owner).admit(load).err()
+    }
+
     pub(in crate::state) fn acknowledged(&self, key: &Key, now_ms: u64) -> bool {
         self.acknowledgements.alive(key, now_ms).is_some()
+    }
+
+    pub(in crate::state) fn acknowledged_until(&self, key: &Key, now_ms: u64) -> Option<u64> {
+        self.acknowledgements.alive(key, now_ms).map(|known| known.life.lease.expires_ms)
     }
 
     pub(in crate::state) fn chunks_len(&self) -> usize {
