@@ -1,13 +1,15 @@
 /** A refusal or a failure. */
 export class ConclaveError extends Error {
-  constructor(code: string, message?: string, status?: number);
+  constructor(code: string, message?: string, status?: number, cause?: unknown);
   /**
-   * What programs read: the server's `error` (`unauthorized` for a token that is over, too), or `closed`, `disconnected`, `payload_too_large`, `queue_full`, `refused`,
-   * `replaced`, `timeout`, `transfer_finished`, `unavailable`, `unreachable`. `message` says it in a sentence.
+   * What programs read: the server's `error` (`unauthorized` for a token that is over, too), or `closed`, `disconnected`, `invalid_input`, `missing_fields`,
+   * `payload_too_large`, `queue_full`, `refused`, `replaced`, `timeout`, `transfer_finished`, `unavailable`, `unreachable`. `message` says it in a sentence.
    */
   code: string;
   /** The HTTP status, 0 where there was none. */
   status: number;
+  /** Of `unreachable`: what the runtime says, where it says anything. In Node its `code` is `ECONNREFUSED`, for example. */
+  cause?: unknown;
 }
 
 export interface Options {
@@ -80,6 +82,7 @@ export interface TransferState {
   total: number;
   received: number;
   done: boolean;
+  /** An acknowledgement outlives its transfer: `total` is 0 then. */
   acknowledged: boolean;
   gone: boolean;
 }
@@ -101,9 +104,17 @@ export interface Request {
   retry408?: boolean;
   /** Whether a request that was begun goes on though the page or the client is closed; false if absent. */
   keepalive?: boolean;
+  /**
+   * Called before the request is sent again, after a try that was not answered or whose answer asks for it: what it was
+   * for may have been done by then.
+   */
+  onagain?(): void;
 }
 
-/** One session with the cluster. Made by `connect`. */
+/**
+ * One session with the cluster. Made by `connect`. What takes a name refuses, before it sends anything, whatever is no string
+ * or an empty one (`missing_fields`), and a peer id of more than 256 characters (`invalid_input`).
+ */
 export class Client {
   constructor(options?: Options);
   /** Calls `handler` with every such event; returns what takes it off again. */
@@ -142,13 +153,14 @@ export class Client {
   /**
    * Calls `handler` with how a transfer or an exchange is, now and after every change, and never before `watch` has
    * returned. Returns what ends it. `gone` is what the server says; a watch that it refuses (16 things a socket:
-   * `too_many_watches`; a token without the scope: `forbidden`) is an `error` event, and nothing is told.
+   * `too_many_watches`; a token without the scope: `forbidden`) is an `error` event, and nothing is told. Throws
+   * `missing_fields` at once if the id is no string, or an empty one.
    */
   watch(what: { transfer: string }, handler: (state: TransferState) => void): () => void;
   watch(what: { session: string }, handler: (state: ExchangeState) => void): () => void;
 
   /**
-   * One request, to whichever node answers it; follows `Retry-After`. Repeats it, so mind what is repeatable. It ends when
+   * One request, to whichever node answers it; `path` begins with a slash. Follows `Retry-After`. Repeats it, so mind what is repeatable. It ends when
    * nothing comes for 28 s, however long it takes.
    */
   http(method: string, path: string, request?: Request): Promise<Response>;

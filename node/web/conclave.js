@@ -6,7 +6,7 @@
 // One WebSocket, resumed on another node when one goes away; where no WebSocket gets through, signals travel by HTTP.
 // Types and the meaning of each field: conclave.d.ts. Beside it: transfers.js and negotiate.js.
 
-import { answer, ConclaveError, sleep } from "./errors.js";
+import { answer, checkData, checkNames, ConclaveError, sleep } from "./errors.js";
 import { Fallback, Polls } from "./fallback.js";
 import { backOff, Nodes } from "./nodes.js";
 import { Room } from "./room.js";
@@ -35,6 +35,8 @@ const QUEUE_MAX = 10000;
 const QUEUE_BYTES_MAX = 64 << 20;
 /** Signals that wait for a listener. The server holds as many back for one peer. */
 const SIGNALS_MAX = 512;
+/** Characters of a peer id. By HTTP nobody is asked when one is claimed, so the client looks for itself. */
+const PEER_CHARS_MAX = 256;
 /** For so long a claim is tried while another session holds the peer id: one whose lease is running out. */
 const CLAIM_WAIT_MS = 5000;
 const CLAIM_AGAIN_WAIT_MS = 20000;
@@ -87,14 +89,17 @@ class Emitter {
   }
 }
 
+/** What a client's `trouble` came from. */
+let causeOf;
+
 /** Opens a session, on whichever node answers first. */
 export async function connect(options = {}) {
   const client = new Client(options);
   const { timeoutMs = CONNECTS_WITHIN_MS } = options;
-  const late = () =>
-    client.close(
-      new ConclaveError("unreachable", `No node answered within ${timeoutMs / 1000} s. ${client.trouble ?? ""}`.trim()),
-    );
+  const late = () => {
+    const message = `No node answered within ${timeoutMs / 1000} s. ${client.trouble ?? ""}`.trim();
+    client.close(new ConclaveError("unreachable", message, 0, causeOf(client)));
+  };
   const timer = Number.isFinite(timeoutMs) ? setTimeout(late, timeoutMs) : undefined;
   await client.opened.finally(() => clearTimeout(timer));
   return client;
@@ -133,6 +138,11 @@ export class Client extends Emitter {
   #opened;
   #stop = new AbortController();
   #wake = new AbortController();
+  #cause;
+
+  static {
+    causeOf = (client) => client.#cause;
+  }
 
   constructor({
     urls = globalThis.location?.origin,
@@ -247,11 +257,17 @@ export class Client extends Emitter {
         this.close(error);
         return false;
       }
-      this.trouble = error.message;
+      this.#troubled(error);
       if (this.#fallback) this.#endFallback();
       await this.#pause(backOff(failures + 4, this.#retryMaxMs) + 100);
       return false;
     }
+  }
+
+  /** There is no connection, and this is why. */
+  #troubled(error) {
+    this.trouble = error.message;
+    this.#cause = error.cause ?? error;
   }
 
   /** Signals go by HTTP for a while, or until no node answers any more. */
@@ -311,7 +327,7 @@ export class Client extends Emitter {
     try {
       ticket = await this.#ticket();
     } catch (error) {
-      this.trouble = error.message;
+      this.#troubled(error);
       return { code: error.status === 401 || error.status === 403 ? REFUSED : 0, error };
     }
     // Nothing would end a connection that is opened after the goodbye.
@@ -497,6 +513,8 @@ export class Client extends Emitter {
    * held by a session whose connection is gone, and whose lease runs out, it is tried again, for `waitMs` at most.
    */
   async claim(peerId, { inviteCode, waitMs = CLAIM_WAIT_MS } = {}) {
+    checkNames({ peerId }, PEER_CHARS_MAX);
+    if (inviteCode != null) checkNames({ inviteCode });
     const claim = { peerId, inviteCode };
     for (const until = performance.now() + waitMs; ;) {
       try {
@@ -519,11 +537,15 @@ export class Client extends Emitter {
 
   /** The peer that an invite code leads to. */
   async lookup(inviteCode) {
+    checkNames({ inviteCode });
     return (await this.#call("lookup", { inviteCode })).peerId;
   }
 
   /** Leaves a signal for a peer. If the answer is lost on its way, the signal is sent again: at least once. */
   async signal(to, type, payload) {
+    checkNames({ to }, PEER_CHARS_MAX);
+    checkNames({ type });
+    checkData({ payload });
     await this.#call("signal", { to, type, payload });
   }
 
@@ -531,6 +553,7 @@ export class Client extends Emitter {
 
   /** Enters a room; the one entered before is left. */
   async join(name, handlers = {}) {
+    checkNames({ name });
     if (!this.#WebSocket)
       throw new ConclaveError(
         "unavailable",
@@ -564,7 +587,9 @@ export class Client extends Emitter {
 
   /** Calls `handler` whenever a transfer or an exchange changes, first with how it is now. */
   watch(what, handler) {
-    const key = what.transfer ?? what.session;
+    const { transfer, session } = what ?? {};
+    checkNames(transfer == null && session != null ? { session } : { transfer });
+    const key = transfer ?? session;
     let watch = this.#watches.get(key);
     if (watch?.now)
       queueMicrotask(() => watch.handlers.has(handler) && void this.run(() => handler(watch.now)));
@@ -596,7 +621,10 @@ export class Client extends Emitter {
   }
 
   /** One request, to whichever node answers it; follows `Retry-After`. */
-  http(method, path, request) {
+  async http(method, path, request) {
+    checkNames({ method, path });
+    // Anything else would go on with the name of the host.
+    if (!path.startsWith("/")) throw new ConclaveError("invalid_input", "`path` must begin with a slash.");
     return this.#nodes.http(method, path, request);
   }
 }

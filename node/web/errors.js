@@ -20,8 +20,9 @@ const SENTENCES = {
 
 /** A refusal or a failure; `code` is what programs read. */
 export class ConclaveError extends Error {
-  constructor(code, message, status = 0) {
-    super(message || SENTENCES[code] || `The server answered ${code}${status ? ` (HTTP ${status})` : ""}.`);
+  constructor(code, message, status = 0, cause) {
+    const sentence = message || SENTENCES[code] || `The server answered ${code}${status ? ` (HTTP ${status})` : ""}.`;
+    super(sentence, cause === undefined ? undefined : { cause });
     this.name = "ConclaveError";
     this.code = code;
     this.status = status;
@@ -31,6 +32,30 @@ export class ConclaveError extends Error {
 export const fail = (code, message) => {
   throw new ConclaveError(code, message);
 };
+
+/** A request that was not answered, and why. Node's `fetch` keeps the reason in `cause`, which may have nothing but a code. */
+export function unreachable(what, error) {
+  const cause = error.cause ?? error;
+  return new ConclaveError("unreachable", `${what}: ${String(cause.message || cause.code || error.message).trim()}`, 0, cause);
+}
+
+/** Refuses what is no name, under the codes that a socket answers with: a name is a string of 1 to `max` characters. */
+export function checkNames(names, max = Infinity) {
+  for (const [name, value] of Object.entries(names)) {
+    if (typeof value !== "string" || !value)
+      throw new ConclaveError("missing_fields", `\`${name}\` must be a string that is not empty.`);
+    if (value.length > max && [...value].length > max)
+      throw new ConclaveError("invalid_input", `\`${name}\` is longer than ${max} characters.`);
+  }
+}
+
+/** Refuses what JSON has no word for: it would be left out. */
+export function checkData(data) {
+  for (const [name, value] of Object.entries(data)) {
+    if (["undefined", "function", "symbol"].includes(typeof value))
+      throw new ConclaveError("missing_fields", `\`${name}\` must be something that JSON can say.`);
+  }
+}
 
 /** Waits; ends sooner and with its reason if `signal` is aborted. */
 export const sleep = (ms, signal) =>
@@ -46,7 +71,7 @@ export async function answer(request) {
   const reply = await request;
   const body = await reply.json().catch((error) => {
     if (!reply.ok || error instanceof SyntaxError) return {};
-    throw error instanceof TypeError ? new ConclaveError("unreachable", `The answer broke off: ${error.message}`) : error;
+    throw error instanceof TypeError ? unreachable("The answer broke off", error) : error;
   });
   if (!reply.ok) throw new ConclaveError(body.error ?? "unknown", body.message, reply.status);
   return body;

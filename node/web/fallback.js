@@ -124,10 +124,12 @@ export class Fallback {
     const loop = async (every, step) => {
       while (!signal.aborted && this.#claim === claim) {
         let pause = every;
-        await step().catch((error) => {
+        try {
+          await step();
+        } catch (error) {
           pause = Math.max(every, AFTER_FAILURE_MS);
           if (!signal.aborted && !unanswered(error)) this.#on.failed(error);
-        });
+        }
         await sleep(pause, signal).catch(() => {});
       }
     };
@@ -166,7 +168,7 @@ export class Fallback {
     if (!state) return { transfer, received: 0, total: 0, done: false, acknowledged: false, gone: true };
     const { totalChunks: total, received: ranges, ...rest } = state;
     const received = ranges.reduce((sum, [first, last]) => sum + last - first + 1, 0);
-    return { ...rest, transfer, received, total, done: received === total, gone: false };
+    return { ...rest, transfer, received, total, done: total > 0 && received === total, gone: false };
   }
 
   async #exchange(session) {

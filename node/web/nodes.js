@@ -1,7 +1,7 @@
 // The nodes a client knows: which one is in use, which ones may be trusted with its credential, and requests to whichever
 // of them answers.
 
-import { ConclaveError, sleep } from "./errors.js";
+import { ConclaveError, sleep, unreachable } from "./errors.js";
 
 const NODES_MAX = 64;
 /** A request that waits (`waitMs`) is answered within 20 s, any other one sooner; then bytes keep coming, or it is over. */
@@ -145,7 +145,7 @@ export class Nodes {
     } catch (error) {
       const [first] = error.errors ?? [error];
       if (error instanceof ConclaveError) throw error;
-      throw new ConclaveError("unreachable", `No node answers: ${first.message}`);
+      throw unreachable("No node answers", first);
     } finally {
       stop.abort();
     }
@@ -161,12 +161,13 @@ export class Nodes {
   /**
    * One request, to whichever node answers it: another node's turn after a broken connection or a 503, and as long a
    * pause as `Retry-After` says; a token that is refused is replaced once; 408, a slow line, is asked again. Any other answer is the answer. Silence ends a
-   * request, not the time it takes.
+   * request, not the time it takes. `onagain` is called before it is sent again.
    */
-  async http(method, path, { headers = {}, body, signal, timeoutMs = 60000, retry408 = true, keepalive = false } = {}) {
+  async http(method, path, request = {}) {
+    const { headers: more, body, signal, timeoutMs = 60000, retry408 = true, keepalive = false, onagain } = request;
+    const headers = { ...(typeof body === "string" && { "content-type": "application/json" }), ...more };
     let token = await this.credential();
     let renewed = false;
-    if (typeof body === "string") headers = { "content-type": "application/json", ...headers };
     let until = Date.now() + timeoutMs;
     let at = this.#at;
     for (let failures = 0, slow = 0; ; failures++) {
@@ -198,13 +199,14 @@ export class Nodes {
         this.#stop.throwIfAborted();
         this.onfailure();
         if (Date.now() > until) {
-          throw new ConclaveError("unreachable", `No node answers ${method} ${path.split("?")[0]}: ${error.message}`);
+          throw unreachable(`No node answers ${method} ${path.split("?")[0]}`, error);
         }
       }
       at++;
       // What asks for more than there is time for is asked once more, at the end of it.
       pause = Math.min(pause, Math.max(0, until - Date.now()), PAUSE_MAX_MS);
       await sleep(pause, signal ? AbortSignal.any([signal, this.#stop]) : this.#stop);
+      onagain?.();
     }
   }
 

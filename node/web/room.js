@@ -1,5 +1,7 @@
 // A room this session is in.
 
+import { checkData } from "./errors.js";
+
 /** Each offset is delivered once, whatever is sent again. */
 export class Room {
   #tell;
@@ -68,12 +70,14 @@ export class Room {
 
   /** Sends to all members, in one order for everybody; repeated until there is an answer, delivered once. */
   async publish(data) {
+    checkData({ data });
     const messageId = crypto.getRandomValues(new Uint32Array(1))[0] * 0x100000 + this.#count++;
     return this.#call("publish", { data, messageId });
   }
 
   /** Sends to whoever is there now, at most once. While there is no connection it is dropped. */
   async volatile(data) {
+    checkData({ data });
     await this.#call("publish", { data, volatile: true });
   }
 

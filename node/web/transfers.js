@@ -7,6 +7,7 @@
 // Types and the meaning of each field: conclave.d.ts.
 
 import { answer, ConclaveError, sleep } from "./conclave.js";
+import { checkNames } from "./errors.js";
 
 /** Bytes of one chunk at most. */
 export const CHUNK_BYTES = 49152;
@@ -56,7 +57,16 @@ class Crowd {
 }
 
 /** Something empty is one chunk of no bytes: a transfer has one at least. */
-const chunks = (total) => Math.max(1, total);
+const chunks = (total) => (total === 0 ? 1 : total);
+
+const checkTotal = (total) => {
+  if (!Number.isInteger(total) || total < 1 || total > CHUNKS_MAX)
+    throw new ConclaveError("invalid_input", `\`total\`: a transfer has 1 to ${CHUNKS_MAX} chunks.`);
+};
+
+const finished = (advice) =>
+  new ConclaveError("transfer_finished", `The transfer was received and acknowledged already; ${advice}.`);
+const takeAnotherPin = () => finished("take another pin for more data");
 
 /** The transfers that one client takes part in. */
 export class Transfers {
@@ -73,35 +83,56 @@ export class Transfers {
     return reply.ok ? reply : answer(reply);
   }
 
+  /** For what its status tells all of: an answer that breaks off after it changes nothing. */
+  async #done(method, path, options) {
+    const reply = await this.#call(method, path, options);
+    await reply.arrayBuffer().catch(() => {});
+  }
+
+  /** How a transfer is; nothing where it is gone. */
+  #look(id, signal) {
+    return this.state(id, { signal }).catch((error) => {
+      if (error.status !== 404) throw error;
+    });
+  }
+
   /** Makes a transfer, or finds the one that lives under these words; its id is the right to use it. */
   async open({ pin, passwordHash, total, signal }) {
+    checkNames({ pin, passwordHash });
+    checkTotal(total);
     const body = JSON.stringify({ pin, passwordHash, totalChunks: total });
     return (await answer(this.#call("POST", "", { body, signal }))).transferId;
   }
 
-  /** How a transfer is: `received` chunks out of `total`, in `ranges`. */
+  /**
+   * How a transfer is: `received` chunks out of `total`, in `ranges`. `total` is 0 where nothing but its acknowledgement is
+   * remembered.
+   */
   async state(id, { signal } = {}) {
+    checkNames({ id });
     const state = await answer(this.#call("GET", `/${id}`, { signal }));
     const { totalChunks: total, received: ranges, ...rest } = state;
     const received = ranges.reduce((sum, [first, last]) => sum + last - first + 1, 0);
-    return { ...rest, transfer: id, total, received, ranges, done: received === total };
+    return { ...rest, transfer: id, total, received, ranges, done: total > 0 && received === total };
   }
 
   /** Everything arrived: frees the chunks. */
   async acknowledge(id, { signal } = {}) {
-    await answer(this.#call("POST", `/${id}/ack`, { signal }));
+    checkNames({ id });
+    await this.#done("POST", `/${id}/ack`, { signal });
   }
 
   /** Waits until the other side has acknowledged a transfer: true, or false if it is gone before. */
   async acknowledged(id, { signal } = {}) {
+    checkNames({ id });
     const news = new News(this.#client, id);
     try {
       for (;;) {
         news.look();
-        const state = await this.state(id, { signal }).catch((error) => {
-          if (error.status !== 404) throw error;
-        });
-        if (!state || state.acknowledged) return Boolean(state);
+        const state = await this.#look(id, signal);
+        // Of one that is gone, what was told last counts. One that is there may be another one, under the same words.
+        if (!state) return news.acknowledged;
+        if (state.acknowledged) return true;
         await news.of((now) => now.gone || now.acknowledged, signal);
       }
     } finally {
@@ -111,28 +142,24 @@ export class Transfers {
 
   /** Uploads what is not there yet. Returns the transfer's id. */
   async upload({ pin, passwordHash, data, total, chunk, concurrency = 6, onprogress, signal }) {
-    if (data !== undefined) {
+    if (data != null) {
       const blob = new Blob([data]);
       total = chunks(Math.ceil(blob.size / CHUNK_BYTES));
       chunk = (i) => blob.slice(i * CHUNK_BYTES, (i + 1) * CHUNK_BYTES).arrayBuffer();
     }
-    if (!(total >= 1 && total <= CHUNKS_MAX)) {
-      throw new ConclaveError("invalid_input", `a transfer has 1 to ${CHUNKS_MAX} chunks`);
-    }
+    if (typeof chunk !== "function")
+      throw new ConclaveError("missing_fields", "An upload needs `data`, or `total` and a function `chunk`.");
     const id = await this.open({ pin, passwordHash, total, signal });
     const { ranges, received, acknowledged } = await this.state(id, { signal });
-    if (acknowledged) {
-      throw new ConclaveError(
-        "transfer_finished",
-        "The transfer under this pin and hash was received and acknowledged already; take another pin for more data.",
-      );
-    }
+    if (acknowledged) throw takeAnotherPin();
     // One failure ends them all.
     const stop = new AbortController();
     const within = signal ? AbortSignal.any([signal, stop.signal]) : stop.signal;
     // One of those that are there is put again: the server takes the same bytes, and refuses others.
     const known = ranges.slice(0, 1).map(([first]) => first);
     let [next, done, over] = [0, received - known.length, false];
+    // Whether what was there before is known to be the same bytes.
+    let same = !known.length;
     const [again, slow] = [[], []];
     // Asked for once each: what is sealed under a number must never be other bytes under the same one.
     const kept = new Map();
@@ -143,8 +170,10 @@ export class Transfers {
       const headers = { "content-digest": await contentDigest(body) };
       const began = performance.now();
       const path = `/${id}/chunks/${i}`;
+      let repeated = false;
+      const onagain = () => (repeated = true);
       try {
-        await answer(this.#call("PUT", path, { body, headers, signal: within, retry408: false }));
+        await this.#done("PUT", path, { body, headers, signal: within, retry408: false, onagain });
       } catch (error) {
         if (error.status === 408 && slow.push(i) < SLOW_MAX) {
           // The line is full: this chunk's turn comes again, with fewer beside it.
@@ -152,11 +181,14 @@ export class Transfers {
           kept.set(i, body);
           return this.#up.crowded();
         }
-        // An answer that was lost was asked for again, and meanwhile the receiver has fetched and acknowledged it all.
-        if (error.status !== 404 || !(await this.state(id, { signal: within })).acknowledged) throw error;
+        // An answer was lost, the chunk was sent again, and meanwhile the receiver has fetched and acknowledged it all. Its
+        // chunks are freed, which older nodes call a conflict.
+        if (error.status !== 404 && !(repeated && error.code === "chunk_conflict")) throw error;
+        if (!(await this.#look(id, within))?.acknowledged) throw error;
+        if (!repeated && !same) throw takeAnotherPin();
         over = true;
-        return;
       }
+      same ||= known.includes(i);
       this.#up.took(performance.now() - began, concurrency);
       await onprogress?.({ done: ++done, total });
     };
@@ -200,14 +232,18 @@ export class Transfers {
   async download({ id, pin, passwordHash, total, sink, concurrency = 6, onprogress, onbytes, signal, ack = true }) {
     const parts = [];
     sink ??= (bytes) => void parts.push(bytes);
+    if (id == null && pin == null)
+      throw new ConclaveError("missing_fields", "A download needs `id`, or `pin`, `passwordHash` and `total`.");
     id ??= await this.open({ pin, passwordHash, total: chunks(total), signal });
-    let state = await this.state(id, { signal });
+    let state;
+    const look = async () => {
+      state = await this.state(id, { signal });
+      if (state.acknowledged) throw finished("its chunks are gone");
+    };
+    await look();
     const news = new News(this.#client, id);
     try {
-      const again = async () => {
-        news.look();
-        state = await this.state(id, { signal });
-      };
+      const again = () => (news.look(), look());
       await this.#inOrder(id, {
         state: () => state,
         again,
@@ -221,7 +257,11 @@ export class Transfers {
     } finally {
       news.end();
     }
-    if (ack) await this.acknowledge(id, { signal });
+    if (ack)
+      await this.acknowledge(id, { signal }).catch((error) => {
+        // Everything is in the sink, and was checked: nothing of it is lost because the transfer ended.
+        if (error.status !== 404) throw error;
+      });
     return new Blob(parts);
   }
 
@@ -312,10 +352,13 @@ class News {
   #now = null;
   #ring = () => {};
   #stop;
+  /** Whether the transfer was acknowledged when it was last told of; that it is gone says nothing about that. */
+  acknowledged = false;
 
   constructor(client, id) {
     this.#stop = client.watch({ transfer: id }, (now) => {
       this.#now = now;
+      if (!now.gone) this.acknowledged = now.acknowledged;
       this.#ring();
     });
   }

@@ -640,6 +640,35 @@ it("a request waits as Retry-After says, in seconds or by a date, within its own
   assert.ok(long.status === 503 && long.took < 5000, JSON.stringify(long));
 });
 
+it("who is not answered is told why, and given what it came from", async (test) => {
+  const server = createServer((_, response) => {
+    response.writeHead(200, { "content-length": 99 }).write("{", () => response.destroy());
+  }).listen(0, "127.0.0.1");
+  test.after(() => server.close());
+  await once(server, "listening");
+  const { port } = server.address();
+  const free = createServer().listen(0, "127.0.0.1");
+  await once(free, "listening");
+  const nobody = free.address().port;
+  free.close();
+  // Where a name has several addresses, all of them fail, and the cause has no message of its own.
+  for (const host of ["127.0.0.1", "localhost"]) {
+    const urls = `http://${host}:${nobody}`;
+    const refused = ({ code, message, cause }) => {
+      assert.deepEqual([code, cause.code], ["unreachable", "ECONNREFUSED"]);
+      assert.match(message, /No node answers.*: .*ECONNREFUSED/);
+      return true;
+    };
+    await assert.rejects(connect({ urls, timeoutMs: 500 }), refused);
+    const nodes = new Nodes({ urls, stop: new AbortController().signal });
+    await assert.rejects(nodes.http("GET", "/", { timeoutMs: -1 }), refused);
+  }
+  await assert.rejects(answer(fetch(`http://127.0.0.1:${port}`)), ({ code, message, cause }) => {
+    assert.deepEqual([code, message, cause.code], ["unreachable", `The answer broke off: ${cause.message}`, "UND_ERR_SOCKET"]);
+    return true;
+  });
+});
+
 /** A class of sockets that open at once and answer what `answers` has, by operation; `asked` is told every message. */
 const socketsThat = (answers, asked = () => {}) =>
   class {

@@ -24,7 +24,7 @@ import { read } from "./qr.js";
 
 const path = (name) => fileURLToPath(new URL(name, import.meta.url));
 
-it("the client is smaller than 23 kB", async () => {
+it("the client is smaller than 24 kB", async () => {
   const built = await esbuild.build({
     entryPoints: [path("../../node/web/conclave.js")],
     bundle: true,
@@ -32,7 +32,7 @@ it("the client is smaller than 23 kB", async () => {
     format: "esm",
     write: false,
   });
-  assert.ok(built.outputFiles[0].contents.length < 23_000, `${built.outputFiles[0].contents.length} bytes`);
+  assert.ok(built.outputFiles[0].contents.length < 24_000, `${built.outputFiles[0].contents.length} bytes`);
 });
 
 it("the types fit a program that uses all of the client", () => {

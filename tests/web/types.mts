@@ -17,7 +17,8 @@ client.on("state", (s) => {
   }
 });
 const { pc, receive } = negotiate((type, payload) => client.signal("bob", type, payload), { polite: true });
-client.on("state", ({ state, error }) => state === "closed" && error.code);
+client.on("state", ({ state, error }) => state === "closed" && error.code && error.cause);
+await client.http("GET", "/", { onagain: () => {} });
 const room = await client.join("r", { onmessage(m: Message) {}, onresume: ({ members }) => members.length });
 const { offset } = await room.publish({ a: 1 });
 const stop = client.watch({ transfer: "x" }, (s) => s.received);
