@@ -70,6 +70,7 @@ async fn live(config: &Config, environment: &Environment) -> Result<(), Error> {
     let (webhooks, traces) = (options::webhooks(config)?, options::traces(config)?);
     let mut signals = Signals::new()?;
     let asked = signals::hangups()?;
+    signals::take_file_size_limit()?;
     let public = bind(config.http.listen, config.http.backlog, "http.listen")?;
     let private = bind(config.admin.listen, 128, "admin.listen")?;
     let telemetry =
@@ -116,7 +117,7 @@ async fn live(config: &Config, environment: &Environment) -> Result<(), Error> {
         rt::spawn(certificate_reload::keep_current(tls, cluster, config.node.id, asked.clone()));
     }
     let secrets = options.secrets.clone();
-    let world = World::real(data_dir, &options)?;
+    let world = World::real(data_dir.clone(), &options)?;
     let cluster = tokio::select! {
         started = Cluster::start(options, world) => started?,
         signal = signals.next() => {
@@ -167,7 +168,7 @@ async fn live(config: &Config, environment: &Environment) -> Result<(), Error> {
             tracing::info!(signal, ?lame_duck, ?grace, "shutting down; a second signal forces exit");
             Ok(())
         }
-        why = cluster.failed() => return Err(Error::Failed(why)),
+        why = cluster.failed() => return Err(Error::failed(why, data_dir)),
         _ = &mut server => Err(Error::Ended("public")),
         _ = &mut admin => Err(Error::Ended("admin")),
         _ = &mut telemetry => Err(Error::Ended("telemetry")),

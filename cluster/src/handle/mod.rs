@@ -149,6 +149,8 @@ struct Inner {
     strangers: peer_permissions::Strangers,
     foundings: Foundings,
     removal: Removal,
+    /// Cells that metrics told of.
+    shown_cells: Mutex<BTreeSet<CellId>>,
     stop: CancellationToken,
 }
 

@@ -111,6 +111,8 @@ impl Inner {
             "this node was removed from the cluster: it serves nobody any more; stop it, and let the machine come back with \
              an empty data directory and a fresh id"
         );
+        // All that this node would ask is refused, and each refusal is counted as a stranger's.
+        self.links.fall_silent();
         let witnesses = words.into_iter().map(|(id, (peer, word))| (id, Witness { peer, http: word.http }));
         self.removal.0.send_replace(Some(Arc::new(witnesses.collect())));
     }

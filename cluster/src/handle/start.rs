@@ -142,6 +142,7 @@ impl Cluster {
             strangers,
             foundings: Foundings::default(),
             removal: Removal::default(),
+            shown_cells: Mutex::default(),
             stop,
         };
         let inner = Arc::new(inner);

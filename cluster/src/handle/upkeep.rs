@@ -1,6 +1,7 @@
 //! Periodic work, every quarter of a second, and the node's gauges.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, PoisonError};
 
 use rand::RngExt as _;
 
@@ -12,9 +13,14 @@ impl Inner {
     pub(super) async fn tick(self: Arc<Self>) {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut known = BTreeSet::new();
         while self.stop.run_until_cancelled(tick.tick()).await.is_some() {
             self.sequencer.tick();
             self.topology.forget_closed_cells();
+            let everybody = self.topology.everybody().into_keys().collect();
+            // A link to a node that was removed would be taken for one that is broken.
+            known.difference(&everybody).for_each(|id| self.links.forget(*id));
+            known = everybody;
             let serving = self.topology.serving_cells();
             if let Some(mut cells) = self.topology.known_cells() {
                 cells.extend(&serving);
@@ -41,6 +47,14 @@ impl Inner {
         metrics::gauge!("conclave_raft_log_bytes").set(position.log_bytes as f64);
         let cell = self.topology.own_cell();
         let (slots, moving) = cell.map_or((0, 0), |cell| self.topology.held(cell));
+        let mut all = self.shown_cells.lock().unwrap_or_else(PoisonError::into_inner);
+        let there = self.topology.cells();
+        all.extend(&there);
+        for cell in &*all {
+            let is_led = !there.contains(cell) || self.topology.lead(*cell).borrow().is_some();
+            let gauge = metrics::gauge!("conclave_cell_without_leader", "cell" => cell.number().to_string());
+            gauge.set(f64::from(u8::from(!is_led)));
+        }
         metrics::gauge!("conclave_cell").set(f64::from(cell.map_or(0, CellId::number)));
         metrics::gauge!("conclave_slots").set(slots as f64);
         metrics::gauge!("conclave_slots_moving").set(moving as f64);

@@ -65,6 +65,8 @@ pub(super) struct Core {
     service: OnceLock<Weak<dyn Service>>,
     /// A peer that dialed this node refused it, because its id is bound to another disk.
     pub(super) told_reused: AtomicBool,
+    /// Whether this node calls nobody any more.
+    silent: AtomicBool,
     pub(super) warnings: Warnings<(String, Reason)>,
     pub(super) heard: Heard,
     pub(super) tracker: TaskTracker,
@@ -78,6 +80,7 @@ impl Core {
             versions: VERSIONS,
             service: OnceLock::new(),
             told_reused: AtomicBool::new(false),
+            silent: AtomicBool::new(false),
             options,
             transport,
             warnings: Warnings::default(),
@@ -191,7 +194,7 @@ impl Links {
         if let Some(link) = links.get(&(peer, lane)) {
             return Ok(link.clone());
         }
-        if core.token.is_cancelled() {
+        if core.token.is_cancelled() || core.silent.load(Ordering::Relaxed) {
             return Err(Error::Closed);
         }
         if links.len() >= LINKS_MAX {
@@ -210,6 +213,14 @@ impl Links {
                 link.stop();
             }
         }
+    }
+
+    /// From now on nobody is called: all links end, and calls get [`Error::Closed`]. Who calls this node is answered as before.
+    pub fn fall_silent(&self) {
+        let mut links = self.links();
+        self.0.core.silent.store(true, Ordering::Relaxed);
+        links.values().for_each(|link| link.stop());
+        links.clear();
     }
 
     /// Why a peer could not be connected to last, if it could not.

@@ -100,6 +100,9 @@ impl AdminState {
         {
             failing.extend(why);
         }
+        if let Some(services) = self.services() {
+            failing.extend(readiness::unknown(&services.auth));
+        }
         failing
     }
 

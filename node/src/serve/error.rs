@@ -8,6 +8,7 @@ use conclave_cluster::raft::files;
 use conclave_cluster::wire::{SecretError, TlsError};
 
 use crate::access;
+use crate::config::unit::print_size;
 use crate::exit::Exit;
 use crate::listener::tls;
 
@@ -61,8 +62,18 @@ pub enum Error {
     #[error("cluster.secret_file: {0}")]
     Secret(#[from] SecretError),
     /// The cluster part cannot go on.
-    #[error("the node cannot go on: {0}")]
-    Failed(String),
+    #[error(
+        "the node cannot go on: {why}. Its data is in {} (node.data_dir), with {room} left on the file system. Nothing that was \
+         acknowledged is lost: let the disk do what it refused, and start the node again", dir.display()
+    )]
+    Failed {
+        /// What failed.
+        why: String,
+        /// The data directory.
+        dir: PathBuf,
+        /// How much may be written there still.
+        room: String,
+    },
     /// The files that say who may come in cannot be used.
     #[error(transparent)]
     Access(#[from] access::Error),
@@ -90,6 +101,12 @@ pub enum Error {
 }
 
 impl Error {
+    /// The cluster part cannot go on, with its data in `dir`.
+    pub(super) fn failed(why: String, dir: PathBuf) -> Self {
+        let room = rustix::fs::statvfs(&dir).map(|disk| print_size(disk.f_bavail * disk.f_frsize));
+        Self::Failed { why, dir, room: room.unwrap_or_else(|error| format!("({error})")) }
+    }
+
     /// The exit code that fits.
     pub fn exit(&self) -> Exit {
         match self {
@@ -112,7 +129,7 @@ impl Error {
             | Self::Disk(
                 files::Error::Io { .. } | files::Error::Damaged { .. } | files::Error::Stray { .. },
             )
-            | Self::Failed(_)
+            | Self::Failed { .. }
             | Self::Listen { .. }
             | Self::Bind { .. }
             | Self::Unwritable { .. }

@@ -216,6 +216,7 @@ pub(super) fn access(config: &Config) -> Result<Access, access::Error> {
             stale_max: auth.jwks_stale_max,
         },
         signing: auth.signing_keys.iter().map(|key| key.parse().expect("the keys were validated")).collect(),
+        certificates: !config.http.tls.client_ca.as_os_str().is_empty(),
         issuer: given(&auth.issuer).map(str::to_owned),
         audience: given(&auth.audience).map(str::to_owned),
         leeway: auth.leeway,

@@ -7,6 +7,8 @@ use tokio::sync::watch;
 
 use crate::exit::Exit;
 
+/// The same number on all systems that a node runs on.
+const SIGXFSZ: i32 = 25;
 /// What service managers send.
 pub(super) const TERMINATE: &str = "SIGTERM";
 
@@ -36,6 +38,13 @@ impl Signals {
         crate::terminal::tell(&format!("conclave: {signal} again: ending at once"));
         std::process::exit(Exit::Failed as i32);
     }
+}
+
+/// A write beyond the limit on file sizes (`ulimit -f`) fails from now on as other writes do, where the signal would end the
+/// process without a word.
+pub(super) fn take_file_size_limit() -> io::Result<()> {
+    // Whoever asks for a signal once has taken it from the system for good; nobody waits for this one.
+    signal(SignalKind::from_raw(SIGXFSZ)).map(drop)
 }
 
 /// Counts SIGHUPs. From now on they no longer end the process.

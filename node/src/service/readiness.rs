@@ -38,13 +38,18 @@ impl Readiness {
     }
 }
 
+/// What this node has to know of credentials before it serves, and does not.
+pub fn unknown(auth: &Auth) -> impl Iterator<Item = &'static str> {
+    let checks = [(auth.is_ready(), "revocations"), (auth.knows_approved(), "devices")];
+    checks.into_iter().filter_map(|(is_known, check)| (!is_known).then_some(check))
+}
+
 /// Asks a quorum, and whether this node knows what is revoked, and who is let in.
 ///
 /// # Errors
 /// The checks that failed.
 pub async fn check(cluster: &Cluster, auth: &Auth) -> Checks {
     let mut failing = cluster.caught_up().await.err().unwrap_or_default();
-    failing.extend((!auth.knows_revoked()).then_some("revocations"));
-    failing.extend((!auth.knows_approved()).then_some("devices"));
+    failing.extend(unknown(auth));
     if failing.is_empty() { Ok(()) } else { Err(failing) }
 }

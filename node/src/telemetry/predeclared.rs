@@ -124,6 +124,8 @@ pub(super) fn register() {
         describe_gauge!(*name, *help);
         gauge!(*name).set(0.0);
     }
+    // Which cells there are is not known beforehand.
+    describe_gauge!("conclave_cell_without_leader", "1 while this node hears no leader of that cell");
     for (name, help) in HISTOGRAMS {
         describe_histogram!(*name, *help);
         // To have a handle is enough: it is shown with a count of 0.

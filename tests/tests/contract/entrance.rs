@@ -63,6 +63,11 @@ async fn a_token_may_come_in_every_way_and_must_come_in_one() {
     let reply = handshake(&node, "").header("sec-websocket-protocol", &offered).send().await;
     assert!(is_open(&reply), "{}", reply.text());
     assert_eq!(reply.header("sec-websocket-protocol"), Some("conclave.v1.json"), "the token is not echoed");
+    // Offers may be on several lines.
+    let other = handshake(&node, "").header("sec-websocket-protocol", "chat");
+    let reply = other.header("sec-websocket-protocol", &offered).send().await;
+    assert!(is_open(&reply), "{}", reply.text());
+    assert_eq!(reply.header("sec-websocket-protocol"), Some("conclave.v1.json"));
     let alone = format!("conclave.bearer.{token}");
     let reply = handshake(&node, "").header("sec-websocket-protocol", &alone).send().await;
     assert_eq!(reply.header("sec-websocket-protocol"), None);

@@ -11,7 +11,7 @@ use conclave_tests::socket::Socket;
 use conclave_tests::wait::eventually;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 const FRONT: u64 = 4;
 const SAID: &str = "this node was removed from the cluster";
@@ -20,6 +20,9 @@ const SAID: &str = "this node was removed from the cluster";
 const SOON: Duration = Duration::from_secs(10);
 /// For how long a node that is cut off hears nobody, and must not draw the wrong conclusion.
 const CUT_OFF: Duration = Duration::from_secs(3);
+
+/// Long enough for a node that goes on asking to ask ten times.
+const QUIET: Duration = Duration::from_millis(500);
 
 /// Clients of one node that wait for something.
 struct Guests {
@@ -94,6 +97,14 @@ async fn says_that_it_is_gone(cluster: &Cluster, node: u64) {
     assert_eq!(own["role"], "removed", "{status}");
 }
 
+/// What a node refused because it came from no member.
+async fn refusals(cluster: &Cluster, node: u64) -> String {
+    let metrics = cluster.admin(node).get("/metrics").send().await.text();
+    let line =
+        metrics.lines().find(|line| line.starts_with("conclave_peer_refusals_total{reason=\"not_member\"}"));
+    line.expect("it is counted").to_owned()
+}
+
 fn urls(cluster: &Cluster, nodes: impl IntoIterator<Item = u64>) -> Vec<String> {
     nodes.into_iter().map(|id| format!("http://{}", cluster.api(id).address())).collect()
 }
@@ -113,6 +124,11 @@ async fn a_member_that_is_drained_knows_it_and_sends_its_clients_elsewhere() {
         cluster.wait_ready_at(stays).await;
         assert!(!cluster.node(stays).printed().contains(SAID), "node {stays} is a member");
     }
+
+    // It has nothing to ask any more, and is not counted as a stranger.
+    let before = refusals(&cluster, leader).await;
+    sleep(QUIET).await;
+    assert_eq!(refusals(&cluster, leader).await, before);
 
     // It hears so once more when it is started again.
     assert_eq!(cluster.terminate(goes).await, Some(0));

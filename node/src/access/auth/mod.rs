@@ -54,6 +54,8 @@ pub struct Options {
     pub fetch: FetchOptions,
     /// The keys that sign requests.
     pub signing: Vec<SigningSource>,
+    /// Whether clients may show certificates.
+    pub certificates: bool,
     /// Who must have issued a token; `None`: anybody with the key.
     pub issuer: Option<String>,
     /// For whom a token must be meant. `None`: for nobody in particular, and one that names somebody is refused.
@@ -328,9 +330,20 @@ impl Auth {
         }
     }
 
+    /// Whether anything can be shown here that may be revoked.
+    fn takes_credentials(&self) -> bool {
+        self.is_required() || self.is_enabled() || self.takes_signatures() || self.0.options.certificates
+    }
+
     /// Whether it is known what is revoked in the cluster.
     pub fn knows_revoked(&self) -> bool {
         self.0.revoked.load().is_some()
+    }
+
+    /// The same, as far as that matters: where nobody can show a credential, a cell that is lost with the list of what is
+    /// revoked takes nothing from those that are there.
+    pub fn is_ready(&self) -> bool {
+        self.knows_revoked() || !self.takes_credentials()
     }
 
     /// Changes whenever keys or revocations were read anew.

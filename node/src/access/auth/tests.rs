@@ -312,7 +312,8 @@ async fn what_is_revoked_is_worth_nothing_as_soon_as_the_file_says_so() {
 #[test]
 fn before_it_is_known_what_is_revoked_no_credential_is_worth_anything() {
     let auth = Auth::new(Issuer::new().options()).unwrap();
-    assert!(!auth.knows_revoked());
+    assert!(!auth.knows_revoked() && !auth.is_ready());
+    assert!(Auth::new(Options::default()).unwrap().is_ready(), "nobody can show anything");
     assert_eq!(auth.verify(&signed(&claims()), NOW_MS), Err(Unverified::KeysUnavailable));
     assert_eq!(
         auth.judge(&Credential::anonymous(), NOW_MS),
@@ -321,7 +322,7 @@ fn before_it_is_known_what_is_revoked_no_credential_is_worth_anything() {
     );
     let changes = auth.changes();
     auth.revoke(&[]);
-    assert!(auth.knows_revoked() && changes.has_changed().unwrap());
+    assert!(auth.knows_revoked() && auth.is_ready() && changes.has_changed().unwrap());
     assert!(auth.verify(&signed(&claims()), NOW_MS).is_ok());
 }
 

@@ -172,6 +172,8 @@ fn may_be_json(content_type: &str) -> bool {
 
 /// Parses a JSON object; any other JSON is refused too.
 pub(crate) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Error> {
+    // A parser may pass over a byte order mark (RFC 8259, section 8.1), and some senders write one.
+    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
     // A derived struct would also take an array, field by field.
     let first = body.iter().find(|byte| !matches!(byte, b' ' | b'\t' | b'\r' | b'\n'));
     if first != Some(&b'{') {
@@ -274,6 +276,7 @@ mod tests {
             _a: u8,
         }
         assert!(parse::<Request>(b" {\"b\":1}").is_ok());
+        assert!(parse::<Request>("\u{feff}{\"b\":1}".as_bytes()).is_ok());
         for bad in ["", "[]", "[1]", "1", "null", "{", "{\"a\":1}x", "\"{\"", "{\"a\":'1'}"] {
             assert_eq!(parse::<Request>(bad.as_bytes()).unwrap_err().code, Code::InvalidJson, "{bad}");
         }

@@ -74,8 +74,11 @@ pub(crate) fn open(
         Some(_) => entry.decide(Encoding::FlatBuffers),
         None => {}
     }
-    let mut response =
-        ws::handshake_with_protocols(request, protocol.as_slice()).map_err(|_| HandshakeError::Malformed)?;
+    let mut response = ws::handshake(request).map_err(|_| HandshakeError::Malformed)?;
+    // Said here: of several lines of offers (RFC 6455, section 11.3.4) the handshake looks at the first one.
+    if let Some(protocol) = protocol {
+        response.insert_header((SEC_WEBSOCKET_PROTOCOL, protocol));
+    }
 
     let (sender, messages) = mpsc::channel(MESSAGES_MAX);
     let throttle = Throttle::new(options.rates, options.syntax.message_bytes_max, Instant::now());
