@@ -12,7 +12,9 @@ use super::node::Node;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, serde::Serialize, serde::Deserialize)]
 pub enum MembershipError {
     /// Nobody leads, this node leads no more, or the leader did not answer in time.
-    #[error("no leader is known")]
+    #[error(
+        "no leader is known of the first cell, or of the one that is concerned: `conclave cluster status` shows which"
+    )]
     NoLeader,
     /// The node is no member.
     #[error("node {0} is not a member")]

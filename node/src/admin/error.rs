@@ -58,7 +58,10 @@ pub(super) enum Error {
     Overloaded,
     #[error("The node is going away.")]
     ShuttingDown,
-    #[error("The cluster has no leader at the moment; whether it was done is not known.")]
+    #[error(
+        "A cell that was asked has no leader at the moment: `conclave cluster status` shows which one. Whether it was done is \
+         not known."
+    )]
     NoLeader,
     #[error("The cluster answered what it never should.")]
     Internal,

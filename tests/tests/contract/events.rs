@@ -59,6 +59,7 @@ async fn a_head_request_claims_nothing() {
     let reply = node.call(Method::HEAD, &path).send().await;
     assert_eq!(reply.status, 200);
     assert_eq!(reply.header("content-type"), Some("text/event-stream; charset=utf-8"));
+    assert_eq!(reply.header("content-length"), None, "as GET");
     let bad = node.call(Method::HEAD, "/api/v1/events").send().await;
     assert_eq!(bad.status, 400, "as GET");
     let mut stream = node.get(&path).open().await.expect("nobody else claimed it");

@@ -14,6 +14,7 @@ use std::time::Duration;
 use actix_web::http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use actix_web::http::{ConnectionType, Method, StatusCode, Version};
 use actix_web::{HttpRequest, HttpResponse};
+use bytes::Bytes;
 
 use crate::access::Scope;
 use crate::transport::request::authenticate;
@@ -82,7 +83,7 @@ pub(crate) async fn get(ctx: Context) -> Result<HttpResponse, Error> {
                 return Err(Code::Forbidden.into());
             }
             if !is_read {
-                return Ok(as_event_stream(HttpResponse::new(StatusCode::OK)));
+                return Ok(as_event_stream(unread()));
             }
             let services = ctx.shared.services.clone();
             Source::Mail(
@@ -92,7 +93,7 @@ pub(crate) async fn get(ctx: Context) -> Result<HttpResponse, Error> {
         _ => return Err(Code::InvalidInput.into()),
     };
     if !is_read {
-        return Ok(as_event_stream(HttpResponse::new(StatusCode::OK)));
+        return Ok(as_event_stream(unread()));
     }
     let services = ctx.shared.services.clone();
     let feed = Feed::new(services, source, &caller, credential, pass, lapses, ctx.closed()).await?;
@@ -105,6 +106,12 @@ pub(crate) async fn get(ctx: Context) -> Result<HttpResponse, Error> {
         head.set_connection_type(ConnectionType::Close);
     }
     Ok(as_event_stream(response))
+}
+
+/// The answer to `HEAD`: like the stream's, it has no length.
+fn unread() -> HttpResponse {
+    let nothing = futures_util::stream::empty::<Result<Bytes, std::convert::Infallible>>();
+    HttpResponse::build(StatusCode::OK).streaming(nothing)
 }
 
 fn as_event_stream(mut response: HttpResponse) -> HttpResponse {
