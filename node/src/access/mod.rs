@@ -1,6 +1,6 @@
 //! Who asks, how much they may ask, and what they may touch.
 //!
-//! [`client`] and [`network`] tell addresses apart, [`tier_limits`] says how much each may ask, [`guessing`] what a wrong
+//! [`client`] and [`network`] tell addresses apart, [`origin`] the pages that ask, [`tier_limits`] says how much each may ask, [`guessing`] what a wrong
 //! guess costs. [`auth`] makes a [`Credential`] of a token, which [`bearer`] found in a request, [`client_certificate`] of a
 //! client's certificate; [`tenant`] is the organisation that somebody belongs to; [`ice`] makes credentials for TURN servers;
 //! [`outbound`] asks servers elsewhere, and not those that only this machine or its network reaches.
@@ -17,6 +17,7 @@ pub mod guessing;
 pub mod ice;
 pub mod name_pattern;
 pub mod network;
+pub mod origin;
 pub mod outbound;
 pub mod signature;
 pub mod tenant;
@@ -30,6 +31,7 @@ pub use guessing::Guesses;
 pub use ice::Ice;
 pub use name_pattern::Grant;
 pub use network::Network;
+pub use origin::Origin;
 pub use tenant::{Tenant, Tenants};
 pub use tier_limits::{Rule, Tiers};
 

@@ -222,7 +222,7 @@ impl Tenant {
     /// Whether its pages may come from this origin (RFC 6454, section 7.1).
     pub fn takes_origin(&self, origin: &str) -> bool {
         let origins = self.0.as_ref().map_or(&[][..], |known| &known.policy.origins);
-        origins.is_empty() || origins.iter().any(|known| known.eq_ignore_ascii_case(origin))
+        origins.is_empty() || origins.iter().any(|known| known.is(origin))
     }
 
     /// Whether its devices have to be let in.
@@ -281,7 +281,7 @@ mod tests {
 
     #[test]
     fn a_policy_changes_what_it_names() {
-        let text = "acme: storage_percent=30 allowance_percent=50 origin=https://acme.example";
+        let text = "acme: storage_percent=30 allowance_percent=50 origin=https://ACME.example:443/";
         let tenants = tenants(&[], &[text, "quiet: require_approved_device"]);
         let rule = Rule { limit: 9, window: Duration::from_secs(1) };
         let (acme, other) = (tenants.named(Some("acme")), tenants.named(Some("other")));

@@ -55,7 +55,7 @@ async fn tell(services: &Services, name: &str, hosts: Vec<&str>) -> Result<Tenan
         storage_percent: policy.storage_percent,
         allowance_percent: policy.allowance_percent,
         ttl_seconds: policy.ttl_seconds.as_ref().map(seconds),
-        origins: policy.origins.clone(),
+        origins: policy.origins.iter().map(ToString::to_string).collect(),
         require_approved_device: policy.requires_approved_device,
         cells: cells
             .into_iter()

@@ -252,7 +252,7 @@ fn rules_across_values_hold() {
         (&[("admin.listen", "127.0.0.1:3000")], "has this address already"),
         (&[("admin.tls.cert", "cert.pem")], "certificate and key belong together"),
         (&[("admin.tls.client_ca", "ca.pem")], "needs admin.tls.cert"),
-        (&[("http.allowed_origins", "https://a.example/path")], "not an origin"),
+        (&[("http.allowed_origins", "https://a.example/path")], "no path"),
         (&[("http.allowed_origins", "*,https://a.example")], "stands alone"),
         (&[("http.trusted_proxies", "10.0.0.0/99")], "not a network"),
         (&[("http.proxy_protocol", "proxy.example")], "not a network"),

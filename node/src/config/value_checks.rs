@@ -1,21 +1,42 @@
 //! What is wrong with the value of one key, where type and bounds do not say it all.
 
 use std::collections::BTreeSet;
+use std::net::Ipv6Addr;
 use std::path::Path;
 use std::str::FromStr;
 
+use hyper::Uri;
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::access::Network;
 use crate::access::auth::{Issuer, KeySetSource, SigningSource, Source};
 use crate::access::outbound::HttpUrl;
 use crate::access::tenant;
+use crate::access::{Network, Origin};
 use crate::service::webhooks::Kind;
 use crate::transport::request::deprecation::Deprecation;
 
+/// The URL of a node, or nothing; it may have a path. Without the text, which somebody may have written a password in.
 pub(super) fn url(text: &str) -> Option<String> {
-    let fits = text.is_empty() || text.starts_with("http://") || text.starts_with("https://");
-    (!fits).then(|| "a URL starts with http:// or https://".to_owned())
+    let why = "a URL such as https://relay.example or https://example.org/relay: http or https, a host in ASCII, no \
+               user, no query, no fragment";
+    (!text.is_empty() && !is_url(text)).then(|| why.to_owned())
+}
+
+fn is_url(text: &str) -> bool {
+    // The parser would drop a fragment.
+    let Some(uri) = text.parse::<Uri>().ok().filter(|_| !text.contains('#')) else { return false };
+    let (Some("http" | "https"), Some(authority), None) = (uri.scheme_str(), uri.authority(), uri.query())
+    else {
+        return false;
+    };
+    let host = authority.host();
+    // A port beyond those that there are, or an empty one, is none to the parser.
+    let port_fits = authority.as_str() == host || authority.port_u16().is_some_and(|port| port > 0);
+    let host_fits = match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
+        None => !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b)),
+    };
+    host_fits && port_fits && !authority.as_str().contains('@')
 }
 
 /// The filter's own reader takes a bare word for a module, all of which is shown, and leaves out everything else: a
@@ -54,21 +75,12 @@ pub(super) fn peer(text: &str) -> Option<String> {
 }
 
 pub(super) fn origins(list: &[String]) -> Vec<String> {
-    let wrong = list.iter().filter(|text| *text != "*" && !is_origin(text.trim_end_matches('/')));
-    let mut wrong: Vec<_> =
-        wrong.map(|text| format!("`{text}` is not an origin such as https://app.example")).collect();
+    let named: Vec<_> = list.iter().filter(|text| *text != "*").cloned().collect();
+    let mut wrong = unreadable::<Origin>(&named, |text, error| format!("`{text}`: {error}"));
     if list.len() > 1 && list.iter().any(|text| text == "*") {
         wrong.push("`*` stands alone: with it, no other origin means anything".to_owned());
     }
     wrong
-}
-
-/// `scheme://host` or `scheme://host:port`, as browsers send it (RFC 6454, section 6.2): no path, no blanks.
-fn is_origin(text: &str) -> bool {
-    let Some((scheme, host)) = text.split_once("://") else { return false };
-    let scheme_fits =
-        !scheme.is_empty() && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));
-    scheme_fits && !host.is_empty() && !host.contains(['/', '?', '#', '@', '*', ' '])
 }
 
 pub(super) fn networks(list: &[String]) -> Vec<String> {
@@ -160,6 +172,46 @@ fn at_most(list: &[String], most: usize) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_node_s_url_is_one_that_others_can_open() {
+        for right in [
+            "",
+            "https://a.example",
+            "HTTPS://a.example/",
+            "http://10.0.0.1:3000",
+            "http://[::1]:3000/x",
+            "https://a.example:8443/conclave/",
+        ] {
+            assert_eq!(url(right), None, "{right}");
+        }
+        for wrong in [
+            "a.example",
+            "ftp://a.example",
+            "https://",
+            "https:///x",
+            "https://:80",
+            "https://a b",
+            "https://a.example:99999",
+            "https://a.example:",
+            "https://a.example:0",
+            "https://[::1",
+            "https://[x]",
+            "https://a.example?x=1",
+            "https://a.example/#f",
+            "https://user:s3cret@a.example",
+            "https://münchen.example",
+        ] {
+            assert!(url(wrong).is_some_and(|why| !why.contains("s3cret")), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_origin_that_no_browser_sends_is_told_with_its_reason() {
+        let told = origins(&["*", "https://a.example/", "https://münchen.example"].map(str::to_owned));
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert!(told[0].starts_with("`https://münchen.example`: ") && told[0].contains("xn--"), "{told:?}");
+    }
 
     #[test]
     fn hosts_and_policies_are_there_once_each() {

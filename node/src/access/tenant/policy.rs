@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use super::is_name;
+use crate::access::origin::{Origin, OriginError};
 
 /// A week: nothing lives longer, whatever a policy says.
 const TTL_SECONDS_MAX: u32 = 7 * 24 * 60 * 60;
@@ -16,7 +17,7 @@ pub struct Policy {
     /// How much each of its clients may ask, in percent of what others may.
     pub allowance_percent: u32,
     /// The origins that its pages may come from; none: those of everybody.
-    pub origins: Vec<String>,
+    pub origins: Vec<Origin>,
     /// Whether its devices have to be let in.
     pub requires_approved_device: bool,
     /// For how many seconds what it stores lives at the least and at the most; `None`: as everybody's.
@@ -30,7 +31,7 @@ pub struct Named {
     pub(super) name: String,
     pub(super) storage_percent: Option<u8>,
     pub(super) allowance_percent: Option<u32>,
-    pub(super) origins: Vec<String>,
+    pub(super) origins: Vec<Origin>,
     pub(super) requires_approved_device: bool,
     pub(super) ttl_seconds: Option<RangeInclusive<u32>>,
 }
@@ -47,6 +48,14 @@ pub enum PolicyError {
          origin=https://HOST and require_approved_device"
     )]
     Setting(String),
+    /// An origin that browsers do not send.
+    #[error("origin={origin}: {error}")]
+    Origin {
+        /// What stands behind the sign.
+        origin: String,
+        /// What is wrong with it.
+        error: OriginError,
+    },
 }
 
 impl FromStr for Named {
@@ -78,7 +87,10 @@ impl FromStr for Named {
                     named.allowance_percent = Some(percent.ok_or_else(wrong)?);
                 }
                 Some(("ttl_seconds", range)) => named.ttl_seconds = Some(seconds(range).ok_or_else(wrong)?),
-                Some(("origin", origin)) if origin.contains("://") => named.origins.push(origin.to_owned()),
+                Some(("origin", text)) => {
+                    let wrong = |error| PolicyError::Origin { origin: text.to_owned(), error };
+                    named.origins.push(text.parse().map_err(wrong)?);
+                }
                 None if setting == "require_approved_device" => named.requires_approved_device = true,
                 Some(_) | None => return Err(wrong()),
             }

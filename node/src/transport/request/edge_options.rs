@@ -1,7 +1,7 @@
 //! What the HTTP edge needs to know.
 
 use super::deprecation::Deprecation;
-use crate::access::{Access, Network};
+use crate::access::{Access, Network, Origin};
 use crate::actors;
 use crate::admission::Shares;
 use crate::edition::Edition;
@@ -77,26 +77,28 @@ impl Default for Options {
 pub enum Origins {
     /// Every origin, without credentials.
     Any,
-    /// These, letter by letter, with credentials.
-    Listed(Vec<String>),
+    /// These, with credentials.
+    Listed(Vec<Origin>),
 }
 
 impl Origins {
-    /// Reads a configured list; `*` anywhere in it means all.
+    /// Reads a list that was validated; `*` anywhere in it means all.
     pub fn of<S: AsRef<str>>(list: impl IntoIterator<Item = S>) -> Self {
-        let list: Vec<String> = list
-            .into_iter()
-            .map(|origin| origin.as_ref().trim().trim_end_matches('/').to_ascii_lowercase())
-            .filter(|origin| !origin.is_empty())
-            .collect();
-        if list.iter().any(|origin| origin == "*") { Self::Any } else { Self::Listed(list) }
+        let mut listed = Vec::new();
+        for text in list {
+            match text.as_ref() {
+                "*" => return Self::Any,
+                text => listed.push(text.parse().expect("the origins were validated")),
+            }
+        }
+        Self::Listed(listed)
     }
 
     /// Whether a page of `origin` may call.
     pub fn allow(&self, origin: &str) -> bool {
         match self {
             Self::Any => true,
-            Self::Listed(list) => list.iter().any(|listed| listed == origin),
+            Self::Listed(list) => list.iter().any(|listed| listed.is(origin)),
         }
     }
 }
@@ -106,8 +108,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn origins_are_compared_letter_by_letter() {
-        let origins = Origins::of(["https://app.example/", " https://Other.example "]);
+    fn origins_are_compared_whole() {
+        let origins = Origins::of(["https://app.example/", "https://Other.example:443"]);
         assert!(origins.allow("https://app.example"));
         assert!(origins.allow("https://other.example"));
         for evil in
