@@ -32,7 +32,24 @@ macro_rules! by_serde {
     )* };
 }
 
-by_serde!(bool, u8, u32, u64, usize, String, PathBuf, Vec<String>, Edition, LogFormat, Minimum);
+by_serde!(bool, u8, u32, u64, usize, String, Vec<String>, Edition, LogFormat, Minimum);
+
+impl Value for PathBuf {
+    fn read(&mut self, value: toml::Value) -> Result<(), String> {
+        let path: Self = value.try_into().map_err(|error: toml::de::Error| error.message().to_owned())?;
+        if path.starts_with("~") {
+            let why =
+                "the shell alone knows what ~ is, and only where it begins a word: write the whole path";
+            return Err(why.to_owned());
+        }
+        *self = path;
+        Ok(())
+    }
+
+    fn write(&self) -> toml::Value {
+        toml::Value::try_from(self).expect("it is a plain value")
+    }
+}
 
 macro_rules! by_text {
     ($($type:ty: $print:expr, $parse:expr;)*) => { $(
@@ -111,4 +128,23 @@ fn list(text: &str) -> Result<toml::Value, String> {
         table.is_empty() && list.as_array().is_some_and(|items| items.iter().all(toml::Value::is_str))
     });
     strings.ok_or_else(|| format!("`{text}` is not a list of strings"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tilde_is_the_shell_s_alone() {
+        let read = |text: &str| {
+            let mut path = PathBuf::new();
+            path.read(text.into()).map(|()| path)
+        };
+        for text in ["~", "~/data", "~/"] {
+            assert!(read(text).unwrap_err().contains("write the whole path"), "{text}");
+        }
+        for text in ["", "/data", "data/~", "~data", "./~/data"] {
+            assert_eq!(read(text), Ok(PathBuf::from(text)));
+        }
+    }
 }
