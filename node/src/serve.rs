@@ -100,6 +100,7 @@ async fn live(config: &Config, environment: &Environment) -> Result<(), Error> {
         }
     });
 
+    options::never_opened(config).iter().for_each(|warning| tracing::warn!("{warning}"));
     tracing::info!(node = config.node.id, version = env!("CARGO_PKG_VERSION"), admin = admin_url, "starting");
     let edge_options = options::edge(config, access, shares, traces);
     // The cluster need not be there for it.
@@ -286,7 +287,9 @@ fn url(configured: &str, scheme: &str, bound: SocketAddr) -> String {
     if configured.is_empty() {
         format!("{scheme}://{bound}")
     } else {
-        configured.trim_end_matches('/').to_owned()
+        let configured = configured.trim_end_matches('/');
+        let (scheme, rest) = configured.split_once("://").unwrap_or((scheme, configured));
+        format!("{}://{rest}", scheme.to_ascii_lowercase())
     }
 }
 

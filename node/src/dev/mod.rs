@@ -77,6 +77,9 @@ pub enum Error {
         /// What the system says.
         error: std::io::Error,
     },
+    /// A requested port is one of other protocols.
+    #[error("no browser opens port {0}; choose another --base-port")]
+    PortBlocked(u16),
     /// The requested ports go past the last one.
     #[error("there are not enough ports after --base-port {0}")]
     PortsTooHigh(u16),
@@ -114,6 +117,7 @@ impl Error {
             Self::Died { .. }
             | Self::System(_)
             | Self::PortTaken { .. }
+            | Self::PortBlocked(_)
             | Self::PortsTooHigh(_)
             | Self::Lan(_)
             | Self::Unready { .. } => Exit::Failed,

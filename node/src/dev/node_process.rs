@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::lan_https::Lan;
 use super::{Error, Options};
+use crate::listener::browser_ports::is_blocked;
 
 /// The file of the cluster's secret.
 const SECRET: &str = "secret";
@@ -88,9 +89,12 @@ pub(super) fn plan(options: &Options, lan: Option<&Lan>, home: &Path) -> Result<
     Ok(nodes.collect())
 }
 
-/// `count` ports from `base` on, each of which must be free.
+/// `count` ports from `base` on, each of which must be free, and one that browsers open.
 fn row(host: IpAddr, base: u16, count: u16) -> Result<Vec<TcpListener>, Error> {
     let last = base.checked_add(count - 1).ok_or(Error::PortsTooHigh(base))?;
+    if let Some(port) = (base..=last).find(|port| is_blocked(*port)) {
+        return Err(Error::PortBlocked(port));
+    }
     let bind = |port| TcpListener::bind((host, port)).map_err(|error| Error::PortTaken { port, error });
     (base..=last).map(bind).collect()
 }
@@ -286,5 +290,6 @@ mod tests {
         let error = row(host, port, 1).unwrap_err();
         assert!(error.to_string().contains(&format!("port {port} is taken")), "{error}");
         assert!(matches!(row(host, 65_535, 3), Err(Error::PortsTooHigh(65_535))));
+        assert!(matches!(row(host, 5_999, 3), Err(Error::PortBlocked(6_000))));
     }
 }

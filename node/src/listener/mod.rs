@@ -4,10 +4,12 @@
 //! many, in `evicting_limiter` where there are few), `stream` (one connection), `request_framing` (where requests begin and
 //! end), `body_gate` (holds large bodies back until they are wanted), `refused_head` (what the server sees in place of a head
 //! that is refused), `last_word` (answers before that), `client_gone` (notices that
-//! the client has gone), and `upgrade` (takes connections back for sockets).
+//! the client has gone), and `upgrade` (takes connections back for sockets). `browser_ports`
+//! are those that no browser opens.
 //! [`serve`] puts all of it in front of the server.
 
 mod body_gate;
+pub(crate) mod browser_ports;
 mod client_gone;
 mod connection_gate;
 mod connection_permit;

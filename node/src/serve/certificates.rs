@@ -6,7 +6,10 @@ use std::time::{Duration, SystemTime};
 
 use conclave_cluster::wire::{self, Date, Validity};
 use metrics::Gauge;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 
+use crate::access::bounded_file;
 use crate::config::Config;
 use crate::listener;
 
@@ -16,6 +19,9 @@ const EXPIRY: &str = "conclave_certificate_expiry_timestamp_seconds";
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How often one that ends soon is spoken of.
 const REMIND_EVERY: Duration = Duration::from_secs(86_400);
+
+/// Longer files of authorities are refused elsewhere.
+const AUTHORITIES_BYTES_MAX: u64 = 1 << 20;
 
 /// A certificate in use.
 pub(super) struct Certificate {
@@ -57,6 +63,24 @@ pub(super) fn in_use(
         tls: Tls::Peers(tls.clone()),
     });
     public.into_iter().chain(admin).chain(peers).collect()
+}
+
+/// The authorities that this node believes others by, as far as all of a file end soon: what is said of them.
+pub(super) fn ending_authorities(config: &Config, now: SystemTime) -> Vec<String> {
+    let authorities = [
+        ("http.tls.client_ca", &config.http.tls.client_ca),
+        ("admin.tls.client_ca", &config.admin.tls.client_ca),
+        ("cluster.tls.ca", &config.cluster.tls.ca),
+    ];
+    let ending = |(key, path): (&str, &PathBuf)| {
+        let bytes = bounded_file::read(path, AUTHORITIES_BYTES_MAX).ok()?;
+        let found =
+            CertificateDer::pem_slice_iter(&bytes).filter_map(|found| Validity::of(&found.ok()?).ok());
+        let last = found.max_by_key(Validity::until).filter(|last| last.ends_soon(now))?;
+        let (path, until) = (path.display(), last.until());
+        Some(format!("{key}: {path}: the authority is valid until {until}: replace it, and what it signed"))
+    };
+    authorities.into_iter().filter_map(ending).collect()
 }
 
 impl Certificate {
@@ -171,6 +195,25 @@ mod tests {
         super::tests::config(home.path(), 3);
         tls.reload().unwrap();
         assert!(said(0) && !said(1));
+    }
+
+    #[test]
+    fn an_authority_is_warned_of_when_all_of_its_file_end_soon() {
+        let home = tempfile::tempdir().unwrap();
+        let mut config = Config::default();
+        config.cluster.tls.ca = home.path().join("ca.pem");
+        let told = |days: &[u32]| {
+            let pems = days.iter().map(|days| {
+                std::fs::read_to_string(super::tests::config(home.path(), *days).http.tls.cert).unwrap()
+            });
+            std::fs::write(&config.cluster.tls.ca, pems.collect::<String>()).unwrap();
+            ending_authorities(&config, SystemTime::now())
+        };
+        assert_eq!(told(&[20]), [""; 0]);
+        assert_eq!(told(&[3, 400]), [""; 0], "one takes the place of the other");
+        let told = told(&[3, 5]);
+        assert!(told.len() == 1 && told[0].starts_with("cluster.tls.ca: "), "{told:?}");
+        assert!(told[0].contains("ca.pem: the authority is valid until "), "{told:?}");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! From the configuration to what each part is told.
 
+mod browsers;
 mod elsewhere;
 mod tls;
 
@@ -25,6 +26,7 @@ use crate::service::{Terms, Ttl};
 use crate::transport::request::edge_options::{Options, Origins};
 use crate::transport::ws;
 use crate::transport::ws::options::{History, Interval, QueueBounds, Rates, SyntaxBounds};
+pub(super) use browsers::never_opened;
 pub(super) use elsewhere::{never_reached, traces, webhooks};
 pub(super) use tls::{admin_tls, public_tls};
 

@@ -1,5 +1,6 @@
 //! What `serve` would stumble over, found without starting a node: files, the data directory, addresses.
 
+use std::io::{self, Write as _};
 use std::net::TcpListener;
 use std::path::Path;
 use std::time::SystemTime;
@@ -7,6 +8,9 @@ use std::time::SystemTime;
 use super::{Error, certificates, data_dir, options};
 use crate::admission::Shares;
 use crate::config::{Config, Environment};
+
+/// What is written into the data directory for a moment.
+const TRIAL_BYTES: usize = 16 * 1024;
 
 /// What was found.
 pub(crate) struct Preflight {
@@ -43,7 +47,9 @@ pub(crate) fn preflight(config: &Config, environment: &Environment, binding: boo
     let warnings = certificates::in_use(config, [public.as_ref(), admin.as_ref()], peers.as_ref())
         .iter()
         .filter_map(|certificate| Some(certificate.warning(now)?.to_string()))
+        .chain(certificates::ending_authorities(config, now))
         .chain(options::never_reached(config))
+        .chain(options::never_opened(config))
         .collect();
     match data_dir(config, environment) {
         Ok(path) => problems.extend(writable(&path).err()),
@@ -69,14 +75,32 @@ pub(crate) fn preflight(config: &Config, environment: &Environment, binding: boo
     Preflight { problems, warnings }
 }
 
-/// Whether files can be made in a directory, or the directory itself where it does not exist yet.
+/// Whether files can be made in a directory and hold something, or the directory itself where it does not exist yet.
 fn writable(path: &Path) -> Result<(), Error> {
-    let error = |error| Error::Unwritable { path: path.to_owned(), error };
-    let present = path.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
-    if !present.is_dir() {
-        return Err(error(std::io::ErrorKind::NotADirectory.into()));
+    // The last ancestor of a relative path has no name.
+    let named = path.ancestors().map(|path| if path == Path::new("") { Path::new(".") } else { path });
+    // A link is there, also where what it leads to is not.
+    let present = named.into_iter().find(|path| path.symlink_metadata().is_ok()).unwrap_or(Path::new("/"));
+    tried(present).map_err(|error| Error::Unwritable { path: path.to_owned(), error })
+}
+
+/// Tries a directory, and leaves nothing behind.
+fn tried(directory: &Path) -> io::Result<()> {
+    match (directory.metadata(), directory.read_link()) {
+        (Ok(metadata), _) if metadata.is_dir() => {}
+        (Ok(_), _) => return Err(io::ErrorKind::NotADirectory.into()),
+        (Err(error), Ok(to)) if error.kind() == io::ErrorKind::NotFound => {
+            let why = format!("{} is a link to {}, which is not there", directory.display(), to.display());
+            return Err(io::Error::new(io::ErrorKind::NotFound, why));
+        }
+        (Err(error), _) => return Err(error),
     }
-    tempfile::tempdir_in(present).and_then(tempfile::TempDir::close).map_err(error)
+    let trial = tempfile::tempdir_in(directory)?;
+    // An empty file takes no room on a full disk.
+    let mut file = std::fs::File::create(trial.path().join("trial"))?;
+    file.write_all(&[0xa5; TRIAL_BYTES])?;
+    file.sync_all()?;
+    trial.close()
 }
 
 #[cfg(test)]
@@ -145,6 +169,31 @@ mod tests {
         ] {
             assert!(told.contains(part), "{part} is missing in\n{told}");
         }
+    }
+
+    #[test]
+    fn a_link_to_a_directory_that_is_not_there_is_no_place_for_data() {
+        let home = tempfile::tempdir().unwrap();
+        let link = home.path().join("link");
+        std::os::unix::fs::symlink(home.path().join("gone"), &link).unwrap();
+        for data_dir in [link.clone(), link.join("below")] {
+            let mut config = config(home.path());
+            config.node.data_dir = data_dir;
+            let told = complaints(&config, false);
+            assert!(told.len() == 1 && told[0].contains("(node.data_dir): "), "{told:?}");
+            let why = format!("link is a link to {}, which is not there", home.path().join("gone").display());
+            assert!(told[0].ends_with(&why), "{told:?}");
+        }
+        std::fs::create_dir(home.path().join("gone")).unwrap();
+        let mut config = config(home.path());
+        config.node.data_dir = link;
+        assert_eq!(complaints(&config, false), [""; 0]);
+    }
+
+    #[test]
+    fn a_relative_directory_is_tried_where_this_process_is() {
+        assert!(writable(Path::new("not-there-yet")).is_ok());
+        assert!(!Path::new("not-there-yet").exists());
     }
 
     #[test]

@@ -48,7 +48,17 @@ pub(super) fn directory(dir: &Path) -> io::Result<()> {
 }
 
 fn make(dir: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(DIRECTORY).create(dir)
+    let made = DirBuilder::new().recursive(true).mode(DIRECTORY).create(dir);
+    made.map_err(|error| match error.kind() {
+        // Only what is no directory is in the way of one.
+        io::ErrorKind::AlreadyExists => {
+            let in_the_way = dir.ancestors().find(|path| path.symlink_metadata().is_ok()).unwrap_or(dir);
+            let path = in_the_way.display();
+            let why = format!("{path} is no directory, or a link to one that is not there");
+            io::Error::new(io::ErrorKind::NotADirectory, why)
+        }
+        _ => error,
+    })
 }
 
 /// What belongs to somebody else, as a volume of a container may, stays as it is: who gave it to this process decides who
@@ -69,6 +79,19 @@ fn close(path: &Path, mode: u32) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_in_the_way_of_a_directory_is_named() {
+        let home = tempfile::tempdir().unwrap();
+        let (file, link) = (home.path().join("file"), home.path().join("link"));
+        fs::write(&file, "").unwrap();
+        std::os::unix::fs::symlink(home.path().join("gone"), &link).unwrap();
+        for (dir, in_the_way) in [(&file, &file), (&link, &link), (&link.join("below"), &link)] {
+            let error = root(dir).unwrap_err();
+            let why = format!("{} is no directory, or a link to one that is not there", in_the_way.display());
+            assert_eq!((error.kind(), error.to_string()), (io::ErrorKind::NotADirectory, why));
+        }
+    }
 
     #[test]
     fn a_directory_with_what_a_node_puts_there_is_closed_and_one_with_other_things_is_not() {
