@@ -269,8 +269,8 @@ impl Client {
     }
 
     /// Has a device revoked or forgotten: `what` is the verb.
-    pub async fn decide(&self, what: &'static str, device: &WhichDevice) -> Result<(), Error> {
-        self.call(Method::POST, &format!("{DEVICES}/{what}"), body(device)).await.map(drop)
+    pub async fn decide<T: DeserializeOwned>(&self, what: &str, device: &WhichDevice) -> Result<T, Error> {
+        self.read(&self.call(Method::POST, &format!("{DEVICES}/{what}"), body(device)).await?)
     }
 
     /// The entries of an audit log behind number `after`, oldest first, a page of them.
@@ -296,10 +296,9 @@ impl Client {
     }
 
     /// Gives a client at an address back all that it spent; says of how many classes of requests something was.
-    pub async fn reset_allowances(&self, address: IpAddr) -> Result<u32, Error> {
+    pub async fn reset_allowances(&self, address: IpAddr) -> Result<WindowsReset, Error> {
         let body = body(&ResetAllowances { address: address.to_string() });
-        let answer = self.call(Method::POST, "/admin/v1/allowances/reset", body).await?;
-        self.read(&answer).map(|reset: WindowsReset| reset.windows)
+        self.read(&self.call(Method::POST, "/admin/v1/allowances/reset", body).await?)
     }
 
     /// Organisations; one alone, if it is named.

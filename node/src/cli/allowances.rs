@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use super::admin::Admin;
 use super::output;
-use crate::admin::api_types::Allowance;
+use crate::admin::api_types::{Allowance, WindowsReset};
 use crate::exit::Exit;
 
 #[derive(Debug, clap::Args)]
@@ -24,9 +24,9 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "NAME")]
     tenant: Option<String>,
     /// Give the client back all that it spent, of every class of requests
-    #[arg(long, conflicts_with_all = ["tenant", "json"])]
+    #[arg(long, conflicts_with = "tenant")]
     reset: bool,
-    /// Each class of requests as a line of JSON
+    /// Each class of requests as a line of JSON; with --reset, of how many classes something was spent
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -36,11 +36,8 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> Exit {
     if arguments.reset {
         return arguments.admin.ask(async |client| {
-            let windows = client.reset_allowances(arguments.address).await?;
-            Ok(format!(
-                "reset: something was spent of {windows} class{} of requests\n",
-                if windows == 1 { "" } else { "es" }
-            ))
+            let reset = client.reset_allowances(arguments.address).await?;
+            Ok(was_reset(reset, arguments.json))
         });
     }
     arguments.admin.ask(async |client| {
@@ -54,6 +51,15 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
     })
 }
 
+fn was_reset(reset: WindowsReset, json: bool) -> String {
+    if json {
+        return format!("{}\n", output::json(&reset));
+    }
+    let windows = reset.windows;
+    let classes = if windows == 1 { "class" } else { "classes" };
+    format!("reset: something was spent of {windows} {classes} of requests\n")
+}
+
 fn line(allowance: &Allowance, json: bool) -> String {
     let mut line = String::new();
     let _ = if json {
@@ -64,4 +70,17 @@ fn line(allowance: &Allowance, json: bool) -> String {
         writeln!(line, "{tier:<7} {remaining:>9} of {limit}{}", window.unwrap_or_default())
     };
     line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_reset_is_told_in_words_or_as_it_was_answered() {
+        let reset = |windows| WindowsReset { windows };
+        assert_eq!(was_reset(reset(1), false), "reset: something was spent of 1 class of requests\n");
+        assert_eq!(was_reset(reset(3), false), "reset: something was spent of 3 classes of requests\n");
+        assert_eq!(was_reset(reset(3), true), "{\"windows\":3}\n");
+    }
 }

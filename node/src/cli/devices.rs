@@ -6,7 +6,7 @@ use hyper::StatusCode;
 
 use super::admin::Admin;
 use super::output::{self, plain};
-use crate::admin::api_types::{ApproveDevice, Device, WhichDevice};
+use crate::admin::api_types::{ApproveDevice, Decided, Device, Forgotten, WhichDevice};
 use crate::admin::client::{Client, Error};
 use crate::exit::Exit;
 
@@ -79,25 +79,32 @@ impl Which {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Exit {
-    let (what, done, which) = match &arguments.command {
-        Command::List { pending, json } => {
-            return arguments.admin.ask(async |client| {
-                let devices = client.devices().await?.devices;
-                let shown = devices.iter().filter(|device| !pending || device.standing == "pending");
-                Ok(shown.map(|device| line(device, *json)).collect())
-            });
-        }
-        Command::Approve(approve) => {
-            return arguments.admin.ask(async |client| approve.ask(&client).await);
-        }
-        Command::Revoke(which) => ("revoke", "revoked", which),
-        Command::Forget(which) => ("forget", "forgotten", which),
-    };
-    arguments.admin.ask(async |client| {
-        let device = which.device();
-        client.decide(what, &device).await?;
-        Ok(format!("{}/{} is {done}\n", plain(&device.subject), plain(&device.device)))
-    })
+    match &arguments.command {
+        Command::List { pending, json } => arguments.admin.ask(async |client| {
+            let devices = client.devices().await?.devices;
+            let shown = devices.iter().filter(|device| !pending || device.standing == "pending");
+            Ok(shown.map(|device| line(device, *json)).collect())
+        }),
+        Command::Approve(approve) => arguments.admin.ask(async |client| approve.ask(&client).await),
+        Command::Revoke(which) => arguments.admin.ask(async |client| {
+            let device = which.device();
+            client.decide::<Decided>("revoke", &device).await?;
+            Ok(format!("{} is revoked\n", spelled(&device)))
+        }),
+        Command::Forget(which) => arguments.admin.ask(async |client| {
+            let device = which.device();
+            Ok(forgotten(&device, client.decide("forget", &device).await?))
+        }),
+    }
+}
+
+fn spelled(WhichDevice { subject, device, .. }: &WhichDevice) -> String {
+    format!("{}/{}", plain(subject), plain(device))
+}
+
+fn forgotten(device: &WhichDevice, Forgotten { was_known }: Forgotten) -> String {
+    let name = spelled(device);
+    if was_known { format!("{name} is forgotten\n") } else { format!("{name} was not registered\n") }
 }
 
 impl Approve {
@@ -142,6 +149,13 @@ fn line(device: &Device, json: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_device_that_nobody_knows_is_not_said_to_be_forgotten() {
+        let device = WhichDevice { tenant: None, subject: "alcie".to_owned(), device: "phone".to_owned() };
+        let said = [true, false].map(|was_known| forgotten(&device, Forgotten { was_known }));
+        assert_eq!(said, ["alcie/phone is forgotten\n", "alcie/phone was not registered\n"]);
+    }
 
     #[test]
     fn a_line_shows_no_character_that_could_be_taken_for_another_and_json_is_as_it_came() {

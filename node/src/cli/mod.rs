@@ -20,7 +20,10 @@ mod sources;
 mod tenants;
 mod version;
 
-use clap::{Parser, Subcommand};
+use std::ffi::OsStr;
+
+use clap::builder::Resettable;
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::exit::Exit;
 
@@ -90,8 +93,10 @@ enum Command {
 
 /// Reads the command line and does what it says.
 pub fn run() -> Exit {
+    let is_empty = |name: &OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
+    let matches = without_variables(Arguments::command(), &is_empty).get_matches();
     // A wrong command line ends here with exit code 2, `--help` with 0.
-    match Arguments::parse().command {
+    match Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit()).command {
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Dev(arguments) => dev::run(&arguments),
         Command::Cluster(arguments) => cluster::run(&arguments),
@@ -115,11 +120,34 @@ pub fn run() -> Exit {
     }
 }
 
+/// The same command, to which those variables are nothing. An empty one is as good as none, and no empty value.
+fn without_variables(command: clap::Command, which: &dyn Fn(&OsStr) -> bool) -> clap::Command {
+    let command = command.mut_args(|argument| match argument.get_env() {
+        Some(name) if which(name) => argument.env(Resettable::Reset),
+        Some(_) | None => argument,
+    });
+    command.mut_subcommands(|command| without_variables(command, which))
+}
+
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
+
+    #[test]
+    fn an_empty_variable_is_none() {
+        let variables = |command: &clap::Command| -> Vec<String> {
+            let of = |command: &clap::Command| -> Vec<_> {
+                let names = command.get_arguments().filter_map(clap::Arg::get_env);
+                names.map(|name| name.to_string_lossy().into_owned()).collect()
+            };
+            command.get_subcommands().flat_map(of).collect()
+        };
+        let command = without_variables(Arguments::command(), &|name| name == "CONCLAVE_CONFIG");
+        let (before, after) = (variables(&Arguments::command()), variables(&command));
+        assert!(before.contains(&"CONCLAVE_CONFIG".to_owned()));
+        assert!(!after.contains(&"CONCLAVE_CONFIG".to_owned()));
+        assert!(after.contains(&"CONCLAVE_ADMIN_URL".to_owned()));
+    }
 
     #[test]
     fn the_command_line_is_sound() {
@@ -173,6 +201,7 @@ mod tests {
             "conclave signal --from billing --to alice ready 1",
             "conclave allowances 203.0.113.9 --json",
             "conclave allowances 2001:db8::1 --tenant acme",
+            "conclave allowances 203.0.113.9 --reset --json",
             "conclave certs init",
             "conclave certs node 1 2 3 --cluster production --days 90",
             "conclave certs server api.example 192.0.2.1 --dir /root/certs",
