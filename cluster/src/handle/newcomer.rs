@@ -162,7 +162,7 @@ impl Inner {
                     ),
                     Err(error) => format!(
                         "node {id} does not answer at {peer} ({}); start it with --join first, and check address, \
-                         cluster.name and cluster.secret_file",
+                         cluster.name, cluster.secret_file and cluster.tls",
                         self.links.fault(id).unwrap_or_else(|| error.to_string())
                     ),
                 }));
