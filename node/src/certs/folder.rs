@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use conclave_supervisor::write_private;
 use serde::{Deserialize, Serialize};
 
-use super::{AUTHORITY_DAYS, DAY, Error, Pems, Purpose, authority, signed};
+use super::{AUTHORITY_DAYS, DAY, Error, Pems, Purpose, authority, ends, signed};
 
 const AUTHORITY: &str = "authority";
 const LIST: &str = "certificates.json";
@@ -26,10 +26,14 @@ pub struct Listed {
 }
 
 impl Listed {
-    /// How many days are left of it.
-    pub fn days_left(&self, now: Duration) -> u64 {
-        self.until.saturating_sub(now.as_secs()) / DAY.as_secs()
+    /// How many days are left of it; none if it has ended.
+    pub fn days_left(&self, now: Duration) -> Option<u64> {
+        days_left(self.until, now)
     }
+}
+
+fn days_left(until: u64, now: Duration) -> Option<u64> {
+    until.checked_sub(now.as_secs()).filter(|left| *left > 0).map(|left| left / DAY.as_secs())
 }
 
 /// The files that were written.
@@ -54,6 +58,31 @@ impl Folder {
     /// The authority's certificate.
     pub fn authority(&self) -> PathBuf {
         self.0.join(format!("{AUTHORITY}.pem"))
+    }
+
+    /// How many days are left of the authority; none if it has ended.
+    ///
+    /// # Errors
+    /// See [`Error`]; if its certificate is not there.
+    pub fn authority_days_left(&self, now: Duration) -> Result<Option<u64>, Error> {
+        self.authority_until().map(|until| days_left(until, now))
+    }
+
+    fn authority_until(&self) -> Result<u64, Error> {
+        let path = self.authority();
+        match fs::read(&path) {
+            Ok(bytes) => ends(&bytes).ok_or(Error::Unreadable(path)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                Err(Error::NoAuthority(self.0.clone()))
+            }
+            Err(error) => Err(Error::File { path, error }),
+        }
+    }
+
+    /// The authority's end, which is to come.
+    fn in_force_until(&self, now: Duration) -> Result<Duration, Error> {
+        let until = Duration::from_secs(self.authority_until()?);
+        if until > now { Ok(until) } else { Err(Error::Ended(self.authority())) }
     }
 
     /// Makes an authority.
@@ -86,20 +115,22 @@ impl Folder {
         Err(Error::Taken { path, other })
     }
 
-    /// Makes a certificate, in place of the one of the same name.
+    /// Makes a certificate, in place of the one of the same name. It ends with the authority at the latest: nobody believes it
+    /// longer.
     ///
     /// # Errors
-    /// See [`Error`].
+    /// See [`Error`]; if the authority has ended.
     pub fn sign(&self, purpose: Purpose, days: u32) -> Result<Written, Error> {
         let days = days.min(AUTHORITY_DAYS);
         let authority = self.files(AUTHORITY).key;
         let key = fs::read_to_string(authority).map_err(|_| Error::NoAuthority(self.0.clone()))?;
-        let mut list = self.list()?;
-        let pems = signed(&purpose, &key, now(), days)?;
+        let (mut list, now) = (self.list()?, now());
+        let until = (now + DAY * days).min(self.in_force_until(now)?);
+        let pems = signed(&purpose, &key, now, until)?;
         let stem = purpose.stem();
         let written = self.write(&stem, &pems)?;
         list.retain(|listed| listed.purpose.stem() != stem);
-        list.push(Listed { purpose, days, until: (now() + DAY * days).as_secs() });
+        list.push(Listed { purpose, days, until: until.as_secs() });
         list.sort_by_key(|listed| listed.purpose.stem());
         let text = serde_json::to_string_pretty(&list).unwrap_or_default() + "\n";
         self.put(&self.0.join(LIST), &text)?;
@@ -109,9 +140,13 @@ impl Folder {
     /// Makes those anew that end within so many days.
     ///
     /// # Errors
-    /// See [`Error`].
+    /// See [`Error`]; if the authority has ended.
     pub fn renew(&self, within_days: u32) -> Result<Vec<(Listed, Written)>, Error> {
-        let due = self.list()?.into_iter().filter(|listed| listed.days_left(now()) < within_days.into());
+        self.in_force_until(now())?;
+        let due = self
+            .list()?
+            .into_iter()
+            .filter(|listed| listed.days_left(now()).is_none_or(|days| days < within_days.into()));
         due.map(|listed| Ok((listed.clone(), self.sign(listed.purpose, listed.days)?))).collect()
     }
 
@@ -209,6 +244,36 @@ mod tests {
         assert!(told.contains("node-1.pem: that is the certificate of node 1 of cluster blue"), "{told}");
         fs::remove_file(folder.0.join(LIST)).unwrap();
         assert!(matches!(folder.has_room_for(&node(1)), Err(Error::Taken { .. })));
+    }
+
+    /// An authority that was made so many days ago.
+    fn aged(home: &Path, days: u32) -> Folder {
+        let folder = Folder::new(home.to_owned());
+        folder.write(AUTHORITY, &authority(now() - DAY * days).unwrap()).unwrap();
+        folder
+    }
+
+    #[test]
+    fn nothing_that_an_authority_signs_outlives_it() {
+        let home = tempfile::tempdir().unwrap();
+        let folder = aged(home.path(), AUTHORITY_DAYS - 20);
+        let Written { certificate, .. } = folder.sign(node(1), 365).unwrap();
+        let until = ends(&fs::read(certificate).unwrap()).unwrap();
+        assert_eq!((until, folder.list().unwrap()[0].until), (folder.authority_until().unwrap(), until));
+        let later = now() + DAY / 2;
+        assert_eq!(folder.list().unwrap()[0].days_left(later), Some(19));
+        assert_eq!(folder.authority_days_left(later).unwrap(), Some(19));
+    }
+
+    #[test]
+    fn an_authority_that_has_ended_signs_nothing() {
+        let home = tempfile::tempdir().unwrap();
+        aged(home.path(), 10).sign(node(1), 1).unwrap();
+        let folder = aged(home.path(), AUTHORITY_DAYS + 1);
+        assert_eq!(folder.authority_days_left(now()).unwrap(), None);
+        assert!(matches!(folder.renew(30), Err(Error::Ended(_))));
+        assert!(matches!(folder.sign(node(2), 1), Err(Error::Ended(_))));
+        assert_eq!(folder.list().unwrap()[0].days_left(now() + DAY * 2), None);
     }
 
     #[test]

@@ -12,10 +12,13 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use conclave_cluster::wire::Validity;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
     KeyPair, KeyUsagePurpose, SanType,
 };
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use serde::{Deserialize, Serialize};
 
 pub use folder::{Folder, Listed, Written};
@@ -42,6 +45,12 @@ pub enum Error {
     /// There is no authority in the folder, or something that is none.
     #[error("{}: there is no authority there: `conclave certs init` makes one", .0.display())]
     NoAuthority(PathBuf),
+    /// Its certificate has ended.
+    #[error("{}: the authority has expired, and nobody would believe what it signs: make another one in a new folder", .0.display())]
+    Ended(PathBuf),
+    /// Its certificate cannot be read.
+    #[error("{}: it is not the certificate of an authority that this program writes", .0.display())]
+    Unreadable(PathBuf),
     /// There is an authority already.
     #[error("{}: there is an authority already; another one would make worthless what this one signed", .0.display())]
     HasAuthority(PathBuf),
@@ -140,7 +149,7 @@ struct Pems {
 
 fn authority(now: Duration) -> Result<Pems, Error> {
     let mut params = authority_params();
-    lasting(&mut params, now, AUTHORITY_DAYS);
+    lasting(&mut params, now, now + DAY * AUTHORITY_DAYS);
     let key = KeyPair::generate()?;
     Ok(Pems { certificate: params.self_signed(&key)?.pem(), key: key.serialize_pem() })
 }
@@ -154,7 +163,7 @@ fn authority_params() -> CertificateParams {
     params
 }
 
-fn signed(purpose: &Purpose, authority_key: &str, now: Duration, days: u32) -> Result<Pems, Error> {
+fn signed(purpose: &Purpose, authority_key: &str, now: Duration, until: Duration) -> Result<Pems, Error> {
     let mut params = CertificateParams::default();
     params.distinguished_name = named(&purpose.to_string());
     params.subject_alt_names =
@@ -163,7 +172,7 @@ fn signed(purpose: &Purpose, authority_key: &str, now: Duration, days: u32) -> R
     params.use_authority_key_identifier_extension = true;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = purpose.usages();
-    lasting(&mut params, now, days);
+    lasting(&mut params, now, until);
     let issuer = Issuer::new(authority_params(), KeyPair::from_pem(authority_key)?);
     let key = KeyPair::generate()?;
     Ok(Pems { certificate: params.signed_by(&key, &issuer)?.pem(), key: key.serialize_pem() })
@@ -191,8 +200,14 @@ fn named(name: &str) -> DistinguishedName {
     distinguished
 }
 
-fn lasting(params: &mut CertificateParams, now: Duration, days: u32) {
+/// When a certificate ends, in seconds since the Unix epoch.
+fn ends(pem: &[u8]) -> Option<u64> {
+    let certificate = CertificateDer::from_pem_slice(pem).ok()?;
+    u64::try_from(Validity::of(&certificate).ok()?.until().unix_seconds()).ok()
+}
+
+fn lasting(params: &mut CertificateParams, now: Duration, until: Duration) {
     let epoch = rcgen::date_time_ymd(1970, 1, 1);
     params.not_before = epoch + now.saturating_sub(EARLIER);
-    params.not_after = epoch + now + DAY * days;
+    params.not_after = epoch + until;
 }

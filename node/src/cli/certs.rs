@@ -92,7 +92,11 @@ pub(super) fn run(arguments: &Arguments) -> Exit {
     match carry_out(&folder, &arguments.command) {
         Ok(text) => print(&text),
         Err(
-            error @ (Error::NoAuthority(_) | Error::HasAuthority(_) | Error::Taken { .. } | Error::Name(_)),
+            error @ (Error::NoAuthority(_)
+            | Error::Ended(_)
+            | Error::HasAuthority(_)
+            | Error::Taken { .. }
+            | Error::Name(_)),
         ) => complain(error, Exit::Usage),
         Err(error) => complain(error, Exit::Failed),
     }
@@ -151,14 +155,25 @@ fn carry_out(folder: &Folder, command: &Command) -> Result<String, Error> {
             folder.exists()?;
             let now = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
             for listed in folder.list()? {
-                let _ = writeln!(text, "{:>5} days  {}", listed.days_left(now), listed.purpose);
+                let _ = writeln!(text, "{}  {}", left(listed.days_left(now)), listed.purpose);
             }
             if text.is_empty() {
                 text.push_str("nothing was signed\n");
             }
+            // Without its certificate it signs nothing more, and what it signed is good all the same.
+            match folder.authority_days_left(now) {
+                Ok(days) => text.insert_str(0, &format!("{}  the authority\n", left(days))),
+                Err(Error::NoAuthority(_)) => {}
+                Err(error) => return Err(error),
+            }
         }
     }
     Ok(text)
+}
+
+/// How much time is left, in a column.
+fn left(days: Option<u64>) -> String {
+    days.map_or_else(|| format!("{:>10}", "expired"), |days| format!("{days:>5} days"))
 }
 
 fn node(folder: &Folder, id: u64, Written { certificate, key }: &Written) -> String {
@@ -195,7 +210,8 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let said = |line: &str| said(home.path(), line);
         said("init").unwrap();
-        assert_eq!(said("list").unwrap(), "nothing was signed\n");
+        let listed = said("list").unwrap();
+        assert!(listed.starts_with(" 36") && listed.ends_with(" days  the authority\nnothing was signed\n"));
         said("node 2 --cluster production").unwrap();
         let before = std::fs::read(home.path().join("node-2.pem")).unwrap();
         let refused = said("node 1 2 --cluster staging").unwrap_err();
@@ -206,6 +222,11 @@ mod tests {
         said("node 1 2 --cluster staging --replace").unwrap();
         assert!(said("list").unwrap().contains("node 2 of cluster staging"));
         assert!(said("node 0").unwrap_err().contains("0 is not in 1.."));
+    }
+
+    #[test]
+    fn what_has_ended_is_said_to_have() {
+        assert_eq!([left(None), left(Some(0)), left(Some(364))], ["   expired", "    0 days", "  364 days"]);
     }
 
     #[test]
