@@ -28,6 +28,7 @@ mod listener;
 mod log_dedup;
 mod metrics;
 mod peer_disk;
+pub mod pem_file;
 mod reader;
 mod secret;
 mod tls;

@@ -145,7 +145,8 @@ fn read(path: &Path) -> Result<Vec<hmac::Key>, SecretError> {
     if bytes > FILE_BYTES_MAX {
         return Err(unreadable(std::io::Error::other("too large for a file of secrets")));
     }
-    parse(&std::fs::read_to_string(path).map_err(unreadable)?)
+    let text = std::fs::read_to_string(path).map_err(unreadable)?;
+    parse(text.trim_start_matches('\u{feff}'))
 }
 
 fn parse(text: &str) -> Result<Vec<hmac::Key>, SecretError> {
@@ -265,6 +266,9 @@ mod tests {
         std::fs::write(&path, NEW).unwrap();
         node.reload().unwrap();
         assert!(!accepts(OLD) && accepts(NEW));
+        std::fs::write(&path, format!("\u{feff}{NEW}\r\n")).unwrap();
+        node.reload().unwrap();
+        assert!(accepts(NEW), "a byte order mark is no part of it");
         std::fs::write(&path, "short").unwrap();
         assert!(node.reload().is_err());
         assert!(accepts(NEW));

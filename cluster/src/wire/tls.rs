@@ -24,6 +24,7 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::certificate_fault::{explain, words};
 use super::handshake::Fault;
+use super::pem_file::{self, ENCRYPTED};
 use super::validity::{Invalid, Validity};
 use super::{PeerId, Reason, Stream};
 
@@ -77,6 +78,12 @@ pub enum TlsError {
         path: PathBuf,
         /// What was looked for.
         what: &'static str,
+    },
+    /// The private key wants a passphrase.
+    #[error("{KEY}: {}: {ENCRYPTED}", path.display())]
+    Encrypted {
+        /// The file.
+        path: PathBuf,
     },
     /// The authority is not usable.
     #[error("{CA}: {}: {error}", path.display())]
@@ -192,8 +199,7 @@ impl Current {
         let chain = certificates(CERT, &files.certificate)?;
         let validity = Validity::of(&chain[0])
             .map_err(|why| TlsError::Invalid { path: files.certificate.clone(), why })?;
-        let key = PrivateKeyDer::from_pem_file(&files.key)
-            .map_err(|error| unreadable(KEY, &files.key, "private key", error))?;
+        let key = private_key(&files.key)?;
         let mut roots = RootCertStore::empty();
         for certificate in certificates(CA, &files.authority)? {
             let add = roots.add(certificate);
@@ -247,12 +253,25 @@ impl Current {
 /// The certificates in a file, of which there is at least one.
 fn certificates(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     const WHAT: &str = "certificate";
-    let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    let found = read.map_err(|error| unreadable(key, path, WHAT, error))?;
+    let read = |bytes: Vec<u8>| CertificateDer::pem_slice_iter(&bytes).collect::<Result<Vec<_>, _>>();
+    let found = contents(path).and_then(read).map_err(|error| unreadable(key, path, WHAT, error))?;
     if found.is_empty() {
         return Err(unreadable(key, path, WHAT, pem::Error::NoItemsFound));
     }
     Ok(found)
+}
+
+fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+    let unreadable = |error| unreadable(KEY, path, "private key", error);
+    let bytes = contents(path).map_err(unreadable)?;
+    PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| match pem_file::is_encrypted(&bytes) {
+        true => TlsError::Encrypted { path: path.to_owned() },
+        false => unreadable(error),
+    })
+}
+
+fn contents(path: &Path) -> Result<Vec<u8>, pem::Error> {
+    std::fs::read(path).map(pem_file::without_mark).map_err(pem::Error::Io)
 }
 
 fn unreadable(key: &'static str, path: &Path, what: &'static str, error: pem::Error) -> TlsError {

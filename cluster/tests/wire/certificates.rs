@@ -339,3 +339,23 @@ fn files_that_are_no_certificates_are_an_error_that_names_key_and_file() {
         assert!(!error.contains("BEGIN"), "{error}");
     }
 }
+
+#[test]
+fn a_byte_order_mark_is_passed_over_and_an_encrypted_key_is_said_to_be_one() {
+    let authority = Authority::new();
+    authority.write("node-2.blue.conclave", |_| {});
+    let files = ["authority.pem", "node.pem", "node.key"].map(|name| authority.folder.path().join(name));
+    for file in &files {
+        let text = std::fs::read_to_string(file).unwrap();
+        std::fs::write(file, format!("\u{feff}{text}")).unwrap();
+    }
+    let read = || Tls::from_files(&files[0], &files[1], &files[2]);
+    read().unwrap();
+    let pem = "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMAA=\n-----END ENCRYPTED PRIVATE KEY-----\n";
+    std::fs::write(&files[2], pem).unwrap();
+    let error = read().unwrap_err().to_string();
+    assert!(
+        error.starts_with("cluster.tls.key: ") && error.contains("the private key is encrypted"),
+        "{error}"
+    );
+}

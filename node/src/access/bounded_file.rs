@@ -4,7 +4,9 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
 
-/// The bytes of a file of bounded size.
+use conclave_cluster::wire::pem_file::without_mark;
+
+/// The bytes of a file of bounded size, without the byte order mark that some editors put in front.
 pub(crate) fn read(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let read = File::open(path)?.take(bytes_max + 1).read_to_end(&mut bytes)?;
@@ -14,7 +16,7 @@ pub(crate) fn read(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
             format!("it is longer than {bytes_max} bytes"),
         ));
     }
-    Ok(bytes)
+    Ok(without_mark(bytes))
 }
 
 /// Editors and `echo` leave a line's end that is no part of a secret.
@@ -39,6 +41,8 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), b"abcd").unwrap();
         assert_eq!(read(file.path(), 4).unwrap(), b"abcd");
+        std::fs::write(file.path(), b"\xef\xbb\xbfa").unwrap();
+        assert_eq!(read(file.path(), 4).unwrap(), b"a");
         assert_eq!(read(file.path(), 3).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
     }
 }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use conclave_cluster::wire::pem_file::{self, ENCRYPTED};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
@@ -33,6 +34,12 @@ pub enum Error {
         path: PathBuf,
         /// What was looked for.
         what: &'static str,
+    },
+    /// The private key wants a passphrase.
+    #[error("{}: {ENCRYPTED}", path.display())]
+    Encrypted {
+        /// Which.
+        path: PathBuf,
     },
     /// Certificate and key cannot be used, or not together.
     #[error("{}: {error}", path.display())]
@@ -72,8 +79,7 @@ impl ClientTls {
             .with_root_certificates(roots);
         let config = match identity {
             Some((certificate, key)) => {
-                let pem = |what| Error::Pem { path: key.to_owned(), what };
-                let private = PrivateKeyDer::from_pem_slice(&read(key)?).map_err(|_| pem("private key"))?;
+                let private = private_key(key)?;
                 let unfit = |error| Error::Unfit { path: certificate.to_owned(), error };
                 builder.with_client_auth_cert(certificates(certificate)?, private).map_err(unfit)?
             }
@@ -116,6 +122,14 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
     let none = || Error::Pem { path: path.to_owned(), what: "certificate" };
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&read(path)?).collect();
     found.ok().filter(|found| !found.is_empty()).ok_or_else(none)
+}
+
+fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, Error> {
+    let bytes = read(path)?;
+    PrivateKeyDer::from_pem_slice(&bytes).map_err(|_| match pem_file::is_encrypted(&bytes) {
+        true => Error::Encrypted { path: path.to_owned() },
+        false => Error::Pem { path: path.to_owned(), what: "private key" },
+    })
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Error> {

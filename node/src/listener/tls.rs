@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
+use conclave_cluster::wire::pem_file::{self, ENCRYPTED};
 use conclave_cluster::wire::{Invalid, Validity};
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject as _;
@@ -134,6 +135,14 @@ pub enum Error {
         path: PathBuf,
         /// What was looked for.
         what: &'static str,
+    },
+    /// The private key wants a passphrase.
+    #[error("{key}: {}: {ENCRYPTED}", path.display())]
+    Encrypted {
+        /// The key of the configuration that names it.
+        key: &'static str,
+        /// The file.
+        path: PathBuf,
     },
     /// Certificate and key cannot be used, or not together.
     #[error("{}: {} with {}: {}: {error}", whose.cert(), certificate.display(), whose.key(), key.display())]
@@ -319,10 +328,10 @@ fn certificates(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'st
 }
 
 fn key(key: &'static str, path: &Path) -> Result<PrivateKeyDer<'static>, Error> {
-    PrivateKeyDer::from_pem_slice(&read(key, path)?).map_err(|_| Error::Pem {
-        key,
-        path: path.to_owned(),
-        what: "private key",
+    let bytes = read(key, path)?;
+    PrivateKeyDer::from_pem_slice(&bytes).map_err(|_| match pem_file::is_encrypted(&bytes) {
+        true => Error::Encrypted { key, path: path.to_owned() },
+        false => Error::Pem { key, path: path.to_owned(), what: "private key" },
     })
 }
 

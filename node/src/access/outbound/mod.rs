@@ -23,6 +23,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
+use super::bounded_file;
 use super::global_address::is_global;
 pub use url::{HttpUrl, UrlError};
 
@@ -30,6 +31,8 @@ pub use url::{HttpUrl, UrlError};
 const ADDRESSES_MAX: usize = 4;
 /// Bytes of an answer's head.
 const HEAD_BYTES_MAX: usize = 32 << 10;
+/// Longer files of authorities are refused.
+const AUTHORITIES_BYTES_MAX: u64 = 4 << 20;
 const AGENT: &str = concat!("conclave/", env!("CARGO_PKG_VERSION"));
 
 /// The configuration keys that control the client, for errors to name.
@@ -199,7 +202,8 @@ impl Client {
 fn in_file(path: &Path) -> Result<RootCertStore, AuthoritiesError> {
     let bad = |why: String| AuthoritiesError::File { path: path.to_owned(), why };
     let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_file_iter(path).map_err(|error| bad(error.to_string()))? {
+    let bytes = bounded_file::read(path, AUTHORITIES_BYTES_MAX).map_err(|error| bad(error.to_string()))?;
+    for certificate in CertificateDer::pem_slice_iter(&bytes) {
         let certificate = certificate.map_err(|error| bad(error.to_string()))?;
         roots.add(certificate).map_err(|error| bad(error.to_string()))?;
     }

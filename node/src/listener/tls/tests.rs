@@ -71,3 +71,24 @@ fn a_key_of_another_certificate_is_refused_and_not_shown() {
     let swapped = Options { key: one.options.certificate.clone(), ..one.options.clone() };
     assert!(matches!(Tls::new(swapped, turns()), Err(Error::Pem { what: "private key", .. })));
 }
+
+#[test]
+fn a_mark_that_an_editor_put_in_front_is_no_part_of_a_file() {
+    let files = files();
+    write(&files.options);
+    for path in [&files.options.certificate, &files.options.key] {
+        let text = std::fs::read_to_string(path).unwrap();
+        std::fs::write(path, format!("\u{feff}{text}")).unwrap();
+    }
+    Tls::new(files.options, turns()).unwrap();
+}
+
+#[test]
+fn an_encrypted_key_is_said_to_be_encrypted() {
+    let files = files();
+    write(&files.options);
+    let pem = "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMAA=\n-----END ENCRYPTED PRIVATE KEY-----\n";
+    std::fs::write(&files.options.key, pem).unwrap();
+    let error = Tls::new(files.options, turns()).unwrap_err().to_string();
+    assert!(error.starts_with("http.tls.key: ") && error.contains("the private key is encrypted"), "{error}");
+}
