@@ -129,6 +129,18 @@ fn a_token_in_order_is_a_credential() {
 }
 
 #[test]
+fn scopes_may_come_as_a_list() {
+    let auth = Issuer::new().auth();
+    let verify = |scope: Value| auth.verify(&signed(&with("scope", scope)), NOW_MS);
+    let credential = verify(json!(["socket", "signal", "email"])).unwrap();
+    assert!(credential.may(Scope::Socket) && credential.may(Scope::Signal) && !credential.may(Scope::Relay));
+    assert!(!verify(json!([])).unwrap().may(Scope::Socket));
+    for wrong in [json!(["socket", 1]), json!({"socket": true}), json!(1)] {
+        assert!(verify(wrong).is_err());
+    }
+}
+
+#[test]
 fn every_kind_of_key_signs() {
     let issuer = Issuer::new();
     let auth = issuer.auth();

@@ -45,10 +45,33 @@ struct Claims {
     #[serde(default)]
     rooms: Grant,
     #[serde(default)]
-    scope: String,
+    scope: ScopeClaim,
     /// One of them may name the organisation.
     #[serde(flatten)]
     others: serde_json::Map<String, serde_json::Value>,
+}
+
+/// Names with blanks between (RFC 8693, section 4.2), or a list of them, as some issuers have it.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum ScopeClaim {
+    Text(String),
+    List(Vec<String>),
+}
+
+impl Default for ScopeClaim {
+    fn default() -> Self {
+        Self::Text(String::new())
+    }
+}
+
+impl ScopeClaim {
+    fn scopes(self) -> Scopes {
+        match self {
+            Self::Text(text) => Scopes::of(&text),
+            Self::List(names) => Scopes::of(&names.join(" ")),
+        }
+    }
 }
 
 /// Why a token is no credential.
@@ -177,7 +200,7 @@ impl Rules {
             needs_device: false,
             peers: claims.peers,
             rooms: claims.rooms,
-            scope: Scopes::of(&claims.scope),
+            scope: claims.scope.scopes(),
             expires_ms: Some(expires_ms),
         };
         // So that every credential fits a ticket.
