@@ -136,3 +136,26 @@ fn read(path: &Path) -> Result<Vec<u8>, Error> {
     bounded_file::read(path, FILE_BYTES_MAX)
         .map_err(|error| Error::Unreadable { path: path.to_owned(), error })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_encrypted_key_is_said_to_be_encrypted() {
+        let home = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            std::fs::write(home.path().join(name), text).unwrap();
+            home.path().join(name)
+        };
+        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        let certificate = write("cert.pem", &made.cert.pem());
+        let told = |key: &Path| {
+            ClientTls::new(Some(&certificate), Some((&certificate, key))).err().map(|error| error.to_string())
+        };
+        assert_eq!(told(&write("key.pem", &made.signing_key.serialize_pem())), None);
+        let pem = "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMAA=\n-----END ENCRYPTED PRIVATE KEY-----\n";
+        let why = told(&write("encrypted.pem", pem)).unwrap();
+        assert!(why.contains("encrypted.pem: the private key is encrypted"), "{why}");
+    }
+}

@@ -19,8 +19,9 @@ use super::sources::Sources;
 
 Besides the values, everything is tried that `serve` needs: the files that are named are read, keys are compared with
 their certificates and those with date and name, the data directory is written to, and the addresses are bound for a
-moment. Exit code 2, with every mistake and its place, if `serve` would not start. A certificate that ends within
-fourteen days is warned of, and so is an address that is never asked since nothing allows it.")]
+moment. Exit code 2, with every mistake and its place, if `serve` would not start. A certificate or an
+authority that ends within fourteen days is warned of, and so is an address that is never asked since nothing allows it,
+and a port that no browser opens.")]
 pub(super) struct Check {
     #[command(flatten)]
     sources: Sources,

@@ -29,7 +29,8 @@ pub(super) fn contents(path: &Path) -> std::io::Result<String> {
     if read as u64 > FILE_BYTES_MAX {
         return Err(std::io::Error::new(std::io::ErrorKind::FileTooLarge, "it is longer than 1 MiB"));
     }
-    Ok(text)
+    // Some editors begin a file with a byte order mark.
+    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }
 
 fn parse(path: &Path, text: &str, draft: &mut Draft) {
@@ -63,4 +64,16 @@ fn leaves(places: &DeTable<'_>, table: &Table, prefix: &str, found: &mut dyn FnM
 
 fn line(text: &str, offset: usize) -> usize {
     text.as_bytes().iter().take(offset).filter(|byte| **byte == b'\n').count() + 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_a_value() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "\u{feff}debug\n").unwrap();
+        assert_eq!(contents(file.path()).unwrap(), "debug\n");
+    }
 }

@@ -17,7 +17,7 @@ use crate::transport::request::deprecation::Deprecation;
 
 /// The URL of a node, or nothing; it may have a path. Without the text, which somebody may have written a password in.
 pub(super) fn url(text: &str) -> Option<String> {
-    let why = "a URL such as https://relay.example or https://example.org/relay: http or https, a host in ASCII, no \
+    let why = "not a URL such as https://relay.example or https://example.org/relay: http or https, a host in ASCII, no \
                user, no query, no fragment";
     (!text.is_empty() && !is_url(text)).then(|| why.to_owned())
 }

@@ -101,6 +101,7 @@ fn advice(error: &io::Error) -> &'static str {
             "Nothing is damaged: make room on the file system"
         }
         io::ErrorKind::WouldBlock => "Nothing is damaged: another process uses the directory; end it first",
+        io::ErrorKind::NotADirectory => "Nothing is damaged: have a directory there, and start again",
         _ if errno.is_some_and(out_of_files) => {
             "Nothing is damaged: raise the limit of open files (ulimit -n, LimitNOFILE=)"
         }

@@ -53,8 +53,8 @@ fn make(dir: &Path) -> io::Result<()> {
         // Only what is no directory is in the way of one.
         io::ErrorKind::AlreadyExists => {
             let in_the_way = dir.ancestors().find(|path| path.symlink_metadata().is_ok()).unwrap_or(dir);
-            let path = in_the_way.display();
-            let why = format!("{path} is no directory, or a link to one that is not there");
+            let what = if in_the_way == dir { "it".to_owned() } else { in_the_way.display().to_string() };
+            let why = format!("{what} is no directory, or a link to one that is not there");
             io::Error::new(io::ErrorKind::NotADirectory, why)
         }
         _ => error,
@@ -86,9 +86,10 @@ mod tests {
         let (file, link) = (home.path().join("file"), home.path().join("link"));
         fs::write(&file, "").unwrap();
         std::os::unix::fs::symlink(home.path().join("gone"), &link).unwrap();
-        for (dir, in_the_way) in [(&file, &file), (&link, &link), (&link.join("below"), &link)] {
+        let named = link.display().to_string();
+        for (dir, what) in [(&file, "it"), (&link, "it"), (&link.join("below"), named.as_str())] {
             let error = root(dir).unwrap_err();
-            let why = format!("{} is no directory, or a link to one that is not there", in_the_way.display());
+            let why = format!("{what} is no directory, or a link to one that is not there");
             assert_eq!((error.kind(), error.to_string()), (io::ErrorKind::NotADirectory, why));
         }
     }
