@@ -116,7 +116,7 @@ async fn one_node_grows_to_three_and_to_six_under_load_and_nothing_is_lost() {
     settled(&cluster, 6, 2).await;
     let admin = cluster.node(cluster.leader().await).admin.to_string();
     let (code, printed) = cluster.command(&["cluster", "promote", "5", "--url", &admin]).await;
-    assert!(code == Some(3) && printed.contains("node 5 sits in cell 2 already"), "{printed}");
+    assert!(code == Some(3) && printed.contains("Node 5 sits in cell 2 already"), "{printed}");
 
     let last = cluster.api(6);
     let mut speaker = Socket::open(&last).await;
