@@ -136,10 +136,9 @@ impl Inner {
                 None => self.move_to(id, peer.clone(), deadline).await,
             },
             Request::Add { id, peer, .. } => self.add(id, peer, deadline).await,
-            Request::Promote { id, change } => match self.seat_elsewhere(id).filter(|_| self.is_first()) {
-                Some(cell) => Err(MembershipError::Refused(format!("node {id} sits in cell {cell} already"))),
-                None => self.promote(id, change.force, deadline).await,
-            },
+            // It votes where it sits.
+            Request::Promote { id, .. } if self.is_first() && self.seat_elsewhere(id).is_some() => Ok(()),
+            Request::Promote { id, change } => self.promote(id, change.force, deadline).await,
             Request::Remove { id, change } => self.remove(id, change.force, deadline).await,
             Request::TransferLeader { to } if to == Some(self.options.node_id) => {
                 if self.node.leads() {

@@ -98,7 +98,7 @@ async fn carry_out(client: Client, operation: &Operation) -> Result<String, Erro
         }
         Operation::Promote { id, force } => {
             client.promote(*id, *force).await?;
-            format!("node {id} votes now\n")
+            format!("node {id} votes, in the cell that `status` shows\n")
         }
         Operation::Drain { id, force } => {
             client.drain(*id, *force).await?;
