@@ -159,7 +159,7 @@ export class Transfers {
     const known = ranges.slice(0, 1).map(([first]) => first);
     let [next, done, over] = [0, received - known.length, false];
     // Whether what was there before is known to be the same bytes.
-    let same = !known.length;
+    let same = false;
     const [again, slow] = [[], []];
     // Asked for once each: what is sealed under a number must never be other bytes under the same one.
     const kept = new Map();
@@ -188,7 +188,7 @@ export class Transfers {
         if (!repeated && !same) throw takeAnotherPin();
         over = true;
       }
-      same ||= known.includes(i);
+      same ||= !known.length || known.includes(i);
       this.#up.took(performance.now() - began, concurrency);
       await onprogress?.({ done: ++done, total });
     };
@@ -238,7 +238,8 @@ export class Transfers {
     let state;
     const look = async () => {
       state = await this.state(id, { signal });
-      if (state.acknowledged) throw finished("its chunks are gone");
+      // What was acknowledged early is there until all of it was handed out.
+      if (state.acknowledged && state.delivered === state.total) throw finished("its chunks are gone");
     };
     await look();
     const news = new News(this.#client, id);

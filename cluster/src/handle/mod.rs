@@ -149,7 +149,7 @@ struct Inner {
     strangers: peer_permissions::Strangers,
     foundings: Foundings,
     removal: Removal,
-    /// Cells that metrics told of.
+    /// Cells of which there is a gauge, which has to go back to 0 when the cell is closed.
     shown_cells: Mutex<BTreeSet<CellId>>,
     stop: CancellationToken,
 }

@@ -51,7 +51,9 @@ impl Inner {
         let there = self.topology.cells();
         all.extend(&there);
         for cell in &*all {
-            let is_led = !there.contains(cell) || self.topology.lead(*cell).borrow().is_some();
+            // A removed node hears nobody, and knows no more which cells there are.
+            let is_told = there.contains(cell) && !self.removal.is_known();
+            let is_led = !is_told || self.topology.lead(*cell).borrow().is_some();
             let gauge = metrics::gauge!("conclave_cell_without_leader", "cell" => cell.number().to_string());
             gauge.set(f64::from(u8::from(!is_led)));
         }

@@ -99,7 +99,7 @@ impl Subject for Page {}
 impl Subject for inventory::Wanted {}
 impl Subject for account::Owned {}
 impl Subject for registration::After {}
-impl Subject for transfer::Candidate {}
+impl Subject for transfer::NewChunk {}
 
 /// The list of queries: the struct of each, what it is answered by, and how.
 macro_rules! queries {
@@ -401,12 +401,14 @@ queries! {
 
     /// Why a chunk would be refused for want of room. `None`: it has room, something else decides over it, or only a proposal can
     /// tell, because it would free what is due, or because no rules are known yet.
-    ChunkRefusal(key: Key, chunk: transfer::Candidate) -> Option<Refusal>, |state, now_ms| {
+    ChunkRefusal(key: Key, chunk: transfer::NewChunk) -> Option<Refusal>, |state, now_ms| {
         let is_due = state.next_expiry_ms().is_some_and(|due_ms| due_ms <= now_ms);
-        let can_tell = !is_due && state.version() > 0;
-        can_tell.then(|| state.transfers.refusal(&key, &chunk, &state.ctx, now_ms)).flatten()
+        if is_due || state.version() == 0 {
+            return None;
+        }
+        if chunk.remembered && state.idempotency_keys.is_full() {
+            return Some(Refusal::StorageFull);
+        }
+        state.transfers.refusal(&key, &chunk, &state.ctx, now_ms)
     };
-
-    /// Until when an acknowledgement is remembered under a transfer's key, in milliseconds since the Unix epoch.
-    AcknowledgedUntil(key: Key) -> Option<u64>, |state, now_ms| state.transfers.acknowledged_until(&key, now_ms);
 }

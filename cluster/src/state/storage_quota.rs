@@ -109,9 +109,9 @@ impl Storage {
     }
 
     /// The same for somebody who has not begun a command, by the rules of the last proposal.
-    pub(super) fn seen_by(&self, owner: Owner) -> Self {
+    pub(super) fn seen_by(&self, owner: Owner, idempotency_key: bool) -> Self {
         let mut seen = self.clone();
-        seen.begin(Some(owner), false);
+        seen.begin(Some(owner), idempotency_key);
         seen
     }
 

@@ -51,7 +51,7 @@ pub enum Action {
 
 /// A chunk before it is put: what its place and its weight depend on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Candidate {
+pub struct NewChunk {
     /// As in [`Action::Put`].
     pub index: u16,
     /// As in [`Action::Put`].
@@ -60,6 +60,8 @@ pub struct Candidate {
     pub bytes: u32,
     /// Who would have it on its account.
     pub owner: Owner,
+    /// Whether its outcome is to be remembered under an idempotency key.
+    pub remembered: bool,
 }
 
 /// How a chunk is spelled in relay's JSON.

@@ -142,11 +142,12 @@ impl Folder {
     /// # Errors
     /// See [`Error`]; if the authority has ended.
     pub fn renew(&self, within_days: u32) -> Result<Vec<(Listed, Written)>, Error> {
-        self.in_force_until(now())?;
-        let due = self
-            .list()?
-            .into_iter()
-            .filter(|listed| listed.days_left(now()).is_none_or(|days| days < within_days.into()));
+        let authority = self.in_force_until(now())?.as_secs();
+        // What ends with the authority already would be made anew for nothing.
+        let is_due = |listed: &Listed| {
+            listed.until < authority && listed.days_left(now()).is_none_or(|days| days < within_days.into())
+        };
+        let due = self.list()?.into_iter().filter(is_due);
         due.map(|listed| Ok((listed.clone(), self.sign(listed.purpose, listed.days)?))).collect()
     }
 

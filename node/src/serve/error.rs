@@ -63,8 +63,8 @@ pub enum Error {
     Secret(#[from] SecretError),
     /// The cluster part cannot go on.
     #[error(
-        "the node cannot go on: {why}. Its data is in {} (node.data_dir), with {room} left on the file system. Nothing that was \
-         acknowledged is lost: let the disk do what it refused, and start the node again", dir.display()
+        "the node cannot go on: {why}. Its data is in {} (node.data_dir), with {room} left on the file system. What was \
+         acknowledged is on a majority of the nodes: mend what is named, and start this one again", dir.display()
     )]
     Failed {
         /// What failed.

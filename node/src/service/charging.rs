@@ -82,12 +82,7 @@ impl Services {
         if tier.is_some() {
             caller.charge();
         }
-        if let Some(refusal) = self.foresee_refusal(caller, idempotency_key, &op).await? {
-            if let Some(charge) = charge {
-                self.told(caller, charge.tier, self.cluster.charge_read(charge))?;
-            }
-            return settle(Err(refusal));
-        }
+        self.refuse_without_room(caller, charge, idempotency_key, &op).await?;
         let draft = Draft { charge, owner: Some(caller.owner), idempotency_key, op };
         let propose = async |draft| self.cluster.propose_traced(draft, caller.trace.clone()).await;
         let answer = self.guesses.propose(&self.cluster, draft, propose).await?;
@@ -102,7 +97,12 @@ impl Services {
         Some(rule.charge(caller.client, tier, count))
     }
 
-    fn told(&self, caller: &Caller, tier: Tier, balance: Result<Balance, Balance>) -> Result<(), Error> {
+    pub(super) fn told(
+        &self,
+        caller: &Caller,
+        tier: Tier,
+        balance: Result<Balance, Balance>,
+    ) -> Result<(), Error> {
         match balance {
             Ok(balance) => {
                 caller.tell(tier, balance);

@@ -138,9 +138,7 @@ impl Model {
                     None => Outcome::Done,
                 }
             }
-            (Action::Acknowledge { existing: true }, None) if !self.acknowledgements.contains_key(&op.key) => {
-                return Err(Refusal::Absent);
-            }
+            (Action::Acknowledge { existing: true }, None) => return Err(Refusal::Absent),
             (Action::Acknowledge { existing }, live) => {
                 self.acknowledgements.insert(op.key, expires_ms);
                 if let Some(live) = live {

@@ -37,11 +37,20 @@ fn proposals(steps: Vec<Step>) -> Vec<Proposal> {
 }
 
 /// A chunk as it would be asked about before it is put.
-fn candidate(command: &Command) -> Option<(Key, transfer::Candidate)> {
+fn new_chunk(command: &Command) -> Option<(Key, transfer::NewChunk)> {
     let (Op::Transfer(op), Some(owner)) = (&command.op, command.owner) else { return None };
     let transfer::Action::Put { index, total, body, .. } = &op.action else { return None };
     let bytes = u32::try_from(body.len()).ok()?;
-    Some((op.key, transfer::Candidate { index: *index, total: *total, bytes, owner }))
+    Some((
+        op.key,
+        transfer::NewChunk {
+            index: *index,
+            total: *total,
+            bytes,
+            owner,
+            remembered: command.idempotency_key.is_some(),
+        },
+    ))
 }
 
 proptest! {
@@ -124,9 +133,11 @@ proptest! {
         let mut state = State::default();
         for mut proposal in proposals(steps) {
             for command in std::mem::take(&mut proposal.commands) {
-                let alone = Command { payment: Payment::Free, idempotency_key: None, ..command };
-                let foreseen = candidate(&alone).and_then(|(key, chunk)| {
-                    query::ChunkRefusal(key, chunk).answer(&state, proposal.stamp_ms)
+                let alone = Command { payment: Payment::Free, ..command };
+                let remembered = alone.idempotency_key.map(|key| key.key);
+                let foreseen = new_chunk(&alone).and_then(|(key, chunk)| {
+                    let query = query::UnlessRemembered(remembered, query::ChunkRefusal(key, chunk));
+                    query.answer(&state, proposal.stamp_ms).unwrap_or_default()
                 });
                 let (answers, _) = state.apply(Proposal { commands: vec![alone], ..proposal.clone() });
                 if foreseen.is_some() {

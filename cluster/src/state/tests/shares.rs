@@ -2,7 +2,7 @@
 
 use super::super::leader_rules::{Ages, Group, Owner, Share, Shares};
 use super::super::outcome::Scope;
-use super::super::transfer::{Action, Candidate};
+use super::super::transfer::{Action, NewChunk};
 use super::super::weight::Kind;
 use super::super::{Counts, invite_code, mailbox, negotiation, room, socket, ticket};
 use super::super::{account, allowance, incarnation};
@@ -118,7 +118,7 @@ fn a_chunk_without_room_is_known_before_it_is_put() {
     let mut lab = lab();
     let refusal = |lab: &Lab, name: &str, transfer: &str, index: u16, total: Option<u16>| {
         let key = Key::derive(Domain::Transfer, &[transfer.as_bytes()]);
-        let chunk = Candidate { index, total, bytes: 1000, owner: owner(name) };
+        let chunk = NewChunk { index, total, bytes: 1000, owner: owner(name), remembered: false };
         lab.read(query::ChunkRefusal(key, chunk))
     };
     assert_eq!(refusal(&lab, ANN, "t", 0, Some(1)), None, "no rules are known yet");
@@ -172,6 +172,10 @@ fn one_client_has_its_share_of_remembered_keys_and_no_more() {
     assert_eq!(remembered(&mut lab, ANN, "4"), Err(Refusal::ShareFull));
     assert_eq!(lab.state.counts().idempotency_keys, 3, "such a refusal is not remembered");
     assert!(remembered(&mut lab, ANN, "3").is_ok(), "a key that is known is answered");
+    let chunk = |remembered| NewChunk { index: 0, total: Some(1), bytes: 10, owner: owner(ANN), remembered };
+    let refusal =
+        |remembered| lab.read(query::ChunkRefusal(Key::derive(Domain::Transfer, &[b"t"]), chunk(remembered)));
+    assert_eq!((refusal(true), refusal(false)), (Some(Refusal::ShareFull), None), "a chunk under a new key");
     assert!(lab.ask_for(ANN, about("4", Action::Acknowledge { existing: false })).is_ok(), "without a key");
     assert!(remembered(&mut lab, BOB, "5").is_ok());
     lab.wait(120_000);

@@ -264,8 +264,6 @@ impl Transfers {
                     self.free_chunks(key, &whole, ctx);
                 }
             }
-            // It may have been acknowledged before, and gone since.
-            None if self.acknowledgements.alive(&key, ctx.now_ms).is_some() => {}
             None if existing => return Err(Refusal::Absent.into()),
             // Where nothing lives nothing bounds the acknowledgements but the storage.
             None if !self.acknowledgements.contains(&key) => {

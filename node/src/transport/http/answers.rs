@@ -92,7 +92,7 @@ pub(crate) struct Transfer {
     pub(crate) delivered: u16,
     /// Whether its receiver has everything.
     pub(crate) acknowledged: bool,
-    /// In milliseconds since the Unix epoch.
+    /// In milliseconds since the Unix epoch; of an acknowledgement that is left alone, the latest.
     pub(crate) expires_at: u64,
 }
 

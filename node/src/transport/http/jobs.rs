@@ -33,7 +33,7 @@ const JOB_REST: Duration = Duration::from_millis(250);
 const CLOCK_LEAD_MAX: Duration = Duration::from_secs(60);
 
 /// Begins a job about `target` and answers 202.
-pub(super) fn begin(
+pub(super) async fn begin(
     ctx: &Context,
     target: &StateKey,
     charge: Option<Charge>,
@@ -43,6 +43,7 @@ pub(super) fn begin(
     let id = storage_keys::job_id(request_id::fresh(), target);
     let key = ctx.remember(ctx.namespace().job(id));
     let (services, caller) = (ctx.shared.services.clone(), ctx.caller().clone());
+    services.refuse_without_room(ctx.caller(), charge, Some(key), &op).await?;
     if charge.is_some() {
         // The change is proposed for a copy of the caller, after the answer.
         ctx.caller().charge();

@@ -171,15 +171,17 @@ fn duplicate() -> HttpResponse {
 pub(crate) async fn get(ctx: Context) -> Result<HttpResponse, Error> {
     ctx.pay(ctx.tier())?;
     let target = transfer_of(&ctx)?;
+    let ttl_ms = u64::from(millis(ctx.ttl().chunk));
     let transfer = (query::Transfer(target.key), query::Now);
-    let ((view, now_ms), until) = ctx.look((transfer, query::AcknowledgedUntil(target.key))).await?;
+    let ((view, now_ms), acknowledged) = ctx.look((transfer, query::Acknowledged(target.key))).await?;
     let Some(view) = view else {
         // The acknowledgement outlives the transfer, so that its sender hears of it.
-        let expires_at = until.ok_or(Code::NotFound)?;
-        let received = Vec::new();
-        return Ok(ok(&Transfer { total_chunks: 0, received, delivered: 0, acknowledged: true, expires_at }));
+        if !acknowledged {
+            return Err(Code::NotFound.into());
+        }
+        let (received, expires_at) = (Vec::new(), now_ms + ttl_ms);
+        return Ok(ok(&Transfer { total_chunks: 0, received, delivered: 0, acknowledged, expires_at }));
     };
-    let ttl_ms = u64::from(millis(ctx.ttl().chunk));
     keep_alive(ctx.services(), target, ctx.ttl().chunk, late(&view, ttl_ms, now_ms));
     Ok(ok(&Transfer {
         total_chunks: view.total,
@@ -236,7 +238,18 @@ pub(crate) async fn get_chunk(ctx: Context) -> Result<HttpResponse, Error> {
     )
 )]
 pub(crate) async fn ack(ctx: Context) -> Result<HttpResponse, Error> {
-    end(&ctx, Action::Acknowledge { existing: true }, &Acknowledged { ok: true }).await
+    let done = end(&ctx, Action::Acknowledge { existing: true }, &Acknowledged { ok: true }).await;
+    match done {
+        // It may have been acknowledged before, and gone since.
+        Err(error) if error.code == Code::NotFound && acknowledged_before(&ctx).await? => {
+            Ok(ok(&Acknowledged { ok: true }))
+        }
+        done => done,
+    }
+}
+
+async fn acknowledged_before(ctx: &Context) -> Result<bool, Error> {
+    ctx.look(query::Acknowledged(transfer_of(ctx)?.key)).await.map_err(Into::into)
 }
 
 /// Drop a transfer with its chunks

@@ -24,7 +24,7 @@ use crate::transport::request::{authenticate, path, request_id, signed};
 
 /// Whoever is refused for want of room hears of it after this time: asking again at once, as long as it is refused, would take
 /// from the others what storing takes.
-const WANT_OF_ROOM_PAUSE: Duration = Duration::from_millis(100);
+const STORAGE_FULL_PAUSE: Duration = Duration::from_millis(100);
 
 /// Answers a request by the handler that its row names, if it may come in.
 pub(super) async fn answer(ctx: Context) -> Result<HttpResponse, Error> {
@@ -33,10 +33,12 @@ pub(super) async fn answer(ctx: Context) -> Result<HttpResponse, Error> {
         return Ok(options(ctx.arrival.row().map_or(cors::METHODS, |row| row.allow)));
     };
     let is_head = *ctx.request.method() == Method::HEAD;
+    let gate = ctx.request.conn_data::<BodyGate>().cloned();
     let mut response = match (endpoint.handler)(ctx).await {
-        // The request is gone by now, with its body and its place among those under way.
-        Err(error) if error.is_want_of_room() => {
-            sleep(WANT_OF_ROOM_PAUSE).await;
+        // The handler is done with the request; nothing of it is held meanwhile.
+        Err(error) if error.is_storage_full() => {
+            gate.inspect(BodyGate::over);
+            sleep(STORAGE_FULL_PAUSE).await;
             return Err(error);
         }
         answered => answered?,

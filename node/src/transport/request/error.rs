@@ -277,7 +277,7 @@ impl From<admission::Refused> for Error {
 
 impl Error {
     /// Whether it says that no more is stored for this client, its organisation, or anybody.
-    pub(crate) fn is_want_of_room(&self) -> bool {
+    pub(crate) fn is_storage_full(&self) -> bool {
         matches!(self.code, Code::StorageFull | Code::TenantStorageFull)
     }
 

@@ -7,7 +7,7 @@ use super::super::super::context::ApplyContext;
 use super::super::super::id::Key;
 use super::super::super::outcome;
 use super::super::super::weight::Kind;
-use super::super::{Candidate, Encoding, View};
+use super::super::{Encoding, NewChunk, View};
 use super::{Chunk, Place, Transfers, chunk_load};
 
 impl Transfers {
@@ -33,21 +33,22 @@ impl Transfers {
     pub(in crate::state) fn refusal(
         &self,
         key: &Key,
-        chunk: &Candidate,
+        chunk: &NewChunk,
         ctx: &ApplyContext,
         now_ms: u64,
     ) -> Option<outcome::Refusal> {
+        let storage = ctx.storage.seen_by(chunk.owner, chunk.remembered);
+        if chunk.remembered
+            && let Err(refusal) = storage.admit_key().and_then(|()| storage.admit_reserved())
+        {
+            return Some(refusal);
+        }
         let place = Place::of(self.transfers.alive(key, now_ms), chunk.index, chunk.total).ok()??;
-        let load = place.load().and_shared(Kind::Body, chunk.bytes.into());
-        ctx.storage.seen_by(chunk.owner).admit(load).err()
+        storage.admit(place.load().and_shared(Kind::Body, chunk.bytes.into())).err()
     }
 
     pub(in crate::state) fn acknowledged(&self, key: &Key, now_ms: u64) -> bool {
         self.acknowledgements.alive(key, now_ms).is_some()
-    }
-
-    pub(in crate::state) fn acknowledged_until(&self, key: &Key, now_ms: u64) -> Option<u64> {
-        self.acknowledgements.alive(key, now_ms).map(|known| known.life.lease.expires_ms)
     }
 
     pub(in crate::state) fn chunks_len(&self) -> usize {

@@ -267,7 +267,7 @@ async fn change(
     ctx.about(&target);
     let idempotency_key = ctx.idempotency_key(action, &target, asked)?;
     if idempotency_key.is_none() && ctx.prefers_async() {
-        return jobs::begin(ctx, &target, charge, op);
+        return jobs::begin(ctx, &target, charge, op).await;
     }
     answer(ctx.change(charge, idempotency_key, op).await, ctx)
 }
