@@ -249,7 +249,7 @@ pub(crate) async fn ack(ctx: Context) -> Result<HttpResponse, Error> {
 }
 
 async fn acknowledged_before(ctx: &Context) -> Result<bool, Error> {
-    ctx.look(query::Acknowledged(transfer_of(ctx)?.key)).await.map_err(Into::into)
+    ctx.look(query::Acknowledged(transfer_of(ctx)?.key)).await
 }
 
 /// Drop a transfer with its chunks
