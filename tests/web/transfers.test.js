@@ -13,7 +13,8 @@ const WORDS = { pin: "1", passwordHash: "2" };
 /** How nodes answer for a transfer of one chunk. */
 const EMPTY = [200, { totalChunks: 1, received: [], delivered: 0, acknowledged: false }];
 const FULL = [200, { totalChunks: 1, received: [[0, 0]], delivered: 0, acknowledged: false }];
-const ACKNOWLEDGED = [200, { totalChunks: 1, received: [[0, 0]], delivered: 0, acknowledged: true }];
+const ACKNOWLEDGED = [200, { totalChunks: 1, received: [[0, 0]], delivered: 1, acknowledged: true }];
+const EARLY = [200, { totalChunks: 1, received: [[0, 0]], delivered: 0, acknowledged: true }];
 const REMEMBERED = [200, { totalChunks: 0, received: [], delivered: 0, acknowledged: true }];
 const GONE = [404, { error: "not_found" }];
 const CONFLICT = [409, { error: "chunk_conflict" }];
@@ -111,6 +112,11 @@ it("a download is done once everything is in its sink, though the transfer ends 
   assert.deepEqual(await download(LOST, GONE), { text: "hello", acks: 2 });
   assert.deepEqual(await download(GONE), { text: "hello", acks: 1 });
   await assert.rejects(download([403, { error: "forbidden" }]), { code: "forbidden" });
+});
+
+it("what was acknowledged before all of it was handed out is there", async (test) => {
+  const { transfers } = await node(test, { state: [EARLY], chunk: [await chunk(Buffer.from("hello"))], ack: [[200, { ok: true }]] });
+  assert.equal(await (await transfers.download({ id: "id" })).text(), "hello");
 });
 
 it("what is acknowledged is downloaded by nobody, and is no empty file", async (test) => {
