@@ -73,6 +73,9 @@ export async function answer(request) {
     if (!reply.ok || error instanceof SyntaxError) return {};
     throw error instanceof TypeError ? unreachable("The answer broke off", error) : error;
   });
-  if (!reply.ok) throw new ConclaveError(body.error ?? "unknown", body.message, reply.status);
+  if (!reply.ok)
+    throw Object.assign(new ConclaveError(body.error ?? "unknown", body.message, reply.status), {
+      acknowledged: body.acknowledged === true,
+    });
   return body;
 }

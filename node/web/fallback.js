@@ -164,8 +164,13 @@ export class Fallback {
     const asked = answer(this.#nodes.http("GET", `/api/v1/transfers/${transfer}`, { signal }));
     const state = await asked.catch((error) => {
       if (error.status !== 404) throw error;
+      return error;
     });
-    if (!state) return { transfer, received: 0, total: 0, done: false, acknowledged: false, gone: true };
+    if (state.status === 404) {
+      // As a socket says it: what is remembered of it is not gone.
+      const { acknowledged } = state;
+      return { transfer, received: 0, total: 0, done: false, acknowledged, gone: !acknowledged };
+    }
     const { totalChunks: total, received: ranges, ...rest } = state;
     const received = ranges.reduce((sum, [first, last]) => sum + last - first + 1, 0);
     return { ...rest, transfer, received, total, done: total > 0 && received === total, gone: false };

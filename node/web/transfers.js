@@ -110,7 +110,10 @@ export class Transfers {
    */
   async state(id, { signal } = {}) {
     checkNames({ id });
-    const state = await answer(this.#call("GET", `/${id}`, { signal }));
+    const state = await answer(this.#call("GET", `/${id}`, { signal })).catch((error) => {
+      if (!error.acknowledged) throw error;
+      return { totalChunks: 0, received: [], delivered: 0, acknowledged: true };
+    });
     const { totalChunks: total, received: ranges, ...rest } = state;
     const received = ranges.reduce((sum, [first, last]) => sum + last - first + 1, 0);
     return { ...rest, transfer: id, total, received, ranges, done: total > 0 && received === total };

@@ -39,6 +39,10 @@ pub(crate) struct Failure {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     limit: Option<u64>,
+    /// Of a transfer or a chunk that is gone: that the receiver acknowledged everything before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    acknowledged: Option<bool>,
     /// When to come back, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]

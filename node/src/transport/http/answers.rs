@@ -7,7 +7,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::transport::request::fields::{ChunkIndex, DeviceId, Onion, Port};
+use crate::transport::request::fields::{ChunkIndex, DeviceId, Onion, Port, TotalChunks};
 
 /// Words that answers of their own consist of.
 macro_rules! words {
@@ -82,8 +82,7 @@ pub(crate) struct TransferBegun {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Transfer {
-    /// 0 once the transfer is gone and only its acknowledgement is remembered.
-    #[schema(minimum = 0, maximum = 2048)]
+    #[schema(value_type = TotalChunks)]
     pub(crate) total_chunks: u16,
     /// What is stored: first and last index of each range, ascending.
     #[schema(value_type = Vec<Vec<ChunkIndex>>)]
@@ -92,7 +91,7 @@ pub(crate) struct Transfer {
     pub(crate) delivered: u16,
     /// Whether its receiver has everything.
     pub(crate) acknowledged: bool,
-    /// In milliseconds since the Unix epoch; of an acknowledgement that is left alone, the latest.
+    /// In milliseconds since the Unix epoch.
     pub(crate) expires_at: u64,
 }
 

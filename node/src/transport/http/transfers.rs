@@ -25,7 +25,7 @@ use crate::service::{self, storage_keys};
 use crate::transport::request::body;
 use crate::transport::request::context::Context;
 use crate::transport::request::digest::{self, CONTENT_DIGEST};
-use crate::transport::request::error::{Code, Error};
+use crate::transport::request::error::{Code, Error, Extra};
 use crate::transport::request::fields::{ChunkIndex, PasswordHash, TotalChunks, TransferPin};
 use crate::transport::request::reply::{answer, ok};
 
@@ -140,12 +140,14 @@ pub(crate) async fn put_chunk(mut ctx: Context) -> Result<HttpResponse, Error> {
         Ok(_) => Err(Code::Internal.into()),
         // A delivered chunk may be stored still; the same bytes again are a retry, not a conflict.
         Err(service::Error::Refused(Refusal::Transfer(transfer::Refusal::Delivered))) => {
-            let stored = ctx.look(query::Chunk(target.key, index)).await?;
-            match stored {
-                Some((_, stored, _)) if stored == digest => Ok(duplicate()),
-                Some(_) => Err(Code::ChunkConflict.into()),
-                // It was acknowledged, and its chunks are gone: nobody knows what they were.
-                None => Err(Code::NotFound.into()),
+            let look = (query::Chunk(target.key, index), query::Transfer(target.key));
+            match ctx.look(look).await? {
+                (Some((_, stored, _)), _) if stored == digest => Ok(duplicate()),
+                // Its chunks are gone, and nobody knows what they were.
+                (None, Some(view)) if view.acknowledged => {
+                    Err(Error::from(Code::ChunkConflict).with(Extra::Acknowledged))
+                }
+                _ => Err(Code::ChunkConflict.into()),
             }
         }
         Err(error) => Err(error.into()),
@@ -176,11 +178,8 @@ pub(crate) async fn get(ctx: Context) -> Result<HttpResponse, Error> {
     let ((view, now_ms), acknowledged) = ctx.look((transfer, query::Acknowledged(target.key))).await?;
     let Some(view) = view else {
         // The acknowledgement outlives the transfer, so that its sender hears of it.
-        if !acknowledged {
-            return Err(Code::NotFound.into());
-        }
-        let (received, expires_at) = (Vec::new(), now_ms + ttl_ms);
-        return Ok(ok(&Transfer { total_chunks: 0, received, delivered: 0, acknowledged, expires_at }));
+        let extra = if acknowledged { Extra::Acknowledged } else { Extra::None };
+        return Err(Error::from(Code::NotFound).with(extra));
     };
     keep_alive(ctx.services(), target, ctx.ttl().chunk, late(&view, ttl_ms, now_ms));
     Ok(ok(&Transfer {
@@ -238,18 +237,7 @@ pub(crate) async fn get_chunk(ctx: Context) -> Result<HttpResponse, Error> {
     )
 )]
 pub(crate) async fn ack(ctx: Context) -> Result<HttpResponse, Error> {
-    let done = end(&ctx, Action::Acknowledge { existing: true }, &Acknowledged { ok: true }).await;
-    match done {
-        // It may have been acknowledged before, and gone since.
-        Err(error) if error.code == Code::NotFound && acknowledged_before(&ctx).await? => {
-            Ok(ok(&Acknowledged { ok: true }))
-        }
-        done => done,
-    }
-}
-
-async fn acknowledged_before(ctx: &Context) -> Result<bool, Error> {
-    ctx.look(query::Acknowledged(transfer_of(ctx)?.key)).await
+    end(&ctx, Action::Acknowledge { existing: true }, &Acknowledged { ok: true }).await
 }
 
 /// Drop a transfer with its chunks

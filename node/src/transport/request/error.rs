@@ -40,6 +40,8 @@ pub(crate) enum Extra {
     ValidTypes(&'static [&'static str]),
     /// The bound that was passed, in bytes.
     Limit(usize),
+    /// That the transfer was acknowledged before its chunks went.
+    Acknowledged,
     /// Seconds until it makes sense to come back.
     RetryAfter(u64),
     /// The methods that the path has.
@@ -328,7 +330,7 @@ impl Error {
             Extra::Codings(codings) => {
                 headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(codings));
             }
-            Extra::None | Extra::ValidTypes(_) | Extra::Limit(_) => {}
+            Extra::None | Extra::ValidTypes(_) | Extra::Limit(_) | Extra::Acknowledged => {}
         }
     }
 
@@ -370,6 +372,7 @@ impl Error {
                 body.push_str(&format!(r#","validTypes":["{}"]"#, types.join(r#"",""#)));
             }
             Extra::Limit(bytes) => body.push_str(&format!(r#","limit":{bytes}"#)),
+            Extra::Acknowledged => body.push_str(r#","acknowledged":true"#),
             Extra::RetryAfter(seconds) => body.push_str(&format!(r#","retryAfter":{seconds}"#)),
             Extra::Failed(ref checks) => {
                 body.push_str(&format!(r#","failed":["{}"]"#, checks.join(r#"",""#)));
