@@ -4,8 +4,7 @@
 //! processes; [`http`] asks them, [`raw`] says what no client would, [`socket`] keeps a
 //! WebSocket, [`sigma`] one that speaks FlatBuffers, [`shipped`] behaves as the published client of that schema does, [`app`]
 //! as the shipped app, [`events`] listens to them, [`issuer`] makes the tokens they ask for, [`key_server`] serves keys,
-//! [`webhook_receiver`] takes what nodes post,
-//! [`authority`] makes certificates, [`relay`] spells the relay's actions, [`roam`] is a client that follows connection
+//! [`webhook_receiver`] takes what nodes post, [`metrics`] reads what they count, [`authority`] makes certificates, [`relay`] spells the relay's actions, [`roam`] is a client that follows connection
 //! errors and `Retry-After` from node to node, [`proxy`] is nginx or HAProxy in front of them, [`peer`] a stranger at the
 //! port of the peers, which spells its [`frames`], [`memory`] what a node takes, [`net`] stands between the nodes' peer
 //! ports, and [`shared`] holds the clusters that contract tests have in common.
@@ -30,6 +29,7 @@ pub mod issuer;
 pub mod key_server;
 mod leaks;
 pub mod memory;
+pub mod metrics;
 pub mod openapi;
 pub mod peer;
 pub mod proxy;

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use conclave_tests::cluster::Cluster;
 use conclave_tests::http::{Api, Call};
 use conclave_tests::issuer::{Issuer, now};
+use conclave_tests::metrics::metric;
 use conclave_tests::relay::{Pair, peer_id, poll, signal, with, word};
 use conclave_tests::shared::limits;
 use conclave_tests::socket::Socket;
@@ -341,20 +342,14 @@ async fn one_organisation_that_fills_its_share_leaves_the_others_theirs() {
         refused.send().await.refused(507, "tenant_storage_full");
     };
     join_all([1, 2, 3].map(refuse)).await;
-    let log_bytes = async || {
-        let page = cluster.admin(1).get("/metrics").send().await.text();
-        let value = page.lines().find_map(|line| line.strip_prefix("conclave_raft_log_bytes "));
-        value.and_then(|value| value.parse::<f64>().ok()).expect("the size of the log")
-    };
-    let before = log_bytes().await;
+    let (admin, log) = (cluster.admin(1), "conclave_raft_log_bytes");
+    let before = metric(&admin, log).await;
     join_all((0..90).map(|n| refuse(1 + n % 3))).await;
-    let grown = log_bytes().await - before;
+    let grown = metric(&admin, log).await - before;
     assert!(grown < 1_000_000.0, "90 refusals of 32 KiB left {grown} bytes in the log");
     // What is let go at one node makes room at the others at once.
-    let greedy = member(Some("greedy"), 0);
-    greedy.show(node.delete(&first)).send().await.status(200);
-    let pair = Pair::fresh();
-    greedy.ask(cluster.api(2).relay(&pair.send(0, 1, &chunk))).await;
+    begun.show(node.delete(&first)).send().await.status(200);
+    begun.ask(cluster.api(2).relay(&Pair::fresh().send(0, 1, &chunk))).await;
     let signal = signal(&peer_id(), &peer_id(), "offer", json!({"n": 1}));
     for org in [Some("modest"), None] {
         let other = member(org, 0);

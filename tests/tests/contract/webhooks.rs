@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use conclave_tests::cluster::Cluster;
 use conclave_tests::issuer::Issuer;
+use conclave_tests::metrics;
 use conclave_tests::relay::{peer_id, signal, word};
 use conclave_tests::socket::Socket;
 use conclave_tests::wait::eventually;
@@ -18,11 +19,8 @@ fn kinds(events: &[Value]) -> Vec<&str> {
     events.iter().map(|event| event["type"].as_str().expect("a type")).collect()
 }
 
-/// The value of a metric.
-async fn metric(cluster: &Cluster, line: &str) -> u64 {
-    let page = cluster.admin(1).get("/metrics").send().await.text();
-    let found = page.lines().find_map(|found| found.strip_prefix(line));
-    found.unwrap_or_else(|| panic!("there is no {line}")).trim().parse().expect("a number")
+async fn metric(cluster: &Cluster, series: &str) -> u64 {
+    metrics::metric(&cluster.admin(1), series).await as u64
 }
 
 async fn listed(cluster: &Cluster, kind: &str) -> String {

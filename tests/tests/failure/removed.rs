@@ -6,6 +6,7 @@ use conclave_tests::cluster::{Cluster, READY};
 use conclave_tests::events::Events;
 use conclave_tests::http::NoAnswer;
 use conclave_tests::http::Reply;
+use conclave_tests::metrics::metric;
 use conclave_tests::relay::{Pair, peer_id, poll, with, word};
 use conclave_tests::socket::Socket;
 use conclave_tests::wait::eventually;
@@ -98,11 +99,8 @@ async fn says_that_it_is_gone(cluster: &Cluster, node: u64) {
 }
 
 /// What a node refused because it came from no member.
-async fn refusals(cluster: &Cluster, node: u64) -> String {
-    let metrics = cluster.admin(node).get("/metrics").send().await.text();
-    let line =
-        metrics.lines().find(|line| line.starts_with("conclave_peer_refusals_total{reason=\"not_member\"}"));
-    line.expect("it is counted").to_owned()
+async fn refusals(cluster: &Cluster, node: u64) -> f64 {
+    metric(&cluster.admin(node), "conclave_peer_refusals_total{reason=\"not_member\"}").await
 }
 
 fn urls(cluster: &Cluster, nodes: impl IntoIterator<Item = u64>) -> Vec<String> {
@@ -128,7 +126,7 @@ async fn a_member_that_is_drained_knows_it_and_sends_its_clients_elsewhere() {
     // It has nothing to ask any more, and is not counted as a stranger.
     let before = refusals(&cluster, leader).await;
     sleep(QUIET).await;
-    assert_eq!(refusals(&cluster, leader).await, before);
+    assert!(refusals(&cluster, leader).await <= before, "it asks on");
 
     // It hears so once more when it is started again.
     assert_eq!(cluster.terminate(goes).await, Some(0));

@@ -17,7 +17,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use conclave_cluster::state::revocation::View;
 use tokio::sync::watch as channel;
 
 pub use approvals::Devices;
@@ -318,32 +317,6 @@ impl Auth {
     /// and when `expires_ms` comes.
     pub fn holds(&self, credential: &Credential, now_ms: u64) -> bool {
         self.judge(credential, now_ms).is_ok()
-    }
-
-    /// Takes what is revoked in the cluster.
-    pub fn revoke(&self, list: &[View]) {
-        let revoked = Revoked::of(list);
-        let known = self.0.revoked.load();
-        if known.as_deref() != Some(&revoked) {
-            self.0.revoked.store(Some(Arc::new(revoked)));
-            self.0.changes.send_modify(|count| *count += 1);
-        }
-    }
-
-    /// Whether anything can be shown here that may be revoked.
-    fn takes_credentials(&self) -> bool {
-        self.is_required() || self.is_enabled() || self.takes_signatures() || self.0.options.certificates
-    }
-
-    /// Whether it is known what is revoked in the cluster.
-    pub fn knows_revoked(&self) -> bool {
-        self.0.revoked.load().is_some()
-    }
-
-    /// The same, as far as that matters: where nobody can show a credential, a cell that is lost with the list of what is
-    /// revoked takes nothing from those that are there.
-    pub fn is_ready(&self) -> bool {
-        self.knows_revoked() || !self.takes_credentials()
     }
 
     /// Changes whenever keys or revocations were read anew.

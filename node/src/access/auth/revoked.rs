@@ -2,10 +2,12 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use conclave_cluster::state::id::Key;
 use conclave_cluster::state::revocation::{self, View};
 
+use super::Auth;
 use crate::access::bounded_file;
 use crate::access::credential_rights::{self, Credential};
 
@@ -31,6 +33,34 @@ pub enum RevokedError {
         /// The line, from 1.
         line: usize,
     },
+}
+
+impl Auth {
+    /// Takes what is revoked in the cluster.
+    pub fn revoke(&self, list: &[View]) {
+        let revoked = Revoked::of(list);
+        let known = self.0.revoked.load();
+        if known.as_deref() != Some(&revoked) {
+            self.0.revoked.store(Some(Arc::new(revoked)));
+            self.0.changes.send_modify(|count| *count += 1);
+        }
+    }
+
+    /// Whether anything can be shown here that may be revoked.
+    fn takes_credentials(&self) -> bool {
+        self.is_required() || self.is_enabled() || self.takes_signatures() || self.0.options.certificates
+    }
+
+    /// Whether it is known what is revoked in the cluster.
+    pub fn knows_revoked(&self) -> bool {
+        self.0.revoked.load().is_some()
+    }
+
+    /// The same, as far as that matters: where nobody can show a credential, a cell that is lost with the list of what is
+    /// revoked takes nothing from those that are there.
+    pub fn is_ready(&self) -> bool {
+        self.knows_revoked() || !self.takes_credentials()
+    }
 }
 
 /// Tokens, subjects and devices whose credentials are worth nothing any more, and until when, in milliseconds since the Unix

@@ -43,11 +43,11 @@ pub(super) async fn begin(
     let id = storage_keys::job_id(request_id::fresh(), target);
     let key = ctx.remember(ctx.namespace().job(id));
     let (services, caller) = (ctx.shared.services.clone(), ctx.caller().clone());
-    services.refuse_without_room(ctx.caller(), charge, Some(key), &op).await?;
     if charge.is_some() {
         // The change is proposed for a copy of the caller, after the answer.
         ctx.caller().charge();
     }
+    services.refuse_without_room(ctx.caller(), charge, Some(key), &op).await?;
     actix_rt::spawn(async move {
         work(&services, &caller, charge, key, op).await;
         drop(part);

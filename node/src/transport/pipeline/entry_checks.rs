@@ -36,7 +36,7 @@ pub(super) async fn answer(ctx: Context) -> Result<HttpResponse, Error> {
     let gate = ctx.request.conn_data::<BodyGate>().cloned();
     let mut response = match (endpoint.handler)(ctx).await {
         // The handler is done with the request; nothing of it is held meanwhile.
-        Err(error) if error.is_storage_full() => {
+        Err(error) if matches!(error.code, Code::StorageFull | Code::TenantStorageFull) => {
             gate.inspect(BodyGate::over);
             sleep(STORAGE_FULL_PAUSE).await;
             return Err(error);

@@ -278,11 +278,6 @@ impl From<admission::Refused> for Error {
 }
 
 impl Error {
-    /// Whether it says that no more is stored for this client, its organisation, or anybody.
-    pub(crate) fn is_storage_full(&self) -> bool {
-        matches!(self.code, Code::StorageFull | Code::TenantStorageFull)
-    }
-
     pub(crate) fn with(mut self, extra: Extra) -> Self {
         self.extra = extra;
         self

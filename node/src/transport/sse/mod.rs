@@ -83,7 +83,7 @@ pub(crate) async fn get(ctx: Context) -> Result<HttpResponse, Error> {
                 return Err(Code::Forbidden.into());
             }
             if !is_read {
-                return Ok(as_event_stream(unread()));
+                return Ok(as_event_stream(ctx.request.version(), unread()));
             }
             let services = ctx.shared.services.clone();
             Source::Mail(
@@ -93,19 +93,13 @@ pub(crate) async fn get(ctx: Context) -> Result<HttpResponse, Error> {
         _ => return Err(Code::InvalidInput.into()),
     };
     if !is_read {
-        return Ok(as_event_stream(unread()));
+        return Ok(as_event_stream(ctx.request.version(), unread()));
     }
     let services = ctx.shared.services.clone();
     let feed = Feed::new(services, source, &caller, credential, pass, lapses, ctx.closed()).await?;
     let feed = feed.holding(head);
-    let mut response = HttpResponse::build(StatusCode::OK).streaming(feed.into_stream());
-    if ctx.request.version() < Version::HTTP_11 {
-        // Who speaks HTTP/1.0 may not know the chunked coding (RFC 9112, section 6.1): the stream is as long as the connection.
-        let head = response.head_mut();
-        head.no_chunking(true);
-        head.set_connection_type(ConnectionType::Close);
-    }
-    Ok(as_event_stream(response))
+    let response = HttpResponse::build(StatusCode::OK).streaming(feed.into_stream());
+    Ok(as_event_stream(ctx.request.version(), response))
 }
 
 /// The answer to `HEAD`: like the stream's, it has no length.
@@ -114,7 +108,13 @@ fn unread() -> HttpResponse {
     HttpResponse::build(StatusCode::OK).streaming(nothing)
 }
 
-fn as_event_stream(mut response: HttpResponse) -> HttpResponse {
+fn as_event_stream(version: Version, mut response: HttpResponse) -> HttpResponse {
+    if version < Version::HTTP_11 {
+        // Who speaks HTTP/1.0 may not know the chunked coding (RFC 9112, section 6.1): the stream is as long as the connection.
+        let head = response.head_mut();
+        head.no_chunking(true);
+        head.set_connection_type(ConnectionType::Close);
+    }
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
     // Proxies of one kind gather answers unless told otherwise.
